@@ -1,0 +1,253 @@
+//! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
+
+use crate::parameters::Parameters;
+
+/// Why parameters that are each in range do not make a model together.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Inconsistent {
+    /// No whole number of steps makes a millisecond.
+    #[error("`time.step` is {step_ms} ms, but a whole number of steps must make 1 ms (0.1 ms, 0.05 ms, …)")]
+    Step {
+        /// The step asked for.
+        step_ms: f64,
+    },
+    /// The trial is not a whole number of milliseconds long.
+    #[error("`time.duration` is {duration_ms} ms, but must be a whole number of ms")]
+    Duration {
+        /// The duration asked for.
+        duration_ms: f64,
+    },
+    /// A stimulus falls outside the trial.
+    #[error("`stimulus.times` has {time_ms} ms, but the trial ends at {duration_ms} ms")]
+    StimulusOutside {
+        /// The stimulus.
+        time_ms: f64,
+        /// End of the trial.
+        duration_ms: f64,
+    },
+    /// Two stimuli fall in one step.
+    #[error("`stimulus.times` has two spikes within one step of {step_ms} ms, near {time_ms} ms")]
+    StimuliCoincide {
+        /// The later of the two.
+        time_ms: f64,
+        /// The integration step.
+        step_ms: f64,
+    },
+    /// The integration would explode.
+    #[error("`time.step` of {step_ms} ms is too long for `{path}` of {tau_ms} ms: forward Euler needs a step below it")]
+    Unstable {
+        /// The time constant's path.
+        path: &'static str,
+        /// The time constant.
+        tau_ms: f64,
+        /// The integration step.
+        step_ms: f64,
+    },
+    /// A trial would need more memory than any machine has.
+    #[error("{cells} cells × {steps} steps are more than one trial can have")]
+    TooLarge {
+        /// Cells that draw noise.
+        cells: u64,
+        /// Steps of a trial.
+        steps: u32,
+    },
+}
+
+/// A multiplier per step of a decaying conductance, as the original's generated code forms it.
+///
+/// Brian2 2.2.1 lets sympy evaluate `-1/tau` to 15 significant digits and emits
+/// `g = g + g·((−0.0833333333333333·dt)/ms)`, which its compiler contracts to one multiplication by
+/// `1 + k`. The samples of conductance files depend on the last bit of this factor.
+pub fn decay_factor(tau_ms: f64, step_s: f64) -> f64 {
+    let rate_per_ms = fifteen_digits(1.0 / tau_ms);
+    1.0 + (-rate_per_ms * step_s) / 1e-3
+}
+
+/// The decimal of 15 significant digits nearest to `x`, as sympy prints a float.
+fn fifteen_digits(x: f64) -> f64 {
+    format!("{x:.14e}").parse().expect("a float printed by Rust parses")
+}
+
+/// Steps in a span of time, with Brian2's guard of a thousandth of a step against rounding.
+fn whole_steps(span_ms: f64, step_ms: f64) -> u32 {
+    ((span_ms + 1e-3 * step_ms) / step_ms) as u32
+}
+
+/// A checked model: parameters and what follows from them alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    parameters: Parameters,
+    steps: u32,
+    steps_per_ms: u32,
+    stimulus_steps: Vec<u32>,
+    active_fibers: u32,
+}
+
+impl Model {
+    /// Checks the parameters against each other.
+    ///
+    /// # Errors
+    /// The first thing found that does not fit.
+    pub fn new(parameters: Parameters) -> Result<Model, Inconsistent> {
+        let time = parameters.time;
+        let step_ms = time.step_ms;
+        let steps_per_ms = (1.0 / step_ms).round();
+        if (steps_per_ms * step_ms - 1.0).abs() > 1e-9 {
+            return Err(Inconsistent::Step { step_ms });
+        }
+        if time.duration_ms.fract() != 0.0 {
+            return Err(Inconsistent::Duration { duration_ms: time.duration_ms });
+        }
+        let steps_per_ms = steps_per_ms as u32;
+        let steps = time.duration_ms as u32 * steps_per_ms;
+        for (path, tau_ms) in [
+            ("excitatory.tau", parameters.excitatory.tau_ms),
+            ("inhibitory.tau", parameters.inhibitory.tau_ms),
+            ("noise.tau", parameters.noise.tau_ms),
+        ] {
+            if tau_ms <= step_ms {
+                return Err(Inconsistent::Unstable { path, tau_ms, step_ms });
+            }
+        }
+        let mut times_ms = parameters.stimulus.times_ms.clone();
+        times_ms.sort_by(f64::total_cmp);
+        if let Some(&time_ms) = times_ms.last()
+            && time_ms >= time.duration_ms
+        {
+            return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
+        }
+        let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| whole_steps(t, step_ms)).collect();
+        if let Some(i) = stimulus_steps.windows(2).position(|pair| pair[0] == pair[1]) {
+            return Err(Inconsistent::StimuliCoincide { time_ms: times_ms[i + 1], step_ms });
+        }
+        let cells = parameters.network.noisy_cells();
+        if cells.saturating_mul(u64::from(steps)) > MOST_CELL_STEPS {
+            return Err(Inconsistent::TooLarge { cells, steps });
+        }
+        // The original rounds n/10; dividing by 1/fraction gives its quotient exactly for 0.1.
+        let fraction = parameters.stimulus.active_fraction;
+        let active = if fraction == 0.0 {
+            0.0
+        } else {
+            f64::from(parameters.network.mossy_fibers) / (1.0 / fraction)
+        };
+        let active_fibers = active.round_ties_even() as u32;
+        Ok(Model { parameters, steps, steps_per_ms, stimulus_steps, active_fibers })
+    }
+
+    /// The parameters this was made from.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Steps of a trial.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Steps that make a millisecond.
+    pub fn steps_per_ms(&self) -> u32 {
+        self.steps_per_ms
+    }
+
+    /// Samples and bins of a trial, one a millisecond.
+    pub fn bins(&self) -> usize {
+        (self.steps / self.steps_per_ms) as usize
+    }
+
+    /// Steps in which every active mossy fibre spikes, ascending.
+    pub fn stimulus_steps(&self) -> &[u32] {
+        &self.stimulus_steps
+    }
+
+    /// How many mossy fibres are active.
+    pub fn active_fibers(&self) -> u32 {
+        self.active_fibers
+    }
+
+    /// The integration step in seconds.
+    pub fn step_s(&self) -> f64 {
+        self.parameters.time.step_ms * 1e-3
+    }
+
+    /// Multiplier of an excitatory conductance per step.
+    pub fn excitatory_decay(&self) -> f64 {
+        decay_factor(self.parameters.excitatory.tau_ms, self.step_s())
+    }
+
+    /// Multiplier of an inhibitory conductance per step.
+    pub fn inhibitory_decay(&self) -> f64 {
+        decay_factor(self.parameters.inhibitory.tau_ms, self.step_s())
+    }
+
+    /// Refractory steps of a granule cell: it is refractory while fewer have passed since its spike.
+    pub fn granule_refractory_steps(&self) -> u32 {
+        whole_steps(self.parameters.granule.refractory_ms, self.parameters.time.step_ms)
+    }
+
+    /// Refractory steps of a Golgi cell.
+    pub fn golgi_refractory_steps(&self) -> u32 {
+        whole_steps(self.parameters.golgi.refractory_ms, self.parameters.time.step_ms)
+    }
+
+    /// Steps from a Golgi cell's spike to its effect on granule cells, rounded to the nearest.
+    pub fn golgi_delay_steps(&self) -> u32 {
+        (self.parameters.golgi_to_granule.delay_ms / self.parameters.time.step_ms + 0.5) as u32
+    }
+}
+
+/// More cell updates than this in one trial (about a day of computing) are taken for a mistake.
+const MOST_CELL_STEPS: u64 = 100_000_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{Value, field};
+
+    fn with(path: &str, value: Value) -> Result<Model, Inconsistent> {
+        let mut parameters = Parameters::default();
+        field(path).unwrap().set(&mut parameters, value).unwrap();
+        Model::new(parameters)
+    }
+
+    #[test]
+    fn the_papers_grid() {
+        let model = Model::new(Parameters::default()).unwrap();
+        assert_eq!(model.steps(), 20_000);
+        assert_eq!(model.bins(), 2000);
+        assert_eq!(model.stimulus_steps(), [10_100, 10_200, 10_300]);
+        assert_eq!(model.golgi_delay_steps(), 20);
+        assert_eq!(model.granule_refractory_steps(), 20);
+        assert_eq!(model.golgi_refractory_steps(), 100);
+        assert_eq!(model.step_s(), 1e-4);
+    }
+
+    #[test]
+    fn decay_factors_have_the_bits_of_the_original() {
+        assert_eq!(decay_factor(12.0, 1e-4), 1.0 + (-0.083_333_333_333_333_3 * 1e-4) / 1e-3);
+        assert_eq!(decay_factor(20.0, 1e-4), 1.0 + (-0.05 * 1e-4) / 1e-3);
+        // 15 digits, not the 16 of the nearest double.
+        assert_ne!(fifteen_digits(1.0 / 12.0), 1.0 / 12.0);
+    }
+
+    #[test]
+    fn active_fibres_round_half_to_even() {
+        for (fibers, active) in [(4, 0), (5, 0), (15, 2), (25, 2), (35, 4), (45, 4), (78, 8), (315, 32)] {
+            let model = with("network.mossy_fibers", Value::Count(fibers)).unwrap();
+            assert_eq!(model.active_fibers(), active, "{fibers}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let check = |path: &str, value: Value, message: &str| {
+            let error = with(path, value).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        };
+        check("time.step", Value::Number(0.3), "a whole number of steps must make 1 ms");
+        check("time.duration", Value::Number(10.5), "whole number of ms");
+        check("stimulus.times", Value::Numbers(vec![2000.0]), "the trial ends at 2000 ms");
+        check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
+        check("noise.tau", Value::Number(0.05), "too long for `noise.tau`");
+    }
+}
