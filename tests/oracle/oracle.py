@@ -7,7 +7,7 @@ Control, GABAzine and ACh (muscarine); see Fore, Taylor, Brunel & Hull (2020),
 J. Neurosci., doi:10.1523/JNEUROSCI.2148-19.2020, and the authors' program
 github.com/trfore/chatmodel, whose output files this script rebuilds byte for
 byte.  It exists to be compared with a faster implementation, so every rule is
-written out as plainly as numpy allows and nothing is shared with that program.
+written out as plainly as numpy allows, independently of that implementation.
 
     python oracle.py --mossy 78 --granule 1024 --golgi 7 --trials 10 \\
         --seed 451 --weight-seed 35 --out DIR
@@ -30,7 +30,6 @@ import numpy as np
 from numpy.random import RandomState
 
 MS, MV, NS, PF = 1e-3, 1e-3, 1e-9, 1e-12
-
 DT = 1e-4                               # s
 N_STEPS = 20_000                        # 2000 ms
 STEPS_PER_SAMPLE = 10                   # conductances are sampled every ms
@@ -127,10 +126,9 @@ class BlockUniforms:
 def connect(n_pre, n_post, convergence, uniforms):
     """Random connectivity as a boolean matrix [pre, post]."""
     p = convergence / n_pre
+    if p == 1:  # nothing to sample, and nothing is drawn (but p > 1 draws)
+        return np.ones((n_pre, n_post), dtype=bool)
     matrix = np.zeros((n_pre, n_post), dtype=bool)
-    if p == 1:  # nothing to sample, and nothing is drawn
-        matrix[:] = True
-        return matrix
     inverse_log = 1.0 / math.log(1 - p) if p < 0.25 else None
     for pre in range(n_pre):
         j = -1
@@ -166,19 +164,14 @@ def pairwise_sum(a):
     """numpy's pairwise summation, here along the first axis of `a`."""
     n = len(a)
     if n < 8:
-        total = np.zeros(a.shape[1:])
-        for x in a:
-            total = total + x
-        return total
+        return sum(a, start=np.zeros(a.shape[1:]))
     if n <= 128:
         r = [a[k] for k in range(8)]
         whole = n - n % 8
         for j in range(8, whole):
             r[j % 8] = r[j % 8] + a[j]
         total = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]))
-        for x in a[whole:]:
-            total = total + x
-        return total
+        return sum(a[whole:], start=total)
     half = n // 2 - (n // 2) % 8
     return pairwise_sum(a[:half]) + pairwise_sum(a[half:])
 
@@ -270,7 +263,7 @@ def simulate_batch(net, condition, tonic, w_grc, w_goc, noise, on_spikes):
         goc_spiking = goc.update(s, noise_goc[:, s])
 
         if s in STIMULUS_STEPS:
-            for k, fibre in enumerate(net.active):
+            for k, fibre in enumerate(net.active):  # the order is that of the rounded additions
                 grc.excite(np.flatnonzero(net.mf_grc[fibre]), w_grc[k], condition.mf_grc_scale)
                 goc.excite(np.flatnonzero(net.mf_goc[fibre]), w_goc[k], condition.mf_goc_scale)
         arriving = in_flight[s % GOC_DELAY_STEPS]
@@ -341,8 +334,11 @@ def array_bytes(a):
 
 
 def weights_bytes(active, weights):
-    """The .npy file of {MF: [weight per trial]} stored as an object scalar."""
-    table = {np.int64(fibre): row.tolist() for fibre, row in zip(active, weights)}
+    """The .npy file of {MF: [weight per trial]} stored as an object scalar.
+
+    The weights have been in siemens and back, which costs some a last bit.
+    """
+    table = {np.int64(fibre): row.tolist() for fibre, row in zip(active, weights * NS / NS)}
     body = pickle.dumps(np.array(table, dtype=object), protocol=3)
     # numpy 2 renamed the module its scalars are pickled from.
     return npy_header("|O", False, ()) + body.replace(b"cnumpy._core.multiarray\n",
@@ -375,17 +371,16 @@ def output_files(p, condition):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mossy", type=int, default=315)
-    parser.add_argument("--granule", type=int, default=4096)
-    parser.add_argument("--golgi", type=int, default=27)
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=451)
-    parser.add_argument("--weight-seed", type=int, default=35)
+    for option, default in (("mossy", 315), ("granule", 4096), ("golgi", 27),
+                            ("trials", 100), ("seed", 451), ("weight-seed", 35)):
+        parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--fixed-weights", action="store_true")
     parser.add_argument("--conditions", default=",".join(CONDITIONS),
                         help="comma-separated subset of %(default)s")
     parser.add_argument("--out", type=Path, required=True)
     p = parser.parse_args()
+    if not active_mossy_fibres(p.mossy, p.seed):
+        parser.error("no mossy fibre would be active; the original fails there, too")
     p.out.mkdir(parents=True, exist_ok=True)
     sums = {}
     for name in p.conditions.split(","):

@@ -9,7 +9,16 @@
 //!                      NoiseStart       ┘
 //! ```
 
+pub mod derive;
+pub mod isa;
+mod kernel;
 pub mod model;
+pub mod network;
+pub mod noise;
+pub mod random;
+pub mod spikes;
+pub mod trial;
+pub mod weights;
 pub mod parameters;
 
 pub use model::{Inconsistent, Model};

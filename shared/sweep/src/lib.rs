@@ -1,1 +1,40 @@
-//! .
+//! The language of sweep files: YAML with units in, conditions, seeds and trials out.
+//!
+//! Everything here is pure: the caller reads the file and the environment. No input panics, and
+//! every error says where it is and what to do about it.
+//!
+//! ```text
+//! bytes → yaml (tree with positions, limits) → file, condition (with value, units) → Sweep
+//!                                  └────────────── diagnostics ──────────────┘
+//! ```
+//!
+//! ```
+//! use granule_sweep::{Overrides, parse};
+//!
+//! let text = "
+//! conditions:
+//!   - Control
+//!   - { name: half-tonic, set: { granule.tonic_factor: 0.5, golgi.leak_reversal: -53 mV } }
+//! ";
+//! let sweep = parse("tonic.yaml", text.as_bytes(), "tonic", &Overrides::default())?;
+//! assert_eq!((sweep.name.as_str(), sweep.trials), ("tonic", 100));
+//! assert_eq!(sweep.conditions[1].model.parameters().golgi.leak_reversal_mvolt, -53.0);
+//!
+//! let error = parse("tonic.yaml", b"conditions: [Contrl]", "tonic", &Overrides::default()).unwrap_err();
+//! assert!(error.to_string().contains("did you mean `Control`?"));
+//! # Ok::<(), granule_sweep::Diagnostics>(())
+//! ```
+
+mod condition;
+pub mod diagnostics;
+pub mod environment;
+mod file;
+mod suggest;
+mod units;
+mod value;
+mod yaml;
+
+pub use condition::Condition;
+pub use diagnostics::{Diagnostic, Diagnostics};
+pub use environment::{EnvironmentError, Overrides, from_variables};
+pub use file::{Sweep, parse};

@@ -1,0 +1,227 @@
+//! Wiring: which cells are connected, drawn as Brian2 2.2.1 draws it.
+
+use crate::model::Model;
+use crate::noise::NoiseOrigin;
+use crate::parameters::NetworkSize;
+use crate::random::cpython::Random;
+use crate::random::elementary::ln;
+use crate::random::numpy::RandomState;
+
+/// Uniform numbers the original's generator draws at once; what is left of the last block is
+/// dropped before the noise begins.
+const DRAWN_AT_ONCE: u64 = 20_000;
+
+/// The synapses of one projection, by presynaptic cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Postsynaptic cells, of the first presynaptic cell first, ascending within each.
+    targets: Vec<u32>,
+    /// Where in `targets` those of each presynaptic cell begin, and the end.
+    starts: Vec<usize>,
+}
+
+impl Projection {
+    /// Postsynaptic cells of a presynaptic one, ascending.
+    ///
+    /// # Panics
+    /// If there is no such presynaptic cell.
+    pub fn targets_of(&self, presynaptic: u32) -> &[u32] {
+        let cell = presynaptic as usize;
+        &self.targets[self.starts[cell]..self.starts[cell + 1]]
+    }
+
+    /// How many synapses each of `cells` postsynaptic cells receives.
+    pub fn synapses_per_target(&self, cells: u32) -> Vec<u32> {
+        let mut count = vec![0; cells as usize];
+        for &target in &self.targets {
+            count[target as usize] += 1;
+        }
+        count
+    }
+
+    /// All synapses.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+}
+
+/// What decides the wiring of a network, and with it where its noise begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wiring {
+    /// Sizes of the populations.
+    pub size: NetworkSize,
+    /// Mean number of synapses onto a granule cell from mossy fibres.
+    pub mossy_to_granule: f64,
+    /// Mean number of synapses onto a Golgi cell from mossy fibres.
+    pub mossy_to_golgi: f64,
+    /// Mean number of synapses onto a granule cell from Golgi cells.
+    pub golgi_to_granule: f64,
+}
+
+impl Wiring {
+    /// The wiring a model asks for.
+    pub fn of(model: &Model) -> Wiring {
+        let parameters = model.parameters();
+        Wiring {
+            size: parameters.network,
+            mossy_to_granule: parameters.mossy_to_granule.convergence,
+            mossy_to_golgi: parameters.mossy_to_golgi.convergence,
+            golgi_to_granule: parameters.golgi_to_granule.convergence,
+        }
+    }
+}
+
+/// A wired network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Sizes of the populations.
+    pub size: NetworkSize,
+    /// Mossy fibres onto granule cells.
+    pub mossy_to_granule: Projection,
+    /// Mossy fibres onto Golgi cells.
+    pub mossy_to_golgi: Projection,
+    /// Golgi cells onto granule cells.
+    pub golgi_to_granule: Projection,
+    /// Where the noise begins in the generator that drew this.
+    pub noise_origin: NoiseOrigin,
+}
+
+impl Network {
+    /// The network of this seed.
+    pub fn new(wiring: Wiring, seed: u32) -> Network {
+        let mut uniform = Uniform { state: RandomState::new(seed), drawn: 0 };
+        let NetworkSize { mossy_fibers, granule_cells, golgi_cells } = wiring.size;
+        let mut project = |presynaptic: u32, postsynaptic: u32, convergence: f64| {
+            connect(&mut uniform, presynaptic, postsynaptic, convergence / f64::from(presynaptic))
+        };
+        let mossy_to_granule = project(mossy_fibers, granule_cells, wiring.mossy_to_granule);
+        let mossy_to_golgi = project(mossy_fibers, golgi_cells, wiring.mossy_to_golgi);
+        let golgi_to_granule = project(golgi_cells, granule_cells, wiring.golgi_to_granule);
+        let words = 2 * uniform.drawn.next_multiple_of(DRAWN_AT_ONCE);
+        Network {
+            size: wiring.size,
+            mossy_to_granule,
+            mossy_to_golgi,
+            golgi_to_granule,
+            noise_origin: NoiseOrigin { seed, words },
+        }
+    }
+}
+
+/// Uniform numbers, counted.
+struct Uniform {
+    state: RandomState,
+    drawn: u64,
+}
+
+impl Uniform {
+    fn next(&mut self) -> f64 {
+        self.drawn += 1;
+        self.state.double()
+    }
+}
+
+/// Connects each pair with probability `p`.
+///
+/// As Brian2's generated code: a certain connection draws nothing; a rare one draws how many cells
+/// to jump over; any other draws one number a pair, even where `p` is above 1.
+fn connect(uniform: &mut Uniform, presynaptic: u32, postsynaptic: u32, p: f64) -> Projection {
+    const RARE: f64 = 0.25;
+    let mut targets = Vec::new();
+    let mut starts = vec![0];
+    let per_log = 1.0 / ln(1.0 - p);
+    for _ in 0..presynaptic {
+        if p == 1.0 {
+            targets.extend(0..postsynaptic);
+        } else if p >= RARE {
+            targets.extend((0..postsynaptic).filter(|_| uniform.next() < p));
+        } else if p > 0.0 {
+            let mut j = 0_i64;
+            while j < i64::from(postsynaptic) {
+                // A draw of 0 jumps past the end: the conversion saturates.
+                j = j.saturating_add((ln(uniform.next()) * per_log).floor() as i64);
+                if j >= i64::from(postsynaptic) {
+                    break;
+                }
+                targets.push(j as u32);
+                j += 1;
+            }
+        }
+        starts.push(targets.len());
+    }
+    Projection { targets, starts }
+}
+
+/// The active mossy fibres of this seed, ascending.
+///
+/// # Panics
+/// If more are to be active than there are, which [`Model`] excludes.
+pub fn active_fibers(model: &Model, seed: u32) -> Vec<u32> {
+    let mut active = Random::new(seed).sample(model.parameters().network.mossy_fibers, model.active_fibers());
+    active.sort_unstable();
+    active
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wiring(mossy: u32, granule: u32, golgi: u32) -> Wiring {
+        Wiring {
+            size: NetworkSize { mossy_fibers: mossy, granule_cells: granule, golgi_cells: golgi },
+            mossy_to_granule: 4.0,
+            mossy_to_golgi: 10.0,
+            golgi_to_granule: 4.0,
+        }
+    }
+
+    #[test]
+    fn the_papers_network() {
+        let network = Network::new(wiring(315, 4096, 27), 451);
+        let model = Model::new(Default::default()).unwrap();
+        let active = active_fibers(&model, 451);
+        assert_eq!(active.len(), 32);
+        let connections: usize = active.iter().map(|&m| network.mossy_to_granule.targets_of(m).len()).sum();
+        assert_eq!(connections, 1670);
+        let mut cells: Vec<u32> =
+            active.iter().flat_map(|&m| network.mossy_to_granule.targets_of(m)).copied().collect();
+        cells.sort_unstable();
+        cells.dedup();
+        assert_eq!(cells.len(), 1374);
+    }
+
+    #[test]
+    fn targets_ascend_and_noise_starts_on_a_block() {
+        for (mossy, granule, golgi) in [(315, 4096, 27), (40, 64, 5), (20, 64, 4), (12, 64, 3), (3, 2, 1)] {
+            let network = Network::new(wiring(mossy, granule, golgi), 3);
+            for (projection, presynaptic, postsynaptic) in [
+                (&network.mossy_to_granule, mossy, granule),
+                (&network.mossy_to_golgi, mossy, golgi),
+                (&network.golgi_to_granule, golgi, granule),
+            ] {
+                for cell in 0..presynaptic {
+                    let targets = projection.targets_of(cell);
+                    assert!(targets.windows(2).all(|pair| pair[0] < pair[1]));
+                    assert!(targets.last().is_none_or(|&last| last < postsynaptic));
+                }
+            }
+            assert_eq!(network.noise_origin.words % (2 * DRAWN_AT_ONCE), 0);
+        }
+    }
+
+    #[test]
+    fn certain_connections_draw_nothing_and_more_than_certain_ones_do() {
+        let mut uniform = Uniform { state: RandomState::new(1), drawn: 0 };
+        assert_eq!(connect(&mut uniform, 3, 5, 1.0).len(), 15);
+        assert_eq!(uniform.drawn, 0);
+        assert_eq!(connect(&mut uniform, 3, 5, 1.5).len(), 15);
+        assert_eq!(uniform.drawn, 15);
+        assert!(connect(&mut uniform, 3, 5, 0.0).is_empty());
+        assert_eq!(uniform.drawn, 15);
+    }
+}

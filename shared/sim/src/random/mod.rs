@@ -1,0 +1,16 @@
+//! Random streams, each defined by its published algorithm and tested against published or
+//! independently produced vectors.
+//!
+//! * [`mt19937`]: the Mersenne Twister, seeded as C, numpy and CPython do.
+//! * [`jump`]: how to reach any place of its output without producing what lies before.
+//! * [`numpy`]: the draws of `numpy.random.RandomState`, frozen by numpy as "legacy".
+//! * [`cpython`]: the draws of Python's `random` module.
+//! * [`elementary`]: the logarithm and power those draws were made with.
+
+pub mod cpython;
+pub mod elementary;
+pub mod jump;
+pub mod mt19937;
+pub mod numpy;
+
+pub use mt19937::Mt19937;

@@ -1,0 +1,187 @@
+//! The spikes of a trial, and their one encoding: what travels, what is stored, what is hashed.
+
+use crate::parameters::NetworkSize;
+
+/// A spike of a cell in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spike {
+    /// The integration step, from 0.
+    pub step: u32,
+    /// The cell, from 0.
+    pub cell: u32,
+}
+
+/// All spikes of one trial; each train ascending by step, then cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrialSpikes {
+    /// Of the granule cells.
+    pub granule: Vec<Spike>,
+    /// Of the Golgi cells.
+    pub golgi: Vec<Spike>,
+}
+
+/// A content hash of a trial's encoded spikes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of encoded spikes.
+    pub fn of(encoded: &[u8]) -> Digest {
+        Digest(*blake3::hash(encoded).as_bytes())
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// Why bytes are not the spikes of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The bytes end within a spike train, or go on behind the last.
+    #[error("the encoding has the wrong length")]
+    Length,
+    /// A number is not written in its shortest form or does not fit.
+    #[error("the encoding has a malformed number")]
+    Number,
+    /// A spike of a cell or step that the model does not have, or out of order.
+    #[error("the encoding has a spike of a cell or step that does not exist")]
+    Range,
+}
+
+impl TrialSpikes {
+    /// The spikes as bytes.
+    ///
+    /// Granule cells, then Golgi cells; of each the number of spikes and per spike the steps since
+    /// the one before and, the cell: the difference to the one before within a step, else itself.
+    /// All numbers are LEB128 in their shortest form, so that equal spikes are equal bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(3 * (self.granule.len() + self.golgi.len()) + 8);
+        for train in [&self.granule, &self.golgi] {
+            put(&mut bytes, train.len() as u32);
+            let mut before = Spike { step: 0, cell: 0 };
+            for &spike in train {
+                put(&mut bytes, spike.step - before.step);
+                put(&mut bytes, if spike.step == before.step { spike.cell - before.cell } else { spike.cell });
+                before = spike;
+            }
+        }
+        bytes
+    }
+
+    /// The spikes that these bytes encode, of a network of this size and a trial of so many steps.
+    ///
+    /// # Errors
+    /// When [`Self::encode`] would not give these bytes for any such trial.
+    pub fn decode(bytes: &[u8], size: NetworkSize, steps: u32) -> Result<TrialSpikes, Malformed> {
+        let mut rest = bytes;
+        let mut train = |cells: u32| -> Result<Vec<Spike>, Malformed> {
+            let count = take(&mut rest)? as usize;
+            // A spike has at least two bytes: no claim of a count makes us reserve more than there is.
+            if count > rest.len() / 2 {
+                return Err(Malformed::Length);
+            }
+            let mut train: Vec<Spike> = Vec::with_capacity(count);
+            let mut before = Spike { step: 0, cell: 0 };
+            for i in 0..count {
+                let later = take(&mut rest)?;
+                let cell = take(&mut rest)?;
+                let step = before.step.checked_add(later).ok_or(Malformed::Range)?;
+                let cell = if later == 0 {
+                    before.cell.checked_add(cell).ok_or(Malformed::Range)?
+                } else {
+                    cell
+                };
+                let spike = Spike { step, cell };
+                if step >= steps || cell >= cells || (i > 0 && spike <= before) {
+                    return Err(Malformed::Range);
+                }
+                train.push(spike);
+                before = spike;
+            }
+            Ok(train)
+        };
+        let granule = train(size.granule_cells)?;
+        let golgi = train(size.golgi_cells)?;
+        if rest.is_empty() { Ok(TrialSpikes { granule, golgi }) } else { Err(Malformed::Length) }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn take(bytes: &mut &[u8]) -> Result<u32, Malformed> {
+    let mut number = 0_u32;
+    for shift in (0..u32::BITS).step_by(7) {
+        let (&byte, rest) = bytes.split_first().ok_or(Malformed::Length)?;
+        *bytes = rest;
+        let part = u32::from(byte & 0x7f);
+        if part << shift >> shift != part {
+            return Err(Malformed::Number);
+        }
+        number |= part << shift;
+        if byte < 0x80 {
+            return if byte == 0 && shift > 0 { Err(Malformed::Number) } else { Ok(number) };
+        }
+    }
+    Err(Malformed::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SIZE: NetworkSize = NetworkSize { mossy_fibers: 1, granule_cells: 5000, golgi_cells: 30 };
+    const STEPS: u32 = 20_000;
+
+    fn train(cells: u32) -> impl Strategy<Value = Vec<Spike>> {
+        proptest::collection::btree_set((0..STEPS, 0..cells), 0..60)
+            .prop_map(|set| set.into_iter().map(|(step, cell)| Spike { step, cell }).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn spikes_survive_the_encoding(granule in train(5000), golgi in train(30)) {
+            let spikes = TrialSpikes { granule, golgi };
+            prop_assert_eq!(TrialSpikes::decode(&spikes.encode(), SIZE, STEPS), Ok(spikes));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_are_the_encoding_of_their_spikes(bytes in proptest::collection::vec(0_u8..140, 0..40)) {
+            if let Ok(spikes) = TrialSpikes::decode(&bytes, SIZE, STEPS) {
+                prop_assert_eq!(spikes.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_trial_has_is_refused() {
+        let check = |bytes: &[u8], error| {
+            assert_eq!(TrialSpikes::decode(bytes, SIZE, STEPS), Err(error), "{bytes:?}");
+        };
+        check(&[], Malformed::Length);
+        check(&[0], Malformed::Length);
+        check(&[0, 0, 0], Malformed::Length);
+        check(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0], Malformed::Length);
+        check(&[0x80, 0x00, 0], Malformed::Number);
+        check(&[0xff, 0xff, 0xff, 0xff, 0x1f, 0], Malformed::Number);
+        check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0], Malformed::Number);
+        check(&[0, 1, 0, 30], Malformed::Range);
+        check(&[0, 2, 1, 4, 0, 0], Malformed::Range);
+        check(&[1, 0xa0, 0x9c, 0x01, 0, 0], Malformed::Range);
+    }
+}

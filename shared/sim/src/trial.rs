@@ -1,0 +1,204 @@
+//! A trial, from noise to spikes, for all conditions that share its noise.
+
+use crate::isa::Isa;
+use crate::kernel::{Arrival, Cells, Input, Membrane, NoiseRows};
+use crate::model::Model;
+use crate::network::{Network, Wiring, active_fibers};
+use crate::noise::NormalStream;
+use crate::parameters::Population;
+use crate::spikes::{Spike, TrialSpikes};
+use crate::weights::{RandomWeights, cell_factors};
+
+/// Whether trials of these models, with the same seed, read the same noise and can be computed
+/// together.
+pub fn share_noise(a: &Model, b: &Model) -> bool {
+    Wiring::of(a) == Wiring::of(b) && a.steps() == b.steps()
+}
+
+/// Conditions of one seed that share wiring and noise, ready to run trials.
+#[derive(Debug)]
+pub struct Cohort {
+    isa: Isa,
+    network: Network,
+    steps: u32,
+    circuits: Vec<Circuit>,
+}
+
+/// One condition of a cohort: its model and what follows from it for every trial.
+#[derive(Debug)]
+struct Circuit {
+    granule: Membrane,
+    golgi: Membrane,
+    /// Tonic conductance of each granule cell, nS.
+    tonic: Vec<f64>,
+    /// Synapses of active fibres: (cell, index of the fibre among the active), ascending.
+    onto_granule: Vec<(u32, usize)>,
+    onto_golgi: Vec<(u32, usize)>,
+    weights: Option<RandomWeights>,
+    model: Model,
+}
+
+/// Why conditions cannot be computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the conditions of a cohort must have the same wiring and number of steps")]
+pub struct NoSharedNoise;
+
+impl Cohort {
+    /// Prepares these conditions for trials below `trials`.
+    ///
+    /// # Errors
+    /// When they do not all [share their noise](share_noise).
+    pub fn new(isa: Isa, models: &[Model], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
+        let first = models.first().ok_or(NoSharedNoise)?;
+        if models.iter().any(|model| !share_noise(first, model)) {
+            return Err(NoSharedNoise);
+        }
+        let network = Network::new(Wiring::of(first), seed);
+        let circuits = models.iter().map(|model| Circuit::new(model, &network, seed, trials)).collect();
+        Ok(Cohort { isa, network, steps: first.steps(), circuits })
+    }
+
+    /// The network all conditions share.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Normals that a trial takes from the stream.
+    pub fn normals_per_trial(&self) -> u64 {
+        normals_per_trial(&self.circuits[0].model)
+    }
+
+    /// Runs a trial of every condition, in their order. `noise` must stand where the trial's noise
+    /// starts, and stands where the next trial's starts afterwards.
+    pub fn simulate(&self, trial: u32, noise: &mut NormalStream) -> Vec<TrialSpikes> {
+        let noisy = self.network.size.noisy_cells() as usize;
+        // As many steps at once as keep their normals in a core's second-level cache.
+        const CHUNK_NORMALS: usize = 1 << 16;
+        let chunk = (CHUNK_NORMALS / noisy).clamp(1, 256) as u32;
+        let mut normals = vec![0.0; noisy * chunk as usize];
+        let mut running: Vec<Running<'_>> =
+            self.circuits.iter().map(|circuit| Running::new(self.isa, circuit, &self.network, trial)).collect();
+        for first in (0..self.steps).step_by(chunk as usize) {
+            let end = self.steps.min(first + chunk);
+            let normals = &mut normals[..noisy * (end - first) as usize];
+            noise.fill(normals);
+            for condition in &mut running {
+                condition.advance(first, end, normals);
+            }
+        }
+        running.into_iter().map(|condition| condition.spikes).collect()
+    }
+}
+
+/// Normals that one trial of this model takes.
+pub fn normals_per_trial(model: &Model) -> u64 {
+    model.parameters().network.noisy_cells() * u64::from(model.steps())
+}
+
+impl Circuit {
+    fn new(model: &Model, network: &Network, seed: u32, trials: u32) -> Circuit {
+        let parameters = model.parameters();
+        let active = active_fibers(model, seed);
+        let synapses = |targets_of: &dyn Fn(u32) -> Vec<u32>| {
+            let mut list: Vec<(u32, usize)> = active
+                .iter()
+                .enumerate()
+                .flat_map(|(k, &fiber)| targets_of(fiber).into_iter().map(move |cell| (cell, k)))
+                .collect();
+            list.sort_unstable();
+            list
+        };
+        let membrane = |cell, refractory_steps| {
+            Membrane::new(
+                cell,
+                parameters,
+                refractory_steps,
+                model.excitatory_decay(),
+                model.inhibitory_decay(),
+            )
+        };
+        Circuit {
+            granule: membrane(&parameters.granule, model.granule_refractory_steps()),
+            golgi: membrane(&parameters.golgi, model.golgi_refractory_steps()),
+            tonic: cell_factors(&parameters.tonic.factor, network.size.granule_cells)
+                .into_iter()
+                .map(|factor| factor * parameters.tonic.conductance_nsiemens)
+                .collect(),
+            onto_granule: synapses(&|fiber| network.mossy_to_granule.targets_of(fiber).to_vec()),
+            onto_golgi: synapses(&|fiber| network.mossy_to_golgi.targets_of(fiber).to_vec()),
+            weights: RandomWeights::new(parameters, active.len(), trials),
+            model: model.clone(),
+        }
+    }
+}
+
+/// A condition in the course of a trial.
+struct Running<'a> {
+    network: &'a Network,
+    circuit: &'a Circuit,
+    onto_granule: Vec<(u32, f64)>,
+    onto_golgi: Vec<(u32, f64)>,
+    granule: Cells,
+    golgi: Cells,
+    /// Golgi spikes whose effect on granule cells has been delivered.
+    delivered: usize,
+    spikes: TrialSpikes,
+}
+
+impl<'a> Running<'a> {
+    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32) -> Running<'a> {
+        let parameters = circuit.model.parameters();
+        let random = circuit.weights.as_ref().map(|weights| weights.of_trial(trial));
+        let weighted = |synapses: &[(u32, usize)], fixed: f64| -> Vec<(u32, f64)> {
+            let weight = |k: usize| random.as_ref().map_or(fixed, |weights| weights[k]);
+            synapses.iter().map(|&(cell, k)| (cell, weight(k))).collect()
+        };
+        Running {
+            network,
+            circuit,
+            onto_granule: weighted(&circuit.onto_granule, parameters.mossy_to_granule.weight_nsiemens),
+            onto_golgi: weighted(&circuit.onto_golgi, parameters.mossy_to_golgi.weight_nsiemens),
+            granule: Cells::new(isa, circuit.granule, &circuit.tonic),
+            golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize]),
+            delivered: 0,
+            spikes: TrialSpikes::default(),
+        }
+    }
+
+    /// Runs a chunk of steps: the Golgi cells first, then the granule cells, which nothing but the
+    /// spikes of those reaches.
+    fn advance(&mut self, first: u32, end: u32, normals: &[f64]) {
+        let size = self.network.size;
+        let model = &self.circuit.model;
+        let parameters = model.parameters();
+        let (golgi_offset, granule_offset) = match parameters.noise.first {
+            Population::Golgi => (0, size.golgi_cells as usize),
+            Population::Granule => (size.granule_cells as usize, 0),
+        };
+        let rows = |offset| NoiseRows { normals, stride: size.noisy_cells() as usize, offset };
+        let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
+
+        let excitation =
+            |synapses, scale| stimuli().map(move |step| Arrival { step, input: Input::Excitation { synapses, scale } });
+        let arrivals: Vec<Arrival<'_>> =
+            excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
+        self.golgi.advance(first, end, rows(golgi_offset), &arrivals, &mut self.spikes.golgi);
+
+        let mut arrivals: Vec<Arrival<'_>> =
+            excitation(&self.onto_granule[..], parameters.mossy_to_granule.scale).collect();
+        let delay = model.golgi_delay_steps();
+        let weight = parameters.golgi_to_granule.weight_nsiemens;
+        while let Some(&Spike { step, cell }) = self.spikes.golgi.get(self.delivered)
+            && step.saturating_add(delay) < end
+        {
+            self.delivered += 1;
+            if weight != 0.0 {
+                let cells = self.network.golgi_to_granule.targets_of(cell);
+                let input = Input::Inhibition { cells, weight };
+                arrivals.push(Arrival { step: step + delay, input });
+            }
+        }
+        arrivals.sort_by_key(|arrival| arrival.step);
+        self.granule.advance(first, end, rows(granule_offset), &arrivals, &mut self.spikes.granule);
+    }
+}

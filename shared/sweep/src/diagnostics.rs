@@ -1,0 +1,363 @@
+//! What is wrong with a sweep file, where, and what to do about it.
+//!
+//! While a file is read, problems are gathered by byte position, as many as are independent of each
+//! other. At the end they are sorted, capped and given lines and columns: [`Diagnostics`] owns all it
+//! shows and outlives the file. Drawing is left to `annotate-snippets`, the library rustc draws with.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+/// More than this many are counted, not listed.
+const MOST_LISTED: usize = 20;
+
+/// More than this many are not even kept: the file is broken as a whole.
+const MOST_KEPT: usize = 1000;
+
+/// Columns of text a diagnostic may fill; longer source lines are cut around the caret.
+const WIDTH: usize = 120;
+
+/// Everything found wrong with a sweep file, in order of position. Never empty.
+///
+/// `Display` draws each with its source line as plain text: no colour, and no control character
+/// but the line feed, whatever the file contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostics {
+    source_name: String,
+    listed: Vec<Diagnostic>,
+    unlisted: usize,
+}
+
+impl Diagnostics {
+    /// The first problems of the file.
+    pub fn listed(&self) -> &[Diagnostic] {
+        &self.listed
+    }
+
+    /// How many more there are.
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    message: String,
+    help: Option<String>,
+    place: Option<Place>,
+}
+
+impl Diagnostic {
+    /// What is wrong, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it, in one line.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Line and column, both from 1; columns count characters. `None` for the file as a whole.
+    pub fn line_and_column(&self) -> Option<(usize, usize)> {
+        self.place.as_ref().map(|place| (place.line, place.column))
+    }
+}
+
+/// A stretch of one source line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    line: usize,
+    column: usize,
+    /// The whole line, fit to be shown: see [`shown`].
+    text: String,
+    /// Bytes of `text` to underline.
+    underlined: std::ops::Range<usize>,
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let renderer = Renderer::plain().term_width(WIDTH);
+        for (i, diagnostic) in self.listed.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n\n")?;
+            }
+            let group = Group::with_title(Level::ERROR.primary_title(&diagnostic.message));
+            let mut group = match &diagnostic.place {
+                Some(place) => group.element(
+                    Snippet::source(&place.text)
+                        .line_start(place.line)
+                        .path(&self.source_name)
+                        .annotation(AnnotationKind::Primary.span(place.underlined.clone())),
+                ),
+                None => group.element(Origin::path(&self.source_name)),
+            };
+            if let Some(help) = &diagnostic.help {
+                group = group.element(Level::HELP.message(help));
+            }
+            f.write_str(&renderer.render(&[group]))?;
+        }
+        match self.unlisted {
+            0 => Ok(()),
+            1 => f.write_str("\n\n… and 1 more error"),
+            n => write!(f, "\n\n… and {n} more errors"),
+        }
+    }
+}
+
+/// Byte positions in the text of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// A problem before it is drawn.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    span: Option<Span>,
+    message: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at a position.
+    pub(crate) fn at(span: Span, message: impl Into<String>) -> Self {
+        Problem { span: Some(span), message: message.into(), help: None }
+    }
+
+    /// A problem of the file as a whole.
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
+        Problem { span: None, message: message.into(), help: None }
+    }
+
+    /// Says what to do.
+    pub(crate) fn help(mut self, help: impl Into<Option<String>>) -> Self {
+        self.help = help.into();
+        self
+    }
+}
+
+/// Problems of a text, as they are found.
+#[derive(Debug)]
+pub(crate) struct Problems<'t> {
+    text: &'t str,
+    kept: Vec<Problem>,
+    unkept: usize,
+}
+
+impl<'t> Problems<'t> {
+    /// None yet.
+    pub(crate) fn of(text: &'t str) -> Self {
+        Problems { text, kept: Vec::new(), unkept: 0 }
+    }
+
+    /// Adds a problem. Takes a closure as wording it, with a search for similar words, is what costs
+    /// time in a file with very many.
+    pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.kept.len() < MOST_KEPT {
+            self.kept.push(problem());
+        } else {
+            self.unkept += 1;
+        }
+    }
+
+    /// The number of the line that a position is in, from 1.
+    pub(crate) fn line_of(&self, position: usize) -> usize {
+        place(self.text, Span { start: position, end: position }).line
+    }
+
+    /// How many were found.
+    pub(crate) fn count(&self) -> usize {
+        self.kept.len() + self.unkept
+    }
+
+    /// Sorts, caps and places them; `None` when there are none.
+    pub(crate) fn finish(mut self, source_name: &str) -> Option<Diagnostics> {
+        // One wrong entry may have been met from several conditions.
+        let mut seen = HashSet::new();
+        self.kept.retain(|problem| seen.insert((problem.span, problem.message.clone())));
+        self.kept.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
+        let unlisted = self.kept.len().saturating_sub(MOST_LISTED) + self.unkept;
+        let listed: Vec<Diagnostic> = self
+            .kept
+            .into_iter()
+            .take(MOST_LISTED)
+            .map(|problem| Diagnostic {
+                message: one_line(&problem.message),
+                help: problem.help.as_deref().map(one_line),
+                place: problem.span.map(|span| place(self.text, span)),
+            })
+            .collect();
+        let source_name = one_line(source_name);
+        (!listed.is_empty()).then_some(Diagnostics { source_name, listed, unlisted })
+    }
+}
+
+/// The single problem that stops all reading.
+pub(crate) fn only(problem: Problem, source_name: &str, text: &str) -> Diagnostics {
+    let mut problems = Problems::of(text);
+    problems.add(|| problem);
+    problems.finish(source_name).expect("one was added")
+}
+
+/// Text of the user in a message: in backticks, cut when long. Control characters are escaped
+/// together with those of the rest of the message.
+pub(crate) fn quote(text: &str) -> String {
+    const MOST_CHARS: usize = 60;
+    match text.char_indices().nth(MOST_CHARS) {
+        None => format!("`{text}`"),
+        Some((end, _)) => format!("`{}…`", &text[..end]),
+    }
+}
+
+/// Finds the line of a position, as YAML breaks lines: at LF, CR LF, and CR alone.
+fn place(text: &str, span: Span) -> Place {
+    let start = floor_char_boundary(text, span.start);
+    let bytes = text.as_bytes();
+    let is_break = |i: usize| bytes[i] == b'\n' || (bytes[i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
+    let mut line = 1;
+    let mut line_start = 0;
+    for i in (0..start).filter(|&i| is_break(i)) {
+        line += 1;
+        line_start = i + 1;
+    }
+    let rest = &text[line_start..];
+    let source = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
+
+    let mut column = 1;
+    let mut shown_text = String::with_capacity(source.len());
+    let mut underlined = None::<std::ops::Range<usize>>;
+    for (i, c) in source.char_indices() {
+        let from = shown_text.len();
+        shown_text.push(shown(c));
+        let position = line_start + i;
+        if position < start {
+            column += 1;
+        } else if position == start || position < span.end {
+            underlined.get_or_insert(from..from).end = shown_text.len();
+        }
+    }
+    let end = shown_text.len();
+    Place { line, column, text: shown_text, underlined: underlined.unwrap_or(end..end) }
+}
+
+/// One character for one, so that columns stay right: what could move the cursor, reorder the line
+/// or hide in it is replaced. Tabs are left to the renderer, which aligns the caret with them.
+fn shown(c: char) -> char {
+    if c != '\t' && is_treacherous(c) { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+/// Escapes everything that could break out of a line of a message.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_treacherous(c) {
+            line.extend(c.escape_unicode());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// Control characters, line and paragraph separators, bidirectional and invisible formatting.
+fn is_treacherous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn floor_char_boundary(text: &str, position: usize) -> usize {
+    let position = position.min(text.len());
+    (0..=position).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws one problem at the bytes of `needle` in `text`.
+    fn check(text: &str, needle: &str, drawn: &str) {
+        let start = text.find(needle).unwrap();
+        let problem = Problem::at(Span { start, end: start + needle.len() }, "wrong");
+        assert_eq!(only(problem, "x.yaml", text).to_string(), drawn);
+    }
+
+    #[test]
+    fn the_caret_stands_below_what_is_meant() {
+        check("a: 1\nbb: 2\n", "bb", "error: wrong\n --> x.yaml:2:1\n  |\n2 | bb: 2\n  | ^^");
+        // At the end of the last line, with and without its line feed.
+        check("a: 1", "", "error: wrong\n --> x.yaml:1:1\n  |\n1 | a: 1\n  | ^");
+        // Line breaks of other systems, also mixed.
+        check("a: 1\r\n\rb: 2\r\n", "b", "error: wrong\n --> x.yaml:3:1\n  |\n3 | b: 2\n  | ^");
+        // A tab is one column in the position and four below the line.
+        check("a:\tb", "b", "error: wrong\n --> x.yaml:1:4\n  |\n1 | a:    b\n  |       ^");
+        // One column for each character; a wide one takes two below the line.
+        check("é: b", "b", "error: wrong\n --> x.yaml:1:4\n  |\n1 | é: b\n  |    ^");
+        check("脳: b", "b", "error: wrong\n --> x.yaml:1:4\n  |\n1 | 脳: b\n  |     ^");
+        check("a: 脳胞", "脳胞", "error: wrong\n --> x.yaml:1:4\n  |\n1 | a: 脳胞\n  |    ^^^^");
+        // What goes on in a further line is underlined to the end of the first.
+        check("a: b\n  c", "b\n  c", "error: wrong\n --> x.yaml:1:4\n  |\n1 | a: b\n  |    ^");
+    }
+
+    #[test]
+    fn positions_past_the_end_are_the_end() {
+        for span in [Span { start: 4, end: 4 }, Span { start: 99, end: 120 }] {
+            let drawn = only(Problem::at(span, "wrong"), "x.yaml", "a: 1").to_string();
+            assert_eq!(drawn, "error: wrong\n --> x.yaml:1:5\n  |\n1 | a: 1\n  |     ^");
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_file_reaches_the_terminal_as_control() {
+        let text = "a: \u{1b}[31m\u{9b}2J\u{202e}x\u{7f}";
+        let problem = Problem::at(Span { start: 0, end: 1 }, format!("bad {}", quote(text)))
+            .help(Some("say \u{1b}[0m\nsomething else".to_owned()));
+        let drawn = only(problem, "\u{1b}]0;x.yaml\r", text).to_string();
+        assert_eq!(
+            drawn,
+            "error: bad `a: \\u{1b}[31m\\u{9b}2J\\u{202e}x\\u{7f}`\n \
+             --> \\u{1b}]0;x.yaml\\u{d}:1:1\n  |\n1 | a: �[31m�2J�x�\n  | ^\n  |\n  \
+             = help: say \\u{1b}[0m\\u{a}something else"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_caret() {
+        let text = format!("{}needle{}", "x".repeat(300_000), "y".repeat(300_000));
+        let start = 300_000;
+        let drawn = only(Problem::at(Span { start, end: start + 6 }, "wrong"), "x.yaml", &text).to_string();
+        assert!(drawn.starts_with("error: wrong\n --> x.yaml:1:300001\n"), "{drawn}");
+        assert!(drawn.lines().all(|line| line.chars().count() <= WIDTH + 20), "{drawn}");
+        let lines: Vec<&str> = drawn.lines().collect();
+        let caret = lines[4].find("^^^^^^").unwrap();
+        assert_eq!(lines[3].chars().skip(caret).take(6).collect::<String>(), "needle", "{drawn}");
+    }
+
+    #[test]
+    fn many_are_sorted_told_once_and_capped() {
+        let text = "a\n".repeat(3000);
+        let drawn = |count: usize| {
+            let mut problems = Problems::of(&text);
+            for i in (0..count).rev() {
+                let span = Span { start: 2 * i, end: 2 * i + 1 };
+                problems.add(|| Problem::at(span, "wrong"));
+                problems.add(|| Problem::at(span, "wrong"));
+            }
+            problems.finish("x.yaml").unwrap()
+        };
+        let three = drawn(3);
+        let places: Vec<_> = three.listed().iter().filter_map(Diagnostic::line_and_column).collect();
+        assert_eq!(places, [(1, 1), (2, 1), (3, 1)]);
+        assert_eq!(three.unlisted(), 0);
+        assert_eq!(drawn(20).to_string().lines().last(), Some("   | ^"));
+        assert_eq!(drawn(21).to_string().lines().last(), Some("… and 1 more error"));
+        assert_eq!(drawn(30).to_string().lines().last(), Some("… and 10 more errors"));
+        assert_eq!(drawn(3000).listed().len(), MOST_LISTED);
+    }
+}

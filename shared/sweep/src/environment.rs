@@ -1,0 +1,245 @@
+//! Environment variables of the original program, which win over the sweep file.
+
+use std::ffi::{OsStr, OsString};
+
+use granule_sim::Parameters;
+use granule_sim::parameters::{Override, Value, field};
+
+use crate::diagnostics::one_line;
+use crate::file::MOST_TRIALS;
+use crate::value::count_range;
+
+/// Values that replace those of a sweep file. The default replaces nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Variable, and what it sets. Each value has been taken by its field once.
+    pub(crate) parameters: Vec<(&'static str, Override)>,
+    pub(crate) trials: Option<u32>,
+    pub(crate) seed: Option<u32>,
+}
+
+impl Overrides {
+    /// Puts the values into the parameters that all conditions start from.
+    pub(crate) fn apply(&self, mut parameters: Parameters) -> Parameters {
+        for (_, (path, value)) in &self.parameters {
+            let taken = field(path).is_some_and(|field| field.set(&mut parameters, value.clone()).is_ok());
+            debug_assert!(taken, "{path}");
+        }
+        parameters
+    }
+
+    /// The variables that set parameters.
+    pub(crate) fn parameter_variables(&self) -> Vec<&'static str> {
+        self.parameters.iter().map(|(variable, _)| *variable).collect()
+    }
+}
+
+/// Why an environment variable cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvironmentError {
+    /// It is set, but to nothing.
+    #[error("{variable} is empty; unset it, or set it to a whole number between {least} and {most}")]
+    Empty {
+        /// Its name.
+        variable: &'static str,
+        /// The least it may be.
+        least: u32,
+        /// The greatest it may be.
+        most: u32,
+    },
+    /// It is not a whole number, or too small or too large.
+    #[error("{variable} must be a whole number between {least} and {most}, not `{value}`")]
+    Unusable {
+        /// Its name.
+        variable: &'static str,
+        /// Its value, control characters escaped.
+        value: String,
+        /// The least it may be.
+        least: u32,
+        /// The greatest it may be.
+        most: u32,
+    },
+}
+
+/// Where a variable's number goes.
+enum Target {
+    Parameter(&'static str),
+    Trials,
+    Seeds,
+}
+
+const NUMBERS: [(&str, Target); 6] = [
+    ("CHAT_NUM_MF", Target::Parameter("network.mossy_fibers")),
+    ("CHAT_NUM_GRC", Target::Parameter("network.granule_cells")),
+    ("CHAT_NUM_GOC", Target::Parameter("network.golgi_cells")),
+    ("CHAT_SEED_WEIGHT_MEANS", Target::Parameter("weights.seed")),
+    ("CHAT_NUM_TRIAL", Target::Trials),
+    ("CHAT_SEED_TRIAL", Target::Seeds),
+];
+
+const RANDOM_WEIGHTS: &str = "CHAT_RANDOM_WEIGHTS";
+
+/// Reads the variables through `get`, which returns the value of one that is set.
+///
+/// Also returns a line about each variable found, for the user to see. Any value of
+/// `CHAT_RANDOM_WEIGHTS` but the empty one means true, `False` included, as in the original program.
+///
+/// # Errors
+/// The first variable whose value cannot be used.
+pub fn from_variables(
+    get: impl Fn(&str) -> Option<OsString>,
+) -> Result<(Overrides, Vec<String>), EnvironmentError> {
+    let mut overrides = Overrides::default();
+    let mut notices = Vec::new();
+    for (variable, target) in &NUMBERS {
+        let Some(value) = get(variable) else { continue };
+        let (least, most) = match target {
+            Target::Parameter(path) => field(path).map_or((0, u32::MAX), |field| count_range(field.range)),
+            Target::Trials => (1, MOST_TRIALS),
+            Target::Seeds => (0, u32::MAX),
+        };
+        let number = number(variable, &value, least, most)?;
+        let name = match target {
+            Target::Parameter(path) => {
+                overrides.parameters.push((variable, (path, Value::Count(number))));
+                path
+            }
+            Target::Trials => {
+                overrides.trials = Some(number);
+                "trials"
+            }
+            Target::Seeds => {
+                overrides.seed = Some(number);
+                "seeds"
+            }
+        };
+        notices.push(format!("{variable}={number} overrides {name}"));
+    }
+    if let Some(value) = get(RANDOM_WEIGHTS) {
+        let random = !value.is_empty();
+        overrides.parameters.push((RANDOM_WEIGHTS, ("weights.random", Value::Flag(random))));
+        let value = one_line(&value.to_string_lossy());
+        let mut notice = format!("{RANDOM_WEIGHTS}={value} overrides weights.random: {random}");
+        if ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str()) {
+            notice.push_str(
+                ", as any value means true in the original program; \
+                 an empty value turns random weights off",
+            );
+        }
+        notices.push(notice);
+    }
+    Ok((overrides, notices))
+}
+
+fn number(variable: &'static str, value: &OsStr, least: u32, most: u32) -> Result<u32, EnvironmentError> {
+    if value.is_empty() {
+        return Err(EnvironmentError::Empty { variable, least, most });
+    }
+    // Only digits: `parse` alone would also take a sign.
+    let digits = value.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        _ => {
+            let value = one_line(&value.to_string_lossy());
+            Err(EnvironmentError::Unusable { variable, value, least, most })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[(&str, &str)]) -> Result<(Overrides, Vec<String>), EnvironmentError> {
+        from_variables(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn every_variable_has_its_place() {
+        let (overrides, notices) = read(&[
+            ("CHAT_NUM_MF", "78"),
+            ("CHAT_NUM_GRC", "1024"),
+            ("CHAT_NUM_GOC", "7"),
+            ("CHAT_NUM_TRIAL", "10"),
+            ("CHAT_RANDOM_WEIGHTS", ""),
+            ("CHAT_SEED_TRIAL", "4294967295"),
+            ("CHAT_SEED_WEIGHT_MEANS", "0"),
+            ("CHAT_SOMETHING_ELSE", "x"),
+        ])
+        .unwrap();
+        let parameters = overrides.apply(Parameters::default());
+        let network = parameters.network;
+        assert_eq!((network.mossy_fibers, network.granule_cells, network.golgi_cells), (78, 1024, 7));
+        assert_eq!((parameters.weights.random, parameters.weights.seed), (false, 0));
+        assert_eq!((overrides.trials, overrides.seed), (Some(10), Some(u32::MAX)));
+        assert_eq!(
+            notices,
+            [
+                "CHAT_NUM_MF=78 overrides network.mossy_fibers",
+                "CHAT_NUM_GRC=1024 overrides network.granule_cells",
+                "CHAT_NUM_GOC=7 overrides network.golgi_cells",
+                "CHAT_SEED_WEIGHT_MEANS=0 overrides weights.seed",
+                "CHAT_NUM_TRIAL=10 overrides trials",
+                "CHAT_SEED_TRIAL=4294967295 overrides seeds",
+                "CHAT_RANDOM_WEIGHTS= overrides weights.random: false",
+            ]
+        );
+        assert_eq!(read(&[]), Ok((Overrides::default(), Vec::new())));
+    }
+
+    #[test]
+    fn random_weights_are_on_for_any_value() {
+        let check = |value: &str, notice: &str| {
+            let (overrides, notices) = read(&[("CHAT_RANDOM_WEIGHTS", value)]).unwrap();
+            assert!(overrides.apply(Parameters::default()).weights.random);
+            assert_eq!(notices, [notice]);
+        };
+        check("1", "CHAT_RANDOM_WEIGHTS=1 overrides weights.random: true");
+        check("\u{1b}c", "CHAT_RANDOM_WEIGHTS=\\u{1b}c overrides weights.random: true");
+        for no in ["False", "0", "NO", "off", " false "] {
+            let notice = format!(
+                "CHAT_RANDOM_WEIGHTS={no} overrides weights.random: true, as any value means true \
+                 in the original program; an empty value turns random weights off"
+            );
+            check(no, &notice);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_in_range_is_an_error() {
+        let check = |variable: &str, value: &str, message: &str| {
+            assert_eq!(read(&[(variable, value)]).unwrap_err().to_string(), message);
+        };
+        let trials = "CHAT_NUM_TRIAL must be a whole number between 1 and 1000000, not";
+        check("CHAT_NUM_TRIAL", "ten", &format!("{trials} `ten`"));
+        check("CHAT_NUM_TRIAL", "0", &format!("{trials} `0`"));
+        check("CHAT_NUM_TRIAL", "-5", &format!("{trials} `-5`"));
+        check("CHAT_NUM_TRIAL", "+5", &format!("{trials} `+5`"));
+        check("CHAT_NUM_TRIAL", "2.5", &format!("{trials} `2.5`"));
+        check("CHAT_NUM_TRIAL", " 5", &format!("{trials} ` 5`"));
+        check("CHAT_NUM_TRIAL", "1000001", &format!("{trials} `1000001`"));
+        check("CHAT_NUM_TRIAL", "5\u{1b}[2J\n", &format!("{trials} `5\\u{{1b}}[2J\\u{{a}}`"));
+        check(
+            "CHAT_NUM_TRIAL",
+            "",
+            "CHAT_NUM_TRIAL is empty; unset it, or set it to a whole number between 1 and 1000000",
+        );
+        check("CHAT_NUM_GOC", "0", "CHAT_NUM_GOC must be a whole number between 1 and 1000000, not `0`");
+        check(
+            "CHAT_SEED_TRIAL",
+            "4294967296",
+            "CHAT_SEED_TRIAL must be a whole number between 0 and 4294967295, not `4294967296`",
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_no_text_are_an_error() {
+        use std::os::unix::ffi::OsStringExt;
+        let error = from_variables(|name| (name == "CHAT_NUM_MF").then(|| OsString::from_vec(vec![b'7', 0xff])));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "CHAT_NUM_MF must be a whole number between 1 and 1000000, not `7�`"
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! Numbers with units, converted exactly.
+//!
+//! A prefix shifts the decimal exponent in the text, and the text is parsed once. So `170 pS`,
+//! `0.17 nS` and `1.7e-10 S` are the same double, the one nearest to 0.17 nS.
+
+use granule_sim::parameters::Unit;
+
+use crate::diagnostics::quote;
+use crate::suggest;
+
+/// Longest number; beyond it decimal parsing is no longer exact at every exponent.
+const MOST_BYTES: usize = 200;
+
+/// What a quantity is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dimension {
+    symbol: char,
+    name: &'static str,
+    article: &'static str,
+}
+
+const DIMENSIONS: [Dimension; 4] = [
+    Dimension { symbol: 's', name: "time", article: "a" },
+    Dimension { symbol: 'V', name: "voltage", article: "a" },
+    Dimension { symbol: 'S', name: "conductance", article: "a" },
+    Dimension { symbol: 'F', name: "capacitance", article: "a" },
+];
+
+/// Both micro signs, U+00B5 and U+03BC, are in use.
+const PREFIXES: [(&str, i64); 11] = [
+    ("f", -15),
+    ("p", -12),
+    ("n", -9),
+    ("u", -6),
+    ("\u{b5}", -6),
+    ("\u{3bc}", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+];
+
+/// Why a text is not a quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It does not read as a number followed by at most one unit.
+    Junk,
+    /// A bare number where a unit is needed.
+    NoUnit { number: String },
+    /// A unit where a bare number is needed.
+    NeedlessUnit { number: String },
+    /// No such unit.
+    UnknownUnit { number: String, unit: String },
+    /// A unit of something else.
+    WrongDimension { number: String, unit: String, name: &'static str, article: &'static str },
+    /// It does not fit a double, or is not zero but would be.
+    OutOfRange,
+}
+
+/// The value of a text in the given unit, nearest double.
+pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, Unfit> {
+    let (number, unit) = split(text).ok_or(Unfit::Junk)?;
+    let number_text = || number.to_owned();
+    let shift = match (wanted, unit) {
+        (Unit::One, "") => 0,
+        (Unit::One, _) => return Err(Unfit::NeedlessUnit { number: number_text() }),
+        (_, "") => return Err(Unfit::NoUnit { number: number_text() }),
+        (_, unit) => {
+            let Some((dimension, exponent)) = known_unit(unit) else {
+                return Err(Unfit::UnknownUnit { number: number_text(), unit: unit.to_owned() });
+            };
+            let (wanted, wanted_exponent) = known_unit(wanted.symbol()).expect("the model's units are known");
+            if dimension != wanted {
+                let Dimension { name, article, .. } = dimension;
+                return Err(Unfit::WrongDimension { number: number_text(), unit: unit.to_owned(), name, article });
+            }
+            exponent - wanted_exponent
+        }
+    };
+    shifted(number, shift).ok_or(Unfit::OutOfRange)
+}
+
+impl Unfit {
+    /// Message and help for a value of the parameter `path`; `example` is a value that fits.
+    pub(crate) fn describe(&self, path: &str, text: &str, wanted: Unit, example: &str) -> (String, String) {
+        let symbol = wanted.symbol();
+        let like_example = match self {
+            Unfit::Junk if text.contains('\u{2212}') => "write the minus sign as `-`".to_owned(),
+            Unfit::Junk if text.contains(',') => "write the decimal point as `.`".to_owned(),
+            _ => format!("write it like `{example}`"),
+        };
+        let text = quote(text);
+        match self {
+            Unfit::Junk if wanted == Unit::One => {
+                (format!("`{path}` must be a number, not {text}"), like_example)
+            }
+            Unfit::Junk => (format!("`{path}` must be a number with a unit, not {text}"), like_example),
+            Unfit::NoUnit { number } => {
+                (format!("`{path}` needs a unit"), format!("write `{number} {symbol}`"))
+            }
+            Unfit::NeedlessUnit { number } => {
+                (format!("`{path}` is a bare number, but {text} has a unit"), format!("write `{number}`"))
+            }
+            Unfit::UnknownUnit { number, unit } => {
+                let help = match nearest_unit(unit, wanted) {
+                    Some(unit) => format!("did you mean `{number} {unit}`?"),
+                    None => format!("write it in {symbol}"),
+                };
+                (format!("unknown unit {}", quote(unit)), help)
+            }
+            Unfit::WrongDimension { number, unit, name, article } => {
+                let (wanted, _) = known_unit(symbol).expect("the model's units are known");
+                let help = match same_letters(unit, wanted) {
+                    Some(unit) => format!("did you mean `{number} {unit}`?"),
+                    None => format!("write it in {symbol}"),
+                };
+                let message = format!(
+                    "`{path}` is {} {} ({symbol}), but {text} is {article} {name}",
+                    wanted.article, wanted.name
+                );
+                (message, help)
+            }
+            Unfit::OutOfRange => (format!("{text} is too large or too small a number"), like_example),
+        }
+    }
+}
+
+/// Number and unit, without the space between them. `None` if the text is anything else.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let bytes = text.as_bytes();
+    let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut end = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
+    let whole = digits(end);
+    end += whole;
+    let mut fraction = 0;
+    if bytes.get(end) == Some(&b'.') {
+        fraction = digits(end + 1);
+        end += 1 + fraction;
+    }
+    if whole + fraction == 0 {
+        return None;
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        match digits(end + 1 + sign) {
+            0 => return None,
+            exponent => end += 1 + sign + exponent,
+        }
+    }
+    let unit = text[end..].trim_start_matches(' ');
+    let is_word = unit.chars().all(char::is_alphabetic);
+    (is_word && end <= MOST_BYTES && unit.len() <= MOST_BYTES).then_some((&text[..end], unit))
+}
+
+/// A number times a power of ten, rounded once. `None` if no double but zero or infinity is near.
+fn shifted(number: &str, shift: i64) -> Option<f64> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    // An exponent that does not fit is far out of any double's range; its sign is all that counts.
+    let out_of_range = if exponent.starts_with('-') { -1_000_000 } else { 1_000_000 };
+    let exponent = exponent.parse::<i64>().unwrap_or(out_of_range).clamp(-1_000_000, 1_000_000);
+    let value: f64 = format!("{mantissa}e{}", exponent + shift).parse().ok()?;
+    let is_zero = mantissa.bytes().all(|b| matches!(b, b'0' | b'.' | b'+' | b'-'));
+    match (is_zero, value) {
+        // One zero only: a sign would make a difference to content hashes, not to the model.
+        (true, _) => Some(0.0),
+        (false, value) => (value.is_finite() && value != 0.0).then_some(value),
+    }
+}
+
+/// Dimension and power of ten of a unit.
+fn known_unit(unit: &str) -> Option<(Dimension, i64)> {
+    let dimension = *DIMENSIONS.iter().find(|dimension| unit.ends_with(dimension.symbol))?;
+    let prefix = unit.strip_suffix(dimension.symbol)?;
+    let &(_, exponent) = PREFIXES.iter().find(|(symbol, _)| *symbol == prefix)?;
+    Some((dimension, exponent))
+}
+
+/// The unit of the wanted dimension that a mistyped one is closest to.
+fn nearest_unit(unit: &str, wanted: Unit) -> Option<String> {
+    let (dimension, _) = known_unit(wanted.symbol())?;
+    if let Some(same) = same_letters(unit, dimension) {
+        return Some(same);
+    }
+    let units = units_of(dimension);
+    // The model's own unit first: of equally near ones the first is taken.
+    let own = std::iter::once(wanted.symbol());
+    suggest::nearest(unit, own.chain(units.iter().map(String::as_str))).map(str::to_owned)
+}
+
+/// The unit of a dimension that differs in upper and lower case only.
+fn same_letters(unit: &str, dimension: Dimension) -> Option<String> {
+    units_of(dimension).into_iter().find(|known| known.to_lowercase() == unit.to_lowercase())
+}
+
+fn units_of(dimension: Dimension) -> Vec<String> {
+    PREFIXES.iter().map(|(prefix, _)| format!("{prefix}{}", dimension.symbol)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_spelling_is_the_nearest_double() {
+        let check = |texts: &[&str], unit: Unit, value: f64| {
+            for text in texts {
+                assert_eq!(quantity(text, unit).map(f64::to_bits), Ok(value.to_bits()), "{text}");
+            }
+        };
+        use Unit::{Millisecond, Millivolt, Nanosiemens, One, Picofarad};
+        check(&["170 pS", "0.17 nS", "1.7e-10 S", "170pS", "170   pS", "+.17nS"], Nanosiemens, 0.17);
+        check(&["0.00017 uS", "0.00017 \u{b5}S", "0.00017 \u{3bc}S", "170000 fS"], Nanosiemens, 0.17);
+        check(&["-55 mV", "-0.055 V", "-55. mV", "-5.5E1 mV", "-55e-3 V", "-.055V"], Millivolt, -55.0);
+        check(&["1.01 s", "1010 ms", "1010000 us", "0.00101 ks"], Millisecond, 1010.0);
+        check(&["3.1 pF", "3100 fF", "0.0000031 uF", "3.1e-18 MF", "3.1e-21 GF"], Picofarad, 3.1);
+        check(&["0.1", "1e-1", ".1"], One, 0.1);
+        check(&["0", "-0", "0e99", "-0.0"], One, 0.0);
+        check(&["0 mV", "-0 V", "0e-99999999999999999999 V"], Millivolt, 0.0);
+        check(&["0.3 s", "300 ms"], Millisecond, 300.0);
+    }
+
+    #[test]
+    fn nothing_else_is_a_quantity() {
+        let check = |text: &str, unit: Unit, error: Unfit| {
+            assert_eq!(quantity(text, unit), Err(error), "{text}");
+        };
+        for text in [
+            "", " ", "mV", "-", "+", ".", "e5", "nan mV", ".nan", "inf", ".inf", "-.inf", "0x1f mV", "1_000 mV",
+            "1,5 mV", "1 000 mV", "--5 mV", "5 mV mV", "5 mV/s", "1e mV", "1e+ mV", " 5 mV", "5 mV ", "5\tmV",
+            "\u{2212}5 mV", "５ mV", "1:30", "5 mV\n", "5 m\u{0}V",
+        ] {
+            check(text, Unit::Millivolt, Unfit::Junk);
+        }
+        check(&format!("{} mV", "1".repeat(201)), Unit::Millivolt, Unfit::Junk);
+        check("1e400 mV", Unit::Millivolt, Unfit::OutOfRange);
+        check("1e305 V", Unit::Picofarad, Unfit::WrongDimension {
+            number: "1e305".into(),
+            unit: "V".into(),
+            name: "voltage",
+            article: "a",
+        });
+        check("1e308 V", Unit::Millivolt, Unfit::OutOfRange);
+        check("1e-400 mV", Unit::Millivolt, Unfit::OutOfRange);
+        check("1e99999999999999999999", Unit::One, Unfit::OutOfRange);
+        check("1e-99999999999999999999", Unit::One, Unfit::OutOfRange);
+    }
+
+    #[test]
+    fn messages_say_what_to_write() {
+        let check = |text: &str, unit: Unit, message: &str, help: &str| {
+            let unfit = quantity(text, unit).unwrap_err();
+            let described = unfit.describe("x.y", text, unit, "-51 mV");
+            assert_eq!(described, (message.to_owned(), help.to_owned()), "{text}");
+        };
+        use Unit::{Millisecond, Millivolt, Nanosiemens, One};
+        check("-53", Millivolt, "`x.y` needs a unit", "write `-53 mV`");
+        check("0.4 mV", One, "`x.y` is a bare number, but `0.4 mV` has a unit", "write `0.4`");
+        check("2 ms", Millivolt, "`x.y` is a voltage (mV), but `2 ms` is a time", "write it in mV");
+        check("2 mS", Millisecond, "`x.y` is a time (ms), but `2 mS` is a conductance", "did you mean `2 ms`?");
+        check("2 ns", Nanosiemens, "`x.y` is a conductance (nS), but `2 ns` is a time", "did you mean `2 nS`?");
+        check("2 mv", Millivolt, "unknown unit `mv`", "did you mean `2 mV`?");
+        check("2 nV V", Millivolt, "`x.y` must be a number with a unit, not `2 nV V`", "write it like `-51 mV`");
+        check("2 mVV", Millivolt, "unknown unit `mVV`", "did you mean `2 mV`?");
+        check("2 m", Millivolt, "unknown unit `m`", "did you mean `2 mV`?");
+        check("2 volts", Millivolt, "unknown unit `volts`", "write it in mV");
+        check("x", Millivolt, "`x.y` must be a number with a unit, not `x`", "write it like `-51 mV`");
+        check("1,5 mV", Millivolt, "`x.y` must be a number with a unit, not `1,5 mV`", "write the decimal point as `.`");
+        check("\u{2212}5", One, "`x.y` must be a number, not `\u{2212}5`", "write the minus sign as `-`");
+        check("x", One, "`x.y` must be a number, not `x`", "write it like `-51 mV`");
+        check("1e999 mV", Millivolt, "`1e999 mV` is too large or too small a number", "write it like `-51 mV`");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_quantity_or_not(text in "\\PC{0,40}") {
+            for unit in [Unit::One, Unit::Millivolt] {
+                match quantity(&text, unit) {
+                    Ok(value) => prop_assert!(value.is_finite()),
+                    Err(unfit) => prop_assert!(!unfit.describe("x", &text, unit, "1").0.is_empty()),
+                }
+            }
+        }
+
+        #[test]
+        fn a_printed_number_reads_back(value in proptest::num::f64::NORMAL, space in " {0,3}") {
+            prop_assert_eq!(quantity(&format!("{value:e}{space}mV"), Unit::Millivolt), Ok(value));
+            prop_assert_eq!(quantity(&format!("{value:e}"), Unit::One), Ok(value));
+        }
+
+        /// A decimal of many digits written with each prefix is one double: that of the plain unit.
+        #[test]
+        fn prefixes_do_not_round(digits in 1u64..=u64::MAX, places in 0usize..18) {
+            let digits = digits.to_string();
+            let at = digits.len().saturating_sub(places);
+            let number = format!("{}.{}", &digits[..at], &digits[at..]);
+            // Shifts the point by hand, in the digits.
+            let mut shifted_up = format!("{}{}", digits, "000");
+            shifted_up.insert(at + 3, '.');
+            let in_volts: f64 = quantity(&format!("{number} V"), Unit::Millivolt).unwrap();
+            prop_assert_eq!(Ok(in_volts), quantity(&format!("{shifted_up} mV"), Unit::Millivolt));
+            prop_assert_eq!(in_volts, shifted_up.parse::<f64>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A node of the tree as a value of a parameter, a count, a flag or a name.
+//!
+//! Each function here either returns what it read or has reported why it could not.
+
+use std::collections::HashMap;
+
+use granule_sim::Parameters;
+use granule_sim::parameters::{CellFactor, Field, Kind, Population, Range, Rejected, Unit, Value};
+
+use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::suggest;
+use crate::units;
+use crate::yaml::{self, Node};
+
+/// Longest list of quantities.
+const MOST_QUANTITIES: usize = 10_000;
+
+/// An entry of a mapping whose key is a word.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) key_span: Span,
+    pub(crate) value: &'a Node,
+}
+
+/// The entries of a mapping, each key once.
+pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> Vec<Entry<'a>> {
+    let mut first = HashMap::new();
+    let mut entries = Vec::with_capacity(map.len());
+    for (key_node, value) in map {
+        let yaml::Value::Scalar { text: key, .. } = &key_node.value else {
+            let key = key_node.kind();
+            problems.add(|| {
+                Problem::at(key_node.span, format!("a key must be a word, not {key}"))
+                    .help("write `key: value`".to_owned())
+            });
+            continue;
+        };
+        if let Some(&position) = first.get(key.as_str()) {
+            let line = problems.line_of(position);
+            problems.add(|| {
+                Problem::at(key_node.span, format!("duplicate key {}", quote(key)))
+                    .help(format!("it is already on line {line}; keep one of them"))
+            });
+            continue;
+        }
+        first.insert(key.as_str(), key_node.span.start);
+        entries.push(Entry { key, key_span: key_node.span, value });
+    }
+    entries
+}
+
+/// Sets a parameter. The path is the field's; the node may be of any kind.
+pub(crate) fn set(field: &Field, node: &Node, parameters: &mut Parameters, problems: &mut Problems) -> bool {
+    let Some(value) = value(field, node, problems) else { return false };
+    match field.set(parameters, value.clone()) {
+        Ok(()) => true,
+        Err(rejected) => {
+            problems.add(|| Problem::at(culprit(node, &value, &rejected).span, rejected.to_string()));
+            false
+        }
+    }
+}
+
+/// The innermost node that a rejected value stands in.
+fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
+    match (&node.value, value, rejected) {
+        (yaml::Value::List(items), Value::Numbers(numbers), Rejected::OutOfRange { found, .. }) => {
+            let at = numbers.iter().position(|number| number == found);
+            at.and_then(|at| items.get(at)).unwrap_or(node)
+        }
+        _ => node,
+    }
+}
+
+fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
+    let path = field.path;
+    match field.kind {
+        Kind::Quantity(unit) => number(path, unit, &example(field), node, problems).map(Value::Number),
+        Kind::Quantities(unit) => numbers(field, unit, node, problems).map(Value::Numbers),
+        Kind::Count => {
+            let (least, most) = count_range(field.range);
+            count(path, least, most, node, problems).map(Value::Count)
+        }
+        Kind::Flag => flag(path, node, problems).map(Value::Flag),
+        Kind::Factor => factor(field, node, problems).map(Value::Factor),
+        Kind::Population => {
+            let populations = [Population::Granule, Population::Golgi];
+            let names = populations.map(Population::name);
+            choice(path, &names, node, problems).map(|chosen| Value::Population(populations[chosen]))
+        }
+    }
+}
+
+/// The least and the greatest count of a range.
+pub(crate) fn count_range(range: Range) -> (u32, u32) {
+    match range {
+        // Casts of floats saturate.
+        Range::Between(low, high) => (low as u32, high as u32),
+        Range::Positive => (1, u32::MAX),
+        Range::NonNegative | Range::Finite => (0, u32::MAX),
+    }
+}
+
+/// The default of a quantity, as a user would write it.
+fn example(field: &Field) -> String {
+    let default = field.get(&Parameters::default());
+    match (field.kind, default) {
+        (Kind::Quantity(unit), Value::Number(x)) => format!("{x} {}", unit.symbol()).trim_end().to_owned(),
+        (Kind::Quantities(unit), Value::Numbers(list)) => {
+            let x = list.first().copied().unwrap_or(1.0);
+            format!("{x} {}", unit.symbol())
+        }
+        (_, default) => default.to_string(),
+    }
+}
+
+fn number(path: &str, unit: Unit, example: &str, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let yaml::Value::Scalar { text, .. } = &node.value else {
+        problems.add(|| {
+            let what = if unit == Unit::One { "a number" } else { "a number with a unit" };
+            Problem::at(node.span, format!("`{path}` must be {what}, not {}", node.kind()))
+                .help(format!("write it like `{example}`"))
+        });
+        return None;
+    };
+    match units::quantity(text, unit) {
+        Ok(value) => Some(value),
+        Err(unfit) => {
+            problems.add(|| {
+                let (message, help) = unfit.describe(path, text, unit, example);
+                Problem::at(node.span, message).help(help)
+            });
+            None
+        }
+    }
+}
+
+fn numbers(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let (path, example) = (field.path, example(field));
+    let yaml::Value::List(items) = &node.value else {
+        problems.add(|| {
+            Problem::at(node.span, format!("`{path}` must be a list, not {}", node.shown()))
+                .help(format!("write it like `[{example}]`"))
+        });
+        return None;
+    };
+    if items.len() > MOST_QUANTITIES {
+        problems.add(|| {
+            let message = format!("`{path}` has {} entries; at most {MOST_QUANTITIES} are possible", items.len());
+            Problem::at(node.span, message)
+        });
+        return None;
+    }
+    // All of them, to report each that is wrong.
+    let read: Vec<Option<f64>> =
+        items.iter().map(|item| number(path, unit, &example, item, problems)).collect();
+    read.into_iter().collect()
+}
+
+fn factor(field: &Field, node: &Node, problems: &mut Problems) -> Option<CellFactor> {
+    const FORM: &str = "write a number, or `{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }`";
+    let path = field.path;
+    if matches!(node.value, yaml::Value::Scalar { .. }) {
+        return number(path, Unit::One, &example(field), node, problems).map(CellFactor::Constant);
+    }
+    let Some(gamma) = only_entry(node, "gamma") else {
+        problems.add(|| {
+            let message = format!("`{path}` must be a number or a distribution, not {}", node.kind());
+            Problem::at(node.span, message).help(FORM.to_owned())
+        });
+        return None;
+    };
+    let yaml::Value::Map(map) = &gamma.value else {
+        problems.add(|| {
+            let message = format!("`gamma` must have `mean`, `sd` and `seed`, not be {}", gamma.kind());
+            Problem::at(gamma.span, message).help(FORM.to_owned())
+        });
+        return None;
+    };
+    let before = problems.count();
+    let (mut mean, mut sd, mut seed) = (None, None, None);
+    for entry in entries(map, problems) {
+        let path = format!("{path}.gamma.{}", entry.key);
+        match entry.key {
+            "mean" => mean = positive(&path, "0.4", entry.value, problems),
+            "sd" => sd = positive(&path, "0.07", entry.value, problems),
+            "seed" => seed = count(&path, 0, u32::MAX, entry.value, problems),
+            key => problems.add(|| {
+                Problem::at(entry.key_span, format!("unknown key {} in `gamma`", quote(key)))
+                    .help(suggest::help(key, "the keys are", &["mean", "sd", "seed"]))
+            }),
+        }
+    }
+    match (mean, sd, seed) {
+        (Some(mean), Some(sd), Some(seed)) => Some(CellFactor::Gamma { mean, sd, seed }),
+        _ => {
+            // A key that is there but wrong has been reported.
+            if problems.count() == before {
+                problems.add(|| {
+                    Problem::at(gamma.span, "`gamma` needs `mean`, `sd` and `seed`").help(FORM.to_owned())
+                });
+            }
+            None
+        }
+    }
+}
+
+fn positive(path: &str, example: &str, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let x = number(path, Unit::One, example, node, problems)?;
+    if x > 0.0 {
+        return Some(x);
+    }
+    problems.add(|| Problem::at(node.span, format!("`{path}` must be above 0, not {x}")));
+    None
+}
+
+/// The value of a mapping's one entry, if it has this key.
+fn only_entry<'a>(node: &'a Node, wanted: &str) -> Option<&'a Node> {
+    let yaml::Value::Map(map) = &node.value else { return None };
+    match map.as_slice() {
+        [(Node { value: yaml::Value::Scalar { text, .. }, .. }, value)] if text == wanted => Some(value),
+        _ => None,
+    }
+}
+
+/// A whole number between `least` and `most`.
+pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &mut Problems) -> Option<u32> {
+    let text = match &node.value {
+        yaml::Value::Scalar { text, quoted: false } => text.as_str(),
+        yaml::Value::Scalar { text, quoted: true } => {
+            problems.add(|| {
+                Problem::at(node.span, format!("`{path}` must be a whole number, not a text"))
+                    .help(format!("remove the quotes around {}", quote(text)))
+            });
+            return None;
+        }
+        _ => {
+            problems.add(|| {
+                Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.kind()))
+            });
+            return None;
+        }
+    };
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_integer = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let has_leading_zero = digits.len() > 1 && digits.starts_with('0');
+    if !is_integer || has_leading_zero {
+        problems.add(|| {
+            let help = match units::quantity(text, Unit::One) {
+                // Only what a reader would take for the same number.
+                Ok(x) if x.fract() == 0.0 && (0.0..=1e15).contains(&x) => Some(format!("write `{x}`")),
+                _ => None,
+            };
+            Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.shown())).help(help)
+        });
+        return None;
+    }
+    match text.parse::<i128>() {
+        Ok(n) if (i128::from(least)..=i128::from(most)).contains(&n) => u32::try_from(n).ok(),
+        _ => {
+            problems.add(|| {
+                let shown = quote(text);
+                Problem::at(node.span, format!("`{path}` must be between {least} and {most}, not {shown}"))
+            });
+            None
+        }
+    }
+}
+
+fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
+    match &node.value {
+        yaml::Value::Scalar { text, quoted: false } => match text.as_str() {
+            "true" | "True" | "TRUE" => return Some(true),
+            "false" | "False" | "FALSE" => return Some(false),
+            _ => {}
+        },
+        _ => {}
+    }
+    problems.add(|| {
+        Problem::at(node.span, format!("`{path}` must be `true` or `false`, not {}", node.shown()))
+    });
+    None
+}
+
+/// One of several words, by its place among them.
+pub(crate) fn choice(path: &str, words: &[&str], node: &Node, problems: &mut Problems) -> Option<usize> {
+    let chosen = match &node.value {
+        yaml::Value::Scalar { text, .. } => words.iter().position(|word| word == text),
+        _ => None,
+    };
+    if chosen.is_none() {
+        problems.add(|| {
+            let message = format!("`{path}` cannot be {}", node.shown());
+            let help = match &node.value {
+                yaml::Value::Scalar { text, .. } => suggest::help(text, "it can be", words),
+                _ => format!("it can be {}", suggest::list(words)),
+            };
+            Problem::at(node.span, message).help(help)
+        });
+    }
+    chosen
+}
+
+/// What is wrong with a name that is to start a file's name, and one close to it that is right.
+pub(crate) fn unfit_name(name: &str, most_chars: usize) -> Option<(String, String)> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let mut fitting: String = name
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .skip_while(|c| *c == '.')
+        .take(most_chars)
+        .collect();
+    if !fitting.contains(|c: char| c.is_ascii_alphanumeric()) {
+        fitting = "my-sweep".to_owned();
+    }
+    let what = if name.is_empty() {
+        "must not be empty".to_owned()
+    } else if !name.chars().all(fits) {
+        format!("can have letters, digits, `.`, `_` and `-` only, unlike {}", quote(name))
+    } else if name.starts_with('.') {
+        format!("cannot start with a dot, as in {}", quote(name))
+    } else if name.len() > most_chars {
+        format!("can have at most {most_chars} characters, not {}", name.len())
+    } else {
+        return None;
+    };
+    Some((what, fitting))
+}

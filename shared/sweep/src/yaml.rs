@@ -1,0 +1,314 @@
+//! YAML to a tree in which every node knows its place and keeps its spelling.
+//!
+//! `serde-saphyr` parses; this file chooses its limits and takes from it only structure and
+//! positions. The spelling of a scalar is read from the source itself, since a number that has gone
+//! through a float could not be converted between units exactly.
+
+use std::fmt;
+
+use granule_sim::parameters::PRESETS;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, Spanned};
+
+use crate::diagnostics::{Problem, Span, quote};
+
+/// Largest sweep file.
+pub(crate) const MOST_BYTES: usize = 1 << 20;
+
+/// Deepest nesting; a sweep needs six. Small, as reading a tree uses the stack.
+const MOST_DEPTH: usize = 16;
+
+/// Most values and keys in a file, to bound memory: they take far more than their text.
+const MOST_NODES: usize = 400_000;
+
+/// A value with its place.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Value {
+    /// Nothing, or `null` or `~`.
+    Null,
+    /// A word, number or text as spelled, without its quotes.
+    Scalar { text: String, quoted: bool },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping in order of the file; keys may repeat.
+    Map(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// What the node is, for a message.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "nothing",
+            Value::Scalar { .. } => "a single value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// What the node is, with its text if it is a scalar.
+    pub(crate) fn shown(&self) -> String {
+        match &self.value {
+            Value::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
+            Value::Scalar { text, .. } => quote(text),
+            _ => self.kind().to_owned(),
+        }
+    }
+}
+
+/// The text of a file, if it is text at all and of bearable size.
+///
+/// # Errors
+/// The problem, and the text to show it in.
+pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
+    if bytes.len() > MOST_BYTES {
+        let problem = Problem::of_file("the file is larger than 1 MiB")
+            .help(Some("a sweep file lists seeds and conditions; is this the right file?".to_owned()));
+        return Err((problem, String::new()));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let start = error.valid_up_to();
+        let found = bytes[start];
+        let span = Span { start, end: start + 1 };
+        let problem = Problem::at(span, format!("the file is not UTF-8 text: byte 0x{found:02x} found"))
+            .help(Some("save it as UTF-8".to_owned()));
+        (problem, String::from_utf8_lossy(bytes).into_owned())
+    })?;
+    // Some editors start a file with a byte order mark; it is no character of it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let forbidden = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    match text.char_indices().find(|&(_, c)| forbidden(c)) {
+        None => Ok(text),
+        Some((start, c)) => {
+            let span = Span { start, end: start + c.len_utf8() };
+            let message = format!("the file contains the control character U+{:04X}", u32::from(c));
+            let problem = Problem::at(span, message).help(Some("remove it".to_owned()));
+            Err((problem, text.to_owned()))
+        }
+    }
+}
+
+/// Parses the one document of a text.
+pub(crate) fn load(text: &str) -> Result<Node, Problem> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MOST_DEPTH,
+            // Above what the scanner looks ahead, so that the depth is always met first.
+            flow_nesting_limit: 4096,
+            max_documents: 1,
+            max_anchors: 0,
+            max_aliases: 0,
+            max_nodes: MOST_NODES,
+            max_events: 2 * MOST_NODES,
+        },
+        // Repeated keys are reported here, with both places and together with other problems.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    };
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
+        Ok(raw) => Ok(node(raw, text)),
+        Err(error) => Err(problem(&error, text)),
+    }
+}
+
+/// A node as the parser hands it over.
+enum Raw {
+    Null,
+    /// A scalar that was taken for a number or a flag.
+    Plain,
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any YAML node")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = access.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Raw::Map(map))
+    }
+}
+
+fn node(raw: Spanned<Raw>, text: &str) -> Node {
+    let span = span(raw.referenced, text);
+    let source = text.get(span.start..span.end).unwrap_or_default();
+    let value = match raw.value {
+        Raw::Null => Value::Null,
+        Raw::Plain => Value::Scalar { text: source.to_owned(), quoted: false },
+        Raw::Text(unquoted) => {
+            let quoted = source.starts_with(['"', '\'']);
+            // Folded lines are joined by the parser; all else stays as spelled.
+            let text = if quoted || source.contains(['\n', '\r']) { unquoted } else { source.to_owned() };
+            Value::Scalar { text, quoted }
+        }
+        Raw::List(list) => Value::List(list.into_iter().map(|item| node(item, text)).collect()),
+        Raw::Map(map) => {
+            Value::Map(map.into_iter().map(|(key, value)| (node(key, text), node(value, text))).collect())
+        }
+    };
+    Node { span, value }
+}
+
+/// Byte positions of a location. Those of parse errors are known in characters only.
+fn span(location: serde_saphyr::Location, text: &str) -> Span {
+    let span = location.span();
+    let limit = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(text.len());
+    match (span.byte_offset(), span.byte_len()) {
+        (Some(start), Some(len)) => Span { start: limit(start), end: limit(start.saturating_add(len)) },
+        _ => {
+            let offset = usize::try_from(span.offset()).unwrap_or(usize::MAX);
+            let start = text.char_indices().nth(offset).map_or(text.len(), |(i, _)| i);
+            Span { start, end: start }
+        }
+    }
+}
+
+fn problem(error: &Error, text: &str) -> Problem {
+    let error = error.without_snippet();
+    let span = error.location().map_or(Span { start: 0, end: 0 }, |location| span(location, text));
+    let (message, help) = match error {
+        Error::UnknownAnchor { .. }
+        | Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => (
+            "YAML anchors and aliases are not part of the sweep language".to_owned(),
+            "`base: …` lets a condition start from an earlier one",
+        ),
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
+            ("the file has more than one YAML document".to_owned(), "write each sweep to a file of its own")
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => (
+            format!("lists and mappings are nested more than {MOST_DEPTH} deep"),
+            "a sweep never needs that; look for a bracket too many",
+        ),
+        Error::Budget { .. } => {
+            (format!("the file has more than {MOST_NODES} values"), "split the sweep into several files")
+        }
+        other => (
+            format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other)),
+            "look for a missing quote, bracket, comma or space after a colon near here",
+        ),
+    };
+    Problem::at(span, message).help(Some(help.to_owned()))
+}
+
+/// The smallest sweep, for messages.
+pub(crate) fn smallest_example() -> String {
+    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    format!("the smallest sweep is `conditions: [{}]`", presets.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree in brackets, with the source text of each scalar's span.
+    fn drawn(node: &Node, text: &str) -> String {
+        match &node.value {
+            Value::Null => "null".to_owned(),
+            Value::Scalar { text: scalar, quoted } => {
+                assert!(*quoted || scalar.contains('\n') || text[node.span.start..].starts_with(&scalar[..1]));
+                if *quoted { format!("{scalar:?}") } else { scalar.clone() }
+            }
+            Value::List(list) => {
+                format!("[{}]", list.iter().map(|item| drawn(item, text)).collect::<Vec<_>>().join(", "))
+            }
+            Value::Map(map) => {
+                let entries = map.iter().map(|(k, v)| format!("{}: {}", drawn(k, text), drawn(v, text)));
+                format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    #[test]
+    fn scalars_keep_their_spelling() {
+        let check = |text: &str, tree: &str| assert_eq!(drawn(&load(text).unwrap(), text), tree);
+        check("a: 0.170\nb: 1e999\nc: 007\n", "{a: 0.170, b: 1e999, c: 007}");
+        check("a: 'x'\nb: \"5\"\nc: \"\\u00b5\"", "{a: \"x\", b: \"5\", c: \"µ\"}");
+        check("a: yes\nb: .nan\nc: 0x1f\nd: 1_000", "{a: yes, b: .nan, c: 0x1f, d: 1_000}");
+        check("a: ~\nb:\nc: null", "{a: null, b: null, c: null}");
+        check("µ: é\r\nb: -55 mV\r\n", "{µ: é, b: -55 mV}");
+        check("a: one\n  two", "{a: one two}");
+        check("a: [1 ms, {b: 2}]\na: 3", "{a: [1 ms, {b: 2}], a: 3}");
+        check("<<: {a: 1}", "{<<: {a: 1}}");
+        check(&format!("a: {}", "9".repeat(50)), &format!("{{a: {}}}", "9".repeat(50)));
+    }
+
+    #[test]
+    fn positions_are_bytes_of_the_text() {
+        let text = "µ: é\nb: [x, 'yé']\n";
+        let Value::Map(map) = load(text).unwrap().value else { panic!() };
+        let Value::List(list) = &map[1].1.value else { panic!() };
+        assert_eq!(&text[list[0].span.start..list[0].span.end], "x");
+        assert_eq!(&text[list[1].span.start..list[1].span.end], "'yé'");
+    }
+}
