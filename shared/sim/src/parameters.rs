@@ -151,13 +151,15 @@ impl Range {
     }
 }
 
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Range {
+    /// The range for people, with the symbol of its unit.
+    pub fn in_words(self, unit: &str) -> String {
+        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
         match self {
-            Range::Finite => f.write_str("a finite number"),
-            Range::Positive => f.write_str("above 0"),
-            Range::NonNegative => f.write_str("0 or above"),
-            Range::Between(low, high) => write!(f, "between {low} and {high}"),
+            Range::Finite => "a finite number".to_owned(),
+            Range::Positive => format!("above 0{unit}"),
+            Range::NonNegative => format!("0{unit} or above"),
+            Range::Between(low, high) => format!("between {low} and {high}{unit}"),
         }
     }
 }
@@ -172,7 +174,7 @@ pub enum Rejected {
         path: &'static str,
     },
     /// The value lies outside the field's range.
-    #[error("`{path}` must be {range}{space}{unit}, not {found}", space = if unit.is_empty() { "" } else { " " })]
+    #[error("`{path}` must be {}, not {found}", range.in_words(unit))]
     OutOfRange {
         /// The field's path.
         path: &'static str,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use granule_sim::parameters::{FIELDS, PRESETS, Preset, field, preset};
 use granule_sim::{Model, Parameters};
 
-use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::environment::Overrides;
 use crate::suggest;
 use crate::value::{self, Entry, entries};
@@ -16,6 +16,9 @@ const MOST_CONDITIONS: usize = 10_000;
 
 /// Longest name: it starts the names of the condition's output files.
 const MOST_NAME_CHARS: usize = 80;
+
+/// What a condition starts from that does not say.
+const DEFAULT_BASE: &str = "Control";
 
 /// What output files of random weights start with, before the condition's prefix.
 const RANDOMIZED: &str = "randomized_";
@@ -36,7 +39,8 @@ pub struct Condition {
     pub preset: Option<&'static str>,
 }
 
-/// Reads the list of conditions. Each starts from `base`, to which presets and `set` are applied.
+/// Reads the list of conditions. Each starts from the parameters `base`, to which a preset and `set`
+/// are applied.
 pub(crate) fn conditions(
     node: &Node,
     base: &Parameters,
@@ -46,9 +50,7 @@ pub(crate) fn conditions(
     let items = match &node.value {
         yaml::Value::List(items) if !items.is_empty() => items,
         yaml::Value::List(_) => {
-            problems.add(|| {
-                Problem::at(node.span, "`conditions` is empty").help(yaml::smallest_example())
-            });
+            problems.add(|| Problem::at(node.span, "`conditions` is empty").help(yaml::smallest_example()));
             return Vec::new();
         }
         _ => {
@@ -61,13 +63,15 @@ pub(crate) fn conditions(
     };
     if items.len() > MOST_CONDITIONS {
         problems.add(|| {
-            let message = format!("{} conditions are listed; at most {MOST_CONDITIONS} are possible", items.len());
+            let message =
+                format!("{} conditions are listed; at most {MOST_CONDITIONS} are possible", items.len());
             Problem::at(node.span, message)
         });
         return Vec::new();
     }
     let later = items.iter().filter_map(name_of).collect();
-    let mut reader = Reader { base, overrides, later, earlier: HashMap::new(), prefixes: HashMap::new(), problems };
+    let mut reader =
+        Reader { base, overrides, later, earlier: HashMap::new(), prefixes: HashMap::new(), problems };
     let read: Vec<Option<Condition>> = items.iter().map(|item| reader.condition(item)).collect();
     read.into_iter().flatten().collect()
 }
@@ -77,7 +81,8 @@ struct Reader<'a, 'p, 't> {
     overrides: &'a Overrides,
     /// Names of spelled-out conditions, in the whole list, to explain a `base` that comes too late.
     later: Vec<&'a str>,
-    /// Parameters of the spelled-out conditions read so far; `None` of those that are wrong.
+    /// Parameters of the spelled-out conditions read so far; `None` of those that are wrong, so that
+    /// what starts from one is not reported for the same reason again.
     earlier: HashMap<&'a str, Option<Parameters>>,
     /// Prefixes so far in lower case, with the condition's name and place.
     prefixes: HashMap<String, (String, Span)>,
@@ -91,7 +96,8 @@ impl<'a> Reader<'a, '_, '_> {
             yaml::Value::Map(map) => self.spelled_out(item, map),
             _ => {
                 self.problems.add(|| {
-                    Problem::at(item.span, format!("a condition cannot be {}", item.kind())).help(FORM.to_owned())
+                    Problem::at(item.span, format!("a condition cannot be {}", item.kind()))
+                        .help(FORM.to_owned())
                 });
                 None
             }
@@ -102,8 +108,11 @@ impl<'a> Reader<'a, '_, '_> {
         let Some(preset) = preset(name) else {
             self.problems.add(|| {
                 let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-                Problem::at(span, format!("unknown condition {}", quote(name)))
-                    .help(suggest::help(name, "the presets are", &names))
+                Problem::at(span, format!("unknown condition {}", quote(name))).help(suggest::help(
+                    name,
+                    "the presets are",
+                    &names,
+                ))
             });
             return None;
         };
@@ -129,11 +138,12 @@ impl<'a> Reader<'a, '_, '_> {
                 key => self.unknown_key(key, entry.key_span),
             }
         }
+        let all_known = self.problems.count() == before;
         let name = match name {
             Some(entry) => self.name(entry.value).map(|name| (name, entry.value.span)),
             None => {
                 // An unknown key may well be the name, mistyped.
-                if self.problems.count() == before {
+                if all_known {
                     self.problems.add(|| {
                         Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
                     });
@@ -144,22 +154,23 @@ impl<'a> Reader<'a, '_, '_> {
         let span = name.map_or(item.span, |(_, span)| span);
         let free = name.is_none_or(|(name, span)| self.claim_prefix(name, name, span));
 
-        let parameters = match base {
+        let start = match base {
             Some(entry) => self.based_on(entry.value, name.map(|(name, _)| name)),
-            None => self.with_preset(&PRESETS[0], span),
+            None => preset(DEFAULT_BASE).and_then(|preset| self.with_preset(preset, span)),
         };
+        let has_base = start.is_some();
         // Wrong entries of `set` are worth reporting also where the base is wrong.
-        let mut parameters_or_base = parameters.clone().unwrap_or_else(|| self.base.clone());
-        let places = set.map_or_else(Vec::new, |entry| self.set(entry.value, &mut parameters_or_base));
-        let unharmed = self.problems.count() == before;
-        let model = parameters
-            .filter(|_| unharmed)
-            .and_then(|_| self.model(parameters_or_base, span, &places));
-        let (name, _) = name?;
-        if free || !self.earlier.contains_key(name) {
-            self.earlier.insert(name, model.as_ref().map(|model| model.parameters().clone()));
+        let mut parameters = start.unwrap_or_else(|| self.base.clone());
+        let places = set.map_or_else(Vec::new, |entry| self.set(entry.value, &mut parameters));
+        let unharmed = has_base && self.problems.count() == before;
+        let model = if unharmed { self.model(parameters, span, &places) } else { None };
+        if let Some(name) = name_of(item) {
+            self.earlier
+                .entry(name)
+                .or_insert_with(|| model.as_ref().map(|model| model.parameters().clone()));
         }
-        Some(Condition { name: name.to_owned(), prefix: name.to_owned(), model: model?, preset: None })
+        let name = name.filter(|_| free)?.0.to_owned();
+        Some(Condition { prefix: name.clone(), name, model: model?, preset: None })
     }
 
     fn unknown_key(&mut self, key: &str, span: Span) {
@@ -168,9 +179,9 @@ impl<'a> Reader<'a, '_, '_> {
                 return Problem::at(span, format!("{} is not supported by this version yet", quote(key)))
                     .help("list the conditions one by one".to_owned());
             }
-            let help = match (preset(key), value_field(key)) {
+            let help = match (preset(key), field(key)) {
                 (Some(_), _) => FORM.to_owned(),
-                (_, true) => format!("parameters go into `set: {{ {key}: … }}`"),
+                (_, Some(_)) => format!("parameters go into `set: {{ {key}: … }}`"),
                 _ => suggest::help(key, "the keys are", &["name", "base", "set"]),
             };
             Problem::at(span, format!("unknown key {} in a condition", quote(key))).help(help)
@@ -179,12 +190,14 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn name(&mut self, node: &'a Node) -> Option<&'a str> {
         let yaml::Value::Scalar { text: name, .. } = &node.value else {
-            self.problems.add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
+            self.problems
+                .add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
             return None;
         };
-        if let Some((what, fitting)) = value::unfit_name(name, MOST_NAME_CHARS) {
+        if let Some((what, fitting)) = value::unfit_name(name, MOST_NAME_CHARS, "half-tonic") {
             self.problems.add(|| {
-                Problem::at(node.span, format!("a condition's name {what}")).help(format!("write `{fitting}`"))
+                Problem::at(node.span, format!("a condition's name {what}"))
+                    .help(format!("write `{fitting}`"))
             });
             return None;
         }
@@ -212,8 +225,9 @@ impl<'a> Reader<'a, '_, '_> {
             self.prefixes.insert(lower, (name.to_owned(), span));
             return true;
         };
-        let line = self.problems.line_of(place.start);
+        let text = self.problems.text();
         self.problems.add(|| {
+            let line = line_number(text, place.start);
             if other == name {
                 return Problem::at(span, format!("duplicate condition {}", quote(name)))
                     .help(format!("it is already on line {line}"));
@@ -259,7 +273,8 @@ impl<'a> Reader<'a, '_, '_> {
                 return problem.help("a condition cannot start from itself".to_owned());
             }
             if self.later.contains(&base.as_str()) {
-                return problem.help("a base comes before the conditions that start from it; move it up".to_owned());
+                return problem
+                    .help("a base comes before the conditions that start from it; move it up".to_owned());
             }
             let mut names: Vec<&str> = self.earlier.keys().copied().collect();
             names.sort_unstable();
@@ -268,7 +283,10 @@ impl<'a> Reader<'a, '_, '_> {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => {
                     let presets: Vec<&str> = presets.collect();
-                    format!("a base is an earlier condition, {}", suggest::list(&presets))
+                    format!(
+                        "a base is an earlier condition or one of the presets {}",
+                        suggest::list(&presets)
+                    )
                 }
             })
         });
@@ -329,10 +347,6 @@ fn name_of(item: &Node) -> Option<&str> {
     })
 }
 
-fn value_field(key: &str) -> bool {
-    field(key).is_some()
-}
-
 fn unknown_parameter(path: &str, span: Span) -> Problem {
     let paths = || FIELDS.iter().map(|field| field.path);
     let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
@@ -340,7 +354,8 @@ fn unknown_parameter(path: &str, span: Span) -> Problem {
         (Some(first), _) => format!("write dotted paths, such as `{first}: …`"),
         (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
         (None, None) => {
-            let mut groups: Vec<&str> = paths().filter_map(|path| path.split_once('.')).map(|(g, _)| g).collect();
+            let mut groups: Vec<&str> =
+                paths().filter_map(|path| path.split_once('.')).map(|(g, _)| g).collect();
             groups.dedup();
             format!("parameters are in the groups {}", suggest::list(&groups))
         }

@@ -13,7 +13,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 const MOST_LISTED: usize = 20;
 
 /// More than this many are not even kept: the file is broken as a whole.
-const MOST_KEPT: usize = 1000;
+const MOST_KEPT: usize = 200;
 
 /// Columns of text a diagnostic may fill; longer source lines are cut around the caret.
 const WIDTH: usize = 120;
@@ -166,9 +166,9 @@ impl<'t> Problems<'t> {
         }
     }
 
-    /// The number of the line that a position is in, from 1.
-    pub(crate) fn line_of(&self, position: usize) -> usize {
-        place(self.text, Span { start: position, end: position }).line
+    /// The text they are found in.
+    pub(crate) fn text(&self) -> &'t str {
+        self.text
     }
 
     /// How many were found.
@@ -213,6 +213,11 @@ pub(crate) fn quote(text: &str) -> String {
         None => format!("`{text}`"),
         Some((end, _)) => format!("`{}…`", &text[..end]),
     }
+}
+
+/// The number of the line that a position is in, from 1.
+pub(crate) fn line_number(text: &str, position: usize) -> usize {
+    place(text, Span { start: position, end: position }).line
 }
 
 /// Finds the line of a position, as YAML breaks lines: at LF, CR LF, and CR alone.

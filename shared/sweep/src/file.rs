@@ -6,7 +6,7 @@ use granule_sim::parameters::{FIELDS, field};
 use granule_sim::{Engine, Parameters};
 
 use crate::condition::{Condition, conditions};
-use crate::diagnostics::{Diagnostics, Problem, Problems, Span, only, quote};
+use crate::diagnostics::{Diagnostics, Problem, Problems, Span, line_number, only, quote};
 use crate::environment::Overrides;
 use crate::suggest;
 use crate::value::{self, Entry, count, entries};
@@ -27,8 +27,9 @@ const MOST_SEEDS: usize = 100_000;
 /// Longest name of a sweep.
 const MOST_NAME_CHARS: usize = 100;
 
-const KEYS: [&str; 8] =
-    ["granule", "name", "engine", "network", "weights", "seeds", "trials", "conditions"];
+const EXAMPLE_NAME: &str = "my-sweep";
+
+const KEYS: [&str; 8] = ["granule", "name", "engine", "network", "weights", "seeds", "trials", "conditions"];
 
 /// What a user asked for: every condition with every seed, a number of trials each.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             problems.add(|| unknown_key(key, key_span));
         }
     }
+    let all_known = problems.count() == before;
     if let Some(node) = found.get("granule") {
         format_version(node, problems);
     }
@@ -128,7 +130,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         Some(node) => conditions(node, &base, overrides, problems),
         None => {
             // An unknown key may well be this one, mistyped.
-            if problems.count() == before {
+            if all_known {
                 problems.add(|| {
                     Problem::at(root.span, "the sweep has no `conditions`").help(yaml::smallest_example())
                 });
@@ -156,19 +158,22 @@ fn format_version(node: &Node, problems: &mut Problems) {
         yaml::Value::Scalar { text, .. } if *text == FORMAT.to_string() => {}
         _ => problems.add(|| {
             let message = format!("this version reads format {FORMAT} of sweep files, not {}", node.shown());
-            Problem::at(node.span, message).help(format!("write `granule: {FORMAT}`, or use another version"))
+            Problem::at(node.span, message)
+                .help(format!("write `granule: {FORMAT}`, or use another version of granule"))
         }),
     }
 }
 
 fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Option<String> {
     let Some(node) = node else {
-        return match value::unfit_name(default_name, MOST_NAME_CHARS) {
+        return match value::unfit_name(default_name, MOST_NAME_CHARS, EXAMPLE_NAME) {
             None => Some(default_name.to_owned()),
             Some((what, fitting)) => {
                 problems.add(|| {
-                    Problem::of_file(format!("the sweep has no `name`, and its file's name cannot be it: a name {what}"))
-                        .help(format!("add `name: {fitting}`"))
+                    Problem::of_file(format!(
+                        "the sweep has no `name`, and its file's name cannot be it: a name {what}"
+                    ))
+                    .help(format!("add `name: {fitting}`"))
                 });
                 None
             }
@@ -178,11 +183,12 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
         problems.add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
         return None;
     };
-    match value::unfit_name(text, MOST_NAME_CHARS) {
+    match value::unfit_name(text, MOST_NAME_CHARS, EXAMPLE_NAME) {
         None => Some(text.clone()),
         Some((what, fitting)) => {
-            problems
-                .add(|| Problem::at(node.span, format!("a sweep's name {what}")).help(format!("write `{fitting}`")));
+            problems.add(|| {
+                Problem::at(node.span, format!("a sweep's name {what}")).help(format!("write `{fitting}`"))
+            });
             None
         }
     }
@@ -205,16 +211,18 @@ fn section(group: &str, node: &Node, base: &mut Parameters, problems: &mut Probl
             Some(field) => {
                 value::set(field, value, base, problems);
             }
-            None => problems.add(|| {
-                let keys: Vec<&str> = FIELDS
-                    .iter()
-                    .filter_map(|field| field.path.split_once('.'))
-                    .filter(|(of, _)| *of == group)
-                    .map(|(_, key)| key)
-                    .collect();
-                Problem::at(key_span, format!("unknown key {} in `{group}`", quote(key)))
-                    .help(suggest::help(key, "the keys are", &keys))
-            }),
+            None => {
+                problems.add(|| {
+                    let keys: Vec<&str> = FIELDS
+                        .iter()
+                        .filter_map(|field| field.path.split_once('.'))
+                        .filter(|(of, _)| *of == group)
+                        .map(|(_, key)| key)
+                        .collect();
+                    Problem::at(key_span, format!("unknown key {} in `{group}`", quote(key)))
+                        .help(suggest::help(key, "the keys are", &keys))
+                })
+            }
         }
     }
 }
@@ -223,7 +231,8 @@ fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
     let items = match &node.value {
         yaml::Value::List(items) if !items.is_empty() => items,
         yaml::Value::List(_) => {
-            problems.add(|| Problem::at(node.span, "`seeds` is empty").help(format!("write `[{DEFAULT_SEED}]`")));
+            problems
+                .add(|| Problem::at(node.span, "`seeds` is empty").help(format!("write `[{DEFAULT_SEED}]`")));
             return Vec::new();
         }
         yaml::Value::Scalar { text, .. } => {
@@ -240,7 +249,10 @@ fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
     };
     if items.len() > MOST_SEEDS {
         problems.add(|| {
-            Problem::at(node.span, format!("{} seeds are listed; at most {MOST_SEEDS} are possible", items.len()))
+            Problem::at(
+                node.span,
+                format!("{} seeds are listed; at most {MOST_SEEDS} are possible", items.len()),
+            )
         });
         return Vec::new();
     }
@@ -250,8 +262,9 @@ fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
         let Some(seed) = count("seeds", 0, u32::MAX, item, problems) else { continue };
         match first.get(&seed) {
             Some(place) => {
-                let line = problems.line_of(place.start);
+                let text = problems.text();
                 problems.add(|| {
+                    let line = line_number(text, place.start);
                     Problem::at(item.span, format!("duplicate seed `{seed}`"))
                         .help(format!("it is already on line {line}; the same seed gives the same trials"))
                 });

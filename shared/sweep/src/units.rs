@@ -73,7 +73,12 @@ pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, Unfit> {
             let (wanted, wanted_exponent) = known_unit(wanted.symbol()).expect("the model's units are known");
             if dimension != wanted {
                 let Dimension { name, article, .. } = dimension;
-                return Err(Unfit::WrongDimension { number: number_text(), unit: unit.to_owned(), name, article });
+                return Err(Unfit::WrongDimension {
+                    number: number_text(),
+                    unit: unit.to_owned(),
+                    name,
+                    article,
+                });
             }
             exponent - wanted_exponent
         }
@@ -227,20 +232,45 @@ mod tests {
             assert_eq!(quantity(text, unit), Err(error), "{text}");
         };
         for text in [
-            "", " ", "mV", "-", "+", ".", "e5", "nan mV", ".nan", "inf", ".inf", "-.inf", "0x1f mV", "1_000 mV",
-            "1,5 mV", "1 000 mV", "--5 mV", "5 mV mV", "5 mV/s", "1e mV", "1e+ mV", " 5 mV", "5 mV ", "5\tmV",
-            "\u{2212}5 mV", "５ mV", "1:30", "5 mV\n", "5 m\u{0}V",
+            "",
+            " ",
+            "mV",
+            "-",
+            "+",
+            ".",
+            "e5",
+            "nan mV",
+            ".nan",
+            "inf",
+            ".inf",
+            "-.inf",
+            "0x1f mV",
+            "1_000 mV",
+            "1,5 mV",
+            "1 000 mV",
+            "--5 mV",
+            "5 mV mV",
+            "5 mV/s",
+            "1e mV",
+            "1e+ mV",
+            " 5 mV",
+            "5 mV ",
+            "5\tmV",
+            "\u{2212}5 mV",
+            "５ mV",
+            "1:30",
+            "5 mV\n",
+            "5 m\u{0}V",
         ] {
             check(text, Unit::Millivolt, Unfit::Junk);
         }
         check(&format!("{} mV", "1".repeat(201)), Unit::Millivolt, Unfit::Junk);
         check("1e400 mV", Unit::Millivolt, Unfit::OutOfRange);
-        check("1e305 V", Unit::Picofarad, Unfit::WrongDimension {
-            number: "1e305".into(),
-            unit: "V".into(),
-            name: "voltage",
-            article: "a",
-        });
+        check(
+            "1e305 V",
+            Unit::Picofarad,
+            Unfit::WrongDimension { number: "1e305".into(), unit: "V".into(), name: "voltage", article: "a" },
+        );
         check("1e308 V", Unit::Millivolt, Unfit::OutOfRange);
         check("1e-400 mV", Unit::Millivolt, Unfit::OutOfRange);
         check("1e99999999999999999999", Unit::One, Unfit::OutOfRange);
@@ -258,18 +288,43 @@ mod tests {
         check("-53", Millivolt, "`x.y` needs a unit", "write `-53 mV`");
         check("0.4 mV", One, "`x.y` is a bare number, but `0.4 mV` has a unit", "write `0.4`");
         check("2 ms", Millivolt, "`x.y` is a voltage (mV), but `2 ms` is a time", "write it in mV");
-        check("2 mS", Millisecond, "`x.y` is a time (ms), but `2 mS` is a conductance", "did you mean `2 ms`?");
-        check("2 ns", Nanosiemens, "`x.y` is a conductance (nS), but `2 ns` is a time", "did you mean `2 nS`?");
+        check(
+            "2 mS",
+            Millisecond,
+            "`x.y` is a time (ms), but `2 mS` is a conductance",
+            "did you mean `2 ms`?",
+        );
+        check(
+            "2 ns",
+            Nanosiemens,
+            "`x.y` is a conductance (nS), but `2 ns` is a time",
+            "did you mean `2 nS`?",
+        );
         check("2 mv", Millivolt, "unknown unit `mv`", "did you mean `2 mV`?");
-        check("2 nV V", Millivolt, "`x.y` must be a number with a unit, not `2 nV V`", "write it like `-51 mV`");
+        check(
+            "2 nV V",
+            Millivolt,
+            "`x.y` must be a number with a unit, not `2 nV V`",
+            "write it like `-51 mV`",
+        );
         check("2 mVV", Millivolt, "unknown unit `mVV`", "did you mean `2 mV`?");
         check("2 m", Millivolt, "unknown unit `m`", "did you mean `2 mV`?");
         check("2 volts", Millivolt, "unknown unit `volts`", "write it in mV");
         check("x", Millivolt, "`x.y` must be a number with a unit, not `x`", "write it like `-51 mV`");
-        check("1,5 mV", Millivolt, "`x.y` must be a number with a unit, not `1,5 mV`", "write the decimal point as `.`");
+        check(
+            "1,5 mV",
+            Millivolt,
+            "`x.y` must be a number with a unit, not `1,5 mV`",
+            "write the decimal point as `.`",
+        );
         check("\u{2212}5", One, "`x.y` must be a number, not `\u{2212}5`", "write the minus sign as `-`");
         check("x", One, "`x.y` must be a number, not `x`", "write it like `-51 mV`");
-        check("1e999 mV", Millivolt, "`1e999 mV` is too large or too small a number", "write it like `-51 mV`");
+        check(
+            "1e999 mV",
+            Millivolt,
+            "`1e999 mV` is too large or too small a number",
+            "write it like `-51 mV`",
+        );
     }
 
     proptest! {

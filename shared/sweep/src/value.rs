@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use granule_sim::Parameters;
 use granule_sim::parameters::{CellFactor, Field, Kind, Population, Range, Rejected, Unit, Value};
 
-use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::suggest;
 use crate::units;
 use crate::yaml::{self, Node};
@@ -37,8 +37,9 @@ pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> V
             continue;
         };
         if let Some(&position) = first.get(key.as_str()) {
-            let line = problems.line_of(position);
+            let text = problems.text();
             problems.add(|| {
+                let line = line_number(text, position);
                 Problem::at(key_node.span, format!("duplicate key {}", quote(key)))
                     .help(format!("it is already on line {line}; keep one of them"))
             });
@@ -147,7 +148,8 @@ fn numbers(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> O
     };
     if items.len() > MOST_QUANTITIES {
         problems.add(|| {
-            let message = format!("`{path}` has {} entries; at most {MOST_QUANTITIES} are possible", items.len());
+            let message =
+                format!("`{path}` has {} entries; at most {MOST_QUANTITIES} are possible", items.len());
             Problem::at(node.span, message)
         });
         return None;
@@ -252,7 +254,8 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
                 Ok(x) if x.fract() == 0.0 && (0.0..=1e15).contains(&x) => Some(format!("write `{x}`")),
                 _ => None,
             };
-            Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.shown())).help(help)
+            Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.shown()))
+                .help(help)
         });
         return None;
     }
@@ -269,17 +272,15 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
 }
 
 fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
-    match &node.value {
-        yaml::Value::Scalar { text, quoted: false } => match text.as_str() {
+    if let yaml::Value::Scalar { text, quoted: false } = &node.value {
+        match text.as_str() {
             "true" | "True" | "TRUE" => return Some(true),
             "false" | "False" | "FALSE" => return Some(false),
             _ => {}
-        },
-        _ => {}
+        }
     }
-    problems.add(|| {
-        Problem::at(node.span, format!("`{path}` must be `true` or `false`, not {}", node.shown()))
-    });
+    problems
+        .add(|| Problem::at(node.span, format!("`{path}` must be `true` or `false`, not {}", node.shown())));
     None
 }
 
@@ -293,8 +294,8 @@ pub(crate) fn choice(path: &str, words: &[&str], node: &Node, problems: &mut Pro
         problems.add(|| {
             let message = format!("`{path}` cannot be {}", node.shown());
             let help = match &node.value {
-                yaml::Value::Scalar { text, .. } => suggest::help(text, "it can be", words),
-                _ => format!("it can be {}", suggest::list(words)),
+                yaml::Value::Scalar { text, .. } => suggest::help(text, "known values:", words),
+                _ => format!("known values: {}", suggest::list(words)),
             };
             Problem::at(node.span, message).help(help)
         });
@@ -302,8 +303,9 @@ pub(crate) fn choice(path: &str, words: &[&str], node: &Node, problems: &mut Pro
     chosen
 }
 
-/// What is wrong with a name that is to start a file's name, and one close to it that is right.
-pub(crate) fn unfit_name(name: &str, most_chars: usize) -> Option<(String, String)> {
+/// What is wrong with a name that is to be part of file names, and one that is right: as close to it
+/// as can be, else `example`.
+pub(crate) fn unfit_name(name: &str, most_chars: usize, example: &str) -> Option<(String, String)> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let mut fitting: String = name
         .chars()
@@ -312,7 +314,7 @@ pub(crate) fn unfit_name(name: &str, most_chars: usize) -> Option<(String, Strin
         .take(most_chars)
         .collect();
     if !fitting.contains(|c: char| c.is_ascii_alphanumeric()) {
-        fitting = "my-sweep".to_owned();
+        fitting = example.to_owned();
     }
     let what = if name.is_empty() {
         "must not be empty".to_owned()

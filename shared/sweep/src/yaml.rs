@@ -243,6 +243,9 @@ fn problem(error: &Error, text: &str) -> Problem {
             "YAML anchors and aliases are not part of the sweep language".to_owned(),
             "`base: …` lets a condition start from an earlier one",
         ),
+        Error::UnsupportedTag { tag, .. } => {
+            (format!("YAML tags are not part of the sweep language, {} neither", quote(tag)), "remove it")
+        }
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
             ("the file has more than one YAML document".to_owned(), "write each sweep to a file of its own")
         }
@@ -276,7 +279,8 @@ mod tests {
         match &node.value {
             Value::Null => "null".to_owned(),
             Value::Scalar { text: scalar, quoted } => {
-                assert!(*quoted || scalar.contains('\n') || text[node.span.start..].starts_with(&scalar[..1]));
+                let source = &text[node.span.start..node.span.end];
+                assert!(*quoted || source.contains('\n') || source == scalar);
                 if *quoted { format!("{scalar:?}") } else { scalar.clone() }
             }
             Value::List(list) => {

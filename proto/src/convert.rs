@@ -1,0 +1,358 @@
+//! Between wire and domain types.
+
+use granule_sim::noise::NoiseStart;
+use granule_sim::parameters::{CellFactor, FIELDS, Population, Rejected, Value, field};
+use granule_sim::spikes::Digest;
+use granule_sim::{Engine, Inconsistent, Model, Parameters};
+use granule_sweep::key::Fingerprint;
+
+use crate::wire;
+
+/// Work that a lease gives a right to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Simulate trials.
+    Trials(Trials),
+    /// Count accepted attempts of a noise stream.
+    Survey(Survey),
+}
+
+/// Contiguous trials of one seed, for conditions that share its noise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trials {
+    /// The engine.
+    pub engine: Engine,
+    /// The seed.
+    pub seed: u32,
+    /// The first trial.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// Where the noise of the first starts.
+    pub start: NoiseStart,
+    /// The conditions.
+    pub models: Vec<Model>,
+}
+
+/// Spans of a noise stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// The engine.
+    pub engine: Engine,
+    /// The seed.
+    pub seed: u32,
+    /// Decides the wiring, and with it where the stream begins.
+    pub model: Model,
+    /// The first span.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Which trial, as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrialName {
+    /// The condition.
+    pub fingerprint: Fingerprint,
+    /// The seed.
+    pub seed: u32,
+    /// The index.
+    pub trial: u32,
+}
+
+/// Encoded spikes of a trial; the bytes have been held against their digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialResult {
+    /// Which trial.
+    pub name: TrialName,
+    /// Its encoded spikes.
+    pub spikes: Vec<u8>,
+    /// Digest of those.
+    pub digest: Digest,
+}
+
+/// Why a message makes no sense.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WireError {
+    /// A part is missing.
+    #[error("the message has no {0}")]
+    Missing(&'static str),
+    /// The engine is unknown, or of another revision.
+    #[error("engine {name} revision {revision} is not one of this program's; both ends must run the same version of granule")]
+    Engine {
+        /// Name asked for.
+        name: String,
+        /// Revision asked for.
+        revision: u32,
+    },
+    /// A parameter is unknown.
+    #[error("`{0}` is no parameter")]
+    Parameter(String),
+    /// A parameter is missing or given twice.
+    #[error("the parameters are not those of the table: {found} instead of {expected}")]
+    Incomplete {
+        /// How many were sent.
+        found: usize,
+        /// How many there are.
+        expected: usize,
+    },
+    /// A parameter's value is not one.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The parameters do not fit together.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
+    /// A hash is not 32 bytes long.
+    #[error("a hash is {0} bytes long instead of 32")]
+    HashLength(usize),
+    /// The spikes are not those that were sent.
+    #[error("the spikes do not have the digest that came with them")]
+    Digest,
+}
+
+/// The engine as sent.
+pub fn engine_to_wire(engine: Engine) -> wire::Engine {
+    wire::Engine { name: engine.name().to_owned(), revision: engine.revision() }
+}
+
+/// The engine meant.
+///
+/// # Errors
+/// When this program does not have it in that revision.
+pub fn engine_from_wire(engine: Option<wire::Engine>) -> Result<Engine, WireError> {
+    let wire::Engine { name, revision } = engine.ok_or(WireError::Missing("engine"))?;
+    Engine::named(&name)
+        .filter(|engine| engine.revision() == revision)
+        .ok_or(WireError::Engine { name, revision })
+}
+
+/// A model's parameters as sent: all fields of the table, in its order.
+pub fn condition_to_wire(model: &Model) -> wire::Condition {
+    use wire::setting::Value as Wire;
+    let settings = FIELDS
+        .iter()
+        .map(|field| {
+            let value = match field.get(model.parameters()) {
+                Value::Number(x) => Wire::Number(x),
+                Value::Count(n) => Wire::Count(n),
+                Value::Flag(flag) => Wire::Flag(flag),
+                Value::Numbers(numbers) => Wire::Numbers(wire::Numbers { numbers }),
+                Value::Factor(CellFactor::Constant(x)) => Wire::ConstantFactor(x),
+                Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+                    Wire::Gamma(wire::Gamma { mean, sd, seed })
+                }
+                Value::Population(population) => Wire::Population(population.name().to_owned()),
+            };
+            wire::Setting { path: field.path.to_owned(), value: Some(value) }
+        })
+        .collect();
+    wire::Condition { settings }
+}
+
+/// The model of these parameters.
+///
+/// # Errors
+/// When a parameter is unknown, missing or wrong, or they do not fit together.
+pub fn condition_from_wire(condition: wire::Condition) -> Result<Model, WireError> {
+    use wire::setting::Value as Wire;
+    let found = condition.settings.len();
+    let in_order =
+        condition.settings.iter().zip(FIELDS).all(|(setting, field)| setting.path == field.path);
+    if let Some(unknown) = condition.settings.iter().find(|setting| field(&setting.path).is_none()) {
+        return Err(WireError::Parameter(unknown.path.clone()));
+    }
+    if found != FIELDS.len() || !in_order {
+        return Err(WireError::Incomplete { found, expected: FIELDS.len() });
+    }
+    let mut parameters = Parameters::default();
+    for (setting, field) in condition.settings.into_iter().zip(FIELDS) {
+        let value = match setting.value.ok_or(WireError::Missing("value"))? {
+            Wire::Number(x) => Value::Number(x),
+            Wire::Count(n) => Value::Count(n),
+            Wire::Flag(flag) => Value::Flag(flag),
+            Wire::Numbers(list) => Value::Numbers(list.numbers),
+            Wire::Gamma(wire::Gamma { mean, sd, seed }) => Value::Factor(CellFactor::Gamma { mean, sd, seed }),
+            Wire::ConstantFactor(x) => Value::Factor(CellFactor::Constant(x)),
+            Wire::Population(name) => Value::Population(
+                [Population::Golgi, Population::Granule]
+                    .into_iter()
+                    .find(|population| population.name() == name)
+                    .ok_or(WireError::Missing("population"))?,
+            ),
+        };
+        field.set(&mut parameters, value)?;
+    }
+    Ok(Model::new(parameters)?)
+}
+
+impl Work {
+    /// As sent.
+    pub fn to_wire(&self) -> wire::lease::Work {
+        match self {
+            Work::Trials(work) => wire::lease::Work::Trials(wire::Trials {
+                engine: Some(engine_to_wire(work.engine)),
+                seed: work.seed,
+                first: work.first,
+                count: work.count,
+                start: Some(wire::NoiseStart { attempt: work.start.attempt, skip: work.start.skip }),
+                conditions: work.models.iter().map(condition_to_wire).collect(),
+            }),
+            Work::Survey(work) => wire::lease::Work::Survey(wire::Survey {
+                engine: Some(engine_to_wire(work.engine)),
+                seed: work.seed,
+                condition: Some(condition_to_wire(&work.model)),
+                first: work.first,
+                count: work.count,
+            }),
+        }
+    }
+
+    /// What a lease asks for.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn from_wire(work: Option<wire::lease::Work>) -> Result<Work, WireError> {
+        match work.ok_or(WireError::Missing("work"))? {
+            wire::lease::Work::Trials(work) => {
+                let wire::NoiseStart { attempt, skip } = work.start.ok_or(WireError::Missing("start"))?;
+                Ok(Work::Trials(Trials {
+                    engine: engine_from_wire(work.engine)?,
+                    seed: work.seed,
+                    first: work.first,
+                    count: work.count,
+                    start: NoiseStart { attempt, skip },
+                    models: work.conditions.into_iter().map(condition_from_wire).collect::<Result<_, _>>()?,
+                }))
+            }
+            wire::lease::Work::Survey(work) => Ok(Work::Survey(Survey {
+                engine: engine_from_wire(work.engine)?,
+                seed: work.seed,
+                model: condition_from_wire(work.condition.ok_or(WireError::Missing("condition"))?)?,
+                first: work.first,
+                count: work.count,
+            })),
+        }
+    }
+}
+
+impl TrialName {
+    /// An acknowledgement as sent.
+    pub fn to_wire(self) -> wire::Acknowledged {
+        wire::Acknowledged { fingerprint: self.fingerprint.0.to_vec(), seed: self.seed, trial: self.trial }
+    }
+
+    /// The trial acknowledged.
+    ///
+    /// # Errors
+    /// When the fingerprint is none.
+    pub fn from_wire(acknowledged: wire::Acknowledged) -> Result<TrialName, WireError> {
+        let wire::Acknowledged { fingerprint, seed, trial } = acknowledged;
+        Ok(TrialName { fingerprint: Fingerprint(hash(&fingerprint)?), seed, trial })
+    }
+}
+
+impl TrialResult {
+    /// A result of these spikes.
+    pub fn new(name: TrialName, spikes: Vec<u8>) -> TrialResult {
+        let digest = Digest::of(&spikes);
+        TrialResult { name, spikes, digest }
+    }
+
+    /// As sent, under this lease.
+    pub fn to_wire(&self, lease: u64) -> wire::TrialResult {
+        wire::TrialResult {
+            lease,
+            fingerprint: self.name.fingerprint.0.to_vec(),
+            seed: self.name.seed,
+            trial: self.name.trial,
+            spikes: self.spikes.clone(),
+            digest: self.digest.0.to_vec(),
+        }
+    }
+
+    /// The result received.
+    ///
+    /// # Errors
+    /// When a hash is none or the spikes do not have the digest.
+    pub fn from_wire(result: wire::TrialResult) -> Result<TrialResult, WireError> {
+        let digest = Digest(hash(&result.digest)?);
+        if Digest::of(&result.spikes) != digest {
+            return Err(WireError::Digest);
+        }
+        let fingerprint = Fingerprint(hash(&result.fingerprint)?);
+        let name = TrialName { fingerprint, seed: result.seed, trial: result.trial };
+        Ok(TrialResult { name, spikes: result.spikes, digest })
+    }
+}
+
+fn hash(bytes: &[u8]) -> Result<[u8; 32], WireError> {
+    bytes.try_into().map_err(|_| WireError::HashLength(bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use granule_sim::parameters::PRESETS;
+
+    fn models() -> Vec<Model> {
+        PRESETS
+            .iter()
+            .map(|preset| Model::new(Parameters::default().with(preset.overrides).unwrap()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn work_survives_the_wire() {
+        let trials = Work::Trials(Trials {
+            engine: Engine::Brian2_2_2_1,
+            seed: 451,
+            first: 3,
+            count: 4,
+            start: NoiseStart { attempt: 5, skip: 6 },
+            models: models(),
+        });
+        assert_eq!(Work::from_wire(Some(trials.to_wire())), Ok(trials));
+        let survey = Work::Survey(Survey {
+            engine: Engine::Brian2_2_2_1,
+            seed: 1,
+            model: models().remove(2),
+            first: 7,
+            count: 8,
+        });
+        assert_eq!(Work::from_wire(Some(survey.to_wire())), Ok(survey));
+        assert_eq!(Work::from_wire(None), Err(WireError::Missing("work")));
+    }
+
+    #[test]
+    fn results_survive_the_wire_and_damage_is_seen() {
+        let name = TrialName { fingerprint: Fingerprint([7; 32]), seed: 1, trial: 2 };
+        let result = TrialResult::new(name, vec![0, 0]);
+        assert_eq!(TrialResult::from_wire(result.to_wire(9)), Ok(result.clone()));
+        assert_eq!(TrialName::from_wire(name.to_wire()), Ok(name));
+        let mut damaged = result.to_wire(9);
+        damaged.spikes[0] ^= 1;
+        assert_eq!(TrialResult::from_wire(damaged), Err(WireError::Digest));
+        let mut short = result.to_wire(9);
+        short.fingerprint.pop();
+        assert_eq!(TrialResult::from_wire(short), Err(WireError::HashLength(31)));
+    }
+
+    #[test]
+    fn foreign_conditions_are_refused() {
+        let check = |change: &dyn Fn(&mut wire::Condition), expected: &str| {
+            let mut condition = condition_to_wire(&models()[0]);
+            change(&mut condition);
+            let error = condition_from_wire(condition).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&|c| c.settings[3].path = "time.stp".into(), "`time.stp` is no parameter");
+        check(&|c| drop(c.settings.pop()), "instead of");
+        check(&|c| c.settings.swap(0, 1), "the parameters are not those of the table");
+        check(&|c| c.settings[0].value = None, "no value");
+        check(&|c| c.settings[0].value = Some(wire::setting::Value::Flag(true)), "kind of value");
+        check(&|c| c.settings[0].value = Some(wire::setting::Value::Count(0)), "between 1 and");
+        let mut engine = engine_to_wire(Engine::Brian2_2_2_1);
+        engine.revision += 1;
+        assert!(engine_from_wire(Some(engine)).unwrap_err().to_string().contains("same version of granule"));
+    }
+}

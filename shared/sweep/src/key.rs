@@ -1,0 +1,213 @@
+//! Identity of what is computed: content hashes of everything that decides a result, and of nothing
+//! else. No worker, shard, thread, host, condition name or sweep name is part of them.
+
+use std::fmt;
+
+use granule_sim::parameters::{CellFactor, FIELDS, Parameters, Value};
+use granule_sim::{Engine, Model};
+
+macro_rules! hash_type {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 32]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+hash_type! {
+    /// Identity of a condition: engine, its revision, and the parameters that reach a spike.
+    Fingerprint
+}
+hash_type! {
+    /// Identity of a trial: a condition's [`Fingerprint`], a seed and an index.
+    TrialKey
+}
+hash_type! {
+    /// Identity of a noise stream: engine, seed and wiring.
+    StreamKey
+}
+
+impl Fingerprint {
+    /// The fingerprint of these parameters under this engine.
+    pub fn new(engine: Engine, parameters: &Parameters) -> Fingerprint {
+        // Weights are either random or fixed: what describes the other kind reaches no spike.
+        let is_idle = |path: &str| match parameters.weights.random {
+            true => matches!(path, "mossy_to_granule.weight" | "mossy_to_golgi.weight"),
+            false => path.starts_with("weights.") && path != "weights.random",
+        };
+        let mut hash = Hash::new("granule condition", engine);
+        for field in FIELDS.iter().filter(|field| !is_idle(field.path)) {
+            hash.text(field.path);
+            hash.value(&field.get(parameters));
+        }
+        Fingerprint(hash.finish())
+    }
+
+    /// The key of a trial of this condition.
+    pub fn trial(self, seed: u32, index: u32) -> TrialKey {
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"granule trial\0");
+        hash.update(&self.0);
+        hash.update(&seed.to_le_bytes());
+        hash.update(&index.to_le_bytes());
+        TrialKey(*hash.finalize().as_bytes())
+    }
+}
+
+impl StreamKey {
+    /// The key of the noise stream that trials of this model read.
+    pub fn new(engine: Engine, model: &Model, seed: u32) -> StreamKey {
+        let mut hash = Hash::new("granule noise", engine);
+        hash.number(seed);
+        for field in FIELDS {
+            let decides_wiring = field.path.starts_with("network.") || field.path.ends_with(".convergence");
+            if decides_wiring {
+                hash.text(field.path);
+                hash.value(&field.get(model.parameters()));
+            }
+        }
+        StreamKey(hash.finish())
+    }
+}
+
+/// A hash of values that cannot be confused with one another.
+struct Hash(blake3::Hasher);
+
+impl Hash {
+    fn new(purpose: &str, engine: Engine) -> Hash {
+        let mut hash = Hash(blake3::Hasher::new());
+        hash.text(purpose);
+        hash.text(engine.name());
+        hash.number(engine.revision());
+        hash
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u32);
+        self.0.update(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u32) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn float(&mut self, x: f64) {
+        // Adding 0 makes −0 and 0 one.
+        self.0.update(&(x + 0.0).to_bits().to_le_bytes());
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Number(x) => {
+                self.number(0);
+                self.float(*x);
+            }
+            Value::Count(n) => {
+                self.number(1);
+                self.number(*n);
+            }
+            Value::Flag(flag) => {
+                self.number(2);
+                self.number(u32::from(*flag));
+            }
+            Value::Numbers(list) => {
+                // Every list of the model is a set: stimulus times in another order are the same.
+                let mut sorted = list.clone();
+                sorted.sort_by(f64::total_cmp);
+                self.number(3);
+                self.number(sorted.len() as u32);
+                sorted.into_iter().for_each(|x| self.float(x));
+            }
+            Value::Factor(CellFactor::Constant(x)) => {
+                self.number(4);
+                self.float(*x);
+            }
+            Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+                self.number(5);
+                self.float(*mean);
+                self.float(*sd);
+                self.number(*seed);
+            }
+            Value::Population(population) => {
+                self.number(6);
+                self.text(population.name());
+            }
+        }
+    }
+
+    fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use granule_sim::parameters::{Kind, Population};
+
+    const ENGINE: Engine = Engine::Brian2_2_2_1;
+
+    fn other(kind: Kind, value: &Value) -> Value {
+        match (kind, value) {
+            (_, Value::Number(x)) => Value::Number(x + 0.5),
+            (_, Value::Count(n)) => Value::Count(n + 1),
+            (_, Value::Flag(flag)) => Value::Flag(!flag),
+            (_, Value::Numbers(_)) => Value::Numbers(vec![1.0]),
+            (_, Value::Factor(_)) => Value::Factor(CellFactor::Gamma { mean: 1.0, sd: 1.0, seed: 1 }),
+            (_, Value::Population(_)) => Value::Population(Population::Granule),
+        }
+    }
+
+    #[test]
+    fn every_parameter_counts_unless_it_is_idle() {
+        for random in [true, false] {
+            let mut base = Parameters::default();
+            base.weights.random = random;
+            for field in FIELDS {
+                let mut changed = base.clone();
+                let value = other(field.kind, &field.get(&base));
+                if field.set(&mut changed, value).is_err() {
+                    // The two fields whose default plus a half is out of range.
+                    field.set(&mut changed, Value::Number(0.05)).unwrap();
+                }
+                let is_idle = match field.path {
+                    "mossy_to_granule.weight" | "mossy_to_golgi.weight" => random,
+                    "weights.seed" | "weights.trial_seed" | "weights.mean" | "weights.sd" => !random,
+                    _ => false,
+                };
+                let same = Fingerprint::new(ENGINE, &changed) == Fingerprint::new(ENGINE, &base);
+                assert_eq!(same, is_idle, "{}", field.path);
+            }
+        }
+    }
+
+    #[test]
+    fn trials_differ_by_seed_and_index() {
+        let fingerprint = Fingerprint::new(ENGINE, &Parameters::default());
+        assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(2, 1));
+        assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(1, 3));
+    }
+
+    /// A change here makes every stored result unknown: do it knowingly, with the engine's revision.
+    #[test]
+    fn keys_stay_as_they_are() {
+        let fingerprint = Fingerprint::new(ENGINE, &Parameters::default());
+        assert_eq!(
+            fingerprint.to_string(),
+            "4b7dbe9cf260ab843f4a1c9a9341f854f9fa24ac54d9db49c947598c2d1f765c"
+        );
+        assert_eq!(fingerprint.trial(451, 0).to_string(), "99a46ec393f4dfb0c6d39b40b2f6e19b098403308d51a90ba4f3dae6b2984915");
+    }
+}

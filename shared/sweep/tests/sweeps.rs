@@ -1,0 +1,174 @@
+//! Sweep files that are right, and what they mean.
+
+use granule_sim::parameters::{CellFactor, PRESETS, Population, preset};
+use granule_sim::{Engine, Parameters};
+use granule_sweep::{Condition, Overrides, Sweep, from_variables, parse};
+
+fn read(text: &str) -> Sweep {
+    read_with(text, &Overrides::default())
+}
+
+fn read_with(text: &str, overrides: &Overrides) -> Sweep {
+    parse("x.yaml", text.as_bytes(), "x", overrides).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+}
+
+fn environment(variables: &[(&str, &str)]) -> Overrides {
+    from_variables(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        .unwrap()
+        .0
+}
+
+const PAPER: &str = "
+granule: 1                         # format version
+name: paper
+engine: brian2-2.2.1
+network: { mossy_fibers: 315, granule_cells: 4096, golgi_cells: 27 }
+weights: { random: true, seed: 35 }
+seeds: [451]
+trials: 100
+conditions: [Control, GABAzine, ACh]
+";
+
+#[test]
+fn the_papers_sweep() {
+    let sweep = read(PAPER);
+    assert_eq!((sweep.name.as_str(), sweep.engine), ("paper", Engine::Brian2_2_2_1));
+    assert_eq!((sweep.seeds.as_slice(), sweep.trials), ([451].as_slice(), 100));
+    assert_eq!(sweep.conditions[0].model.parameters(), &Parameters::default());
+    assert_eq!(sweep.conditions.len(), PRESETS.len());
+    for (condition, preset) in sweep.conditions.iter().zip(PRESETS) {
+        let parameters = Parameters::default().with(preset.overrides).unwrap();
+        assert_eq!(condition.model.parameters(), &parameters);
+        assert_eq!((condition.name.as_str(), condition.prefix.as_str()), (preset.name, preset.prefix));
+        assert_eq!(condition.preset, Some(preset.name));
+    }
+}
+
+#[test]
+fn everything_but_the_conditions_has_the_papers_value_by_default() {
+    let smallest = read("conditions: [Control, GABAzine, ACh]");
+    assert_eq!(smallest.name, "x");
+    assert_eq!(smallest, Sweep { name: "x".to_owned(), ..read(PAPER) });
+    // However the file is encoded.
+    let crlf = format!("\u{feff}{}", PAPER.replace('\n', "\r\n"));
+    assert_eq!(read(&crlf), read(PAPER));
+    let json = r#"{"name": "paper", "seeds": [451], "conditions": ["Control", "GABAzine", "ACh"]}"#;
+    assert_eq!(read(json), read(PAPER));
+}
+
+/// Reads one spelled-out condition named `c`.
+fn condition(fields: &str) -> Condition {
+    let sweep = read(&format!("conditions: [{{ name: c, {fields} }}]"));
+    let [condition] = <[Condition; 1]>::try_from(sweep.conditions).unwrap();
+    assert_eq!((condition.name.as_str(), condition.prefix.as_str(), condition.preset), ("c", "c", None));
+    condition
+}
+
+#[test]
+fn every_kind_of_parameter_can_be_set() {
+    let check = |set: &str, change: fn(&mut Parameters)| {
+        let mut expected = Parameters::default();
+        change(&mut expected);
+        assert_ne!(expected, Parameters::default(), "{set}");
+        assert_eq!(condition(&format!("set: {{ {set} }}")).model.parameters(), &expected, "{set}");
+    };
+    check("golgi.leak_reversal: -53 mV", |p| p.golgi.leak_reversal_mvolt = -53.0);
+    check("golgi.leak_reversal: \"-0.053 V\"", |p| p.golgi.leak_reversal_mvolt = -53.0);
+    check("golgi_to_granule.weight: 180pS", |p| p.golgi_to_granule.weight_nsiemens = 0.18);
+    check("granule.capacitance: 0.0032 nF", |p| p.granule.capacitance_pfarad = 3.2);
+    check("time.duration: 3 s", |p| p.time.duration_ms = 3000.0);
+    check("golgi_to_granule.delay: 1500 µs", |p| p.golgi_to_granule.delay_ms = 1.5);
+    check("mossy_to_granule.scale: 4.521e-1", |p| p.mossy_to_granule.scale = 0.4521);
+    check("granule.tonic_factor: 0.5", |p| p.tonic.factor = CellFactor::Constant(0.5));
+    check("granule.tonic_factor: { gamma: { mean: 0.4, sd: 0.07, seed: 1 } }", |p| {
+        p.tonic.factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
+    });
+    check("stimulus.times: [1010 ms, 1.02 s]", |p| p.stimulus.times_ms = vec![1010.0, 1020.0]);
+    check("stimulus.times: []", |p| p.stimulus.times_ms = Vec::new());
+    check("noise.first: granule", |p| p.noise.first = Population::Granule);
+    check("weights.random: False", |p| p.weights.random = false);
+    check("weights.trial_seed: 4294967295", |p| p.weights.trial_seed = u32::MAX);
+    check("network.golgi_cells: 1000000", |p| p.network.golgi_cells = 1_000_000);
+}
+
+#[test]
+fn a_condition_starts_from_its_base() {
+    let defaults = Parameters::default();
+    assert_eq!(condition("").model.parameters(), &defaults);
+    assert_eq!(condition("base: Control").model.parameters(), &defaults);
+    let ach = defaults.clone().with(preset("ACh").unwrap().overrides).unwrap();
+    assert_eq!(condition("base: ACh").model.parameters(), &ach);
+
+    // The file's own base, then the preset, then each `set` in turn.
+    let sweep = read(
+        "
+network: { golgi_cells: 9 }
+weights: { random: false, mean: 0.2 nS }
+conditions:
+  - ACh
+  - { name: first, base: ACh, set: { golgi.leak_reversal: -54 mV, golgi.reset: -56 mV } }
+  - name: second
+    base: first
+    set: { golgi.leak_reversal: -53 mV, network.golgi_cells: 8 }
+",
+    );
+    let mut expected = ach;
+    expected.network.golgi_cells = 9;
+    expected.weights.random = false;
+    expected.weights.mean_nsiemens = 0.2;
+    assert_eq!(sweep.conditions[0].model.parameters(), &expected);
+    expected.golgi.leak_reversal_mvolt = -54.0;
+    expected.golgi.reset_mvolt = -56.0;
+    assert_eq!(sweep.conditions[1].model.parameters(), &expected);
+    expected.golgi.leak_reversal_mvolt = -53.0;
+    expected.network.golgi_cells = 8;
+    assert_eq!(sweep.conditions[2].model.parameters(), &expected);
+}
+
+#[test]
+fn limits_are_within() {
+    let sweep = read(
+        "
+name: 2024.a_b-C
+seeds: [0, 4294967295, 7]
+trials: 1000000
+conditions: [{ name: -x_1.Y }, Control]
+",
+    );
+    assert_eq!((sweep.name.as_str(), sweep.trials), ("2024.a_b-C", 1_000_000));
+    assert_eq!(sweep.seeds, [0, u32::MAX, 7]);
+    let longest = "n".repeat(80);
+    assert_eq!(read(&format!("conditions: [name: {longest}]")).conditions[0].name, longest);
+    let seeds: Vec<String> = (0..100_000).map(|seed| seed.to_string()).collect();
+    let many = read(&format!("seeds: [{}]\nconditions: [Control]", seeds.join(",")));
+    assert_eq!((many.seeds.len(), many.seeds[99_999]), (100_000, 99_999));
+    let names: String = (0..10_000).map(|i| format!("- name: c{i}\n")).collect();
+    assert_eq!(read(&format!("conditions:\n{names}")).conditions.len(), 10_000);
+}
+
+#[test]
+fn the_environment_wins_over_the_file_as_if_written_in_it() {
+    let overrides = environment(&[
+        ("CHAT_NUM_MF", "78"),
+        ("CHAT_NUM_GRC", "1024"),
+        ("CHAT_NUM_GOC", "7"),
+        ("CHAT_NUM_TRIAL", "10"),
+        ("CHAT_RANDOM_WEIGHTS", ""),
+        ("CHAT_SEED_TRIAL", "12"),
+        ("CHAT_SEED_WEIGHT_MEANS", "34"),
+    ]);
+    let file = "conditions: [Control, { name: c, set: { network.golgi_cells: 5 } }]";
+    let sweep = read_with(&PAPER.replace("conditions: [Control, GABAzine, ACh]", file), &overrides);
+    let written = read(&format!(
+        "
+name: paper
+network: {{ mossy_fibers: 78, granule_cells: 1024, golgi_cells: 7 }}
+weights: {{ random: false, seed: 34 }}
+seeds: [12]
+trials: 10
+{file}
+"
+    ));
+    assert_eq!(sweep, written);
+    assert_eq!(sweep.conditions[1].model.parameters().network.golgi_cells, 5);
+}
