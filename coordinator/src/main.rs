@@ -1,2 +1,3 @@
 //! .
+mod scheduler;
 fn main() {}

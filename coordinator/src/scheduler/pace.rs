@@ -1,0 +1,35 @@
+//! How fast a worker is, to size its shards.
+
+use std::time::Duration;
+
+use super::CohortShape;
+
+/// The effort of one trial of so many variants, in arbitrary units: a normal costs about as much to
+/// draw as four variants' cells cost to advance by it.
+pub(super) fn effort(shape: &CohortShape, variants: usize) -> f64 {
+    shape.normals_per_trial as f64 * (4 + variants) as f64
+}
+
+/// Most trials in a shard.
+const MOST_TRIALS: f64 = 4096.0;
+
+/// A running estimate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    effort_per_second: Option<f64>,
+}
+
+impl Pace {
+    pub(super) fn observe(&mut self, effort: f64, took: Duration) {
+        let seen = effort / took.as_secs_f64().max(1e-3);
+        // Half of the new, half of the old: a change shows within a few leases.
+        let old = self.effort_per_second.unwrap_or(seen);
+        self.effort_per_second = Some((seen + old) / 2.0);
+    }
+
+    /// Trials done in that time; one while nothing is known.
+    pub(super) fn trials_within(&self, time: Duration, effort_per_trial: f64) -> u32 {
+        let trials = self.effort_per_second.map_or(1.0, |pace| pace * time.as_secs_f64() / effort_per_trial);
+        trials.clamp(1.0, MOST_TRIALS) as u32
+    }
+}
