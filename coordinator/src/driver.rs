@@ -1,0 +1,443 @@
+//! The loop around the scheduler: what happens goes in as events, and the commands that come out
+//! are carried out. It decides nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
+use granule_proto::wire;
+use granule_sim::noise::NoiseIndex;
+use granule_sim::spikes::{Digest, TrialSpikes};
+use granule_sweep::Plan;
+use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::launch::{Exited, Program, Workers};
+use crate::scheduler::{
+    CohortShape, Command, Config, Event, Reason, Scheduler, Shape, TrialId, Work, WorkerId,
+};
+use crate::service::{self, FromService, Link};
+use crate::store::{Entry, Put, Store, StoreError};
+use crate::view::progress::Progress;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Worker processes to start.
+    pub(crate) workers: u32,
+    /// Where to listen for them.
+    pub(crate) listen: SocketAddr,
+    /// The executable they run.
+    pub(crate) program: PathBuf,
+    pub(crate) scheduler: Config,
+}
+
+/// Why the trials of a sweep were not all computed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ComputeError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot start worker process {}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("the server for workers failed")]
+    Serve(#[source] tonic::transport::Error),
+    #[error("{0}")]
+    Abandoned(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "determinism alarm: {trial} was computed twice with different spikes (digest {stored} is stored, \
+         worker {worker} now sent {received}). Nothing was overwritten. One of the machines computes wrongly, \
+         or two builds of granule differ: please report this"
+    )]
+    Disagreement { trial: String, stored: Digest, received: Digest, worker: u64 },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How often the view is refreshed and processes are looked after.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long workers may take to end once they are told to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Results taken from workers that wait to be stored.
+const UNSTORED: usize = 256;
+
+/// Computes everything of the plan that the store lacks.
+pub(crate) async fn compute(
+    plan: &Plan,
+    store: &Arc<Store>,
+    options: &Options,
+    progress: &mut Progress,
+    interrupted: watch::Receiver<bool>,
+) -> Result<(), ComputeError> {
+    let address = options.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
+    let secret = secret();
+
+    let (to_driver, from_service) = mpsc::channel(64);
+    let (stop_server, stop) = oneshot::channel();
+    let mut server = tokio::spawn(service::serve(listener, secret.clone(), plan.engine, to_driver, stop));
+    let (exits, exited) = mpsc::unbounded_channel();
+    let connect_within = options.scheduler.lease_ttl;
+    let workers =
+        Workers::new(Program { path: options.program.clone(), address, secret, connect_within }, exits);
+    let (to_store, requests) = mpsc::channel(UNSTORED);
+    let (answers, stored) = mpsc::unbounded_channel();
+    let keeper = std::thread::Builder::new()
+        .name("store".into())
+        .spawn({
+            let store = Arc::clone(store);
+            move || keep(&store, requests, &answers)
+        })
+        .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
+
+    let mut driver = Driver::new(plan, store, options, progress, workers, to_store);
+    let outcome = tokio::select! {
+        outcome = driver.run(from_service, exited, stored, interrupted) => outcome,
+        ended = &mut server => match ended {
+            Ok(Err(source)) => Err(ComputeError::Serve(source)),
+            _ => Err(ComputeError::Abandoned("the server for workers ended unexpectedly".into())),
+        },
+    };
+    let patience = if outcome.is_ok() { PATIENCE } else { Duration::ZERO };
+    let Driver { workers, to_store, .. } = driver;
+    workers.end(patience).await;
+    // What was taken is stored, whatever the outcome.
+    drop(to_store);
+    let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+    let _ = stop_server.send(());
+    server.abort();
+    outcome
+}
+
+/// 256 bits that nobody else knows, in hexadecimal.
+fn secret() -> String {
+    let mut bytes = [0_u8; 32];
+    rand::fill(&mut bytes);
+    crate::outputs::hex(&bytes)
+}
+
+/// What the store is asked to keep.
+enum Keep {
+    Trial { worker: WorkerId, id: TrialId, key: TrialKey, result: TrialResult },
+    Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
+}
+
+/// What the store answers.
+enum Kept {
+    Trial { worker: WorkerId, id: TrialId, received: Digest, put: Put },
+    Failed(StoreError),
+}
+
+/// The store's thread: takes whatever has come in and makes it durable at once.
+fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Kept>) {
+    let mut batch = Vec::new();
+    while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
+        if let Err(error) = keep_batch(store, &batch, answers) {
+            let _ = answers.send(Kept::Failed(error));
+            return;
+        }
+        batch.clear();
+    }
+}
+
+fn keep_batch(store: &Store, batch: &[Keep], answers: &mpsc::UnboundedSender<Kept>) -> Result<(), StoreError> {
+    let mut entries = Vec::new();
+    let mut senders = Vec::new();
+    for request in batch {
+        match request {
+            Keep::Trial { worker, id, key, result } => {
+                entries.push(Entry { key: *key, digest: result.digest, spikes: &result.spikes });
+                senders.push((*worker, *id, result.digest));
+            }
+            Keep::Spans { stream, first, accepted } => store.push_spans(*stream, *first, accepted)?,
+        }
+    }
+    for ((worker, id, received), put) in senders.into_iter().zip(store.put(&entries)?) {
+        let _ = answers.send(Kept::Trial { worker, id, received, put });
+    }
+    Ok(())
+}
+
+struct Driver<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    progress: &'a mut Progress,
+    scheduler: Scheduler,
+    started: Instant,
+    workers: Workers,
+    links: BTreeMap<WorkerId, (Link, u32)>,
+    to_store: mpsc::Sender<Keep>,
+    streams: Vec<StreamKey>,
+    /// Which cohort and variant a result belongs to.
+    places: HashMap<(u32, Fingerprint), (u32, u32)>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        plan: &'a Plan,
+        store: &Store,
+        options: &'a Options,
+        progress: &'a mut Progress,
+        workers: Workers,
+        to_store: mpsc::Sender<Keep>,
+    ) -> Driver<'a> {
+        let mut streams: Vec<StreamKey> = Vec::new();
+        let mut stream_places: HashMap<StreamKey, usize> = HashMap::new();
+        let mut places = HashMap::new();
+        let mut cohorts = Vec::with_capacity(plan.cohorts.len());
+        for (at, cohort) in plan.cohorts.iter().enumerate() {
+            let stream = *stream_places.entry(cohort.stream).or_insert_with(|| {
+                streams.push(cohort.stream);
+                streams.len() - 1
+            });
+            let variants = cohort.variants.len() as u32;
+            cohorts.push(CohortShape { variants, normals_per_trial: cohort.normals_per_trial, stream });
+            for (variant, of) in cohort.variants.iter().enumerate() {
+                places.insert((cohort.seed, of.fingerprint), (at as u32, variant as u32));
+            }
+        }
+        let known = |stream: &StreamKey| {
+            let mut index = NoiseIndex::new();
+            store.spans(*stream).into_iter().for_each(|accepted| index.push(accepted));
+            index
+        };
+        let shape = Shape { trials: plan.trials, cohorts, streams: streams.iter().map(known).collect() };
+        let is_stored =
+            |id: TrialId| store.contains(plan.key(id.cohort as usize, id.variant as usize, id.trial));
+        let scheduler = Scheduler::new(options.scheduler, shape, is_stored);
+        Driver {
+            plan,
+            options,
+            progress,
+            scheduler,
+            started: Instant::now(),
+            workers,
+            links: BTreeMap::new(),
+            to_store,
+            streams,
+            places,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        mut from_service: mpsc::Receiver<FromService>,
+        mut exited: mpsc::UnboundedReceiver<Exited>,
+        mut stored: mpsc::UnboundedReceiver<Kept>,
+        mut interrupted: watch::Receiver<bool>,
+    ) -> Result<(), ComputeError> {
+        for _ in 0..self.options.workers {
+            self.start_worker()?;
+        }
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What is stored already may be all there is.
+        let mut events = vec![Event::WakeUp];
+        loop {
+            for event in events.drain(..) {
+                for command in self.scheduler.handle(self.started.elapsed(), event) {
+                    if self.obey(command).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            tokio::select! {
+                // A sign of life is taken before it is found missing.
+                biased;
+                _ = interrupted.wait_for(|interrupted| *interrupted) => return Err(ComputeError::Interrupted),
+                Some(heard) = from_service.recv() => self.on_heard(heard, &mut events).await?,
+                Some(kept) = stored.recv() => self.on_kept(kept, &mut events)?,
+                Some(Exited { process_id, description }) = exited.recv() => {
+                    if self.workers.exited(process_id) {
+                        self.progress.note(&format!("worker process {process_id} {description}"));
+                        events.push(Event::ProcessDied { description });
+                    }
+                }
+                _ = tick.tick() => {
+                    self.progress.tick();
+                    self.workers.kill_unconnected();
+                    let now = self.started.elapsed();
+                    if self.scheduler.wake_up().is_some_and(|due| due <= now) {
+                        events.push(Event::WakeUp);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_heard(&mut self, heard: FromService, events: &mut Vec<Event>) -> Result<(), ComputeError> {
+        match heard {
+            FromService::Joined { worker, threads, process_id, link } => {
+                let heartbeat = self.options.scheduler.lease_ttl / 10;
+                let heartbeat_ms = heartbeat.as_millis().clamp(10, 5000) as u32;
+                self.workers.joined(process_id);
+                self.links.insert(worker, (link, process_id));
+                self.send(worker, wire::to_worker::Message::Welcome(wire::Welcome { heartbeat_ms }));
+                events.push(Event::Joined { worker, threads });
+            }
+            FromService::Heard { worker } => events.push(Event::Heard { worker }),
+            FromService::Trial { worker, lease, result } => {
+                events.push(Event::Heard { worker });
+                match self.place(&result) {
+                    Some((id, key)) => {
+                        events.push(Event::Received { lease, trial: id });
+                        // Waits while the store is busy; meanwhile nothing more is taken from workers.
+                        let _ = self.to_store.send(Keep::Trial { worker, id, key, result }).await;
+                    }
+                    // Not of this sweep, or not spikes of its model: of no use, and so is its sender.
+                    None => self.links.retain(|id, _| *id != worker),
+                }
+            }
+            FromService::Survey { worker, lease, accepted } => {
+                events.push(Event::Heard { worker });
+                events.push(Event::Surveyed { lease, accepted });
+            }
+            FromService::Finished { worker, lease } => {
+                events.push(Event::Heard { worker });
+                events.push(Event::Finished { lease });
+            }
+            FromService::Failed { worker, lease, reason } => {
+                events.push(Event::Heard { worker });
+                events.push(Event::Failed { lease, reason });
+            }
+            FromService::Left { worker } => {
+                self.links.remove(&worker);
+                events.push(Event::Left { worker });
+            }
+        }
+        Ok(())
+    }
+
+    /// Which trial a result is of, if it is one of this plan and its spikes are possible.
+    fn place(&self, result: &TrialResult) -> Option<(TrialId, TrialKey)> {
+        let TrialName { fingerprint, seed, trial } = result.name;
+        let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
+        if trial >= self.plan.trials {
+            return None;
+        }
+        let model = self.model(cohort, variant);
+        TrialSpikes::decode(&result.spikes, model.parameters().network, model.steps()).ok()?;
+        Some((TrialId { cohort, variant, trial }, fingerprint.trial(seed, trial)))
+    }
+
+    fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) -> Result<(), ComputeError> {
+        match kept {
+            Kept::Trial { worker, id, received, put } => match put {
+                Put::New | Put::Same => {
+                    if put == Put::New {
+                        let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
+                        variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
+                    }
+                    events.push(Event::Stored { worker, trial: id });
+                    Ok(())
+                }
+                Put::Differs { stored } => Err(ComputeError::Disagreement {
+                    trial: self.describe(id),
+                    stored,
+                    received,
+                    worker: worker.0,
+                }),
+            },
+            Kept::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// Carries out a command; true when the sweep is complete.
+    async fn obey(&mut self, command: Command) -> Result<bool, ComputeError> {
+        match command {
+            Command::Grant { worker, lease, work } => {
+                let work = self.describe_work(&work);
+                let lease = wire::Lease { id: lease.0, work: Some(work.to_wire()) };
+                self.send(worker, wire::to_worker::Message::Lease(lease));
+            }
+            Command::Acknowledge { worker, trial } => {
+                let cohort = &self.plan.cohorts[trial.cohort as usize];
+                let fingerprint = cohort.variants[trial.variant as usize].fingerprint;
+                let name = TrialName { fingerprint, seed: cohort.seed, trial: trial.trial };
+                self.send(worker, wire::to_worker::Message::Acknowledged(name.to_wire()));
+            }
+            Command::Drop { worker } => {
+                if let Some((_, process_id)) = self.links.remove(&worker) {
+                    let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
+                    self.workers.kill(process_id, &format!("was not heard of for {ttl} s and was ended"));
+                }
+            }
+            Command::KeepSpans { stream, first, accepted } => {
+                let stream = self.streams[stream];
+                let _ = self.to_store.send(Keep::Spans { stream, first, accepted }).await;
+            }
+            Command::Replace => self.start_worker()?,
+            Command::Complete => {
+                let goodbye = wire::Goodbye { reason: "the sweep is complete".into() };
+                let workers: Vec<WorkerId> = self.links.keys().copied().collect();
+                for worker in workers {
+                    self.send(worker, wire::to_worker::Message::Goodbye(goodbye.clone()));
+                }
+                return Ok(true);
+            }
+            Command::Abandon(reason) => {
+                let at = match &reason {
+                    Reason::Poison { trial, .. } => format!(" ({})", self.describe(*trial)),
+                    Reason::Crashes { .. } | Reason::Refused { .. } => String::new(),
+                };
+                return Err(ComputeError::Abandoned(format!("{reason}{at}")));
+            }
+        }
+        Ok(false)
+    }
+
+    fn start_worker(&mut self) -> Result<(), ComputeError> {
+        let program = self.options.program.clone();
+        self.workers.start().map_err(|source| ComputeError::Start { program, source })
+    }
+
+    fn send(&mut self, worker: WorkerId, message: wire::to_worker::Message) {
+        let Some((link, _)) = self.links.get(&worker) else { return };
+        if link.try_send(Ok(wire::ToWorker { message: Some(message) })).is_err() {
+            // It does not read, or is gone: without its link the connection ends and it has left.
+            self.links.remove(&worker);
+        }
+    }
+
+    fn model(&self, cohort: u32, variant: u32) -> &granule_sim::Model {
+        let variant = &self.plan.cohorts[cohort as usize].variants[variant as usize];
+        &self.plan.conditions[variant.conditions[0]].model
+    }
+
+    fn describe_work(&self, work: &Work) -> WireWork {
+        match work {
+            Work::Trials { cohort, trials, variants, start } => WireWork::Trials(Trials {
+                engine: self.plan.engine,
+                seed: self.plan.cohorts[*cohort as usize].seed,
+                first: trials.start,
+                count: trials.len() as u32,
+                start: *start,
+                models: variants.iter().map(|&variant| self.model(*cohort, variant).clone()).collect(),
+            }),
+            Work::Survey { cohort, spans } => WireWork::Survey(Survey {
+                engine: self.plan.engine,
+                seed: self.plan.cohorts[*cohort as usize].seed,
+                model: self.model(*cohort, 0).clone(),
+                first: spans.start,
+                count: spans.len() as u32,
+            }),
+        }
+    }
+
+    fn describe(&self, id: TrialId) -> String {
+        let cohort = &self.plan.cohorts[id.cohort as usize];
+        let condition = cohort.variants[id.variant as usize].conditions[0];
+        let name = &self.plan.conditions[condition].name;
+        format!("trial {} of condition {name}, seed {}", id.trial, cohort.seed)
+    }
+}
+

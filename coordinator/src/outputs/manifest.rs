@@ -1,0 +1,242 @@
+//! `manifest.json`: what was run, with what, where and when, and the hash of every file.
+//!
+//! Its presence says that all files it lists were written whole. It is taken away before any of
+//! them is touched and written when all are in place.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use granule_sim::parameters::{FIELDS, Kind};
+use granule_sweep::key::Fingerprint;
+use granule_sweep::Sweep;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{AtomicFile, OutputError, Planned, failed, hex, sync_directory};
+
+/// Its name in the output directory.
+pub(crate) const NAME: &str = "manifest.json";
+/// Where the last one lies while its files are being replaced.
+const PREVIOUS: &str = "manifest.previous.json";
+/// Version of its format.
+const FORMAT: u32 = 1;
+
+/// The manifest of a finished sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Version of this format.
+    pub(crate) manifest: u32,
+    /// Version of granule.
+    pub(crate) granule: String,
+    pub(crate) sweep: ResolvedSweep,
+    pub(crate) run: Run,
+    /// Every output file, by path.
+    pub(crate) files: Vec<FileRecord>,
+}
+
+/// The sweep with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ResolvedSweep {
+    pub(crate) name: String,
+    pub(crate) engine: String,
+    pub(crate) engine_revision: u32,
+    pub(crate) seeds: Vec<u32>,
+    pub(crate) trials: u32,
+    pub(crate) conditions: Vec<ResolvedCondition>,
+}
+
+/// A condition with all its parameters, as text with units.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ResolvedCondition {
+    pub(crate) name: String,
+    pub(crate) prefix: String,
+    pub(crate) fingerprint: String,
+    pub(crate) parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The run that completed the sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) host: String,
+    pub(crate) operating_system: String,
+    pub(crate) architecture: String,
+    pub(crate) workers: u32,
+    /// When it began, RFC 3339 in UTC.
+    pub(crate) started: String,
+    pub(crate) wall_seconds: f64,
+    /// Of all its processes on this machine.
+    pub(crate) cpu_seconds: f64,
+    /// Trials, each of one condition and seed.
+    pub(crate) trials_computed: u64,
+    pub(crate) trials_reused: u64,
+    /// Output files that were already as they should be.
+    pub(crate) files_reused: u64,
+}
+
+/// An output file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileRecord {
+    /// Below the output directory, with `/`.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    /// Hash of everything that decides its bytes.
+    pub(crate) identity: String,
+}
+
+impl Manifest {
+    pub(crate) fn new(sweep: &Sweep, run: Run, mut files: Vec<FileRecord>) -> Manifest {
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Manifest {
+            manifest: FORMAT,
+            granule: env!("CARGO_PKG_VERSION").to_owned(),
+            sweep: ResolvedSweep::of(sweep),
+            run,
+            files,
+        }
+    }
+
+    /// Puts the manifest in place, as the last of all files.
+    pub(crate) fn write(&self, out: &Path) -> Result<(), OutputError> {
+        let path = out.join(NAME);
+        let mut file = AtomicFile::create(&path)?;
+        serde_json::to_writer_pretty(&mut file, self)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(failed("write", &path))?;
+        file.commit()?;
+        remove_if_there(&out.join(PREVIOUS))?;
+        sync_directory(out)
+    }
+}
+
+impl ResolvedSweep {
+    pub(crate) fn of(sweep: &Sweep) -> ResolvedSweep {
+        let conditions = sweep
+            .conditions
+            .iter()
+            .map(|condition| {
+                let parameters = condition.model.parameters();
+                ResolvedCondition {
+                    name: condition.name.clone(),
+                    prefix: condition.prefix.clone(),
+                    fingerprint: Fingerprint::new(sweep.engine, parameters).to_string(),
+                    parameters: FIELDS
+                        .iter()
+                        .map(|field| {
+                            let unit = match field.kind {
+                                Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
+                                _ => "",
+                            };
+                            let text = format!("{} {unit}", field.get(parameters));
+                            (field.path.to_owned(), text.trim_end().into())
+                        })
+                        .collect(),
+                }
+            })
+            .collect();
+        ResolvedSweep {
+            name: sweep.name.clone(),
+            engine: sweep.engine.name().to_owned(),
+            engine_revision: sweep.engine.revision(),
+            seeds: sweep.seeds.clone(),
+            trials: sweep.trials,
+            conditions,
+        }
+    }
+}
+
+/// What an earlier run left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    /// The manifest in place.
+    pub(crate) manifest: Option<Manifest>,
+    /// Files that some manifest lists.
+    listed: Vec<String>,
+}
+
+impl Earlier {
+    /// Looks for manifests. One that cannot be understood vouches for nothing.
+    pub(crate) fn find(out: &Path) -> Result<Earlier, OutputError> {
+        let manifest = read(&out.join(NAME))?;
+        let previous = read(&out.join(PREVIOUS))?;
+        let listed = manifest.iter().chain(&previous).flat_map(|manifest| &manifest.files);
+        let listed = listed.map(|file| file.path.clone()).collect();
+        Ok(Earlier { manifest, listed })
+    }
+
+    /// Records of the planned files that are in place, whole and with the planned content.
+    pub(crate) fn vouched<'a>(&self, out: &Path, planned: &'a [Planned]) -> Vec<(&'a Planned, FileRecord)> {
+        let Some(manifest) = &self.manifest else { return Vec::new() };
+        let written = fs::metadata(out.join(NAME)).and_then(|metadata| metadata.modified()).ok();
+        let is_intact = |record: &FileRecord| {
+            let path = out.join(&record.path);
+            let Ok(metadata) = fs::metadata(&path) else { return false };
+            let unchanged_since = metadata.modified().ok().zip(written).is_some_and(|(file, manifest)| file <= manifest);
+            metadata.len() == record.bytes && (unchanged_since || sha256(&path).is_ok_and(|hash| hash == record.sha256))
+        };
+        planned
+            .iter()
+            .filter_map(|planned| {
+                let record = manifest.files.iter().find(|record| record.path == planned.path)?;
+                (record.identity == planned.identity && is_intact(record)).then(|| (planned, record.clone()))
+            })
+            .collect()
+    }
+
+    /// Takes the manifest away, then the files that no planned one will replace; returns how many.
+    pub(crate) fn retire(&self, out: &Path, planned: &[Planned]) -> Result<usize, OutputError> {
+        let path = out.join(NAME);
+        if self.manifest.is_some() {
+            fs::rename(&path, out.join(PREVIOUS)).map_err(failed("move", &path))?;
+        } else {
+            remove_if_there(&path)?;
+        }
+        sync_directory(out)?;
+        let mut removed = 0;
+        for listed in &self.listed {
+            let is_plain = listed.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+            if is_plain && planned.iter().all(|planned| planned.path != *listed) {
+                removed += usize::from(remove_if_there(&out.join(listed))?);
+                if let Some(directory) = Path::new(listed).parent().filter(|parent| *parent != Path::new("")) {
+                    // Only an empty directory goes.
+                    let _ = fs::remove_dir(out.join(directory));
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Manifest>, OutputError> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let manifest = serde_json::from_slice::<Manifest>(&bytes).ok();
+            Ok(manifest.filter(|manifest| manifest.manifest == FORMAT))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<bool, OutputError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("remove", path)(error)),
+    }
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    Ok(hex(&hash.finalize()))
+}

@@ -1,0 +1,339 @@
+//! The output files: the original's arrays, derived from the store.
+//!
+//! [`plan`] lists the files of a sweep and what identifies the content of each; [`write`] makes
+//! those that the last manifest does not vouch for. A file is written beside its place, synced, and
+//! renamed: it is there whole or not at all. The manifest goes first and comes last.
+
+pub(crate) mod manifest;
+mod npy;
+mod pickle;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use granule_sim::derive::{Conductances, SpikeCounts, Structure};
+use granule_sim::parameters::CellFactor;
+use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sweep::key::TrialKey;
+use granule_sweep::{Plan, Sweep};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::{Store, StoreError};
+use manifest::FileRecord;
+use npy::{F64MatrixWriter, MatrixShape, NpyError};
+
+/// Counts the changes of what output files hold, beyond what the trials' keys say.
+const REVISION: u32 = 1;
+
+/// A file of a sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Planned {
+    /// Below the output directory, with `/`.
+    pub(crate) path: String,
+    /// Hash of everything that decides its bytes.
+    pub(crate) identity: String,
+    content: Content,
+    condition: usize,
+    seed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    SpikeProbability,
+    Connections,
+    Weights,
+    Excitation,
+    Inhibition,
+    TonicFactors,
+}
+
+/// Why outputs were not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// A file could not be written.
+    #[error("cannot {doing} {}", path.display())]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
+    /// A file could not be encoded.
+    #[error("cannot write {}", path.display())]
+    Encode { path: PathBuf, source: EncodeError },
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A trial is not in the store, or is not what its key says.
+    #[error("the store does not have trial {key} as it should")]
+    Missing { key: TrialKey },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why an array could not be encoded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncodeError {
+    #[error(transparent)]
+    Npy(#[from] NpyError),
+    #[error(transparent)]
+    Pickle(#[from] pickle::WeightsError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The files of a sweep, seed by seed, condition by condition.
+pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
+    let mut files = Vec::new();
+    for &seed in &sweep.seeds {
+        for (at, condition) in sweep.conditions.iter().enumerate() {
+            let (cohort, variant) = plan.find(at, seed).expect("a plan has every condition and seed");
+            let fingerprint = plan.cohorts[cohort].variants[variant].fingerprint;
+            let parameters = condition.model.parameters();
+            let prefix = &condition.prefix;
+            let mut file = |name: String, content: Content| {
+                let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}", sweep.trials);
+                files.push(Planned {
+                    path: format!("seed-{seed}/{name}"),
+                    identity: blake3::hash(recipe.as_bytes()).to_hex().to_string(),
+                    content,
+                    condition: at,
+                    seed,
+                });
+            };
+            if !parameters.weights.random {
+                file(format!("{prefix}SpikeProb.npy"), Content::SpikeProbability);
+                continue;
+            }
+            file(format!("randomized_{prefix}SpikeProb.npy"), Content::SpikeProbability);
+            file(format!("{prefix}Connections.npy"), Content::Connections);
+            file(format!("{prefix}Weights.npy"), Content::Weights);
+            file(format!("{prefix}CondE.npy"), Content::Excitation);
+            file(format!("{prefix}CondI.npy"), Content::Inhibition);
+            if condition.preset == Some("ACh") {
+                file("tonicReduction.npy".to_owned(), Content::TonicFactors);
+            } else if matches!(parameters.tonic.factor, CellFactor::Gamma { .. }) {
+                file(format!("{prefix}TonicReduction.npy"), Content::TonicFactors);
+            }
+        }
+    }
+    files
+}
+
+/// What is needed to write outputs.
+pub(crate) struct Source<'a> {
+    pub(crate) sweep: &'a Sweep,
+    pub(crate) plan: &'a Plan,
+    pub(crate) store: &'a Store,
+    /// Asked between pieces of work.
+    pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
+    /// Told of each file that is written.
+    pub(crate) on_file: &'a dyn Fn(&FileRecord),
+}
+
+/// Writes these files below `out`. They must come in the order of [`plan`].
+pub(crate) fn write(out: &Path, files: &[&Planned], source: &Source<'_>) -> Result<Vec<FileRecord>, OutputError> {
+    let mut records = Vec::new();
+    let of_one_condition = |a: &&Planned, b: &&Planned| (a.seed, a.condition) == (b.seed, b.condition);
+    for files in files.chunk_by(of_one_condition) {
+        let directory = out.join(format!("seed-{}", files[0].seed));
+        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
+        remove_leftovers(&directory)?;
+        let derived = Derived::load(files[0], source)?;
+        for file in files {
+            let record = derived.write(out, file, source)?;
+            (source.on_file)(&record);
+            records.push(record);
+        }
+        sync_directory(&directory)?;
+    }
+    Ok(records)
+}
+
+/// The spikes of a condition and seed, and its structure.
+struct Derived {
+    structure: Structure,
+    counts: SpikeCounts,
+    golgi: Vec<Vec<Spike>>,
+}
+
+impl Derived {
+    fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
+        let Source { sweep, plan, store, .. } = source;
+        let model = &sweep.conditions[file.condition].model;
+        let (cohort, variant) =
+            plan.find(file.condition, file.seed).expect("a plan has every condition and seed");
+        let mut counts = SpikeCounts::new(model);
+        let mut golgi = Vec::with_capacity(sweep.trials as usize);
+        for trial in 0..sweep.trials {
+            if (source.is_interrupted)() {
+                return Err(OutputError::Interrupted);
+            }
+            let key = plan.key(cohort, variant, trial);
+            let bytes = store.get(key)?.ok_or(OutputError::Missing { key })?;
+            let spikes = TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
+                .map_err(|_| OutputError::Missing { key })?;
+            counts.add(&spikes.granule);
+            golgi.push(spikes.golgi);
+        }
+        Ok(Derived { structure: Structure::new(model, file.seed), counts, golgi })
+    }
+
+    fn write(&self, out: &Path, file: &Planned, source: &Source<'_>) -> Result<FileRecord, OutputError> {
+        let path = out.join(&file.path);
+        let mut writer = AtomicFile::create(&path)?;
+        match self.encode(&mut writer, file.content, source.is_interrupted) {
+            Ok(true) => {
+                let (bytes, sha256) = writer.commit()?;
+                Ok(FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() })
+            }
+            Ok(false) => Err(OutputError::Interrupted),
+            Err(source) => Err(OutputError::Encode { path, source }),
+        }
+    }
+
+    /// False when interrupted.
+    fn encode(
+        &self,
+        writer: &mut AtomicFile,
+        content: Content,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, EncodeError> {
+        let structure = &self.structure;
+        let model = structure.model();
+        let trials = self.golgi.len() as u32;
+        match content {
+            Content::SpikeProbability => {
+                let rows = model.parameters().network.granule_cells as usize;
+                let mut matrix = F64MatrixWriter::new(writer, MatrixShape { rows, cols: model.bins() })?;
+                for row in self.counts.probabilities() {
+                    matrix.write_rows(&row)?;
+                }
+                matrix.finish()?;
+            }
+            Content::Connections => npy::write_i32_pairs_fortran(writer, &structure.active_connections())?,
+            Content::Weights => {
+                let weights = structure.weights(trials).unwrap_or_default();
+                let fibers: Vec<(i64, &[f64])> = structure
+                    .active_fibers()
+                    .iter()
+                    .zip(&weights)
+                    .map(|(&fiber, weights)| (i64::from(fiber), &weights[..]))
+                    .collect();
+                npy::write_object_header(&mut *writer)?;
+                pickle::write_weights(writer, &fibers)?;
+            }
+            Content::Excitation | Content::Inhibition => {
+                let cells = structure.driven_cells();
+                let shape = MatrixShape { rows: cells.len(), cols: model.bins() };
+                let mut matrix = F64MatrixWriter::new(writer, shape)?;
+                if let Some(conductances) = Conductances::new(structure, &self.golgi) {
+                    // A few hundred cells at a time bound the memory, whatever the network's size.
+                    const AT_ONCE: usize = 256;
+                    for cells in cells.chunks(AT_ONCE) {
+                        if is_interrupted() {
+                            return Ok(false);
+                        }
+                        let row = |&cell: &u32| match content {
+                            Content::Excitation => conductances.excitation(cell),
+                            _ => conductances.inhibition(cell),
+                        };
+                        let rows: Vec<Vec<f64>> = cells.par_iter().map(row).collect();
+                        rows.iter().try_for_each(|row| matrix.write_rows(row))?;
+                    }
+                }
+                matrix.finish()?;
+            }
+            Content::TonicFactors => npy::write_f64_vector(writer, &structure.tonic_factors())?,
+        }
+        Ok(!is_interrupted())
+    }
+}
+
+/// Ends the names of files that are being written.
+const UNFINISHED: &str = ".unfinished";
+
+/// A file that appears under its name only when it is whole.
+#[derive(Debug)]
+pub(crate) struct AtomicFile {
+    place: PathBuf,
+    unfinished: PathBuf,
+    writer: Option<BufWriter<File>>,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl AtomicFile {
+    pub(crate) fn create(place: &Path) -> Result<AtomicFile, OutputError> {
+        let mut unfinished = place.as_os_str().to_owned();
+        unfinished.push(UNFINISHED);
+        let unfinished = PathBuf::from(unfinished);
+        let file = File::create(&unfinished).map_err(failed("create", &unfinished))?;
+        Ok(AtomicFile {
+            place: place.to_owned(),
+            unfinished,
+            writer: Some(BufWriter::with_capacity(1 << 18, file)),
+            hash: Sha256::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Puts the file in its place, durably but for the directory; returns its length and SHA-256.
+    pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
+        let writer = self.writer.take().expect("a file is committed once");
+        let file = writer.into_inner().map_err(|error| failed("write", &self.place)(error.into_error()))?;
+        file.sync_all().map_err(failed("write", &self.place))?;
+        fs::rename(&self.unfinished, &self.place).map_err(failed("put in place", &self.place))?;
+        let sha256 = self.hash.finalize_reset();
+        Ok((self.bytes, hex(&sha256)))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let writer = self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        let written = writer.write(buffer)?;
+        self.hash.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            // Not committed. Should this fail, the next run removes it.
+            let _ = fs::remove_file(&self.unfinished);
+        }
+    }
+}
+
+/// Removes what a killed run left unfinished.
+fn remove_leftovers(directory: &Path) -> Result<(), OutputError> {
+    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
+        let path = entry.map_err(failed("read", directory))?.path();
+        let is_leftover = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED));
+        if is_leftover {
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), OutputError> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(failed("write", directory))
+}
+
+/// For `map_err`: what failed, and where.
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+    let path = path.to_owned();
+    move |source| OutputError::Io { path, doing, source }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,150 @@
+//! Progress on standard error: bars on a terminal, now and then a line elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Time between two lines off a terminal, growing with the length of the run.
+const LINES_EVERY: Duration = Duration::from_secs(5);
+
+/// Conditions that get a bar of their own; more would push the overall one off the screen.
+const MOST_BARS: usize = 12;
+
+/// Progress of a run, in trials.
+pub(crate) struct Progress {
+    total: u64,
+    done: u64,
+    reused: u64,
+    started: Instant,
+    sink: Sink,
+}
+
+enum Sink {
+    Bars { all: MultiProgress, overall: ProgressBar, conditions: Vec<ProgressBar> },
+    Lines { last: Instant, shown: u64 },
+}
+
+/// A condition as the view knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) total: u64,
+    pub(crate) done: u64,
+}
+
+impl Progress {
+    /// Progress over these conditions.
+    pub(crate) fn new(parts: &[Part]) -> Progress {
+        let total = parts.iter().map(|part| part.total).sum();
+        let done = parts.iter().map(|part| part.done).sum();
+        let sink = if std::io::stderr().is_terminal() {
+            bars(parts, total, done)
+        } else {
+            Sink::Lines { last: Instant::now(), shown: done }
+        };
+        Progress { total, done, reused: done, started: Instant::now(), sink }
+    }
+
+    /// One more trial of a condition is stored.
+    pub(crate) fn advance(&mut self, condition: usize) {
+        self.done += 1;
+        if let Sink::Bars { overall, conditions, .. } = &self.sink {
+            overall.inc(1);
+            if let Some(bar) = conditions.get(condition) {
+                bar.inc(1);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self) {
+        let rate = self.rate();
+        let left = self.left();
+        let elapsed = self.started.elapsed();
+        match &mut self.sink {
+            Sink::Bars { overall, .. } => {
+                overall.set_message(match left {
+                    Some(left) => format!("{rate:.1} trials/s, {} left", brief(left)),
+                    None => String::new(),
+                });
+                overall.tick();
+            }
+            Sink::Lines { last, shown } => {
+                let pause = LINES_EVERY.max(elapsed / 20);
+                if last.elapsed() >= pause && *shown != self.done {
+                    *last = Instant::now();
+                    *shown = self.done;
+                    let percent = 100 * self.done / self.total.max(1);
+                    let left = left.map_or(String::new(), |left| format!(", {} left", brief(left)));
+                    line(&format!("{}/{} trials ({percent} %), {rate:.1} trials/s{left}", self.done, self.total));
+                }
+            }
+        }
+    }
+
+    /// Says something without disturbing the bars.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.sink {
+            Sink::Bars { all, .. } => {
+                let _ = all.println(text);
+            }
+            Sink::Lines { .. } => line(text),
+        }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn finish(self) {
+        if let Sink::Bars { all, overall, conditions } = self.sink {
+            overall.finish_and_clear();
+            conditions.iter().for_each(ProgressBar::finish_and_clear);
+            let _ = all.clear();
+        }
+    }
+
+    /// Trials per second of this run.
+    fn rate(&self) -> f64 {
+        (self.done - self.reused) as f64 / self.started.elapsed().as_secs_f64().max(1e-3)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let rate = self.rate();
+        (rate > 0.0).then(|| Duration::from_secs_f64((self.total - self.done) as f64 / rate))
+    }
+}
+
+/// A line on standard error, which may be closed.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// `3 s`, `12 min`, `5 hours`.
+pub(crate) fn brief(duration: Duration) -> String {
+    if duration < Duration::from_secs(100) {
+        format!("{:.0} s", duration.as_secs_f64())
+    } else {
+        HumanDuration(duration).to_string()
+    }
+}
+
+fn bars(parts: &[Part], total: u64, done: u64) -> Sink {
+    let style = |template: &str| {
+        ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("█▉▊▋▌▍▎▏ ")
+    };
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    let width = parts.iter().map(|part| part.name.chars().count()).max().unwrap_or(0).clamp(5, 24);
+    let bar = |name: &str, total: u64, done: u64, template: &str| {
+        let bar = all.add(ProgressBar::new(total));
+        bar.set_style(style(template));
+        bar.set_prefix(format!("{name:width$.width$}"));
+        bar.set_position(done);
+        bar
+    };
+    let overall = bar("trials", total, done, "{prefix} {bar:24} {pos}/{len}  {msg}");
+    let conditions = if parts.len() <= MOST_BARS {
+        parts.iter().map(|part| bar(&part.name, part.total, part.done, "{prefix} {bar:24} {pos}/{len}")).collect()
+    } else {
+        Vec::new()
+    };
+    Sink::Bars { all, overall, conditions }
+}
