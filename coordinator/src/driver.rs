@@ -78,7 +78,8 @@ pub(crate) async fn compute(
     interrupted: watch::Receiver<bool>,
 ) -> Result<(), ComputeError> {
     let address = options.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
     let secret = secret();
 
@@ -149,7 +150,11 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
     }
 }
 
-fn keep_batch(store: &Store, batch: &[Keep], answers: &mpsc::UnboundedSender<Kept>) -> Result<(), StoreError> {
+fn keep_batch(
+    store: &Store,
+    batch: &[Keep],
+    answers: &mpsc::UnboundedSender<Kept>,
+) -> Result<(), StoreError> {
     let mut entries = Vec::new();
     let mut senders = Vec::new();
     for request in batch {
@@ -440,4 +445,3 @@ impl<'a> Driver<'a> {
         format!("trial {} of condition {name}, seed {}", id.trial, cohort.seed)
     }
 }
-

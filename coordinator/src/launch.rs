@@ -103,8 +103,12 @@ impl Workers {
     pub(crate) fn kill_unconnected(&mut self) {
         let limit = self.program.connect_within;
         let late = |running: &Running| !running.has_joined && running.started.elapsed() > limit;
-        let late: Vec<u32> =
-            self.running.iter().filter(|(_, running)| late(running)).map(|(process_id, _)| *process_id).collect();
+        let late: Vec<u32> = self
+            .running
+            .iter()
+            .filter(|(_, running)| late(running))
+            .map(|(process_id, _)| *process_id)
+            .collect();
         for process_id in late {
             self.kill(process_id, &format!("did not connect within {} s", limit.as_secs()));
         }

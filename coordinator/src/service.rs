@@ -81,11 +81,15 @@ impl Coordinator for Service {
     ) -> Result<Response<Self::WorkStream>, Status> {
         let header = request.metadata().get(AUTHORIZATION).map(|value| blake3::hash(value.as_bytes()));
         if header != Some(self.secret) {
-            return Err(Status::unauthenticated("the secret is wrong; use the one this coordinator was started with"));
+            return Err(Status::unauthenticated(
+                "the secret is wrong; use the one this coordinator was started with",
+            ));
         }
         let mut incoming = request.into_inner();
         let hello = match tokio::time::timeout(HELLO_WITHIN, incoming.message()).await {
-            Ok(Ok(Some(wire::FromWorker { message: Some(wire::from_worker::Message::Hello(hello)) }))) => hello,
+            Ok(Ok(Some(wire::FromWorker { message: Some(wire::from_worker::Message::Hello(hello)) }))) => {
+                hello
+            }
             Ok(Err(status)) => return Err(status),
             _ => return Err(Status::invalid_argument("a worker has to say hello first")),
         };
@@ -121,7 +125,8 @@ impl Service {
                 hello.protocol
             )));
         }
-        let has_engine = hello.engines.iter().any(|engine| engine_from_wire(Some(engine.clone())) == Ok(self.engine));
+        let has_engine =
+            hello.engines.iter().any(|engine| engine_from_wire(Some(engine.clone())) == Ok(self.engine));
         if !has_engine {
             return Err(Status::failed_precondition(format!(
                 "the worker (granule {theirs}) does not have engine {} revision {} of this coordinator (granule {ours}); \
@@ -135,7 +140,11 @@ impl Service {
 }
 
 /// Hands on what a worker says, until it stops or stops making sense.
-async fn listen(worker: WorkerId, incoming: &mut Streaming<wire::FromWorker>, driver: &mpsc::Sender<FromService>) {
+async fn listen(
+    worker: WorkerId,
+    incoming: &mut Streaming<wire::FromWorker>,
+    driver: &mpsc::Sender<FromService>,
+) {
     while let Ok(Some(message)) = incoming.message().await {
         let Ok(heard) = understand(worker, message) else { return };
         if driver.send(heard).await.is_err() {
@@ -155,7 +164,9 @@ fn understand(worker: WorkerId, message: wire::FromWorker) -> Result<FromService
         Message::Survey(wire::SurveyResult { lease, accepted }) => {
             FromService::Survey { worker, lease: LeaseId(lease), accepted }
         }
-        Message::Finished(wire::Finished { lease }) => FromService::Finished { worker, lease: LeaseId(lease) },
+        Message::Finished(wire::Finished { lease }) => {
+            FromService::Finished { worker, lease: LeaseId(lease) }
+        }
         Message::Failed(wire::Failed { lease, reason }) => {
             FromService::Failed { worker, lease: LeaseId(lease), reason }
         }

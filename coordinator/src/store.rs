@@ -40,8 +40,8 @@
 //! - *Damage* (flipped bits, zeroed or swapped blocks, a file cut short): costs what it hit. A value
 //!   that is not what its digest says is [`StoreError::Damaged`] whenever it is read; a directory
 //!   that is not whole costs its frame, and opening finds the next one behind it
-//!   ([`Found::damaged_bytes`]). If it hit the last frame, it looks like a write that was never
-//!   finished, and is treated so. Only damage to the first block makes the store unreadable. All of
+//!   ([`Found::damaged_bytes`]). At the end of the file it looks like a write that was never finished,
+//!   and is treated so. Only damage to the first block makes the store unreadable. All of
 //!   this can be computed anew.
 //!
 //! # What is assumed
@@ -52,9 +52,10 @@
 //!
 //! # Why not a database
 //!
-//! redb was tried first. Opened as usual, one file in three with random damage made it panic or
-//! return wrong bytes; with its full check on opening all damage was found, but then any flipped bit
-//! refuses the whole store, the check reads every byte, and damage after opening is on nobody's list.
+//! redb 4.6 was tried first. Of 3000 stores with random damage it opened, in its usual way, every
+//! third only to panic or to return wrong bytes. With its full check on opening none did so; but then
+//! any flipped bit refuses the whole store, the check reads every byte of it, and damage that comes
+//! after the check still panics or passes (of 1000 cases, half; the others hit nothing in use).
 //! Here values are large, immutable, each with a digest of its own, and nobody asks for ranges: a log
 //! with an index in memory does all of that in fewer ways to fail.
 
@@ -81,18 +82,18 @@ const ENTRY: usize = 73;
 
 /// Spikes to put.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The trial.
-    pub key: TrialKey,
+    pub(crate) key: TrialKey,
     /// What its spikes hash to.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its encoded spikes; any bytes, here.
-    pub spikes: &'a [u8],
+    pub(crate) spikes: &'a [u8],
 }
 
 /// What became of an [`Entry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
+pub(crate) enum Put {
     /// The store did not have the trial, or had it damaged, and has it now.
     New,
     /// The store has the same spikes already.
@@ -106,19 +107,20 @@ pub enum Put {
 
 /// What opening found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Trials the store holds.
-    pub trials: usize,
-    /// Bytes of a last write that was never finished nor acknowledged, now cut off.
-    pub unfinished_bytes: u64,
+    pub(crate) trials: usize,
+    /// Bytes of a last write that was never finished nor acknowledged, now cut off. Damage to the end
+    /// of the file looks the same.
+    pub(crate) unfinished_bytes: u64,
     /// Bytes of damaged blocks, and of frames that they made unreadable: what these held counts as
     /// missing. They stay in the file and are found at every opening.
-    pub damaged_bytes: u64,
+    pub(crate) damaged_bytes: u64,
 }
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Another process, or another [`Store`] of this one, has the file.
     #[error("the store {} is in use by another granule: wait until it ends, or stop it", path.display())]
     InUse {
@@ -200,7 +202,7 @@ pub enum StoreError {
 ///
 /// All calls block, and may come from several threads: reads go on while a write waits for the disk.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     log: Log,
     index: RwLock<Index>,
     tail: Mutex<Tail>,
@@ -215,7 +217,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::Version`], [`StoreError::Corrupted`], [`StoreError::Io`].
-    pub fn open(path: &Path) -> Result<Store, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let file = File::options()
             .read(true)
@@ -254,12 +256,12 @@ impl Store {
     }
 
     /// What opening found.
-    pub fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> Found {
         self.found
     }
 
     /// Whether the store has spikes of this trial. Whether they are undamaged, reading them tells.
-    pub fn contains(&self, key: TrialKey) -> bool {
+    pub(crate) fn contains(&self, key: TrialKey) -> bool {
         self.index().trials.contains_key(&key)
     }
 
@@ -267,7 +269,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when they no longer are; [`StoreError::Io`].
-    pub fn get(&self, key: TrialKey) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, key: TrialKey) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(place) = self.index().trials.get(&key).copied() else { return Ok(None) };
         match self.log.value(place).map_err(|source| self.failed("read", source))? {
             Some(spikes) => Ok(Some(spikes)),
@@ -280,7 +282,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn damaged(&self) -> Result<Vec<TrialKey>, StoreError> {
+    pub(crate) fn damaged(&self) -> Result<Vec<TrialKey>, StoreError> {
         let mut places: Vec<_> =
             self.index().trials.iter().map(|(&key, &place)| (place.at, key, place)).collect();
         places.sort_unstable_by_key(|&(at, key, _)| (at, key));
@@ -302,7 +304,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Mislabelled`]; [`StoreError::Io`], for example when the disk is full, and then
     /// for good if the disk failed to sync. Nothing of the batch is stored then.
-    pub fn put(&self, batch: &[Entry<'_>]) -> Result<Vec<Put>, StoreError> {
+    pub(crate) fn put(&self, batch: &[Entry<'_>]) -> Result<Vec<Put>, StoreError> {
         if let Some(entry) = batch.iter().find(|entry| Digest::of(entry.spikes) != entry.digest) {
             return Err(StoreError::Mislabelled { key: entry.key });
         }
@@ -344,7 +346,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn remove(&self, keys: &[TrialKey]) -> Result<(), StoreError> {
+    pub(crate) fn remove(&self, keys: &[TrialKey]) -> Result<(), StoreError> {
         let mut tail = self.tail();
         let digest = Digest::of(&[]);
         let parts: Vec<_> = (keys.iter().filter(|&&key| self.contains(key)))
@@ -354,7 +356,7 @@ impl Store {
     }
 
     /// The span counts stored of this noise stream, from its first on.
-    pub fn spans(&self, stream: StreamKey) -> Vec<u32> {
+    pub(crate) fn spans(&self, stream: StreamKey) -> Vec<u32> {
         self.index().spans.get(&stream).cloned().unwrap_or_default()
     }
 
@@ -363,7 +365,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::Gap`], [`StoreError::Io`].
-    pub fn push_spans(&self, stream: StreamKey, first: u32, accepted: &[u32]) -> Result<(), StoreError> {
+    pub(crate) fn push_spans(
+        &self,
+        stream: StreamKey,
+        first: u32,
+        accepted: &[u32],
+    ) -> Result<(), StoreError> {
         let mut tail = self.tail();
         let index = self.index();
         let stored = index.spans.get(&stream).map_or(&[][..], |spans| spans);

@@ -78,7 +78,9 @@ pub enum WireError {
     #[error("the message has no {0}")]
     Missing(&'static str),
     /// The engine is unknown, or of another revision.
-    #[error("engine {name} revision {revision} is not one of this program's; both ends must run the same version of granule")]
+    #[error(
+        "engine {name} revision {revision} is not one of this program's; both ends must run the same version of granule"
+    )]
     Engine {
         /// Name asked for.
         name: String,
@@ -156,8 +158,7 @@ pub fn condition_to_wire(model: &Model) -> wire::Condition {
 pub fn condition_from_wire(condition: wire::Condition) -> Result<Model, WireError> {
     use wire::setting::Value as Wire;
     let found = condition.settings.len();
-    let in_order =
-        condition.settings.iter().zip(FIELDS).all(|(setting, field)| setting.path == field.path);
+    let in_order = condition.settings.iter().zip(FIELDS).all(|(setting, field)| setting.path == field.path);
     if let Some(unknown) = condition.settings.iter().find(|setting| field(&setting.path).is_none()) {
         return Err(WireError::Parameter(unknown.path.clone()));
     }
@@ -171,7 +172,9 @@ pub fn condition_from_wire(condition: wire::Condition) -> Result<Model, WireErro
             Wire::Count(n) => Value::Count(n),
             Wire::Flag(flag) => Value::Flag(flag),
             Wire::Numbers(list) => Value::Numbers(list.numbers),
-            Wire::Gamma(wire::Gamma { mean, sd, seed }) => Value::Factor(CellFactor::Gamma { mean, sd, seed }),
+            Wire::Gamma(wire::Gamma { mean, sd, seed }) => {
+                Value::Factor(CellFactor::Gamma { mean, sd, seed })
+            }
             Wire::ConstantFactor(x) => Value::Factor(CellFactor::Constant(x)),
             Wire::Population(name) => Value::Population(
                 [Population::Golgi, Population::Granule]

@@ -7,7 +7,8 @@ use std::path::Path;
 #[test]
 fn generated_code_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let descriptors = protox::compile(["granule.proto"], [root.join("proto")]).expect("the .proto file compiles");
+    let descriptors =
+        protox::compile(["granule.proto"], [root.join("proto")]).expect("the .proto file compiles");
     let fresh = tempfile::tempdir().expect("a temporary directory");
     tonic_prost_build::configure()
         .out_dir(fresh.path())
@@ -19,5 +20,8 @@ fn generated_code_is_up_to_date() {
         fs::write(&committed, &fresh).expect("the source tree is writable");
     }
     let committed = fs::read_to_string(&committed).unwrap_or_default();
-    assert!(committed == fresh, "src/generated/granule.v1.rs does not match proto/granule.proto; regenerate it");
+    assert!(
+        committed == fresh,
+        "src/generated/granule.v1.rs does not match proto/granule.proto; regenerate it"
+    );
 }

@@ -134,12 +134,7 @@ mod tests {
     use granule_sweep::key::Fingerprint;
 
     fn session() -> Session {
-        Session::new(Introduction {
-            version: "1".into(),
-            threads: 2,
-            host: "here".into(),
-            process_id: 7,
-        })
+        Session::new(Introduction { version: "1".into(), threads: 2, host: "here".into(), process_id: 7 })
     }
 
     fn to_worker(message: wire::to_worker::Message) -> wire::ToWorker {
@@ -155,7 +150,9 @@ mod tests {
         assert_eq!(session.unacknowledged(), 1);
         // On a new connection it is offered again, after hello.
         let again = session.on_connected();
-        assert!(matches!(&again[0], Instruction::Send(wire::from_worker::Message::Hello(hello)) if hello.threads == 2));
+        assert!(
+            matches!(&again[0], Instruction::Send(wire::from_worker::Message::Hello(hello)) if hello.threads == 2)
+        );
         assert_eq!(again[1..], [sent]);
         let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name.to_wire()));
         assert_eq!(session.on_message(acknowledged.clone()), Ok(None));
@@ -177,6 +174,9 @@ mod tests {
 
     #[test]
     fn an_empty_message_is_an_error() {
-        assert_eq!(session().on_message(wire::ToWorker { message: None }), Err(WireError::Missing("message")));
+        assert_eq!(
+            session().on_message(wire::ToWorker { message: None }),
+            Err(WireError::Missing("message"))
+        );
     }
 }

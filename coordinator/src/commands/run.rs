@@ -120,7 +120,8 @@ impl Job {
         let planned = outputs::plan(&self.sweep, &self.plan);
         let earlier = Earlier::find(&self.out).map_err(End::Output)?;
         let vouched = earlier.vouched(&self.out, &planned);
-        let is_listed_only = earlier.manifest.as_ref().is_some_and(|manifest| manifest.files.len() == planned.len());
+        let is_listed_only =
+            earlier.manifest.as_ref().is_some_and(|manifest| manifest.files.len() == planned.len());
         if vouched.len() == planned.len() && is_listed_only {
             say(&format!(
                 "Sweep {} is complete already: {}\n",
@@ -251,7 +252,13 @@ impl Job {
         Ok(damaged.len())
     }
 
-    fn finish(&self, computed: u64, removed: usize, files_reused: usize, records: Vec<FileRecord>) -> Result<(), OutputError> {
+    fn finish(
+        &self,
+        computed: u64,
+        removed: usize,
+        files_reused: usize,
+        records: Vec<FileRecord>,
+    ) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
         let cpu_seconds = cpu_seconds();
         let run = Run {
@@ -279,7 +286,10 @@ impl Job {
         if removed > 0 {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(removed, "file")));
         }
-        text.push_str(&format!("\n  what was run, and hashes: {}\n", self.out.join("manifest.json").display()));
+        text.push_str(&format!(
+            "\n  what was run, and hashes: {}\n",
+            self.out.join("manifest.json").display()
+        ));
         say(&text);
         Ok(())
     }
@@ -301,25 +311,22 @@ impl End {
                 } else {
                     ("interrupted", exit::INTERRUPTED)
                 };
-                let message =
-                    format!("{word}: {stored} of {total} trials are stored\n  to resume: {resume}");
+                let message = format!("{word}: {stored} of {total} trials are stored\n  to resume: {resume}");
                 Failure::new(code, message)
             }
             End::Compute(error) => {
                 let (code, help) = match &error {
-                    ComputeError::Listen { .. } => (
-                        exit::FAILED,
-                        Some("leave --listen out to take a free port".to_owned()),
-                    ),
+                    ComputeError::Listen { .. } => {
+                        (exit::FAILED, Some("leave --listen out to take a free port".to_owned()))
+                    }
                     ComputeError::Start { .. } => (
                         exit::FAILED,
                         Some("--worker-program must name an executable file that runs granule".to_owned()),
                     ),
                     ComputeError::Store(error) => (exit::FAILED, store_help(error)),
-                    ComputeError::Abandoned(_) | ComputeError::Disagreement { .. } => (
-                        exit::INCOMPLETE,
-                        Some(format!("what was computed is stored; to resume: {resume}")),
-                    ),
+                    ComputeError::Abandoned(_) | ComputeError::Disagreement { .. } => {
+                        (exit::INCOMPLETE, Some(format!("what was computed is stored; to resume: {resume}")))
+                    }
                     ComputeError::Serve(_) | ComputeError::Interrupted => (exit::FAILED, None),
                 };
                 Failure::caused_by(code, &error, help.as_deref())
@@ -338,9 +345,12 @@ impl End {
 /// Reads and understands a sweep file, and what the environment overrides in it.
 fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes))
-        .map_err(|error| Failure::new(exit::USAGE, format!("error: cannot read sweep file {}\n  because: {error}", path.display())))?;
+    File::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
+        Failure::new(
+            exit::USAGE,
+            format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
+        )
+    })?;
     let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
         .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
     notices.iter().for_each(|notice| line(&format!("note: {notice}")));

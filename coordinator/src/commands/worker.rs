@@ -22,7 +22,8 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         host: host(),
         process_id: std::process::id(),
     };
-    let config = Config { address: arguments.connect.clone(), secret: secret.trim_end().to_owned(), introduction };
+    let config =
+        Config { address: arguments.connect.clone(), secret: secret.trim_end().to_owned(), introduction };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -58,5 +59,6 @@ fn end_with_the_supervisor() -> Result<(), Failure> {
 
 /// Name of this machine.
 pub(crate) fn host() -> String {
-    nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+    nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }

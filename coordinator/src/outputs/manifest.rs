@@ -8,8 +8,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use granule_sim::parameters::{FIELDS, Kind};
-use granule_sweep::key::Fingerprint;
 use granule_sweep::Sweep;
+use granule_sweep::key::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -173,8 +173,10 @@ impl Earlier {
         let is_intact = |record: &FileRecord| {
             let path = out.join(&record.path);
             let Ok(metadata) = fs::metadata(&path) else { return false };
-            let unchanged_since = metadata.modified().ok().zip(written).is_some_and(|(file, manifest)| file <= manifest);
-            metadata.len() == record.bytes && (unchanged_since || sha256(&path).is_ok_and(|hash| hash == record.sha256))
+            let unchanged_since =
+                metadata.modified().ok().zip(written).is_some_and(|(file, manifest)| file <= manifest);
+            metadata.len() == record.bytes
+                && (unchanged_since || sha256(&path).is_ok_and(|hash| hash == record.sha256))
         };
         planned
             .iter()
@@ -199,7 +201,8 @@ impl Earlier {
             let is_plain = listed.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
             if is_plain && planned.iter().all(|planned| planned.path != *listed) {
                 removed += usize::from(remove_if_there(&out.join(listed))?);
-                if let Some(directory) = Path::new(listed).parent().filter(|parent| *parent != Path::new("")) {
+                if let Some(directory) = Path::new(listed).parent().filter(|parent| *parent != Path::new(""))
+                {
                     // Only an empty directory goes.
                     let _ = fs::remove_dir(out.join(directory));
                 }

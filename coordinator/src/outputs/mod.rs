@@ -130,7 +130,11 @@ pub(crate) struct Source<'a> {
 }
 
 /// Writes these files below `out`. They must come in the order of [`plan`].
-pub(crate) fn write(out: &Path, files: &[&Planned], source: &Source<'_>) -> Result<Vec<FileRecord>, OutputError> {
+pub(crate) fn write(
+    out: &Path,
+    files: &[&Planned],
+    source: &Source<'_>,
+) -> Result<Vec<FileRecord>, OutputError> {
     let mut records = Vec::new();
     let of_one_condition = |a: &&Planned, b: &&Planned| (a.seed, a.condition) == (b.seed, b.condition);
     for files in files.chunk_by(of_one_condition) {

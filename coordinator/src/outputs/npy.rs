@@ -18,7 +18,7 @@ use ndarray_npy::{WritableElement, WriteDataError};
 
 /// Why an `.npy` file could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum NpyError {
+pub(crate) enum NpyError {
     /// The writer failed. The file is incomplete.
     #[error("cannot write .npy data: {0}")]
     Io(#[from] io::Error),
@@ -61,22 +61,22 @@ impl From<WriteDataError> for NpyError {
 
 /// Shape of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatrixShape {
+pub(crate) struct MatrixShape {
     /// Number of rows.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Number of columns.
-    pub cols: usize,
+    pub(crate) cols: usize,
 }
 
 /// Writes a float64 array in C order, whatever the memory order of the view, and flushes the writer.
-pub fn write_f64_matrix<W: Write>(mut w: W, matrix: ArrayView2<'_, f64>) -> Result<(), NpyError> {
+pub(crate) fn write_f64_matrix<W: Write>(mut w: W, matrix: ArrayView2<'_, f64>) -> Result<(), NpyError> {
     write_header(&mut w, f64::DESCR, Order::C, matrix.shape())?;
     write_elements(&mut w, matrix.iter().copied())?;
     Ok(w.flush()?)
 }
 
 /// Writes a float64 array of shape (n,) and flushes the writer.
-pub fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
+pub(crate) fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
     write_header(&mut w, f64::DESCR, Order::C, &[values.len()])?;
     write_elements(&mut w, values.iter().copied())?;
     Ok(w.flush()?)
@@ -86,7 +86,7 @@ pub fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyErr
 ///
 /// The file holds all first members, then all second members. With fewer than two pairs this is also C order,
 /// and the header says so, as numpy's does.
-pub fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result<(), NpyError> {
+pub(crate) fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result<(), NpyError> {
     let order = if pairs.len() < 2 { Order::C } else { Order::Fortran };
     write_header(&mut w, i32::DESCR, order, &[pairs.len(), 2])?;
     let first = pairs.iter().map(|&[first, _]| first);
@@ -96,7 +96,7 @@ pub fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result
 }
 
 /// Writes the header of an object array of shape (), dtype `|O`. The pickle of the array must follow.
-pub fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
+pub(crate) fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
     write_header(&mut w, "|O", Order::C, &[])
 }
 
@@ -105,7 +105,7 @@ pub fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
 /// The bytes are those of [`write_f64_matrix`]. A writer dropped before [`finish`](Self::finish) leaves an
 /// incomplete file.
 #[derive(Debug)]
-pub struct F64MatrixWriter<W: Write> {
+pub(crate) struct F64MatrixWriter<W: Write> {
     w: W,
     cols: usize,
     missing_rows: usize,
@@ -113,7 +113,7 @@ pub struct F64MatrixWriter<W: Write> {
 
 impl<W: Write> F64MatrixWriter<W> {
     /// Writes the header of a matrix of the given shape.
-    pub fn new(mut w: W, shape: MatrixShape) -> Result<Self, NpyError> {
+    pub(crate) fn new(mut w: W, shape: MatrixShape) -> Result<Self, NpyError> {
         let bytes = shape.rows.checked_mul(shape.cols).and_then(|n| n.checked_mul(size_of::<f64>()));
         if bytes.is_none_or(|n| n > isize::MAX as usize) {
             return Err(NpyError::TooLarge(shape));
@@ -125,7 +125,7 @@ impl<W: Write> F64MatrixWriter<W> {
     /// Writes the next rows: any whole number of them, one after the other.
     ///
     /// In a matrix without columns every row is empty, so no values are needed, nor accepted.
-    pub fn write_rows(&mut self, values: &[f64]) -> Result<(), NpyError> {
+    pub(crate) fn write_rows(&mut self, values: &[f64]) -> Result<(), NpyError> {
         if values.is_empty() {
             return Ok(());
         }
@@ -142,7 +142,7 @@ impl<W: Write> F64MatrixWriter<W> {
     }
 
     /// Checks that all rows were written, flushes and returns the writer.
-    pub fn finish(mut self) -> Result<W, NpyError> {
+    pub(crate) fn finish(mut self) -> Result<W, NpyError> {
         if self.missing_rows > 0 && self.cols > 0 {
             return Err(NpyError::MissingRows { missing: self.missing_rows });
         }

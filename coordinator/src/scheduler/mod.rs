@@ -214,7 +214,9 @@ impl Scheduler {
             unstored += stored.iter().filter(|stored| !**stored).count() as u64;
             let slots: Vec<Slot> = stored
                 .chunks(of.variants as usize)
-                .map(|variants| if variants.iter().all(|stored| *stored) { Slot::Done } else { Slot::Pending })
+                .map(
+                    |variants| if variants.iter().all(|stored| *stored) { Slot::Done } else { Slot::Pending },
+                )
                 .collect();
             let pending = slots.iter().filter(|slot| **slot == Slot::Pending).count() as u32;
             cohorts.push(Cohort { shape: of, slots, stored, first_pending: 0, pending });
@@ -249,7 +251,8 @@ impl Scheduler {
         }
         match event {
             Event::Joined { worker, threads } => {
-                let joined = Worker { threads: threads.max(1), leases: Vec::new(), heard: now, pace: Pace::default() };
+                let joined =
+                    Worker { threads: threads.max(1), leases: Vec::new(), heard: now, pace: Pace::default() };
                 self.workers.insert(worker, joined);
             }
             Event::Heard { worker } => self.on_heard(now, worker),
@@ -369,7 +372,9 @@ impl Scheduler {
 
     fn on_finished(&mut self, now: Time, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        let Some(worker) = lease.worker.take().and_then(|worker| self.workers.get_mut(&worker)) else { return };
+        let Some(worker) = lease.worker.take().and_then(|worker| self.workers.get_mut(&worker)) else {
+            return;
+        };
         worker.leases.retain(|lease| *lease != id);
         match &lease.work {
             Work::Survey { .. } => self.give_back(id),
@@ -433,7 +438,8 @@ impl Scheduler {
                 self.last_lease += 1;
                 let lease = LeaseId(self.last_lease);
                 let missing = self.take(lease, &work);
-                self.leases.insert(lease, Lease { worker: Some(id), granted: now, work: work.clone(), missing });
+                self.leases
+                    .insert(lease, Lease { worker: Some(id), granted: now, work: work.clone(), missing });
                 let worker = self.workers.get_mut(&id).expect("only known workers are assigned work");
                 if worker.leases.is_empty() {
                     // It owed no sign of life while it had nothing to do.
@@ -461,9 +467,8 @@ impl Scheduler {
                 cohort.first_pending = trials.end;
                 cohort.pending -= trials.len() as u32;
                 self.pending -= trials.len() as u64;
-                let of_trial = |trial| {
-                    variants.iter().map(move |&variant| TrialId { cohort: *at, variant, trial })
-                };
+                let of_trial =
+                    |trial| variants.iter().map(move |&variant| TrialId { cohort: *at, variant, trial });
                 trials.clone().flat_map(of_trial).collect()
             }
         }
@@ -495,7 +500,8 @@ impl Scheduler {
         let located = |trial: u32| stream.locate(u64::from(trial) * shape.normals_per_trial);
         let threads: u32 = self.workers.values().map(|worker| worker.threads).sum();
         // The survey has to stay ahead of all threads, by what each may take next.
-        let ahead = first.saturating_add(shard.saturating_mul(2 * threads)).min(cohort.slots.len() as u32 - 1);
+        let ahead =
+            first.saturating_add(shard.saturating_mul(2 * threads)).min(cohort.slots.len() as u32 - 1);
         let survey = || {
             let spans = stream.next_spans()?;
             Some(Work::Survey { cohort: at as u32, spans })

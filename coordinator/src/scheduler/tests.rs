@@ -28,11 +28,7 @@ fn index(spans: u32) -> NoiseIndex {
 
 fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
     let cohort = |&(variants, normals_per_trial, stream)| CohortShape { variants, normals_per_trial, stream };
-    Shape {
-        trials,
-        cohorts: cohorts.iter().map(cohort).collect(),
-        streams: vec![NoiseIndex::new(); streams],
-    }
+    Shape { trials, cohorts: cohorts.iter().map(cohort).collect(), streams: vec![NoiseIndex::new(); streams] }
 }
 
 fn seconds(s: f64) -> Time {
@@ -107,7 +103,13 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, faults: Faults, config: Config, shape: Shape, stored: impl Fn(TrialId) -> bool) -> World {
+    fn new(
+        seed: u64,
+        faults: Faults,
+        config: Config,
+        shape: Shape,
+        stored: impl Fn(TrialId) -> bool,
+    ) -> World {
         World {
             rng: Pcg64Mcg::seed_from_u64(seed),
             faults,
@@ -194,7 +196,8 @@ impl World {
             }
             Work::Trials { cohort, trials, variants, start } => {
                 self.largest_shard = self.largest_shard.max(trials.len() as u32);
-                let normal = u64::from(trials.start) * self.scheduler.cohorts[cohort as usize].shape.normals_per_trial;
+                let normal =
+                    u64::from(trials.start) * self.scheduler.cohorts[cohort as usize].shape.normals_per_trial;
                 assert_eq!(Some(start), index(spans_to_reach(normal) + 1).locate(normal));
                 let stop = if crashes || hangs { self.rng.random_range(trials.clone()) } else { trials.end };
                 for trial in trials.start..stop {

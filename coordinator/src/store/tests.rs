@@ -157,7 +157,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_as_a_map_would(steps in steps()) {
@@ -375,7 +375,7 @@ fn after_a_power_cut_every_batch_is_there_or_was_never_acknowledged() {
             check(&image[..cut], before, *end, &format!("cut at {cut}"));
         }
         // Sectors of the last frame in any order: some are not there yet.
-        for case in 0..12 {
+        for case in 0..6 {
             let mut bytes = image[..*end].to_vec();
             for sector in bytes[before..].chunks_mut(512) {
                 if random.below(4) == 0 {
@@ -397,7 +397,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
     let (image, batches) = image();
     let blocks = image.len() / BLOCK as usize;
     let (mut refused, mut lost, mut unscathed) = (0, 0, 0);
-    for case in 0..400 {
+    for case in 0..200 {
         let mut random = Bytes::new(1_000_000 + case);
         let mut bytes = image.clone();
         // Heads and directories are small, and would be hit too rarely.
@@ -478,7 +478,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
         assert!((0..88).all(|i| holds(&store, i)), "case {case}");
         assert_eq!(store.spans(stream(0)), (0..88).collect::<Vec<_>>(), "case {case}");
     }
-    assert!(refused > 3 && lost > 100 && unscathed > 10, "{refused} {lost} {unscathed}");
+    assert!(refused > 3 && lost > 100 && unscathed > 5, "{refused} {lost} {unscathed}");
 }
 
 #[test]

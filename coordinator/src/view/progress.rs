@@ -77,7 +77,10 @@ impl Progress {
                     *shown = self.done;
                     let percent = 100 * self.done / self.total.max(1);
                     let left = left.map_or(String::new(), |left| format!(", {} left", brief(left)));
-                    line(&format!("{}/{} trials ({percent} %), {rate:.1} trials/s{left}", self.done, self.total));
+                    line(&format!(
+                        "{}/{} trials ({percent} %), {rate:.1} trials/s{left}",
+                        self.done, self.total
+                    ));
                 }
             }
         }
@@ -129,7 +132,9 @@ pub(crate) fn brief(duration: Duration) -> String {
 
 fn bars(parts: &[Part], total: u64, done: u64) -> Sink {
     let style = |template: &str| {
-        ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("█▉▊▋▌▍▎▏ ")
+        ProgressStyle::with_template(template)
+            .expect("the template is a constant")
+            .progress_chars("█▉▊▋▌▍▎▏ ")
     };
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
     let width = parts.iter().map(|part| part.name.chars().count()).max().unwrap_or(0).clamp(5, 24);
@@ -142,7 +147,10 @@ fn bars(parts: &[Part], total: u64, done: u64) -> Sink {
     };
     let overall = bar("trials", total, done, "{prefix} {bar:24} {pos}/{len}  {msg}");
     let conditions = if parts.len() <= MOST_BARS {
-        parts.iter().map(|part| bar(&part.name, part.total, part.done, "{prefix} {bar:24} {pos}/{len}")).collect()
+        parts
+            .iter()
+            .map(|part| bar(&part.name, part.total, part.done, "{prefix} {bar:24} {pos}/{len}"))
+            .collect()
     } else {
         Vec::new()
     };

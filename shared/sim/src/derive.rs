@@ -63,8 +63,7 @@ impl Structure {
 
     /// Tonic factor of each driven cell.
     pub fn tonic_factors(&self) -> Vec<f64> {
-        let factors =
-            cell_factors(&self.model.parameters().tonic.factor, self.network.size.granule_cells);
+        let factors = cell_factors(&self.model.parameters().tonic.factor, self.network.size.granule_cells);
         self.driven.iter().map(|&cell| factors[cell as usize]).collect()
     }
 
@@ -166,8 +165,7 @@ impl<'a> Conductances<'a> {
         let model = &structure.model;
         let network = &structure.network;
         let size = network.size;
-        let random =
-            RandomWeights::new(model.parameters(), structure.active.len(), golgi.len() as u32)?;
+        let random = RandomWeights::new(model.parameters(), structure.active.len(), golgi.len() as u32)?;
         let weights_s = (0..golgi.len() as u32)
             .map(|trial| random.of_trial(trial).into_iter().map(|weight| weight * NANO).collect())
             .collect();
@@ -228,12 +226,7 @@ impl<'a> Conductances<'a> {
     }
 
     /// The mean over trials of the samples that these jumps make.
-    fn mean(
-        &self,
-        decay: f64,
-        synapses: u32,
-        jumps_of: impl Fn(usize, usize, &mut Vec<Jump>),
-    ) -> Vec<f64> {
+    fn mean(&self, decay: f64, synapses: u32, jumps_of: impl Fn(usize, usize, &mut Vec<Jump>)) -> Vec<f64> {
         let bins = self.structure.model.bins();
         let steps_per_ms = self.structure.model.steps_per_ms();
         let mut jumps = Vec::new();
@@ -264,13 +257,7 @@ fn sources(projection: &Projection, presynaptic: u32, postsynaptic: u32) -> Vec<
 }
 
 /// The samples, in nS, of eight trials side by side.
-fn replay(
-    jumps: &[Jump],
-    decay: f64,
-    synapses: u32,
-    bins: usize,
-    steps_per_ms: u32,
-) -> Vec<[f64; LANES]> {
+fn replay(jumps: &[Jump], decay: f64, synapses: u32, bins: usize, steps_per_ms: u32) -> Vec<[f64; LANES]> {
     let mut samples = vec![[0.0; LANES]; bins];
     let Some(first) = jumps.first() else { return samples };
     let mut jumps = jumps;

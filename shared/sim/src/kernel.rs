@@ -166,7 +166,8 @@ impl Cells {
             while step < end {
                 let until = arrivals.first().map_or(end, |arrival| arrival.step + 1);
                 let offset = (step - first) as usize * stride;
-                let ran = run(self.isa, block, &self.membrane, &normals[offset..], stride, step, until - step);
+                let ran =
+                    run(self.isa, block, &self.membrane, &normals[offset..], stride, step, until - step);
                 step += ran.steps;
                 if ran.spiked {
                     fire(block, &self.membrane, base, here, step - 1, spikes);
@@ -306,7 +307,8 @@ mod tests {
                 let free = last.is_none_or(|last| s - last >= refractory_steps);
                 let dv = m.leak * (m.leak_reversal - v)
                     + m.per_nsiemens
-                        * ((ge + gn) * (m.excitatory_reversal - v) + (gi + 0.3) * (m.inhibitory_reversal - v));
+                        * ((ge + gn) * (m.excitatory_reversal - v)
+                            + (gi + 0.3) * (m.inhibitory_reversal - v));
                 if free {
                     v += dv;
                 }

@@ -15,11 +15,11 @@ mod kernel;
 pub mod model;
 pub mod network;
 pub mod noise;
+pub mod parameters;
 pub mod random;
 pub mod spikes;
 pub mod trial;
 pub mod weights;
-pub mod parameters;
 
 pub use model::{Inconsistent, Model};
 pub use parameters::Parameters;

@@ -34,7 +34,9 @@ pub enum Inconsistent {
         step_ms: f64,
     },
     /// The integration would explode.
-    #[error("`time.step` of {step_ms} ms is too long for `{path}` of {tau_ms} ms: forward Euler needs a step below it")]
+    #[error(
+        "`time.step` of {step_ms} ms is too long for `{path}` of {tau_ms} ms: forward Euler needs a step below it"
+    )]
     Unstable {
         /// The time constant's path.
         path: &'static str,
@@ -126,11 +128,8 @@ impl Model {
         }
         // The original rounds n/10; dividing by 1/fraction gives its quotient exactly for 0.1.
         let fraction = parameters.stimulus.active_fraction;
-        let active = if fraction == 0.0 {
-            0.0
-        } else {
-            f64::from(parameters.network.mossy_fibers) / (1.0 / fraction)
-        };
+        let active =
+            if fraction == 0.0 { 0.0 } else { f64::from(parameters.network.mossy_fibers) / (1.0 / fraction) };
         let active_fibers = active.round_ties_even() as u32;
         Ok(Model { parameters, steps, steps_per_ms, stimulus_steps, active_fibers })
     }

@@ -87,10 +87,7 @@ impl NoiseIndex {
             return None;
         }
         let span = self.normals_before.partition_point(|&before| before <= normal) - 1;
-        Some(NoiseStart {
-            attempt: span as u64 * SPAN_ATTEMPTS,
-            skip: normal - self.normals_before[span],
-        })
+        Some(NoiseStart { attempt: span as u64 * SPAN_ATTEMPTS, skip: normal - self.normals_before[span] })
     }
 }
 
@@ -235,10 +232,12 @@ fn ln_below_one(x: f64) -> f64 {
     let s = f / (2.0 + f);
     let z = s * s;
     let w = z * z;
-    let odd = w * (3.999_999_999_940_941_9e-1 + w * (2.222_219_843_214_978_4e-1 + w * 1.531_383_769_920_937_3e-1));
+    let odd =
+        w * (3.999_999_999_940_941_9e-1 + w * (2.222_219_843_214_978_4e-1 + w * 1.531_383_769_920_937_3e-1));
     let even = z
         * (6.666_666_666_666_735e-1
-            + w * (2.857_142_874_366_239e-1 + w * (1.818_357_216_161_805e-1 + w * 1.479_819_860_511_658_6e-1)));
+            + w * (2.857_142_874_366_239e-1
+                + w * (1.818_357_216_161_805e-1 + w * 1.479_819_860_511_658_6e-1)));
     let half_square = 0.5 * f * f;
     k * LN2_HIGH - ((half_square - (s * (half_square + odd + even) + k * LN2_LOW)) - f)
 }

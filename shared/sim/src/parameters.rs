@@ -345,13 +345,7 @@ impl Default for Parameters {
             network: NetworkSize { mossy_fibers: 315, granule_cells: 4096, golgi_cells: 27 },
             time: Time { step_ms: 0.1, duration_ms: 2000.0 },
             stimulus: Stimulus { times_ms: vec![1010.0, 1020.0, 1030.0], active_fraction: 0.1 },
-            weights: Weights {
-                random: true,
-                seed: 35,
-                trial_seed: 43,
-                mean_nsiemens: 0.1,
-                sd_nsiemens: 0.1,
-            },
+            weights: Weights { random: true, seed: 35, trial_seed: 43, mean_nsiemens: 0.1, sd_nsiemens: 0.1 },
             excitatory: Receptor { reversal_mvolt: 0.0, tau_ms: 12.0 },
             inhibitory: Receptor { reversal_mvolt: -75.0, tau_ms: 20.0 },
             noise: Noise { tau_ms: 20.0, first: Population::Golgi },
@@ -378,11 +372,7 @@ impl Default for Parameters {
             },
             mossy_to_granule: MossyProjection { convergence: 4.0, weight_nsiemens: 0.25, scale: 1.0 },
             mossy_to_golgi: MossyProjection { convergence: 10.0, weight_nsiemens: 0.65, scale: 1.0 },
-            golgi_to_granule: GolgiProjection {
-                convergence: 4.0,
-                weight_nsiemens: 0.17,
-                delay_ms: 2.0,
-            },
+            golgi_to_granule: GolgiProjection { convergence: 4.0, weight_nsiemens: 0.17, delay_ms: 2.0 },
         }
     }
 }
@@ -460,11 +450,7 @@ impl Field {
         if let Some(&found) = numbers.iter().find(|x| !self.range.contains(**x)) {
             return Err(out_of_range(found));
         }
-        if (self.put)(parameters, value) {
-            Ok(())
-        } else {
-            Err(Rejected::WrongKind { path: self.path })
-        }
+        if (self.put)(parameters, value) { Ok(()) } else { Err(Rejected::WrongKind { path: self.path }) }
     }
 }
 
@@ -510,10 +496,7 @@ pub static PRESETS: &[Preset] = &[
         name: "ACh",
         prefix: "ach",
         overrides: &[
-            (
-                "granule.tonic_factor",
-                Value::Factor(CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 }),
-            ),
+            ("granule.tonic_factor", Value::Factor(CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 })),
             ("mossy_to_granule.scale", Value::Number(0.4521)),
             ("mossy_to_golgi.scale", Value::Number(0.4578)),
             ("golgi.leak_reversal", Value::Number(-55.0)),
@@ -633,11 +616,7 @@ mod tests {
             assert_eq!(error.to_string(), message);
             assert_eq!(parameters, Parameters::default());
         };
-        check(
-            "granule.capacitance",
-            Value::Number(0.0),
-            "`granule.capacitance` must be above 0 pF, not 0",
-        );
+        check("granule.capacitance", Value::Number(0.0), "`granule.capacitance` must be above 0 pF, not 0");
         check(
             "network.golgi_cells",
             Value::Count(0),

@@ -70,7 +70,10 @@ impl TrialSpikes {
             let mut before = Spike { step: 0, cell: 0 };
             for &spike in train {
                 put(&mut bytes, spike.step - before.step);
-                put(&mut bytes, if spike.step == before.step { spike.cell - before.cell } else { spike.cell });
+                put(
+                    &mut bytes,
+                    if spike.step == before.step { spike.cell - before.cell } else { spike.cell },
+                );
                 before = spike;
             }
         }
@@ -95,11 +98,8 @@ impl TrialSpikes {
                 let later = take(&mut rest)?;
                 let cell = take(&mut rest)?;
                 let step = before.step.checked_add(later).ok_or(Malformed::Range)?;
-                let cell = if later == 0 {
-                    before.cell.checked_add(cell).ok_or(Malformed::Range)?
-                } else {
-                    cell
-                };
+                let cell =
+                    if later == 0 { before.cell.checked_add(cell).ok_or(Malformed::Range)? } else { cell };
                 let spike = Spike { step, cell };
                 if step >= steps || cell >= cells || (i > 0 && spike <= before) {
                     return Err(Malformed::Range);

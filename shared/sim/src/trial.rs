@@ -76,8 +76,11 @@ impl Cohort {
         const CHUNK_NORMALS: usize = 1 << 16;
         let chunk = (CHUNK_NORMALS / noisy).clamp(1, 256) as u32;
         let mut normals = vec![0.0; noisy * chunk as usize];
-        let mut running: Vec<Running<'_>> =
-            self.circuits.iter().map(|circuit| Running::new(self.isa, circuit, &self.network, trial)).collect();
+        let mut running: Vec<Running<'_>> = self
+            .circuits
+            .iter()
+            .map(|circuit| Running::new(self.isa, circuit, &self.network, trial))
+            .collect();
         for first in (0..self.steps).step_by(chunk as usize) {
             let end = self.steps.min(first + chunk);
             let normals = &mut normals[..noisy * (end - first) as usize];
@@ -178,8 +181,9 @@ impl<'a> Running<'a> {
         let rows = |offset| NoiseRows { normals, stride: size.noisy_cells() as usize, offset };
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
 
-        let excitation =
-            |synapses, scale| stimuli().map(move |step| Arrival { step, input: Input::Excitation { synapses, scale } });
+        let excitation = |synapses, scale| {
+            stimuli().map(move |step| Arrival { step, input: Input::Excitation { synapses, scale } })
+        };
         let arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
         self.golgi.advance(first, end, rows(golgi_offset), &arrivals, &mut self.spikes.golgi);

@@ -208,6 +208,9 @@ mod tests {
             fingerprint.to_string(),
             "4b7dbe9cf260ab843f4a1c9a9341f854f9fa24ac54d9db49c947598c2d1f765c"
         );
-        assert_eq!(fingerprint.trial(451, 0).to_string(), "99a46ec393f4dfb0c6d39b40b2f6e19b098403308d51a90ba4f3dae6b2984915");
+        assert_eq!(
+            fingerprint.trial(451, 0).to_string(),
+            "99a46ec393f4dfb0c6d39b40b2f6e19b098403308d51a90ba4f3dae6b2984915"
+        );
     }
 }

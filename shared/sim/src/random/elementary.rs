@@ -27,16 +27,13 @@
 //! sign and payload of a NaN are unspecified, quiet and signalling ones are alike, and no
 //! floating-point exception flag is promised.
 
-#![expect(
-    clippy::float_cmp,
-    reason = "only values that are exact are compared for equality"
-)]
+#![expect(clippy::float_cmp, reason = "only values that are exact are compared for equality")]
 
 mod tables;
 
 use tables::{
-    EXP_POLY, EXP_TABLE, INV_LN2_N, LN2_HI, LN2_LO, LOG_NEAR_ONE_POLY, LOG_POLY, LOG_TABLE,
-    NEG_LN2_N_HI, NEG_LN2_N_LO, POW_LOG_POLY, POW_LOG_TABLE, ROUND_SHIFT,
+    EXP_POLY, EXP_TABLE, INV_LN2_N, LN2_HI, LN2_LO, LOG_NEAR_ONE_POLY, LOG_POLY, LOG_TABLE, NEG_LN2_N_HI,
+    NEG_LN2_N_LO, POW_LOG_POLY, POW_LOG_TABLE, ROUND_SHIFT,
 };
 
 /// Natural logarithm of `x`, with the bits of glibc's `log`.
@@ -82,11 +79,7 @@ pub fn pow(base: f64, exponent: f64) -> f64 {
         return -magnitude;
     }
     let even = exponent.trunc() == exponent; // so is an infinite exponent
-    if even || base == 0.0 || base.is_infinite() {
-        magnitude
-    } else {
-        f64::NAN
-    }
+    if even || base == 0.0 || base.is_infinite() { magnitude } else { f64::NAN }
 }
 
 /// Where [`ln`] needs no table: from 1 - 2^-4 up to 1 + 0x1.09p-4.
@@ -127,10 +120,7 @@ struct Reduced {
 
 impl Reduced {
     /// Takes [`exponent_unbounded`] bits.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "an exponent has at most 12 bits"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "an exponent has at most 12 bits")]
     fn to_interval_from<const ORIGIN: u64>(bits: u64) -> Self {
         let distance = bits.wrapping_sub(ORIGIN);
         let exponent = distance.cast_signed() >> MANTISSA_BITS;
@@ -279,20 +269,13 @@ fn scaled_small(scale: u64, excess: f64) -> f64 {
 /// Whether `f64::mul_add` is known to be a correct fused multiply-add. Where it is no instruction
 /// of the target it is the C library's `fma`, and those of mingw-w64 (its bug 848) and, on
 /// processors without the instruction, of Microsoft have been seen to round twice.
-const MUL_ADD_IS_SOUND: bool = cfg!(any(
-    target_feature = "fma",
-    target_arch = "aarch64",
-    target_os = "linux"
-));
+const MUL_ADD_IS_SOUND: bool =
+    cfg!(any(target_feature = "fma", target_arch = "aarch64", target_os = "linux"));
 
 /// `a * b + c`, rounded once.
 #[inline]
 fn fma(a: f64, b: f64, c: f64) -> f64 {
-    if MUL_ADD_IS_SOUND {
-        a.mul_add(b, c)
-    } else {
-        fma_emulated(a, b, c)
-    }
+    if MUL_ADD_IS_SOUND { a.mul_add(b, c) } else { fma_emulated(a, b, c) }
 }
 
 /// [`fma`] out of sums and products, right as long as no intermediate overflows or falls below the
@@ -458,18 +441,12 @@ mod tests {
 
     fn check_ln(x: f64, expected: f64) {
         let got = ln(x);
-        assert!(
-            same(got, expected),
-            "ln({x:e}) is {got:e}, not {expected:e}"
-        );
+        assert!(same(got, expected), "ln({x:e}) is {got:e}, not {expected:e}");
     }
 
     fn check_pow(base: f64, exponent: f64, expected: f64) {
         let got = pow(base, exponent);
-        assert!(
-            same(got, expected),
-            "{base:e}^{exponent:e} is {got:e}, not {expected:e}"
-        );
+        assert!(same(got, expected), "{base:e}^{exponent:e} is {got:e}, not {expected:e}");
     }
 
     /// Uniform 64-bit words (`SplitMix64`).
@@ -491,11 +468,7 @@ mod tests {
         /// Either sign, uniform mantissa, exponent uniform in `-reach..reach`.
         fn spread(&mut self, reach: u64) -> f64 {
             let exponent = (self.next() % (2 * reach)).cast_signed() - reach.cast_signed();
-            let sign = if self.next().is_multiple_of(2) {
-                1.0
-            } else {
-                -1.0
-            };
+            let sign = if self.next().is_multiple_of(2) { 1.0 } else { -1.0 };
             sign * self.mantissa() * two_to(exponent)
         }
     }
@@ -623,10 +596,7 @@ mod tests {
             (3.0, -2.0, 6.0, 0.0),
         ] {
             assert!(same(fma(a, b, c), expected), "{a:e} * {b:e} + {c:e}");
-            assert!(
-                same(fma_emulated(a, b, c), expected),
-                "{a:e} * {b:e} + {c:e}, emulated"
-            );
+            assert!(same(fma_emulated(a, b, c), expected), "{a:e} * {b:e} + {c:e}, emulated");
         }
     }
 

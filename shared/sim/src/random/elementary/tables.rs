@@ -57,12 +57,8 @@ pub(super) const NEG_LN2_N_HI: f64 = f64::from_bits(0xbf76_2e42_fefa_0000);
 pub(super) const NEG_LN2_N_LO: f64 = f64::from_bits(0xbd0c_f79a_bc9e_3b3a);
 
 /// (exp(r) - 1 - r) / r^2 for |r| <= ln 2 / 256; constant term first.
-pub(super) const EXP_POLY: [f64; 4] = floats([
-    0x3fdf_ffff_ffff_fdbd,
-    0x3fc5_5555_5555_543c,
-    0x3fa5_5555_cf17_2b91,
-    0x3f81_1111_67a4_d017,
-]);
+pub(super) const EXP_POLY: [f64; 4] =
+    floats([0x3fdf_ffff_ffff_fdbd, 0x3fc5_5555_5555_543c, 0x3fa5_5555_cf17_2b91, 0x3f81_1111_67a4_d017]);
 
 /// 1.5 * 2^52: adding it leaves the nearest integer in the low bits of the sum.
 pub(super) const ROUND_SHIFT: f64 = f64::from_bits(0x4338_0000_0000_0000);
