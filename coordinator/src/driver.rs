@@ -431,7 +431,7 @@ impl<'a> Driver<'a> {
             Work::Survey { cohort, spans } => WireWork::Survey(Survey {
                 engine: self.plan.engine,
                 seed: self.plan.cohorts[*cohort as usize].seed,
-                model: self.model(*cohort, 0).clone(),
+                model: Box::new(self.model(*cohort, 0).clone()),
                 first: spans.start,
                 count: spans.len() as u32,
             }),

@@ -42,7 +42,7 @@ pub struct Survey {
     /// The seed.
     pub seed: u32,
     /// Decides the wiring, and with it where the stream begins.
-    pub model: Model,
+    pub model: Box<Model>,
     /// The first span.
     pub first: u32,
     /// How many.
@@ -230,7 +230,7 @@ impl Work {
             wire::lease::Work::Survey(work) => Ok(Work::Survey(Survey {
                 engine: engine_from_wire(work.engine)?,
                 seed: work.seed,
-                model: condition_from_wire(work.condition.ok_or(WireError::Missing("condition"))?)?,
+                model: Box::new(condition_from_wire(work.condition.ok_or(WireError::Missing("condition"))?)?),
                 first: work.first,
                 count: work.count,
             })),
@@ -318,7 +318,7 @@ mod tests {
         let survey = Work::Survey(Survey {
             engine: Engine::Brian2_2_2_1,
             seed: 1,
-            model: models().remove(2),
+            model: Box::new(models().remove(2)),
             first: 7,
             count: 8,
         });

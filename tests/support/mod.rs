@@ -1,7 +1,7 @@
 //! What the tests of the whole program share: running it in a directory of its own and looking at
 //! what it left.
 
-#![allow(dead_code, reason = "every test binary uses another part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of this")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The output files: the original's arrays, derived from the store.
 //!
-//! [`plan`] lists the files of a sweep and what identifies the content of each; [`write`] makes
+//! [`plan`] lists the files of a sweep and what identifies the content of each; [`write()`] makes
 //! those that the last manifest does not vouch for. A file is written beside its place, synced, and
 //! renamed: it is there whole or not at all. The manifest goes first and comes last.
 
@@ -17,6 +17,7 @@ use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
+use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -206,12 +207,14 @@ impl Derived {
         let trials = self.golgi.len() as u32;
         match content {
             Content::SpikeProbability => {
-                let rows = model.parameters().network.granule_cells as usize;
-                let mut matrix = F64MatrixWriter::new(writer, MatrixShape { rows, cols: model.bins() })?;
-                for row in self.counts.probabilities() {
-                    matrix.write_rows(&row)?;
-                }
-                matrix.finish()?;
+                let cells: Vec<u32> = (0..model.parameters().network.granule_cells).collect();
+                return write_rows(
+                    writer,
+                    &cells,
+                    model.bins(),
+                    |cell| self.counts.probability(cell),
+                    is_interrupted,
+                );
             }
             Content::Connections => npy::write_i32_pairs_fortran(writer, &structure.active_connections())?,
             Content::Weights => {
@@ -226,30 +229,44 @@ impl Derived {
                 pickle::write_weights(writer, &fibers)?;
             }
             Content::Excitation | Content::Inhibition => {
-                let cells = structure.driven_cells();
-                let shape = MatrixShape { rows: cells.len(), cols: model.bins() };
-                let mut matrix = F64MatrixWriter::new(writer, shape)?;
-                if let Some(conductances) = Conductances::new(structure, &self.golgi) {
-                    // A few hundred cells at a time bound the memory, whatever the network's size.
-                    const AT_ONCE: usize = 256;
-                    for cells in cells.chunks(AT_ONCE) {
-                        if is_interrupted() {
-                            return Ok(false);
-                        }
-                        let row = |&cell: &u32| match content {
-                            Content::Excitation => conductances.excitation(cell),
-                            _ => conductances.inhibition(cell),
-                        };
-                        let rows: Vec<Vec<f64>> = cells.par_iter().map(row).collect();
-                        rows.iter().try_for_each(|row| matrix.write_rows(row))?;
-                    }
-                }
-                matrix.finish()?;
+                let conductances = Conductances::new(structure, &self.golgi)
+                    .expect("these files are planned for random weights only");
+                let row = |cell| match content {
+                    Content::Excitation => conductances.excitation(cell),
+                    _ => conductances.inhibition(cell),
+                };
+                return write_rows(writer, structure.driven_cells(), model.bins(), row, is_interrupted);
             }
             Content::TonicFactors => npy::write_f64_vector(writer, &structure.tonic_factors())?,
         }
         Ok(!is_interrupted())
     }
+}
+
+/// Writes a matrix with a row for each of these cells, computed side by side; false when interrupted.
+fn write_rows(
+    writer: &mut AtomicFile,
+    cells: &[u32],
+    bins: usize,
+    row: impl Fn(u32) -> Vec<f64> + Sync,
+    is_interrupted: &(dyn Fn() -> bool + Sync),
+) -> Result<bool, EncodeError> {
+    let mut matrix = F64MatrixWriter::new(writer, MatrixShape { rows: cells.len(), cols: bins })?;
+    // A few hundred cells at a time bound the memory, whatever the network's size.
+    const AT_ONCE: usize = 256;
+    for cells in cells.chunks(AT_ONCE) {
+        if is_interrupted() {
+            return Ok(false);
+        }
+        let mut rows = Array2::zeros((cells.len(), bins));
+        rows.axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .zip(cells)
+            .for_each(|(mut out, &cell)| out.assign(&ArrayView1::from(&row(cell))));
+        matrix.write_rows(rows.view())?;
+    }
+    matrix.finish()?;
+    Ok(true)
 }
 
 /// Ends the names of files that are being written.

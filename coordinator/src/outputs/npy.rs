@@ -25,12 +25,12 @@ pub(crate) enum NpyError {
     /// The shape has more elements than memory could ever hold, so nobody could load the file.
     #[error("a matrix of {} × {} elements is too large", .0.rows, .0.cols)]
     TooLarge(MatrixShape),
-    /// The values given are no whole number of rows. None of them was written.
-    #[error("{values} values are no whole number of rows of {cols}")]
-    PartialRow {
-        /// Number of values given.
-        values: usize,
-        /// Number of values in a row.
+    /// The rows have another number of columns than the header announced. None of them was written.
+    #[error("rows of {found} values given for a matrix with {cols} columns")]
+    WrongColumns {
+        /// Columns of the rows given.
+        found: usize,
+        /// Columns of the matrix.
         cols: usize,
     },
     /// More rows were given than the header announced. None of them was written.
@@ -68,13 +68,6 @@ pub(crate) struct MatrixShape {
     pub(crate) cols: usize,
 }
 
-/// Writes a float64 array in C order, whatever the memory order of the view, and flushes the writer.
-pub(crate) fn write_f64_matrix<W: Write>(mut w: W, matrix: ArrayView2<'_, f64>) -> Result<(), NpyError> {
-    write_header(&mut w, f64::DESCR, Order::C, matrix.shape())?;
-    write_elements(&mut w, matrix.iter().copied())?;
-    Ok(w.flush()?)
-}
-
 /// Writes a float64 array of shape (n,) and flushes the writer.
 pub(crate) fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
     write_header(&mut w, f64::DESCR, Order::C, &[values.len()])?;
@@ -102,8 +95,7 @@ pub(crate) fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
 
 /// Writes a float64 matrix in C order row by row, without holding it.
 ///
-/// The bytes are those of [`write_f64_matrix`]. A writer dropped before [`finish`](Self::finish) leaves an
-/// incomplete file.
+/// A writer dropped before [`finish`](Self::finish) leaves an incomplete file.
 #[derive(Debug)]
 pub(crate) struct F64MatrixWriter<W: Write> {
     w: W,
@@ -122,28 +114,23 @@ impl<W: Write> F64MatrixWriter<W> {
         Ok(Self { w, cols: shape.cols, missing_rows: shape.rows })
     }
 
-    /// Writes the next rows: any whole number of them, one after the other.
-    ///
-    /// In a matrix without columns every row is empty, so no values are needed, nor accepted.
-    pub(crate) fn write_rows(&mut self, values: &[f64]) -> Result<(), NpyError> {
-        if values.is_empty() {
-            return Ok(());
+    /// Writes the next rows, any number of them, whatever the memory order of the view.
+    pub(crate) fn write_rows(&mut self, rows: ArrayView2<'_, f64>) -> Result<(), NpyError> {
+        let (given, found) = rows.dim();
+        if found != self.cols {
+            return Err(NpyError::WrongColumns { found, cols: self.cols });
         }
-        if self.cols == 0 || !values.len().is_multiple_of(self.cols) {
-            return Err(NpyError::PartialRow { values: values.len(), cols: self.cols });
-        }
-        let given = values.len() / self.cols;
         let Some(missing_rows) = self.missing_rows.checked_sub(given) else {
             return Err(NpyError::TooManyRows { given, missing: self.missing_rows });
         };
-        write_elements(&mut self.w, values.iter().copied())?;
+        write_elements(&mut self.w, rows.iter().copied())?;
         self.missing_rows = missing_rows;
         Ok(())
     }
 
     /// Checks that all rows were written, flushes and returns the writer.
     pub(crate) fn finish(mut self) -> Result<W, NpyError> {
-        if self.missing_rows > 0 && self.cols > 0 {
+        if self.missing_rows > 0 {
             return Err(NpyError::MissingRows { missing: self.missing_rows });
         }
         self.w.flush()?;
@@ -217,6 +204,13 @@ mod tests {
     use ndarray_npy::ReadNpyExt;
 
     use super::*;
+
+    fn write_f64_matrix<W: Write>(w: W, matrix: ArrayView2<'_, f64>) -> Result<(), NpyError> {
+        let (rows, cols) = matrix.dim();
+        let mut writer = F64MatrixWriter::new(w, MatrixShape { rows, cols })?;
+        writer.write_rows(matrix)?;
+        writer.finish().map(drop)
+    }
 
     fn file(write: impl FnOnce(&mut Vec<u8>) -> Result<(), NpyError>) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -344,7 +338,7 @@ mod tests {
             let matrix = Array2::from_shape_fn((rows, cols), |(row, col)| (row * cols + col) as f64 / 7.0);
             let mut writer = F64MatrixWriter::new(Vec::new(), MatrixShape { rows, cols }).unwrap();
             for chunk in matrix.axis_chunks_iter(Axis(0), rows_at_once) {
-                writer.write_rows(chunk.as_slice().unwrap()).unwrap();
+                writer.write_rows(chunk).unwrap();
             }
             assert!(writer.finish().unwrap() == file(|w| write_f64_matrix(w, matrix.view())));
         }
@@ -353,13 +347,17 @@ mod tests {
     #[test]
     fn a_streamed_matrix_must_be_complete() {
         let writer = || F64MatrixWriter::new(Vec::new(), MatrixShape { rows: 2, cols: 3 }).unwrap();
+        let rows = |rows, cols| Array2::zeros((rows, cols));
 
         assert!(matches!(writer().finish(), Err(NpyError::MissingRows { missing: 2 })));
         let mut writer = writer();
-        assert!(matches!(writer.write_rows(&[0.0; 4]), Err(NpyError::PartialRow { values: 4, cols: 3 })));
-        assert!(matches!(writer.write_rows(&[0.0; 9]), Err(NpyError::TooManyRows { given: 3, missing: 2 })));
-        writer.write_rows(&[1.0; 6]).unwrap();
-        assert!(matches!(writer.write_rows(&[0.0; 3]), Err(NpyError::TooManyRows { given: 1, missing: 0 })));
+        let error = writer.write_rows(rows(1, 4).view());
+        assert!(matches!(error, Err(NpyError::WrongColumns { found: 4, cols: 3 })));
+        let error = writer.write_rows(rows(3, 3).view());
+        assert!(matches!(error, Err(NpyError::TooManyRows { given: 3, missing: 2 })));
+        writer.write_rows(rows(2, 3).view()).unwrap();
+        let error = writer.write_rows(rows(1, 3).view());
+        assert!(matches!(error, Err(NpyError::TooManyRows { given: 1, missing: 0 })));
         assert_eq!(writer.finish().unwrap().len(), 128 + 48);
     }
 

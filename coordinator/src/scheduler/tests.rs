@@ -325,7 +325,7 @@ fn a_trial_that_kills_its_workers_ends_the_run_and_is_named() {
             scheduler.handle(Time::ZERO, Event::Stored { worker, trial });
         }
         let commands = scheduler.handle(Time::ZERO, Event::Left { worker });
-        let expected = (n == 3).then(|| Command::Abandon(Reason::Poison { trial: poison, count: 4 }));
+        let expected = (n == 3).then_some(Command::Abandon(Reason::Poison { trial: poison, count: 4 }));
         assert_eq!(commands.first(), expected.as_ref());
     }
 }

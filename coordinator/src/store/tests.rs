@@ -134,7 +134,7 @@ fn spans_only_continue() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.spans(stream(0)), [5, 6, 7, 8]);
     assert_eq!(store.spans(stream(1)), [1]);
-    assert_eq!(store.spans(stream(2)), []);
+    assert_eq!(store.spans(stream(2)), Vec::<u32>::new());
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 
 use crate::model::Model;
 use crate::network::{Network, Projection, Wiring, active_fibers};
-use crate::spikes::{Spike, TrialSpikes};
+use crate::spikes::Spike;
 use crate::weights::{RandomWeights, cell_factors};
 
 /// Siemens in a nanosiemens.
@@ -125,12 +125,14 @@ impl SpikeCounts {
         }
     }
 
-    /// Spike probabilities: per cell one row with the fraction of trials with a spike in each bin.
-    pub fn probabilities(&self) -> impl Iterator<Item = Vec<f64>> {
+    /// Spike probability of a granule cell: the fraction of trials with a spike, per bin.
+    ///
+    /// # Panics
+    /// If the model has no such cell.
+    pub fn probability(&self, cell: u32) -> Vec<f64> {
         let trials = f64::from(self.trials);
-        self.counts
-            .chunks(self.bins)
-            .map(move |row| row.iter().map(|&count| f64::from(count) / trials).collect())
+        let row = &self.counts[cell as usize * self.bins..(cell as usize + 1) * self.bins];
+        row.iter().map(|&count| f64::from(count) / trials).collect()
     }
 }
 
@@ -320,7 +322,136 @@ fn pairwise(groups: &[Vec<[f64; LANES]>], trials: usize, bin: usize) -> f64 {
     }
 }
 
-/// Number of spikes of each population, for summaries.
-pub fn totals(spikes: &TrialSpikes) -> (u64, u64) {
-    (spikes.granule.len() as u64, spikes.golgi.len() as u64)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{NetworkSize, Parameters};
+
+    fn small() -> Model {
+        let mut parameters = Parameters::default();
+        parameters.network = NetworkSize { mossy_fibers: 20, granule_cells: 12, golgi_cells: 5 };
+        Model::new(parameters).unwrap()
+    }
+
+    /// Number of terms and the bits of their sum, made with numpy.
+    const NUMPY_SUMS: [(usize, u64); 24] = [
+        (0, 0x0000000000000000),
+        (1, 0x3ff0000000000000),
+        (7, 0x40b77297c57c57c5),
+        (8, 0x40bb5ab7c57c57c5),
+        (9, 0x40c1956a1ba1ba1b),
+        (15, 0x40cd4da8bbba4748),
+        (16, 0x40cd4db0bbba4748),
+        (100, 0x40f82bd2ff7f9164),
+        (127, 0x40fec356ce2ba551),
+        (128, 0x40ff01d6ee2ba550),
+        (129, 0x40ff7ed70dec2452),
+        (130, 0x40ff7ed72d6e1c72),
+        (136, 0x41007aebf2c66b23),
+        (137, 0x41009a2c01b95695),
+        (255, 0x410f20f0f6a89266),
+        (256, 0x410f20f0fea89266),
+        (257, 0x410f403106a09a5d),
+        (258, 0x410f7eb10e90ba1e),
+        (264, 0x41101d189ec76578),
+        (300, 0x41124f992172a3e6),
+        (511, 0x411f20db421ce912),
+        (512, 0x411f307b441ce912),
+        (513, 0x411f4fbb461be992),
+        (1000, 0x412e7cbef88fa2fa),
+    ];
+
+    /// What `groups` look like for numbers in a row, all in one bin.
+    fn grouped(numbers: &[f64]) -> Vec<Vec<[f64; LANES]>> {
+        numbers
+            .chunks(LANES)
+            .map(|chunk| {
+                let mut lanes = [0.0; LANES];
+                lanes[..chunk.len()].copy_from_slice(chunk);
+                vec![lanes]
+            })
+            .collect()
+    }
+
+    /// Sums of `1/(1+j) + 1e3·(j mod 3)` as numpy's `add.reduce` gives them, by number of terms.
+    #[test]
+    fn sums_have_numpys_bits() {
+        let numbers: Vec<f64> = (0..1000).map(|j| 1.0 / f64::from(1 + j) + 1e3 * f64::from(j % 3)).collect();
+        for (count, bits) in NUMPY_SUMS {
+            let sum = pairwise(&grouped(&numbers[..count]), count, 0);
+            assert_eq!(sum.to_bits(), bits, "{count} numbers: {sum:?}");
+        }
+    }
+
+    #[test]
+    fn a_bin_counts_once_a_trial_and_step_0_is_lost() {
+        let mut counts = SpikeCounts::new(&small());
+        let spike = |step| Spike { step, cell: 3 };
+        counts.add(&[spike(0), spike(9), spike(25), spike(27)]);
+        counts.add(&[spike(0), spike(21)]);
+        let row = counts.probability(3);
+        assert_eq!(row[..4], [0.5, 0.0, 1.0, 0.0]);
+        assert!(counts.probability(2).iter().all(|p| *p == 0.0));
+    }
+
+    #[test]
+    fn bins_are_cut_as_the_originals_arithmetic_cuts_them() {
+        // 10110 · 1e-4 / 1e-3 is a little below 1011 in double precision.
+        let bin = |step: u32| ((f64::from(step) * 1e-4) / 1e-3) as usize;
+        let step = (1..20_000).find(|step| bin(*step) != (*step / 10) as usize).expect("there is one");
+        let mut counts = SpikeCounts::new(&small());
+        counts.add(&[Spike { step, cell: 0 }]);
+        assert_eq!(counts.probability(0)[bin(step)], 1.0);
+    }
+
+    /// A conductance replayed in the plainest way, step by step and one trial at a time.
+    fn plain(jumps: &[Jump], lane: usize, decay: f64, synapses: u32, bins: usize) -> Vec<f64> {
+        let mut samples = vec![0.0; bins];
+        let (mut g, mut sum) = (0.0_f64, 0.0);
+        for step in 0..bins as u32 * 10 {
+            if step % 10 == 0 {
+                samples[(step / 10) as usize] = sum / NANO;
+            }
+            sum = 0.0;
+            (0..synapses).for_each(|_| sum += g);
+            g *= decay;
+            for jump in jumps.iter().filter(|jump| jump.lane == lane && jump.step == step) {
+                g = jump.scale.mul_add(jump.weight_s, g);
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn side_by_side_is_the_same_as_one_by_one() {
+        let jump = |step, lane, weight: f64| Jump { step, lane, scale: 0.4521, weight_s: weight * NANO };
+        let jumps = [
+            jump(0, 2, 0.3),
+            jump(9, 0, 0.17),
+            jump(10, 0, 0.17),
+            jump(10, 0, 0.21),
+            jump(11, 7, 0.17),
+            jump(119, 0, 0.5),
+            jump(5000, 1, 1.0),
+        ];
+        let decay = crate::model::decay_factor(12.0, 1e-4);
+        for synapses in [0, 1, 3, 7] {
+            let found = replay(&jumps, decay, synapses, 12, 10);
+            for lane in 0..LANES {
+                let lane_found: Vec<f64> = found.iter().map(|sample| sample[lane]).collect();
+                assert_eq!(lane_found, plain(&jumps, lane, decay, synapses, 12), "lane {lane}");
+            }
+        }
+    }
+
+    #[test]
+    fn stored_weights_went_through_siemens() {
+        let weights = Structure::new(&small(), 451).weights(300).unwrap();
+        let random = RandomWeights::new(small().parameters(), weights.len(), 300).unwrap();
+        let changed = (0..300).any(|trial| {
+            let drawn = random.of_trial(trial);
+            weights.iter().zip(drawn).any(|(of_fiber, drawn)| of_fiber[trial as usize] != drawn)
+        });
+        assert!(changed, "the way to siemens and back costs a bit now and then");
+    }
 }

@@ -201,7 +201,7 @@ vectorised! {
             let xi: &[f64; BLOCK] = normals[from..from + BLOCK].try_into().expect("a row of normals");
             let step = f64::from(first + i);
             let mut crossed = 0_u64;
-            for c in 0..BLOCK {
+            for (c, xi) in xi.iter().enumerate() {
                 let v = block.v[c];
                 let leak = m.leak * (m.leak_reversal - v);
                 let excitation = (block.excitation[c] + block.noise[c]) * (m.excitatory_reversal - v);
@@ -210,7 +210,7 @@ vectorised! {
                 let is_free = block.free_from[c] <= step;
                 let v = if is_free { moved } else { v };
                 block.v[c] = v;
-                block.noise[c] = block.noise[c] * m.noise_decay + m.noise_gain * xi[c];
+                block.noise[c] = block.noise[c] * m.noise_decay + m.noise_gain * xi;
                 block.excitation[c] *= m.excitatory_decay;
                 block.inhibition[c] *= m.inhibitory_decay;
                 crossed |= u64::from(is_free & (v > m.threshold));

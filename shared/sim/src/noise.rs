@@ -217,6 +217,7 @@ vectorised! {
 /// The reduction and the minimax polynomial are those of fdlibm's e_log.c (Sun Microsystems, 1993):
 /// x = 2^k·(1+f) with 1+f in [√½, √2), s = f/(2+f), ln(1+f) = f − (f²/2 − s·(f²/2 + R(s²))).
 #[inline(always)]
+#[allow(clippy::excessive_precision, reason = "as published")]
 fn ln_below_one(x: f64) -> f64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
