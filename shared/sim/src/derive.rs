@@ -328,9 +328,8 @@ mod tests {
     use crate::parameters::{NetworkSize, Parameters};
 
     fn small() -> Model {
-        let mut parameters = Parameters::default();
-        parameters.network = NetworkSize { mossy_fibers: 20, granule_cells: 12, golgi_cells: 5 };
-        Model::new(parameters).unwrap()
+        let network = NetworkSize { mossy_fibers: 20, granule_cells: 12, golgi_cells: 5 };
+        Model::new(Parameters { network, ..Parameters::default() }).unwrap()
     }
 
     /// Number of terms and the bits of their sum, made with numpy.
@@ -395,13 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn bins_are_cut_as_the_originals_arithmetic_cuts_them() {
-        // 10110 · 1e-4 / 1e-3 is a little below 1011 in double precision.
-        let bin = |step: u32| ((f64::from(step) * 1e-4) / 1e-3) as usize;
-        let step = (1..20_000).find(|step| bin(*step) != (*step / 10) as usize).expect("there is one");
+    fn every_step_of_the_papers_grid_falls_in_its_millisecond() {
         let mut counts = SpikeCounts::new(&small());
-        counts.add(&[Spike { step, cell: 0 }]);
-        assert_eq!(counts.probability(0)[bin(step)], 1.0);
+        for step in 1..20_000 {
+            counts.add(&[Spike { step, cell: 0 }]);
+        }
+        let row = counts.probability(0);
+        let expected = |bin: usize| if bin == 0 { 9.0 / 19_999.0 } else { 10.0 / 19_999.0 };
+        assert!(row.iter().enumerate().all(|(bin, p)| *p == expected(bin)));
     }
 
     /// A conductance replayed in the plainest way, step by step and one trial at a time.

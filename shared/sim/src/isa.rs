@@ -1,6 +1,6 @@
 //! One source, several instruction sets, the same bits.
 //!
-//! [`vectorised!`] compiles a function once for every [`Isa`]; the compiler turns its loops into
+//! `vectorised!` compiles a function once for every [`Isa`]; the compiler turns its loops into
 //! vectors of that width. Rust never contracts `a·b + c` nor reorders floating-point operations, so
 //! every version performs the same roundings in the same order and returns the same bits. A test
 //! beside each such function holds that.
