@@ -5,10 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
+
+/// After this a test takes what it waits for to hang. Far above anything seen on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Hashes of files, by name.
+pub type Hashes = BTreeMap<String, String>;
 
 /// Root of the repository.
 pub fn root() -> &'static Path {
@@ -55,9 +67,80 @@ impl Place {
         Ended::from(self.granule(arguments).output().expect("the program starts"))
     }
 
+    /// Starts the program.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.granule(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = Words::of(child.stdout.take().expect("a pipe"));
+        let stderr = Words::of(child.stderr.take().expect("a pipe"));
+        Running { child, stdout, stderr, directory: self.path("") }
+    }
+
+    /// Writes a sweep file.
+    pub fn sweep(&self, name: &str, sweep: &Sweep<'_>) -> PathBuf {
+        self.write(name, sweep.to_yaml())
+    }
+
+    /// Writes an executable script.
+    pub fn script(&self, name: &str, body: &str) -> PathBuf {
+        // A shell writes it: were it open for writing in this process while another test starts a
+        // process, it would be open there for a moment, too, and could not be executed.
+        let path = self.path(name);
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod +x \"$0\"";
+        let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(body).status();
+        assert!(status.expect("a shell").success(), "{}", path.display());
+        path
+    }
+
+    /// Live processes that run in this directory: the program and its workers, also those that have
+    /// lost their parent.
+    pub fn processes(&self) -> Vec<u32> {
+        processes_in(&self.path(""))
+    }
+
+    /// Expects that soon no process is left here.
+    #[track_caller]
+    pub fn is_left_alone(&self) {
+        wait_for("no process is left", || self.processes().is_empty().then_some(()));
+    }
+
+    /// Length of a file in bytes; 0 where there is none.
+    pub fn length(&self, name: &str) -> u64 {
+        fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// The manifest in an output directory.
+    pub fn manifest(&self, out: &str) -> serde_json::Value {
+        let path = self.path(out).join("manifest.json");
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// How many trials the run that wrote the manifest computed, and how many it found stored.
+    pub fn trials(&self, out: &str) -> Trials {
+        let manifest = self.manifest(out);
+        let count = |name: &str| manifest["run"][name].as_u64().unwrap_or_else(|| panic!("no {name}"));
+        Trials { computed: count("trials_computed"), reused: count("trials_reused") }
+    }
+
+    /// Hashes of all `.npy` files of all seeds in an output directory, by `seed-S/NAME`.
+    pub fn outputs(&self, out: &str) -> Hashes {
+        let mut all = Hashes::new();
+        let Ok(entries) = fs::read_dir(self.path(out)) else { return all };
+        for entry in entries {
+            let name = entry.expect("a directory entry").file_name().into_string().expect("text");
+            if name.starts_with("seed-") {
+                let files = self.hashes(&format!("{out}/{name}"));
+                all.extend(files.into_iter().map(|(file, hash)| (format!("{name}/{file}"), hash)));
+            }
+        }
+        all
+    }
+
     /// Hashes of all `.npy` files below a directory, by file name without its seed's directory, if
     /// there is one seed only.
-    pub fn hashes(&self, directory: &str) -> BTreeMap<String, String> {
+    pub fn hashes(&self, directory: &str) -> Hashes {
         let directory = self.path(directory);
         let entries =
             fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
@@ -107,6 +190,184 @@ impl Ended {
     }
 }
 
+/// Counts of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trials {
+    pub computed: u64,
+    pub reused: u64,
+}
+
+/// The program while it runs; killed with all its workers when this is dropped.
+pub struct Running {
+    child: Child,
+    stdout: Words,
+    stderr: Words,
+    directory: PathBuf,
+}
+
+impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// Its worker processes that live.
+    pub fn workers(&self) -> Vec<u32> {
+        let is_worker = |id: &u32| {
+            // What is forked but not yet executed still has the arguments of its parent.
+            let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            *id != self.id() && arguments.split(|byte| *byte == 0).any(|argument| argument == b"worker")
+        };
+        processes_in(&self.directory).into_iter().filter(is_worker).collect()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        send(self.id(), signal);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Waits until this gives something; the program must not end before.
+    #[track_caller]
+    pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Running) -> Option<T>) -> T {
+        wait_for(what, || {
+            let found = look(self);
+            assert!(found.is_some() || !self.has_ended(), "ended before {what}:\n{}", self.stderr());
+            found
+        })
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        wait_for("the program ends", || self.has_ended().then_some(()));
+        let status = self.child.wait().expect("a child");
+        Ended { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            processes_in(&self.directory).into_iter().for_each(|id| send(id, Signal::SIGKILL));
+        }
+    }
+}
+
+/// What comes out of a pipe.
+struct Words {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Words {
+    fn of(mut pipe: impl Read + Send + 'static) -> Words {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                sink.lock().unwrap_or_else(PoisonError::into_inner).extend(&buffer[..count]);
+            }
+        });
+        Words { bytes, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader of a pipe");
+        }
+        self.so_far()
+    }
+}
+
+/// Sends a signal to a process that may be gone.
+pub fn send(id: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(id.try_into().expect("a process id")), signal);
+}
+
+fn processes_in(directory: &Path) -> Vec<u32> {
+    let directory = directory.canonicalize().expect("the directory of a test");
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    // Of a zombie this cannot be read.
+    ids.filter(|id| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|path| path == directory)).collect()
+}
+
+/// Waits until this gives something, but not for ever.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A sweep file in the making.
+#[derive(Clone, Debug)]
+pub struct Sweep<'a> {
+    /// Mossy fibres, granule cells, Golgi cells.
+    pub network: [u32; 3],
+    pub weights: &'a str,
+    pub seeds: Vec<u32>,
+    pub trials: u32,
+    pub conditions: Vec<&'a str>,
+}
+
+impl Sweep<'_> {
+    /// Takes a fraction of a second.
+    pub fn small() -> Self {
+        Sweep {
+            network: [60, 48, 7],
+            weights: "{ random: true, seed: 35 }",
+            seeds: vec![451],
+            trials: 3,
+            conditions: vec!["Control", "GABAzine", "ACh"],
+        }
+    }
+
+    /// Takes seconds, in many short trials: there is time to disturb it.
+    pub fn slow() -> Self {
+        Sweep { network: [78, 512, 7], trials: 60, ..Sweep::small() }
+    }
+
+    pub fn to_yaml(&self) -> String {
+        let Sweep { network: [mossy, granule, golgi], weights, seeds, trials, conditions } = self;
+        let conditions = conditions.join(", ");
+        format!(
+            "network: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
+             weights: {weights}\nseeds: {seeds:?}\ntrials: {trials}\nconditions: [{conditions}]\n"
+        )
+    }
+
+    /// Its outputs when nothing disturbs it.
+    pub fn undisturbed(&self) -> Hashes {
+        let place = Place::new();
+        place.sweep("sweep.yaml", self);
+        place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "2"]).succeeded();
+        place.outputs("out")
+    }
+}
+
 /// SHA-256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -114,7 +375,7 @@ pub fn sha256(path: &Path) -> String {
 }
 
 /// Reads `hash  name` lines.
-pub fn expected(list: &str) -> BTreeMap<String, String> {
+pub fn expected(list: &str) -> Hashes {
     list.lines()
         .map(|line| line.split_once("  ").expect("a hash and a name"))
         .map(|(hash, name)| (name.to_owned(), hash.to_owned()))

@@ -73,10 +73,6 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    let resume = || match &arguments.out {
-        Some(out) => format!("granule run {} --out {}", arguments.sweep.display(), out.display()),
-        None => format!("granule run {}", arguments.sweep.display()),
-    };
     let job = Job { sweep, plan, out, store: Arc::new(store), options, begun };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
@@ -85,7 +81,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     });
     // Nothing may hold up the end; what counts is durable.
     runtime.shutdown_background();
-    result.map_err(|end| end.into_failure(&resume()))
+    result.map_err(|end| end.into_failure(&command_line()))
 }
 
 /// When and since when.
@@ -158,7 +154,7 @@ impl Job {
         let (parts, missing) = self.missing();
         let total = self.plan.len();
         line(&format!(
-            "sweep {}: {} × {} × {} = {total} different trials, {} stored, {}",
+            "{}: {} × {} × {}, {} of {total} stored; {}",
             self.sweep.name,
             plural(self.sweep.conditions.len(), "condition"),
             plural(self.sweep.seeds.len(), "seed"),
@@ -390,6 +386,20 @@ async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
         }
         let _ = stop.send(Some(kind));
     }
+}
+
+/// This command, as it could be typed into a shell once more.
+fn command_line() -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
+    let quoted = |argument: String| {
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let arguments = std::env::args_os().map(|argument| quoted(argument.to_string_lossy().into_owned()));
+    arguments.collect::<Vec<_>>().join(" ")
 }
 
 /// User and system time of this process and its children so far.

@@ -98,10 +98,10 @@ impl Progress {
 
     /// Takes the bars away.
     pub(crate) fn finish(self) {
-        if let Sink::Bars { all, overall, conditions } = self.sink {
-            overall.finish_and_clear();
-            conditions.iter().for_each(ProgressBar::finish_and_clear);
+        if let Sink::Bars { all, .. } = self.sink {
             let _ = all.clear();
+            // Bars that finish one by one would leave the first of them on the screen.
+            all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 

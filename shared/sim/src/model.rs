@@ -45,6 +45,19 @@ pub enum Inconsistent {
         /// The integration step.
         step_ms: f64,
     },
+    /// The membrane potential would explode.
+    #[error(
+        "`time.step` of {step_ms} ms is too long for {what}: with a time constant of {tau_ms:.3} ms at rest, \
+         forward Euler needs a step below it"
+    )]
+    UnstableMembrane {
+        /// The paths that decide it.
+        what: &'static str,
+        /// Capacitance over resting conductance.
+        tau_ms: f64,
+        /// The integration step.
+        step_ms: f64,
+    },
     /// A trial would need more memory than any machine has.
     #[error("{cells} cells × {steps} steps are more than one trial can have")]
     TooLarge {
@@ -109,6 +122,19 @@ impl Model {
         ] {
             if tau_ms <= step_ms {
                 return Err(Inconsistent::Unstable { path, tau_ms, step_ms });
+            }
+        }
+        for (what, cell, tonic) in [
+            (
+                "`granule.capacitance`, `granule.leak_conductance` and `granule.tonic_conductance`",
+                &parameters.granule,
+                parameters.tonic.conductance_nsiemens,
+            ),
+            ("`golgi.capacitance` and `golgi.leak_conductance`", &parameters.golgi, 0.0),
+        ] {
+            let tau_ms = cell.capacitance_pfarad / (cell.leak_conductance_nsiemens + tonic);
+            if tau_ms <= step_ms {
+                return Err(Inconsistent::UnstableMembrane { what, tau_ms, step_ms });
             }
         }
         let mut times_ms = parameters.stimulus.times_ms.clone();
@@ -247,6 +273,8 @@ mod tests {
         check("time.duration", Value::Number(10.5), "whole number of ms");
         check("stimulus.times", Value::Numbers(vec![2000.0]), "the trial ends at 2000 ms");
         check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
+        check("golgi.capacitance", Value::Number(0.1), "too long for `golgi.capacitance`");
+        check("granule.tonic_conductance", Value::Number(40.0), "time constant of 0.077 ms");
         check("noise.tau", Value::Number(0.05), "too long for `noise.tau`");
     }
 }
