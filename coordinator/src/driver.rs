@@ -63,6 +63,9 @@ pub(crate) enum ComputeError {
 /// How often the view is refreshed and processes are looked after.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A pause between two ticks in which we ourselves were not running.
+const STALL: Duration = Duration::from_secs(1);
+
 /// How long workers may take to end once they are told to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -245,6 +248,7 @@ impl<'a> Driver<'a> {
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_tick = Instant::now();
         // What is stored already may be all there is.
         let mut events = vec![Event::WakeUp];
         loop {
@@ -269,8 +273,14 @@ impl<'a> Driver<'a> {
                 }
                 _ = tick.tick() => {
                     self.progress.tick();
-                    self.workers.kill_unconnected();
                     let now = self.started.elapsed();
+                    if last_tick.elapsed() > STALL {
+                        // Suspended, or starved: what workers sent meanwhile is yet to be read.
+                        events.push(Event::Stalled);
+                    } else {
+                        self.workers.kill_unconnected();
+                    }
+                    last_tick = Instant::now();
                     if self.scheduler.wake_up().is_some_and(|due| due <= now) {
                         events.push(Event::WakeUp);
                     }

@@ -82,13 +82,18 @@ impl Place {
         self.write(name, sweep.to_yaml())
     }
 
-    /// Writes an executable script.
+    /// Writes a shell script.
     pub fn script(&self, name: &str, body: &str) -> PathBuf {
+        self.executable(name, &format!("#!/bin/sh\n{body}\n"))
+    }
+
+    /// Writes a file that may be executed.
+    pub fn executable(&self, name: &str, content: &str) -> PathBuf {
         // A shell writes it: were it open for writing in this process while another test starts a
         // process, it would be open there for a moment, too, and could not be executed.
         let path = self.path(name);
-        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod +x \"$0\"";
-        let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(body).status();
+        let write = "printf %s \"$1\" > \"$0\" && chmod +x \"$0\"";
+        let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(content).status();
         assert!(status.expect("a shell").success(), "{}", path.display());
         path
     }

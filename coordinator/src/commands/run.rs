@@ -1,5 +1,6 @@
 //! `granule run`: a sweep on this machine, from its file to the manifest.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,20 +29,22 @@ const STORE: &str = "store.granule";
 const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
-const MOST_TRIALS: u64 = 50_000_000;
+const MOST_TRIALS: u64 = 10_000_000;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now() };
     let sweep = read_sweep(&arguments.sweep)?;
-    let plan = Plan::new(&sweep);
-    if plan.len() > MOST_TRIALS {
+    // Before anything is made for each of them.
+    let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
+    let asked = asked.into_iter().fold(1, u64::saturating_mul);
+    if asked > MOST_TRIALS {
         let message = format!(
-            "error: {} asks for {} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
-            arguments.sweep.display(),
-            plan.len()
+            "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
+            arguments.sweep.display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
+    let plan = Plan::new(&sweep);
     if !arguments.listen.ip().is_loopback() {
         let message = format!(
             "error: `run` listens on loopback only, and {} is not\n  help: leave --listen out, or use 127.0.0.1:PORT",
@@ -216,8 +219,9 @@ impl Job {
         vouched: &[(&Planned, FileRecord)],
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<(usize, Vec<FileRecord>), OutputError> {
-        let is_vouched = |file: &Planned| vouched.iter().any(|(vouched, _)| vouched.path == file.path);
-        let wanted: Vec<&Planned> = planned.iter().filter(|file| !is_vouched(file)).collect();
+        let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
+        let wanted: Vec<&Planned> =
+            planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
         line(&format!("writing {} to {}", plural(wanted.len(), "file"), self.out.display()));
         let removed = earlier.retire(&self.out, planned)?;
         let source = Source {

@@ -3,6 +3,7 @@
 //! Its presence says that all files it lists were written whole. It is taken away before any of
 //! them is touched and written when all are in place.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -178,10 +179,12 @@ impl Earlier {
             metadata.len() == record.bytes
                 && (unchanged_since || sha256(&path).is_ok_and(|hash| hash == record.sha256))
         };
+        let records: HashMap<&str, &FileRecord> =
+            manifest.files.iter().map(|record| (record.path.as_str(), record)).collect();
         planned
             .iter()
             .filter_map(|planned| {
-                let record = manifest.files.iter().find(|record| record.path == planned.path)?;
+                let record = *records.get(planned.path.as_str())?;
                 (record.identity == planned.identity && is_intact(record)).then(|| (planned, record.clone()))
             })
             .collect()
@@ -196,10 +199,11 @@ impl Earlier {
             remove_if_there(&path)?;
         }
         sync_directory(out)?;
+        let wanted: HashSet<&str> = planned.iter().map(|planned| planned.path.as_str()).collect();
         let mut removed = 0;
         for listed in &self.listed {
             let is_plain = listed.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-            if is_plain && planned.iter().all(|planned| planned.path != *listed) {
+            if is_plain && !wanted.contains(listed.as_str()) {
                 removed += usize::from(remove_if_there(&out.join(listed))?);
                 if let Some(directory) = Path::new(listed).parent().filter(|parent| *parent != Path::new(""))
                 {

@@ -36,8 +36,9 @@ pub(crate) struct Planned {
     /// Hash of everything that decides its bytes.
     pub(crate) identity: String,
     content: Content,
+    /// Condition and seed, by their index in the sweep.
     condition: usize,
-    seed: u32,
+    seed: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,9 @@ pub(crate) enum EncodeError {
 /// The files of a sweep, seed by seed, condition by condition.
 pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
     let mut files = Vec::new();
-    for &seed in &sweep.seeds {
+    for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
         for (at, condition) in sweep.conditions.iter().enumerate() {
-            let (cohort, variant) = plan.find(at, seed).expect("a plan has every condition and seed");
+            let (cohort, variant) = plan.place(at, seed_at);
             let fingerprint = plan.cohorts[cohort].variants[variant].fingerprint;
             let parameters = condition.model.parameters();
             let prefix = &condition.prefix;
@@ -97,7 +98,7 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                     identity: blake3::hash(recipe.as_bytes()).to_hex().to_string(),
                     content,
                     condition: at,
-                    seed,
+                    seed: seed_at,
                 });
             };
             if !parameters.weights.random {
@@ -139,7 +140,7 @@ pub(crate) fn write(
     let mut records = Vec::new();
     let of_one_condition = |a: &&Planned, b: &&Planned| (a.seed, a.condition) == (b.seed, b.condition);
     for files in files.chunk_by(of_one_condition) {
-        let directory = out.join(format!("seed-{}", files[0].seed));
+        let directory = out.join(format!("seed-{}", source.sweep.seeds[files[0].seed]));
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         remove_leftovers(&directory)?;
         let derived = Derived::load(files[0], source)?;
@@ -164,8 +165,7 @@ impl Derived {
     fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
         let Source { sweep, plan, store, .. } = source;
         let model = &sweep.conditions[file.condition].model;
-        let (cohort, variant) =
-            plan.find(file.condition, file.seed).expect("a plan has every condition and seed");
+        let (cohort, variant) = plan.place(file.condition, file.seed);
         let mut counts = SpikeCounts::new(model);
         let mut golgi = Vec::with_capacity(sweep.trials as usize);
         for trial in 0..sweep.trials {
@@ -179,7 +179,7 @@ impl Derived {
             counts.add(&spikes.granule);
             golgi.push(spikes.golgi);
         }
-        Ok(Derived { structure: Structure::new(model, file.seed), counts, golgi })
+        Ok(Derived { structure: Structure::new(model, sweep.seeds[file.seed]), counts, golgi })
     }
 
     fn write(&self, out: &Path, file: &Planned, source: &Source<'_>) -> Result<FileRecord, OutputError> {

@@ -100,6 +100,8 @@ pub(crate) enum Event {
     ProcessDied { description: String },
     /// Time has passed.
     WakeUp,
+    /// We ourselves were not running for a while: nobody's silence in that time means anything.
+    Stalled,
 }
 
 /// Something to be done.
@@ -278,9 +280,9 @@ impl Scheduler {
                     commands.push(Command::Replace);
                 }
             }
-            Event::WakeUp => {}
+            Event::WakeUp => self.expire(now, &mut commands),
+            Event::Stalled => self.workers.values_mut().for_each(|worker| worker.heard = now),
         }
-        self.expire(now, &mut commands);
         if !self.ended && self.unstored == 0 {
             self.ended = true;
             commands.push(Command::Complete);

@@ -349,6 +349,16 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
 }
 
 #[test]
+fn our_own_absence_is_nobodys_silence() {
+    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
+    let worker = WorkerId(1);
+    scheduler.handle(Time::ZERO, Event::Joined { worker, threads: 1 });
+    assert_eq!(scheduler.handle(seconds(100.0), Event::Stalled), []);
+    assert_eq!(scheduler.handle(seconds(100.0), Event::WakeUp), []);
+    assert_eq!(scheduler.handle(seconds(110.0), Event::WakeUp), [Command::Drop { worker }]);
+}
+
+#[test]
 fn a_refusal_ends_the_run() {
     let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
     scheduler.handle(Time::ZERO, Event::Joined { worker: WorkerId(1), threads: 1 });

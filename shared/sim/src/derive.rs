@@ -88,8 +88,8 @@ pub struct SpikeCounts {
     step_s: f64,
     trials: u32,
     counts: Vec<u32>,
-    /// The last trial (from 1) that was counted in a bin, so that none counts twice.
-    seen: Vec<u32>,
+    /// The last bin of each cell that this trial was counted in, so that none counts twice.
+    last: Vec<Option<u32>>,
 }
 
 impl SpikeCounts {
@@ -102,24 +102,24 @@ impl SpikeCounts {
             step_s: model.step_s(),
             trials: 0,
             counts: vec![0; bins * cells],
-            seen: vec![0; bins * cells],
+            last: vec![None; cells],
         }
     }
 
-    /// Adds the granule spikes of one trial of the model.
+    /// Adds the granule spikes of one trial of the model, ascending by step.
     ///
     /// # Panics
     /// If a spike is of a cell that the model does not have.
     pub fn add(&mut self, granule: &[Spike]) {
         self.trials += 1;
+        self.last.fill(None);
         // The original finds spikes as non-zero times: one in step 0 is lost.
         for spike in granule.iter().filter(|spike| spike.step > 0) {
             let bin = ((f64::from(spike.step) * self.step_s) / 1e-3) as usize;
             if bin < self.bins {
-                let at = spike.cell as usize * self.bins + bin;
-                if self.seen[at] != self.trials {
-                    self.seen[at] = self.trials;
-                    self.counts[at] += 1;
+                let cell = spike.cell as usize;
+                if self.last[cell].replace(bin as u32) != Some(bin as u32) {
+                    self.counts[cell * self.bins + bin] += 1;
                 }
             }
         }
@@ -229,21 +229,18 @@ impl<'a> Conductances<'a> {
 
     /// The mean over trials of the samples that these jumps make.
     fn mean(&self, decay: f64, synapses: u32, jumps_of: impl Fn(usize, usize, &mut Vec<Jump>)) -> Vec<f64> {
-        let bins = self.structure.model.bins();
-        let steps_per_ms = self.structure.model.steps_per_ms();
-        let mut jumps = Vec::new();
-        let mut groups: Vec<Vec<[f64; LANES]>> = Vec::with_capacity(self.trials.div_ceil(LANES));
-        for first in (0..self.trials).step_by(LANES) {
-            jumps.clear();
-            for trial in first..self.trials.min(first + LANES) {
-                jumps_of(trial, trial - first, &mut jumps);
-            }
+        let replay_from = |first: usize, trials: usize| {
+            let model = &self.structure.model;
+            let mut jumps = Vec::new();
+            (0..trials).for_each(|lane| jumps_of(first + lane, lane, &mut jumps));
             // Stable: jumps of one lane in one step stay in the order of their synapses.
             jumps.sort_by_key(|jump| jump.step);
-            groups.push(replay(&jumps, decay, synapses, bins, steps_per_ms));
-        }
+            replay(&jumps, decay, synapses, model.bins(), model.steps_per_ms())
+        };
         let trials = self.trials as f64;
-        (0..bins).map(|bin| pairwise(&groups, self.trials, bin) / trials).collect()
+        let mut mean = pairwise(&replay_from, 0, self.trials);
+        mean.iter_mut().for_each(|sum| *sum /= trials);
+        mean
     }
 }
 
@@ -291,35 +288,43 @@ fn replay(jumps: &[Jump], decay: f64, synapses: u32, bins: usize, steps_per_ms: 
     samples
 }
 
-/// numpy's pairwise sum of `trials` numbers: number j is `groups[j / 8][bin][j % 8]`.
-fn pairwise(groups: &[Vec<[f64; LANES]>], trials: usize, bin: usize) -> f64 {
-    /// Numbers that numpy adds up without splitting.
+/// numpy's pairwise sums over trials, one for each bin.
+///
+/// `samples(first, count)` gives up to eight trials side by side. No more than 128 trials are held
+/// at a time, which is what numpy adds up without splitting.
+fn pairwise(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, first: usize, trials: usize) -> Vec<f64> {
     const UNSPLIT: usize = 128;
-    let numbers = |group: &Vec<[f64; LANES]>| group[bin];
-    if trials < LANES {
-        let mut sum = 0.0;
-        for number in groups.iter().flat_map(numbers).take(trials) {
-            sum += number;
-        }
-        sum
-    } else if trials <= UNSPLIT {
-        let whole = trials / LANES;
-        let mut r = numbers(&groups[0]);
-        for group in &groups[1..whole] {
-            for (r, number) in r.iter_mut().zip(numbers(group)) {
-                *r += number;
-            }
-        }
-        let mut sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
-        for number in groups[whole..].iter().flat_map(numbers).take(trials % LANES) {
-            sum += number;
-        }
-        sum
-    } else {
+    if trials > UNSPLIT {
         let half = trials / 2 / LANES * LANES;
-        let (left, right) = groups.split_at(half / LANES);
-        pairwise(left, half, bin) + pairwise(right, trials - half, bin)
+        let mut sums = pairwise(samples, first, half);
+        let right = pairwise(samples, first + half, trials - half);
+        sums.iter_mut().zip(right).for_each(|(sum, right)| *sum += right);
+        return sums;
     }
+    let whole = trials / LANES;
+    let left_over = trials % LANES;
+    let mut groups = (0..whole).map(|group| samples(first + group * LANES, LANES));
+    let mut sums: Vec<f64> = match groups.next() {
+        // Fewer than eight: one by one, from 0.
+        None => vec![0.0; samples(first, 0).len()],
+        Some(mut partial) => {
+            for group in groups {
+                for (partial, numbers) in partial.iter_mut().zip(group) {
+                    partial.iter_mut().zip(numbers).for_each(|(partial, number)| *partial += number);
+                }
+            }
+            partial
+                .iter()
+                .map(|r| ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7])))
+                .collect()
+        }
+    };
+    if left_over > 0 {
+        for (sum, numbers) in sums.iter_mut().zip(samples(first + whole * LANES, left_over)) {
+            numbers[..left_over].iter().for_each(|number| *sum += number);
+        }
+    }
+    sums
 }
 
 #[cfg(test)]
@@ -360,24 +365,17 @@ mod tests {
         (1000, 0x412e7cbef88fa2fa),
     ];
 
-    /// What `groups` look like for numbers in a row, all in one bin.
-    fn grouped(numbers: &[f64]) -> Vec<Vec<[f64; LANES]>> {
-        numbers
-            .chunks(LANES)
-            .map(|chunk| {
-                let mut lanes = [0.0; LANES];
-                lanes[..chunk.len()].copy_from_slice(chunk);
-                vec![lanes]
-            })
-            .collect()
-    }
-
     /// Sums of `1/(1+j) + 1e3·(j mod 3)` as numpy's `add.reduce` gives them, by number of terms.
     #[test]
     fn sums_have_numpys_bits() {
         let numbers: Vec<f64> = (0..1000).map(|j| 1.0 / f64::from(1 + j) + 1e3 * f64::from(j % 3)).collect();
         for (count, bits) in NUMPY_SUMS {
-            let sum = pairwise(&grouped(&numbers[..count]), count, 0);
+            let samples = |first: usize, count: usize| {
+                let mut lanes = [0.0; LANES];
+                lanes[..count].copy_from_slice(&numbers[first..first + count]);
+                vec![lanes]
+            };
+            let sum = pairwise(&samples, 0, count)[0];
             assert_eq!(sum.to_bits(), bits, "{count} numbers: {sum:?}");
         }
     }

@@ -58,13 +58,31 @@ pub enum Inconsistent {
         /// The integration step.
         step_ms: f64,
     },
-    /// A trial would need more memory than any machine has.
-    #[error("{cells} cells × {steps} steps are more than one trial can have")]
-    TooLarge {
+    /// A trial would take hours.
+    #[error(
+        "{cells} cells × {steps} steps are more than one trial can have; make `time.duration` or the network smaller"
+    )]
+    TooLong {
         /// Cells that draw noise.
         cells: u64,
         /// Steps of a trial.
         steps: u32,
+    },
+    /// An output file would be larger than it could be used.
+    #[error(
+        "`network.granule_cells` × `time.duration` makes output files of {values} numbers, more than {MOST_VALUES}"
+    )]
+    TooLarge {
+        /// Granule cells × milliseconds.
+        values: u64,
+    },
+    /// A projection would not fit in memory.
+    #[error("`{path}` makes about {synapses:.0} synapses, more than {MOST_SYNAPSES:.0}")]
+    TooManySynapses {
+        /// The convergence's path.
+        path: &'static str,
+        /// How many to expect.
+        synapses: f64,
     },
 }
 
@@ -150,7 +168,37 @@ impl Model {
         }
         let cells = parameters.network.noisy_cells();
         if cells.saturating_mul(u64::from(steps)) > MOST_CELL_STEPS {
-            return Err(Inconsistent::TooLarge { cells, steps });
+            return Err(Inconsistent::TooLong { cells, steps });
+        }
+        let size = parameters.network;
+        let values = u64::from(size.granule_cells) * u64::from(steps / steps_per_ms);
+        if values > MOST_VALUES {
+            return Err(Inconsistent::TooLarge { values });
+        }
+        for (path, convergence, from, onto) in [
+            (
+                "mossy_to_granule.convergence",
+                parameters.mossy_to_granule.convergence,
+                size.mossy_fibers,
+                size.granule_cells,
+            ),
+            (
+                "mossy_to_golgi.convergence",
+                parameters.mossy_to_golgi.convergence,
+                size.mossy_fibers,
+                size.golgi_cells,
+            ),
+            (
+                "golgi_to_granule.convergence",
+                parameters.golgi_to_granule.convergence,
+                size.golgi_cells,
+                size.granule_cells,
+            ),
+        ] {
+            let synapses = convergence.min(from.into()) * f64::from(onto);
+            if synapses > MOST_SYNAPSES {
+                return Err(Inconsistent::TooManySynapses { path, synapses });
+            }
         }
         // The original rounds n/10; dividing by 1/fraction gives its quotient exactly for 0.1.
         let fraction = parameters.stimulus.active_fraction;
@@ -221,8 +269,14 @@ impl Model {
     }
 }
 
-/// More cell updates than this in one trial (about a day of computing) are taken for a mistake.
-const MOST_CELL_STEPS: u64 = 100_000_000_000_000;
+/// Cell updates in one trial: more would take hours.
+const MOST_CELL_STEPS: u64 = 1_000_000_000_000;
+
+/// Numbers in an output file: 8 GB.
+const MOST_VALUES: u64 = 1_000_000_000;
+
+/// Synapses of a projection: a few GB of memory.
+const MOST_SYNAPSES: f64 = 200_000_000.0;
 
 #[cfg(test)]
 mod tests {
@@ -264,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn networks_that_do_not_fit_in_memory_are_refused() {
+        let mut parameters = Parameters::default();
+        parameters.network.mossy_fibers = 1_000_000;
+        parameters.mossy_to_granule.convergence = 1e5;
+        let error = Model::new(parameters).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`mossy_to_granule.convergence` makes about 409600000 synapses, more than 200000000"
+        );
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let check = |path: &str, value: Value, message: &str| {
             let error = with(path, value).unwrap_err().to_string();
@@ -273,6 +339,7 @@ mod tests {
         check("time.duration", Value::Number(10.5), "whole number of ms");
         check("stimulus.times", Value::Numbers(vec![2000.0]), "the trial ends at 2000 ms");
         check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
+        check("time.duration", Value::Number(1e6), "more than 1000000000");
         check("golgi.capacitance", Value::Number(0.1), "too long for `golgi.capacitance`");
         check("granule.tonic_conductance", Value::Number(40.0), "time constant of 0.077 ms");
         check("noise.tau", Value::Number(0.05), "too long for `noise.tau`");

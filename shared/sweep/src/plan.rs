@@ -1,5 +1,7 @@
 //! From a sweep to the trials it needs.
 
+use std::collections::HashMap;
+
 use granule_sim::Engine;
 use granule_sim::trial::{normals_per_trial, share_noise};
 
@@ -17,6 +19,10 @@ pub struct Plan {
     pub conditions: Vec<Condition>,
     /// Seed after seed; within a seed, one for each group of conditions that share noise.
     pub cohorts: Vec<Cohort>,
+    /// Per condition the group and the variant it is in; the same for every seed.
+    places: Vec<(usize, usize)>,
+    /// Cohorts of a seed.
+    groups: usize,
 }
 
 /// Conditions of one seed that share wiring and noise and are computed together.
@@ -51,20 +57,24 @@ impl Plan {
             .collect();
         // Which conditions go together is the same for every seed.
         let mut groups: Vec<Vec<Variant>> = Vec::new();
-        for (i, condition) in sweep.conditions.iter().enumerate() {
-            let model = |variant: &Variant| &sweep.conditions[variant.conditions[0]].model;
-            let group = match groups.iter().position(|group| share_noise(model(&group[0]), &condition.model))
-            {
-                Some(at) => &mut groups[at],
-                None => {
+        let mut places = Vec::with_capacity(sweep.conditions.len());
+        let model = |variant: &Variant| &sweep.conditions[variant.conditions[0]].model;
+        let mut known: HashMap<Fingerprint, (usize, usize)> = HashMap::new();
+        for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
+            let place = *known.entry(fingerprint).or_insert_with(|| {
+                let shares = |group: &Vec<Variant>| share_noise(model(&group[0]), &condition.model);
+                let group = groups.iter().position(shares).unwrap_or_else(|| {
                     groups.push(Vec::new());
-                    groups.last_mut().expect("just pushed")
-                }
-            };
-            match group.iter_mut().find(|variant| variant.fingerprint == fingerprints[i]) {
-                Some(variant) => variant.conditions.push(i),
-                None => group.push(Variant { fingerprint: fingerprints[i], conditions: vec![i] }),
+                    groups.len() - 1
+                });
+                groups[group].push(Variant { fingerprint, conditions: vec![i] });
+                (group, groups[group].len() - 1)
+            });
+            let conditions = &mut groups[place.0][place.1].conditions;
+            if conditions[0] != i {
+                conditions.push(i);
             }
+            places.push(place);
         }
         let cohort = |seed: u32, variants: &Vec<Variant>| {
             let model = &sweep.conditions[variants[0].conditions[0]].model;
@@ -85,6 +95,8 @@ impl Plan {
                 .flat_map(|&seed| groups.iter().map(move |variants| (seed, variants)))
                 .map(|(seed, variants)| cohort(seed, variants))
                 .collect(),
+            places,
+            groups: groups.len(),
         }
     }
 
@@ -108,12 +120,74 @@ impl Plan {
         cohort.variants[variant].fingerprint.trial(cohort.seed, trial)
     }
 
-    /// The cohort and variant that compute a condition for a seed.
-    pub fn find(&self, condition: usize, seed: u32) -> Option<(usize, usize)> {
-        self.cohorts.iter().enumerate().filter(|(_, cohort)| cohort.seed == seed).find_map(|(at, cohort)| {
-            let variant =
-                cohort.variants.iter().position(|variant| variant.conditions.contains(&condition))?;
-            Some((at, variant))
-        })
+    /// The cohort and variant that compute a condition for a seed, both by their index in the sweep.
+    ///
+    /// # Panics
+    /// If the sweep has no such condition.
+    pub fn place(&self, condition: usize, seed: usize) -> (usize, usize) {
+        let (group, variant) = self.places[condition];
+        (seed * self.groups + group, variant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Overrides, parse};
+
+    fn plan(text: &str) -> (Sweep, Plan) {
+        let sweep = parse("test.yaml", text.as_bytes(), "test", &Overrides::default()).unwrap();
+        let plan = Plan::new(&sweep);
+        (sweep, plan)
+    }
+
+    const MIXED: &str = "
+seeds: [5, 3]
+trials: 4
+conditions:
+  - Control
+  - { name: small, set: { network.granule_cells: 10 } }
+  - ACh
+  - { name: again, base: Control }
+  - { name: small-ach, base: ACh, set: { network.granule_cells: 10 } }
+";
+
+    #[test]
+    fn conditions_that_share_noise_go_together_and_equal_ones_are_computed_once() {
+        let (_, plan) = plan(MIXED);
+        let of = |cohort: &Cohort| -> (u32, Vec<Vec<usize>>) {
+            (cohort.seed, cohort.variants.iter().map(|variant| variant.conditions.clone()).collect())
+        };
+        let large = vec![vec![0, 3], vec![2]];
+        let small = vec![vec![1], vec![4]];
+        let found: Vec<_> = plan.cohorts.iter().map(of).collect();
+        assert_eq!(found, [(5, large.clone()), (5, small.clone()), (3, large), (3, small)]);
+        assert_eq!(plan.len(), 2 * 4 * 4);
+    }
+
+    #[test]
+    fn every_condition_and_seed_has_its_place() {
+        let (sweep, plan) = plan(MIXED);
+        for (at, &seed) in sweep.seeds.iter().enumerate() {
+            for (i, condition) in sweep.conditions.iter().enumerate() {
+                let (cohort, variant) = plan.place(i, at);
+                let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters());
+                assert_eq!(plan.cohorts[cohort].seed, seed);
+                assert_eq!(plan.cohorts[cohort].variants[variant].fingerprint, fingerprint);
+                assert_eq!(plan.key(cohort, variant, 2), fingerprint.trial(seed, 2));
+            }
+        }
+    }
+
+    #[test]
+    fn streams_differ_by_seed_and_wiring_only() {
+        let (_, plan) = plan(MIXED);
+        let streams: std::collections::BTreeSet<_> =
+            plan.cohorts.iter().map(|cohort| cohort.stream).collect();
+        assert_eq!(streams.len(), 4);
+        let longer = "conditions: [Control, { name: long, set: { time.duration: 3 s } }]";
+        let (_, plan) = self::plan(longer);
+        assert_eq!(plan.cohorts.len(), 2, "trials of another length take other parts of the stream");
+        assert_eq!(plan.cohorts[0].stream, plan.cohorts[1].stream);
     }
 }
