@@ -6,9 +6,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Ended, Hashes, Place, Running, Sweep, expected, root, send};
+use support::{Ended, Hashes, Place, Running, Sweep, expected, is_stopped, root, send};
 
 /// Outputs of the slow sweep.
 fn undisturbed() -> &'static Hashes {
@@ -99,6 +101,20 @@ fn workers_that_fall_silent_are_given_up_and_replaced() {
 }
 
 #[test]
+fn a_suspended_coordinator_blames_no_worker_for_its_own_silence() {
+    let place = Place::new();
+    let mut running = start(&place, &["--workers", "2", "--lease-seconds", "2"]);
+    wait_for_growth(&place, &mut running, 12);
+    running.signal(Signal::SIGSTOP);
+    thread::sleep(Duration::from_secs(5));
+    running.signal(Signal::SIGCONT);
+    let ended = running.end().succeeded();
+    assert!(!ended.stderr.contains("worker process"), "{}", ended.stderr);
+    assert_eq!(place.outputs("out"), *undisturbed());
+    place.is_left_alone();
+}
+
+#[test]
 fn workers_that_fail_at_every_other_start_are_good_enough() {
     let place = Place::new();
     let body = format!(
@@ -135,7 +151,7 @@ fn workers_that_die_again_and_again_end_the_run() {
             let summary = format!(
                 "error: {died} worker processes died without a single trial stored in between; the last one {how}"
             );
-            let ended = ended.failed_with(3, &[&summary, "to resume: granule run sweep.yaml --out out"]);
+            let ended = ended.failed_with(3, &[&summary, "help: what was computed is stored; to resume: "]);
             let deaths = ended.stderr.lines().filter(|line| line.starts_with("worker process "));
             let deaths: Vec<&str> = deaths.collect();
             assert!(deaths.iter().all(|line| line.ends_with(how)), "{deaths:#?}");
@@ -183,6 +199,7 @@ fn no_worker_outlives_its_coordinator() {
         assert_eq!(place.processes().len(), 4);
         if stop_a_worker {
             send(workers[0], Signal::SIGSTOP);
+            running.until("a worker is stopped", |_| is_stopped(workers[0]).then_some(()));
         }
         running.signal(signal);
         assert_eq!(running.end().code, code, "{signal}");

@@ -8,12 +8,17 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use support::{Ended, Hashes, Place, Running, Sweep, Trials, send};
+
+/// Where the sweep and its outputs are. Paths are what users make them.
+const SWEEP: &str = "it's mine.yaml";
+const OUT: &str = "my out";
 
 /// Trials of the slow sweep.
 const SLOW_TRIALS: u64 = 180;
@@ -24,16 +29,16 @@ fn undisturbed() -> &'static Hashes {
     HASHES.get_or_init(|| Sweep::slow().undisturbed())
 }
 
-/// A place with this sweep in `sweep.yaml`.
+/// A place with this sweep in it.
 fn place_of(sweep: &Sweep<'_>) -> Place {
     let place = Place::new();
-    place.sweep("sweep.yaml", sweep);
+    place.sweep(SWEEP, sweep);
     place
 }
 
 /// Starts its sweep, or goes on with it.
 fn start(place: &Place, arguments: &[&str]) -> Running {
-    place.start(&[&["run", "sweep.yaml", "--out", "out"], arguments].concat())
+    place.start(&[&["run", SWEEP, "--out", OUT], arguments].concat())
 }
 
 /// Runs its sweep, in such a way that nothing can be computed.
@@ -43,7 +48,9 @@ fn run_without_workers(place: &Place) -> Ended {
 
 /// Waits until some trials are stored: the store is more than its head and the counts of noise.
 fn wait_for_trials(place: &Place, running: &mut Running) {
-    running.until("trials are stored", |_| (place.length("out/store.granule") > 16 * 4096).then_some(()));
+    running.until("trials are stored", |_| {
+        (place.length(&format!("{OUT}/store.granule")) > 16 * 4096).then_some(())
+    });
 }
 
 fn kill_everything(place: &Place) {
@@ -53,12 +60,12 @@ fn kill_everything(place: &Place) {
 /// Expects that every array in place is whole, and that so is what a manifest lists.
 #[track_caller]
 fn check_whole(place: &Place, expected: &Hashes) {
-    let outputs = place.outputs("out");
+    let outputs = place.outputs(OUT);
     for (name, hash) in &outputs {
         assert_eq!(expected.get(name), Some(hash), "{name}");
     }
-    if place.path("out/manifest.json").exists() {
-        let manifest = place.manifest("out");
+    if place.path(&format!("{OUT}/manifest.json")).exists() {
+        let manifest = place.manifest(OUT);
         let files = manifest["files"].as_array().expect("a list");
         assert_eq!(files.len(), expected.len());
         for file in files {
@@ -82,8 +89,8 @@ fn a_killed_run_goes_on_where_it_was() {
         assert_eq!(running.end().code, None);
         check_whole(&place, undisturbed());
         start(&place, &["--workers", "1"]).end().succeeded();
-        assert_eq!(place.outputs("out"), *undisturbed());
-        let Trials { computed, reused } = place.trials("out");
+        assert_eq!(place.outputs(OUT), *undisturbed());
+        let Trials { computed, reused } = place.trials(OUT);
         assert!(reused > 0 && computed > 0, "{computed} computed, {reused} reused");
         assert_eq!(computed + reused, SLOW_TRIALS);
     }
@@ -119,7 +126,7 @@ fn killed_over_and_over_it_gets_there() {
     let mut killed_while_writing = 0;
     for (i, delay) in [0, 2, 5, 10, 20, 40, 60, 90, 130, 180, 240, 300].into_iter().enumerate() {
         // Without a manifest, should one be there already, all of them are written anew.
-        let _ = fs::remove_file(place.path("out/manifest.json"));
+        let _ = fs::remove_file(place.path(&format!("{OUT}/manifest.json")));
         let mut running = start(&place, ways[i % ways.len()]);
         running.until("outputs are written", |running| {
             running.stderr().lines().any(|line| line.starts_with("writing ")).then_some(())
@@ -129,9 +136,9 @@ fn killed_over_and_over_it_gets_there() {
     }
     assert!(killed_while_writing > 0);
     start(&place, &[]).end().succeeded();
-    assert_eq!(place.outputs("out"), *undisturbed());
+    assert_eq!(place.outputs(OUT), *undisturbed());
     check_whole(&place, undisturbed());
-    let Trials { computed, reused } = place.trials("out");
+    let Trials { computed, reused } = place.trials(OUT);
     assert_eq!(computed + reused, SLOW_TRIALS);
     assert_eq!(unfinished(&place), [""; 0]);
     place.is_left_alone();
@@ -148,7 +155,7 @@ fn unfinished(place: &Place) -> Vec<String> {
 /// All files in the output directory, with their inodes and when they were changed.
 fn files(place: &Place) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let mut files = BTreeMap::new();
-    let mut directories = vec![place.path("out")];
+    let mut directories = vec![place.path(OUT)];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).expect("a directory") {
             let entry = entry.expect("a directory entry");
@@ -173,7 +180,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         let ended = running.end();
         place.is_left_alone();
         check_whole(&place, undisturbed());
-        assert!(!place.path("out/manifest.json").exists());
+        assert!(!place.path(&format!("{OUT}/manifest.json")).exists());
         assert_eq!(ended.code, Some(code), "{ended:#?}");
         assert_eq!(ended.stdout, "");
         let stored = (signals.len() == 1).then(|| {
@@ -181,16 +188,18 @@ fn an_interrupted_run_says_how_to_go_on() {
             let count = line.strip_prefix(": ").and_then(|line| line.split_once(" of 180 trials are stored"));
             count.expect("a count").0.parse::<u64>().expect("a number")
         });
-        // What it says is what helps.
-        let command = match stored {
-            Some(_) => ended.stderr.split_once("  to resume: granule ").expect("a command").1.trim(),
-            None => "run sweep.yaml --out out",
-        };
-        let command: Vec<&str> = command.split(' ').collect();
-        assert_eq!(command, ["run", "sweep.yaml", "--out", "out"]);
-        place.start(&command).end().succeeded();
-        assert_eq!(place.outputs("out"), *undisturbed());
-        let Trials { computed, reused } = place.trials("out");
+        match ended.stderr.split_once("  to resume: ") {
+            Some((_, command)) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(command).current_dir(place.path(""));
+                Ended::from(shell.output().expect("a shell")).succeeded();
+            }
+            // The second signal leaves no time to say it.
+            None if signals.len() > 1 => drop(start(&place, &[]).end().succeeded()),
+            None => panic!("{ended:#?}"),
+        }
+        assert_eq!(place.outputs(OUT), *undisturbed());
+        let Trials { computed, reused } = place.trials(OUT);
         assert!(reused > 0, "{computed} computed");
         assert_eq!(computed + reused, SLOW_TRIALS);
         assert!(stored.is_none_or(|stored| stored == reused), "{stored:?} stored, {reused} reused");
@@ -208,21 +217,21 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     let sweep = Sweep { network: [78, 1024, 7], conditions, ..Sweep::small() };
     let place = place_of(&sweep);
     let mut running = start(&place, &["--workers", "1"]);
-    let first = place.path("out/seed-451/randomized_aSpikeProb.npy");
+    let first = place.path(&format!("{OUT}/seed-451/randomized_aSpikeProb.npy"));
     running.until("an array is written", |_| first.exists().then_some(()));
     running.signal(Signal::SIGINT);
-    let stored = "interrupted: 3 of 3 trials are stored\n  to resume: granule run sweep.yaml --out out";
+    let stored = "interrupted: 3 of 3 trials are stored\n  to resume: ";
     running.end().failed_with(130, &[stored]);
-    assert!(!place.path("out/manifest.json").exists());
+    assert!(!place.path(&format!("{OUT}/manifest.json")).exists());
     assert_eq!(unfinished(&place), [""; 0]);
-    let written = place.outputs("out");
+    let written = place.outputs(OUT);
     assert!((1..10 * 5).contains(&written.len()), "{} arrays are written", written.len());
 
     run_without_workers(&place);
-    let outputs = place.outputs("out");
+    let outputs = place.outputs(OUT);
     assert_eq!(outputs.len(), 10 * 5);
     assert!(written.iter().all(|(name, hash)| outputs.get(name) == Some(hash)));
-    assert_eq!(place.trials("out"), Trials { computed: 0, reused: 3 });
+    assert_eq!(place.trials(OUT), Trials { computed: 0, reused: 3 });
 }
 
 #[test]
@@ -231,7 +240,7 @@ fn a_finished_sweep_is_left_as_it_is() {
     start(&place, &[]).end().succeeded();
     let before = files(&place);
     let ended = run_without_workers(&place);
-    assert!(ended.stdout.starts_with("Sweep sweep is complete already: 16 files, "), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("Sweep test is complete already: 16 files, "), "{}", ended.stdout);
     assert_eq!(files(&place), before);
 }
 
@@ -245,16 +254,16 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         let before = files(&place);
         spoil(&place);
         run_without_workers(&place);
-        assert_eq!(place.outputs("out"), expected, "{what}");
+        assert_eq!(place.outputs(OUT), expected, "{what}");
         check_whole(&place, &expected);
-        assert_eq!(place.trials("out"), Trials { computed: 0, reused: 9 }, "{what}");
-        assert_eq!(place.manifest("out")["run"]["files_reused"], files_reused, "{what}");
+        assert_eq!(place.trials(OUT), Trials { computed: 0, reused: 9 }, "{what}");
+        assert_eq!(place.manifest(OUT)["run"]["files_reused"], files_reused, "{what}");
         let after = files(&place);
         let is_array = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "npy");
         let untouched = before.iter().filter(|(path, file)| is_array(path) && after.get(*path) == Some(file));
         assert_eq!(untouched.count() as u64, files_reused, "{what}");
     };
-    let array = |place: &Place| place.path("out/seed-451/controlCondE.npy");
+    let array = |place: &Place| place.path(&format!("{OUT}/seed-451/controlCondE.npy"));
     // As if some time after the sweep was finished, whatever the resolution of the file system's clock.
     let touch = |path: PathBuf| {
         let file = File::options().write(true).open(path).expect("a file");
@@ -272,10 +281,14 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         fs::write(array(place), &bytes[..bytes.len() - 1]).unwrap();
     });
     check("a seed's directory deleted", 0, &|place| {
-        fs::remove_dir_all(place.path("out/seed-451")).unwrap();
+        fs::remove_dir_all(place.path(&format!("{OUT}/seed-451"))).unwrap();
     });
-    check("the manifest deleted", 0, &|place| fs::remove_file(place.path("out/manifest.json")).unwrap());
-    check("the manifest spoilt", 0, &|place| fs::write(place.path("out/manifest.json"), "{").unwrap());
+    check("the manifest deleted", 0, &|place| {
+        fs::remove_file(place.path(&format!("{OUT}/manifest.json"))).unwrap()
+    });
+    check("the manifest spoilt", 0, &|place| {
+        fs::write(place.path(&format!("{OUT}/manifest.json")), "{").unwrap()
+    });
 
     // Only touched: what it holds is looked at, and found good.
     let place = place_of(&Sweep::small());
@@ -289,16 +302,16 @@ fn a_sweep_that_changes_computes_only_what_is_new() {
     let place = Place::new();
     let base = Sweep { conditions: vec!["Control", "ACh"], ..Sweep::small() };
     let step = |sweep: &Sweep<'_>, computed: u64, reused: u64, files_reused: u64, removed: &str| {
-        place.sweep("sweep.yaml", sweep);
+        place.sweep(SWEEP, sweep);
         let ended = start(&place, &["--workers", "2"]).end().succeeded();
-        assert_eq!(place.trials("out"), Trials { computed, reused }, "{sweep:?}");
-        assert_eq!(place.manifest("out")["run"]["files_reused"], files_reused, "{sweep:?}");
+        assert_eq!(place.trials(OUT), Trials { computed, reused }, "{sweep:?}");
+        assert_eq!(place.manifest(OUT)["run"]["files_reused"], files_reused, "{sweep:?}");
         let line = ended.stdout.lines().find(|line| line.ends_with(" of an earlier sweep removed"));
         assert_eq!(line.unwrap_or_default().trim_start(), removed, "{sweep:?}");
         let fresh = sweep.undisturbed();
-        assert_eq!(place.outputs("out"), fresh, "{sweep:?}");
+        assert_eq!(place.outputs(OUT), fresh, "{sweep:?}");
         check_whole(&place, &fresh);
-        let seeds = fs::read_dir(place.path("out")).unwrap();
+        let seeds = fs::read_dir(place.path(OUT)).unwrap();
         let seeds = seeds.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir());
         assert_eq!(seeds.count(), sweep.seeds.len(), "{sweep:?}");
     };
@@ -329,29 +342,29 @@ fn a_damaged_store_costs_what_was_damaged() {
     let expected = sweep.undisturbed();
     let origin = place_of(&sweep);
     start(&origin, &["--workers", "1", "--shard-trials", "1"]).end().succeeded();
-    let store = fs::read(origin.path("out/store.granule")).expect("the store");
+    let store = fs::read(origin.path(&format!("{OUT}/store.granule"))).expect("the store");
     let blocks = store.len() / BLOCK;
     assert!(blocks >= 4, "{blocks} blocks");
 
     // Runs the sweep on a store that was spoilt; returns what was computed.
     let run = |what: &str, spoilt: &[u8]| {
         let place = place_of(&sweep);
-        fs::create_dir(place.path("out")).expect("a directory");
-        place.write("out/store.granule", spoilt);
+        fs::create_dir(place.path(OUT)).expect("a directory");
+        place.write(&format!("{OUT}/store.granule"), spoilt);
         let ended = start(&place, &["--workers", "2"]).end();
         if ended.code == Some(0) {
-            let Trials { computed, reused } = place.trials("out");
+            let Trials { computed, reused } = place.trials(OUT);
             assert_eq!(computed + reused, 9, "{what}");
-            assert_eq!(place.outputs("out"), expected, "{what}");
+            assert_eq!(place.outputs(OUT), expected, "{what}");
             assert!(run_without_workers(&place).stdout.contains(" is complete already: "), "{what}");
             return (computed, ended.stderr);
         }
         // Then it says what to do, and that helps.
         let ended = ended.failed_with(1, &["cannot be read as a store", "Move it away and run again"]);
-        assert!(!place.path("out/manifest.json").exists(), "{what}");
-        fs::rename(place.path("out/store.granule"), place.path("away")).expect("it can be moved");
+        assert!(!place.path(&format!("{OUT}/manifest.json")).exists(), "{what}");
+        fs::rename(place.path(&format!("{OUT}/store.granule")), place.path("away")).expect("it can be moved");
         start(&place, &["--workers", "2"]).end().succeeded();
-        assert_eq!(place.outputs("out"), expected, "{what}");
+        assert_eq!(place.outputs(OUT), expected, "{what}");
         (u64::MAX, ended.stderr)
     };
 
@@ -396,6 +409,6 @@ fn one_run_at_a_time_has_the_output_directory() {
     }
     assert!(!first.has_ended());
     first.end().succeeded();
-    assert_eq!(place.outputs("out"), *undisturbed());
-    assert_eq!(place.trials("out"), Trials { computed: SLOW_TRIALS, reused: 0 });
+    assert_eq!(place.outputs(OUT), *undisturbed());
+    assert_eq!(place.trials(OUT), Trials { computed: SLOW_TRIALS, reused: 0 });
 }

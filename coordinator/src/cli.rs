@@ -19,8 +19,8 @@ pub(crate) mod exit {
     pub(crate) const TERMINATED: u8 = 143;
 }
 
-/// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): the same bytes on
-/// one machine or many, resumable at any time.
+/// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): byte for byte the
+/// original's data, whatever the number of workers, resumable at any time.
 #[derive(Debug, Parser)]
 #[command(
     version,

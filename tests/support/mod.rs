@@ -306,6 +306,15 @@ pub fn send(id: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(id.try_into().expect("a process id")), signal);
 }
 
+/// Whether all threads of a process are stopped.
+pub fn is_stopped(id: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else { return false };
+    let state = |thread: PathBuf| fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    let mut threads = threads.map(|thread| state(thread.expect("a directory entry").path()));
+    // The state follows the name, which is in parentheses.
+    threads.all(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T ")))
+}
+
 fn processes_in(directory: &Path) -> Vec<u32> {
     let directory = directory.canonicalize().expect("the directory of a test");
     let entries = fs::read_dir("/proc").expect("/proc");
@@ -359,7 +368,7 @@ impl Sweep<'_> {
         let Sweep { network: [mossy, granule, golgi], weights, seeds, trials, conditions } = self;
         let conditions = conditions.join(", ");
         format!(
-            "network: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
+            "name: test\nnetwork: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
              weights: {weights}\nseeds: {seeds:?}\ntrials: {trials}\nconditions: [{conditions}]\n"
         )
     }

@@ -20,7 +20,7 @@ use crate::outputs::manifest::{Earlier, FileRecord, Manifest, Run};
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::scheduler::Config;
 use crate::store::{Store, StoreError};
-use crate::view::progress::{Part, Progress, brief, line};
+use crate::view::progress::{Files, Part, Progress, brief, line};
 
 /// Name of the store in the output directory.
 const STORE: &str = "store.granule";
@@ -222,14 +222,14 @@ impl Job {
         let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
-        line(&format!("writing {} to {}", plural(wanted.len(), "file"), self.out.display()));
+        let progress = Files::new(wanted.len(), &self.out);
         let removed = earlier.retire(&self.out, planned)?;
         let source = Source {
             sweep: &self.sweep,
             plan: &self.plan,
             store: &self.store,
             is_interrupted,
-            on_file: &|_| {},
+            on_file: &|| progress.advance(),
         };
         let mut records = outputs::write(&self.out, &wanted, &source)?;
         records.extend(vouched.iter().map(|(_, record)| record.clone()));

@@ -127,8 +127,8 @@ pub(crate) struct Source<'a> {
     pub(crate) store: &'a Store,
     /// Asked between pieces of work.
     pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
-    /// Told of each file that is written.
-    pub(crate) on_file: &'a dyn Fn(&FileRecord),
+    /// Told when a file has been written.
+    pub(crate) on_file: &'a dyn Fn(),
 }
 
 /// Writes these files below `out`. They must come in the order of [`plan`].
@@ -146,7 +146,7 @@ pub(crate) fn write(
         let derived = Derived::load(files[0], source)?;
         for file in files {
             let record = derived.write(out, file, source)?;
-            (source.on_file)(&record);
+            (source.on_file)();
             records.push(record);
         }
         sync_directory(&directory)?;

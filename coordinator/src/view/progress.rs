@@ -1,6 +1,7 @@
 //! Progress on standard error: bars on a terminal, now and then a line elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,7 +23,7 @@ pub(crate) struct Progress {
 
 enum Sink {
     Bars { all: MultiProgress, overall: ProgressBar, conditions: Vec<ProgressBar> },
-    Lines { last: Instant, shown: u64 },
+    Lines { last: Instant, shown: u64, parts: Vec<Part> },
 }
 
 /// A condition as the view knows it.
@@ -41,7 +42,7 @@ impl Progress {
         let sink = if std::io::stderr().is_terminal() {
             bars(parts, total, done)
         } else {
-            Sink::Lines { last: Instant::now(), shown: done }
+            Sink::Lines { last: Instant::now(), shown: done, parts: parts.to_vec() }
         };
         Progress { total, done, reused: done, started: Instant::now(), sink }
     }
@@ -49,11 +50,14 @@ impl Progress {
     /// One more trial of a condition is stored.
     pub(crate) fn advance(&mut self, condition: usize) {
         self.done += 1;
-        if let Sink::Bars { overall, conditions, .. } = &self.sink {
-            overall.inc(1);
-            if let Some(bar) = conditions.get(condition) {
-                bar.inc(1);
+        match &mut self.sink {
+            Sink::Bars { overall, conditions, .. } => {
+                overall.inc(1);
+                if let Some(bar) = conditions.get(condition) {
+                    bar.inc(1);
+                }
             }
+            Sink::Lines { parts, .. } => parts[condition].done += 1,
         }
     }
 
@@ -70,15 +74,21 @@ impl Progress {
                 });
                 overall.tick();
             }
-            Sink::Lines { last, shown } => {
+            Sink::Lines { last, shown, parts } => {
                 let pause = LINES_EVERY.max(elapsed / 20);
                 if last.elapsed() >= pause && *shown != self.done {
                     *last = Instant::now();
                     *shown = self.done;
                     let percent = 100 * self.done / self.total.max(1);
                     let left = left.map_or(String::new(), |left| format!(", {} left", brief(left)));
+                    let of_conditions = if parts.len() <= MOST_BARS {
+                        let part = |part: &Part| format!("{} {}/{}", part.name, part.done, part.total);
+                        format!(": {}", parts.iter().map(part).collect::<Vec<_>>().join(", "))
+                    } else {
+                        String::new()
+                    };
                     line(&format!(
-                        "{}/{} trials ({percent} %), {rate:.1} trials/s{left}",
+                        "{}/{} trials ({percent} %), {rate:.1} trials/s{left}{of_conditions}",
                         self.done, self.total
                     ));
                 }
@@ -116,6 +126,35 @@ impl Progress {
     }
 }
 
+/// Progress of writing files: a bar on a terminal, one line elsewhere.
+pub(crate) struct Files {
+    bar: ProgressBar,
+}
+
+impl Files {
+    /// So many files are to be written there.
+    pub(crate) fn new(count: usize, out: &Path) -> Files {
+        if !std::io::stderr().is_terminal() {
+            line(&format!("writing {count} files to {}", out.display()));
+        }
+        let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
+        bar.set_style(style("files    {bar:24} {pos}/{len}  {msg}"));
+        bar.set_message(format!("to {}", out.display()));
+        Files { bar }
+    }
+
+    /// One more is in place.
+    pub(crate) fn advance(&self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// A line on standard error, which may be closed.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
@@ -128,6 +167,10 @@ pub(crate) fn brief(duration: Duration) -> String {
     } else {
         HumanDuration(duration).to_string()
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
 fn bars(parts: &[Part], total: u64, done: u64) -> Sink {
