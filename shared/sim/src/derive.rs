@@ -238,7 +238,12 @@ impl<'a> Conductances<'a> {
             replay(&jumps, decay, synapses, model.bins(), model.steps_per_ms())
         };
         let trials = self.trials as f64;
-        let mut mean = pairwise(&replay_from, 0, self.trials);
+        let mut mean = if self.structure.network.size.granule_cells == 1 {
+            // A recording of one cell alone reached numpy in another memory layout.
+            one_by_one(&replay_from, self.trials)
+        } else {
+            pairwise(&replay_from, 0, self.trials)
+        };
         mean.iter_mut().for_each(|sum| *sum /= trials);
         mean
     }
@@ -286,6 +291,18 @@ fn replay(jumps: &[Jump], decay: f64, synapses: u32, bins: usize, steps_per_ms: 
         *sample = sum.map(|sum| sum / NANO);
     }
     samples
+}
+
+/// Sums over trials from the first to the last, one for each bin.
+fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, trials: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; samples(0, 0).len()];
+    for first in (0..trials).step_by(LANES) {
+        let count = LANES.min(trials - first);
+        for (sum, numbers) in sums.iter_mut().zip(samples(first, count)) {
+            numbers[..count].iter().for_each(|number| *sum += number);
+        }
+    }
+    sums
 }
 
 /// numpy's pairwise sums over trials, one for each bin.
