@@ -14,11 +14,17 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use support::{Ended, Hashes, Place, Running, Sweep, Trials, send};
 
 /// Where the sweep and its outputs are. Paths are what users make them.
 const SWEEP: &str = "it's mine.yaml";
 const OUT: &str = "my out";
+
+/// Path of one of its outputs.
+fn out(name: &str) -> String {
+    format!("{OUT}/{name}")
+}
 
 /// Trials of the slow sweep.
 const SLOW_TRIALS: u64 = 180;
@@ -48,30 +54,28 @@ fn run_without_workers(place: &Place) -> Ended {
 
 /// Waits until some trials are stored: the store is more than its head and the counts of noise.
 fn wait_for_trials(place: &Place, running: &mut Running) {
-    running.until("trials are stored", |_| {
-        (place.length(&format!("{OUT}/store.granule")) > 16 * 4096).then_some(())
-    });
+    running.until("trials are stored", |_| (place.length(&out("store.granule")) > 16 * 4096).then_some(()));
 }
 
 fn kill_everything(place: &Place) {
     place.processes().into_iter().for_each(|id| send(id, Signal::SIGKILL));
 }
 
-/// Expects that every array in place is whole, and that so is what a manifest lists.
+/// Expects that every array in place is whole: one of these sweeps has it. And that what a manifest
+/// lists, if one is there, is all that one of the sweeps has, and in place.
 #[track_caller]
-fn check_whole(place: &Place, expected: &Hashes) {
+fn check_whole(place: &Place, expected: &[&Hashes]) {
     let outputs = place.outputs(OUT);
     for (name, hash) in &outputs {
-        assert_eq!(expected.get(name), Some(hash), "{name}");
+        assert!(expected.iter().any(|expected| expected.get(name) == Some(hash)), "{name}");
     }
-    if place.path(&format!("{OUT}/manifest.json")).exists() {
+    if place.path(&out("manifest.json")).exists() {
         let manifest = place.manifest(OUT);
-        let files = manifest["files"].as_array().expect("a list");
-        assert_eq!(files.len(), expected.len());
-        for file in files {
-            let path = file["path"].as_str().expect("a path");
-            assert_eq!(file["sha256"].as_str(), outputs.get(path).map(String::as_str), "{path}");
-        }
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let file = |file: &Value| (text(&file["path"]), text(&file["sha256"]));
+        let listed: Hashes = manifest["files"].as_array().expect("a list").iter().map(file).collect();
+        assert_eq!(outputs, listed);
+        assert!(expected.contains(&&listed));
     }
 }
 
@@ -87,7 +91,7 @@ fn a_killed_run_goes_on_where_it_was() {
             running.signal(Signal::SIGKILL);
         }
         assert_eq!(running.end().code, None);
-        check_whole(&place, undisturbed());
+        check_whole(&place, &[undisturbed()]);
         start(&place, &["--workers", "1"]).end().succeeded();
         assert_eq!(place.outputs(OUT), *undisturbed());
         let Trials { computed, reused } = place.trials(OUT);
@@ -112,7 +116,7 @@ fn killed_over_and_over_it_gets_there() {
             running.signal(Signal::SIGKILL);
         }
         let was_killed = running.end().code.is_none();
-        check_whole(&place, undisturbed());
+        check_whole(&place, &[undisturbed()]);
         was_killed
     };
     // Milliseconds from the start, from before anything is there to the middle of the trials.
@@ -126,7 +130,7 @@ fn killed_over_and_over_it_gets_there() {
     let mut killed_while_writing = 0;
     for (i, delay) in [0, 2, 5, 10, 20, 40, 60, 90, 130, 180, 240, 300].into_iter().enumerate() {
         // Without a manifest, should one be there already, all of them are written anew.
-        let _ = fs::remove_file(place.path(&format!("{OUT}/manifest.json")));
+        let _ = fs::remove_file(place.path(&out("manifest.json")));
         let mut running = start(&place, ways[i % ways.len()]);
         running.until("outputs are written", |running| {
             running.stderr().lines().any(|line| line.starts_with("writing ")).then_some(())
@@ -137,11 +141,42 @@ fn killed_over_and_over_it_gets_there() {
     assert!(killed_while_writing > 0);
     start(&place, &[]).end().succeeded();
     assert_eq!(place.outputs(OUT), *undisturbed());
-    check_whole(&place, undisturbed());
+    check_whole(&place, &[undisturbed()]);
     let Trials { computed, reused } = place.trials(OUT);
     assert_eq!(computed + reused, SLOW_TRIALS);
     assert_eq!(unfinished(&place), [""; 0]);
     place.is_left_alone();
+}
+
+#[test]
+fn killed_while_it_replaces_the_outputs_of_another_sweep() {
+    // One condition under many names: little to compute, much to write.
+    let names: Vec<String> = ('a'..='f').map(|name| format!("{{ name: {name} }}")).collect();
+    let conditions = names.iter().map(String::as_str).collect();
+    let sweep = Sweep { network: [78, 512, 7], conditions, trials: 2, ..Sweep::small() };
+    // The same files with other content.
+    let sweeps = [sweep.clone(), Sweep { trials: 3, ..sweep }];
+    let hashes = sweeps.clone().map(|sweep| sweep.undisturbed());
+    let place = place_of(&sweeps[0]);
+    start(&place, &[]).end().succeeded();
+    for sweep in [1, 0, 1, 0, 0, 1] {
+        place.sweep(SWEEP, &sweeps[sweep]);
+        let first = place.path(&out("seed-451/aWeights.npy"));
+        let inode = || fs::metadata(&first).map_or(0, |metadata| metadata.ino());
+        let before = inode();
+        let mut running = start(&place, &["--workers", "1"]);
+        running.until("an array is replaced", |_| (inode() != before).then_some(()));
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.end().code, None);
+        check_whole(&place, &[&hashes[0], &hashes[1]]);
+        assert!(!place.path(&out("manifest.json")).exists());
+    }
+    for sweep in [0, 1] {
+        place.sweep(SWEEP, &sweeps[sweep]);
+        run_without_workers(&place);
+        assert_eq!(place.outputs(OUT), hashes[sweep]);
+        check_whole(&place, &[&hashes[sweep]]);
+    }
 }
 
 /// Files in the output directory that are neither outputs, manifest nor store.
@@ -179,8 +214,8 @@ fn an_interrupted_run_says_how_to_go_on() {
         signals.iter().for_each(|&signal| running.signal(signal));
         let ended = running.end();
         place.is_left_alone();
-        check_whole(&place, undisturbed());
-        assert!(!place.path(&format!("{OUT}/manifest.json")).exists());
+        check_whole(&place, &[undisturbed()]);
+        assert!(!place.path(&out("manifest.json")).exists());
         assert_eq!(ended.code, Some(code), "{ended:#?}");
         assert_eq!(ended.stdout, "");
         let stored = (signals.len() == 1).then(|| {
@@ -217,12 +252,12 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     let sweep = Sweep { network: [78, 1024, 7], conditions, ..Sweep::small() };
     let place = place_of(&sweep);
     let mut running = start(&place, &["--workers", "1"]);
-    let first = place.path(&format!("{OUT}/seed-451/randomized_aSpikeProb.npy"));
+    let first = place.path(&out("seed-451/randomized_aSpikeProb.npy"));
     running.until("an array is written", |_| first.exists().then_some(()));
     running.signal(Signal::SIGINT);
     let stored = "interrupted: 3 of 3 trials are stored\n  to resume: ";
     running.end().failed_with(130, &[stored]);
-    assert!(!place.path(&format!("{OUT}/manifest.json")).exists());
+    assert!(!place.path(&out("manifest.json")).exists());
     assert_eq!(unfinished(&place), [""; 0]);
     let written = place.outputs(OUT);
     assert!((1..10 * 5).contains(&written.len()), "{} arrays are written", written.len());
@@ -255,7 +290,7 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         spoil(&place);
         run_without_workers(&place);
         assert_eq!(place.outputs(OUT), expected, "{what}");
-        check_whole(&place, &expected);
+        check_whole(&place, &[&expected]);
         assert_eq!(place.trials(OUT), Trials { computed: 0, reused: 9 }, "{what}");
         assert_eq!(place.manifest(OUT)["run"]["files_reused"], files_reused, "{what}");
         let after = files(&place);
@@ -263,7 +298,7 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         let untouched = before.iter().filter(|(path, file)| is_array(path) && after.get(*path) == Some(file));
         assert_eq!(untouched.count() as u64, files_reused, "{what}");
     };
-    let array = |place: &Place| place.path(&format!("{OUT}/seed-451/controlCondE.npy"));
+    let array = |place: &Place| place.path(&out("seed-451/controlCondE.npy"));
     // As if some time after the sweep was finished, whatever the resolution of the file system's clock.
     let touch = |path: PathBuf| {
         let file = File::options().write(true).open(path).expect("a file");
@@ -281,14 +316,10 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         fs::write(array(place), &bytes[..bytes.len() - 1]).unwrap();
     });
     check("a seed's directory deleted", 0, &|place| {
-        fs::remove_dir_all(place.path(&format!("{OUT}/seed-451"))).unwrap();
+        fs::remove_dir_all(place.path(&out("seed-451"))).unwrap();
     });
-    check("the manifest deleted", 0, &|place| {
-        fs::remove_file(place.path(&format!("{OUT}/manifest.json"))).unwrap()
-    });
-    check("the manifest spoilt", 0, &|place| {
-        fs::write(place.path(&format!("{OUT}/manifest.json")), "{").unwrap()
-    });
+    check("the manifest deleted", 0, &|place| fs::remove_file(place.path(&out("manifest.json"))).unwrap());
+    check("the manifest spoilt", 0, &|place| fs::write(place.path(&out("manifest.json")), "{").unwrap());
 
     // Only touched: what it holds is looked at, and found good.
     let place = place_of(&Sweep::small());
@@ -310,7 +341,7 @@ fn a_sweep_that_changes_computes_only_what_is_new() {
         assert_eq!(line.unwrap_or_default().trim_start(), removed, "{sweep:?}");
         let fresh = sweep.undisturbed();
         assert_eq!(place.outputs(OUT), fresh, "{sweep:?}");
-        check_whole(&place, &fresh);
+        check_whole(&place, &[&fresh]);
         let seeds = fs::read_dir(place.path(OUT)).unwrap();
         let seeds = seeds.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir());
         assert_eq!(seeds.count(), sweep.seeds.len(), "{sweep:?}");
@@ -342,7 +373,7 @@ fn a_damaged_store_costs_what_was_damaged() {
     let expected = sweep.undisturbed();
     let origin = place_of(&sweep);
     start(&origin, &["--workers", "1", "--shard-trials", "1"]).end().succeeded();
-    let store = fs::read(origin.path(&format!("{OUT}/store.granule"))).expect("the store");
+    let store = fs::read(origin.path(&out("store.granule"))).expect("the store");
     let blocks = store.len() / BLOCK;
     assert!(blocks >= 4, "{blocks} blocks");
 
@@ -350,7 +381,7 @@ fn a_damaged_store_costs_what_was_damaged() {
     let run = |what: &str, spoilt: &[u8]| {
         let place = place_of(&sweep);
         fs::create_dir(place.path(OUT)).expect("a directory");
-        place.write(&format!("{OUT}/store.granule"), spoilt);
+        place.write(&out("store.granule"), spoilt);
         let ended = start(&place, &["--workers", "2"]).end();
         if ended.code == Some(0) {
             let Trials { computed, reused } = place.trials(OUT);
@@ -361,8 +392,8 @@ fn a_damaged_store_costs_what_was_damaged() {
         }
         // Then it says what to do, and that helps.
         let ended = ended.failed_with(1, &["cannot be read as a store", "Move it away and run again"]);
-        assert!(!place.path(&format!("{OUT}/manifest.json")).exists(), "{what}");
-        fs::rename(place.path(&format!("{OUT}/store.granule")), place.path("away")).expect("it can be moved");
+        assert!(!place.path(&out("manifest.json")).exists(), "{what}");
+        fs::rename(place.path(&out("store.granule")), place.path("away")).expect("it can be moved");
         start(&place, &["--workers", "2"]).end().succeeded();
         assert_eq!(place.outputs(OUT), expected, "{what}");
         (u64::MAX, ended.stderr)

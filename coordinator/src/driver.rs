@@ -52,10 +52,10 @@ pub(crate) enum ComputeError {
     Store(#[from] StoreError),
     #[error(
         "determinism alarm: {trial} was computed twice with different spikes (digest {stored} is stored, \
-         worker {worker} now sent {received}). Nothing was overwritten. One of the machines computes wrongly, \
+         worker process {worker} now sent {received}). Nothing was overwritten. One of the machines computes wrongly, \
          or two builds of granule differ: please report this"
     )]
-    Disagreement { trial: String, stored: Digest, received: Digest, worker: u64 },
+    Disagreement { trial: String, stored: Digest, received: Digest, worker: u32 },
     #[error("interrupted")]
     Interrupted,
 }
@@ -129,6 +129,13 @@ fn secret() -> String {
     crate::outputs::hex(&bytes)
 }
 
+/// The store's thread ended without saying why.
+fn store_gone() -> ComputeError {
+    ComputeError::Abandoned(
+        "the thread that keeps the store ended unexpectedly; this is a bug in granule".into(),
+    )
+}
+
 /// What the store is asked to keep.
 enum Keep {
     Trial { worker: WorkerId, id: TrialId, key: TrialKey, result: TrialResult },
@@ -147,6 +154,8 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
     while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
         if let Err(error) = keep_batch(store, &batch, answers) {
             let _ = answers.send(Kept::Failed(error));
+            // Whoever sends more hears of this first.
+            while requests.blocking_recv().is_some() {}
             return;
         }
         batch.clear();
@@ -182,7 +191,8 @@ struct Driver<'a> {
     scheduler: Scheduler,
     started: Instant,
     workers: Workers,
-    links: BTreeMap<WorkerId, (Link, u32)>,
+    links: BTreeMap<WorkerId, Link>,
+    process_ids: BTreeMap<WorkerId, u32>,
     to_store: mpsc::Sender<Keep>,
     streams: Vec<StreamKey>,
     /// Which cohort and variant a result belongs to.
@@ -230,6 +240,7 @@ impl<'a> Driver<'a> {
             started: Instant::now(),
             workers,
             links: BTreeMap::new(),
+            process_ids: BTreeMap::new(),
             to_store,
             streams,
             places,
@@ -260,11 +271,9 @@ impl<'a> Driver<'a> {
                 }
             }
             tokio::select! {
-                // A sign of life is taken before it is found missing.
-                biased;
                 _ = interrupted.wait_for(|interrupted| *interrupted) => return Err(ComputeError::Interrupted),
                 Some(heard) = from_service.recv() => self.on_heard(heard, &mut events).await?,
-                Some(kept) = stored.recv() => self.on_kept(kept, &mut events)?,
+                kept = stored.recv() => self.on_kept(kept.ok_or_else(store_gone)?, &mut events)?,
                 Some(Exited { process_id, description }) = exited.recv() => {
                     if self.workers.exited(process_id) {
                         self.progress.note(&format!("worker process {process_id} {description}"));
@@ -295,7 +304,8 @@ impl<'a> Driver<'a> {
                 let heartbeat = self.options.scheduler.lease_ttl / 10;
                 let heartbeat_ms = heartbeat.as_millis().clamp(10, 5000) as u32;
                 self.workers.joined(process_id);
-                self.links.insert(worker, (link, process_id));
+                self.links.insert(worker, link);
+                self.process_ids.insert(worker, process_id);
                 self.send(worker, wire::to_worker::Message::Welcome(wire::Welcome { heartbeat_ms }));
                 events.push(Event::Joined { worker, threads });
             }
@@ -306,10 +316,11 @@ impl<'a> Driver<'a> {
                     Some((id, key)) => {
                         events.push(Event::Received { lease, trial: id });
                         // Waits while the store is busy; meanwhile nothing more is taken from workers.
-                        let _ = self.to_store.send(Keep::Trial { worker, id, key, result }).await;
+                        let keep = Keep::Trial { worker, id, key, result };
+                        self.to_store.send(keep).await.map_err(|_| store_gone())?;
                     }
                     // Not of this sweep, or not spikes of its model: of no use, and so is its sender.
-                    None => self.links.retain(|id, _| *id != worker),
+                    None => self.cut_off(worker, "sent a result that is none of this sweep's"),
                 }
             }
             FromService::Survey { worker, lease, accepted } => {
@@ -326,6 +337,9 @@ impl<'a> Driver<'a> {
             }
             FromService::Left { worker } => {
                 self.links.remove(&worker);
+                if let Some(process_id) = self.process_ids.remove(&worker) {
+                    self.workers.left(process_id);
+                }
                 events.push(Event::Left { worker });
             }
         }
@@ -359,7 +373,7 @@ impl<'a> Driver<'a> {
                     trial: self.describe(id),
                     stored,
                     received,
-                    worker: worker.0,
+                    worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
                 }),
             },
             Kept::Failed(error) => Err(error.into()),
@@ -381,14 +395,13 @@ impl<'a> Driver<'a> {
                 self.send(worker, wire::to_worker::Message::Acknowledged(name.to_wire()));
             }
             Command::Drop { worker } => {
-                if let Some((_, process_id)) = self.links.remove(&worker) {
-                    let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
-                    self.workers.kill(process_id, &format!("was not heard of for {ttl} s and was ended"));
-                }
+                let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
+                self.cut_off(worker, &format!("was not heard of for {ttl} s and was ended"));
             }
             Command::KeepSpans { stream, first, accepted } => {
                 let stream = self.streams[stream];
-                let _ = self.to_store.send(Keep::Spans { stream, first, accepted }).await;
+                let keep = Keep::Spans { stream, first, accepted };
+                self.to_store.send(keep).await.map_err(|_| store_gone())?;
             }
             Command::Replace => self.start_worker()?,
             Command::Complete => {
@@ -416,10 +429,18 @@ impl<'a> Driver<'a> {
     }
 
     fn send(&mut self, worker: WorkerId, message: wire::to_worker::Message) {
-        let Some((link, _)) = self.links.get(&worker) else { return };
+        let Some(link) = self.links.get(&worker) else { return };
         if link.try_send(Ok(wire::ToWorker { message: Some(message) })).is_err() {
-            // It does not read, or is gone: without its link the connection ends and it has left.
-            self.links.remove(&worker);
+            self.cut_off(worker, "did not take what it was sent");
+        }
+    }
+
+    /// Ends the connection to a worker, and its process if that is ours. That it has left is heard
+    /// of when the connection has ended.
+    fn cut_off(&mut self, worker: WorkerId, reason: &str) {
+        self.links.remove(&worker);
+        if let Some(process_id) = self.process_ids.get(&worker) {
+            self.workers.kill(*process_id, reason);
         }
     }
 

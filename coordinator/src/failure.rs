@@ -11,8 +11,8 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+    pub(crate) fn new(code: u8, message: impl AsRef<str>) -> Failure {
+        Failure { code, message: printable(message.as_ref()) }
     }
 
     /// `error: …`, with every cause on a line of its own, and what to do about it.
@@ -31,6 +31,19 @@ impl Failure {
         if let Some(help) = help {
             message.push_str(&format!("\n  help: {help}"));
         }
-        Failure { code, message }
+        Failure::new(code, message)
     }
+}
+
+/// The text without what a terminal would obey: names of files are in it as they came.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            printable.extend(c.escape_unicode());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
 }

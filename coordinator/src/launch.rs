@@ -60,6 +60,8 @@ impl Workers {
     /// Starts one more.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let mut child = Command::new(&self.program.path)
+            // The path may be one that says nothing, `/proc/self/exe`.
+            .arg0("granule")
             .args(["worker", "--supervised", "--connect", &self.program.address.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -83,6 +85,14 @@ impl Workers {
     pub(crate) fn joined(&mut self, process_id: u32) {
         if let Some(running) = self.running.get_mut(&process_id) {
             running.has_joined = true;
+        }
+    }
+
+    /// Notes that a process has lost its connection: it is to end, or to connect again, in time.
+    pub(crate) fn left(&mut self, process_id: u32) {
+        if let Some(running) = self.running.get_mut(&process_id) {
+            running.has_joined = false;
+            running.started = Instant::now();
         }
     }
 

@@ -52,8 +52,15 @@ impl Place {
 
     /// The program, to be run here, without the environment's overrides.
     pub fn granule(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_granule"));
-        command.current_dir(self.directory.path()).args(arguments);
+        let mut command = self.command(env!("CARGO_BIN_EXE_granule"));
+        command.args(arguments);
+        command
+    }
+
+    /// Any program, to be run here, without the environment's overrides.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.directory.path());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CHAT_") {
                 command.env_remove(name);

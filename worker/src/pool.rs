@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
+use granule_proto::LARGEST_MESSAGE;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
 use granule_sim::isa::Isa;
 use granule_sim::network::{Network, Wiring};
@@ -113,7 +114,12 @@ fn trials(lease: u64, work: &Trials, hand_out: impl Fn(Output) -> bool) -> bool 
         let spikes = cohort.simulate(trial, &mut noise);
         fingerprints.iter().zip(spikes).all(|(&fingerprint, spikes)| {
             let name = TrialName { fingerprint, seed: work.seed, trial };
-            hand_out(Output::Trial { lease, result: TrialResult::new(name, spikes.encode()) })
+            let encoded = spikes.encode();
+            if encoded.len() > LARGEST_MESSAGE / 2 {
+                let reason = format!("trial {trial} has {} MB of spikes", encoded.len() >> 20);
+                return hand_out(Output::Failed { lease, reason });
+            }
+            hand_out(Output::Trial { lease, result: TrialResult::new(name, encoded) })
         })
     })
 }

@@ -16,7 +16,7 @@ use crate::cli::{self, exit};
 use crate::commands::worker::host;
 use crate::driver::{self, ComputeError, Options};
 use crate::failure::Failure;
-use crate::outputs::manifest::{Earlier, FileRecord, Manifest, Run};
+use crate::outputs::manifest::{Earlier, FileRecord, Manifest, ResolvedSweep, Run};
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::scheduler::Config;
 use crate::store::{Store, StoreError};
@@ -31,6 +31,9 @@ const LARGEST_SWEEP: u64 = 4 << 20;
 /// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
 const MOST_TRIALS: u64 = 10_000_000;
 
+/// Most pairs of a condition and a seed: each has files of its own.
+const MOST_PAIRS: usize = 200_000;
+
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now() };
     let sweep = read_sweep(&arguments.sweep)?;
@@ -40,6 +43,14 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     if asked > MOST_TRIALS {
         let message = format!(
             "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
+            arguments.sweep.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let pairs = sweep.conditions.len().saturating_mul(sweep.seeds.len());
+    if pairs > MOST_PAIRS {
+        let message = format!(
+            "error: {} asks for {pairs} pairs of a condition and a seed, more than the {MOST_PAIRS} a sweep can have\n  help: split it into several",
             arguments.sweep.display()
         );
         return Err(Failure::new(exit::USAGE, message));
@@ -59,7 +70,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     });
     let program = match &arguments.worker_program {
         Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
+        None => this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
     };
     let options = Options {
         workers,
@@ -119,9 +130,10 @@ impl Job {
         let planned = outputs::plan(&self.sweep, &self.plan);
         let earlier = Earlier::find(&self.out).map_err(End::Output)?;
         let vouched = earlier.vouched(&self.out, &planned);
-        let is_listed_only =
-            earlier.manifest.as_ref().is_some_and(|manifest| manifest.files.len() == planned.len());
-        if vouched.len() == planned.len() && is_listed_only {
+        let is_ours = earlier.manifest.as_ref().is_some_and(|manifest| {
+            manifest.files.len() == planned.len() && manifest.sweep == ResolvedSweep::of(&self.sweep)
+        });
+        if vouched.len() == planned.len() && is_ours {
             say(&format!(
                 "Sweep {} is complete already: {}\n",
                 self.sweep.name,
@@ -137,10 +149,12 @@ impl Job {
             ));
         }
         let mut computed = self.compute(&stopped).await?;
+        let mut removed = 0;
         let is_interrupted = || stopped.borrow().is_some();
-        let (removed, records) = loop {
+        let records = loop {
             let attempt = tokio::task::block_in_place(|| {
-                self.write_outputs(&earlier, &planned, &vouched, &is_interrupted)
+                removed += earlier.retire(&self.out, &planned)?;
+                self.write_outputs(&planned, &vouched, &is_interrupted)
             });
             match attempt {
                 Ok(done) => break done,
@@ -210,20 +224,17 @@ impl Job {
         (parts, missing)
     }
 
-    /// Writes the files that no manifest vouches for; returns how many files of earlier sweeps were
-    /// removed, and the records of all files.
+    /// Writes the files that no manifest vouches for; returns the records of all files.
     fn write_outputs(
         &self,
-        earlier: &Earlier,
         planned: &[Planned],
         vouched: &[(&Planned, FileRecord)],
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(usize, Vec<FileRecord>), OutputError> {
+    ) -> Result<Vec<FileRecord>, OutputError> {
         let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
         let progress = Files::new(wanted.len(), &self.out);
-        let removed = earlier.retire(&self.out, planned)?;
         let source = Source {
             sweep: &self.sweep,
             plan: &self.plan,
@@ -233,7 +244,7 @@ impl Job {
         };
         let mut records = outputs::write(&self.out, &wanted, &source)?;
         records.extend(vouched.iter().map(|(_, record)| record.clone()));
-        Ok((removed, records))
+        Ok(records)
     }
 
     /// Takes damaged trials out of the store, if that is what went wrong; returns how many.
@@ -270,7 +281,7 @@ impl Job {
             wall_seconds: wall.as_secs_f64(),
             cpu_seconds,
             trials_computed: computed,
-            trials_reused: self.plan.len() - computed,
+            trials_reused: self.plan.len().saturating_sub(computed),
             files_reused: files_reused as u64,
         };
         let files = describe_files(records.iter(), &self.out);
@@ -279,7 +290,7 @@ impl Job {
             "Sweep {} is complete: {} computed, {} reused, in {} ({} of CPU time)\n  {files}",
             self.sweep.name,
             plural(computed as usize, "trial"),
-            self.plan.len() - computed,
+            self.plan.len().saturating_sub(computed),
             brief(wall),
             brief(Duration::from_secs_f64(cpu_seconds))
         );
@@ -334,7 +345,7 @@ impl End {
             End::Output(error) => {
                 let help = match &error {
                     OutputError::Store(error) => store_help(error),
-                    _ => Some(format!("all trials are stored; when this is mended: {resume}")),
+                    _ => Some(format!("what was computed is stored; when this is mended: {resume}")),
                 };
                 Failure::caused_by(exit::FAILED, &error, help.as_deref())
             }
@@ -368,8 +379,10 @@ fn open_store(out: &Path) -> Result<Store, Failure> {
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
 }
 
-fn store_help(_error: &StoreError) -> Option<String> {
-    None
+/// The other errors of the store say themselves what to do.
+fn store_help(error: &StoreError) -> Option<String> {
+    let is_outside = matches!(error, StoreError::Io { .. });
+    is_outside.then(|| format!("what was stored is kept; when this is mended: {}", command_line()))
 }
 
 /// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second.
@@ -390,6 +403,12 @@ async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
         }
         let _ = stop.send(Some(kind));
     }
+}
+
+/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
+fn this_program() -> io::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Ok(own) } else { std::env::current_exe() }
 }
 
 /// This command, as it could be typed into a shell once more.

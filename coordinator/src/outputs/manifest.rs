@@ -3,9 +3,10 @@
 //! Its presence says that all files it lists were written whole. It is taken away before any of
 //! them is touched and written when all are in place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use granule_sim::parameters::{FIELDS, Kind};
@@ -14,12 +15,12 @@ use granule_sweep::key::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{AtomicFile, OutputError, Planned, failed, hex, sync_directory};
+use super::{AtomicFile, OutputError, Planned, failed, hex, sync_directory, unfinished};
 
 /// Its name in the output directory.
 pub(crate) const NAME: &str = "manifest.json";
-/// Where the last one lies while its files are being replaced.
-const PREVIOUS: &str = "manifest.previous.json";
+/// Lists the files that may be there while there is no manifest.
+const PENDING: &str = "outputs.pending.json";
 /// Version of its format.
 const FORMAT: u32 = 1;
 
@@ -107,7 +108,7 @@ impl Manifest {
             .and_then(|()| file.write_all(b"\n"))
             .map_err(failed("write", &path))?;
         file.commit()?;
-        remove_if_there(&out.join(PREVIOUS))?;
+        remove_if_there(&out.join(PENDING))?;
         sync_directory(out)
     }
 }
@@ -153,31 +154,37 @@ impl ResolvedSweep {
 pub(crate) struct Earlier {
     /// The manifest in place.
     pub(crate) manifest: Option<Manifest>,
-    /// Files that some manifest lists.
+    /// Files that an earlier run wrote or began to.
     listed: Vec<String>,
 }
 
 impl Earlier {
-    /// Looks for manifests. One that cannot be understood vouches for nothing.
+    /// Looks for a manifest, and for what an unfinished run noted down. What cannot be understood
+    /// vouches for nothing.
     pub(crate) fn find(out: &Path) -> Result<Earlier, OutputError> {
-        let manifest = read(&out.join(NAME))?;
-        let previous = read(&out.join(PREVIOUS))?;
-        let listed = manifest.iter().chain(&previous).flat_map(|manifest| &manifest.files);
-        let listed = listed.map(|file| file.path.clone()).collect();
+        let manifest = read(&out.join(NAME))?
+            .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
+            .filter(|manifest| manifest.manifest == FORMAT);
+        let pending = read(&out.join(PENDING))?
+            .and_then(|bytes| serde_json::from_slice::<Vec<String>>(&bytes).ok())
+            .unwrap_or_default();
+        let files = manifest.iter().flat_map(|manifest| &manifest.files);
+        let listed = files.map(|file| file.path.clone()).chain(pending).collect();
         Ok(Earlier { manifest, listed })
     }
 
     /// Records of the planned files that are in place, whole and with the planned content.
     pub(crate) fn vouched<'a>(&self, out: &Path, planned: &'a [Planned]) -> Vec<(&'a Planned, FileRecord)> {
         let Some(manifest) = &self.manifest else { return Vec::new() };
-        let written = fs::metadata(out.join(NAME)).and_then(|metadata| metadata.modified()).ok();
+        // The time of change is the file system's own: unlike that of modification nobody sets it.
+        let changed = |metadata: &fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
+        let written = fs::metadata(out.join(NAME)).ok().map(|metadata| changed(&metadata));
         let is_intact = |record: &FileRecord| {
             let path = out.join(&record.path);
             let Ok(metadata) = fs::metadata(&path) else { return false };
-            let unchanged_since =
-                metadata.modified().ok().zip(written).is_some_and(|(file, manifest)| file <= manifest);
+            let is_older = written.is_some_and(|written| changed(&metadata) <= written);
             metadata.len() == record.bytes
-                && (unchanged_since || sha256(&path).is_ok_and(|hash| hash == record.sha256))
+                && (is_older || sha256(&path).is_ok_and(|hash| hash == record.sha256))
         };
         let records: HashMap<&str, &FileRecord> =
             manifest.files.iter().map(|record| (record.path.as_str(), record)).collect();
@@ -191,24 +198,31 @@ impl Earlier {
     }
 
     /// Takes the manifest away, then the files that no planned one will replace; returns how many.
+    ///
+    /// Before that it notes down which files are going to be there: should this run be killed and
+    /// another sweep follow, that one knows what to remove.
     pub(crate) fn retire(&self, out: &Path, planned: &[Planned]) -> Result<usize, OutputError> {
-        let path = out.join(NAME);
-        if self.manifest.is_some() {
-            fs::rename(&path, out.join(PREVIOUS)).map_err(failed("move", &path))?;
-        } else {
-            remove_if_there(&path)?;
-        }
+        let wanted: BTreeSet<&str> = planned.iter().map(|planned| planned.path.as_str()).collect();
+        let listed: BTreeSet<&str> = self.listed.iter().map(String::as_str).collect();
+        let pending = out.join(PENDING);
+        let mut file = AtomicFile::create(&pending)?;
+        serde_json::to_writer(&mut file, &wanted.union(&listed).collect::<Vec<_>>())
+            .map_err(io::Error::from)
+            .map_err(failed("write", &pending))?;
+        file.commit()?;
         sync_directory(out)?;
-        let wanted: HashSet<&str> = planned.iter().map(|planned| planned.path.as_str()).collect();
+        remove_if_there(&out.join(NAME))?;
+        sync_directory(out)?;
         let mut removed = 0;
-        for listed in &self.listed {
+        for listed in listed.difference(&wanted) {
             let is_plain = listed.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-            if is_plain && !wanted.contains(listed.as_str()) {
-                removed += usize::from(remove_if_there(&out.join(listed))?);
-                if let Some(directory) = Path::new(listed).parent().filter(|parent| *parent != Path::new(""))
-                {
+            if is_plain {
+                let path = out.join(listed);
+                removed += usize::from(remove_if_there(&path)?);
+                remove_if_there(&unfinished(&path))?;
+                if let Some(directory) = path.parent().filter(|parent| *parent != out) {
                     // Only an empty directory goes.
-                    let _ = fs::remove_dir(out.join(directory));
+                    let _ = fs::remove_dir(directory);
                 }
             }
         }
@@ -216,12 +230,9 @@ impl Earlier {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Manifest>, OutputError> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, OutputError> {
     match fs::read(path) {
-        Ok(bytes) => {
-            let manifest = serde_json::from_slice::<Manifest>(&bytes).ok();
-            Ok(manifest.filter(|manifest| manifest.manifest == FORMAT))
-        }
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),
     }

@@ -272,6 +272,13 @@ fn write_rows(
 /// Ends the names of files that are being written.
 const UNFINISHED: &str = ".unfinished";
 
+/// Where a file is written before it is put in its place.
+fn unfinished(place: &Path) -> PathBuf {
+    let mut path = place.as_os_str().to_owned();
+    path.push(UNFINISHED);
+    path.into()
+}
+
 /// A file that appears under its name only when it is whole.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
@@ -284,9 +291,7 @@ pub(crate) struct AtomicFile {
 
 impl AtomicFile {
     pub(crate) fn create(place: &Path) -> Result<AtomicFile, OutputError> {
-        let mut unfinished = place.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
+        let unfinished = unfinished(place);
         let file = File::create(&unfinished).map_err(failed("create", &unfinished))?;
         Ok(AtomicFile {
             place: place.to_owned(),

@@ -18,7 +18,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ pub(crate) enum Reason {
     #[error("{count} worker processes died without a single trial stored in between; the last one {last}")]
     Crashes { count: u32, last: String },
     /// Workers die at one trial.
-    #[error("{count} workers were lost while computing the same trial")]
+    #[error("{count} workers were given the same trial and did not deliver it")]
     Poison { trial: TrialId, count: u32 },
     /// A worker refuses its work.
     #[error("a worker cannot compute what it was given: {reason}")]
@@ -180,7 +180,7 @@ struct Lease {
     granted: Time,
     work: Work,
     /// Trials that have not arrived.
-    missing: Vec<TrialId>,
+    missing: BTreeSet<TrialId>,
 }
 
 /// The scheduler.
@@ -261,12 +261,12 @@ impl Scheduler {
             Event::Left { worker } => self.on_left(worker, &mut commands),
             Event::Received { lease, trial } => {
                 if let Some(lease) = self.leases.get_mut(&lease) {
-                    lease.missing.retain(|missing| *missing != trial);
+                    lease.missing.remove(&trial);
                 }
             }
             Event::Stored { worker, trial } => self.on_stored(worker, trial, &mut commands),
             Event::Surveyed { lease, accepted } => self.on_surveyed(lease, accepted, &mut commands),
-            Event::Finished { lease } => self.on_finished(now, lease),
+            Event::Finished { lease } => self.on_finished(now, lease, &mut commands),
             Event::Failed { lease, reason } => {
                 if self.leases.contains_key(&lease) {
                     self.abandon(Reason::Refused { reason }, &mut commands);
@@ -311,14 +311,19 @@ impl Scheduler {
             let Some(lease) = self.leases.get(&id) else { continue };
             // What it was at is the first trial that did not arrive.
             if let Some(&at) = lease.missing.first() {
-                let losses = self.losses.entry(at).or_default();
-                *losses += 1;
-                let count = *losses;
-                if count >= self.config.crash_limit {
-                    self.abandon(Reason::Poison { trial: at, count }, commands);
-                }
+                self.lose(at, commands);
             }
             self.give_back(id);
+        }
+    }
+
+    /// Counts that a worker was given a trial and did not deliver it.
+    fn lose(&mut self, trial: TrialId, commands: &mut Vec<Command>) {
+        let losses = self.losses.entry(trial).or_default();
+        *losses += 1;
+        let count = *losses;
+        if count >= self.config.crash_limit {
+            self.abandon(Reason::Poison { trial, count }, commands);
         }
     }
 
@@ -362,9 +367,10 @@ impl Scheduler {
 
     fn on_surveyed(&mut self, id: LeaseId, accepted: Vec<u32>, commands: &mut Vec<Command>) {
         let Some(Lease { work: Work::Survey { cohort, spans }, .. }) = self.leases.get(&id) else { return };
-        if accepted.len() != spans.len() {
-            // Of no use; the spans are pending again when the lease ends.
-            return;
+        if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
+            // Believed, it would shift the noise of every later trial.
+            let reason = "it counted the attempts of a noise stream wrongly".to_owned();
+            return self.abandon(Reason::Refused { reason }, commands);
         }
         let stream = self.cohorts[*cohort as usize].shape.stream;
         if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
@@ -372,7 +378,7 @@ impl Scheduler {
         }
     }
 
-    fn on_finished(&mut self, now: Time, id: LeaseId) {
+    fn on_finished(&mut self, now: Time, id: LeaseId, commands: &mut Vec<Command>) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let Some(worker) = lease.worker.take().and_then(|worker| self.workers.get_mut(&worker)) else {
             return;
@@ -391,7 +397,9 @@ impl Scheduler {
                         self.leases.remove(&id);
                     }
                 } else {
+                    let undelivered = lease.missing.first().copied();
                     self.give_back(id);
+                    undelivered.into_iter().for_each(|trial| self.lose(trial, commands));
                 }
             }
         }
@@ -454,12 +462,12 @@ impl Scheduler {
     }
 
     /// Marks work as leased; returns the trials that are to arrive.
-    fn take(&mut self, lease: LeaseId, work: &Work) -> Vec<TrialId> {
+    fn take(&mut self, lease: LeaseId, work: &Work) -> BTreeSet<TrialId> {
         match work {
             Work::Survey { cohort, spans } => {
                 let stream = self.cohorts[*cohort as usize].shape.stream;
                 self.streams[stream].take(spans.clone());
-                Vec::new()
+                BTreeSet::new()
             }
             Work::Trials { cohort: at, trials, variants, .. } => {
                 let cohort = &mut self.cohorts[*at as usize];

@@ -3,10 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use granule_sim::noise::{NoiseIndex, NoiseStart, spans_to_reach};
+use granule_sim::noise::{NoiseIndex, NoiseStart, SPAN_ATTEMPTS, spans_to_reach};
 
 /// Spans per lease: some tenths of a second.
 const SPANS_PER_LEASE: u32 = 32;
+
+/// Whether so many attempts of a span can have been accepted: ten standard deviations around the
+/// mean, of which each has a chance of π/4.
+pub(super) fn is_plausible(accepted: u32) -> bool {
+    let chance = std::f64::consts::FRAC_PI_4;
+    let attempts = SPAN_ATTEMPTS as f64;
+    let deviation = (attempts * chance * (1.0 - chance)).sqrt();
+    (f64::from(accepted) - attempts * chance).abs() < 10.0 * deviation
+}
 
 /// A noise stream under survey.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ const CONFIG: Config = Config {
 
 /// Accepted attempts of a span, as the simulated workers count them.
 fn accepted(span: u32) -> u32 {
-    3_900_000 + (span * 7919) % 50_000
+    3_923_000 + (span * 7919) % 8_000
 }
 
 fn index(spans: u32) -> NoiseIndex {
@@ -367,6 +367,33 @@ fn a_refusal_ends_the_run() {
         scheduler.handle(Time::ZERO, Event::Failed { lease: LeaseId(1), reason: reason.clone() }),
         [Command::Abandon(Reason::Refused { reason })]
     );
+}
+
+#[test]
+fn a_wrong_survey_is_not_believed() {
+    for accepted in [vec![accepted(0); 3], vec![accepted(0) - 20_000; 32], vec![]] {
+        let mut scheduler =
+            Scheduler::new(CONFIG, shape(100, &[(1, PAPER_NORMALS, 0)], 1), |id| id.trial < 50);
+        let joined = Event::Joined { worker: WorkerId(1), threads: 1 };
+        let commands = scheduler.handle(Time::ZERO, joined);
+        let [Command::Grant { lease, work: Work::Survey { .. }, .. }] = commands[..] else {
+            panic!("{commands:?}")
+        };
+        let commands = scheduler.handle(Time::ZERO, Event::Surveyed { lease, accepted });
+        assert!(matches!(commands[..], [Command::Abandon(Reason::Refused { .. })]), "{commands:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_delivers_nothing_is_not_asked_for_ever() {
+    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
+    let mut commands = scheduler.handle(Time::ZERO, Event::Joined { worker: WorkerId(1), threads: 1 });
+    for _ in 0..4 {
+        let [Command::Grant { lease, .. }] = commands[..] else { panic!("{commands:?}") };
+        commands = scheduler.handle(Time::ZERO, Event::Finished { lease });
+    }
+    let trial = TrialId { cohort: 0, variant: 0, trial: 0 };
+    assert_eq!(commands, [Command::Abandon(Reason::Poison { trial, count: 4 })]);
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Progress {
 
     fn left(&self) -> Option<Duration> {
         let rate = self.rate();
-        (rate > 0.0).then(|| Duration::from_secs_f64((self.total - self.done) as f64 / rate))
+        (rate > 0.0).then(|| Duration::from_secs_f64(self.total.saturating_sub(self.done) as f64 / rate))
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
-use crate::parameters::Parameters;
+use crate::parameters::{CellFactor, Parameters};
 
 /// Why parameters that are each in range do not make a model together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -57,6 +57,16 @@ pub enum Inconsistent {
         tau_ms: f64,
         /// The integration step.
         step_ms: f64,
+    },
+    /// A gamma distribution so skewed that its draws vanish.
+    #[error("{what}: the standard deviation {sd} is more than {MOST_SKEWED:.0} times the mean {mean}")]
+    TooSkewed {
+        /// The paths that decide it.
+        what: &'static str,
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        sd: f64,
     },
     /// A trial would take hours.
     #[error(
@@ -153,6 +163,21 @@ impl Model {
             let tau_ms = cell.capacitance_pfarad / (cell.leak_conductance_nsiemens + tonic);
             if tau_ms <= step_ms {
                 return Err(Inconsistent::UnstableMembrane { what, tau_ms, step_ms });
+            }
+        }
+        let weights = &parameters.weights;
+        let factor = match parameters.tonic.factor {
+            CellFactor::Gamma { mean, sd, .. } => Some(("`granule.tonic_factor`", mean, sd)),
+            CellFactor::Constant(_) => None,
+        };
+        let weights = weights.random.then_some((
+            "`weights.sd` and `weights.mean`",
+            weights.mean_nsiemens,
+            weights.sd_nsiemens,
+        ));
+        for (what, mean, sd) in weights.into_iter().chain(factor) {
+            if sd > MOST_SKEWED * mean {
+                return Err(Inconsistent::TooSkewed { what, mean, sd });
             }
         }
         let mut times_ms = parameters.stimulus.times_ms.clone();
@@ -269,6 +294,10 @@ impl Model {
     }
 }
 
+/// Standard deviation over mean of a gamma distribution. Far beyond it, draws (a uniform number to
+/// the power of this squared) leave the range of numbers, and the weights drawn from them with it.
+const MOST_SKEWED: f64 = 3.0;
+
 /// Cell updates in one trial: more would take hours.
 const MOST_CELL_STEPS: u64 = 1_000_000_000_000;
 
@@ -340,6 +369,12 @@ mod tests {
         check("stimulus.times", Value::Numbers(vec![2000.0]), "the trial ends at 2000 ms");
         check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
         check("time.duration", Value::Number(1e6), "more than 1000000000");
+        check("weights.sd", Value::Number(0.31), "more than 3 times the mean 0.1");
+        check(
+            "granule.tonic_factor",
+            Value::Factor(CellFactor::Gamma { mean: 0.1, sd: 1.0, seed: 1 }),
+            "`granule.tonic_factor`: the standard deviation 1 is more than 3 times",
+        );
         check("golgi.capacitance", Value::Number(0.1), "too long for `golgi.capacitance`");
         check("granule.tonic_conductance", Value::Number(40.0), "time constant of 0.077 ms");
         check("noise.tau", Value::Number(0.05), "too long for `noise.tau`");

@@ -140,7 +140,8 @@ fn connect(uniform: &mut Uniform, presynaptic: u32, postsynaptic: u32, p: f64) -
             targets.extend(0..postsynaptic);
         } else if p >= RARE {
             targets.extend((0..postsynaptic).filter(|_| uniform.next() < p));
-        } else if p > 0.0 {
+        } else if 1.0 - p < 1.0 {
+            // (A probability so small that this does not hold connects nothing, like 0.)
             let mut j = 0_i64;
             while j < i64::from(postsynaptic) {
                 // A draw of 0 jumps past the end: the conversion saturates.
@@ -222,6 +223,7 @@ mod tests {
         assert_eq!(connect(&mut uniform, 3, 5, 1.5).len(), 15);
         assert_eq!(uniform.drawn, 15);
         assert!(connect(&mut uniform, 3, 5, 0.0).is_empty());
+        assert!(connect(&mut uniform, 3, 5, 1e-17).is_empty());
         assert_eq!(uniform.drawn, 15);
     }
 }

@@ -163,6 +163,8 @@ impl<'a> Reader<'a, '_, '_> {
         let mut parameters = start.unwrap_or_else(|| self.base.clone());
         let places = set.map_or_else(Vec::new, |entry| self.set(entry.value, &mut parameters));
         let unharmed = has_base && self.problems.count() == before;
+        // The environment wins over the file, over a condition's own settings, too.
+        let parameters = self.overrides.apply(parameters);
         let model = if unharmed { self.model(parameters, span, &places) } else { None };
         if let Some(name) = name_of(item) {
             self.earlier

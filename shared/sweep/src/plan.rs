@@ -8,6 +8,10 @@ use granule_sim::trial::{normals_per_trial, share_noise};
 use crate::key::{Fingerprint, StreamKey, TrialKey};
 use crate::{Condition, Sweep};
 
+/// Most conditions computed together. Sharing the noise among more saves little, and a trial of a
+/// cohort is the least that can be given to a worker.
+const MOST_VARIANTS: usize = 16;
+
 /// Everything a sweep asks to be computed: cohorts × their variants × trials.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -62,7 +66,9 @@ impl Plan {
         let mut known: HashMap<Fingerprint, (usize, usize)> = HashMap::new();
         for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
             let place = *known.entry(fingerprint).or_insert_with(|| {
-                let shares = |group: &Vec<Variant>| share_noise(model(&group[0]), &condition.model);
+                let shares = |group: &Vec<Variant>| {
+                    group.len() < MOST_VARIANTS && share_noise(model(&group[0]), &condition.model)
+                };
                 let group = groups.iter().position(shares).unwrap_or_else(|| {
                     groups.push(Vec::new());
                     groups.len() - 1
@@ -177,6 +183,17 @@ conditions:
                 assert_eq!(plan.key(cohort, variant, 2), fingerprint.trial(seed, 2));
             }
         }
+    }
+
+    #[test]
+    fn many_conditions_are_several_cohorts_of_one_stream() {
+        let set = |i: usize| format!("  - {{ name: c{i}, set: {{ granule.tonic_factor: {i} }} }}\n");
+        let text = format!("conditions:\n{}", (0..40).map(set).collect::<String>());
+        let (_, plan) = plan(&text);
+        let sizes: Vec<usize> = plan.cohorts.iter().map(|cohort| cohort.variants.len()).collect();
+        assert_eq!(sizes, [16, 16, 8]);
+        assert!(plan.cohorts.iter().all(|cohort| cohort.stream == plan.cohorts[0].stream));
+        assert_eq!(plan.place(39, 0), (2, 7));
     }
 
     #[test]

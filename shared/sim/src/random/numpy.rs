@@ -50,10 +50,13 @@ impl RandomState {
         -ln(1.0 - self.double())
     }
 
-    /// `standard_gamma(shape)`, for a shape above 0.
+    /// `standard_gamma(shape)`, for a shape of 0 or above.
+    #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "see below")]
     pub fn standard_gamma(&mut self, shape: f64) -> f64 {
         if shape == 1.0 {
             self.standard_exponential()
+        } else if shape == 0.0 {
+            0.0
         } else if shape < 1.0 {
             loop {
                 let u = self.double();
@@ -78,7 +81,8 @@ impl RandomState {
                 let (x, v) = loop {
                     let x = self.standard_normal();
                     let v = 1.0 + c * x;
-                    if v > 0.0 {
+                    // So written, and not as `v > 0`, a shape that is no number ends the loop.
+                    if !(v <= 0.0) {
                         break (x, v);
                     }
                 };
