@@ -134,8 +134,9 @@ pub(crate) struct Files {
 impl Files {
     /// So many files are to be written there.
     pub(crate) fn new(count: usize, out: &Path) -> Files {
-        if !std::io::stderr().is_terminal() {
-            line(&format!("writing {count} files to {}", out.display()));
+        if count > 0 && !std::io::stderr().is_terminal() {
+            let files = if count == 1 { "file" } else { "files" };
+            line(&format!("writing {count} {files} to {}", out.display()));
         }
         let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
         bar.set_style(style("files    {bar:24} {pos}/{len}  {msg}"));
@@ -160,9 +161,11 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// `3 s`, `12 min`, `5 hours`.
+/// `3.1 s`, `42 s`, `12 minutes`, `5 hours`.
 pub(crate) fn brief(duration: Duration) -> String {
-    if duration < Duration::from_secs(100) {
+    if duration < Duration::from_secs(10) {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else if duration < Duration::from_secs(100) {
         format!("{:.0} s", duration.as_secs_f64())
     } else {
         HumanDuration(duration).to_string()
