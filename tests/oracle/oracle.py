@@ -85,8 +85,9 @@ CONDITIONS = {
 
 def gamma_shape_scale(mean, sd):
     """Shape and scale of a gamma law; the rounding order decides whether the
-    shape of an exponential-like law is 1 or its neighbour, hence the sampler."""
-    scale = (sd * sd) / mean
+    shape of an exponential-like law is 1 or its neighbour, hence the sampler.
+    The square is C's pow, which now and then is not the rounded product."""
+    scale = math.pow(sd, 2.0) / mean
     return mean / scale, scale
 
 
@@ -157,6 +158,14 @@ def add_times(start, increment, counts):
     total = start
     for k in range(int(counts.max(initial=0))):
         total = np.where(counts > k, total + increment, total)
+    return total
+
+
+def sequential_sum(a):
+    """The sum along the first axis, from the first to the last."""
+    total = np.zeros(a.shape[1:])
+    for row in a:
+        total = total + row
     return total
 
 
@@ -312,8 +321,10 @@ def run_condition(p, condition):
         spike_trials += spiked.sum(axis=0)
         all_e.append(e)
         all_i.append(i)
-    mean_e = pairwise_sum(np.concatenate(all_e)) / p.trials
-    mean_i = pairwise_sum(np.concatenate(all_i)) / p.trials
+    # The recording of a lone cell reaches numpy in a layout that it sums one by one.
+    add_up = sequential_sum if p.granule == 1 else pairwise_sum
+    mean_e = add_up(np.concatenate(all_e)) / p.trials
+    mean_i = add_up(np.concatenate(all_i)) / p.trials
     return net, weights, spike_trials / p.trials, mean_e, mean_i, factor[net.recorded]
 
 
