@@ -1,0 +1,362 @@
+//! The rules of the repository that no compiler knows.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use granule_sweep::{Overrides, Plan, parse};
+use support::{Place, root};
+
+/// Every crate, by directory, and the crates of the workspace it may depend on. Nothing points back.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("shared/sim", &[]),
+    ("shared/sweep", &["granule-sim"]),
+    ("proto", &["granule-sim", "granule-sweep"]),
+    ("worker", &["granule-sim", "granule-sweep", "granule-proto"]),
+    ("coordinator", &["granule-sim", "granule-sweep", "granule-proto", "granule-worker"]),
+];
+
+/// Crates that compute and do nothing else, and what they therefore do not use.
+const PURE: [&str; 2] = ["shared/sim", "shared/sweep"];
+const IMPURE: [&str; 11] = [
+    "std::fs",
+    "std::net",
+    "std::time",
+    "std::env",
+    "std::io",
+    "std::process",
+    "std::thread",
+    "std::{",
+    "tokio",
+    "print!(",
+    "println!(",
+];
+
+/// The one file with code that the compiler cannot check.
+const UNCHECKED: &str = "shared/sim/src/isa.rs";
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files that are, or would be, in the repository: paths from its root.
+fn files() -> Vec<String> {
+    let git = Command::new("git")
+        // In a container the files may be another user's.
+        .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output();
+    let mut files: Vec<String> = match git {
+        Ok(output) if output.status.success() => {
+            let list = String::from_utf8(output.stdout).expect("names of files are text");
+            list.split_terminator('\0').map(str::to_owned).collect()
+        }
+        // An unpacked archive.
+        _ => walk(root()),
+    };
+    files.retain(|file| root().join(file).is_file());
+    assert!(files.iter().any(|file| file == "Cargo.toml"), "{files:?}");
+    files
+}
+
+fn walk(directory: &Path) -> Vec<String> {
+    const NOT_OURS: [&str; 5] = ["target", "out", ".git", ".venv", "__pycache__"];
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("a directory entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names of files are text");
+        if NOT_OURS.contains(&name) {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            let path = path.strip_prefix(root()).expect("it is below").to_str().expect("text");
+            found.push(path.to_owned());
+        }
+    }
+    found
+}
+
+fn sources() -> Vec<(String, String)> {
+    let rust = files().into_iter().filter(|file| file.ends_with(".rs"));
+    let sources: Vec<_> = rust.map(|file| (read(&file), file)).map(|(text, file)| (file, text)).collect();
+    assert!(sources.len() > 20);
+    sources
+}
+
+/// Lines of code, numbered from 1: no comments, and no items for tests alone.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let mut code = Vec::new();
+    // Of an item for tests, how far it is indented: rustfmt has its end at the same place.
+    let mut skipped: Option<usize> = None;
+    for (i, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let indent = line.len() - trimmed.len();
+        if let Some(of_item) = skipped {
+            if indent == of_item && (trimmed.starts_with('}') || line.ends_with(';')) {
+                skipped = None;
+            }
+        } else if trimmed == "#[cfg(test)]" {
+            skipped = Some(indent);
+        } else if !trimmed.starts_with("//") {
+            code.push((i + 1, line));
+        }
+    }
+    code
+}
+
+#[test]
+fn code_is_told_from_comments_and_tests() {
+    let text = "//! doc\nuse a;\n// why\n#[cfg(test)]\nmod tests {\n    fn f() {}\n}\nfn g() {\n    #[cfg(test)]\n    \
+                h();\n    i(); // so\n}\n#[cfg(test)]\nmod more;\nj!();\n";
+    let lines: Vec<(usize, &str)> = code(text);
+    let expected = [(2, "use a;"), (8, "fn g() {"), (11, "    i(); // so"), (12, "}"), (15, "j!();")];
+    assert_eq!(lines, expected);
+}
+
+/// Tables of a TOML file, as far as Cargo files need: names of tables, and their lines.
+fn tables(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            Some(header) => name = header.trim_matches(['[', ']']).to_owned(),
+            None => tables.entry(name.clone()).or_default().push(line.to_owned()),
+        }
+    }
+    tables
+}
+
+/// The words in quotes.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('"').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let manifest = tables(&read("Cargo.toml"));
+    let members = manifest["workspace"].iter().find(|line| line.starts_with("members"));
+    let members: BTreeSet<&str> = members.map(|line| quoted(line)).expect("members").into_iter().collect();
+    let known: BTreeSet<&str> = ARROWS.iter().map(|(directory, _)| *directory).collect();
+    assert_eq!(members, known, "a new crate needs its arrows here");
+
+    for (directory, allowed) in ARROWS {
+        let tables = tables(&read(format!("{directory}/Cargo.toml")));
+        let dependencies: Vec<&str> = tables
+            .iter()
+            .filter(|(table, _)| table.ends_with("dependencies"))
+            .flat_map(|(_, lines)| lines)
+            .filter_map(|line| line.split(['.', '=', ' ']).next())
+            .filter(|name| name.starts_with("granule"))
+            .collect();
+        for name in &dependencies {
+            assert!(allowed.contains(name), "{directory} depends on {name}");
+        }
+        // What is not used any more is not allowed any more.
+        assert_eq!(dependencies.len(), allowed.len(), "{directory}: {dependencies:?}");
+        // A dependency could hide in a table of its own.
+        assert!(!tables.keys().any(|table| table.contains("dependencies.")), "{directory}");
+    }
+}
+
+#[test]
+fn every_crate_has_the_lints_of_the_workspace() {
+    for (directory, _) in ARROWS {
+        let tables = tables(&read(format!("{directory}/Cargo.toml")));
+        assert_eq!(tables.get("lints"), Some(&vec!["workspace = true".to_owned()]), "{directory}");
+        for key in ["version", "edition", "rust-version", "license", "publish"] {
+            let line = format!("{key}.workspace = true");
+            assert!(tables["package"].contains(&line), "{directory}: no `{line}`");
+        }
+    }
+}
+
+#[test]
+fn what_only_computes_has_no_input_no_output_and_no_clock() {
+    let sources = sources();
+    for directory in PURE {
+        let own = format!("{directory}/src/");
+        let of_crate: Vec<_> = sources.iter().filter(|(file, _)| file.starts_with(&own)).collect();
+        assert!(of_crate.len() > 5, "{directory}");
+        for (file, text) in of_crate {
+            for (number, line) in code(text) {
+                let found = IMPURE.iter().find(|word| line.contains(*word));
+                assert_eq!(found, None, "{file}:{number}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn code_that_the_compiler_cannot_check_is_in_one_file() {
+    let word = concat!("un", "safe");
+    for (file, text) in sources() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let uses = |line: &str| line.split(|c| !is_word(c)).any(|found| found == word);
+        let found = code(&text).into_iter().find(|(_, line)| uses(line));
+        assert_eq!(found.is_some(), file == UNCHECKED, "{file}: {found:?}");
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = [
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("db", "g!("),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+        concat!("XX", "X"),
+        concat!("#[ig", "nore"),
+    ];
+    for (file, text) in sources() {
+        for (i, line) in text.lines().enumerate() {
+            let found = marks.iter().find(|mark| line.contains(*mark));
+            assert_eq!(found, None, "{file}:{}: {line}", i + 1);
+        }
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    for (file, text) in sources() {
+        // Tests of a module are for that module.
+        let is_part = file.contains("/generated/") || file.ends_with("/tests.rs");
+        assert!(is_part || text.starts_with("//!"), "{file}");
+    }
+}
+
+/// What a test file must be to be run at all.
+#[test]
+fn every_test_file_is_declared() {
+    let declared: BTreeSet<String> = read("coordinator/Cargo.toml")
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"../"))
+        .map(|path| path.trim_end_matches('"').to_owned())
+        .collect();
+    let is_test =
+        |file: &String| file.starts_with("tests/") && file.ends_with(".rs") && !file[6..].contains('/');
+    let there: BTreeSet<String> = files().into_iter().filter(is_test).collect();
+    assert_eq!(declared, there);
+}
+
+#[test]
+fn every_sweep_can_be_run() {
+    let sweeps: Vec<String> =
+        files().into_iter().filter(|file| file.starts_with("sweeps/") && file.ends_with(".yaml")).collect();
+    assert!(sweeps.len() >= 3, "{sweeps:?}");
+    for file in sweeps {
+        let stem = Path::new(&file).file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        let sweep = parse(&file, read(&file).as_bytes(), stem, &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(sweep.name, stem, "{file}: outputs would lie where nobody looks for them");
+        assert!(!Plan::new(&sweep).is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn no_file_names_a_place_on_someones_machine() {
+    let places = [
+        concat!("/ho", "me/"),
+        concat!("/ro", "ot/"),
+        concat!("/Us", "ers/"),
+        concat!("C:\\", "Users"),
+        concat!("/wo", "rk/"),
+    ];
+    for file in files() {
+        let bytes = fs::read(root().join(&file)).expect("a file");
+        let text = String::from_utf8_lossy(&bytes);
+        for (i, line) in text.lines().enumerate() {
+            let found = places.iter().find(|place| line.contains(*place));
+            assert_eq!(found, None, "{file}:{}", i + 1);
+        }
+    }
+}
+
+/// Command lines in the code blocks of the README that begin with this word; a line that ends with a
+/// backslash goes on in the next.
+fn commands(program: &str) -> Vec<Vec<String>> {
+    let readme = read("README.md");
+    let blocks: String = readme.split("```").skip(1).step_by(2).collect();
+    let blocks = blocks.replace("\\\n", " ");
+    let lines = blocks.lines().map(|line| line.trim().trim_start_matches("$ "));
+    lines
+        .filter(|line| line.split(' ').next() == Some(program))
+        .map(|line| line.split(" #").next().unwrap_or(line))
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
+}
+
+/// Expects that the program knows a subcommand and all options that a command line has.
+fn check_granule(words: &[String]) {
+    let [subcommand, arguments @ ..] = words else { panic!("no subcommand") };
+    let help = Place::new().run(&["help", subcommand]).succeeded().stdout;
+    for option in
+        arguments.iter().map(|word| word.trim_matches(['[', ']'])).filter(|word| word.starts_with('-'))
+    {
+        let known = help.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == option);
+        assert!(known, "`granule {subcommand}` has no option {option}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_exist() {
+    let top: BTreeSet<String> =
+        files().iter().filter_map(|file| file.split_once('/')).map(|(top, _)| top.to_owned()).collect();
+    let tests = read("coordinator/Cargo.toml");
+    let of_cargo = commands("cargo");
+    let of_granule = commands("granule");
+    assert!(of_cargo.len() >= 2, "the README's commands: {of_cargo:?}");
+    for words in of_cargo.iter().chain(&of_granule).chain(&commands("python")).chain(&commands("python3")) {
+        for word in words {
+            // Files of the repository; those that a run makes are not yet there.
+            if word.split_once('/').is_some_and(|(directory, _)| top.contains(directory)) {
+                assert!(PathBuf::from(root()).join(word).exists(), "no {word}: {words:?}");
+            }
+        }
+    }
+    for words in &of_cargo {
+        const KNOWN: [&str; 7] = ["build", "run", "test", "install", "clippy", "fmt", "doc"];
+        assert!(KNOWN.contains(&words[1].as_str()), "{words:?}");
+        let value_of = |option: &str| words.windows(2).find(|pair| pair[0] == option).map(|pair| &pair[1]);
+        if let Some(test) = value_of("--test") {
+            assert!(tests.contains(&format!("name = \"{test}\"")), "no test {test}: {words:?}");
+        }
+        if let Some(package) = value_of("-p").or(value_of("--package")) {
+            let manifest = |directory: &str| read(format!("{directory}/Cargo.toml"));
+            let is_it = |directory: &str| manifest(directory).contains(&format!("name = \"{package}\""));
+            assert!(ARROWS.iter().any(|(directory, _)| is_it(directory)), "no crate {package}: {words:?}");
+        }
+        if words[1] == "run" {
+            let at = words.iter().position(|word| word == "--").expect("arguments of granule");
+            check_granule(&words[at + 1..]);
+        }
+    }
+    for words in &of_granule {
+        check_granule(&words[1..]);
+    }
+}
+
+/// Links to files, in all pages.
+#[test]
+fn links_lead_somewhere() {
+    let mut followed = 0;
+    for page in files().iter().filter(|file| file.ends_with(".md")) {
+        let text = read(page);
+        let directory = Path::new(page).parent().expect("a directory");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let file = target.split('#').next().unwrap_or(target);
+            assert!(root().join(directory).join(file).exists(), "{page}: no {target}");
+            followed += 1;
+        }
+    }
+    assert!(followed > 0);
+}
