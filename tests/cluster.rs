@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -112,6 +114,28 @@ fn a_suspended_coordinator_blames_no_worker_for_its_own_silence() {
     assert!(!ended.stderr.contains("worker process"), "{}", ended.stderr);
     assert_eq!(place.outputs("out"), *undisturbed());
     place.is_left_alone();
+}
+
+#[test]
+fn a_program_that_is_replaced_while_it_runs_goes_on_as_it_was() {
+    let place = Place::new();
+    place.sweep("sweep.yaml", &Sweep::slow());
+    // Not written by this process: see `Place::executable`.
+    let copy = place.path("granule");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_granule")).arg(&copy).status();
+    assert!(copied.expect("cp").success());
+    let mut command = place.command(copy.to_str().unwrap());
+    command.args(["run", "sweep.yaml", "--out", "out", "--workers", "1", "--shard-trials", "1"]);
+    let mut running = place.start_this(command);
+    wait_for_growth(&place, &mut running, 8);
+    fs::remove_file(&copy).expect("it can be removed");
+    place.script("granule", "exit 9");
+    let worker = running.workers()[0];
+    send(worker, Signal::SIGKILL);
+    let ended = running.end().succeeded();
+    let line = format!("worker process {worker} was killed by signal 9\n");
+    assert!(ended.stderr.contains(&line), "no `{line}` in:\n{}", ended.stderr);
+    assert_eq!(place.outputs("out"), *undisturbed());
 }
 
 #[test]

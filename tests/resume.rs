@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -144,7 +143,7 @@ fn killed_over_and_over_it_gets_there() {
     check_whole(&place, &[undisturbed()]);
     let Trials { computed, reused } = place.trials(OUT);
     assert_eq!(computed + reused, SLOW_TRIALS);
-    assert_eq!(unfinished(&place), [""; 0]);
+    assert_eq!(others(&place), ["manifest.json", "store.granule"]);
     place.is_left_alone();
 }
 
@@ -179,12 +178,38 @@ fn killed_while_it_replaces_the_outputs_of_another_sweep() {
     }
 }
 
-/// Files in the output directory that are neither outputs, manifest nor store.
-fn unfinished(place: &Place) -> Vec<String> {
-    let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-    let is_known =
-        |name: &String| name.ends_with(".npy") || name == "manifest.json" || name == "store.granule";
-    files(place).into_keys().map(name).filter(|name| !is_known(name)).collect()
+#[test]
+fn what_a_killed_run_wrote_is_known_to_the_next_sweep() {
+    let less = Sweep { network: [78, 512, 7], conditions: vec!["Control"], trials: 2, ..Sweep::small() };
+    let more = Sweep { conditions: vec!["Control", "ACh", "GABAzine"], seeds: vec![451, 7], ..less.clone() };
+    let expected = less.undisturbed();
+    for (signal, code) in [(Signal::SIGKILL, None), (Signal::SIGINT, Some(130))] {
+        let place = place_of(&less);
+        start(&place, &[]).end().succeeded();
+        for theirs in ["notes.txt", "seed-451/notes.npy.txt"] {
+            place.write(&out(theirs), "of the user");
+        }
+        place.sweep(SWEEP, &more);
+        let mut running = start(&place, &["--workers", "2"]);
+        let array = place.path(&out("seed-7/controlCondE.npy"));
+        running.until("the second seed is written", |_| array.exists().then_some(()));
+        running.signal(signal);
+        assert_eq!(running.end().code, code);
+
+        place.sweep(SWEEP, &less);
+        run_without_workers(&place);
+        assert_eq!(place.outputs(OUT), expected);
+        let left = ["manifest.json", "notes.txt", "seed-451/notes.npy.txt", "store.granule"];
+        assert_eq!(others(&place), left);
+        assert!(!place.path(&out("seed-7")).exists());
+    }
+}
+
+/// All files in the output directory but the arrays, in order.
+fn others(place: &Place) -> Vec<String> {
+    let directory = place.path(OUT);
+    let name = |path: PathBuf| path.strip_prefix(&directory).unwrap().to_str().unwrap().to_owned();
+    files(place).into_keys().map(name).filter(|name| !name.ends_with(".npy")).collect()
 }
 
 /// All files in the output directory, with their inodes and when they were changed.
@@ -225,9 +250,8 @@ fn an_interrupted_run_says_how_to_go_on() {
         });
         match ended.stderr.split_once("  to resume: ") {
             Some((_, command)) => {
-                let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(command).current_dir(place.path(""));
-                Ended::from(shell.output().expect("a shell")).succeeded();
+                let shell = place.command("/bin/sh").args(["-c", command]).output();
+                Ended::from(shell.expect("a shell")).succeeded();
             }
             // The second signal leaves no time to say it.
             None if signals.len() > 1 => drop(start(&place, &[]).end().succeeded()),
@@ -257,8 +281,8 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     running.signal(Signal::SIGINT);
     let stored = "interrupted: 3 of 3 trials are stored\n  to resume: ";
     running.end().failed_with(130, &[stored]);
-    assert!(!place.path(&out("manifest.json")).exists());
-    assert_eq!(unfinished(&place), [""; 0]);
+    // No manifest, nothing unfinished; but a note of what may be there.
+    assert_eq!(others(&place), ["outputs.pending.json", "store.granule"]);
     let written = place.outputs(OUT);
     assert!((1..10 * 5).contains(&written.len()), "{} arrays are written", written.len());
 
@@ -267,6 +291,7 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     assert_eq!(outputs.len(), 10 * 5);
     assert!(written.iter().all(|(name, hash)| outputs.get(name) == Some(hash)));
     assert_eq!(place.trials(OUT), Trials { computed: 0, reused: 3 });
+    assert_eq!(others(&place), ["manifest.json", "store.granule"]);
 }
 
 #[test]
@@ -299,17 +324,21 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
         assert_eq!(untouched.count() as u64, files_reused, "{what}");
     };
     let array = |place: &Place| place.path(&out("seed-451/controlCondE.npy"));
-    // As if some time after the sweep was finished, whatever the resolution of the file system's clock.
-    let touch = |path: PathBuf| {
+    let set_modified = |path: PathBuf, time: SystemTime| {
         let file = File::options().write(true).open(path).expect("a file");
-        file.set_modified(SystemTime::now() + Duration::from_secs(5)).expect("a time can be set");
+        file.set_modified(time).expect("a time can be set");
     };
-    check("an array deleted", 15, &|place| fs::remove_file(array(place)).unwrap());
-    check("an array changed", 15, &|place| {
+    let change = |place: &Place| {
+        wait_for_the_clock(place);
         let mut bytes = fs::read(array(place)).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(array(place), bytes).unwrap();
-        touch(array(place));
+    };
+    check("an array deleted", 15, &|place| fs::remove_file(array(place)).unwrap());
+    check("an array changed", 15, &change);
+    check("an array changed, as if long ago", 15, &|place| {
+        change(place);
+        set_modified(array(place), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
     });
     check("an array cut short", 15, &|place| {
         let bytes = fs::read(array(place)).unwrap();
@@ -324,8 +353,18 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
     // Only touched: what it holds is looked at, and found good.
     let place = place_of(&Sweep::small());
     start(&place, &[]).end().succeeded();
-    touch(array(&place));
+    set_modified(array(&place), SystemTime::now() + Duration::from_secs(5));
     assert!(run_without_workers(&place).stdout.contains(" is complete already: "));
+}
+
+/// Waits until a file that is changed now is seen to be younger than the manifest.
+fn wait_for_the_clock(place: &Place) {
+    let changed = |metadata: fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
+    let manifest = changed(fs::metadata(place.path(&out("manifest.json"))).expect("a manifest"));
+    support::wait_for("the clock of the file system goes on", || {
+        let probe = place.write("probe", "");
+        (changed(fs::metadata(probe).expect("a file")) > manifest).then_some(())
+    });
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Failure {
 }
 
 /// The text without what a terminal would obey: names of files are in it as they came.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\n' {

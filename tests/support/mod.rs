@@ -76,7 +76,11 @@ impl Place {
 
     /// Starts the program.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut command = self.granule(arguments);
+        self.start_this(self.granule(arguments))
+    }
+
+    /// Starts a program here.
+    pub fn start_this(&self, mut command: Command) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = Words::of(child.stdout.take().expect("a pipe"));

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan, Sweep};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{self, exit};
 use crate::commands::worker::host;
 use crate::driver::{self, ComputeError, Options};
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::outputs::manifest::{Earlier, FileRecord, Manifest, ResolvedSweep, Run};
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::scheduler::Config;
@@ -64,6 +65,15 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, message));
     }
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&sweep.name));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let _file_size_limit = {
+        let _context = runtime.enter();
+        // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
+        signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
+    };
     let store = open_store(&out)?;
     let workers = arguments.workers.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32)
@@ -83,10 +93,6 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
             crash_limit: 4 + workers,
         },
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let job = Job { sweep, plan, out, store: Arc::new(store), options, begun };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
@@ -142,6 +148,12 @@ impl Job {
             return Ok(());
         }
         let found = self.store.found();
+        if found.unfinished_bytes > 0 {
+            line(&format!(
+                "note: the store's last write was not finished and is dropped ({} bytes)",
+                found.unfinished_bytes
+            ));
+        }
         if found.damaged_bytes > 0 {
             line(&format!(
                 "note: {} damaged bytes in the store are passed over; trials that were in them are computed anew",
@@ -446,5 +458,5 @@ fn plural(count: usize, what: &str) -> String {
 
 /// Writes to standard output, which may be closed.
 fn say(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().write_all(printable(text).as_bytes());
 }

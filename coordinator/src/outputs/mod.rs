@@ -304,10 +304,11 @@ impl AtomicFile {
 
     /// Puts the file in its place, durably but for the directory; returns its length and SHA-256.
     pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
-        let writer = self.writer.take().expect("a file is committed once");
-        let file = writer.into_inner().map_err(|error| failed("write", &self.place)(error.into_error()))?;
-        file.sync_all().map_err(failed("write", &self.place))?;
+        let writer = self.writer.as_mut().expect("a file is committed once");
+        writer.flush().and_then(|()| writer.get_ref().sync_all()).map_err(failed("write", &self.place))?;
         fs::rename(&self.unfinished, &self.place).map_err(failed("put in place", &self.place))?;
+        // Until here, a failure takes the unfinished file away.
+        self.writer = None;
         let sha256 = self.hash.finalize_reset();
         Ok((self.bytes, hex(&sha256)))
     }

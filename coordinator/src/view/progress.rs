@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::failure::printable;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between two lines off a terminal, growing with the length of the run.
@@ -140,7 +141,7 @@ impl Files {
         }
         let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
         bar.set_style(style("files    {bar:24} {pos}/{len}  {msg}"));
-        bar.set_message(format!("to {}", out.display()));
+        bar.set_message(printable(&format!("to {}", out.display())));
         Files { bar }
     }
 
@@ -156,9 +157,9 @@ impl Drop for Files {
     }
 }
 
-/// A line on standard error, which may be closed.
+/// A line, or several, on standard error, which may be closed.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// `3.1 s`, `42 s`, `12 minutes`, `5 hours`.
