@@ -36,7 +36,7 @@ const MOST_TRIALS: u64 = 10_000_000;
 const MOST_PAIRS: usize = 200_000;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
-    let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now() };
+    let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
     let sweep = read_sweep(&arguments.sweep)?;
     // Before anything is made for each of them.
     let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
@@ -108,6 +108,8 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
 struct Begun {
     at: Instant,
     started: jiff::Timestamp,
+    /// What the process had used by then: `cargo run` becomes the program it has just built.
+    cpu_seconds: f64,
 }
 
 /// A run that knows all it needs.
@@ -283,7 +285,7 @@ impl Job {
         records: Vec<FileRecord>,
     ) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
-        let cpu_seconds = cpu_seconds();
+        let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
         let run = Run {
             host: host(),
             operating_system: std::env::consts::OS.to_owned(),
