@@ -147,7 +147,7 @@ conditions: [{ name: -x_1.Y }, Control]
 }
 
 #[test]
-fn the_environment_wins_over_the_file_as_if_written_in_it() {
+fn the_environment_wins_over_the_file() {
     let overrides = environment(&[
         ("CHAT_NUM_MF", "78"),
         ("CHAT_NUM_GRC", "1024"),
@@ -157,8 +157,13 @@ fn the_environment_wins_over_the_file_as_if_written_in_it() {
         ("CHAT_SEED_TRIAL", "12"),
         ("CHAT_SEED_WEIGHT_MEANS", "34"),
     ]);
-    let file = "conditions: [Control, { name: c, set: { network.golgi_cells: 5 } }]";
-    let sweep = read_with(&PAPER.replace("conditions: [Control, GABAzine, ACh]", file), &overrides);
+    let conditions = |golgi_cells: u32| {
+        format!("conditions: [Control, {{ name: c, set: {{ network.golgi_cells: {golgi_cells} }} }}]")
+    };
+    // Over a condition's own settings, too.
+    let file = PAPER.replace("conditions: [Control, GABAzine, ACh]", &conditions(5));
+    let sweep = read_with(&file, &overrides);
+    let file = conditions(7);
     let written = read(&format!(
         "
 name: paper
@@ -170,5 +175,5 @@ trials: 10
 "
     ));
     assert_eq!(sweep, written);
-    assert_eq!(sweep.conditions[1].model.parameters().network.golgi_cells, 5);
+    assert_eq!(sweep.conditions[1].model.parameters().network.golgi_cells, 7);
 }

@@ -249,13 +249,16 @@ fn parameters_that_do_not_fit_together() {
         "- { name: c, set: { time.duration: 1 s } }",
         &["2:11 `stimulus.times` has 1030 ms, but the trial ends at 1000 ms"],
     );
-    let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 1000 s } }]";
+    let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 100 s } }]";
     let overrides = from_variables(|name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
     check_with(
         large,
         &overrides,
-        &["1:22 1000027 cells × 1000000000 steps are more than one trial can have \
-         | the environment has a part in it: CHAT_NUM_GRC"],
+        &[
+            "1:64 1000027 cells × 100000000 steps are more than one trial can have; make `time.duration` or the \
+         network smaller \
+         | the environment has a part in it: CHAT_NUM_GRC",
+        ],
     );
     // The same file is right without the environment.
     assert!(parse("x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());
