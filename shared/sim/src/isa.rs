@@ -1,95 +1,114 @@
 //! One source, several instruction sets, the same bits.
 //!
-//! `vectorised!` compiles a function once for every [`Isa`]; the compiler turns its loops into
-//! vectors of that width. Rust never contracts `a·b + c` nor reorders floating-point operations, so
-//! every version performs the same roundings in the same order and returns the same bits. A test
-//! beside each such function holds that.
+//! A function that [`vectorised!`] defines is written once, in terms of [`Simd`], and compiled for
+//! every [`Isa`]. Every operation of `Simd` is one operation of IEEE 754 in each lane, Rust never
+//! contracts `a·b + c` nor reorders floating-point operations, and no approximate instruction is
+//! used: every version performs the same roundings in the same order and returns the same bits. A
+//! test beside each such function holds that.
+
+mod portable;
+mod simd;
+#[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+mod x86;
+
+pub(crate) use portable::Portable;
+pub(crate) use simd::Simd;
+#[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+pub(crate) use x86::{Avx2, Avx512};
 
 /// An instruction set that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(pub(crate) Level);
 
+/// The token of an instruction set: who holds one may use its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) enum Level {
     /// What the target of the build guarantees.
-    Baseline,
-    Avx2,
-    Avx512,
+    Portable(Portable),
+    #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+    Avx2(Avx2),
+    #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+    Avx512(Avx512),
 }
 
 impl Isa {
     /// The widest one.
     pub fn best() -> Isa {
-        *Isa::available().last().expect("the baseline is always there")
+        *Isa::available().last().expect("the portable one is always there")
     }
 
-    /// All that this processor has, the baseline first and the widest last.
+    /// All that this processor has, the portable one first and the widest last.
     pub fn available() -> Vec<Isa> {
-        // Values of `Isa` other than the baseline are made here only, after detection: that is the
-        // proof which the unsafe calls in `vectorised!` rest on.
         #[allow(unused_mut)]
-        let mut levels = vec![Isa(Level::Baseline)];
-        #[cfg(target_arch = "x86_64")]
+        let mut levels = vec![Isa(Level::Portable(Portable))];
+        #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
         {
-            if is_x86_feature_detected!("avx2") {
-                levels.push(Isa(Level::Avx2));
-            }
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                levels.push(Isa(Level::Avx512));
-            }
+            levels.extend(Avx2::detect().map(|token| Isa(Level::Avx2(token))));
+            levels.extend(Avx512::detect().map(|token| Isa(Level::Avx512(token))));
         }
         levels
+    }
+
+    /// Lanes of a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self.0 {
+            Level::Portable(_) => Portable::LANES,
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            Level::Avx2(_) => Avx2::LANES,
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            Level::Avx512(_) => Avx512::LANES,
+        }
     }
 
     /// A name for people.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Level::Baseline => "baseline",
-            Level::Avx2 => "avx2",
-            Level::Avx512 => "avx512",
+            Level::Portable(_) => "portable",
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            Level::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            Level::Avx512(_) => "avx512",
         }
     }
 }
 
 /// Defines a function with a leading argument `isa: Isa`, compiled for each instruction set.
+///
+/// In `fn name<S>(simd, …) { … }` the body sees `simd`, a value of type `S: Simd`.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$S:ident>(
+        $simd:ident $(, $arg:ident: $type:ty)* $(,)?
+    ) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
         $vis fn $name(isa: $crate::isa::Isa, $($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body($($arg: $type),*) $(-> $ret)? $body
+            fn body<$S: $crate::isa::Simd>($simd: $S, $($arg: $type),*) $(-> $ret)? $body
 
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2")]
-                #[allow(clippy::too_many_arguments)]
-                fn avx2($($arg: $type),*) $(-> $ret)? {
-                    body($($arg),*)
-                }
-                #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-                #[allow(clippy::too_many_arguments)]
-                fn avx512($($arg: $type),*) $(-> $ret)? {
-                    body($($arg),*)
-                }
-                match isa.0 {
-                    $crate::isa::Level::Baseline => body($($arg),*),
-                    // SAFETY: an `Isa` above the baseline exists only where `Isa::available`
-                    // detected every feature that its version is compiled with.
-                    $crate::isa::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::isa::Level::Avx512 => unsafe { avx512($($arg),*) },
-                }
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            #[target_feature(enable = "avx2,popcnt")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2(token: $crate::isa::Avx2, $($arg: $type),*) $(-> $ret)? {
+                body(token, $($arg),*)
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            {
-                let _ = isa;
-                body($($arg),*)
+
+            #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+            #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,popcnt")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512(token: $crate::isa::Avx512, $($arg: $type),*) $(-> $ret)? {
+                body(token, $($arg),*)
+            }
+
+            match isa.0 {
+                $crate::isa::Level::Portable(token) => body(token, $($arg),*),
+                // SAFETY: a token exists only where every feature that this version is compiled
+                // with has been detected.
+                #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+                $crate::isa::Level::Avx2(token) => unsafe { avx2(token, $($arg),*) },
+                // SAFETY: as above.
+                #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
+                $crate::isa::Level::Avx512(token) => unsafe { avx512(token, $($arg),*) },
             }
         }
     };

@@ -6,25 +6,33 @@
 //! ```
 //!
 //! Here in mV, nS, pF and ms. All right-hand sides use the values before the step; g_n is an
-//! Ornstein–Uhlenbeck process by Euler–Maruyama. Cells are held in blocks small enough for the
-//! innermost cache, and a block runs through many steps before the next one is touched.
+//! Ornstein–Uhlenbeck process by Euler–Maruyama.
+//!
+//! g_n is linear in the noise, so its process is advanced once for all conditions
+//! ([`NoiseProcess`]) and scaled by each. Everything else is advanced in tiles: so many cells that
+//! their state stays in the processor's registers for as many steps as nothing happens to them. No
+//! cell depends on another within a population, so each tile stops for its own events only.
 
-use crate::isa::{Isa, vectorised};
+use crate::isa::{Isa, Simd, vectorised};
 use crate::parameters::{Cell, Noise, Parameters, Receptor};
 use crate::spikes::Spike;
 
-/// Cells in a block.
-pub(crate) const BLOCK: usize = 64;
+/// Vectors in a tile: four of each of the state's three arrays, which leaves a quarter of AVX2's
+/// sixteen registers, and more of AVX-512's.
+const VECTORS: usize = 4;
+/// Cells of the largest tile, that of AVX-512.
+const LARGEST_TILE: usize = VECTORS * 8;
 
-/// What the cells of a population have in common, per step.
+/// What the cells of a population have in common.
+///
+/// Potentials count from the excitatory reversal potential, conductances in units of C/dt: they are
+/// what they change a potential by in a step, per mV of driving force.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Membrane {
-    /// dt·g_l/C.
-    leak: f64,
     /// dt/C, per nS.
-    per_nsiemens: f64,
+    unit: f64,
+    leak: f64,
     leak_reversal: f64,
-    excitatory_reversal: f64,
     inhibitory_reversal: f64,
     threshold: f64,
     reset: f64,
@@ -32,7 +40,7 @@ pub(crate) struct Membrane {
     refractory_steps: u32,
     excitatory_decay: f64,
     inhibitory_decay: f64,
-    noise_decay: f64,
+    /// What the noise process is multiplied by.
     noise_gain: f64,
 }
 
@@ -45,38 +53,88 @@ impl Membrane {
         inhibitory_decay: f64,
     ) -> Membrane {
         let dt = parameters.time.step_ms;
-        let per_nsiemens = dt / cell.capacitance_pfarad;
+        let unit = dt / cell.capacitance_pfarad;
         let Noise { tau_ms, .. } = parameters.noise;
         let Receptor { reversal_mvolt: excitatory_reversal, .. } = parameters.excitatory;
         let Receptor { reversal_mvolt: inhibitory_reversal, .. } = parameters.inhibitory;
         Membrane {
-            leak: per_nsiemens * cell.leak_conductance_nsiemens,
-            per_nsiemens,
-            leak_reversal: cell.leak_reversal_mvolt,
-            excitatory_reversal,
-            inhibitory_reversal,
-            threshold: cell.threshold_mvolt,
-            reset: cell.reset_mvolt,
-            initial: cell.initial_mvolt,
+            unit,
+            leak: unit * cell.leak_conductance_nsiemens,
+            leak_reversal: cell.leak_reversal_mvolt - excitatory_reversal,
+            inhibitory_reversal: inhibitory_reversal - excitatory_reversal,
+            threshold: cell.threshold_mvolt - excitatory_reversal,
+            reset: cell.reset_mvolt - excitatory_reversal,
+            initial: cell.initial_mvolt - excitatory_reversal,
             refractory_steps,
             excitatory_decay,
             inhibitory_decay,
-            noise_decay: 1.0 - dt / tau_ms,
-            noise_gain: cell.noise_sigma_nsiemens * (dt / tau_ms).sqrt(),
+            noise_gain: unit * cell.noise_sigma_nsiemens * (dt / tau_ms).sqrt(),
         }
     }
 }
 
-/// The state of [`BLOCK`] cells; conductances in nS, potentials in mV.
+/// The noise process of every cell of a network, x ← (1 − dt/τ_n)·x + N(0, 1), from x = 0.
+///
+/// g_n is σ·√(dt/τ_n)·x.
 #[derive(Clone, Debug)]
-struct Block {
-    v: [f64; BLOCK],
-    noise: [f64; BLOCK],
-    excitation: [f64; BLOCK],
-    inhibition: [f64; BLOCK],
-    tonic: [f64; BLOCK],
-    /// The first step after the refractory period.
-    free_from: [f64; BLOCK],
+pub(crate) struct NoiseProcess {
+    isa: Isa,
+    decay: f64,
+    now: Vec<f64>,
+    /// The cell that the next normal is for.
+    next: usize,
+    rows: Vec<f64>,
+}
+
+impl NoiseProcess {
+    /// The process of so many cells, with room for so many steps at a time.
+    pub(crate) fn new(isa: Isa, noise: &Noise, step_ms: f64, cells: usize, steps: usize) -> NoiseProcess {
+        NoiseProcess {
+            isa,
+            decay: 1.0 - step_ms / noise.tau_ms,
+            now: vec![0.0; cells],
+            next: 0,
+            rows: Vec::with_capacity(cells * steps + LARGEST_TILE),
+        }
+    }
+
+    /// Forgets the steps taken so far, but not where they led.
+    pub(crate) fn begin(&mut self) {
+        self.rows.clear();
+    }
+
+    /// Takes the next normals: a cell after the other, a step after the other.
+    pub(crate) fn take(&mut self, mut normals: &[f64]) {
+        while !normals.is_empty() {
+            let count = normals.len().min(self.now.len() - self.next);
+            let (these, later) = normals.split_at(count);
+            let from = self.rows.len();
+            self.rows.resize(from + count, 0.0);
+            let now = &mut self.now[self.next..self.next + count];
+            relax(self.isa, now, these, &mut self.rows[from..], self.decay);
+            self.next = (self.next + count) % self.now.len();
+            normals = later;
+        }
+    }
+
+    /// The process at the beginning of each step taken since [`Self::begin`]: step s, cell c at
+    /// s·cells + c.
+    pub(crate) fn rows(&mut self) -> &[f64] {
+        // The last tile of a population may read beyond the last cell.
+        let end = self.rows.len();
+        self.rows.resize(end + LARGEST_TILE, 0.0);
+        &self.rows
+    }
+}
+
+vectorised! {
+    /// One step of the process for some cells; `before` becomes what it was.
+    fn relax<S>(_simd, now: &mut [f64], normals: &[f64], before: &mut [f64], decay: f64) {
+        for ((x, normal), before) in now.iter_mut().zip(normals).zip(before) {
+            *before = *x;
+            *x = *x * decay + normal;
+        }
+    }
 }
 
 /// Something that changes the conductances of cells in a step.
@@ -95,10 +153,11 @@ pub(crate) struct Arrival<'a> {
     pub(crate) input: Input<'a>,
 }
 
-/// Where a population finds its normals: step s of the chunk, cell c at `s·stride + offset + c`.
+/// Where a population finds its noise: step s of the chunk, cell c at `s·stride + offset + c`.
+/// A tile behind the last cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoiseRows<'a> {
-    pub(crate) normals: &'a [f64],
+    pub(crate) process: &'a [f64],
     pub(crate) stride: usize,
     pub(crate) offset: usize,
 }
@@ -108,30 +167,55 @@ pub(crate) struct NoiseRows<'a> {
 pub(crate) struct Cells {
     isa: Isa,
     membrane: Membrane,
-    count: usize,
-    blocks: Vec<Block>,
-    padded: Vec<f64>,
+    potential: Vec<f64>,
+    excitation: Vec<f64>,
+    inhibition: Vec<f64>,
+    /// Whether there is any inhibition.
+    is_inhibited: bool,
+    /// Conductance that never changes, and the current through it at the excitatory reversal.
+    resting: Vec<f64>,
+    resting_current: Vec<f64>,
+    /// The step in which a refractory cell is free again.
+    free_from: Vec<u32>,
+    gates: Vec<Gate>,
+}
+
+/// Which cells of a tile move.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// Bit c: cell c exists and is not refractory.
+    live: u32,
+    /// The first step in which a refractory one is free again.
+    release: u32,
 }
 
 impl Cells {
     /// The cells at the start of a trial, one for each tonic conductance (nS).
-    pub(crate) fn new(isa: Isa, membrane: Membrane, tonic: &[f64]) -> Cells {
-        let blocks = tonic
-            .chunks(BLOCK)
-            .map(|of_cells| {
-                let mut tonic = [0.0; BLOCK];
-                tonic[..of_cells.len()].copy_from_slice(of_cells);
-                Block {
-                    v: [membrane.initial; BLOCK],
-                    noise: [0.0; BLOCK],
-                    excitation: [0.0; BLOCK],
-                    inhibition: [0.0; BLOCK],
-                    tonic,
-                    free_from: [0.0; BLOCK],
-                }
-            })
-            .collect();
-        Cells { isa, membrane, count: tonic.len(), blocks, padded: Vec::new() }
+    pub(crate) fn new(isa: Isa, membrane: Membrane, tonic: &[f64], is_inhibited: bool) -> Cells {
+        let tile = tile_size(isa);
+        let padded = tonic.len().next_multiple_of(tile);
+        let m = &membrane;
+        let of_tonic = |f: &dyn Fn(f64) -> f64| {
+            let mut of_cells: Vec<f64> = tonic.iter().map(|tonic| f(m.unit * tonic)).collect();
+            of_cells.resize(padded, 0.0);
+            of_cells
+        };
+        let gate = |base| {
+            let here = tile.min(tonic.len() - base) as u32;
+            Gate { live: u32::MAX >> (u32::BITS - here), release: u32::MAX }
+        };
+        Cells {
+            isa,
+            membrane,
+            potential: vec![m.initial; padded],
+            excitation: vec![0.0; padded],
+            inhibition: vec![0.0; padded],
+            is_inhibited,
+            resting: of_tonic(&|tonic| m.leak + tonic),
+            resting_current: of_tonic(&|tonic| m.leak * m.leak_reversal + tonic * m.inhibitory_reversal),
+            free_from: vec![0; padded],
+            gates: (0..tonic.len()).step_by(tile).map(gate).collect(),
+        }
     }
 
     /// Runs the steps from `first` to before `end` and appends the spikes, ascending by step, then
@@ -145,117 +229,202 @@ impl Cells {
         spikes: &mut Vec<Spike>,
     ) {
         let old = spikes.len();
-        for (i, block) in self.blocks.iter_mut().enumerate() {
-            let base = i * BLOCK;
-            let here = BLOCK.min(self.count - base);
-            let (normals, stride) = if here == BLOCK {
-                (&rows.normals[rows.offset + base..], rows.stride)
+        advance(self.isa, self, first, end, rows, arrivals, spikes);
+        spikes[old..].sort_unstable();
+    }
+
+    /// Frees the cells of a tile whose refractory period has ended.
+    #[cold]
+    fn release(&mut self, tile: usize, base: usize, step: u32) {
+        let gate = &mut self.gates[tile];
+        gate.release = u32::MAX;
+        for (c, free_from) in self.free_from[base..].iter_mut().take(tile_size(self.isa)).enumerate() {
+            if *free_from == 0 {
+                continue;
+            }
+            if *free_from <= step {
+                *free_from = 0;
+                gate.live |= 1 << c;
             } else {
-                // The last block is not full. The cells that do not exist get no noise, and what
-                // they do is not looked at.
-                self.padded.clear();
-                for row in 0..(end - first) as usize {
-                    let from = row * rows.stride + rows.offset + base;
-                    self.padded.extend_from_slice(&rows.normals[from..from + here]);
-                    self.padded.resize((row + 1) * BLOCK, 0.0);
+                gate.release = gate.release.min(*free_from);
+            }
+        }
+    }
+
+    /// Records and resets the cells of a tile that crossed their threshold.
+    #[cold]
+    fn fire(&mut self, tile: usize, base: usize, step: u32, mut crossed: u32, spikes: &mut Vec<Spike>) {
+        let gate = &mut self.gates[tile];
+        let free_from = step + self.membrane.refractory_steps;
+        while crossed != 0 {
+            let c = crossed.trailing_zeros() as usize;
+            crossed &= crossed - 1;
+            spikes.push(Spike { step, cell: (base + c) as u32 });
+            self.potential[base + c] = self.membrane.reset;
+            if free_from > step + 1 {
+                self.free_from[base + c] = free_from;
+                gate.live &= !(1 << c);
+                gate.release = gate.release.min(free_from);
+            }
+        }
+    }
+
+    /// Adds an input to the cells of a tile.
+    fn receive(&mut self, base: usize, tile: usize, input: Input<'_>) {
+        let unit = self.membrane.unit;
+        let end = (base + tile) as u32;
+        let base = base as u32;
+        match input {
+            Input::Excitation { synapses, scale } => {
+                let from = synapses.partition_point(|&(cell, _)| cell < base);
+                for &(cell, weight) in synapses[from..].iter().take_while(|&&(cell, _)| cell < end) {
+                    self.excitation[cell as usize] += unit * (scale * weight);
                 }
-                (&self.padded[..], BLOCK)
-            };
+            }
+            Input::Inhibition { cells, weight } => {
+                let from = cells.partition_point(|&cell| cell < base);
+                for &cell in cells[from..].iter().take_while(|&&cell| cell < end) {
+                    self.inhibition[cell as usize] += unit * weight;
+                }
+            }
+        }
+    }
+}
+
+fn tile_size(isa: Isa) -> usize {
+    VECTORS * isa.lanes()
+}
+
+vectorised! {
+    fn advance<S>(
+        simd,
+        cells: &mut Cells,
+        first: u32,
+        end: u32,
+        rows: NoiseRows<'_>,
+        arrivals: &[Arrival<'_>],
+        spikes: &mut Vec<Spike>,
+    ) {
+        let size = VECTORS * S::LANES;
+        for tile in 0..cells.gates.len() {
+            let base = tile * size;
             let mut step = first;
             let mut arrivals = arrivals;
             while step < end {
-                let until = arrivals.first().map_or(end, |arrival| arrival.step + 1);
-                let offset = (step - first) as usize * stride;
-                let ran =
-                    run(self.isa, block, &self.membrane, &normals[offset..], stride, step, until - step);
+                if cells.gates[tile].release <= step {
+                    cells.release(tile, base, step);
+                }
+                let Gate { live, release } = cells.gates[tile];
+                let until = arrivals.first().map_or(end, |arrival| arrival.step + 1).min(release);
+                let from = (step - first) as usize * rows.stride + rows.offset + base;
+                let noise = Rows { process: &rows.process[from..], stride: rows.stride };
+                let ran = if cells.is_inhibited {
+                    run::<S, true>(simd, cells, base, live, noise, until - step)
+                } else {
+                    run::<S, false>(simd, cells, base, live, noise, until - step)
+                };
                 step += ran.steps;
-                if ran.spiked {
-                    fire(block, &self.membrane, base, here, step - 1, spikes);
+                if ran.crossed != 0 {
+                    cells.fire(tile, base, step - 1, ran.crossed, spikes);
                 }
                 while let Some((arrival, later)) = arrivals.split_first()
                     && arrival.step < step
                 {
-                    receive(block, base, arrival.input);
+                    cells.receive(base, size, arrival.input);
                     arrivals = later;
                 }
             }
         }
-        spikes[old..].sort_unstable();
     }
+}
+
+/// The noise of a tile: that of its first cell in the first step comes first.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    process: &'a [f64],
+    stride: usize,
 }
 
 /// What [`run`] did.
 struct Ran {
     steps: u32,
-    /// Whether a cell crossed the threshold in the last step run.
-    spiked: bool,
+    /// The cells that crossed their threshold in the last step run.
+    crossed: u32,
 }
 
-vectorised! {
-    /// Runs a block for at most `steps` steps from `first` on, to the end of the first step in
-    /// which a cell crosses its threshold.
-    fn run(block: &mut Block, m: &Membrane, normals: &[f64], stride: usize, first: u32, steps: u32) -> Ran {
-        let m = *m;
-        for i in 0..steps {
-            let from = i as usize * stride;
-            let xi: &[f64; BLOCK] = normals[from..from + BLOCK].try_into().expect("a row of normals");
-            let step = f64::from(first + i);
-            let mut crossed = 0_u64;
-            for (c, xi) in xi.iter().enumerate() {
-                let v = block.v[c];
-                let leak = m.leak * (m.leak_reversal - v);
-                let excitation = (block.excitation[c] + block.noise[c]) * (m.excitatory_reversal - v);
-                let inhibition = (block.inhibition[c] + block.tonic[c]) * (m.inhibitory_reversal - v);
-                let moved = v + (leak + m.per_nsiemens * (excitation + inhibition));
-                let is_free = block.free_from[c] <= step;
-                let v = if is_free { moved } else { v };
-                block.v[c] = v;
-                block.noise[c] = block.noise[c] * m.noise_decay + m.noise_gain * xi;
-                block.excitation[c] *= m.excitatory_decay;
-                block.inhibition[c] *= m.inhibitory_decay;
-                crossed |= u64::from(is_free & (v > m.threshold));
-            }
-            if crossed != 0 {
-                return Ran { steps: i + 1, spiked: true };
-            }
-        }
-        Ran { steps, spiked: false }
-    }
-}
+/// Runs a tile for at most `steps` steps, to the end of the first in which a cell crosses its
+/// threshold.
+#[inline(always)]
+fn run<S: Simd, const INHIBITED: bool>(
+    simd: S,
+    cells: &mut Cells,
+    base: usize,
+    live: u32,
+    noise: Rows<'_>,
+    steps: u32,
+) -> Ran {
+    let m = cells.membrane;
+    let size = VECTORS * S::LANES;
+    let potential = &mut cells.potential[base..base + size];
+    let excitation = &mut cells.excitation[base..base + size];
+    let inhibition = &mut cells.inhibition[base..base + size];
+    let resting = &cells.resting[base..base + size];
+    let resting_current = &cells.resting_current[base..base + size];
 
-/// Records and resets the cells above threshold.
-fn fire(block: &mut Block, m: &Membrane, base: usize, here: usize, step: u32, spikes: &mut Vec<Spike>) {
-    let now = f64::from(step);
-    for c in 0..BLOCK {
-        if block.v[c] > m.threshold && block.free_from[c] <= now {
-            if c < here {
-                spikes.push(Spike { step, cell: (base + c) as u32 });
-            }
-            block.v[c] = m.reset;
-            block.free_from[c] = now + f64::from(m.refractory_steps);
-        }
+    let zeros = [simd.f64(0.0); VECTORS];
+    let (mut v, mut g_e, mut g_i) = (zeros, zeros, zeros);
+    let (mut g_rest, mut i_rest) = (zeros, zeros);
+    let mut is_live = [simd.mask(0); VECTORS];
+    for t in 0..VECTORS {
+        let at = t * S::LANES;
+        v[t] = simd.load(&potential[at..]);
+        g_e[t] = simd.load(&excitation[at..]);
+        g_i[t] = simd.load(&inhibition[at..]);
+        g_rest[t] = simd.load(&resting[at..]);
+        i_rest[t] = simd.load(&resting_current[at..]);
+        is_live[t] = simd.mask(live >> at);
     }
-}
+    let threshold = simd.f64(m.threshold);
+    let gain = simd.f64(m.noise_gain);
+    let inhibitory_reversal = simd.f64(m.inhibitory_reversal);
+    let excitatory_decay = simd.f64(m.excitatory_decay);
+    let inhibitory_decay = simd.f64(m.inhibitory_decay);
 
-/// Adds an input to the cells of a block.
-fn receive(block: &mut Block, base: usize, input: Input<'_>) {
-    let end = (base + BLOCK) as u32;
-    let base = base as u32;
-    match input {
-        Input::Excitation { synapses, scale } => {
-            let from = synapses.partition_point(|&(cell, _)| cell < base);
-            for &(cell, weight) in synapses[from..].iter().take_while(|&&(cell, _)| cell < end) {
-                let g = &mut block.excitation[(cell - base) as usize];
-                *g = scale.mul_add(weight, *g);
+    let mut ran = Ran { steps: 0, crossed: 0 };
+    while ran.steps < steps {
+        let row = &noise.process[ran.steps as usize * noise.stride..][..size];
+        ran.steps += 1;
+        let mut crossed = [simd.mask(0); VECTORS];
+        for t in 0..VECTORS {
+            let g_n = gain * simd.load(&row[t * S::LANES..]);
+            // dv = I − g·v, all conductances together in g.
+            let mut g = g_rest[t] + (g_e[t] + g_n);
+            let mut current = i_rest[t];
+            if INHIBITED {
+                g = g + g_i[t];
+                current = current + g_i[t] * inhibitory_reversal;
+                g_i[t] = g_i[t] * inhibitory_decay;
             }
+            g_e[t] = g_e[t] * excitatory_decay;
+            v[t] = simd.select(is_live[t], v[t] + (current - g * v[t]), v[t]);
+            crossed[t] = simd.less(threshold, v[t]) & is_live[t];
         }
-        Input::Inhibition { cells, weight } => {
-            let from = cells.partition_point(|&cell| cell < base);
-            for &cell in cells[from..].iter().take_while(|&&cell| cell < end) {
-                block.inhibition[(cell - base) as usize] += weight;
+        if simd.mask_bits((crossed[0] | crossed[1]) | (crossed[2] | crossed[3])) != 0 {
+            for (t, crossed) in crossed.into_iter().enumerate() {
+                ran.crossed |= simd.mask_bits(crossed) << (t * S::LANES);
             }
+            break;
         }
     }
+    for t in 0..VECTORS {
+        let at = t * S::LANES;
+        simd.store(v[t], &mut potential[at..]);
+        simd.store(g_e[t], &mut excitation[at..]);
+        if INHIBITED {
+            simd.store(g_i[t], &mut inhibition[at..]);
+        }
+    }
+    ran
 }
 
 #[cfg(test)]
@@ -274,14 +443,29 @@ mod tests {
 
     fn run_all(isa: Isa, cells: usize, chunk: u32, refractory_steps: u32) -> Vec<Spike> {
         const STEPS: u32 = 600;
+        // What another population reads lies before and behind.
+        const OFFSET: usize = 3;
+        const STRIDE_BEYOND: usize = OFFSET + 2;
         let synapses: Vec<(u32, f64)> = (0..cells as u32).step_by(3).map(|c| (c, 0.7)).collect();
         let inhibited: Vec<u32> = (0..cells as u32).step_by(2).collect();
-        let normals = normals(cells * STEPS as usize);
-        let mut population = Cells::new(isa, membrane(refractory_steps), &vec![0.3; cells]);
+        let own = normals(cells * STEPS as usize);
+        let stride = cells + STRIDE_BEYOND;
+        let mut all = vec![1e3; stride * STEPS as usize];
+        for (row, own) in all.chunks_exact_mut(stride).zip(own.chunks_exact(cells)) {
+            row[OFFSET..OFFSET + cells].copy_from_slice(own);
+        }
+        let parameters = Parameters::default();
+        let step_ms = parameters.time.step_ms;
+        let mut process = NoiseProcess::new(isa, &parameters.noise, step_ms, stride, chunk as usize);
+        let mut population = Cells::new(isa, membrane(refractory_steps), &vec![0.3; cells], true);
         let mut spikes = Vec::new();
         for first in (0..STEPS).step_by(chunk as usize) {
             let end = (first + chunk).min(STEPS);
-            let rows = NoiseRows { normals: &normals[first as usize * cells..], stride: cells, offset: 0 };
+            process.begin();
+            // In pieces that have nothing to do with rows.
+            let normals = &all[first as usize * stride..end as usize * stride];
+            normals.chunks(311).for_each(|piece| process.take(piece));
+            let rows = NoiseRows { process: process.rows(), stride, offset: OFFSET };
             let arrivals: Vec<Arrival<'_>> = [
                 Arrival { step: 100, input: Input::Excitation { synapses: &synapses, scale: 2.0 } },
                 Arrival { step: 100, input: Input::Inhibition { cells: &inhibited, weight: 0.1 } },
@@ -295,33 +479,47 @@ mod tests {
         spikes
     }
 
-    /// The equations once more, cell by cell and step by step.
+    /// [`plain`] for every number of cells, so that tiles end everywhere.
+    #[test]
+    fn every_remainder_of_cells_is_computed() {
+        for cells in 1..70 {
+            let expected = plain(cells, 20);
+            for isa in Isa::available() {
+                assert!(run_all(isa, cells, 150, 20) == expected, "{cells} cells, {}", isa.name());
+            }
+        }
+    }
+
+    /// The equations once more as they are written above, cell by cell and step by step.
     fn plain(cells: usize, refractory_steps: u32) -> Vec<Spike> {
-        let m = membrane(refractory_steps);
+        let p = Parameters::default();
+        let Parameters { granule, noise, .. } = p;
+        let dt = p.time.step_ms;
+        let (e_e, e_i) = (p.excitatory.reversal_mvolt, p.inhibitory.reversal_mvolt);
         let normals = normals(cells * 600);
         let mut spikes = Vec::new();
         for c in 0..cells {
-            let (mut v, mut gn, mut ge, mut gi) = (m.initial, 0.0, 0.0, 0.0);
+            let (mut v, mut gn, mut ge, mut gi) = (granule.initial_mvolt, 0.0, 0.0, 0.0);
             let mut last: Option<u32> = None;
             for s in 0..600 {
                 let free = last.is_none_or(|last| s - last >= refractory_steps);
-                let dv = m.leak * (m.leak_reversal - v)
-                    + m.per_nsiemens
-                        * ((ge + gn) * (m.excitatory_reversal - v)
-                            + (gi + 0.3) * (m.inhibitory_reversal - v));
+                let current = granule.leak_conductance_nsiemens * (granule.leak_reversal_mvolt - v)
+                    + (ge + gn) * (e_e - v)
+                    + (gi + 0.3) * (e_i - v);
                 if free {
-                    v += dv;
+                    v += current / granule.capacitance_pfarad * dt;
                 }
-                gn = gn * m.noise_decay + m.noise_gain * normals[s as usize * cells + c];
-                ge *= m.excitatory_decay;
-                gi *= m.inhibitory_decay;
-                if free && v > m.threshold {
+                let xi = normals[s as usize * cells + c] / dt.sqrt();
+                gn += (-gn + granule.noise_sigma_nsiemens * noise.tau_ms.sqrt() * xi) / noise.tau_ms * dt;
+                ge *= 0.99;
+                gi *= 0.995;
+                if free && v > granule.threshold_mvolt {
                     spikes.push(Spike { step: s, cell: c as u32 });
                     last = Some(s);
-                    v = m.reset;
+                    v = granule.reset_mvolt;
                 }
                 if s == 100 && c % 3 == 0 {
-                    ge = 2.0_f64.mul_add(0.7, ge);
+                    ge += 2.0 * 0.7;
                 }
                 if s == 100 && c % 2 == 0 {
                     gi += 0.1;

@@ -10,15 +10,19 @@
 //! on their last bits. They must only be the same on every machine, so the logarithm here is our
 //! own, in operations that IEEE 754 defines to the last bit.
 
-use crate::isa::{Isa, vectorised};
+use crate::isa::{Isa, Portable, Simd, vectorised};
 use crate::random::jump;
-use crate::random::mt19937::{BLOCK, Mt19937};
+use crate::random::mt19937::{BLOCK, Mt19937, vectors};
 
 /// Words an attempt eats: two doubles.
 const ATTEMPT: usize = 4;
 /// Attempts in a block of the generator. 624 is a multiple of 4, and so is every place at which
 /// noise starts; an attempt never straddles two blocks.
 const ATTEMPTS: usize = BLOCK / ATTEMPT;
+
+/// Room for the normals of a block, and for the vector that is stored where the last of them end.
+const ROOM: usize = 2 * ATTEMPTS + 8;
+type Normals = [f64; ROOM];
 
 /// Attempts in one entry of a [`NoiseIndex`]; about 20 MB of raw output.
 pub const SPAN_ATTEMPTS: u64 = 5_000_000;
@@ -109,7 +113,8 @@ pub fn count_accepted(isa: Isa, origin: NoiseOrigin, first: u32, count: u32) -> 
 pub struct NormalStream {
     isa: Isa,
     words: Mt19937,
-    ready: [f64; 2 * ATTEMPTS],
+    /// Normals; those from `from` to `to` have not been handed out.
+    ready: Normals,
     from: usize,
     to: usize,
 }
@@ -118,44 +123,64 @@ impl NormalStream {
     /// The stream of this origin from this place on.
     pub fn new(isa: Isa, origin: NoiseOrigin, start: NoiseStart) -> NormalStream {
         let words = origin.generator_at(start.attempt);
-        let mut stream = NormalStream { isa, words, ready: [0.0; 2 * ATTEMPTS], from: 0, to: 0 };
+        let mut stream = NormalStream { isa, words, ready: [0.0; ROOM], from: 0, to: 0 };
         let mut skip = start.skip;
         while skip >= 2 * ATTEMPTS as u64 {
             skip -= 2 * u64::from(accepted_of(isa, &mut stream.words, ATTEMPTS as u64));
         }
-        let mut dropped = [0.0; 2 * ATTEMPTS];
-        stream.fill(&mut dropped[..skip as usize]);
+        while skip > 0 {
+            skip -= stream.next(skip as usize).len() as u64;
+        }
         stream
     }
 
-    /// The next normals.
+    /// The next normals, at least one and at most `most`, which is not 0.
+    pub(crate) fn next(&mut self, most: usize) -> &[f64] {
+        while self.from == self.to {
+            self.from = 0;
+            self.to = polar(self.isa, &mut self.words, &mut self.ready);
+        }
+        let from = self.from;
+        self.from = self.to.min(from + most);
+        &self.ready[from..self.from]
+    }
+
+    /// Fills the slice with the next normals.
     pub fn fill(&mut self, mut out: &mut [f64]) {
         while !out.is_empty() {
-            if self.from == self.to {
-                self.from = 0;
-                self.to = polar(self.isa, self.words.take(BLOCK), &mut self.ready);
-            }
-            let count = out.len().min(self.to - self.from);
-            let (now, later) = out.split_at_mut(count);
-            now.copy_from_slice(&self.ready[self.from..self.from + count]);
-            self.from += count;
+            let next = self.next(out.len());
+            let (now, later) = out.split_at_mut(next.len());
+            now.copy_from_slice(next);
             out = later;
         }
     }
 }
 
-/// Two of the four words of an attempt as 2U − 1, without rounding.
+/// 2^52: coordinates are computed times this, so that they are whole numbers.
+const SCALE: f64 = 4_503_599_627_370_496.0;
+/// The square of the scale, the bound of an accepted radius.
+const SCALE_SQUARED: f64 = SCALE * SCALE;
+
+/// (2U − 1)·2^52 for the double U that numpy makes of each pair of words, without rounding.
 #[inline(always)]
-fn coordinate(high: u32, low: u32) -> f64 {
-    // Both are below 2^27: as signed integers they convert in one instruction.
-    let high = f64::from((high >> 5) as i32);
-    let low = f64::from((low >> 6) as i32);
-    (high * 67_108_864.0 + low) * (1.0 / 4_503_599_627_370_496.0) - 1.0
+fn coordinates<S: Simd>(simd: S, words: S::Bits) -> S::F64 {
+    // U·2^53 = a·2^26 + b with the upper 27 bits a of the first word and the upper 26 bits b of the
+    // second. As mantissas of 2^73 and 2^46, the words count 2^21 and 2^-6: what is below a and b
+    // has only to be cleared.
+    const A: f64 = 9_444_732_965_739_290_427_392.0;
+    const B: f64 = 70_368_744_177_664.0;
+    let a = words & simd.bits(0xffff_ffff << 5 & 0xffff_ffff) | simd.bits(A.to_bits());
+    let b = simd.shr::<32>(words) & simd.bits(0xffff_ffff << 6 & 0xffff_ffff) | simd.bits(B.to_bits());
+    (simd.as_numbers(a) - simd.f64(A + (B + SCALE))) + simd.as_numbers(b)
 }
 
+/// The squared radius of each attempt, times 2^104, in both lanes of its pair, and whether the
+/// attempt is accepted. The scale changes no rounding.
 #[inline(always)]
-fn is_accepted(r2: f64) -> bool {
-    (r2 < 1.0) & (r2 != 0.0)
+fn radii<S: Simd>(simd: S, x: S::F64) -> (S::F64, S::Mask) {
+    let square = x * x;
+    let r2 = square + simd.swap_pairs(square);
+    (r2, simd.less(r2, simd.f64(SCALE_SQUARED)) & simd.less(simd.f64(0.0), r2))
 }
 
 /// Accepted ones among the next `attempts` attempts.
@@ -163,84 +188,118 @@ fn accepted_of(isa: Isa, words: &mut Mt19937, attempts: u64) -> u32 {
     let mut left = attempts * ATTEMPT as u64;
     let mut accepted = 0;
     while left > 0 {
-        let taken = words.take(left.min(BLOCK as u64) as usize);
-        left -= taken.len() as u64;
-        accepted += count(isa, taken);
+        let counted = count(isa, words, left.min(BLOCK as u64) as usize);
+        left -= counted.words;
+        accepted += counted.accepted;
     }
     accepted
 }
 
-vectorised! {
-    fn count(words: &[u32]) -> u32 {
-        let mut accepted = 0;
-        for w in words.as_chunks::<ATTEMPT>().0 {
-            let x1 = coordinate(w[0], w[1]);
-            let x2 = coordinate(w[2], w[3]);
-            accepted += u32::from(is_accepted(x1 * x1 + x2 * x2));
-        }
-        accepted
-    }
+/// How many attempts are accepted among so many words.
+struct Counted {
+    words: u64,
+    accepted: u32,
 }
 
 vectorised! {
-    /// The normals of these words, in numpy's order; returns how many.
-    fn polar(words: &[u32], normals: &mut [f64; 2 * ATTEMPTS]) -> usize {
-        let (attempts, _) = words.as_chunks::<ATTEMPT>();
-        let mut x1 = [0.0; ATTEMPTS];
-        let mut x2 = [0.0; ATTEMPTS];
-        let mut r2 = [0.0; ATTEMPTS];
-        for (i, w) in attempts.iter().take(ATTEMPTS).enumerate() {
-            x1[i] = coordinate(w[0], w[1]);
-            x2[i] = coordinate(w[2], w[3]);
-            r2[i] = x1[i] * x1[i] + x2[i] * x2[i];
+    /// Looks at the words that are left of the block, but at most `most`.
+    fn count<S>(simd, generator: &mut Mt19937, most: usize) -> Counted {
+        let mut lanes = 0;
+        if generator.is_at_block() && most >= BLOCK {
+            for at in vectors(simd) {
+                lanes += accepted_lanes(simd, generator.next_words(simd, at));
+            }
+            return Counted { words: BLOCK as u64, accepted: lanes / 2 };
         }
-        // Move the accepted ones together, without a branch that nothing could predict.
-        let mut accepted = 0;
-        for i in 0..attempts.len().min(ATTEMPTS) {
-            let (a, b, c) = (x1[i], x2[i], r2[i]);
-            x1[accepted] = a;
-            x2[accepted] = b;
-            r2[accepted] = c;
-            accepted += usize::from(is_accepted(c));
+        let words = generator.take(most);
+        for words in words.chunks_exact(ATTEMPT) {
+            lanes += accepted_lanes(Portable, Portable.load_words(words));
         }
-        for i in 0..accepted {
-            let f = (-2.0 * ln_below_one(r2[i]) / r2[i]).sqrt();
-            normals[2 * i] = f * x2[i];
-            normals[2 * i + 1] = f * x1[i];
-        }
-        2 * accepted
+        Counted { words: words.len() as u64, accepted: lanes / 2 }
     }
 }
 
-/// Natural logarithm of a normal number in (0, 1), without branches; error below 1 ulp.
+#[inline(always)]
+fn accepted_lanes<S: Simd>(simd: S, words: S::Bits) -> u32 {
+    let (_, accepted) = radii(simd, coordinates(simd, words));
+    simd.mask_bits(accepted).count_ones()
+}
+
+vectorised! {
+    /// The normals of the words that are left of the block, in numpy's order; returns how many.
+    fn polar<S>(simd, generator: &mut Mt19937, normals: &mut Normals) -> usize {
+        // The coordinates of accepted attempts, one pair behind the other.
+        let mut count = 0;
+        if generator.is_at_block() {
+            for at in vectors(simd) {
+                let words = generator.next_words(simd, at);
+                count += keep_accepted(simd, words, &mut normals[count..]);
+            }
+        } else {
+            for words in generator.take(BLOCK).chunks_exact(ATTEMPT) {
+                count += keep_accepted(Portable, Portable.load_words(words), &mut normals[count..]);
+            }
+        }
+        // What is computed of the lanes behind the last one is not looked at.
+        for pairs in normals.chunks_exact_mut(2 * S::LANES).take(count.div_ceil(2 * S::LANES)) {
+            to_normals(simd, pairs);
+        }
+        count
+    }
+}
+
+#[inline(always)]
+fn keep_accepted<S: Simd>(simd: S, words: S::Bits, to: &mut [f64]) -> usize {
+    let x = coordinates(simd, words);
+    let (_, accepted) = radii(simd, x);
+    simd.store_pairs(accepted, x, to)
+}
+
+#[inline(always)]
+fn to_normals<S: Simd>(simd: S, pairs: &mut [f64]) {
+    let (first, second) = pairs.split_at_mut(S::LANES);
+    let (x1, x2) = simd.unzip(simd.load(first), simd.load(second));
+    let r2 = x1 * x1 + x2 * x2;
+    let factor = simd.sqrt(simd.f64(-2.0) * ln_scaled(simd, r2) / r2);
+    let (a, b) = simd.unzip(factor * x2, factor * x1);
+    simd.store(a, first);
+    simd.store(b, second);
+}
+
+/// Natural logarithm of x/2^104 for a normal number x in (0, 2^104), without branches; error below
+/// 1 ulp.
 ///
 /// The reduction and the minimax polynomial are those of fdlibm's e_log.c (Sun Microsystems, 1993):
 /// x = 2^k·(1+f) with 1+f in [√½, √2), s = f/(2+f), ln(1+f) = f − (f²/2 − s·(f²/2 + R(s²))).
 #[inline(always)]
 #[allow(clippy::excessive_precision, reason = "as published")]
-fn ln_below_one(x: f64) -> f64 {
+fn ln_scaled<S: Simd>(simd: S, x: S::F64) -> S::F64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Bits of √½. Counted from there, the exponent field is 1023 + k and the rest is what the
+    // Bits of √½. Counted from there, the exponent field is 1023 + 104 + k and the rest is what the
     // reduced argument has above √½.
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
-    let shifted = x.to_bits() + ((1023 << 52) - SQRT_HALF);
-    let exponent = shifted >> 52;
-    let one_plus_f = f64::from_bits((shifted & ((1 << 52) - 1)) + SQRT_HALF);
+    const MANTISSA: u64 = (1 << 52) - 1;
+    let number = |x: f64| simd.f64(x);
+    let shifted = simd.add(simd.as_bits(x), simd.bits((1023 << 52) - SQRT_HALF));
+    let one_plus_f = simd.add(shifted & simd.bits(MANTISSA), simd.bits(SQRT_HALF));
     // An integer below 2^52 becomes a float through the mantissa of 2^52.
-    let k = f64::from_bits(exponent | 0x4330_0000_0000_0000) - 4_503_599_627_370_496.0 - 1023.0;
-    let f = one_plus_f - 1.0;
-    let s = f / (2.0 + f);
+    let exponent = simd.shr::<52>(shifted) | simd.bits(SCALE.to_bits());
+    let k = simd.as_numbers(exponent) - number(SCALE + 1023.0 + 104.0);
+    let f = simd.as_numbers(one_plus_f) - number(1.0);
+    let s = f / (number(2.0) + f);
     let z = s * s;
     let w = z * z;
-    let odd =
-        w * (3.999_999_999_940_941_9e-1 + w * (2.222_219_843_214_978_4e-1 + w * 1.531_383_769_920_937_3e-1));
+    let odd = w
+        * (number(3.999_999_999_940_941_9e-1)
+            + w * (number(2.222_219_843_214_978_4e-1) + w * number(1.531_383_769_920_937_3e-1)));
     let even = z
-        * (6.666_666_666_666_735e-1
-            + w * (2.857_142_874_366_239e-1
-                + w * (1.818_357_216_161_805e-1 + w * 1.479_819_860_511_658_6e-1)));
-    let half_square = 0.5 * f * f;
-    k * LN2_HIGH - ((half_square - (s * (half_square + odd + even) + k * LN2_LOW)) - f)
+        * (number(6.666_666_666_666_735e-1)
+            + w * (number(2.857_142_874_366_239e-1)
+                + w * (number(1.818_357_216_161_805e-1) + w * number(1.479_819_860_511_658_6e-1))));
+    let half_square = number(0.5) * f * f;
+    let low = s * (half_square + odd + even) + k * number(LN2_LOW);
+    k * number(LN2_HIGH) - ((half_square - low) - f)
 }
 
 #[cfg(test)]
@@ -258,6 +317,12 @@ mod tests {
 
     fn ulps(a: f64, b: f64) -> u64 {
         a.to_bits().abs_diff(b.to_bits())
+    }
+
+    fn ln_below_one(x: f64) -> f64 {
+        let mut found = [0.0; 2];
+        Portable.store(ln_scaled(Portable, Portable.f64(x * SCALE_SQUARED)), &mut found);
+        found[0]
     }
 
     #[test]

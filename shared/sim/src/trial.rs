@@ -1,11 +1,11 @@
 //! A trial, from noise to spikes, for all conditions that share its noise.
 
 use crate::isa::Isa;
-use crate::kernel::{Arrival, Cells, Input, Membrane, NoiseRows};
+use crate::kernel::{Arrival, Cells, Input, Membrane, NoiseProcess, NoiseRows};
 use crate::model::Model;
 use crate::network::{Network, Wiring, active_fibers};
 use crate::noise::NormalStream;
-use crate::parameters::Population;
+use crate::parameters::{Noise, Parameters, Population};
 use crate::spikes::{Spike, TrialSpikes};
 use crate::weights::{RandomWeights, cell_factors};
 
@@ -22,6 +22,8 @@ pub struct Cohort {
     network: Network,
     steps: u32,
     circuits: Vec<Circuit>,
+    /// Each kind of noise process among the circuits, and the step in ms.
+    noises: Vec<(Noise, f64)>,
 }
 
 /// One condition of a cohort: its model and what follows from it for every trial.
@@ -35,6 +37,8 @@ struct Circuit {
     onto_granule: Vec<(u32, usize)>,
     onto_golgi: Vec<(u32, usize)>,
     weights: Option<RandomWeights>,
+    /// Index of its noise process.
+    noise: usize,
     model: Model,
 }
 
@@ -54,8 +58,19 @@ impl Cohort {
             return Err(NoSharedNoise);
         }
         let network = Network::new(Wiring::of(first), seed);
-        let circuits = models.iter().map(|model| Circuit::new(model, &network, seed, trials)).collect();
-        Ok(Cohort { isa, network, steps: first.steps(), circuits })
+        let mut noises: Vec<(Noise, f64)> = Vec::new();
+        let mut circuits = Vec::with_capacity(models.len());
+        for model in models {
+            let Parameters { noise, time, .. } = model.parameters();
+            let is_same =
+                |(known, step_ms): &(Noise, f64)| (known.tau_ms, *step_ms) == (noise.tau_ms, time.step_ms);
+            let at = noises.iter().position(is_same).unwrap_or_else(|| {
+                noises.push((*noise, time.step_ms));
+                noises.len() - 1
+            });
+            circuits.push(Circuit::new(model, &network, seed, trials, at));
+        }
+        Ok(Cohort { isa, network, steps: first.steps(), circuits, noises })
     }
 
     /// The network all conditions share.
@@ -75,7 +90,12 @@ impl Cohort {
         // As many steps at once as keep their normals in a core's second-level cache.
         const CHUNK_NORMALS: usize = 1 << 16;
         let chunk = (CHUNK_NORMALS / noisy).clamp(1, 256) as u32;
-        let mut normals = vec![0.0; noisy * chunk as usize];
+        // One noise process for each time constant among the conditions.
+        let mut processes: Vec<NoiseProcess> = self
+            .noises
+            .iter()
+            .map(|&(noise, step_ms)| NoiseProcess::new(self.isa, &noise, step_ms, noisy, chunk as usize))
+            .collect();
         let mut running: Vec<Running<'_>> = self
             .circuits
             .iter()
@@ -83,10 +103,16 @@ impl Cohort {
             .collect();
         for first in (0..self.steps).step_by(chunk as usize) {
             let end = self.steps.min(first + chunk);
-            let normals = &mut normals[..noisy * (end - first) as usize];
-            noise.fill(normals);
+            processes.iter_mut().for_each(NoiseProcess::begin);
+            let mut left = noisy * (end - first) as usize;
+            while left > 0 {
+                let normals = noise.next(left);
+                processes.iter_mut().for_each(|process| process.take(normals));
+                left -= normals.len();
+            }
+            let rows: Vec<&[f64]> = processes.iter_mut().map(NoiseProcess::rows).collect();
             for condition in &mut running {
-                condition.advance(first, end, normals);
+                condition.advance(first, end, rows[condition.circuit.noise]);
             }
         }
         running.into_iter().map(|condition| condition.spikes).collect()
@@ -99,7 +125,7 @@ pub fn normals_per_trial(model: &Model) -> u64 {
 }
 
 impl Circuit {
-    fn new(model: &Model, network: &Network, seed: u32, trials: u32) -> Circuit {
+    fn new(model: &Model, network: &Network, seed: u32, trials: u32, noise: usize) -> Circuit {
         let parameters = model.parameters();
         let active = active_fibers(model, seed);
         let synapses = |targets_of: &dyn Fn(u32) -> Vec<u32>| {
@@ -130,6 +156,7 @@ impl Circuit {
             onto_granule: synapses(&|fiber| network.mossy_to_granule.targets_of(fiber).to_vec()),
             onto_golgi: synapses(&|fiber| network.mossy_to_golgi.targets_of(fiber).to_vec()),
             weights: RandomWeights::new(parameters, active.len(), trials),
+            noise,
             model: model.clone(),
         }
     }
@@ -161,8 +188,13 @@ impl<'a> Running<'a> {
             circuit,
             onto_granule: weighted(&circuit.onto_granule, parameters.mossy_to_granule.weight_nsiemens),
             onto_golgi: weighted(&circuit.onto_golgi, parameters.mossy_to_golgi.weight_nsiemens),
-            granule: Cells::new(isa, circuit.granule, &circuit.tonic),
-            golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize]),
+            granule: Cells::new(
+                isa,
+                circuit.granule,
+                &circuit.tonic,
+                parameters.golgi_to_granule.weight_nsiemens != 0.0,
+            ),
+            golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize], false),
             delivered: 0,
             spikes: TrialSpikes::default(),
         }
@@ -170,7 +202,7 @@ impl<'a> Running<'a> {
 
     /// Runs a chunk of steps: the Golgi cells first, then the granule cells, which nothing but the
     /// spikes of those reaches.
-    fn advance(&mut self, first: u32, end: u32, normals: &[f64]) {
+    fn advance(&mut self, first: u32, end: u32, process: &[f64]) {
         let size = self.network.size;
         let model = &self.circuit.model;
         let parameters = model.parameters();
@@ -178,7 +210,7 @@ impl<'a> Running<'a> {
             Population::Golgi => (0, size.golgi_cells as usize),
             Population::Granule => (size.granule_cells as usize, 0),
         };
-        let rows = |offset| NoiseRows { normals, stride: size.noisy_cells() as usize, offset };
+        let rows = |offset| NoiseRows { process, stride: size.noisy_cells() as usize, offset };
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
 
         let excitation = |synapses, scale| {

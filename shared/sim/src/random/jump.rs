@@ -11,7 +11,7 @@
 
 use std::sync::LazyLock;
 
-use super::mt19937::{BLOCK, Mt19937, twist};
+use super::mt19937::{BLOCK, MIDDLE, Mt19937, recur};
 
 const DEGREE: usize = 19937;
 const WORDS: usize = DEGREE.div_ceil(64);
@@ -37,11 +37,9 @@ pub fn seeded_at(seed: u32, words: u64) -> Mt19937 {
 
 /// The XOR of the windows of the state's word sequence at which the polynomial has a term.
 fn apply(polynomial: &Polynomial, state: &[u32; BLOCK]) -> [u32; BLOCK] {
-    let mut sequence = Vec::with_capacity((DEGREE / BLOCK + 2) * BLOCK);
-    let mut block = *state;
-    while sequence.len() < DEGREE + BLOCK {
-        sequence.extend_from_slice(&block);
-        twist(&mut block);
+    let mut sequence = state.to_vec();
+    for i in 0..DEGREE {
+        sequence.push(recur(sequence[i], sequence[i + 1], sequence[i + MIDDLE]));
     }
     let mut sum = [0; BLOCK];
     for i in (0..DEGREE).filter(|i| polynomial[i / 64] >> (i % 64) & 1 == 1) {

@@ -5,15 +5,22 @@
 
 use std::convert::Infallible;
 
+use crate::isa::{Portable, Simd};
+
 /// Words of state, and of one block of output.
 pub const BLOCK: usize = 624;
-const MIDDLE: usize = 397;
+pub(super) const MIDDLE: usize = 397;
 const MATRIX: u32 = 0x9908_b0df;
+
+/// The first words of the state once more behind its end, as many as the widest vector has, so that
+/// no vector of words ever wraps round.
+const MIRROR: usize = 16;
 
 /// The generator. Its output comes in blocks of [`BLOCK`] words.
 #[derive(Clone)]
 pub struct Mt19937 {
-    state: [u32; BLOCK],
+    state: [u32; BLOCK + MIRROR],
+    /// The current block, where it was made word by word.
     output: [u32; BLOCK],
     next: usize,
 }
@@ -36,7 +43,7 @@ impl Mt19937 {
     /// If the key is empty.
     pub fn from_key(key: &[u32]) -> Mt19937 {
         assert!(!key.is_empty(), "a key has at least one word");
-        let mut state = Mt19937::from_seed_u32(19_650_218).state;
+        let mut state = *Mt19937::from_seed_u32(19_650_218).state();
         let mix = |state: &[u32; BLOCK], i: usize, factor: u32| {
             let last = state[i - 1];
             state[i] ^ (last ^ (last >> 30)).wrapping_mul(factor)
@@ -65,90 +72,113 @@ impl Mt19937 {
 
     /// A generator whose next output is the first of the block that follows this state.
     pub(super) fn before_block(state: [u32; BLOCK]) -> Mt19937 {
-        Mt19937 { state, output: [0; BLOCK], next: BLOCK }
+        let mut generator = Mt19937 { state: [0; BLOCK + MIRROR], output: [0; BLOCK], next: BLOCK };
+        generator.state[..BLOCK].copy_from_slice(&state);
+        generator
     }
 
     /// The state that the current block of output was made from.
     pub(super) fn state(&self) -> &[u32; BLOCK] {
-        &self.state
+        self.state.first_chunk().expect("the state is longer than a block")
     }
 
     /// The next word.
     #[inline]
     pub fn next_word(&mut self) -> u32 {
-        if self.next == BLOCK {
-            self.next_block();
-        }
+        self.fill_if_empty();
         self.next += 1;
         self.output[self.next - 1]
     }
 
     /// The next words, as many as are left of the current block but at most `most`; of the next
     /// block where none is left.
-    #[inline]
     pub(crate) fn take(&mut self, most: usize) -> &[u32] {
-        if self.next == BLOCK {
-            self.next_block();
-        }
+        self.fill_if_empty();
         let from = self.next;
         self.next = BLOCK.min(from + most);
         &self.output[from..self.next]
     }
 
+    /// Whether the next word is the first of a block.
+    pub(crate) fn is_at_block(&self) -> bool {
+        self.next == BLOCK
+    }
+
     /// Drops `count` words.
     pub fn skip(&mut self, mut count: u64) {
         while count > 0 {
-            if self.next == BLOCK {
-                if count >= BLOCK as u64 {
-                    twist(&mut self.state);
-                    count -= BLOCK as u64;
-                    continue;
+            if self.next == BLOCK && count >= BLOCK as u64 {
+                for at in vectors(Portable) {
+                    self.next_words(Portable, at);
                 }
-                self.next_block();
+                count -= BLOCK as u64;
+                continue;
             }
+            self.fill_if_empty();
             let here = count.min((BLOCK - self.next) as u64);
             self.next += here as usize;
             count -= here;
         }
     }
 
-    #[inline(always)]
-    fn next_block(&mut self) {
-        twist(&mut self.state);
-        for (out, &word) in self.output.iter_mut().zip(&self.state) {
-            let mut y = word;
-            y ^= y >> 11;
-            y ^= (y << 7) & 0x9d2c_5680;
-            y ^= (y << 15) & 0xefc6_0000;
-            *out = y ^ (y >> 18);
+    #[inline]
+    fn fill_if_empty(&mut self) {
+        if self.next == BLOCK {
+            for at in vectors(Portable) {
+                let words = self.next_words(Portable, at);
+                Portable.store_words(words, &mut self.output[at..]);
+            }
+            self.next = 0;
         }
-        self.next = 0;
+    }
+
+    /// The words of the next block from its word `at` on, as many as a vector has. Where
+    /// [`Self::is_at_block`], a block is drawn by doing so for all `at` in [`vectors`], in order.
+    #[inline(always)]
+    pub(crate) fn next_words<S: Simd>(&mut self, simd: S, at: usize) -> S::Bits {
+        debug_assert!(self.is_at_block());
+        // Word i comes from words i, i + 1 and i + 397 (mod 624). The last vector that reads the
+        // latter before the end of the state begins below 240, and its end lies in the mirror.
+        const WRAP: usize = 240;
+        let middle = if at < WRAP { at + MIDDLE } else { at + MIDDLE - BLOCK };
+        let state = &mut self.state;
+        let this = simd.load_words(&state[at..]);
+        let following = simd.load_words(&state[at + 1..]);
+        let y = this & words(simd, 0x8000_0000) | following & words(simd, 0x7fff_ffff);
+        let odd = simd.sub_words(simd.bits(0), y & words(simd, 1));
+        let new = simd.load_words(&state[middle..]) ^ simd.shr_words::<1>(y) ^ (odd & words(simd, MATRIX));
+        simd.store_words(new, &mut state[at..]);
+        if at < MIRROR {
+            simd.store_words(new, &mut state[BLOCK + at..]);
+        }
+        temper(simd, new)
     }
 }
 
-/// Advances a state by [`BLOCK`] steps.
+/// Where the vectors of a block begin.
 #[inline(always)]
-pub(super) fn twist(state: &mut [u32; BLOCK]) {
-    #[inline(always)]
-    fn next(this: u32, following: u32, middle: u32) -> u32 {
-        let y = (this & 0x8000_0000) | (following & 0x7fff_ffff);
-        middle ^ (y >> 1) ^ ((y & 1).wrapping_neg() & MATRIX)
-    }
-    // Word i needs words i, i+1 and i+397 (mod 624). Cut where the third wraps round, so that no
-    // loop reads what it writes and each can run in vectors.
-    const AHEAD: usize = BLOCK - MIDDLE;
-    for i in 0..AHEAD {
-        state[i] = next(state[i], state[i + 1], state[i + MIDDLE]);
-    }
-    let (done, rest) = state.split_at_mut(AHEAD);
-    for i in 0..AHEAD {
-        rest[i] = next(rest[i], rest[i + 1], done[i]);
-    }
-    let (done, rest) = rest.split_at_mut(AHEAD);
-    for i in 0..BLOCK - 2 * AHEAD - 1 {
-        rest[i] = next(rest[i], rest[i + 1], done[i]);
-    }
-    state[BLOCK - 1] = next(state[BLOCK - 1], state[0], state[MIDDLE - 1]);
+pub(crate) fn vectors<S: Simd>(_: S) -> impl Iterator<Item = usize> {
+    (0..BLOCK).step_by(2 * S::LANES)
+}
+
+/// The word in both halves of all lanes.
+#[inline(always)]
+fn words<S: Simd>(simd: S, word: u32) -> S::Bits {
+    simd.bits(u64::from(word) << 32 | u64::from(word))
+}
+
+#[inline(always)]
+fn temper<S: Simd>(simd: S, mut y: S::Bits) -> S::Bits {
+    y = y ^ simd.shr_words::<11>(y);
+    y = y ^ (simd.shl_words::<7>(y) & words(simd, 0x9d2c_5680));
+    y = y ^ (simd.shl_words::<15>(y) & words(simd, 0xefc6_0000));
+    y ^ simd.shr_words::<18>(y)
+}
+
+/// The word of the state that comes 624 behind `this`.
+pub(super) fn recur(this: u32, following: u32, middle: u32) -> u32 {
+    let y = (this & 0x8000_0000) | (following & 0x7fff_ffff);
+    middle ^ (y >> 1) ^ ((y & 1).wrapping_neg() & MATRIX)
 }
 
 impl rand::rand_core::TryRng for Mt19937 {
