@@ -91,7 +91,8 @@ class Model:
 
         self.driven = np.unique(self.pairs["mf_grc"][:, 1])
         self.meter = nest.Create("multimeter", params={"record_from": ["g_ex", "g_in"]})
-        nest.Connect(self.meter, self.granule[self.driven.tolist()], syn_spec={"delay": DELAY_MS})
+        driven = self.granule[self.driven.tolist()]
+        nest.Connect(self.meter, driven, syn_spec={"delay": DELAY_MS})
         self.granule_spikes = nest.Create("spike_recorder")
         self.golgi_spikes = nest.Create("spike_recorder")
         nest.Connect(self.granule, self.granule_spikes, syn_spec={"delay": DELAY_MS})

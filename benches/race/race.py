@@ -429,7 +429,8 @@ def check(results: list[Result], all_racers: list[Racer], race: Race) -> tuple[s
         passed &= good
         return f"{found / trials:>{width}.1f}{' ' if good else '!'}"
 
-    conditions = "".join(f"{c:>12}" for c in PREFIXES) + "  " + "".join(f"{c:>10}" for c in PREFIXES)
+    conditions = "".join(f"{c:>12}" for c in PREFIXES) + "  "
+    conditions += "".join(f"{c:>10}" for c in PREFIXES)
     lines = [
         "Spikes per trial",
         f"{'':32}{'granule cells':>36}  {'Golgi cells':>30}",
@@ -535,7 +536,8 @@ def markdown(results: list[Result], facts: dict[str, Any], whole_trials: int) ->
     text = "\n".join("| " + " | ".join(row) + " |" for row in table)
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if k != "granule")
     return (
-        f"{text}\n\n~ extrapolated: fixed cost (compiling included) + {whole_trials} × cost of a trial."
+        f"{text}\n\nBrian2 runs one process per core but with OpenMP. NEST's neuron is not quite the"
+        f" model's (see `nest_model.py`).\n~ extrapolated: fixed cost (compiling included) + {whole_trials} × cost of a trial."
         f" {facts['cpu']}, {cores} cores; {facts['versions']['granule']}; {versions};"
         f" {facts['date_utc']}; `{facts['command']}`\n"
     )
@@ -553,26 +555,30 @@ def plot(results: list[Result], race: Race, out: Path) -> None:
         [r.label for r in one_core], [r.ns for r in one_core], color=[r.colour for r in one_core]
     )
     slowest = max(r.ns for r in one_core)
-    bars.bar_label(drawn, [f"{r.ns:.2g} ns" for r in one_core], padding=4)
+    bars.bar_label(drawn, [f"{r.ns:.3g} ns" for r in one_core], padding=4)
     bars.set_xscale("log")
     bars.set_xlim(min(1.0, min(r.ns for r in one_core) / 2), slowest * 2.5)
-    bars.set_title("Time per cell, step and condition on one core (ns, log scale)", loc="left", fontsize=10)
+    title = "Time per cell, step and condition on one core (ns, log scale)"
+    bars.set_title(title, loc="left", fontsize=10)
 
     n = len(race.cores)
     trials, cells, cores = (figure.add_subplot(grid[1, k]) for k in range(3))
     for r in results:
         style = {"color": r.colour, "marker": "o", "markersize": 4, "label": r.label}
-        at = [u for u in r.usages if u.cells == N_GRANULE and u.cores == (1 if r.one_core else n)]
-        by_trials = {u.trials: u.wall_s for u in at if 0 < u.trials}
-        trials.plot(sorted(by_trials), [by_trials[t] for t in sorted(by_trials)], **style)
+        runs = sorted(
+            (u.trials, u.wall_s)
+            for u in r.usages
+            if u.cells == N_GRANULE and u.cores == 1 and u.trials
+        )
+        if runs:
+            trials.plot(*zip(*runs, strict=True), **style)
         if r.one_core and r.large:
             times = [r.one_core.trial_s, r.large.trial_s]
             cells.plot([N_GRANULE, race.large * N_GRANULE], times, **style)
         if n > 1:
             lines = [(c, x.trial_s) for c, x in ((1, r.one_core), (n, r.all_cores)) if x]
             cores.plot([c for c, _ in lines], [s for _, s in lines], **style)
-    trials.set(xlabel="trials", ylabel="wall time (s)")
-    trials.set_title("Whole run", loc="left", fontsize=10)
+    trials.set(xlabel="trials", ylabel="time of a run, one core (s)")
     cells.set(xlabel="granule cells", ylabel="time per trial, one core (s)")
     cores.set(xlabel="cores", ylabel="time per trial (s)")
     for axes in (trials, cells, cores):
@@ -589,7 +595,13 @@ def plot(results: list[Result], race: Race, out: Path) -> None:
         axes.yaxis.set_minor_locator(ticker.NullLocator())
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-    figure.legend(*trials.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    named = {}  # in a panel or two each
+    for axes in (trials, cores):
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False
+    )  # fmt: skip
     figure.savefig(out / "race.png", dpi=160)
     figure.savefig(out / "race.svg")
 

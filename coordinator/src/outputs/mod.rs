@@ -13,6 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use granule_sim::derive::{Conductances, SpikeCounts, Structure};
+use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::key::TrialKey;
@@ -229,7 +230,7 @@ impl Derived {
                 pickle::write_weights(writer, &fibers)?;
             }
             Content::Excitation | Content::Inhibition => {
-                let conductances = Conductances::new(structure, &self.golgi)
+                let conductances = Conductances::new(Isa::best(), structure, &self.golgi)
                     .expect("these files are planned for random weights only");
                 let row = |cell| match content {
                     Content::Excitation => conductances.excitation(cell),

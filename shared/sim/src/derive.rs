@@ -5,6 +5,7 @@
 //! the roundings of the original's compiled code, averaged over trials in the order of additions
 //! that numpy's pairwise summation takes.
 
+use crate::isa::{Isa, Simd, vectorised};
 use crate::model::Model;
 use crate::network::{Network, Projection, Wiring, active_fibers};
 use crate::spikes::Spike;
@@ -12,8 +13,12 @@ use crate::weights::{RandomWeights, cell_factors};
 
 /// Siemens in a nanosiemens.
 const NANO: f64 = 1e-9;
-/// numpy's pairwise summation keeps eight partial sums; eight trials are replayed side by side.
+/// numpy's pairwise summation keeps eight partial sums.
 const LANES: usize = 8;
+/// Trials replayed side by side.
+const WIDTH: usize = 4 * LANES;
+/// A sample of each of these trials.
+type Samples = [f64; WIDTH];
 
 /// What the network and the parameters of a condition say without any simulation.
 #[derive(Clone, Debug)]
@@ -139,6 +144,7 @@ impl SpikeCounts {
 /// Replays the summed conductances of granule cells and averages them over trials.
 #[derive(Debug)]
 pub struct Conductances<'a> {
+    isa: Isa,
     structure: &'a Structure,
     trials: usize,
     /// Weight in S of each active fibre, per trial.
@@ -163,7 +169,7 @@ struct Jump {
 impl<'a> Conductances<'a> {
     /// The conductances of these trials, given by their Golgi spikes; none where weights are fixed,
     /// as the original recorded none then.
-    pub fn new(structure: &'a Structure, golgi: &[Vec<Spike>]) -> Option<Conductances<'a>> {
+    pub fn new(isa: Isa, structure: &'a Structure, golgi: &[Vec<Spike>]) -> Option<Conductances<'a>> {
         let model = &structure.model;
         let network = &structure.network;
         let size = network.size;
@@ -189,6 +195,7 @@ impl<'a> Conductances<'a> {
             }
         }
         Some(Conductances {
+            isa,
             structure,
             trials: golgi.len(),
             weights_s,
@@ -219,6 +226,9 @@ impl<'a> Conductances<'a> {
         let weight_s = model.parameters().golgi_to_granule.weight_nsiemens * NANO;
         let from = &self.from_golgi[cell as usize];
         let jumps = |trial: usize, lane: usize, jumps: &mut Vec<Jump>| {
+            if weight_s == 0.0 {
+                return;
+            }
             for &golgi in from {
                 let steps = &self.arrivals[trial][golgi as usize];
                 jumps.extend(steps.iter().map(|&step| Jump { step, lane, scale: 1.0, weight_s }));
@@ -235,7 +245,9 @@ impl<'a> Conductances<'a> {
             (0..trials).for_each(|lane| jumps_of(first + lane, lane, &mut jumps));
             // Stable: jumps of one lane in one step stay in the order of their synapses.
             jumps.sort_by_key(|jump| jump.step);
-            replay(&jumps, decay, synapses, model.bins(), model.steps_per_ms())
+            let mut samples = vec![[0.0; WIDTH]; model.bins()];
+            replay(self.isa, &jumps, trials, decay, synapses, model.steps_per_ms(), &mut samples);
+            samples
         };
         let trials = self.trials as f64;
         let mut mean = if self.structure.network.size.granule_cells == 1 {
@@ -260,44 +272,97 @@ fn sources(projection: &Projection, presynaptic: u32, postsynaptic: u32) -> Vec<
     sources
 }
 
-/// The samples, in nS, of eight trials side by side.
-fn replay(jumps: &[Jump], decay: f64, synapses: u32, bins: usize, steps_per_ms: u32) -> Vec<[f64; LANES]> {
-    let mut samples = vec![[0.0; LANES]; bins];
-    let Some(first) = jumps.first() else { return samples };
+vectorised! {
+    /// Replays the first `trials` lanes; the samples, in nS, are 0 to begin with.
+    fn replay<S>(
+        simd,
+        jumps: &[Jump],
+        trials: usize,
+        decay: f64,
+        synapses: u32,
+        steps_per_ms: u32,
+        samples: &mut [Samples],
+    ) {
+        // Each step of a trial waits for the one before. Four vectors take turns.
+        let mut first = 0;
+        while trials.saturating_sub(first) > 3 * S::LANES {
+            replay_lanes::<S, 4>(simd, jumps, first, decay, synapses, steps_per_ms, samples);
+            first += 4 * S::LANES;
+        }
+        while first < trials {
+            replay_lanes::<S, 1>(simd, jumps, first, decay, synapses, steps_per_ms, samples);
+            first += S::LANES;
+        }
+    }
+}
+
+/// Replays the lanes from `first` on that so many vectors have.
+#[inline(always)]
+fn replay_lanes<S: Simd, const VECTORS: usize>(
+    simd: S,
+    jumps: &[Jump],
+    first: usize,
+    decay: f64,
+    synapses: u32,
+    steps_per_ms: u32,
+    samples: &mut [Samples],
+) {
+    let lanes = first..first + VECTORS * S::LANES;
+    let factor = simd.f64(decay);
+    let nano = simd.f64(NANO);
     let mut jumps = jumps;
-    let mut g = [0.0; LANES];
+    let mut g = [simd.f64(0.0); VECTORS];
     // All conductances are 0 before the first jump.
-    let mut step = first.step;
+    let Some(mut step) = jumps.first().map(|jump| jump.step) else { return };
     for (bin, sample) in samples.iter_mut().enumerate().skip(1) {
         // The recorder runs first in a step: it sees the sum that the step before formed, from
         // what the conductances were at that step's beginning.
         let formed = bin as u32 * steps_per_ms - 1;
         while step < formed {
-            g = g.map(|g| g * decay);
-            while let Some((jump, later)) = jumps.split_first()
-                && jump.step == step
-            {
-                g[jump.lane] = jump.scale.mul_add(jump.weight_s, g[jump.lane]);
-                jumps = later;
+            let next_jump = jumps.first().map_or(u32::MAX, |jump| jump.step);
+            let until = formed.min(next_jump.saturating_add(1));
+            while step < until {
+                for g in &mut g {
+                    *g = *g * factor;
+                }
+                step += 1;
             }
-            step += 1;
+            if next_jump < step {
+                let mut all = [0.0; WIDTH];
+                for (g, all) in g.iter().zip(all.chunks_exact_mut(S::LANES)) {
+                    simd.store(*g, all);
+                }
+                while let Some((jump, later)) = jumps.split_first()
+                    && jump.step < step
+                {
+                    if lanes.contains(&jump.lane) {
+                        let g = &mut all[jump.lane - first];
+                        *g = jump.scale.mul_add(jump.weight_s, *g);
+                    }
+                    jumps = later;
+                }
+                for (g, all) in g.iter_mut().zip(all.chunks_exact(S::LANES)) {
+                    *g = simd.load(all);
+                }
+            }
         }
-        let mut sum = [0.0; LANES];
+        let mut sum = [simd.f64(0.0); VECTORS];
         for _ in 0..synapses {
             for (sum, g) in sum.iter_mut().zip(g) {
-                *sum += g;
+                *sum = *sum + g;
             }
         }
-        *sample = sum.map(|sum| sum / NANO);
+        for (sum, sample) in sum.into_iter().zip(sample[first..].chunks_exact_mut(S::LANES)) {
+            simd.store(sum / nano, sample);
+        }
     }
-    samples
 }
 
 /// Sums over trials from the first to the last, one for each bin.
-fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, trials: usize) -> Vec<f64> {
+fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<Samples>, trials: usize) -> Vec<f64> {
     let mut sums = vec![0.0; samples(0, 0).len()];
-    for first in (0..trials).step_by(LANES) {
-        let count = LANES.min(trials - first);
+    for first in (0..trials).step_by(WIDTH) {
+        let count = WIDTH.min(trials - first);
         for (sum, numbers) in sums.iter_mut().zip(samples(first, count)) {
             numbers[..count].iter().for_each(|number| *sum += number);
         }
@@ -307,9 +372,9 @@ fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, trials: usiz
 
 /// numpy's pairwise sums over trials, one for each bin.
 ///
-/// `samples(first, count)` gives up to eight trials side by side. No more than 128 trials are held
-/// at a time, which is what numpy adds up without splitting.
-fn pairwise(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, first: usize, trials: usize) -> Vec<f64> {
+/// `samples(first, count)` gives up to [`WIDTH`] trials side by side. No more than these are held
+/// at a time; 128 trials are what numpy adds up without splitting.
+fn pairwise(samples: &impl Fn(usize, usize) -> Vec<Samples>, first: usize, trials: usize) -> Vec<f64> {
     const UNSPLIT: usize = 128;
     if trials > UNSPLIT {
         let half = trials / 2 / LANES * LANES;
@@ -318,27 +383,38 @@ fn pairwise(samples: &impl Fn(usize, usize) -> Vec<[f64; LANES]>, first: usize, 
         sums.iter_mut().zip(right).for_each(|(sum, right)| *sum += right);
         return sums;
     }
-    let whole = trials / LANES;
-    let left_over = trials % LANES;
-    let mut groups = (0..whole).map(|group| samples(first + group * LANES, LANES));
-    let mut sums: Vec<f64> = match groups.next() {
-        // Fewer than eight: one by one, from 0.
-        None => vec![0.0; samples(first, 0).len()],
-        Some(mut partial) => {
-            for group in groups {
-                for (partial, numbers) in partial.iter_mut().zip(group) {
-                    partial.iter_mut().zip(numbers).for_each(|(partial, number)| *partial += number);
-                }
-            }
-            partial
-                .iter()
-                .map(|r| ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7])))
-                .collect()
+    let whole = trials / LANES * LANES;
+    let mut partial: Vec<[f64; LANES]> = Vec::new();
+    let mut sums: Vec<f64> = Vec::new();
+    for batch in (0..trials.max(1)).step_by(WIDTH) {
+        let count = WIDTH.min(trials - batch);
+        let numbers = samples(first + batch, count);
+        let in_eights = count.min(whole.saturating_sub(batch));
+        if batch == 0 {
+            // The first eight begin the partial sums, which is not the same as adding them to 0.
+            let begin = |numbers: &Samples| *numbers.first_chunk().expect("at least eight lanes");
+            partial = numbers.iter().map(begin).collect();
         }
-    };
-    if left_over > 0 {
-        for (sum, numbers) in sums.iter_mut().zip(samples(first + whole * LANES, left_over)) {
-            numbers[..left_over].iter().for_each(|number| *sum += number);
+        for (partial, numbers) in partial.iter_mut().zip(&numbers) {
+            let eights = numbers[..in_eights].as_chunks::<LANES>().0;
+            for eight in eights.iter().skip(usize::from(batch == 0)) {
+                partial.iter_mut().zip(eight).for_each(|(partial, number)| *partial += number);
+            }
+        }
+        if batch + count < trials {
+            continue;
+        }
+        // The last batch, with what is left over.
+        sums = if whole == 0 {
+            // Fewer than eight: one by one, from 0.
+            vec![0.0; numbers.len()]
+        } else {
+            let combine =
+                |r: &[f64; LANES]| ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+            partial.iter().map(combine).collect()
+        };
+        for (sum, numbers) in sums.iter_mut().zip(&numbers) {
+            numbers[in_eights..count].iter().for_each(|number| *sum += number);
         }
     }
     sums
@@ -388,7 +464,7 @@ mod tests {
         let numbers: Vec<f64> = (0..1000).map(|j| 1.0 / f64::from(1 + j) + 1e3 * f64::from(j % 3)).collect();
         for (count, bits) in NUMPY_SUMS {
             let samples = |first: usize, count: usize| {
-                let mut lanes = [0.0; LANES];
+                let mut lanes = [0.0; WIDTH];
                 lanes[..count].copy_from_slice(&numbers[first..first + count]);
                 vec![lanes]
             };
@@ -446,15 +522,23 @@ mod tests {
             jump(10, 0, 0.17),
             jump(10, 0, 0.21),
             jump(11, 7, 0.17),
+            jump(12, 25, 0.4),
+            jump(13, 31, 0.2),
             jump(119, 0, 0.5),
             jump(5000, 1, 1.0),
         ];
         let decay = crate::model::decay_factor(12.0, 1e-4);
-        for synapses in [0, 1, 3, 7] {
-            let found = replay(&jumps, decay, synapses, 12, 10);
-            for lane in 0..LANES {
-                let lane_found: Vec<f64> = found.iter().map(|sample| sample[lane]).collect();
-                assert_eq!(lane_found, plain(&jumps, lane, decay, synapses, 12), "lane {lane}");
+        for isa in Isa::available() {
+            for synapses in [0, 1, 3, 7] {
+                for trials in [1, 2, 3, 5, 7, 8, 9, 13, 16, 24, 25, 26, 31, WIDTH] {
+                    let mut found = vec![[0.0; WIDTH]; 12];
+                    replay(isa, &jumps, trials, decay, synapses, 10, &mut found);
+                    for lane in 0..trials {
+                        let lane_found: Vec<f64> = found.iter().map(|sample| sample[lane]).collect();
+                        let expected = plain(&jumps, lane, decay, synapses, 12);
+                        assert_eq!(lane_found, expected, "{}, lane {lane} of {trials}", isa.name());
+                    }
+                }
             }
         }
     }
