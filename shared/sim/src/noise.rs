@@ -12,7 +12,7 @@
 
 use crate::isa::{Isa, Portable, Simd, vectorised};
 use crate::random::jump;
-use crate::random::mt19937::{BLOCK, Mt19937, vectors};
+use crate::random::mt19937::{BLOCK, Mt19937, temper, vectors, words};
 
 /// Words an attempt eats: two doubles.
 const ATTEMPT: usize = 4;
@@ -206,9 +206,9 @@ vectorised! {
     fn count<S>(simd, generator: &mut Mt19937, most: usize) -> Counted {
         let mut lanes = 0;
         if generator.is_at_block() && most >= BLOCK {
-            for at in vectors(simd) {
-                lanes += accepted_lanes(simd, generator.next_words(simd, at));
-            }
+            lanes = estimated_lanes(simd, generator).unwrap_or_else(|| {
+                vectors(simd).map(|at| accepted_lanes(simd, generator.last_words(simd, at))).sum()
+            });
             return Counted { words: BLOCK as u64, accepted: lanes / 2 };
         }
         let words = generator.take(most);
@@ -217,6 +217,41 @@ vectorised! {
         }
         Counted { words: words.len() as u64, accepted: lanes / 2 }
     }
+}
+
+/// Draws a block and counts its accepted attempts from the first word of each coordinate and in
+/// single precision; none if that leaves one of them in doubt. A millionth part of them does.
+#[inline(always)]
+fn estimated_lanes<S: Simd>(simd: S, generator: &mut Mt19937) -> Option<u32> {
+    // With the coordinates in units of 2^-31, the squared radius and its bound:
+    const BOUND: f32 = (1_u64 << 62) as f32;
+    // What the second word adds to a coordinate and the rounding to 24 bits are below 2^-24 of the
+    // largest coordinate, so the squared radius, with its three roundings, is off by less than
+    // 2^-21. Of r², r²·(1 − r²) has 0 < r² < 1 if it is positive, and it is small just where r² is
+    // near 0 or near 1; there it has the error of r², at most.
+    const DOUBT: f32 = BOUND * BOUND / (1 << 20) as f32;
+    let (mut surely, mut perhaps) = (0, 0);
+    let step = 2 * S::LANES;
+    let mut at = 0;
+    while at + 2 * step <= BLOCK {
+        let a = generator.next_untempered(simd, at) & simd.bits(0xffff_ffff);
+        let b = generator.next_untempered(simd, at + step);
+        let first = temper(simd, a | simd.shl::<32>(b));
+        // 2^32·U as an unsigned integer, less 2^31: the same bits but the first, as a signed one.
+        let x = simd.words_as_f32(first ^ words(simd, 1 << 31));
+        let square = x * x;
+        let r2 = square + simd.swap_pairs_f32(square);
+        let margin = r2 * (simd.f32(BOUND) - r2);
+        surely += simd.count_less_f32(simd.f32(DOUBT), margin);
+        perhaps += simd.count_less_f32(simd.f32(-DOUBT), margin);
+        at += 2 * step;
+    }
+    if at < BLOCK {
+        let lanes = accepted_lanes(simd, generator.next_words(simd, at));
+        surely += lanes;
+        perhaps += lanes;
+    }
+    (surely == perhaps).then_some(surely)
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Sub};
 
 use bytemuck::cast;
-use wide::{f64x2, u32x4, u64x2};
+use wide::{f32x4, f64x2, i32x4, u32x4, u64x2};
 
 use super::simd::Simd;
 
@@ -34,6 +34,10 @@ vector! {
     F64x2(f64x2): Add add, Sub sub, Mul mul, Div div
 }
 vector! {
+    /// Four numbers of single precision.
+    F32x4(f32x4): Add add, Sub sub, Mul mul
+}
+vector! {
     /// Twice 64 bits.
     Bits2(u64x2): BitAnd bitand, BitOr bitor, BitXor bitxor
 }
@@ -44,6 +48,7 @@ vector! {
 
 impl Simd for Portable {
     type F64 = F64x2;
+    type F32 = F32x4;
     type Bits = Bits2;
     type Mask = Mask2;
 
@@ -57,6 +62,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn bits(self, x: u64) -> Bits2 {
         Bits2(u64x2::splat(x))
+    }
+
+    #[inline(always)]
+    fn f32(self, x: f32) -> F32x4 {
+        F32x4(f32x4::splat(x))
     }
 
     #[inline(always)]
@@ -111,6 +121,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn shl<const N: u32>(self, x: Bits2) -> Bits2 {
+        Bits2(x.0 << N)
+    }
+
+    #[inline(always)]
     fn shr_words<const N: u32>(self, x: Bits2) -> Bits2 {
         Bits2(cast(cast::<u64x2, u32x4>(x.0) >> N))
     }
@@ -118,6 +133,22 @@ impl Simd for Portable {
     #[inline(always)]
     fn shl_words<const N: u32>(self, x: Bits2) -> Bits2 {
         Bits2(cast(cast::<u64x2, u32x4>(x.0) << N))
+    }
+
+    #[inline(always)]
+    fn words_as_f32(self, x: Bits2) -> F32x4 {
+        F32x4(f32x4::from_i32x4(cast::<u64x2, i32x4>(x.0)))
+    }
+
+    #[inline(always)]
+    fn swap_pairs_f32(self, x: F32x4) -> F32x4 {
+        let [a, b] = cast::<f32x4, u64x2>(x.0).to_array();
+        F32x4(cast(u64x2::new([b, a])))
+    }
+
+    #[inline(always)]
+    fn count_less_f32(self, a: F32x4, b: F32x4) -> u32 {
+        a.0.simd_lt(b.0).to_bitmask().count_ones()
     }
 
     #[inline(always)]

@@ -16,6 +16,8 @@ pub(crate) trait Simd: Copy {
         + Div<Output = Self::F64>;
     /// The bits of numbers.
     type Bits: Copy + BitAnd<Output = Self::Bits> + BitOr<Output = Self::Bits> + BitXor<Output = Self::Bits>;
+    /// Single-precision numbers, two in each lane, to estimate with.
+    type F32: Copy + Add<Output = Self::F32> + Sub<Output = Self::F32> + Mul<Output = Self::F32>;
     /// A yes or no for each lane.
     type Mask: Copy + BitAnd<Output = Self::Mask> + BitOr<Output = Self::Mask>;
 
@@ -26,6 +28,8 @@ pub(crate) trait Simd: Copy {
     fn f64(self, x: f64) -> Self::F64;
     /// The bits in all lanes.
     fn bits(self, x: u64) -> Self::Bits;
+    /// The number in both halves of all lanes.
+    fn f32(self, x: f32) -> Self::F32;
     /// The numbers that begin the slice.
     fn load(self, from: &[f64]) -> Self::F64;
     /// Stores the numbers to the beginning of the slice.
@@ -47,10 +51,19 @@ pub(crate) trait Simd: Copy {
     fn sub_words(self, a: Self::Bits, b: Self::Bits) -> Self::Bits;
     /// Whole lanes shifted right.
     fn shr<const N: u32>(self, x: Self::Bits) -> Self::Bits;
+    /// Whole lanes shifted left.
+    fn shl<const N: u32>(self, x: Self::Bits) -> Self::Bits;
     /// Half lanes shifted right.
     fn shr_words<const N: u32>(self, x: Self::Bits) -> Self::Bits;
     /// Half lanes shifted left.
     fn shl_words<const N: u32>(self, x: Self::Bits) -> Self::Bits;
+
+    /// Half lanes as signed integers, rounded to numbers.
+    fn words_as_f32(self, x: Self::Bits) -> Self::F32;
+    /// Each lane has the other one of its pair.
+    fn swap_pairs_f32(self, x: Self::F32) -> Self::F32;
+    /// In how many half lanes a < b.
+    fn count_less_f32(self, a: Self::F32, b: Self::F32) -> u32;
 
     /// Whether a < b.
     fn less(self, a: Self::F64, b: Self::F64) -> Self::Mask;

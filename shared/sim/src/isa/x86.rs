@@ -60,6 +60,10 @@ vector! {
         Add add _mm256_add_pd, Sub sub _mm256_sub_pd, Mul mul _mm256_mul_pd, Div div _mm256_div_pd
 }
 vector! {
+    /// Eight numbers of single precision.
+    F32x8(__m256): Add add _mm256_add_ps, Sub sub _mm256_sub_ps, Mul mul _mm256_mul_ps
+}
+vector! {
     /// Four times 64 bits.
     Bits4(__m256i):
         BitAnd bitand _mm256_and_si256, BitOr bitor _mm256_or_si256, BitXor bitxor _mm256_xor_si256
@@ -74,6 +78,10 @@ vector! {
         Add add _mm512_add_pd, Sub sub _mm512_sub_pd, Mul mul _mm512_mul_pd, Div div _mm512_div_pd
 }
 vector! {
+    /// Sixteen numbers of single precision.
+    F32x16(__m512): Add add _mm512_add_ps, Sub sub _mm512_sub_ps, Mul mul _mm512_mul_ps
+}
+vector! {
     /// Eight times 64 bits.
     Bits8(__m512i):
         BitAnd bitand _mm512_and_si512, BitOr bitor _mm512_or_si512, BitXor bitxor _mm512_xor_si512
@@ -86,11 +94,12 @@ vector! {
 /// The methods that are intrinsics and nothing else. Shifts by a vector of equal counts become
 /// shifts by a constant when they are compiled.
 macro_rules! plain_methods {
-    ($F64:ident, $Bits:ident, $splat_pd:ident, $splat_epi64:ident, $splat_epi32:ident, $loadu_pd:ident,
+    ($F64:ident, $F32:ident, $Bits:ident, $splat_pd:ident, $splat_ps:ident, $splat_epi64:ident, $splat_epi32:ident, $loadu_pd:ident,
      $storeu_pd:ident, $vector:ident, $loadu_si:ident, $storeu_si:ident, $sqrt:ident, $pd_si:ident,
      $si_pd:ident, $add_epi64:ident, $sub_epi32:ident, $srlv_epi64:ident, $srlv_epi32:ident,
-     $sllv_epi32:ident, $unpacklo:ident, $unpackhi:ident) => {
+     $sllv_epi64:ident, $sllv_epi32:ident, $cvtepi32_ps:ident, $unpacklo:ident, $unpackhi:ident) => {
         type F64 = $F64;
+        type F32 = $F32;
         type Bits = $Bits;
 
         #[inline(always)]
@@ -103,6 +112,12 @@ macro_rules! plain_methods {
         fn bits(self, x: u64) -> $Bits {
             // SAFETY: `self`.
             $Bits(unsafe { $splat_epi64(x as i64) })
+        }
+
+        #[inline(always)]
+        fn f32(self, x: f32) -> $F32 {
+            // SAFETY: `self`.
+            $F32(unsafe { $splat_ps(x) })
         }
 
         #[inline(always)]
@@ -170,6 +185,18 @@ macro_rules! plain_methods {
         }
 
         #[inline(always)]
+        fn shl<const N: u32>(self, x: $Bits) -> $Bits {
+            // SAFETY: `self`.
+            $Bits(unsafe { $sllv_epi64(x.0, $splat_epi64(N.into())) })
+        }
+
+        #[inline(always)]
+        fn words_as_f32(self, x: $Bits) -> $F32 {
+            // SAFETY: `self`.
+            $F32(unsafe { $cvtepi32_ps(x.0) })
+        }
+
+        #[inline(always)]
         fn shr_words<const N: u32>(self, x: $Bits) -> $Bits {
             // SAFETY: `self`.
             $Bits(unsafe { $srlv_epi32(x.0, $splat_epi32(N as i32)) })
@@ -196,8 +223,10 @@ impl Simd for Avx2 {
 
     plain_methods!(
         F64x4,
+        F32x8,
         Bits4,
         _mm256_set1_pd,
+        _mm256_set1_ps,
         _mm256_set1_epi64x,
         _mm256_set1_epi32,
         _mm256_loadu_pd,
@@ -212,10 +241,24 @@ impl Simd for Avx2 {
         _mm256_sub_epi32,
         _mm256_srlv_epi64,
         _mm256_srlv_epi32,
+        _mm256_sllv_epi64,
         _mm256_sllv_epi32,
+        _mm256_cvtepi32_ps,
         _mm256_unpacklo_pd,
         _mm256_unpackhi_pd
     );
+
+    #[inline(always)]
+    fn swap_pairs_f32(self, x: F32x8) -> F32x8 {
+        // SAFETY: `self`.
+        F32x8(unsafe { _mm256_permute_ps::<0b01_00_11_10>(x.0) })
+    }
+
+    #[inline(always)]
+    fn count_less_f32(self, a: F32x8, b: F32x8) -> u32 {
+        // SAFETY: `self`.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0)).count_ones() }
+    }
 
     #[inline(always)]
     fn less(self, a: F64x4, b: F64x4) -> Mask4 {
@@ -274,8 +317,10 @@ impl Simd for Avx512 {
 
     plain_methods!(
         F64x8,
+        F32x16,
         Bits8,
         _mm512_set1_pd,
+        _mm512_set1_ps,
         _mm512_set1_epi64,
         _mm512_set1_epi32,
         _mm512_loadu_pd,
@@ -290,10 +335,24 @@ impl Simd for Avx512 {
         _mm512_sub_epi32,
         _mm512_srlv_epi64,
         _mm512_srlv_epi32,
+        _mm512_sllv_epi64,
         _mm512_sllv_epi32,
+        _mm512_cvtepi32_ps,
         _mm512_unpacklo_pd,
         _mm512_unpackhi_pd
     );
+
+    #[inline(always)]
+    fn swap_pairs_f32(self, x: F32x16) -> F32x16 {
+        // SAFETY: `self`.
+        F32x16(unsafe { _mm512_permute_ps::<0b01_00_11_10>(x.0) })
+    }
+
+    #[inline(always)]
+    fn count_less_f32(self, a: F32x16, b: F32x16) -> u32 {
+        // SAFETY: `self`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0).count_ones() }
+    }
 
     #[inline(always)]
     fn less(self, a: F64x8, b: F64x8) -> Mask8 {

@@ -136,6 +136,12 @@ impl Mt19937 {
     /// [`Self::is_at_block`], a block is drawn by doing so for all `at` in [`vectors`], in order.
     #[inline(always)]
     pub(crate) fn next_words<S: Simd>(&mut self, simd: S, at: usize) -> S::Bits {
+        temper(simd, self.next_untempered(simd, at))
+    }
+
+    /// As [`Self::next_words`], before [`temper`].
+    #[inline(always)]
+    pub(crate) fn next_untempered<S: Simd>(&mut self, simd: S, at: usize) -> S::Bits {
         debug_assert!(self.is_at_block());
         // Word i comes from words i, i + 1 and i + 397 (mod 624). The last vector that reads the
         // latter before the end of the state begins below 240, and its end lies in the mirror.
@@ -151,7 +157,13 @@ impl Mt19937 {
         if at < MIRROR {
             simd.store_words(new, &mut state[BLOCK + at..]);
         }
-        temper(simd, new)
+        new
+    }
+
+    /// The words of the block just drawn in vectors, from its word `at` on.
+    #[inline(always)]
+    pub(crate) fn last_words<S: Simd>(&self, simd: S, at: usize) -> S::Bits {
+        temper(simd, simd.load_words(&self.state[at..]))
     }
 }
 
@@ -163,12 +175,13 @@ pub(crate) fn vectors<S: Simd>(_: S) -> impl Iterator<Item = usize> {
 
 /// The word in both halves of all lanes.
 #[inline(always)]
-fn words<S: Simd>(simd: S, word: u32) -> S::Bits {
+pub(crate) fn words<S: Simd>(simd: S, word: u32) -> S::Bits {
     simd.bits(u64::from(word) << 32 | u64::from(word))
 }
 
+/// A bijection of words, which makes the bits of output from those of the state.
 #[inline(always)]
-fn temper<S: Simd>(simd: S, mut y: S::Bits) -> S::Bits {
+pub(crate) fn temper<S: Simd>(simd: S, mut y: S::Bits) -> S::Bits {
     y = y ^ simd.shr_words::<11>(y);
     y = y ^ (simd.shl_words::<7>(y) & words(simd, 0x9d2c_5680));
     y = y ^ (simd.shl_words::<15>(y) & words(simd, 0xefc6_0000));
