@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use crate::noise::NoiseOrigin;
-use crate::parameters::NetworkSize;
+use crate::parameters::{NetworkSize, Parameters};
 use crate::random::cpython::Random;
 use crate::random::elementary::ln;
 use crate::random::numpy::RandomState;
@@ -66,7 +66,11 @@ pub struct Wiring {
 impl Wiring {
     /// The wiring a model asks for.
     pub fn of(model: &Model) -> Wiring {
-        let parameters = model.parameters();
+        Wiring::of_parameters(model.parameters())
+    }
+
+    /// The wiring these parameters ask for.
+    pub fn of_parameters(parameters: &Parameters) -> Wiring {
         Wiring {
             size: parameters.network,
             mossy_to_granule: parameters.mossy_to_granule.convergence,

@@ -11,6 +11,8 @@
 //! own, in operations that IEEE 754 defines to the last bit.
 
 use crate::isa::{Isa, Portable, Simd, vectorised};
+use crate::network::Wiring;
+use crate::parameters::Parameters;
 use crate::random::jump;
 use crate::random::mt19937::{BLOCK, Mt19937, temper, vectors, words};
 
@@ -59,10 +61,28 @@ pub struct NoiseIndex {
     normals_before: Vec<u64>,
 }
 
+/// Accepted attempts of each span, little-endian.
+static SHIPPED: &[u8] = include_bytes!("noise/paper.counts");
+const SHIPPED_SEED: u32 = 451;
+
 impl NoiseIndex {
     /// An index of nothing.
     pub fn new() -> NoiseIndex {
         NoiseIndex { normals_before: vec![0] }
+    }
+
+    /// The counts that come with the program: those of the paper's own seed and network, as far as
+    /// its hundred trials reach. Empty for all others.
+    ///
+    /// They could be found in a few seconds; a test does.
+    pub fn shipped(wiring: Wiring, seed: u32) -> NoiseIndex {
+        let mut index = NoiseIndex::new();
+        if seed == SHIPPED_SEED && wiring == Wiring::of_parameters(&Parameters::default()) {
+            for count in SHIPPED.as_chunks().0 {
+                index.push(u32::from_le_bytes(*count));
+            }
+        }
+        index
     }
 
     /// Spans counted so far.
@@ -412,6 +432,34 @@ mod tests {
             assert_eq!(normals(isa, start, count), all[normal..normal + count], "{normal}");
         }
         assert_eq!(index.locate(all.len() as u64), None);
+    }
+
+    #[test]
+    fn shipped_counts_are_what_counting_gives() {
+        let model = crate::Model::new(Parameters::default()).unwrap();
+        let wiring = Wiring::of(&model);
+        let index = NoiseIndex::shipped(wiring, SHIPPED_SEED);
+        let last_trial = 99 * crate::trial::normals_per_trial(&model);
+        assert!(index.locate(last_trial).is_some(), "the paper's trials are all located");
+
+        let origin = crate::network::Network::new(wiring, SHIPPED_SEED).noise_origin;
+        let spans: Vec<u32> = (0..index.spans()).collect();
+        let counted = std::thread::scope(|scope| {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let count = |spans: &[u32]| count_accepted(Isa::best(), origin, spans[0], spans.len() as u32);
+            let parts: Vec<_> = spans
+                .chunks(spans.len().div_ceil(threads))
+                .map(|spans| scope.spawn(move || count(spans)))
+                .collect();
+            parts.into_iter().flat_map(|part| part.join().unwrap()).collect::<Vec<u32>>()
+        });
+        let mut expected = NoiseIndex::new();
+        counted.into_iter().for_each(|accepted| expected.push(accepted));
+        assert!(index == expected, "the table is not that of this seed and network");
+
+        assert_eq!(NoiseIndex::shipped(wiring, SHIPPED_SEED + 1), NoiseIndex::new());
+        let other = Wiring { golgi_to_granule: wiring.golgi_to_granule + 1.0, ..wiring };
+        assert_eq!(NoiseIndex::shipped(other, SHIPPED_SEED), NoiseIndex::new());
     }
 
     #[test]
