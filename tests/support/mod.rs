@@ -79,6 +79,23 @@ impl Place {
         self.start_this(self.granule(arguments))
     }
 
+    /// Runs the program to its end and watches its memory.
+    pub fn watch(&self, arguments: &[&str]) -> Seen {
+        let begun = Instant::now();
+        let mut running = self.start(arguments);
+        let mut peaks_kib = BTreeMap::new();
+        let mut most_processes = 0;
+        while !running.has_ended() {
+            assert!(begun.elapsed() < Duration::from_secs(3600), "no end after an hour");
+            let processes = self.processes();
+            most_processes = most_processes.max(processes.len());
+            peaks_kib.extend(processes.into_iter().filter_map(|process| Some((process, peak_kib(process)?))));
+            thread::sleep(Duration::from_millis(20));
+        }
+        running.end().succeeded();
+        Seen { most_processes, peak_kib: peaks_kib.values().sum() }
+    }
+
     /// Starts a program here.
     pub fn start_this(&self, mut command: Command) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -405,4 +422,19 @@ pub fn expected(list: &str) -> Hashes {
         .map(|line| line.split_once("  ").expect("a hash and a name"))
         .map(|(hash, name)| (name.to_owned(), hash.to_owned()))
         .collect()
+}
+
+/// What was seen of a run's processes.
+pub struct Seen {
+    /// The program itself included.
+    pub most_processes: usize,
+    /// The sum of the most that each ever had: no less than what they ever had together.
+    pub peak_kib: u64,
+}
+
+/// The most memory that a process ever had, shared or not; none once it is gone.
+fn peak_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse().ok()
 }
