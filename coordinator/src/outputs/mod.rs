@@ -129,7 +129,7 @@ pub(crate) struct Source<'a> {
     /// Asked between pieces of work.
     pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
     /// Told when a file has been written.
-    pub(crate) on_file: &'a dyn Fn(),
+    pub(crate) on_file: &'a (dyn Fn() + Sync),
 }
 
 /// Writes these files below `out`. They must come in the order of [`plan`].
@@ -145,11 +145,13 @@ pub(crate) fn write(
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         remove_leftovers(&directory)?;
         let derived = Derived::load(files[0], source)?;
-        for file in files {
+        // Side by side: hashing a file is as much work as deriving it.
+        let written = files.par_iter().map(|file| {
             let record = derived.write(out, file, source)?;
             (source.on_file)();
-            records.push(record);
-        }
+            Ok(record)
+        });
+        records.extend(written.collect::<Result<Vec<_>, OutputError>>()?);
         sync_directory(&directory)?;
     }
     Ok(records)
