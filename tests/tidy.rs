@@ -36,7 +36,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// The one file with code that the compiler cannot check.
-const UNCHECKED: &str = "shared/sim/src/isa.rs";
+const UNCHECKED: [&str; 2] = ["shared/sim/src/isa.rs", "shared/sim/src/isa/x86.rs"];
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
@@ -193,13 +193,13 @@ fn what_only_computes_has_no_input_no_output_and_no_clock() {
 }
 
 #[test]
-fn code_that_the_compiler_cannot_check_is_in_one_file() {
+fn code_that_the_compiler_cannot_check_is_in_one_place() {
     let word = concat!("un", "safe");
     for (file, text) in sources() {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let uses = |line: &str| line.split(|c| !is_word(c)).any(|found| found == word);
         let found = code(&text).into_iter().find(|(_, line)| uses(line));
-        assert_eq!(found.is_some(), file == UNCHECKED, "{file}: {found:?}");
+        assert_eq!(found.is_some(), UNCHECKED.contains(&file.as_str()), "{file}: {found:?}");
     }
 }
 
