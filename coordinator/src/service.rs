@@ -9,7 +9,8 @@ use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
 use granule_sim::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::scheduler::{LeaseId, WorkerId};
@@ -52,12 +53,14 @@ pub(crate) async fn serve(
     let service = CoordinatorServer::new(service)
         .max_decoding_message_size(LARGEST_MESSAGE)
         .max_encoding_message_size(LARGEST_MESSAGE);
+    // The option of the server of this name does nothing for a listener of our own, and without it a
+    // lease can wait for the worker's system to acknowledge the message before.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(30)))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(connections, async {
             let _ = stop.await;
         })
         .await
