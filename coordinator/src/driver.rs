@@ -83,9 +83,21 @@ pub(crate) async fn compute(
     let address = options.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
-    let secret = secret();
+    compute_for(listener, secret(), plan, store, options, progress, interrupted).await
+}
 
+/// The same for workers that come to this listener and know this secret.
+pub(crate) async fn compute_for(
+    listener: TcpListener,
+    secret: String,
+    plan: &Plan,
+    store: &Arc<Store>,
+    options: &Options,
+    progress: &mut Progress,
+    interrupted: watch::Receiver<bool>,
+) -> Result<(), ComputeError> {
+    let address = options.listen;
+    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
     let (to_driver, from_service) = mpsc::channel(64);
     let (stop_server, stop) = oneshot::channel();
     let mut server = tokio::spawn(service::serve(listener, secret.clone(), plan.engine, to_driver, stop));
@@ -385,7 +397,7 @@ impl<'a> Driver<'a> {
         match command {
             Command::Grant { worker, lease, work } => {
                 let work = self.describe_work(&work);
-                let lease = wire::Lease { id: lease.0, work: Some(work.to_wire()) };
+                let lease = wire::Lease { id: lease.0.into(), work: Some(work.to_wire()) };
                 self.send(worker, wire::to_worker::Message::Lease(lease));
             }
             Command::Acknowledge { worker, trial } => {
@@ -457,7 +469,7 @@ impl<'a> Driver<'a> {
                 first: trials.start,
                 count: trials.len() as u32,
                 start: *start,
-                models: variants.iter().map(|&variant| self.model(*cohort, variant).clone()).collect(),
+                models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
             }),
             Work::Survey { cohort, spans } => WireWork::Survey(Survey {
                 engine: self.plan.engine,

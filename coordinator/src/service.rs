@@ -161,17 +161,22 @@ fn understand(worker: WorkerId, message: wire::FromWorker) -> Result<FromService
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
         Message::Hello(_) | Message::Heartbeat(_) => FromService::Heard { worker },
         Message::Trial(result) => {
-            let lease = LeaseId(result.lease);
+            let lease = lease_id(result.lease);
             FromService::Trial { worker, lease, result: TrialResult::from_wire(result)? }
         }
         Message::Survey(wire::SurveyResult { lease, accepted }) => {
-            FromService::Survey { worker, lease: LeaseId(lease), accepted }
+            FromService::Survey { worker, lease: lease_id(lease), accepted }
         }
         Message::Finished(wire::Finished { lease }) => {
-            FromService::Finished { worker, lease: LeaseId(lease) }
+            FromService::Finished { worker, lease: lease_id(lease) }
         }
         Message::Failed(wire::Failed { lease, reason }) => {
-            FromService::Failed { worker, lease: LeaseId(lease), reason }
+            FromService::Failed { worker, lease: lease_id(lease), reason }
         }
     })
+}
+
+/// The lease of this number; none for a number that was never given to one.
+fn lease_id(number: u64) -> LeaseId {
+    number.try_into().map_or(LeaseId::NONE, LeaseId)
 }

@@ -40,29 +40,37 @@ impl Scheduler {
     fn check(&self) {
         let mut pending = 0;
         let mut unstored = 0;
+        let mut undone: BTreeMap<LeaseId, (u32, u32)> = BTreeMap::new();
         for (at, cohort) in self.cohorts.iter().enumerate() {
-            let variants = cohort.shape.variants as usize;
             let mut here = 0;
             for (trial, slot) in cohort.slots.iter().enumerate() {
-                let row = &cohort.stored[trial * variants..(trial + 1) * variants];
-                unstored += row.iter().filter(|stored| !**stored).count() as u64;
-                assert_eq!(*slot == Slot::Done, row.iter().all(|stored| *stored), "done is stored");
-                match slot {
-                    Slot::Pending => {
-                        here += 1;
-                        assert!(trial as u32 >= cohort.first_pending && at >= self.first_open);
-                    }
-                    Slot::Leased(lease) => {
-                        let Work::Trials { cohort, trials, .. } = &self.leases[lease].work else {
-                            panic!("a survey holds a trial")
-                        };
-                        assert!(*cohort as usize == at && trials.contains(&(trial as u32)));
-                    }
-                    Slot::Done => {}
+                let trial = trial as u32;
+                unstored += u64::from(cohort.unstored_of(trial).len());
+                if cohort.is_pending(slot) {
+                    here += 1;
+                    assert!(trial >= cohort.first_pending);
+                } else if let Some(lease) = self.leases.get(&slot.lease) {
+                    let Work::Trials { cohort: of, trials, variants, .. } = &lease.work else {
+                        panic!("a survey holds a trial")
+                    };
+                    assert!(*of as usize == at && trials.contains(&trial));
+                    assert_eq!(slot.missing.without(*variants).len(), 0);
+                    let count = undone.entry(slot.lease).or_default();
+                    count.0 += slot.missing.len();
+                    count.1 += u32::from(!cohort.is_done(slot));
+                } else {
+                    assert!(cohort.is_done(slot), "leased to nobody");
                 }
             }
             assert_eq!(here, cohort.pending);
             pending += u64::from(here);
+            // A cohort that is passed over has nothing to hand out.
+            if here > 0 && !self.open.contains(&at) {
+                let stream = &self.streams[cohort.shape.stream];
+                let first = cohort.slots.iter().position(|slot| cohort.is_pending(slot)).unwrap();
+                assert_eq!(stream.locate(first as u64 * cohort.shape.normals_per_trial), None);
+                assert_eq!(stream.next_spans(), None);
+            }
         }
         assert_eq!(pending, self.pending);
         assert_eq!(unstored, self.unstored);
@@ -70,10 +78,14 @@ impl Scheduler {
             if let Some(worker) = lease.worker {
                 assert!(self.workers[&worker].leases.contains(id));
             }
+            assert_eq!((lease.missing, lease.undone), undone.get(id).copied().unwrap_or_default());
         }
-        for worker in self.workers.values() {
+        for (id, worker) in &self.workers {
             assert!(worker.leases.len() <= worker.threads as usize);
+            assert_eq!(self.free.contains(id), worker.leases.len() < worker.threads as usize);
         }
+        assert!(self.free.iter().all(|id| self.workers.contains_key(id)));
+        assert_eq!(self.threads, self.workers.values().map(|worker| worker.threads).sum::<u32>());
     }
 }
 
@@ -202,7 +214,7 @@ impl World {
                 let stop = if crashes || hangs { self.rng.random_range(trials.clone()) } else { trials.end };
                 for trial in trials.start..stop {
                     time += seconds(0.3);
-                    for &variant in &variants {
+                    for variant in variants.iter() {
                         let trial = TrialId { cohort, variant, trial };
                         *self.computed.entry(trial).or_default() += 1;
                         let repeats = if self.rng.random_bool(self.faults.repeat) { 2 } else { 1 };
@@ -229,7 +241,7 @@ impl World {
     }
 
     fn all_stored(&self) -> bool {
-        self.scheduler.cohorts.iter().all(|cohort| cohort.stored.iter().all(|stored| *stored))
+        self.scheduler.cohorts.iter().all(|cohort| cohort.slots.iter().all(|slot| cohort.is_done(slot)))
     }
 }
 
@@ -345,7 +357,7 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
     let trial = TrialId { cohort: 0, variant: 0, trial: 0 };
     scheduler.handle(seconds(20.0), Event::Stored { worker, trial });
     scheduler.check();
-    assert!(scheduler.cohorts[0].stored[0]);
+    assert!(scheduler.cohorts[0].is_done(&scheduler.cohorts[0].slots[0]));
 }
 
 #[test]
