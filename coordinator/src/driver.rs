@@ -72,6 +72,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Results taken from workers that wait to be stored.
 const UNSTORED: usize = 256;
 
+/// Messages of workers that wait for the driver, and that it takes at a time: what is done for each
+/// of them alone, waking a thread above all, would cost more than the message.
+const HEARD: usize = 64;
+
 /// Computes everything of the plan that the store lacks.
 pub(crate) async fn compute(
     plan: &Plan,
@@ -98,7 +102,7 @@ pub(crate) async fn compute_for(
 ) -> Result<(), ComputeError> {
     let address = options.listen;
     let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
-    let (to_driver, from_service) = mpsc::channel(64);
+    let (to_driver, from_service) = mpsc::channel(HEARD);
     let (stop_server, stop) = oneshot::channel();
     let mut server = tokio::spawn(service::serve(listener, secret.clone(), plan.engine, to_driver, stop));
     let (exits, exited) = mpsc::unbounded_channel();
@@ -134,6 +138,11 @@ pub(crate) async fn compute_for(
     outcome
 }
 
+async fn until_set(flag: &mut watch::Receiver<bool>) {
+    // What this gives holds a lock, and must not be held any longer.
+    let _ = flag.wait_for(|is_set| *is_set).await;
+}
+
 /// 256 bits that nobody else knows, in hexadecimal.
 fn secret() -> String {
     let mut bytes = [0_u8; 32];
@@ -154,18 +163,25 @@ enum Keep {
     Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
 }
 
-/// What the store answers.
-enum Kept {
-    Trial { worker: WorkerId, id: TrialId, received: Digest, put: Put },
-    Failed(StoreError),
+/// A trial that the store has kept.
+struct Kept {
+    worker: WorkerId,
+    id: TrialId,
+    received: Digest,
+    put: Put,
 }
 
+/// What the store answers to a batch of requests.
+type Answer = Result<Vec<Kept>, StoreError>;
+
 /// The store's thread: takes whatever has come in and makes it durable at once.
-fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Kept>) {
+fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Answer>) {
     let mut batch = Vec::new();
     while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
-        if let Err(error) = keep_batch(store, &batch, answers) {
-            let _ = answers.send(Kept::Failed(error));
+        let answer = keep_batch(store, &batch);
+        let has_failed = answer.is_err();
+        let _ = answers.send(answer);
+        if has_failed {
             // Whoever sends more hears of this first.
             while requests.blocking_recv().is_some() {}
             return;
@@ -174,11 +190,7 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
     }
 }
 
-fn keep_batch(
-    store: &Store,
-    batch: &[Keep],
-    answers: &mpsc::UnboundedSender<Kept>,
-) -> Result<(), StoreError> {
+fn keep_batch(store: &Store, batch: &[Keep]) -> Answer {
     let mut entries = Vec::new();
     let mut senders = Vec::new();
     for request in batch {
@@ -190,10 +202,9 @@ fn keep_batch(
             Keep::Spans { stream, first, accepted } => store.push_spans(*stream, *first, accepted)?,
         }
     }
-    for ((worker, id, received), put) in senders.into_iter().zip(store.put(&entries)?) {
-        let _ = answers.send(Kept::Trial { worker, id, received, put });
-    }
-    Ok(())
+    let puts = store.put(&entries)?;
+    let kept = |((worker, id, received), put)| Kept { worker, id, received, put };
+    Ok(senders.into_iter().zip(puts).map(kept).collect())
 }
 
 struct Driver<'a> {
@@ -263,7 +274,7 @@ impl<'a> Driver<'a> {
         &mut self,
         mut from_service: mpsc::Receiver<FromService>,
         mut exited: mpsc::UnboundedReceiver<Exited>,
-        mut stored: mpsc::UnboundedReceiver<Kept>,
+        mut stored: mpsc::UnboundedReceiver<Answer>,
         mut interrupted: watch::Receiver<bool>,
     ) -> Result<(), ComputeError> {
         for _ in 0..self.options.workers {
@@ -274,6 +285,7 @@ impl<'a> Driver<'a> {
         let mut last_tick = Instant::now();
         // What is stored already may be all there is.
         let mut events = vec![Event::WakeUp];
+        let mut heard = Vec::with_capacity(HEARD);
         loop {
             for event in events.drain(..) {
                 for command in self.scheduler.handle(self.started.elapsed(), event) {
@@ -283,9 +295,17 @@ impl<'a> Driver<'a> {
                 }
             }
             tokio::select! {
-                _ = interrupted.wait_for(|interrupted| *interrupted) => return Err(ComputeError::Interrupted),
-                Some(heard) = from_service.recv() => self.on_heard(heard, &mut events).await?,
-                kept = stored.recv() => self.on_kept(kept.ok_or_else(store_gone)?, &mut events)?,
+                () = until_set(&mut interrupted) => return Err(ComputeError::Interrupted),
+                1.. = from_service.recv_many(&mut heard, HEARD) => {
+                    for heard in heard.drain(..) {
+                        self.on_heard(heard, &mut events).await?;
+                    }
+                }
+                answer = stored.recv() => {
+                    for kept in answer.ok_or_else(store_gone)?? {
+                        self.on_kept(kept, &mut events)?;
+                    }
+                }
                 Some(Exited { process_id, description }) = exited.recv() => {
                     if self.workers.exited(process_id) {
                         self.progress.note(&format!("worker process {process_id} {description}"));
@@ -371,25 +391,21 @@ impl<'a> Driver<'a> {
     }
 
     fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) -> Result<(), ComputeError> {
-        match kept {
-            Kept::Trial { worker, id, received, put } => match put {
-                Put::New | Put::Same => {
-                    if put == Put::New {
-                        let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
-                        variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
-                    }
-                    events.push(Event::Stored { worker, trial: id });
-                    Ok(())
-                }
-                Put::Differs { stored } => Err(ComputeError::Disagreement {
-                    trial: self.describe(id),
-                    stored,
-                    received,
-                    worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
-                }),
-            },
-            Kept::Failed(error) => Err(error.into()),
+        let Kept { worker, id, received, put } = kept;
+        if let Put::Differs { stored } = put {
+            return Err(ComputeError::Disagreement {
+                trial: self.describe(id),
+                stored,
+                received,
+                worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
+            });
         }
+        if put == Put::New {
+            let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
+            variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
+        }
+        events.push(Event::Stored { worker, trial: id });
+        Ok(())
     }
 
     /// Carries out a command; true when the sweep is complete.
