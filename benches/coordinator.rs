@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use granule::bench::{Life, Shelf, coordinate};
+use granule::bench::{Life, Shelf, coordinate, listen};
 use granule_proto::convert::{TrialName, TrialResult};
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
@@ -23,7 +23,6 @@ use granule_sim::spikes::TrialSpikes;
 use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
 use nix::sys::resource::{UsageWho, getrusage};
-use tokio::net::TcpListener;
 use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -147,7 +146,7 @@ fn run(plan: &Arc<Plan>, connections: u32, shard: u32) -> Used {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let runtime = granule::bench::runtime().expect("a runtime");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = listen(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("an address");
         let go = tokio::task::spawn_blocking(move || {
             let workers = Workers::start(address, connections);

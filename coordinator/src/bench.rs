@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,14 @@ fn config(shard_trials: Option<u32>) -> Config {
 /// When the system has no more threads.
 pub fn runtime() -> std::io::Result<Runtime> {
     crate::commands::run::runtime()
+}
+
+/// Listens for workers, as `granule run` does.
+///
+/// # Errors
+/// When the address is not to be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    driver::listen(address)
 }
 
 /// Computes what the store at this path lacks of a plan, as `granule run` does, with workers that

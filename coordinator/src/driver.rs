@@ -14,7 +14,7 @@ use granule_sim::noise::NoiseIndex;
 use granule_sim::spikes::{Digest, TrialSpikes};
 use granule_sweep::Plan;
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::launch::{Exited, Program, Workers};
@@ -85,8 +85,7 @@ pub(crate) async fn compute(
     interrupted: watch::Receiver<bool>,
 ) -> Result<(), ComputeError> {
     let address = options.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
+    let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
     compute_for(listener, secret(), plan, store, options, progress, interrupted).await
 }
 
@@ -136,6 +135,16 @@ pub(crate) async fn compute_for(
     let _ = stop_server.send(());
     server.abort();
     outcome
+}
+
+/// Listens for workers, of which a thousand may come at once: those that find no room are put off for
+/// seconds, or taken for accepted when they are not.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A coordinator that is started again on its port need not wait for what is left of its connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
 }
 
 async fn until_set(flag: &mut watch::Receiver<bool>) {
