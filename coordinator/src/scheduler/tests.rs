@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use granule_sim::noise::spans_to_reach;
+use nix::time::{ClockId, clock_gettime};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::*;
+use crate::bench::Life;
 
 const CONFIG: Config = Config {
     lease_ttl: Duration::from_secs(10),
@@ -423,4 +425,47 @@ fn spans_arrive_in_any_order_and_are_counted_once() {
     assert_eq!((first, known.len()), (0, (a.len() + b.len())));
     assert_eq!(stream.counted(a.start, a.clone().map(accepted).collect()), None);
     assert_eq!(stream.locate(1_000_000), index(1).locate(1_000_000));
+}
+
+/// How much more of the thread's time an event takes in one life than in another. The least of
+/// several tries each, taken in turn: what else the machine does can only add to them.
+fn ratio(of: Life, to: Life) -> f64 {
+    let per_event = |life: &Life| {
+        let time = || {
+            Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock")).as_secs_f64()
+        };
+        let begun = time();
+        let events = life.live();
+        (time() - begun) / events as f64
+    };
+    let mut least = [f64::INFINITY; 2];
+    for _ in 0..7 {
+        for (least, life) in least.iter_mut().zip([&of, &to]) {
+            *least = least.min(per_event(life));
+        }
+    }
+    least[0] / least[1]
+}
+
+const FEW: Life = Life { workers: 8, cohorts: 4, variants: 1, trials: 10_000, shard: 1 };
+
+#[test]
+fn a_decision_for_a_thousand_workers_costs_about_as_much_as_for_eight() {
+    // Looking at every worker made it a hundred.
+    let ratio = ratio(Life { workers: 1000, ..FEW }, FEW);
+    assert!(ratio < 4.0, "{ratio}");
+}
+
+#[test]
+fn a_decision_among_a_million_trials_costs_about_as_much_as_among_ten_thousand() {
+    let of = |cohorts, trials| Life { workers: 64, cohorts, variants: 1, trials, shard: 16 };
+    let ratio = ratio(of(100, 10_000), of(1, 10_000));
+    assert!(ratio < 3.0, "{ratio}");
+}
+
+#[test]
+fn storing_a_trial_of_a_large_shard_costs_about_as_much_as_of_a_small_one() {
+    let of = |shard| Life { workers: 8, cohorts: 2, variants: 1, trials: 20_000, shard };
+    let ratio = ratio(of(4096), of(64));
+    assert!(ratio < 3.0, "{ratio}");
 }
