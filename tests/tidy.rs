@@ -231,16 +231,18 @@ fn every_source_file_says_what_it_is_for() {
     }
 }
 
-/// What a test file must be to be run at all.
+/// What a file of tests or benchmarks must be to be run at all.
 #[test]
-fn every_test_file_is_declared() {
+fn every_file_of_tests_is_declared() {
     let declared: BTreeSet<String> = read("coordinator/Cargo.toml")
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"../"))
         .map(|path| path.trim_end_matches('"').to_owned())
         .collect();
-    let is_test =
-        |file: &String| file.starts_with("tests/") && file.ends_with(".rs") && !file[6..].contains('/');
+    let is_test = |file: &String| {
+        let name = file.strip_prefix("tests/").or_else(|| file.strip_prefix("benches/"));
+        name.is_some_and(|name| name.ends_with(".rs") && !name.contains('/'))
+    };
     let there: BTreeSet<String> = files().into_iter().filter(is_test).collect();
     assert_eq!(declared, there);
 }
@@ -321,10 +323,10 @@ fn the_commands_of_the_readme_exist() {
         }
     }
     for words in &of_cargo {
-        const KNOWN: [&str; 7] = ["build", "run", "test", "install", "clippy", "fmt", "doc"];
+        const KNOWN: [&str; 8] = ["build", "run", "test", "bench", "install", "clippy", "fmt", "doc"];
         assert!(KNOWN.contains(&words[1].as_str()), "{words:?}");
         let value_of = |option: &str| words.windows(2).find(|pair| pair[0] == option).map(|pair| &pair[1]);
-        if let Some(test) = value_of("--test") {
+        if let Some(test) = value_of("--test").or(value_of("--bench")) {
             assert!(tests.contains(&format!("name = \"{test}\"")), "no test {test}: {words:?}");
         }
         if let Some(package) = value_of("-p").or(value_of("--package")) {

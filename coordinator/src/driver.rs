@@ -14,7 +14,7 @@ use granule_sim::noise::NoiseIndex;
 use granule_sim::spikes::{Digest, TrialSpikes};
 use granule_sweep::Plan;
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::launch::{Exited, Program, Workers};
@@ -72,6 +72,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Results taken from workers that wait to be stored.
 const UNSTORED: usize = 256;
 
+/// Messages of workers that wait for the driver, and that it takes at a time: what is done for each
+/// of them alone, waking a thread above all, would cost more than the message.
+const HEARD: usize = 64;
+
 /// Computes everything of the plan that the store lacks.
 pub(crate) async fn compute(
     plan: &Plan,
@@ -81,12 +85,23 @@ pub(crate) async fn compute(
     interrupted: watch::Receiver<bool>,
 ) -> Result<(), ComputeError> {
     let address = options.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| ComputeError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
-    let secret = secret();
+    let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
+    compute_for(listener, secret(), plan, store, options, progress, interrupted).await
+}
 
-    let (to_driver, from_service) = mpsc::channel(64);
+/// The same for workers that come to this listener and know this secret.
+pub(crate) async fn compute_for(
+    listener: TcpListener,
+    secret: String,
+    plan: &Plan,
+    store: &Arc<Store>,
+    options: &Options,
+    progress: &mut Progress,
+    interrupted: watch::Receiver<bool>,
+) -> Result<(), ComputeError> {
+    let address = options.listen;
+    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
+    let (to_driver, from_service) = mpsc::channel(HEARD);
     let (stop_server, stop) = oneshot::channel();
     let mut server = tokio::spawn(service::serve(listener, secret.clone(), plan.engine, to_driver, stop));
     let (exits, exited) = mpsc::unbounded_channel();
@@ -122,6 +137,21 @@ pub(crate) async fn compute(
     outcome
 }
 
+/// Listens for workers, of which a thousand may come at once: those that find no room are put off for
+/// seconds, or taken for accepted when they are not.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A coordinator that is started again on its port need not wait for what is left of its connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+async fn until_set(flag: &mut watch::Receiver<bool>) {
+    // What this gives holds a lock, and must not be held any longer.
+    let _ = flag.wait_for(|is_set| *is_set).await;
+}
+
 /// 256 bits that nobody else knows, in hexadecimal.
 fn secret() -> String {
     let mut bytes = [0_u8; 32];
@@ -142,18 +172,25 @@ enum Keep {
     Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
 }
 
-/// What the store answers.
-enum Kept {
-    Trial { worker: WorkerId, id: TrialId, received: Digest, put: Put },
-    Failed(StoreError),
+/// A trial that the store has kept.
+struct Kept {
+    worker: WorkerId,
+    id: TrialId,
+    received: Digest,
+    put: Put,
 }
 
+/// What the store answers to a batch of requests.
+type Answer = Result<Vec<Kept>, StoreError>;
+
 /// The store's thread: takes whatever has come in and makes it durable at once.
-fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Kept>) {
+fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Answer>) {
     let mut batch = Vec::new();
     while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
-        if let Err(error) = keep_batch(store, &batch, answers) {
-            let _ = answers.send(Kept::Failed(error));
+        let answer = keep_batch(store, &batch);
+        let has_failed = answer.is_err();
+        let _ = answers.send(answer);
+        if has_failed {
             // Whoever sends more hears of this first.
             while requests.blocking_recv().is_some() {}
             return;
@@ -162,11 +199,7 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
     }
 }
 
-fn keep_batch(
-    store: &Store,
-    batch: &[Keep],
-    answers: &mpsc::UnboundedSender<Kept>,
-) -> Result<(), StoreError> {
+fn keep_batch(store: &Store, batch: &[Keep]) -> Answer {
     let mut entries = Vec::new();
     let mut senders = Vec::new();
     for request in batch {
@@ -178,10 +211,9 @@ fn keep_batch(
             Keep::Spans { stream, first, accepted } => store.push_spans(*stream, *first, accepted)?,
         }
     }
-    for ((worker, id, received), put) in senders.into_iter().zip(store.put(&entries)?) {
-        let _ = answers.send(Kept::Trial { worker, id, received, put });
-    }
-    Ok(())
+    let puts = store.put(&entries)?;
+    let kept = |((worker, id, received), put)| Kept { worker, id, received, put };
+    Ok(senders.into_iter().zip(puts).map(kept).collect())
 }
 
 struct Driver<'a> {
@@ -251,7 +283,7 @@ impl<'a> Driver<'a> {
         &mut self,
         mut from_service: mpsc::Receiver<FromService>,
         mut exited: mpsc::UnboundedReceiver<Exited>,
-        mut stored: mpsc::UnboundedReceiver<Kept>,
+        mut stored: mpsc::UnboundedReceiver<Answer>,
         mut interrupted: watch::Receiver<bool>,
     ) -> Result<(), ComputeError> {
         for _ in 0..self.options.workers {
@@ -262,6 +294,7 @@ impl<'a> Driver<'a> {
         let mut last_tick = Instant::now();
         // What is stored already may be all there is.
         let mut events = vec![Event::WakeUp];
+        let mut heard = Vec::with_capacity(HEARD);
         loop {
             for event in events.drain(..) {
                 for command in self.scheduler.handle(self.started.elapsed(), event) {
@@ -271,9 +304,17 @@ impl<'a> Driver<'a> {
                 }
             }
             tokio::select! {
-                _ = interrupted.wait_for(|interrupted| *interrupted) => return Err(ComputeError::Interrupted),
-                Some(heard) = from_service.recv() => self.on_heard(heard, &mut events).await?,
-                kept = stored.recv() => self.on_kept(kept.ok_or_else(store_gone)?, &mut events)?,
+                () = until_set(&mut interrupted) => return Err(ComputeError::Interrupted),
+                1.. = from_service.recv_many(&mut heard, HEARD) => {
+                    for heard in heard.drain(..) {
+                        self.on_heard(heard, &mut events).await?;
+                    }
+                }
+                answer = stored.recv() => {
+                    for kept in answer.ok_or_else(store_gone)?? {
+                        self.on_kept(kept, &mut events)?;
+                    }
+                }
                 Some(Exited { process_id, description }) = exited.recv() => {
                     if self.workers.exited(process_id) {
                         self.progress.note(&format!("worker process {process_id} {description}"));
@@ -359,25 +400,21 @@ impl<'a> Driver<'a> {
     }
 
     fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) -> Result<(), ComputeError> {
-        match kept {
-            Kept::Trial { worker, id, received, put } => match put {
-                Put::New | Put::Same => {
-                    if put == Put::New {
-                        let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
-                        variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
-                    }
-                    events.push(Event::Stored { worker, trial: id });
-                    Ok(())
-                }
-                Put::Differs { stored } => Err(ComputeError::Disagreement {
-                    trial: self.describe(id),
-                    stored,
-                    received,
-                    worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
-                }),
-            },
-            Kept::Failed(error) => Err(error.into()),
+        let Kept { worker, id, received, put } = kept;
+        if let Put::Differs { stored } = put {
+            return Err(ComputeError::Disagreement {
+                trial: self.describe(id),
+                stored,
+                received,
+                worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
+            });
         }
+        if put == Put::New {
+            let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
+            variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
+        }
+        events.push(Event::Stored { worker, trial: id });
+        Ok(())
     }
 
     /// Carries out a command; true when the sweep is complete.
@@ -385,7 +422,7 @@ impl<'a> Driver<'a> {
         match command {
             Command::Grant { worker, lease, work } => {
                 let work = self.describe_work(&work);
-                let lease = wire::Lease { id: lease.0, work: Some(work.to_wire()) };
+                let lease = wire::Lease { id: lease.0.into(), work: Some(work.to_wire()) };
                 self.send(worker, wire::to_worker::Message::Lease(lease));
             }
             Command::Acknowledge { worker, trial } => {
@@ -457,7 +494,7 @@ impl<'a> Driver<'a> {
                 first: trials.start,
                 count: trials.len() as u32,
                 start: *start,
-                models: variants.iter().map(|&variant| self.model(*cohort, variant).clone()).collect(),
+                models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
             }),
             Work::Survey { cohort, spans } => WireWork::Survey(Survey {
                 engine: self.plan.engine,

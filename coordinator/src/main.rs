@@ -1,34 +1,5 @@
 //! `granule`: runs parameter sweeps of the cerebellar granular-layer model.
-//!
-//! ```text
-//! sweep file → Plan → scheduler → leases → workers → spikes → store → outputs → manifest
-//! ```
 
-mod cli;
-mod commands;
-mod driver;
-mod failure;
-mod launch;
-mod outputs;
-mod scheduler;
-mod service;
-mod store;
-mod view;
-
-use std::process::ExitCode;
-
-use clap::Parser;
-
-fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
-        cli::Command::Run(arguments) => commands::run::run(&arguments),
-        cli::Command::Worker(arguments) => commands::worker::run(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            view::progress::line(&failure.message);
-            ExitCode::from(failure.code)
-        }
-    }
+fn main() -> std::process::ExitCode {
+    granule::main()
 }

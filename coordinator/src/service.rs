@@ -9,7 +9,8 @@ use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
 use granule_sim::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::scheduler::{LeaseId, WorkerId};
@@ -52,12 +53,14 @@ pub(crate) async fn serve(
     let service = CoordinatorServer::new(service)
         .max_decoding_message_size(LARGEST_MESSAGE)
         .max_encoding_message_size(LARGEST_MESSAGE);
+    // The option of the server of this name does nothing for a listener of our own, and without it a
+    // lease can wait for the worker's system to acknowledge the message before.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(30)))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(connections, async {
             let _ = stop.await;
         })
         .await
@@ -158,17 +161,22 @@ fn understand(worker: WorkerId, message: wire::FromWorker) -> Result<FromService
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
         Message::Hello(_) | Message::Heartbeat(_) => FromService::Heard { worker },
         Message::Trial(result) => {
-            let lease = LeaseId(result.lease);
+            let lease = lease_id(result.lease);
             FromService::Trial { worker, lease, result: TrialResult::from_wire(result)? }
         }
         Message::Survey(wire::SurveyResult { lease, accepted }) => {
-            FromService::Survey { worker, lease: LeaseId(lease), accepted }
+            FromService::Survey { worker, lease: lease_id(lease), accepted }
         }
         Message::Finished(wire::Finished { lease }) => {
-            FromService::Finished { worker, lease: LeaseId(lease) }
+            FromService::Finished { worker, lease: lease_id(lease) }
         }
         Message::Failed(wire::Failed { lease, reason }) => {
-            FromService::Failed { worker, lease: LeaseId(lease), reason }
+            FromService::Failed { worker, lease: lease_id(lease), reason }
         }
     })
+}
+
+/// The lease of this number; none for a number that was never given to one.
+fn lease_id(number: u64) -> LeaseId {
+    number.try_into().map_or(LeaseId::NONE, LeaseId)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use granule_sweep::{Plan, Sweep};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -65,10 +66,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, message));
     }
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&sweep.name));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
         let _context = runtime.enter();
         // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
@@ -97,11 +95,20 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
         tokio::spawn(listen_for_signals(stop));
-        job.run(stopped).await
+        tokio::spawn(job.run(stopped)).await
     });
     // Nothing may hold up the end; what counts is durable.
     runtime.shutdown_background();
-    result.map_err(|end| end.into_failure(&command_line()))
+    match result {
+        Ok(result) => result.map_err(|end| end.into_failure(&command_line())),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// What a coordinator runs in. All of it but the store fits in one thread, and messages go through
+/// several without waking another for each.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
 
 /// When and since when.

@@ -17,6 +17,7 @@ mod noise;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -26,6 +27,7 @@ use granule_sim::noise::{NoiseIndex, NoiseStart};
 
 use noise::Stream;
 use pace::Pace;
+pub(crate) use variants::Variants;
 
 /// Time since the driver started.
 pub(crate) type Time = Duration;
@@ -34,9 +36,14 @@ pub(crate) type Time = Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerId(pub(crate) u64);
 
-/// A lease; never used twice.
+/// A lease; never used twice. As many as there are would take decades to grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LeaseId(pub(crate) u64);
+pub(crate) struct LeaseId(pub(crate) u32);
+
+impl LeaseId {
+    /// None.
+    pub(crate) const NONE: LeaseId = LeaseId(0);
+}
 
 /// A trial of the plan: of this cohort's variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +64,7 @@ pub(crate) struct Shape {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CohortShape {
+    /// At most [`Variants::MOST`].
     pub(crate) variants: u32,
     pub(crate) normals_per_trial: u64,
     /// Index of its noise stream.
@@ -127,7 +135,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Work {
     /// Trials of these variants of a cohort.
-    Trials { cohort: u32, trials: Range<u32>, variants: Vec<u32>, start: NoiseStart },
+    Trials { cohort: u32, trials: Range<u32>, variants: Variants, start: NoiseStart },
     /// Spans of the noise stream that this cohort reads.
     Survey { cohort: u32, spans: Range<u32> },
 }
@@ -146,23 +154,41 @@ pub(crate) enum Reason {
     Refused { reason: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Pending,
-    Leased(LeaseId),
-    Done,
+/// A trial of a cohort in all its variants. There can be millions, so it is small.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The last lease it was part of; none if that was given back, or there was none.
+    lease: LeaseId,
+    stored: Variants,
+    /// What the lease asked for and has not arrived.
+    missing: Variants,
 }
 
-/// A trial of a cohort in all its variants.
+/// The trials of a cohort.
 #[derive(Debug)]
 struct Cohort {
     shape: CohortShape,
+    /// All there are.
+    variants: Variants,
     slots: Vec<Slot>,
-    /// Stored trials, `trial · variants + variant`.
-    stored: Vec<bool>,
     /// No slot below this is pending.
     first_pending: u32,
     pending: u32,
+}
+
+impl Cohort {
+    fn is_done(&self, slot: &Slot) -> bool {
+        slot.stored == self.variants
+    }
+
+    fn is_pending(&self, slot: &Slot) -> bool {
+        slot.lease == LeaseId::NONE && !self.is_done(slot)
+    }
+
+    /// Variants of a trial that are not stored.
+    fn unstored_of(&self, trial: u32) -> Variants {
+        self.variants.without(self.slots[trial as usize].stored)
+    }
 }
 
 #[derive(Debug)]
@@ -175,25 +201,37 @@ struct Worker {
 
 #[derive(Debug)]
 struct Lease {
-    /// None once the worker has sent everything or is gone.
+    /// None once the worker has sent everything.
     worker: Option<WorkerId>,
     granted: Time,
     work: Work,
-    /// Trials that have not arrived.
-    missing: BTreeSet<TrialId>,
+    /// Results that have not arrived.
+    missing: u32,
+    /// Slots that are not done.
+    undone: u32,
 }
 
 /// The scheduler.
+///
+/// What an event costs does not grow with the number of workers, trials and cohorts, but for the
+/// depth of ordered collections.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     config: Config,
     cohorts: Vec<Cohort>,
     streams: Vec<Stream>,
+    /// Cohorts that read each stream.
+    readers: Vec<Vec<usize>>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Workers that have fewer leases than threads.
+    free: BTreeSet<WorkerId>,
+    /// Threads of all workers.
+    threads: u32,
     leases: BTreeMap<LeaseId, Lease>,
-    last_lease: u64,
-    /// No cohort below this has pending slots.
-    first_open: usize,
+    last_lease: LeaseId,
+    /// Cohorts that may have something to hand out. The others have nothing pending, or wait for
+    /// their noise stream to be counted by those who do that already.
+    open: BTreeSet<usize>,
     pending: u64,
     /// Trials, in all variants, that are not stored.
     unstored: u64,
@@ -205,39 +243,45 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// A scheduler for this plan, of which `is_stored` says what is there already.
     pub(crate) fn new(config: Config, shape: Shape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
-        let trials = shape.trials;
         let mut unstored = 0;
         let mut cohorts = Vec::with_capacity(shape.cohorts.len());
-        for (at, &of) in shape.cohorts.iter().enumerate() {
-            let stored: Vec<bool> = (0..trials)
-                .flat_map(|trial| (0..of.variants).map(move |variant| (trial, variant)))
-                .map(|(trial, variant)| is_stored(TrialId { cohort: at as u32, variant, trial }))
-                .collect();
-            unstored += stored.iter().filter(|stored| !**stored).count() as u64;
-            let slots: Vec<Slot> = stored
-                .chunks(of.variants as usize)
-                .map(
-                    |variants| if variants.iter().all(|stored| *stored) { Slot::Done } else { Slot::Pending },
-                )
-                .collect();
-            let pending = slots.iter().filter(|slot| **slot == Slot::Pending).count() as u32;
-            cohorts.push(Cohort { shape: of, slots, stored, first_pending: 0, pending });
-        }
         let mut streams: Vec<Stream> = shape.streams.into_iter().map(Stream::new).collect();
-        for cohort in &cohorts {
-            if let Some(last) = cohort.slots.iter().rposition(|slot| *slot == Slot::Pending) {
-                streams[cohort.shape.stream].want(last as u64 * cohort.shape.normals_per_trial);
+        let mut readers = vec![Vec::new(); streams.len()];
+        for (at, of) in shape.cohorts.into_iter().enumerate() {
+            let variants = Variants::first(of.variants);
+            let slot = |trial| {
+                let mut stored = Variants::default();
+                for variant in variants.iter() {
+                    if is_stored(TrialId { cohort: at as u32, variant, trial }) {
+                        stored.insert(variant);
+                    }
+                }
+                Slot { lease: LeaseId::NONE, stored, missing: Variants::default() }
+            };
+            let slots = (0..shape.trials).map(slot).collect();
+            let mut cohort = Cohort { shape: of, variants, slots, first_pending: 0, pending: 0 };
+            for slot in &cohort.slots {
+                unstored += u64::from(variants.without(slot.stored).len());
+                cohort.pending += u32::from(cohort.is_pending(slot));
             }
+            if let Some(last) = cohort.slots.iter().rposition(|slot| cohort.is_pending(slot)) {
+                streams[of.stream].want(last as u64 * of.normals_per_trial);
+            }
+            readers[of.stream].push(at);
+            cohorts.push(cohort);
         }
         Scheduler {
             config,
             pending: cohorts.iter().map(|cohort| u64::from(cohort.pending)).sum(),
+            open: (0..cohorts.len()).collect(),
             cohorts,
             streams,
+            readers,
             workers: BTreeMap::new(),
+            free: BTreeSet::new(),
+            threads: 0,
             leases: BTreeMap::new(),
-            last_lease: 0,
-            first_open: 0,
+            last_lease: LeaseId::NONE,
             unstored,
             crashes: 0,
             losses: BTreeMap::new(),
@@ -253,17 +297,15 @@ impl Scheduler {
         }
         match event {
             Event::Joined { worker, threads } => {
-                let joined =
-                    Worker { threads: threads.max(1), leases: Vec::new(), heard: now, pace: Pace::default() };
+                let threads = threads.max(1);
+                let joined = Worker { threads, leases: Vec::new(), heard: now, pace: Pace::default() };
                 self.workers.insert(worker, joined);
+                self.free.insert(worker);
+                self.threads += threads;
             }
             Event::Heard { worker } => self.on_heard(now, worker),
             Event::Left { worker } => self.on_left(worker, &mut commands),
-            Event::Received { lease, trial } => {
-                if let Some(lease) = self.leases.get_mut(&lease) {
-                    lease.missing.remove(&trial);
-                }
-            }
+            Event::Received { lease, trial } => self.on_received(lease, trial),
             Event::Stored { worker, trial } => self.on_stored(worker, trial, &mut commands),
             Event::Surveyed { lease, accepted } => self.on_surveyed(lease, accepted, &mut commands),
             Event::Finished { lease } => self.on_finished(now, lease, &mut commands),
@@ -306,15 +348,28 @@ impl Scheduler {
     }
 
     fn on_left(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
-        let Some(worker) = self.workers.remove(&worker) else { return };
-        for id in worker.leases {
-            let Some(lease) = self.leases.get(&id) else { continue };
+        let Some(left) = self.workers.remove(&worker) else { return };
+        self.free.remove(&worker);
+        self.threads -= left.threads;
+        for id in left.leases {
             // What it was at is the first trial that did not arrive.
-            if let Some(&at) = lease.missing.first() {
+            if let Some(at) = self.first_missing(id) {
                 self.lose(at, commands);
             }
             self.give_back(id);
         }
+    }
+
+    /// The first trial of a lease that did not arrive.
+    fn first_missing(&self, id: LeaseId) -> Option<TrialId> {
+        let Lease { work: Work::Trials { cohort, trials, .. }, .. } = self.leases.get(&id)? else {
+            return None;
+        };
+        let slots = &self.cohorts[*cohort as usize].slots;
+        trials.clone().find_map(|trial| {
+            let variant = slots[trial as usize].missing.iter().next()?;
+            Some(TrialId { cohort: *cohort, variant, trial })
+        })
     }
 
     /// Counts that a worker was given a trial and did not deliver it.
@@ -327,40 +382,43 @@ impl Scheduler {
         }
     }
 
+    fn on_received(&mut self, id: LeaseId, trial: TrialId) {
+        let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
+        if let Some(lease) = self.leases.get_mut(&id)
+            && slot.lease == id
+            && slot.missing.remove(trial.variant)
+        {
+            lease.missing -= 1;
+        }
+    }
+
     fn on_stored(&mut self, worker: WorkerId, id: TrialId, commands: &mut Vec<Command>) {
         if self.workers.contains_key(&worker) {
             commands.push(Command::Acknowledge { worker, trial: id });
         }
         let cohort = &mut self.cohorts[id.cohort as usize];
-        let variants = cohort.shape.variants as usize;
-        let row = id.trial as usize * variants..(id.trial as usize + 1) * variants;
-        if std::mem::replace(&mut cohort.stored[row.start + id.variant as usize], true) {
+        let slot = &mut cohort.slots[id.trial as usize];
+        if !slot.stored.insert(id.variant) {
             return;
         }
         self.crashes = 0;
         self.unstored -= 1;
-        if cohort.stored[row].iter().all(|stored| *stored) {
-            let slot = &mut cohort.slots[id.trial as usize];
-            match *slot {
-                Slot::Pending => {
-                    cohort.pending -= 1;
-                    self.pending -= 1;
-                }
-                Slot::Leased(lease) => self.forget_if_settled(lease, id.cohort, id.trial),
-                Slot::Done => {}
-            }
-            self.cohorts[id.cohort as usize].slots[id.trial as usize] = Slot::Done;
+        if slot.stored != cohort.variants {
+            return;
+        }
+        let lease = slot.lease;
+        if lease == LeaseId::NONE {
+            cohort.pending -= 1;
+            self.pending -= 1;
+        } else if let Some(of) = self.leases.get_mut(&lease) {
+            of.undone -= 1;
+            self.forget_if_settled(lease);
         }
     }
 
-    /// Drops a lease that nobody works at any more once the last of its slots but this is done.
-    fn forget_if_settled(&mut self, id: LeaseId, cohort: u32, done: u32) {
-        let Some(Lease { worker: None, work: Work::Trials { trials, .. }, .. }) = self.leases.get(&id) else {
-            return;
-        };
-        let slots = &self.cohorts[cohort as usize].slots;
-        let waits = |trial: u32| trial != done && slots[trial as usize] == Slot::Leased(id);
-        if !trials.clone().any(waits) {
+    /// Drops a lease that nobody works at any more once all of its slots are done.
+    fn forget_if_settled(&mut self, id: LeaseId) {
+        if let Some(Lease { worker: None, undone: 0, .. }) = self.leases.get(&id) {
             self.leases.remove(&id);
         }
     }
@@ -376,28 +434,32 @@ impl Scheduler {
         if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
             commands.push(Command::KeepSpans { stream, first, accepted });
         }
+        self.reopen(stream);
+    }
+
+    /// Something has changed about a noise stream: those that waited for it may look again.
+    fn reopen(&mut self, stream: usize) {
+        let has_pending = |at: &usize| self.cohorts[*at].pending > 0;
+        self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
     }
 
     fn on_finished(&mut self, now: Time, id: LeaseId, commands: &mut Vec<Command>) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        let Some(worker) = lease.worker.take().and_then(|worker| self.workers.get_mut(&worker)) else {
-            return;
-        };
+        let Some(worker_id) = lease.worker.take() else { return };
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         worker.leases.retain(|lease| *lease != id);
+        self.free.insert(worker_id);
         match &lease.work {
             Work::Survey { .. } => self.give_back(id),
             Work::Trials { cohort, trials, variants, .. } => {
                 let shape = self.cohorts[*cohort as usize].shape;
-                let effort = pace::effort(&shape, variants.len()) * trials.len() as f64;
+                let effort = pace::effort(&shape, *variants) * trials.len() as f64;
                 worker.pace.observe(effort, now.saturating_sub(lease.granted));
-                if lease.missing.is_empty() {
-                    let slots = &self.cohorts[*cohort as usize].slots;
+                if lease.missing == 0 {
                     // All has arrived; what is not stored yet stays leased until it is.
-                    if !trials.clone().any(|trial| slots[trial as usize] == Slot::Leased(id)) {
-                        self.leases.remove(&id);
-                    }
+                    self.forget_if_settled(id);
                 } else {
-                    let undelivered = lease.missing.first().copied();
+                    let undelivered = self.first_missing(id);
                     self.give_back(id);
                     undelivered.into_iter().for_each(|trial| self.lose(trial, commands));
                 }
@@ -412,18 +474,19 @@ impl Scheduler {
             Work::Survey { cohort, spans } => {
                 let stream = self.cohorts[cohort as usize].shape.stream;
                 self.streams[stream].give_back(spans);
+                self.reopen(stream);
             }
             Work::Trials { cohort: at, trials, .. } => {
                 let cohort = &mut self.cohorts[at as usize];
-                for trial in trials {
-                    if cohort.slots[trial as usize] == Slot::Leased(id) {
-                        cohort.slots[trial as usize] = Slot::Pending;
-                        cohort.first_pending = cohort.first_pending.min(trial);
-                        cohort.pending += 1;
-                        self.pending += 1;
-                        self.first_open = self.first_open.min(at as usize);
+                for trial in trials.clone() {
+                    if !cohort.is_done(&cohort.slots[trial as usize]) {
+                        cohort.slots[trial as usize].lease = LeaseId::NONE;
                     }
                 }
+                cohort.first_pending = cohort.first_pending.min(trials.start);
+                cohort.pending += lease.undone;
+                self.pending += u64::from(lease.undone);
+                self.open.insert(at as usize);
             }
         }
     }
@@ -441,77 +504,80 @@ impl Scheduler {
     }
 
     fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
-        let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
-        for id in ids {
-            while self.workers[&id].leases.len() < self.workers[&id].threads as usize {
-                let Some(work) = self.next_work(id) else { return };
-                self.last_lease += 1;
-                let lease = LeaseId(self.last_lease);
-                let missing = self.take(lease, &work);
-                self.leases
-                    .insert(lease, Lease { worker: Some(id), granted: now, work: work.clone(), missing });
-                let worker = self.workers.get_mut(&id).expect("only known workers are assigned work");
-                if worker.leases.is_empty() {
-                    // It owed no sign of life while it had nothing to do.
-                    worker.heard = worker.heard.max(now);
-                }
-                worker.leases.push(lease);
-                commands.push(Command::Grant { worker: id, lease, work });
+        while let Some(&id) = self.free.first() {
+            let Some(work) = self.next_work(id) else { return };
+            self.last_lease.0 += 1;
+            let lease = self.last_lease;
+            let (missing, undone) = self.take(lease, &work);
+            let worker = self.workers.get_mut(&id).expect("only known workers are free");
+            if worker.leases.is_empty() {
+                // It owed no sign of life while it had nothing to do.
+                worker.heard = worker.heard.max(now);
             }
+            worker.leases.push(lease);
+            if worker.leases.len() == worker.threads as usize {
+                self.free.remove(&id);
+            }
+            let of = Lease { worker: Some(id), granted: now, work: work.clone(), missing, undone };
+            self.leases.insert(lease, of);
+            commands.push(Command::Grant { worker: id, lease, work });
         }
     }
 
-    /// Marks work as leased; returns the trials that are to arrive.
-    fn take(&mut self, lease: LeaseId, work: &Work) -> BTreeSet<TrialId> {
+    /// Marks work as leased; returns how many results are to arrive, and for how many slots.
+    fn take(&mut self, lease: LeaseId, work: &Work) -> (u32, u32) {
         match work {
             Work::Survey { cohort, spans } => {
                 let stream = self.cohorts[*cohort as usize].shape.stream;
                 self.streams[stream].take(spans.clone());
-                BTreeSet::new()
+                (0, 0)
             }
-            Work::Trials { cohort: at, trials, variants, .. } => {
-                let cohort = &mut self.cohorts[*at as usize];
-                for trial in trials.clone() {
-                    cohort.slots[trial as usize] = Slot::Leased(lease);
+            Work::Trials { cohort, trials, variants, .. } => {
+                let cohort = &mut self.cohorts[*cohort as usize];
+                let slots = trials.len() as u32;
+                for slot in &mut cohort.slots[trials.start as usize..trials.end as usize] {
+                    (slot.lease, slot.missing) = (lease, *variants);
                 }
                 cohort.first_pending = trials.end;
-                cohort.pending -= trials.len() as u32;
-                self.pending -= trials.len() as u64;
-                let of_trial =
-                    |trial| variants.iter().map(move |&variant| TrialId { cohort: *at, variant, trial });
-                trials.clone().flat_map(of_trial).collect()
+                cohort.pending -= slots;
+                self.pending -= u64::from(slots);
+                (slots * variants.len(), slots)
             }
         }
     }
 
     fn next_work(&mut self, worker: WorkerId) -> Option<Work> {
-        while self.cohorts.get(self.first_open).is_some_and(|cohort| cohort.pending == 0) {
-            self.first_open += 1;
+        while let Some(&at) = self.open.first() {
+            let work = self.next_of_cohort(at, worker);
+            if work.is_some() {
+                return work;
+            }
+            self.open.remove(&at);
         }
-        (self.first_open..self.cohorts.len()).find_map(|at| self.next_of_cohort(at, worker))
+        None
     }
 
+    /// What the first pending trial of a cohort calls for. Where that is nothing, it is nothing for
+    /// any worker, until the cohort's stream changes or some of its trials are given back.
     fn next_of_cohort(&mut self, at: usize, worker: WorkerId) -> Option<Work> {
         let cohort = &mut self.cohorts[at];
         if cohort.pending == 0 {
             return None;
         }
-        while cohort.slots[cohort.first_pending as usize] != Slot::Pending {
+        while !cohort.is_pending(&cohort.slots[cohort.first_pending as usize]) {
             cohort.first_pending += 1;
         }
         let cohort = &self.cohorts[at];
         let shape = &cohort.shape;
         let first = cohort.first_pending;
         let stream = &self.streams[shape.stream];
-        let is_pending = |trial: u32| cohort.slots[trial as usize] == Slot::Pending;
-        let variants = self.unstored_of(at, first);
-        let shard = self.shard_trials(worker, pace::effort(shape, variants.len()));
+        let variants = cohort.unstored_of(first);
+        let shard = self.shard_trials(worker, pace::effort(shape, variants));
 
         let located = |trial: u32| stream.locate(u64::from(trial) * shape.normals_per_trial);
-        let threads: u32 = self.workers.values().map(|worker| worker.threads).sum();
         // The survey has to stay ahead of all threads, by what each may take next.
-        let ahead =
-            first.saturating_add(shard.saturating_mul(2 * threads)).min(cohort.slots.len() as u32 - 1);
+        let next = shard.saturating_mul(self.threads.saturating_mul(2));
+        let ahead = first.saturating_add(next).min(cohort.slots.len() as u32 - 1);
         let survey = || {
             let spans = stream.next_spans()?;
             Some(Work::Survey { cohort: at as u32, spans })
@@ -522,21 +588,16 @@ impl Scheduler {
             return Some(work);
         }
         let Some(start) = located(first) else { return survey() };
+        let is_alike = |&trial: &u32| {
+            cohort.is_pending(&cohort.slots[trial as usize]) && cohort.unstored_of(trial) == variants
+        };
         let end = (first..cohort.slots.len() as u32)
             .take(shard as usize)
-            .take_while(|&trial| is_pending(trial) && self.unstored_of(at, trial) == variants)
+            .take_while(is_alike)
             .last()
             .expect("the first trial is pending")
             + 1;
         Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
-    }
-
-    /// Variants of a trial that are not stored.
-    fn unstored_of(&self, cohort: usize, trial: u32) -> Vec<u32> {
-        let cohort = &self.cohorts[cohort];
-        let variants = cohort.shape.variants;
-        let stored = &cohort.stored[(trial * variants) as usize..((trial + 1) * variants) as usize];
-        (0..variants).filter(|&variant| !stored[variant as usize]).collect()
     }
 
     /// Trials for the next shard of a worker.
@@ -547,8 +608,7 @@ impl Scheduler {
         let pace = &self.workers[&worker].pace;
         let wanted = pace.trials_within(self.config.lease_target, effort_per_trial);
         // Towards the end, no worker should hold much while others have nothing.
-        let threads: u64 = self.workers.values().map(|worker| u64::from(worker.threads)).sum();
-        let fair = self.pending.div_ceil(2 * threads.max(1));
+        let fair = self.pending.div_ceil(2 * u64::from(self.threads.max(1)));
         wanted.min(fair.try_into().unwrap_or(u32::MAX)).max(1)
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::CohortShape;
+use super::{CohortShape, Variants};
 
-/// The effort of one trial of so many variants, in arbitrary units: a normal costs about as much to
+/// The effort of one trial of these variants, in arbitrary units: a normal costs about as much to
 /// draw as four variants' cells cost to advance by it.
-pub(super) fn effort(shape: &CohortShape, variants: usize) -> f64 {
-    shape.normals_per_trial as f64 * (4 + variants) as f64
+pub(super) fn effort(shape: &CohortShape, variants: Variants) -> f64 {
+    shape.normals_per_trial as f64 * f64::from(4 + variants.len())
 }
 
 /// Most trials in a shard.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use granule_sim::noise::spans_to_reach;
+use nix::time::{ClockId, clock_gettime};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::*;
+use crate::bench::Life;
 
 const CONFIG: Config = Config {
     lease_ttl: Duration::from_secs(10),
@@ -40,29 +42,37 @@ impl Scheduler {
     fn check(&self) {
         let mut pending = 0;
         let mut unstored = 0;
+        let mut undone: BTreeMap<LeaseId, (u32, u32)> = BTreeMap::new();
         for (at, cohort) in self.cohorts.iter().enumerate() {
-            let variants = cohort.shape.variants as usize;
             let mut here = 0;
             for (trial, slot) in cohort.slots.iter().enumerate() {
-                let row = &cohort.stored[trial * variants..(trial + 1) * variants];
-                unstored += row.iter().filter(|stored| !**stored).count() as u64;
-                assert_eq!(*slot == Slot::Done, row.iter().all(|stored| *stored), "done is stored");
-                match slot {
-                    Slot::Pending => {
-                        here += 1;
-                        assert!(trial as u32 >= cohort.first_pending && at >= self.first_open);
-                    }
-                    Slot::Leased(lease) => {
-                        let Work::Trials { cohort, trials, .. } = &self.leases[lease].work else {
-                            panic!("a survey holds a trial")
-                        };
-                        assert!(*cohort as usize == at && trials.contains(&(trial as u32)));
-                    }
-                    Slot::Done => {}
+                let trial = trial as u32;
+                unstored += u64::from(cohort.unstored_of(trial).len());
+                if cohort.is_pending(slot) {
+                    here += 1;
+                    assert!(trial >= cohort.first_pending);
+                } else if let Some(lease) = self.leases.get(&slot.lease) {
+                    let Work::Trials { cohort: of, trials, variants, .. } = &lease.work else {
+                        panic!("a survey holds a trial")
+                    };
+                    assert!(*of as usize == at && trials.contains(&trial));
+                    assert_eq!(slot.missing.without(*variants).len(), 0);
+                    let count = undone.entry(slot.lease).or_default();
+                    count.0 += slot.missing.len();
+                    count.1 += u32::from(!cohort.is_done(slot));
+                } else {
+                    assert!(cohort.is_done(slot), "leased to nobody");
                 }
             }
             assert_eq!(here, cohort.pending);
             pending += u64::from(here);
+            // A cohort that is passed over has nothing to hand out.
+            if here > 0 && !self.open.contains(&at) {
+                let stream = &self.streams[cohort.shape.stream];
+                let first = cohort.slots.iter().position(|slot| cohort.is_pending(slot)).unwrap();
+                assert_eq!(stream.locate(first as u64 * cohort.shape.normals_per_trial), None);
+                assert_eq!(stream.next_spans(), None);
+            }
         }
         assert_eq!(pending, self.pending);
         assert_eq!(unstored, self.unstored);
@@ -70,10 +80,14 @@ impl Scheduler {
             if let Some(worker) = lease.worker {
                 assert!(self.workers[&worker].leases.contains(id));
             }
+            assert_eq!((lease.missing, lease.undone), undone.get(id).copied().unwrap_or_default());
         }
-        for worker in self.workers.values() {
+        for (id, worker) in &self.workers {
             assert!(worker.leases.len() <= worker.threads as usize);
+            assert_eq!(self.free.contains(id), worker.leases.len() < worker.threads as usize);
         }
+        assert!(self.free.iter().all(|id| self.workers.contains_key(id)));
+        assert_eq!(self.threads, self.workers.values().map(|worker| worker.threads).sum::<u32>());
     }
 }
 
@@ -202,7 +216,7 @@ impl World {
                 let stop = if crashes || hangs { self.rng.random_range(trials.clone()) } else { trials.end };
                 for trial in trials.start..stop {
                     time += seconds(0.3);
-                    for &variant in &variants {
+                    for variant in variants.iter() {
                         let trial = TrialId { cohort, variant, trial };
                         *self.computed.entry(trial).or_default() += 1;
                         let repeats = if self.rng.random_bool(self.faults.repeat) { 2 } else { 1 };
@@ -229,7 +243,7 @@ impl World {
     }
 
     fn all_stored(&self) -> bool {
-        self.scheduler.cohorts.iter().all(|cohort| cohort.stored.iter().all(|stored| *stored))
+        self.scheduler.cohorts.iter().all(|cohort| cohort.slots.iter().all(|slot| cohort.is_done(slot)))
     }
 }
 
@@ -345,7 +359,7 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
     let trial = TrialId { cohort: 0, variant: 0, trial: 0 };
     scheduler.handle(seconds(20.0), Event::Stored { worker, trial });
     scheduler.check();
-    assert!(scheduler.cohorts[0].stored[0]);
+    assert!(scheduler.cohorts[0].is_done(&scheduler.cohorts[0].slots[0]));
 }
 
 #[test]
@@ -411,4 +425,47 @@ fn spans_arrive_in_any_order_and_are_counted_once() {
     assert_eq!((first, known.len()), (0, (a.len() + b.len())));
     assert_eq!(stream.counted(a.start, a.clone().map(accepted).collect()), None);
     assert_eq!(stream.locate(1_000_000), index(1).locate(1_000_000));
+}
+
+/// How much more of the thread's time an event takes in one life than in another. The least of
+/// several tries each, taken in turn: what else the machine does can only add to them.
+fn ratio(of: Life, to: Life) -> f64 {
+    let per_event = |life: &Life| {
+        let time = || {
+            Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock")).as_secs_f64()
+        };
+        let begun = time();
+        let events = life.live();
+        (time() - begun) / events as f64
+    };
+    let mut least = [f64::INFINITY; 2];
+    for _ in 0..7 {
+        for (least, life) in least.iter_mut().zip([&of, &to]) {
+            *least = least.min(per_event(life));
+        }
+    }
+    least[0] / least[1]
+}
+
+const FEW: Life = Life { workers: 8, cohorts: 4, variants: 1, trials: 10_000, shard: 1 };
+
+#[test]
+fn a_decision_for_a_thousand_workers_costs_about_as_much_as_for_eight() {
+    // Looking at every worker made it a hundred.
+    let ratio = ratio(Life { workers: 1000, ..FEW }, FEW);
+    assert!(ratio < 4.0, "{ratio}");
+}
+
+#[test]
+fn a_decision_among_a_million_trials_costs_about_as_much_as_among_ten_thousand() {
+    let of = |cohorts, trials| Life { workers: 64, cohorts, variants: 1, trials, shard: 16 };
+    let ratio = ratio(of(100, 10_000), of(1, 10_000));
+    assert!(ratio < 3.0, "{ratio}");
+}
+
+#[test]
+fn storing_a_trial_of_a_large_shard_costs_about_as_much_as_of_a_small_one() {
+    let of = |shard| Life { workers: 8, cohorts: 2, variants: 1, trials: 20_000, shard };
+    let ratio = ratio(of(4096), of(64));
+    assert!(ratio < 3.0, "{ratio}");
 }

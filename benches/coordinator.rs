@@ -1,0 +1,283 @@
+//! What the coordinator costs: the scheduler alone, all of it with workers that compute nothing, and
+//! the store.
+//!
+//! Times are per trial (or per shard, where a shard is one trial of one condition). The workers are
+//! this program once more in a process of its own, so that the CPU time of the coordinator is that
+//! of this process.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
+use granule::bench::{Life, Shelf, coordinate, listen};
+use granule_proto::convert::{TrialName, TrialResult};
+use granule_proto::wire::coordinator_client::CoordinatorClient;
+use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
+use granule_sim::noise::SPAN_ATTEMPTS;
+use granule_sim::spikes::TrialSpikes;
+use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_sweep::{Overrides, Plan, parse};
+use nix::sys::resource::{UsageWho, getrusage};
+use tokio::sync::{Barrier, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+const SECRET: &str = "of nobody";
+
+/// Set for the process of the workers: the coordinator's address and the number of connections.
+const WORKERS: &str = "GRANULE_BENCH_WORKERS";
+
+fn main() {
+    if let Ok(told) = std::env::var(WORKERS) {
+        let (address, count) = told.split_once(' ').expect("an address and a number");
+        return idle_workers(address, count.parse().expect("a number"));
+    }
+    groups();
+    Criterion::default().configure_from_args().final_summary();
+}
+
+criterion_group!(groups, scheduler, dispatch, store);
+
+fn scheduler(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("scheduler");
+    for (name, variants, shard) in [("shards of 1 trial", 1, 1), ("shards of 64 trials", 10, 64)] {
+        for workers in [8, 64, 1000] {
+            let life = Life { workers, cohorts: 10, variants, trials: 20_000 / variants, shard };
+            let id =
+                |what: &str| BenchmarkId::new(format!("{name}, per {what}"), format!("{workers} workers"));
+            group.throughput(Throughput::Elements(1));
+            for (what, of) in [("event", None), ("trial", Some(life.len()))] {
+                group.bench_function(id(what), |bencher| {
+                    bencher.iter_custom(|iterations| {
+                        let begun = Instant::now();
+                        let events = black_box(life.live());
+                        scaled(begun.elapsed(), of.unwrap_or(events), iterations)
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+/// How long so many would have taken at the pace of `done` in this time.
+fn scaled(took: Duration, done: u64, iterations: u64) -> Duration {
+    took.mul_f64(iterations as f64 / done as f64)
+}
+
+fn dispatch(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("dispatch");
+    group.throughput(Throughput::Elements(1));
+    for (name, conditions, shard) in
+        [("shards of 1 trial", "[Control]", 1), ("shards of 300 trials", "[Control, GABAzine, ACh]", 100)]
+    {
+        for connections in [1, 8, 64, 1000] {
+            // Enough of them that the first leases, granted before anything is measured, do not count.
+            let trials = if shard == 1 { 6_000.max(20 * connections) } else { 30_000.max(100 * connections) };
+            let text = format!(
+                "network: {{ mossy_fibers: 40, granule_cells: 16, golgi_cells: 3 }}\nseeds: [1, 2, 3, 4]\n\
+                 trials: {}\nconditions: {conditions}\n",
+                trials / 4
+            );
+            let sweep = parse("bench", text.as_bytes(), "bench", &Overrides::default())
+                .unwrap_or_else(|error| panic!("{error}"));
+            let plan = Arc::new(Plan::new(&sweep));
+            for (what, is_cpu) in [("wall", false), ("CPU", true)] {
+                let id = BenchmarkId::new(
+                    format!("{name}, {what} per trial"),
+                    format!("{connections} connections"),
+                );
+                group.bench_function(id, |bencher| {
+                    bencher.iter_custom(|iterations| {
+                        let used = run(&plan, connections, shard);
+                        scaled(if is_cpu { used.cpu } else { used.wall }, plan.len(), iterations)
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+fn store(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store");
+    group.throughput(Throughput::Elements(1));
+    for batch in [1, 16, 256] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let shelf = Shelf::open(&directory.path().join("store")).expect("a store");
+        let spikes = vec![7; 4000];
+        let number = Cell::new(0_u64);
+        let next = || {
+            number.set(number.get() + 1);
+            TrialKey(std::array::from_fn(|i| number.get().to_le_bytes()[i % 8]))
+        };
+        group.bench_function(
+            BenchmarkId::new("put 4 kB, per trial", format!("batches of {batch}")),
+            |bencher| {
+                bencher.iter_custom(|iterations| {
+                    let batches = iterations.div_ceil(batch);
+                    let entries: Vec<Vec<_>> = (0..batches)
+                        .map(|_| (0..batch).map(|_| (next(), spikes.clone())).collect())
+                        .collect();
+                    let begun = Instant::now();
+                    entries.iter().for_each(|entries| shelf.put(entries).expect("room on the disk"));
+                    scaled(begun.elapsed(), batches * batch, iterations)
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+/// What a run took.
+struct Used {
+    wall: Duration,
+    /// Of the coordinator.
+    cpu: Duration,
+}
+
+/// Runs a plan with workers that compute nothing.
+fn run(plan: &Arc<Plan>, connections: u32, shard: u32) -> Used {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime = granule::bench::runtime().expect("a runtime");
+    runtime.block_on(async {
+        let listener = listen(([127, 0, 0, 1], 0).into()).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let go = tokio::task::spawn_blocking(move || {
+            let workers = Workers::start(address, connections);
+            (cpu_time(), Instant::now(), workers.go())
+        });
+        let store = directory.path().join("store");
+        let coordinator = coordinate(Arc::clone(plan), store, listener, SECRET.to_owned(), Some(shard));
+        tokio::spawn(coordinator).await.expect("no panic").expect("it can be computed");
+        let (cpu, wall) = (cpu_time(), Instant::now());
+        let (cpu_before, begun, mut workers) = go.await.expect("it went");
+        workers.wait().expect("a process");
+        Used { wall: wall - begun, cpu: cpu - cpu_before }
+    })
+}
+
+fn cpu_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("an account");
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000))
+        .sum()
+}
+
+/// The process of the workers, all of which have joined.
+struct Workers(Child);
+
+impl Workers {
+    fn start(address: SocketAddr, connections: u32) -> Workers {
+        let mut child = Command::new(std::env::current_exe().expect("a program"))
+            .env(WORKERS, format!("{address} {connections}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, "connected\n");
+        Workers(child)
+    }
+
+    fn go(mut self) -> Child {
+        self.0.stdin.as_mut().expect("a pipe").write_all(b"go\n").expect("it listens");
+        self.0
+    }
+}
+
+/// Has so many workers join, and once told to go on, answers for each until the coordinator says
+/// goodbye.
+fn idle_workers(address: &str, count: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let barrier = Arc::new(Barrier::new(count + 1));
+        let workers: Vec<_> = (0..count)
+            .map(|_| {
+                let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+                let barrier = Arc::clone(&barrier);
+                tokio::spawn(async move {
+                    let channel = endpoint.tcp_nodelay(true).connect().await.expect("a coordinator");
+                    idle_worker(channel, &barrier).await;
+                })
+            })
+            .collect();
+        barrier.wait().await;
+        writeln!(std::io::stdout(), "connected").expect("it is read");
+        std::io::stdin().read_line(&mut String::new()).expect("a line");
+        barrier.wait().await;
+        for worker in workers {
+            worker.await.expect("it works");
+        }
+    });
+}
+
+async fn idle_worker(channel: Channel, barrier: &Barrier) {
+    use wire::from_worker::Message;
+    let (outgoing, messages) = mpsc::channel(64);
+    let send = async |message| outgoing.send(wire::FromWorker { message: Some(message) }).await.is_ok();
+    let hello = wire::Hello {
+        protocol: PROTOCOL,
+        version: "bench".into(),
+        engines: granule_sim::Engine::ALL
+            .iter()
+            .copied()
+            .map(granule_proto::convert::engine_to_wire)
+            .collect(),
+        threads: 1,
+        host: "here".into(),
+        process_id: std::process::id(),
+    };
+    send(Message::Hello(hello)).await;
+    let mut request = tonic::Request::new(ReceiverStream::new(messages));
+    request.metadata_mut().insert(AUTHORIZATION, format!("Bearer {SECRET}").parse().expect("text"));
+    let mut incoming = CoordinatorClient::new(channel).work(request).await.expect("a welcome").into_inner();
+    incoming.message().await.expect("a welcome");
+    // All are there; and on.
+    barrier.wait().await;
+    barrier.wait().await;
+    let silence = TrialSpikes::default().encode();
+    let mut known: (Vec<wire::Condition>, Vec<Fingerprint>) = Default::default();
+    while let Ok(Some(wire::ToWorker { message: Some(message) })) = incoming.message().await {
+        let wire::to_worker::Message::Lease(wire::Lease { id: lease, work: Some(work) }) = message else {
+            if matches!(message, wire::to_worker::Message::Goodbye(_)) {
+                return;
+            }
+            continue;
+        };
+        match work {
+            wire::lease::Work::Survey(survey) => {
+                let likely = (SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32;
+                let accepted = vec![likely; survey.count as usize];
+                send(Message::Survey(wire::SurveyResult { lease, accepted })).await;
+            }
+            wire::lease::Work::Trials(work) => {
+                if known.0 != work.conditions {
+                    let fingerprint = |condition: &wire::Condition| {
+                        let model = granule_proto::convert::condition_from_wire(condition.clone());
+                        let engine = granule_sim::Engine::ALL[0];
+                        Fingerprint::new(engine, model.expect("a condition").parameters())
+                    };
+                    known = (work.conditions.clone(), work.conditions.iter().map(fingerprint).collect());
+                }
+                for trial in work.first..work.first + work.count {
+                    for &fingerprint in &known.1 {
+                        let name = TrialName { fingerprint, seed: work.seed, trial };
+                        let result = TrialResult::new(name, silence.clone());
+                        if !send(Message::Trial(result.to_wire(lease))).await {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        send(Message::Finished(wire::Finished { lease })).await;
+    }
+}

@@ -1,0 +1,220 @@
+//! What benchmarks, and tests of speed and memory, need of the program's insides. Nothing else uses
+//! it, and nothing here is promised to stay.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use granule_sim::noise::{NoiseIndex, SPAN_ATTEMPTS};
+use granule_sim::spikes::{Digest, TrialSpikes};
+use granule_sweep::Plan;
+use granule_sweep::key::TrialKey;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::driver::{self, Options};
+use crate::scheduler::{
+    CohortShape, Command, Config, Event, Scheduler, Shape, Time, TrialId, Work, WorkerId,
+};
+use crate::store::{Entry, Put, Store};
+use crate::view::progress::{Part, Progress};
+
+/// A plan, as far as the scheduler sees it, and who computes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Workers of one thread each.
+    pub workers: u32,
+    /// Cohorts, each with a noise stream of its own.
+    pub cohorts: u32,
+    /// Variants of each.
+    pub variants: u32,
+    /// Trials of each variant.
+    pub trials: u32,
+    /// Trials of a shard.
+    pub shard: u32,
+}
+
+impl Life {
+    /// Trials in all variants.
+    pub fn len(&self) -> u64 {
+        u64::from(self.cohorts) * u64::from(self.variants) * u64::from(self.trials)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Has the scheduler hand everything out to workers that need no time, and whose results are
+    /// stored after their lease has been finished. Returns how many events that took.
+    ///
+    /// # Panics
+    /// If the scheduler does not get to the end of it.
+    pub fn live(&self) -> u64 {
+        let cohort =
+            |i| CohortShape { variants: self.variants, normals_per_trial: 1_000_000, stream: i as usize };
+        let shape = Shape {
+            trials: self.trials,
+            cohorts: (0..self.cohorts).map(cohort).collect(),
+            streams: vec![NoiseIndex::new(); self.cohorts as usize],
+        };
+        let mut scheduler = Scheduler::new(config(Some(self.shard)), shape, |_| false);
+        let mut granted = VecDeque::new();
+        let mut is_complete = false;
+        let mut events = 0;
+        let mut happen = |event, granted: &mut VecDeque<_>| {
+            events += 1;
+            for command in scheduler.handle(Time::from_micros(events), event) {
+                match command {
+                    Command::Grant { worker, lease, work } => granted.push_back((worker, lease, work)),
+                    Command::Complete => is_complete = true,
+                    Command::Abandon(reason) => panic!("{reason}"),
+                    _ => {}
+                }
+            }
+        };
+        for worker in 0..u64::from(self.workers) {
+            happen(Event::Joined { worker: WorkerId(worker), threads: 1 }, &mut granted);
+        }
+        while let Some((worker, lease, work)) = granted.pop_front() {
+            match work {
+                Work::Survey { spans, .. } => {
+                    let accepted =
+                        vec![(SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32; spans.len()];
+                    happen(Event::Surveyed { lease, accepted }, &mut granted);
+                    happen(Event::Finished { lease }, &mut granted);
+                }
+                Work::Trials { cohort, trials, variants, .. } => {
+                    let of_trial =
+                        |trial| variants.iter().map(move |variant| TrialId { cohort, variant, trial });
+                    let ids: Vec<TrialId> = trials.flat_map(of_trial).collect();
+                    for &trial in &ids {
+                        happen(Event::Heard { worker }, &mut granted);
+                        happen(Event::Received { lease, trial }, &mut granted);
+                    }
+                    happen(Event::Heard { worker }, &mut granted);
+                    happen(Event::Finished { lease }, &mut granted);
+                    for &trial in &ids {
+                        happen(Event::Stored { worker, trial }, &mut granted);
+                    }
+                }
+            }
+        }
+        assert!(is_complete);
+        events
+    }
+}
+
+fn config(shard_trials: Option<u32>) -> Config {
+    Config {
+        lease_ttl: Duration::from_secs(30),
+        lease_target: Duration::from_secs(2),
+        shard_trials,
+        crash_limit: 4,
+    }
+}
+
+/// What the coordinator runs in.
+///
+/// # Errors
+/// When the system has no more threads.
+pub fn runtime() -> std::io::Result<Runtime> {
+    crate::commands::run::runtime()
+}
+
+/// Listens for workers, as `granule run` does.
+///
+/// # Errors
+/// When the address is not to be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    driver::listen(address)
+}
+
+/// Computes what the store at this path lacks of a plan, as `granule run` does, with workers that
+/// connect by themselves.
+///
+/// # Errors
+/// As `granule run`.
+pub async fn coordinate(
+    plan: Arc<Plan>,
+    store: PathBuf,
+    listener: TcpListener,
+    secret: String,
+    shard_trials: Option<u32>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let store = Arc::new(Store::open(&store)?);
+    let options = Options {
+        workers: 0,
+        listen: listener.local_addr()?,
+        program: "none".into(),
+        scheduler: config(shard_trials),
+    };
+    let total = plan.len() / plan.conditions.len() as u64;
+    let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, done: 0 };
+    let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
+    let mut progress = Progress::new(&parts);
+    let (_interrupt, interrupted) = watch::channel(false);
+    driver::compute_for(listener, secret, &plan, &store, &options, &mut progress, interrupted).await?;
+    progress.finish();
+    Ok(())
+}
+
+/// A store of results.
+#[derive(Debug)]
+pub struct Shelf(Store);
+
+impl Shelf {
+    /// Opens or makes the store at this path.
+    ///
+    /// # Errors
+    /// As `granule run`.
+    pub fn open(path: &Path) -> Result<Shelf, Box<dyn Error>> {
+        Ok(Shelf(Store::open(path)?))
+    }
+
+    /// Trials that were there when it was opened.
+    pub fn found(&self) -> usize {
+        self.0.found().trials
+    }
+
+    /// Puts encoded spikes, durably.
+    ///
+    /// # Errors
+    /// As `granule run`.
+    ///
+    /// # Panics
+    /// If one of them was there.
+    pub fn put(&self, batch: &[(TrialKey, Vec<u8>)]) -> Result<(), Box<dyn Error>> {
+        let entry = |(key, spikes): &'_ (TrialKey, Vec<u8>)| (*key, Digest::of(spikes));
+        let labels: Vec<_> = batch.iter().map(entry).collect();
+        let entries: Vec<Entry<'_>> = labels
+            .into_iter()
+            .zip(batch)
+            .map(|((key, digest), (_, spikes))| Entry { key, digest, spikes })
+            .collect();
+        assert!(self.0.put(&entries)?.iter().all(|put| *put == Put::New));
+        Ok(())
+    }
+
+    /// Puts trials without a spike: all of a plan but the last of every condition and seed. Returns
+    /// how many.
+    ///
+    /// # Errors
+    /// As `granule run`.
+    pub fn fill(&self, plan: &Plan) -> Result<u64, Box<dyn Error>> {
+        let silence = TrialSpikes::default().encode();
+        let mut count = 0;
+        for (at, cohort) in plan.cohorts.iter().enumerate() {
+            let of_variant = |variant| (0..plan.trials - 1).map(move |trial| plan.key(at, variant, trial));
+            let keys = (0..cohort.variants.len()).flat_map(of_variant);
+            let batch: Vec<_> = keys.map(|key| (key, silence.clone())).collect();
+            self.put(&batch)?;
+            count += batch.len() as u64;
+        }
+        Ok(count)
+    }
+}
