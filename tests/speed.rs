@@ -1,6 +1,7 @@
 //! Guards against becoming slow. Nothing here knows how fast a machine is: each test compares two
 //! things measured side by side, by the best of several rounds, with bounds that leave room for
 //! other processors and a busy machine, but not for losing what makes the program fast.
+#![allow(clippy::print_stderr, reason = "the ratios are of interest where the tests pass, too")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ fn best_of<const N: usize>(mut work: [Box<dyn FnMut() + '_>; N]) -> [Duration; N
 
 fn assert_at_most(what: &str, time: Duration, reference: Duration, most: f64) {
     let ratio = time.as_secs_f64() / reference.as_secs_f64();
-    println!("{what}: {ratio:.2} (at most {most})");
+    eprintln!("{what}: {ratio:.2} (at most {most})");
     assert!(ratio <= most, "{what}: {ratio:.2} times as long, at most {most} expected");
 }
 

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
 use granule_proto::wire;
-use granule_sim::noise::NoiseIndex;
+use granule_sim::network::Wiring;
+use granule_sim::noise::{NoiseIndex, shipped_counts};
 use granule_sim::spikes::{Digest, TrialSpikes};
-use granule_sweep::Plan;
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
+use granule_sweep::plan::{Cohort, Plan};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -72,9 +73,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Results taken from workers that wait to be stored.
 const UNSTORED: usize = 256;
 
-/// Messages of workers that wait for the driver, and that it takes at a time: what is done for each
-/// of them alone, waking a thread above all, would cost more than the message.
-const HEARD: usize = 64;
+/// Deliveries of workers that wait for the driver, and that it takes at a time: what is done for each
+/// of them alone, waking a thread above all, would cost more than a message.
+const HEARD: usize = 16;
 
 /// Computes everything of the plan that the store lacks.
 pub(crate) async fn compute(
@@ -99,6 +100,7 @@ pub(crate) async fn compute_for(
     progress: &mut Progress,
     interrupted: watch::Receiver<bool>,
 ) -> Result<(), ComputeError> {
+    unpack_shipped_counts(plan, store)?;
     let address = options.listen;
     let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
     let (to_driver, from_service) = mpsc::channel(HEARD);
@@ -216,6 +218,18 @@ fn keep_batch(store: &Store, batch: &[Keep]) -> Answer {
     Ok(senders.into_iter().zip(puts).map(kept).collect())
 }
 
+/// Puts into the store what comes with the program of the streams that a plan reads.
+fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
+    for Cohort { seed, stream, variants, .. } in &plan.cohorts {
+        let model = &plan.conditions[variants[0].conditions[0]].model;
+        let shipped = shipped_counts(Wiring::of(model), *seed);
+        if shipped.len() > store.spans(*stream).len() {
+            store.push_spans(*stream, 0, &shipped)?;
+        }
+    }
+    Ok(())
+}
+
 struct Driver<'a> {
     plan: &'a Plan,
     options: &'a Options,
@@ -281,7 +295,7 @@ impl<'a> Driver<'a> {
 
     async fn run(
         &mut self,
-        mut from_service: mpsc::Receiver<FromService>,
+        mut from_service: mpsc::Receiver<Vec<FromService>>,
         mut exited: mpsc::UnboundedReceiver<Exited>,
         mut stored: mpsc::UnboundedReceiver<Answer>,
         mut interrupted: watch::Receiver<bool>,
@@ -306,7 +320,7 @@ impl<'a> Driver<'a> {
             tokio::select! {
                 () = until_set(&mut interrupted) => return Err(ComputeError::Interrupted),
                 1.. = from_service.recv_many(&mut heard, HEARD) => {
-                    for heard in heard.drain(..) {
+                    for heard in heard.drain(..).flatten() {
                         self.on_heard(heard, &mut events).await?;
                     }
                 }

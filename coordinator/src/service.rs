@@ -1,6 +1,9 @@
 //! The gRPC server: lets workers in and hands the driver what they say. It decides nothing else.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use granule_proto::convert::{TrialResult, WireError, engine_from_wire};
@@ -9,6 +12,7 @@ use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
 use granule_sim::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +34,9 @@ pub(crate) enum FromService {
 /// The way to a worker. Dropping it ends the connection.
 pub(crate) type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
 
+/// Messages of a worker that go to the driver at once.
+const HEARD_AT_ONCE: usize = 64;
+
 /// Messages on their way to a worker, before it is taken for stuck.
 const OUTGOING: usize = 4096;
 
@@ -41,7 +48,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     secret: String,
     engine: Engine,
-    driver: mpsc::Sender<FromService>,
+    driver: mpsc::Sender<Vec<FromService>>,
     stop: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = Service {
@@ -70,7 +77,7 @@ struct Service {
     /// Hash of the header that workers must send; hashes compare in constant time.
     secret: blake3::Hash,
     engine: Engine,
-    driver: mpsc::Sender<FromService>,
+    driver: mpsc::Sender<Vec<FromService>>,
     workers: AtomicU64,
 }
 
@@ -107,11 +114,11 @@ impl Coordinator for Service {
             link,
         };
         let gone = |_| Status::unavailable("the coordinator is ending");
-        self.driver.send(joined).await.map_err(gone)?;
+        self.driver.send(vec![joined]).await.map_err(gone)?;
         let driver = self.driver.clone();
         tokio::spawn(async move {
             listen(worker, &mut incoming, &driver).await;
-            let _ = driver.send(FromService::Left { worker }).await;
+            let _ = driver.send(vec![FromService::Left { worker }]).await;
         });
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
@@ -143,17 +150,43 @@ impl Service {
 }
 
 /// Hands on what a worker says, until it stops or stops making sense.
+///
+/// All that has arrived goes at once: with many workers that send much, each message alone would
+/// have to wait its turn, and what answers it would leave alone, too.
 async fn listen(
     worker: WorkerId,
     incoming: &mut Streaming<wire::FromWorker>,
-    driver: &mpsc::Sender<FromService>,
+    driver: &mpsc::Sender<Vec<FromService>>,
 ) {
-    while let Ok(Some(message)) = incoming.message().await {
-        let Ok(heard) = understand(worker, message) else { return };
+    let mut makes_sense = true;
+    while makes_sense && let Ok(Some(first)) = incoming.message().await {
+        let mut heard = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match understand(worker, message) {
+                Ok(understood) => heard.push(understood),
+                Err(_) => makes_sense = false,
+            }
+            if makes_sense && heard.len() < HEARD_AT_ONCE {
+                next = arrived(incoming).await;
+            }
+        }
         if driver.send(heard).await.is_err() {
             return;
         }
     }
+}
+
+/// The next message, if it is here.
+async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<wire::FromWorker> {
+    poll_fn(|context| {
+        Poll::Ready(match Pin::new(&mut *incoming).poll_next(context) {
+            Poll::Ready(Some(Ok(message))) => Some(message),
+            // An end and an error are met again by who waits for more.
+            Poll::Ready(_) | Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 fn understand(worker: WorkerId, message: wire::FromWorker) -> Result<FromService, WireError> {
