@@ -234,10 +234,11 @@ fn every_source_file_says_what_it_is_for() {
 /// What a file of tests or benchmarks must be to be run at all.
 #[test]
 fn every_file_of_tests_is_declared() {
-    let declared: BTreeSet<String> = read("coordinator/Cargo.toml")
+    let manifests = ["coordinator/Cargo.toml", "shared/sim/Cargo.toml"].map(read).concat();
+    let declared: BTreeSet<String> = manifests
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"../"))
-        .map(|path| path.trim_end_matches('"').to_owned())
+        .map(|path| path.trim_start_matches("../").trim_end_matches('"').to_owned())
         .collect();
     let is_test = |file: &String| {
         let name = file.strip_prefix("tests/").or_else(|| file.strip_prefix("benches/"));

@@ -73,6 +73,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Results taken from workers that wait to be stored.
 const UNSTORED: usize = 256;
 
+/// So few results are not stored before others have had a moment to come.
+const FEW: usize = 16;
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Deliveries of workers that wait for the driver, and that it takes at a time: what is done for each
 /// of them alone, waking a thread above all, would cost more than a message.
 const HEARD: usize = 16;
@@ -189,6 +193,15 @@ type Answer = Result<Vec<Kept>, StoreError>;
 fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Answer>) {
     let mut batch = Vec::new();
     while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
+        if batch.len() < FEW {
+            // A commit costs as much as many results, whatever their number: let some gather.
+            std::thread::sleep(GATHER);
+            while batch.len() < UNSTORED
+                && let Ok(request) = requests.try_recv()
+            {
+                batch.push(request);
+            }
+        }
         let answer = keep_batch(store, &batch);
         let has_failed = answer.is_err();
         let _ = answers.send(answer);
