@@ -534,9 +534,16 @@ def markdown(results: list[Result], facts: dict[str, Any], whole_trials: int) ->
         ])  # fmt: skip
     table = [head, ["---"] * len(head), *rows]
     text = "\n".join("| " + " | ".join(row) + " |" for row in table)
+    own = g.whole.get("all cores", g.whole["one core"])["wall_s"]
+    one_process = "; ".join(
+        f"{r.label} {r.whole['one core']['wall_s'] / own:.0f}×"
+        for r in results[1:]
+        if "one core" in r.whole
+    )
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if k != "granule")
     return (
-        f"{text}\n\nBrian2 runs one process per core but with OpenMP. NEST's neuron is not quite the"
+        f"{text}\n\nThe whole job in one process, as it is usually run, against granule on all"
+        f" cores: {one_process}.\nOn all cores Brian2 runs one process per core but with OpenMP. NEST's neuron is not quite the"
         f" model's (see `nest_model.py`).\n~ extrapolated: fixed cost (compiling included) + {whole_trials} × cost of a trial."
         f" {facts['cpu']}, {cores} cores; {facts['versions']['granule']}; {versions};"
         f" {facts['date_utc']}; `{facts['command']}`\n"

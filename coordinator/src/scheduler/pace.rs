@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{CohortShape, Variants};
 
 /// The effort of one trial of these variants, in arbitrary units: a normal costs about as much to
-/// draw as four variants' cells cost to advance by it.
+/// draw as ten variants' cells cost to advance by it.
 pub(super) fn effort(shape: &CohortShape, variants: Variants) -> f64 {
-    shape.normals_per_trial as f64 * f64::from(4 + variants.len())
+    shape.normals_per_trial as f64 * f64::from(10 + variants.len())
 }
 
 /// Most trials in a shard.

@@ -87,9 +87,10 @@ impl Cohort {
     /// starts, and stands where the next trial's starts afterwards.
     pub fn simulate(&self, trial: u32, noise: &mut NormalStream) -> Vec<TrialSpikes> {
         let noisy = self.network.size.noisy_cells() as usize;
-        // As many steps at once as keep their normals in a core's second-level cache.
+        // As many steps at once as keep their noise in a core's second-level cache, but enough that
+        // it pays to load the state of a tile.
         const CHUNK_NORMALS: usize = 1 << 16;
-        let chunk = (CHUNK_NORMALS / noisy).clamp(1, 256) as u32;
+        let chunk = (CHUNK_NORMALS / noisy).clamp(16, 256) as u32;
         // One noise process for each time constant among the conditions.
         let mut processes: Vec<NoiseProcess> = self
             .noises
