@@ -1,5 +1,5 @@
-//! What the coordinator costs: the scheduler alone, all of it with workers that compute nothing, and
-//! the store.
+//! What the coordinator costs: the scheduler alone, all of it with workers that compute nothing, the
+//! store, output files.
 //!
 //! Times are per trial (or per shard, where a shard is one trial of one condition). The workers are
 //! this program once more in a process of its own, so that the CPU time of the coordinator is that
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use granule::bench::{Life, Shelf, coordinate, listen};
+use granule::bench::{Life, Shelf, coordinate, listen, write_matrix};
 use granule_proto::convert::{TrialName, TrialResult};
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
@@ -41,7 +41,7 @@ fn main() {
     Criterion::default().configure_from_args().final_summary();
 }
 
-criterion_group!(groups, scheduler, dispatch, store);
+criterion_group!(groups, scheduler, dispatch, store, outputs);
 
 fn scheduler(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scheduler");
@@ -131,6 +131,20 @@ fn store(criterion: &mut Criterion) {
             },
         );
     }
+    group.finish();
+}
+
+/// The file of the paper's spike probabilities, per byte.
+fn outputs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("outputs");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let place = directory.path().join("matrix.npy");
+    let rows: Vec<Vec<f64>> = (0..4096).map(|i| vec![f64::from(i) / 100.0; 2000]).collect();
+    group.throughput(Throughput::Bytes(4096 * 2000 * 8));
+    group.sample_size(10);
+    group.bench_function("4096 × 2000 matrix, in place", |bencher| {
+        bencher.iter(|| write_matrix(&place, &rows).expect("room on the disk"));
+    });
     group.finish();
 }
 

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::driver::{self, Options};
+use crate::outputs::{AtomicFile, write_rows};
 use crate::scheduler::{
     CohortShape, Command, Config, Event, Scheduler, Shape, Time, TrialId, Work, WorkerId,
 };
@@ -160,6 +161,19 @@ pub async fn coordinate(
     let (_interrupt, interrupted) = watch::channel(false);
     driver::compute_for(listener, secret, &plan, &store, &options, &mut progress, interrupted).await?;
     progress.finish();
+    Ok(())
+}
+
+/// Writes a matrix of these rows as an output file is written: encoded, hashed, synced, put in place.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_matrix(place: &Path, rows: &[Vec<f64>]) -> Result<(), Box<dyn Error>> {
+    let mut writer = AtomicFile::create(place)?;
+    let cells: Vec<u32> = (0..rows.len() as u32).collect();
+    let bins = rows.first().map_or(0, Vec::len);
+    write_rows(&mut writer, &cells, bins, |cell| rows[cell as usize].clone(), &|| false)?;
+    writer.commit()?;
     Ok(())
 }
 

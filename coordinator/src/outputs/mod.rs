@@ -247,7 +247,7 @@ impl Derived {
 }
 
 /// Writes a matrix with a row for each of these cells, computed side by side; false when interrupted.
-fn write_rows(
+pub(crate) fn write_rows(
     writer: &mut AtomicFile,
     cells: &[u32],
     bins: usize,
