@@ -1,6 +1,6 @@
 //! One source, several instruction sets, the same bits.
 //!
-//! A function that [`vectorised!`] defines is written once, in terms of [`Simd`], and compiled for
+//! A function that `vectorised!` defines is written once, in terms of `Simd`, and compiled for
 //! every [`Isa`]. Every operation of `Simd` is one operation of IEEE 754 in each lane, Rust never
 //! contracts `a·b + c` nor reorders floating-point operations, and no approximate instruction is
 //! used: every version performs the same roundings in the same order and returns the same bits. A
