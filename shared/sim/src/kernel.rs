@@ -120,7 +120,7 @@ impl NoiseProcess {
     /// The process at the beginning of each step taken since [`Self::begin`]: step s, cell c at
     /// s·cells + c.
     pub(crate) fn rows(&mut self) -> &[f64] {
-        // The last tile of a population may read beyond the last cell.
+        // The last tile of a population reads beyond its last cell.
         let end = self.rows.len();
         self.rows.resize(end + LARGEST_TILE, 0.0);
         &self.rows
@@ -153,8 +153,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) input: Input<'a>,
 }
 
-/// Where a population finds its noise: step s of the chunk, cell c at `s·stride + offset + c`.
-/// A tile behind the last cell.
+/// Where a population finds its noise: step s of the chunk, cell c at `s·stride + offset + c`. What
+/// lies behind the last cell, as far as its tile goes, must be there and is not looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoiseRows<'a> {
     pub(crate) process: &'a [f64],
