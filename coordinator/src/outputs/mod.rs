@@ -129,7 +129,7 @@ pub(crate) struct Source<'a> {
     /// Asked between pieces of work.
     pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
     /// Told when a file has been written.
-    pub(crate) on_file: &'a (dyn Fn() + Sync),
+    pub(crate) on_file: &'a dyn Fn(),
 }
 
 /// Writes these files below `out`. They must come in the order of [`plan`].
@@ -145,13 +145,16 @@ pub(crate) fn write(
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         remove_leftovers(&directory)?;
         let derived = Derived::load(files[0], source)?;
-        // Side by side: hashing a file is as much work as deriving it.
-        let written = files.par_iter().map(|file| {
-            let record = derived.write(out, file, source)?;
+        // Made side by side, as hashing a file is as much work as deriving it, but put in place one
+        // after the other, once all are made.
+        let is_interrupted = source.is_interrupted;
+        let made = files.par_iter().map(|file| derived.make(out, file, is_interrupted));
+        for (file, writer) in files.iter().zip(made.collect::<Result<Vec<_>, OutputError>>()?) {
+            let (bytes, sha256) = writer.commit()?;
+            let Planned { path, identity, .. } = file;
+            records.push(FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() });
             (source.on_file)();
-            Ok(record)
-        });
-        records.extend(written.collect::<Result<Vec<_>, OutputError>>()?);
+        }
         sync_directory(&directory)?;
     }
     Ok(records)
@@ -185,13 +188,19 @@ impl Derived {
         Ok(Derived { structure: Structure::new(model, sweep.seeds[file.seed]), counts, golgi })
     }
 
-    fn write(&self, out: &Path, file: &Planned, source: &Source<'_>) -> Result<FileRecord, OutputError> {
+    /// Makes a file, durably, but does not put it in its place.
+    fn make(
+        &self,
+        out: &Path,
+        file: &Planned,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<AtomicFile, OutputError> {
         let path = out.join(&file.path);
         let mut writer = AtomicFile::create(&path)?;
-        match self.encode(&mut writer, file.content, source.is_interrupted) {
+        match self.encode(&mut writer, file.content, is_interrupted) {
             Ok(true) => {
-                let (bytes, sha256) = writer.commit()?;
-                Ok(FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() })
+                writer.sync()?;
+                Ok(writer)
             }
             Ok(false) => Err(OutputError::Interrupted),
             Err(source) => Err(OutputError::Encode { path, source }),
@@ -305,10 +314,15 @@ impl AtomicFile {
         })
     }
 
+    /// Makes durable what has been written.
+    fn sync(&mut self) -> Result<(), OutputError> {
+        let writer = self.writer.as_mut().expect("a file is committed once");
+        writer.flush().and_then(|()| writer.get_ref().sync_all()).map_err(failed("write", &self.place))
+    }
+
     /// Puts the file in its place, durably but for the directory; returns its length and SHA-256.
     pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
-        let writer = self.writer.as_mut().expect("a file is committed once");
-        writer.flush().and_then(|()| writer.get_ref().sync_all()).map_err(failed("write", &self.place))?;
+        self.sync()?;
         fs::rename(&self.unfinished, &self.place).map_err(failed("put in place", &self.place))?;
         // Until here, a failure takes the unfinished file away.
         self.writer = None;
