@@ -6,12 +6,12 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use granule_sim::Model;
 use granule_sim::isa::Isa;
 use granule_sim::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
-use granule_sim::parameters::{CellFactor, NetworkSize, Population};
 use granule_sim::random::numpy::RandomState;
 use granule_sim::trial::Cohort;
-use granule_sim::{Model, Parameters};
+use granule_sweep::{Overrides, parse};
 
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: 451, words: 0 };
 
@@ -75,16 +75,9 @@ fn a_survey_is_cheap_beside_drawing() {
 /// Conditions share the noise: three took 1.15 to 1.3 times as long as one.
 #[test]
 fn three_conditions_cost_little_more_than_one() {
-    let network = NetworkSize { granule_cells: 1024, ..Parameters::default().network };
-    let control = Parameters { network, ..Parameters::default() };
-    let mut gabazine = control.clone();
-    gabazine.tonic.factor = CellFactor::Constant(0.0);
-    gabazine.golgi_to_granule.weight_nsiemens = 0.0;
-    gabazine.noise.first = Population::Granule;
-    let mut ach = control.clone();
-    ach.mossy_to_granule.scale = 0.4521;
-    ach.mossy_to_golgi.scale = 0.4578;
-    let models = [control, gabazine, ach].map(|parameters| Model::new(parameters).unwrap());
+    let text = "network: { granule_cells: 1024 }\nconditions: [Control, GABAzine, ACh]\n";
+    let sweep = parse("speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();
+    let models: Vec<Model> = sweep.conditions.into_iter().map(|condition| condition.model).collect();
     let run = |models: &[Model]| {
         let cohort = Cohort::new(Isa::best(), models, 451, 1).unwrap();
         let mut stream = NormalStream::new(Isa::best(), cohort.network().noise_origin, NoiseStart::default());
