@@ -27,7 +27,7 @@ use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-const SECRET: &str = "of nobody";
+const SECRET: &str = "a secret that is none, for nobody to keep";
 
 /// Set for the process of the workers: the coordinator's address and the number of connections.
 const WORKERS: &str = "GRANULE_BENCH_WORKERS";
@@ -213,13 +213,13 @@ fn idle_workers(address: &str, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let barrier = Arc::new(Barrier::new(count + 1));
-        let workers: Vec<_> = (0..count)
-            .map(|_| {
+        let workers: Vec<_> = (0..count as u128)
+            .map(|name| {
                 let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
                 let barrier = Arc::clone(&barrier);
                 tokio::spawn(async move {
                     let channel = endpoint.tcp_nodelay(true).connect().await.expect("a coordinator");
-                    idle_worker(channel, &barrier).await;
+                    idle_worker(channel, &barrier, name).await;
                 })
             })
             .collect();
@@ -233,7 +233,7 @@ fn idle_workers(address: &str, count: usize) {
     });
 }
 
-async fn idle_worker(channel: Channel, barrier: &Barrier) {
+async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     use wire::from_worker::Message;
     let (outgoing, messages) = mpsc::channel(64);
     let send = async |message| outgoing.send(wire::FromWorker { message: Some(message) }).await.is_ok();
@@ -248,6 +248,9 @@ async fn idle_worker(channel: Channel, barrier: &Barrier) {
         threads: 1,
         host: "here".into(),
         process_id: std::process::id(),
+        name: name.to_be_bytes().to_vec(),
+        epoch: 0,
+        held: Vec::new(),
     };
     send(Message::Hello(hello)).await;
     let mut request = tonic::Request::new(ReceiverStream::new(messages));

@@ -604,7 +604,7 @@ fn an_address_in_use() {
     let address = taken.local_addr().expect("an address").to_string();
     let run = ["run", "x.yaml", "--out", "out", "--listen", &address];
     let message = format!("error: cannot listen on {address}\n  because: Address already in use");
-    check(&place, &run, 1, &[&message, "help: leave --listen out to take a free port"]);
+    check(&place, &run, 1, &[&message, "help: port 0 takes a free one"]);
     place.run(&run[..4]).succeeded();
     assert_eq!(place.outputs("out"), Sweep::small().undisturbed());
 }
@@ -625,7 +625,7 @@ fn workers_that_cannot_work() {
     run(fails.to_str().expect("text"), 3, &["error: ", words, "run x.yaml --workers 2"]);
     run("/bin/true", 3, &["the last one exited with code 0\n"]);
 
-    check(&place, &["worker"], 2, &["--connect <ADDR>"]);
+    check(&place, &["worker"], 2, &["error: which coordinator?", "help: --access FILE"]);
     place.run(&["run", "x.yaml"]).succeeded();
     assert_eq!(place.outputs("out/test"), Sweep::small().undisturbed());
 }

@@ -12,17 +12,19 @@ use granule_sim::noise::{NoiseIndex, SPAN_ATTEMPTS};
 use granule_sim::spikes::{Digest, TrialSpikes};
 use granule_sweep::Plan;
 use granule_sweep::key::TrialKey;
+use granule_worker::access::Secret;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::driver::{self, Options};
+use crate::driver::{self, Door, Options};
 use crate::outputs::{AtomicFile, write_rows};
 use crate::scheduler::{
-    CohortShape, Command, Config, Event, Scheduler, Shape, Time, TrialId, Work, WorkerId,
+    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Time, TrialId, Work, WorkerName,
 };
 use crate::store::{Entry, Put, Store};
-use crate::view::progress::{Part, Progress};
+use crate::view::progress::Progress;
+use crate::view::status::Part;
 
 /// A plan, as far as the scheduler sees it, and who computes it.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +73,9 @@ impl Life {
             events += 1;
             for command in scheduler.handle(Time::from_micros(events), event) {
                 match command {
-                    Command::Grant { worker, lease, work } => granted.push_back((worker, lease, work)),
+                    Command::Grant { connection, lease, work } => {
+                        granted.push_back((connection, lease, work))
+                    }
                     Command::Complete => is_complete = true,
                     Command::Abandon(reason) => panic!("{reason}"),
                     _ => {}
@@ -79,26 +83,27 @@ impl Life {
             }
         };
         for worker in 0..u64::from(self.workers) {
-            happen(Event::Joined { worker: WorkerId(worker), threads: 1 }, &mut granted);
+            let name = WorkerName(u128::from(worker).to_be_bytes());
+            let connection = ConnectionId(worker);
+            happen(Event::Joined { connection, worker: name, threads: 1, held: vec![] }, &mut granted);
         }
-        while let Some((worker, lease, work)) = granted.pop_front() {
+        while let Some((connection, lease, work)) = granted.pop_front() {
             match work {
                 Work::Survey { spans, .. } => {
                     let accepted =
                         vec![(SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32; spans.len()];
-                    happen(Event::Surveyed { lease, accepted }, &mut granted);
-                    happen(Event::Finished { lease }, &mut granted);
+                    happen(Event::Surveyed { connection, lease, accepted }, &mut granted);
+                    happen(Event::Finished { connection, lease }, &mut granted);
                 }
                 Work::Trials { cohort, trials, variants, .. } => {
                     let of_trial =
                         |trial| variants.iter().map(move |variant| TrialId { cohort, variant, trial });
                     let ids: Vec<TrialId> = trials.flat_map(of_trial).collect();
                     for &trial in &ids {
-                        happen(Event::Heard { worker }, &mut granted);
-                        happen(Event::Received { lease, trial }, &mut granted);
+                        happen(Event::Received { connection, lease, trial }, &mut granted);
                     }
-                    happen(Event::Heard { worker }, &mut granted);
-                    happen(Event::Finished { lease }, &mut granted);
+                    happen(Event::Finished { connection, lease }, &mut granted);
+                    let worker = WorkerName(u128::from(connection.0).to_be_bytes());
                     for &trial in &ids {
                         happen(Event::Stored { worker, trial }, &mut granted);
                     }
@@ -116,6 +121,8 @@ fn config(shard_trials: Option<u32>) -> Config {
         lease_target: Duration::from_secs(2),
         shard_trials,
         crash_limit: 4,
+        loss_limit: 3,
+        audit_percent: 0.0,
     }
 }
 
@@ -124,7 +131,7 @@ fn config(shard_trials: Option<u32>) -> Config {
 /// # Errors
 /// When the system has no more threads.
 pub fn runtime() -> std::io::Result<Runtime> {
-    crate::commands::run::runtime()
+    crate::commands::job::runtime()
 }
 
 /// Listens for workers, as `granule run` does.
@@ -149,17 +156,21 @@ pub async fn coordinate(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let store = Arc::new(Store::open(&store)?);
     let options = Options {
+        sweep: "bench".into(),
         workers: 0,
-        listen: listener.local_addr()?,
         program: "none".into(),
         scheduler: config(shard_trials),
+        drain_within: Duration::ZERO,
+        tells_of_workers: false,
+        metrics: None,
     };
     let total = plan.len() / plan.conditions.len() as u64;
-    let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, done: 0 };
+    let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, stored: 0 };
     let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
-    let mut progress = Progress::new(&parts);
+    let mut progress = Progress::new(parts);
     let (_interrupt, interrupted) = watch::channel(false);
-    driver::compute_for(listener, secret, &plan, &store, &options, &mut progress, interrupted).await?;
+    let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
+    driver::compute(door, &plan, &store, &options, &mut progress, interrupted).await?;
     progress.finish();
     Ok(())
 }

@@ -1,41 +1,114 @@
 //! The loop around the scheduler: what happens goes in as events, and the commands that come out
 //! are carried out. It decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
+use granule_proto::convert::TrialResult;
 use granule_proto::wire;
 use granule_sim::network::Wiring;
-use granule_sim::noise::{NoiseIndex, shipped_counts};
-use granule_sim::spikes::{Digest, TrialSpikes};
-use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
+use granule_sim::noise::shipped_counts;
+use granule_sim::spikes::Digest;
+use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::plan::{Cohort, Plan};
+use granule_worker::access::{Access, Secret};
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_rustls::rustls::ServerConfig;
 
+use crate::catalogue::{Catalogue, Misplaced};
+use crate::dialogue::{self, Introduction, Said};
+use crate::gate::{self, Refusal};
 use crate::launch::{Exited, Program, Workers};
 use crate::scheduler::{
-    CohortShape, Command, Config, Event, Reason, Scheduler, Shape, TrialId, Work, WorkerId,
+    Command, Config, ConnectionId, Dropped, Event, Report, Scheduler, Tally, TrialId, WorkerName,
+    WorkerState, WorkerView,
 };
-use crate::service::{self, FromService, Link};
+use crate::service::{self, Board, FromService, Link, NOTICES, Subject};
 use crate::store::{Entry, Put, Store, StoreError};
+use crate::view::log;
 use crate::view::progress::Progress;
+use crate::view::status::{Counts, Notice, SCHEMA, Snapshot, Trials, WorkerStatus, now};
 
 /// How to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    /// Name of the sweep, for people.
+    pub(crate) sweep: String,
     /// Worker processes to start.
     pub(crate) workers: u32,
-    /// Where to listen for them.
-    pub(crate) listen: SocketAddr,
     /// The executable they run.
     pub(crate) program: PathBuf,
     pub(crate) scheduler: Config,
+    /// How long leases may take to end when we are asked to.
+    pub(crate) drain_within: Duration,
+    /// Whether people are told of workers that come and go.
+    pub(crate) tells_of_workers: bool,
+    /// Where metrics are to be had without a secret.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// How a coordinator speaks TLS, and the certificate that it is known by.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) certificate: CertificateDer<'static>,
+}
+
+/// Where workers come to, and what they need for that.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) secret: Secret,
+}
+
+impl Door {
+    /// What our own workers need to come in.
+    fn access(&self) -> io::Result<Access> {
+        let mut address = self.listener.local_addr()?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Ok(Access {
+            addresses: vec![address.to_string()],
+            certificate: self.tls.as_ref().map(|tls| tls.certificate.clone()),
+            secret: self.secret.clone(),
+        })
+    }
+}
+
+/// What has come of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Trials that are not stored, as nobody could compute them, and why.
+    pub(crate) set_aside: Vec<(TrialId, String)>,
+    pub(crate) tally: Tally,
+    /// Workers that nothing is taken from any more, and why.
+    pub(crate) quarantined: Vec<String>,
+    /// Results that were not those stored.
+    pub(crate) disagreements: Vec<String>,
+    /// Workers that were there.
+    pub(crate) workers: u64,
+}
+
+impl Outcome {
+    /// What has come of two runs, one after the other.
+    pub(crate) fn add(&mut self, later: Outcome) {
+        self.set_aside = later.set_aside;
+        self.tally.audited += later.tally.audited;
+        self.tally.unaudited += later.tally.unaudited;
+        self.quarantined.extend(later.quarantined);
+        self.disagreements.extend(later.disagreements);
+        self.workers += later.workers;
+    }
 }
 
 /// Why the trials of a sweep were not all computed.
@@ -51,12 +124,6 @@ pub(crate) enum ComputeError {
     Abandoned(String),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(
-        "determinism alarm: {trial} was computed twice with different spikes (digest {stored} is stored, \
-         worker process {worker} now sent {received}). Nothing was overwritten. One of the machines computes wrongly, \
-         or two builds of granule differ: please report this"
-    )]
-    Disagreement { trial: String, stored: Digest, received: Digest, worker: u32 },
     #[error("interrupted")]
     Interrupted,
 }
@@ -81,39 +148,51 @@ const GATHER: Duration = Duration::from_millis(1);
 /// of them alone, waking a thread above all, would cost more than a message.
 const HEARD: usize = 16;
 
-/// Computes everything of the plan that the store lacks.
-pub(crate) async fn compute(
-    plan: &Plan,
-    store: &Arc<Store>,
-    options: &Options,
-    progress: &mut Progress,
-    interrupted: watch::Receiver<bool>,
-) -> Result<(), ComputeError> {
-    let address = options.listen;
-    let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
-    compute_for(listener, secret(), plan, store, options, progress, interrupted).await
-}
+/// Words about those who are not let in that wait for the driver; more are not heard.
+const REFUSALS: usize = 64;
 
-/// The same for workers that come to this listener and know this secret.
-pub(crate) async fn compute_for(
-    listener: TcpListener,
-    secret: String,
+/// Time between two words about those who are not let in.
+const REFUSALS_EVERY: Duration = Duration::from_secs(5);
+
+/// Computes everything of the plan that the store lacks, with workers that come to this door.
+pub(crate) async fn compute(
+    door: Door,
     plan: &Plan,
     store: &Arc<Store>,
     options: &Options,
     progress: &mut Progress,
     interrupted: watch::Receiver<bool>,
-) -> Result<(), ComputeError> {
+) -> Result<Outcome, ComputeError> {
     unpack_shipped_counts(plan, store)?;
-    let address = options.listen;
-    let address = listener.local_addr().map_err(|source| ComputeError::Listen { address, source })?;
+    let no_address = |source| ComputeError::Listen { address: SocketAddr::from(([0; 4], 0)), source };
+    let access = door.access().map_err(no_address)?;
     let (to_driver, from_service) = mpsc::channel(HEARD);
+    let (refusals, refused) = mpsc::channel(REFUSALS);
     let (stop_server, stop) = oneshot::channel();
-    let mut server = tokio::spawn(service::serve(listener, secret.clone(), plan.engine, to_driver, stop));
+    let (snapshots, board) = watch::channel(Arc::default());
+    let board = Board { snapshots: board, notices: broadcast::channel(NOTICES).0 };
+    let pages = match options.metrics {
+        None => None,
+        Some(address) => {
+            let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
+            Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
+        }
+    };
+    let epoch = rand::random::<u64>().max(1);
+    let subject = Subject {
+        secret: door.secret,
+        engine: plan.engine,
+        epoch,
+        driver: to_driver,
+        refusals: refusals.clone(),
+        board: board.clone(),
+    };
+    let connections =
+        gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
+    let mut server = tokio::spawn(service::serve(connections, subject, stop));
     let (exits, exited) = mpsc::unbounded_channel();
     let connect_within = options.scheduler.lease_ttl;
-    let workers =
-        Workers::new(Program { path: options.program.clone(), address, secret, connect_within }, exits);
+    let workers = Workers::new(Program { path: options.program.clone(), access, connect_within }, exits);
     let (to_store, requests) = mpsc::channel(UNSTORED);
     let (answers, stored) = mpsc::unbounded_channel();
     let keeper = std::thread::Builder::new()
@@ -124,22 +203,34 @@ pub(crate) async fn compute_for(
         })
         .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
 
-    let mut driver = Driver::new(plan, store, options, progress, workers, to_store);
+    let mut driver = Driver::new(plan, store, options, progress, workers, to_store, epoch);
+    driver.snapshots = Some(snapshots);
+    driver.notices = Some(board.notices);
     let outcome = tokio::select! {
-        outcome = driver.run(from_service, exited, stored, interrupted) => outcome,
+        outcome = driver.run(from_service, refused, exited, stored, interrupted) => outcome,
         ended = &mut server => match ended {
             Ok(Err(source)) => Err(ComputeError::Serve(source)),
             _ => Err(ComputeError::Abandoned("the server for workers ended unexpectedly".into())),
         },
     };
+    driver.put_up("done");
     let patience = if outcome.is_ok() { PATIENCE } else { Duration::ZERO };
-    let Driver { workers, to_store, .. } = driver;
+    let Driver { workers, to_store, links, .. } = driver;
+    let has_others = !links.is_empty();
+    drop(links);
+    let _ = stop_server.send(());
     workers.end(patience).await;
     // What was taken is stored, whatever the outcome.
     drop(to_store);
     let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
-    let _ = stop_server.send(());
+    if has_others && outcome.is_ok() {
+        // What has been said last is to reach them.
+        let _ = tokio::time::timeout(PATIENCE, &mut server).await;
+    }
     server.abort();
+    if let Some(pages) = pages {
+        pages.abort();
+    }
     outcome
 }
 
@@ -158,13 +249,6 @@ async fn until_set(flag: &mut watch::Receiver<bool>) {
     let _ = flag.wait_for(|is_set| *is_set).await;
 }
 
-/// 256 bits that nobody else knows, in hexadecimal.
-fn secret() -> String {
-    let mut bytes = [0_u8; 32];
-    rand::fill(&mut bytes);
-    crate::outputs::hex(&bytes)
-}
-
 /// The store's thread ended without saying why.
 fn store_gone() -> ComputeError {
     ComputeError::Abandoned(
@@ -172,18 +256,17 @@ fn store_gone() -> ComputeError {
     )
 }
 
-/// What the store is asked to keep.
+/// What the store is asked for, in order.
 enum Keep {
-    Trial { worker: WorkerId, id: TrialId, key: TrialKey, result: TrialResult },
+    Trial { worker: WorkerName, id: TrialId, key: TrialKey, result: TrialResult },
     Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
+    Discard { trials: Vec<(TrialId, TrialKey)> },
 }
 
-/// A trial that the store has kept.
-struct Kept {
-    worker: WorkerId,
-    id: TrialId,
-    received: Digest,
-    put: Put,
+/// What the store has done, in the order in which it was asked.
+enum Kept {
+    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult },
+    Discarded { trials: Vec<TrialId> },
 }
 
 /// What the store answers to a batch of requests.
@@ -202,7 +285,7 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
                 batch.push(request);
             }
         }
-        let answer = keep_batch(store, &batch);
+        let answer = keep_batch(store, batch.drain(..));
         let has_failed = answer.is_err();
         let _ = answers.send(answer);
         if has_failed {
@@ -210,25 +293,48 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
             while requests.blocking_recv().is_some() {}
             return;
         }
-        batch.clear();
     }
 }
 
-fn keep_batch(store: &Store, batch: &[Keep]) -> Answer {
-    let mut entries = Vec::new();
-    let mut senders = Vec::new();
+fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
+    let mut kept = Vec::new();
+    let mut trials = Vec::new();
     for request in batch {
         match request {
-            Keep::Trial { worker, id, key, result } => {
-                entries.push(Entry { key: *key, digest: result.digest, spikes: &result.spikes });
-                senders.push((*worker, *id, result.digest));
+            Keep::Trial { worker, id, key, result } => trials.push((worker, id, key, result)),
+            Keep::Spans { stream, first, accepted } => store.push_spans(stream, first, &accepted)?,
+            Keep::Discard { trials: gone } => {
+                put(store, &mut trials, &mut kept)?;
+                let keys: Vec<TrialKey> = gone.iter().map(|(_, key)| *key).collect();
+                store.remove(&keys)?;
+                kept.push(Kept::Discarded { trials: gone.into_iter().map(|(id, _)| id).collect() });
             }
-            Keep::Spans { stream, first, accepted } => store.push_spans(*stream, *first, accepted)?,
         }
     }
+    put(store, &mut trials, &mut kept)?;
+    Ok(kept)
+}
+
+fn put(
+    store: &Store,
+    trials: &mut Vec<(WorkerName, TrialId, TrialKey, TrialResult)>,
+    kept: &mut Vec<Kept>,
+) -> Result<(), StoreError> {
+    let entry = |(_, _, key, result): &'_ (WorkerName, TrialId, TrialKey, TrialResult)| (*key, result.digest);
+    let labels: Vec<(TrialKey, Digest)> = trials.iter().map(entry).collect();
+    let entries: Vec<Entry<'_>> = labels
+        .iter()
+        .zip(trials.iter())
+        .map(|(&(key, digest), (_, _, _, result))| Entry { key, digest, spikes: &result.spikes })
+        .collect();
     let puts = store.put(&entries)?;
-    let kept = |((worker, id, received), put)| Kept { worker, id, received, put };
-    Ok(senders.into_iter().zip(puts).map(kept).collect())
+    kept.extend(trials.drain(..).zip(puts).map(|((worker, id, _, result), put)| Kept::Trial {
+        worker,
+        id,
+        put,
+        result,
+    }));
+    Ok(())
 }
 
 /// Puts into the store what comes with the program of the streams that a plan reads.
@@ -244,112 +350,135 @@ fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
 }
 
 struct Driver<'a> {
-    plan: &'a Plan,
     options: &'a Options,
+    catalogue: Catalogue<'a>,
+    engine: granule_sim::Engine,
+    store: Arc<Store>,
     progress: &'a mut Progress,
     scheduler: Scheduler,
     started: Instant,
+    epoch: u64,
+    /// Our own processes.
     workers: Workers,
-    links: BTreeMap<WorkerId, Link>,
-    process_ids: BTreeMap<WorkerId, u32>,
+    links: BTreeMap<ConnectionId, Link>,
+    /// Who is at the other end of each connection.
+    names: BTreeMap<ConnectionId, WorkerName>,
+    /// Workers that were ever here.
+    known: BTreeMap<WorkerName, Known>,
     to_store: mpsc::Sender<Keep>,
-    streams: Vec<StreamKey>,
-    /// Which cohort and variant a result belongs to.
-    places: HashMap<(u32, Fingerprint), (u32, u32)>,
+    snapshots: Option<watch::Sender<Arc<Snapshot>>>,
+    notices: Option<broadcast::Sender<Arc<Notice>>>,
+    deaths: u64,
+    disagreements: Vec<String>,
+    quarantined: Vec<String>,
+    /// When people were last told of somebody who was not let in, and how many there were since.
+    refused: Option<(Instant, u64)>,
+}
+
+/// What is known of a worker, for people.
+struct Known {
+    host: String,
+    process_id: u32,
+    peer: SocketAddr,
+    is_ours: bool,
 }
 
 impl<'a> Driver<'a> {
     fn new(
         plan: &'a Plan,
-        store: &Store,
+        store: &Arc<Store>,
         options: &'a Options,
         progress: &'a mut Progress,
         workers: Workers,
         to_store: mpsc::Sender<Keep>,
+        epoch: u64,
     ) -> Driver<'a> {
-        let mut streams: Vec<StreamKey> = Vec::new();
-        let mut stream_places: HashMap<StreamKey, usize> = HashMap::new();
-        let mut places = HashMap::new();
-        let mut cohorts = Vec::with_capacity(plan.cohorts.len());
-        for (at, cohort) in plan.cohorts.iter().enumerate() {
-            let stream = *stream_places.entry(cohort.stream).or_insert_with(|| {
-                streams.push(cohort.stream);
-                streams.len() - 1
-            });
-            let variants = cohort.variants.len() as u32;
-            cohorts.push(CohortShape { variants, normals_per_trial: cohort.normals_per_trial, stream });
-            for (variant, of) in cohort.variants.iter().enumerate() {
-                places.insert((cohort.seed, of.fingerprint), (at as u32, variant as u32));
-            }
-        }
-        let known = |stream: &StreamKey| {
-            let mut index = NoiseIndex::new();
-            store.spans(*stream).into_iter().for_each(|accepted| index.push(accepted));
-            index
-        };
-        let shape = Shape { trials: plan.trials, cohorts, streams: streams.iter().map(known).collect() };
-        let is_stored =
-            |id: TrialId| store.contains(plan.key(id.cohort as usize, id.variant as usize, id.trial));
-        let scheduler = Scheduler::new(options.scheduler, shape, is_stored);
+        let catalogue = Catalogue::new(plan);
+        let shape = catalogue.shape(|stream| store.spans(stream));
+        let scheduler = Scheduler::new(options.scheduler, shape, |id| store.contains(catalogue.key(id)));
         Driver {
-            plan,
             options,
+            catalogue,
+            engine: plan.engine,
+            store: Arc::clone(store),
             progress,
             scheduler,
             started: Instant::now(),
+            epoch,
             workers,
             links: BTreeMap::new(),
-            process_ids: BTreeMap::new(),
+            names: BTreeMap::new(),
+            known: BTreeMap::new(),
             to_store,
-            streams,
-            places,
+            snapshots: None,
+            notices: None,
+            deaths: 0,
+            disagreements: Vec::new(),
+            quarantined: Vec::new(),
+            refused: None,
         }
     }
 
     async fn run(
         &mut self,
         mut from_service: mpsc::Receiver<Vec<FromService>>,
+        mut refused: mpsc::Receiver<Refusal>,
         mut exited: mpsc::UnboundedReceiver<Exited>,
         mut stored: mpsc::UnboundedReceiver<Answer>,
         mut interrupted: watch::Receiver<bool>,
-    ) -> Result<(), ComputeError> {
+    ) -> Result<Outcome, ComputeError> {
         for _ in 0..self.options.workers {
             self.start_worker()?;
         }
+        self.put_up("computing");
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
+        let mut drain_until: Option<Instant> = None;
         // What is stored already may be all there is.
         let mut events = vec![Event::WakeUp];
         let mut heard = Vec::with_capacity(HEARD);
         loop {
             for event in events.drain(..) {
                 for command in self.scheduler.handle(self.started.elapsed(), event) {
-                    if self.obey(command).await? {
-                        return Ok(());
+                    if let Some(end) = self.obey(command).await? {
+                        return end;
                     }
                 }
             }
             tokio::select! {
-                () = until_set(&mut interrupted) => return Err(ComputeError::Interrupted),
+                () = until_set(&mut interrupted), if drain_until.is_none() => {
+                    if self.options.drain_within.is_zero() {
+                        return Err(ComputeError::Interrupted);
+                    }
+                    let within = self.options.drain_within;
+                    drain_until = Some(Instant::now() + within);
+                    let text = format!("ending: leases are called in, which may take {} s; again to end at once", within.as_secs());
+                    self.notice("draining", None, true, text);
+                    events.push(Event::Drain);
+                }
                 1.. = from_service.recv_many(&mut heard, HEARD) => {
                     for heard in heard.drain(..).flatten() {
                         self.on_heard(heard, &mut events).await?;
                     }
                 }
+                Some(Refusal { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
                 answer = stored.recv() => {
                     for kept in answer.ok_or_else(store_gone)?? {
-                        self.on_kept(kept, &mut events)?;
+                        self.on_kept(kept, &mut events);
                     }
                 }
-                Some(Exited { process_id, description }) = exited.recv() => {
-                    if self.workers.exited(process_id) {
-                        self.progress.note(&format!("worker process {process_id} {description}"));
-                        events.push(Event::ProcessDied { description });
+                Some(Exited { worker, process_id, description }) = exited.recv() => {
+                    if self.workers.exited(worker) {
+                        self.deaths += 1;
+                        let text = format!("worker process {process_id} {description}");
+                        self.notice("worker_died", Some(worker), true, text);
+                        events.push(Event::ProcessDied { worker: Some(worker), description });
                     }
                 }
                 _ = tick.tick() => {
                     self.progress.tick();
+                    self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
                     let now = self.started.elapsed();
                     if last_tick.elapsed() > STALL {
                         // Suspended, or starved: what workers sent meanwhile is yet to be read.
@@ -361,6 +490,9 @@ impl<'a> Driver<'a> {
                     if self.scheduler.wake_up().is_some_and(|due| due <= now) {
                         events.push(Event::WakeUp);
                     }
+                    if drain_until.is_some_and(|until| until <= last_tick) {
+                        return Err(ComputeError::Interrupted);
+                    }
                 }
             }
         }
@@ -368,123 +500,179 @@ impl<'a> Driver<'a> {
 
     async fn on_heard(&mut self, heard: FromService, events: &mut Vec<Event>) -> Result<(), ComputeError> {
         match heard {
-            FromService::Joined { worker, threads, process_id, link } => {
-                let heartbeat = self.options.scheduler.lease_ttl / 10;
-                let heartbeat_ms = heartbeat.as_millis().clamp(10, 5000) as u32;
-                self.workers.joined(process_id);
-                self.links.insert(worker, link);
-                self.process_ids.insert(worker, process_id);
-                self.send(worker, wire::to_worker::Message::Welcome(wire::Welcome { heartbeat_ms }));
-                events.push(Event::Joined { worker, threads });
+            FromService::Joined { connection, introduction, peer, link } => {
+                let Introduction { worker, threads, host, process_id, held } = introduction;
+                self.workers.joined(worker);
+                self.links.insert(connection, link);
+                self.names.insert(connection, worker);
+                let is_ours = self.workers.process_id(worker).is_some();
+                self.known.insert(worker, Known { host, process_id, peer, is_ours });
+                events.push(Event::Joined { connection, worker, threads, held });
             }
-            FromService::Heard { worker } => events.push(Event::Heard { worker }),
-            FromService::Trial { worker, lease, result } => {
-                events.push(Event::Heard { worker });
-                match self.place(&result) {
-                    Some((id, key)) => {
-                        events.push(Event::Received { lease, trial: id });
-                        // Waits while the store is busy; meanwhile nothing more is taken from workers.
-                        let keep = Keep::Trial { worker, id, key, result };
-                        self.to_store.send(keep).await.map_err(|_| store_gone())?;
-                    }
-                    // Not of this sweep, or not spikes of its model: of no use, and so is its sender.
-                    None => self.cut_off(worker, "sent a result that is none of this sweep's"),
+            FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
+            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
+            FromService::Left { connection } => {
+                self.links.remove(&connection);
+                if let Some(worker) = self.names.remove(&connection)
+                    && !self.names.values().any(|other| *other == worker)
+                {
+                    self.workers.left(worker);
                 }
-            }
-            FromService::Survey { worker, lease, accepted } => {
-                events.push(Event::Heard { worker });
-                events.push(Event::Surveyed { lease, accepted });
-            }
-            FromService::Finished { worker, lease } => {
-                events.push(Event::Heard { worker });
-                events.push(Event::Finished { lease });
-            }
-            FromService::Failed { worker, lease, reason } => {
-                events.push(Event::Heard { worker });
-                events.push(Event::Failed { lease, reason });
-            }
-            FromService::Left { worker } => {
-                self.links.remove(&worker);
-                if let Some(process_id) = self.process_ids.remove(&worker) {
-                    self.workers.left(process_id);
-                }
-                events.push(Event::Left { worker });
+                events.push(Event::Disconnected { connection });
             }
         }
         Ok(())
     }
 
-    /// Which trial a result is of, if it is one of this plan and its spikes are possible.
-    fn place(&self, result: &TrialResult) -> Option<(TrialId, TrialKey)> {
-        let TrialName { fingerprint, seed, trial } = result.name;
-        let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
-        if trial >= self.plan.trials {
-            return None;
-        }
-        let model = self.model(cohort, variant);
-        TrialSpikes::decode(&result.spikes, model.parameters().network, model.steps()).ok()?;
-        Some((TrialId { cohort, variant, trial }, fingerprint.trial(seed, trial)))
-    }
-
-    fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) -> Result<(), ComputeError> {
-        let Kept { worker, id, received, put } = kept;
-        if let Put::Differs { stored } = put {
-            return Err(ComputeError::Disagreement {
-                trial: self.describe(id),
-                stored,
-                received,
-                worker: self.process_ids.get(&worker).copied().unwrap_or_default(),
-            });
-        }
-        if put == Put::New {
-            let variant = &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize];
-            variant.conditions.iter().for_each(|condition| self.progress.advance(*condition));
-        }
-        events.push(Event::Stored { worker, trial: id });
+    async fn on_said(
+        &mut self,
+        connection: ConnectionId,
+        said: Said,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ComputeError> {
+        let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
+        events.push(match said {
+            Said::Beat { held, last } => Event::Beat { connection, held, last },
+            Said::Offered => Event::Offered { connection },
+            Said::Draining { reason } => {
+                let text = format!("{} leaves: {reason}", self.describe(worker));
+                self.notice("worker_draining", Some(worker), self.options.tells_of_workers, text);
+                Event::Draining { connection }
+            }
+            Said::Trial { lease, result } => match self.catalogue.place(&result) {
+                Ok((id, key)) => {
+                    events.push(Event::Received { connection, lease, trial: id });
+                    // Waits while the store is busy; meanwhile nothing more is taken from workers.
+                    let keep = Keep::Trial { worker, id, key, result };
+                    self.to_store.send(keep).await.map_err(|_| store_gone())?;
+                    return Ok(());
+                }
+                Err(Misplaced::Foreign) => {
+                    // It was computed for another sweep, or another coordinator: it is to forget it.
+                    let name = result.name.to_wire();
+                    self.send(connection, wire::to_worker::Message::Acknowledged(name));
+                    Event::Heard { connection }
+                }
+                Err(Misplaced::Impossible) => {
+                    Event::Invalid { connection, what: "spikes of cells or times that there are not".into() }
+                }
+            },
+            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
+            Said::Finished { lease } => Event::Finished { connection, lease },
+            Said::HandedBack { lease } => Event::HandedBack { connection, lease },
+            Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
+        });
         Ok(())
     }
 
-    /// Carries out a command; true when the sweep is complete.
-    async fn obey(&mut self, command: Command) -> Result<bool, ComputeError> {
+    fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
+        match kept {
+            Kept::Discarded { trials } => {
+                for trial in &trials {
+                    self.catalogue.conditions(*trial).iter().for_each(|at| self.progress.retreat(*at));
+                }
+                events.push(Event::Discarded { trials });
+            }
+            Kept::Trial { worker, id, put: Put::Differs { stored }, result } => {
+                let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
+                let difference = self.catalogue.first_difference(id, &before, &result.spikes);
+                self.disagreements.push(format!(
+                    "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
+                    self.catalogue.describe(id),
+                    self.describe(worker),
+                    result.digest,
+                ));
+                events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
+            }
+            Kept::Trial { worker, id, put, .. } => {
+                if put == Put::New {
+                    self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at));
+                }
+                events.push(Event::Stored { worker, trial: id });
+            }
+        }
+    }
+
+    fn on_refused(&mut self, peer: SocketAddr, reason: &str) {
+        let (last, count) = self.refused.unwrap_or_else(|| (Instant::now() - REFUSALS_EVERY, 0));
+        if last.elapsed() < REFUSALS_EVERY {
+            self.refused = Some((last, count + 1));
+            return;
+        }
+        let others = if count == 0 { String::new() } else { format!(" ({count} others meanwhile)") };
+        self.refused = Some((Instant::now(), 0));
+        self.notice("refused", None, true, format!("refused {peer}: {reason}{others}"));
+    }
+
+    /// Carries out a command; gives the end, if it is one.
+    async fn obey(
+        &mut self,
+        command: Command,
+    ) -> Result<Option<Result<Outcome, ComputeError>>, ComputeError> {
+        if let Some((connection, message)) =
+            dialogue::message(&self.catalogue, &command, self.epoch, self.heartbeat_ms())
+        {
+            self.send_message(connection, message);
+            return Ok(None);
+        }
         match command {
-            Command::Grant { worker, lease, work } => {
-                let work = self.describe_work(&work);
-                let lease = wire::Lease { id: lease.0.into(), work: Some(work.to_wire()) };
-                self.send(worker, wire::to_worker::Message::Lease(lease));
-            }
-            Command::Acknowledge { worker, trial } => {
-                let cohort = &self.plan.cohorts[trial.cohort as usize];
-                let fingerprint = cohort.variants[trial.variant as usize].fingerprint;
-                let name = TrialName { fingerprint, seed: cohort.seed, trial: trial.trial };
-                self.send(worker, wire::to_worker::Message::Acknowledged(name.to_wire()));
-            }
-            Command::Drop { worker } => {
-                let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
-                self.cut_off(worker, &format!("was not heard of for {ttl} s and was ended"));
-            }
+            Command::Drop { connection, why } => self.cut_off(connection, why),
             Command::KeepSpans { stream, first, accepted } => {
-                let stream = self.streams[stream];
+                let stream = self.catalogue.stream(stream);
                 let keep = Keep::Spans { stream, first, accepted };
                 self.to_store.send(keep).await.map_err(|_| store_gone())?;
             }
-            Command::Replace => self.start_worker()?,
-            Command::Complete => {
-                let goodbye = wire::Goodbye { reason: "the sweep is complete".into() };
-                let workers: Vec<WorkerId> = self.links.keys().copied().collect();
-                for worker in workers {
-                    self.send(worker, wire::to_worker::Message::Goodbye(goodbye.clone()));
-                }
-                return Ok(true);
+            Command::Discard { trials } => {
+                let trials = trials.into_iter().map(|id| (id, self.catalogue.key(id))).collect();
+                self.to_store.send(Keep::Discard { trials }).await.map_err(|_| store_gone())?;
             }
+            Command::Replace => {
+                if self.options.workers > 0 {
+                    self.start_worker()?;
+                }
+            }
+            Command::Reinforce => {
+                let text = "two workers do not agree: one more is started here to settle it".to_owned();
+                self.notice("reinforced", None, true, text);
+                self.start_worker()?;
+            }
+            Command::Report(report) => self.report(report),
+            Command::Complete => {
+                let goodbye = wire::Goodbye { reason: "the sweep is complete".into(), refused: false };
+                let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
+                for connection in connections {
+                    self.send(connection, wire::to_worker::Message::Goodbye(goodbye.clone()));
+                }
+                return Ok(Some(Ok(self.outcome())));
+            }
+            Command::Drained => return Ok(Some(Err(ComputeError::Interrupted))),
             Command::Abandon(reason) => {
-                let at = match &reason {
-                    Reason::Poison { trial, .. } => format!(" ({})", self.describe(*trial)),
-                    Reason::Crashes { .. } | Reason::Refused { .. } => String::new(),
-                };
-                return Err(ComputeError::Abandoned(format!("{reason}{at}")));
+                return Ok(Some(Err(ComputeError::Abandoned(reason.to_string()))));
+            }
+            // Those were messages.
+            Command::Welcome { .. }
+            | Command::Grant { .. }
+            | Command::Revoke { .. }
+            | Command::Acknowledge { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let mut set_aside = Vec::new();
+        for (place, reason) in self.scheduler.set_aside() {
+            for variant in self.scheduler.unstored_of(place).iter() {
+                let id = TrialId { cohort: place.cohort, variant, trial: place.trial };
+                set_aside.push((id, reason.to_owned()));
             }
         }
-        Ok(false)
+        Outcome {
+            set_aside,
+            tally: self.scheduler.tally(),
+            quarantined: self.quarantined.clone(),
+            disagreements: self.disagreements.clone(),
+            workers: self.known.len() as u64,
+        }
     }
 
     fn start_worker(&mut self) -> Result<(), ComputeError> {
@@ -492,51 +680,202 @@ impl<'a> Driver<'a> {
         self.workers.start().map_err(|source| ComputeError::Start { program, source })
     }
 
-    fn send(&mut self, worker: WorkerId, message: wire::to_worker::Message) {
-        let Some(link) = self.links.get(&worker) else { return };
-        if link.try_send(Ok(wire::ToWorker { message: Some(message) })).is_err() {
-            self.cut_off(worker, "did not take what it was sent");
+    fn heartbeat_ms(&self) -> u32 {
+        (self.options.scheduler.lease_ttl / 10).as_millis().clamp(10, 5000) as u32
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: wire::to_worker::Message) {
+        self.send_message(connection, wire::ToWorker { message: Some(message) });
+    }
+
+    fn send_message(&mut self, connection: ConnectionId, message: wire::ToWorker) {
+        let Some(link) = self.links.get(&connection) else { return };
+        if link.try_send(Ok(message)).is_err() {
+            // That it has left is heard of when the connection has ended.
+            self.links.remove(&connection);
+            if let Some(worker) = self.names.get(&connection) {
+                self.workers.kill(*worker, "did not take what it was sent");
+            }
         }
     }
 
-    /// Ends the connection to a worker, and its process if that is ours. That it has left is heard
-    /// of when the connection has ended.
-    fn cut_off(&mut self, worker: WorkerId, reason: &str) {
-        self.links.remove(&worker);
-        if let Some(process_id) = self.process_ids.get(&worker) {
-            self.workers.kill(*process_id, reason);
+    /// Ends a connection, and if there is something about its worker, and its process is ours, that too.
+    fn cut_off(&mut self, connection: ConnectionId, why: Dropped) {
+        let reason = match why {
+            Dropped::Superseded => None,
+            Dropped::Silent => {
+                let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
+                Some(format!("was not heard of for {ttl} s and was ended"))
+            }
+            Dropped::Quarantined(reason) => {
+                let goodbye = wire::Goodbye { reason: reason.clone(), refused: true };
+                self.send(connection, wire::to_worker::Message::Goodbye(goodbye));
+                Some(format!("is shut out: {reason}"))
+            }
+        };
+        self.links.remove(&connection);
+        if let (Some(reason), Some(worker)) = (reason, self.names.get(&connection)) {
+            self.workers.kill(*worker, &reason);
         }
     }
 
-    fn model(&self, cohort: u32, variant: u32) -> &granule_sim::Model {
-        let variant = &self.plan.cohorts[cohort as usize].variants[variant as usize];
-        &self.plan.conditions[variant.conditions[0]].model
+    fn report(&mut self, report: Report) {
+        let tells = self.options.tells_of_workers;
+        let name = |worker: &WorkerName| self.describe(*worker);
+        let (event, worker, is_for_people, text) = match &report {
+            Report::Joined { worker } => {
+                let threads = self.scheduler.workers().find(|view| view.name == *worker);
+                let threads = threads.map_or(0, |view| view.threads);
+                let from = self.known.get(worker).map_or(String::new(), |known| known.peer.to_string());
+                let text = format!("{} joined from {from}, {threads} threads", name(worker));
+                ("worker_joined", Some(*worker), tells, text)
+            }
+            Report::Returned { worker } => {
+                ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
+            }
+            Report::Lost { worker } => {
+                let text = format!("{} lost its connection; it may come back", name(worker));
+                ("worker_lost", Some(*worker), tells, text)
+            }
+            Report::Left { worker } => {
+                ("worker_left", Some(*worker), tells, format!("{} left", name(worker)))
+            }
+            // It has said so itself, and why.
+            Report::Draining { .. } => return,
+            Report::GivenUp { worker, leases } => {
+                let text = format!("{} is given up; {leases} leases are for others", name(worker));
+                ("worker_given_up", Some(*worker), tells, text)
+            }
+            Report::Quarantined { worker, reason } => {
+                ("worker_quarantined", Some(*worker), true, format!("{} is shut out: {reason}", name(worker)))
+            }
+            Report::Copied { place, trials, slow, idle } => {
+                let text = format!(
+                    "{} computes {trials} trials that {} has, too, from {}",
+                    name(idle),
+                    name(slow),
+                    self.catalogue.describe_place(*place)
+                );
+                ("lease_copied", Some(*idle), false, text)
+            }
+            Report::SetAside { place, reason } => {
+                let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
+                ("trial_set_aside", None, true, text)
+            }
+            Report::Disagreed { trial, stored_by, worker } => {
+                let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
+                let difference = self.disagreements.last().map_or("", |text| text);
+                let text = format!(
+                    "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
+                    name(worker),
+                    self.catalogue.describe(*trial)
+                );
+                ("disagreement", Some(*worker), true, text)
+            }
+            Report::Settled { trial, stored_is_right } => {
+                let verdict = if *stored_is_right { "stay" } else { "are replaced" };
+                let text =
+                    format!("settled: the spikes stored of {} {verdict}", self.catalogue.describe(*trial));
+                ("settled", None, true, text)
+            }
+            Report::Distrusted { worker, trials } => {
+                let text = format!("{trials} trials that {} computed are computed again", name(worker));
+                ("distrusted", Some(*worker), true, text)
+            }
+            Report::Unaudited { trials } => {
+                let text = format!("{trials} trials were not computed once more: there was no other worker");
+                ("unaudited", None, true, text)
+            }
+        };
+        if let Report::Quarantined { reason, .. } = &report {
+            self.quarantined
+                .push(format!("{}: {reason}", worker.map_or(String::new(), |of| self.describe(of))));
+        }
+        self.notice(event, worker, is_for_people, text);
     }
 
-    fn describe_work(&self, work: &Work) -> WireWork {
-        match work {
-            Work::Trials { cohort, trials, variants, start } => WireWork::Trials(Trials {
-                engine: self.plan.engine,
-                seed: self.plan.cohorts[*cohort as usize].seed,
-                first: trials.start,
-                count: trials.len() as u32,
-                start: *start,
-                models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
-            }),
-            Work::Survey { cohort, spans } => WireWork::Survey(Survey {
-                engine: self.plan.engine,
-                seed: self.plan.cohorts[*cohort as usize].seed,
-                model: Box::new(self.model(*cohort, 0).clone()),
-                first: spans.start,
-                count: spans.len() as u32,
-            }),
+    /// Tells people, logs and watchers.
+    fn notice(&self, event: &'static str, worker: Option<WorkerName>, is_for_people: bool, text: String) {
+        let worker = worker.map(|worker| self.describe(worker));
+        let name = worker.as_deref().unwrap_or_default();
+        if is_for_people {
+            tracing::info!(target: log::TARGET, event, worker = name, "{text}");
+        } else {
+            tracing::debug!(target: log::TARGET, event, worker = name, "{text}");
+        }
+        if let Some(notices) = &self.notices {
+            let _ = notices.send(Arc::new(Notice::new(event, worker, text)));
         }
     }
 
-    fn describe(&self, id: TrialId) -> String {
-        let cohort = &self.plan.cohorts[id.cohort as usize];
-        let condition = cohort.variants[id.variant as usize].conditions[0];
-        let name = &self.plan.conditions[condition].name;
-        format!("trial {} of condition {name}, seed {}", id.trial, cohort.seed)
+    /// A worker's name for people.
+    fn describe(&self, worker: WorkerName) -> String {
+        match self.known.get(&worker) {
+            Some(Known { process_id, is_ours: true, .. }) => format!("worker process {process_id}"),
+            Some(Known { host, process_id, .. }) => format!("worker {host}/{process_id}"),
+            None => "a worker".to_owned(),
+        }
+    }
+
+    /// Shows what the sweep is at to whoever watches.
+    fn put_up(&self, state: &str) {
+        let Some(snapshots) = &self.snapshots else { return };
+        let elapsed = self.started.elapsed();
+        let (total, stored, reused) = self.progress.trials();
+        let tally = self.scheduler.tally();
+        let snapshot = Snapshot {
+            schema: SCHEMA,
+            kind: "snapshot".to_owned(),
+            time: now(),
+            sweep: self.options.sweep.clone(),
+            state: state.to_owned(),
+            granule: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: self.engine.name().to_owned(),
+            engine_revision: self.engine.revision(),
+            elapsed_seconds: elapsed.as_secs_f64(),
+            trials: Trials { total, stored, reused },
+            trials_per_second: self.progress.rate(),
+            seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
+            conditions: self.progress.parts().to_vec(),
+            workers: self.scheduler.workers().map(|view| self.status_of(&view, elapsed)).collect(),
+            counts: Counts {
+                leases: tally.leases,
+                copied_leases: tally.copies,
+                leases_given_back: tally.given_back,
+                disconnections: tally.disconnections,
+                returns: tally.returns,
+                worker_deaths: self.deaths,
+                audited: tally.audited,
+                unaudited: tally.unaudited,
+                disagreements: tally.disagreements,
+                discarded_trials: tally.discarded,
+                quarantined_workers: tally.quarantined,
+                trials_set_aside: tally.set_aside,
+            },
+        };
+        snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
+        let known = self.known.get(&view.name);
+        let state = match view.state {
+            WorkerState::Working => "working",
+            WorkerState::Idle => "idle",
+            WorkerState::Draining => "draining",
+            WorkerState::Lost => "lost",
+            WorkerState::Gone => "gone",
+            WorkerState::Quarantined => "quarantined",
+        };
+        WorkerStatus {
+            name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
+            host: known.map_or(String::new(), |known| known.host.clone()),
+            process_id: known.map_or(0, |known| known.process_id),
+            address: known.map_or(String::new(), |known| known.peer.to_string()),
+            state: state.to_owned(),
+            threads: view.threads,
+            leases: view.leases as u64,
+            trials: view.stored,
+            silent_seconds: elapsed.saturating_sub(view.heard).as_secs_f64(),
+        }
     }
 }

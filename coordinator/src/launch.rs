@@ -1,25 +1,30 @@
 //! Worker processes on this machine.
 //!
-//! A worker is this executable run as `granule worker --supervised`. It gets the secret on its
-//! standard input and ends when that closes: however the coordinator ends, its workers do not
-//! outlive it. Workers are not in the terminal's foreground group, so that Ctrl-C reaches the
-//! coordinator alone, which then ends them.
+//! A worker of ours is this executable run as `granule worker --supervised`. It gets the access to
+//! the coordinator and its name on its standard input and ends when that closes: however the
+//! coordinator ends, its workers do not outlive it. Workers are not in the terminal's foreground
+//! group, so that Ctrl-C reaches the coordinator alone, which then ends them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use granule_worker::access::Access;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::outputs::hex;
+use crate::scheduler::WorkerName;
+
 /// A worker process ended.
 #[derive(Debug)]
 pub(crate) struct Exited {
+    pub(crate) worker: WorkerName,
     pub(crate) process_id: u32,
     /// How, for people: `was killed by signal 9`.
     pub(crate) description: String,
@@ -29,8 +34,7 @@ pub(crate) struct Exited {
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    pub(crate) address: SocketAddr,
-    pub(crate) secret: String,
+    pub(crate) access: Access,
     /// How long a process may take to connect.
     pub(crate) connect_within: Duration,
 }
@@ -40,11 +44,12 @@ pub(crate) struct Program {
 pub(crate) struct Workers {
     program: Program,
     exits: mpsc::UnboundedSender<Exited>,
-    running: BTreeMap<u32, Running>,
+    running: BTreeMap<WorkerName, Running>,
 }
 
 #[derive(Debug)]
 struct Running {
+    process_id: u32,
     started: Instant,
     has_joined: bool,
     /// Sent, or dropped, it ends the process.
@@ -62,7 +67,7 @@ impl Workers {
         let mut child = Command::new(&self.program.path)
             // The path may be one that says nothing, `/proc/self/exe`.
             .arg0("granule")
-            .args(["worker", "--supervised", "--connect", &self.program.address.to_string()])
+            .args(["worker", "--supervised"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -70,40 +75,47 @@ impl Workers {
             .kill_on_drop(true)
             .spawn()?;
         let process_id = child.id().ok_or(io::ErrorKind::NotFound)?;
+        let worker = WorkerName(rand::random());
         let (kill, killed) = oneshot::channel();
-        let secret = self.program.secret.clone();
+        let orders = Orders(format!("{}\n{}\n", self.program.access.to_json(), hex(&worker.0)));
         let exits = self.exits.clone();
         let task = tokio::spawn(async move {
-            let description = supervise(&mut child, &secret, killed).await;
-            let _ = exits.send(Exited { process_id, description });
+            let description = supervise(&mut child, orders, killed).await;
+            let _ = exits.send(Exited { worker, process_id, description });
         });
-        self.running.insert(process_id, Running { started: Instant::now(), has_joined: false, kill, task });
+        let running = Running { process_id, started: Instant::now(), has_joined: false, kill, task };
+        self.running.insert(worker, running);
         Ok(())
     }
 
-    /// Notes that a process has connected.
-    pub(crate) fn joined(&mut self, process_id: u32) {
-        if let Some(running) = self.running.get_mut(&process_id) {
+    /// The process of a worker of ours.
+    pub(crate) fn process_id(&self, worker: WorkerName) -> Option<u32> {
+        self.running.get(&worker).map(|running| running.process_id)
+    }
+
+    /// Notes that a worker has connected.
+    pub(crate) fn joined(&mut self, worker: WorkerName) {
+        if let Some(running) = self.running.get_mut(&worker) {
             running.has_joined = true;
         }
     }
 
-    /// Notes that a process has lost its connection: it is to end, or to connect again, in time.
-    pub(crate) fn left(&mut self, process_id: u32) {
-        if let Some(running) = self.running.get_mut(&process_id) {
+    /// Notes that a worker has lost its connection: it is to end, or to connect again, in time.
+    pub(crate) fn left(&mut self, worker: WorkerName) {
+        if let Some(running) = self.running.get_mut(&worker) {
             running.has_joined = false;
             running.started = Instant::now();
         }
     }
 
     /// Notes that a process has ended; false for one that is not ours.
-    pub(crate) fn exited(&mut self, process_id: u32) -> bool {
-        self.running.remove(&process_id).is_some()
+    pub(crate) fn exited(&mut self, worker: WorkerName) -> bool {
+        self.running.remove(&worker).is_some()
     }
 
     /// Ends a process for this reason. Its exit will be reported.
-    pub(crate) fn kill(&mut self, process_id: u32, reason: &str) {
-        if let Some(running) = self.running.get_mut(&process_id) {
+    pub(crate) fn kill(&mut self, worker: WorkerName, reason: &str) {
+        if let Some(running) = self.running.get_mut(&worker) {
             let (spent, _) = oneshot::channel();
             let _ = std::mem::replace(&mut running.kill, spent).send(reason.to_owned());
         }
@@ -113,14 +125,10 @@ impl Workers {
     pub(crate) fn kill_unconnected(&mut self) {
         let limit = self.program.connect_within;
         let late = |running: &Running| !running.has_joined && running.started.elapsed() > limit;
-        let late: Vec<u32> = self
-            .running
-            .iter()
-            .filter(|(_, running)| late(running))
-            .map(|(process_id, _)| *process_id)
-            .collect();
-        for process_id in late {
-            self.kill(process_id, &format!("did not connect within {} s", limit.as_secs()));
+        let late: Vec<WorkerName> =
+            self.running.iter().filter(|(_, running)| late(running)).map(|(worker, _)| *worker).collect();
+        for worker in late {
+            self.kill(worker, &format!("did not connect within {} s", limit.as_secs()));
         }
     }
 
@@ -136,12 +144,21 @@ impl Workers {
     }
 }
 
+/// What a worker is told on its standard input; nobody else is.
+struct Orders(String);
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Orders")
+    }
+}
+
 /// Sees a worker process through to its end; returns how it ended.
-async fn supervise(child: &mut Child, secret: &str, killed: oneshot::Receiver<String>) -> String {
+async fn supervise(child: &mut Child, orders: Orders, killed: oneshot::Receiver<String>) -> String {
     let mut stdin = child.stdin.take();
     if let Some(stdin) = &mut stdin {
         // If this fails the process is already gone, and its exit says so.
-        let _ = stdin.write_all(format!("{secret}\n").as_bytes()).await;
+        let _ = stdin.write_all(orders.0.as_bytes()).await;
     }
     let stderr = child.stderr.take();
     let last_words = tokio::spawn(async move {

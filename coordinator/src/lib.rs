@@ -8,14 +8,20 @@
 
 #[doc(hidden)]
 pub mod bench;
+mod catalogue;
 mod cli;
 mod commands;
+mod dialogue;
 mod driver;
 mod failure;
+mod gate;
+mod identity;
 mod launch;
 mod outputs;
 mod scheduler;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod view;
 
@@ -23,16 +29,28 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::view::log::LogFormat;
+
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
+    let command = cli::Cli::parse().command;
+    view::log::init(match &command {
+        cli::Command::Run(cli::Run { common, .. }) | cli::Command::Serve(cli::Serve { common, .. }) => {
+            common.log_format
+        }
+        cli::Command::Worker(arguments) => arguments.log_format,
+        cli::Command::Status(_) => LogFormat::Text,
+    });
+    let result = match command {
         cli::Command::Run(arguments) => commands::run::run(&arguments),
+        cli::Command::Serve(arguments) => commands::serve::run(&arguments),
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
+        cli::Command::Status(arguments) => commands::status::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            view::progress::line(&failure.message);
+            view::log::error(&failure.message);
             ExitCode::from(failure.code)
         }
     }

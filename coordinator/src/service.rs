@@ -1,34 +1,58 @@
-//! The gRPC server: lets workers in and hands the driver what they say. It decides nothing else.
+//! The server: lets workers and watchers in and hands the driver what workers say. It decides nothing
+//! else.
+//!
+//! Whoever comes has to show the coordinator's secret before anything is read of what it sends, and
+//! off loopback over TLS only. `/health` and `/metrics` are on the same port.
 
+use std::fmt;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use granule_proto::convert::{TrialResult, WireError, engine_from_wire};
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::routing::get;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
-use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
+use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use granule_sim::Engine;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::Stream as _;
+use granule_worker::access::Secret;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::scheduler::{LeaseId, WorkerId};
+use crate::dialogue::{Introduction, Said, introduce, understand};
+use crate::gate::{Connection, Peer, Refusal};
+use crate::scheduler::ConnectionId;
+use crate::view::status::{Notice, Snapshot};
 
 /// What the driver hears from workers.
 #[derive(Debug)]
 pub(crate) enum FromService {
-    Joined { worker: WorkerId, threads: u32, process_id: u32, link: Link },
-    Heard { worker: WorkerId },
-    Trial { worker: WorkerId, lease: LeaseId, result: TrialResult },
-    Survey { worker: WorkerId, lease: LeaseId, accepted: Vec<u32> },
-    Finished { worker: WorkerId, lease: LeaseId },
-    Failed { worker: WorkerId, lease: LeaseId, reason: String },
-    Left { worker: WorkerId },
+    Joined {
+        connection: ConnectionId,
+        introduction: Introduction,
+        peer: SocketAddr,
+        link: Link,
+    },
+    Said {
+        connection: ConnectionId,
+        said: Said,
+    },
+    /// It sent what makes no sense.
+    Nonsense {
+        connection: ConnectionId,
+        what: String,
+    },
+    Left {
+        connection: ConnectionId,
+    },
 }
 
 /// The way to a worker. Dropping it ends the connection.
@@ -40,61 +64,145 @@ const HEARD_AT_ONCE: usize = 64;
 /// Messages on their way to a worker, before it is taken for stuck.
 const OUTGOING: usize = 4096;
 
-/// How long a connection may take to say hello.
+/// Notices that a watcher may be behind before it misses some.
+pub(crate) const NOTICES: usize = 1024;
+
+/// How often a watcher gets a snapshot.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to say hello once it has shown the secret.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves workers on this listener until `stop` is resolved.
+/// Requests that one connection may have open.
+const REQUESTS: u32 = 16;
+
+/// What the server is about.
+pub(crate) struct Subject {
+    pub(crate) secret: Secret,
+    pub(crate) engine: Engine,
+    /// The life of this process.
+    pub(crate) epoch: u64,
+    pub(crate) driver: mpsc::Sender<Vec<FromService>>,
+    pub(crate) refusals: mpsc::Sender<Refusal>,
+    pub(crate) board: Board,
+}
+
+/// Where the driver puts up what there is to see.
+#[derive(Clone)]
+pub(crate) struct Board {
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) notices: broadcast::Sender<Arc<Notice>>,
+}
+
+/// Serves these connections until `stop` is resolved.
 pub(crate) async fn serve(
-    listener: TcpListener,
-    secret: String,
-    engine: Engine,
-    driver: mpsc::Sender<Vec<FromService>>,
+    connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
+    subject: Subject,
     stop: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
+    let door = Door {
+        secret: blake3::hash(format!("Bearer {}", subject.secret.expose()).as_bytes()),
+        refusals: subject.refusals,
+        refused: Arc::default(),
+    };
+    let pages = pages(door.clone(), subject.board.clone());
     let service = Service {
-        secret: blake3::hash(format!("Bearer {secret}").as_bytes()),
-        engine,
-        driver,
-        workers: AtomicU64::new(0),
+        door,
+        engine: subject.engine,
+        epoch: subject.epoch,
+        driver: subject.driver,
+        board: subject.board,
+        connections: AtomicU64::new(0),
     };
     let service = CoordinatorServer::new(service)
         .max_decoding_message_size(LARGEST_MESSAGE)
         .max_encoding_message_size(LARGEST_MESSAGE);
-    // The option of the server of this name does nothing for a listener of our own, and without it a
-    // lease can wait for the worker's system to acknowledge the message before.
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let routes = Routes::from(pages).add_service(service);
     tonic::transport::Server::builder()
+        .accept_http1(true)
+        .max_concurrent_streams(REQUESTS)
+        .http2_max_header_list_size(16 << 10)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(30)))
-        .add_service(service)
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .add_routes(routes)
         .serve_with_incoming_shutdown(connections, async {
             let _ = stop.await;
         })
         .await
 }
 
-struct Service {
-    /// Hash of the header that workers must send; hashes compare in constant time.
+/// Who may come in.
+#[derive(Clone)]
+struct Door {
+    /// Hash of the header that others must send; hashes compare in constant time.
     secret: blake3::Hash,
+    refusals: mpsc::Sender<Refusal>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Door {
+    /// Lets a request in, or says why not.
+    fn admit(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), &'static str> {
+        if peer.is_some_and(|peer| !peer.is_private) {
+            return self.refuse(
+                peer,
+                "this coordinator speaks TLS only: connect with its access file, `granule worker --access FILE`",
+            );
+        }
+        let shown = headers.get(AUTHORIZATION).map(|value| blake3::hash(value.as_bytes()));
+        if shown != Some(self.secret) {
+            return self
+                .refuse(peer, "the secret is wrong: use the access file that this coordinator has written");
+        }
+        if let Some(peer) = peer {
+            peer.admit();
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, peer: Option<&Peer>, reason: &'static str) -> Result<(), &'static str> {
+        self.report(peer, reason.to_owned());
+        Err(reason)
+    }
+
+    /// Tells the driver, which may be busy: it is told of as many as it has time for.
+    fn report(&self, peer: Option<&Peer>, reason: String) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(peer) = peer {
+            let _ = self.refusals.try_send(Refusal { peer: peer.address, reason });
+        }
+    }
+}
+
+struct Service {
+    door: Door,
     engine: Engine,
+    epoch: u64,
     driver: mpsc::Sender<Vec<FromService>>,
-    workers: AtomicU64,
+    board: Board,
+    connections: AtomicU64,
+}
+
+/// Who is at the other end.
+fn peer_of<T>(request: &Request<T>) -> Option<Peer> {
+    request.extensions().get::<Peer>().cloned()
+}
+
+fn headers_of<T>(request: &Request<T>) -> HeaderMap {
+    request.metadata().clone().into_headers()
 }
 
 #[tonic::async_trait]
 impl Coordinator for Service {
     type WorkStream = ReceiverStream<Result<wire::ToWorker, Status>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Report, Status>> + Send>>;
 
     async fn work(
         &self,
         request: Request<Streaming<wire::FromWorker>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        let header = request.metadata().get(AUTHORIZATION).map(|value| blake3::hash(value.as_bytes()));
-        if header != Some(self.secret) {
-            return Err(Status::unauthenticated(
-                "the secret is wrong; use the one this coordinator was started with",
-            ));
-        }
+        let peer = peer_of(&request);
+        self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
         let mut incoming = request.into_inner();
         let hello = match tokio::time::timeout(HELLO_WITHIN, incoming.message()).await {
             Ok(Ok(Some(wire::FromWorker { message: Some(wire::from_worker::Message::Hello(hello)) }))) => {
@@ -103,49 +211,64 @@ impl Coordinator for Service {
             Ok(Err(status)) => return Err(status),
             _ => return Err(Status::invalid_argument("a worker has to say hello first")),
         };
-        self.admit(&hello)?;
+        let introduction = introduce(hello, self.engine, self.epoch).map_err(|reason| {
+            self.door.report(peer.as_ref(), reason.clone());
+            Status::failed_precondition(reason)
+        })?;
 
-        let worker = WorkerId(self.workers.fetch_add(1, Ordering::Relaxed) + 1);
+        let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
         let (link, outgoing) = mpsc::channel(OUTGOING);
-        let joined = FromService::Joined {
-            worker,
-            threads: hello.threads.clamp(1, 4096),
-            process_id: hello.process_id,
-            link,
-        };
+        let peer = peer.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.address);
+        let joined = FromService::Joined { connection, introduction, peer, link };
         let gone = |_| Status::unavailable("the coordinator is ending");
         self.driver.send(vec![joined]).await.map_err(gone)?;
         let driver = self.driver.clone();
         tokio::spawn(async move {
-            listen(worker, &mut incoming, &driver).await;
-            let _ = driver.send(vec![FromService::Left { worker }]).await;
+            listen(connection, &mut incoming, &driver).await;
+            let _ = driver.send(vec![FromService::Left { connection }]).await;
         });
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
-}
 
-impl Service {
-    fn admit(&self, hello: &wire::Hello) -> Result<(), Status> {
-        let ours = env!("CARGO_PKG_VERSION");
-        let theirs = &hello.version;
-        if hello.protocol != PROTOCOL {
-            return Err(Status::failed_precondition(format!(
-                "this coordinator (granule {ours}) speaks protocol {PROTOCOL}, the worker (granule {theirs}) {}; \
-                 run the same version on both sides",
-                hello.protocol
-            )));
-        }
-        let has_engine =
-            hello.engines.iter().any(|engine| engine_from_wire(Some(engine.clone())) == Ok(self.engine));
-        if !has_engine {
-            return Err(Status::failed_precondition(format!(
-                "the worker (granule {theirs}) does not have engine {} revision {} of this coordinator (granule {ours}); \
-                 run the same version on both sides",
-                self.engine.name(),
-                self.engine.revision()
-            )));
-        }
-        Ok(())
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let peer = peer_of(&request);
+        self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
+        let follow = request.into_inner().follow;
+        let (reports, outgoing) = mpsc::channel(16);
+        let mut snapshots = self.board.snapshots.clone();
+        let mut notices = self.board.notices.subscribe();
+        let now = snapshots.borrow_and_update().to_json();
+        tokio::spawn(async move {
+            let report = |json| Ok(wire::Report { json });
+            if reports.send(report(now)).await.is_err() || !follow {
+                return;
+            }
+            let mut tick = tokio::time::interval(WATCH_EVERY);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                let json = tokio::select! {
+                    notice = notices.recv() => match notice {
+                        Ok(notice) => notice.to_json(),
+                        // The next snapshot has what was missed.
+                        Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    },
+                    _ = tick.tick() => match snapshots.has_changed() {
+                        Ok(true) => snapshots.borrow_and_update().to_json(),
+                        Ok(false) => continue,
+                        Err(_) => return,
+                    },
+                    () = reports.closed() => return,
+                };
+                if reports.send(report(json)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 }
 
@@ -154,7 +277,7 @@ impl Service {
 /// All that has arrived goes at once: with many workers that send much, each message alone would
 /// have to wait its turn, and what answers it would leave alone, too.
 async fn listen(
-    worker: WorkerId,
+    connection: ConnectionId,
     incoming: &mut Streaming<wire::FromWorker>,
     driver: &mpsc::Sender<Vec<FromService>>,
 ) {
@@ -163,9 +286,13 @@ async fn listen(
         let mut heard = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {
-            match understand(worker, message) {
-                Ok(understood) => heard.push(understood),
-                Err(_) => makes_sense = false,
+            match understand(message) {
+                Ok(said) => heard.extend(said.map(|said| FromService::Said { connection, said })),
+                Err(error) => {
+                    makes_sense = false;
+                    let what = format!("a message that makes no sense: {error}");
+                    heard.push(FromService::Nonsense { connection, what });
+                }
             }
             if makes_sense && heard.len() < HEARD_AT_ONCE {
                 next = arrived(incoming).await;
@@ -189,27 +316,51 @@ async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<wire::Fro
     .await
 }
 
-fn understand(worker: WorkerId, message: wire::FromWorker) -> Result<FromService, WireError> {
-    use wire::from_worker::Message;
-    Ok(match message.message.ok_or(WireError::Missing("message"))? {
-        Message::Hello(_) | Message::Heartbeat(_) => FromService::Heard { worker },
-        Message::Trial(result) => {
-            let lease = lease_id(result.lease);
-            FromService::Trial { worker, lease, result: TrialResult::from_wire(result)? }
+/// What is there for others than workers: `/health` for anybody, `/metrics` for who has the secret.
+fn pages(door: Door, board: Board) -> Router {
+    let health = {
+        let board = board.clone();
+        move || async move { text(StatusCode::OK, &format!("{}\n", board.snapshots.borrow().state)) }
+    };
+    let metrics = move |request: axum::extract::Request| async move {
+        let peer = request.extensions().get::<Peer>();
+        match door.admit(peer, request.headers()) {
+            Ok(()) => exposition(&board, door.refused.load(Ordering::Relaxed)),
+            Err(reason) => text(StatusCode::UNAUTHORIZED, &format!("{reason}\n")),
         }
-        Message::Survey(wire::SurveyResult { lease, accepted }) => {
-            FromService::Survey { worker, lease: lease_id(lease), accepted }
-        }
-        Message::Finished(wire::Finished { lease }) => {
-            FromService::Finished { worker, lease: lease_id(lease) }
-        }
-        Message::Failed(wire::Failed { lease, reason }) => {
-            FromService::Failed { worker, lease: lease_id(lease), reason }
-        }
-    })
+    };
+    Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 
-/// The lease of this number; none for a number that was never given to one.
-fn lease_id(number: u64) -> LeaseId {
-    number.try_into().map_or(LeaseId::NONE, LeaseId)
+/// The same two pages without a secret, for a server on loopback.
+pub(crate) fn open_pages(board: &Board) -> Router {
+    let health = board.clone();
+    let metrics = board.clone();
+    Router::new()
+        .route(
+            "/health",
+            get(async move || text(StatusCode::OK, &format!("{}\n", health.snapshots.borrow().state))),
+        )
+        .route("/metrics", get(async move || exposition(&metrics, 0)))
+}
+
+fn exposition(board: &Board, refused: u64) -> HttpResponse {
+    let body = board.snapshots.borrow().to_prometheus(refused);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()
+}
+
+fn text(status: StatusCode, body: &str) -> HttpResponse {
+    (status, body.to_owned()).into_response()
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// Serves pages on a listener until the task is dropped.
+pub(crate) async fn serve_pages(listener: tokio::net::TcpListener, pages: Router) {
+    // It ends with the task only: what goes wrong with a connection is that connection's end.
+    let _ = axum::serve(listener, pages).await;
 }

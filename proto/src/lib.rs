@@ -13,10 +13,10 @@ pub mod wire {
 }
 
 /// Counts incompatible changes of the protocol. Both ends must have the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Largest message either end takes, in bytes; the spikes of one trial must fit.
-pub const LARGEST_MESSAGE: usize = 256 << 20;
+pub const LARGEST_MESSAGE: usize = 64 << 20;
 
 /// Name of the request header that carries the coordinator's secret, as `Bearer …`.
 pub const AUTHORIZATION: &str = "authorization";

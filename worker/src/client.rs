@@ -1,50 +1,90 @@
-//! The connection to a coordinator.
+//! The connections to a coordinator, one after another.
+//!
+//! The [`Session`] decides; what it wants is done here: connect, send, compute, wait.
 
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
 
-use crate::pool::Pool;
-use crate::session::{Instruction, Introduction, Session};
+use crate::access::{Access, AccessError};
+use crate::connect::{ConnectError, connect};
+use crate::pool::{Output, Pool};
+use crate::session::{End, Instruction, Introduction, Patience, Session};
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `host:port` of the coordinator.
-    pub address: String,
-    /// Its secret.
-    pub secret: String,
+    /// The way in.
+    pub way: Way,
     /// What to say of ourselves; the number of threads is how many are started.
     pub introduction: Introduction,
+    /// When to end by ourselves.
+    pub patience: Patience,
 }
 
-/// Why a worker ended without being told to.
+/// The way to a coordinator.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// What this access file says; it is read before every attempt, as it may have been renewed.
+    File(PathBuf),
+    /// This one.
+    Given(Box<Access>),
+}
+
+impl Way {
+    /// What to use now.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn access(&self) -> Result<Access, AccessError> {
+        match self {
+            Way::File(path) => Access::read(path),
+            Way::Given(access) => Ok((**access).clone()),
+        }
+    }
+}
+
+/// What a worker is at, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is welcome at this address.
+    Connected {
+        /// Where.
+        address: String,
+    },
+    /// There is no connection, for this reason; it is tried again.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// It is about to leave.
+    Draining {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a worker ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The address is none.
-    #[error("`{address}` is no address of a coordinator; write host:port")]
-    Address {
-        /// What was given.
-        address: String,
-    },
-    /// The secret cannot be sent.
-    #[error("the coordinator's secret has characters that cannot be sent")]
-    Secret,
-    /// No connection.
-    #[error("cannot connect to the coordinator at {address}")]
-    Connect {
-        /// Where it was looked for.
-        address: String,
-        /// What the system said.
-        source: tonic::transport::Error,
-    },
+    /// There is no access to a coordinator.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// What is there is not the coordinator.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The coordinator refused.
     #[error("the coordinator at {address} refused: {reason}")]
     Refused {
@@ -52,12 +92,6 @@ pub enum WorkerError {
         address: String,
         /// What it said.
         reason: String,
-    },
-    /// The connection ended.
-    #[error("the connection to the coordinator at {address} was lost")]
-    Lost {
-        /// Where it was.
-        address: String,
     },
     /// The coordinator said something that makes no sense.
     #[error("the coordinator at {address} sent something this version does not understand")]
@@ -70,92 +104,268 @@ pub enum WorkerError {
     /// A computing thread could not be started.
     #[error("cannot start a computing thread")]
     Thread(#[source] std::io::Error),
-    /// A computing thread panicked.
-    #[error("a computing thread ended unexpectedly; this is a bug in granule")]
-    Panicked,
 }
 
-/// Results and messages on their way out, before the pool has to wait.
+/// Messages on their way out, before the pool has to wait.
 const OUTGOING: usize = 16;
 
-/// Works for a coordinator until it says goodbye; returns its reason.
+/// An open call.
+struct Line {
+    address: String,
+    sender: mpsc::Sender<wire::FromWorker>,
+    incoming: Streaming<wire::ToWorker>,
+}
+
+/// What the loop waits for.
+enum Happened {
+    Called(Result<Line, CallError>),
+    Heard(Result<Option<wire::ToWorker>, Status>),
+    /// There is room for a message; none if the call has ended.
+    Room(Option<mpsc::OwnedPermit<wire::FromWorker>>),
+    Computed(Output),
+    Drain(String),
+    Time,
+}
+
+/// How an attempt to call ended.
+enum CallError {
+    /// It may work another time.
+    Lost(String),
+    /// It will not.
+    Fatal(WorkerError),
+    /// The access file is not there any more.
+    Gone(WorkerError),
+}
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Line, CallError>> + Send>>;
+
+/// Works for a coordinator until the session ends. `drain`, resolved, has the worker leave in good order.
 ///
 /// # Errors
-/// When there is no coordinator, it refuses, or the connection ends before its goodbye.
-pub async fn run(config: Config) -> Result<String, WorkerError> {
-    let Config { address, secret, introduction } = config;
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| WorkerError::Address { address: address.clone() })?
-        .connect_timeout(Duration::from_secs(10))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(30));
-    let bearer: MetadataValue<Ascii> = format!("Bearer {secret}").parse().map_err(|_| WorkerError::Secret)?;
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|source| WorkerError::Connect { address: address.clone(), source })?;
-    let mut client = CoordinatorClient::new(channel)
-        .max_decoding_message_size(LARGEST_MESSAGE)
-        .max_encoding_message_size(LARGEST_MESSAGE);
-
-    let (outputs, mut computed) = mpsc::channel(OUTGOING);
+/// When it is refused, or cannot begin.
+pub async fn run(
+    config: Config,
+    mut drain: mpsc::Receiver<String>,
+    mut tell: impl FnMut(Progress),
+) -> Result<End, WorkerError> {
+    let Config { way, introduction, patience } = config;
+    // What is wrong with a file is said at once.
+    way.access()?;
+    let (outputs, mut computed) = mpsc::channel::<Output>(OUTGOING);
     let pool = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
-    let mut session = Session::new(introduction);
+    let seed = u64::from_le_bytes(*introduction.name.first_chunk().expect("a name has 16 bytes"));
+    let mut session = Session::new(introduction, patience, seed);
+    let started = Instant::now();
 
-    let (sender, outgoing) = mpsc::channel(OUTGOING);
-    let lost = || WorkerError::Lost { address: address.clone() };
-    for instruction in session.on_connected() {
-        if let Instruction::Send(message) = instruction {
-            sender.send(from_worker(message)).await.map_err(|_| lost())?;
+    let mut attempt: Option<Attempt> = None;
+    let mut line: Option<Line> = None;
+    let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
+    let mut was_up = false;
+    let mut was_welcome = false;
+    let mut instructions: VecDeque<Instruction> = VecDeque::new();
+    loop {
+        instructions.extend(session.on_time(started.elapsed()));
+        while let Some(instruction) = instructions.pop_front() {
+            match instruction {
+                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), hello))),
+                Instruction::Disconnect => (line, attempt) = (None, None),
+                Instruction::Send(message) => outgoing.push_back(from_worker(message)),
+                Instruction::Compute { ticket, work } => pool.compute(ticket, work),
+                Instruction::Cancel { ticket } => pool.cancel(ticket),
+                Instruction::Stop(end) => {
+                    if let Some(line) = line.take() {
+                        farewell(line, outgoing).await;
+                    }
+                    return Ok(end);
+                }
+            }
+        }
+        if line.is_none() {
+            outgoing.clear();
+        }
+        let address = || line.as_ref().map_or(String::new(), |line| line.address.clone());
+        if session.is_up() && !was_up {
+            tell(Progress::Connected { address: address() });
+        }
+        was_up = session.is_up();
+        was_welcome |= was_up;
+        let wake = session.wake_up().map(|due| started + due);
+        let may_take = !session.is_full() && outgoing.len() < OUTGOING;
+        let (sender, incoming) = match &mut line {
+            Some(line) => (Some(&line.sender), Some(&mut line.incoming)),
+            None => (None, None),
+        };
+        let happened = tokio::select! {
+            called = maybe(&mut attempt) => Happened::Called(called),
+            heard = hear(incoming) => Happened::Heard(heard),
+            permit = room(sender), if !outgoing.is_empty() => Happened::Room(permit),
+            // We hold a sender ourselves: the channel does not close.
+            Some(output) = computed.recv(), if may_take => Happened::Computed(output),
+            Some(reason) = drain.recv() => Happened::Drain(reason),
+            () = sleep_until(wake) => Happened::Time,
+        };
+        let now = started.elapsed();
+        let lost = match happened {
+            Happened::Called(called) => {
+                attempt = None;
+                match called {
+                    Ok(open) => {
+                        line = Some(open);
+                        None
+                    }
+                    Err(CallError::Lost(reason)) => Some(reason),
+                    Err(CallError::Gone(_)) if was_welcome => {
+                        let reason = "the access file is gone: the sweep has ended".to_owned();
+                        return Ok(End::Goodbye { reason });
+                    }
+                    Err(CallError::Fatal(error) | CallError::Gone(error)) => return Err(error),
+                }
+            }
+            Happened::Heard(Ok(Some(message))) => {
+                match session.on_message(now, message) {
+                    Ok(more) => instructions.extend(more),
+                    Err(source) => {
+                        let address = line.map_or(String::new(), |line| line.address);
+                        return Err(WorkerError::Message { address, source });
+                    }
+                }
+                None
+            }
+            Happened::Heard(Ok(None)) => Some("the coordinator ended the connection".to_owned()),
+            Happened::Heard(Err(status)) => Some(describe(&status)),
+            Happened::Room(Some(permit)) => {
+                if let Some(message) = outgoing.pop_front() {
+                    permit.send(message);
+                }
+                None
+            }
+            Happened::Room(None) => Some("the connection was lost".to_owned()),
+            Happened::Computed(output) => {
+                instructions.extend(session.on_output(now, output));
+                None
+            }
+            Happened::Drain(reason) => {
+                tell(Progress::Draining { reason: reason.clone() });
+                instructions.extend(session.drain(now, &reason));
+                None
+            }
+            Happened::Time => None,
+        };
+        if let Some(reason) = lost {
+            tell(Progress::Disconnected { reason });
+            (line, was_up) = (None, false);
+            instructions.extend(session.on_disconnected(now));
         }
     }
-    let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
-    request.metadata_mut().insert(AUTHORIZATION, bearer);
-    let refused = |status: tonic::Status| match status.code() {
-        tonic::Code::Unauthenticated | tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument => {
-            WorkerError::Refused { address: address.clone(), reason: status.message().to_owned() }
-        }
-        _ => lost(),
-    };
-    let mut incoming = client.work(request).await.map_err(refused)?.into_inner();
+}
 
-    let mut period = Duration::from_secs(1);
-    let mut heartbeat = interval_at(Instant::now() + period, period);
-    loop {
-        let instruction = tokio::select! {
-            message = incoming.message() => {
-                let message = message.map_err(refused)?.ok_or_else(lost)?;
-                session
-                    .on_message(message)
-                    .map_err(|source| WorkerError::Message { address: address.clone(), source })?
+/// Calls the coordinator and says hello.
+async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
+    let access = way.access().map_err(|error| match &error {
+        AccessError::File(file) if file.is_not_found() => CallError::Gone(error.into()),
+        _ => CallError::Fatal(error.into()),
+    })?;
+    let (channel, address) = match connect(&access).await {
+        Ok(connected) => connected,
+        Err(error) if error.is_worth_retrying() => return Err(CallError::Lost(full(&error))),
+        Err(error) => return Err(CallError::Fatal(error.into())),
+    };
+    let mut client = client(channel);
+    let (sender, outgoing) = mpsc::channel(OUTGOING);
+    let _ = sender.send(from_worker(wire::from_worker::Message::Hello(hello))).await;
+    let request = authorised(&access, ReceiverStream::new(outgoing));
+    match client.work(request).await {
+        Ok(response) => Ok(Line { address, sender, incoming: response.into_inner() }),
+        Err(status) => match status.code() {
+            Code::Unauthenticated
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
+            | Code::Unimplemented => {
+                let reason = status.message().to_owned();
+                Err(CallError::Fatal(WorkerError::Refused { address, reason }))
             }
-            output = computed.recv() => {
-                // We hold a sender ourselves: the channel does not close.
-                output.map(|output| session.on_output(output))
+            _ => Err(CallError::Lost(describe(&status))),
+        },
+    }
+}
+
+/// A client of the coordinator at the other end of this channel.
+pub fn client(channel: Channel) -> CoordinatorClient<Channel> {
+    CoordinatorClient::new(channel)
+        .max_decoding_message_size(LARGEST_MESSAGE)
+        .max_encoding_message_size(LARGEST_MESSAGE)
+}
+
+/// A request with the secret of this access.
+pub fn authorised<T>(access: &Access, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let bearer = format!("Bearer {}", access.secret.expose());
+    let mut bearer: MetadataValue<Ascii> = bearer.parse().expect("a secret is visible ASCII");
+    bearer.set_sensitive(true);
+    request.metadata_mut().insert(AUTHORIZATION, bearer);
+    request
+}
+
+/// Sends what is left to be said, as far as the coordinator takes it, and waits until it hangs up.
+async fn farewell(mut line: Line, outgoing: VecDeque<wire::FromWorker>) {
+    let all = async {
+        for message in outgoing {
+            if line.sender.send(message).await.is_err() {
+                return;
             }
-            _ = heartbeat.tick() => {
-                if pool.has_panicked() {
-                    return Err(WorkerError::Panicked);
-                }
-                Some(Instruction::Send(wire::from_worker::Message::Heartbeat(wire::Heartbeat {})))
-            }
-        };
-        match instruction {
-            None => {}
-            Some(Instruction::Send(message)) => {
-                sender.send(from_worker(message)).await.map_err(|_| lost())?;
-            }
-            Some(Instruction::Compute { lease, work }) => pool.compute(lease, work),
-            Some(Instruction::HeartbeatEvery { milliseconds }) => {
-                period = Duration::from_millis(milliseconds.into());
-                heartbeat = interval_at(Instant::now() + period, period);
-            }
-            Some(Instruction::Stop { reason }) => return Ok(reason),
         }
+        drop(line.sender);
+        while let Ok(Some(_)) = line.incoming.message().await {}
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
+}
+
+async fn maybe(attempt: &mut Option<Attempt>) -> Result<Line, CallError> {
+    match attempt {
+        Some(attempt) => attempt.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn hear(incoming: Option<&mut Streaming<wire::ToWorker>>) -> Result<Option<wire::ToWorker>, Status> {
+    match incoming {
+        Some(incoming) => incoming.message().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn room(
+    sender: Option<&mpsc::Sender<wire::FromWorker>>,
+) -> Option<mpsc::OwnedPermit<wire::FromWorker>> {
+    match sender {
+        Some(sender) => sender.clone().reserve_owned().await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
     }
 }
 
 fn from_worker(message: wire::from_worker::Message) -> wire::FromWorker {
     wire::FromWorker { message: Some(message) }
+}
+
+/// Why a call ended, for people.
+fn describe(status: &Status) -> String {
+    if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() }
+}
+
+/// An error with its causes.
+fn full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

@@ -1,7 +1,10 @@
 //! The threads that compute.
 
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 
 use granule_proto::LARGEST_MESSAGE;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
@@ -17,37 +20,42 @@ use tokio::sync::mpsc as tokio_mpsc;
 pub enum Output {
     /// A trial is done.
     Trial {
-        /// The lease it was computed under.
-        lease: u64,
+        /// The piece of work it belongs to.
+        ticket: u64,
         /// Its spikes.
         result: TrialResult,
     },
     /// A survey is done.
     Survey {
-        /// The lease it was computed under.
-        lease: u64,
+        /// The piece of work it belongs to.
+        ticket: u64,
         /// Accepted attempts of each span.
         accepted: Vec<u32>,
     },
-    /// Everything of a lease has been handed out.
+    /// Everything of a piece of work has been handed out.
     Finished {
-        /// The lease.
-        lease: u64,
+        /// The piece of work.
+        ticket: u64,
     },
-    /// A lease cannot be computed.
+    /// A piece of work was cancelled; what had been begun has been handed out.
+    HandedBack {
+        /// The piece of work.
+        ticket: u64,
+    },
+    /// A piece of work cannot be computed, or not to its end.
     Failed {
-        /// The lease.
-        lease: u64,
+        /// The piece of work.
+        ticket: u64,
         /// Why.
         reason: String,
     },
 }
 
-/// Threads that compute leases, each one at a time.
+/// Threads that compute pieces of work, each one at a time.
 #[derive(Debug)]
 pub struct Pool {
     work: mpsc::Sender<(u64, Work)>,
-    threads: Vec<JoinHandle<()>>,
+    cancelled: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Pool {
@@ -59,72 +67,128 @@ impl Pool {
     pub fn start(threads: u32, outputs: &tokio_mpsc::Sender<Output>) -> std::io::Result<Pool> {
         let (work, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        let threads = (0..threads)
-            .map(|i| {
-                let queue = Arc::clone(&queue);
-                let outputs = outputs.clone();
-                thread::Builder::new().name(format!("compute-{i}")).spawn(move || serve(&queue, &outputs))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Pool { work, threads })
+        let cancelled = Arc::new(Mutex::new(BTreeSet::new()));
+        for i in 0..threads {
+            let thread = Thread {
+                queue: Arc::clone(&queue),
+                cancelled: Arc::clone(&cancelled),
+                outputs: outputs.clone(),
+            };
+            thread::Builder::new().name(format!("compute-{i}")).spawn(move || thread.serve())?;
+        }
+        Ok(Pool { work, cancelled })
     }
 
-    /// Queues a lease.
-    pub fn compute(&self, lease: u64, work: Work) {
-        // The threads outlive the pool's handle; where all have panicked, `has_panicked` tells.
-        let _ = self.work.send((lease, work));
+    /// Queues a piece of work.
+    pub fn compute(&self, ticket: u64, work: Work) {
+        // The threads end when the outputs are not wanted any more, and then this is not either.
+        let _ = self.work.send((ticket, work));
     }
 
-    /// Whether a thread is gone.
-    pub fn has_panicked(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+    /// Has a piece of work end after the trial that it is at.
+    pub fn cancel(&self, ticket: u64) {
+        lock(&self.cancelled).insert(ticket);
     }
 }
 
-fn serve(queue: &Mutex<mpsc::Receiver<(u64, Work)>>, outputs: &tokio_mpsc::Sender<Output>) {
-    loop {
-        let Ok((lease, work)) = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv() else {
-            return;
-        };
-        let hand_out = |output| outputs.blocking_send(output).is_ok();
-        let goes_on = match work {
-            Work::Trials(work) => trials(lease, &work, hand_out),
-            Work::Survey(work) => hand_out(Output::Survey { lease, accepted: survey(&work) }),
-        };
-        if !(goes_on && hand_out(Output::Finished { lease })) {
-            return;
+struct Thread {
+    queue: Arc<Mutex<mpsc::Receiver<(u64, Work)>>>,
+    cancelled: Arc<Mutex<BTreeSet<u64>>>,
+    outputs: tokio_mpsc::Sender<Output>,
+}
+
+/// How a piece of work came to its end.
+enum End {
+    Finished,
+    Cancelled,
+    Failed(String),
+    /// Nobody takes outputs any more.
+    Unwanted,
+}
+
+impl Thread {
+    fn serve(&self) {
+        loop {
+            let next = lock(&self.queue).recv();
+            let Ok((ticket, work)) = next else { return };
+            // A bug of ours is the end of this work only: its trial is named, and others go on.
+            let end = catch_unwind(AssertUnwindSafe(|| match &work {
+                Work::Trials(work) => self.trials(ticket, work),
+                Work::Survey(work) => self.survey(ticket, work),
+            }))
+            .unwrap_or_else(|panic| End::Failed(describe(&*panic)));
+            lock(&self.cancelled).remove(&ticket);
+            let last = match end {
+                End::Finished => Output::Finished { ticket },
+                End::Cancelled => Output::HandedBack { ticket },
+                End::Failed(reason) => Output::Failed { ticket, reason },
+                End::Unwanted => return,
+            };
+            if !self.hand_out(last) {
+                return;
+            }
         }
     }
-}
 
-/// Computes trials; false once nobody wants them.
-fn trials(lease: u64, work: &Trials, hand_out: impl Fn(Output) -> bool) -> bool {
-    let isa = Isa::best();
-    let Some(end) = work.first.checked_add(work.count) else {
-        return hand_out(Output::Failed { lease, reason: "the trials are out of range".into() });
-    };
-    let cohort = match Cohort::new(isa, &work.models, work.seed, end) {
-        Ok(cohort) => cohort,
-        Err(error) => return hand_out(Output::Failed { lease, reason: error.to_string() }),
-    };
-    let fingerprints: Vec<Fingerprint> =
-        work.models.iter().map(|model| Fingerprint::new(work.engine, model.parameters())).collect();
-    let mut noise = NormalStream::new(isa, cohort.network().noise_origin, work.start);
-    (work.first..end).all(|trial| {
-        let spikes = cohort.simulate(trial, &mut noise);
-        fingerprints.iter().zip(spikes).all(|(&fingerprint, spikes)| {
-            let name = TrialName { fingerprint, seed: work.seed, trial };
-            let encoded = spikes.encode();
-            if encoded.len() > LARGEST_MESSAGE / 2 {
-                let reason = format!("trial {trial} has {} MB of spikes", encoded.len() >> 20);
-                return hand_out(Output::Failed { lease, reason });
+    fn hand_out(&self, output: Output) -> bool {
+        self.outputs.blocking_send(output).is_ok()
+    }
+
+    fn is_cancelled(&self, ticket: u64) -> bool {
+        lock(&self.cancelled).contains(&ticket)
+    }
+
+    fn trials(&self, ticket: u64, work: &Trials) -> End {
+        if self.is_cancelled(ticket) {
+            return End::Cancelled;
+        }
+        let isa = Isa::best();
+        let Some(end) = work.first.checked_add(work.count) else {
+            return End::Failed("the trials are out of range".into());
+        };
+        let cohort = match Cohort::new(isa, &work.models, work.seed, end) {
+            Ok(cohort) => cohort,
+            Err(error) => return End::Failed(error.to_string()),
+        };
+        let fingerprints: Vec<Fingerprint> =
+            work.models.iter().map(|model| Fingerprint::new(work.engine, model.parameters())).collect();
+        let mut noise = NormalStream::new(isa, cohort.network().noise_origin, work.start);
+        for trial in work.first..end {
+            if self.is_cancelled(ticket) {
+                return End::Cancelled;
             }
-            hand_out(Output::Trial { lease, result: TrialResult::new(name, encoded) })
-        })
-    })
+            let spikes = cohort.simulate(trial, &mut noise);
+            for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
+                let name = TrialName { fingerprint, seed: work.seed, trial };
+                let encoded = spikes.encode();
+                if encoded.len() > LARGEST_MESSAGE / 2 {
+                    return End::Failed(format!("trial {trial} has {} MB of spikes", encoded.len() >> 20));
+                }
+                if !self.hand_out(Output::Trial { ticket, result: TrialResult::new(name, encoded) }) {
+                    return End::Unwanted;
+                }
+            }
+        }
+        End::Finished
+    }
+
+    fn survey(&self, ticket: u64, work: &Survey) -> End {
+        if self.is_cancelled(ticket) {
+            return End::Cancelled;
+        }
+        let network = Network::new(Wiring::of(&work.model), work.seed);
+        let accepted = count_accepted(Isa::best(), network.noise_origin, work.first, work.count);
+        if self.hand_out(Output::Survey { ticket, accepted }) { End::Finished } else { End::Unwanted }
+    }
 }
 
-fn survey(work: &Survey) -> Vec<u32> {
-    let network = Network::new(Wiring::of(&work.model), work.seed);
-    count_accepted(Isa::best(), network.noise_origin, work.first, work.count)
+/// What a panic said.
+fn describe(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("the computing thread panicked, which is a bug in granule: {}", said.unwrap_or("no message"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing behind these locks is ever left half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

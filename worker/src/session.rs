@@ -1,37 +1,78 @@
 //! The worker's half of the protocol: a pure state machine.
 //!
-//! What arrives, from the coordinator or from the pool, is handed to a [`Session`], which answers
-//! with what to send, compute or end. It keeps every result until it is acknowledged.
+//! What happens is handed to a [`Session`] with the time at which it happened, and it answers with
+//! what is to be done, in order. There is no clock, no IO and no async in here: simulations run it
+//! under faults, by the thousand.
+//!
+//! It keeps every result until a coordinator has acknowledged it, through any number of connections,
+//! and offers it again on each. What it computes goes on while there is none.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use granule_proto::convert::{TrialName, TrialResult, WireError, Work, engine_to_wire};
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use crate::pool::Output;
+
+/// Time since the worker started.
+pub type Time = Duration;
 
 /// Something to be done.
 #[derive(Debug, PartialEq)]
 pub enum Instruction {
+    /// Open a connection, and say this first.
+    Connect {
+        /// Who we are.
+        hello: wire::Hello,
+    },
+    /// Close the connection.
+    Disconnect,
     /// Send this to the coordinator.
     Send(wire::from_worker::Message),
     /// Compute this.
     Compute {
-        /// The lease it is computed under.
-        lease: u64,
+        /// Names this piece of work to the pool; never used twice.
+        ticket: u64,
         /// What is to be computed.
         work: Work,
     },
-    /// Send heartbeats this often.
-    HeartbeatEvery {
-        /// Milliseconds between two.
-        milliseconds: u32,
+    /// Compute no more of this than what has been begun.
+    Cancel {
+        /// The piece of work.
+        ticket: u64,
     },
-    /// The coordinator needs nothing more.
-    Stop {
-        /// What the coordinator said.
+    /// There is nothing more to do.
+    Stop(End),
+}
+
+/// How a worker ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The coordinator said goodbye.
+    Goodbye {
+        /// Why.
         reason: String,
+    },
+    /// The coordinator does not want it.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It has left of its own accord, with everything delivered.
+    Drained {
+        /// Why.
+        reason: String,
+    },
+    /// There was no coordinator for too long.
+    GaveUp {
+        /// For how long.
+        after: Duration,
+        /// Results that nobody has taken.
+        undelivered: usize,
     },
 }
 
@@ -46,75 +87,103 @@ pub struct Introduction {
     pub host: String,
     /// Process id.
     pub process_id: u32,
+    /// Tells this process from all others, whatever connection it uses.
+    pub name: [u8; 16],
 }
 
-/// A conversation with a coordinator.
+/// When a worker ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// So long without a coordinator.
+    pub give_up_after: Duration,
+    /// So long without anything to do.
+    pub idle_timeout: Option<Duration>,
+    /// So long after it started.
+    pub time_limit: Option<Duration>,
+}
+
+/// How long to wait before the first attempt to connect again, and at most. Each wait is about twice
+/// the one before.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a connection and its welcome may take.
+const WELCOME_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a worker that is about to leave looks for a coordinator to deliver to.
+const LEAVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Heartbeats after which a result that was not acknowledged is sent again.
+const RESEND_AFTER: u32 = 20;
+
+/// Bytes of results that may wait for an acknowledgement before nothing more is computed.
+const MOST_UNACKNOWLEDGED: usize = 64 << 20;
+
+/// A conversation with a coordinator, over any number of connections.
 #[derive(Debug)]
 pub struct Session {
     introduction: Introduction,
-    unacknowledged: BTreeMap<TrialName, (u64, TrialResult)>,
+    patience: Patience,
+    /// Of waits.
+    jitter: Pcg64Mcg,
+    line: Line,
+    /// The life of the coordinator that granted the leases.
+    epoch: u64,
+    /// The last lease that has arrived in this epoch.
+    last_lease: u64,
+    last_ticket: u64,
+    /// What the pool is at, and the lease of each; none for what is void.
+    tickets: BTreeMap<u64, Option<u64>>,
+    unacknowledged: BTreeMap<TrialName, Offer>,
+    unacknowledged_bytes: usize,
+    /// Since when there has been nothing to do.
+    idle_since: Option<Time>,
+    /// Why we leave, and since when.
+    draining: Option<(String, Time)>,
+}
+
+/// The state of the connection.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    /// There is none.
+    Down {
+        /// Since when no coordinator has welcomed us.
+        since: Time,
+        attempts: u32,
+        next: Time,
+    },
+    /// One is being opened, and we are saying hello.
+    Greeting { since: Time, attempts: u32, begun: Time },
+    /// We are welcome.
+    Up { heartbeat: Duration, next: Time },
+}
+
+/// A result that has not been acknowledged.
+#[derive(Debug)]
+struct Offer {
+    lease: u64,
+    result: TrialResult,
+    /// When it was sent last on this connection.
+    sent: Option<Time>,
 }
 
 impl Session {
-    /// A session that has not begun.
-    pub fn new(introduction: Introduction) -> Session {
-        Session { introduction, unacknowledged: BTreeMap::new() }
-    }
-
-    /// What to send on a new connection: who we are, then every result that no coordinator has
-    /// acknowledged.
-    pub fn on_connected(&self) -> Vec<Instruction> {
-        let Introduction { version, threads, host, process_id } = self.introduction.clone();
-        let hello = wire::Hello {
-            protocol: PROTOCOL,
-            version,
-            engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
-            threads,
-            host,
-            process_id,
-        };
-        let results = self.unacknowledged.values().map(|(lease, result)| {
-            Instruction::Send(wire::from_worker::Message::Trial(result.to_wire(*lease)))
-        });
-        std::iter::once(Instruction::Send(wire::from_worker::Message::Hello(hello))).chain(results).collect()
-    }
-
-    /// Takes in a message of the coordinator.
-    ///
-    /// # Errors
-    /// When it makes no sense.
-    pub fn on_message(&mut self, message: wire::ToWorker) -> Result<Option<Instruction>, WireError> {
-        use wire::to_worker::Message;
-        Ok(match message.message.ok_or(WireError::Missing("message"))? {
-            Message::Welcome(wire::Welcome { heartbeat_ms }) => {
-                Some(Instruction::HeartbeatEvery { milliseconds: heartbeat_ms.max(1) })
-            }
-            Message::Lease(wire::Lease { id, work }) => Some(match Work::from_wire(work) {
-                Ok(work) => Instruction::Compute { lease: id, work },
-                Err(error) => failed(id, error.to_string()),
-            }),
-            Message::Acknowledged(acknowledged) => {
-                self.unacknowledged.remove(&TrialName::from_wire(acknowledged)?);
-                None
-            }
-            Message::Goodbye(wire::Goodbye { reason }) => Some(Instruction::Stop { reason }),
-        })
-    }
-
-    /// Takes in what the pool has computed.
-    pub fn on_output(&mut self, output: Output) -> Instruction {
-        use wire::from_worker::Message;
-        match output {
-            Output::Trial { lease, result } => {
-                let message = Message::Trial(result.to_wire(lease));
-                self.unacknowledged.insert(result.name, (lease, result));
-                Instruction::Send(message)
-            }
-            Output::Survey { lease, accepted } => {
-                Instruction::Send(Message::Survey(wire::SurveyResult { lease, accepted }))
-            }
-            Output::Finished { lease } => Instruction::Send(Message::Finished(wire::Finished { lease })),
-            Output::Failed { lease, reason } => failed(lease, reason),
+    /// A session that has not begun: the first thing it wants is a connection. The seed decides how
+    /// long it waits between attempts.
+    pub fn new(introduction: Introduction, patience: Patience, seed: u64) -> Session {
+        Session {
+            introduction,
+            patience,
+            jitter: Pcg64Mcg::seed_from_u64(seed),
+            line: Line::Down { since: Time::ZERO, attempts: 0, next: Time::ZERO },
+            epoch: 0,
+            last_lease: 0,
+            last_ticket: 0,
+            tickets: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            unacknowledged_bytes: 0,
+            idle_since: Some(Time::ZERO),
+            draining: None,
         }
     }
 
@@ -122,61 +191,278 @@ impl Session {
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged.len()
     }
+
+    /// Whether so much is unacknowledged that no more outputs should be taken from the pool.
+    pub fn is_full(&self) -> bool {
+        self.unacknowledged_bytes >= MOST_UNACKNOWLEDGED
+    }
+
+    /// Whether a coordinator has welcomed us on this connection.
+    pub fn is_up(&self) -> bool {
+        matches!(self.line, Line::Up { .. })
+    }
+
+    /// When [`Session::on_time`] is due, if nothing happens before.
+    pub fn wake_up(&self) -> Option<Time> {
+        let of_line = match self.line {
+            Line::Down { since, next, .. } => Some(next.min(since + self.patience.give_up_after)),
+            Line::Greeting { begun, .. } => Some(begun + WELCOME_WITHIN),
+            Line::Up { next, .. } => Some(next),
+        };
+        let limit = self.patience.time_limit.filter(|_| self.draining.is_none());
+        let leave = match (&self.draining, self.is_up()) {
+            (Some((_, since)), false) => Some(*since + LEAVE_WITHIN),
+            _ => None,
+        };
+        [of_line, limit, self.idle_until(), leave].into_iter().flatten().min()
+    }
+
+    fn idle_until(&self) -> Option<Time> {
+        let may_leave = self.draining.is_none() && self.is_up();
+        Some(self.idle_since? + self.patience.idle_timeout.filter(|_| may_leave)?)
+    }
+
+    fn hello(&self) -> wire::Hello {
+        let Introduction { version, threads, host, process_id, name } = self.introduction.clone();
+        wire::Hello {
+            protocol: PROTOCOL,
+            version,
+            engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
+            threads,
+            host,
+            process_id,
+            name: name.to_vec(),
+            epoch: self.epoch,
+            held: self.held(),
+        }
+    }
+
+    /// The connection has ended, or could not be opened. Another is tried after a while.
+    pub fn on_disconnected(&mut self, now: Time) -> Vec<Instruction> {
+        let (since, attempts) = match self.line {
+            Line::Up { .. } => (now, 0),
+            Line::Down { since, attempts, .. } | Line::Greeting { since, attempts, .. } => (since, attempts),
+        };
+        self.unacknowledged.values_mut().for_each(|offer| offer.sent = None);
+        let wait = LONGEST_WAIT.min(SHORTEST_WAIT * 2_u32.saturating_pow(attempts.min(16)));
+        let wait = wait.mul_f64(self.jitter.random_range(0.5..1.0));
+        self.line = Line::Down { since, attempts: attempts + 1, next: now + wait };
+        self.settle(now).into_iter().collect()
+    }
+
+    /// Takes in a message of the coordinator.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub fn on_message(&mut self, now: Time, message: wire::ToWorker) -> Result<Vec<Instruction>, WireError> {
+        use wire::to_worker::Message;
+        let mut instructions = Vec::new();
+        match message.message.ok_or(WireError::Missing("message"))? {
+            Message::Welcome(welcome) => self.on_welcome(now, &welcome, &mut instructions),
+            Message::Lease(wire::Lease { id, work }) => self.on_lease(id, work, &mut instructions),
+            Message::Acknowledged(acknowledged) => {
+                let name = TrialName::from_wire(acknowledged)?;
+                if let Some(offer) = self.unacknowledged.remove(&name) {
+                    self.unacknowledged_bytes -= offer.result.spikes.len();
+                }
+            }
+            Message::Revoked(wire::Revoked { lease }) => {
+                let of_lease = self.tickets.iter().filter(|(_, of)| **of == Some(lease));
+                instructions.extend(of_lease.map(|(&ticket, _)| Instruction::Cancel { ticket }));
+            }
+            Message::Goodbye(wire::Goodbye { reason, refused }) => {
+                let end = if refused { End::Refused { reason } } else { End::Goodbye { reason } };
+                instructions.push(Instruction::Stop(end));
+            }
+        }
+        instructions.extend(self.settle(now));
+        Ok(instructions)
+    }
+
+    fn on_welcome(&mut self, now: Time, welcome: &wire::Welcome, instructions: &mut Vec<Instruction>) {
+        if !matches!(self.line, Line::Greeting { .. }) {
+            return;
+        }
+        let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1).into());
+        self.line = Line::Up { heartbeat, next: now + heartbeat };
+        let is_same_life = welcome.epoch == self.epoch;
+        if !is_same_life {
+            (self.epoch, self.last_lease) = (welcome.epoch, 0);
+        }
+        for (&ticket, lease) in &mut self.tickets {
+            if lease.is_some_and(|lease| !is_same_life || !welcome.kept.contains(&lease)) {
+                *lease = None;
+                instructions.push(Instruction::Cancel { ticket });
+            }
+        }
+        for offer in self.unacknowledged.values_mut() {
+            if !is_same_life {
+                offer.lease = 0;
+            }
+            offer.sent = Some(now);
+            instructions.push(Instruction::Send(offer.message()));
+        }
+        instructions.push(Instruction::Send(wire::from_worker::Message::Offered(wire::Offered {})));
+        if let Some((reason, _)) = &self.draining {
+            instructions.push(Instruction::Send(draining(reason)));
+        }
+    }
+
+    fn on_lease(&mut self, id: u64, work: Option<wire::lease::Work>, instructions: &mut Vec<Instruction>) {
+        self.last_lease = self.last_lease.max(id);
+        if self.held().contains(&id) {
+            return;
+        }
+        if self.draining.is_some() {
+            return instructions.push(Instruction::Send(handed_back(id)));
+        }
+        match Work::from_wire(work) {
+            Ok(work) => {
+                self.last_ticket += 1;
+                let ticket = self.last_ticket;
+                self.tickets.insert(ticket, Some(id));
+                self.idle_since = None;
+                instructions.push(Instruction::Compute { ticket, work });
+            }
+            Err(error) => instructions.push(Instruction::Send(failed(id, error.to_string()))),
+        }
+    }
+
+    /// Takes in what the pool has computed.
+    pub fn on_output(&mut self, now: Time, output: Output) -> Vec<Instruction> {
+        use wire::from_worker::Message;
+        let lease_of = |ticket: &u64| self.tickets.get(ticket).copied().flatten();
+        let message = match output {
+            Output::Trial { ticket, result } => {
+                let lease = lease_of(&ticket).unwrap_or(0);
+                let sent = self.is_up().then_some(now);
+                let offer = Offer { lease, result, sent };
+                let message = offer.message();
+                self.unacknowledged_bytes += offer.result.spikes.len();
+                if let Some(before) = self.unacknowledged.insert(offer.result.name, offer) {
+                    self.unacknowledged_bytes -= before.result.spikes.len();
+                }
+                Some(message)
+            }
+            Output::Survey { ticket, accepted } => {
+                let lease = lease_of(&ticket);
+                if !self.is_up() {
+                    // Cheaper counted again than kept: the lease is not held any more.
+                    self.tickets.insert(ticket, None);
+                }
+                lease.map(|lease| Message::Survey(wire::SurveyResult { lease, accepted }))
+            }
+            Output::Finished { ticket } => {
+                let lease = self.tickets.remove(&ticket).flatten();
+                lease.map(|lease| Message::Finished(wire::Finished { lease }))
+            }
+            Output::HandedBack { ticket } => self.tickets.remove(&ticket).flatten().map(handed_back),
+            Output::Failed { ticket, reason } => {
+                self.tickets.remove(&ticket).flatten().map(|lease| failed(lease, reason))
+            }
+        };
+        if self.tickets.is_empty() && self.idle_since.is_none() {
+            self.idle_since = Some(now);
+        }
+        let mut instructions = Vec::new();
+        // What is not sent now is offered when we are welcome again, or follows from what we hold.
+        instructions.extend(message.filter(|_| self.is_up()).map(Instruction::Send));
+        instructions.extend(self.settle(now));
+        instructions
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Time) -> Vec<Instruction> {
+        let mut instructions = Vec::new();
+        match self.line {
+            Line::Down { since, .. } if since + self.patience.give_up_after <= now => {
+                let undelivered = self.unacknowledged.len();
+                let end = End::GaveUp { after: now.saturating_sub(since), undelivered };
+                return vec![Instruction::Stop(end)];
+            }
+            Line::Down { since, attempts, next } if next <= now => {
+                self.line = Line::Greeting { since, attempts, begun: now };
+                instructions.push(Instruction::Connect { hello: self.hello() });
+            }
+            Line::Greeting { begun, .. } if begun + WELCOME_WITHIN <= now => {
+                instructions.push(Instruction::Disconnect);
+                instructions.extend(self.on_disconnected(now));
+            }
+            Line::Up { heartbeat, next } if next <= now => {
+                self.line = Line::Up { heartbeat, next: now + heartbeat };
+                let beat = wire::Heartbeat { held: self.held(), last: self.last_lease };
+                instructions.push(Instruction::Send(wire::from_worker::Message::Heartbeat(beat)));
+                let overdue = heartbeat * RESEND_AFTER;
+                for offer in self.unacknowledged.values_mut() {
+                    if offer.sent.is_some_and(|sent| sent + overdue <= now) {
+                        offer.sent = Some(now);
+                        instructions.push(Instruction::Send(offer.message()));
+                    }
+                }
+            }
+            _ => {}
+        }
+        if self.patience.time_limit.is_some_and(|limit| limit <= now) {
+            instructions.extend(self.drain(now, "its time limit is reached"));
+        }
+        if self.idle_until().is_some_and(|until| until <= now) {
+            instructions.extend(self.drain(now, "there was nothing to do for a while"));
+        }
+        instructions.extend(self.settle(now));
+        instructions
+    }
+
+    /// Begins to leave: no more leases; what has been begun is finished and delivered, and the rest is
+    /// handed back.
+    pub fn drain(&mut self, now: Time, reason: &str) -> Vec<Instruction> {
+        if self.draining.is_some() {
+            return Vec::new();
+        }
+        self.draining = Some((reason.to_owned(), now));
+        let mut instructions = Vec::new();
+        if self.is_up() {
+            instructions.push(Instruction::Send(draining(reason)));
+        }
+        instructions.extend(self.tickets.keys().map(|&ticket| Instruction::Cancel { ticket }));
+        instructions.extend(self.settle(now));
+        instructions
+    }
+
+    /// Ends, if we are leaving and there is nothing left to do.
+    fn settle(&mut self, now: Time) -> Option<Instruction> {
+        let (reason, since) = self.draining.as_ref()?;
+        let undelivered = self.unacknowledged.len();
+        if self.tickets.is_empty() && undelivered == 0 {
+            return Some(Instruction::Stop(End::Drained { reason: reason.clone() }));
+        }
+        let after = now.saturating_sub(*since);
+        let is_late = !self.is_up() && after >= LEAVE_WITHIN;
+        is_late.then_some(Instruction::Stop(End::GaveUp { after, undelivered }))
+    }
+
+    /// Leases that the pool is at.
+    fn held(&self) -> Vec<u64> {
+        self.tickets.values().copied().flatten().collect()
+    }
 }
 
-fn failed(lease: u64, reason: String) -> Instruction {
-    Instruction::Send(wire::from_worker::Message::Failed(wire::Failed { lease, reason }))
+impl Offer {
+    fn message(&self) -> wire::from_worker::Message {
+        wire::from_worker::Message::Trial(self.result.to_wire(self.lease))
+    }
+}
+
+fn failed(lease: u64, reason: String) -> wire::from_worker::Message {
+    wire::from_worker::Message::Failed(wire::Failed { lease, reason })
+}
+
+fn handed_back(lease: u64) -> wire::from_worker::Message {
+    wire::from_worker::Message::HandedBack(wire::HandedBack { lease })
+}
+
+fn draining(reason: &str) -> wire::from_worker::Message {
+    wire::from_worker::Message::Draining(wire::Draining { reason: reason.to_owned() })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use granule_sweep::key::Fingerprint;
-
-    fn session() -> Session {
-        Session::new(Introduction { version: "1".into(), threads: 2, host: "here".into(), process_id: 7 })
-    }
-
-    fn to_worker(message: wire::to_worker::Message) -> wire::ToWorker {
-        wire::ToWorker { message: Some(message) }
-    }
-
-    #[test]
-    fn a_result_is_kept_until_it_is_acknowledged() {
-        let mut session = session();
-        let name = TrialName { fingerprint: Fingerprint([1; 32]), seed: 2, trial: 3 };
-        let result = TrialResult::new(name, vec![0, 0]);
-        let sent = session.on_output(Output::Trial { lease: 4, result });
-        assert_eq!(session.unacknowledged(), 1);
-        // On a new connection it is offered again, after hello.
-        let again = session.on_connected();
-        assert!(
-            matches!(&again[0], Instruction::Send(wire::from_worker::Message::Hello(hello)) if hello.threads == 2)
-        );
-        assert_eq!(again[1..], [sent]);
-        let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name.to_wire()));
-        assert_eq!(session.on_message(acknowledged.clone()), Ok(None));
-        assert_eq!(session.unacknowledged(), 0);
-        assert_eq!(session.on_message(acknowledged), Ok(None));
-        assert_eq!(session.on_connected().len(), 1);
-    }
-
-    #[test]
-    fn a_lease_that_makes_no_sense_is_refused_under_its_number() {
-        let lease = wire::Lease { id: 9, work: None };
-        let Ok(Some(Instruction::Send(wire::from_worker::Message::Failed(failed)))) =
-            session().on_message(to_worker(wire::to_worker::Message::Lease(lease)))
-        else {
-            panic!("not refused")
-        };
-        assert_eq!((failed.lease, failed.reason.as_str()), (9, "the message has no work"));
-    }
-
-    #[test]
-    fn an_empty_message_is_an_error() {
-        assert_eq!(
-            session().on_message(wire::ToWorker { message: None }),
-            Err(WireError::Missing("message"))
-        );
-    }
-}
+mod tests;

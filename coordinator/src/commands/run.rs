@@ -1,471 +1,64 @@
-//! `granule run`: a sweep on this machine, from its file to the manifest.
+//! `granule run`: a sweep on this machine.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use granule_sweep::{Plan, Sweep};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::Signal;
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli::{self, exit};
-use crate::commands::worker::host;
-use crate::driver::{self, ComputeError, Options};
-use crate::failure::{Failure, printable};
-use crate::outputs::manifest::{Earlier, FileRecord, Manifest, ResolvedSweep, Run};
-use crate::outputs::{self, OutputError, Planned, Source};
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order, this_program};
+use crate::driver::Options;
+use crate::failure::Failure;
 use crate::scheduler::Config;
-use crate::store::{Store, StoreError};
-use crate::view::progress::{Files, Part, Progress, brief, line};
-
-/// Name of the store in the output directory.
-const STORE: &str = "store.granule";
-
-/// Largest sweep file looked at; the parser has its own, lower limit.
-const LARGEST_SWEEP: u64 = 4 << 20;
-
-/// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
-const MOST_TRIALS: u64 = 10_000_000;
-
-/// Most pairs of a condition and a seed: each has files of its own.
-const MOST_PAIRS: usize = 200_000;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
-    let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
-    let sweep = read_sweep(&arguments.sweep)?;
-    // Before anything is made for each of them.
-    let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
-    let asked = asked.into_iter().fold(1, u64::saturating_mul);
-    if asked > MOST_TRIALS {
-        let message = format!(
-            "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
-            arguments.sweep.display()
-        );
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    let pairs = sweep.conditions.len().saturating_mul(sweep.seeds.len());
-    if pairs > MOST_PAIRS {
-        let message = format!(
-            "error: {} asks for {pairs} pairs of a condition and a seed, more than the {MOST_PAIRS} a sweep can have\n  help: split it into several",
-            arguments.sweep.display()
-        );
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    let plan = Plan::new(&sweep);
     if !arguments.listen.ip().is_loopback() {
         let message = format!(
-            "error: `run` listens on loopback only, and {} is not\n  help: leave --listen out, or use 127.0.0.1:PORT",
+            "error: `run` listens on loopback only, and {} is not\n  help: leave --listen out, or use \
+             127.0.0.1:PORT; `granule serve` is for workers on other machines",
             arguments.listen
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&sweep.name));
-    let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    let _file_size_limit = {
-        let _context = runtime.enter();
-        // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
-        signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
-    };
-    let store = open_store(&out)?;
-    let workers = arguments.workers.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32)
-    });
-    let program = match &arguments.worker_program {
-        Some(program) => program.clone(),
-        None => this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
-    };
-    let options = Options {
-        workers,
-        listen: arguments.listen,
-        program,
-        scheduler: Config {
-            lease_ttl: Duration::from_secs(arguments.lease_seconds.into()),
-            lease_target: Duration::from_secs(2),
-            shard_trials: arguments.shard_trials,
-            crash_limit: 4 + workers,
+    let workers = arguments.workers.unwrap_or_else(cores);
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let order =
+        Order { sweep: &arguments.common.sweep, out: arguments.common.out.as_deref(), checks_store: false };
+    job::run(
+        &order,
+        |_| Entrance::local(arguments.listen),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers,
+            program,
+            scheduler: config(&arguments.common, workers),
+            drain_within: Duration::ZERO,
+            tells_of_workers: false,
+            metrics: None,
         },
-    };
-    let job = Job { sweep, plan, out, store: Arc::new(store), options, begun };
-    let (stop, stopped) = watch::channel(None);
-    let result = runtime.block_on(async {
-        tokio::spawn(listen_for_signals(stop));
-        tokio::spawn(job.run(stopped)).await
-    });
-    // Nothing may hold up the end; what counts is durable.
-    runtime.shutdown_background();
-    match result {
-        Ok(result) => result.map_err(|end| end.into_failure(&command_line())),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    )
+}
+
+/// Cores of this machine.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32)
+}
+
+/// The executable that worker processes run.
+pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(program) => Ok(program.clone()),
+        None => this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None)),
     }
 }
 
-/// What a coordinator runs in. All of it but the store fits in one thread, and messages go through
-/// several without waking another for each.
-pub(crate) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
-}
-
-/// When and since when.
-struct Begun {
-    at: Instant,
-    started: jiff::Timestamp,
-    /// What the process had used by then: `cargo run` becomes the program it has just built.
-    cpu_seconds: f64,
-}
-
-/// A run that knows all it needs.
-struct Job {
-    sweep: Sweep,
-    plan: Plan,
-    out: PathBuf,
-    store: Arc<Store>,
-    options: Options,
-    begun: Begun,
-}
-
-/// The signal that asked us to stop, if one has.
-type Stopped = watch::Receiver<Option<SignalKind>>;
-
-/// Why a run ended early.
-#[derive(Debug)]
-enum End {
-    Compute(ComputeError),
-    Output(OutputError),
-    Interrupted { signal: SignalKind, stored: u64, total: u64 },
-}
-
-impl Job {
-    async fn run(self, stopped: Stopped) -> Result<(), End> {
-        let planned = outputs::plan(&self.sweep, &self.plan);
-        let earlier = Earlier::find(&self.out).map_err(End::Output)?;
-        let vouched = earlier.vouched(&self.out, &planned);
-        let is_ours = earlier.manifest.as_ref().is_some_and(|manifest| {
-            manifest.files.len() == planned.len() && manifest.sweep == ResolvedSweep::of(&self.sweep)
-        });
-        if vouched.len() == planned.len() && is_ours {
-            say(&format!(
-                "Sweep {} is complete already: {}\n",
-                self.sweep.name,
-                describe_files(vouched.iter().map(|(_, record)| record), &self.out)
-            ));
-            return Ok(());
-        }
-        let found = self.store.found();
-        if found.unfinished_bytes > 0 {
-            line(&format!(
-                "note: the store's last write was not finished and is dropped ({} bytes)",
-                found.unfinished_bytes
-            ));
-        }
-        if found.damaged_bytes > 0 {
-            line(&format!(
-                "note: {} damaged bytes in the store are passed over; trials that were in them are computed anew",
-                found.damaged_bytes
-            ));
-        }
-        let mut computed = self.compute(&stopped).await?;
-        let mut removed = 0;
-        let is_interrupted = || stopped.borrow().is_some();
-        let records = loop {
-            let attempt = tokio::task::block_in_place(|| {
-                removed += earlier.retire(&self.out, &planned)?;
-                self.write_outputs(&planned, &vouched, &is_interrupted)
-            });
-            match attempt {
-                Ok(done) => break done,
-                Err(OutputError::Interrupted) => return Err(self.interrupted(&stopped)),
-                Err(error) if self.drop_damaged(&error)? > 0 => computed += self.compute(&stopped).await?,
-                Err(error) => return Err(End::Output(error)),
-            }
-        };
-        self.finish(computed, removed, vouched.len(), records).map_err(End::Output)
+/// How the scheduler goes about it, with so many worker processes of ours.
+pub(crate) fn config(arguments: &cli::Common, workers: u32) -> Config {
+    Config {
+        lease_ttl: Duration::from_secs(arguments.lease_seconds.into()),
+        lease_target: Duration::from_secs(2),
+        shard_trials: arguments.shard_trials,
+        crash_limit: 4 + workers,
+        loss_limit: 3,
+        audit_percent: arguments.audit,
     }
-
-    /// Computes what the store lacks; returns how many trials that was.
-    async fn compute(&self, stopped: &Stopped) -> Result<u64, End> {
-        let (parts, missing) = self.missing();
-        let total = self.plan.len();
-        line(&format!(
-            "{}: {} × {} × {}, {} of {total} stored; {}",
-            self.sweep.name,
-            plural(self.sweep.conditions.len(), "condition"),
-            plural(self.sweep.seeds.len(), "seed"),
-            plural(self.sweep.trials as usize, "trial"),
-            total - missing,
-            plural(self.options.workers as usize, "worker")
-        ));
-        if missing == 0 {
-            return Ok(0);
-        }
-        let mut progress = Progress::new(&parts);
-        let (interrupt, interrupted) = watch::channel(false);
-        let mut signals = stopped.clone();
-        let forward = tokio::spawn(async move {
-            if signals.wait_for(Option::is_some).await.is_ok() {
-                let _ = interrupt.send(true);
-            } else {
-                interrupt.closed().await;
-            }
-        });
-        let result =
-            driver::compute(&self.plan, &self.store, &self.options, &mut progress, interrupted).await;
-        forward.abort();
-        progress.finish();
-        match result {
-            Ok(()) => Ok(missing),
-            Err(ComputeError::Interrupted) => Err(self.interrupted(stopped)),
-            Err(error) => Err(End::Compute(error)),
-        }
-    }
-
-    /// What is stored of each condition, and how many different trials are not.
-    fn missing(&self) -> (Vec<Part>, u64) {
-        let part = |condition: &granule_sweep::Condition| Part {
-            name: condition.name.clone(),
-            total: self.sweep.seeds.len() as u64 * u64::from(self.sweep.trials),
-            done: 0,
-        };
-        let mut parts: Vec<Part> = self.sweep.conditions.iter().map(part).collect();
-        let mut missing = 0;
-        for cohort in &self.plan.cohorts {
-            for variant in &cohort.variants {
-                let is_stored =
-                    |trial: &u32| self.store.contains(variant.fingerprint.trial(cohort.seed, *trial));
-                let stored = (0..self.plan.trials).filter(is_stored).count() as u64;
-                missing += u64::from(self.plan.trials) - stored;
-                variant.conditions.iter().for_each(|&condition| parts[condition].done += stored);
-            }
-        }
-        (parts, missing)
-    }
-
-    /// Writes the files that no manifest vouches for; returns the records of all files.
-    fn write_outputs(
-        &self,
-        planned: &[Planned],
-        vouched: &[(&Planned, FileRecord)],
-        is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<FileRecord>, OutputError> {
-        let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
-        let wanted: Vec<&Planned> =
-            planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
-        let progress = Files::new(wanted.len(), &self.out);
-        let source = Source {
-            sweep: &self.sweep,
-            plan: &self.plan,
-            store: &self.store,
-            is_interrupted,
-            on_file: &|| progress.advance(),
-        };
-        let mut records = outputs::write(&self.out, &wanted, &source)?;
-        records.extend(vouched.iter().map(|(_, record)| record.clone()));
-        Ok(records)
-    }
-
-    /// Takes damaged trials out of the store, if that is what went wrong; returns how many.
-    fn drop_damaged(&self, error: &OutputError) -> Result<usize, End> {
-        let damaged = match error {
-            OutputError::Store(StoreError::Damaged { .. }) => {
-                self.store.damaged().map_err(|error| End::Output(error.into()))?
-            }
-            OutputError::Missing { key } => vec![*key],
-            _ => Vec::new(),
-        };
-        if !damaged.is_empty() {
-            line(&format!("note: {} damaged in the store, computed anew", plural(damaged.len(), "trial")));
-            self.store.remove(&damaged).map_err(|error| End::Output(error.into()))?;
-        }
-        Ok(damaged.len())
-    }
-
-    fn finish(
-        &self,
-        computed: u64,
-        removed: usize,
-        files_reused: usize,
-        records: Vec<FileRecord>,
-    ) -> Result<(), OutputError> {
-        let wall = self.begun.at.elapsed();
-        let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
-        let run = Run {
-            host: host(),
-            operating_system: std::env::consts::OS.to_owned(),
-            architecture: std::env::consts::ARCH.to_owned(),
-            workers: self.options.workers,
-            started: self.begun.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            wall_seconds: wall.as_secs_f64(),
-            cpu_seconds,
-            trials_computed: computed,
-            trials_reused: self.plan.len().saturating_sub(computed),
-            files_reused: files_reused as u64,
-        };
-        let files = describe_files(records.iter(), &self.out);
-        Manifest::new(&self.sweep, run, records).write(&self.out)?;
-        let mut text = format!(
-            "Sweep {} is complete: {} computed, {} reused, in {} ({} of CPU time)\n  {files}",
-            self.sweep.name,
-            plural(computed as usize, "trial"),
-            self.plan.len().saturating_sub(computed),
-            brief(wall),
-            brief(Duration::from_secs_f64(cpu_seconds))
-        );
-        if removed > 0 {
-            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(removed, "file")));
-        }
-        text.push_str(&format!(
-            "\n  what was run, and hashes: {}\n",
-            self.out.join("manifest.json").display()
-        ));
-        say(&text);
-        Ok(())
-    }
-
-    fn interrupted(&self, stopped: &Stopped) -> End {
-        let (_, missing) = self.missing();
-        let total = self.plan.len();
-        let signal = stopped.borrow().unwrap_or(SignalKind::interrupt());
-        End::Interrupted { signal, stored: total - missing, total }
-    }
-}
-
-impl End {
-    fn into_failure(self, resume: &str) -> Failure {
-        match self {
-            End::Interrupted { signal, stored, total } => {
-                let (word, code) = if signal == SignalKind::terminate() {
-                    ("terminated", exit::TERMINATED)
-                } else {
-                    ("interrupted", exit::INTERRUPTED)
-                };
-                let message = format!("{word}: {stored} of {total} trials are stored\n  to resume: {resume}");
-                Failure::new(code, message)
-            }
-            End::Compute(error) => {
-                let (code, help) = match &error {
-                    ComputeError::Listen { .. } => {
-                        (exit::FAILED, Some("leave --listen out to take a free port".to_owned()))
-                    }
-                    ComputeError::Start { .. } => (
-                        exit::FAILED,
-                        Some("--worker-program must name an executable file that runs granule".to_owned()),
-                    ),
-                    ComputeError::Store(error) => (exit::FAILED, store_help(error)),
-                    ComputeError::Abandoned(_) | ComputeError::Disagreement { .. } => {
-                        (exit::INCOMPLETE, Some(format!("what was computed is stored; to resume: {resume}")))
-                    }
-                    ComputeError::Serve(_) | ComputeError::Interrupted => (exit::FAILED, None),
-                };
-                Failure::caused_by(code, &error, help.as_deref())
-            }
-            End::Output(error) => {
-                let help = match &error {
-                    OutputError::Store(error) => store_help(error),
-                    _ => Some(format!("what was computed is stored; when this is mended: {resume}")),
-                };
-                Failure::caused_by(exit::FAILED, &error, help.as_deref())
-            }
-        }
-    }
-}
-
-/// Reads and understands a sweep file, and what the environment overrides in it.
-fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
-        Failure::new(
-            exit::USAGE,
-            format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
-        )
-    })?;
-    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
-        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
-    notices.iter().for_each(|notice| line(&format!("note: {notice}")));
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(&path.display().to_string(), &bytes, &stem, &overrides)
-        .map_err(|diagnostics| Failure::new(exit::USAGE, diagnostics.to_string()))
-}
-
-fn open_store(out: &Path) -> Result<Store, Failure> {
-    fs::create_dir_all(out).map_err(|error| {
-        let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
-        Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
-    })?;
-    Store::open(&out.join(STORE))
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
-}
-
-/// The other errors of the store say themselves what to do.
-fn store_help(error: &StoreError) -> Option<String> {
-    let is_outside = matches!(error, StoreError::Io { .. });
-    is_outside.then(|| format!("what was stored is kept; when this is mended: {}", command_line()))
-}
-
-/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second.
-async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
-    let (Ok(mut interrupts), Ok(mut terminations)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process, which loses nothing either.
-        return stop.closed().await;
-    };
-    loop {
-        let (kind, code) = tokio::select! {
-            _ = interrupts.recv() => (SignalKind::interrupt(), exit::INTERRUPTED),
-            _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
-        };
-        if stop.borrow().is_some() {
-            std::process::exit(code.into());
-        }
-        let _ = stop.send(Some(kind));
-    }
-}
-
-/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
-fn this_program() -> io::Result<PathBuf> {
-    let own = PathBuf::from("/proc/self/exe");
-    if own.exists() { Ok(own) } else { std::env::current_exe() }
-}
-
-/// This command, as it could be typed into a shell once more.
-fn command_line() -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-    let quoted = |argument: String| {
-        if !argument.is_empty() && argument.chars().all(is_plain) {
-            argument
-        } else {
-            format!("'{}'", argument.replace('\'', r"'\''"))
-        }
-    };
-    let arguments = std::env::args_os().map(|argument| quoted(argument.to_string_lossy().into_owned()));
-    arguments.collect::<Vec<_>>().join(" ")
-}
-
-/// User and system time of this process and its children so far.
-fn cpu_seconds() -> f64 {
-    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
-        .into_iter()
-        .filter_map(|who| getrusage(who).ok())
-        .flat_map(|usage| [usage.user_time(), usage.system_time()])
-        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6)
-        .sum()
-}
-
-fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out: &Path) -> String {
-    let bytes: u64 = records.clone().map(|record| record.bytes).sum();
-    format!("{}, {}, in {}", plural(records.count(), "file"), indicatif::DecimalBytes(bytes), out.display())
-}
-
-fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// Writes to standard output, which may be closed.
-fn say(text: &str) {
-    let _ = io::stdout().write_all(printable(text).as_bytes());
 }

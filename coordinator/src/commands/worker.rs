@@ -1,46 +1,151 @@
 //! `granule worker`: computes for a coordinator.
 
 use std::io::{BufRead, Read};
+use std::time::Duration;
 
-use granule_worker::session::Introduction;
-use granule_worker::{Config, WorkerError};
+use granule_worker::access::Access;
+use granule_worker::session::{End, Introduction, Patience};
+use granule_worker::{Config, Progress, Way, WorkerError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
+use crate::commands::run::cores;
 use crate::failure::Failure;
+use crate::view::log::line;
+
+/// How long a worker looks for its coordinator, if it is not told.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
-    let mut secret = String::new();
-    // A supervisor that is gone has nothing to say: the secret is then empty and refused.
-    std::io::stdin()
-        .lock()
-        .read_line(&mut secret)
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    end_with_the_supervisor()?;
+    let (way, name, threads) = if arguments.supervised {
+        let (access, name) = orders()?;
+        end_with_the_supervisor()?;
+        (Way::Given(Box::new(access)), name, 1)
+    } else {
+        let Some(path) = &arguments.access else {
+            let message = "error: which coordinator?\n  help: --access FILE, with the file that `granule serve` has \
+                           written, or a copy of it";
+            return Err(Failure::new(exit::USAGE, message));
+        };
+        (Way::File(path.clone()), rand::random(), arguments.threads.unwrap_or_else(cores))
+    };
     let introduction = Introduction {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        threads: 1,
+        threads,
         host: host(),
         process_id: std::process::id(),
+        name,
     };
-    let config =
-        Config { address: arguments.connect.clone(), secret: secret.trim_end().to_owned(), introduction };
+    let patience = Patience {
+        give_up_after: arguments.give_up_after.unwrap_or(GIVE_UP_AFTER),
+        idle_timeout: arguments.idle_timeout,
+        time_limit: arguments.time_limit,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    match runtime.block_on(granule_worker::run(config)) {
-        Ok(_) => {
+    let (drain, drained) = mpsc::channel(1);
+    let config = Config { way, introduction, patience };
+    let is_watched = !arguments.supervised;
+    let tell = |progress| {
+        // A supervisor sees for itself, and takes what is said for last words.
+        if is_watched {
+            tell(&progress, threads);
+        }
+    };
+    let result = runtime.block_on(async {
+        tokio::spawn(listen_for_signals(drain));
+        granule_worker::run(config, drained, tell).await
+    });
+    match result {
+        Ok(End::Goodbye { reason }) => {
+            if is_watched {
+                line(&format!("done: {reason}"));
+            }
             // The computing threads may be in the middle of something nobody wants any more.
             std::process::exit(0);
         }
+        Ok(End::Drained { reason }) => {
+            if is_watched {
+                line(&format!("left: {reason}; everything computed was delivered"));
+            }
+            std::process::exit(0);
+        }
+        Ok(End::Refused { reason }) => Err(Failure::new(
+            exit::FAILED,
+            format!("error: the coordinator takes nothing more from this worker: {reason}"),
+        )),
+        Ok(End::GaveUp { after, undelivered }) => {
+            let lost = if undelivered == 0 {
+                String::new()
+            } else {
+                format!("; {undelivered} results were not delivered and will be computed again")
+            };
+            let message = format!(
+                "error: no coordinator was found for {} s{lost}\n  help: start the coordinator again with its command, \
+                 then this worker; --give-up-after has it look longer",
+                after.as_secs()
+            );
+            Err(Failure::new(exit::FAILED, message))
+        }
         Err(error) => {
             let code = match error {
-                WorkerError::Address { .. } | WorkerError::Secret => exit::USAGE,
+                WorkerError::Access(_) => exit::USAGE,
                 _ => exit::FAILED,
             };
             Err(Failure::caused_by(code, &error, None))
         }
     }
+}
+
+fn tell(progress: &Progress, threads: u32) {
+    line(&match progress {
+        Progress::Connected { address } => format!("connected to {address}, {threads} threads"),
+        Progress::Disconnected { reason } => format!("not connected: {reason}; trying again"),
+        Progress::Draining { reason } => format!("leaving: {reason}; once more to stop at once"),
+    });
+}
+
+/// The first SIGTERM or SIGINT has the worker leave in good order, the second ends it at once.
+async fn listen_for_signals(drain: mpsc::Sender<String>) {
+    let (Ok(mut interrupts), Ok(mut terminations)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end the process, which loses nothing either.
+        return drain.closed().await;
+    };
+    let mut is_draining = false;
+    loop {
+        let (name, code) = tokio::select! {
+            _ = interrupts.recv() => ("SIGINT", exit::INTERRUPTED),
+            _ = terminations.recv() => ("SIGTERM", exit::TERMINATED),
+        };
+        if is_draining {
+            std::process::exit(code.into());
+        }
+        is_draining = true;
+        let _ = drain.send(format!("it was told to ({name})")).await;
+    }
+}
+
+/// What our supervisor says on standard input: how to reach it, and who we are.
+fn orders() -> Result<(Access, [u8; 16]), Failure> {
+    let mut lines = std::io::stdin().lock().lines();
+    let mut next = || match lines.next() {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(error)) => Err(Failure::caused_by(exit::FAILED, &error, None)),
+        None => {
+            Err(Failure::new(exit::USAGE, "error: --supervised is for workers that granule itself starts"))
+        }
+    };
+    let (access, name) = (next()?, next()?);
+    let access =
+        Access::parse(access.as_bytes()).map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    let name =
+        u128::from_str_radix(&name, 16).map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    Ok((access, name.to_be_bytes()))
 }
 
 /// However the supervisor ends, its end of our standard input closes.

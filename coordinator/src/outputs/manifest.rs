@@ -33,6 +33,9 @@ pub(crate) struct Manifest {
     pub(crate) granule: String,
     pub(crate) sweep: ResolvedSweep,
     pub(crate) run: Run,
+    /// Trials that could not be computed. The files of their conditions and seeds are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) set_aside: Vec<SetAside>,
     /// Every output file, by path.
     pub(crate) files: Vec<FileRecord>,
 }
@@ -74,6 +77,24 @@ pub(crate) struct Run {
     pub(crate) trials_reused: u64,
     /// Output files that were already as they should be.
     pub(crate) files_reused: u64,
+    /// Trials that were computed once more by another worker, with the same result.
+    #[serde(default)]
+    pub(crate) trials_audited: u64,
+    /// Workers that nothing was taken from any more, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) workers_shut_out: Vec<String>,
+    /// Results that differed from those stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disagreements: Vec<String>,
+}
+
+/// A trial that could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SetAside {
+    pub(crate) condition: String,
+    pub(crate) seed: u32,
+    pub(crate) trial: u32,
+    pub(crate) reason: String,
 }
 
 /// An output file.
@@ -88,13 +109,19 @@ pub(crate) struct FileRecord {
 }
 
 impl Manifest {
-    pub(crate) fn new(sweep: &Sweep, run: Run, mut files: Vec<FileRecord>) -> Manifest {
+    pub(crate) fn new(
+        sweep: &Sweep,
+        run: Run,
+        set_aside: Vec<SetAside>,
+        mut files: Vec<FileRecord>,
+    ) -> Manifest {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Manifest {
             manifest: FORMAT,
             granule: env!("CARGO_PKG_VERSION").to_owned(),
             sweep: ResolvedSweep::of(sweep),
             run,
+            set_aside,
             files,
         }
     }

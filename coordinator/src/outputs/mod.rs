@@ -42,6 +42,13 @@ pub(crate) struct Planned {
     seed: usize,
 }
 
+impl Planned {
+    /// Cohort and variant that it is made of.
+    pub(crate) fn place(&self, plan: &Plan) -> (usize, usize) {
+        plan.place(self.condition, self.seed)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     SpikeProbability,
@@ -171,7 +178,7 @@ impl Derived {
     fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
         let Source { sweep, plan, store, .. } = source;
         let model = &sweep.conditions[file.condition].model;
-        let (cohort, variant) = plan.place(file.condition, file.seed);
+        let (cohort, variant) = file.place(plan);
         let mut counts = SpikeCounts::new(model);
         let mut golgi = Vec::with_capacity(sweep.trials as usize);
         for trial in 0..sweep.trials {

@@ -6,35 +6,60 @@
 //! driver around it decides nothing.
 //!
 //! A trial's slot is pending, leased or done, and done means stored for good. Work is leased to a
-//! worker in shards; the lease ends when the worker says it has sent everything, when it leaves, or
-//! when it falls silent. Whatever of it has not arrived by then is pending again. Results are taken
-//! whoever sends them and whenever they come.
+//! worker in shards ([`work`]); the lease ends when the worker says it has sent everything or gives
+//! it back, when its process dies, or when it falls silent for too long, with a connection or without
+//! ([`members`]). Whatever of it has not arrived by then is pending again. Results are taken whoever
+//! sends them and whenever they come. Towards the end, idle workers compute again what slow ones have
+//! ([`copies`]).
+//!
+//! A trial at which workers die becomes a suspect, is tried alone once there is nothing else, and
+//! set aside in the end. Workers whose results differ from those of others are found out, and what
+//! they alone have computed is computed again ([`trust`]).
 //!
 //! A trial can only start where the place of its noise is known. The seed's noise stream is
 //! therefore surveyed, by workers too, ahead of the trials that need it.
 
+mod copies;
+mod members;
 mod noise;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod variants;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
 use granule_sim::noise::{NoiseIndex, NoiseStart};
+use granule_sim::spikes::Digest;
 
+use members::Worker;
+pub(crate) use members::{WorkerState, WorkerView};
 use noise::Stream;
-use pace::Pace;
+use trust::Trust;
 pub(crate) use variants::Variants;
+use work::Lease;
 
 /// Time since the driver started.
 pub(crate) type Time = Duration;
 
-/// A connected worker; never used twice.
+/// A worker process, whatever connection it uses: what it calls itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerName(pub(crate) [u8; 16]);
+
+impl fmt::Debug for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkerName({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+/// A connection of a worker; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WorkerId(pub(crate) u64);
+pub(crate) struct ConnectionId(pub(crate) u64);
 
 /// A lease; never used twice. As many as there are would take decades to grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +68,10 @@ pub(crate) struct LeaseId(pub(crate) u32);
 impl LeaseId {
     /// None.
     pub(crate) const NONE: LeaseId = LeaseId(0);
+    /// In a slot: none, and nobody is to get it along with others.
+    const SUSPECT: LeaseId = LeaseId(u32::MAX);
+    /// In a slot: none, and nobody is to get it.
+    const ASIDE: LeaseId = LeaseId(u32::MAX - 1);
 }
 
 /// A trial of the plan: of this cohort's variant.
@@ -50,6 +79,19 @@ impl LeaseId {
 pub(crate) struct TrialId {
     pub(crate) cohort: u32,
     pub(crate) variant: u32,
+    pub(crate) trial: u32,
+}
+
+impl TrialId {
+    fn place(self) -> Place {
+        Place { cohort: self.cohort, trial: self.trial }
+    }
+}
+
+/// A trial of a cohort in all its variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) cohort: u32,
     pub(crate) trial: u32,
 }
 
@@ -80,55 +122,129 @@ pub(crate) struct Config {
     pub(crate) lease_target: Duration,
     /// Trials per shard, if not to be chosen by the scheduler.
     pub(crate) shard_trials: Option<u32>,
-    /// Crashes of worker processes without a stored trial in between, and of workers at one trial,
-    /// that end the run.
+    /// Worker processes of ours that may die without a trial stored in between.
     pub(crate) crash_limit: u32,
+    /// Times that a trial may take a worker with it.
+    pub(crate) loss_limit: u32,
+    /// Percent of trials that are computed once more, by another worker.
+    pub(crate) audit_percent: f64,
 }
 
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A worker is ready for that many leases at a time.
-    Joined { worker: WorkerId, threads: u32 },
+    /// A worker has connected, and is still at these leases of ours.
+    Joined { connection: ConnectionId, worker: WorkerName, threads: u32, held: Vec<LeaseId> },
+    /// It has sent everything it had when it connected.
+    Offered { connection: ConnectionId },
     /// A sign of life.
-    Heard { worker: WorkerId },
-    /// The connection to a worker ended.
-    Left { worker: WorkerId },
+    Heard { connection: ConnectionId },
+    /// A sign of life with the leases that a worker is at, and the last one that has reached it.
+    Beat { connection: ConnectionId, held: Vec<LeaseId>, last: LeaseId },
+    /// A connection has ended.
+    Disconnected { connection: ConnectionId },
+    /// A worker wants no more leases.
+    Draining { connection: ConnectionId },
     /// A result came in; it is on its way to the store.
-    Received { lease: LeaseId, trial: TrialId },
+    Received { connection: ConnectionId, lease: LeaseId, trial: TrialId },
     /// A result is stored for good, now or before.
-    Stored { worker: WorkerId, trial: TrialId },
+    Stored { worker: WorkerName, trial: TrialId },
+    /// A result is not the one that is stored.
+    Disagreed { worker: WorkerName, trial: TrialId, stored: Digest, received: Digest },
+    /// Trials have been taken out of the store.
+    Discarded { trials: Vec<TrialId> },
     /// Spans of a noise stream have been counted.
-    Surveyed { lease: LeaseId, accepted: Vec<u32> },
+    Surveyed { connection: ConnectionId, lease: LeaseId, accepted: Vec<u32> },
     /// A worker has sent everything a lease asked for.
-    Finished { lease: LeaseId },
+    Finished { connection: ConnectionId, lease: LeaseId },
+    /// A worker does not go on with a lease.
+    HandedBack { connection: ConnectionId, lease: LeaseId },
     /// A worker cannot do what a lease asks for.
-    Failed { lease: LeaseId, reason: String },
-    /// A worker process ended without being told to.
-    ProcessDied { description: String },
+    Failed { connection: ConnectionId, lease: LeaseId, reason: String },
+    /// A worker sent what no worker of this sweep can have computed.
+    Invalid { connection: ConnectionId, what: String },
+    /// A worker process of ours ended without being told to.
+    ProcessDied { worker: Option<WorkerName>, description: String },
     /// Time has passed.
     WakeUp,
     /// We ourselves were not running for a while: nobody's silence in that time means anything.
     Stalled,
+    /// We are to end: nothing more is handed out.
+    Drain,
 }
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
+    /// Let a worker in; it goes on with these leases and no others.
+    Welcome { connection: ConnectionId, kept: Vec<LeaseId> },
     /// Send a lease.
-    Grant { worker: WorkerId, lease: LeaseId, work: Work },
+    Grant { connection: ConnectionId, lease: LeaseId, work: Work },
+    /// Tell a worker that nothing more of a lease is needed.
+    Revoke { connection: ConnectionId, lease: LeaseId },
     /// Tell a worker that a result is stored.
-    Acknowledge { worker: WorkerId, trial: TrialId },
-    /// End the connection to a worker that fell silent.
-    Drop { worker: WorkerId },
+    Acknowledge { connection: ConnectionId, trial: TrialId },
+    /// End a connection.
+    Drop { connection: ConnectionId, why: Dropped },
     /// Keep the counts of these spans, the first of them being this.
     KeepSpans { stream: usize, first: u32, accepted: Vec<u32> },
-    /// Start a worker process in place of one that died.
+    /// Take these trials out of the store, and say when that is done.
+    Discard { trials: Vec<TrialId> },
+    /// Start a worker process of ours, if there are to be any, in place of one that died.
     Replace,
-    /// All trials are stored.
+    /// Start a worker process of ours: two others do not agree.
+    Reinforce,
+    /// Tell people.
+    Report(Report),
+    /// All trials are stored, but those that were set aside.
     Complete,
+    /// Nobody has a lease any more, as was asked for.
+    Drained,
     /// The sweep cannot be finished.
     Abandon(Reason),
+}
+
+/// Why a connection is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// The worker was not heard of.
+    Silent,
+    /// It has another.
+    Superseded,
+    /// Nothing is taken from the worker any more.
+    Quarantined(String),
+}
+
+/// What people should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// A worker is here for the first time.
+    Joined { worker: WorkerName },
+    /// A worker is back.
+    Returned { worker: WorkerName },
+    /// The connection to a worker with leases has ended.
+    Lost { worker: WorkerName },
+    /// A worker without leases has gone.
+    Left { worker: WorkerName },
+    /// A worker wants no more leases.
+    Draining { worker: WorkerName },
+    /// What a worker had is for others.
+    GivenUp { worker: WorkerName, leases: usize },
+    /// Nothing is taken from a worker any more.
+    Quarantined { worker: WorkerName, reason: String },
+    /// An idle worker computes what a slower one has, too.
+    Copied { place: Place, trials: u32, slow: WorkerName, idle: WorkerName },
+    /// A trial is not tried any more.
+    SetAside { place: Place, reason: String },
+    /// Two workers have computed a trial with different spikes. The first is none of this run if the
+    /// trial was stored by an earlier one.
+    Disagreed { trial: TrialId, stored_by: Option<WorkerName>, worker: WorkerName },
+    /// Most agree on what a trial's spikes are.
+    Settled { trial: TrialId, stored_is_right: bool },
+    /// Trials that only a worker which computes wrongly had computed, and that are computed again.
+    Distrusted { worker: WorkerName, trials: usize },
+    /// There was nobody to compute these once more.
+    Unaudited { trials: usize },
 }
 
 /// What a lease gives a right to.
@@ -146,18 +262,21 @@ pub(crate) enum Reason {
     /// Worker processes die again and again.
     #[error("{count} worker processes died without a single trial stored in between; the last one {last}")]
     Crashes { count: u32, last: String },
-    /// Workers die at one trial.
-    #[error("{count} workers were given the same trial and did not deliver it")]
-    Poison { trial: TrialId, count: u32 },
-    /// A worker refuses its work.
-    #[error("a worker cannot compute what it was given: {reason}")]
-    Refused { reason: String },
+    /// Workers die at whatever they are given.
+    #[error(
+        "no worker could compute anything: {count} trials were tried again and again; of the last one, {last}"
+    )]
+    Nothing { count: usize, last: String },
 }
+
+/// Trials that may be set aside before anything has been stored.
+const HOPELESS: usize = 10;
 
 /// A trial of a cohort in all its variants. There can be millions, so it is small.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// The last lease it was part of; none if that was given back, or there was none.
+    /// The last lease it was part of; none if that was given back, or there was none. Copies and
+    /// checks do not count.
     lease: LeaseId,
     stored: Variants,
     /// What the lease asked for and has not arrived.
@@ -191,30 +310,37 @@ impl Cohort {
     }
 }
 
-#[derive(Debug)]
-struct Worker {
-    threads: u32,
-    leases: Vec<LeaseId>,
-    heard: Time,
-    pace: Pace,
+/// A trial at which workers died.
+#[derive(Clone, Debug)]
+struct Suspect {
+    losses: u32,
+    reason: String,
 }
 
-#[derive(Debug)]
-struct Lease {
-    /// None once the worker has sent everything.
-    worker: Option<WorkerId>,
-    granted: Time,
-    work: Work,
-    /// Results that have not arrived.
-    missing: u32,
-    /// Slots that are not done.
-    undone: u32,
+/// What has been done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Trials stored by this run.
+    pub(crate) stored: u64,
+    pub(crate) leases: u64,
+    pub(crate) copies: u64,
+    /// Leases that were taken from workers, or that these gave back.
+    pub(crate) given_back: u64,
+    pub(crate) disconnections: u64,
+    pub(crate) returns: u64,
+    /// Trials that were computed once more, with the same result.
+    pub(crate) audited: u64,
+    pub(crate) unaudited: u64,
+    pub(crate) disagreements: u64,
+    pub(crate) discarded: u64,
+    pub(crate) quarantined: u64,
+    pub(crate) set_aside: u64,
 }
 
 /// The scheduler.
 ///
 /// What an event costs does not grow with the number of workers, trials and cohorts, but for the
-/// depth of ordered collections.
+/// depth of ordered collections. Only when time passes all workers are looked at.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     config: Config,
@@ -222,10 +348,12 @@ pub(crate) struct Scheduler {
     streams: Vec<Stream>,
     /// Cohorts that read each stream.
     readers: Vec<Vec<usize>>,
-    workers: BTreeMap<WorkerId, Worker>,
-    /// Workers that have fewer leases than threads.
-    free: BTreeSet<WorkerId>,
-    /// Threads of all workers.
+    /// All that were ever here.
+    workers: BTreeMap<WorkerName, Worker>,
+    connections: BTreeMap<ConnectionId, WorkerName>,
+    /// Connected workers that take leases and have fewer of them than threads.
+    free: BTreeSet<WorkerName>,
+    /// Threads of all connected workers that take leases.
     threads: u32,
     leases: BTreeMap<LeaseId, Lease>,
     last_lease: LeaseId,
@@ -233,12 +361,21 @@ pub(crate) struct Scheduler {
     /// their noise stream to be counted by those who do that already.
     open: BTreeSet<usize>,
     pending: u64,
-    /// Trials, in all variants, that are not stored.
+    /// Trials, in all variants, that are not stored, but for those set aside.
     unstored: u64,
     crashes: u32,
-    losses: BTreeMap<TrialId, u32>,
+    suspects: BTreeMap<Place, Suspect>,
+    set_aside: BTreeMap<Place, String>,
+    trust: Trust,
+    tally: Tally,
+    /// When to look again at what idle workers could do.
+    next_look: Time,
+    draining: bool,
     ended: bool,
 }
+
+/// How often idle workers are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Scheduler {
     /// A scheduler for this plan, of which `is_stored` says what is there already.
@@ -278,13 +415,19 @@ impl Scheduler {
             streams,
             readers,
             workers: BTreeMap::new(),
+            connections: BTreeMap::new(),
             free: BTreeSet::new(),
             threads: 0,
             leases: BTreeMap::new(),
             last_lease: LeaseId::NONE,
             unstored,
             crashes: 0,
-            losses: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
+            trust: Trust::default(),
+            tally: Tally::default(),
+            next_look: Time::ZERO,
+            draining: false,
             ended: false,
         }
     }
@@ -296,40 +439,50 @@ impl Scheduler {
             return commands;
         }
         match event {
-            Event::Joined { worker, threads } => {
-                let threads = threads.max(1);
-                let joined = Worker { threads, leases: Vec::new(), heard: now, pace: Pace::default() };
-                self.workers.insert(worker, joined);
-                self.free.insert(worker);
-                self.threads += threads;
+            Event::Joined { connection, worker, threads, held } => {
+                self.on_joined(now, connection, worker, threads.max(1), &held, &mut commands);
             }
-            Event::Heard { worker } => self.on_heard(now, worker),
-            Event::Left { worker } => self.on_left(worker, &mut commands),
-            Event::Received { lease, trial } => self.on_received(lease, trial),
+            Event::Offered { connection } => self.on_offered(now, connection, &mut commands),
+            Event::Heard { connection } => drop(self.hear(now, connection)),
+            Event::Beat { connection, held, last } => {
+                self.on_beat(now, connection, &held, last, &mut commands);
+            }
+            Event::Disconnected { connection } => self.on_disconnected(now, connection, &mut commands),
+            Event::Draining { connection } => self.on_draining(now, connection, &mut commands),
+            Event::Received { connection, lease, trial } => self.on_received(now, connection, lease, trial),
             Event::Stored { worker, trial } => self.on_stored(worker, trial, &mut commands),
-            Event::Surveyed { lease, accepted } => self.on_surveyed(lease, accepted, &mut commands),
-            Event::Finished { lease } => self.on_finished(now, lease, &mut commands),
-            Event::Failed { lease, reason } => {
-                if self.leases.contains_key(&lease) {
-                    self.abandon(Reason::Refused { reason }, &mut commands);
+            Event::Disagreed { worker, trial, stored, received } => {
+                self.on_disagreed(worker, trial, stored, received, &mut commands);
+            }
+            Event::Discarded { trials } => self.on_discarded(&trials, &mut commands),
+            Event::Surveyed { connection, lease, accepted } => {
+                self.on_surveyed(now, connection, lease, accepted, &mut commands);
+            }
+            Event::Finished { connection, lease } => self.on_finished(now, connection, lease, &mut commands),
+            Event::HandedBack { connection, lease } => {
+                self.hear(now, connection);
+                self.on_handed_back(connection, lease);
+            }
+            Event::Failed { connection, lease, reason } => {
+                self.on_failed(now, connection, lease, reason, &mut commands);
+            }
+            Event::Invalid { connection, what } => {
+                if let Some(&worker) = self.connections.get(&connection) {
+                    self.quarantine(worker, &format!("it sent {what}"), &mut commands);
                 }
             }
-            Event::ProcessDied { description } => {
-                self.crashes += 1;
-                if self.crashes >= self.config.crash_limit {
-                    self.abandon(Reason::Crashes { count: self.crashes, last: description }, &mut commands);
-                } else {
-                    commands.push(Command::Replace);
-                }
-            }
-            Event::WakeUp => self.expire(now, &mut commands),
+            Event::ProcessDied { worker, description } => self.on_died(worker, description, &mut commands),
+            Event::WakeUp => self.on_wake_up(now, &mut commands),
             Event::Stalled => self.workers.values_mut().for_each(|worker| worker.heard = now),
+            Event::Drain => self.on_drain(&mut commands),
         }
-        if !self.ended && self.unstored == 0 {
-            self.ended = true;
-            commands.push(Command::Complete);
+        if !self.ended && self.unstored == 0 && self.trust.is_settled() {
+            self.end(Command::Complete, &mut commands);
         }
-        if !self.ended {
+        if self.draining && !self.ended && !self.leases.values().any(|lease| lease.worker.is_some()) {
+            self.end(Command::Drained, &mut commands);
+        }
+        if !self.ended && !self.draining {
             self.assign(now, &mut commands);
         }
         commands
@@ -338,284 +491,54 @@ impl Scheduler {
     /// When [`Event::WakeUp`] is due, if nothing happens before.
     pub(crate) fn wake_up(&self) -> Option<Time> {
         let busy = self.workers.values().filter(|worker| !worker.leases.is_empty());
-        busy.map(|worker| worker.heard + self.config.lease_ttl).min()
+        let expiry = busy.map(|worker| worker.heard + self.config.lease_ttl).min();
+        let is_idle = !self.free.is_empty() && !self.leases.is_empty();
+        let look = (is_idle || self.trust.waits()).then_some(self.next_look);
+        expiry.into_iter().chain(look).min()
     }
 
-    fn on_heard(&mut self, now: Time, worker: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.heard = worker.heard.max(now);
-        }
+    /// What has been done so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
     }
 
-    fn on_left(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
-        let Some(left) = self.workers.remove(&worker) else { return };
-        self.free.remove(&worker);
-        self.threads -= left.threads;
-        for id in left.leases {
-            // What it was at is the first trial that did not arrive.
-            if let Some(at) = self.first_missing(id) {
-                self.lose(at, commands);
-            }
-            self.give_back(id);
-        }
+    /// Trials that were set aside, and why.
+    pub(crate) fn set_aside(&self) -> impl Iterator<Item = (Place, &str)> {
+        self.set_aside.iter().map(|(place, reason)| (*place, reason.as_str()))
     }
 
-    /// The first trial of a lease that did not arrive.
-    fn first_missing(&self, id: LeaseId) -> Option<TrialId> {
-        let Lease { work: Work::Trials { cohort, trials, .. }, .. } = self.leases.get(&id)? else {
-            return None;
-        };
-        let slots = &self.cohorts[*cohort as usize].slots;
-        trials.clone().find_map(|trial| {
-            let variant = slots[trial as usize].missing.iter().next()?;
-            Some(TrialId { cohort: *cohort, variant, trial })
-        })
+    /// Variants of a trial that are not stored.
+    pub(crate) fn unstored_of(&self, place: Place) -> Variants {
+        self.cohorts[place.cohort as usize].unstored_of(place.trial)
     }
 
-    /// Counts that a worker was given a trial and did not deliver it.
-    fn lose(&mut self, trial: TrialId, commands: &mut Vec<Command>) {
-        let losses = self.losses.entry(trial).or_default();
-        *losses += 1;
-        let count = *losses;
-        if count >= self.config.crash_limit {
-            self.abandon(Reason::Poison { trial, count }, commands);
+    fn on_wake_up(&mut self, now: Time, commands: &mut Vec<Command>) {
+        self.expire(now, commands);
+        if self.next_look <= now && !self.ended && !self.draining {
+            self.next_look = now + LOOK_EVERY;
+            self.assign(now, commands);
+            self.copy(now, commands);
+            self.look_after_checks(now, commands);
         }
     }
 
-    fn on_received(&mut self, id: LeaseId, trial: TrialId) {
-        let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
-        if let Some(lease) = self.leases.get_mut(&id)
-            && slot.lease == id
-            && slot.missing.remove(trial.variant)
-        {
-            lease.missing -= 1;
-        }
-    }
-
-    fn on_stored(&mut self, worker: WorkerId, id: TrialId, commands: &mut Vec<Command>) {
-        if self.workers.contains_key(&worker) {
-            commands.push(Command::Acknowledge { worker, trial: id });
-        }
-        let cohort = &mut self.cohorts[id.cohort as usize];
-        let slot = &mut cohort.slots[id.trial as usize];
-        if !slot.stored.insert(id.variant) {
-            return;
-        }
-        self.crashes = 0;
-        self.unstored -= 1;
-        if slot.stored != cohort.variants {
-            return;
-        }
-        let lease = slot.lease;
-        if lease == LeaseId::NONE {
-            cohort.pending -= 1;
-            self.pending -= 1;
-        } else if let Some(of) = self.leases.get_mut(&lease) {
-            of.undone -= 1;
-            self.forget_if_settled(lease);
-        }
-    }
-
-    /// Drops a lease that nobody works at any more once all of its slots are done.
-    fn forget_if_settled(&mut self, id: LeaseId) {
-        if let Some(Lease { worker: None, undone: 0, .. }) = self.leases.get(&id) {
-            self.leases.remove(&id);
-        }
-    }
-
-    fn on_surveyed(&mut self, id: LeaseId, accepted: Vec<u32>, commands: &mut Vec<Command>) {
-        let Some(Lease { work: Work::Survey { cohort, spans }, .. }) = self.leases.get(&id) else { return };
-        if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
-            // Believed, it would shift the noise of every later trial.
-            let reason = "it counted the attempts of a noise stream wrongly".to_owned();
-            return self.abandon(Reason::Refused { reason }, commands);
-        }
-        let stream = self.cohorts[*cohort as usize].shape.stream;
-        if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
-            commands.push(Command::KeepSpans { stream, first, accepted });
-        }
-        self.reopen(stream);
-    }
-
-    /// Something has changed about a noise stream: those that waited for it may look again.
-    fn reopen(&mut self, stream: usize) {
-        let has_pending = |at: &usize| self.cohorts[*at].pending > 0;
-        self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
-    }
-
-    fn on_finished(&mut self, now: Time, id: LeaseId, commands: &mut Vec<Command>) {
-        let Some(lease) = self.leases.get_mut(&id) else { return };
-        let Some(worker_id) = lease.worker.take() else { return };
-        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        worker.leases.retain(|lease| *lease != id);
-        self.free.insert(worker_id);
-        match &lease.work {
-            Work::Survey { .. } => self.give_back(id),
-            Work::Trials { cohort, trials, variants, .. } => {
-                let shape = self.cohorts[*cohort as usize].shape;
-                let effort = pace::effort(&shape, *variants) * trials.len() as f64;
-                worker.pace.observe(effort, now.saturating_sub(lease.granted));
-                if lease.missing == 0 {
-                    // All has arrived; what is not stored yet stays leased until it is.
-                    self.forget_if_settled(id);
-                } else {
-                    let undelivered = self.first_missing(id);
-                    self.give_back(id);
-                    undelivered.into_iter().for_each(|trial| self.lose(trial, commands));
-                }
+    fn on_drain(&mut self, commands: &mut Vec<Command>) {
+        self.draining = true;
+        for (&lease, of) in &self.leases {
+            if let Some(connection) = of.worker.and_then(|worker| self.workers[&worker].connection) {
+                commands.push(Command::Revoke { connection, lease });
             }
         }
     }
 
-    /// Ends a lease: what of it is not done is pending again.
-    fn give_back(&mut self, id: LeaseId) {
-        let Some(lease) = self.leases.remove(&id) else { return };
-        match lease.work {
-            Work::Survey { cohort, spans } => {
-                let stream = self.cohorts[cohort as usize].shape.stream;
-                self.streams[stream].give_back(spans);
-                self.reopen(stream);
-            }
-            Work::Trials { cohort: at, trials, .. } => {
-                let cohort = &mut self.cohorts[at as usize];
-                for trial in trials.clone() {
-                    if !cohort.is_done(&cohort.slots[trial as usize]) {
-                        cohort.slots[trial as usize].lease = LeaseId::NONE;
-                    }
-                }
-                cohort.first_pending = cohort.first_pending.min(trials.start);
-                cohort.pending += lease.undone;
-                self.pending += u64::from(lease.undone);
-                self.open.insert(at as usize);
-            }
-        }
+    fn slot(&mut self, place: Place) -> &mut Slot {
+        &mut self.cohorts[place.cohort as usize].slots[place.trial as usize]
     }
 
-    /// Takes their leases from workers that fell silent.
-    fn expire(&mut self, now: Time, commands: &mut Vec<Command>) {
-        let ttl = self.config.lease_ttl;
-        let is_silent = |worker: &Worker| !worker.leases.is_empty() && worker.heard + ttl <= now;
-        let silent: Vec<WorkerId> =
-            self.workers.iter().filter(|(_, worker)| is_silent(worker)).map(|(id, _)| *id).collect();
-        for worker in silent {
-            commands.push(Command::Drop { worker });
-            self.on_left(worker, commands);
-        }
-    }
-
-    fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
-        while let Some(&id) = self.free.first() {
-            let Some(work) = self.next_work(id) else { return };
-            self.last_lease.0 += 1;
-            let lease = self.last_lease;
-            let (missing, undone) = self.take(lease, &work);
-            let worker = self.workers.get_mut(&id).expect("only known workers are free");
-            if worker.leases.is_empty() {
-                // It owed no sign of life while it had nothing to do.
-                worker.heard = worker.heard.max(now);
-            }
-            worker.leases.push(lease);
-            if worker.leases.len() == worker.threads as usize {
-                self.free.remove(&id);
-            }
-            let of = Lease { worker: Some(id), granted: now, work: work.clone(), missing, undone };
-            self.leases.insert(lease, of);
-            commands.push(Command::Grant { worker: id, lease, work });
-        }
-    }
-
-    /// Marks work as leased; returns how many results are to arrive, and for how many slots.
-    fn take(&mut self, lease: LeaseId, work: &Work) -> (u32, u32) {
-        match work {
-            Work::Survey { cohort, spans } => {
-                let stream = self.cohorts[*cohort as usize].shape.stream;
-                self.streams[stream].take(spans.clone());
-                (0, 0)
-            }
-            Work::Trials { cohort, trials, variants, .. } => {
-                let cohort = &mut self.cohorts[*cohort as usize];
-                let slots = trials.len() as u32;
-                for slot in &mut cohort.slots[trials.start as usize..trials.end as usize] {
-                    (slot.lease, slot.missing) = (lease, *variants);
-                }
-                cohort.first_pending = trials.end;
-                cohort.pending -= slots;
-                self.pending -= u64::from(slots);
-                (slots * variants.len(), slots)
-            }
-        }
-    }
-
-    fn next_work(&mut self, worker: WorkerId) -> Option<Work> {
-        while let Some(&at) = self.open.first() {
-            let work = self.next_of_cohort(at, worker);
-            if work.is_some() {
-                return work;
-            }
-            self.open.remove(&at);
-        }
-        None
-    }
-
-    /// What the first pending trial of a cohort calls for. Where that is nothing, it is nothing for
-    /// any worker, until the cohort's stream changes or some of its trials are given back.
-    fn next_of_cohort(&mut self, at: usize, worker: WorkerId) -> Option<Work> {
-        let cohort = &mut self.cohorts[at];
-        if cohort.pending == 0 {
-            return None;
-        }
-        while !cohort.is_pending(&cohort.slots[cohort.first_pending as usize]) {
-            cohort.first_pending += 1;
-        }
-        let cohort = &self.cohorts[at];
-        let shape = &cohort.shape;
-        let first = cohort.first_pending;
-        let stream = &self.streams[shape.stream];
-        let variants = cohort.unstored_of(first);
-        let shard = self.shard_trials(worker, pace::effort(shape, variants));
-
-        let located = |trial: u32| stream.locate(u64::from(trial) * shape.normals_per_trial);
-        // The survey has to stay ahead of all threads, by what each may take next.
-        let next = shard.saturating_mul(self.threads.saturating_mul(2));
-        let ahead = first.saturating_add(next).min(cohort.slots.len() as u32 - 1);
-        let survey = || {
-            let spans = stream.next_spans()?;
-            Some(Work::Survey { cohort: at as u32, spans })
-        };
-        if located(ahead).is_none()
-            && let Some(work) = survey()
-        {
-            return Some(work);
-        }
-        let Some(start) = located(first) else { return survey() };
-        let is_alike = |&trial: &u32| {
-            cohort.is_pending(&cohort.slots[trial as usize]) && cohort.unstored_of(trial) == variants
-        };
-        let end = (first..cohort.slots.len() as u32)
-            .take(shard as usize)
-            .take_while(is_alike)
-            .last()
-            .expect("the first trial is pending")
-            + 1;
-        Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
-    }
-
-    /// Trials for the next shard of a worker.
-    fn shard_trials(&self, worker: WorkerId, effort_per_trial: f64) -> u32 {
-        if let Some(trials) = self.config.shard_trials {
-            return trials.max(1);
-        }
-        let pace = &self.workers[&worker].pace;
-        let wanted = pace.trials_within(self.config.lease_target, effort_per_trial);
-        // Towards the end, no worker should hold much while others have nothing.
-        let fair = self.pending.div_ceil(2 * u64::from(self.threads.max(1)));
-        wanted.min(fair.try_into().unwrap_or(u32::MAX)).max(1)
-    }
-
-    fn abandon(&mut self, reason: Reason, commands: &mut Vec<Command>) {
+    fn end(&mut self, how: Command, commands: &mut Vec<Command>) {
         if !self.ended {
             self.ended = true;
-            commands.push(Command::Abandon(reason));
+            commands.push(how);
         }
     }
 }

@@ -27,6 +27,11 @@ impl Pace {
         self.effort_per_second = Some((seen + old) / 2.0);
     }
 
+    /// What this effort takes, in seconds; none while nothing is known.
+    pub(super) fn seconds(&self, effort: f64) -> Option<f64> {
+        self.effort_per_second.map(|pace| effort / pace)
+    }
+
     /// Trials done in that time; one while nothing is known.
     pub(super) fn trials_within(&self, time: Duration, effort_per_trial: f64) -> u32 {
         let trials = self.effort_per_second.map_or(1.0, |pace| pace * time.as_secs_f64() / effort_per_trial);

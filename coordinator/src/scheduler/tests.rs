@@ -15,6 +15,8 @@ const CONFIG: Config = Config {
     lease_target: Duration::from_secs(2),
     shard_trials: None,
     crash_limit: 4,
+    loss_limit: 3,
+    audit_percent: 0.0,
 };
 
 /// Accepted attempts of a span, as the simulated workers count them.
@@ -33,13 +35,26 @@ fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
     Shape { trials, cohorts: cohorts.iter().map(cohort).collect(), streams: vec![NoiseIndex::new(); streams] }
 }
 
+fn name(number: u64) -> WorkerName {
+    WorkerName(u128::from(number).to_be_bytes())
+}
+
+fn connection(number: u64) -> ConnectionId {
+    ConnectionId(number)
+}
+
+/// The first connection of a new worker of this number.
+fn joined(number: u64, threads: u32) -> Event {
+    Event::Joined { connection: connection(number), worker: name(number), threads, held: vec![] }
+}
+
 fn seconds(s: f64) -> Time {
     Duration::from_secs_f64(s)
 }
 
 impl Scheduler {
     /// What must hold after every event.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let mut pending = 0;
         let mut unstored = 0;
         let mut undone: BTreeMap<LeaseId, (u32, u32)> = BTreeMap::new();
@@ -52,14 +67,21 @@ impl Scheduler {
                     here += 1;
                     assert!(trial >= cohort.first_pending);
                 } else if let Some(lease) = self.leases.get(&slot.lease) {
-                    let Work::Trials { cohort: of, trials, variants, .. } = &lease.work else {
-                        panic!("a survey holds a trial")
+                    let (Work::Trials { cohort: of, trials, variants, .. }, work::Kind::Own) =
+                        (&lease.work, lease.kind)
+                    else {
+                        panic!("a survey, a copy or a check holds a trial")
                     };
                     assert!(*of as usize == at && trials.contains(&trial));
                     assert_eq!(slot.missing.without(*variants).len(), 0);
                     let count = undone.entry(slot.lease).or_default();
                     count.0 += slot.missing.len();
                     count.1 += u32::from(!cohort.is_done(slot));
+                } else if slot.lease == LeaseId::SUSPECT {
+                    assert!(self.suspects.contains_key(&Place { cohort: at as u32, trial }));
+                } else if slot.lease == LeaseId::ASIDE {
+                    assert!(self.set_aside.contains_key(&Place { cohort: at as u32, trial }));
+                    unstored -= u64::from(cohort.unstored_of(trial).len());
                 } else {
                     assert!(cohort.is_done(slot), "leased to nobody");
                 }
@@ -80,14 +102,37 @@ impl Scheduler {
             if let Some(worker) = lease.worker {
                 assert!(self.workers[&worker].leases.contains(id));
             }
-            assert_eq!((lease.missing, lease.undone), undone.get(id).copied().unwrap_or_default());
+            assert_eq!(
+                (lease.missing, lease.undone),
+                undone.get(id).copied().unwrap_or_default(),
+                "{id:?} {lease:?}"
+            );
         }
-        for (id, worker) in &self.workers {
-            assert!(worker.leases.len() <= worker.threads as usize);
-            assert_eq!(self.free.contains(id), worker.leases.len() < worker.threads as usize);
+        for (name, worker) in &self.workers {
+            assert!(worker.leases.iter().all(|lease| self.is_of(*lease, *name)));
+            let takes = self
+                .workers()
+                .find(|view| view.name == *name)
+                .is_some_and(|view| matches!(view.state, WorkerState::Working | WorkerState::Idle));
+            let has_room = worker.leases.len() < worker.threads as usize;
+            let is_alone = worker.leases.iter().any(|lease| self.is_of_one(*lease));
+            assert!(!is_alone || worker.leases.len() == 1);
+            assert_eq!(self.free.contains(name), takes && has_room && !is_alone);
+            if let Some(connection) = worker.connection {
+                assert_eq!(self.connections[&connection], *name);
+            }
         }
-        assert!(self.free.iter().all(|id| self.workers.contains_key(id)));
-        assert_eq!(self.threads, self.workers.values().map(|worker| worker.threads).sum::<u32>());
+        assert!(self.connections.iter().all(|(id, name)| self.workers[name].connection == Some(*id)));
+        let takes = |view: &WorkerView| matches!(view.state, WorkerState::Working | WorkerState::Idle);
+        assert_eq!(self.threads, self.workers().filter(takes).map(|view| view.threads).sum::<u32>());
+        assert!(
+            self.draining
+                || self.ended
+                || self.unstored == 0
+                || !self.leases.is_empty()
+                || self.free.is_empty(),
+            "workers are idle, and there is work"
+        );
     }
 }
 
@@ -109,7 +154,7 @@ struct World {
     /// What is to happen, by time and a number that keeps them apart.
     agenda: BTreeMap<(Time, u64), Event>,
     number: u64,
-    workers: BTreeMap<WorkerId, bool>,
+    workers: BTreeMap<u64, bool>,
     now: Time,
     computed: BTreeMap<TrialId, u32>,
     largest_shard: u32,
@@ -145,9 +190,9 @@ impl World {
 
     fn join(&mut self, threads: u32) {
         self.number += 1;
-        let worker = WorkerId(self.number);
+        let worker = self.number;
         self.workers.insert(worker, true);
-        self.at(self.now, Event::Joined { worker, threads });
+        self.at(self.now, joined(worker, threads));
     }
 
     fn run(&mut self) {
@@ -181,23 +226,29 @@ impl World {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Grant { worker, lease, work } => {
-                let alive = self.workers.get(&worker).copied().unwrap_or(false);
+            Command::Grant { connection, lease, work } => {
+                let alive = self.workers.get(&connection.0).copied().unwrap_or(false);
                 if alive {
-                    self.compute(worker, lease, work);
+                    self.compute(connection.0, lease, work);
                 }
             }
-            Command::Drop { worker } => {
-                self.workers.remove(&worker);
+            Command::Drop { connection, .. } => {
+                self.workers.remove(&connection.0);
                 self.join(1);
             }
-            Command::Replace => self.join(1),
-            Command::Acknowledge { .. } | Command::KeepSpans { .. } => {}
-            Command::Complete | Command::Abandon(_) => self.end = Some(command),
+            Command::Replace | Command::Reinforce => self.join(1),
+            Command::Discard { trials } => self.at(self.now, Event::Discarded { trials }),
+            Command::Welcome { .. }
+            | Command::Revoke { .. }
+            | Command::Report(_)
+            | Command::Acknowledge { .. }
+            | Command::KeepSpans { .. } => {}
+            Command::Complete | Command::Drained | Command::Abandon(_) => self.end = Some(command),
         }
     }
 
-    fn compute(&mut self, worker: WorkerId, lease: LeaseId, work: Work) {
+    fn compute(&mut self, worker: u64, lease: LeaseId, work: Work) {
+        let connection = connection(worker);
         let mut time = self.now;
         let crashes = self.rng.random_bool(self.faults.crash);
         let hangs = self.rng.random_bool(self.faults.hang);
@@ -205,7 +256,10 @@ impl World {
             Work::Survey { spans, .. } => {
                 if !crashes && !hangs {
                     time += seconds(0.01 * spans.len() as f64);
-                    self.at(time, Event::Surveyed { lease, accepted: spans.map(accepted).collect() });
+                    self.at(
+                        time,
+                        Event::Surveyed { connection, lease, accepted: spans.map(accepted).collect() },
+                    );
                 }
             }
             Work::Trials { cohort, trials, variants, start } => {
@@ -221,10 +275,9 @@ impl World {
                         *self.computed.entry(trial).or_default() += 1;
                         let repeats = if self.rng.random_bool(self.faults.repeat) { 2 } else { 1 };
                         for _ in 0..repeats {
-                            self.at(time, Event::Heard { worker });
-                            self.at(time, Event::Received { lease, trial });
+                            self.at(time, Event::Received { connection, lease, trial });
                             let stored = time + seconds(self.rng.random_range(0.001..0.2));
-                            self.at(stored, Event::Stored { worker, trial });
+                            self.at(stored, Event::Stored { worker: name(worker), trial });
                         }
                     }
                 }
@@ -232,13 +285,13 @@ impl World {
         }
         if crashes {
             self.workers.insert(worker, false);
-            self.at(time, Event::Left { worker });
-            self.at(time, Event::ProcessDied { description: "was killed".into() });
+            self.at(time, Event::Disconnected { connection });
+            let description = "was killed".to_owned();
+            self.at(time, Event::ProcessDied { worker: Some(name(worker)), description });
         } else if hangs {
             self.workers.insert(worker, false);
         } else {
-            self.at(time, Event::Heard { worker });
-            self.at(time, Event::Finished { lease });
+            self.at(time, Event::Finished { connection, lease });
         }
     }
 
@@ -301,7 +354,7 @@ fn a_finished_sweep_is_complete_at_once() {
 fn crashes_hangs_and_repeats_lose_nothing() {
     for seed in 0..300 {
         let faults = Faults { crash: 0.05, hang: 0.05, repeat: 0.2 };
-        let config = Config { crash_limit: 1000, ..CONFIG };
+        let config = Config { crash_limit: 1000, loss_limit: 1000, ..CONFIG };
         let shape = shape(40, &[(3, PAPER_NORMALS, 0), (1, PAPER_NORMALS, 1)], 2);
         let mut world = World::new(seed, faults, config, shape, |id| id.trial % 11 == 5);
         (0..1 + seed % 5).for_each(|_| world.join(1 + (seed % 3) as u32));
@@ -319,68 +372,236 @@ fn workers_that_die_again_and_again_end_the_run() {
     world.join(1);
     world.run();
     let Some(Command::Abandon(reason)) = &world.end else { panic!("{:?}", world.end) };
-    assert!(matches!(reason, Reason::Crashes { count: 4, .. } | Reason::Poison { count: 4, .. }), "{reason}");
+    assert!(matches!(reason, Reason::Crashes { count: 4, .. }), "{reason}");
+}
+
+/// A scheduler with a plan of one cohort without noise, and what the joining of its workers led to.
+fn with_workers(config: Config, trials: u32, workers: &[(u64, u32)]) -> (Scheduler, Vec<Command>) {
+    let mut scheduler = Scheduler::new(config, shape(trials, &[(1, 0, 0)], 1), |_| false);
+    let mut commands = Vec::new();
+    for &(worker, threads) in workers {
+        commands.extend(scheduler.handle(Time::ZERO, joined(worker, threads)));
+    }
+    (scheduler, commands)
+}
+
+/// Leases granted: connection, lease, trials.
+fn granted(commands: &[Command]) -> Vec<(ConnectionId, LeaseId, Range<u32>)> {
+    let grant = |command: &Command| match command {
+        Command::Grant { connection, lease, work: Work::Trials { trials, .. } } => {
+            Some((*connection, *lease, trials.clone()))
+        }
+        _ => None,
+    };
+    commands.iter().filter_map(grant).collect()
+}
+
+fn id(trial: u32) -> TrialId {
+    TrialId { cohort: 0, variant: 0, trial }
+}
+
+/// A worker delivers trials, which are stored at once.
+fn deliver(
+    scheduler: &mut Scheduler,
+    at: Time,
+    worker: u64,
+    lease: LeaseId,
+    trials: Range<u32>,
+) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for trial in trials {
+        let received = Event::Received { connection: connection(worker), lease, trial: id(trial) };
+        commands.extend(scheduler.handle(at, received));
+        commands.extend(scheduler.handle(at, Event::Stored { worker: name(worker), trial: id(trial) }));
+    }
+    scheduler.check();
+    commands
+}
+
+fn finish(scheduler: &mut Scheduler, at: Time, worker: u64, lease: LeaseId) -> Vec<Command> {
+    let commands = scheduler.handle(at, Event::Finished { connection: connection(worker), lease });
+    scheduler.check();
+    commands
 }
 
 #[test]
-fn a_trial_that_kills_its_workers_ends_the_run_and_is_named() {
-    let mut scheduler =
-        Scheduler::new(Config { shard_trials: Some(2), ..CONFIG }, shape(4, &[(1, 0, 0)], 1), |_| false);
-    let poison = TrialId { cohort: 0, variant: 0, trial: 1 };
-    for n in 0..4 {
-        let worker = WorkerId(n);
-        let commands = scheduler.handle(Time::ZERO, Event::Joined { worker, threads: 1 });
-        let Some(Command::Grant { lease, work: Work::Trials { trials, .. }, .. }) = commands.first() else {
-            panic!("{commands:?}")
-        };
-        for trial in trials.clone().take_while(|&trial| trial != poison.trial) {
-            let trial = TrialId { trial, ..poison };
-            scheduler.handle(Time::ZERO, Event::Received { lease: *lease, trial });
-            scheduler.handle(Time::ZERO, Event::Stored { worker, trial });
+fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
+    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 6, &[(0, 1)]);
+    let poison = 1;
+    let mut order = Vec::new();
+    let mut end = None;
+    for worker in 0..20 {
+        let mut died = false;
+        while let [(_, lease, trials)] = &granted(&commands)[..] {
+            order.push(trials.clone());
+            if trials.contains(&poison) {
+                deliver(&mut scheduler, Time::ZERO, worker, *lease, trials.start..poison);
+                let description = "was killed by signal 9".to_owned();
+                let death = Event::ProcessDied { worker: Some(name(worker)), description };
+                commands = scheduler.handle(Time::ZERO, death);
+                died = true;
+                break;
+            }
+            deliver(&mut scheduler, Time::ZERO, worker, *lease, trials.clone());
+            commands = finish(&mut scheduler, Time::ZERO, worker, *lease);
         }
-        let commands = scheduler.handle(Time::ZERO, Event::Left { worker });
-        let expected = (n == 3).then_some(Command::Abandon(Reason::Poison { trial: poison, count: 4 }));
-        assert_eq!(commands.first(), expected.as_ref());
+        if commands.contains(&Command::Complete) {
+            end = Some(worker);
+            break;
+        }
+        assert!(died && commands.contains(&Command::Replace), "{commands:?}");
+        commands = scheduler.handle(Time::ZERO, joined(worker + 1, 1));
     }
+    // It took three workers with it. From the second time on it was alone, and last.
+    assert_eq!(end, Some(2));
+    assert_eq!(order, [0..2, 2..4, 4..6, 1..2, 1..2]);
+    let set_aside: Vec<(Place, &str)> = scheduler.set_aside().collect();
+    let [(place, reason)] = set_aside[..] else { panic!("{set_aside:?}") };
+    assert_eq!(place, Place { cohort: 0, trial: poison });
+    assert_eq!(reason, "tried 3 times; the last time, its worker was killed by signal 9");
+}
+
+#[test]
+fn where_nothing_can_be_computed_the_run_ends() {
+    let config = Config { shard_trials: Some(1), crash_limit: 1000, ..CONFIG };
+    let (mut scheduler, _) = with_workers(config, 20, &[(0, 1)]);
+    for worker in 0..100 {
+        let death = Event::ProcessDied { worker: Some(name(worker)), description: "died".into() };
+        if let Some(Command::Abandon(reason)) = scheduler.handle(Time::ZERO, death).last() {
+            assert!(matches!(reason, Reason::Nothing { count: HOPELESS, .. }), "{reason}");
+            return;
+        }
+        scheduler.handle(Time::ZERO, joined(worker + 1, 1));
+        scheduler.check();
+    }
+    panic!("no end");
 }
 
 #[test]
 fn a_lease_lives_as_long_as_its_worker_is_heard() {
-    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
-    let worker = WorkerId(1);
-    assert_eq!(scheduler.wake_up(), None);
-    scheduler.handle(Time::ZERO, Event::Joined { worker, threads: 1 });
+    let (mut scheduler, _) = with_workers(CONFIG, 4, &[(1, 1)]);
+    let heard = Event::Heard { connection: connection(1) };
     assert_eq!(scheduler.wake_up(), Some(seconds(10.0)));
-    scheduler.handle(seconds(9.0), Event::Heard { worker });
+    scheduler.handle(seconds(9.0), heard);
     assert_eq!(scheduler.handle(seconds(10.0), Event::WakeUp), []);
     assert_eq!(scheduler.wake_up(), Some(seconds(19.0)));
-    assert_eq!(scheduler.handle(seconds(19.0), Event::WakeUp), [Command::Drop { worker }]);
+    assert_eq!(
+        scheduler.handle(seconds(19.0), Event::WakeUp),
+        [
+            Command::Drop { connection: connection(1), why: Dropped::Silent },
+            Command::Report(Report::GivenUp { worker: name(1), leases: 1 })
+        ]
+    );
     // A result that comes late all the same is taken.
-    let trial = TrialId { cohort: 0, variant: 0, trial: 0 };
-    scheduler.handle(seconds(20.0), Event::Stored { worker, trial });
+    scheduler.handle(seconds(20.0), Event::Stored { worker: name(1), trial: id(0) });
     scheduler.check();
     assert!(scheduler.cohorts[0].is_done(&scheduler.cohorts[0].slots[0]));
 }
 
 #[test]
-fn our_own_absence_is_nobodys_silence() {
-    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
-    let worker = WorkerId(1);
-    scheduler.handle(Time::ZERO, Event::Joined { worker, threads: 1 });
-    assert_eq!(scheduler.handle(seconds(100.0), Event::Stalled), []);
-    assert_eq!(scheduler.handle(seconds(100.0), Event::WakeUp), []);
-    assert_eq!(scheduler.handle(seconds(110.0), Event::WakeUp), [Command::Drop { worker }]);
+fn a_worker_that_comes_back_goes_on_with_its_leases() {
+    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 8, &[(1, 3)]);
+    let leases: Vec<LeaseId> = granted(&commands).iter().map(|(_, lease, _)| *lease).collect();
+    scheduler.handle(seconds(1.0), Event::Disconnected { connection: connection(1) });
+    scheduler.check();
+    // One it is still at; one it has finished, and the results are on their way; one it never got.
+    let back =
+        Event::Joined { connection: connection(2), worker: name(1), threads: 3, held: vec![leases[0]] };
+    let commands = scheduler.handle(seconds(2.0), back);
+    assert_eq!(commands[0], Command::Welcome { connection: connection(2), kept: vec![leases[0]] });
+    assert_eq!(granted(&commands), []);
+    for trial in 2..4 {
+        let received = Event::Received { connection: connection(2), lease: leases[1], trial: id(trial) };
+        scheduler.handle(seconds(2.0), received);
+    }
+    let commands = scheduler.handle(seconds(2.0), Event::Offered { connection: connection(2) });
+    scheduler.check();
+    assert_eq!(scheduler.tally().given_back, 1);
+    let again: Vec<Range<u32>> = granted(&commands).into_iter().map(|(_, _, trials)| trials).collect();
+    assert_eq!(again, [4..6, 6..8]);
 }
 
 #[test]
-fn a_refusal_ends_the_run() {
-    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
-    scheduler.handle(Time::ZERO, Event::Joined { worker: WorkerId(1), threads: 1 });
-    let reason = "no such engine".to_owned();
-    assert_eq!(
-        scheduler.handle(Time::ZERO, Event::Failed { lease: LeaseId(1), reason: reason.clone() }),
-        [Command::Abandon(Reason::Refused { reason })]
+fn leases_that_were_lost_on_the_way_are_missed() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 9, &[(1, 1)]);
+    let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let beat = |held: &[LeaseId], last| Event::Beat { connection: connection(1), held: held.to_vec(), last };
+    // It may be on its way.
+    assert_eq!(scheduler.handle(seconds(1.0), beat(&[], LeaseId::NONE)), []);
+    assert_eq!(scheduler.handle(seconds(2.0), beat(&[lease], lease)), []);
+    // The worker has it no more, and said nothing of an end.
+    let commands = scheduler.handle(seconds(3.0), beat(&[], lease));
+    assert_eq!(granted(&commands).len(), 1, "{commands:?}");
+    scheduler.check();
+    // A lease that does not arrive is not on its way for ever.
+    let lease = granted(&commands)[0].1;
+    for second in 4..13 {
+        assert_eq!(scheduler.handle(seconds(f64::from(second)), beat(&[], LeaseId::NONE)), []);
+    }
+    let commands = scheduler.handle(seconds(13.0), beat(&[], LeaseId::NONE));
+    assert!(granted(&commands)[0].1 > lease);
+}
+
+#[test]
+fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1)]);
+    let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let again = Event::Joined { connection: connection(2), worker: name(1), threads: 1, held: vec![lease] };
+    let commands = scheduler.handle(seconds(1.0), again);
+    assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Superseded });
+    assert_eq!(commands[1], Command::Welcome { connection: connection(2), kept: vec![lease] });
+    // That the first has ended concerns nobody any more.
+    assert_eq!(scheduler.handle(seconds(2.0), Event::Disconnected { connection: connection(1) }), []);
+    scheduler.check();
+}
+
+#[test]
+fn only_the_holder_of_a_lease_can_end_it() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1), (2, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    let other = connection(2);
+    for event in [
+        Event::Finished { connection: other, lease },
+        Event::HandedBack { connection: other, lease },
+        Event::Failed { connection: other, lease, reason: "no".into() },
+    ] {
+        scheduler.handle(Time::ZERO, event);
+        assert!(scheduler.is_of(lease, name(1)));
+    }
+}
+
+#[test]
+fn our_own_absence_is_nobodys_silence() {
+    let (mut scheduler, _) = with_workers(CONFIG, 4, &[(1, 1)]);
+    assert_eq!(scheduler.handle(seconds(100.0), Event::Stalled), []);
+    assert_eq!(scheduler.handle(seconds(100.0), Event::WakeUp), []);
+    let commands = scheduler.handle(seconds(110.0), Event::WakeUp);
+    assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Silent });
+}
+
+#[test]
+fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 40, &[(1, 1)]);
+    let mut failures = 0;
+    while let [(_, lease, _)] = granted(&commands)[..] {
+        failures += 1;
+        let reason = "no such engine".to_owned();
+        commands = scheduler.handle(Time::ZERO, Event::Failed { connection: connection(1), lease, reason });
+        scheduler.check();
+    }
+    assert_eq!(failures, 5);
+    assert!(matches!(&commands[0], Command::Drop { why: Dropped::Quarantined(_), .. }), "{commands:?}");
+    let commands = scheduler.handle(
+        Time::ZERO,
+        Event::Joined { connection: connection(9), worker: name(1), threads: 1, held: vec![] },
     );
+    assert!(matches!(&commands[..], [Command::Drop { why: Dropped::Quarantined(_), .. }]), "{commands:?}");
+    // The rest is for others, and what it failed at, too, but last.
+    let commands = scheduler.handle(Time::ZERO, joined(2, 40));
+    assert_eq!(granted(&commands).len(), 35);
 }
 
 #[test]
@@ -388,26 +609,214 @@ fn a_wrong_survey_is_not_believed() {
     for accepted in [vec![accepted(0); 3], vec![accepted(0) - 20_000; 32], vec![]] {
         let mut scheduler =
             Scheduler::new(CONFIG, shape(100, &[(1, PAPER_NORMALS, 0)], 1), |id| id.trial < 50);
-        let joined = Event::Joined { worker: WorkerId(1), threads: 1 };
-        let commands = scheduler.handle(Time::ZERO, joined);
-        let [Command::Grant { lease, work: Work::Survey { .. }, .. }] = commands[..] else {
+        let commands = scheduler.handle(Time::ZERO, joined(1, 1));
+        let Some(Command::Grant { lease, work: Work::Survey { .. }, .. }) = commands.last() else {
             panic!("{commands:?}")
         };
-        let commands = scheduler.handle(Time::ZERO, Event::Surveyed { lease, accepted });
-        assert!(matches!(commands[..], [Command::Abandon(Reason::Refused { .. })]), "{commands:?}");
+        let surveyed = Event::Surveyed { connection: connection(1), lease: *lease, accepted };
+        let commands = scheduler.handle(Time::ZERO, surveyed);
+        assert!(matches!(commands[0], Command::Drop { why: Dropped::Quarantined(_), .. }), "{commands:?}");
+        assert!(!commands.iter().any(|command| matches!(command, Command::KeepSpans { .. })));
     }
 }
 
 #[test]
-fn a_worker_that_delivers_nothing_is_not_asked_for_ever() {
-    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
-    let mut commands = scheduler.handle(Time::ZERO, Event::Joined { worker: WorkerId(1), threads: 1 });
-    for _ in 0..4 {
-        let [Command::Grant { lease, .. }] = commands[..] else { panic!("{commands:?}") };
-        commands = scheduler.handle(Time::ZERO, Event::Finished { lease });
+fn idle_workers_help_slow_ones_with_what_these_come_to_last() {
+    let config = Config { shard_trials: Some(8), ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 16, &[(1, 1), (2, 1)]);
+    let [(_, slow, _), (_, fast, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    deliver(&mut scheduler, seconds(1.0), 2, fast, 8..16);
+    finish(&mut scheduler, seconds(1.0), 2, fast);
+    deliver(&mut scheduler, seconds(1.0), 1, slow, 0..1);
+    // Seven are left to the slow one, of which nothing is known but that it has been at it.
+    let commands = scheduler.handle(seconds(1.5), Event::WakeUp);
+    let [(to, copy, trials)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    assert_eq!((*to, trials.clone()), (connection(2), 4..8));
+    scheduler.check();
+    // Whoever is first is taken, and the other is told.
+    deliver(&mut scheduler, seconds(2.0), 2, *copy, 4..8);
+    finish(&mut scheduler, seconds(2.0), 2, *copy);
+    let commands = deliver(&mut scheduler, seconds(2.0), 1, slow, 1..4);
+    let revoke = Command::Revoke { connection: connection(1), lease: slow };
+    assert!(commands.contains(&revoke), "{commands:?}");
+    assert_eq!(commands.last(), Some(&Command::Complete));
+    assert_eq!(scheduler.tally().copies, 1);
+}
+
+#[test]
+fn workers_that_are_as_fast_do_not_do_each_others_work() {
+    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 8, &[(1, 1), (2, 1)]);
+    let mut leases: BTreeMap<u64, LeaseId> =
+        granted(&commands).into_iter().map(|(connection, lease, _)| (connection.0, lease)).collect();
+    let mut done = 0;
+    for round in 0..2 {
+        let at = seconds(f64::from(round + 1));
+        for worker in [1, 2] {
+            deliver(&mut scheduler, at, worker, leases[&worker], done..done + 2);
+            done += 2;
+            // The second one is still at its last lease.
+            if (round, worker) != (1, 2) {
+                let commands = finish(&mut scheduler, at, worker, leases[&worker]);
+                leases.extend(
+                    granted(&commands).into_iter().map(|(connection, lease, _)| (connection.0, lease)),
+                );
+            }
+        }
     }
-    let trial = TrialId { cohort: 0, variant: 0, trial: 0 };
-    assert_eq!(commands, [Command::Abandon(Reason::Poison { trial, count: 4 })]);
+    assert_eq!(scheduler.tally().copies, 0);
+}
+
+fn digest(byte: u8) -> Digest {
+    Digest([byte; 32])
+}
+
+#[test]
+fn an_audit_is_for_another_worker() {
+    let config = Config { shard_trials: Some(4), audit_percent: 50.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 4, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..4);
+    let commands = finish(&mut scheduler, Time::ZERO, 1, lease);
+    assert_eq!(commands, [], "the same worker is not asked, and the sweep not complete");
+    let mut commands = scheduler.handle(Time::ZERO, joined(2, 1));
+    let mut audited = Vec::new();
+    while let [(_, lease, trials)] = &granted(&commands)[..] {
+        audited.push(trials.start);
+        deliver(&mut scheduler, Time::ZERO, 2, *lease, trials.clone());
+        commands = finish(&mut scheduler, Time::ZERO, 2, *lease);
+    }
+    assert_eq!((audited, scheduler.tally().audited), (vec![0, 2], 2));
+    assert!(scheduler.ended);
+}
+
+#[test]
+fn an_audit_that_nobody_can_do_is_done_without() {
+    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 1, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
+    finish(&mut scheduler, Time::ZERO, 1, lease);
+    let mut last = Vec::new();
+    while !scheduler.ended {
+        let wake = scheduler.wake_up().expect("something to wait for");
+        assert!(wake < seconds(20.0));
+        last = scheduler.handle(wake, Event::WakeUp);
+    }
+    assert_eq!(last, [Command::Report(Report::Unaudited { trials: 1 }), Command::Complete]);
+}
+
+#[test]
+fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
+    let config = Config { shard_trials: Some(2), audit_percent: 50.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 4, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    // The liar computes all; the first of it is audited.
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..2);
+    let commands = finish(&mut scheduler, Time::ZERO, 1, lease);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 2..4);
+    finish(&mut scheduler, Time::ZERO, 1, lease);
+    let commands = scheduler.handle(Time::ZERO, joined(2, 1));
+    let (_, audit, _) = granted(&commands)[0].clone();
+    let received = Event::Received { connection: connection(2), lease: audit, trial: id(0) };
+    scheduler.handle(Time::ZERO, received);
+    let disagreed = |worker, said| Event::Disagreed {
+        worker: name(worker),
+        trial: id(0),
+        stored: digest(1),
+        received: digest(said),
+    };
+    let commands = scheduler.handle(Time::ZERO, disagreed(2, 2));
+    let alarm = Report::Disagreed { trial: id(0), stored_by: Some(name(1)), worker: name(2) };
+    assert!(commands.contains(&Command::Report(alarm)), "{commands:?}");
+    finish(&mut scheduler, Time::ZERO, 2, audit);
+    // Neither may settle it.
+    let commands = scheduler.handle(Time::ZERO, joined(3, 1));
+    let (to, check, trials) = granted(&commands)[0].clone();
+    assert_eq!((to, trials), (connection(3), 0..1));
+    scheduler.handle(Time::ZERO, Event::Received { connection: connection(3), lease: check, trial: id(0) });
+    let commands = scheduler.handle(Time::ZERO, disagreed(3, 2));
+    assert!(commands.contains(&Command::Report(Report::Settled { trial: id(0), stored_is_right: false })));
+    let all: Vec<TrialId> = (0..4).map(id).collect();
+    assert!(commands.contains(&Command::Discard { trials: all.clone() }), "{commands:?}");
+    assert!(commands.iter().any(|command| matches!(
+        command,
+        Command::Drop { connection: ConnectionId(1), why: Dropped::Quarantined(_) }
+    )));
+    assert!(!scheduler.ended, "until it is out of the store it is not done, and then not either");
+    scheduler.handle(Time::ZERO, Event::Discarded { trials: all });
+    scheduler.check();
+    assert_eq!(scheduler.unstored, 4);
+    let commands = finish(&mut scheduler, Time::ZERO, 3, check);
+    assert!(!granted(&commands).is_empty());
+}
+
+#[test]
+fn where_two_differ_and_there_is_no_third_one_is_called_and_else_the_trial_is_set_aside() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 2, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
+    let event = Event::Disagreed { worker: name(2), trial: id(0), stored: digest(1), received: digest(2) };
+    scheduler.handle(Time::ZERO, joined(2, 1));
+    scheduler.handle(Time::ZERO, event);
+    let mut reinforcements = 0;
+    let mut now = Time::ZERO;
+    while !scheduler.ended && now < seconds(100.0) {
+        now += LOOK_EVERY;
+        for worker in [1, 2] {
+            scheduler.handle(now, Event::Heard { connection: connection(worker) });
+        }
+        for command in scheduler.handle(now, Event::WakeUp) {
+            match command {
+                Command::Reinforce => reinforcements += 1,
+                Command::Discard { trials } => drop(scheduler.handle(now, Event::Discarded { trials })),
+                _ => {}
+            }
+        }
+        scheduler.check();
+        let open = scheduler
+            .leases
+            .iter()
+            .find(|(_, lease)| lease.worker.is_some())
+            .map(|(id, of)| (*id, of.worker));
+        if let Some((lease, Some(worker))) = open {
+            let worker = u128::from_be_bytes(worker.0) as u64;
+            deliver(&mut scheduler, now, worker, lease, 1..2);
+            finish(&mut scheduler, now, worker, lease);
+        }
+    }
+    assert_eq!(reinforcements, 2);
+    let set_aside: Vec<Place> = scheduler.set_aside().map(|(place, _)| place).collect();
+    assert_eq!(set_aside, [id(0).place()]);
+    assert!(scheduler.ended);
+}
+
+#[test]
+fn a_coordinator_that_ends_calls_its_leases_in() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1), (2, 1)]);
+    let [(_, a, _), (_, b, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let commands = scheduler.handle(Time::ZERO, Event::Drain);
+    let revoke = |worker, lease| Command::Revoke { connection: connection(worker), lease };
+    assert_eq!(commands, [revoke(1, a), revoke(2, b)]);
+    assert_eq!(scheduler.handle(Time::ZERO, Event::HandedBack { connection: connection(1), lease: a }), []);
+    let commands = scheduler.handle(Time::ZERO, Event::HandedBack { connection: connection(2), lease: b });
+    assert_eq!(commands, [Command::Drained]);
+}
+
+#[test]
+fn a_worker_that_leaves_gets_nothing_more() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 40, &[(1, 2)]);
+    let leases: Vec<LeaseId> = granted(&commands).iter().map(|(_, lease, _)| *lease).collect();
+    scheduler.handle(Time::ZERO, Event::Draining { connection: connection(1) });
+    for lease in leases {
+        let commands = scheduler.handle(Time::ZERO, Event::HandedBack { connection: connection(1), lease });
+        assert_eq!(granted(&commands), []);
+        scheduler.check();
+    }
+    assert_eq!(scheduler.tally().set_aside, 0);
+    let commands = scheduler.handle(seconds(1.0), Event::Disconnected { connection: connection(1) });
+    assert_eq!(commands, [Command::Report(Report::Left { worker: name(1) })]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
-//! What a person sees of a run.
+//! What a person, or a program that watches, sees of a run.
 
+pub(crate) mod log;
 pub(crate) mod progress;
+pub(crate) mod status;

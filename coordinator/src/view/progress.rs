@@ -1,9 +1,10 @@
 //! Progress on standard error: bars on a terminal, now and then a line elsewhere.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::log::{self, line};
+use super::status::Part;
 use crate::failure::printable;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -19,47 +20,59 @@ pub(crate) struct Progress {
     done: u64,
     reused: u64,
     started: Instant,
+    parts: Vec<Part>,
     sink: Sink,
 }
 
 enum Sink {
     Bars { all: MultiProgress, overall: ProgressBar, conditions: Vec<ProgressBar> },
-    Lines { last: Instant, shown: u64, parts: Vec<Part> },
-}
-
-/// A condition as the view knows it.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) total: u64,
-    pub(crate) done: u64,
+    Lines { last: Instant, shown: u64 },
 }
 
 impl Progress {
     /// Progress over these conditions.
-    pub(crate) fn new(parts: &[Part]) -> Progress {
+    pub(crate) fn new(parts: Vec<Part>) -> Progress {
         let total = parts.iter().map(|part| part.total).sum();
-        let done = parts.iter().map(|part| part.done).sum();
-        let sink = if std::io::stderr().is_terminal() {
-            bars(parts, total, done)
+        let done = parts.iter().map(|part| part.stored).sum();
+        let sink = if log::is_for_people_at_a_terminal() {
+            bars(&parts, total, done)
         } else {
-            Sink::Lines { last: Instant::now(), shown: done, parts: parts.to_vec() }
+            Sink::Lines { last: Instant::now(), shown: done }
         };
-        Progress { total, done, reused: done, started: Instant::now(), sink }
+        Progress { total, done, reused: done, started: Instant::now(), parts, sink }
     }
 
     /// One more trial of a condition is stored.
     pub(crate) fn advance(&mut self, condition: usize) {
         self.done += 1;
-        match &mut self.sink {
-            Sink::Bars { overall, conditions, .. } => {
-                overall.inc(1);
-                if let Some(bar) = conditions.get(condition) {
-                    bar.inc(1);
-                }
+        self.parts[condition].stored += 1;
+        self.show(condition);
+    }
+
+    /// One trial of a condition is no longer stored.
+    pub(crate) fn retreat(&mut self, condition: usize) {
+        self.done = self.done.saturating_sub(1);
+        self.parts[condition].stored = self.parts[condition].stored.saturating_sub(1);
+        self.show(condition);
+    }
+
+    fn show(&self, condition: usize) {
+        if let Sink::Bars { overall, conditions, .. } = &self.sink {
+            overall.set_position(self.done);
+            if let Some(bar) = conditions.get(condition) {
+                bar.set_position(self.parts[condition].stored);
             }
-            Sink::Lines { parts, .. } => parts[condition].done += 1,
         }
+    }
+
+    /// Conditions and what is stored of each.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// All trials, those that are stored, and those that were stored at the beginning.
+    pub(crate) fn trials(&self) -> (u64, u64, u64) {
+        (self.total, self.done, self.reused)
     }
 
     /// Time has passed.
@@ -75,16 +88,16 @@ impl Progress {
                 });
                 overall.tick();
             }
-            Sink::Lines { last, shown, parts } => {
+            Sink::Lines { last, shown } => {
                 let pause = LINES_EVERY.max(elapsed / 20);
                 if last.elapsed() >= pause && *shown != self.done {
                     *last = Instant::now();
                     *shown = self.done;
                     let percent = 100 * self.done / self.total.max(1);
                     let left = left.map_or(String::new(), |left| format!(", {} left", brief(left)));
-                    let of_conditions = if parts.len() <= MOST_BARS {
-                        let part = |part: &Part| format!("{} {}/{}", part.name, part.done, part.total);
-                        format!(": {}", parts.iter().map(part).collect::<Vec<_>>().join(", "))
+                    let of_conditions = if self.parts.len() <= MOST_BARS {
+                        let part = |part: &Part| format!("{} {}/{}", part.name, part.stored, part.total);
+                        format!(": {}", self.parts.iter().map(part).collect::<Vec<_>>().join(", "))
                     } else {
                         String::new()
                     };
@@ -97,19 +110,10 @@ impl Progress {
         }
     }
 
-    /// Says something without disturbing the bars.
-    pub(crate) fn note(&self, text: &str) {
-        match &self.sink {
-            Sink::Bars { all, .. } => {
-                let _ = all.println(text);
-            }
-            Sink::Lines { .. } => line(text),
-        }
-    }
-
     /// Takes the bars away.
     pub(crate) fn finish(self) {
         if let Sink::Bars { all, .. } = self.sink {
+            log::set_bars(None);
             let _ = all.clear();
             // Bars that finish one by one would leave the first of them on the screen.
             all.set_draw_target(ProgressDrawTarget::hidden());
@@ -117,11 +121,12 @@ impl Progress {
     }
 
     /// Trials per second of this run.
-    fn rate(&self) -> f64 {
-        (self.done - self.reused) as f64 / self.started.elapsed().as_secs_f64().max(1e-3)
+    pub(crate) fn rate(&self) -> f64 {
+        self.done.saturating_sub(self.reused) as f64 / self.started.elapsed().as_secs_f64().max(1e-3)
     }
 
-    fn left(&self) -> Option<Duration> {
+    /// How long the rest will take at that rate.
+    pub(crate) fn left(&self) -> Option<Duration> {
         let rate = self.rate();
         (rate > 0.0).then(|| Duration::from_secs_f64(self.total.saturating_sub(self.done) as f64 / rate))
     }
@@ -135,11 +140,16 @@ pub(crate) struct Files {
 impl Files {
     /// So many files are to be written there.
     pub(crate) fn new(count: usize, out: &Path) -> Files {
-        if count > 0 && !std::io::stderr().is_terminal() {
+        if count > 0 && !log::is_for_people_at_a_terminal() {
             let files = if count == 1 { "file" } else { "files" };
             line(&format!("writing {count} {files} to {}", out.display()));
         }
-        let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
+        let target = if log::is_for_people_at_a_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(count as u64), target);
         bar.set_style(style("files    {bar:24} {pos}/{len}  {msg}"));
         bar.set_message(printable(&format!("to {}", out.display())));
         Files { bar }
@@ -155,11 +165,6 @@ impl Drop for Files {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// A line, or several, on standard error, which may be closed.
-pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// `3.1 s`, `42 s`, `12 minutes`, `5 hours`.
@@ -196,10 +201,11 @@ fn bars(parts: &[Part], total: u64, done: u64) -> Sink {
     let conditions = if parts.len() <= MOST_BARS {
         parts
             .iter()
-            .map(|part| bar(&part.name, part.total, part.done, "{prefix} {bar:24} {pos}/{len}"))
+            .map(|part| bar(&part.name, part.total, part.stored, "{prefix} {bar:24} {pos}/{len}"))
             .collect()
     } else {
         Vec::new()
     };
+    log::set_bars(Some(all.clone()));
     Sink::Bars { all, overall, conditions }
 }

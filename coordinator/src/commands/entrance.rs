@@ -1,0 +1,184 @@
+//! Where workers come in: on loopback without ceremony, from elsewhere over TLS only.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use granule_worker::access::{Access, AccessError, Secret};
+use tokio::net::TcpListener;
+
+use crate::cli::{self, exit};
+use crate::driver::{Door, Tls, listen};
+use crate::identity::{AdvertiseError, Identity, IdentityError, addresses};
+use crate::view::log::line;
+
+/// Name of the access file in the output directory.
+pub(crate) const ACCESS: &str = "access.json";
+
+/// Where workers come in.
+#[derive(Debug)]
+pub(crate) enum Entrance {
+    /// Our own processes only, with a secret that nobody else learns.
+    Local { listen: SocketAddr },
+    /// Whoever has the access file.
+    Served(Box<Served>),
+}
+
+/// An entrance for others.
+#[derive(Debug)]
+pub(crate) struct Served {
+    listen: SocketAddr,
+    advertise: Option<String>,
+    access: PathBuf,
+    out: PathBuf,
+    /// Files of a certificate and its key.
+    own: Option<(PathBuf, PathBuf)>,
+    /// What is to be removed at the end.
+    identity: Mutex<Option<Identity>>,
+}
+
+/// Why nobody can come in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntranceError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Advertise(#[from] AdvertiseError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+impl EntranceError {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            EntranceError::Advertise(AdvertiseError::Given { .. }) => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            EntranceError::Listen { .. } => {
+                Some("port 0 takes a free one; the address must be one of this machine's".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Entrance {
+    /// For our own processes.
+    pub(crate) fn local(listen: SocketAddr) -> Entrance {
+        Entrance::Local { listen }
+    }
+
+    /// As the command line asks.
+    pub(crate) fn served(arguments: &cli::Serve, out: &Path) -> Entrance {
+        Entrance::Served(Box::new(Served {
+            listen: arguments.listen,
+            advertise: arguments.advertise.clone(),
+            access: arguments.access.clone().unwrap_or_else(|| out.join(ACCESS)),
+            out: out.to_owned(),
+            own: arguments.certificate.clone().zip(arguments.key.clone()),
+            identity: Mutex::new(None),
+        }))
+    }
+
+    /// Who is to compute, for people.
+    pub(crate) fn describe(&self, workers: u32) -> String {
+        match (self, workers) {
+            (Entrance::Served(_), 0) => "workers come from elsewhere".to_owned(),
+            (Entrance::Served(_), count) => format!("{count} workers here, others come from elsewhere"),
+            (Entrance::Local { .. }, 1) => "1 worker".to_owned(),
+            (Entrance::Local { .. }, count) => format!("{count} workers"),
+        }
+    }
+
+    /// Whose the CPU time is that we know of, for people.
+    pub(crate) fn whose_time(&self) -> &'static str {
+        match self {
+            Entrance::Local { .. } => "",
+            Entrance::Served(_) => " here",
+        }
+    }
+
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<Door, EntranceError> {
+        match self {
+            Entrance::Local { listen } => {
+                let secret = Secret::generate();
+                Ok(Door { listener: bind(*listen)?, tls: None, secret })
+            }
+            Entrance::Served(served) => served.open(),
+        }
+    }
+
+    /// Nobody is to come any more: takes away what let workers in.
+    pub(crate) fn close(&self) -> Result<(), EntranceError> {
+        let Entrance::Served(served) = self else { return Ok(()) };
+        let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
+        match identity {
+            Some(identity) => Ok(identity.remove()?),
+            // Without TLS there is the access file only.
+            None => match std::fs::remove_file(&served.access) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    Err(IdentityError::Remove { path: served.access.clone(), source }.into())
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, EntranceError> {
+    listen(address).map_err(|source| EntranceError::Listen { address, source })
+}
+
+impl Served {
+    fn open(&self) -> Result<Door, EntranceError> {
+        let earlier = Access::read(&self.access).ok();
+        let listener = self.bind_again(earlier.as_ref())?;
+        let bound =
+            listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
+        let addresses = addresses(bound, self.advertise.as_deref())?;
+        let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
+        let (access, tls) = if needs_tls {
+            let (identity, origin) = match &self.own {
+                Some((certificate, key)) => Identity::from_files(certificate, key, &self.access)?,
+                None => Identity::load_or_make(&self.out, &self.access)?,
+            };
+            let access = identity.access(addresses);
+            let certificate = access.certificate.clone().expect("an identity has a certificate");
+            let tls = Tls { config: identity.server_config(), certificate };
+            line(&format!("listening on {bound} with TLS; {origin}: {}", self.access.display()));
+            if let Ok(mut place) = self.identity.lock() {
+                *place = Some(identity);
+            }
+            (access, Some(tls))
+        } else {
+            let kept = earlier.filter(|access| access.certificate.is_none());
+            let secret = kept.map_or_else(Secret::generate, |access| access.secret);
+            line(&format!("listening on {bound}, this machine only; access file: {}", self.access.display()));
+            (Access { addresses, certificate: None, secret }, None)
+        };
+        access.write(&self.access)?;
+        line(&format!("to add workers: granule worker --access {}", self.access.display()));
+        Ok(Door { listener, tls, secret: access.secret })
+    }
+
+    /// Listens; where any port will do, on the one that workers know from before, if it is free.
+    fn bind_again(&self, earlier: Option<&Access>) -> Result<TcpListener, EntranceError> {
+        let port = earlier
+            .filter(|_| self.listen.port() == 0)
+            .and_then(|access| access.addresses.first()?.rsplit_once(':')?.1.parse().ok());
+        if let Some(port) = port
+            && let Ok(listener) = listen(SocketAddr::new(self.listen.ip(), port))
+        {
+            return Ok(listener);
+        }
+        bind(self.listen)
+    }
+}

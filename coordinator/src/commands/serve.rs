@@ -1,0 +1,36 @@
+//! `granule serve`: a sweep with workers on other machines.
+
+use std::time::Duration;
+
+use crate::cli;
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order};
+use crate::commands::run::{config, program};
+use crate::driver::Options;
+use crate::failure::Failure;
+
+/// How long leases may take to end when the coordinator is asked to.
+const DRAIN_WITHIN: Duration = Duration::from_secs(15);
+
+pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let order = Order {
+        sweep: &arguments.common.sweep,
+        out: arguments.common.out.as_deref(),
+        // Once the trials are computed the workers leave: what is damaged is to be found before.
+        checks_store: true,
+    };
+    job::run(
+        &order,
+        |out| Entrance::served(arguments, out),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers: arguments.workers,
+            program,
+            scheduler: config(&arguments.common, arguments.workers),
+            drain_within: DRAIN_WITHIN,
+            tells_of_workers: true,
+            metrics: arguments.metrics,
+        },
+    )
+}

@@ -1,0 +1,117 @@
+//! `granule status`: what a running coordinator is at.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use granule_proto::wire;
+use granule_worker::access::{Access, AccessError};
+use granule_worker::connect::connect;
+use granule_worker::{authorised, client};
+use serde_json::Value;
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
+use crate::failure::{Failure, printable};
+use crate::view::status::{Notice, Snapshot};
+
+/// Time between two summaries for people who follow.
+const SUMMARY_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
+    let path = match (&arguments.access, &arguments.out) {
+        (Some(access), _) => access.clone(),
+        (None, Some(out)) => out.join(ACCESS),
+        (None, None) => {
+            let message = "error: whose status?\n  help: say the output directory of a running `granule serve`, \
+                           or --access FILE";
+            return Err(Failure::new(exit::USAGE, message));
+        }
+    };
+    let access = Access::read(&path).map_err(|error| no_access(&path, &error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    runtime.block_on(watch(&access, arguments))
+}
+
+fn no_access(path: &Path, error: &AccessError) -> Failure {
+    let is_missing = matches!(error, AccessError::File(file) if file.is_not_found());
+    let help = "`granule serve` writes it when it starts, and removes it when its sweep is complete; \
+                OUT/manifest.json says what has been done";
+    if is_missing {
+        let message =
+            format!("error: no coordinator is running here: there is no {}\n  help: {help}", path.display());
+        return Failure::new(exit::FAILED, message);
+    }
+    Failure::caused_by(exit::FAILED, error, None)
+}
+
+async fn watch(access: &Access, arguments: &cli::Status) -> Result<(), Failure> {
+    let gone = "if it was stopped, start it again with the same command: it goes on where it was";
+    let (channel, address) =
+        connect(access).await.map_err(|error| Failure::caused_by(exit::FAILED, &error, Some(gone)))?;
+    let request = authorised(access, wire::WatchRequest { follow: arguments.follow });
+    let refused = |status: tonic::Status| {
+        let message = format!("error: the coordinator at {address} refused: {}", status.message());
+        Failure::new(exit::FAILED, message)
+    };
+    let mut reports = client(channel).watch(request).await.map_err(refused)?.into_inner();
+    let mut view = View { arguments, shown: None, state: String::new() };
+    while let Ok(Some(wire::Report { json })) = reports.message().await {
+        if !view.show(&json) {
+            // Nobody reads on.
+            return Ok(());
+        }
+    }
+    if arguments.follow && view.state != "done" {
+        let message = format!("error: the coordinator at {address} is gone\n  help: {gone}");
+        return Err(Failure::new(exit::FAILED, message));
+    }
+    Ok(())
+}
+
+struct View<'a> {
+    arguments: &'a cli::Status,
+    shown: Option<Instant>,
+    /// What the last snapshot said.
+    state: String,
+}
+
+impl View<'_> {
+    /// Shows a report; false once nobody wants to see any.
+    fn show(&mut self, json: &str) -> bool {
+        let report: Value = serde_json::from_str(json).unwrap_or_default();
+        let snapshot = (report["type"] == "snapshot").then(|| serde_json::from_str::<Snapshot>(json).ok());
+        let snapshot = snapshot.flatten();
+        if let Some(snapshot) = &snapshot {
+            self.state.clone_from(&snapshot.state);
+        }
+        if self.arguments.json {
+            return say(json);
+        }
+        match snapshot {
+            Some(snapshot) if !self.arguments.follow => say(snapshot.to_text().trim_end()),
+            Some(snapshot) => {
+                let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= SUMMARY_EVERY);
+                if !is_due && snapshot.state != "done" {
+                    return true;
+                }
+                self.shown = Some(Instant::now());
+                let text = snapshot.to_text();
+                say(&format!("{} {}", snapshot.time, text.lines().next().unwrap_or_default()))
+            }
+            None => match serde_json::from_str::<Notice>(json) {
+                Ok(notice) => say(&format!("{} {}", notice.time, notice.text)),
+                Err(_) => true,
+            },
+        }
+    }
+}
+
+/// A line on standard output; false if that is closed.
+fn say(text: &str) -> bool {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()).is_ok()
+}

@@ -1,0 +1,115 @@
+//! What idle workers do when nothing is pending: the same as slow ones, from the other end.
+//!
+//! A lease of a worker that is slow, stuck or gone would hold up the sweep. A worker with nothing to
+//! do takes the last of its trials, as many as the two would share by their pace, if it is likely to
+//! be done with them sooner. Whoever is first is taken, and the other is told to stop.
+
+use super::pace;
+use super::work::{Kind, Lease};
+use super::{Command, LeaseId, Place, Report, Scheduler, Time, Variants, Work, WorkerName};
+
+/// How much sooner than the slow worker the idle one should be done.
+const SOONER: f64 = 1.3;
+
+/// A trial that takes so many times as long as it should is taken for stuck.
+const STUCK: f64 = 3.0;
+
+/// What a copy takes besides computing, in seconds.
+const OVERHEAD: f64 = 0.05;
+
+impl Scheduler {
+    /// Has idle workers compute what slow ones have.
+    pub(super) fn copy(&mut self, now: Time, commands: &mut Vec<Command>) {
+        if self.pending > 0 {
+            return;
+        }
+        while let Some((id, idle, work)) = self.next_copy(now) {
+            let Work::Trials { cohort, trials, .. } = &work else { return };
+            let slow = self.leases[&id].worker.expect("only leases with a worker are copied");
+            let place = Place { cohort: *cohort, trial: trials.start };
+            let trials = trials.len() as u32;
+            commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
+            self.tally.copies += 1;
+            self.grant(now, idle, work, Kind::Copy { of: id }, commands);
+        }
+    }
+
+    /// The lease that would hold up the sweep longest, the fastest worker that could help, and with
+    /// what.
+    fn next_copy(&self, now: Time) -> Option<(LeaseId, WorkerName, Work)> {
+        let mut slowest: Vec<(f64, LeaseId)> = self
+            .leases
+            .iter()
+            .filter_map(|(&id, lease)| Some((self.seconds_left(now, id, lease)?, id)))
+            .collect();
+        slowest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        slowest.into_iter().find_map(|(left, id)| {
+            let (idle, work) = self.help(id, left)?;
+            Some((id, idle, work))
+        })
+    }
+
+    /// How long a lease will take, by what is not copied of it yet.
+    fn seconds_left(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<f64> {
+        let (Some(name), Kind::Own) = (lease.worker, lease.kind) else { return None };
+        let (trials, variants) = self.open_trials(id, lease)?;
+        let worker = &self.workers[&name];
+        let shape = &self.cohorts[trials.0.cohort as usize].shape;
+        let idle_for = now.saturating_sub(lease.progress).as_secs_f64();
+        let per_trial = worker.pace.seconds(pace::effort(shape, variants));
+        let expected = match per_trial {
+            _ if worker.connection.is_none() => f64::INFINITY,
+            Some(per_trial) if idle_for > STUCK * per_trial + 1.0 => f64::INFINITY,
+            Some(per_trial) => (f64::from(trials.1) * per_trial - idle_for).max(0.0),
+            // Nothing has come of it, and nothing is known of the worker: as long again.
+            None => f64::from(trials.1) * idle_for,
+        };
+        Some(expected)
+    }
+
+    /// The first of a lease's trials that are not done and not copied, and how many these are.
+    fn open_trials(&self, id: LeaseId, lease: &Lease) -> Option<((Place, u32), Variants)> {
+        let Work::Trials { cohort: at, trials, variants, .. } = &lease.work else { return None };
+        let cohort = &self.cohorts[*at as usize];
+        let is_open = |trial: &u32| {
+            let slot = &cohort.slots[*trial as usize];
+            slot.lease == id && !cohort.is_done(slot) && slot.missing.len() > 0
+        };
+        let mut open = (trials.start..lease.copied_from).filter(is_open);
+        let first = open.next()?;
+        let place = Place { cohort: *at, trial: first };
+        // Whoever tries a suspect is not to be followed.
+        let is_suspect = self.suspects.contains_key(&place);
+        (!is_suspect).then(|| ((place, 1 + open.count() as u32), *variants))
+    }
+
+    /// What of a lease the fastest idle worker should do, if any should.
+    fn help(&self, id: LeaseId, left: f64) -> Option<(WorkerName, Work)> {
+        let lease = &self.leases[&id];
+        let ((first, count), variants) = self.open_trials(id, lease)?;
+        let slow = &self.workers[&lease.worker?];
+        let effort = pace::effort(&self.cohorts[first.cohort as usize].shape, variants);
+        let seconds = |name: &WorkerName| self.workers[name].pace.seconds(effort);
+        let candidates = self.free.iter().filter(|name| Some(**name) != lease.worker);
+        let (name, per_trial) = candidates
+            .map(|name| (*name, seconds(name)))
+            .min_by(|a, b| a.1.unwrap_or(f64::INFINITY).total_cmp(&b.1.unwrap_or(f64::INFINITY)))?;
+        let share = match (slow.pace.seconds(effort), per_trial) {
+            (Some(slow), Some(fast)) if left.is_finite() => slow / (slow + fast),
+            _ if left.is_finite() => 0.5,
+            _ => 1.0,
+        };
+        let share = ((f64::from(count) * share).ceil() as u32).clamp(1, count);
+        let needed = per_trial.map_or(0.0, |per_trial| per_trial * f64::from(share)) + OVERHEAD;
+        if needed * SOONER > left {
+            return None;
+        }
+        // The last ones: the slow worker comes to them last.
+        let trial = lease.copied_from - share;
+        let mut work = self.single(Place { trial: trial.max(first.trial), ..first }, variants)?;
+        if let Work::Trials { trials, .. } = &mut work {
+            trials.end = lease.copied_from;
+        }
+        Some((name, work))
+    }
+}

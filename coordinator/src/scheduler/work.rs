@@ -1,0 +1,473 @@
+//! Leases: what is handed out, what comes of it, and what becomes of the rest.
+
+use std::ops::Bound;
+
+use super::pace;
+use super::trust::Check;
+use super::{
+    Command, ConnectionId, LeaseId, Place, Scheduler, Time, TrialId, Variants, Work, WorkerName, noise,
+};
+
+/// A worker's right to work.
+#[derive(Debug)]
+pub(super) struct Lease {
+    /// None once the worker has sent everything.
+    pub(super) worker: Option<WorkerName>,
+    pub(super) granted: Time,
+    /// When a result of it came in last.
+    pub(super) progress: Time,
+    pub(super) work: Work,
+    pub(super) kind: Kind,
+    /// It is of one trial, and its worker has nothing else.
+    pub(super) is_alone: bool,
+    /// Results that have not arrived.
+    pub(super) missing: u32,
+    /// Slots that are not done.
+    pub(super) undone: u32,
+    /// Trials from here on are computed by others, too.
+    pub(super) copied_from: u32,
+    pub(super) copies: Vec<LeaseId>,
+}
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its slots are nobody else's.
+    Own,
+    /// Part of another lease, which is slow.
+    Copy { of: LeaseId },
+    /// What another worker has computed. Of these variants nothing has arrived yet.
+    Check { of: Check, missing: Variants },
+}
+
+impl Scheduler {
+    /// Whether this worker has this lease.
+    pub(super) fn is_of(&self, lease: LeaseId, worker: WorkerName) -> bool {
+        self.leases.get(&lease).is_some_and(|lease| lease.worker == Some(worker))
+    }
+
+    /// Whether a lease is of one trial and all that its worker has.
+    pub(super) fn is_of_one(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|lease| lease.is_alone)
+    }
+
+    /// The first trial of a lease that did not arrive.
+    pub(super) fn first_missing(&self, id: LeaseId) -> Option<Place> {
+        let Lease { work: Work::Trials { cohort: at, trials, .. }, kind, .. } = self.leases.get(&id)? else {
+            return None;
+        };
+        let cohort = &self.cohorts[*at as usize];
+        let is_missing = |trial: &u32| {
+            let slot = &cohort.slots[*trial as usize];
+            match kind {
+                Kind::Own => slot.lease == id && slot.missing.len() > 0,
+                Kind::Copy { .. } => !cohort.is_done(slot),
+                Kind::Check { .. } => false,
+            }
+        };
+        let trial = trials.clone().find(is_missing)?;
+        Some(Place { cohort: *at, trial })
+    }
+
+    pub(super) fn on_received(&mut self, now: Time, connection: ConnectionId, id: LeaseId, trial: TrialId) {
+        let Some(name) = self.hear(now, connection) else { return };
+        if !self.is_of(id, name) {
+            return;
+        }
+        let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.progress = now;
+        match &mut lease.kind {
+            Kind::Own if slot.lease == id && slot.missing.remove(trial.variant) => lease.missing -= 1,
+            Kind::Check { of, missing } if of.place() == trial.place() => drop(missing.remove(trial.variant)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+        let worker = self.workers.get_mut(&name);
+        if let Some(connection) = worker.as_ref().and_then(|worker| worker.connection) {
+            commands.push(Command::Acknowledge { connection, trial: id });
+        }
+        let place = id.place();
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        let is_first = slot.stored.insert(id.variant);
+        if !is_first {
+            return self.on_confirmed(name, id, commands);
+        }
+        let is_done = slot.stored == cohort.variants;
+        if let Some(worker) = worker {
+            worker.stored += 1;
+            if worker.authored.last() != Some(&place) {
+                worker.authored.push(place);
+            }
+        }
+        self.crashes = 0;
+        self.tally.stored += 1;
+        if slot.lease == LeaseId::ASIDE {
+            // It came all the same.
+            if is_done {
+                slot.lease = LeaseId::NONE;
+                self.set_aside.remove(&place);
+            }
+        } else {
+            self.unstored -= 1;
+            let lease = slot.lease;
+            if let Some(of) = self.leases.get_mut(&lease) {
+                // If it came from somebody else, the lease need not deliver it any more.
+                of.missing -= u32::from(slot.missing.remove(id.variant));
+                of.undone -= u32::from(is_done);
+                self.end_if_settled(lease, commands);
+            } else if is_done {
+                slot.lease = LeaseId::NONE;
+                if lease == LeaseId::NONE {
+                    let cohort = &mut self.cohorts[place.cohort as usize];
+                    cohort.pending -= 1;
+                    self.pending -= 1;
+                }
+            }
+            if is_done {
+                self.suspects.remove(&place);
+            }
+        }
+        self.sample(name, place, is_done);
+        if self.is_quarantined(name) {
+            // It was on its way when its author was found out.
+            self.discard(vec![id], commands);
+        }
+    }
+
+    /// Ends a lease once all of its slots are done, and whatever is still computed of it.
+    pub(super) fn end_if_settled(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.undone == 0) else { return };
+        let copies = std::mem::take(&mut lease.copies);
+        let is_busy = lease.worker.is_some();
+        if !is_busy {
+            self.leases.remove(&id);
+        }
+        for id in copies.into_iter().chain(is_busy.then_some(id)) {
+            let worker = self.leases.get(&id).and_then(|lease| lease.worker);
+            if let Some(connection) = worker.and_then(|name| self.workers[&name].connection) {
+                commands.push(Command::Revoke { connection, lease: id });
+            }
+        }
+    }
+
+    pub(super) fn on_surveyed(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: LeaseId,
+        accepted: Vec<u32>,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(name) = self.hear(now, connection) else { return };
+        let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        let Work::Survey { cohort, spans } = &lease.work else { return };
+        if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
+            // Believed, it would shift the noise of every later trial.
+            return self.quarantine(name, "it counted the attempts of a noise stream wrongly", commands);
+        }
+        let stream = self.cohorts[*cohort as usize].shape.stream;
+        if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
+            commands.push(Command::KeepSpans { stream, first, accepted });
+        }
+        self.reopen(stream);
+    }
+
+    /// Something has changed about a noise stream: those that waited for it may look again.
+    pub(super) fn reopen(&mut self, stream: usize) {
+        let has_pending = |at: &usize| self.cohorts[*at].pending > 0;
+        self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
+    }
+
+    pub(super) fn on_finished(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: LeaseId,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(name) = self.hear(now, connection) else { return };
+        let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        if let Work::Trials { cohort, trials, variants, .. } = &lease.work {
+            let shape = &self.cohorts[*cohort as usize].shape;
+            let effort = pace::effort(shape, *variants) * trials.len() as f64;
+            let took = now.saturating_sub(lease.granted);
+            self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
+        }
+        self.close(now, name, id, commands);
+    }
+
+    /// A worker has sent everything of a lease, as it says or as follows from what it says.
+    pub(super) fn close(&mut self, now: Time, name: WorkerName, id: LeaseId, commands: &mut Vec<Command>) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        lease.progress = lease.progress.max(now);
+        if lease.missing > 0 {
+            self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
+            return self.release(name, id);
+        }
+        lease.worker = None;
+        match lease.kind {
+            Kind::Check { missing, .. } if missing.len() > 0 => self.give_back(id),
+            // What the store says of it is yet to come.
+            Kind::Check { .. } => drop(self.leases.remove(&id)),
+            Kind::Copy { of } => {
+                self.leases.remove(&id);
+                if let Some(of) = self.leases.get_mut(&of) {
+                    of.copies.retain(|copy| *copy != id);
+                }
+            }
+            Kind::Own if lease.undone == 0 => self.give_back(id),
+            // All has arrived; what is not stored yet stays leased until it is.
+            Kind::Own => {}
+        }
+        self.absolve(name);
+        self.let_go(name, id);
+    }
+
+    pub(super) fn on_handed_back(&mut self, connection: ConnectionId, id: LeaseId) {
+        let Some(&name) = self.connections.get(&connection) else { return };
+        if self.is_of(id, name) {
+            self.release(name, id);
+        }
+    }
+
+    /// Ends a worker's lease, whatever has come of it.
+    pub(super) fn release(&mut self, name: WorkerName, id: LeaseId) {
+        self.give_back(id);
+        self.let_go(name, id);
+    }
+
+    fn let_go(&mut self, name: WorkerName, id: LeaseId) {
+        if let Some(worker) = self.workers.get_mut(&name) {
+            worker.leases.retain(|lease| *lease != id);
+            self.update_free(name);
+        }
+    }
+
+    /// Ends a lease: what of it is not done is pending again.
+    pub(super) fn give_back(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.remove(&id) else { return };
+        match (lease.kind, lease.work) {
+            (Kind::Copy { of }, Work::Trials { trials, .. }) => {
+                if let Some(of) = self.leases.get_mut(&of) {
+                    of.copies.retain(|copy| *copy != id);
+                    if of.copied_from == trials.start {
+                        of.copied_from = trials.end;
+                    }
+                }
+            }
+            (Kind::Check { of, .. }, _) => self.trust.give_back(of, id),
+            (_, Work::Survey { cohort, spans }) => {
+                let stream = self.cohorts[cohort as usize].shape.stream;
+                self.streams[stream].give_back(spans);
+                self.reopen(stream);
+            }
+            (Kind::Own, Work::Trials { cohort: at, trials, .. }) => {
+                self.tally.given_back += u64::from(lease.undone > 0);
+                for trial in trials {
+                    let place = Place { cohort: at, trial };
+                    let cohort = &self.cohorts[at as usize];
+                    let slot = &cohort.slots[trial as usize];
+                    if slot.lease == id && !cohort.is_done(slot) {
+                        self.return_slot(place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A slot that is not done has no lease any more.
+    pub(super) fn return_slot(&mut self, place: Place) {
+        let is_suspect = self.suspects.contains_key(&place);
+        let slot = self.slot(place);
+        slot.missing = Variants::default();
+        if is_suspect {
+            slot.lease = LeaseId::SUSPECT;
+            return;
+        }
+        slot.lease = LeaseId::NONE;
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        cohort.pending += 1;
+        cohort.first_pending = cohort.first_pending.min(place.trial);
+        self.pending += 1;
+        self.open.insert(place.cohort as usize);
+        let normal = u64::from(place.trial) * cohort.shape.normals_per_trial;
+        self.streams[cohort.shape.stream].want(normal);
+    }
+
+    /// Hands out whatever there is to workers that have room for it.
+    pub(super) fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
+        let mut after = Bound::Unbounded;
+        while let Some(&name) = self.free.range((after, Bound::Unbounded)).next() {
+            match self.next_work(name) {
+                Some((work, kind)) => self.grant(now, name, work, kind, commands),
+                // What one worker may not check another may, or try alone. All else is for anybody.
+                None if self.trust.has_open_checks() || !self.suspects.is_empty() => {
+                    after = Bound::Excluded(name)
+                }
+                None => return,
+            }
+        }
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        now: Time,
+        name: WorkerName,
+        work: Work,
+        kind: Kind,
+        commands: &mut Vec<Command>,
+    ) {
+        self.last_lease.0 += 1;
+        let id = self.last_lease;
+        let worker = self.workers.get_mut(&name).expect("only known workers are free");
+        let Some(connection) = worker.connection else { return };
+        if worker.leases.is_empty() {
+            // It owed no sign of life while it had nothing to do.
+            worker.heard = worker.heard.max(now);
+        }
+        worker.leases.push(id);
+        self.tally.leases += 1;
+        let mut lease = Lease {
+            worker: Some(name),
+            granted: now,
+            progress: now,
+            work,
+            kind,
+            is_alone: false,
+            missing: 0,
+            undone: 0,
+            copied_from: 0,
+            copies: Vec::new(),
+        };
+        self.take(id, &mut lease);
+        commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
+        self.leases.insert(id, lease);
+        self.update_free(name);
+    }
+
+    /// Marks work as leased.
+    fn take(&mut self, id: LeaseId, lease: &mut Lease) {
+        match (&lease.work, lease.kind) {
+            (Work::Survey { cohort, spans }, _) => {
+                let stream = self.cohorts[*cohort as usize].shape.stream;
+                self.streams[stream].take(spans.clone());
+            }
+            (Work::Trials { cohort, trials, variants, .. }, Kind::Own) => {
+                let cohort = &mut self.cohorts[*cohort as usize];
+                let slots = trials.len() as u32;
+                // Suspects are not pending, and handed out alone.
+                let mut pending = 0;
+                for slot in &mut cohort.slots[trials.start as usize..trials.end as usize] {
+                    pending += u32::from(slot.lease == LeaseId::NONE);
+                    (slot.lease, slot.missing) = (id, *variants);
+                }
+                lease.is_alone = pending == 0;
+                if pending > 0 {
+                    cohort.first_pending = trials.end;
+                }
+                cohort.pending -= pending;
+                self.pending -= u64::from(pending);
+                (lease.missing, lease.undone) = (slots * variants.len(), slots);
+                lease.copied_from = trials.end;
+            }
+            (Work::Trials { trials, .. }, Kind::Copy { of }) => {
+                if let Some(of) = self.leases.get_mut(&of) {
+                    of.copied_from = trials.start;
+                    of.copies.push(id);
+                }
+            }
+            (Work::Trials { .. }, Kind::Check { of, .. }) => self.trust.take(of, id),
+        }
+    }
+
+    fn next_work(&mut self, name: WorkerName) -> Option<(Work, Kind)> {
+        if let Some(check) = self.next_check(name) {
+            return Some(check);
+        }
+        while let Some(&at) = self.open.first() {
+            if let Some(work) = self.next_of_cohort(at, name) {
+                return Some((work, Kind::Own));
+            }
+            self.open.remove(&at);
+        }
+        // With others, it would take these with it.
+        if self.workers[&name].leases.is_empty() { self.next_suspect() } else { None }
+    }
+
+    /// What the first pending trial of a cohort calls for. Where that is nothing, it is nothing for
+    /// any worker, until the cohort's stream changes or some of its trials are given back.
+    fn next_of_cohort(&mut self, at: usize, name: WorkerName) -> Option<Work> {
+        let cohort = &mut self.cohorts[at];
+        if cohort.pending == 0 {
+            return None;
+        }
+        while !cohort.is_pending(&cohort.slots[cohort.first_pending as usize]) {
+            cohort.first_pending += 1;
+        }
+        let cohort = &self.cohorts[at];
+        let shape = &cohort.shape;
+        let first = cohort.first_pending;
+        let stream = &self.streams[shape.stream];
+        let variants = cohort.unstored_of(first);
+        let shard = self.shard_trials(name, pace::effort(shape, variants));
+
+        let located = |trial: u32| stream.locate(u64::from(trial) * shape.normals_per_trial);
+        // The survey has to stay ahead of all threads, by what each may take next.
+        let next = shard.saturating_mul(self.threads.saturating_mul(2));
+        let ahead = first.saturating_add(next).min(cohort.slots.len() as u32 - 1);
+        let survey = || {
+            let spans = stream.next_spans()?;
+            Some(Work::Survey { cohort: at as u32, spans })
+        };
+        if located(ahead).is_none()
+            && let Some(work) = survey()
+        {
+            return Some(work);
+        }
+        let Some(start) = located(first) else { return survey() };
+        let is_alike = |&trial: &u32| {
+            cohort.is_pending(&cohort.slots[trial as usize]) && cohort.unstored_of(trial) == variants
+        };
+        let end = (first..cohort.slots.len() as u32)
+            .take(shard as usize)
+            .take_while(is_alike)
+            .last()
+            .expect("the first trial is pending")
+            + 1;
+        Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
+    }
+
+    /// A trial at which workers died, alone.
+    fn next_suspect(&self) -> Option<(Work, Kind)> {
+        let is_free = |place: &&Place| {
+            let cohort = &self.cohorts[place.cohort as usize];
+            cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
+        };
+        let place = *self.suspects.keys().find(is_free)?;
+        let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
+        Some((self.single(place, variants)?, Kind::Own))
+    }
+
+    /// One trial, if it is known where its noise starts.
+    pub(super) fn single(&self, place: Place, variants: Variants) -> Option<Work> {
+        let shape = &self.cohorts[place.cohort as usize].shape;
+        let start = self.streams[shape.stream].locate(u64::from(place.trial) * shape.normals_per_trial)?;
+        Some(Work::Trials { cohort: place.cohort, trials: place.trial..place.trial + 1, variants, start })
+    }
+
+    /// Trials for the next shard of a worker.
+    fn shard_trials(&self, name: WorkerName, effort_per_trial: f64) -> u32 {
+        if let Some(trials) = self.config.shard_trials {
+            return trials.max(1);
+        }
+        let pace = &self.workers[&name].pace;
+        let wanted = pace.trials_within(self.config.lease_target, effort_per_trial);
+        // Towards the end, no worker should hold much while others have nothing.
+        let fair = self.pending.div_ceil(2 * u64::from(self.threads.max(1)));
+        wanted.min(fair.try_into().unwrap_or(u32::MAX)).max(1)
+    }
+}

@@ -1,0 +1,311 @@
+//! What a sweep is at, for programs and people: snapshots, notices, metrics.
+//!
+//! Both travel as JSON objects with the number of their schema, which grows when a field is renamed,
+//! removed or changes its meaning; new fields come without notice.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::progress::brief;
+
+/// Number of the schema.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// What a sweep is at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) schema: u32,
+    /// Always `snapshot`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// RFC 3339, UTC.
+    pub(crate) time: String,
+    pub(crate) sweep: String,
+    /// `computing`, `draining` or `done`.
+    pub(crate) state: String,
+    /// Version of the coordinator.
+    pub(crate) granule: String,
+    pub(crate) engine: String,
+    pub(crate) engine_revision: u32,
+    pub(crate) elapsed_seconds: f64,
+    pub(crate) trials: Trials,
+    /// Over this run.
+    pub(crate) trials_per_second: f64,
+    pub(crate) seconds_left: Option<f64>,
+    pub(crate) conditions: Vec<Part>,
+    pub(crate) workers: Vec<WorkerStatus>,
+    pub(crate) counts: Counts,
+}
+
+/// Trials, each of one condition and seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trials {
+    pub(crate) total: u64,
+    pub(crate) stored: u64,
+    /// Stored by earlier runs.
+    pub(crate) reused: u64,
+}
+
+/// A condition, over all seeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) total: u64,
+    pub(crate) stored: u64,
+}
+
+/// A worker that was here during this run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WorkerStatus {
+    /// Host and process, for people.
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) process_id: u32,
+    pub(crate) address: String,
+    /// `working`, `idle`, `draining`, `lost` (not connected, but may come back), `gone` or `quarantined`.
+    pub(crate) state: String,
+    pub(crate) threads: u32,
+    pub(crate) leases: u64,
+    pub(crate) trials: u64,
+    /// Since the last sign of life.
+    pub(crate) silent_seconds: f64,
+}
+
+/// What has happened during this run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) leases: u64,
+    pub(crate) copied_leases: u64,
+    pub(crate) leases_given_back: u64,
+    pub(crate) disconnections: u64,
+    pub(crate) returns: u64,
+    pub(crate) worker_deaths: u64,
+    pub(crate) audited: u64,
+    pub(crate) unaudited: u64,
+    pub(crate) disagreements: u64,
+    pub(crate) discarded_trials: u64,
+    pub(crate) quarantined_workers: u64,
+    pub(crate) trials_set_aside: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Notice {
+    pub(crate) schema: u32,
+    /// Always `notice`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// RFC 3339, UTC.
+    pub(crate) time: String,
+    /// `worker_joined`, `trial_set_aside`, …
+    pub(crate) event: String,
+    /// Of the worker it is about, if it is about one.
+    pub(crate) worker: Option<String>,
+    /// For people.
+    pub(crate) text: String,
+}
+
+/// Now, as all of this is dated.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+impl Notice {
+    pub(crate) fn new(event: &str, worker: Option<String>, text: String) -> Notice {
+        Notice { schema: SCHEMA, kind: "notice".into(), time: now(), event: event.into(), worker, text }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text and numbers can be written")
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text and numbers can be written")
+    }
+
+    /// The text format of Prometheus, version 0.0.4.
+    pub(crate) fn to_prometheus(&self, refused: u64) -> String {
+        let mut page = String::new();
+        let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
+            let _ = writeln!(page, "# HELP granule_{name} {help}\n# TYPE granule_{name} {kind}");
+            for (labels, value) in values {
+                let _ = writeln!(page, "granule_{name}{labels} {value}");
+            }
+        };
+        let one = |value: f64| vec![(String::new(), value)];
+        let label = |name: &str, value: &str| {
+            let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            format!("{{{name}=\"{escaped}\"}}")
+        };
+        let conditions = |value: fn(&Part) -> u64| {
+            let of = |part: &Part| (label("condition", &part.name), value(part) as f64);
+            self.conditions.iter().map(of).collect::<Vec<_>>()
+        };
+        let states = ["working", "idle", "draining", "lost", "gone", "quarantined"].map(|state| {
+            let count = self.workers.iter().filter(|worker| worker.state == state).count();
+            (label("state", state), count as f64)
+        });
+        put("trials", "gauge", "Trials of the sweep.", &conditions(|part| part.total));
+        put("trials_stored", "gauge", "Trials that are stored.", &conditions(|part| part.stored));
+        put("workers", "gauge", "Workers of this run.", &states);
+        let threads = self.workers.iter().filter(|of| ["working", "idle"].contains(&of.state.as_str()));
+        put(
+            "threads",
+            "gauge",
+            "Threads of workers that take leases.",
+            &one(threads.map(|of| f64::from(of.threads)).sum()),
+        );
+        put("elapsed_seconds", "gauge", "Since this run began.", &one(self.elapsed_seconds));
+        let Counts {
+            leases,
+            copied_leases,
+            leases_given_back,
+            disconnections,
+            returns,
+            worker_deaths,
+            audited,
+            unaudited,
+            disagreements,
+            discarded_trials,
+            quarantined_workers,
+            trials_set_aside,
+        } = self.counts;
+        for (name, help, count) in [
+            ("leases_total", "Leases granted.", leases),
+            ("leases_copied_total", "Leases of what slower workers had, too.", copied_leases),
+            ("leases_given_back_total", "Leases that ended before all of them was done.", leases_given_back),
+            ("disconnections_total", "Connections of workers that ended.", disconnections),
+            ("returns_total", "Workers that came back.", returns),
+            ("worker_deaths_total", "Worker processes of the coordinator's that died.", worker_deaths),
+            ("audited_total", "Trials computed once more, with the same result.", audited),
+            ("unaudited_total", "Trials that nobody could compute once more.", unaudited),
+            ("disagreements_total", "Results that were not those stored.", disagreements),
+            ("discarded_trials_total", "Trials taken out of the store.", discarded_trials),
+            (
+                "quarantined_workers_total",
+                "Workers that nothing is taken from any more.",
+                quarantined_workers,
+            ),
+            ("trials_set_aside_total", "Trials that are not tried any more.", trials_set_aside),
+            ("refused_total", "Requests that were not let in.", refused),
+        ] {
+            put(name, "counter", help, &one(count as f64));
+        }
+        page
+    }
+
+    /// For people, in the width of a terminal.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = format!(
+            "{}: {}, {} of {} trials stored ({} %), {:.1} trials/s",
+            self.sweep,
+            self.state,
+            self.trials.stored,
+            self.trials.total,
+            100 * self.trials.stored / self.trials.total.max(1),
+            self.trials_per_second,
+        );
+        if let Some(left) = self.seconds_left {
+            let _ = write!(text, ", {} left", brief(Duration::from_secs_f64(left.clamp(0.0, 1e9))));
+        }
+        let _ = writeln!(text, "\nrunning for {}", brief(Duration::from_secs_f64(self.elapsed_seconds)));
+        for Part { name, total, stored } in self.conditions.iter().take(24) {
+            let _ = writeln!(text, "  {name:24.24} {stored}/{total}");
+        }
+        if self.conditions.len() > 24 {
+            let _ = writeln!(text, "  and {} conditions more", self.conditions.len() - 24);
+        }
+        let here = self.workers.iter().filter(|worker| worker.state != "gone");
+        let gone = self.workers.len() - here.clone().count();
+        let _ = writeln!(text, "{} workers, {gone} gone", self.workers.len() - gone);
+        for worker in here {
+            let _ = writeln!(
+                text,
+                "  {:28.28} {:11} {:3} threads {:3} leases {:7} trials  heard {:.1} s ago",
+                worker.name,
+                worker.state,
+                worker.threads,
+                worker.leases,
+                worker.trials,
+                worker.silent_seconds
+            );
+        }
+        for (count, what) in [
+            (self.counts.trials_set_aside, "trials set aside"),
+            (self.counts.quarantined_workers, "workers quarantined"),
+            (self.counts.disagreements, "results that differed"),
+            (self.counts.leases_given_back, "leases given back"),
+            (self.counts.worker_deaths, "worker processes died"),
+        ] {
+            if count > 0 {
+                let _ = writeln!(text, "  {count} {what}");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            schema: SCHEMA,
+            kind: "snapshot".into(),
+            sweep: "paper".into(),
+            state: "computing".into(),
+            trials: Trials { total: 300, stored: 60, reused: 10 },
+            seconds_left: Some(12.0),
+            conditions: vec![Part { name: "a \"b\"\\\n".into(), total: 100, stored: 20 }],
+            workers: vec![
+                WorkerStatus {
+                    name: "node1/77".into(),
+                    state: "working".into(),
+                    threads: 4,
+                    ..Default::default()
+                },
+                WorkerStatus { state: "gone".into(), threads: 8, ..Default::default() },
+            ],
+            counts: Counts { leases: 7, ..Default::default() },
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn snapshots_and_notices_survive_their_encoding() {
+        let json = snapshot().to_json();
+        assert!(json.starts_with(r#"{"schema":1,"type":"snapshot","#), "{json}");
+        assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot());
+        let notice = Notice::new("worker_joined", None, "hello".into());
+        assert_eq!(serde_json::from_str::<Notice>(&notice.to_json()).unwrap(), notice);
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_snapshot() {
+        let page = snapshot().to_prometheus(3);
+        for line in [
+            r#"granule_trials{condition="a \"b\"\\\n"} 100"#,
+            r#"granule_trials_stored{condition="a \"b\"\\\n"} 20"#,
+            r#"granule_workers{state="working"} 1"#,
+            r#"granule_workers{state="gone"} 1"#,
+            "granule_threads 4",
+            "granule_leases_total 7",
+            "granule_refused_total 3",
+            "# TYPE granule_leases_total counter",
+        ] {
+            assert!(page.lines().any(|found| found == line), "no `{line}` in\n{page}");
+        }
+    }
+
+    #[test]
+    fn people_see_who_is_here() {
+        let text = snapshot().to_text();
+        assert!(text.starts_with("paper: computing, 60 of 300 trials stored (20 %)"), "{text}");
+        assert!(text.contains("1 workers, 1 gone\n  node1/77 "), "{text}");
+    }
+}

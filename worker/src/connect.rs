@@ -1,0 +1,563 @@
+//! The way to a coordinator: TCP, and TLS unless it is on this machine.
+//!
+//! A coordinator is known by its certificate, which is in the access file, and by nothing else: no
+//! authority vouches for it, its names are not looked at, nor is when it expires. The access file
+//! comes from the coordinator itself by a way that its owner trusts, as it has the secret in it; so
+//! there is nothing that an authority could add, while names and dates could only get in the way.
+//! Machines of a cluster seldom have names that the others agree upon, and clocks are wrong. What is
+//! checked is that the other side has the private key that belongs to the certificate.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
+};
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::access::{Access, Address};
+
+/// Why a coordinator was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing is there, or not now.
+    #[error("cannot connect to the coordinator at {address}")]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// Another coordinator, or somebody who would like to be it.
+    #[error(
+        "the coordinator at {address} is not the one that this access file is for: its certificate is another; \
+         get a fresh copy of the access file from the coordinator's output directory"
+    )]
+    WrongCertificate {
+        /// Where it is.
+        address: String,
+    },
+    /// We speak TLS, they do not.
+    #[error(
+        "what listens at {address} does not speak TLS, so it is not the coordinator that this access file is for; \
+         get a fresh copy of the access file from the coordinator's output directory"
+    )]
+    NotTls {
+        /// Where it is.
+        address: String,
+    },
+    /// They speak TLS, and we have no certificate to know them by.
+    #[error(
+        "what listens at {address} speaks TLS, and the access file has no certificate to know it by; \
+         get a fresh copy of the access file from the coordinator's output directory"
+    )]
+    NeedsTls {
+        /// Where it is.
+        address: String,
+    },
+    /// The address is none, or none that may be used.
+    #[error("`{address}` cannot be the address of a coordinator: {problem}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// It has several addresses, and is found at none of them.
+    #[error("the coordinator is found at none of its addresses: {}", listed(errors))]
+    Nowhere {
+        /// Why, of each in turn.
+        errors: Vec<ConnectError>,
+    },
+}
+
+impl ConnectError {
+    /// Whether it may work a little later. If one of several addresses may, all may.
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            ConnectError::Unreachable { .. } => true,
+            ConnectError::Nowhere { errors } => errors.iter().any(ConnectError::is_worth_retrying),
+            ConnectError::WrongCertificate { .. }
+            | ConnectError::NotTls { .. }
+            | ConnectError::NeedsTls { .. }
+            | ConnectError::Address { .. } => false,
+        }
+    }
+}
+
+fn listed(errors: &[ConnectError]) -> String {
+    let describe = |error: &ConnectError| match error {
+        // The causes of one among several are told by nobody else.
+        ConnectError::Unreachable { source, .. } => format!("{error} ({source})"),
+        _ => error.to_string(),
+    };
+    errors.iter().map(describe).collect::<Vec<_>>().join("; ")
+}
+
+/// How long a coordinator may take to open a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to a coordinator, at the first of its addresses where it is found; gives that address, too.
+///
+/// The connection is this one: when it is lost, what is called on it fails, and nothing connects anew.
+///
+/// # Errors
+/// When it is found at no address.
+pub async fn connect(access: &Access) -> Result<(Channel, String), ConnectError> {
+    let mut errors = Vec::new();
+    for address in &access.addresses {
+        let late = || {
+            let source = io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("there was no answer within {} s", PATIENCE.as_secs()),
+            );
+            Err(ConnectError::Unreachable { address: address.clone(), source })
+        };
+        let connected = timeout(PATIENCE, connect_to(address, access.certificate.as_ref())).await;
+        match connected.unwrap_or_else(|_| late()) {
+            Ok(channel) => return Ok((channel, address.clone())),
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(match errors.len() {
+        0 => ConnectError::Address { address: String::new(), problem: "the access file has none" },
+        1 => errors.remove(0),
+        _ => ConnectError::Nowhere { errors },
+    })
+}
+
+async fn connect_to(
+    address: &str,
+    certificate: Option<&CertificateDer<'static>>,
+) -> Result<Channel, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
+    let wrong = |problem| ConnectError::Address { address: address.to_owned(), problem };
+    let Address { host, port } = address.parse().map_err(|_| wrong("write host:port"))?;
+    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    // A lease or a result is not to wait for the other side to acknowledge the message before.
+    stream.set_nodelay(true).map_err(unreachable)?;
+    let is_here = stream.peer_addr().map_err(unreachable)?.ip().to_canonical().is_loopback();
+    let (stream, first_byte) = Watched::new(stream);
+    match certificate {
+        Some(certificate) => connect_tls(address, stream, first_byte, certificate.clone()).await,
+        // Names can lead anywhere, also that of this machine.
+        None if !is_here => {
+            Err(wrong("it is not on this machine, and there is no certificate to know it by"))
+        }
+        None => connect_plain(address, stream, first_byte).await,
+    }
+}
+
+async fn connect_tls(
+    address: &str,
+    stream: Watched,
+    mut first_byte: oneshot::Receiver<u8>,
+    certificate: CertificateDer<'static>,
+) -> Result<Channel, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
+    let config = client_config(certificate).map_err(|error| unreachable(io::Error::other(error)))?;
+    // Nobody looks at it: it is not sent, and the certificate is not asked for it.
+    let name = ServerName::try_from("coordinator").expect("it is a name");
+    let stream = match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let address = address.to_owned();
+            return Err(match (tls_error(&error), first_byte.try_recv()) {
+                (Some(TlsError::InvalidCertificate(_)), _) => ConnectError::WrongCertificate { address },
+                (_, Ok(byte)) if !TLS_RECORDS.contains(&byte) => ConnectError::NotTls { address },
+                _ => ConnectError::Unreachable { address, source: error },
+            });
+        }
+    };
+    channel(address, stream).await
+}
+
+async fn connect_plain(
+    address: &str,
+    stream: Watched,
+    first_byte: oneshot::Receiver<u8>,
+) -> Result<Channel, ConnectError> {
+    let unreachable = |kind, problem: &str| {
+        let source = io::Error::new(kind, problem);
+        ConnectError::Unreachable { address: address.to_owned(), source }
+    };
+    let channel = channel(address, stream).await?;
+    // HTTP/2 is open as soon as we have spoken; only the answer tells whether anybody understood.
+    match first_byte.await {
+        Ok(HTTP2) => Ok(channel),
+        Ok(byte) if TLS_RECORDS.contains(&byte) => {
+            Err(ConnectError::NeedsTls { address: address.to_owned() })
+        }
+        Ok(_) => Err(unreachable(io::ErrorKind::InvalidData, "what answers there is no coordinator")),
+        Err(_) => Err(unreachable(io::ErrorKind::UnexpectedEof, "it closed the connection")),
+    }
+}
+
+/// How every record of TLS begins: with its type.
+const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=24;
+
+/// How an HTTP/2 server begins: with the length of its settings, which are shorter than 65,536 bytes.
+const HTTP2: u8 = 0;
+
+/// HTTP/2 over what is connected already.
+async fn channel<S>(address: &str, stream: S) -> Result<Channel, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let wrong =
+        |_| ConnectError::Address { address: address.to_owned(), problem: "it does not fit into an URL" };
+    // The scheme is for show: what is below HTTP/2 is our own.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(wrong)?
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(30));
+    let mut stream = Some(TokioIo::new(stream));
+    let once = tower::service_fn(move |_: Uri| {
+        let stream = stream.take();
+        async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+    });
+    endpoint.connect_with_connector(once).await.map_err(|error| ConnectError::Unreachable {
+        address: address.to_owned(),
+        source: io::Error::other(error),
+    })
+}
+
+fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn client_config(certificate: CertificateDer<'static>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { certificate, algorithms }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.enable_sni = false;
+    // The certificate is to be seen each time.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Accepts one certificate, from who has its key.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        if end_entity.as_ref() == self.certificate.as_ref() {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A connection that tells the first byte that it reads.
+struct Watched {
+    stream: TcpStream,
+    first_byte: Option<oneshot::Sender<u8>>,
+}
+
+impl Watched {
+    fn new(stream: TcpStream) -> (Watched, oneshot::Receiver<u8>) {
+        let (sender, receiver) = oneshot::channel();
+        (Watched { stream, first_byte: Some(sender) }, receiver)
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if let Some(&byte) = buffer.filled().get(before) {
+            if let Some(sender) = self.first_byte.take() {
+                // Nobody needs to want to know.
+                let _ = sender.send(byte);
+            }
+        } else if buffer.remaining() > 0 {
+            // An end or an error: there will be none.
+            self.first_byte = None;
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+    use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
+
+    use super::*;
+    use crate::access::Secret;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    fn certified() -> CertifiedKey<KeyPair> {
+        generate_simple_self_signed(["granule".to_owned()]).expect("a certificate")
+    }
+
+    fn access(addresses: &[&str], certificate: Option<CertificateDer<'static>>) -> Access {
+        let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+        Access { addresses, certificate, secret: Secret::generate() }
+    }
+
+    fn acceptor(
+        shown: CertificateDer<'static>,
+        key: &KeyPair,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> TlsAcceptor {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(ring::default_provider());
+        // A resolver, as a key that does not fit is refused otherwise.
+        let signing = provider.key_provider.load_private_key(key).expect("a key");
+        let certified = tokio_rustls::rustls::sign::CertifiedKey::new(vec![shown], signing);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(tokio_rustls::rustls::sign::SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    async fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        (listener, address)
+    }
+
+    /// A server that does this with one connection after another.
+    async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> String
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (listener, address) = listener().await;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
+        address
+    }
+
+    async fn speak_http2(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut preface = [0; PREFACE.len()];
+        if stream.read_exact(&mut preface).await.is_ok() && preface == PREFACE {
+            let _ = stream.write_all(SETTINGS).await;
+            let mut rest = [0; 1024];
+            while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+        }
+    }
+
+    async fn tls_server(acceptor: TlsAcceptor) -> String {
+        server(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+                    speak_http2(stream).await;
+                }
+            }
+        })
+        .await
+    }
+
+    async fn fails(access: &Access) -> ConnectError {
+        connect(access).await.map(|(_, address)| address).expect_err("no coordinator")
+    }
+
+    #[tokio::test]
+    async fn the_right_certificate_is_accepted_in_both_versions() {
+        let own = certified();
+        for version in [&TLS13, &TLS12] {
+            let address = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[version])).await;
+            let (_, used) =
+                connect(&access(&[&address], Some(own.cert.der().clone()))).await.expect("connected");
+            assert_eq!(used, address);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_certificate_is_refused() {
+        let (own, other) = (certified(), certified());
+        let address = tls_server(acceptor(other.cert.der().clone(), &other.signing_key, &[&TLS13])).await;
+        let error = fails(&access(&[&address], Some(own.cert.der().clone()))).await;
+        assert!(matches!(error, ConnectError::WrongCertificate { .. }), "{error}");
+        assert!(!error.is_worth_retrying());
+        assert!(error.to_string().contains(&address), "{error}");
+    }
+
+    /// Certificates are public: who shows one must have its key.
+    #[tokio::test]
+    async fn the_right_certificate_with_another_key_is_refused() {
+        let (own, other) = (certified(), certified());
+        for version in [&TLS13, &TLS12] {
+            let address = tls_server(acceptor(own.cert.der().clone(), &other.signing_key, &[version])).await;
+            let error = fails(&access(&[&address], Some(own.cert.der().clone()))).await;
+            assert!(matches!(error, ConnectError::WrongCertificate { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_text_is_for_this_machine() {
+        let address = server(speak_http2).await;
+        connect(&access(&[&address], None)).await.expect("connected");
+        // A worker takes an access apart that was never in a file, too.
+        let error = fails(&access(&["nonsense"], None)).await;
+        assert!(matches!(error, ConnectError::Address { .. }), "{error}");
+        let error = fails(&access(&[], None)).await;
+        assert!(matches!(error, ConnectError::Address { .. }) && !error.is_worth_retrying(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_side_may_lack_tls() {
+        let own = certified();
+        let tls = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[&TLS13, &TLS12])).await;
+        let error = fails(&access(&[&tls], None)).await;
+        assert!(matches!(error, ConnectError::NeedsTls { .. }) && !error.is_worth_retrying(), "{error}");
+
+        for answer in [SETTINGS, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"] {
+            let plain = server(move |mut stream| async move {
+                let _ = stream.write_all(answer).await;
+                let _ = stream.read(&mut [0; 4096]).await;
+            })
+            .await;
+            let error = fails(&access(&[&plain], Some(own.cert.der().clone()))).await;
+            assert!(matches!(error, ConnectError::NotTls { .. }) && !error.is_worth_retrying(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_may_come_back() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        let own = certified();
+        let certificate = Some(own.cert.der().clone());
+        for certificate in [None, certificate.clone()] {
+            let error = fails(&access(&[&address], certificate)).await;
+            assert!(
+                matches!(error, ConnectError::Unreachable { .. }) && error.is_worth_retrying(),
+                "{error}"
+            );
+        }
+        let closing = server(|stream| async move { drop(stream) }).await;
+        for certificate in [None, certificate] {
+            let error = fails(&access(&[&closing], certificate)).await;
+            assert!(
+                matches!(error, ConnectError::Unreachable { .. }) && error.is_worth_retrying(),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_are_tried_in_turn() {
+        let (own, other) = (certified(), certified());
+        let (closed, nowhere) = listener().await;
+        drop(closed);
+        let elsewhere = tls_server(acceptor(other.cert.der().clone(), &other.signing_key, &[&TLS13])).await;
+        let here = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[&TLS13])).await;
+        let certificate = Some(own.cert.der().clone());
+        let (_, used) =
+            connect(&access(&[&nowhere, &elsewhere, &here], certificate.clone())).await.expect("the third");
+        assert_eq!(used, here);
+
+        let error = fails(&access(&[&elsewhere, &nowhere], certificate.clone())).await;
+        assert!(error.is_worth_retrying(), "{error}");
+        assert!(error.to_string().contains(&elsewhere) && error.to_string().contains(&nowhere), "{error}");
+        let error = fails(&access(&[&elsewhere, &elsewhere], certificate)).await;
+        assert!(!error.is_worth_retrying(), "{error}");
+    }
+}

@@ -1,0 +1,282 @@
+use granule_sweep::key::Fingerprint;
+use wire::from_worker::Message;
+
+use super::*;
+
+const PATIENCE: Patience =
+    Patience { give_up_after: Duration::from_secs(600), idle_timeout: None, time_limit: None };
+
+fn seconds(s: u64) -> Time {
+    Duration::from_secs(s)
+}
+
+fn session_with(patience: Patience) -> Session {
+    let introduction =
+        Introduction { version: "1".into(), threads: 2, host: "here".into(), process_id: 7, name: [3; 16] };
+    Session::new(introduction, patience, 1)
+}
+
+fn to_worker(message: wire::to_worker::Message) -> wire::ToWorker {
+    wire::ToWorker { message: Some(message) }
+}
+
+fn welcome(epoch: u64, kept: &[u64]) -> wire::ToWorker {
+    let kept = kept.to_vec();
+    to_worker(wire::to_worker::Message::Welcome(wire::Welcome { heartbeat_ms: 1000, epoch, kept }))
+}
+
+fn lease(id: u64) -> wire::ToWorker {
+    let survey = granule_proto::convert::Survey {
+        engine: Engine::Brian2_2_2_1,
+        seed: 1,
+        model: Box::new(granule_sim::Model::new(granule_sim::Parameters::default()).unwrap()),
+        first: 0,
+        count: 1,
+    };
+    let work = Some(Work::Survey(survey).to_wire());
+    to_worker(wire::to_worker::Message::Lease(wire::Lease { id, work }))
+}
+
+fn name(trial: u32) -> TrialName {
+    TrialName { fingerprint: Fingerprint([1; 32]), seed: 2, trial }
+}
+
+fn output(ticket: u64, trial: u32) -> Output {
+    Output::Trial { ticket, result: TrialResult::new(name(trial), vec![0, 0]) }
+}
+
+/// Lets the session connect, for which it may have to wait a little.
+fn connect(session: &mut Session, now: Time) -> wire::Hello {
+    match session.on_time(now).pop() {
+        Some(Instruction::Connect { hello }) => hello,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A session that is welcome, in this epoch.
+fn up(session: &mut Session, now: Time, epoch: u64) -> Vec<Instruction> {
+    connect(session, now);
+    session.on_message(now, welcome(epoch, &[])).unwrap()
+}
+
+/// The ticket of the work that a lease is turned into.
+fn compute(session: &mut Session, now: Time, id: u64) -> u64 {
+    match &session.on_message(now, lease(id)).unwrap()[..] {
+        [Instruction::Compute { ticket, .. }] => *ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn sent(instructions: &[Instruction]) -> Vec<&Message> {
+    fn message(instruction: &Instruction) -> Option<&Message> {
+        match instruction {
+            Instruction::Send(message) => Some(message),
+            _ => None,
+        }
+    }
+    instructions.iter().filter_map(message).collect()
+}
+
+#[test]
+fn a_result_is_kept_until_it_is_acknowledged_and_offered_on_every_connection() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 4);
+    let first = session.on_output(Time::ZERO, output(ticket, 3));
+    assert!(matches!(sent(&first)[..], [Message::Trial(result)] if result.lease == 4));
+    assert_eq!(session.unacknowledged(), 1);
+    // A coordinator that was restarted knows nothing of the lease, and is given the result all the same.
+    session.on_disconnected(seconds(1));
+    let again = up(&mut session, seconds(2), 6);
+    let [
+        Instruction::Cancel { .. },
+        Instruction::Send(Message::Trial(result)),
+        Instruction::Send(Message::Offered(_)),
+    ] = &again[..]
+    else {
+        panic!("{again:?}")
+    };
+    assert_eq!((result.lease, result.trial), (0, 3));
+    let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(3).to_wire()));
+    assert_eq!(session.on_message(seconds(3), acknowledged.clone()), Ok(vec![]));
+    assert_eq!(session.unacknowledged(), 0);
+    assert_eq!(session.on_message(seconds(3), acknowledged), Ok(vec![]));
+    session.on_disconnected(seconds(4));
+    assert_eq!(sent(&up(&mut session, seconds(5), 6)).len(), 1);
+}
+
+#[test]
+fn leases_outlive_a_connection_but_not_their_coordinator() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let [a, b] = [7, 8].map(|id| compute(&mut session, Time::ZERO, id));
+    session.on_disconnected(seconds(1));
+    let hello = connect(&mut session, seconds(2));
+    assert_eq!((hello.epoch, &hello.held[..]), (5, &[7, 8][..]));
+    // The coordinator has given one of them to somebody else meanwhile.
+    let told = session.on_message(seconds(2), welcome(5, &[8])).unwrap();
+    assert_eq!(told[0], Instruction::Cancel { ticket: a });
+    assert_eq!(session.held(), [8]);
+    // What comes of it is of use, but under no lease, and its end concerns nobody.
+    let late = session.on_output(seconds(3), output(a, 1));
+    assert!(matches!(sent(&late)[..], [Message::Trial(result)] if result.lease == 0));
+    assert_eq!(session.on_output(seconds(3), Output::HandedBack { ticket: a }), []);
+    let end = session.on_output(seconds(3), Output::Finished { ticket: b });
+    assert!(matches!(sent(&end)[..], [Message::Finished(wire::Finished { lease: 8 })]));
+    // A lease of another coordinator with an old number is another lease.
+    session.on_disconnected(seconds(4));
+    up(&mut session, seconds(5), 6);
+    assert_eq!(session.held(), [0; 0]);
+    compute(&mut session, seconds(5), 7);
+}
+
+#[test]
+fn attempts_to_connect_come_later_and_later_until_it_gives_up() {
+    let mut session = session_with(PATIENCE);
+    let mut waits = Vec::new();
+    let mut now = Time::ZERO;
+    let end = loop {
+        let due = session.wake_up().unwrap();
+        waits.push(due - now);
+        now = due;
+        match &session.on_time(now)[..] {
+            [Instruction::Connect { .. }] => assert_eq!(session.on_disconnected(now), []),
+            [Instruction::Stop(end)] => break end.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end, End::GaveUp { after: PATIENCE.give_up_after, undelivered: 0 });
+    assert!(waits[1] >= SHORTEST_WAIT / 2 && waits[1] < SHORTEST_WAIT, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= LONGEST_WAIT), "{waits:?}");
+    assert!(waits.len() > 60 && waits.len() < 140, "{} attempts in 10 minutes", waits.len());
+    // Two workers do not knock in step.
+    let other = Session::new(session.introduction.clone(), PATIENCE, 2);
+    let wait = |mut session: Session| {
+        session.on_disconnected(Time::ZERO);
+        session.wake_up()
+    };
+    assert_ne!(wait(other), wait(session_with(PATIENCE)));
+}
+
+#[test]
+fn a_coordinator_that_does_not_welcome_is_hung_up_on() {
+    let mut session = session_with(PATIENCE);
+    connect(&mut session, Time::ZERO);
+    assert_eq!(session.wake_up(), Some(WELCOME_WITHIN));
+    assert_eq!(session.on_time(WELCOME_WITHIN), [Instruction::Disconnect]);
+    assert!(session.wake_up().unwrap() > WELCOME_WITHIN);
+}
+
+#[test]
+fn heartbeats_say_what_is_held_and_results_unheard_of_are_sent_again() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 9);
+    session.on_output(Time::ZERO, output(ticket, 0));
+    let mut resent = 0;
+    for second in 1..=45 {
+        let now = session.wake_up().unwrap();
+        assert_eq!(now, seconds(second));
+        let instructions = session.on_time(now);
+        let [Message::Heartbeat(beat), more @ ..] = &sent(&instructions)[..] else { panic!() };
+        assert_eq!((&beat.held[..], beat.last), (&[9][..], 9));
+        resent += more.len();
+    }
+    assert_eq!(resent, 2);
+}
+
+#[test]
+fn a_worker_that_leaves_hands_back_what_it_has_not_begun_and_delivers_the_rest() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 1);
+    let told = session.drain(seconds(1), "it was told to");
+    assert!(matches!(&told[..], [Instruction::Send(Message::Draining(_)), Instruction::Cancel { .. }]));
+    assert_eq!(session.drain(seconds(1), "again"), []);
+    // A lease that was on its way comes back at once.
+    let refused = session.on_message(seconds(1), lease(2)).unwrap();
+    assert!(matches!(sent(&refused)[..], [Message::HandedBack(wire::HandedBack { lease: 2 })]));
+    session.on_output(seconds(2), output(ticket, 0));
+    let end = session.on_output(seconds(2), Output::HandedBack { ticket });
+    assert!(matches!(sent(&end)[..], [Message::HandedBack(wire::HandedBack { lease: 1 })]));
+    let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(0).to_wire()));
+    let stop = session.on_message(seconds(3), acknowledged).unwrap();
+    assert_eq!(stop, [Instruction::Stop(End::Drained { reason: "it was told to".into() })]);
+}
+
+#[test]
+fn a_worker_that_leaves_does_not_wait_for_ever_for_a_coordinator() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 1);
+    session.on_disconnected(seconds(1));
+    session.on_output(seconds(1), output(ticket, 0));
+    session.on_output(seconds(1), Output::Finished { ticket });
+    session.drain(seconds(2), "it was told to");
+    let (end, now) = loop {
+        let now = session.wake_up().unwrap();
+        match session.on_time(now).pop() {
+            Some(Instruction::Stop(end)) => break (end, now),
+            _ => session.on_disconnected(now),
+        };
+    };
+    assert_eq!(end, End::GaveUp { after: LEAVE_WITHIN, undelivered: 1 });
+    assert_eq!(now, seconds(2) + LEAVE_WITHIN);
+}
+
+#[test]
+fn limits_of_time_and_idleness_are_kept() {
+    let limits = Patience { idle_timeout: Some(seconds(3)), time_limit: Some(seconds(20)), ..PATIENCE };
+    let mut session = session_with(limits);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, seconds(1), 1);
+    // Busy is not idle.
+    assert!(!sent(&session.on_time(seconds(10))).iter().any(|sent| matches!(sent, Message::Draining(_))));
+    session.on_output(seconds(10), Output::Finished { ticket });
+    let last = session.on_time(seconds(13)).pop();
+    assert!(
+        matches!(last, Some(Instruction::Stop(End::Drained { reason })) if reason.contains("nothing to do"))
+    );
+
+    let mut session = session_with(limits);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, seconds(1), 1);
+    let told = session.on_time(seconds(20));
+    assert!(told.contains(&Instruction::Cancel { ticket }), "{told:?}");
+    let last = session.on_output(seconds(21), Output::HandedBack { ticket }).pop();
+    assert!(
+        matches!(last, Some(Instruction::Stop(End::Drained { reason })) if reason.contains("time limit"))
+    );
+}
+
+#[test]
+fn nothing_is_computed_without_end_while_nobody_acknowledges() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 1);
+    for trial in 0..4 {
+        assert!(!session.is_full());
+        let result = TrialResult::new(name(trial), vec![0; MOST_UNACKNOWLEDGED / 4]);
+        session.on_output(Time::ZERO, Output::Trial { ticket, result });
+    }
+    assert!(session.is_full());
+    let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(2).to_wire()));
+    session.on_message(Time::ZERO, acknowledged).unwrap();
+    assert!(!session.is_full());
+}
+
+#[test]
+fn a_lease_that_makes_no_sense_is_refused_under_its_number() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let lease = wire::Lease { id: 9, work: None };
+    let told = session.on_message(Time::ZERO, to_worker(wire::to_worker::Message::Lease(lease))).unwrap();
+    let [Message::Failed(failed)] = sent(&told)[..] else { panic!("{told:?}") };
+    assert_eq!((failed.lease, failed.reason.as_str()), (9, "the message has no work"));
+}
+
+#[test]
+fn an_empty_message_is_an_error() {
+    let empty = session_with(PATIENCE).on_message(Time::ZERO, wire::ToWorker { message: None });
+    assert_eq!(empty, Err(WireError::Missing("message")));
+}
