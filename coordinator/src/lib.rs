@@ -4,7 +4,7 @@
 //! sweep file → Plan → scheduler → leases → workers → spikes → store → outputs → manifest
 //! ```
 //!
-//! A program, and a library only so that its benchmarks can reach into it.
+//! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
 #[doc(hidden)]
 pub mod bench;
@@ -12,6 +12,8 @@ mod cli;
 mod commands;
 mod driver;
 mod failure;
+#[doc(hidden)]
+pub mod fuzz;
 mod launch;
 mod outputs;
 mod scheduler;
