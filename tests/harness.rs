@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use support::hosts::{hosts_or_skip, skipped};
 use support::relay::{Counts, Faults, Relay};
 use support::{PATIENCE, Place, wait_for};
+use tokio::net::TcpSocket;
 
 /// Long enough that a silence is one.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -47,11 +48,24 @@ fn relay(faults: Faults) -> Relay {
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+    try_connect(address).expect("somebody listens")
+}
+
+fn try_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Connects and expects to be reset. That can be so early that it is connecting which fails.
+#[track_caller]
+fn connect_and_expect_reset(address: SocketAddr) {
+    match try_connect(address) {
+        Ok(mut stream) => expect_reset(&mut stream),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
 }
 
 /// Sends a byte and expects it back; how long that took.
@@ -70,11 +84,23 @@ fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(got, bytes);
 }
 
+/// The next byte, if there is one. Reading within a time is interrupted when the whole process is
+/// stopped for a moment; then it goes on.
+fn next(stream: &mut TcpStream) -> io::Result<Option<u8>> {
+    loop {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.map(|count| (count > 0).then_some(byte[0])),
+        }
+    }
+}
+
 /// Expects that nothing comes for a while, neither bytes nor an end.
 #[track_caller]
 fn expect_silence(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(SILENCE)).unwrap();
-    let error = stream.read(&mut [0]).expect_err("nothing");
+    let error = next(stream).expect_err("nothing");
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
 }
@@ -82,7 +108,7 @@ fn expect_silence(stream: &mut TcpStream) {
 /// Expects that the connection is reset.
 #[track_caller]
 fn expect_reset(stream: &mut TcpStream) {
-    let error = stream.read(&mut [0]).expect_err("a reset");
+    let error = next(stream).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
@@ -152,8 +178,7 @@ fn connections_are_reset_at_the_age_that_the_seed_gives() {
         let mut ages = Vec::new();
         for _ in 0..3 {
             let begun = Instant::now();
-            let mut stream = connect(relay.address());
-            expect_reset(&mut stream);
+            connect_and_expect_reset(relay.address());
             ages.push(begun.elapsed());
         }
         wait_for("they are counted", || (relay.counts().resets == 3).then_some(()));
@@ -203,7 +228,7 @@ fn across_a_partition_nothing_passes_and_nothing_is_lost() {
     relay.partition(false);
     expect(&mut before, b"before");
     expect(&mut during, b"during");
-    assert_eq!(closing.read(&mut [0]).expect("an end"), 0);
+    assert_eq!(next(&mut closing).expect("an end"), None);
     ping(&mut before);
 }
 
@@ -227,9 +252,11 @@ fn all_connections_are_cut_at_once_also_across_a_partition() {
 
 #[test]
 fn where_nobody_listens_a_connection_is_reset() {
-    let nobody = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
-    let relay = Relay::to(nobody, ANY, 1, Faults::default());
-    expect_reset(&mut connect(relay.address()));
+    // Taken, so that no other test listens there meanwhile.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(ANY).unwrap();
+    let relay = Relay::to(nobody.local_addr().unwrap(), ANY, 1, Faults::default());
+    connect_and_expect_reset(relay.address());
     wait_for("it is counted", || (relay.counts().refused == 1).then_some(()));
     assert_eq!(relay.counts().resets, 0);
 }
