@@ -64,7 +64,8 @@ fn files() -> Vec<String> {
 }
 
 fn walk(directory: &Path) -> Vec<String> {
-    const NOT_OURS: [&str; 5] = ["target", "out", ".git", ".venv", "__pycache__"];
+    const NOT_OURS: [&str; 8] =
+        ["target", "out", ".git", ".venv", "__pycache__", "artifacts", "coverage", "found"];
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("a directory entry").path();
@@ -246,6 +247,38 @@ fn every_file_of_tests_is_declared() {
     };
     let there: BTreeSet<String> = files().into_iter().filter(is_test).collect();
     assert_eq!(declared, there);
+}
+
+/// What is fuzzed is fuzzed from both sides, and from somewhere.
+#[test]
+fn every_target_of_fuzzing_is_declared_tested_and_has_a_corpus() {
+    let names: BTreeSet<&str> = granule::fuzz::TARGETS.iter().map(|(name, _)| *name).collect();
+    let files = files();
+    let below = |directory: &str| -> BTreeSet<String> {
+        let files = files.iter().filter_map(|file| file.strip_prefix(directory));
+        files.filter_map(|file| file.split(['/', '.']).next()).map(str::to_owned).collect()
+    };
+    let names: BTreeSet<String> = names.into_iter().map(str::to_owned).collect();
+    assert_eq!(below("fuzz/fuzz_targets/"), names);
+    assert_eq!(below("fuzz/corpus/"), names);
+    assert!(below("fuzz/regressions/").is_subset(&names));
+    let manifest = read("fuzz/Cargo.toml");
+    let tests = read("tests/fuzz_corpus.rs");
+    let page = read("fuzz/README.md");
+    for name in &names {
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")),
+            "{name}"
+        );
+        assert!(tests.contains(&format!("    run(\"{name}\");\n")), "{name}");
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
+        let target = read(format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(target.contains(&format!("granule::fuzz::{name}(bytes)")), "{name}");
+    }
+    // No member of the workspace: its versions and lints are its own, its code is the program's.
+    let tables = tables(&manifest);
+    let of_ours = tables["dependencies"].iter().filter(|line| line.starts_with("granule"));
+    assert_eq!(of_ours.collect::<Vec<_>>(), ["granule = { path = \"../coordinator\" }"]);
 }
 
 #[test]

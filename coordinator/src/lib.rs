@@ -4,7 +4,7 @@
 //! sweep file → Plan → scheduler → leases → workers → spikes → store → outputs → manifest
 //! ```
 //!
-//! A program, and a library only so that its benchmarks can reach into it.
+//! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
 #[doc(hidden)]
 pub mod bench;
@@ -14,6 +14,8 @@ mod commands;
 mod dialogue;
 mod driver;
 mod failure;
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod identity;
 mod launch;

@@ -624,6 +624,10 @@ impl Log {
             entries.push((kind, key, Place { at: next, length, digest: Digest(take::<32>(&mut entry)) }));
             next = next.saturating_add(length);
         }
+        // Of ours, too; else it would end where no frame can, or not where its values do.
+        if next != values_at.saturating_add(values) {
+            return Ok(None);
+        }
         Ok(Some(Frame { begin: at, end, entries }))
     }
 

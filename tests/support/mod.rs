@@ -3,6 +3,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of this")]
 
+#[cfg(target_os = "linux")]
+pub mod hosts;
+#[cfg(target_os = "linux")]
+pub mod relay;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

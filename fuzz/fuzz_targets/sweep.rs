@@ -1,0 +1,6 @@
+//! A sweep file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    granule::fuzz::sweep(bytes);
+});

@@ -1,0 +1,197 @@
+//! Network namespaces as hosts, joined by a switch: each has an address of its own, and cables can be
+//! pulled.
+//!
+//! The namespaces have no names. They live as long as this process has them open, or a process runs in
+//! one of them; so nothing is left behind, however a test ends. They are joined with each other
+//! and with nothing else, and several tests can have the same addresses.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Hosts on a switch.
+pub struct Hosts {
+    switch: Arc<Namespace>,
+    hosts: Vec<Host>,
+}
+
+/// One of them.
+pub struct Host {
+    namespace: Arc<Namespace>,
+    address: Ipv4Addr,
+}
+
+/// A network namespace.
+pub struct Namespace {
+    file: File,
+}
+
+/// The hosts; or none, with the reason on standard error, where there cannot be any. In continuous
+/// integration there must be.
+#[track_caller]
+pub fn hosts_or_skip(count: u8) -> Option<Hosts> {
+    match Hosts::new(count) {
+        Ok(hosts) => Some(hosts),
+        Err(why) => {
+            let must = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!must, "no hosts: {why}");
+            skipped(&why);
+            None
+        }
+    }
+}
+
+/// Says that something is not tested, also when the test's output is captured.
+pub fn skipped(why: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {why}");
+}
+
+impl Hosts {
+    /// So many hosts.
+    ///
+    /// # Errors
+    /// When there cannot be any: why not.
+    pub fn new(count: u8) -> Result<Hosts, String> {
+        assert!((1..=250).contains(&count), "{count} hosts");
+        let switch = Arc::new(Namespace::new()?);
+        switch.ip("link add name bridge type bridge")?;
+        switch.ip("link set bridge up")?;
+        let network = (std::process::id() % 250) as u8;
+        let mut hosts = Vec::new();
+        for i in 0..count {
+            let host = Host {
+                namespace: Arc::new(Namespace::new()?),
+                address: Ipv4Addr::new(10, 213, network, i + 1),
+            };
+            let path = host.namespace.path();
+            switch.ip(&format!("link add name port{i} type veth peer name eth0 netns {path}"))?;
+            switch.ip(&format!("link set port{i} master bridge up"))?;
+            host.namespace.ip("link set lo up")?;
+            host.namespace.ip(&format!("address add {}/24 dev eth0", host.address))?;
+            host.namespace.ip("link set eth0 up")?;
+            hosts.push(host);
+        }
+        if let Err(error) = hosts[0].command("true").status() {
+            return Err(format!("nsenter cannot be run: {error}"));
+        }
+        Ok(Hosts { switch, hosts })
+    }
+
+    /// The host of this index.
+    pub fn host(&self, i: usize) -> &Host {
+        &self.hosts[i]
+    }
+
+    /// Pulls the cable of a host, at the switch, or puts it back. Nothing says so to either end of a
+    /// connection.
+    pub fn link(&self, i: usize, up: bool) {
+        assert!(i < self.hosts.len(), "host {i}");
+        let done = self.switch.ip(&format!("link set port{i} {}", if up { "up" } else { "down" }));
+        done.expect("a link can be set");
+    }
+
+    /// Delays everything to and from a host, each way. Whether the kernel can.
+    pub fn delay(&self, i: usize, milliseconds: u32) -> bool {
+        let netem = |device: &str| format!("qdisc replace dev {device} root netem delay {milliseconds}ms");
+        let from_host = self.hosts[i].namespace.run("tc", &netem("eth0"));
+        from_host.and_then(|()| self.switch.run("tc", &netem(&format!("port{i}")))).is_ok()
+    }
+}
+
+impl Host {
+    /// Its address on the switch.
+    pub fn address(&self) -> IpAddr {
+        IpAddr::V4(self.address)
+    }
+
+    /// A program, to be run on it.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace.path())).args(["--", program]);
+        command
+    }
+
+    /// The same program, directory and variables, to be run on it.
+    pub fn runs(&self, command: &Command) -> Command {
+        let mut here = self.command(command.get_program().to_str().expect("a path is text"));
+        here.args(command.get_args());
+        if let Some(directory) = command.get_current_dir() {
+            here.current_dir(directory);
+        }
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => here.env(name, value),
+                None => here.env_remove(name),
+            };
+        }
+        here
+    }
+
+    /// Does something on it: sockets that are made meanwhile are the host's, wherever they are used
+    /// later.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.inside(work)
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> Arc<Namespace> {
+        Arc::clone(&self.namespace)
+    }
+}
+
+impl Namespace {
+    fn new() -> Result<Namespace, String> {
+        // A thread that ends is the only one that ever leaves the namespace of this process.
+        let made = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|error| format!("no network namespace can be made: {error}"))?;
+            File::open("/proc/thread-self/ns/net").map_err(|error| format!("a network namespace: {error}"))
+        });
+        Ok(Namespace { file: made.join().expect("it does not panic")? })
+    }
+
+    /// Moves the calling thread, and processes that it will start, into it.
+    pub fn enter(&self) {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a namespace can be entered");
+    }
+
+    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter();
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Where other processes find it, as long as this one runs.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    fn ip(&self, arguments: &str) -> Result<(), String> {
+        self.run("ip", arguments)
+    }
+
+    /// Runs a program with arguments that have no spaces.
+    fn run(&self, program: &str, arguments: &str) -> Result<(), String> {
+        let mut command = Command::new(program);
+        command.args(arguments.split(' ')).stdin(Stdio::null());
+        let output = self.inside(|| command.output()).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!("there is no `{program}` (Debian: iproute2)"),
+            _ => format!("`{program}` cannot be run: {error}"),
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("`{program} {arguments}`: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
