@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use granule_proto::PROTOCOL;
 use granule_proto::convert::{
-    Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_from_wire, engine_to_wire,
+    Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_to_wire,
 };
 use granule_proto::wire::{self, from_worker, to_worker};
 use granule_sim::noise::NoiseStart;
@@ -21,6 +21,7 @@ use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
 use prost::Message;
 
+use crate::dialogue::{introduce, understand};
 use crate::store::{Entry, Put, Store, StoreError};
 
 /// Takes any bytes; says whether it accepted them.
@@ -86,11 +87,7 @@ pub fn wire(bytes: &[u8]) -> bool {
 fn of_worker(message: from_worker::Message) -> bool {
     use from_worker::Message;
     match message {
-        Message::Hello(hello) => {
-            let engines: Result<Vec<_>, _> =
-                hello.engines.into_iter().map(|engine| engine_from_wire(Some(engine))).collect();
-            engines.is_ok_and(|engines| !engines.is_empty())
-        }
+        Message::Hello(hello) => introduce(hello, Engine::ALL[0], 1).is_ok(),
         Message::Trial(result) => {
             let lease = result.lease;
             let Ok(result) = TrialResult::from_wire(result) else { return false };
@@ -99,7 +96,7 @@ fn of_worker(message: from_worker::Message) -> bool {
             spikes(&result.spikes);
             true
         }
-        Message::Heartbeat(_) | Message::Survey(_) | Message::Finished(_) | Message::Failed(_) => true,
+        message => understand(wire::FromWorker { message: Some(message) }).is_ok(),
     }
 }
 
@@ -133,7 +130,7 @@ fn of_coordinator(message: to_worker::Message) -> bool {
             assert_eq!(TrialName::from_wire(name.to_wire()), Ok(name));
             true
         }
-        Message::Welcome(_) | Message::Goodbye(_) => true,
+        Message::Welcome(_) | Message::Goodbye(_) | Message::Revoked(_) => true,
     }
 }
 
@@ -356,11 +353,17 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         threads: 4,
         host: "host".to_owned(),
         process_id: 1234,
+        name: vec![5; 16],
+        epoch: 77,
+        held: vec![3, 300],
     };
     let result = TrialResult::new(name, spikes.encode());
     let from_worker = [
         ("hello", From::Hello(hello)),
-        ("heartbeat", From::Heartbeat(wire::Heartbeat {})),
+        ("heartbeat", From::Heartbeat(wire::Heartbeat { held: vec![299, 300], last: 300 })),
+        ("offered", From::Offered(wire::Offered {})),
+        ("draining", From::Draining(wire::Draining { reason: "told to".to_owned() })),
+        ("handed-back", From::HandedBack(wire::HandedBack { lease: 300 })),
         ("trial", From::Trial(result.to_wire(300))),
         ("surveyed", From::Survey(wire::SurveyResult { lease: 2, accepted: vec![3_926_991, 3_927_004] })),
         ("finished", From::Finished(wire::Finished { lease: 300 })),
@@ -377,11 +380,15 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let trials = Work::Trials(Trials { engine, seed: 451, first: 3, count: 4, start, models });
     let lease = |id, work: Work| To::Lease(wire::Lease { id, work: Some(work.to_wire()) });
     let to_worker = [
-        ("welcome", To::Welcome(wire::Welcome { heartbeat_ms: 1000 })),
+        ("welcome", To::Welcome(wire::Welcome { heartbeat_ms: 1000, epoch: 77, kept: vec![3] })),
+        ("revoked", To::Revoked(wire::Revoked { lease: 300 })),
         ("lease-of-trials", lease(300, trials)),
         ("lease-of-a-survey", lease(2, survey)),
         ("acknowledged", To::Acknowledged(name.to_wire())),
-        ("goodbye", To::Goodbye(wire::Goodbye { reason: "the sweep is complete".to_owned() })),
+        (
+            "goodbye",
+            To::Goodbye(wire::Goodbye { reason: "the sweep is complete".to_owned(), refused: false }),
+        ),
     ];
     let encoded = |message| wire::FromWorker { message: Some(message) }.encode_to_vec();
     let from_worker = from_worker.map(|(name, message)| (name, encoded(message)));
