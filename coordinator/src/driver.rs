@@ -23,6 +23,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
+use crate::failure::plural;
 use crate::gate::{self, Refusal};
 use crate::launch::{Exited, Program, Workers};
 use crate::scheduler::{
@@ -727,7 +728,8 @@ impl<'a> Driver<'a> {
                 let threads = self.scheduler.workers().find(|view| view.name == *worker);
                 let threads = threads.map_or(0, |view| view.threads);
                 let from = self.known.get(worker).map_or(String::new(), |known| known.peer.to_string());
-                let text = format!("{} joined from {from}, {threads} threads", name(worker));
+                let threads = plural(threads.into(), "thread");
+                let text = format!("{} joined from {from}, {threads}", name(worker));
                 ("worker_joined", Some(*worker), tells, text)
             }
             Report::Returned { worker } => {
@@ -743,7 +745,8 @@ impl<'a> Driver<'a> {
             // It has said so itself, and why.
             Report::Draining { .. } => return,
             Report::GivenUp { worker, leases } => {
-                let text = format!("{} is given up; {leases} leases are for others", name(worker));
+                let leases = plural(*leases as u64, "lease");
+                let text = format!("{} is given up; its {leases} for others", name(worker));
                 ("worker_given_up", Some(*worker), tells, text)
             }
             Report::Quarantined { worker, reason } => {
@@ -751,8 +754,9 @@ impl<'a> Driver<'a> {
             }
             Report::Copied { place, trials, slow, idle } => {
                 let text = format!(
-                    "{} computes {trials} trials that {} has, too, from {}",
+                    "{} computes {} that {} has, too, from {}",
                     name(idle),
+                    plural((*trials).into(), "trial"),
                     name(slow),
                     self.catalogue.describe_place(*place)
                 );
@@ -779,11 +783,15 @@ impl<'a> Driver<'a> {
                 ("settled", None, true, text)
             }
             Report::Distrusted { worker, trials } => {
-                let text = format!("{trials} trials that {} computed are computed again", name(worker));
+                let text =
+                    format!("{} of {} to be computed again", plural(*trials as u64, "trial"), name(worker));
                 ("distrusted", Some(*worker), true, text)
             }
             Report::Unaudited { trials } => {
-                let text = format!("{trials} trials were not computed once more: there was no other worker");
+                let text = format!(
+                    "{} not computed once more: there was no other worker",
+                    plural(*trials as u64, "trial")
+                );
                 ("unaudited", None, true, text)
             }
         };

@@ -35,6 +35,11 @@ impl Failure {
     }
 }
 
+/// `1 trial`, `2 trials`.
+pub(crate) fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// The text without what a terminal would obey: names of files are in it as they came.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};
 use crate::driver::{Door, Tls, listen};
+use crate::failure::plural;
 use crate::identity::{AdvertiseError, Identity, IdentityError, addresses};
 use crate::view::log::line;
 
@@ -91,9 +92,10 @@ impl Entrance {
     pub(crate) fn describe(&self, workers: u32) -> String {
         match (self, workers) {
             (Entrance::Served(_), 0) => "workers come from elsewhere".to_owned(),
-            (Entrance::Served(_), count) => format!("{count} workers here, others come from elsewhere"),
-            (Entrance::Local { .. }, 1) => "1 worker".to_owned(),
-            (Entrance::Local { .. }, count) => format!("{count} workers"),
+            (Entrance::Served(_), count) => {
+                format!("{} here, others come from elsewhere", plural(count.into(), "worker"))
+            }
+            (Entrance::Local { .. }, count) => plural(count.into(), "worker"),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::cli::exit;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::worker::host;
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, printable};
+use crate::failure::{Failure, plural, printable};
 use crate::outputs::manifest::{Earlier, FileRecord, Manifest, ResolvedSweep, Run, SetAside};
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::store::{Store, StoreError};
@@ -240,9 +240,9 @@ impl Job {
         line(&format!(
             "{}: {} × {} × {}, {} of {total} stored; {}",
             self.sweep.name,
-            plural(self.sweep.conditions.len(), "condition"),
-            plural(self.sweep.seeds.len(), "seed"),
-            plural(self.sweep.trials as usize, "trial"),
+            plural(self.sweep.conditions.len() as u64, "condition"),
+            plural(self.sweep.seeds.len() as u64, "seed"),
+            plural(self.sweep.trials.into(), "trial"),
             total - missing,
             self.entrance.describe(self.options.workers)
         ));
@@ -335,7 +335,10 @@ impl Job {
 
     fn remove_damaged(&self, damaged: &[TrialKey]) -> Result<(), End> {
         if !damaged.is_empty() {
-            line(&format!("note: {} damaged in the store, computed anew", plural(damaged.len(), "trial")));
+            line(&format!(
+                "note: {} damaged in the store, computed anew",
+                plural(damaged.len() as u64, "trial")
+            ));
             self.store.remove(damaged).map_err(|error| End::Output(error.into()))?;
         }
         Ok(())
@@ -374,7 +377,7 @@ impl Job {
             "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
             self.sweep.name,
             if outcome.set_aside.is_empty() { "complete" } else { "NOT complete" },
-            plural(*computed as usize, "trial"),
+            plural(*computed, "trial"),
             brief(wall),
             brief(Duration::from_secs_f64(cpu_seconds)),
             self.entrance.whose_time()
@@ -382,12 +385,12 @@ impl Job {
         if outcome.tally.audited + outcome.tally.unaudited > 0 {
             text.push_str(&format!(
                 "\n  {} computed once more by another worker, {} not for want of one",
-                plural(outcome.tally.audited as usize, "trial"),
+                plural(outcome.tally.audited, "trial"),
                 outcome.tally.unaudited
             ));
         }
         if removed > 0 {
-            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(removed, "file")));
+            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(removed as u64, "file")));
         }
         text.push_str(&format!(
             "\n  what was run, and hashes: {}\n",
@@ -455,7 +458,7 @@ impl End {
                 format!(
                     "error: {} could not be computed; the files of their conditions and seeds are withheld, and \
                      manifest.json says which\n  help: all else is in place; to try them again: {resume}",
-                    plural(set_aside, "trial")
+                    plural(set_aside as u64, "trial")
                 ),
             ),
             End::Disagreed { count } => Failure::new(
@@ -464,7 +467,7 @@ impl End {
                     "error: {} of workers differed from those stored, which must never happen; each was settled by a \
                      further computation, and the files are those that most workers agree on\n  help: manifest.json \
                      says which workers and trials; have those machines checked, or their builds of granule compared",
-                    plural(count, "result")
+                    plural(count as u64, "result")
                 ),
             ),
             End::Output(error) => {
@@ -562,11 +565,12 @@ fn cpu_seconds() -> f64 {
 
 fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out: &Path) -> String {
     let bytes: u64 = records.clone().map(|record| record.bytes).sum();
-    format!("{}, {}, in {}", plural(records.count(), "file"), indicatif::DecimalBytes(bytes), out.display())
-}
-
-fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    format!(
+        "{}, {}, in {}",
+        plural(records.count() as u64, "file"),
+        indicatif::DecimalBytes(bytes),
+        out.display()
+    )
 }
 
 /// Writes to standard output, which may be closed.

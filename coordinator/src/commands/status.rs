@@ -49,7 +49,8 @@ fn no_access(path: &Path, error: &AccessError) -> Failure {
 }
 
 async fn watch(access: &Access, arguments: &cli::Status) -> Result<(), Failure> {
-    let gone = "if it was stopped, start it again with the same command: it goes on where it was";
+    let gone = "it may be writing its files; if it was stopped, start it again with the same command, and it goes on where \
+                it was";
     let (channel, address) =
         connect(access).await.map_err(|error| Failure::caused_by(exit::FAILED, &error, Some(gone)))?;
     let request = authorised(access, wire::WatchRequest { follow: arguments.follow });

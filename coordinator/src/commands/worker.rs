@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
 use crate::commands::run::cores;
-use crate::failure::Failure;
+use crate::failure::{Failure, plural};
 use crate::view::log::line;
 
 /// How long a worker looks for its coordinator, if it is not told.
@@ -49,10 +49,13 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
     let (drain, drained) = mpsc::channel(1);
     let config = Config { way, introduction, patience };
     let is_watched = !arguments.supervised;
-    let tell = |progress| {
-        // A supervisor sees for itself, and takes what is said for last words.
-        if is_watched {
+    let mut told = None;
+    let tell = |progress: Progress| {
+        // A supervisor sees for itself, and takes what is said for last words. Nobody wants to read
+        // of every attempt that comes to nothing.
+        if is_watched && told.as_ref() != Some(&progress) {
             tell(&progress, threads);
+            told = Some(progress);
         }
     };
     let result = runtime.block_on(async {
@@ -81,7 +84,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
             let lost = if undelivered == 0 {
                 String::new()
             } else {
-                format!("; {undelivered} results were not delivered and will be computed again")
+                format!("; {} not delivered, to be computed again", plural(undelivered as u64, "result"))
             };
             let message = format!(
                 "error: no coordinator was found for {} s{lost}\n  help: start the coordinator again with its command, \
@@ -102,7 +105,9 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
 
 fn tell(progress: &Progress, threads: u32) {
     line(&match progress {
-        Progress::Connected { address } => format!("connected to {address}, {threads} threads"),
+        Progress::Connected { address } => {
+            format!("connected to {address}, {}", plural(threads.into(), "thread"))
+        }
         Progress::Disconnected { reason } => format!("not connected: {reason}; trying again"),
         Progress::Draining { reason } => format!("leaving: {reason}; once more to stop at once"),
     });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::progress::brief;
+use crate::failure::plural;
 
 /// Number of the schema.
 pub(crate) const SCHEMA: u32 = 1;
@@ -221,25 +222,25 @@ impl Snapshot {
         }
         let here = self.workers.iter().filter(|worker| worker.state != "gone");
         let gone = self.workers.len() - here.clone().count();
-        let _ = writeln!(text, "{} workers, {gone} gone", self.workers.len() - gone);
+        let _ = writeln!(text, "{}, {gone} gone", plural((self.workers.len() - gone) as u64, "worker"));
         for worker in here {
             let _ = writeln!(
                 text,
-                "  {:28.28} {:11} {:3} threads {:3} leases {:7} trials  heard {:.1} s ago",
+                "  {:28.28} {:11} {:>11} {:>10} {:>15}  heard {:.1} s ago",
                 worker.name,
                 worker.state,
-                worker.threads,
-                worker.leases,
-                worker.trials,
+                plural(worker.threads.into(), "thread"),
+                plural(worker.leases, "lease"),
+                plural(worker.trials, "trial"),
                 worker.silent_seconds
             );
         }
         for (count, what) in [
-            (self.counts.trials_set_aside, "trials set aside"),
-            (self.counts.quarantined_workers, "workers quarantined"),
-            (self.counts.disagreements, "results that differed"),
-            (self.counts.leases_given_back, "leases given back"),
-            (self.counts.worker_deaths, "worker processes died"),
+            (self.counts.trials_set_aside, "set aside: trials that nobody could compute"),
+            (self.counts.quarantined_workers, "shut out: workers that nothing is taken from any more"),
+            (self.counts.disagreements, "differed: results that are not those stored"),
+            (self.counts.leases_given_back, "given back: leases that ended early"),
+            (self.counts.worker_deaths, "died: worker processes of the coordinator's own"),
         ] {
             if count > 0 {
                 let _ = writeln!(text, "  {count} {what}");
@@ -306,6 +307,6 @@ mod tests {
     fn people_see_who_is_here() {
         let text = snapshot().to_text();
         assert!(text.starts_with("paper: computing, 60 of 300 trials stored (20 %)"), "{text}");
-        assert!(text.contains("1 workers, 1 gone\n  node1/77 "), "{text}");
+        assert!(text.contains("1 worker, 1 gone\n  node1/77 "), "{text}");
     }
 }
