@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use crate::driver::{self, Door, Options};
 use crate::outputs::{AtomicFile, write_rows};
 use crate::scheduler::{
-    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Time, TrialId, Work, WorkerName,
+    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
+    WorkerName,
 };
 use crate::store::{Entry, Put, Store};
 use crate::view::progress::Progress;
@@ -85,7 +86,10 @@ impl Life {
         for worker in 0..u64::from(self.workers) {
             let name = WorkerName(u128::from(worker).to_be_bytes());
             let connection = ConnectionId(worker);
-            happen(Event::Joined { connection, worker: name, threads: 1, held: vec![] }, &mut granted);
+            happen(
+                Event::Joined { connection, worker: name, site: Site(worker), threads: 1, held: vec![] },
+                &mut granted,
+            );
         }
         while let Some((connection, lease, work)) = granted.pop_front() {
             match work {

@@ -27,7 +27,7 @@ use crate::failure::plural;
 use crate::gate::{self, Refusal};
 use crate::launch::{Exited, Program, Workers};
 use crate::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Report, Scheduler, Tally, TrialId, WorkerName,
+    Command, Config, ConnectionId, Dropped, Event, Report, Scheduler, Site, Tally, TrialId, WorkerName,
     WorkerState, WorkerView,
 };
 use crate::service::{self, Board, FromService, Link, NOTICES, Subject};
@@ -154,6 +154,12 @@ const REFUSALS: usize = 64;
 
 /// Time between two words about those who are not let in.
 const REFUSALS_EVERY: Duration = Duration::from_secs(5);
+
+/// What tells machines apart: what they call themselves.
+fn site_of(host: &str) -> u64 {
+    let hash = blake3::hash(host.as_bytes());
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
 
 /// Computes everything of the plan that the store lacks, with workers that come to this door.
 pub(crate) async fn compute(
@@ -507,8 +513,9 @@ impl<'a> Driver<'a> {
                 self.links.insert(connection, link);
                 self.names.insert(connection, worker);
                 let is_ours = self.workers.process_id(worker).is_some();
+                let site = Site(site_of(&host));
                 self.known.insert(worker, Known { host, process_id, peer, is_ours });
-                events.push(Event::Joined { connection, worker, threads, held });
+                events.push(Event::Joined { connection, worker, site, threads, held });
             }
             FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
             FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),

@@ -31,7 +31,7 @@ use rand_pcg::Pcg64Mcg;
 use crate::catalogue::Catalogue;
 use crate::dialogue::{self, Said};
 use crate::scheduler::{
-    Command, Config, ConnectionId, Event, Place, Report, Scheduler, Time, TrialId, WorkerName,
+    Command, Config, ConnectionId, Event, Place, Report, Scheduler, Site, Time, TrialId, WorkerName,
 };
 
 const SWEEP: &str = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\n\
@@ -688,6 +688,7 @@ impl<'a> History<'a> {
             return self.event(Event::Joined {
                 connection,
                 worker: introduction.worker,
+                site: Site(introduction.process_id.into()),
                 threads: introduction.threads,
                 held: introduction.held,
             });

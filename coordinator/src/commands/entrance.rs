@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::cli::{self, exit};
 use crate::driver::{Door, Tls, listen};
 use crate::failure::plural;
-use crate::identity::{AdvertiseError, Identity, IdentityError, addresses};
+use crate::identity::{self, AdvertiseError, Identity, IdentityError, addresses};
 use crate::view::log::line;
 
 /// Name of the access file in the output directory.
@@ -118,20 +118,25 @@ impl Entrance {
         }
     }
 
-    /// Nobody is to come any more: takes away what let workers in.
-    pub(crate) fn close(&self) -> Result<(), EntranceError> {
-        let Entrance::Served(served) = self else { return Ok(()) };
-        let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
-        match identity {
-            Some(identity) => Ok(identity.remove()?),
-            // Without TLS there is the access file only.
-            None => match std::fs::remove_file(&served.access) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(IdentityError::Remove { path: served.access.clone(), source }.into())
-                }
-                _ => Ok(()),
-            },
+    /// Nobody is to come any more: takes away what let workers in, now or at an earlier, unfinished run.
+    pub(crate) fn close(&self, out: &Path) -> Result<(), EntranceError> {
+        let mut left = vec![out.join(ACCESS), out.join(identity::FILE)];
+        if let Entrance::Served(served) = self {
+            left.push(served.access.clone());
+            let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
+            if let Some(identity) = identity {
+                return Ok(identity.remove()?);
+            }
         }
+        for path in left {
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(IdentityError::Remove { path, source }.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

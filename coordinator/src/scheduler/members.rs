@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::pace::Pace;
 use super::{
-    Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Suspect, Time, Work,
-    WorkerName,
+    Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Suspect, Time,
+    Work, WorkerName,
 };
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
@@ -14,6 +14,7 @@ const STRIKES: usize = 5;
 /// A worker, connected or not.
 #[derive(Debug)]
 pub(super) struct Worker {
+    pub(super) site: Site,
     pub(super) connection: Option<ConnectionId>,
     pub(super) threads: u32,
     pub(super) leases: Vec<LeaseId>,
@@ -90,13 +91,14 @@ impl Scheduler {
         &mut self,
         now: Time,
         connection: ConnectionId,
-        name: WorkerName,
+        (name, site): (WorkerName, Site),
         threads: u32,
         held: &[LeaseId],
         commands: &mut Vec<Command>,
     ) {
         let is_new = !self.workers.contains_key(&name);
         let worker = self.workers.entry(name).or_insert_with(|| Worker {
+            site,
             connection: None,
             threads,
             leases: Vec::new(),

@@ -57,6 +57,10 @@ impl fmt::Debug for WorkerName {
     }
 }
 
+/// The machine that a worker runs on, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Site(pub(crate) u64);
+
 /// A connection of a worker; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
@@ -134,7 +138,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A worker has connected, and is still at these leases of ours.
-    Joined { connection: ConnectionId, worker: WorkerName, threads: u32, held: Vec<LeaseId> },
+    Joined { connection: ConnectionId, worker: WorkerName, site: Site, threads: u32, held: Vec<LeaseId> },
     /// It has sent everything it had when it connected.
     Offered { connection: ConnectionId },
     /// A sign of life.
@@ -439,8 +443,8 @@ impl Scheduler {
             return commands;
         }
         match event {
-            Event::Joined { connection, worker, threads, held } => {
-                self.on_joined(now, connection, worker, threads.max(1), &held, &mut commands);
+            Event::Joined { connection, worker, site, threads, held } => {
+                self.on_joined(now, connection, (worker, site), threads.max(1), &held, &mut commands);
             }
             Event::Offered { connection } => self.on_offered(now, connection, &mut commands),
             Event::Heard { connection } => drop(self.hear(now, connection)),

@@ -45,7 +45,8 @@ fn connection(number: u64) -> ConnectionId {
 
 /// The first connection of a new worker of this number.
 fn joined(number: u64, threads: u32) -> Event {
-    Event::Joined { connection: connection(number), worker: name(number), threads, held: vec![] }
+    let site = Site(number);
+    Event::Joined { connection: connection(number), worker: name(number), site, threads, held: vec![] }
 }
 
 fn seconds(s: f64) -> Time {
@@ -507,8 +508,13 @@ fn a_worker_that_comes_back_goes_on_with_its_leases() {
     scheduler.handle(seconds(1.0), Event::Disconnected { connection: connection(1) });
     scheduler.check();
     // One it is still at; one it has finished, and the results are on their way; one it never got.
-    let back =
-        Event::Joined { connection: connection(2), worker: name(1), threads: 3, held: vec![leases[0]] };
+    let back = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site(1),
+        threads: 3,
+        held: vec![leases[0]],
+    };
     let commands = scheduler.handle(seconds(2.0), back);
     assert_eq!(commands[0], Command::Welcome { connection: connection(2), kept: vec![leases[0]] });
     assert_eq!(granted(&commands), []);
@@ -548,7 +554,13 @@ fn leases_that_were_lost_on_the_way_are_missed() {
 fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
     let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1)]);
     let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
-    let again = Event::Joined { connection: connection(2), worker: name(1), threads: 1, held: vec![lease] };
+    let again = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site(1),
+        threads: 1,
+        held: vec![lease],
+    };
     let commands = scheduler.handle(seconds(1.0), again);
     assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Superseded });
     assert_eq!(commands[1], Command::Welcome { connection: connection(2), kept: vec![lease] });
@@ -596,7 +608,7 @@ fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
     assert!(matches!(&commands[0], Command::Drop { why: Dropped::Quarantined(_), .. }), "{commands:?}");
     let commands = scheduler.handle(
         Time::ZERO,
-        Event::Joined { connection: connection(9), worker: name(1), threads: 1, held: vec![] },
+        Event::Joined { connection: connection(9), worker: name(1), site: Site(1), threads: 1, held: vec![] },
     );
     assert!(matches!(&commands[..], [Command::Drop { why: Dropped::Quarantined(_), .. }]), "{commands:?}");
     // The rest is for others, and what it failed at, too, but last.
@@ -750,6 +762,46 @@ fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
     assert_eq!(scheduler.unstored, 4);
     let commands = finish(&mut scheduler, Time::ZERO, 3, check);
     assert!(!granted(&commands).is_empty());
+}
+
+#[test]
+fn the_workers_of_one_machine_have_one_vote_where_there_are_others() {
+    for sites in [[1, 1, 2], [1, 1, 1]] {
+        let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
+        let join = |scheduler: &mut Scheduler, worker: u64, site: u64| {
+            let (connection, name) = (connection(worker), name(worker));
+            let held = vec![];
+            scheduler.handle(
+                Time::ZERO,
+                Event::Joined { connection, worker: name, site: Site(site), threads: 1, held },
+            )
+        };
+        (1..=3).zip(sites).for_each(|(worker, site)| drop(join(&mut scheduler, worker, site)));
+        let vote = |scheduler: &mut Scheduler, worker: u64, said: u8| {
+            let disagreed = Event::Disagreed {
+                worker: name(worker),
+                trial: id(0),
+                stored: digest(1),
+                received: digest(said),
+            };
+            scheduler.handle(Time::ZERO, disagreed)
+        };
+        scheduler.handle(Time::ZERO, Event::Stored { worker: name(3), trial: id(0) });
+        let is_settled = |commands: &[Command]| {
+            commands.iter().any(|command| matches!(command, Command::Report(Report::Settled { .. })))
+        };
+        assert!(!is_settled(&vote(&mut scheduler, 1, 2)));
+        // The second process of the same machine says the same, which is news only if there is but one.
+        let commands = vote(&mut scheduler, 2, 2);
+        assert_eq!(is_settled(&commands), sites == [1, 1, 1], "{commands:?}");
+        if sites == [1, 1, 2] {
+            join(&mut scheduler, 4, 4);
+            let commands = scheduler.handle(Time::ZERO, Event::Stored { worker: name(4), trial: id(0) });
+            let settled = Report::Settled { trial: id(0), stored_is_right: true };
+            assert!(commands.contains(&Command::Report(settled)), "{commands:?}");
+            assert_eq!(scheduler.tally().quarantined, 2);
+        }
+    }
 }
 
 #[test]

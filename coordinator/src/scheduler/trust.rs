@@ -4,6 +4,9 @@
 //! one trial meet, however they came about, further workers compute it until two agree (a dispute);
 //! who said otherwise is shut out, and all that only this worker has computed in this run is taken
 //! out of the store and computed again. What cannot be settled is set aside.
+//!
+//! A machine that computes wrongly may do so in all of its processes, and in the same way. Where there
+//! are workers on several machines, those of one count as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -244,8 +247,9 @@ impl Scheduler {
             return;
         }
         dispute.votes.push((digest, Some(name)));
-        let agree = dispute.votes.iter().filter(|(said, _)| *said == digest).count();
-        if agree < 2 {
+        let votes = dispute.votes.iter().filter(|(said, _)| *said == digest);
+        let voters: Vec<Option<WorkerName>> = votes.map(|(_, voter)| *voter).collect();
+        if self.independent(voters.into_iter()) < 2 {
             return;
         }
         let dispute = self.trust.disputes.remove(&id).expect("just seen");
@@ -266,6 +270,29 @@ impl Scheduler {
         wrong.sort_unstable();
         wrong.dedup();
         self.discard(wrong, commands);
+    }
+
+    /// How many of these are independent of each other. An earlier run is of all.
+    fn independent(&self, voters: impl Iterator<Item = Option<WorkerName>>) -> usize {
+        if !self.has_several_sites() {
+            return voters.count();
+        }
+        let site = |voter: Option<WorkerName>| voter.map(|name| self.workers[&name].site);
+        voters.map(site).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether workers of more than one machine were ever here.
+    fn has_several_sites(&self) -> bool {
+        let mut sites = self.workers.values().map(|worker| worker.site);
+        let first = sites.next();
+        sites.any(|site| Some(site) != first)
+    }
+
+    /// Whether what this worker says adds to what these have said.
+    fn is_independent(&self, name: WorkerName, mut of: impl Iterator<Item = WorkerName>) -> bool {
+        let several = self.has_several_sites();
+        let site = |name: WorkerName| self.workers[&name].site;
+        !of.any(|other| other == name || several && site(other) == site(name))
     }
 
     /// All that only this worker has computed.
@@ -341,7 +368,7 @@ impl Scheduler {
         }
         let disputes = self.trust.disputes.iter().filter(|(_, dispute)| dispute.lease.is_none());
         for (&id, dispute) in disputes {
-            if dispute.may_vote(name) {
+            if self.is_independent(name, dispute.voters()) {
                 let mut variants = Variants::default();
                 variants.insert(id.variant);
                 let kind = Kind::Check { of: Check::Dispute(id), missing: variants };
@@ -349,7 +376,8 @@ impl Scheduler {
             }
         }
         let others = self.trust.open_audits.iter().filter(|(author, _)| **author != name);
-        let may_do = |place: &&Place| !self.trust.audits[*place].authors.contains(&name);
+        let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
+        let may_do = |place: &&Place| self.is_independent(name, authors(place));
         let place = *others.flat_map(|(_, places)| places).find(may_do)?;
         let variants = self.cohorts[place.cohort as usize].variants;
         let kind = Kind::Check { of: Check::Audit(place), missing: variants };
@@ -363,12 +391,15 @@ impl Scheduler {
             worker.quarantined.is_none() && (worker.connection.is_some() || !worker.leases.is_empty())
         };
         let here: Vec<WorkerName> = self.workers.keys().copied().filter(|name| is_here(name)).collect();
-        let cannot_do = |audit: &Audit| here.iter().all(|name| audit.authors.contains(name));
+        let cannot_do = |audit: &Audit| {
+            !here.iter().any(|name| self.is_independent(*name, audit.authors.iter().copied()))
+        };
         let unaudited: Vec<Place> = (self.trust.audits.iter())
             .filter(|(_, audit)| cannot_do(audit))
             .map(|(place, _)| *place)
             .collect();
-        let cannot_vote = |dispute: &Dispute| !here.iter().any(|name| dispute.may_vote(*name));
+        let cannot_vote =
+            |dispute: &Dispute| !here.iter().any(|name| self.is_independent(*name, dispute.voters()));
         let unsettled: Vec<TrialId> = (self.trust.disputes.iter())
             .filter(|(_, dispute)| cannot_vote(dispute))
             .map(|(id, _)| *id)
@@ -407,7 +438,7 @@ impl Scheduler {
 }
 
 impl Dispute {
-    fn may_vote(&self, name: WorkerName) -> bool {
-        !self.votes.iter().any(|(_, voter)| *voter == Some(name))
+    fn voters(&self) -> impl Iterator<Item = WorkerName> {
+        self.votes.iter().filter_map(|(_, voter)| *voter)
     }
 }
