@@ -31,14 +31,14 @@ enum Meddling {
 }
 
 impl Meddling {
-    fn from_worker(self, message: &mut FromWorker) {
+    fn change(self, message: &mut FromWorker) {
         if let (Meddling::Lies, Some(from_worker::Message::Trial(result))) = (self, &mut message.message) {
             result.spikes = TrialSpikes::default().encode();
             result.digest = Digest::of(&result.spikes).0.to_vec();
         }
     }
 
-    fn to_worker(self, message: &ToWorker, process_id: u32) {
+    fn strike(self, message: &ToWorker, process_id: u32) {
         let Meddling::Kills { seed, trial } = self else { return };
         if let Some(to_worker::Message::Lease(wire::Lease { work: Some(lease::Work::Trials(work)), .. })) =
             &message.message
@@ -80,7 +80,7 @@ impl Coordinator for Meddler {
                 if let Some(from_worker::Message::Hello(hello)) = &message.message {
                     *known.lock().expect("a number") = hello.process_id;
                 }
-                meddling.from_worker(&mut message);
+                meddling.change(&mut message);
                 if up.send(message).await.is_err() {
                     return;
                 }
@@ -92,7 +92,7 @@ impl Coordinator for Meddler {
         let (down, incoming) = mpsc::channel(16);
         tokio::spawn(async move {
             while let Ok(Some(message)) = to_worker.message().await {
-                meddling.to_worker(&message, *process_id.lock().expect("a number"));
+                meddling.strike(&message, *process_id.lock().expect("a number"));
                 if down.send(Ok(message)).await.is_err() {
                     return;
                 }
