@@ -27,7 +27,7 @@ use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-const SECRET: &str = "a secret that is none, for nobody to keep";
+const SECRET: &str = "a-secret-that-is-none-for-nobody-to-keep";
 
 /// Set for the process of the workers: the coordinator's address and the number of connections.
 const WORKERS: &str = "GRANULE_BENCH_WORKERS";
