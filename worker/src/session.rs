@@ -465,4 +465,6 @@ fn draining(reason: &str) -> wire::from_worker::Message {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
