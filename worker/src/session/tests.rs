@@ -276,6 +276,16 @@ fn a_lease_that_makes_no_sense_is_refused_under_its_number() {
 }
 
 #[test]
+fn a_lease_before_the_welcome_is_none() {
+    let mut session = session_with(PATIENCE);
+    connect(&mut session, Time::ZERO);
+    assert_eq!(session.on_message(Time::ZERO, lease(1)), Ok(vec![]));
+    let nonsense = to_worker(wire::to_worker::Message::Lease(wire::Lease { id: 2, work: None }));
+    assert_eq!(session.on_message(Time::ZERO, nonsense), Ok(vec![]));
+    assert_eq!(session.held(), [0; 0]);
+}
+
+#[test]
 fn an_empty_message_is_an_error() {
     let empty = session_with(PATIENCE).on_message(Time::ZERO, wire::ToWorker { message: None });
     assert_eq!(empty, Err(WireError::Missing("message")));
