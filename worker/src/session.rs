@@ -310,7 +310,8 @@ impl Session {
 
     fn on_lease(&mut self, id: u64, work: Option<wire::lease::Work>, instructions: &mut Vec<Instruction>) {
         self.last_lease = self.last_lease.max(id);
-        if self.held().contains(&id) {
+        // Before the welcome nothing is said but hello, and the welcome would not know of it.
+        if !self.is_up() || self.held().contains(&id) {
             return;
         }
         if self.draining.is_some() {
@@ -348,7 +349,7 @@ impl Session {
                 let lease = lease_of(&ticket);
                 if !self.is_up() {
                     // Cheaper counted again than kept: the lease is not held any more.
-                    self.tickets.insert(ticket, None);
+                    self.tickets.entry(ticket).and_modify(|lease| *lease = None);
                 }
                 lease.map(|lease| Message::Survey(wire::SurveyResult { lease, accepted }))
             }
@@ -464,5 +465,7 @@ fn draining(reason: &str) -> wire::from_worker::Message {
     wire::from_worker::Message::Draining(wire::Draining { reason: reason.to_owned() })
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::pace::Pace;
 use super::{
     Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Suspect, Time,
-    Work, WorkerName,
+    TrialId, Work, WorkerName,
 };
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
@@ -30,8 +30,8 @@ pub(super) struct Worker {
     unspoken: Vec<LeaseId>,
     /// What it failed at since it last finished a lease.
     strikes: BTreeSet<(bool, Place)>,
-    /// Trials that it has computed first, in this run.
-    pub(super) authored: Vec<Place>,
+    /// Trials that are stored as it has computed them, in this run.
+    pub(super) authored: Vec<TrialId>,
     pub(super) stored: u64,
 }
 

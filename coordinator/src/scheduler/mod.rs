@@ -21,6 +21,8 @@
 
 mod copies;
 mod members;
+#[cfg(test)]
+mod model;
 mod noise;
 mod pace;
 #[cfg(test)]
@@ -497,7 +499,8 @@ impl Scheduler {
         let busy = self.workers.values().filter(|worker| !worker.leases.is_empty());
         let expiry = busy.map(|worker| worker.heard + self.config.lease_ttl).min();
         let is_idle = !self.free.is_empty() && !self.leases.is_empty();
-        let look = (is_idle || self.trust.waits()).then_some(self.next_look);
+        let looks = !self.draining && (is_idle || self.trust.waits());
+        let look = looks.then_some(self.next_look);
         expiry.into_iter().chain(look).min()
     }
 

@@ -20,7 +20,7 @@ const CONFIG: Config = Config {
 };
 
 /// Accepted attempts of a span, as the simulated workers count them.
-fn accepted(span: u32) -> u32 {
+pub(super) fn accepted(span: u32) -> u32 {
     3_923_000 + (span * 7919) % 8_000
 }
 
@@ -30,16 +30,16 @@ fn index(spans: u32) -> NoiseIndex {
     index
 }
 
-fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
+pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
     let cohort = |&(variants, normals_per_trial, stream)| CohortShape { variants, normals_per_trial, stream };
     Shape { trials, cohorts: cohorts.iter().map(cohort).collect(), streams: vec![NoiseIndex::new(); streams] }
 }
 
-fn name(number: u64) -> WorkerName {
+pub(super) fn name(number: u64) -> WorkerName {
     WorkerName(u128::from(number).to_be_bytes())
 }
 
-fn connection(number: u64) -> ConnectionId {
+pub(super) fn connection(number: u64) -> ConnectionId {
     ConnectionId(number)
 }
 
@@ -49,7 +49,7 @@ fn joined(number: u64, threads: u32) -> Event {
     Event::Joined { connection: connection(number), worker: name(number), site, threads, held: vec![] }
 }
 
-fn seconds(s: f64) -> Time {
+pub(super) fn seconds(s: f64) -> Time {
     Duration::from_secs_f64(s)
 }
 
@@ -679,7 +679,7 @@ fn workers_that_are_as_fast_do_not_do_each_others_work() {
     assert_eq!(scheduler.tally().copies, 0);
 }
 
-fn digest(byte: u8) -> Digest {
+pub(super) fn digest(byte: u8) -> Digest {
     Digest([byte; 32])
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Trust {
     alone_since: Option<Time>,
     reinforcements: u32,
     /// Disputed trials that are to be set aside once they are out of the store.
-    unsettled: Vec<Place>,
+    unsettled: BTreeSet<TrialId>,
 }
 
 /// What a worker is to check.
@@ -194,12 +194,14 @@ impl Scheduler {
         }
         if let Some(dispute) = self.trust.disputes.get(&id) {
             let stored = dispute.stored;
-            return self.vote(id, stored, name, commands);
+            self.vote(id, stored, name, commands);
         }
-        let Some(audit) = self.trust.audits.get_mut(&place) else { return };
-        if audit.authors.contains(&name) {
+        // Of a place whose variants were completed after one was disputed there can be both.
+        let Some(audit) = self.trust.audits.get(&place) else { return };
+        if !self.is_independent(name, audit.authors.iter().copied()) {
             return;
         }
+        let Some(audit) = self.trust.audits.get_mut(&place) else { return };
         audit.confirmed.insert(id.variant);
         if audit.confirmed == self.cohorts[place.cohort as usize].variants {
             self.trust.end_audit(place);
@@ -207,10 +209,27 @@ impl Scheduler {
         }
     }
 
-    /// Workers that were the first to compute a variant of this trial, in this run.
-    fn authors(&self, place: Place) -> impl Iterator<Item = WorkerName> {
-        let is_author = move |authored: &[Place]| authored.contains(&place);
-        self.workers.iter().filter(move |(_, worker)| is_author(&worker.authored)).map(|(name, _)| *name)
+    /// The worker whose result of a trial is stored, if it is of this run.
+    fn author(&self, id: TrialId) -> Option<WorkerName> {
+        self.workers.iter().find(|(_, worker)| worker.authored.contains(&id)).map(|(name, _)| *name)
+    }
+
+    /// Forgets who has computed what is gone. Returns, for the trials of which other variants are left,
+    /// who has computed these.
+    fn forget_authors(&mut self, gone: &[TrialId]) -> BTreeMap<Place, Vec<WorkerName>> {
+        let places: BTreeSet<Place> = gone.iter().map(|id| id.place()).collect();
+        let gone: BTreeSet<TrialId> = gone.iter().copied().collect();
+        let mut left: BTreeMap<Place, Vec<WorkerName>> = BTreeMap::new();
+        for (&name, worker) in &mut self.workers {
+            worker.authored.retain(|id| !gone.contains(id));
+            for place in worker.authored.iter().map(|id| id.place()).filter(|place| places.contains(place)) {
+                let authors = left.entry(place).or_default();
+                if authors.last() != Some(&name) {
+                    authors.push(name);
+                }
+            }
+        }
+        left
     }
 
     pub(super) fn on_disagreed(
@@ -229,12 +248,15 @@ impl Scheduler {
         if self.is_quarantined(name) {
             return self.trust.reopen(id);
         }
-        let stored_by = self.authors(place).next();
+        let stored_by = self.author(id);
         self.tally.disagreements += 1;
         commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
         self.trust.end_audit(place);
         let votes = || Dispute { lease: None, stored, votes: vec![(stored, stored_by)] };
         self.trust.disputes.entry(id).or_insert_with(votes);
+        // What an earlier run has stored this one has not looked for.
+        let shape = &self.cohorts[place.cohort as usize].shape;
+        self.streams[shape.stream].want(u64::from(place.trial) * shape.normals_per_trial);
         self.vote(id, received, name, commands);
     }
 
@@ -298,12 +320,7 @@ impl Scheduler {
     /// All that only this worker has computed.
     fn distrusted(&mut self, name: WorkerName, commands: &mut Vec<Command>) -> Vec<TrialId> {
         let Some(worker) = self.workers.get_mut(&name) else { return Vec::new() };
-        let places = std::mem::take(&mut worker.authored);
-        let mut trials = Vec::new();
-        for Place { cohort, trial } in places {
-            let stored = self.cohorts[cohort as usize].slots[trial as usize].stored;
-            trials.extend(stored.iter().map(|variant| TrialId { cohort, variant, trial }));
-        }
+        let trials = std::mem::take(&mut worker.authored);
         commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
         trials
     }
@@ -320,6 +337,7 @@ impl Scheduler {
     pub(super) fn on_discarded(&mut self, trials: &[TrialId], commands: &mut Vec<Command>) {
         self.trust.discarding -= trials.len() as u64;
         self.tally.discarded += trials.len() as u64;
+        let authors = self.forget_authors(trials);
         for &id in trials {
             let place = id.place();
             let cohort = &mut self.cohorts[place.cohort as usize];
@@ -331,6 +349,9 @@ impl Scheduler {
             // Another result of it is no confirmation of what is gone.
             self.trust.end_audit(place);
             self.trust.partial.remove(&place);
+            if let Some(authors) = authors.get(&place).filter(|_| self.config.audit_percent > 0.0) {
+                self.trust.partial.insert(place, authors.clone());
+            }
             self.trust.disputes.remove(&id);
             let (lease, missing) = (slot.lease, slot.missing);
             if lease == LeaseId::ASIDE {
@@ -347,7 +368,11 @@ impl Scheduler {
                 self.return_slot(place);
             }
         }
-        for place in std::mem::take(&mut self.trust.unsettled) {
+        for id in trials {
+            let place = id.place();
+            if !self.trust.unsettled.remove(id) {
+                continue;
+            }
             let cohort = &mut self.cohorts[place.cohort as usize];
             let slot = &mut cohort.slots[place.trial as usize];
             if slot.lease != LeaseId::NONE || slot.stored == cohort.variants {
@@ -372,16 +397,19 @@ impl Scheduler {
                 let mut variants = Variants::default();
                 variants.insert(id.variant);
                 let kind = Kind::Check { of: Check::Dispute(id), missing: variants };
-                return Some((self.single(id.place(), variants)?, kind));
+                if let Some(work) = self.single(id.place(), variants) {
+                    return Some((work, kind));
+                }
             }
         }
         let others = self.trust.open_audits.iter().filter(|(author, _)| **author != name);
         let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
         let may_do = |place: &&Place| self.is_independent(name, authors(place));
-        let place = *others.flat_map(|(_, places)| places).find(may_do)?;
-        let variants = self.cohorts[place.cohort as usize].variants;
-        let kind = Kind::Check { of: Check::Audit(place), missing: variants };
-        Some((self.single(place, variants)?, kind))
+        others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
+            let variants = self.cohorts[place.cohort as usize].variants;
+            let kind = Kind::Check { of: Check::Audit(place), missing: variants };
+            Some((self.single(place, variants)?, kind))
+        })
     }
 
     /// Does without checks that there is nobody for.
@@ -430,7 +458,7 @@ impl Scheduler {
         if !unsettled.is_empty() && self.trust.reinforcements >= REINFORCEMENTS {
             for id in &unsettled {
                 self.trust.disputes.remove(id);
-                self.trust.unsettled.push(id.place());
+                self.trust.unsettled.insert(*id);
             }
             self.discard(unsettled, commands);
         }

@@ -99,9 +99,7 @@ impl Scheduler {
         let is_done = slot.stored == cohort.variants;
         if let Some(worker) = worker {
             worker.stored += 1;
-            if worker.authored.last() != Some(&place) {
-                worker.authored.push(place);
-            }
+            worker.authored.push(id);
         }
         self.crashes = 0;
         self.tally.stored += 1;
@@ -394,6 +392,9 @@ impl Scheduler {
             }
             self.open.remove(&at);
         }
+        if let Some(survey) = self.next_survey() {
+            return Some((survey, Kind::Own));
+        }
         // With others, it would take these with it.
         if self.workers[&name].leases.is_empty() { self.next_suspect() } else { None }
     }
@@ -441,15 +442,30 @@ impl Scheduler {
         Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
     }
 
+    /// Spans without which it is not known where a check or a suspect starts: these are not pending, so
+    /// no cohort calls for them.
+    fn next_survey(&self) -> Option<Work> {
+        if !self.trust.has_open_checks() && self.suspects.is_empty() {
+            return None;
+        }
+        let mut streams = self.streams.iter().zip(&self.readers);
+        streams.find_map(|(stream, readers)| {
+            let &cohort = readers.first()?;
+            Some(Work::Survey { cohort: cohort as u32, spans: stream.next_spans()? })
+        })
+    }
+
     /// A trial at which workers died, alone.
     fn next_suspect(&self) -> Option<(Work, Kind)> {
         let is_free = |place: &&Place| {
             let cohort = &self.cohorts[place.cohort as usize];
             cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
         };
-        let place = *self.suspects.keys().find(is_free)?;
-        let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
-        Some((self.single(place, variants)?, Kind::Own))
+        let work = self.suspects.keys().filter(is_free).find_map(|&place| {
+            let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
+            self.single(place, variants)
+        });
+        Some((work?, Kind::Own))
     }
 
     /// One trial, if it is known where its noise starts.

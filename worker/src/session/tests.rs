@@ -3,29 +3,29 @@ use wire::from_worker::Message;
 
 use super::*;
 
-const PATIENCE: Patience =
+pub(super) const PATIENCE: Patience =
     Patience { give_up_after: Duration::from_secs(600), idle_timeout: None, time_limit: None };
 
 fn seconds(s: u64) -> Time {
     Duration::from_secs(s)
 }
 
-fn session_with(patience: Patience) -> Session {
+pub(super) fn session_with(patience: Patience) -> Session {
     let introduction =
         Introduction { version: "1".into(), threads: 2, host: "here".into(), process_id: 7, name: [3; 16] };
     Session::new(introduction, patience, 1)
 }
 
-fn to_worker(message: wire::to_worker::Message) -> wire::ToWorker {
+pub(super) fn to_worker(message: wire::to_worker::Message) -> wire::ToWorker {
     wire::ToWorker { message: Some(message) }
 }
 
-fn welcome(epoch: u64, kept: &[u64]) -> wire::ToWorker {
+pub(super) fn welcome(epoch: u64, kept: &[u64]) -> wire::ToWorker {
     let kept = kept.to_vec();
     to_worker(wire::to_worker::Message::Welcome(wire::Welcome { heartbeat_ms: 1000, epoch, kept }))
 }
 
-fn lease(id: u64) -> wire::ToWorker {
+pub(super) fn lease(id: u64) -> wire::ToWorker {
     let survey = granule_proto::convert::Survey {
         engine: Engine::Brian2_2_2_1,
         seed: 1,
@@ -37,11 +37,11 @@ fn lease(id: u64) -> wire::ToWorker {
     to_worker(wire::to_worker::Message::Lease(wire::Lease { id, work }))
 }
 
-fn name(trial: u32) -> TrialName {
+pub(super) fn name(trial: u32) -> TrialName {
     TrialName { fingerprint: Fingerprint([1; 32]), seed: 2, trial }
 }
 
-fn output(ticket: u64, trial: u32) -> Output {
+pub(super) fn output(ticket: u64, trial: u32) -> Output {
     Output::Trial { ticket, result: TrialResult::new(name(trial), vec![0, 0]) }
 }
 
@@ -273,6 +273,16 @@ fn a_lease_that_makes_no_sense_is_refused_under_its_number() {
     let told = session.on_message(Time::ZERO, to_worker(wire::to_worker::Message::Lease(lease))).unwrap();
     let [Message::Failed(failed)] = sent(&told)[..] else { panic!("{told:?}") };
     assert_eq!((failed.lease, failed.reason.as_str()), (9, "the message has no work"));
+}
+
+#[test]
+fn a_lease_before_the_welcome_is_none() {
+    let mut session = session_with(PATIENCE);
+    connect(&mut session, Time::ZERO);
+    assert_eq!(session.on_message(Time::ZERO, lease(1)), Ok(vec![]));
+    let nonsense = to_worker(wire::to_worker::Message::Lease(wire::Lease { id: 2, work: None }));
+    assert_eq!(session.on_message(Time::ZERO, nonsense), Ok(vec![]));
+    assert_eq!(session.held(), [0; 0]);
 }
 
 #[test]
