@@ -91,7 +91,7 @@ pub(crate) enum IdentityError {
 const NAME: &str = "granule coordinator";
 
 /// File with the key and certificate that we make.
-const FILE: &str = "coordinator.pem";
+pub(crate) const FILE: &str = "coordinator.pem";
 
 /// Longest file of keys or certificates, in bytes.
 const LONGEST: u64 = 1 << 20;

@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use granule_worker::access::{Access, AccessError, Secret};
 use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};
 use crate::driver::{Door, Tls, listen};
-use crate::identity::{AdvertiseError, Identity, IdentityError, addresses};
+use crate::identity::{self, AdvertiseError, Identity, IdentityError, addresses};
 use crate::view::log::line;
 
 /// Name of the access file in the output directory.
@@ -34,6 +35,8 @@ pub(crate) struct Served {
     out: PathBuf,
     /// Files of a certificate and its key.
     own: Option<(PathBuf, PathBuf)>,
+    /// Whether it was ever opened.
+    is_open: AtomicBool,
     /// What is to be removed at the end.
     identity: Mutex<Option<Identity>>,
 }
@@ -83,6 +86,7 @@ impl Entrance {
             access: arguments.access.clone().unwrap_or_else(|| out.join(ACCESS)),
             out: out.to_owned(),
             own: arguments.certificate.clone().zip(arguments.key.clone()),
+            is_open: AtomicBool::new(false),
             identity: Mutex::new(None),
         }))
     }
@@ -116,20 +120,35 @@ impl Entrance {
         }
     }
 
-    /// Nobody is to come any more: takes away what let workers in.
+    /// Nobody is to come any more: takes away what let workers in, also what an earlier run that was
+    /// killed has left in the output directory. Workers that wait for it see so that they are done.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
         let Entrance::Served(served) = self else { return Ok(()) };
         let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
-        match identity {
-            Some(identity) => Ok(identity.remove()?),
-            // Without TLS there is the access file only.
-            None => match std::fs::remove_file(&served.access) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(IdentityError::Remove { path: served.access.clone(), source }.into())
-                }
-                _ => Ok(()),
-            },
+        if let Some(identity) = identity {
+            return Ok(identity.remove()?);
         }
+        // Without TLS there is the access file only.
+        if served.is_open.load(Ordering::Relaxed) {
+            return remove(&served.access);
+        }
+        // Elsewhere it may be that of another coordinator.
+        if served.access == served.out.join(ACCESS) {
+            remove(&served.access)?;
+        }
+        if served.own.is_none() {
+            remove(&served.out.join(identity::FILE))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), EntranceError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IdentityError::Remove { path: path.to_owned(), source }.into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -144,6 +163,7 @@ impl Served {
         let bound =
             listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
         let addresses = addresses(bound, self.advertise.as_deref())?;
+        self.is_open.store(true, Ordering::Relaxed);
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
         let (access, tls) = if needs_tls {
             let (identity, origin) = match &self.own {

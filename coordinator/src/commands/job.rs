@@ -176,7 +176,7 @@ impl Job {
                 self.sweep.name,
                 describe_files(vouched.iter().map(|(_, record)| record), &self.out)
             ));
-            return Ok(());
+            return self.entrance.close().map_err(End::Entrance);
         }
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
