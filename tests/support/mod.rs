@@ -10,7 +10,7 @@ pub mod relay;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +82,32 @@ impl Place {
     /// Starts the program.
     pub fn start(&self, arguments: &[&str]) -> Running {
         self.start_this(self.granule(arguments))
+    }
+
+    /// Starts a coordinator of `sweep.yaml` for workers of this machine, with everything in `out`.
+    pub fn serve(&self, arguments: &[&str]) -> Running {
+        let always = ["serve", "sweep.yaml", "--out", "out", "--listen", "127.0.0.1:0"];
+        self.start(&[&always, arguments].concat())
+    }
+
+    /// Starts a worker of that coordinator, which must have been started before.
+    pub fn worker(&self, arguments: &[&str]) -> Running {
+        wait_for("there is an access file", || self.path("out/access.json").exists().then_some(()));
+        self.start(&[&["worker", "--access", "out/access.json"], arguments].concat())
+    }
+
+    /// What that coordinator is at; none if it cannot be asked, or is too busy to answer for a while.
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let mut asking = self.start(&["status", "out", "--json"]);
+        let begun = Instant::now();
+        while !asking.has_ended() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        let ended = asking.end();
+        serde_json::from_str(ended.stdout.lines().next()?).ok()
     }
 
     /// Runs the program to its end and watches its memory.
@@ -332,6 +358,22 @@ impl Words {
         }
         self.so_far()
     }
+}
+
+/// Says on standard error what a test has done, also when its output is captured.
+pub fn told(text: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{name}: {text}");
+}
+
+/// Says that something is not tested, also when the test's output is captured; in continuous
+/// integration it must be.
+#[track_caller]
+pub fn skip(why: &str) {
+    let must = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!must, "cannot be tested: {why}");
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {why}");
 }
 
 /// Sends a signal to a process that may be gone.

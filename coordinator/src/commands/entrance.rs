@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use granule_worker::access::{Access, AccessError, Secret};
 use tokio::net::TcpListener;
@@ -35,6 +36,8 @@ pub(crate) struct Served {
     out: PathBuf,
     /// Files of a certificate and its key.
     own: Option<(PathBuf, PathBuf)>,
+    /// Whether it was ever opened.
+    is_open: AtomicBool,
     /// What is to be removed at the end.
     identity: Mutex<Option<Identity>>,
 }
@@ -84,6 +87,7 @@ impl Entrance {
             access: arguments.access.clone().unwrap_or_else(|| out.join(ACCESS)),
             out: out.to_owned(),
             own: arguments.certificate.clone().zip(arguments.key.clone()),
+            is_open: AtomicBool::new(false),
             identity: Mutex::new(None),
         }))
     }
@@ -118,25 +122,35 @@ impl Entrance {
         }
     }
 
-    /// Nobody is to come any more: takes away what let workers in, now or at an earlier, unfinished run.
-    pub(crate) fn close(&self, out: &Path) -> Result<(), EntranceError> {
-        let mut left = vec![out.join(ACCESS), out.join(identity::FILE)];
-        if let Entrance::Served(served) = self {
-            left.push(served.access.clone());
-            let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
-            if let Some(identity) = identity {
-                return Ok(identity.remove()?);
-            }
+    /// Nobody is to come any more: takes away what let workers in, also what an earlier run that was
+    /// killed has left in the output directory. Workers that wait for it see so that they are done.
+    pub(crate) fn close(&self) -> Result<(), EntranceError> {
+        let Entrance::Served(served) = self else { return Ok(()) };
+        let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
+        if let Some(identity) = identity {
+            return Ok(identity.remove()?);
         }
-        for path in left {
-            match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(IdentityError::Remove { path, source }.into());
-                }
-                _ => {}
-            }
+        // Without TLS there is the access file only.
+        if served.is_open.load(Ordering::Relaxed) {
+            return remove(&served.access);
+        }
+        // Elsewhere it may be that of another coordinator.
+        if served.access == served.out.join(ACCESS) {
+            remove(&served.access)?;
+        }
+        if served.own.is_none() {
+            remove(&served.out.join(identity::FILE))?;
         }
         Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), EntranceError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IdentityError::Remove { path: path.to_owned(), source }.into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -151,6 +165,7 @@ impl Served {
         let bound =
             listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
         let addresses = addresses(bound, self.advertise.as_deref())?;
+        self.is_open.store(true, Ordering::Relaxed);
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
         let (access, tls) = if needs_tls {
             let (identity, origin) = match &self.own {

@@ -176,7 +176,7 @@ impl Job {
                 self.sweep.name,
                 describe_files(vouched.iter().map(|(_, record)| record), &self.out)
             ));
-            return self.entrance.close(&self.out).map_err(End::Entrance);
+            return self.entrance.close().map_err(End::Entrance);
         }
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
@@ -216,7 +216,7 @@ impl Job {
             }
         };
         self.finish(&computed, removed, vouched.len(), records).map_err(End::Output)?;
-        self.entrance.close(&self.out).map_err(End::Entrance)?;
+        self.entrance.close().map_err(End::Entrance)?;
         let Outcome { set_aside, disagreements, .. } = &computed.outcome;
         if !set_aside.is_empty() {
             return Err(End::Incomplete { set_aside: set_aside.len() });
