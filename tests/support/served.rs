@@ -92,6 +92,21 @@ pub fn tls(
     mut stream: TcpStream,
     protocols: &[&[u8]],
 ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut client = tls_client(access, protocols);
+    while client.is_handshaking() {
+        client.complete_io(&mut stream)?;
+    }
+    Ok(StreamOwned::new(client, stream))
+}
+
+/// The first bytes that a client sends when it wants to speak TLS.
+pub fn first_flight(access: &Access) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tls_client(access, &[b"h2"]).write_tls(&mut bytes).expect("there is room");
+    bytes
+}
+
+fn tls_client(access: &Access, protocols: &[&[u8]]) -> ClientConnection {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let certificate = access.certificate.clone().expect("it speaks TLS");
@@ -103,11 +118,7 @@ pub fn tls(
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let name = ServerName::try_from("coordinator").expect("a name");
-    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
-    while client.is_handshaking() {
-        client.complete_io(&mut stream)?;
-    }
-    Ok(StreamOwned::new(client, stream))
+    ClientConnection::new(Arc::new(config), name).expect("a client")
 }
 
 /// Gets a page over HTTP/1.1: its status and its text.
