@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::{Service as _, http};
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -310,10 +311,10 @@ fn everything(target: Target) -> Attackers {
     let (target, times) = all.attack("huge headers in HTTP/2");
     all.runtime.spawn(async move {
         let mut request = authorised(&target.access, ());
-        let long = "x".repeat(15 << 10).parse().expect("a value");
-        (0..20).for_each(|_| {
-            drop(request.metadata_mut().append("x-more", tonic::metadata::MetadataValue::clone(&long)))
-        });
+        let long: AsciiMetadataValue = "x".repeat(15 << 10).parse().expect("a value");
+        for _ in 0..20 {
+            request.metadata_mut().append("x-more", long.clone());
+        }
         let headers = request.metadata().clone();
         while !target.is_over() {
             if let Ok((channel, _)) = connect_channel(&target.access).await {
