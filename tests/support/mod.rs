@@ -7,6 +7,8 @@
 pub mod hosts;
 #[cfg(target_os = "linux")]
 pub mod relay;
+#[cfg(target_os = "linux")]
+pub mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -275,6 +277,11 @@ impl Running {
         self.child.id()
     }
 
+    /// What it has said on standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.so_far()
+    }
+
     /// What it has said on standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.so_far()
@@ -480,7 +487,7 @@ pub struct Seen {
 }
 
 /// The most memory that a process ever had, shared or not; none once it is gone.
-fn peak_kib(process: u32) -> Option<u64> {
+pub fn peak_kib(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().strip_suffix(" kB")?.parse().ok()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +58,7 @@ pub(crate) fn run(
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
     let sweep = read_sweep(order.sweep)?;
     check_size(order.sweep, &sweep)?;
+    raise_file_limit();
     let plan = Plan::new(&sweep);
     let out = order.out.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned);
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
@@ -87,6 +88,17 @@ pub(crate) fn run(
 /// several without waking another for each.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// Every worker is a connection, and every connection a file: as many as the system lets us have. What
+/// a process may have by default is often 1024.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Where it cannot be raised, what there was has to do.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Before anything is made for each of them.
