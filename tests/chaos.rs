@@ -530,7 +530,7 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
         let stderr = serve.stderr();
         let lines: Vec<_> = stderr.lines().filter(|line| line.contains(&of_it)).collect();
         let says = |word: &str| lines.iter().any(|line| line.ends_with(word));
-        (says("leaves: it was told to (SIGTERM)") && says(" left")).then_some(())
+        (says("leaves: it was told to (SIGTERM)") && says(" is gone")).then_some(())
     });
 
     // While the coordinator does not answer, a worker with something to deliver waits for it; told a second

@@ -38,6 +38,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 /// Connections that a flood opens.
 const FLOOD: usize = 2000;
+const WAVES: usize = 4;
 
 /// Connections that an attack keeps open, at most.
 const HELD: usize = 100;
@@ -286,9 +287,11 @@ fn everything(target: Target) -> Attackers {
         tell(stream, header.as_bytes());
         None::<()>
     });
-    all.again("connections that say nothing", ms(500), |target| {
-        // A flood, in waves.
-        let wave: Vec<TcpStream> = (0..FLOOD / 4).filter_map(|_| target.connect()).collect();
+    let mut waves = 0..WAVES;
+    all.again("connections that say nothing", ms(500), move |target| {
+        // A flood, in waves, and then no more.
+        waves.next()?;
+        let wave: Vec<TcpStream> = (0..FLOOD / WAVES).filter_map(|_| target.connect()).collect();
         Some(wave)
     });
 

@@ -125,7 +125,7 @@ fn config(shard_trials: Option<u32>) -> Config {
         lease_target: Duration::from_secs(2),
         shard_trials,
         crash_limit: 4,
-        loss_limit: 3,
+        loss_limit: 12,
         audit_percent: 0.0,
     }
 }

@@ -376,6 +376,7 @@ struct Driver<'a> {
     snapshots: Option<watch::Sender<Arc<Snapshot>>>,
     notices: Option<broadcast::Sender<Arc<Notice>>>,
     deaths: u64,
+    refusals: u64,
     disagreements: Vec<String>,
     quarantined: Vec<String>,
     /// When people were last told of somebody who was not let in, and how many there were since.
@@ -420,6 +421,7 @@ impl<'a> Driver<'a> {
             snapshots: None,
             notices: None,
             deaths: 0,
+            refusals: 0,
             disagreements: Vec::new(),
             quarantined: Vec::new(),
             refused: None,
@@ -602,6 +604,7 @@ impl<'a> Driver<'a> {
     }
 
     fn on_refused(&mut self, peer: SocketAddr, reason: &str) {
+        self.refusals += 1;
         let (last, count) = self.refused.unwrap_or_else(|| (Instant::now() - REFUSALS_EVERY, 0));
         if last.elapsed() < REFUSALS_EVERY {
             self.refused = Some((last, count + 1));
@@ -747,7 +750,7 @@ impl<'a> Driver<'a> {
                 ("worker_lost", Some(*worker), tells, text)
             }
             Report::Left { worker } => {
-                ("worker_left", Some(*worker), tells, format!("{} left", name(worker)))
+                ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
             }
             // It has said so itself, and why.
             Report::Draining { .. } => return,
@@ -866,6 +869,7 @@ impl<'a> Driver<'a> {
                 discarded_trials: tally.discarded,
                 quarantined_workers: tally.quarantined,
                 trials_set_aside: tally.set_aside,
+                refused: self.refusals,
             },
         };
         snapshots.send_replace(Arc::new(snapshot));

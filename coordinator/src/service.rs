@@ -103,7 +103,6 @@ pub(crate) async fn serve(
     let door = Door {
         secret: blake3::hash(format!("Bearer {}", subject.secret.expose()).as_bytes()),
         refusals: subject.refusals,
-        refused: Arc::default(),
     };
     let pages = pages(door.clone(), subject.board.clone());
     let service = Service {
@@ -137,7 +136,6 @@ struct Door {
     /// Hash of the header that others must send; hashes compare in constant time.
     secret: blake3::Hash,
     refusals: mpsc::Sender<Refusal>,
-    refused: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -167,7 +165,6 @@ impl Door {
 
     /// Tells the driver, which may be busy: it is told of as many as it has time for.
     fn report(&self, peer: Option<&Peer>, reason: String) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
             let _ = self.refusals.try_send(Refusal { peer: peer.address, reason });
         }
@@ -325,7 +322,7 @@ fn pages(door: Door, board: Board) -> Router {
     let metrics = move |request: axum::extract::Request| async move {
         let peer = request.extensions().get::<Peer>();
         match door.admit(peer, request.headers()) {
-            Ok(()) => exposition(&board, door.refused.load(Ordering::Relaxed)),
+            Ok(()) => exposition(&board),
             Err(reason) => text(StatusCode::UNAUTHORIZED, &format!("{reason}\n")),
         }
     };
@@ -341,11 +338,11 @@ pub(crate) fn open_pages(board: &Board) -> Router {
             "/health",
             get(async move || text(StatusCode::OK, &format!("{}\n", health.snapshots.borrow().state))),
         )
-        .route("/metrics", get(async move || exposition(&metrics, 0)))
+        .route("/metrics", get(async move || exposition(&metrics)))
 }
 
-fn exposition(board: &Board, refused: u64) -> HttpResponse {
-    let body = board.snapshots.borrow().to_prometheus(refused);
+fn exposition(board: &Board) -> HttpResponse {
+    let body = board.snapshots.borrow().to_prometheus();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()
 }
 

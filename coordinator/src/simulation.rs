@@ -314,7 +314,7 @@ impl<'a> History<'a> {
             lease_target: seconds(2.0),
             shard_trials: if rng.random_bool(0.5) { None } else { Some(rng.random_range(1..5)) },
             crash_limit: 1_000_000,
-            loss_limit: if faults.poison { 3 } else { 1_000_000 },
+            loss_limit: if faults.poison { 12 } else { 1_000_000 },
             audit_percent: if faults.lie > 0.0 { 100.0 } else { [0.0, 0.0, 30.0][rng.random_range(0..3)] },
         };
         // With crashes of workers at random, a trial that kills its workers would not be the only one.

@@ -58,7 +58,7 @@ pub(crate) fn config(arguments: &cli::Common, workers: u32) -> Config {
         lease_target: Duration::from_secs(2),
         shard_trials: arguments.shard_trials,
         crash_limit: 4 + workers,
-        loss_limit: 3,
+        loss_limit: 12,
         audit_percent: arguments.audit,
     }
 }

@@ -4,9 +4,17 @@ use std::collections::BTreeSet;
 
 use super::pace::Pace;
 use super::{
-    Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Suspect, Time,
-    TrialId, Work, WorkerName,
+    Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
+    Work, WorkerName,
 };
+
+/// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or
+/// the end of a process of our own.
+const SURELY: u32 = 4;
+
+/// A worker that closed its connection and did not come back: perhaps it was killed for another reason,
+/// or it was the line.
+const PERHAPS: u32 = 1;
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
 const STRIKES: usize = 5;
@@ -210,7 +218,12 @@ impl Scheduler {
     }
 
     /// Takes its leases from a worker. At each it has died if there is a reason to think so.
-    fn dispossess(&mut self, name: WorkerName, died: Option<&str>, commands: &mut Vec<Command>) -> usize {
+    fn dispossess(
+        &mut self,
+        name: WorkerName,
+        died: Option<(u32, &str)>,
+        commands: &mut Vec<Command>,
+    ) -> usize {
         let Some(worker) = self.workers.get_mut(&name) else { return 0 };
         worker.unspoken.clear();
         let leases = std::mem::take(&mut worker.leases);
@@ -219,8 +232,8 @@ impl Scheduler {
             let at = self.first_missing(id);
             let is_alone = self.is_of_one(id);
             self.give_back(id);
-            if let (Some(at), Some(reason)) = (at, died) {
-                self.lose(at, is_alone, reason, commands);
+            if let (Some(at), Some((weight, reason))) = (at, died) {
+                self.lose(at, if is_alone { weight } else { 0 }, reason, commands);
             }
         }
         self.update_free(name);
@@ -251,7 +264,7 @@ impl Scheduler {
                 commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
-            let died = has_died.then_some("its worker vanished and did not come back");
+            let died = has_died.then_some((PERHAPS, "its worker vanished and did not come back"));
             let leases = self.dispossess(name, died, commands);
             commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
@@ -266,7 +279,7 @@ impl Scheduler {
         self.crashes += 1;
         if let Some(name) = worker.filter(|name| self.workers.contains_key(name)) {
             self.hang_up(name);
-            self.dispossess(name, Some(&format!("its worker {description}")), commands);
+            self.dispossess(name, Some((SURELY, &format!("its worker {description}"))), commands);
         }
         if self.crashes >= self.config.crash_limit {
             let reason = Reason::Crashes { count: self.crashes, last: description };
@@ -293,7 +306,8 @@ impl Scheduler {
         self.strike(name, lease, &format!("it fails at everything: {reason}"), commands);
         self.release(name, lease);
         if let Some(at) = at {
-            self.lose(at, is_alone, &format!("a worker said: {reason}"), commands);
+            let weight = if is_alone { SURELY } else { 0 };
+            self.lose(at, weight, &format!("a worker said: {reason}"), commands);
         }
     }
 
@@ -347,16 +361,17 @@ impl Scheduler {
     /// Counts that a trial took its worker with it. It is tried alone from now on, when there is nothing
     /// else, and in the end no more. Where a worker dies with more than one trial, the one that it was
     /// at is only a guess.
-    pub(super) fn lose(&mut self, place: Place, is_alone: bool, reason: &str, commands: &mut Vec<Command>) {
+    pub(super) fn lose(&mut self, place: Place, weight: u32, reason: &str, commands: &mut Vec<Command>) {
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
         if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
             return;
         }
-        let suspect = self.suspects.entry(place).or_insert(Suspect { losses: 0, reason: String::new() });
-        suspect.losses = if is_alone { suspect.losses + 1 } else { suspect.losses.max(1) };
+        let suspect = self.suspects.entry(place).or_default();
+        suspect.losses += 1;
+        suspect.weight += weight;
         reason.clone_into(&mut suspect.reason);
-        let is_enough = suspect.losses >= self.config.loss_limit;
+        let is_enough = suspect.weight >= self.config.loss_limit;
         if slot.lease == LeaseId::NONE {
             slot.lease = LeaseId::SUSPECT;
             cohort.pending -= 1;

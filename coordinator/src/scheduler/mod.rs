@@ -130,7 +130,8 @@ pub(crate) struct Config {
     pub(crate) shard_trials: Option<u32>,
     /// Worker processes of ours that may die without a trial stored in between.
     pub(crate) crash_limit: u32,
-    /// Times that a trial may take a worker with it.
+    /// How much has to speak for it that a trial kills its workers before it is set aside: so many
+    /// workers that vanished with it, or a quarter of that many deaths of which there is no doubt.
     pub(crate) loss_limit: u32,
     /// Percent of trials that are computed once more, by another worker.
     pub(crate) audit_percent: f64,
@@ -317,9 +318,11 @@ impl Cohort {
 }
 
 /// A trial at which workers died.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Suspect {
     losses: u32,
+    /// How much speaks for it that they died of it.
+    weight: u32,
     reason: String,
 }
 

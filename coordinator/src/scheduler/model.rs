@@ -844,7 +844,7 @@ fn small(variants: u32, trials: u32) -> Setup {
         shard_trials: None,
         audit_percent: 0.0,
         crash_limit: 1000,
-        loss_limit: 3,
+        loss_limit: 12,
     }
 }
 
@@ -876,7 +876,7 @@ fn a_worker_with_two_threads_tries_one_suspect_at_a_time() {
 fn nobody_is_replaced_after_the_end() {
     let setup = Setup { shard_trials: Some(1), loss_limit: 1, ..small(1, 20) };
     let dies = Transition::ProcessDied { worker: Some(0) };
-    let outside = play(setup, [join(0, 1), dies].into_iter().cycle().take(40).collect());
+    let outside = play(setup, [join(0, 1), dies].into_iter().cycle().take(120).collect());
     assert!(matches!(outside.end, Some(Command::Abandon(_))));
 }
 

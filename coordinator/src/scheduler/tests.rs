@@ -15,7 +15,7 @@ const CONFIG: Config = Config {
     lease_target: Duration::from_secs(2),
     shard_trials: None,
     crash_limit: 4,
-    loss_limit: 3,
+    loss_limit: 12,
     audit_percent: 0.0,
 };
 

@@ -89,6 +89,8 @@ pub(crate) struct Counts {
     pub(crate) discarded_trials: u64,
     pub(crate) quarantined_workers: u64,
     pub(crate) trials_set_aside: u64,
+    /// Requests and connections that were not let in.
+    pub(crate) refused: u64,
 }
 
 /// Something that happened.
@@ -129,7 +131,7 @@ impl Snapshot {
     }
 
     /// The text format of Prometheus, version 0.0.4.
-    pub(crate) fn to_prometheus(&self, refused: u64) -> String {
+    pub(crate) fn to_prometheus(&self) -> String {
         let mut page = String::new();
         let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
             let _ = writeln!(page, "# HELP granule_{name} {help}\n# TYPE granule_{name} {kind}");
@@ -174,6 +176,7 @@ impl Snapshot {
             discarded_trials,
             quarantined_workers,
             trials_set_aside,
+            refused,
         } = self.counts;
         for (name, help, count) in [
             ("leases_total", "Leases granted.", leases),
@@ -192,7 +195,7 @@ impl Snapshot {
                 quarantined_workers,
             ),
             ("trials_set_aside_total", "Trials that are not tried any more.", trials_set_aside),
-            ("refused_total", "Requests that were not let in.", refused),
+            ("refused_total", "Requests and connections that were not let in.", refused),
         ] {
             put(name, "counter", help, &one(count as f64));
         }
@@ -272,7 +275,7 @@ mod tests {
                 },
                 WorkerStatus { state: "gone".into(), threads: 8, ..Default::default() },
             ],
-            counts: Counts { leases: 7, ..Default::default() },
+            counts: Counts { leases: 7, refused: 3, ..Default::default() },
             ..Default::default()
         }
     }
@@ -288,7 +291,7 @@ mod tests {
 
     #[test]
     fn metrics_are_those_of_the_snapshot() {
-        let page = snapshot().to_prometheus(3);
+        let page = snapshot().to_prometheus();
         for line in [
             r#"granule_trials{condition="a \"b\"\\\n"} 100"#,
             r#"granule_trials_stored{condition="a \"b\"\\\n"} 20"#,
