@@ -1,6 +1,7 @@
 //! A coordinator that everybody can reach: whatever strangers do, and even who has its secret, its
 //! sweep goes on, about as fast as before and in about as much memory.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout, reason = "what a test has to say")]
 
 mod support;
 

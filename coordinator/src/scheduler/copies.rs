@@ -44,7 +44,7 @@ impl Scheduler {
             .collect();
         slowest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         slowest.into_iter().find_map(|(left, id)| {
-            let (idle, work) = self.help(id, left)?;
+            let (idle, work) = self.help(now, id, left)?;
             Some((id, idle, work))
         })
     }
@@ -52,7 +52,7 @@ impl Scheduler {
     /// How long a lease will take, by what is not copied of it yet.
     fn seconds_left(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<f64> {
         let (Some(name), Kind::Own) = (lease.worker, lease.kind) else { return None };
-        let (trials, variants) = self.open_trials(id, lease)?;
+        let (trials, variants) = self.open_trials(now, id, lease)?;
         let worker = &self.workers[&name];
         let shape = &self.cohorts[trials.0.cohort as usize].shape;
         let idle_for = now.saturating_sub(lease.progress).as_secs_f64();
@@ -68,7 +68,7 @@ impl Scheduler {
     }
 
     /// The first of a lease's trials that are not done and not copied, and how many these are.
-    fn open_trials(&self, id: LeaseId, lease: &Lease) -> Option<((Place, u32), Variants)> {
+    fn open_trials(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<((Place, u32), Variants)> {
         let Work::Trials { cohort: at, trials, variants, .. } = &lease.work else { return None };
         let cohort = &self.cohorts[*at as usize];
         let is_open = |trial: &u32| {
@@ -78,15 +78,15 @@ impl Scheduler {
         let mut open = (trials.start..lease.copied_from).filter(is_open);
         let first = open.next()?;
         let place = Place { cohort: *at, trial: first };
-        // Whoever tries a suspect is not to be followed.
-        let is_suspect = self.suspects.contains_key(&place);
+        // Whoever tries a suspect is not to be followed, unless it has taken too long.
+        let is_suspect = self.suspects.contains_key(&place) && now < lease.granted + self.config.lease_ttl;
         (!is_suspect).then(|| ((place, 1 + open.count() as u32), *variants))
     }
 
     /// What of a lease the fastest idle worker should do, if any should.
-    fn help(&self, id: LeaseId, left: f64) -> Option<(WorkerName, Work)> {
+    fn help(&self, now: Time, id: LeaseId, left: f64) -> Option<(WorkerName, Work)> {
         let lease = &self.leases[&id];
-        let ((first, count), variants) = self.open_trials(id, lease)?;
+        let ((first, count), variants) = self.open_trials(now, id, lease)?;
         let slow = &self.workers[&lease.worker?];
         let effort = pace::effort(&self.cohorts[first.cohort as usize].shape, variants);
         let seconds = |name: &WorkerName| self.workers[name].pace.seconds(effort);

@@ -147,34 +147,28 @@ impl Scheduler {
     }
 
     /// What it had when it came back is here: the leases it did not speak of are over.
-    pub(super) fn on_offered(&mut self, now: Time, connection: ConnectionId, commands: &mut Vec<Command>) {
+    pub(super) fn on_offered(&mut self, now: Time, connection: ConnectionId) {
         let Some(name) = self.hear(now, connection) else { return };
         let worker = self.workers.get_mut(&name).expect("just heard of");
         for lease in std::mem::take(&mut worker.unspoken) {
-            self.close(now, name, lease, commands);
+            self.close(now, name, lease);
         }
     }
 
     /// Leases that a worker does not have are over: it has finished or never seen them.
-    pub(super) fn on_beat(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        held: &[LeaseId],
-        last: LeaseId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_beat(&mut self, now: Time, connection: ConnectionId, held: &[LeaseId], last: LeaseId) {
         let Some(name) = self.hear(now, connection) else { return };
+        // What it had was sent before this.
+        self.on_offered(now, connection);
         let ttl = self.config.lease_ttl;
-        let worker = &self.workers[&name];
         let is_over = |lease: &LeaseId| {
             // A lease can be on its way, but not for ever.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
-            !held.contains(lease) && !worker.unspoken.contains(lease) && (*lease <= last || is_late)
+            !held.contains(lease) && (*lease <= last || is_late)
         };
-        let over: Vec<LeaseId> = worker.leases.iter().copied().filter(is_over).collect();
+        let over: Vec<LeaseId> = self.workers[&name].leases.iter().copied().filter(is_over).collect();
         for lease in over {
-            self.close(now, name, lease, commands);
+            self.close(now, name, lease);
         }
     }
 

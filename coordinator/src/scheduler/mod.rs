@@ -451,11 +451,9 @@ impl Scheduler {
             Event::Joined { connection, worker, site, threads, held } => {
                 self.on_joined(now, connection, (worker, site), threads.max(1), &held, &mut commands);
             }
-            Event::Offered { connection } => self.on_offered(now, connection, &mut commands),
+            Event::Offered { connection } => self.on_offered(now, connection),
             Event::Heard { connection } => drop(self.hear(now, connection)),
-            Event::Beat { connection, held, last } => {
-                self.on_beat(now, connection, &held, last, &mut commands);
-            }
+            Event::Beat { connection, held, last } => self.on_beat(now, connection, &held, last),
             Event::Disconnected { connection } => self.on_disconnected(now, connection, &mut commands),
             Event::Draining { connection } => self.on_draining(now, connection, &mut commands),
             Event::Received { connection, lease, trial } => self.on_received(now, connection, lease, trial),

@@ -454,13 +454,13 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
         assert!(died && commands.contains(&Command::Replace), "{commands:?}");
         commands = scheduler.handle(Time::ZERO, joined(worker + 1, 1));
     }
-    // It took three workers with it. From the second time on it was alone, and last.
-    assert_eq!(end, Some(2));
-    assert_eq!(order, [0..2, 2..4, 4..6, 1..2, 1..2]);
+    // From the second time on it was alone, and last, and three workers died of it.
+    assert_eq!(end, Some(3));
+    assert_eq!(order, [0..2, 2..4, 4..6, 1..2, 1..2, 1..2]);
     let set_aside: Vec<(Place, &str)> = scheduler.set_aside().collect();
     let [(place, reason)] = set_aside[..] else { panic!("{set_aside:?}") };
     assert_eq!(place, Place { cohort: 0, trial: poison });
-    assert_eq!(reason, "tried 3 times; the last time, its worker was killed by signal 9");
+    assert_eq!(reason, "tried 4 times; the last time, its worker was killed by signal 9");
 }
 
 #[test]

@@ -195,15 +195,19 @@ impl Scheduler {
             let took = now.saturating_sub(lease.granted);
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
-        self.close(now, name, id, commands);
+        if self.leases[&id].missing > 0 {
+            self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
+        } else {
+            self.absolve(name);
+        }
+        self.close(now, name, id);
     }
 
-    /// A worker has sent everything of a lease, as it says or as follows from what it says.
-    pub(super) fn close(&mut self, now: Time, name: WorkerName, id: LeaseId, commands: &mut Vec<Command>) {
+    /// A worker has sent everything of a lease that it is ever going to.
+    pub(super) fn close(&mut self, now: Time, name: WorkerName, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         lease.progress = lease.progress.max(now);
         if lease.missing > 0 {
-            self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
             return self.release(name, id);
         }
         lease.worker = None;
@@ -221,7 +225,6 @@ impl Scheduler {
             // All has arrived; what is not stored yet stays leased until it is.
             Kind::Own => {}
         }
-        self.absolve(name);
         self.let_go(name, id);
     }
 
