@@ -18,6 +18,8 @@ pub(super) struct Worker {
     pub(super) threads: u32,
     pub(super) leases: Vec<LeaseId>,
     pub(super) heard: Time,
+    /// When it connected last.
+    joined: Time,
     pub(super) pace: Pace,
     /// It takes no more leases.
     draining: bool,
@@ -101,6 +103,7 @@ impl Scheduler {
             threads,
             leases: Vec::new(),
             heard: now,
+            joined: now,
             pace: Pace::default(),
             draining: false,
             quarantined: None,
@@ -120,6 +123,7 @@ impl Scheduler {
             commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
         }
         (worker.threads, worker.heard, worker.draining, worker.vanished) = (threads, now, false, false);
+        worker.joined = now;
         let (kept, unspoken) = worker.leases.iter().partition(|lease| held.contains(lease));
         worker.unspoken = unspoken;
         self.connections.insert(connection, name);
@@ -157,10 +161,13 @@ impl Scheduler {
         let Some(name) = self.hear(now, connection) else { return };
         let ttl = self.config.lease_ttl;
         let worker = &self.workers[&name];
+        // What it has may still be on offer, but not for ever.
+        let offers = now < worker.joined + ttl;
         let is_over = |lease: &LeaseId| {
             // A lease can be on its way, but not for ever.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
-            !held.contains(lease) && !worker.unspoken.contains(lease) && (*lease <= last || is_late)
+            let is_offered = offers && worker.unspoken.contains(lease);
+            !held.contains(lease) && !is_offered && (*lease <= last || is_late)
         };
         let over: Vec<LeaseId> = worker.leases.iter().copied().filter(is_over).collect();
         for lease in over {
