@@ -1,5 +1,6 @@
 //! One worker that is five times as slow as another does not hold up the end of a sweep.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test has to say")]
 
 mod support;
 

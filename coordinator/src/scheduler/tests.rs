@@ -551,6 +551,20 @@ fn leases_that_were_lost_on_the_way_are_missed() {
 }
 
 #[test]
+fn leases_that_a_worker_came_back_without_are_not_its_own_for_ever() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 9, &[(1, 1)]);
+    let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let back =
+        Event::Joined { connection: connection(2), worker: name(1), site: Site(1), threads: 1, held: vec![] };
+    scheduler.handle(seconds(1.0), back);
+    // It never says that it has offered all it has, but goes on.
+    let beat = Event::Beat { connection: connection(2), held: vec![], last: lease };
+    let commands = scheduler.handle(seconds(2.0), beat);
+    assert!(granted(&commands)[0].1 > lease);
+    scheduler.check();
+}
+
+#[test]
 fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
     let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1)]);
     let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };

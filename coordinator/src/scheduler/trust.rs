@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use granule_sim::spikes::Digest;
 
 use super::work::Kind;
-use super::{Command, LeaseId, Place, Report, Scheduler, Time, TrialId, Variants, Work, WorkerName};
+use super::{
+    CohortShape, Command, LeaseId, Place, Report, Scheduler, Time, TrialId, Variants, Work, WorkerName,
+};
 
 /// Workers of our own that are started to settle one dispute.
 const REINFORCEMENTS: u32 = 2;
@@ -255,8 +257,9 @@ impl Scheduler {
         let votes = || Dispute { lease: None, stored, votes: vec![(stored, stored_by)] };
         self.trust.disputes.entry(id).or_insert_with(votes);
         // What an earlier run has stored this one has not looked for.
-        let shape = &self.cohorts[place.cohort as usize].shape;
-        self.streams[shape.stream].want(u64::from(place.trial) * shape.normals_per_trial);
+        let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+        self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
+        self.reopen(stream);
         self.vote(id, received, name, commands);
     }
 
