@@ -220,18 +220,17 @@ pub(crate) async fn compute(
             _ => Err(ComputeError::Abandoned("the server for workers ended unexpectedly".into())),
         },
     };
-    driver.put_up("done");
+    driver.put_up(if outcome.is_ok() { "done" } else { "ended" });
     let patience = if outcome.is_ok() { PATIENCE } else { Duration::ZERO };
     let Driver { workers, to_store, links, .. } = driver;
-    let has_others = !links.is_empty();
     drop(links);
     let _ = stop_server.send(());
     workers.end(patience).await;
     // What was taken is stored, whatever the outcome.
     drop(to_store);
     let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
-    if has_others && outcome.is_ok() {
-        // What has been said last is to reach them.
+    if outcome.is_ok() {
+        // What has been said last is to reach those who are still there.
         let _ = tokio::time::timeout(PATIENCE, &mut server).await;
     }
     server.abort();

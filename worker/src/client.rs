@@ -162,6 +162,7 @@ pub async fn run(
     let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
     let mut was_up = false;
     let mut was_welcome = false;
+    let mut has_said_farewell = false;
     let mut instructions: VecDeque<Instruction> = VecDeque::new();
     loop {
         instructions.extend(session.on_time(started.elapsed()));
@@ -182,6 +183,10 @@ pub async fn run(
         }
         if line.is_none() {
             outgoing.clear();
+        }
+        if let Some(reason) = session.leaves().filter(|_| !has_said_farewell) {
+            tell(Progress::Draining { reason: reason.to_owned() });
+            has_said_farewell = true;
         }
         let address = || line.as_ref().map_or(String::new(), |line| line.address.clone());
         if session.is_up() && !was_up {
@@ -245,7 +250,6 @@ pub async fn run(
                 None
             }
             Happened::Drain(reason) => {
-                tell(Progress::Draining { reason: reason.clone() });
                 instructions.extend(session.drain(now, &reason));
                 None
             }

@@ -197,6 +197,11 @@ impl Session {
         self.unacknowledged_bytes >= MOST_UNACKNOWLEDGED
     }
 
+    /// Why we are about to leave, if we are.
+    pub fn leaves(&self) -> Option<&str> {
+        self.draining.as_ref().map(|(reason, _)| reason.as_str())
+    }
+
     /// Whether a coordinator has welcomed us on this connection.
     pub fn is_up(&self) -> bool {
         matches!(self.line, Line::Up { .. })

@@ -22,7 +22,7 @@ pub(crate) const ACCESS: &str = "access.json";
 #[derive(Debug)]
 pub(crate) enum Entrance {
     /// Our own processes only, with a secret that nobody else learns.
-    Local { listen: SocketAddr },
+    Local { listen: SocketAddr, out: PathBuf },
     /// Whoever has the access file.
     Served(Box<Served>),
 }
@@ -75,8 +75,8 @@ impl EntranceError {
 
 impl Entrance {
     /// For our own processes.
-    pub(crate) fn local(listen: SocketAddr) -> Entrance {
-        Entrance::Local { listen }
+    pub(crate) fn local(listen: SocketAddr, out: &Path) -> Entrance {
+        Entrance::Local { listen, out: out.to_owned() }
     }
 
     /// As the command line asks.
@@ -114,7 +114,7 @@ impl Entrance {
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Door, EntranceError> {
         match self {
-            Entrance::Local { listen } => {
+            Entrance::Local { listen, .. } => {
                 let secret = Secret::generate();
                 Ok(Door { listener: bind(*listen)?, tls: None, secret })
             }
@@ -125,7 +125,13 @@ impl Entrance {
     /// Nobody is to come any more: takes away what let workers in, also what an earlier run that was
     /// killed has left in the output directory. Workers that wait for it see so that they are done.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
-        let Entrance::Served(served) = self else { return Ok(()) };
+        let served = match self {
+            Entrance::Served(served) => served,
+            // Nobody serves here: this directory is ours.
+            Entrance::Local { out, .. } => {
+                return remove(&out.join(ACCESS)).and_then(|()| remove(&out.join(identity::FILE)));
+            }
+        };
         let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
         if let Some(identity) = identity {
             return Ok(identity.remove()?);

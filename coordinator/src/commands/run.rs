@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
         Order { sweep: &arguments.common.sweep, out: arguments.common.out.as_deref(), checks_store: false };
     job::run(
         &order,
-        |_| Entrance::local(arguments.listen),
+        |out| Entrance::local(arguments.listen, out),
         |sweep| Options {
             sweep: sweep.name.clone(),
             workers,

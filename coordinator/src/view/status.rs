@@ -24,7 +24,7 @@ pub(crate) struct Snapshot {
     /// RFC 3339, UTC.
     pub(crate) time: String,
     pub(crate) sweep: String,
-    /// `computing`, `draining` or `done`.
+    /// `computing`, `draining`, `done`, or `ended` before it was done.
     pub(crate) state: String,
     /// Version of the coordinator.
     pub(crate) granule: String,
