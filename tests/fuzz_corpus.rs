@@ -20,7 +20,7 @@ use rand_pcg::Pcg64Mcg;
 use support::root;
 
 /// Mutations of each file, where nothing else is said: seconds for each target.
-const INPUTS: [(&str, u64); 3] = [("sweep", 10_000), ("wire", 50_000), ("store", 2_000)];
+const INPUTS: [(&str, u64); 4] = [("sweep", 10_000), ("wire", 50_000), ("store", 2_000), ("access", 50_000)];
 
 /// No input takes longer, by far, on any machine.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -240,6 +240,11 @@ fn messages() {
 #[test]
 fn stores() {
     run("store");
+}
+
+#[test]
+fn access_files() {
+    run("access");
 }
 
 #[test]

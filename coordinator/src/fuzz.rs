@@ -19,6 +19,7 @@ use granule_sim::spikes::{Digest, Spike, TrialSpikes};
 use granule_sim::{Engine, Model, Parameters};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
+use granule_worker::access::{Access, Address};
 use prost::Message;
 
 use crate::dialogue::{introduce, understand};
@@ -28,7 +29,8 @@ use crate::store::{Entry, Put, Store, StoreError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// What can be fuzzed, by name.
-pub const TARGETS: [(&str, Target); 3] = [("sweep", sweep), ("wire", wire), ("store", store)];
+pub const TARGETS: [(&str, Target); 4] =
+    [("sweep", sweep), ("wire", wire), ("store", store), ("access", access)];
 
 /// A sweep file: a sweep whose plan has the size and the places that it promises, or problems that
 /// can be shown.
@@ -145,6 +147,38 @@ fn spikes(bytes: &[u8]) -> bool {
         })
     });
     accepted.contains(&true)
+}
+
+/// An access file: one that is the same when it is written and read again, or an error that can be
+/// shown to anybody.
+///
+/// # Panics
+/// If it is neither.
+pub fn access(bytes: &[u8]) -> bool {
+    match Access::parse(bytes) {
+        Ok(access) => {
+            let json = access.to_json();
+            let again = Access::parse(json.as_bytes()).expect("it was one");
+            assert_eq!((&again.addresses, &again.certificate), (&access.addresses, &access.certificate));
+            assert_eq!((again.secret.expose(), again.to_json()), (access.secret.expose(), json));
+            for address in &access.addresses {
+                let parsed: Address = address.parse().expect("a checked address");
+                assert!(access.certificate.is_some() || parsed.is_loopback(), "{address}");
+            }
+            true
+        }
+        Err(error) => {
+            let told = format!("{error} {error:?}");
+            assert!(told.chars().all(|c| !c.is_control()), "{told:?}");
+            assert!(told.len() < 2000, "{told}");
+            let found = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+            let secret = found.as_ref().and_then(|file| file["secret"].as_str()).unwrap_or("");
+            // Where it is an address as well, that is what it is shown as.
+            let count = String::from_utf8_lossy(bytes).matches(secret).count();
+            assert!(secret.len() < 32 || count != 1 || !told.contains(secret), "the secret is told");
+            false
+        }
+    }
 }
 
 /// The file of a store, as it is and once more with hashes that are right: it is refused, or every

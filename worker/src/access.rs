@@ -90,7 +90,7 @@ pub enum AccessError {
     /// An address is none.
     #[error("`{address}` is no address of a coordinator: {problem}; write host:port")]
     Address {
-        /// What it says.
+        /// What it says, as it can be shown.
         address: String,
         /// What is wrong with it.
         problem: &'static str,
@@ -287,7 +287,7 @@ impl FromStr for Address {
     type Err = AccessError;
 
     fn from_str(address: &str) -> Result<Address, AccessError> {
-        let wrong = |problem| AccessError::Address { address: address.to_owned(), problem };
+        let wrong = |problem| AccessError::Address { address: shown(address), problem };
         let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         let port = match port.parse() {
             // A sign would be taken, too.
@@ -311,6 +311,13 @@ impl FromStr for Address {
         }
         Ok(Address { host: host.to_owned(), port })
     }
+}
+
+/// The beginning of a text that may be anything, fit for a terminal.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() { shown + "…" } else { shown }
 }
 
 impl fmt::Display for Address {
@@ -470,6 +477,13 @@ mod tests {
             let error = bad.parse::<Address>().expect_err(bad);
             assert!(matches!(error, AccessError::Address { .. }), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_no_address_is_shown_without_harm() {
+        let told = |address: &str| address.parse::<Address>().expect_err(address).to_string();
+        assert!(told("a\u{1b}[31m\n\u{202e}:1").starts_with("`a\\u{1b}[31m\\n\\u{202e}:1` is no address"));
+        assert!(told(&"ä".repeat(1000)).starts_with(&format!("`{}…` is", "ä".repeat(80))));
     }
 
     #[test]
