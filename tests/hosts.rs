@@ -183,9 +183,10 @@ const PARTED_FOR: Duration = ms(20_000);
 const RESETS: u64 = 10;
 const STALLS: u64 = 10;
 
-/// What a run gets done meanwhile, if it could go faster: workers that are ahead are slowed down.
-const ALL_WITHIN: Duration = ms(40_000);
-const MOST_BEFORE_THE_END: f64 = 0.75;
+/// What a run gets done meanwhile, if it could go faster: workers that are ahead are slowed down. What
+/// those behind a partition have done arrives all at once when it ends, hence the distance to the end.
+const ALL_WITHIN: Duration = ms(60_000);
+const MOST_BEFORE_THE_END: f64 = 0.5;
 
 /// Workers that are slowed down run so long, so often: enough to stay in touch, and for hardly more.
 const RUN_FOR: Duration = ms(5);
