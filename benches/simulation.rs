@@ -7,10 +7,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use granule_sim::Engine;
 use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
+use granule_sim::noise::keyed::KeyedNoise;
 use granule_sim::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
 use granule_sim::parameters::{CellFactor, NetworkSize, Population};
+use granule_sim::random::keyed::Streams;
 use granule_sim::random::{Mt19937, jump};
 use granule_sim::trial::Cohort;
 use granule_sim::{Model, Parameters};
@@ -61,6 +64,11 @@ fn noise(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("normals", isa.name()), |b| {
             b.iter(|| stream.fill(&mut normals));
         });
+        let streams = Streams::new("benchmark", &[SEED]);
+        let mut keyed = KeyedNoise::new(isa, &streams, 64, 64);
+        group.bench_function(BenchmarkId::new("keyed normals", isa.name()), |b| {
+            b.iter(|| keyed.fill(&mut normals));
+        });
         group.throughput(Throughput::Elements(SPAN_ATTEMPTS));
         group.bench_function(BenchmarkId::new("attempts counted", isa.name()), |b| {
             b.iter(|| count_accepted(isa, ORIGIN, 0, 1));
@@ -77,17 +85,13 @@ fn trials(c: &mut Criterion) {
     // A network of which one trial is a tenth of a second, with the paper's convergences.
     let models = models(NetworkSize { granule_cells: 1024, ..Parameters::default().network });
     for isa in Isa::available() {
-        for conditions in [1, 3] {
-            let cohort = Cohort::new(isa, &models[..conditions], SEED, 1).expect("one network");
-            let cell_steps = cohort.normals_per_trial();
-            group.throughput(Throughput::Elements(cell_steps));
-            let stream = NormalStream::new(isa, cohort.network().noise_origin, NoiseStart::default());
-            group.bench_function(BenchmarkId::new(format!("{conditions} conditions"), isa.name()), |b| {
-                b.iter_batched(
-                    || stream.clone(),
-                    |mut stream| cohort.simulate(0, &mut stream),
-                    BatchSize::LargeInput,
-                );
+        for (&engine, conditions) in Engine::ALL.iter().flat_map(|engine| [(engine, 1), (engine, 3)]) {
+            let cohort = Cohort::new(engine, isa, &models[..conditions], SEED, 1).expect("one network");
+            group.throughput(Throughput::Elements(cohort.normals_per_trial()));
+            let trials = cohort.trials(NoiseStart::default());
+            let name = format!("{}, {conditions} conditions", engine.name());
+            group.bench_function(BenchmarkId::new(name, isa.name()), |b| {
+                b.iter_batched(|| trials.clone(), |mut trials| trials.simulate(0), BatchSize::LargeInput);
             });
         }
     }
@@ -100,10 +104,11 @@ fn derive(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     const TRIALS: u32 = 100;
     let [control, ..] = paper();
-    let structure = Structure::new(&control, SEED);
-    let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&control), SEED, 1).expect("one network");
-    let mut stream = NormalStream::new(Isa::best(), cohort.network().noise_origin, NoiseStart::default());
-    let spikes = cohort.simulate(0, &mut stream).remove(0);
+    const ENGINE: Engine = Engine::Brian2_2_2_1;
+    let structure = Structure::new(ENGINE, &control, SEED);
+    let models = std::slice::from_ref(&control);
+    let cohort = Cohort::new(ENGINE, Isa::best(), models, SEED, 1).expect("one network");
+    let spikes = cohort.trials(NoiseStart::default()).simulate(0).remove(0);
     // The same trial a hundred times: what is measured does not depend on the times of spikes.
     let golgi = vec![spikes.golgi; TRIALS as usize];
     let cell = structure.driven_cells()[0];

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
-use granule_sim::Model;
 use granule_sim::noise::NoiseIndex;
 use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sim::{Engine, Model};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::plan::Plan;
 
@@ -53,6 +53,9 @@ impl<'a> Catalogue<'a> {
     /// What the scheduler needs to know, with the counts of spans that are known of each stream.
     pub(crate) fn shape(&self, spans: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
         let known = |stream: &StreamKey| {
+            if self.plan.engine == Engine::Pcg {
+                return NoiseIndex::keyed();
+            }
             let mut index = NoiseIndex::new();
             spans(*stream).into_iter().for_each(|accepted| index.push(accepted));
             index

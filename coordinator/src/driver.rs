@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use granule_proto::convert::TrialResult;
 use granule_proto::wire;
+use granule_sim::Engine;
 use granule_sim::network::Wiring;
 use granule_sim::noise::shipped_counts;
 use granule_sim::spikes::Digest;
@@ -345,6 +346,9 @@ fn put(
 
 /// Puts into the store what comes with the program of the streams that a plan reads.
 fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
+    if plan.engine != Engine::Brian2_2_2_1 {
+        return Ok(());
+    }
     for Cohort { seed, stream, variants, .. } in &plan.cohorts {
         let model = &plan.conditions[variants[0].conditions[0]].model;
         let shipped = shipped_counts(Wiring::of(model), *seed);
@@ -358,7 +362,7 @@ fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
 struct Driver<'a> {
     options: &'a Options,
     catalogue: Catalogue<'a>,
-    engine: granule_sim::Engine,
+    engine: Engine,
     store: Arc<Store>,
     progress: &'a mut Progress,
     scheduler: Scheduler,

@@ -89,7 +89,7 @@ pub fn wire(bytes: &[u8]) -> bool {
 fn of_worker(message: from_worker::Message) -> bool {
     use from_worker::Message;
     match message {
-        Message::Hello(hello) => introduce(hello, Engine::ALL[0], 1).is_ok(),
+        Message::Hello(hello) => introduce(hello, Engine::Brian2_2_2_1, 1).is_ok(),
         Message::Trial(result) => {
             let lease = result.lease;
             let Ok(result) = TrialResult::from_wire(result) else { return false };
@@ -379,7 +379,7 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         golgi: vec![spike(5, 6), spike(300, 1)],
     };
     let name = TrialName { fingerprint: Fingerprint([7; 32]), seed: 451, trial: 99 };
-    let engine = Engine::ALL[0];
+    let engine = Engine::Brian2_2_2_1;
     let hello = wire::Hello {
         protocol: PROTOCOL,
         version: "0.1.0".to_owned(),

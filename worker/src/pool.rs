@@ -10,7 +10,7 @@ use granule_proto::LARGEST_MESSAGE;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
 use granule_sim::isa::Isa;
 use granule_sim::network::{Network, Wiring};
-use granule_sim::noise::{NormalStream, count_accepted};
+use granule_sim::noise::count_accepted;
 use granule_sim::trial::Cohort;
 use granule_sweep::key::Fingerprint;
 use tokio::sync::mpsc as tokio_mpsc;
@@ -146,18 +146,18 @@ impl Thread {
         let Some(end) = work.first.checked_add(work.count) else {
             return End::Failed("the trials are out of range".into());
         };
-        let cohort = match Cohort::new(isa, &work.models, work.seed, end) {
+        let cohort = match Cohort::new(work.engine, isa, &work.models, work.seed, end) {
             Ok(cohort) => cohort,
             Err(error) => return End::Failed(error.to_string()),
         };
         let fingerprints: Vec<Fingerprint> =
             work.models.iter().map(|model| Fingerprint::new(work.engine, model.parameters())).collect();
-        let mut noise = NormalStream::new(isa, cohort.network().noise_origin, work.start);
+        let mut trials = cohort.trials(work.start);
         for trial in work.first..end {
             if self.is_cancelled(ticket) {
                 return End::Cancelled;
             }
-            let spikes = cohort.simulate(trial, &mut noise);
+            let spikes = trials.simulate(trial);
             for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
                 let name = TrialName { fingerprint, seed: work.seed, trial };
                 let encoded = spikes.encode();
@@ -176,8 +176,11 @@ impl Thread {
         if self.is_cancelled(ticket) {
             return End::Cancelled;
         }
-        let network = Network::new(Wiring::of(&work.model), work.seed);
-        let accepted = count_accepted(Isa::best(), network.noise_origin, work.first, work.count);
+        let network = Network::new(work.engine, Wiring::of(&work.model), work.seed);
+        let Some(origin) = network.noise_origin else {
+            return End::Failed(format!("engine {} has no noise stream to survey", work.engine.name()));
+        };
+        let accepted = count_accepted(Isa::best(), origin, work.first, work.count);
         if self.hand_out(Output::Survey { ticket, accepted }) { End::Finished } else { End::Unwanted }
     }
 }

@@ -192,7 +192,7 @@ impl Derived {
             counts.add(&spikes.granule);
             golgi.push(spikes.golgi);
         }
-        Ok(Derived { structure: Structure::new(model, sweep.seeds[file.seed]), counts, golgi })
+        Ok(Derived { structure: Structure::new(sweep.engine, model, sweep.seeds[file.seed]), counts, golgi })
     }
 
     /// Makes a file, durably, but does not put it in its place.

@@ -5,6 +5,7 @@
 //! the roundings of the original's compiled code, averaged over trials in the order of additions
 //! that numpy's pairwise summation takes.
 
+use crate::Engine;
 use crate::isa::{Isa, Simd, vectorised};
 use crate::model::Model;
 use crate::network::{Network, Projection, Wiring, active_fibers};
@@ -23,6 +24,8 @@ type Samples = [f64; WIDTH];
 /// What the network and the parameters of a condition say without any simulation.
 #[derive(Clone, Debug)]
 pub struct Structure {
+    engine: Engine,
+    seed: u32,
     model: Model,
     network: Network,
     active: Vec<u32>,
@@ -31,14 +34,14 @@ pub struct Structure {
 
 impl Structure {
     /// The structure of a condition of this seed.
-    pub fn new(model: &Model, seed: u32) -> Structure {
-        let network = Network::new(Wiring::of(model), seed);
-        let active = active_fibers(model, seed);
+    pub fn new(engine: Engine, model: &Model, seed: u32) -> Structure {
+        let network = Network::new(engine, Wiring::of(model), seed);
+        let active = active_fibers(engine, model, seed);
         let mut driven: Vec<u32> =
             active.iter().flat_map(|&fiber| network.mossy_to_granule.targets_of(fiber)).copied().collect();
         driven.sort_unstable();
         driven.dedup();
-        Structure { model: model.clone(), network, active, driven }
+        Structure { engine, seed, model: model.clone(), network, active, driven }
     }
 
     /// The model.
@@ -68,14 +71,19 @@ impl Structure {
 
     /// Tonic factor of each driven cell.
     pub fn tonic_factors(&self) -> Vec<f64> {
-        let factors = cell_factors(&self.model.parameters().tonic.factor, self.network.size.granule_cells);
+        let factor = &self.model.parameters().tonic.factor;
+        let factors = cell_factors(self.engine, factor, self.seed, self.network.size.granule_cells);
         self.driven.iter().map(|&cell| factors[cell as usize]).collect()
+    }
+
+    fn random_weights(&self, trials: u32) -> Option<RandomWeights> {
+        RandomWeights::new(self.engine, self.model.parameters(), self.seed, &self.active, trials)
     }
 
     /// Weights in nS, per active fibre one for each of the first `trials` trials; none where weights
     /// are fixed. As the original stores them: to siemens and back, which can cost the last bit.
     pub fn weights(&self, trials: u32) -> Option<Vec<Vec<f64>>> {
-        let random = RandomWeights::new(self.model.parameters(), self.active.len(), trials)?;
+        let random = self.random_weights(trials)?;
         let mut of_fibers = vec![Vec::with_capacity(trials as usize); self.active.len()];
         for trial in 0..trials {
             for (list, weight) in of_fibers.iter_mut().zip(random.of_trial(trial)) {
@@ -173,7 +181,7 @@ impl<'a> Conductances<'a> {
         let model = &structure.model;
         let network = &structure.network;
         let size = network.size;
-        let random = RandomWeights::new(model.parameters(), structure.active.len(), golgi.len() as u32)?;
+        let random = structure.random_weights(golgi.len() as u32)?;
         let weights_s = (0..golgi.len() as u32)
             .map(|trial| random.of_trial(trial).into_iter().map(|weight| weight * NANO).collect())
             .collect();
@@ -545,8 +553,9 @@ mod tests {
 
     #[test]
     fn stored_weights_went_through_siemens() {
-        let weights = Structure::new(&small(), 451).weights(300).unwrap();
-        let random = RandomWeights::new(small().parameters(), weights.len(), 300).unwrap();
+        let structure = Structure::new(Engine::Brian2_2_2_1, &small(), 451);
+        let weights = structure.weights(300).unwrap();
+        let random = structure.random_weights(300).unwrap();
         let changed = (0..300).any(|trial| {
             let drawn = random.of_trial(trial);
             weights.iter().zip(drawn).any(|(of_fiber, drawn)| of_fiber[trial as usize] != drawn)

@@ -14,7 +14,9 @@
 //! cell depends on another within a population, so each tile stops for its own events only.
 
 use crate::isa::{Isa, Simd, vectorised};
+use crate::noise::keyed::KeyedNoise;
 use crate::parameters::{Cell, Noise, Parameters, Receptor};
+use crate::random::keyed::Streams;
 use crate::spikes::Spike;
 
 /// Vectors in a tile: four of each of the state's three arrays, which leaves a quarter of AVX2's
@@ -153,13 +155,104 @@ pub(crate) struct Arrival<'a> {
     pub(crate) input: Input<'a>,
 }
 
-/// Where a population finds its noise: step s of the chunk, cell c at `s·stride + offset + c`. What
-/// lies behind the last cell, as far as its tile goes, must be there and is not looked at.
+/// Where a population finds its noise: step s of the chunk, cell c of tile t at
+/// `s·stride + t·tile_stride + c`. What lies behind the last cell, as far as its tile goes, must be
+/// there and is not looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoiseRows<'a> {
-    pub(crate) process: &'a [f64],
-    pub(crate) stride: usize,
-    pub(crate) offset: usize,
+    process: &'a [f64],
+    stride: usize,
+    tile_stride: usize,
+}
+
+impl<'a> NoiseRows<'a> {
+    /// Rows of `stride` cells, a row a step, of which the population's begin at `offset`.
+    pub(crate) fn of_steps(isa: Isa, process: &'a [f64], stride: usize, offset: usize) -> NoiseRows<'a> {
+        NoiseRows { process: &process[offset..], stride, tile_stride: tile_size(isa) }
+    }
+}
+
+/// The noise process of the cells of a population whose normals are [`KeyedNoise`], tile by tile: for
+/// each time constant, x ← (1 − dt/τ_n)·x + N(0, 1) with the same normals.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedProcess {
+    isa: Isa,
+    noise: KeyedNoise,
+    cells: usize,
+    /// The normals of a tile.
+    normals: Vec<f64>,
+    processes: Vec<Keyed>,
+}
+
+/// The process of one time constant.
+#[derive(Clone, Debug)]
+struct Keyed {
+    decay: f64,
+    now: Vec<f64>,
+    rows: Vec<f64>,
+}
+
+impl KeyedProcess {
+    /// The process of the cells below `cells`, with room for `steps` steps at a time, of each of these
+    /// decays a step.
+    pub(crate) fn new(
+        isa: Isa,
+        streams: &Streams,
+        cells: u32,
+        steps: usize,
+        decays: impl Iterator<Item = f64>,
+    ) -> KeyedProcess {
+        let tile = tile_size(isa);
+        let padded = (cells as usize).next_multiple_of(tile);
+        let process = |decay| Keyed { decay, now: vec![0.0; padded], rows: vec![0.0; padded * steps] };
+        KeyedProcess {
+            isa,
+            noise: KeyedNoise::new(isa, streams, cells, tile),
+            cells: padded,
+            normals: vec![0.0; tile * steps.next_multiple_of(2)],
+            processes: decays.map(process).collect(),
+        }
+    }
+
+    /// Takes so many steps. But for the last time, their number must be even.
+    pub(crate) fn advance(&mut self, steps: usize) {
+        let tile = tile_size(self.isa);
+        let normals = &mut self.normals[..tile * steps.next_multiple_of(2)];
+        for first in (0..self.cells).step_by(tile) {
+            self.noise.draw(first, tile, normals);
+            for process in &mut self.processes {
+                let rows = &mut process.rows[first * steps..(first + tile) * steps];
+                relax_tile(self.isa, &mut process.now[first..first + tile], normals, rows, process.decay);
+            }
+        }
+    }
+
+    /// Where the cells find the steps taken last, `steps` of them, of this process.
+    pub(crate) fn rows(&self, process: usize, steps: usize) -> NoiseRows<'_> {
+        let tile = tile_size(self.isa);
+        NoiseRows { process: &self.processes[process].rows, stride: tile, tile_stride: tile * steps }
+    }
+}
+
+vectorised! {
+    /// Steps of the process for a tile; `before` becomes what it was at the beginning of each.
+    fn relax_tile<S>(simd, now: &mut [f64], normals: &[f64], before: &mut [f64], decay: f64) {
+        let size = VECTORS * S::LANES;
+        let decay = simd.f64(decay);
+        let mut x = [decay; VECTORS];
+        for t in 0..VECTORS {
+            x[t] = simd.load(&now[t * S::LANES..]);
+        }
+        for (normals, before) in normals.chunks_exact(size).zip(before.chunks_exact_mut(size)) {
+            for t in 0..VECTORS {
+                simd.store(x[t], &mut before[t * S::LANES..]);
+                x[t] = x[t] * decay + simd.load(&normals[t * S::LANES..]);
+            }
+        }
+        for t in 0..VECTORS {
+            simd.store(x[t], &mut now[t * S::LANES..]);
+        }
+    }
 }
 
 /// The cells of one population during a trial.
@@ -316,7 +409,7 @@ vectorised! {
                 }
                 let Gate { live, release } = cells.gates[tile];
                 let until = arrivals.first().map_or(end, |arrival| arrival.step + 1).min(release);
-                let from = (step - first) as usize * rows.stride + rows.offset + base;
+                let from = (step - first) as usize * rows.stride + tile * rows.tile_stride;
                 let noise = Rows { process: &rows.process[from..], stride: rows.stride };
                 let ran = if cells.is_inhibited {
                     run::<S, true>(simd, cells, base, live, noise, until - step)
@@ -465,7 +558,7 @@ mod tests {
             // In pieces that have nothing to do with rows.
             let normals = &all[first as usize * stride..end as usize * stride];
             normals.chunks(311).for_each(|piece| process.take(piece));
-            let rows = NoiseRows { process: process.rows(), stride, offset: OFFSET };
+            let rows = NoiseRows::of_steps(isa, process.rows(), stride, OFFSET);
             let arrivals: Vec<Arrival<'_>> = [
                 Arrival { step: 100, input: Input::Excitation { synapses: &synapses, scale: 2.0 } },
                 Arrival { step: 100, input: Input::Inhibition { cells: &inhibited, weight: 0.1 } },

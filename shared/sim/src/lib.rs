@@ -27,17 +27,20 @@ pub use parameters::Parameters;
 /// How trials are computed. Results of different engines are never mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
+    /// Own streams for every cell, trial and purpose (docs/engines.md): any part can be computed alone.
+    Pcg,
     /// Every bit as the original program under Brian2 2.2.1 and numpy 1.21.
     Brian2_2_2_1,
 }
 
 impl Engine {
     /// All engines, the default first.
-    pub const ALL: &[Engine] = &[Engine::Brian2_2_2_1];
+    pub const ALL: &[Engine] = &[Engine::Pcg, Engine::Brian2_2_2_1];
 
     /// The name in sweep files, on the wire and in manifests.
     pub fn name(self) -> &'static str {
         match self {
+            Engine::Pcg => "pcg",
             Engine::Brian2_2_2_1 => "brian2-2.2.1",
         }
     }
@@ -46,7 +49,7 @@ impl Engine {
     /// revision is never taken for one of this.
     pub fn revision(self) -> u32 {
         match self {
-            Engine::Brian2_2_2_1 => 1,
+            Engine::Pcg | Engine::Brian2_2_2_1 => 1,
         }
     }
 

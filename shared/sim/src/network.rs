@@ -1,10 +1,15 @@
-//! Wiring: which cells are connected, drawn as Brian2 2.2.1 draws it.
+//! Wiring: which cells are connected, and which mossy fibres are active.
+//!
+//! With engine `brian2-2.2.1` as Brian2 2.2.1 draws it, from one generator; with engine `pcg` each
+//! presynaptic cell has a stream of its own.
 
+use crate::Engine;
 use crate::model::Model;
 use crate::noise::NoiseOrigin;
 use crate::parameters::{NetworkSize, Parameters};
 use crate::random::cpython::Random;
 use crate::random::elementary::ln;
+use crate::random::keyed::{Scalars, Streams};
 use crate::random::numpy::RandomState;
 
 /// Uniform numbers the original's generator draws at once; what is left of the last block is
@@ -91,17 +96,51 @@ pub struct Network {
     pub mossy_to_golgi: Projection,
     /// Golgi cells onto granule cells.
     pub golgi_to_granule: Projection,
-    /// Where the noise begins in the generator that drew this.
-    pub noise_origin: NoiseOrigin,
+    /// Where the noise begins in the generator that drew this, if one did.
+    pub noise_origin: Option<NoiseOrigin>,
 }
 
 impl Network {
     /// The network of this seed.
-    pub fn new(wiring: Wiring, seed: u32) -> Network {
+    pub fn new(engine: Engine, wiring: Wiring, seed: u32) -> Network {
+        match engine {
+            Engine::Pcg => Network::keyed(wiring, seed),
+            Engine::Brian2_2_2_1 => Network::of_one_generator(wiring, seed),
+        }
+    }
+
+    fn keyed(wiring: Wiring, seed: u32) -> Network {
+        let NetworkSize { mossy_fibers, granule_cells, golgi_cells } = wiring.size;
+        let project = |purpose, presynaptic: u32, postsynaptic: u32, convergence: f64| {
+            let streams = Streams::new(purpose, &[seed]);
+            let p = convergence / f64::from(presynaptic);
+            connect(presynaptic, postsynaptic, p, |cell| streams.scalars(cell), Scalars::uniform)
+        };
+        Network {
+            size: wiring.size,
+            mossy_to_granule: project(
+                "mossy to granule",
+                mossy_fibers,
+                granule_cells,
+                wiring.mossy_to_granule,
+            ),
+            mossy_to_golgi: project("mossy to golgi", mossy_fibers, golgi_cells, wiring.mossy_to_golgi),
+            golgi_to_granule: project(
+                "golgi to granule",
+                golgi_cells,
+                granule_cells,
+                wiring.golgi_to_granule,
+            ),
+            noise_origin: None,
+        }
+    }
+
+    fn of_one_generator(wiring: Wiring, seed: u32) -> Network {
         let mut uniform = Uniform { state: RandomState::new(seed), drawn: 0 };
         let NetworkSize { mossy_fibers, granule_cells, golgi_cells } = wiring.size;
         let mut project = |presynaptic: u32, postsynaptic: u32, convergence: f64| {
-            connect(&mut uniform, presynaptic, postsynaptic, convergence / f64::from(presynaptic))
+            let p = convergence / f64::from(presynaptic);
+            connect(presynaptic, postsynaptic, p, |_| (), |()| uniform.next())
         };
         let mossy_to_granule = project(mossy_fibers, granule_cells, wiring.mossy_to_granule);
         let mossy_to_golgi = project(mossy_fibers, golgi_cells, wiring.mossy_to_golgi);
@@ -112,7 +151,7 @@ impl Network {
             mossy_to_granule,
             mossy_to_golgi,
             golgi_to_granule,
-            noise_origin: NoiseOrigin { seed, words },
+            noise_origin: Some(NoiseOrigin { seed, words }),
         }
     }
 }
@@ -130,26 +169,34 @@ impl Uniform {
     }
 }
 
-/// Connects each pair with probability `p`.
+/// Connects each pair with probability `p`, with what `of_cell` makes for each presynaptic cell and
+/// the uniform numbers that `uniform` draws from it.
 ///
 /// As Brian2's generated code: a certain connection draws nothing; a rare one draws how many cells
 /// to jump over; any other draws one number a pair, even where `p` is above 1.
-fn connect(uniform: &mut Uniform, presynaptic: u32, postsynaptic: u32, p: f64) -> Projection {
+fn connect<G>(
+    presynaptic: u32,
+    postsynaptic: u32,
+    p: f64,
+    of_cell: impl Fn(u32) -> G,
+    mut uniform: impl FnMut(&mut G) -> f64,
+) -> Projection {
     const RARE: f64 = 0.25;
     let mut targets = Vec::new();
     let mut starts = vec![0];
     let per_log = 1.0 / ln(1.0 - p);
-    for _ in 0..presynaptic {
+    for cell in 0..presynaptic {
+        let mut generator = of_cell(cell);
         if p == 1.0 {
             targets.extend(0..postsynaptic);
         } else if p >= RARE {
-            targets.extend((0..postsynaptic).filter(|_| uniform.next() < p));
+            targets.extend((0..postsynaptic).filter(|_| uniform(&mut generator) < p));
         } else if 1.0 - p < 1.0 {
             // (A probability so small that this does not hold connects nothing, like 0.)
             let mut j = 0_i64;
             while j < i64::from(postsynaptic) {
                 // A draw of 0 jumps past the end: the conversion saturates.
-                j = j.saturating_add((ln(uniform.next()) * per_log).floor() as i64);
+                j = j.saturating_add((ln(uniform(&mut generator)) * per_log).floor() as i64);
                 if j >= i64::from(postsynaptic) {
                     break;
                 }
@@ -166,8 +213,19 @@ fn connect(uniform: &mut Uniform, presynaptic: u32, postsynaptic: u32, p: f64) -
 ///
 /// # Panics
 /// If more are to be active than there are, which [`Model`] excludes.
-pub fn active_fibers(model: &Model, seed: u32) -> Vec<u32> {
-    let mut active = Random::new(seed).sample(model.parameters().network.mossy_fibers, model.active_fibers());
+pub fn active_fibers(engine: Engine, model: &Model, seed: u32) -> Vec<u32> {
+    let (fibers, count) = (model.parameters().network.mossy_fibers, model.active_fibers());
+    let mut active = match engine {
+        Engine::Pcg => {
+            // Those that drew the smallest words: with more of them, these stay active.
+            let streams = Streams::new("active fibers", &[seed]);
+            let mut drawn: Vec<(u64, u32)> =
+                (0..fibers).map(|fiber| (streams.scalars(fiber).word(), fiber)).collect();
+            drawn.sort_unstable();
+            drawn.iter().take(count as usize).map(|&(_, fiber)| fiber).collect()
+        }
+        Engine::Brian2_2_2_1 => Random::new(seed).sample(fibers, count),
+    };
     active.sort_unstable();
     active
 }
@@ -187,9 +245,9 @@ mod tests {
 
     #[test]
     fn the_papers_network() {
-        let network = Network::new(wiring(315, 4096, 27), 451);
+        let network = Network::new(Engine::Brian2_2_2_1, wiring(315, 4096, 27), 451);
         let model = Model::new(Default::default()).unwrap();
-        let active = active_fibers(&model, 451);
+        let active = active_fibers(Engine::Brian2_2_2_1, &model, 451);
         assert_eq!(active.len(), 32);
         let connections: usize = active.iter().map(|&m| network.mossy_to_granule.targets_of(m).len()).sum();
         assert_eq!(connections, 1670);
@@ -203,31 +261,64 @@ mod tests {
     #[test]
     fn targets_ascend_and_noise_starts_on_a_block() {
         for (mossy, granule, golgi) in [(315, 4096, 27), (40, 64, 5), (20, 64, 4), (12, 64, 3), (3, 2, 1)] {
-            let network = Network::new(wiring(mossy, granule, golgi), 3);
-            for (projection, presynaptic, postsynaptic) in [
-                (&network.mossy_to_granule, mossy, granule),
-                (&network.mossy_to_golgi, mossy, golgi),
-                (&network.golgi_to_granule, golgi, granule),
-            ] {
-                for cell in 0..presynaptic {
-                    let targets = projection.targets_of(cell);
-                    assert!(targets.windows(2).all(|pair| pair[0] < pair[1]));
-                    assert!(targets.last().is_none_or(|&last| last < postsynaptic));
+            for engine in Engine::ALL.iter().copied() {
+                let network = Network::new(engine, wiring(mossy, granule, golgi), 3);
+                for (projection, presynaptic, postsynaptic) in [
+                    (&network.mossy_to_granule, mossy, granule),
+                    (&network.mossy_to_golgi, mossy, golgi),
+                    (&network.golgi_to_granule, golgi, granule),
+                ] {
+                    for cell in 0..presynaptic {
+                        let targets = projection.targets_of(cell);
+                        assert!(targets.windows(2).all(|pair| pair[0] < pair[1]));
+                        assert!(targets.last().is_none_or(|&last| last < postsynaptic));
+                    }
                 }
+                let is_on_a_block = |origin: NoiseOrigin| origin.words.is_multiple_of(2 * DRAWN_AT_ONCE);
+                assert!(network.noise_origin.is_none_or(is_on_a_block));
             }
-            assert_eq!(network.noise_origin.words % (2 * DRAWN_AT_ONCE), 0);
         }
     }
 
     #[test]
     fn certain_connections_draw_nothing_and_more_than_certain_ones_do() {
         let mut uniform = Uniform { state: RandomState::new(1), drawn: 0 };
-        assert_eq!(connect(&mut uniform, 3, 5, 1.0).len(), 15);
-        assert_eq!(uniform.drawn, 0);
-        assert_eq!(connect(&mut uniform, 3, 5, 1.5).len(), 15);
-        assert_eq!(uniform.drawn, 15);
-        assert!(connect(&mut uniform, 3, 5, 0.0).is_empty());
-        assert!(connect(&mut uniform, 3, 5, 1e-17).is_empty());
-        assert_eq!(uniform.drawn, 15);
+        let mut draws = |p: f64| {
+            let synapses = connect(3, 5, p, |_| (), |()| uniform.next()).len();
+            (synapses, uniform.drawn)
+        };
+        assert_eq!([1.0, 1.5, 0.0, 1e-17].map(&mut draws), [(15, 0), (15, 15), (0, 15), (0, 15)]);
+    }
+
+    #[test]
+    fn keyed_networks_have_their_convergence_and_grow_in_place() {
+        let mean = |projection: &Projection, cells: u32| projection.len() as f64 / f64::from(cells);
+        let network = Network::new(Engine::Pcg, wiring(315, 4096, 270), 451);
+        for (found, expected, within) in [
+            (mean(&network.mossy_to_granule, 4096), 4.0, 0.15),
+            (mean(&network.mossy_to_golgi, 270), 10.0, 0.8),
+            (mean(&network.golgi_to_granule, 4096), 4.0, 0.15),
+        ] {
+            assert!((found - expected).abs() < within, "{found} synapses a cell, not {expected}");
+        }
+        // More granule cells at the end leave the synapses of the others where they were.
+        let larger = Network::new(Engine::Pcg, wiring(315, 5000, 270), 451);
+        for fiber in 0..315 {
+            let before = network.mossy_to_granule.targets_of(fiber);
+            assert!(larger.mossy_to_granule.targets_of(fiber).starts_with(before));
+        }
+        assert_ne!(network, Network::new(Engine::Pcg, wiring(315, 4096, 270), 452));
+    }
+
+    #[test]
+    fn keyed_fibers_stay_active_as_more_become_so() {
+        let of = |fraction: f64| {
+            let mut parameters = Parameters::default();
+            parameters.stimulus.active_fraction = fraction;
+            active_fibers(Engine::Pcg, &Model::new(parameters).unwrap(), 451)
+        };
+        let (few, many) = (of(0.1), of(0.3));
+        assert_eq!((few.len(), many.len()), (32, 94));
+        assert!(few.iter().all(|fiber| many.contains(fiber)));
     }
 }

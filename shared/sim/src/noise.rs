@@ -10,6 +10,8 @@
 //! on their last bits. They must only be the same on every machine, so the logarithm here is our
 //! own, in operations that IEEE 754 defines to the last bit.
 
+pub mod keyed;
+
 use crate::isa::{Isa, Portable, Simd, vectorised};
 use crate::network::Wiring;
 use crate::parameters::Parameters;
@@ -59,12 +61,19 @@ pub struct NoiseStart {
 pub struct NoiseIndex {
     /// Normals that lie before each span, and behind the last.
     normals_before: Vec<u64>,
+    /// Whether there is nothing to count.
+    is_keyed: bool,
 }
 
 impl NoiseIndex {
     /// An index of nothing.
     pub fn new() -> NoiseIndex {
-        NoiseIndex { normals_before: vec![0] }
+        NoiseIndex { normals_before: vec![0], is_keyed: false }
+    }
+
+    /// The index of noise that is [by identity](keyed): every trial can start.
+    pub fn keyed() -> NoiseIndex {
+        NoiseIndex { normals_before: vec![0], is_keyed: true }
     }
 
     /// Spans counted so far.
@@ -84,9 +93,9 @@ impl NoiseIndex {
 
     /// Where the normal of this number lies, if its span has been counted.
     ///
-    /// The very first needs no count.
+    /// The very first needs no count, and none does of noise by identity.
     pub fn locate(&self, normal: u64) -> Option<NoiseStart> {
-        if normal == 0 {
+        if normal == 0 || self.is_keyed {
             return Some(NoiseStart::default());
         }
         if normal >= self.normals() {
@@ -356,6 +365,7 @@ fn ln_scaled<S: Simd>(simd: S, x: S::F64) -> S::F64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Engine;
     use crate::random::numpy::RandomState;
 
     const ORIGIN: NoiseOrigin = NoiseOrigin { seed: 451, words: 0 };
@@ -440,7 +450,8 @@ mod tests {
         let last_trial = 99 * crate::trial::normals_per_trial(&model);
         assert!(index.locate(last_trial).is_some(), "the paper's trials are all located");
 
-        let origin = crate::network::Network::new(wiring, SHIPPED_SEED).noise_origin;
+        let origin =
+            crate::network::Network::new(Engine::Brian2_2_2_1, wiring, SHIPPED_SEED).noise_origin.unwrap();
         let spans: Vec<u32> = (0..shipped.len() as u32).collect();
         let counted = std::thread::scope(|scope| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);

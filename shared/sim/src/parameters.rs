@@ -252,8 +252,10 @@ pub struct Receptor {
 pub struct Noise {
     /// Time constant.
     pub tau_ms: f64,
-    /// Which population reads the noise stream first in each step.
+    /// Which population reads the noise stream first in each step (engine `brian2-2.2.1`).
     pub first: Population,
+    /// Which of its noises a seed has (engine `pcg`).
+    pub stream: u32,
 }
 
 /// A leaky integrate-and-fire cell type.
@@ -348,7 +350,7 @@ impl Default for Parameters {
             weights: Weights { random: true, seed: 35, trial_seed: 43, mean_nsiemens: 0.1, sd_nsiemens: 0.1 },
             excitatory: Receptor { reversal_mvolt: 0.0, tau_ms: 12.0 },
             inhibitory: Receptor { reversal_mvolt: -75.0, tau_ms: 20.0 },
-            noise: Noise { tau_ms: 20.0, first: Population::Golgi },
+            noise: Noise { tau_ms: 20.0, first: Population::Golgi, stream: 0 },
             granule: Cell {
                 capacitance_pfarad: 3.1,
                 leak_conductance_nsiemens: 0.2,
@@ -556,7 +558,8 @@ table! {
     "inhibitory.reversal" Quantity(Millivolt), Finite, Number inhibitory.reversal_mvolt, "inhibitory reversal potential";
     "inhibitory.tau" Quantity(Millisecond), Positive, Number inhibitory.tau_ms, "decay of the inhibitory conductance";
     "noise.tau" Quantity(Millisecond), Positive, Number noise.tau_ms, "time constant of the noise conductance";
-    "noise.first" Kind::Population, Finite, Population noise.first, "population that reads the noise stream first in a step";
+    "noise.first" Kind::Population, Finite, Population noise.first, "population that reads the noise stream first in a step; of no effect with engine `pcg`";
+    "noise.stream" Count, NonNegative, Count noise.stream, "number of the noise, the same for all conditions that are to share it; of no effect with engine `brian2-2.2.1`";
     "granule.capacitance" Quantity(Picofarad), Positive, Number granule.capacitance_pfarad, "granule cell membrane capacitance";
     "granule.leak_conductance" Quantity(Nanosiemens), NonNegative, Number granule.leak_conductance_nsiemens, "granule cell leak conductance";
     "granule.leak_reversal" Quantity(Millivolt), Finite, Number granule.leak_reversal_mvolt, "granule cell leak reversal potential";

@@ -1,24 +1,31 @@
 //! A trial, from noise to spikes, for all conditions that share its noise.
 
+use crate::Engine;
 use crate::isa::Isa;
-use crate::kernel::{Arrival, Cells, Input, Membrane, NoiseProcess, NoiseRows};
+use crate::kernel::{Arrival, Cells, Input, KeyedProcess, Membrane, NoiseProcess, NoiseRows};
 use crate::model::Model;
 use crate::network::{Network, Wiring, active_fibers};
-use crate::noise::NormalStream;
-use crate::parameters::{Noise, Parameters, Population};
+use crate::noise::{NoiseStart, NormalStream};
+use crate::parameters::{NetworkSize, Noise, Parameters, Population};
+use crate::random::keyed::Streams;
 use crate::spikes::{Spike, TrialSpikes};
 use crate::weights::{RandomWeights, cell_factors};
 
 /// Whether trials of these models, with the same seed, read the same noise and can be computed
 /// together.
-pub fn share_noise(a: &Model, b: &Model) -> bool {
-    Wiring::of(a) == Wiring::of(b) && a.steps() == b.steps()
+pub fn share_noise(engine: Engine, a: &Model, b: &Model) -> bool {
+    let stream = |model: &Model| match engine {
+        Engine::Pcg => model.parameters().noise.stream,
+        Engine::Brian2_2_2_1 => 0,
+    };
+    Wiring::of(a) == Wiring::of(b) && a.steps() == b.steps() && stream(a) == stream(b)
 }
 
 /// Conditions of one seed that share wiring and noise, ready to run trials.
 #[derive(Debug)]
 pub struct Cohort {
     isa: Isa,
+    seed: u32,
     network: Network,
     steps: u32,
     circuits: Vec<Circuit>,
@@ -52,12 +59,18 @@ impl Cohort {
     ///
     /// # Errors
     /// When they do not all [share their noise](share_noise).
-    pub fn new(isa: Isa, models: &[Model], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
+    pub fn new(
+        engine: Engine,
+        isa: Isa,
+        models: &[Model],
+        seed: u32,
+        trials: u32,
+    ) -> Result<Cohort, NoSharedNoise> {
         let first = models.first().ok_or(NoSharedNoise)?;
-        if models.iter().any(|model| !share_noise(first, model)) {
+        if models.iter().any(|model| !share_noise(engine, first, model)) {
             return Err(NoSharedNoise);
         }
-        let network = Network::new(Wiring::of(first), seed);
+        let network = Network::new(engine, Wiring::of(first), seed);
         let mut noises: Vec<(Noise, f64)> = Vec::new();
         let mut circuits = Vec::with_capacity(models.len());
         for model in models {
@@ -68,9 +81,9 @@ impl Cohort {
                 noises.push((*noise, time.step_ms));
                 noises.len() - 1
             });
-            circuits.push(Circuit::new(model, &network, seed, trials, at));
+            circuits.push(Circuit::new(engine, model, &network, seed, trials, at));
         }
-        Ok(Cohort { isa, network, steps: first.steps(), circuits, noises })
+        Ok(Cohort { isa, seed, network, steps: first.steps(), circuits, noises })
     }
 
     /// The network all conditions share.
@@ -83,40 +96,110 @@ impl Cohort {
         normals_per_trial(&self.circuits[0].model)
     }
 
-    /// Runs a trial of every condition, in their order. `noise` must stand where the trial's noise
-    /// starts, and stands where the next trial's starts afterwards.
-    pub fn simulate(&self, trial: u32, noise: &mut NormalStream) -> Vec<TrialSpikes> {
-        let noisy = self.network.size.noisy_cells() as usize;
+    /// Trials one after the other. With engine `brian2-2.2.1` the noise of the first one begins at
+    /// `start`, and each goes on where the one before ended; with engine `pcg` they may be any.
+    pub fn trials(&self, start: NoiseStart) -> Trials<'_> {
+        let stream = self.network.noise_origin.map(|origin| NormalStream::new(self.isa, origin, start));
+        Trials { cohort: self, stream }
+    }
+}
+
+/// Trials of a cohort and the noise that they read.
+#[derive(Clone, Debug)]
+pub struct Trials<'a> {
+    cohort: &'a Cohort,
+    /// None where noise is by identity.
+    stream: Option<NormalStream>,
+}
+
+impl Trials<'_> {
+    /// Runs a trial of every condition, in their order.
+    pub fn simulate(&mut self, trial: u32) -> Vec<TrialSpikes> {
+        let cohort = self.cohort;
+        let noisy = cohort.network.size.noisy_cells() as usize;
         // As many steps at once as keep their noise in a core's second-level cache, but enough that
-        // it pays to load the state of a tile.
+        // it pays to load the state of a tile; and an even number, as keyed noise needs.
         const CHUNK_NORMALS: usize = 1 << 16;
-        let chunk = (CHUNK_NORMALS / noisy).clamp(16, 256) as u32;
+        let chunk = (CHUNK_NORMALS / noisy).clamp(16, 256) as u32 & !1;
+        let mut running: Vec<Running<'_>> = cohort
+            .circuits
+            .iter()
+            .map(|circuit| Running::new(cohort.isa, circuit, &cohort.network, trial))
+            .collect();
+        let chunks =
+            (0..cohort.steps).step_by(chunk as usize).map(|first| (first, cohort.steps.min(first + chunk)));
+        match &mut self.stream {
+            Some(stream) => cohort.run(stream, chunk, chunks, &mut running),
+            None => cohort.run_keyed(trial, chunk, chunks, &mut running),
+        }
+        running.into_iter().map(|condition| condition.spikes).collect()
+    }
+}
+
+impl Cohort {
+    /// Runs the chunks of a trial with the next normals of the stream.
+    fn run(
+        &self,
+        stream: &mut NormalStream,
+        chunk: u32,
+        chunks: impl Iterator<Item = (u32, u32)>,
+        running: &mut [Running<'_>],
+    ) {
+        let NetworkSize { granule_cells, golgi_cells, .. } = self.network.size;
+        let noisy = self.network.size.noisy_cells() as usize;
         // One noise process for each time constant among the conditions.
         let mut processes: Vec<NoiseProcess> = self
             .noises
             .iter()
             .map(|&(noise, step_ms)| NoiseProcess::new(self.isa, &noise, step_ms, noisy, chunk as usize))
             .collect();
-        let mut running: Vec<Running<'_>> = self
-            .circuits
-            .iter()
-            .map(|circuit| Running::new(self.isa, circuit, &self.network, trial))
-            .collect();
-        for first in (0..self.steps).step_by(chunk as usize) {
-            let end = self.steps.min(first + chunk);
+        for (first, end) in chunks {
             processes.iter_mut().for_each(NoiseProcess::begin);
             let mut left = noisy * (end - first) as usize;
             while left > 0 {
-                let normals = noise.next(left);
+                let normals = stream.next(left);
                 processes.iter_mut().for_each(|process| process.take(normals));
                 left -= normals.len();
             }
             let rows: Vec<&[f64]> = processes.iter_mut().map(NoiseProcess::rows).collect();
-            for condition in &mut running {
-                condition.advance(first, end, rows[condition.circuit.noise]);
+            for condition in &mut *running {
+                let Circuit { noise, model, .. } = condition.circuit;
+                let (golgi, granule) = match model.parameters().noise.first {
+                    Population::Golgi => (0, golgi_cells as usize),
+                    Population::Granule => (granule_cells as usize, 0),
+                };
+                let rows = |offset| NoiseRows::of_steps(self.isa, rows[*noise], noisy, offset);
+                condition.advance(first, end, rows(golgi), rows(granule));
             }
         }
-        running.into_iter().map(|condition| condition.spikes).collect()
+    }
+
+    /// Runs the chunks of a trial with the noise of this trial's cells.
+    fn run_keyed(
+        &self,
+        trial: u32,
+        chunk: u32,
+        chunks: impl Iterator<Item = (u32, u32)>,
+        running: &mut [Running<'_>],
+    ) {
+        // The stream is the same for all.
+        let stream = self.circuits[0].model.parameters().noise.stream;
+        let process = |purpose, cells| {
+            let streams = Streams::new(purpose, &[self.seed, stream, trial]);
+            let decays = self.noises.iter().map(|(noise, step_ms)| 1.0 - step_ms / noise.tau_ms);
+            KeyedProcess::new(self.isa, &streams, cells, chunk as usize, decays)
+        };
+        let mut golgi = process("noise of golgi cells", self.network.size.golgi_cells);
+        let mut granule = process("noise of granule cells", self.network.size.granule_cells);
+        for (first, end) in chunks {
+            let steps = (end - first) as usize;
+            golgi.advance(steps);
+            granule.advance(steps);
+            for condition in &mut *running {
+                let noise = condition.circuit.noise;
+                condition.advance(first, end, golgi.rows(noise, steps), granule.rows(noise, steps));
+            }
+        }
     }
 }
 
@@ -126,9 +209,16 @@ pub fn normals_per_trial(model: &Model) -> u64 {
 }
 
 impl Circuit {
-    fn new(model: &Model, network: &Network, seed: u32, trials: u32, noise: usize) -> Circuit {
+    fn new(
+        engine: Engine,
+        model: &Model,
+        network: &Network,
+        seed: u32,
+        trials: u32,
+        noise: usize,
+    ) -> Circuit {
         let parameters = model.parameters();
-        let active = active_fibers(model, seed);
+        let active = active_fibers(engine, model, seed);
         let synapses = |targets_of: &dyn Fn(u32) -> Vec<u32>| {
             let mut list: Vec<(u32, usize)> = active
                 .iter()
@@ -150,13 +240,13 @@ impl Circuit {
         Circuit {
             granule: membrane(&parameters.granule, model.granule_refractory_steps()),
             golgi: membrane(&parameters.golgi, model.golgi_refractory_steps()),
-            tonic: cell_factors(&parameters.tonic.factor, network.size.granule_cells)
+            tonic: cell_factors(engine, &parameters.tonic.factor, seed, network.size.granule_cells)
                 .into_iter()
                 .map(|factor| factor * parameters.tonic.conductance_nsiemens)
                 .collect(),
             onto_granule: synapses(&|fiber| network.mossy_to_granule.targets_of(fiber).to_vec()),
             onto_golgi: synapses(&|fiber| network.mossy_to_golgi.targets_of(fiber).to_vec()),
-            weights: RandomWeights::new(parameters, active.len(), trials),
+            weights: RandomWeights::new(engine, parameters, seed, &active, trials),
             noise,
             model: model.clone(),
         }
@@ -203,15 +293,9 @@ impl<'a> Running<'a> {
 
     /// Runs a chunk of steps: the Golgi cells first, then the granule cells, which nothing but the
     /// spikes of those reaches.
-    fn advance(&mut self, first: u32, end: u32, process: &[f64]) {
-        let size = self.network.size;
+    fn advance(&mut self, first: u32, end: u32, of_golgi: NoiseRows<'_>, of_granule: NoiseRows<'_>) {
         let model = &self.circuit.model;
         let parameters = model.parameters();
-        let (golgi_offset, granule_offset) = match parameters.noise.first {
-            Population::Golgi => (0, size.golgi_cells as usize),
-            Population::Granule => (size.granule_cells as usize, 0),
-        };
-        let rows = |offset| NoiseRows { process, stride: size.noisy_cells() as usize, offset };
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
 
         let excitation = |synapses, scale| {
@@ -219,7 +303,7 @@ impl<'a> Running<'a> {
         };
         let arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
-        self.golgi.advance(first, end, rows(golgi_offset), &arrivals, &mut self.spikes.golgi);
+        self.golgi.advance(first, end, of_golgi, &arrivals, &mut self.spikes.golgi);
 
         let mut arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_granule[..], parameters.mossy_to_granule.scale).collect();
@@ -236,6 +320,6 @@ impl<'a> Running<'a> {
             }
         }
         arrivals.sort_by_key(|arrival| arrival.step);
-        self.granule.advance(first, end, rows(granule_offset), &arrivals, &mut self.spikes.granule);
+        self.granule.advance(first, end, of_granule, &arrivals, &mut self.spikes.granule);
     }
 }

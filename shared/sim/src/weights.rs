@@ -1,6 +1,8 @@
 //! Weights of the active mossy fibres, and factors per cell.
 
+use crate::Engine;
 use crate::parameters::{CellFactor, Parameters, Weights};
+use crate::random::keyed::Streams;
 use crate::random::numpy::RandomState;
 
 /// The mean weight of each active fibre, in nS, in order of the fibres.
@@ -23,19 +25,46 @@ pub fn trial_weights(means: &[f64], trial_seed: u32) -> Vec<f64> {
 }
 
 /// Random weights of a run of trials.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RandomWeights {
     means: Vec<f64>,
-    seeds: Vec<u32>,
+    draws: Draws,
+}
+
+/// Where the draws of each trial come from. In either engine, all fibres of a trial make the same
+/// draw, scaled by their means.
+#[derive(Clone, Debug)]
+enum Draws {
+    /// A seed for each trial.
+    Seeded(Vec<u32>),
+    /// The seed of the network and the one of trials.
+    Keyed([u32; 2]),
 }
 
 impl RandomWeights {
-    /// The weights of the first `trials` trials, for `active` fibres; none where they are fixed.
-    pub fn new(parameters: &Parameters, active: usize, trials: u32) -> Option<RandomWeights> {
+    /// The weights of the first `trials` trials, for these active fibres; none where they are fixed.
+    pub fn new(
+        engine: Engine,
+        parameters: &Parameters,
+        seed: u32,
+        active: &[u32],
+        trials: u32,
+    ) -> Option<RandomWeights> {
         let weights = &parameters.weights;
-        weights.random.then(|| RandomWeights {
-            means: mean_weights(weights, active),
-            seeds: trial_seeds(weights, trials),
+        weights.random.then(|| match engine {
+            Engine::Pcg => {
+                let of_fibers = Streams::new("mean weight", &[seed, weights.seed]);
+                let mean =
+                    |&fiber: &u32| of_fibers.scalars(fiber).gamma(weights.mean_nsiemens, weights.sd_nsiemens);
+                RandomWeights {
+                    means: active.iter().map(mean).collect(),
+                    draws: Draws::Keyed([seed, weights.trial_seed]),
+                }
+            }
+            Engine::Brian2_2_2_1 => RandomWeights {
+                means: mean_weights(weights, active.len()),
+                draws: Draws::Seeded(trial_seeds(weights, trials)),
+            },
         })
     }
 
@@ -44,16 +73,26 @@ impl RandomWeights {
     /// # Panics
     /// If the trial lies outside the run.
     pub fn of_trial(&self, trial: u32) -> Vec<f64> {
-        trial_weights(&self.means, self.seeds[trial as usize])
+        match &self.draws {
+            Draws::Seeded(seeds) => trial_weights(&self.means, seeds[trial as usize]),
+            Draws::Keyed(seeds) => {
+                let draw = Streams::new("weight of a trial", seeds).scalars(trial).exponential();
+                self.means.iter().map(|mean| mean * draw).collect()
+            }
+        }
     }
 }
 
 /// The factor of each cell.
-pub fn cell_factors(factor: &CellFactor, cells: u32) -> Vec<f64> {
-    match *factor {
-        CellFactor::Constant(x) => vec![x; cells as usize],
-        CellFactor::Gamma { mean, sd, seed } => {
-            let mut state = RandomState::new(seed);
+pub fn cell_factors(engine: Engine, factor: &CellFactor, seed: u32, cells: u32) -> Vec<f64> {
+    match (*factor, engine) {
+        (CellFactor::Constant(x), _) => vec![x; cells as usize],
+        (CellFactor::Gamma { mean, sd, seed: own }, Engine::Pcg) => {
+            let streams = Streams::new("factor of a cell", &[seed, own]);
+            (0..cells).map(|cell| streams.scalars(cell).gamma(mean, sd)).collect()
+        }
+        (CellFactor::Gamma { mean, sd, seed: own }, Engine::Brian2_2_2_1) => {
+            let mut state = RandomState::new(own);
             (0..cells).map(|_| state.gamma(mean, sd)).collect()
         }
     }
@@ -74,9 +113,10 @@ mod tests {
     #[test]
     fn trials_do_not_depend_on_how_many_there_are() {
         let parameters = Parameters::default();
-        let few = RandomWeights::new(&parameters, 8, 3).unwrap();
-        let many = RandomWeights::new(&parameters, 8, 300).unwrap();
-        assert_eq!(few.of_trial(2), many.of_trial(2));
+        for engine in Engine::ALL.iter().copied() {
+            let of = |trials| RandomWeights::new(engine, &parameters, 451, &[3, 5, 8], trials).unwrap();
+            assert_eq!(of(3).of_trial(2), of(300).of_trial(2));
+        }
         assert_eq!(trial_seeds(&parameters.weights, 4), [837, 321, 256, 818]);
     }
 
@@ -84,6 +124,20 @@ mod tests {
     fn fixed_weights_are_not_drawn() {
         let mut parameters = Parameters::default();
         parameters.weights.random = false;
-        assert_eq!(RandomWeights::new(&parameters, 8, 3), None);
+        for engine in Engine::ALL.iter().copied() {
+            assert!(RandomWeights::new(engine, &parameters, 451, &[3, 5], 3).is_none());
+        }
+    }
+
+    #[test]
+    fn keyed_weights_and_factors_belong_to_their_fibre_and_cell() {
+        let of = |active: &[u32]| {
+            RandomWeights::new(Engine::Pcg, &Parameters::default(), 451, active, 3).unwrap().of_trial(1)
+        };
+        assert_eq!(of(&[3, 5, 8])[1..], of(&[5, 8]));
+        let factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
+        let many = cell_factors(Engine::Pcg, &factor, 451, 1000);
+        assert!(many.starts_with(&cell_factors(Engine::Pcg, &factor, 451, 10)));
+        assert_ne!(many[..10], cell_factors(Engine::Pcg, &factor, 452, 10));
     }
 }

@@ -67,7 +67,8 @@ impl Plan {
         for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
             let place = *known.entry(fingerprint).or_insert_with(|| {
                 let shares = |group: &Vec<Variant>| {
-                    group.len() < MOST_VARIANTS && share_noise(model(&group[0]), &condition.model)
+                    group.len() < MOST_VARIANTS
+                        && share_noise(sweep.engine, model(&group[0]), &condition.model)
                 };
                 let group = groups.iter().position(shares).unwrap_or_else(|| {
                     groups.push(Vec::new());

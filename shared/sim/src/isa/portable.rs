@@ -136,6 +136,43 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn mul(self, a: Bits2, b: Bits2) -> Bits2 {
+        Bits2(a.0 * b.0)
+    }
+
+    #[inline(always)]
+    fn shr_each(self, x: Bits2, counts: Bits2) -> Bits2 {
+        let ([a, b], [by_a, by_b]) = (x.0.to_array(), counts.0.to_array());
+        Bits2(u64x2::new([a >> (by_a & 63), b >> (by_b & 63)]))
+    }
+
+    #[inline(always)]
+    fn signs(self, x: Bits2) -> Bits2 {
+        Bits2(cast(cast::<u64x2, i32x4>(x.0) >> 31))
+    }
+
+    #[inline(always)]
+    fn as_bits_f32(self, x: F32x4) -> Bits2 {
+        Bits2(cast(x.0))
+    }
+
+    #[inline(always)]
+    fn as_numbers_f32(self, x: Bits2) -> F32x4 {
+        F32x4(cast(x.0))
+    }
+
+    #[inline(always)]
+    fn sqrt_f32(self, x: F32x4) -> F32x4 {
+        F32x4(x.0.sqrt())
+    }
+
+    #[inline(always)]
+    fn widen(self, x: F32x4) -> (F64x2, F64x2) {
+        let [a, b, c, d] = x.0.to_array().map(f64::from);
+        (F64x2(f64x2::new([a, c])), F64x2(f64x2::new([b, d])))
+    }
+
+    #[inline(always)]
     fn words_as_f32(self, x: Bits2) -> F32x4 {
         F32x4(f32x4::from_i32x4(cast::<u64x2, i32x4>(x.0)))
     }

@@ -58,6 +58,21 @@ pub(crate) trait Simd: Copy {
     /// Half lanes shifted left.
     fn shl_words<const N: u32>(self, x: Self::Bits) -> Self::Bits;
 
+    /// a · b of whole lanes as integers, modulo 2^64.
+    fn mul(self, a: Self::Bits, b: Self::Bits) -> Self::Bits;
+    /// Whole lanes shifted right by each lane's own count, below 64.
+    fn shr_each(self, x: Self::Bits, counts: Self::Bits) -> Self::Bits;
+    /// All bits of half lanes whose highest bit is set, none of the others.
+    fn signs(self, x: Self::Bits) -> Self::Bits;
+
+    /// The bits of numbers of single precision.
+    fn as_bits_f32(self, x: Self::F32) -> Self::Bits;
+    /// The numbers of single precision of bits.
+    fn as_numbers_f32(self, x: Self::Bits) -> Self::F32;
+    /// √x.
+    fn sqrt_f32(self, x: Self::F32) -> Self::F32;
+    /// The lower and the upper number of each lane.
+    fn widen(self, x: Self::F32) -> (Self::F64, Self::F64);
     /// Half lanes as signed integers, rounded to numbers.
     fn words_as_f32(self, x: Self::Bits) -> Self::F32;
     /// Each lane has the other one of its pair.

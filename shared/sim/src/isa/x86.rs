@@ -249,6 +249,57 @@ impl Simd for Avx2 {
     );
 
     #[inline(always)]
+    fn mul(self, a: Bits4, b: Bits4) -> Bits4 {
+        // SAFETY: `self`.
+        unsafe {
+            let low = _mm256_mul_epu32(a.0, b.0);
+            let [a_high, b_high] = [a.0, b.0].map(|x| _mm256_srli_epi64::<32>(x));
+            let crossed = _mm256_add_epi64(_mm256_mul_epu32(a_high, b.0), _mm256_mul_epu32(a.0, b_high));
+            Bits4(_mm256_add_epi64(low, _mm256_slli_epi64::<32>(crossed)))
+        }
+    }
+
+    #[inline(always)]
+    fn shr_each(self, x: Bits4, counts: Bits4) -> Bits4 {
+        // SAFETY: `self`.
+        Bits4(unsafe { _mm256_srlv_epi64(x.0, counts.0) })
+    }
+
+    #[inline(always)]
+    fn signs(self, x: Bits4) -> Bits4 {
+        // SAFETY: `self`.
+        Bits4(unsafe { _mm256_srai_epi32::<31>(x.0) })
+    }
+
+    #[inline(always)]
+    fn as_bits_f32(self, x: F32x8) -> Bits4 {
+        // SAFETY: `self`.
+        Bits4(unsafe { _mm256_castps_si256(x.0) })
+    }
+
+    #[inline(always)]
+    fn as_numbers_f32(self, x: Bits4) -> F32x8 {
+        // SAFETY: `self`.
+        F32x8(unsafe { _mm256_castsi256_ps(x.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt_f32(self, x: F32x8) -> F32x8 {
+        // SAFETY: `self`.
+        F32x8(unsafe { _mm256_sqrt_ps(x.0) })
+    }
+
+    #[inline(always)]
+    fn widen(self, x: F32x8) -> (F64x4, F64x4) {
+        // SAFETY: `self`.
+        unsafe {
+            let apart = _mm256_permutevar8x32_ps(x.0, _mm256_set_epi32(7, 5, 3, 1, 6, 4, 2, 0));
+            let lower = _mm256_cvtps_pd(_mm256_castps256_ps128(apart));
+            (F64x4(lower), F64x4(_mm256_cvtps_pd(_mm256_extractf128_ps::<1>(apart))))
+        }
+    }
+
+    #[inline(always)]
     fn swap_pairs_f32(self, x: F32x8) -> F32x8 {
         // SAFETY: `self`.
         F32x8(unsafe { _mm256_permute_ps::<0b01_00_11_10>(x.0) })
@@ -341,6 +392,52 @@ impl Simd for Avx512 {
         _mm512_unpacklo_pd,
         _mm512_unpackhi_pd
     );
+
+    #[inline(always)]
+    fn mul(self, a: Bits8, b: Bits8) -> Bits8 {
+        // SAFETY: `self`.
+        Bits8(unsafe { _mm512_mullo_epi64(a.0, b.0) })
+    }
+
+    #[inline(always)]
+    fn shr_each(self, x: Bits8, counts: Bits8) -> Bits8 {
+        // SAFETY: `self`.
+        Bits8(unsafe { _mm512_srlv_epi64(x.0, counts.0) })
+    }
+
+    #[inline(always)]
+    fn signs(self, x: Bits8) -> Bits8 {
+        // SAFETY: `self`.
+        Bits8(unsafe { _mm512_srai_epi32::<31>(x.0) })
+    }
+
+    #[inline(always)]
+    fn as_bits_f32(self, x: F32x16) -> Bits8 {
+        // SAFETY: `self`.
+        Bits8(unsafe { _mm512_castps_si512(x.0) })
+    }
+
+    #[inline(always)]
+    fn as_numbers_f32(self, x: Bits8) -> F32x16 {
+        // SAFETY: `self`.
+        F32x16(unsafe { _mm512_castsi512_ps(x.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt_f32(self, x: F32x16) -> F32x16 {
+        // SAFETY: `self`.
+        F32x16(unsafe { _mm512_sqrt_ps(x.0) })
+    }
+
+    #[inline(always)]
+    fn widen(self, x: F32x16) -> (F64x8, F64x8) {
+        // SAFETY: `self`.
+        unsafe {
+            let bits = _mm512_castps_si512(x.0);
+            let number = |bits| F64x8(_mm512_cvtps_pd(_mm256_castsi256_ps(_mm512_cvtepi64_epi32(bits))));
+            (number(bits), number(_mm512_srli_epi64::<32>(bits)))
+        }
+    }
 
     #[inline(always)]
     fn swap_pairs_f32(self, x: F32x16) -> F32x16 {

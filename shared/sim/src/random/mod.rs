@@ -5,11 +5,13 @@
 //! * [`jump`]: how to reach any place of its output without producing what lies before.
 //! * [`numpy`]: the draws of `numpy.random.RandomState`, frozen by numpy as "legacy".
 //! * [`cpython`]: the draws of Python's `random` module.
+//! * [`keyed`]: streams by identity, of the PCG family.
 //! * [`elementary`]: the logarithm and power those draws were made with.
 
 pub mod cpython;
 pub mod elementary;
 pub mod jump;
+pub mod keyed;
 pub mod mt19937;
 pub mod numpy;
 
