@@ -717,6 +717,31 @@ fn an_audit_is_for_another_worker() {
 }
 
 #[test]
+fn an_audit_is_done_again_if_a_better_auditor_comes_meanwhile() {
+    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 1, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
+    finish(&mut scheduler, Time::ZERO, 1, lease);
+    // One of the same machine is good enough while there is no other.
+    let beside =
+        Event::Joined { connection: connection(2), worker: name(2), site: Site(1), threads: 1, held: vec![] };
+    let commands = scheduler.handle(Time::ZERO, beside);
+    let [(_, audit, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let commands = scheduler.handle(Time::ZERO, joined(3, 1));
+    assert_eq!(granted(&commands), []);
+    let commands =
+        [deliver(&mut scheduler, Time::ZERO, 2, audit, 0..1), finish(&mut scheduler, Time::ZERO, 2, audit)]
+            .concat();
+    assert_eq!(scheduler.tally().audited, 0);
+    let [(to, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    assert_eq!(to, connection(3));
+    deliver(&mut scheduler, Time::ZERO, 3, lease, 0..1);
+    assert_eq!(scheduler.tally().audited, 1);
+    assert!(scheduler.ended);
+}
+
+#[test]
 fn an_audit_that_nobody_can_do_is_done_without() {
     let config = Config { audit_percent: 100.0, ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 1, &[(1, 1)]);

@@ -201,6 +201,12 @@ impl Scheduler {
         // Of a place whose variants were completed after one was disputed there can be both.
         let Some(audit) = self.trust.audits.get(&place) else { return };
         if !self.is_independent(name, audit.authors.iter().copied()) {
+            // It was when it got the lease, if it got one for this: since then workers of another
+            // machine have come.
+            let is_its = |id| self.leases.get(&id).is_none_or(|lease| lease.worker == Some(name));
+            if audit.lease.is_some_and(is_its) {
+                self.trust.open_audit(place);
+            }
             return;
         }
         let Some(audit) = self.trust.audits.get_mut(&place) else { return };
