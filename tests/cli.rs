@@ -178,7 +178,7 @@ fn keys_and_values_that_are_wrong() {
     };
     key("trails", "unknown key `trails`", "did you mean `trials`?");
     key("trials: 5\ntrials", "duplicate key `trials`", "it is already on line 2; keep one of them");
-    check_value("engine", "brian3", "`engine` cannot be `brian3`", "known values: `brian2-2.2.1`");
+    check_value("engine", "brian3", "`engine` cannot be `brian3`", "known values: `pcg` and `brian2-2.2.1`");
     check_value(
         "granule",
         "2",

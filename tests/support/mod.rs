@@ -421,6 +421,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// A sweep file in the making.
 #[derive(Clone, Debug)]
 pub struct Sweep<'a> {
+    pub engine: &'a str,
     /// Mossy fibres, granule cells, Golgi cells.
     pub network: [u32; 3],
     pub weights: &'a str,
@@ -433,6 +434,7 @@ impl Sweep<'_> {
     /// Takes a fraction of a second.
     pub fn small() -> Self {
         Sweep {
+            engine: "brian2-2.2.1",
             network: [60, 48, 7],
             weights: "{ random: true, seed: 35 }",
             seeds: vec![451],
@@ -447,10 +449,10 @@ impl Sweep<'_> {
     }
 
     pub fn to_yaml(&self) -> String {
-        let Sweep { network: [mossy, granule, golgi], weights, seeds, trials, conditions } = self;
+        let Sweep { engine, network: [mossy, granule, golgi], weights, seeds, trials, conditions } = self;
         let conditions = conditions.join(", ");
         format!(
-            "name: test\nnetwork: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
+            "name: test\nengine: {engine}\nnetwork: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
              weights: {weights}\nseeds: {seeds:?}\ntrials: {trials}\nconditions: [{conditions}]\n"
         )
     }

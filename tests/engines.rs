@@ -1,0 +1,171 @@
+//! The test vectors of `docs/engines.md`, by which somebody else's implementation of engine `pcg` can be
+//! checked: `docs/engines.json` has what this one gives. `GRANULE_REGENERATE=1` writes it anew.
+
+mod support;
+
+use std::fs;
+
+use granule_sim::derive::Structure;
+use granule_sim::isa::Isa;
+use granule_sim::network::{Network, Wiring};
+use granule_sim::noise::NoiseStart;
+use granule_sim::noise::keyed::KeyedNoise;
+use granule_sim::parameters::{CellFactor, NetworkSize, preset};
+use granule_sim::random::keyed::Streams;
+use granule_sim::spikes::{Digest, Spike};
+use granule_sim::trial::Cohort;
+use granule_sim::weights::{RandomWeights, cell_factors};
+use granule_sim::{Engine, Model, Parameters};
+use serde_json::{Value, json};
+use support::{Place, Sweep, root};
+
+const SEED: u32 = 451;
+const SMALL: NetworkSize = NetworkSize { mossy_fibers: 40, granule_cells: 64, golgi_cells: 5 };
+
+fn bits(x: f64) -> String {
+    format!("{:016x}", x.to_bits())
+}
+
+fn models() -> Vec<Model> {
+    let model = |name| {
+        let small = Parameters { network: SMALL, ..Parameters::default() };
+        let parameters = small.with(preset(name).expect("a preset").overrides).expect("they fit");
+        Model::new(parameters).expect("a small network")
+    };
+    ["Control", "GABAzine", "ACh"].map(model).into()
+}
+
+fn spikes(spikes: &[Spike]) -> Vec<[u32; 2]> {
+    spikes.iter().map(|spike| [spike.step, spike.cell]).collect()
+}
+
+fn vectors() -> Value {
+    let [control, ..] = &models()[..] else { unreachable!("there are three") };
+    let streams = Streams::new("noise of granule cells", &[SEED, 0, 7]);
+    let of_stream = || streams.scalars(3);
+    let draw = |mut draw: Box<dyn FnMut() -> f64>| (0..4).map(|_| bits(draw())).collect::<Vec<_>>();
+    let (mut a, mut b, mut c, mut d, mut e) =
+        (of_stream(), of_stream(), of_stream(), of_stream(), of_stream());
+
+    let words: Vec<String> = (0..4).map(|_| format!("{:016x}", e.word())).collect();
+
+    // 64 cells, of which the first and the last are shown.
+    let mut normals = vec![0.0; 64 * 6];
+    KeyedNoise::new(Isa::best(), &streams, 64, 64).fill(&mut normals);
+    let single = |x: &f64| format!("{:08x}", (*x as f32).to_bits());
+    let of_cell =
+        |cell: usize| -> Vec<String> { normals.iter().skip(cell).step_by(64).map(single).collect() };
+
+    let network = Network::new(Engine::Pcg, Wiring::of(control), SEED);
+    let structure = Structure::new(Engine::Pcg, control, SEED);
+    let active = structure.active_fibers();
+    let weights = RandomWeights::new(Engine::Pcg, control.parameters(), SEED, active, 2).expect("random");
+    let of_trials: Vec<Vec<String>> =
+        [0, 1].map(|trial| weights.of_trial(trial).into_iter().map(bits).collect()).into();
+    let factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
+    let factors: Vec<String> = cell_factors(Engine::Pcg, &factor, SEED, 4).into_iter().map(bits).collect();
+
+    let cohort = Cohort::new(Engine::Pcg, Isa::best(), &models(), SEED, 1).expect("one network");
+    let trial = cohort.trials(NoiseStart::default()).simulate(0);
+    let of_condition = |(name, of): (&str, &granule_sim::spikes::TrialSpikes)| {
+        json!({
+            "condition": name,
+            "granule_spikes": of.granule.len(),
+            "first_granule_spikes": spikes(&of.granule[..of.granule.len().min(5)]),
+            "golgi_spikes": spikes(&of.golgi),
+            "blake3_of_spikes": Digest::of(&of.encode()).to_string(),
+        })
+    };
+    let of_conditions: Vec<Value> =
+        ["Control", "GABAzine", "ACh"].into_iter().zip(&trial).map(of_condition).collect();
+    json!({
+        "stream": {
+            "purpose": "noise of granule cells",
+            "numbers": [SEED, 0, 7, 3],
+            "words": words,
+            "uniforms": draw(Box::new(move || a.uniform())),
+            "exponentials": draw(Box::new(move || b.exponential())),
+            "normals": draw(Box::new(move || c.normal())),
+            "gammas_of_mean_2_and_sd_3": draw(Box::new(move || d.gamma(2.0, 3.0))),
+        },
+        "noise": {
+            "purpose": "noise of granule cells",
+            "numbers": [SEED, 0, 7],
+            "cell_0": of_cell(0),
+            "cell_63": of_cell(63),
+        },
+        "network": {
+            "seed": SEED,
+            "mossy_fibers": 40, "granule_cells": 64, "golgi_cells": 5,
+            "active_fibers": active,
+            "granule_cells_of_fiber_0": network.mossy_to_granule.targets_of(0),
+            "golgi_cells_of_fiber_0": network.mossy_to_golgi.targets_of(0),
+            "granule_cells_of_golgi_cell_4": network.golgi_to_granule.targets_of(4),
+            "synapses": [network.mossy_to_granule.len(), network.mossy_to_golgi.len(), network.golgi_to_granule.len()],
+        },
+        "weights_of_the_active_fibers_in_trials_0_and_1": of_trials,
+        "tonic_factors_of_the_first_cells_under_ach": factors,
+        "trial_0": of_conditions,
+    })
+}
+
+#[test]
+fn the_vectors_of_the_documentation_are_ours() {
+    let path = root().join("docs/engines.json");
+    let found = vectors();
+    if std::env::var_os("GRANULE_REGENERATE").is_some() {
+        fs::write(&path, serde_json::to_string_pretty(&found).expect("JSON") + "\n").expect("written");
+    }
+    let documented = fs::read_to_string(&path).expect("docs/engines.json");
+    let documented: Value = serde_json::from_str(&documented).expect("JSON");
+    assert_eq!(found, documented, "a change of the definition is another revision of the engine");
+}
+
+/// Nothing depends on what else is computed, or in which order.
+#[test]
+fn trials_and_conditions_are_the_same_by_themselves() {
+    let models = models();
+    let together = Cohort::new(Engine::Pcg, Isa::best(), &models, SEED, 5).expect("one network");
+    let mut trials = together.trials(NoiseStart::default());
+    let backwards = [4, 1, 3].map(|trial| (trial, trials.simulate(trial)));
+    for isa in Isa::available() {
+        for (at, model) in models.iter().enumerate() {
+            let alone =
+                Cohort::new(Engine::Pcg, isa, std::slice::from_ref(model), SEED, 5).expect("one network");
+            for (trial, expected) in &backwards {
+                let found = alone.trials(NoiseStart::default()).simulate(*trial);
+                assert_eq!(found, expected[at..=at], "{}, trial {trial}", isa.name());
+            }
+        }
+    }
+}
+
+/// The same noise for all conditions of a seed, unless they ask for another.
+#[test]
+fn noise_of_another_number_is_another() {
+    let mut parameters = models()[0].parameters().clone();
+    parameters.noise.stream = 1;
+    let other = Model::new(parameters).expect("a small network");
+    assert!(Cohort::new(Engine::Pcg, Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
+    let run = |model: &Model| {
+        let cohort = Cohort::new(Engine::Pcg, Isa::best(), std::slice::from_ref(model), SEED, 1);
+        cohort.expect("one network").trials(NoiseStart::default()).simulate(0)
+    };
+    assert_ne!(run(&other), run(&models()[0]));
+}
+
+/// As for the exact engine: workers, shards and resuming change nothing.
+#[test]
+fn workers_and_shards_change_nothing() {
+    let sweep = Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() };
+    let undisturbed = sweep.undisturbed();
+    let place = Place::new();
+    place.sweep("first.yaml", &Sweep { seeds: vec![7], trials: 4, ..sweep });
+    place.run(&["run", "first.yaml", "--out", "out", "--workers", "1"]).succeeded();
+    place.sweep("sweep.yaml", &Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() });
+    let ended = place
+        .run(&["run", "sweep.yaml", "--out", "out", "--workers", "3", "--shard-trials", "2"])
+        .succeeded();
+    assert!(ended.stderr.contains(": 42 trials computed, 12 reused, "), "{}", ended.stderr);
+    assert_eq!(place.outputs("out"), undisturbed);
+}
