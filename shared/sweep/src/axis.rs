@@ -16,6 +16,9 @@ pub(crate) const RULES: [&str; 4] = ["linspace", "logspace", "arange", "random"]
 /// What random values can be drawn from.
 pub(crate) const DISTRIBUTIONS: [&str; 3] = ["uniform", "loguniform", "normal"];
 
+/// What the third entry of `linspace` and `logspace` is called in messages.
+const COUNT: &str = "number of values";
+
 /// A parameter and the values it takes, each of them one that the field takes.
 pub(crate) struct Axis {
     pub(crate) field: &'static Field,
@@ -76,6 +79,16 @@ fn listed(
     }
     if items.len() > MOST_CONDITIONS {
         problems.add(|| too_many(field, node.span, items.len() as f64));
+        return None;
+    }
+    let is_flat = matches!(field.kind, Kind::Quantities(_))
+        && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
+    if is_flat {
+        problems.add(|| {
+            let example = value::example(field);
+            Problem::at(node.span, format!("each value of the axis `{}` must be a list", field.path))
+                .help(format!("write it like `[[{example}], [{example}, {example}]]`"))
+        });
         return None;
     }
     let mut scratch = Parameters::default();
@@ -271,7 +284,7 @@ fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
         three("linspace", "the first value, the last and their number", &example, node, problems)?;
     let first = number(field, unit, first, problems);
     let last = number(field, unit, last, problems);
-    let count = value::count("linspace", 2, MOST_CONDITIONS as u32, count, problems);
+    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let step = (last - first) / f64::from(count - 1);
     if !step.is_finite() {
@@ -290,7 +303,7 @@ fn logspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
         three("logspace", "the first value, the last and their number", &example, node, problems)?;
     let first = above_zero("logspace", field, unit, first, problems);
     let last = above_zero("logspace", field, unit, last, problems);
-    let count = value::count("logspace", 2, MOST_CONDITIONS as u32, count, problems);
+    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let ratio = ratio("logspace", first, last, node.span, problems)?;
     let of_all = f64::from(count - 1);
@@ -324,7 +337,14 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
         });
         return None;
     }
-    if count > MOST_CONDITIONS as f64 || count.is_nan() {
+    if !count.is_finite() {
+        problems.add(|| {
+            Problem::at(node.span, "the values of `arange` lie too close together")
+                .help("take a larger step".to_owned())
+        });
+        return None;
+    }
+    if count > MOST_CONDITIONS as f64 {
         problems.add(|| too_many(field, node.span, count));
         return None;
     }

@@ -236,13 +236,13 @@ impl<'a> Reader<'a, '_, '_> {
             return true;
         }
         self.problems.add(|| {
-            let found = match points.len() {
-                Some(len) if len.to_string() == points.shape() => points.shape(),
-                Some(len) => format!("{} = {len}", points.shape()),
-                None => points.shape(),
-            };
             let message = format!(
-                "this condition stands for {found} of them; a sweep can have at most {MOST_CONDITIONS}"
+                "with {} conditions here the sweep has {}; at most {MOST_CONDITIONS} are possible",
+                points.shape(),
+                match points.len() {
+                    Some(len) => (self.asked_for - 1).saturating_add(len).to_string(),
+                    None => "more than can be counted".to_owned(),
+                }
             );
             Problem::at(span, message).help(
                 "take fewer values or fewer axes; `latin_hypercube` covers many axes with few points"
@@ -328,7 +328,12 @@ impl<'a> Reader<'a, '_, '_> {
             let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
             let name = template.name(point, &values);
             if let Some(problem) = unfit(&name, node.span) {
-                self.problems.add(|| problem);
+                self.problems.add(|| match points.is_one() {
+                    true => problem,
+                    false => problem.help(format!(
+                        "this is the name of point {point}; `{{index}}` in the name stands for that number"
+                    )),
+                });
                 return None;
             }
             if let Some(&other) = first.get(&name.to_ascii_lowercase()) {
