@@ -186,7 +186,7 @@ pub(crate) fn latin(
 }
 
 /// The unit of the numbers that rules make; `None` for what is no number.
-fn unit(field: &Field) -> Option<Unit> {
+pub(crate) fn unit(field: &Field) -> Option<Unit> {
     match field.kind {
         Kind::Quantity(unit) => Some(unit),
         Kind::Count | Kind::Factor => Some(Unit::One),

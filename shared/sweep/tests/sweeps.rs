@@ -2,7 +2,7 @@
 
 use granule_sim::parameters::{CellFactor, PRESETS, Population, preset};
 use granule_sim::{Engine, Parameters};
-use granule_sweep::{Condition, NoiseSharing, Overrides, Record, Sweep, from_variables, parse};
+use granule_sweep::{Condition, Overrides, Sweep, from_variables, parse};
 
 fn read(text: &str) -> Sweep {
     read_with(text, &Overrides::default())
