@@ -22,8 +22,8 @@ const DEFAULT_TRIALS: u32 = 100;
 /// Most trials of a condition and seed.
 pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 
-/// Most conditions × seeds: each is a set of output files.
-const MOST_CELLS: usize = 1_000_000;
+/// Most pairs of a condition and a seed: each has files of its own.
+const MOST_PAIRS: usize = 200_000;
 
 /// Longest name of a sweep.
 const MOST_NAME_CHARS: usize = 100;
@@ -182,13 +182,13 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             Vec::new()
         }
     };
-    let cells = conditions.len().saturating_mul(seeds.len());
-    if cells > MOST_CELLS {
+    let pairs = conditions.len().saturating_mul(seeds.len());
+    if pairs > MOST_PAIRS {
         let span = found.get("seeds").map_or(root.span, |node| node.span);
         problems.add(|| {
             let (conditions, seeds) = (conditions.len(), seeds.len());
             let message = format!(
-                "{conditions} conditions × {seeds} seeds are {cells} sets of files; at most {MOST_CELLS} are possible"
+                "{conditions} conditions × {seeds} seeds are {pairs} pairs; at most {MOST_PAIRS} are possible"
             );
             Problem::at(span, message).help("take fewer of one, or several sweeps".to_owned())
         });
