@@ -100,6 +100,23 @@ pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Proble
     reader.conditions
 }
 
+/// The keys of a condition that is spelled out.
+#[derive(Default)]
+struct Keys<'a> {
+    name: Option<Entry<'a>>,
+    base: Option<Entry<'a>>,
+    set: Option<Entry<'a>>,
+    /// `grid`, `zip` and `latin_hypercube`.
+    axes: [Option<Entry<'a>>; 3],
+    record: Option<Entry<'a>>,
+}
+
+impl Keys<'_> {
+    fn has_axes(&self) -> bool {
+        self.axes.iter().any(Option::is_some)
+    }
+}
+
 struct Reader<'a, 'p, 't> {
     common: &'a Common<'a>,
     /// Names of spelled-out conditions, in the whole list, to explain a `base` that comes too late.
@@ -160,46 +177,33 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn spelled_out(&mut self, item: &'a Node, map: &'a [(Node, Node)]) {
         let before = self.problems.count();
-        let (mut name, mut base, mut set, mut recorded) = (None, None, None, None);
-        let (mut grid, mut zip, mut latin_hypercube) = (None, None, None);
-        for entry in entries(map, self.problems) {
-            match entry.key {
-                "name" => name = Some(entry),
-                "base" => base = Some(entry),
-                "set" => set = Some(entry),
-                "grid" => grid = Some(entry),
-                "zip" => zip = Some(entry),
-                "latin_hypercube" => latin_hypercube = Some(entry),
-                "record" => recorded = Some(entry),
-                key => self.unknown_key(key, entry.key_span),
-            }
-        }
-        if name.is_none() && self.problems.count() == before {
-            // An unknown key may well be the name, mistyped.
-            self.problems.add(|| {
-                Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
-            });
-        }
-        let span = name.map_or(item.span, |entry| entry.value.span);
-        let axes_span = grid.or(zip).or(latin_hypercube).map_or(span, |entry: Entry<'_>| entry.key_span);
-        let has_axes = grid.or(zip).or(latin_hypercube).is_some();
-        let points = Points::read([grid, zip, latin_hypercube], self.problems);
-        let names = name.zip(points.as_ref()).and_then(|(name, points)| {
+        let keys = self.keys(item, map);
+        let span = keys.name.map_or(item.span, |entry| entry.value.span);
+        let points = Points::read(keys.axes, self.problems);
+        let names = keys.name.zip(points.as_ref()).and_then(|(name, points)| {
+            let axes_span = keys.axes.iter().flatten().next().map_or(span, |entry| entry.key_span);
             self.has_room(points, axes_span).then(|| self.names(name.value, points))?
         });
+        for name in names.iter().flatten() {
+            if !self.claim_prefix(name, name, span) {
+                // One of several points is enough to be told.
+                break;
+            }
+        }
 
-        let start = match base {
+        let start = match keys.base {
             Some(entry) => self.based_on(entry.value, name_of(item)),
             None => preset(DEFAULT_BASE).and_then(|preset| self.with_preset(preset, span)),
         };
         let has_base = start.is_some();
         // Wrong entries of `set` are worth reporting also where the base is wrong.
         let mut parameters = start.unwrap_or_else(|| self.common.base.clone());
-        let places = set.map_or_else(Vec::new, |entry| settings(entry.value, &mut parameters, self.problems));
+        let places =
+            keys.set.map_or_else(Vec::new, |entry| settings(entry.value, &mut parameters, self.problems));
         if let Some(points) = &points {
             self.report_set_twice(points, &places);
         }
-        let record = match recorded {
+        let record = match keys.record {
             Some(entry) => record(entry.value, self.common.record, self.problems),
             None => self.common.record,
         };
@@ -211,21 +215,55 @@ impl<'a> Reader<'a, '_, '_> {
             _ => Vec::new(),
         };
         if let Some(name) = name_of(item) {
-            if !has_axes {
-                let parameters = made.first().map(|condition| condition.model.parameters().clone());
-                self.earlier.entry(name.to_owned()).or_insert(parameters);
-            } else if let Some(first) = made.first() {
-                self.grids.insert(name, first.name.clone());
-            } else {
-                self.broken_grids.push(name.split('{').next().unwrap_or(name));
-            }
-        }
-        if has_axes {
-            for condition in &made {
-                self.earlier.insert(condition.name.clone(), Some(condition.model.parameters().clone()));
-            }
+            self.remember(name, keys.has_axes(), &made);
         }
         self.conditions.extend(made);
+    }
+
+    fn keys(&mut self, item: &Node, map: &'a [(Node, Node)]) -> Keys<'a> {
+        let before = self.problems.count();
+        let mut keys = Keys::default();
+        for entry in entries(map, self.problems) {
+            let place = match entry.key {
+                "name" => &mut keys.name,
+                "base" => &mut keys.base,
+                "set" => &mut keys.set,
+                "grid" => &mut keys.axes[0],
+                "zip" => &mut keys.axes[1],
+                "latin_hypercube" => &mut keys.axes[2],
+                "record" => &mut keys.record,
+                key => {
+                    self.unknown_key(key, entry.key_span);
+                    continue;
+                }
+            };
+            *place = Some(entry);
+        }
+        // An unknown key may well be the name, mistyped.
+        if keys.name.is_none() && self.problems.count() == before {
+            self.problems.add(|| {
+                Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
+            });
+        }
+        keys
+    }
+
+    /// Keeps what later conditions can start from; `made` is empty where something was wrong.
+    fn remember(&mut self, name: &'a str, has_axes: bool, made: &[Condition]) {
+        let parameters = |condition: &Condition| condition.model.parameters().clone();
+        if !has_axes {
+            self.earlier.entry(name.to_owned()).or_insert_with(|| made.first().map(parameters));
+            return;
+        }
+        match made.first() {
+            Some(first) => {
+                self.grids.insert(name, first.name.clone());
+            }
+            None => self.broken_grids.push(name.split('{').next().unwrap_or(name)),
+        }
+        for condition in made {
+            self.earlier.insert(condition.name.clone(), Some(parameters(condition)));
+        }
     }
 
     /// Whether the points of a condition do not make too many conditions.
@@ -263,7 +301,6 @@ impl<'a> Reader<'a, '_, '_> {
         record: Record,
     ) -> Vec<Condition> {
         let mut made = Vec::with_capacity(names.len());
-        let mut all_free = true;
         for (point, name) in names.into_iter().enumerate() {
             let mut parameters = parameters.clone();
             let mut places = places.to_vec();
@@ -276,15 +313,9 @@ impl<'a> Reader<'a, '_, '_> {
             // The environment wins over the file, over a condition's own settings, too.
             let parameters = self.common.overrides.apply(parameters);
             let model = self.model(parameters, span, &places, (!points.is_one()).then_some(&name));
-            all_free &= self.claim_prefix(&name, &name, span);
             // The other points may well be wrong for the same reason.
             let Some(model) = model else { return Vec::new() };
             made.push(Condition { prefix: name.clone(), name, model, preset: None, record });
-        }
-        // Where a name is taken, nothing goes on; but others may start from what is made here.
-        if !all_free && points.is_one() {
-            let Some(condition) = made.pop() else { return made };
-            self.earlier.entry(condition.name).or_insert(Some(condition.model.parameters().clone()));
         }
         made
     }
