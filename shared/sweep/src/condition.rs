@@ -348,8 +348,10 @@ impl<'a> Reader<'a, '_, '_> {
     /// The names of all points, each fit for files and none twice.
     fn names(&mut self, node: &'a Node, points: &Points) -> Option<Vec<String>> {
         let yaml::Value::Scalar { text: name, .. } = &node.value else {
-            self.problems
-                .add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
+            self.problems.add(|| {
+                let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
+                problem.help(matches!(node.value, yaml::Value::Map(_)).then(|| yaml::QUOTED_NAME.to_owned()))
+            });
             return None;
         };
         let template = Template::read(name, node.span, &points.axes, self.problems)?;
