@@ -40,7 +40,11 @@ fn the_schema_takes_every_sweep_there_is() {
     all.extend(files("fuzz/corpus/sweep", "valid-", ""));
     all.push((PathBuf::from("template"), template()));
     all.push((PathBuf::from("template with all examples"), with_examples()));
-    assert!(all.len() > 10, "{}", all.len());
+    for (path, page) in files("docs", "sweeps", ".md").into_iter().chain(files("", "README", ".md")) {
+        let blocks = page.split("\n```").filter_map(|block| block.strip_prefix("yaml\n"));
+        all.extend(blocks.map(|block| (path.clone(), block.to_owned())));
+    }
+    assert!(all.len() > 20, "{}", all.len());
     for (path, text) in all {
         assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{}", path.display());
         assert_eq!(errors(&validator, &text), Vec::<String>::new(), "{}", path.display());
