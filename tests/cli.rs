@@ -324,14 +324,50 @@ fn sweeps_that_are_too_large() {
     let same: String = (0..10_000).map(|i| format!("- name: c{i}\n")).collect();
     let different: String =
         (0..1000).map(|i| format!("- {{ name: c{i}, set: {{ noise.tau: {} ms }} }}\n", 20 + i)).collect();
-    for (trials, conditions, total) in
-        [(101, "- Control", "10100000"), (1, &same, "1000000000"), (1, &different, "100000000")]
-    {
-        place.write("x.yaml", format!("trials: {trials}\nseeds: [{seeds}]\nconditions:\n{conditions}"));
-        let message =
-            format!("error: x.yaml asks for {total} trials, more than the 10000000 a sweep can have");
-        check(&place, &["run", "x.yaml"], 2, &[&message, "help: split it into several"]);
+    place.write("x.yaml", format!("trials: 101\nseeds: [{seeds}]\nconditions: [Control]"));
+    let message = "error: x.yaml asks for 10100000 trials, more than the 10000000 a sweep can have";
+    check(&place, &["run", "x.yaml"], 2, &[message, "help: split it into several"]);
+    for (count, conditions) in [(10_000_u64, &same), (1000, &different)] {
+        let pairs = count * 100_000;
+        for seeds in [format!("[{seeds}]"), "0..99999".to_owned(), "{ count: 100000, seed: 1 }".to_owned()] {
+            place.write("x.yaml", format!("trials: 1\nseeds: {seeds}\nconditions:\n{conditions}"));
+            let message = format!(
+                "error: {count} conditions × 100000 seeds are {pairs} pairs; at most 200000 are possible"
+            );
+            check(&place, &["run", "x.yaml"], 2, &[&message, "help: take fewer of one, or several sweeps"]);
+        }
     }
+}
+
+#[test]
+fn init_writes_a_sweep_and_never_over_a_file() {
+    let place = Place::new();
+    let ended = place.run(&["init"]).succeeded();
+    assert_eq!(ended.stdout, "Wrote sweep.yaml. Change it, then run it:\n  granule run sweep.yaml\n");
+    let written = fs::read_to_string(place.path("sweep.yaml")).expect("a file");
+    assert_eq!(written, granule_sweep::template());
+    let there = "error: sweep.yaml is there already";
+    check(&place, &["init"], 1, &[there, "help: name another file"]);
+    check(
+        &place,
+        &["init", "none/x.yaml"],
+        1,
+        &["error: none/x.yaml cannot be written", "help: make the directory"],
+    );
+    place.run(&["init", "other.yaml"]).succeeded();
+    // It can be run as it is.
+    let mut command = place.granule(&["run", "sweep.yaml"]);
+    command.env("CHAT_NUM_TRIAL", "1");
+    place.start_this(command).end().succeeded();
+    assert!(place.path("out/sweep/manifest.json").exists());
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let place = Place::new();
+    let ended = place.run(&["schema"]).succeeded();
+    let printed: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(printed, granule_sweep::schema());
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use granule_sim::Parameters;
-use granule_sim::parameters::{FIELDS, Kind, PRESETS, Range};
+use granule_sim::parameters::{CellFactor, FIELDS, Kind, PRESETS, Range};
 use granule_sweep::{Overrides, parse};
 use support::root;
 
@@ -13,8 +13,8 @@ fn parameters_page() -> String {
     let mut page = String::from(
         "# Parameters\n\n\
          Every constant of the model, as it is written in the `set:` of a condition. Quantities need a unit; any prefix\n\
-         will do (`0.17 nS`, `170 pS`). The defaults are the paper's Control. The top-level `network:` and `weights:` of a\n\
-         sweep file set the parameters of those names for all conditions.\n\n\
+         will do (`0.17 nS`, `170 pS`). The defaults are the paper's Control. A group of them at the\n\
+         top of a sweep file, such as `network:` or `golgi:`, sets them for all conditions ([sweeps.md](sweeps.md)).\n\n\
          | parameter | default | range | what it is |\n|---|---|---|---|\n",
     );
     let defaults = Parameters::default();
@@ -67,24 +67,83 @@ fn the_page_of_parameters_is_that_of_the_table() {
     );
 }
 
+/// The code blocks of a page, each with its language.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join(page)).expect("the page");
+    // Every second piece is between blocks.
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    let block = |block: &str| {
+        let (language, code) = block.split_once('\n').expect("a block of several lines");
+        (language.to_owned(), format!("{code}\n"))
+    };
+    blocks.map(block).collect()
+}
+
 /// The code blocks of the README in this language.
 fn readme_blocks(language: &str) -> Vec<String> {
-    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
-    readme
-        .split("\n```")
-        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
-        .map(|block| format!("{block}\n"))
-        .collect()
+    let blocks = blocks("README.md").into_iter().filter(|(of, _)| of == language);
+    blocks.map(|(_, code)| code).collect()
+}
+
+#[test]
+fn the_examples_of_the_language_stand_for_what_the_page_says() {
+    let blocks = blocks("docs/sweeps.md");
+    let mut examples = 0;
+    for pair in blocks.windows(2) {
+        let [(first, yaml), (second, names)] = pair else { unreachable!("windows of two") };
+        if first != "yaml" {
+            continue;
+        }
+        assert_eq!(second, "text", "no conditions are listed for\n{yaml}");
+        let sweep = parse("sweeps.md", yaml.as_bytes(), "example", &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let found: Vec<&str> = sweep.conditions.iter().map(|condition| condition.name.as_str()).collect();
+        assert_eq!(found, names.lines().collect::<Vec<_>>(), "{yaml}");
+        examples += 1;
+    }
+    assert_eq!(examples, blocks.iter().filter(|(language, _)| language == "yaml").count());
+    assert!(examples >= 8, "{examples}");
+}
+
+/// What the page says of single values.
+#[test]
+fn the_values_that_the_page_of_the_language_names_are_right() {
+    let page = fs::read_to_string(root().join("docs/sweeps.md")).expect("the page");
+    let condition = |axis: &str, at: usize| {
+        let text = format!("conditions: [{{ name: a, grid: {{ granule.tonic_factor: {axis} }} }}]");
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+        sweep.conditions[at].clone()
+    };
+    let axis = "{ arange: [0.1, 0.5, 0.1] }";
+    assert!(page.contains(&format!("the third value of `{axis}` is 0.3 and")));
+    assert_eq!(condition(axis, 2).name, "a-0.3");
+    assert_eq!(condition(axis, 2).model.parameters().tonic.factor, CellFactor::Constant(0.3));
+    let gamma = "{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }";
+    assert!(page.contains(&format!("[0.4, {gamma}]")) && page.contains("`gamma0.4_0.07_1`"));
+    assert_eq!(condition(&format!("[0.4, {gamma}]"), 1).name, "a-gamma0.4_0.07_1");
+    // Of the example of what wins over what.
+    let (_, yaml) = blocks("docs/sweeps.md")
+        .into_iter()
+        .find(|(_, code)| code.contains("tonic_factor: 0.8"))
+        .expect("it");
+    let sweep = parse("x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+    let factors: Vec<CellFactor> =
+        sweep.conditions.iter().map(|condition| condition.model.parameters().tonic.factor).collect();
+    assert_eq!(factors, [0.8, 0.0, 0.5].map(CellFactor::Constant));
 }
 
 #[test]
 fn the_sweep_file_of_the_readme_is_one() {
     let blocks = readme_blocks("yaml");
-    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks.len(), 2);
     let sweep = parse("README.md", blocks[0].as_bytes(), "readme", &Overrides::default())
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(sweep.name, "tonic");
     assert_eq!(sweep.conditions[1].model.parameters().golgi.leak_reversal_mvolt, -53.0);
+    let sweep = parse("README.md", blocks[1].as_bytes(), "readme", &Overrides::default())
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((sweep.seeds.len(), sweep.conditions.len()), (20, 1 + 8 * 2));
+    assert_eq!(sweep.conditions[1].name, "tonic-0.3-leak-53");
 }
 
 #[test]

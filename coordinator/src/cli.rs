@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Show what a running coordinator is at.
     Status(Status),
+    /// Write a sweep file with comments, to begin with.
+    Init(Init),
+    /// Print the JSON Schema of sweep files, for editors.
+    Schema,
 }
 
 /// What `run` and `serve` have in common.
@@ -153,6 +157,13 @@ pub(crate) struct Status {
     /// Print JSON, one object a line.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The file to write; one that is there is left as it is.
+    #[arg(default_value = "sweep.yaml")]
+    pub(crate) file: PathBuf,
 }
 
 /// A time, as people and Slurm write it.

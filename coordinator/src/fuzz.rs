@@ -49,18 +49,22 @@ pub fn sweep(bytes: &[u8]) -> bool {
         }
     };
     let plan = Plan::new(&sweep);
-    let fingerprints: BTreeSet<Fingerprint> = sweep
+    assert!(sweep.conditions.len() <= 10_000);
+    let names: BTreeSet<String> =
+        sweep.conditions.iter().map(|condition| condition.prefix.to_ascii_lowercase()).collect();
+    assert_eq!(names.len(), sweep.conditions.len(), "two conditions would write to the same files");
+    let fingerprints: Vec<Fingerprint> = sweep
         .conditions
         .iter()
         .map(|condition| Fingerprint::new(sweep.engine, condition.model.parameters()))
         .collect();
+    let distinct = fingerprints.iter().collect::<BTreeSet<_>>().len() as u64;
     let seeds = sweep.seeds.len() as u64;
     assert!(!plan.is_empty());
-    assert_eq!(plan.len(), fingerprints.len() as u64 * seeds * u64::from(sweep.trials));
+    assert_eq!(plan.len(), distinct * seeds * u64::from(sweep.trials));
     for (at, &seed) in sweep.seeds.iter().enumerate() {
-        for (i, condition) in sweep.conditions.iter().enumerate() {
+        for (i, fingerprint) in fingerprints.iter().enumerate() {
             let (cohort, variant) = plan.place(i, at);
-            let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters());
             assert_eq!(plan.key(cohort, variant, 0), fingerprint.trial(seed, 0));
         }
     }

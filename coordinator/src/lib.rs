@@ -41,13 +41,15 @@ pub fn main() -> ExitCode {
             common.log_format
         }
         cli::Command::Worker(arguments) => arguments.log_format,
-        cli::Command::Status(_) => LogFormat::Text,
+        cli::Command::Status(_) | cli::Command::Init(_) | cli::Command::Schema => LogFormat::Text,
     });
     let result = match command {
         cli::Command::Run(arguments) => commands::run::run(&arguments),
         cli::Command::Serve(arguments) => commands::serve::run(&arguments),
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
         cli::Command::Status(arguments) => commands::status::run(&arguments),
+        cli::Command::Init(arguments) => commands::init::run(&arguments),
+        cli::Command::Schema => commands::schema::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::key::TrialKey;
-use granule_sweep::{Plan, Sweep};
+use granule_sweep::{Plan, Record, Sweep};
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -57,6 +57,18 @@ enum Content {
     Excitation,
     Inhibition,
     TonicFactors,
+}
+
+impl Content {
+    fn is_wanted(self, record: Record) -> bool {
+        match self {
+            Content::SpikeProbability => record.probabilities,
+            Content::Connections => record.connections,
+            Content::Weights => record.weights,
+            Content::Excitation | Content::Inhibition => record.conductances,
+            Content::TonicFactors => record.tonic_factors,
+        }
+    }
 }
 
 /// Why outputs were not written.
@@ -100,6 +112,9 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
             let parameters = condition.model.parameters();
             let prefix = &condition.prefix;
             let mut file = |name: String, content: Content| {
+                if !content.is_wanted(condition.record) {
+                    return;
+                }
                 let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}", sweep.trials);
                 files.push(Planned {
                     path: format!("seed-{seed}/{name}"),

@@ -1,18 +1,22 @@
-//! The conditions of a sweep: presets by name, and variations on presets or earlier conditions.
+//! The conditions of a sweep: presets by name, and variations on presets or earlier conditions, each of
+//! them one point or all points of its axes.
 
 use std::collections::HashMap;
 
-use granule_sim::parameters::{FIELDS, PRESETS, Preset, field, preset};
+use granule_sim::parameters::{FIELDS, PRESETS, Preset, Value, field, preset};
 use granule_sim::{Model, Parameters};
 
 use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::environment::Overrides;
+use crate::grid::Points;
+use crate::names::Template;
+use crate::record::{Record, record};
 use crate::suggest;
 use crate::value::{self, Entry, entries};
 use crate::yaml::{self, Node};
 
 /// Most conditions of a sweep.
-const MOST_CONDITIONS: usize = 10_000;
+pub(crate) const MOST_CONDITIONS: usize = 10_000;
 
 /// Longest name: it starts the names of the condition's output files.
 const MOST_NAME_CHARS: usize = 80;
@@ -22,6 +26,8 @@ const DEFAULT_BASE: &str = "Control";
 
 /// What output files of random weights start with, before the condition's prefix.
 const RANDOMIZED: &str = "randomized_";
+
+const KEYS: [&str; 7] = ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
 
 const FORM: &str = "write a preset's name, or `{ name: …, base: Control, set: { … } }`";
 
@@ -37,16 +43,24 @@ pub struct Condition {
     pub model: Model,
     /// The preset's name, for a preset used as such.
     pub preset: Option<&'static str>,
+    /// Which of its output files are written.
+    pub record: Record,
 }
 
-/// Reads the list of conditions. Each starts from the parameters `base`, to which a preset and `set`
-/// are applied.
-pub(crate) fn conditions(
-    node: &Node,
-    base: &Parameters,
-    overrides: &Overrides,
-    problems: &mut Problems,
-) -> Vec<Condition> {
+/// What all conditions start from.
+pub(crate) struct Common<'a> {
+    /// The parameters that presets and `set` are applied to.
+    pub(crate) base: Parameters,
+    /// Where the file sets them.
+    pub(crate) places: Vec<(&'static str, Span)>,
+    /// What is recorded where a condition does not say.
+    pub(crate) record: Record,
+    /// The environment wins over everything.
+    pub(crate) overrides: &'a Overrides,
+}
+
+/// Reads the list of conditions, in order of the file; the points of one condition come one after another.
+pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Problems) -> Vec<Condition> {
     let items = match &node.value {
         yaml::Value::List(items) if !items.is_empty() => items,
         yaml::Value::List(_) => {
@@ -69,38 +83,71 @@ pub(crate) fn conditions(
         });
         return Vec::new();
     }
-    let later = items.iter().filter_map(name_of).collect();
-    let mut reader =
-        Reader { base, overrides, later, earlier: HashMap::new(), prefixes: HashMap::new(), problems };
-    let read: Vec<Option<Condition>> = items.iter().map(|item| reader.condition(item)).collect();
-    read.into_iter().flatten().collect()
+    let mut reader = Reader {
+        common,
+        later: items.iter().filter_map(name_of).collect(),
+        earlier: HashMap::new(),
+        grids: HashMap::new(),
+        broken_grids: Vec::new(),
+        prefixes: HashMap::new(),
+        asked_for: items.len(),
+        problems,
+        conditions: Vec::new(),
+    };
+    for item in items {
+        reader.condition(item);
+    }
+    reader.conditions
+}
+
+/// The keys of a condition that is spelled out.
+#[derive(Default)]
+struct Keys<'a> {
+    name: Option<Entry<'a>>,
+    base: Option<Entry<'a>>,
+    set: Option<Entry<'a>>,
+    /// `grid`, `zip` and `latin_hypercube`.
+    axes: [Option<Entry<'a>>; 3],
+    record: Option<Entry<'a>>,
+}
+
+impl Keys<'_> {
+    fn has_axes(&self) -> bool {
+        self.axes.iter().any(Option::is_some)
+    }
 }
 
 struct Reader<'a, 'p, 't> {
-    base: &'a Parameters,
-    overrides: &'a Overrides,
+    common: &'a Common<'a>,
     /// Names of spelled-out conditions, in the whole list, to explain a `base` that comes too late.
     later: Vec<&'a str>,
     /// Parameters of the spelled-out conditions read so far; `None` of those that are wrong, so that
     /// what starts from one is not reported for the same reason again.
-    earlier: HashMap<&'a str, Option<Parameters>>,
+    earlier: HashMap<String, Option<Parameters>>,
+    /// Names of conditions with axes as they are in the file, and the name of the first point of each.
+    grids: HashMap<&'a str, String>,
+    /// What the names of points start with whose condition is wrong.
+    broken_grids: Vec<&'a str>,
     /// Prefixes so far in lower case, with the condition's name and place.
     prefixes: HashMap<String, (String, Span)>,
+    /// How many conditions the list stands for, as far as it is read.
+    asked_for: usize,
     problems: &'p mut Problems<'t>,
+    /// Those that are right.
+    conditions: Vec<Condition>,
 }
 
 impl<'a> Reader<'a, '_, '_> {
-    fn condition(&mut self, item: &'a Node) -> Option<Condition> {
+    fn condition(&mut self, item: &'a Node) {
         match &item.value {
-            yaml::Value::Scalar { text, .. } => self.preset(text, item.span),
-            yaml::Value::Map(map) => self.spelled_out(item, map),
-            _ => {
-                self.problems.add(|| {
-                    Problem::at(item.span, format!("a condition cannot be {}", item.kind()))
-                        .help(FORM.to_owned())
-                });
-                None
+            yaml::Value::Scalar { text, .. } => {
+                let preset = self.preset(text, item.span);
+                self.conditions.extend(preset);
             }
+            yaml::Value::Map(map) => self.spelled_out(item, map),
+            _ => self.problems.add(|| {
+                Problem::at(item.span, format!("a condition cannot be {}", item.kind())).help(FORM.to_owned())
+            }),
         }
     }
 
@@ -118,106 +165,218 @@ impl<'a> Reader<'a, '_, '_> {
         };
         let free = self.claim_prefix(preset.prefix, name, span);
         let parameters = self.with_preset(preset, span)?;
-        let model = self.model(parameters, span, &[])?;
+        let model = self.model(parameters, span, &[], None)?;
         free.then(|| Condition {
             name: name.to_owned(),
             prefix: preset.prefix.to_owned(),
             model,
             preset: Some(preset.name),
+            record: self.common.record,
         })
     }
 
-    fn spelled_out(&mut self, item: &'a Node, map: &'a [(Node, Node)]) -> Option<Condition> {
+    fn spelled_out(&mut self, item: &'a Node, map: &'a [(Node, Node)]) {
         let before = self.problems.count();
-        let (mut name, mut base, mut set) = (None, None, None);
-        for entry in entries(map, self.problems) {
-            match entry.key {
-                "name" => name = Some(entry),
-                "base" => base = Some(entry),
-                "set" => set = Some(entry),
-                key => self.unknown_key(key, entry.key_span),
+        let keys = self.keys(item, map);
+        let span = keys.name.map_or(item.span, |entry| entry.value.span);
+        let points = Points::read(keys.axes, self.problems);
+        let names = keys.name.zip(points.as_ref()).and_then(|(name, points)| {
+            let axes_span = keys.axes.iter().flatten().next().map_or(span, |entry| entry.key_span);
+            self.has_room(points, axes_span).then(|| self.names(name.value, points))?
+        });
+        for name in names.iter().flatten() {
+            if !self.claim_prefix(name, name, span) {
+                // One of several points is enough to be told.
+                break;
             }
         }
-        let all_known = self.problems.count() == before;
-        let name = match name {
-            Some(entry) => self.name(entry.value).map(|name| (name, entry.value.span)),
-            None => {
-                // An unknown key may well be the name, mistyped.
-                if all_known {
-                    self.problems.add(|| {
-                        Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
-                    });
-                }
-                None
-            }
-        };
-        let span = name.map_or(item.span, |(_, span)| span);
-        let free = name.is_none_or(|(name, span)| self.claim_prefix(name, name, span));
 
-        let start = match base {
-            Some(entry) => self.based_on(entry.value, name.map(|(name, _)| name)),
+        let start = match keys.base {
+            Some(entry) => self.based_on(entry.value, name_of(item)),
             None => preset(DEFAULT_BASE).and_then(|preset| self.with_preset(preset, span)),
         };
         let has_base = start.is_some();
         // Wrong entries of `set` are worth reporting also where the base is wrong.
-        let mut parameters = start.unwrap_or_else(|| self.base.clone());
-        let places = set.map_or_else(Vec::new, |entry| self.set(entry.value, &mut parameters));
-        let unharmed = has_base && self.problems.count() == before;
-        // The environment wins over the file, over a condition's own settings, too.
-        let parameters = self.overrides.apply(parameters);
-        let model = if unharmed { self.model(parameters, span, &places) } else { None };
-        if let Some(name) = name_of(item) {
-            self.earlier
-                .entry(name)
-                .or_insert_with(|| model.as_ref().map(|model| model.parameters().clone()));
+        let mut parameters = start.unwrap_or_else(|| self.common.base.clone());
+        let places =
+            keys.set.map_or_else(Vec::new, |entry| settings(entry.value, &mut parameters, self.problems));
+        if let Some(points) = &points {
+            self.report_set_twice(points, &places);
         }
-        let name = name.filter(|_| free)?.0.to_owned();
-        Some(Condition { prefix: name.clone(), name, model: model?, preset: None })
+        let record = match keys.record {
+            Some(entry) => record(entry.value, self.common.record, self.problems),
+            None => self.common.record,
+        };
+        let unharmed = has_base && self.problems.count() == before;
+        let made = match (&points, names) {
+            (Some(points), Some(names)) if unharmed => {
+                self.points(points, names, &parameters, &places, span, record)
+            }
+            _ => Vec::new(),
+        };
+        if let Some(name) = name_of(item) {
+            self.remember(name, keys.has_axes(), &made);
+        }
+        self.conditions.extend(made);
+    }
+
+    fn keys(&mut self, item: &Node, map: &'a [(Node, Node)]) -> Keys<'a> {
+        let before = self.problems.count();
+        let mut keys = Keys::default();
+        for entry in entries(map, self.problems) {
+            let place = match entry.key {
+                "name" => &mut keys.name,
+                "base" => &mut keys.base,
+                "set" => &mut keys.set,
+                "grid" => &mut keys.axes[0],
+                "zip" => &mut keys.axes[1],
+                "latin_hypercube" => &mut keys.axes[2],
+                "record" => &mut keys.record,
+                key => {
+                    self.unknown_key(key, entry.key_span);
+                    continue;
+                }
+            };
+            *place = Some(entry);
+        }
+        // An unknown key may well be the name, mistyped.
+        if keys.name.is_none() && self.problems.count() == before {
+            self.problems.add(|| {
+                Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
+            });
+        }
+        keys
+    }
+
+    /// Keeps what later conditions can start from; `made` is empty where something was wrong.
+    fn remember(&mut self, name: &'a str, has_axes: bool, made: &[Condition]) {
+        let parameters = |condition: &Condition| condition.model.parameters().clone();
+        if !has_axes {
+            self.earlier.entry(name.to_owned()).or_insert_with(|| made.first().map(parameters));
+            return;
+        }
+        match made.first() {
+            Some(first) => {
+                self.grids.insert(name, first.name.clone());
+            }
+            None => self.broken_grids.push(name.split('{').next().unwrap_or(name)),
+        }
+        for condition in made {
+            self.earlier.insert(condition.name.clone(), Some(parameters(condition)));
+        }
+    }
+
+    /// Whether the points of a condition do not make too many conditions.
+    fn has_room(&mut self, points: &Points, span: Span) -> bool {
+        let total = points.len().and_then(|len| (self.asked_for - 1).checked_add(len));
+        if let Some(total) = total.filter(|total| *total <= MOST_CONDITIONS) {
+            self.asked_for = total;
+            return true;
+        }
+        self.problems.add(|| {
+            let message = format!(
+                "with {} conditions here the sweep has {}; at most {MOST_CONDITIONS} are possible",
+                points.shape(),
+                match points.len() {
+                    Some(len) => (self.asked_for - 1).saturating_add(len).to_string(),
+                    None => "more than can be counted".to_owned(),
+                }
+            );
+            Problem::at(span, message).help(
+                "take fewer values or fewer axes; `latin_hypercube` covers many axes with few points"
+                    .to_owned(),
+            )
+        });
+        false
+    }
+
+    /// The conditions of all points. Those that are wrong have been reported.
+    fn points(
+        &mut self,
+        points: &Points,
+        names: Vec<String>,
+        parameters: &Parameters,
+        places: &[(&'static str, Span)],
+        span: Span,
+        record: Record,
+    ) -> Vec<Condition> {
+        let mut made = Vec::with_capacity(names.len());
+        for (point, name) in names.into_iter().enumerate() {
+            let mut parameters = parameters.clone();
+            let mut places = places.to_vec();
+            for (axis, (value, place)) in points.axes.iter().zip(points.at(point)) {
+                // Each value has been taken by its field before.
+                let taken = axis.field.set(&mut parameters, value.clone());
+                debug_assert_eq!(taken, Ok(()));
+                places.push((axis.field.path, *place));
+            }
+            // The environment wins over the file, over a condition's own settings, too.
+            let parameters = self.common.overrides.apply(parameters);
+            let model = self.model(parameters, span, &places, (!points.is_one()).then_some(&name));
+            // The other points may well be wrong for the same reason.
+            let Some(model) = model else { return Vec::new() };
+            made.push(Condition { prefix: name.clone(), name, model, preset: None, record });
+        }
+        made
+    }
+
+    fn report_set_twice(&mut self, points: &Points, set: &[(&'static str, Span)]) {
+        for axis in &points.axes {
+            if let Some((path, span)) = set.iter().find(|(path, _)| *path == axis.field.path) {
+                self.problems.add(|| {
+                    Problem::at(
+                        *span,
+                        format!("`{path}` is set here, but it is an axis of this condition, too"),
+                    )
+                    .help("an axis sets it at every point; remove one of the two".to_owned())
+                });
+            }
+        }
     }
 
     fn unknown_key(&mut self, key: &str, span: Span) {
         self.problems.add(|| {
-            if matches!(key, "grid" | "zip") {
-                return Problem::at(span, format!("{} is not supported by this version yet", quote(key)))
-                    .help("list the conditions one by one".to_owned());
-            }
             let help = match (preset(key), field(key)) {
                 (Some(_), _) => FORM.to_owned(),
                 (_, Some(_)) => format!("parameters go into `set: {{ {key}: … }}`"),
-                _ => suggest::help(key, "the keys are", &["name", "base", "set"]),
+                _ => suggest::help(key, "the keys are", &KEYS),
             };
             Problem::at(span, format!("unknown key {} in a condition", quote(key))).help(help)
         });
     }
 
-    fn name(&mut self, node: &'a Node) -> Option<&'a str> {
+    /// The names of all points, each fit for files and none twice.
+    fn names(&mut self, node: &'a Node, points: &Points) -> Option<Vec<String>> {
         let yaml::Value::Scalar { text: name, .. } = &node.value else {
-            self.problems
-                .add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
+            self.problems.add(|| {
+                let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
+                problem.help(matches!(node.value, yaml::Value::Map(_)).then(|| yaml::QUOTED_NAME.to_owned()))
+            });
             return None;
         };
-        if let Some((what, fitting)) = value::unfit_name(name, MOST_NAME_CHARS, "half-tonic") {
-            self.problems.add(|| {
-                Problem::at(node.span, format!("a condition's name {what}"))
-                    .help(format!("write `{fitting}`"))
-            });
-            return None;
+        let template = Template::read(name, node.span, &points.axes, self.problems)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
+        for point in 0..points.len()? {
+            let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
+            let name = template.name(point, &values);
+            if let Some(problem) = unfit(&name, node.span) {
+                self.problems.add(|| match points.is_one() {
+                    true => problem,
+                    false => problem.help(format!(
+                        "this is the name of point {point}; `{{index}}` in the name stands for that number"
+                    )),
+                });
+                return None;
+            }
+            if let Some(&other) = first.get(&name.to_ascii_lowercase()) {
+                self.problems.add(|| same_name(&name, [other, point], &template, points, node.span));
+                return None;
+            }
+            first.insert(name.to_ascii_lowercase(), point);
+            names.push(name);
         }
-        if preset(name).is_some() {
-            self.problems.add(|| {
-                Problem::at(node.span, format!("{} is the name of a preset", quote(name)))
-                    .help("name this condition otherwise".to_owned())
-            });
-            return None;
-        }
-        if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
-            self.problems.add(|| {
-                Problem::at(node.span, format!("a condition's name cannot start with `{RANDOMIZED}`"))
-                    .help("output files of random weights start so; name this condition otherwise".to_owned())
-            });
-            return None;
-        }
-        Some(name)
+        Some(names)
     }
 
     /// Whether no condition before writes files of the same names.
@@ -246,7 +405,7 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn with_preset(&mut self, preset: &Preset, span: Span) -> Option<Parameters> {
-        match self.base.clone().with(preset.overrides) {
+        match self.common.base.clone().with(preset.overrides) {
             Ok(parameters) => Some(parameters),
             Err(rejected) => {
                 self.problems.add(|| Problem::at(span, rejected.to_string()));
@@ -269,8 +428,15 @@ impl<'a> Reader<'a, '_, '_> {
         if let Some(parameters) = self.earlier.get(base.as_str()) {
             return parameters.clone();
         }
+        if self.broken_grids.iter().any(|start| base.starts_with(start)) {
+            // It may well be one of those points; their condition has been reported.
+            return None;
+        }
         self.problems.add(|| {
             let problem = Problem::at(node.span, format!("unknown base {}", quote(base)));
+            if let Some(first) = self.grids.get(base.as_str()) {
+                return problem.help(format!("it stands for several points; name one, such as `{first}`"));
+            }
             if own_name == Some(base) {
                 return problem.help("a condition cannot start from itself".to_owned());
             }
@@ -278,7 +444,7 @@ impl<'a> Reader<'a, '_, '_> {
                 return problem
                     .help("a base comes before the conditions that start from it; move it up".to_owned());
             }
-            let mut names: Vec<&str> = self.earlier.keys().copied().collect();
+            let mut names: Vec<&str> = self.earlier.keys().map(String::as_str).collect();
             names.sort_unstable();
             let presets = PRESETS.iter().map(|preset| preset.name);
             problem.help(match suggest::nearest(base, presets.clone().chain(names)) {
@@ -295,47 +461,111 @@ impl<'a> Reader<'a, '_, '_> {
         None
     }
 
-    /// Applies `set` and returns what it set, and where.
-    fn set(&mut self, node: &'a Node, parameters: &mut Parameters) -> Vec<(&'static str, Span)> {
-        let yaml::Value::Map(map) = &node.value else {
-            self.problems.add(|| {
-                Problem::at(node.span, format!("`set` must be a mapping, not {}", node.shown()))
-                    .help("write it like `set: { granule.tonic_factor: 0.5 }`".to_owned())
-            });
-            return Vec::new();
-        };
-        let mut places = Vec::new();
-        for Entry { key, key_span, value: node } in entries(map, self.problems) {
-            match field(key) {
-                Some(field) => {
-                    if value::set(field, node, parameters, self.problems) {
-                        places.push((field.path, node.span));
-                    }
-                }
-                None => self.problems.add(|| unknown_parameter(key, key_span)),
-            }
-        }
-        places
-    }
-
-    /// Checks parameters as a whole, and points at the entry of `set` that does not fit, if it was one.
-    fn model(&mut self, parameters: Parameters, span: Span, set: &[(&'static str, Span)]) -> Option<Model> {
+    /// Checks parameters as a whole, and points at the setting that does not fit, if it was one. `point`
+    /// is the name of a point, where the condition has several.
+    fn model(
+        &mut self,
+        parameters: Parameters,
+        span: Span,
+        set: &[(&'static str, Span)],
+        point: Option<&str>,
+    ) -> Option<Model> {
         match Model::new(parameters) {
             Ok(model) => Some(model),
             Err(inconsistent) => {
                 self.problems.add(|| {
                     let message = inconsistent.to_string();
                     let named = |path: &str| message.contains(&format!("`{path}`"));
-                    let span = set.iter().find(|(path, _)| named(path)).map_or(span, |&(_, span)| span);
-                    let variables = self.overrides.parameter_variables();
-                    let help = (!variables.is_empty())
-                        .then(|| format!("the environment has a part in it: {}", variables.join(", ")));
-                    Problem::at(span, message).help(help)
+                    let mut places = set.iter().rev().chain(&self.common.places);
+                    let span = places.find(|(path, _)| named(path)).map_or(span, |&(_, span)| span);
+                    let mut help = Vec::new();
+                    if let Some(name) = point {
+                        help.push(format!("so it is at the point {}, and perhaps at others", quote(name)));
+                    }
+                    let variables = self.common.overrides.parameter_variables();
+                    if !variables.is_empty() {
+                        help.push(format!("the environment has a part in it: {}", variables.join(", ")));
+                    }
+                    Problem::at(span, message).help((!help.is_empty()).then(|| help.join("; ")))
                 });
                 None
             }
         }
     }
+}
+
+/// Applies `set` and returns what it set, and where.
+pub(crate) fn settings(
+    node: &Node,
+    parameters: &mut Parameters,
+    problems: &mut Problems,
+) -> Vec<(&'static str, Span)> {
+    let yaml::Value::Map(map) = &node.value else {
+        problems.add(|| {
+            Problem::at(node.span, format!("`set` must be a mapping, not {}", node.shown()))
+                .help("write it like `set: { granule.tonic_factor: 0.5 }`".to_owned())
+        });
+        return Vec::new();
+    };
+    let mut places = Vec::new();
+    for Entry { key, key_span, value: node } in entries(map, problems) {
+        match field(key) {
+            Some(field) => {
+                if value::set(field, node, parameters, problems) {
+                    places.push((field.path, node.span));
+                }
+            }
+            None => problems.add(|| unknown_parameter(key, key_span)),
+        }
+    }
+    places
+}
+
+/// Why a name cannot be a condition's.
+fn unfit(name: &str, span: Span) -> Option<Problem> {
+    if let Some((what, fitting)) = value::unfit_name(name, MOST_NAME_CHARS, "half-tonic") {
+        return Some(
+            Problem::at(span, format!("a condition's name {what}")).help(format!("write `{fitting}`")),
+        );
+    }
+    if preset(name).is_some() {
+        return Some(
+            Problem::at(span, format!("{} is the name of a preset", quote(name)))
+                .help("name this condition otherwise".to_owned()),
+        );
+    }
+    if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
+        return Some(
+            Problem::at(span, format!("a condition's name cannot start with `{RANDOMIZED}`"))
+                .help("output files of random weights start so; name this condition otherwise".to_owned()),
+        );
+    }
+    None
+}
+
+/// Two points of one condition have the same name.
+fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Points, span: Span) -> Problem {
+    let [first, second] = two.map(|point| points.at(point));
+    let differs = |axis: &usize| first[*axis].0 != second[*axis].0;
+    let axes = 0..points.axes.len();
+    let message = match axes.clone().find(differs) {
+        Some(axis) => format!(
+            "the points {} and {} are both named {}, with {} as `{}` and {}",
+            two[0],
+            two[1],
+            quote(name),
+            first[axis].0,
+            points.axes[axis].field.path,
+            second[axis].0
+        ),
+        None => {
+            format!("the points {} and {} are both named {}, and are the same", two[0], two[1], quote(name))
+        }
+    };
+    Problem::at(span, message).help(match axes.clone().find(|axis| differs(axis) && !template.shows(*axis)) {
+        Some(axis) => format!("add `{{{}}}` or `{{index}}` to the name", points.axes[axis].field.path),
+        None => "add `{index}` to the name, or keep only one of them".to_owned(),
+    })
 }
 
 /// The name a spelled-out condition has, right or wrong.
@@ -349,7 +579,7 @@ fn name_of(item: &Node) -> Option<&str> {
     })
 }
 
-fn unknown_parameter(path: &str, span: Span) -> Problem {
+pub(crate) fn unknown_parameter(path: &str, span: Span) -> Problem {
     let paths = || FIELDS.iter().map(|field| field.path);
     let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
     let help = match (paths().find(in_group), suggest::nearest_path(path, paths())) {

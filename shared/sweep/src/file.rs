@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use granule_sim::parameters::{FIELDS, field};
 use granule_sim::{Engine, Parameters};
 
-use crate::condition::{Condition, conditions};
+use crate::condition::{Common, Condition, conditions, settings};
 use crate::diagnostics::{Diagnostics, Problem, Problems, Span, line_number, only, quote};
 use crate::environment::Overrides;
+use crate::record::{Record, record};
+use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
 use crate::value::{self, Entry, count, entries};
 use crate::yaml::{self, Node};
@@ -15,21 +17,49 @@ use crate::yaml::{self, Node};
 /// The one version of the format.
 const FORMAT: u32 = 1;
 
-const DEFAULT_SEED: u32 = 451;
 const DEFAULT_TRIALS: u32 = 100;
 
 /// Most trials of a condition and seed.
 pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 
-/// Most seeds of a sweep.
-const MOST_SEEDS: usize = 100_000;
+/// Most pairs of a condition and a seed: each has files of its own.
+const MOST_PAIRS: usize = 200_000;
 
 /// Longest name of a sweep.
 const MOST_NAME_CHARS: usize = 100;
 
 const EXAMPLE_NAME: &str = "my-sweep";
 
-const KEYS: [&str; 8] = ["granule", "name", "engine", "network", "weights", "seeds", "trials", "conditions"];
+/// The keys that are no group of parameters. `granule` is both: as a number it is the format's version.
+pub(crate) const KEYS: [&str; 8] =
+    ["granule", "name", "engine", "seeds", "trials", "record", "set", "conditions"];
+
+/// The group of noise has a key more: whether conditions share the noise.
+const NOISE: &str = "noise";
+const SHARING: &str = "sharing";
+
+/// Whether the conditions of a seed are under the same noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NoiseSharing {
+    /// All conditions of a seed have the same noise, trial by trial.
+    #[default]
+    Common,
+    /// Each condition has noise of its own.
+    Independent,
+}
+
+impl NoiseSharing {
+    /// All, the default first.
+    pub const ALL: [NoiseSharing; 2] = [NoiseSharing::Common, NoiseSharing::Independent];
+
+    /// The name in sweep files.
+    pub fn name(self) -> &'static str {
+        match self {
+            NoiseSharing::Common => "common",
+            NoiseSharing::Independent => "independent",
+        }
+    }
+}
 
 /// What a user asked for: every condition with every seed, a number of trials each.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +68,8 @@ pub struct Sweep {
     pub name: String,
     /// How trials are computed.
     pub engine: Engine,
+    /// Whether conditions are under the same noise.
+    pub noise: NoiseSharing,
     /// At least one, each once, in order of the file. A seed is one network and its noise.
     pub seeds: Vec<u32>,
     /// Trials of each condition and seed, at least one.
@@ -93,28 +125,40 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
     let before = problems.count();
     let mut found: HashMap<&str, &Node> = HashMap::new();
     for Entry { key, key_span, value } in entries(map, problems) {
-        if KEYS.contains(&key) {
+        if KEYS.contains(&key) || groups().contains(&key) {
             found.insert(key, value);
         } else {
             problems.add(|| unknown_key(key, key_span));
         }
     }
     let all_known = problems.count() == before;
-    if let Some(node) = found.get("granule") {
+    // As a mapping it is the group of granule cells.
+    if let Some(node) = found.get("granule").filter(|node| !matches!(node.value, yaml::Value::Map(_))) {
         format_version(node, problems);
+        found.remove("granule");
     }
     let name = name(found.get("name").copied(), default_name, problems);
     let engine = match found.get("engine") {
         Some(node) => engine(node, problems),
         None => Engine::ALL.first().copied(),
     };
-    let mut base = Parameters::default();
-    for group in ["network", "weights"] {
+    let mut common =
+        Common { base: Parameters::default(), places: Vec::new(), record: Record::default(), overrides };
+    let sharing = found.get(NOISE).and_then(|node| noise_sharing(node, engine, problems)).unwrap_or_default();
+    for group in groups() {
         if let Some(node) = found.get(group) {
-            section(group, node, &mut base, problems);
+            section(group, node, &mut common, problems);
         }
     }
-    let base = overrides.apply(base);
+    if let Some(node) = found.get("set") {
+        let places = settings(node, &mut common.base, problems);
+        report_set_twice(&common.places, &places, problems);
+        common.places.extend(places);
+    }
+    common.base = overrides.apply(common.base);
+    if let Some(node) = found.get("record") {
+        common.record = record(node, common.record, problems);
+    }
     let mut seeds = match found.get("seeds") {
         Some(node) => seeds(node, problems),
         None => vec![DEFAULT_SEED],
@@ -127,7 +171,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         None => Some(DEFAULT_TRIALS),
     };
     let conditions = match found.get("conditions") {
-        Some(node) => conditions(node, &base, overrides, problems),
+        Some(node) => conditions(node, &common, problems),
         None => {
             // An unknown key may well be this one, mistyped.
             if all_known {
@@ -138,17 +182,62 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             Vec::new()
         }
     };
-    Some(Sweep { name: name?, engine: engine?, seeds, trials: overrides.trials.or(trials)?, conditions })
+    let pairs = conditions.len().saturating_mul(seeds.len());
+    if pairs > MOST_PAIRS {
+        let span = found.get("seeds").map_or(root.span, |node| node.span);
+        problems.add(|| {
+            let (conditions, seeds) = (conditions.len(), seeds.len());
+            let message = format!(
+                "{conditions} conditions × {seeds} seeds are {pairs} pairs; at most {MOST_PAIRS} are possible"
+            );
+            Problem::at(span, message).help("take fewer of one, or several sweeps".to_owned())
+        });
+    }
+    Some(Sweep {
+        name: name?,
+        engine: engine?,
+        noise: sharing,
+        seeds,
+        trials: overrides.trials.or(trials)?,
+        conditions,
+    })
+}
+
+/// The groups of parameters, in order of the table.
+pub(crate) fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<&str> =
+        FIELDS.iter().filter_map(|field| field.path.split_once('.')).map(|(group, _)| group).collect();
+    let mut seen = Vec::new();
+    groups.retain(|group| {
+        let is_new = !seen.contains(group);
+        seen.push(*group);
+        is_new
+    });
+    groups
 }
 
 fn unknown_key(key: &str, span: Span) -> Problem {
-    if matches!(key, "grid" | "zip") {
-        return Problem::at(span, format!("{} is not supported by this version yet", quote(key)))
-            .help("list the conditions one by one".to_owned());
-    }
-    let help = match field(key) {
-        Some(_) => format!("parameters go into a condition: `{{ name: …, set: {{ {key}: … }} }}`"),
-        None => suggest::help(key, "the keys are", &KEYS),
+    let help = match field(key).and_then(|field| field.path.split_once('.')) {
+        Some((group, end)) => format!("write `{group}: {{ {end}: … }}`, or `set: {{ {key}: … }}`"),
+        None if matches!(key, "grid" | "zip" | "latin_hypercube" | "base") => {
+            format!("it goes into a condition: `{{ name: …, {key}: … }}`")
+        }
+        None => {
+            let groups = groups();
+            let all: Vec<&str> = KEYS.iter().chain(&groups).copied().collect();
+            match suggest::nearest(key, all) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let groups: Vec<&str> =
+                        groups.into_iter().filter(|group| !KEYS.contains(group)).collect();
+                    format!(
+                        "the keys are {}, and the groups of parameters {}",
+                        suggest::list(&KEYS),
+                        suggest::list(&groups)
+                    )
+                }
+            }
+        }
     };
     Problem::at(span, format!("unknown key {}", quote(key))).help(help)
 }
@@ -200,17 +289,60 @@ fn engine(node: &Node, problems: &mut Problems) -> Option<Engine> {
     Engine::ALL.get(chosen).copied()
 }
 
+/// `noise: independent`, or `sharing` among the parameters of noise.
+fn noise_sharing(node: &Node, engine: Option<Engine>, problems: &mut Problems) -> Option<NoiseSharing> {
+    let names = NoiseSharing::ALL.map(NoiseSharing::name);
+    let node = match &node.value {
+        yaml::Value::Map(map) => map.iter().find_map(|(key, value)| match &key.value {
+            yaml::Value::Scalar { text, .. } if text == SHARING => Some(value),
+            _ => None,
+        })?,
+        yaml::Value::Scalar { .. } => node,
+        // Reported as a group that is none.
+        _ => return None,
+    };
+    let sharing = NoiseSharing::ALL[value::choice("noise.sharing", &names, node, problems)?];
+    if sharing == NoiseSharing::Independent && engine == Some(Engine::Brian2_2_2_1) {
+        problems.add(|| {
+            let message = format!(
+                "`noise: independent` is not for engine `{}`: the exact engine's conditions always share one \
+                 noise stream",
+                Engine::Brian2_2_2_1.name()
+            );
+            let others: Vec<&str> = Engine::ALL
+                .iter()
+                .filter(|engine| **engine != Engine::Brian2_2_2_1)
+                .map(|engine| engine.name())
+                .collect();
+            Problem::at(node.span, message).help(match others.first() {
+                Some(other) => format!("write `engine: {other}`, or leave `noise: independent` out"),
+                None => "leave it out, or write `common`".to_owned(),
+            })
+        });
+        return None;
+    }
+    Some(sharing)
+}
+
 /// Sets all parameters of a group at the top of the file.
-fn section(group: &str, node: &Node, base: &mut Parameters, problems: &mut Problems) {
+fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Problems) {
     let yaml::Value::Map(map) = &node.value else {
-        problems.add(|| Problem::at(node.span, format!("`{group}` must be a mapping, not {}", node.shown())));
+        // Whether noise is shared can be all that is said of it.
+        if group != NOISE || !matches!(node.value, yaml::Value::Scalar { .. }) {
+            problems
+                .add(|| Problem::at(node.span, format!("`{group}` must be a mapping, not {}", node.shown())));
+        }
         return;
     };
+    let is_sharing = |key: &str| group == NOISE && key == SHARING;
     for Entry { key, key_span, value } in entries(map, problems) {
         match field(&format!("{group}.{key}")) {
             Some(field) => {
-                value::set(field, value, base, problems);
+                if value::set(field, value, &mut common.base, problems) {
+                    common.places.push((field.path, value.span));
+                }
             }
+            None if is_sharing(key) => {}
             None => {
                 problems.add(|| {
                     let keys: Vec<&str> = FIELDS
@@ -218,6 +350,7 @@ fn section(group: &str, node: &Node, base: &mut Parameters, problems: &mut Probl
                         .filter_map(|field| field.path.split_once('.'))
                         .filter(|(of, _)| *of == group)
                         .map(|(_, key)| key)
+                        .chain((group == NOISE).then_some(SHARING))
                         .collect();
                     Problem::at(key_span, format!("unknown key {} in `{group}`", quote(key)))
                         .help(suggest::help(key, "the keys are", &keys))
@@ -227,53 +360,16 @@ fn section(group: &str, node: &Node, base: &mut Parameters, problems: &mut Probl
     }
 }
 
-fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
-    let items = match &node.value {
-        yaml::Value::List(items) if !items.is_empty() => items,
-        yaml::Value::List(_) => {
-            problems
-                .add(|| Problem::at(node.span, "`seeds` is empty").help(format!("write `[{DEFAULT_SEED}]`")));
-            return Vec::new();
-        }
-        yaml::Value::Scalar { text, .. } => {
+/// What a group of parameters and `set` both set.
+fn report_set_twice(groups: &[(&'static str, Span)], set: &[(&'static str, Span)], problems: &mut Problems) {
+    for (path, span) in set {
+        if let Some((_, other)) = groups.iter().find(|(of_group, _)| of_group == path) {
+            let text = problems.text();
             problems.add(|| {
-                Problem::at(node.span, format!("`seeds` must be a list, not {}", node.shown()))
-                    .help(text.parse::<u32>().ok().map(|seed| format!("write `[{seed}]`")))
+                let line = line_number(text, other.start);
+                Problem::at(*span, format!("`{path}` is set twice"))
+                    .help(format!("it is already on line {line}; keep one of them"))
             });
-            return Vec::new();
-        }
-        _ => {
-            problems.add(|| Problem::at(node.span, format!("`seeds` must be a list, not {}", node.kind())));
-            return Vec::new();
-        }
-    };
-    if items.len() > MOST_SEEDS {
-        problems.add(|| {
-            Problem::at(
-                node.span,
-                format!("{} seeds are listed; at most {MOST_SEEDS} are possible", items.len()),
-            )
-        });
-        return Vec::new();
-    }
-    let mut seeds = Vec::with_capacity(items.len());
-    let mut first: HashMap<u32, Span> = HashMap::new();
-    for item in items {
-        let Some(seed) = count("seeds", 0, u32::MAX, item, problems) else { continue };
-        match first.get(&seed) {
-            Some(place) => {
-                let text = problems.text();
-                problems.add(|| {
-                    let line = line_number(text, place.start);
-                    Problem::at(item.span, format!("duplicate seed `{seed}`"))
-                        .help(format!("it is already on line {line}; the same seed gives the same trials"))
-                });
-            }
-            None => {
-                first.insert(seed, item.span);
-                seeds.push(seed);
-            }
         }
     }
-    seeds
 }

@@ -4,8 +4,10 @@
 //! every error says where it is and what to do about it.
 //!
 //! ```text
-//! bytes → yaml (tree with positions, limits) → file, condition (with value, units) → Sweep
-//!                                  └────────────── diagnostics ──────────────┘
+//! bytes → yaml (tree with positions, limits) → file, seeds, condition → Sweep
+//!                                              grid, axis, draws, names: its points
+//!                                              value, units: values of parameters
+//!                       diagnostics: of all of them
 //! ```
 //!
 //! ```
@@ -25,13 +27,21 @@
 //! # Ok::<(), granule_sweep::Diagnostics>(())
 //! ```
 
+mod axis;
 mod condition;
 pub mod diagnostics;
+mod draws;
 pub mod environment;
 mod file;
+mod grid;
 pub mod key;
+mod names;
 pub mod plan;
+mod record;
+mod schema;
+mod seeds;
 mod suggest;
+mod template;
 mod units;
 mod value;
 mod yaml;
@@ -39,5 +49,8 @@ mod yaml;
 pub use condition::Condition;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentError, Overrides, from_variables};
-pub use file::{Sweep, parse};
+pub use file::{NoiseSharing, Sweep, parse};
 pub use plan::Plan;
+pub use record::Record;
+pub use schema::schema;
+pub use template::template;

@@ -131,6 +131,19 @@ impl Unfit {
     }
 }
 
+/// A regular expression, of ECMA 262, of the texts that are quantities in this unit.
+pub(crate) fn pattern(unit: Unit) -> String {
+    let number = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?";
+    match known_unit(unit.symbol()) {
+        Some((dimension, _)) => {
+            let prefixes: Vec<&str> =
+                PREFIXES.iter().map(|(prefix, _)| *prefix).filter(|prefix| !prefix.is_empty()).collect();
+            format!("^{number} *({})?{}$", prefixes.join("|"), dimension.symbol)
+        }
+        None => format!("^{number}$"),
+    }
+}
+
 /// Number and unit, without the space between them. `None` if the text is anything else.
 fn split(text: &str) -> Option<(&str, &str)> {
     let bytes = text.as_bytes();

@@ -104,7 +104,7 @@ pub(crate) fn count_range(range: Range) -> (u32, u32) {
 }
 
 /// The default of a quantity, as a user would write it.
-fn example(field: &Field) -> String {
+pub(crate) fn example(field: &Field) -> String {
     let default = field.get(&Parameters::default());
     match (field.kind, default) {
         (Kind::Quantity(unit), Value::Number(x)) => format!("{x} {}", unit.symbol()).trim_end().to_owned(),
@@ -116,7 +116,14 @@ fn example(field: &Field) -> String {
     }
 }
 
-fn number(path: &str, unit: Unit, example: &str, node: &Node, problems: &mut Problems) -> Option<f64> {
+/// A number in this unit.
+pub(crate) fn number(
+    path: &str,
+    unit: Unit,
+    example: &str,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<f64> {
     let yaml::Value::Scalar { text, .. } = &node.value else {
         problems.add(|| {
             let what = if unit == Unit::One { "a number" } else { "a number with a unit" };
@@ -271,7 +278,8 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
     }
 }
 
-fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
+/// `true` or `false`.
+pub(crate) fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
     if let yaml::Value::Scalar { text, quoted: false } = &node.value {
         match text.as_str() {
             "true" | "True" | "TRUE" => return Some(true),

@@ -258,10 +258,23 @@ fn problem(error: &Error, text: &str) -> Problem {
         }
         other => (
             format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other)),
-            "look for a missing quote, bracket, comma or space after a colon near here",
+            match has_placeholder(text, span.start) {
+                true => QUOTED_NAME,
+                false => "look for a missing quote, bracket, comma or space after a colon near here",
+            },
         ),
     };
     Problem::at(span, message).help(Some(help.to_owned()))
+}
+
+/// What to do where YAML takes a placeholder for a mapping.
+pub(crate) const QUOTED_NAME: &str = "put a name with placeholders in quotes, as in `name: '{index}'`";
+
+/// Whether a placeholder of a name begins here.
+fn has_placeholder(text: &str, at: usize) -> bool {
+    let (before, after) = text.split_at_checked(at).unwrap_or_default();
+    let line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
+    after.starts_with('{') && line.rsplit_once("name:").is_some_and(|(_, name)| !name.contains([',', '}']))
 }
 
 /// The smallest sweep, for messages.

@@ -14,6 +14,13 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
             prefixes.sort();
             prefixes.dedup();
             prop_assert_eq!(prefixes.len(), sweep.conditions.len());
+            prop_assert!(sweep.conditions.len() <= 10_000);
+            prop_assert!(sweep.seeds.len() * sweep.conditions.len() <= 200_000);
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            prop_assert!(sweep.conditions.iter().all(|condition| condition.name.chars().all(fits)));
+            // Read again it is the same.
+            let again = parse("x.yaml", bytes, "x", &Overrides::default());
+            prop_assert!(again == Ok(sweep));
         }
         Err(errors) => {
             prop_assert!((1..=20).contains(&errors.listed().len()));
@@ -35,6 +42,25 @@ fn piece() -> impl Strategy<Value = String> {
         "name",
         "base",
         "set",
+        "grid",
+        "zip",
+        "latin_hypercube",
+        "axes",
+        "linspace",
+        "logspace",
+        "arange",
+        "random",
+        "uniform",
+        "normal",
+        "count",
+        "seed",
+        "record",
+        "conductances",
+        "noise",
+        "independent",
+        "granule",
+        "{index}",
+        "1..20",
         "network",
         "weights",
         "golgi_cells",
@@ -90,22 +116,66 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A sweep with any values in the right places.
-fn sweep() -> impl Strategy<Value = String> {
-    let path = proptest::sample::select(FIELDS.iter().map(|field| field.path).collect::<Vec<_>>());
-    let value = prop_oneof![
+/// Any parameter.
+fn path() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(FIELDS.iter().map(|field| field.path).collect::<Vec<_>>())
+}
+
+/// A number, with or without a unit.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
         "-?[0-9]{1,4}(\\.[0-9]{1,3})? (ms|mV|nS|pF|s|V)",
         "-?[0-9]{1,4}(\\.[0-9]{1,3})?",
+        "-?[0-9]e-?[0-9]{1,3}",
+    ]
+}
+
+/// An axis with any numbers in the right places.
+fn axis() -> impl Strategy<Value = String> {
+    let distribution = ("uniform|loguniform|normal", number(), number())
+        .prop_map(|(name, a, b)| format!("{name}: [{a}, {b}]"));
+    prop_oneof![
+        proptest::collection::vec(number(), 0..4).prop_map(|list| format!("[{}]", list.join(", "))),
+        ("linspace|logspace", number(), number(), "[0-9]{1,6}")
+            .prop_map(|(rule, a, b, n)| format!("{{ {rule}: [{a}, {b}, {n}] }}")),
+        (number(), number(), number()).prop_map(|(a, b, c)| format!("{{ arange: [{a}, {b}, {c}] }}")),
+        (distribution, "[0-9]{1,5}")
+            .prop_map(|(from, n)| format!("{{ random: {{ {from}, count: {n}, seed: 1 }} }}")),
+    ]
+}
+
+/// Entries of a mapping, as it is written.
+fn entries(list: Vec<(&'static str, String)>) -> String {
+    let list: Vec<String> = list.iter().map(|(path, value)| format!("{path}: {value}")).collect();
+    format!("{{ {} }}", list.join(", "))
+}
+
+/// A sweep with any values in the right places.
+fn sweep() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        number(),
         "\\[[0-9]{1,4} ms(, [0-9]{1,4} ms)?\\]",
         "true|false|golgi|granule",
         "\\{ gamma: \\{ mean: [0-9], sd: [0-9], seed: [0-9]{1,3} \\} \\}",
     ];
-    let set = proptest::collection::vec((path, value), 0..4);
-    let condition = ("[abAB]{1,2}", "Control|ACh|[ab]", set).prop_map(|(name, base, set)| {
-        let set: Vec<String> = set.iter().map(|(path, value)| format!("{path}: {value}")).collect();
-        format!("- {{ name: {name}, base: {base}, set: {{ {} }} }}\n", set.join(", "))
+    let set = proptest::collection::vec((path(), value), 0..4).prop_map(entries);
+    let axes = || proptest::collection::vec((path(), axis()), 0..3).prop_map(entries);
+    let points = prop_oneof![
+        3 => Just(String::new()),
+        2 => axes().prop_map(|axes| format!(", grid: {axes}")),
+        1 => (axes(), axes()).prop_map(|(grid, zip)| format!(", grid: {grid}, zip: {zip}")),
+    ];
+    let name = "[abAB]{1,2}|'[ab]\\{index\\}'";
+    let condition = (name, "Control|ACh|[ab]|a-1", set, points).prop_map(|(name, base, set, points)| {
+        format!("- {{ name: {name}, base: {base}, set: {set}{points} }}\n")
     });
-    proptest::collection::vec(condition, 1..5).prop_map(|list| format!("conditions:\n{}", list.concat()))
+    let seeds = prop_oneof![
+        Just(String::new()),
+        "seeds: [0-9]{1,5}\\.\\.[0-9]{1,6}\n",
+        "seeds: \\{ count: [0-9]{1,6}, seed: [0-9] \\}\n",
+    ];
+    (seeds, proptest::collection::vec(condition, 1..5))
+        .prop_map(|(seeds, list)| format!("{seeds}conditions:\n{}", list.concat()))
 }
 
 proptest! {
@@ -141,6 +211,63 @@ proptest! {
         } else {
             // Time constants and the like cannot be any number; potentials can.
             prop_assert!(!matches!(field.range, granule_sim::parameters::Range::Finite), "{text}");
+        }
+    }
+
+    /// A grid is what nested loops would be.
+    #[test]
+    fn grids_are_nested_loops(lengths in proptest::collection::vec(1usize..5, 1..5)) {
+        let paths = [
+            "granule.tonic_factor",
+            "mossy_to_granule.scale",
+            "mossy_to_golgi.scale",
+            "golgi_to_granule.convergence",
+        ];
+        let axes: Vec<String> = lengths
+            .iter()
+            .zip(paths)
+            .map(|(&len, path)| format!("{path}: {:?}", (0..len).collect::<Vec<_>>()))
+            .collect();
+        let text = format!("conditions: [{{ name: a, grid: {{ {} }} }}]", axes.join(", "));
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let mut names = vec!["a".to_owned()];
+        for len in lengths {
+            names = names.iter().flat_map(|name| (0..len).map(move |at| format!("{name}-{at}"))).collect();
+        }
+        let found: Vec<String> = sweep.conditions.into_iter().map(|condition| condition.name).collect();
+        prop_assert_eq!(found, names);
+    }
+
+    /// Both ends are there, what lies between rises, and the distances are even.
+    #[test]
+    fn linspace_is_even(first in -1e3..1e3f64, width in 1e-3..1e3f64, count in 2usize..200) {
+        let last = first + width;
+        let text = format!(
+            "conditions: [{{ name: '{{index}}', grid: {{ excitatory.reversal: {{ linspace: [{first:e} mV, {last:e} mV, {count}] }} }} }}]"
+        );
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let values: Vec<f64> =
+            sweep.conditions.iter().map(|c| c.model.parameters().excitatory.reversal_mvolt).collect();
+        prop_assert_eq!((values.len(), values[0], values[count - 1]), (count, first, last));
+        for (at, value) in values.iter().enumerate() {
+            let expected = first + (last - first) * at as f64 / (count - 1) as f64;
+            prop_assert!((value - expected).abs() < 1e-11, "{value} {expected}");
+        }
+    }
+
+    /// There are as many values as steps before the end, and the end is not among them.
+    #[test]
+    fn arange_does_not_reach_its_end(first in -500i32..500, steps in 1u32..200, step in 1u32..400) {
+        // Thousandths, so that no end is a sum of doubles.
+        let last = first + (steps * step) as i32;
+        let text = format!(
+            "conditions: [{{ name: '{{index}}', grid: {{ excitatory.reversal: {{ arange: [{first}e-3 mV, {last}e-3 mV, {step}e-3 mV] }} }} }}]"
+        );
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        prop_assert_eq!(sweep.conditions.len(), steps as usize);
+        for (at, condition) in sweep.conditions.iter().enumerate() {
+            let exact: f64 = format!("{}e-3", first + at as i32 * step as i32).parse().unwrap();
+            prop_assert_eq!(condition.model.parameters().excitatory.reversal_mvolt, exact);
         }
     }
 }

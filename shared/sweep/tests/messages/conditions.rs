@@ -34,11 +34,12 @@ fn lists_of_conditions() {
         &[
             "2:3 the condition has no `name` | add `name: …`",
             "3:5 unknown key `nam` in a condition | did you mean `name`?",
-            "4:14 `grid` is not supported by this version yet | list the conditions one by one",
-            "4:24 `zip` is not supported by this version yet | list the conditions one by one",
+            "4:20 `grid` has no axes | write it like `grid: { granule.tonic_factor: [0.5, 1] }`",
+            "4:29 `zip` has no axes | write it like `zip: { granule.tonic_factor: [0.5, 1] }`",
             &format!("5:5 unknown key `Control` in a condition | {FORM}"),
             "6:14 unknown key `golgi.reset` in a condition | parameters go into `set: { golgi.reset: … }`",
-            "7:14 unknown key `x9` in a condition | the keys are `name`, `base` and `set`",
+            "7:14 unknown key `x9` in a condition | the keys are `name`, `base`, `set`, `grid`, `zip`, \
+             `latin_hypercube` and `record`",
         ],
     );
 }

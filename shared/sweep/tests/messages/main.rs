@@ -36,6 +36,7 @@ fn check_set(entry: &str, expected: &[&str]) {
     check(&format!("conditions:\n- {{ name: c, set: {{\n{entry} }} }}"), expected);
 }
 
+const SEEDS: &str = "write `[451, 452]`, `1..20` (both included) or `{ count: 20, seed: 7 }`";
 const SMALLEST: &str = "the smallest sweep is `conditions: [Control, GABAzine, ACh]`";
 
 #[test]
@@ -123,8 +124,9 @@ fn yaml_beyond_the_sweep_language() {
             "2:1 duplicate key `seeds` | it is already on line 1; keep one of them",
             "3:1 a key must be a word, not a list | write `key: value`",
             "4:1 a key must be a word, not nothing | write `key: value`",
-            "5:1 unknown key `<<` | the keys are `granule`, `name`, `engine`, `network`, `weights`, `seeds`, \
-             `trials` and `conditions`",
+            "5:1 unknown key `<<` | the keys are `granule`, `name`, `engine`, `seeds`, `trials`, `record`, `set` and \
+             `conditions`, and the groups of parameters `network`, `time`, `stimulus`, `weights`, `excitatory`, \
+             `inhibitory`, `noise`, `golgi`, `mossy_to_granule`, `mossy_to_golgi` and `golgi_to_granule`",
         ],
     );
 }
@@ -200,8 +202,8 @@ grid: 1
             "5:56 unknown key `x9` in `weights` | the keys are `random`, `seed`, `trial_seed`, `mean` and `sd`",
             "6:1 unknown key `conditons` | did you mean `conditions`?",
             "7:1 unknown key `granule.tonic_factor` \
-             | parameters go into a condition: `{ name: …, set: { granule.tonic_factor: … } }`",
-            "8:1 `grid` is not supported by this version yet | list the conditions one by one",
+             | write `granule: { tonic_factor: … }`, or `set: { granule.tonic_factor: … }`",
+            "8:1 unknown key `grid` | it goes into a condition: `{ name: …, grid: … }`",
         ],
     );
     check(
@@ -278,8 +280,8 @@ fn counts_and_seeds() {
         |value: &str, expected: &[&str]| check(&format!("seeds: {value}\nconditions: [Control]"), expected);
     seeds("[]", &["1:8 `seeds` is empty | write `[451]`"]);
     seeds("451", &["1:8 `seeds` must be a list, not `451` | write `[451]`"]);
-    seeds("all", &["1:8 `seeds` must be a list, not `all`"]);
-    seeds("{}", &["1:8 `seeds` must be a list, not a mapping"]);
+    seeds("all", &[&format!("1:8 `seeds` must be a list, not `all` | {SEEDS}")]);
+    seeds("{}", &[&format!("1:8 random `seeds` need `count` and `seed` | {SEEDS}")]);
     seeds(
         "[1, 2, 1, a, -1, 4294967296, [3]]",
         &[

@@ -1,0 +1,551 @@
+//! An axis: a parameter and the values it takes, listed or made by a rule.
+
+use granule_sim::Parameters;
+use granule_sim::parameters::{CellFactor, Field, Kind, Rejected, Unit, Value};
+
+use crate::condition::MOST_CONDITIONS;
+use crate::diagnostics::{Problem, Problems, Span};
+use crate::draws::{Distribution, independent, stratified};
+use crate::suggest;
+use crate::value::{self, Entry, entries};
+use crate::yaml::{self, Node};
+
+/// The rules an axis can be made by, other than a list.
+pub(crate) const RULES: [&str; 4] = ["linspace", "logspace", "arange", "random"];
+
+/// What random values can be drawn from.
+pub(crate) const DISTRIBUTIONS: [&str; 3] = ["uniform", "loguniform", "normal"];
+
+/// What the third entry of `linspace` and `logspace` is called in messages.
+const COUNT: &str = "number of values";
+
+/// A parameter and the values it takes, each of them one that the field takes.
+pub(crate) struct Axis {
+    pub(crate) field: &'static Field,
+    /// Where the parameter is named.
+    pub(crate) span: Span,
+    /// At least one, with the place of each.
+    pub(crate) values: Vec<(Value, Span)>,
+}
+
+/// Reads an axis of `grid` or `zip`; `key` is where it is named.
+pub(crate) fn axis(field: &'static Field, key: Span, node: &Node, problems: &mut Problems) -> Option<Axis> {
+    let values = match &node.value {
+        yaml::Value::List(items) => listed(field, node, items, problems)?,
+        yaml::Value::Map(map) => match map.as_slice() {
+            [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] => {
+                made(field, text, *span, node, argument, problems)?
+            }
+            _ => {
+                problems.add(|| not_an_axis(field, node));
+                return None;
+            }
+        },
+        _ => {
+            problems.add(|| not_an_axis(field, node));
+            return None;
+        }
+    };
+    Some(Axis { field, span: key, values })
+}
+
+fn not_an_axis(field: &Field, node: &Node) -> Problem {
+    let message = format!(
+        "the axis `{}` must be a list or one of {}, not {}",
+        field.path,
+        suggest::list(&RULES),
+        node.shown()
+    );
+    Problem::at(node.span, message).help(match &node.value {
+        yaml::Value::Scalar { text, .. } => {
+            format!("write `[{text}]`, or set what does not vary in `set`")
+        }
+        _ => format!("write it like `{}: [{}]`", field.path, value::example(field)),
+    })
+}
+
+fn listed(
+    field: &'static Field,
+    node: &Node,
+    items: &[Node],
+    problems: &mut Problems,
+) -> Option<Vec<(Value, Span)>> {
+    if items.is_empty() {
+        problems.add(|| {
+            Problem::at(node.span, format!("the axis `{}` has no values", field.path))
+                .help(format!("write it like `[{}]`, or leave it out", value::example(field)))
+        });
+        return None;
+    }
+    if items.len() > MOST_CONDITIONS {
+        problems.add(|| too_many(field, node.span, items.len() as f64));
+        return None;
+    }
+    let is_flat = matches!(field.kind, Kind::Quantities(_))
+        && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
+    if is_flat {
+        problems.add(|| {
+            let example = value::example(field);
+            Problem::at(node.span, format!("each value of the axis `{}` must be a list", field.path))
+                .help(format!("write it like `[[{example}], [{example}, {example}]]`"))
+        });
+        return None;
+    }
+    let mut scratch = Parameters::default();
+    // All of them, to report each that is wrong.
+    let read: Vec<Option<(Value, Span)>> = items
+        .iter()
+        .map(|item| value::set(field, item, &mut scratch, problems).then(|| (field.get(&scratch), item.span)))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn too_many(field: &Field, span: Span, count: f64) -> Problem {
+    let message = format!(
+        "the axis `{}` has {count} values; at most {MOST_CONDITIONS} conditions are possible",
+        field.path
+    );
+    Problem::at(span, message).help("take fewer values".to_owned())
+}
+
+/// The values of an axis that a rule makes.
+fn made(
+    field: &'static Field,
+    rule: &str,
+    rule_span: Span,
+    node: &Node,
+    argument: &Node,
+    problems: &mut Problems,
+) -> Option<Vec<(Value, Span)>> {
+    if !RULES.contains(&rule) {
+        problems.add(|| match (rule, field.kind) {
+            ("gamma", Kind::Factor) => Problem::at(node.span, "one distribution is no axis").help(
+                "write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`"
+                    .to_owned(),
+            ),
+            _ => Problem::at(rule_span, format!("unknown kind of axis {}", crate::diagnostics::quote(rule)))
+                .help(suggest::help(rule, "an axis is a list or one of", &RULES)),
+        });
+        return None;
+    }
+    let Some(unit) = unit(field) else {
+        problems.add(|| {
+            let example = value::example(field);
+            Problem::at(
+                rule_span,
+                format!("`{}` is no number, so `{rule}` cannot make its values", field.path),
+            )
+            .help(format!("list them, as in `[{example}]`"))
+        });
+        return None;
+    };
+    let numbers = match rule {
+        "linspace" => linspace(field, unit, argument, problems)?,
+        "logspace" => logspace(field, unit, argument, problems)?,
+        "arange" => arange(field, unit, argument, problems)?,
+        _ => random(field, unit, argument, problems)?,
+    };
+    // Whole numbers cannot be had at even distances of the logarithm, nor drawn.
+    let rounds = matches!(rule, "logspace" | "random");
+    taken(field, &numbers, rounds, argument.span, rule, problems)
+}
+
+/// Reads an axis of `latin_hypercube`, of so many points.
+pub(crate) fn latin(
+    field: &'static Field,
+    key: Span,
+    node: &Node,
+    count: usize,
+    seed: u32,
+    problems: &mut Problems,
+) -> Option<Axis> {
+    let Some(unit) = unit(field) else {
+        problems.add(|| {
+            Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", field.path))
+                .help("put it into `grid`, as a list".to_owned())
+        });
+        return None;
+    };
+    let map: &[(Node, Node)] = match &node.value {
+        yaml::Value::Map(map) => map,
+        _ => &[],
+    };
+    let [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] = map else {
+        problems.add(|| {
+            let message = format!("the axis `{}` must be a distribution, not {}", field.path, node.shown());
+            Problem::at(node.span, message).help(format!("write it like `{}`", uniform_example(field)))
+        });
+        return None;
+    };
+    let entry = Entry { key: text, key_span: *span, value: argument };
+    let distribution = distribution(field, unit, &entry, problems)?;
+    let numbers: Vec<f64> =
+        stratified(field.path, seed, count).into_iter().map(|u| drawn(field, distribution, u)).collect();
+    let values = taken(field, &numbers, true, argument.span, text, problems)?;
+    Some(Axis { field, span: key, values })
+}
+
+/// The unit of the numbers that rules make; `None` for what is no number.
+pub(crate) fn unit(field: &Field) -> Option<Unit> {
+    match field.kind {
+        Kind::Quantity(unit) => Some(unit),
+        Kind::Count | Kind::Factor => Some(Unit::One),
+        Kind::Flag | Kind::Quantities(_) | Kind::Population => None,
+    }
+}
+
+/// Numbers as values that the field takes.
+fn taken(
+    field: &'static Field,
+    numbers: &[f64],
+    rounds: bool,
+    span: Span,
+    rule: &str,
+    problems: &mut Problems,
+) -> Option<Vec<(Value, Span)>> {
+    let mut scratch = Parameters::default();
+    let mut values = Vec::with_capacity(numbers.len());
+    for &x in numbers {
+        let value = match field.kind {
+            Kind::Count => {
+                let whole = if rounds { x.round() } else { x };
+                if whole.fract() != 0.0 {
+                    problems.add(|| {
+                        Problem::at(
+                            span,
+                            format!("`{}` must be a whole number, but `{rule}` gives {x}", field.path),
+                        )
+                        .help("take another number of values or another step, or list them".to_owned())
+                    });
+                    return None;
+                }
+                let (least, most) = value::count_range(field.range);
+                if !(f64::from(least)..=f64::from(most)).contains(&whole) {
+                    problems.add(|| {
+                        let message = format!(
+                            "`{}` must be between {least} and {most}, but `{rule}` gives {whole}",
+                            field.path
+                        );
+                        Problem::at(span, message)
+                    });
+                    return None;
+                }
+                Value::Count(whole as u32)
+            }
+            Kind::Factor => Value::Factor(CellFactor::Constant(x)),
+            _ => Value::Number(x),
+        };
+        match field.set(&mut scratch, value.clone()) {
+            Ok(()) => values.push((value, span)),
+            Err(rejected) => {
+                problems.add(|| out_of_range(rule, &rejected, span));
+                return None;
+            }
+        }
+    }
+    Some(values)
+}
+
+fn out_of_range(rule: &str, rejected: &Rejected, span: Span) -> Problem {
+    let help = match rule {
+        "normal" | "random" => Some(
+            "take a smaller standard deviation, or `uniform` or `loguniform`, which have ends".to_owned(),
+        ),
+        _ => None,
+    };
+    Problem::at(span, format!("`{rule}` leads out of the range: {rejected}")).help(help)
+}
+
+/// The entries of `[a, b, c]` after a rule.
+fn three<'a>(
+    rule: &str,
+    what: &str,
+    example: &str,
+    node: &'a Node,
+    problems: &mut Problems,
+) -> Option<&'a [Node; 3]> {
+    let found = match &node.value {
+        yaml::Value::List(items) => match items.first_chunk::<3>() {
+            Some(three) if items.len() == 3 => return Some(three),
+            _ => format!("{} entries", items.len()),
+        },
+        _ => node.shown(),
+    };
+    problems.add(|| {
+        Problem::at(node.span, format!("`{rule}` takes {what}, not {found}"))
+            .help(format!("write it like `{{ {rule}: {example} }}`"))
+    });
+    None
+}
+
+fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(field, ["1", "2"], "5");
+    let [first, last, count] =
+        three("linspace", "the first value, the last and their number", &example, node, problems)?;
+    let first = number(field, unit, first, problems);
+    let last = number(field, unit, last, problems);
+    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
+    let (first, last, count) = (first?, last?, count?);
+    let step = (last - first) / f64::from(count - 1);
+    if !step.is_finite() {
+        problems.add(|| Problem::at(node.span, "the values of `linspace` lie too far apart"));
+        return None;
+    }
+    let inner = (1..count - 1).map(|i| first + f64::from(i) * step);
+    let scale = first.abs().max(last.abs());
+    let inner = inner.map(|x| decimal(x, scale));
+    Some(std::iter::once(first).chain(inner).chain([last]).collect())
+}
+
+fn logspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(field, ["1", "100"], "5");
+    let [first, last, count] =
+        three("logspace", "the first value, the last and their number", &example, node, problems)?;
+    let first = above_zero("logspace", field, unit, first, problems);
+    let last = above_zero("logspace", field, unit, last, problems);
+    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
+    let (first, last, count) = (first?, last?, count?);
+    let ratio = ratio("logspace", first, last, node.span, problems)?;
+    let of_all = f64::from(count - 1);
+    let inner = (1..count - 1)
+        .map(|i| first * granule_sim::random::elementary::pow(ratio, f64::from(i) / of_all))
+        .map(|x| decimal(x, x));
+    Some(std::iter::once(first).chain(inner).chain([last]).collect())
+}
+
+fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(field, ["1", "2"], &format!("0.2 {}", unit.symbol()));
+    let [start, stop, step_node] =
+        three("arange", "the first value, an end that is not reached and a step", &example, node, problems)?;
+    let start = number(field, unit, start, problems);
+    let stop = number(field, unit, stop, problems);
+    let step = number(field, unit, step_node, problems);
+    let (start, stop, step) = (start?, stop?, step?);
+    if step == 0.0 {
+        problems.add(|| Problem::at(step_node.span, "the step of `arange` must not be 0"));
+        return None;
+    }
+    // What rounding makes of a whole number of steps is taken for it: the end is not reached.
+    const ROUNDING: f64 = 1e-9;
+    let steps = (stop - start) / step;
+    let count = (steps - ROUNDING * steps.abs().max(1.0)).ceil();
+    if count < 1.0 {
+        problems.add(|| {
+            let way = if step > 0.0 { "up" } else { "down" };
+            Problem::at(node.span, format!("`arange` has no values: its step leads {way}, its end does not"))
+                .help("the end itself is not reached; `linspace` includes both ends".to_owned())
+        });
+        return None;
+    }
+    if !count.is_finite() {
+        problems.add(|| {
+            Problem::at(node.span, "the values of `arange` lie too close together")
+                .help("take a larger step".to_owned())
+        });
+        return None;
+    }
+    if count > MOST_CONDITIONS as f64 {
+        problems.add(|| too_many(field, node.span, count));
+        return None;
+    }
+    let scale = start.abs().max(stop.abs());
+    Some(
+        (0..count as u32)
+            .map(|i| if i == 0 { start } else { decimal(start + f64::from(i) * step, scale) })
+            .collect(),
+    )
+}
+
+fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let form = || {
+        let uniform = uniform_example(field);
+        let uniform = uniform.trim_start_matches("{ ").trim_end_matches(" }");
+        format!("write it like `{{ random: {{ {uniform}, count: 10, seed: 1 }} }}`")
+    };
+    let yaml::Value::Map(map) = &node.value else {
+        problems.add(|| {
+            Problem::at(
+                node.span,
+                format!("`random` takes a distribution, `count` and `seed`, not {}", node.shown()),
+            )
+            .help(form())
+        });
+        return None;
+    };
+    let before = problems.count();
+    let (mut from, mut count, mut seed) = (Vec::new(), None, None);
+    for entry in entries(map, problems) {
+        match entry.key {
+            "count" => count = value::count("random.count", 1, MOST_CONDITIONS as u32, entry.value, problems),
+            "seed" => seed = value::count("random.seed", 0, u32::MAX, entry.value, problems),
+            _ => from.push(entry),
+        }
+    }
+    if let [_, second, ..] = from.as_slice()
+        && from.iter().all(|entry| DISTRIBUTIONS.contains(&entry.key))
+    {
+        problems.add(|| {
+            Problem::at(second.key_span, "`random` draws from one distribution")
+                .help("keep one of them".to_owned())
+        });
+        return None;
+    }
+    let from: Vec<Option<Distribution>> =
+        from.iter().map(|entry| distribution(field, unit, entry, problems)).collect();
+    match (from.as_slice(), count, seed) {
+        ([Some(distribution)], Some(count), Some(seed)) => {
+            let fractions = independent(field.path, seed, count as usize);
+            Some(fractions.into_iter().map(|u| drawn(field, *distribution, u)).collect())
+        }
+        _ => {
+            // A key that is there but wrong has been reported.
+            if problems.count() == before {
+                problems.add(|| {
+                    Problem::at(node.span, "`random` needs a distribution, `count` and `seed`").help(form())
+                });
+            }
+            None
+        }
+    }
+}
+
+/// A drawn value. Where only whole numbers are possible, both ends are as likely as what lies between.
+fn drawn(field: &Field, distribution: Distribution, u: f64) -> f64 {
+    match (field.kind, distribution) {
+        (Kind::Count, Distribution::Uniform { low, high }) => {
+            let around = Distribution::Uniform { low: low - 0.5, high: high + 0.5 };
+            around.quantile(u).round().clamp(low, high)
+        }
+        _ => {
+            let x = distribution.quantile(u);
+            decimal(x, x)
+        }
+    }
+}
+
+fn distribution(
+    field: &Field,
+    unit: Unit,
+    entry: &Entry<'_>,
+    problems: &mut Problems,
+) -> Option<Distribution> {
+    let &Entry { key, key_span, value: node } = entry;
+    if !DISTRIBUTIONS.contains(&key) {
+        problems.add(|| {
+            Problem::at(key_span, format!("unknown distribution {}", crate::diagnostics::quote(key)))
+                .help(suggest::help(key, "the distributions are", &DISTRIBUTIONS))
+        });
+        return None;
+    }
+    let what =
+        if key == "normal" { "mean and standard deviation" } else { "the least and the greatest value" };
+    let [first, second] = match &node.value {
+        yaml::Value::List(items) => items.first_chunk::<2>().filter(|_| items.len() == 2),
+        _ => None,
+    }
+    .or_else(|| {
+        problems.add(|| {
+            let found = match &node.value {
+                yaml::Value::List(items) => format!("{} entries", items.len()),
+                _ => node.shown(),
+            };
+            let [first, second] = ["1", "2"].map(|x| format!("{x} {}", unit.symbol()));
+            Problem::at(node.span, format!("`{key}` takes {what}, not {found}")).help(format!(
+                "write it like `{key}: [{}, {}]`",
+                first.trim_end(),
+                second.trim_end()
+            ))
+        });
+        None
+    })?;
+    let read = |node, problems: &mut Problems| match key {
+        "loguniform" => above_zero(key, field, unit, node, problems),
+        _ => number(field, unit, node, problems),
+    };
+    let (first, second) = (read(first, problems), read(second, problems));
+    let (a, b) = (first?, second?);
+    let problem = match key {
+        "normal" if b <= 0.0 => Some("the standard deviation of `normal` must be above 0".to_owned()),
+        "normal" => None,
+        _ if a > b => Some(format!("the least value of `{key}` comes first, and {a} is greater than {b}")),
+        _ if !(b - a).is_finite() || key == "loguniform" && !(b / a).is_finite() => {
+            Some(format!("the ends of `{key}` lie too far apart"))
+        }
+        _ => None,
+    };
+    if let Some(message) = problem {
+        problems.add(|| Problem::at(node.span, message));
+        return None;
+    }
+    Some(match key {
+        "uniform" => Distribution::Uniform { low: a, high: b },
+        "loguniform" => Distribution::LogUniform { low: a, high: b },
+        _ => Distribution::Normal { mean: a, sd: b },
+    })
+}
+
+fn number(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let example = match field.kind {
+        Kind::Quantity(_) => value::example(field),
+        _ => "1".to_owned(),
+    };
+    value::number(field.path, unit, &example, node, problems)
+}
+
+fn above_zero(rule: &str, field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let x = number(field, unit, node, problems)?;
+    if x > 0.0 {
+        return Some(x);
+    }
+    problems.add(|| {
+        Problem::at(node.span, format!("both ends of `{rule}` must be above 0, and {x} is not"))
+            .help("there is no logarithm of it; take even distances instead".to_owned())
+    });
+    None
+}
+
+fn ratio(rule: &str, first: f64, last: f64, span: Span, problems: &mut Problems) -> Option<f64> {
+    let ratio = last / first;
+    if ratio.is_finite() && ratio > 0.0 {
+        return Some(ratio);
+    }
+    problems.add(|| Problem::at(span, format!("the ends of `{rule}` lie too far apart")));
+    None
+}
+
+/// The double nearest to `x` written with fifteen digits, the first of them where `scale` has its own.
+/// So 0.1 + 2 × 0.1 is 0.3, and what should be 0 is.
+fn decimal(x: f64, scale: f64) -> f64 {
+    const DIGITS: i32 = 15;
+    let exponent = format!("{scale:e}");
+    let exponent: i32 = exponent.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
+    let places = (DIGITS - 1 - exponent).max(0) as usize;
+    // Adding 0 makes −0 and 0 one.
+    format!("{x:.places$}").parse::<f64>().unwrap_or(x) + 0.0
+}
+
+/// Two numbers in the field's unit and a third entry.
+fn examples(field: &Field, [a, b]: [&str; 2], third: &str) -> String {
+    let symbol = unit(field).map_or("", Unit::symbol);
+    let with_unit = |x: &str| format!("{x} {symbol}").trim_end().to_owned();
+    format!("[{}, {}, {}]", with_unit(a), with_unit(b), third.trim_end())
+}
+
+fn uniform_example(field: &Field) -> String {
+    let symbol = unit(field).map_or("", Unit::symbol);
+    format!("{{ uniform: [{}, {}] }}", format!("1 {symbol}").trim_end(), format!("2 {symbol}").trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_what_people_would_write() {
+        assert_eq!(decimal(0.1 + 2.0 * 0.1, 1.0), 0.3);
+        assert_eq!(decimal(-0.3 + 3.0 * 0.1, 0.3).to_bits(), 0.0_f64.to_bits());
+        assert_eq!(decimal(1e300, 1e300), 1e300);
+        assert_eq!(decimal(1.5e-300, 1.5e-300), 1.5e-300);
+        assert_eq!(decimal(-51.1, 60.0), -51.1);
+    }
+}

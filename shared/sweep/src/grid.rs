@@ -1,0 +1,226 @@
+//! The points of a condition: `grid`, `zip` and `latin_hypercube`.
+
+use std::ops::Range;
+
+use granule_sim::parameters::{Value, field};
+
+use crate::axis::{Axis, axis, latin};
+use crate::condition::{MOST_CONDITIONS, unknown_parameter};
+use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::suggest;
+use crate::value::{self, Entry, entries};
+use crate::yaml;
+
+/// What a condition stands for: one point for each combination of its dimensions, the first of which
+/// varies slowest. Without dimensions, one point.
+#[derive(Default)]
+pub(crate) struct Points {
+    /// All axes, those of `grid` first, then of `zip`, then of `latin_hypercube`.
+    pub(crate) axes: Vec<Axis>,
+    dimensions: Vec<Dimension>,
+}
+
+/// Axes that advance together, and their common length.
+struct Dimension {
+    axes: Range<usize>,
+    len: usize,
+}
+
+impl Points {
+    /// Whether the condition is one point, as it has no axes.
+    pub(crate) fn is_one(&self) -> bool {
+        self.axes.is_empty()
+    }
+
+    /// How many; `None` if not even that can be counted.
+    pub(crate) fn len(&self) -> Option<usize> {
+        self.dimensions.iter().try_fold(1_usize, |product, dimension| product.checked_mul(dimension.len))
+    }
+
+    /// The lengths of the dimensions, as in 3 × 4.
+    pub(crate) fn shape(&self) -> String {
+        let lengths: Vec<String> =
+            self.dimensions.iter().map(|dimension| dimension.len.to_string()).collect();
+        lengths.join(" × ")
+    }
+
+    /// The value of every axis at a point, with its place.
+    pub(crate) fn at(&self, point: usize) -> Vec<&(Value, Span)> {
+        let mut values = Vec::with_capacity(self.axes.len());
+        let mut rest = point;
+        for dimension in self.dimensions.iter().rev() {
+            let at = rest % dimension.len;
+            rest /= dimension.len;
+            // Backwards, as the whole list is turned round in the end.
+            values.extend(self.axes[dimension.axes.clone()].iter().rev().map(|axis| &axis.values[at]));
+        }
+        values.reverse();
+        values
+    }
+
+    /// Reads the keys of a condition. `None` if one of them is wrong.
+    pub(crate) fn read(
+        [grid, zip, latin_hypercube]: [Option<Entry<'_>>; 3],
+        problems: &mut Problems,
+    ) -> Option<Points> {
+        let before = problems.count();
+        let mut points = Points::default();
+        if let Some(entry) = grid {
+            for axis in axes(&entry, problems) {
+                points.push(vec![axis]);
+            }
+        }
+        if let Some(entry) = zip {
+            let axes = axes(&entry, problems);
+            if let Some((first, others)) = axes.split_first() {
+                for other in others.iter().filter(|other| other.values.len() != first.values.len()) {
+                    problems.add(|| lengths_differ(first, other));
+                }
+                points.push(axes);
+            }
+        }
+        if let Some(entry) = latin_hypercube {
+            let axes = hypercube(&entry, problems);
+            points.push(axes);
+        }
+        points.report_repeated(problems);
+        (problems.count() == before).then_some(points)
+    }
+
+    /// Adds a dimension.
+    fn push(&mut self, axes: Vec<Axis>) {
+        let Some(first) = axes.first() else { return };
+        let len = first.values.len();
+        let start = self.axes.len();
+        self.axes.extend(axes);
+        self.dimensions.push(Dimension { axes: start..self.axes.len(), len });
+    }
+
+    fn report_repeated(&self, problems: &mut Problems) {
+        for (at, axis) in self.axes.iter().enumerate() {
+            if self.axes[..at].iter().any(|other| other.field.path == axis.field.path) {
+                problems.add(|| {
+                    Problem::at(axis.span, format!("`{}` is on two axes of this condition", axis.field.path))
+                        .help("keep one of them".to_owned())
+                });
+            }
+        }
+    }
+}
+
+fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
+    let values = |axis: &Axis| match axis.values.len() {
+        1 => "1 value".to_owned(),
+        n => format!("{n} values"),
+    };
+    let message = format!(
+        "`{}` has {}, but `{}` has {}: the axes of a `zip` advance together",
+        other.field.path,
+        values(other),
+        first.field.path,
+        values(first)
+    );
+    Problem::at(other.span, message)
+        .help("give them as many values, or put them into `grid` for all combinations".to_owned())
+}
+
+/// The axes of `grid` or `zip`, as far as they are right.
+fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
+    let &Entry { key: word, value: node, .. } = entry;
+    let example = format!("write it like `{word}: {{ granule.tonic_factor: [0.5, 1] }}`");
+    let map = match &node.value {
+        yaml::Value::Map(map) if !map.is_empty() => map,
+        yaml::Value::Map(_) => {
+            problems.add(|| Problem::at(node.span, format!("`{word}` has no axes")).help(example));
+            return Vec::new();
+        }
+        _ => {
+            problems.add(|| {
+                Problem::at(
+                    node.span,
+                    format!("`{word}` must be a mapping of parameters to values, not {}", node.shown()),
+                )
+                .help(example)
+            });
+            return Vec::new();
+        }
+    };
+    let mut axes = Vec::new();
+    for Entry { key, key_span, value } in entries(map, problems) {
+        match field(key) {
+            Some(field) => axes.extend(axis(field, key_span, value, problems)),
+            None => problems.add(|| unknown_parameter(key, key_span)),
+        }
+    }
+    axes
+}
+
+/// The axes of `latin_hypercube`, as far as they are right.
+fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
+    const FORM: &str =
+        "write it like `{ count: 50, seed: 1, axes: { granule.tonic_factor: { uniform: [0.2, 1] } } }`";
+    const KEYS: [&str; 3] = ["count", "seed", "axes"];
+    let node = entry.value;
+    let yaml::Value::Map(map) = &node.value else {
+        problems.add(|| {
+            Problem::at(
+                node.span,
+                format!("`latin_hypercube` must have `count`, `seed` and `axes`, not be {}", node.shown()),
+            )
+            .help(FORM.to_owned())
+        });
+        return Vec::new();
+    };
+    let before = problems.count();
+    let (mut count, mut seed, mut axes) = (None, None, None);
+    for entry in entries(map, problems) {
+        match entry.key {
+            "count" => {
+                count =
+                    value::count("latin_hypercube.count", 1, MOST_CONDITIONS as u32, entry.value, problems);
+            }
+            "seed" => seed = value::count("latin_hypercube.seed", 0, u32::MAX, entry.value, problems),
+            "axes" => axes = Some(entry.value),
+            key => problems.add(|| {
+                Problem::at(entry.key_span, format!("unknown key {} in `latin_hypercube`", quote(key))).help(
+                    match field(key) {
+                        Some(_) => format!("parameters go into `axes: {{ {key}: … }}`"),
+                        None => suggest::help(key, "the keys are", &KEYS),
+                    },
+                )
+            }),
+        }
+    }
+    let (Some(count), Some(seed), Some(axes)) = (count, seed, axes) else {
+        // A key that is there but wrong has been reported.
+        if problems.count() == before {
+            problems.add(|| {
+                Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`")
+                    .help(FORM.to_owned())
+            });
+        }
+        return Vec::new();
+    };
+    let map = match &axes.value {
+        yaml::Value::Map(map) if !map.is_empty() => map,
+        _ => {
+            problems.add(|| {
+                let found = if matches!(axes.value, yaml::Value::Map(_)) { "empty" } else { axes.kind() };
+                Problem::at(
+                    axes.span,
+                    format!("`axes` must be a mapping of parameters to distributions, not {found}"),
+                )
+                .help(FORM.to_owned())
+            });
+            return Vec::new();
+        }
+    };
+    let mut read = Vec::new();
+    for Entry { key, key_span, value } in entries(map, problems) {
+        match field(key) {
+            Some(field) => read.extend(latin(field, key_span, value, count as usize, seed, problems)),
+            None => problems.add(|| unknown_parameter(key, key_span)),
+        }
+    }
+    read
+}

@@ -1,0 +1,89 @@
+//! Which output files a condition has.
+
+use crate::diagnostics::{Problem, Problems, quote};
+use crate::suggest;
+use crate::value::{Entry, entries, flag};
+use crate::yaml::{self, Node};
+
+/// Which output files are written for a condition. It decides nothing that is computed: what is
+/// switched off can be switched on later, and is then written from the stored spikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Spike probabilities.
+    pub probabilities: bool,
+    /// Synapses from active fibres.
+    pub connections: bool,
+    /// Weights of the active fibres in each trial.
+    pub weights: bool,
+    /// Mean excitatory and inhibitory conductances; by far the largest files.
+    pub conductances: bool,
+    /// Drawn factors on tonic inhibition.
+    pub tonic_factors: bool,
+}
+
+impl Default for Record {
+    fn default() -> Record {
+        Record {
+            probabilities: true,
+            connections: true,
+            weights: true,
+            conductances: true,
+            tonic_factors: true,
+        }
+    }
+}
+
+/// The keys of `record`, and what each stands for.
+pub(crate) const KEYS: [(&str, &str); 6] = [
+    ("probabilities", "spike probabilities (SpikeProb)"),
+    ("connections", "synapses from active fibres (Connections)"),
+    ("weights", "weights of the active fibres in each trial (Weights)"),
+    ("conductances", "mean conductances (CondE, CondI)"),
+    ("tonic_factors", "drawn factors on tonic inhibition (TonicReduction)"),
+    ("spikes", "the spikes of every trial, in the store; always kept"),
+];
+
+/// Reads `record`: what it does not name stays as in `base`.
+pub(crate) fn record(node: &Node, base: Record, problems: &mut Problems) -> Record {
+    let mut record = base;
+    let yaml::Value::Map(map) = &node.value else {
+        problems.add(|| {
+            Problem::at(node.span, format!("`record` must be a mapping, not {}", node.shown()))
+                .help("write it like `record: { conductances: false }`".to_owned())
+        });
+        return record;
+    };
+    for Entry { key, key_span, value } in entries(map, problems) {
+        let place = match key {
+            "probabilities" => &mut record.probabilities,
+            "connections" => &mut record.connections,
+            "weights" => &mut record.weights,
+            "conductances" => &mut record.conductances,
+            "tonic_factors" => &mut record.tonic_factors,
+            "spikes" => {
+                if flag("record.spikes", value, problems) == Some(false) {
+                    problems.add(|| {
+                        Problem::at(
+                            value.span,
+                            "the spikes cannot be left out: all output files follow from them",
+                        )
+                        .help("they are small; remove `spikes`".to_owned())
+                    });
+                }
+                continue;
+            }
+            _ => {
+                problems.add(|| {
+                    let keys = KEYS.map(|(key, _)| key);
+                    Problem::at(key_span, format!("unknown key {} in `record`", quote(key)))
+                        .help(suggest::help(key, "the keys are", &keys))
+                });
+                continue;
+            }
+        };
+        if let Some(flag) = flag(&format!("record.{key}"), value, problems) {
+            *place = flag;
+        }
+    }
+    record
+}

@@ -1,0 +1,130 @@
+//! The schema accepts what the parser accepts, and the template is a sweep.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use granule_sim::parameters::{FIELDS, PRESETS};
+use granule_sweep::{Overrides, parse, schema, template};
+use jsonschema::Validator;
+use serde_json::Value;
+
+fn validator() -> Validator {
+    jsonschema::draft202012::new(&schema()).expect("the schema is one")
+}
+
+/// What is wrong with a sweep file, by the schema.
+fn errors(validator: &Validator, yaml: &str) -> Vec<String> {
+    let value: Value = serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
+    validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+/// The files of a directory below the repository with this ending, and their text.
+fn files(directory: &str, starts: &str, ends: &str) -> Vec<(PathBuf, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(directory);
+    let paths = fs::read_dir(&directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = paths
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("text");
+            name.starts_with(starts) && name.ends_with(ends)
+        })
+        .map(|path| (path.clone(), fs::read_to_string(&path).expect("text")))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_schema_takes_every_sweep_there_is() {
+    let validator = validator();
+    let mut all = files("sweeps", "", ".yaml");
+    all.extend(files("fuzz/corpus/sweep", "valid-", ""));
+    all.push((PathBuf::from("template"), template()));
+    all.push((PathBuf::from("template with all examples"), with_examples()));
+    for (path, page) in files("docs", "sweeps", ".md").into_iter().chain(files("", "README", ".md")) {
+        let blocks = page.split("\n```").filter_map(|block| block.strip_prefix("yaml\n"));
+        all.extend(blocks.map(|block| (path.clone(), block.to_owned())));
+    }
+    assert!(all.len() > 20, "{}", all.len());
+    for (path, text) in all {
+        assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{}", path.display());
+        assert_eq!(errors(&validator, &text), Vec::<String>::new(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_schema_refuses_other_shapes() {
+    let validator = validator();
+    let refused = [
+        "trials: 5",
+        "conditions: []",
+        "conditions: [Contrl]",
+        "conditions: [Control]\ntrails: 5",
+        "conditions: [Control]\nengine: brian3",
+        "conditions: [Control]\ntrials: 0",
+        "conditions: [Control]\nseeds: 1-20",
+        "conditions: [Control]\nseeds: { count: 5 }",
+        "conditions: [Control]\ngranule: 2",
+        "conditions: [Control]\ngranule: { tonic_facto: 1 }",
+        "conditions: [Control]\nnoise: own",
+        "conditions: [Control]\nrecord: { conductances: some }",
+        "conditions: [Control]\nset: { golgi.reset: -55 }",
+        "conditions: [{ base: ACh }]",
+        "conditions: [{ name: a, set: { golgi.reset: -55 mS } }]",
+        "conditions: [{ name: a, set: { stimulus.active_fraction: 1.5 } }]",
+        "conditions: [{ name: a, set: { noise.first: mossy } }]",
+        "conditions: [{ name: a, grid: {} }]",
+        "conditions: [{ name: a, grid: { golgi.reset: -55 mV } }]",
+        "conditions: [{ name: a, grid: { golgi.reset: { linspace: [-55 mV, -50 mV] } } }]",
+        "conditions: [{ name: a, grid: { noise.first: { linspace: [1, 2, 3] } } }]",
+        "conditions: [{ name: a, grid: { weights.seed: { random: { uniform: [1, 9], count: 3 } } } }]",
+        "conditions: [{ name: a, latin_hypercube: { count: 3, seed: 1, axes: { noise.first: { uniform: [0, 1] } } } }]",
+    ];
+    for text in refused {
+        assert!(!errors(&validator, text).is_empty(), "{text}");
+        assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_schema_tells_editors_of_every_parameter_and_preset() {
+    let schema = schema();
+    let definitions = &schema["$defs"];
+    for field in FIELDS {
+        let description = definitions[field.path]["description"].as_str().expect("a description");
+        assert!(description.starts_with(field.meaning), "{description}");
+        assert!(definitions["settings"]["properties"][field.path].is_object(), "{}", field.path);
+        assert!(definitions["axes"]["properties"][field.path].is_object(), "{}", field.path);
+        let (group, key) = field.path.split_once('.').expect("a dotted path");
+        let at_top = &schema["properties"][group];
+        let at_top = if at_top["anyOf"].is_array() { &at_top["anyOf"][1] } else { at_top };
+        assert!(at_top["properties"][key].is_object(), "{}", field.path);
+    }
+    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    assert_eq!(definitions["condition"]["anyOf"][0]["enum"], serde_json::json!(presets));
+}
+
+/// The template with its examples in use.
+fn with_examples() -> String {
+    let line = |line: &str| {
+        let text = line.trim_start();
+        let indent = &line[..line.len() - text.len()];
+        match text.strip_prefix('#').filter(|rest| !rest.is_empty()) {
+            // One space is a comment, two are the indent of an example.
+            Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => format!("{indent}{rest}\n"),
+            _ => format!("{line}\n"),
+        }
+    };
+    template().lines().map(line).collect()
+}
+
+#[test]
+fn the_template_is_a_sweep_with_and_without_its_examples() {
+    let read = |text: &str| {
+        parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let sweep = read(&template());
+    assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("x", 2));
+    let sweep = read(&with_examples());
+    assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("my-sweep", 2 + 10 + 3 + 20));
+    assert!(!sweep.conditions[0].record.conductances);
+}

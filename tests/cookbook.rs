@@ -1,0 +1,109 @@
+//! The sweeps for common questions run, with fewer trials than they have, and leave what they say; what
+//! is recorded can be changed without computing anything.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use granule_sweep::{Overrides, Sweep, parse};
+use serde_json::Value;
+use support::{Place, root};
+
+const COOKBOOK: [&str; 5] = ["dose-response", "seeds-study", "network-size", "weights", "stimulus-timing"];
+
+fn read(name: &str, text: &str) -> Sweep {
+    parse(name, text.as_bytes(), name, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The files that a sweep without conductances has.
+fn expected(sweep: &Sweep) -> BTreeSet<String> {
+    let mut expected = BTreeSet::new();
+    for seed in &sweep.seeds {
+        for condition in &sweep.conditions {
+            let prefix = &condition.prefix;
+            let mut file = |name: String| expected.insert(format!("seed-{seed}/{name}"));
+            if !condition.model.parameters().weights.random {
+                file(format!("{prefix}SpikeProb.npy"));
+                continue;
+            }
+            file(format!("randomized_{prefix}SpikeProb.npy"));
+            file(format!("{prefix}Connections.npy"));
+            file(format!("{prefix}Weights.npy"));
+            if condition.preset == Some("ACh") {
+                file("tonicReduction.npy".to_owned());
+            }
+        }
+    }
+    expected
+}
+
+/// Files below an output directory's seeds, and those that its manifest lists, which must be the same.
+fn outputs(place: &Place, out: &str) -> BTreeSet<String> {
+    let manifest = fs::read(place.path(out).join("manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let files = manifest["files"].as_array().expect("files");
+    let listed = files.iter().map(|file| file["path"].as_str().expect("a path").to_owned()).collect();
+    let mut found = BTreeSet::new();
+    for directory in fs::read_dir(place.path(out)).expect("outputs").map(|entry| entry.expect("an entry")) {
+        if directory.path().is_dir() {
+            for file in fs::read_dir(directory.path()).expect("a directory") {
+                let file = file.expect("an entry");
+                let names = [directory.file_name(), file.file_name()];
+                found.insert(names.map(|name| name.into_string().expect("text")).join("/"));
+            }
+        }
+    }
+    assert_eq!(found, listed);
+    found
+}
+
+#[test]
+fn every_sweep_of_the_cookbook_leaves_what_it_says() {
+    for name in COOKBOOK {
+        let text = fs::read_to_string(root().join(format!("sweeps/{name}.yaml"))).expect("a sweep");
+        assert!(!text.contains("engine"), "{name} is for the default engine");
+        let sweep = read(name, &text);
+        let place = Place::new();
+        place.write("sweep.yaml", &text);
+        let mut command = place.granule(&["run", "sweep.yaml"]);
+        command.env("CHAT_NUM_TRIAL", "1");
+        place.start_this(command).end().succeeded();
+        assert_eq!(outputs(&place, &format!("out/{name}")), expected(&sweep), "{name}");
+    }
+}
+
+#[test]
+fn what_is_recorded_changes_without_computing() {
+    let place = Place::new();
+    let network = "name: x\nnetwork: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\ntrials: 2\n";
+    let run = |record: &str| {
+        place.write("sweep.yaml", format!("{network}{record}\n"));
+        let ended = place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+        (outputs(&place, "out"), ended.stdout)
+    };
+    let all = ["Connections", "Weights", "CondE", "CondI"].map(|what| format!("seed-451/aC{what}.npy"));
+    let (less, _) = run(
+        "record: { conductances: false }\nconditions: [Control, { name: aC, record: { connections: false, weights: false } }]",
+    );
+    assert!(less.contains("seed-451/controlWeights.npy") && !less.contains("seed-451/controlCondE.npy"));
+    assert!(
+        less.contains("seed-451/randomized_aCSpikeProb.npy") && all.iter().all(|file| !less.contains(file))
+    );
+    let (more, said) = run("conditions: [Control, { name: aC }]");
+    assert!(said.contains(": 0 trials computed, 2 reused"), "{said}");
+    assert!(all.iter().all(|file| more.contains(file)));
+    // And back: what is not wanted any more is removed, and what stays is the same.
+    let kept = place.hashes("out/seed-451");
+    let (again, _) = run(
+        "record: { conductances: false }\nconditions: [Control, { name: aC, record: { connections: false, weights: false } }]",
+    );
+    assert_eq!(again, less);
+    for (file, hash) in place.hashes("out/seed-451") {
+        assert_eq!(kept[&file], hash, "{file}");
+    }
+    // Nothing at all may be recorded; the spikes are there.
+    let none = "record: { probabilities: false, connections: false, weights: false, conductances: false }";
+    let (nothing, _) = run(&format!("{none}\nconditions: [Control]"));
+    assert_eq!(nothing, BTreeSet::new());
+}
