@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use granule_sim::parameters::{FIELDS, field};
-use granule_sim::{Engine, Parameters};
+use granule_sim::{Engine, Model, Parameters};
 
 use crate::condition::{Common, Condition, conditions, settings};
 use crate::diagnostics::{Diagnostics, Problem, Problems, Span, line_number, only, quote};
 use crate::environment::Overrides;
+use crate::key::Fingerprint;
 use crate::record::{Record, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
@@ -170,7 +171,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         Some(node) => count("trials", 1, MOST_TRIALS, node, problems),
         None => Some(DEFAULT_TRIALS),
     };
-    let conditions = match found.get("conditions") {
+    let mut conditions = match found.get("conditions") {
         Some(node) => conditions(node, &common, problems),
         None => {
             // An unknown key may well be this one, mistyped.
@@ -193,14 +194,30 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             Problem::at(span, message).help("take fewer of one, or several sweeps".to_owned())
         });
     }
+    let engine = engine?;
+    if sharing == NoiseSharing::Independent {
+        conditions.iter_mut().for_each(|condition| give_own_noise(engine, &mut condition.model));
+    }
     Some(Sweep {
         name: name?,
-        engine: engine?,
+        engine,
         noise: sharing,
         seeds,
         trials: overrides.trials.or(trials)?,
         conditions,
     })
+}
+
+/// Gives a condition a noise whose number follows from its parameters, so that it keeps it whatever
+/// other conditions there are. Equal conditions have equal noise; that others have is a matter of 32
+/// bits.
+fn give_own_noise(engine: Engine, model: &mut Model) {
+    let mut parameters = model.parameters().clone();
+    let [first, ..] = *Fingerprint::new(engine, &parameters).0.as_chunks().0 else {
+        unreachable!("32 bytes are eight times four")
+    };
+    parameters.noise.stream = u32::from_le_bytes(first);
+    *model = Model::new(parameters).expect("it was consistent, and the noise has no part in that");
 }
 
 /// The groups of parameters, in order of the table.
