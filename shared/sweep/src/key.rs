@@ -42,13 +42,8 @@ hash_type! {
 impl Fingerprint {
     /// The fingerprint of these parameters under this engine.
     pub fn new(engine: Engine, parameters: &Parameters) -> Fingerprint {
-        // Weights are either random or fixed: what describes the other kind reaches no spike.
-        let is_idle = |path: &str| match parameters.weights.random {
-            true => matches!(path, "mossy_to_granule.weight" | "mossy_to_golgi.weight"),
-            false => path.starts_with("weights.") && path != "weights.random",
-        };
         let mut hash = Hash::new("granule condition", engine);
-        for field in FIELDS.iter().filter(|field| !is_idle(field.path)) {
+        for field in FIELDS.iter().filter(|field| !is_idle(field.path, parameters)) {
             hash.text(field.path);
             hash.value(&field.get(parameters));
         }
@@ -63,6 +58,16 @@ impl Fingerprint {
         hash.update(&seed.to_le_bytes());
         hash.update(&index.to_le_bytes());
         TrialKey(*hash.finalize().as_bytes())
+    }
+}
+
+/// Whether the parameter of this path reaches no spike and is no part of a [`Fingerprint`].
+///
+/// Weights are either random or fixed: what describes the other kind is idle.
+pub fn is_idle(path: &str, parameters: &Parameters) -> bool {
+    match parameters.weights.random {
+        true => matches!(path, "mossy_to_granule.weight" | "mossy_to_golgi.weight"),
+        false => path.starts_with("weights.") && path != "weights.random",
     }
 }
 
