@@ -1,17 +1,20 @@
 //! `granule plan`: what a sweep asks for and what it will cost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use granule_sim::isa::Isa;
 use granule_sim::model::Model;
-use granule_sim::noise::{NoiseStart, NormalStream, count_accepted, spans_to_reach};
+use granule_sim::network::Wiring;
+use granule_sim::noise::{NoiseStart, NormalStream, count_accepted, shipped_counts, spans_to_reach};
 use granule_sim::parameters::{CellFactor, Parameters};
 use granule_sim::trial::Cohort;
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
 use granule_sweep::{Condition, Plan, Sweep};
 use indicatif::DecimalBytes;
+use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError};
@@ -90,7 +93,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     let mut shards = 0;
     let mut core_seconds = 0.0;
     let mut store_bytes = 0.0;
-    let mut reach: BTreeMap<StreamKey, u64> = BTreeMap::new();
+    // Of each stream, how far trials reach that are missing, and how many spans are known.
+    let mut reach: BTreeMap<StreamKey, (u64, u64)> = BTreeMap::new();
     for (at, cohort) in plan.cohorts.iter().enumerate() {
         let is_missing = |trial: u32, variant: usize| {
             !store.as_ref().is_some_and(|store| store.contains(plan.key(at, variant, trial)))
@@ -103,7 +107,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
             if missing > 0 {
                 *by_variants.entry(missing).or_default() += 1;
                 let behind = u64::from(trial + 1) * cohort.normals_per_trial;
-                let far = reach.entry(cohort.stream).or_default();
+                let known = || known_spans(&plan, cohort, store.as_ref());
+                let (far, _) = reach.entry(cohort.stream).or_insert_with(|| (0, known()));
                 *far = behind.max(*far);
             }
         }
@@ -117,11 +122,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         core_seconds += cohort_seconds;
         shards += (cohort_seconds / SECONDS_PER_SHARD).ceil() as u64;
     }
-    let known = |stream: StreamKey| store.as_ref().map_or(0, |store| store.spans(stream).len() as u64);
-    let spans_missing: u64 = reach
-        .iter()
-        .map(|(&stream, &normals)| u64::from(spans_to_reach(normals)).saturating_sub(known(stream)))
-        .sum();
+    let spans_missing: u64 =
+        reach.values().map(|&(far, known)| u64::from(spans_to_reach(far)).saturating_sub(known)).sum();
     core_seconds += spans_missing as f64 * costs.seconds_per_span;
     let output_files = outputs::plan(&sweep, &plan).len() as u64;
     let output_bytes = sweep.conditions.iter().map(|condition| bytes_of_outputs(condition, sweep.trials));
@@ -162,12 +164,19 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Spans of a cohort's noise that the store or the program knows.
+fn known_spans(plan: &Plan, cohort: &PlannedCohort, store: Option<&Store>) -> u64 {
+    let stored = store.map_or(0, |store| store.spans(cohort.stream).len());
+    let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
+    stored.max(shipped_counts(Wiring::of(model), cohort.seed).len()) as u64
+}
+
 /// A sweep file, and what there is of it.
 pub(crate) struct Planned {
     pub(crate) sweep: Sweep,
     pub(crate) plan: Plan,
-    pub(crate) out: std::path::PathBuf,
-    pub(crate) store_path: std::path::PathBuf,
+    pub(crate) out: PathBuf,
+    pub(crate) store_path: PathBuf,
     /// None where there is none yet.
     pub(crate) store: Option<Store>,
 }
@@ -224,15 +233,15 @@ impl Costs {
             let Ok(alone) = Cohort::new(isa, &[model], cohort.seed, 1) else { continue };
             let origin = alone.network().noise_origin;
             if costs.seconds_per_span == 0.0 {
-                let begun = Instant::now();
+                let begun = cpu_seconds();
                 count_accepted(isa, origin, 0, 1);
-                costs.seconds_per_span = begun.elapsed().as_secs_f64();
+                costs.seconds_per_span = cpu_seconds() - begun;
             }
             let mut noise = NormalStream::new(isa, origin, NoiseStart::default());
-            let begun = Instant::now();
+            let begun = cpu_seconds();
             let spikes = alone.simulate(0, &mut noise);
             let normals = alone.normals_per_trial() as f64;
-            let per_normal = begun.elapsed().as_secs_f64() / normals / (1.0 + VARIANT_SHARE);
+            let per_normal = (cpu_seconds() - begun) / normals / (1.0 + VARIANT_SHARE);
             costs.tried.push((cohort.normals_per_trial, per_normal));
             bytes += spikes.iter().map(|spikes| spikes.encode().len()).sum::<usize>() as f64 / normals;
         }
@@ -246,6 +255,12 @@ impl Costs {
         let per_normal = nearest.map_or(0.0, |(_, seconds)| *seconds);
         normals as f64 * per_normal * (1.0 + VARIANT_SHARE * variants as f64)
     }
+}
+
+/// Of this thread so far: others may be at the same core.
+fn cpu_seconds() -> f64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
 }
 
 /// The model with trials of about so many normals at most.

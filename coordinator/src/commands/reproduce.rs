@@ -197,3 +197,38 @@ pub(crate) fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Failure> {
         Failure::new(exit::USAGE, message)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outputs::manifest::{STORE, UnderWay};
+    use crate::store::{Entry, Store};
+    use granule_sim::spikes::Spike;
+    use granule_sweep::{Overrides, Plan, parse};
+
+    #[test]
+    fn a_trial_that_is_stored_otherwise_is_found_out() {
+        let text = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\ntrials: 3\nconditions: [Control]";
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let plan = Plan::new(&sweep);
+        let directory = tempfile::tempdir().unwrap();
+        UnderWay::new(&sweep, STORE.to_owned(), String::new()).write(directory.path()).unwrap();
+        let spikes = TrialSpikes { granule: vec![Spike { step: 3, cell: 47 }], golgi: Vec::new() }.encode();
+        let reproduce = |trial| {
+            let resting = cli::Resting { out: directory.path().to_owned(), store: None, json: true };
+            run(&cli::Reproduce { resting, condition: "Control".to_owned(), seed: 451, trial })
+        };
+        {
+            let store = Store::open(&directory.path().join(STORE)).unwrap();
+            let key = plan.key(0, 0, 2);
+            store.put(&[Entry { key, digest: Digest::of(&spikes), spikes: &spikes }]).unwrap();
+            let in_use = reproduce(2).unwrap_err();
+            assert!(in_use.message.contains("in use"), "{}", in_use.message);
+        }
+        let differs = reproduce(2).unwrap_err();
+        assert_eq!(differs.code, exit::DISAGREED);
+        assert!(differs.message.contains("trial 2 of condition Control, seed 451"), "{}", differs.message);
+        assert_eq!(reproduce(1).unwrap_err().code, exit::INCOMPLETE);
+        assert_eq!(reproduce(3).unwrap_err().code, exit::USAGE);
+    }
+}

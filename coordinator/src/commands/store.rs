@@ -393,3 +393,95 @@ fn length(path: &Path) -> u64 {
 fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::caused_by(exit::FAILED, error, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> TrialKey {
+        TrialKey([n; 32])
+    }
+
+    /// A store with these trials and spans of one stream.
+    fn store(path: &Path, trials: &[(u8, &[u8])], spans: &[u32]) {
+        let store = Store::open(path).unwrap();
+        for &(n, spikes) in trials {
+            store.put(&[Entry { key: key(n), digest: Digest::of(spikes), spikes }]).unwrap();
+        }
+        store.push_spans(StreamKey([7; 32]), 0, spans).unwrap();
+    }
+
+    fn merge_of(into: &Path, from: &[&Path]) -> Result<(), Failure> {
+        let from = from.iter().map(|path| path.to_path_buf()).collect();
+        merge(&cli::StoreMerge { into: into.to_owned(), from, json: true })
+    }
+
+    #[test]
+    fn what_a_store_lacks_is_added() {
+        let directory = tempfile::tempdir().unwrap();
+        let [a, b, c, into] = ["a", "b", "c", "into"].map(|name| directory.path().join(name));
+        store(&a, &[(1, b"one"), (2, b"two")], &[5, 6]);
+        store(&b, &[(2, b"two"), (3, b"three")], &[5, 6, 7]);
+        store(&c, &[(4, b"four")], &[5]);
+        merge_of(&into, &[&a, &b]).unwrap();
+        merge_of(&c, &[&into, &a]).unwrap();
+        for path in [&into, &c] {
+            let merged = Store::read(path).unwrap();
+            for (n, spikes) in [(1, &b"one"[..]), (2, b"two"), (3, b"three")] {
+                assert_eq!(merged.get(key(n)).unwrap().as_deref(), Some(spikes));
+            }
+            assert_eq!(merged.contains(key(4)), path == &c);
+            assert_eq!(merged.spans(StreamKey([7; 32])), [5, 6, 7]);
+        }
+        // Nothing is new the second time.
+        let before = fs::read(&into).unwrap();
+        merge_of(&into, &[&a, &b]).unwrap();
+        assert!(fs::read(&into).unwrap() == before);
+    }
+
+    #[test]
+    fn nothing_is_merged_where_anything_differs() {
+        let directory = tempfile::tempdir().unwrap();
+        let [a, b, c, into, new] = ["a", "b", "c", "into", "new"].map(|name| directory.path().join(name));
+        store(&a, &[(1, b"one")], &[5]);
+        store(&b, &[(3, b"three"), (1, b"another")], &[5]);
+        store(&c, &[(3, b"three")], &[6]);
+        store(&into, &[(1, b"one")], &[5]);
+        let before = fs::read(&into).unwrap();
+        let differs = |failure: Failure, parts: &[&str]| {
+            assert_eq!(failure.code, exit::DISAGREED);
+            for part in parts {
+                assert!(failure.message.contains(part), "no `{part}` in {}", failure.message);
+            }
+        };
+        differs(merge_of(&into, &[&b]).unwrap_err(), &[&key(1).to_string(), "nothing was changed"]);
+        differs(merge_of(&into, &[&c]).unwrap_err(), &["span 0 of noise stream 0707", "nothing was changed"]);
+        assert!(fs::read(&into).unwrap() == before);
+        // Also where the store to add to knows neither.
+        differs(merge_of(&new, &[&a, &b]).unwrap_err(), &[&key(1).to_string()]);
+        differs(merge_of(&new, &[&a, &c]).unwrap_err(), &["span 0"]);
+        assert!(!new.exists());
+        assert_eq!(merge_of(&into, &[&a, &into]).unwrap_err().code, exit::USAGE);
+        assert_eq!(merge_of(&into, &[&new]).unwrap_err().code, exit::USAGE);
+    }
+
+    #[test]
+    fn damage_is_passed_over_and_healed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [bad, good, into] = ["bad", "good", "into"].map(|name| directory.path().join(name));
+        let spikes = [b'x'; 3000];
+        store(&bad, &[(1, &spikes), (2, b"two")], &[5]);
+        store(&good, &[(1, &spikes)], &[5]);
+        let mut bytes = fs::read(&bad).unwrap();
+        let at = bytes.windows(100).position(|window| window == [b'x'; 100]).unwrap();
+        bytes[at] = b'y';
+        fs::write(&bad, bytes).unwrap();
+        let verified = |path: &Path| verify(&cli::StoreVerify { file: path.to_owned(), json: true });
+        assert_eq!(verified(&bad).unwrap_err().code, exit::INCOMPLETE);
+        merge_of(&into, &[&bad]).unwrap();
+        assert_eq!(Store::read(&into).unwrap().trials().len(), 1);
+        verified(&into).unwrap();
+        merge_of(&bad, &[&good]).unwrap();
+        verified(&bad).unwrap();
+    }
+}
