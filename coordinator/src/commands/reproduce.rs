@@ -55,7 +55,17 @@ impl Spikes {
 }
 
 pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
-    let cli::Resting { out, store, json } = &arguments.resting;
+    let report = reproduce(arguments)?;
+    if arguments.resting.json {
+        say_json(&report);
+    } else {
+        say(&report.to_text());
+    }
+    report.verdict()
+}
+
+fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
+    let cli::Resting { out, store, .. } = &arguments.resting;
     let (seed, trial) = (arguments.seed, arguments.trial);
     let archive = Archive::find(out, store.as_deref())?;
     let (sweep, plan) = archive.restore()?;
@@ -107,7 +117,7 @@ pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
             }
         },
     };
-    let report = Report {
+    Ok(Report {
         schema: SCHEMA,
         kind: "reproduced",
         condition: arguments.condition.clone(),
@@ -118,32 +128,32 @@ pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
         stored,
         result,
         difference,
-    };
-    if *json {
-        say_json(&report);
-    } else {
-        say(&report.to_text());
-    }
-    let trial = format!("trial {trial} of condition {}, seed {seed}", arguments.condition);
-    match result {
-        "same" => Ok(()),
-        "differs" => Err(Failure::new(
-            exit::DISAGREED,
-            format!(
-                "error: {trial} came out differently here than it is stored, which must never happen\n  help: reproduce \
-                 it on another machine, too, to see which of the two is right"
-            ),
-        )),
-        _ => Err(Failure::new(
-            exit::INCOMPLETE,
-            format!(
-                "error: the store does not have {trial} whole, so there is nothing to compare with\n  help: run the sweep again"
-            ),
-        )),
-    }
+    })
 }
 
 impl Report {
+    fn verdict(&self) -> Result<(), Failure> {
+        let Report { condition, seed, trial, .. } = self;
+        let trial = format!("trial {trial} of condition {condition}, seed {seed}");
+        match self.result {
+            "same" => Ok(()),
+            "differs" => Err(Failure::new(
+                exit::DISAGREED,
+                format!(
+                    "error: {trial} came out differently here than it is stored, which must never happen\n  help: \
+                     reproduce it on another machine, too, to see which of the two is right"
+                ),
+            )),
+            _ => Err(Failure::new(
+                exit::INCOMPLETE,
+                format!(
+                    "error: the store does not have {trial} whole, so there is nothing to compare with\n  help: run \
+                     the sweep again"
+                ),
+            )),
+        }
+    }
+
     fn to_text(&self) -> String {
         let Report { condition, seed, trial, computed, .. } = self;
         let mut text = format!("trial {trial} of condition {condition}, seed {seed}\n");
@@ -216,7 +226,7 @@ mod tests {
         let spikes = TrialSpikes { granule: vec![Spike { step: 3, cell: 47 }], golgi: Vec::new() }.encode();
         let reproduce = |trial| {
             let resting = cli::Resting { out: directory.path().to_owned(), store: None, json: true };
-            run(&cli::Reproduce { resting, condition: "Control".to_owned(), seed: 451, trial })
+            reproduce(&cli::Reproduce { resting, condition: "Control".to_owned(), seed: 451, trial })
         };
         {
             let store = Store::open(&directory.path().join(STORE)).unwrap();
@@ -225,10 +235,14 @@ mod tests {
             let in_use = reproduce(2).unwrap_err();
             assert!(in_use.message.contains("in use"), "{}", in_use.message);
         }
-        let differs = reproduce(2).unwrap_err();
+        let report = reproduce(2).unwrap();
+        let first =
+            "the first spike of a granule cell that differs is number 0: cell 47 at 0.300 ms stored, ";
+        assert!(report.difference.as_ref().unwrap().starts_with(first), "{report:?}");
+        let differs = report.verdict().unwrap_err();
         assert_eq!(differs.code, exit::DISAGREED);
         assert!(differs.message.contains("trial 2 of condition Control, seed 451"), "{}", differs.message);
-        assert_eq!(reproduce(1).unwrap_err().code, exit::INCOMPLETE);
+        assert_eq!(reproduce(1).unwrap().verdict().unwrap_err().code, exit::INCOMPLETE);
         assert_eq!(reproduce(3).unwrap_err().code, exit::USAGE);
     }
 }

@@ -52,6 +52,26 @@ struct Merged {
 }
 
 fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
+    let report = merged(arguments)?;
+    if report.trials_damaged > 0 {
+        let count = plural(report.trials_damaged, "damaged trial");
+        line(&format!("note: {count} passed over, to be computed anew"));
+    }
+    if arguments.json {
+        say_json(&report);
+    } else {
+        say(&format!(
+            "{}: {} added from {}, {} in all\n",
+            report.into,
+            plural(report.trials_added, "trial"),
+            plural(arguments.from.len() as u64, "store"),
+            plural(report.trials, "trial")
+        ));
+    }
+    Ok(())
+}
+
+fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
     let from = arguments.from.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
     if let Some(same) = arguments.from.iter().find(|from| is_same(from, &arguments.into)) {
         let message = format!("error: {} is the store to be added to\n  help: leave it out", same.display());
@@ -95,22 +115,7 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
         }
     }
     report.trials = into.trials().len() as u64;
-    if report.trials_damaged > 0 {
-        let count = plural(report.trials_damaged, "damaged trial");
-        line(&format!("note: {count} passed over, to be computed anew"));
-    }
-    if arguments.json {
-        say_json(&report);
-    } else {
-        say(&format!(
-            "{}: {} added from {}, {} in all\n",
-            report.into,
-            plural(report.trials_added, "trial"),
-            plural(from.len() as u64, "store"),
-            plural(report.trials, "trial")
-        ));
-    }
-    Ok(())
+    Ok(report)
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {
@@ -215,23 +220,29 @@ struct Verified {
     bytes: u64,
 }
 
-fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
-    let store = read(&arguments.file)?;
+/// What is found in a store by reading all of it.
+fn verified(path: &Path) -> Result<Verified, Failure> {
+    let store = read(path)?;
     let damaged = store.damaged().map_err(|error| failed(&error))?;
     let found = store.found();
     let streams = store.streams();
-    let report = Verified {
+    Ok(Verified {
         schema: SCHEMA,
         kind: "store_verified",
-        store: arguments.file.display().to_string(),
+        store: path.display().to_string(),
         trials: (found.trials - damaged.len()) as u64,
         trials_damaged: damaged.iter().map(TrialKey::to_string).collect(),
         damaged_bytes: found.damaged_bytes,
         unfinished_bytes: found.unfinished_bytes,
         streams: streams.len() as u64,
         spans: streams.iter().map(|(_, spans)| spans.len() as u64).sum(),
-        bytes: length(&arguments.file),
-    };
+        bytes: length(path),
+    })
+}
+
+fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
+    let report = verified(&arguments.file)?;
+    let damaged = report.trials_damaged.len();
     if arguments.json {
         say_json(&report);
     } else {
@@ -239,7 +250,7 @@ fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
             "{}: {} whole, {} damaged; {} of {}; {}\n",
             report.store,
             plural(report.trials, "trial"),
-            damaged.len(),
+            damaged,
             plural(report.spans, "span"),
             plural(report.streams, "noise stream"),
             DecimalBytes(report.bytes)
@@ -251,14 +262,14 @@ fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
             say(&format!("  the last write was not finished: {} bytes\n", report.unfinished_bytes));
         }
     }
-    if damaged.is_empty() && report.damaged_bytes == 0 {
+    if damaged == 0 && report.damaged_bytes == 0 {
         return Ok(());
     }
     let message = format!(
         "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep computes anew \
          what it needs of them; `granule store prune` leaves them out of the file",
-        arguments.file.display(),
-        plural(damaged.len() as u64, "trial"),
+        report.store,
+        plural(damaged as u64, "trial"),
         report.damaged_bytes
     );
     Err(Failure::new(exit::INCOMPLETE, message))
@@ -411,9 +422,9 @@ mod tests {
         store.push_spans(StreamKey([7; 32]), 0, spans).unwrap();
     }
 
-    fn merge_of(into: &Path, from: &[&Path]) -> Result<(), Failure> {
+    fn merge_of(into: &Path, from: &[&Path]) -> Result<Merged, Failure> {
         let from = from.iter().map(|path| path.to_path_buf()).collect();
-        merge(&cli::StoreMerge { into: into.to_owned(), from, json: true })
+        merged(&cli::StoreMerge { into: into.to_owned(), from, json: true })
     }
 
     #[test]
@@ -435,7 +446,7 @@ mod tests {
         }
         // Nothing is new the second time.
         let before = fs::read(&into).unwrap();
-        merge_of(&into, &[&a, &b]).unwrap();
+        assert_eq!(merge_of(&into, &[&a, &b]).unwrap().trials_added, 0);
         assert!(fs::read(&into).unwrap() == before);
     }
 
@@ -476,12 +487,12 @@ mod tests {
         let at = bytes.windows(100).position(|window| window == [b'x'; 100]).unwrap();
         bytes[at] = b'y';
         fs::write(&bad, bytes).unwrap();
-        let verified = |path: &Path| verify(&cli::StoreVerify { file: path.to_owned(), json: true });
-        assert_eq!(verified(&bad).unwrap_err().code, exit::INCOMPLETE);
-        merge_of(&into, &[&bad]).unwrap();
-        assert_eq!(Store::read(&into).unwrap().trials().len(), 1);
-        verified(&into).unwrap();
-        merge_of(&bad, &[&good]).unwrap();
-        verified(&bad).unwrap();
+        let damaged = |path: &Path| verified(path).unwrap().trials_damaged;
+        assert_eq!(damaged(&bad), [key(1).to_string()]);
+        let report = merge_of(&into, &[&bad]).unwrap();
+        assert_eq!((report.trials_added, report.trials_damaged, report.trials), (1, 1, 1));
+        assert!(damaged(&into).is_empty());
+        assert_eq!(merge_of(&bad, &[&good]).unwrap().trials_added, 1);
+        assert!(damaged(&bad).is_empty());
     }
 }
