@@ -4,6 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use granule_sweep::{Plan, Sweep};
 
@@ -151,6 +152,13 @@ impl Drop for Lock {
 /// # Errors
 /// When somebody else holds it or reads it.
 pub(crate) fn hold(out: &Path) -> Result<Option<Lock>, ArchiveError> {
+    // Who asks for the status has it for a moment, to see whether somebody else has.
+    for _ in 0..50 {
+        match lock(out, File::try_lock) {
+            Err(ArchiveError::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            held => return held,
+        }
+    }
     lock(out, File::try_lock)
 }
 

@@ -265,29 +265,35 @@ impl Store {
     /// # Errors
     /// As those of [`Self::open`], and [`StoreError::Io`] where there is none.
     pub(crate) fn read(path: &Path) -> Result<Store, StoreError> {
-        let (store, is_in_use) = Store::glance(path)?;
-        if is_in_use { Err(StoreError::InUse { path: path.to_owned() }) } else { Ok(store) }
-    }
-
-    /// Reads what the store at this path holds at the moment, also while somebody writes to it, and
-    /// whether somebody does.
-    ///
-    /// # Errors
-    /// As those of [`Self::read`], but for [`StoreError::InUse`].
-    pub(crate) fn glance(path: &Path) -> Result<(Store, bool), StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let file = File::open(path).map_err(fail("open"))?;
         check_kind(&file, path)?;
-        let is_in_use = match file.try_lock_shared() {
-            Ok(()) => false,
-            Err(TryLockError::WouldBlock) => true,
-            Err(TryLockError::Error(source)) => return Err(fail("lock")(source)),
-        };
+        file.try_lock_shared().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
+            TryLockError::Error(source) => fail("lock")(source),
+        })?;
+        Store::replayed(file, path)
+    }
+
+    /// Reads what the store at this path holds at the moment, also while somebody writes to it. It is not
+    /// locked: nobody who wants to write is held up.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`], but for [`StoreError::InUse`].
+    pub(crate) fn glance(path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
+        let file = File::open(path).map_err(fail("open"))?;
+        check_kind(&file, path)?;
+        Store::replayed(file, path)
+    }
+
+    fn replayed(file: File, path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let salt = salt_of(&file, path)?.unwrap_or_default();
         let log = Log { file, path: path.to_owned(), salt };
         let (index, end, found) = log.replay().map_err(fail("read"))?;
         let tail = Mutex::new(Tail { end, failed: false });
-        Ok((Store { log, index: RwLock::new(index), tail, found }, is_in_use))
+        Ok(Store { log, index: RwLock::new(index), tail, found })
     }
 
     /// Its file.

@@ -192,7 +192,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
         Err(error) => return Err(error.into()),
     };
     let store = match Store::glance(&store_path) {
-        Ok((store, _)) => Some(store),
+        Ok(store) => Some(store),
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(ArchiveError::from(error).into()),
     };

@@ -94,7 +94,7 @@ fn look(out: &Path) -> Result<Rest, ArchiveError> {
         Err(error) => return Err(error),
     };
     let store = match Store::glance(&archive.store_path) {
-        Ok((store, _)) => Some(store),
+        Ok(store) => Some(store),
         Err(error @ StoreError::Io { .. }) => match no_store(error, &archive.store_path) {
             ArchiveError::NoStore { .. } => None,
             error => return Err(error),
