@@ -282,7 +282,7 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     let stored = "interrupted: 3 of 3 trials are stored\n  to resume: ";
     running.end().failed_with(130, &[stored]);
     // No manifest, nothing unfinished; but a note of what may be there.
-    assert_eq!(others(&place), ["outputs.pending.json", "store.granule"]);
+    assert_eq!(others(&place), ["outputs.pending.json", "store.granule", "sweep.json"]);
     let written = place.outputs(OUT);
     assert!((1..10 * 5).contains(&written.len()), "{} arrays are written", written.len());
 
@@ -375,6 +375,9 @@ fn a_sweep_that_changes_computes_only_what_is_new() {
         place.sweep(SWEEP, sweep);
         let ended = start(&place, &["--workers", "2"]).end().succeeded();
         assert_eq!(place.trials(OUT), Trials { computed, reused }, "{sweep:?}");
+        let are = if computed == 1 { "trial" } else { "trials" };
+        let summary = format!("{computed} {are} computed, {reused} reused");
+        assert!(ended.stdout.contains(&summary), "{sweep:?}: {}", ended.stdout);
         assert_eq!(place.manifest(OUT)["run"]["files_reused"], files_reused, "{sweep:?}");
         let line = ended.stdout.lines().find(|line| line.ends_with(" of an earlier sweep removed"));
         assert_eq!(line.unwrap_or_default().trim_start(), removed, "{sweep:?}");

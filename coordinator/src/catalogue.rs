@@ -143,25 +143,8 @@ impl<'a> Catalogue<'a> {
         let (Some(stored), Some(received)) = (self.decode(id, stored), self.decode(id, received)) else {
             return "the spikes stored cannot be read".to_owned();
         };
-        let model = self.model(id.cohort, id.variant);
-        let milliseconds = |spike: &Spike| f64::from(spike.step) * model.parameters().time.step_ms;
-        for (what, a, b) in
-            [("granule", &stored.granule, &received.granule), ("Golgi", &stored.golgi, &received.golgi)]
-        {
-            let differs = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at));
-            let Some(at) = differs else { continue };
-            let tell = |spike: Option<&Spike>| {
-                spike.map_or("none".to_owned(), |spike| {
-                    format!("cell {} at {:.3} ms", spike.cell, milliseconds(spike))
-                })
-            };
-            return format!(
-                "the first spike of a {what} cell that differs is number {at}: {} stored, {} received",
-                tell(a.get(at)),
-                tell(b.get(at))
-            );
-        }
-        "the spikes are the same, but not their encoding".to_owned()
+        let step_ms = self.model(id.cohort, id.variant).parameters().time.step_ms;
+        first_difference(step_ms, &stored, &received, "received")
     }
 
     fn decode(&self, id: TrialId, spikes: &[u8]) -> Option<TrialSpikes> {
@@ -173,4 +156,31 @@ impl<'a> Catalogue<'a> {
         let variant = &self.plan.cohorts[cohort as usize].variants[variant as usize];
         &self.plan.conditions[variant.conditions[0]].model
     }
+}
+
+/// Where the spikes of a trial first differ from those stored, for people; `other` is what the others
+/// were.
+pub(crate) fn first_difference(
+    step_ms: f64,
+    stored: &TrialSpikes,
+    others: &TrialSpikes,
+    other: &str,
+) -> String {
+    for (what, a, b) in
+        [("granule", &stored.granule, &others.granule), ("Golgi", &stored.golgi, &others.golgi)]
+    {
+        let differs = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at));
+        let Some(at) = differs else { continue };
+        let tell = |spike: Option<&Spike>| {
+            spike.map_or("none".to_owned(), |spike| {
+                format!("cell {} at {:.3} ms", spike.cell, f64::from(spike.step) * step_ms)
+            })
+        };
+        return format!(
+            "the first spike of a {what} cell that differs is number {at}: {} stored, {} {other}",
+            tell(a.get(at)),
+            tell(b.get(at))
+        );
+    }
+    "the spikes are the same, but not their encoding".to_owned()
 }

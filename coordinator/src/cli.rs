@@ -14,9 +14,9 @@ pub(crate) mod exit {
     pub(crate) const FAILED: u8 = 1;
     /// The command line, the environment or the sweep file is wrong. clap uses the same.
     pub(crate) const USAGE: u8 = 2;
-    /// The sweep could not be computed to its end.
+    /// The sweep could not be computed to its end, or something is not there or not as it should be.
     pub(crate) const INCOMPLETE: u8 = 3;
-    /// All was computed, but results of workers differed.
+    /// A trial has different results: of workers (all was computed), of stores, or here and there.
     pub(crate) const DISAGREED: u8 = 4;
     /// Ended by Ctrl-C (128 + SIGINT).
     pub(crate) const INTERRUPTED: u8 = 130;
@@ -29,8 +29,9 @@ pub(crate) mod exit {
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, \
-                  4 completed, but results of workers differed, 130 interrupted (Ctrl-C), 143 terminated."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, or files or \
+                  stores not as they should be, 4 results of a trial differed, 130 interrupted (Ctrl-C), \
+                  143 terminated."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -45,12 +46,28 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Compute for a coordinator, on this or another machine.
     Worker(Worker),
-    /// Show what a running coordinator is at.
+    /// Show what a running coordinator is at, or what was made of a sweep.
     Status(Status),
     /// Write a sweep file with comments, to begin with.
     Init(Init),
     /// Print the JSON Schema of sweep files, for editors.
     Schema,
+    /// Say what a sweep asks for and what it will cost, and do nothing.
+    Plan(Plan),
+    /// Say which trials of a sweep will be computed, and why.
+    Explain(Explain),
+    /// Check the files of a finished sweep.
+    Verify(Verify),
+    /// Compute one trial again and compare.
+    Reproduce(Reproduce),
+    /// Write spikes, or rates over time, as one table.
+    Export(Export),
+    /// Merge, check and prune stores.
+    Store(StoreArguments),
+    /// Print completions for a shell.
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands.
+    Man(Man),
 }
 
 /// What `run` and `serve` have in common.
@@ -61,6 +78,9 @@ pub(crate) struct Common {
     /// Where outputs, manifest and store lie [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Where trials are stored [default: store.granule beside the outputs].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
     /// Percent of trials that are computed once more, by another worker, and compared.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
@@ -146,7 +166,7 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The output directory of a running `granule serve`.
+    /// The output directory: of a running `granule serve`, or at rest.
     pub(crate) out: Option<PathBuf>,
     /// Its access file, or a copy, instead.
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
@@ -164,6 +184,183 @@ pub(crate) struct Init {
     /// The file to write; one that is there is left as it is.
     #[arg(default_value = "sweep.yaml")]
     pub(crate) file: PathBuf,
+}
+
+/// A sweep and where its outputs are or will be.
+#[derive(Debug, Args)]
+pub(crate) struct Planned {
+    /// The sweep file.
+    pub(crate) sweep: PathBuf,
+    /// Where outputs, manifest and store lie, or will [default: out/NAME-OF-THE-SWEEP].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where trials are stored [default: where the last run stored them].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) planned: Planned,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) planned: Planned,
+    /// Only this condition.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) condition: Option<String>,
+    /// Only this seed.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<u32>,
+    /// Only this trial, from 0.
+    #[arg(long, value_name = "N")]
+    pub(crate) trial: Option<u32>,
+}
+
+/// An output directory at rest.
+#[derive(Debug, Args)]
+pub(crate) struct Resting {
+    /// The output directory.
+    pub(crate) out: PathBuf,
+    /// Where its trials are stored [default: where the last run stored them].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) resting: Resting,
+    /// Derive every file anew from the stored spikes, not only the spike probabilities.
+    #[arg(long, conflicts_with = "files_only")]
+    pub(crate) all: bool,
+    /// Do without the store.
+    #[arg(long)]
+    pub(crate) files_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reproduce {
+    #[command(flatten)]
+    pub(crate) resting: Resting,
+    /// The condition.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) condition: String,
+    /// The seed.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: u32,
+    /// The trial, from 0.
+    #[arg(long, value_name = "N")]
+    pub(crate) trial: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["to", "psth"]))]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) resting: Resting,
+    /// Write all spikes to this file: .parquet, .npz or .csv.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    /// Write spike counts and rates over time to this file: .parquet, .npz or .csv.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) psth: Option<PathBuf>,
+    /// Width of a bin of --psth in ms, a whole number of steps.
+    #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth")]
+    pub(crate) bin: f64,
+    /// Only these conditions.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) conditions: Vec<String>,
+    /// Only these seeds.
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u32>,
+    /// Format of the file [default: what its name ends with].
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+/// Format of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Apache Parquet.
+    Parquet,
+    /// An archive of one numpy array a column.
+    Npz,
+    /// Comma-separated values.
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArguments {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Add to a store what it lacks of others.
+    Merge(StoreMerge),
+    /// Read everything in a store and check it.
+    Verify(StoreVerify),
+    /// Drop trials that no sweep needs.
+    Prune(StorePrune),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreMerge {
+    /// The store to add to; made if there is none.
+    pub(crate) into: PathBuf,
+    /// The stores to add.
+    #[arg(required = true)]
+    pub(crate) from: Vec<PathBuf>,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreVerify {
+    /// The store.
+    pub(crate) file: PathBuf,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StorePrune {
+    /// The store.
+    pub(crate) file: PathBuf,
+    /// Sweep files whose trials are kept.
+    #[arg(long, value_name = "SWEEP", required = true, num_args = 1..)]
+    pub(crate) keep: Vec<PathBuf>,
+    /// Say what would be dropped, and drop nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write a page for each command [default: one page for all, on standard output].
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// A time, as people and Slurm write it.

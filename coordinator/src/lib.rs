@@ -6,6 +6,7 @@
 //!
 //! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
+mod archive;
 #[doc(hidden)]
 pub mod bench;
 mod catalogue;
@@ -41,15 +42,23 @@ pub fn main() -> ExitCode {
             common.log_format
         }
         cli::Command::Worker(arguments) => arguments.log_format,
-        cli::Command::Status(_) | cli::Command::Init(_) | cli::Command::Schema => LogFormat::Text,
+        _ => LogFormat::Text,
     });
     let result = match command {
         cli::Command::Run(arguments) => commands::run::run(&arguments),
         cli::Command::Serve(arguments) => commands::serve::run(&arguments),
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
+        cli::Command::Plan(arguments) => commands::plan::run(&arguments),
+        cli::Command::Explain(arguments) => commands::explain::run(&arguments),
         cli::Command::Status(arguments) => commands::status::run(&arguments),
         cli::Command::Init(arguments) => commands::init::run(&arguments),
         cli::Command::Schema => commands::schema::run(),
+        cli::Command::Verify(arguments) => commands::verify::run(&arguments),
+        cli::Command::Reproduce(arguments) => commands::reproduce::run(&arguments),
+        cli::Command::Export(arguments) => commands::export::run(&arguments),
+        cli::Command::Store(arguments) => commands::store::run(&arguments.command),
+        cli::Command::Completions(arguments) => commands::manual::completions(&arguments),
+        cli::Command::Man(arguments) => commands::manual::man(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -105,6 +105,17 @@ pub(crate) enum Put {
     },
 }
 
+/// A trial in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The trial.
+    pub(crate) key: TrialKey,
+    /// What its spikes hash to.
+    pub(crate) digest: Digest,
+    /// Length of its encoded spikes.
+    pub(crate) bytes: u64,
+}
+
 /// What opening found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -226,22 +237,15 @@ impl Store {
             .truncate(false)
             .open(path)
             .map_err(fail("open"))?;
-        // Anything else has no end to append to: a pipe, /dev/full.
-        if !file.metadata().map_err(fail("open"))?.is_file() {
-            return Err(StoreError::Corrupted { path: path.to_owned(), what: "it is not a regular file" });
-        }
+        check_kind(&file, path)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
             TryLockError::Error(source) => fail("lock")(source),
         })?;
 
-        let salt = match read_head(&file).map_err(fail("read"))? {
-            Head::None => make(&file).map_err(fail("make"))?,
-            Head::Of { version: VERSION, salt } => salt,
-            Head::Of { version, .. } => {
-                return Err(StoreError::Version { path: path.to_owned(), found: version });
-            }
-            Head::Unknown(what) => return Err(StoreError::Corrupted { path: path.to_owned(), what }),
+        let salt = match salt_of(&file, path)? {
+            Some(salt) => salt,
+            None => make(&file).map_err(fail("make"))?,
         };
         let log = Log { file, path: path.to_owned(), salt };
         let (index, end, found) = log.replay().map_err(fail("read"))?;
@@ -253,6 +257,63 @@ impl Store {
         log.file.sync_all().map_err(fail("sync"))?;
         sync_directory(path).map_err(fail("sync the directory of"))?;
         Ok(Store { log, index: RwLock::new(index), tail: Mutex::new(Tail { end, failed: false }), found })
+    }
+
+    /// Opens the store at this path to be read, and changes nothing. Others can read it meanwhile, and
+    /// nobody writes.
+    ///
+    /// # Errors
+    /// As those of [`Self::open`], and [`StoreError::Io`] where there is none.
+    pub(crate) fn read(path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
+        let file = File::open(path).map_err(fail("open"))?;
+        check_kind(&file, path)?;
+        file.try_lock_shared().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
+            TryLockError::Error(source) => fail("lock")(source),
+        })?;
+        Store::replayed(file, path)
+    }
+
+    /// Reads what the store at this path holds at the moment, also while somebody writes to it. It is not
+    /// locked: nobody who wants to write is held up.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`], but for [`StoreError::InUse`].
+    pub(crate) fn glance(path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
+        let file = File::open(path).map_err(fail("open"))?;
+        check_kind(&file, path)?;
+        Store::replayed(file, path)
+    }
+
+    fn replayed(file: File, path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
+        let salt = salt_of(&file, path)?.unwrap_or_default();
+        let log = Log { file, path: path.to_owned(), salt };
+        let (index, end, found) = log.replay().map_err(fail("read"))?;
+        let tail = Mutex::new(Tail { end, failed: false });
+        Ok(Store { log, index: RwLock::new(index), tail, found })
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.log.path
+    }
+
+    /// Every trial it holds, in the order in which they were put: key, digest and bytes of the spikes.
+    pub(crate) fn trials(&self) -> Vec<Held> {
+        let index = self.index();
+        let mut held: Vec<(u64, Held)> = (index.trials.iter())
+            .map(|(&key, place)| (place.at, Held { key, digest: place.digest, bytes: place.length }))
+            .collect();
+        held.sort_unstable_by_key(|&(at, held)| (at, held.key));
+        held.into_iter().map(|(_, held)| held).collect()
+    }
+
+    /// Every noise stream that it holds span counts of, ascending, and these.
+    pub(crate) fn streams(&self) -> Vec<(StreamKey, Vec<u32>)> {
+        self.index().spans.iter().map(|(&stream, spans)| (stream, spans.clone())).collect()
     }
 
     /// What opening found.
@@ -723,6 +784,27 @@ fn read_head(file: &File) -> io::Result<Head> {
     let mut rest = &told[FILE_MAGIC.len()..];
     let version = u32::from_le_bytes(take(&mut rest));
     Ok(Head::Of { version, salt: take(&mut rest) })
+}
+
+/// The salt of a store of this format; none where nothing was ever stored.
+fn salt_of(file: &File, path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
+    let head =
+        read_head(file).map_err(|source| StoreError::Io { path: path.to_owned(), doing: "read", source })?;
+    match head {
+        Head::None => Ok(None),
+        Head::Of { version: VERSION, salt } => Ok(Some(salt)),
+        Head::Of { version, .. } => Err(StoreError::Version { path: path.to_owned(), found: version }),
+        Head::Unknown(what) => Err(StoreError::Corrupted { path: path.to_owned(), what }),
+    }
+}
+
+/// Anything but a regular file has no end to append to: a pipe, /dev/full.
+fn check_kind(file: &File, path: &Path) -> Result<(), StoreError> {
+    let fail = |source| StoreError::Io { path: path.to_owned(), doing: "open", source };
+    if file.metadata().map_err(fail)?.is_file() {
+        return Ok(());
+    }
+    Err(StoreError::Corrupted { path: path.to_owned(), what: "it is not a regular file" })
 }
 
 /// Writes the first block of a new store; its salt.

@@ -109,7 +109,9 @@ impl Place {
             thread::sleep(Duration::from_millis(2));
         }
         let ended = asking.end();
-        serde_json::from_str(ended.stdout.lines().next()?).ok()
+        let report: serde_json::Value = serde_json::from_str(ended.stdout.lines().next()?).ok()?;
+        // Else it has not yet begun, or is at its end.
+        (report["type"] == "snapshot").then_some(report)
     }
 
     /// Runs the program to its end and watches its memory.

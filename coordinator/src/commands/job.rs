@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,21 +15,22 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::archive::{self, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::worker::host;
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, plural, printable};
-use crate::outputs::manifest::{Earlier, FileRecord, Manifest, ResolvedSweep, Run, SetAside};
+use crate::failure::{Failure, plural};
+use crate::outputs::manifest::{
+    Earlier, FileRecord, Manifest, ResolvedSweep, Run, STORE, SetAside, UnderWay, forget_under_way,
+};
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::store::{Store, StoreError};
 use crate::view::log::line;
 use crate::view::progress::{Files, Progress, brief};
+use crate::view::say;
 use crate::view::status::Part;
-
-/// Name of the store in the output directory.
-const STORE: &str = "store.granule";
 
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -45,6 +46,8 @@ pub(crate) struct Order<'a> {
     pub(crate) sweep: &'a Path,
     /// Where outputs, manifest and store lie, if not where they do by default.
     pub(crate) out: Option<&'a Path>,
+    /// Where the store is, if not in the output directory.
+    pub(crate) store: Option<&'a Path>,
     /// Whether all that is stored is read before anything is computed.
     pub(crate) checks_store: bool,
 }
@@ -60,17 +63,20 @@ pub(crate) fn run(
     check_size(order.sweep, &sweep)?;
     raise_file_limit();
     let plan = Plan::new(&sweep);
-    let out = order.out.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned);
+    let out = directory_of(&sweep, order.out);
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
         let _context = runtime.enter();
         // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
         signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
     };
-    let store = Arc::new(open_store(&out)?);
+    let store = Arc::new(open_store(&out, order.store)?);
+    let held = archive::hold(&out)?;
+    let store_name = archive::name_of_store(&out, store.path());
     let (entrance, options) = (entrance(&out), options(&sweep));
     let checks_store = order.checks_store;
-    let job = Job { sweep, plan, out, store, entrance, options, checks_store, begun };
+    let job =
+        Job { sweep, plan, out, _held: held, store, store_name, entrance, options, checks_store, begun };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
         tokio::spawn(listen_for_signals(stop));
@@ -101,8 +107,8 @@ fn raise_file_limit() {
     }
 }
 
-/// Before anything is made for each of them.
-fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
+/// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
+pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
     let asked = asked.into_iter().fold(1, u64::saturating_mul);
     if asked > MOST_TRIALS {
@@ -131,12 +137,23 @@ struct Begun {
     cpu_seconds: f64,
 }
 
+impl Begun {
+    /// When, RFC 3339 in UTC.
+    fn to_text(&self) -> String {
+        self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+}
+
 /// A run that knows all it needs.
 struct Job {
     sweep: Sweep,
     plan: Plan,
     out: PathBuf,
+    /// While it is ours.
+    _held: Option<Lock>,
     store: Arc<Store>,
+    /// As it is noted down.
+    store_name: String,
     entrance: Entrance,
     options: Options,
     checks_store: bool,
@@ -188,8 +205,12 @@ impl Job {
                 self.sweep.name,
                 describe_files(vouched.iter().map(|(_, record)| record), &self.out)
             ));
+            forget_under_way(&self.out).map_err(End::Output)?;
             return self.entrance.close().map_err(End::Entrance);
         }
+        let started = self.begun.to_text();
+        let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
+        under_way.write(&self.out).map_err(End::Output)?;
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
             line(&format!(
@@ -372,7 +393,8 @@ impl Job {
             operating_system: std::env::consts::OS.to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
             workers: outcome.workers.max(self.options.workers.into()) as u32,
-            started: self.begun.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            store: self.store_name.clone(),
+            started: self.begun.to_text(),
             wall_seconds: wall.as_secs_f64(),
             cpu_seconds,
             trials_computed: *computed,
@@ -494,7 +516,7 @@ impl End {
 }
 
 /// Reads and understands a sweep file, and what the environment overrides in it.
-fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
+pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
         Failure::new(
@@ -510,12 +532,17 @@ fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
         .map_err(|diagnostics| Failure::new(exit::USAGE, diagnostics.to_string()))
 }
 
-fn open_store(out: &Path) -> Result<Store, Failure> {
+/// Where outputs, manifest and store of a sweep lie.
+pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned)
+}
+
+fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
     fs::create_dir_all(out).map_err(|error| {
         let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
         Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
     })?;
-    Store::open(&out.join(STORE))
+    Store::open(&given.map_or_else(|| out.join(STORE), Path::to_owned))
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
 }
 
@@ -583,9 +610,4 @@ fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out
         indicatif::DecimalBytes(bytes),
         out.display()
     )
-}
-
-/// Writes to standard output, which may be closed.
-fn say(text: &str) {
-    let _ = io::stdout().write_all(printable(text).as_bytes());
 }

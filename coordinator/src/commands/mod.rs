@@ -1,10 +1,18 @@
 //! One file a subcommand, and what several have in common.
 
 pub(crate) mod entrance;
+pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod init;
 pub(crate) mod job;
+pub(crate) mod manual;
+pub(crate) mod plan;
+pub(crate) mod reproduce;
+pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod verify;
 pub(crate) mod worker;

@@ -21,8 +21,8 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     }
     let workers = arguments.workers.unwrap_or_else(cores);
     let program = program(arguments.common.worker_program.as_ref())?;
-    let order =
-        Order { sweep: &arguments.common.sweep, out: arguments.common.out.as_deref(), checks_store: false };
+    let cli::Common { sweep, out, store, .. } = &arguments.common;
+    let order = Order { sweep, out: out.as_deref(), store: store.as_deref(), checks_store: false };
     job::run(
         &order,
         |out| Entrance::local(arguments.listen, out),

@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
     let order = Order {
         sweep: &arguments.common.sweep,
         out: arguments.common.out.as_deref(),
+        store: arguments.common.store.as_deref(),
         // Once the trials are computed the workers leave: what is damaged is to be found before.
         checks_store: true,
     };

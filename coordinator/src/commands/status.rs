@@ -1,6 +1,5 @@
-//! `granule status`: what a running coordinator is at.
+//! `granule status`: what a running coordinator is at, or what was made of a sweep at rest.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,20 @@ use granule_worker::access::{Access, AccessError};
 use granule_worker::connect::connect;
 use granule_worker::{authorised, client};
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::failure::{Failure, printable};
+use crate::commands::rest;
+use crate::failure::Failure;
+use crate::view;
 use crate::view::status::{Notice, Snapshot};
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);
+
+const GONE: &str = "it may be writing its files; if it was stopped, start it again with the same command, and it goes \
+                    on where it was";
 
 pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     let path = match (&arguments.access, &arguments.out) {
@@ -28,12 +33,26 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
             return Err(Failure::new(exit::USAGE, message));
         }
     };
-    let access = Access::read(&path).map_err(|error| no_access(&path, &error))?;
+    // Of a directory there is something to say without a coordinator, too, unless one is to be followed.
+    let at_rest = arguments.out.as_deref().filter(|_| !arguments.follow);
+    let access = match (Access::read(&path), at_rest) {
+        (Ok(access), _) => access,
+        (Err(AccessError::File(file)), Some(out)) if file.is_not_found() => {
+            return rest::run(out, arguments.json);
+        }
+        (Err(error), _) => return Err(no_access(&path, &error)),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    runtime.block_on(watch(&access, arguments))
+    runtime.block_on(async {
+        match (connect(&access).await, at_rest) {
+            (Ok((channel, address)), _) => watch(channel, &address, &access, arguments).await,
+            (Err(_), Some(out)) => rest::run(out, arguments.json),
+            (Err(error), None) => Err(Failure::caused_by(exit::FAILED, &error, Some(GONE))),
+        }
+    })
 }
 
 fn no_access(path: &Path, error: &AccessError) -> Failure {
@@ -48,11 +67,12 @@ fn no_access(path: &Path, error: &AccessError) -> Failure {
     Failure::caused_by(exit::FAILED, error, None)
 }
 
-async fn watch(access: &Access, arguments: &cli::Status) -> Result<(), Failure> {
-    let gone = "it may be writing its files; if it was stopped, start it again with the same command, and it goes on where \
-                it was";
-    let (channel, address) =
-        connect(access).await.map_err(|error| Failure::caused_by(exit::FAILED, &error, Some(gone)))?;
+async fn watch(
+    channel: Channel,
+    address: &str,
+    access: &Access,
+    arguments: &cli::Status,
+) -> Result<(), Failure> {
     let request = authorised(access, wire::WatchRequest { follow: arguments.follow });
     let refused = |status: tonic::Status| {
         let message = format!("error: the coordinator at {address} refused: {}", status.message());
@@ -67,7 +87,7 @@ async fn watch(access: &Access, arguments: &cli::Status) -> Result<(), Failure> 
         }
     }
     if arguments.follow && view.state != "done" {
-        let message = format!("error: the coordinator at {address} is gone\n  help: {gone}");
+        let message = format!("error: the coordinator at {address} is gone\n  help: {GONE}");
         return Err(Failure::new(exit::FAILED, message));
     }
     Ok(())
@@ -113,6 +133,5 @@ impl View<'_> {
 
 /// A line on standard output; false if that is closed.
 fn say(text: &str) -> bool {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()).is_ok()
+    view::say(&format!("{text}\n"))
 }

@@ -9,9 +9,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use granule_sim::parameters::{FIELDS, Kind};
-use granule_sweep::Sweep;
+use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
+use granule_sim::{Engine, Model, Parameters};
 use granule_sweep::key::Fingerprint;
+use granule_sweep::{Condition, NoiseSharing, Record, Sweep};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,6 +22,8 @@ use super::{AtomicFile, OutputError, Planned, failed, hex, sync_directory, unfin
 pub(crate) const NAME: &str = "manifest.json";
 /// Lists the files that may be there while there is no manifest.
 const PENDING: &str = "outputs.pending.json";
+/// Says which sweep a run is at until there is a manifest.
+const UNDER_WAY: &str = "sweep.json";
 /// Version of its format.
 const FORMAT: u32 = 1;
 
@@ -46,6 +49,9 @@ pub(crate) struct ResolvedSweep {
     pub(crate) name: String,
     pub(crate) engine: String,
     pub(crate) engine_revision: u32,
+    /// `common` or `independent`; in the latter case, conditions differ in `noise.stream`.
+    #[serde(default = "common_noise")]
+    pub(crate) noise: String,
     pub(crate) seeds: Vec<u32>,
     pub(crate) trials: u32,
     pub(crate) conditions: Vec<ResolvedCondition>,
@@ -57,6 +63,9 @@ pub(crate) struct ResolvedCondition {
     pub(crate) name: String,
     pub(crate) prefix: String,
     pub(crate) fingerprint: String,
+    /// Keys of `record` that are switched off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_recorded: Vec<String>,
     pub(crate) parameters: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -67,6 +76,9 @@ pub(crate) struct Run {
     pub(crate) operating_system: String,
     pub(crate) architecture: String,
     pub(crate) workers: u32,
+    /// Where its trials are stored: a path from the output directory, or from the root.
+    #[serde(default = "default_store")]
+    pub(crate) store: String,
     /// When it began, RFC 3339 in UTC.
     pub(crate) started: String,
     pub(crate) wall_seconds: f64,
@@ -86,6 +98,50 @@ pub(crate) struct Run {
     /// Results that differed from those stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) disagreements: Vec<String>,
+}
+
+/// Where a run stores its trials unless it is told otherwise.
+pub(crate) const STORE: &str = "store.granule";
+
+fn default_store() -> String {
+    STORE.to_owned()
+}
+
+/// A sweep that is being computed, or was until something ended the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnderWay {
+    /// Version of this format.
+    pub(crate) format: u32,
+    pub(crate) sweep: ResolvedSweep,
+    /// As in [`Run`].
+    pub(crate) store: String,
+    /// When the last run of it began, RFC 3339 in UTC.
+    pub(crate) started: String,
+}
+
+/// Takes away what [`UnderWay::write`] left.
+pub(crate) fn forget_under_way(out: &Path) -> Result<(), OutputError> {
+    remove_if_there(&out.join(UNDER_WAY)).map(|_| ())
+}
+
+impl UnderWay {
+    pub(crate) fn new(sweep: &Sweep, store: String, started: String) -> UnderWay {
+        UnderWay { format: FORMAT, sweep: ResolvedSweep::of(sweep), store, started }
+    }
+
+    /// Notes it down in the output directory; the manifest takes its place.
+    pub(crate) fn write(&self, out: &Path) -> Result<(), OutputError> {
+        write_json(&out.join(UNDER_WAY), self)?;
+        sync_directory(out)
+    }
+
+    /// What is noted down in this directory. What cannot be understood is none.
+    pub(crate) fn find(out: &Path) -> Result<Option<UnderWay>, OutputError> {
+        let found = read(&out.join(UNDER_WAY))?;
+        Ok(found
+            .and_then(|bytes| serde_json::from_slice::<UnderWay>(&bytes).ok())
+            .filter(|under_way| under_way.format == FORMAT))
+    }
 }
 
 /// A trial that could not be computed.
@@ -128,16 +184,15 @@ impl Manifest {
 
     /// Puts the manifest in place, as the last of all files.
     pub(crate) fn write(&self, out: &Path) -> Result<(), OutputError> {
-        let path = out.join(NAME);
-        let mut file = AtomicFile::create(&path)?;
-        serde_json::to_writer_pretty(&mut file, self)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(b"\n"))
-            .map_err(failed("write", &path))?;
-        file.commit()?;
+        write_json(&out.join(NAME), self)?;
         remove_if_there(&out.join(PENDING))?;
+        remove_if_there(&out.join(UNDER_WAY))?;
         sync_directory(out)
     }
+}
+
+fn common_noise() -> String {
+    NoiseSharing::Common.name().to_owned()
 }
 
 impl ResolvedSweep {
@@ -151,6 +206,7 @@ impl ResolvedSweep {
                     name: condition.name.clone(),
                     prefix: condition.prefix.clone(),
                     fingerprint: Fingerprint::new(sweep.engine, parameters).to_string(),
+                    not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
                     parameters: FIELDS
                         .iter()
                         .map(|field| {
@@ -169,9 +225,97 @@ impl ResolvedSweep {
             name: sweep.name.clone(),
             engine: sweep.engine.name().to_owned(),
             engine_revision: sweep.engine.revision(),
+            noise: sweep.noise.name().to_owned(),
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
             conditions,
+        }
+    }
+}
+
+/// Why the sweep of a manifest cannot be taken up by this program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Foreign {
+    /// It was computed in another way.
+    #[error("it was computed by engine {engine}, revision {revision}, which this granule does not have")]
+    Engine { engine: String, revision: u32 },
+    /// A condition is not what its fingerprint says.
+    #[error("the parameters of condition {condition} are not those that were computed: {what}")]
+    Condition { condition: String, what: String },
+}
+
+impl ResolvedSweep {
+    /// The sweep that was resolved to this. That it is the same, its fingerprints say.
+    ///
+    /// # Errors
+    /// When it is of another engine, or was changed since.
+    pub(crate) fn restore(&self) -> Result<Sweep, Foreign> {
+        let known = Engine::named(&self.engine).filter(|engine| engine.revision() == self.engine_revision);
+        let Some(engine) = known else {
+            return Err(Foreign::Engine { engine: self.engine.clone(), revision: self.engine_revision });
+        };
+        let conditions = self.conditions.iter().map(|condition| condition.restore(engine));
+        let is_named = |sharing: &NoiseSharing| sharing.name() == self.noise;
+        Ok(Sweep {
+            name: self.name.clone(),
+            engine,
+            noise: NoiseSharing::ALL.into_iter().find(is_named).unwrap_or_default(),
+            seeds: self.seeds.clone(),
+            trials: self.trials,
+            conditions: conditions.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl ResolvedCondition {
+    fn restore(&self, engine: Engine) -> Result<Condition, Foreign> {
+        let wrong = |what: String| Foreign::Condition { condition: self.name.clone(), what };
+        let mut parameters = Parameters::default();
+        for field in FIELDS {
+            // A parameter that was not there yet had its default; the fingerprint says if not.
+            let Some(text) = self.parameters.get(field.path) else { continue };
+            let value = text.as_str().and_then(|text| value_of(field.kind, text));
+            let value = value.ok_or_else(|| wrong(format!("`{}` cannot be read", field.path)))?;
+            field.set(&mut parameters, value).map_err(|error| wrong(error.to_string()))?;
+        }
+        if Fingerprint::new(engine, &parameters).to_string() != self.fingerprint {
+            return Err(wrong("their fingerprint is another".to_owned()));
+        }
+        let model = Model::new(parameters).map_err(|error| wrong(error.to_string()))?;
+        // A condition of that name which is not the preset has its name as prefix.
+        let preset = preset(&self.name).filter(|preset| preset.prefix == self.prefix);
+        let preset = preset.map(|preset| preset.name);
+        let record = Record::without(self.not_recorded.iter().map(String::as_str))
+            .ok_or_else(|| wrong("files are left out that there are not".to_owned()))?;
+        Ok(Condition { name: self.name.clone(), prefix: self.prefix.clone(), model, preset, record })
+    }
+}
+
+/// A value as [`ResolvedSweep::of`] writes it.
+fn value_of(kind: Kind, text: &str) -> Option<Value> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    match kind {
+        Kind::Quantity(unit) => number(text.strip_suffix(unit.symbol())?).map(Value::Number),
+        Kind::Count => text.parse().ok().map(Value::Count),
+        Kind::Flag => text.parse().ok().map(Value::Flag),
+        Kind::Quantities(unit) => {
+            let list = text.strip_suffix(unit.symbol())?.trim();
+            let list = list.strip_prefix('[')?.strip_suffix(']')?;
+            let items = list.split(',').filter(|item| !item.trim().is_empty());
+            items.map(number).collect::<Option<_>>().map(Value::Numbers)
+        }
+        Kind::Factor => {
+            let Some(gamma) = text.strip_prefix("gamma(mean: ") else {
+                return number(text).map(|factor| Value::Factor(CellFactor::Constant(factor)));
+            };
+            let (mean, rest) = gamma.split_once(", sd: ")?;
+            let (sd, seed) = rest.strip_suffix(')')?.split_once(", seed: ")?;
+            let (mean, sd, seed) = (number(mean)?, number(sd)?, seed.parse().ok()?);
+            Some(Value::Factor(CellFactor::Gamma { mean, sd, seed }))
+        }
+        Kind::Population => {
+            let all = [Population::Golgi, Population::Granule];
+            all.into_iter().find(|population| population.name() == text).map(Value::Population)
         }
     }
 }
@@ -257,6 +401,16 @@ impl Earlier {
     }
 }
 
+/// Writes a file for programs and people.
+fn write_json(path: &Path, content: &impl Serialize) -> Result<(), OutputError> {
+    let mut file = AtomicFile::create(path)?;
+    serde_json::to_writer_pretty(&mut file, content)
+        .map_err(io::Error::from)
+        .and_then(|()| file.write_all(b"\n"))
+        .map_err(failed("write", path))?;
+    file.commit().map(|_| ())
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, OutputError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -273,7 +427,8 @@ fn remove_if_there(path: &Path) -> Result<bool, OutputError> {
     }
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// Hash of a file, in hexadecimal.
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 1 << 18];
@@ -284,4 +439,36 @@ fn sha256(path: &Path) -> io::Result<String> {
         }
     }
     Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use granule_sweep::{Overrides, parse};
+
+    #[test]
+    fn a_sweep_is_restored_from_its_manifest() {
+        let text = "
+seeds: [5, 451]
+trials: 7
+weights: { random: false }
+conditions:
+  - Control
+  - ACh
+  - GABAzine
+  - name: odd
+    base: ACh
+    set: { stimulus.times: [3 ms, 10.1 ms], granule.tonic_factor: { gamma: { mean: 0.3, sd: 0.1, seed: 9 } },
+           golgi.leak_reversal: -53.123456789 mV, noise.first: granule, network.golgi_cells: 3 }
+  - { name: none, set: { stimulus.times: [], granule.tonic_factor: 0.1 } }
+";
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let mut resolved = ResolvedSweep::of(&sweep);
+        assert_eq!(resolved.restore().unwrap(), sweep);
+        let golgi = serde_json::Value::from("-53 mV");
+        resolved.conditions[3].parameters.insert("golgi.leak_reversal".to_owned(), golgi);
+        assert!(resolved.restore().unwrap_err().to_string().contains("condition odd"));
+        resolved.engine_revision += 1;
+        assert!(resolved.restore().unwrap_err().to_string().contains("brian2-2.2.1, revision 2"));
+    }
 }

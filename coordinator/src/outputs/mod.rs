@@ -7,6 +7,7 @@
 pub(crate) mod manifest;
 mod npy;
 mod pickle;
+pub(crate) mod table;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -46,6 +47,16 @@ impl Planned {
     /// Cohort and variant that it is made of.
     pub(crate) fn place(&self, plan: &Plan) -> (usize, usize) {
         plan.place(self.condition, self.seed)
+    }
+
+    /// Condition and seed that it is of, by their index in the sweep.
+    pub(crate) fn pair(&self) -> (usize, usize) {
+        (self.condition, self.seed)
+    }
+
+    /// Whether spikes are all that it is made of.
+    pub(crate) fn is_of_spikes(&self) -> bool {
+        self.content == Content::SpikeProbability
     }
 }
 
@@ -182,6 +193,44 @@ pub(crate) fn write(
     Ok(records)
 }
 
+/// Length and SHA-256 of what these files would be if they were written now. They must come in the
+/// order of [`plan`].
+pub(crate) fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+    let mut found = Vec::with_capacity(files.len());
+    for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
+        let derived = Derived::load(files[0], source)?;
+        for file in files {
+            let mut hashed = Hashed::default();
+            match derived.encode(&mut hashed, file.content, source.is_interrupted) {
+                Ok(true) => found.push((hashed.bytes, hex(&hashed.hash.finalize()))),
+                Ok(false) => return Err(OutputError::Interrupted),
+                Err(source) => return Err(OutputError::Encode { path: file.path.clone().into(), source }),
+            }
+            (source.on_file)();
+        }
+    }
+    Ok(found)
+}
+
+/// A file of which nothing is kept but its hash.
+#[derive(Default)]
+struct Hashed {
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.hash.update(buffer);
+        self.bytes += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The spikes of a condition and seed, and its structure.
 struct Derived {
     structure: Structure,
@@ -230,9 +279,9 @@ impl Derived {
     }
 
     /// False when interrupted.
-    fn encode(
+    fn encode<W: Write>(
         &self,
-        writer: &mut AtomicFile,
+        writer: &mut W,
         content: Content,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, EncodeError> {
@@ -278,8 +327,8 @@ impl Derived {
 }
 
 /// Writes a matrix with a row for each of these cells, computed side by side; false when interrupted.
-pub(crate) fn write_rows(
-    writer: &mut AtomicFile,
+pub(crate) fn write_rows<W: Write>(
+    writer: &mut W,
     cells: &[u32],
     bins: usize,
     row: impl Fn(u32) -> Vec<f64> + Sync,
@@ -304,10 +353,10 @@ pub(crate) fn write_rows(
 }
 
 /// Ends the names of files that are being written.
-const UNFINISHED: &str = ".unfinished";
+pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// Where a file is written before it is put in its place.
-fn unfinished(place: &Path) -> PathBuf {
+pub(crate) fn unfinished(place: &Path) -> PathBuf {
     let mut path = place.as_os_str().to_owned();
     path.push(UNFINISHED);
     path.into()

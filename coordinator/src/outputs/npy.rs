@@ -93,6 +93,11 @@ pub(crate) fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
     write_header(&mut w, "|O", Order::C, &[])
 }
 
+/// Writes the header of an array of shape (`length`,) and this dtype; its elements must follow.
+pub(crate) fn write_vector_header<W: Write>(mut w: W, descr: &str, length: usize) -> Result<(), NpyError> {
+    write_header(&mut w, descr, Order::C, &[length])
+}
+
 /// Writes a float64 matrix in C order row by row, without holding it.
 ///
 /// A writer dropped before [`finish`](Self::finish) leaves an incomplete file.

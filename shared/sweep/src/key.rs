@@ -42,15 +42,8 @@ hash_type! {
 impl Fingerprint {
     /// The fingerprint of these parameters under this engine.
     pub fn new(engine: Engine, parameters: &Parameters) -> Fingerprint {
-        // Weights are either random or fixed: what describes the other kind reaches no spike. Nor does
-        // what describes the noise of another engine.
-        let is_idle = |path: &str| match (path, engine) {
-            ("noise.first", Engine::Pcg) | ("noise.stream", Engine::Brian2_2_2_1) => true,
-            ("mossy_to_granule.weight" | "mossy_to_golgi.weight", _) => parameters.weights.random,
-            _ => !parameters.weights.random && path.starts_with("weights.") && path != "weights.random",
-        };
         let mut hash = Hash::new("granule condition", engine);
-        for field in FIELDS.iter().filter(|field| !is_idle(field.path)) {
+        for field in FIELDS.iter().filter(|field| !is_idle(field.path, engine, parameters)) {
             hash.text(field.path);
             hash.value(&field.get(parameters));
         }
@@ -65,6 +58,18 @@ impl Fingerprint {
         hash.update(&seed.to_le_bytes());
         hash.update(&index.to_le_bytes());
         TrialKey(*hash.finalize().as_bytes())
+    }
+}
+
+/// Whether the parameter of this path reaches no spike and is no part of a [`Fingerprint`].
+///
+/// Weights are either random or fixed: what describes the other kind is idle. So is what describes the
+/// noise of another engine.
+pub fn is_idle(path: &str, engine: Engine, parameters: &Parameters) -> bool {
+    match (path, engine) {
+        ("noise.first", Engine::Pcg) | ("noise.stream", Engine::Brian2_2_2_1) => true,
+        ("mossy_to_granule.weight" | "mossy_to_golgi.weight", _) => parameters.weights.random,
+        _ => !parameters.weights.random && path.starts_with("weights.") && path != "weights.random",
     }
 }
 

@@ -33,6 +33,35 @@ impl Default for Record {
     }
 }
 
+impl Record {
+    fn flag(&mut self, key: &str) -> Option<&mut bool> {
+        match key {
+            "probabilities" => Some(&mut self.probabilities),
+            "connections" => Some(&mut self.connections),
+            "weights" => Some(&mut self.weights),
+            "conductances" => Some(&mut self.conductances),
+            "tonic_factors" => Some(&mut self.tonic_factors),
+            _ => None,
+        }
+    }
+
+    /// The keys of what is left out.
+    #[must_use]
+    pub fn left_out(mut self) -> Vec<&'static str> {
+        let keys = KEYS.iter().map(|(key, _)| *key);
+        keys.filter(|key| self.flag(key).is_some_and(|flag| !*flag)).collect()
+    }
+
+    /// All but what these keys stand for; none if one stands for nothing.
+    pub fn without<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Record> {
+        let mut record = Record::default();
+        for key in keys {
+            *record.flag(key)? = false;
+        }
+        Some(record)
+    }
+}
+
 /// The keys of `record`, and what each stands for.
 pub(crate) const KEYS: [(&str, &str); 6] = [
     ("probabilities", "spike probabilities (SpikeProb)"),
@@ -55,11 +84,7 @@ pub(crate) fn record(node: &Node, base: Record, problems: &mut Problems) -> Reco
     };
     for Entry { key, key_span, value } in entries(map, problems) {
         let place = match key {
-            "probabilities" => &mut record.probabilities,
-            "connections" => &mut record.connections,
-            "weights" => &mut record.weights,
-            "conductances" => &mut record.conductances,
-            "tonic_factors" => &mut record.tonic_factors,
+            _ if record.flag(key).is_some() => record.flag(key),
             "spikes" => {
                 if flag("record.spikes", value, problems) == Some(false) {
                     problems.add(|| {
@@ -81,7 +106,7 @@ pub(crate) fn record(node: &Node, base: Record, problems: &mut Problems) -> Reco
                 continue;
             }
         };
-        if let Some(flag) = flag(&format!("record.{key}"), value, problems) {
+        if let (Some(place), Some(flag)) = (place, flag(&format!("record.{key}"), value, problems)) {
             *place = flag;
         }
     }

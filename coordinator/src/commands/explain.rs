@@ -1,0 +1,325 @@
+//! `granule explain`: which trials will be computed, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granule_sim::Engine;
+use granule_sim::parameters::field;
+use granule_sweep::key::{Fingerprint, is_idle};
+use granule_sweep::{Condition, Sweep};
+use serde::Serialize;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::cli;
+use crate::cli::exit;
+use crate::commands::plan::{Planned, load};
+use crate::commands::reproduce::{condition_of, seed_of};
+use crate::failure::{Failure, plural};
+use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
+use crate::store::{Store, StoreError};
+use crate::view::{say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    /// Trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
+    /// parameters are counted each.
+    reused: u64,
+    to_compute: u64,
+    entries: Vec<Entry>,
+}
+
+/// Trials of a condition and a seed of which the same can be said.
+#[derive(Debug, Serialize)]
+struct Entry {
+    condition: String,
+    seed: u32,
+    /// First and last of each run of trials.
+    trials: Vec<(u32, u32)>,
+    count: u64,
+    /// `reused` or `to_compute`.
+    fate: &'static str,
+    /// `stored`; `engine`, `parameters`, `new_seed`, `new_trial`, `set_aside`, `damaged`, `not_stored` or
+    /// `nothing_known`.
+    why: &'static str,
+    /// The condition that this one differs from the least, where `why` is `parameters`.
+    nearest: Option<String>,
+    changes: Vec<Change>,
+    /// For people.
+    text: String,
+}
+
+/// A parameter that is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Change {
+    parameter: String,
+    old: String,
+    new: String,
+}
+
+pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
+    let Planned { sweep, plan, out, store, .. } = load(&arguments.planned)?;
+    let archive = match Archive::find(&out, arguments.planned.store.as_deref()) {
+        Ok(archive) => Some(archive),
+        Err(ArchiveError::NoSweep { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let known = Known::of(archive.as_ref());
+    let conditions = match &arguments.condition {
+        Some(name) => vec![condition_of(&sweep, name)?],
+        None => (0..sweep.conditions.len()).collect(),
+    };
+    let seeds = match arguments.seed {
+        Some(seed) => vec![seed_of(&sweep, seed)?],
+        None => (0..sweep.seeds.len()).collect(),
+    };
+    let trials = match arguments.trial {
+        Some(trial) if trial >= sweep.trials => {
+            let message = format!("error: the sweep has trials 0 to {}, not {trial}", sweep.trials - 1);
+            return Err(Failure::new(exit::USAGE, message));
+        }
+        Some(trial) => trial..trial + 1,
+        None => 0..sweep.trials,
+    };
+    let resolved = ResolvedSweep::of(&sweep);
+    let mut report = Report {
+        schema: SCHEMA,
+        kind: "explained",
+        sweep: sweep.name.clone(),
+        reused: 0,
+        to_compute: 0,
+        entries: Vec::new(),
+    };
+    for &at in &conditions {
+        let lineage = known.lineage(&sweep, &sweep.conditions[at], &resolved.conditions[at]);
+        for &seed_at in &seeds {
+            let seed = sweep.seeds[seed_at];
+            let (cohort, variant) = plan.place(at, seed_at);
+            let mut by_reason: BTreeMap<Reason, Vec<u32>> = BTreeMap::new();
+            for trial in trials.clone() {
+                let reason = match look(store.as_ref(), plan.key(cohort, variant, trial))? {
+                    Stored::Whole => Reason::Stored,
+                    Stored::Damaged => Reason::Damaged,
+                    Stored::No => known.reason(&lineage, seed, trial),
+                };
+                by_reason.entry(reason).or_default().push(trial);
+            }
+            for (reason, trials) in by_reason {
+                let count = trials.len() as u64;
+                let total =
+                    if reason == Reason::Stored { &mut report.reused } else { &mut report.to_compute };
+                *total += count;
+                report.entries.push(entry(&sweep.conditions[at].name, seed, reason, &lineage, &trials));
+            }
+        }
+    }
+    if arguments.planned.json {
+        say_json(&report);
+    } else {
+        say(&report.to_text());
+    }
+    Ok(())
+}
+
+/// What the store has of a trial.
+enum Stored {
+    Whole,
+    Damaged,
+    No,
+}
+
+fn look(store: Option<&Store>, key: granule_sweep::key::TrialKey) -> Result<Stored, Failure> {
+    match store.map_or(Ok(None), |store| store.get(key)) {
+        Ok(Some(_)) => Ok(Stored::Whole),
+        Ok(None) => Ok(Stored::No),
+        Err(StoreError::Damaged { .. }) => Ok(Stored::Damaged),
+        Err(error) => Err(ArchiveError::from(error).into()),
+    }
+}
+
+/// Why a trial is reused, or is not; in the order in which they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Stored,
+    Damaged,
+    SetAside,
+    NewTrial,
+    NewSeed,
+    Parameters,
+    Engine,
+    NotStored,
+    NothingKnown,
+}
+
+/// What a condition comes from.
+enum Lineage {
+    /// No sweep is known.
+    Nothing,
+    /// The sweeps known were computed by another engine, or another revision of it.
+    Engine(String),
+    /// A condition with the same fingerprint is known, under these names.
+    Same(BTreeSet<String>),
+    /// The nearest one, and what differs.
+    Differs(String, Vec<Change>),
+}
+
+/// The sweeps that an output directory tells of.
+struct Known<'a> {
+    sweeps: Vec<&'a ResolvedSweep>,
+    set_aside: &'a [SetAside],
+}
+
+impl<'a> Known<'a> {
+    fn of(archive: Option<&'a Archive>) -> Known<'a> {
+        let under_way = archive.and_then(|archive| archive.under_way.as_ref());
+        let manifest = archive.and_then(|archive| archive.manifest.as_ref());
+        Known {
+            sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
+            set_aside: manifest.map_or(&[], |manifest| &manifest.set_aside),
+        }
+    }
+
+    fn lineage(&self, sweep: &Sweep, condition: &Condition, resolved: &ResolvedCondition) -> Lineage {
+        let (engine, revision) = (sweep.engine.name(), sweep.engine.revision());
+        let is_of_engine =
+            |of: &&&ResolvedSweep| (of.engine.as_str(), of.engine_revision) == (engine, revision);
+        let Some(latest) = self.sweeps.first() else { return Lineage::Nothing };
+        if !self.sweeps.iter().any(|of| is_of_engine(&of)) {
+            let old = format!("{}, revision {}", latest.engine, latest.engine_revision);
+            return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
+        }
+        let all = || self.sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions);
+        let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters()).to_string();
+        let same: BTreeSet<String> =
+            all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
+        if !same.is_empty() {
+            return Lineage::Same(same);
+        }
+        // That of the same name if there is one, else that with the fewest differences.
+        let namesake = all().find(|known| known.name == condition.name);
+        let nearest = namesake
+            .or_else(|| all().min_by_key(|known| changes(sweep.engine, known, resolved, condition).len()));
+        match nearest {
+            Some(known) => {
+                Lineage::Differs(known.name.clone(), changes(sweep.engine, known, resolved, condition))
+            }
+            None => Lineage::Nothing,
+        }
+    }
+
+    /// Why a trial is not in the store.
+    fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Reason {
+        let names = match lineage {
+            Lineage::Nothing => return Reason::NothingKnown,
+            Lineage::Engine(_) => return Reason::Engine,
+            Lineage::Differs(..) => return Reason::Parameters,
+            Lineage::Same(names) => names,
+        };
+        let of_seed = || self.sweeps.iter().filter(|sweep| sweep.seeds.contains(&seed));
+        let is_set_aside = self
+            .set_aside
+            .iter()
+            .any(|aside| names.contains(&aside.condition) && (aside.seed, aside.trial) == (seed, trial));
+        if is_set_aside {
+            Reason::SetAside
+        } else if of_seed().next().is_none() {
+            Reason::NewSeed
+        } else if of_seed().all(|sweep| trial >= sweep.trials) {
+            Reason::NewTrial
+        } else {
+            Reason::NotStored
+        }
+    }
+}
+
+/// Parameters in which a condition differs from a known one, but for those that reach no spike.
+fn changes(
+    engine: Engine,
+    known: &ResolvedCondition,
+    new: &ResolvedCondition,
+    condition: &Condition,
+) -> Vec<Change> {
+    let text = |of: &ResolvedCondition, path: &str| {
+        let value = of.parameters.get(path).and_then(serde_json::Value::as_str);
+        value.unwrap_or("not there").to_owned()
+    };
+    let paths: BTreeSet<&String> = known.parameters.keys().chain(new.parameters.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| field(path).is_none() || !is_idle(path, engine, condition.model.parameters()))
+        .map(|path| Change { parameter: path.clone(), old: text(known, path), new: text(new, path) })
+        .filter(|change| change.old != change.new)
+        .collect()
+}
+
+fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: &[u32]) -> Entry {
+    let (nearest, changes) = match (reason, lineage) {
+        (Reason::Parameters, Lineage::Differs(name, changes)) => (Some(name.clone()), changes.clone()),
+        _ => (None, Vec::new()),
+    };
+    let (why, text) = match reason {
+        Reason::Stored => ("stored", "stored with the same key".to_owned()),
+        Reason::Damaged => ("damaged", "damaged in the store".to_owned()),
+        Reason::SetAside => {
+            ("set_aside", "set aside by the last run, which could not compute them".to_owned())
+        }
+        Reason::NewTrial => ("new_trial", "the last sweep had fewer trials".to_owned()),
+        Reason::NewSeed => ("new_seed", "the last sweep did not have this seed".to_owned()),
+        Reason::Parameters => {
+            let told: Vec<String> =
+                changes.iter().map(|of| format!("{} {} -> {}", of.parameter, of.old, of.new)).collect();
+            let name = nearest.as_deref().unwrap_or_default();
+            ("parameters", format!("other parameters than {name} had: {}", told.join("; ")))
+        }
+        Reason::Engine => match lineage {
+            Lineage::Engine(change) => ("engine", format!("another engine: {change}")),
+            _ => ("engine", "another engine".to_owned()),
+        },
+        Reason::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
+        Reason::NothingKnown => ("nothing_known", "nothing was computed there yet".to_owned()),
+    };
+    Entry {
+        condition: condition.to_owned(),
+        seed,
+        trials: runs(trials),
+        count: trials.len() as u64,
+        fate: if reason == Reason::Stored { "reused" } else { "to_compute" },
+        why,
+        nearest,
+        changes,
+        text,
+    }
+}
+
+/// Ascending numbers as runs: the first and the last of each.
+fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
+    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run[run.len() - 1])).collect()
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "{}: {} reused, {} to be computed\n",
+            self.sweep,
+            plural(self.reused, "trial"),
+            self.to_compute
+        );
+        for Entry { condition, seed, trials, fate, text: why, .. } in &self.entries {
+            let trials: Vec<String> = trials
+                .iter()
+                .map(
+                    |(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") },
+                )
+                .collect();
+            let fate = fate.replace('_', " ");
+            let trials = trials.join(",");
+            text.push_str(&format!("  {condition}, seed {seed}, trials {trials}: {fate}: {why}\n"));
+        }
+        text
+    }
+}

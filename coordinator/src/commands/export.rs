@@ -1,0 +1,324 @@
+//! `granule export`: what is stored of a sweep as one table.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sweep::{Plan, Sweep};
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use crate::archive::{Archive, keep_still};
+use crate::cli::{self, Format, exit};
+use crate::commands::reproduce::{condition_of, seed_of};
+use crate::failure::{Failure, plural};
+use crate::outputs::OutputError;
+use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
+use crate::store::Store;
+use crate::view::log::line;
+use crate::view::{say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    tables: Vec<Written>,
+    /// Trials that were set aside and are in no table.
+    trials_left_out: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    /// `spikes` or `psth`.
+    table: &'static str,
+    file: String,
+    rows: u64,
+    bytes: u64,
+}
+
+pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
+    let cli::Resting { out, store, json } = &arguments.resting;
+    let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
+    let spikes = arguments.to.as_deref().map(target).transpose()?;
+    let psth = arguments.psth.as_deref().map(target).transpose()?;
+    let archive = Archive::find(out, store.as_deref())?;
+    let (sweep, plan) = archive.restore()?;
+    let conditions = match &arguments.conditions[..] {
+        [] => (0..sweep.conditions.len()).collect(),
+        names => chosen(names, |name| condition_of(&sweep, name))?,
+    };
+    let seeds = match &arguments.seeds[..] {
+        [] => (0..sweep.seeds.len()).collect(),
+        seeds => chosen(seeds, |seed| seed_of(&sweep, *seed))?,
+    };
+    if psth.is_some() {
+        conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
+    }
+    let _still = keep_still(out)?;
+    let store = archive.store()?;
+    let pairs: Vec<(usize, usize)> =
+        conditions.iter().flat_map(|&condition| seeds.iter().map(move |&seed| (condition, seed))).collect();
+    let set_aside = |condition: usize, seed: usize, trial: u32| {
+        archive.manifest.iter().flat_map(|manifest| &manifest.set_aside).any(|aside| {
+            (aside.seed, aside.trial) == (sweep.seeds[seed], trial)
+                && aside.condition == sweep.conditions[condition].name
+        })
+    };
+    let mut chosen = Vec::with_capacity(pairs.len());
+    let mut left_out = 0;
+    for &(condition, seed) in &pairs {
+        let (cohort, variant) = plan.place(condition, seed);
+        let mut trials = Vec::with_capacity(plan.trials as usize);
+        for trial in 0..plan.trials {
+            if store.contains(plan.key(cohort, variant, trial)) {
+                trials.push(trial);
+            } else if set_aside(condition, seed, trial) {
+                left_out += 1;
+            } else {
+                let name = &sweep.conditions[condition].name;
+                let message = format!(
+                    "error: trial {trial} of condition {name}, seed {}, is not stored\n  help: run the sweep to its \
+                     end, or leave that out with --conditions and --seeds",
+                    sweep.seeds[seed]
+                );
+                return Err(Failure::new(exit::INCOMPLETE, message));
+            }
+        }
+        chosen.push(Pair { condition, seed, trials });
+    }
+    if left_out > 0 {
+        line(&format!("note: {} set aside and left out", plural(left_out, "trial")));
+    }
+    let stored = Stored { sweep: &sweep, plan: &plan, store: &store, pairs: chosen };
+    let mut report = Report {
+        schema: SCHEMA,
+        kind: "exported",
+        sweep: sweep.name.clone(),
+        tables: Vec::new(),
+        trials_left_out: left_out,
+    };
+    if let Some((path, format)) = spikes {
+        report.write("spikes", &path, format, &Spikes(&stored))?;
+    }
+    if let Some((path, format)) = psth {
+        report.write("psth", &path, format, &Psth { stored: &stored, bin_ms: arguments.bin })?;
+    }
+    if *json {
+        say_json(&report);
+        return Ok(());
+    }
+    for Written { file, rows, bytes, .. } in &report.tables {
+        say(&format!("{}: {} to {file}, {}\n", report.sweep, plural(*rows, "row"), DecimalBytes(*bytes)));
+    }
+    Ok(())
+}
+
+impl Report {
+    fn write(
+        &mut self,
+        table: &'static str,
+        path: &Path,
+        format: Format,
+        rows: &dyn Rows,
+    ) -> Result<(), Failure> {
+        let failed = |error: TableError| {
+            let help = match &error {
+                TableError::Output(OutputError::Missing { .. } | OutputError::Store(_)) => {
+                    "the store is damaged; run the sweep again, which computes anew what is lost"
+                }
+                _ => "nothing was written; choose another file, or make room",
+            };
+            let mut failure = Failure::caused_by(exit::FAILED, &error, Some(help));
+            failure.message = failure.message.replacen("error: ", &format!("error: {}: ", path.display()), 1);
+            Failure::new(failure.code, failure.message)
+        };
+        let (rows, bytes) = table::write(path, format, rows).map_err(failed)?;
+        self.tables.push(Written { table, file: path.display().to_string(), rows, bytes });
+        Ok(())
+    }
+}
+
+/// What was asked for, each once and in the order of the sweep.
+fn chosen<T>(asked: &[T], place: impl Fn(&T) -> Result<usize, Failure>) -> Result<Vec<usize>, Failure> {
+    let mut places = asked.iter().map(place).collect::<Result<Vec<usize>, Failure>>()?;
+    places.sort_unstable();
+    places.dedup();
+    Ok(places)
+}
+
+fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let named = match ending.as_deref() {
+        Some("parquet") => Some(Format::Parquet),
+        Some("npz") => Some(Format::Npz),
+        Some("csv") => Some(Format::Csv),
+        _ => None,
+    };
+    given.or(named).ok_or_else(|| {
+        let message = format!(
+            "error: which format is {} to have?\n  help: end its name with .parquet, .npz or .csv, or use --format",
+            path.display()
+        );
+        Failure::new(exit::USAGE, message)
+    })
+}
+
+/// Steps of a bin of this width.
+fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Failure> {
+    let model = &sweep.conditions[condition].model;
+    let steps = bin_ms * f64::from(model.steps_per_ms());
+    if steps >= 1.0 && (steps - steps.round()).abs() < 1e-6 && steps <= f64::from(model.steps()) {
+        return Ok(steps.round() as u32);
+    }
+    let time = model.parameters().time;
+    let message = format!(
+        "error: a bin of {bin_ms} ms is no whole number of steps of {} ms within {} ms, as condition {} has them",
+        time.step_ms, time.duration_ms, sweep.conditions[condition].name
+    );
+    Err(Failure::new(exit::USAGE, message))
+}
+
+/// A condition and a seed, by their index, and the trials to export of them.
+struct Pair {
+    condition: usize,
+    seed: usize,
+    trials: Vec<u32>,
+}
+
+/// Trials to export.
+struct Stored<'a> {
+    sweep: &'a Sweep,
+    plan: &'a Plan,
+    store: &'a Store,
+    pairs: Vec<Pair>,
+}
+
+/// The words of the column of populations.
+const POPULATIONS: [&str; 2] = ["granule", "golgi"];
+
+impl Stored<'_> {
+    fn spikes(&self, pair: &Pair, trial: u32) -> Result<TrialSpikes, OutputError> {
+        let (cohort, variant) = self.plan.place(pair.condition, pair.seed);
+        let key = self.plan.key(cohort, variant, trial);
+        let bytes = self.store.get(key)?.ok_or(OutputError::Missing { key })?;
+        let model = &self.sweep.conditions[pair.condition].model;
+        TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
+            .map_err(|_| OutputError::Missing { key })
+    }
+
+    fn conditions(&self) -> Column {
+        let names = self.sweep.conditions.iter().map(|condition| condition.name.clone());
+        Column { name: "condition", kind: Kind::Word(names.collect()) }
+    }
+}
+
+fn populations() -> Column {
+    let names: Arc<[String]> = POPULATIONS.map(str::to_owned).into();
+    Column { name: "population", kind: Kind::Word(names) }
+}
+
+/// A row for every spike, by condition, seed, trial, population, time and cell.
+struct Spikes<'a>(&'a Stored<'a>);
+
+impl Rows for Spikes<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            self.0.conditions(),
+            Column { name: "seed", kind: Kind::U32 },
+            Column { name: "trial", kind: Kind::U32 },
+            populations(),
+            Column { name: "cell", kind: Kind::U32 },
+            Column { name: "time_ms", kind: Kind::F64 },
+        ]
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let Spikes(stored) = self;
+        for pair in &stored.pairs {
+            let seed = stored.sweep.seeds[pair.seed];
+            // The decimal that is nearest to the time, which a product with the step is not.
+            let per_ms = f64::from(stored.sweep.conditions[pair.condition].model.steps_per_ms());
+            for &trial in &pair.trials {
+                let TrialSpikes { granule, golgi } = stored.spikes(pair, trial)?;
+                let count = granule.len() + golgi.len();
+                let population = [(0, granule.len()), (1, golgi.len())];
+                let all = || granule.iter().chain(&golgi);
+                take(vec![
+                    Values::Word(vec![pair.condition as u32; count]),
+                    Values::U32(vec![seed; count]),
+                    Values::U32(vec![trial; count]),
+                    Values::Word(population.iter().flat_map(|&(of, count)| vec![of; count]).collect()),
+                    Values::U32(all().map(|spike| spike.cell).collect()),
+                    Values::F64(all().map(|spike| f64::from(spike.step) / per_ms).collect()),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row for every bin of time, by condition, seed and population: spikes in it of all trials and cells.
+struct Psth<'a> {
+    stored: &'a Stored<'a>,
+    bin_ms: f64,
+}
+
+impl Rows for Psth<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            self.stored.conditions(),
+            Column { name: "seed", kind: Kind::U32 },
+            populations(),
+            Column { name: "time_ms", kind: Kind::F64 },
+            Column { name: "bin_ms", kind: Kind::F64 },
+            Column { name: "spikes", kind: Kind::U64 },
+            Column { name: "rate_hz", kind: Kind::F64 },
+        ]
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let Psth { stored, bin_ms } = self;
+        for pair in &stored.pairs {
+            let model = &stored.sweep.conditions[pair.condition].model;
+            let per_ms = f64::from(model.steps_per_ms());
+            let width = (bin_ms * per_ms).round() as u32;
+            let bins = model.steps().div_ceil(width) as usize;
+            let mut counts = [vec![0_u64; bins], vec![0_u64; bins]];
+            for &trial in &pair.trials {
+                let TrialSpikes { granule, golgi } = stored.spikes(pair, trial)?;
+                for (counts, spikes) in counts.iter_mut().zip([granule, golgi]) {
+                    spikes.iter().for_each(|Spike { step, .. }| counts[(step / width) as usize] += 1);
+                }
+            }
+            let size = model.parameters().network;
+            for ((population, counts), cells) in (0..).zip(counts).zip([size.granule_cells, size.golgi_cells])
+            {
+                let firsts = || (0..bins as u32).map(|bin| bin * width);
+                // The last one may be cut short by the end of the trial.
+                let widths: Vec<f64> =
+                    firsts().map(|first| f64::from(width.min(model.steps() - first)) / per_ms).collect();
+                let observed = f64::from(cells) * pair.trials.len() as f64;
+                let rate = |(&count, &width_ms): (&u64, &f64)| match count {
+                    0 => 0.0,
+                    count => count as f64 / (observed * width_ms * 1e-3),
+                };
+                let rates = counts.iter().zip(&widths).map(rate).collect();
+                take(vec![
+                    Values::Word(vec![pair.condition as u32; bins]),
+                    Values::U32(vec![stored.sweep.seeds[pair.seed]; bins]),
+                    Values::Word(vec![population; bins]),
+                    Values::F64(firsts().map(|first| f64::from(first) / per_ms).collect()),
+                    Values::F64(widths),
+                    Values::U64(counts),
+                    Values::F64(rates),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! `granule status` of an output directory that no coordinator can be asked about.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use crate::archive::{Archive, ArchiveError, keep_still, no_store};
+use crate::failure::{Failure, plural};
+use crate::outputs::manifest::{Run, SetAside};
+use crate::outputs::{self, Planned};
+use crate::store::{Store, StoreError};
+use crate::view::status::{SCHEMA, now};
+use crate::view::{say, say_json};
+
+/// Pairs of a condition and a seed that people are shown.
+const MOST_PAIRS: usize = 48;
+
+/// What was made of a sweep.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rest {
+    schema: u32,
+    /// Always `rest`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// RFC 3339, UTC.
+    time: String,
+    sweep: String,
+    /// `complete`, `incomplete` (files are missing, or trials were set aside), `interrupted` (there is no
+    /// manifest yet) or `busy` (a granule is at it).
+    state: &'static str,
+    engine: String,
+    engine_revision: u32,
+    trials: Trials,
+    pairs: Vec<Pair>,
+    /// Trials that the last complete run could not compute.
+    set_aside: Vec<SetAside>,
+    store: StoreStatus,
+    /// When the last run began.
+    started: String,
+    /// The run that wrote the manifest; none while there is none of this sweep.
+    last_run: Option<Run>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Trials {
+    /// Different ones, each of one condition and seed.
+    total: u64,
+    stored: u64,
+}
+
+/// A condition and a seed.
+#[derive(Debug, Serialize)]
+struct Pair {
+    condition: String,
+    seed: u32,
+    total: u64,
+    stored: u64,
+    set_aside: u64,
+    files: u64,
+    /// Files that are there, with the length that the manifest says.
+    files_in_place: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreStatus {
+    path: String,
+    /// Whether there is one.
+    found: bool,
+    bytes: u64,
+    /// Bytes that cannot be read as what they were. Damaged spikes only reading finds.
+    damaged_bytes: u64,
+}
+
+pub(crate) fn run(out: &Path, json: bool) -> Result<(), Failure> {
+    let report = look(out)?;
+    if json {
+        say_json(&report);
+    } else {
+        say(&report.to_text());
+    }
+    Ok(())
+}
+
+fn look(out: &Path) -> Result<Rest, ArchiveError> {
+    let archive = Archive::find(out, None)?;
+    let (sweep, plan) = archive.restore()?;
+    let is_held = match keep_still(out) {
+        Ok(_) => false,
+        Err(ArchiveError::InUse { .. }) => true,
+        Err(error) => return Err(error),
+    };
+    let store = match Store::glance(&archive.store_path) {
+        Ok(store) => Some(store),
+        Err(error @ StoreError::Io { .. }) => match no_store(error, &archive.store_path) {
+            ArchiveError::NoStore { .. } => None,
+            error => return Err(error),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let stored_of = |cohort: usize, variant: usize| {
+        let is_stored = |trial: &u32| {
+            store.as_ref().is_some_and(|store| store.contains(plan.key(cohort, variant, *trial)))
+        };
+        (0..plan.trials).filter(is_stored).count() as u64
+    };
+    let stored: Vec<Vec<u64>> = (plan.cohorts.iter().enumerate())
+        .map(|(at, cohort)| (0..cohort.variants.len()).map(|variant| stored_of(at, variant)).collect())
+        .collect();
+
+    let manifest = archive.finished().ok();
+    let set_aside = manifest.map(|manifest| manifest.set_aside.clone()).unwrap_or_default();
+    let lengths: BTreeMap<&str, u64> = manifest
+        .iter()
+        .flat_map(|manifest| &manifest.files)
+        .map(|file| (file.path.as_str(), file.bytes))
+        .collect();
+    let is_in_place = |file: &&Planned| {
+        let there = fs::metadata(out.join(&file.path)).map(|metadata| metadata.len());
+        there.is_ok_and(|there| lengths.get(file.path.as_str()) == Some(&there))
+    };
+    let planned = outputs::plan(&sweep, &plan);
+    let mut files = planned.chunk_by(|a, b| a.pair() == b.pair());
+    let mut pairs = Vec::with_capacity(sweep.seeds.len() * sweep.conditions.len());
+    for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
+        for (at, condition) in sweep.conditions.iter().enumerate() {
+            let (cohort, variant) = plan.place(at, seed_at);
+            let files = files.next().unwrap_or_default();
+            let is_here = |aside: &&SetAside| (&aside.condition, aside.seed) == (&condition.name, seed);
+            pairs.push(Pair {
+                condition: condition.name.clone(),
+                seed,
+                total: plan.trials.into(),
+                stored: stored[cohort][variant],
+                set_aside: set_aside.iter().filter(is_here).count() as u64,
+                files: files.len() as u64,
+                files_in_place: files.iter().filter(is_in_place).count() as u64,
+            });
+        }
+    }
+    let is_complete = manifest.is_some() && pairs.iter().all(|pair| pair.files == pair.files_in_place);
+    let under_way = archive.under_way.as_ref().map(|under_way| under_way.started.clone());
+    let started = under_way.or(manifest.map(|manifest| manifest.run.started.clone())).unwrap_or_default();
+    Ok(Rest {
+        schema: SCHEMA,
+        kind: "rest",
+        time: now(),
+        sweep: sweep.name.clone(),
+        state: match (is_held, is_complete, manifest) {
+            (true, ..) => "busy",
+            (false, true, _) => "complete",
+            (false, false, Some(_)) => "incomplete",
+            (false, false, None) => "interrupted",
+        },
+        engine: archive.resolved().engine.clone(),
+        engine_revision: archive.resolved().engine_revision,
+        trials: Trials { total: plan.len(), stored: stored.iter().flatten().sum() },
+        pairs,
+        set_aside,
+        store: StoreStatus {
+            path: archive.store_path.display().to_string(),
+            found: store.is_some(),
+            bytes: fs::metadata(&archive.store_path).map_or(0, |metadata| metadata.len()),
+            damaged_bytes: store.map_or(0, |store| store.found().damaged_bytes),
+        },
+        started,
+        last_run: manifest.map(|manifest| manifest.run.clone()),
+    })
+}
+
+impl Rest {
+    /// For people, in the width of a terminal.
+    fn to_text(&self) -> String {
+        let Trials { total, stored } = self.trials;
+        let mut text = format!(
+            "{}: {}, {stored} of {total} trials stored ({} %)\n",
+            self.sweep,
+            match self.state {
+                "busy" => "a granule is at it",
+                "interrupted" => "interrupted; the same command again goes on",
+                "incomplete" => "NOT complete",
+                state => state,
+            },
+            100 * stored / total.max(1)
+        );
+        match &self.last_run {
+            Some(run) => {
+                let _ = writeln!(
+                    text,
+                    "last run: {} on {}, {:.1} s, {} computed, {} reused",
+                    run.started,
+                    run.host,
+                    run.wall_seconds,
+                    plural(run.trials_computed, "trial"),
+                    run.trials_reused
+                );
+            }
+            None => {
+                let _ = writeln!(text, "last run: {}, without an end", self.started);
+            }
+        }
+        let StoreStatus { path, found, bytes, damaged_bytes } = &self.store;
+        let size = if *found { DecimalBytes(*bytes).to_string() } else { "not there".to_owned() };
+        let _ = write!(text, "store: {path}, {size}");
+        let _ = match damaged_bytes {
+            0 => writeln!(text),
+            damaged => writeln!(text, ", {damaged} bytes damaged"),
+        };
+        for pair in self.pairs.iter().take(MOST_PAIRS) {
+            let Pair { condition, seed, total, stored, set_aside, files, files_in_place } = pair;
+            let _ = write!(
+                text,
+                "  {condition:24.24} seed {seed:<10} {stored}/{total} stored  {files_in_place}/{files} files"
+            );
+            let _ = match set_aside {
+                0 => writeln!(text),
+                count => writeln!(text, "  {count} set aside"),
+            };
+        }
+        if self.pairs.len() > MOST_PAIRS {
+            let _ = writeln!(text, "  and {} pairs more; --json has all", self.pairs.len() - MOST_PAIRS);
+        }
+        for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_PAIRS) {
+            let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
+        }
+        text
+    }
+}
