@@ -48,7 +48,8 @@ fn the_papers_sweep() {
 fn everything_but_the_conditions_has_the_papers_value_by_default() {
     let smallest = read("conditions: [Control, GABAzine, ACh]");
     assert_eq!(smallest.name, "x");
-    assert_eq!(smallest, Sweep { name: "x".to_owned(), ..read(PAPER) });
+    assert_eq!(smallest.engine, Engine::Pcg, "the one thing that is not as in the paper");
+    assert_eq!(smallest, Sweep { name: "x".to_owned(), engine: Engine::Pcg, ..read(PAPER) });
     // However the file is encoded.
     let crlf = format!("\u{feff}{}", PAPER.replace('\n', "\r\n"));
     assert_eq!(read(&crlf), read(PAPER));
@@ -167,6 +168,7 @@ fn the_environment_wins_over_the_file() {
     let written = read(&format!(
         "
 name: paper
+engine: brian2-2.2.1
 network: {{ mossy_fibers: 78, granule_cells: 1024, golgi_cells: 7 }}
 weights: {{ random: false, seed: 34 }}
 seeds: [12]

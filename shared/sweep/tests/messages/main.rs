@@ -212,15 +212,12 @@ grid: 1
             "1:10 this version reads format 1 of sweep files, not a list \
              | write `granule: 1`, or use another version of granule",
             "2:7 `name` must be a word, not nothing",
-            "3:9 `engine` cannot be a list | known values: `brian2-2.2.1`",
+            "3:9 `engine` cannot be a list | known values: `pcg` and `brian2-2.2.1`",
             "4:10 `network` must be a mapping, not `5`",
             "5:10 `weights` must be a mapping, not a list",
         ],
     );
-    check(
-        "engine: pcg\nconditions: [Control]",
-        &["1:9 `engine` cannot be `pcg` | known values: `brian2-2.2.1`"],
-    );
+    check("engine: pgc\nconditions: [Control]", &["1:9 `engine` cannot be `pgc` | did you mean `pcg`?"]);
 }
 
 #[test]
