@@ -53,7 +53,7 @@ fn everything_but_the_conditions_has_the_papers_value_by_default() {
     // However the file is encoded.
     let crlf = format!("\u{feff}{}", PAPER.replace('\n', "\r\n"));
     assert_eq!(read(&crlf), read(PAPER));
-    let json = r#"{"name": "paper", "seeds": [451], "conditions": ["Control", "GABAzine", "ACh"]}"#;
+    let json = r#"{"name": "paper", "engine": "brian2-2.2.1", "seeds": [451], "conditions": ["Control", "GABAzine", "ACh"]}"#;
     assert_eq!(read(json), read(PAPER));
 }
 
