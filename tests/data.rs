@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::Value;
-use support::{Ended, Place, Sweep, Trials, expected, root};
+use support::{Ended, Place, Sweep, Trials, expected, root, sha256};
 
 /// What a command reports.
 fn json(ended: &Ended) -> Value {
@@ -481,6 +481,24 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
     let rows = parquet_rows(&place.path("spikes.parquet"));
     assert_eq!(told["tables"][0]["rows"], rows.len());
     assert_eq!(told["tables"][0]["bytes"], place.length("spikes.parquet"));
+
+    // Spike by spike, what the original program recorded: trial, cell and step of every granule spike,
+    // ascending, a line each.
+    for (condition, recorded) in [
+        ("Control", "e30b66f225ac082b80c1e00ec70f5ac55139b4afefb8e9cb224c520b9f4384dd"),
+        ("GABAzine", "5e58ca193d06316ca1a70082da6b3fb4f86eb272f64284a2ef5f7fce9af97f01"),
+        ("ACh", "42c638d0918209b455dc976d1a8550b78ced8c10c2576e86606855a472400922"),
+    ] {
+        let of_condition =
+            rows.iter().filter(|row| row.condition == condition && row.population == "granule");
+        let mut spikes: Vec<[u32; 3]> =
+            of_condition.map(|row| [row.trial, row.cell, (row.time_ms * 10.0).round() as u32]).collect();
+        spikes.sort_unstable();
+        let lines: String =
+            spikes.iter().map(|[trial, cell, step]| format!("{trial} {cell} {step}\n")).collect();
+        place.write("spikes", lines);
+        assert_eq!(sha256(&place.path("spikes")), recorded, "{condition}");
+    }
 
     // From the table alone, the published files of spike probabilities.
     let text = fs::read(file).unwrap();

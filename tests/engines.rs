@@ -35,6 +35,16 @@ fn models() -> Vec<Model> {
     ["Control", "GABAzine", "ACh"].map(model).into()
 }
 
+/// One in which everything acts on spikes: both populations respond, and Golgi cells inhibit.
+fn responsive() -> Model {
+    let mut parameters = Parameters { network: SMALL, ..Parameters::default() };
+    parameters.mossy_to_granule.scale = 2.0;
+    parameters.mossy_to_golgi.scale = 1.5;
+    parameters.golgi.leak_reversal_mvolt = -50.0;
+    parameters.tonic.factor = CellFactor::Gamma { mean: 0.1, sd: 0.07, seed: 1 };
+    Model::new(parameters).expect("a small network")
+}
+
 fn spikes(spikes: &[Spike]) -> Vec<[u32; 2]> {
     spikes.iter().map(|spike| [spike.step, spike.cell]).collect()
 }
@@ -44,17 +54,21 @@ fn vectors() -> Value {
     let streams = Streams::new("noise of granule cells", &[SEED, 0, 7]);
     let of_stream = || streams.scalars(3);
     let draw = |mut draw: Box<dyn FnMut() -> f64>| (0..4).map(|_| bits(draw())).collect::<Vec<_>>();
-    let (mut a, mut b, mut c, mut d, mut e) =
-        (of_stream(), of_stream(), of_stream(), of_stream(), of_stream());
+    let [mut a, mut b, mut c, mut d, mut e, mut f] = [(); 6].map(|()| of_stream());
 
     let words: Vec<String> = (0..4).map(|_| format!("{:016x}", e.word())).collect();
 
-    // 64 cells, of which the first and the last are shown.
-    let mut normals = vec![0.0; 64 * 6];
+    // 64 cells, of which the first and the last are shown: their first normals, and a hash of many.
+    let mut normals = vec![0.0; 64 * 20_000];
     KeyedNoise::new(Isa::best(), &streams, 64, 64).fill(&mut normals);
     let single = |x: &f64| format!("{:08x}", (*x as f32).to_bits());
     let of_cell =
-        |cell: usize| -> Vec<String> { normals.iter().skip(cell).step_by(64).map(single).collect() };
+        |cell: usize| -> Vec<String> { normals.iter().skip(cell).step_by(64).take(6).map(single).collect() };
+    let hash_of_cell = |cell: usize| {
+        let of_cell = normals.iter().skip(cell).step_by(64);
+        let bytes: Vec<u8> = of_cell.flat_map(|&x| (x as f32).to_le_bytes()).collect();
+        blake3::hash(&bytes).to_string()
+    };
 
     let network = Network::new(Engine::Pcg, Wiring::of(control), SEED);
     let structure = Structure::new(Engine::Pcg, control, SEED);
@@ -65,8 +79,12 @@ fn vectors() -> Value {
     let factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
     let factors: Vec<String> = cell_factors(Engine::Pcg, &factor, SEED, 4).into_iter().map(bits).collect();
 
-    let cohort = Cohort::new(Engine::Pcg, Isa::best(), &models(), SEED, 1).expect("one network");
-    let trial = cohort.trials(NoiseStart::default()).simulate(0);
+    let mut conditions = models();
+    conditions.push(responsive());
+    let cohort = Cohort::new(Engine::Pcg, Isa::best(), &conditions, SEED, 48).expect("one network");
+    let mut trials = cohort.trials(NoiseStart::default());
+    let responding = trials.simulate(47).remove(3);
+    let trial = trials.simulate(0);
     let of_condition = |(name, of): (&str, &granule_sim::spikes::TrialSpikes)| {
         json!({
             "condition": name,
@@ -87,25 +105,29 @@ fn vectors() -> Value {
             "exponentials": draw(Box::new(move || b.exponential())),
             "normals": draw(Box::new(move || c.normal())),
             "gammas_of_mean_2_and_sd_3": draw(Box::new(move || d.gamma(2.0, 3.0))),
+            "gammas_of_mean_0.4_and_sd_0.07": draw(Box::new(move || f.gamma(0.4, 0.07))),
         },
         "noise": {
             "purpose": "noise of granule cells",
             "numbers": [SEED, 0, 7],
             "cell_0": of_cell(0),
             "cell_63": of_cell(63),
+            "blake3_of_20000_of_cells_0_and_63": [hash_of_cell(0), hash_of_cell(63)],
         },
         "network": {
             "seed": SEED,
             "mossy_fibers": 40, "granule_cells": 64, "golgi_cells": 5,
             "active_fibers": active,
             "granule_cells_of_fiber_0": network.mossy_to_granule.targets_of(0),
-            "golgi_cells_of_fiber_0": network.mossy_to_golgi.targets_of(0),
+            "golgi_cells_of_active_fibers":
+                active.iter().map(|&fiber| network.mossy_to_golgi.targets_of(fiber)).collect::<Vec<_>>(),
             "granule_cells_of_golgi_cell_4": network.golgi_to_granule.targets_of(4),
             "synapses": [network.mossy_to_granule.len(), network.mossy_to_golgi.len(), network.golgi_to_granule.len()],
         },
         "weights_of_the_active_fibers_in_trials_0_and_1": of_trials,
         "tonic_factors_of_the_first_cells_under_ach": factors,
         "trial_0": of_conditions,
+        "trial_47": of_condition(("responsive", &responding)),
     })
 }
 

@@ -452,6 +452,8 @@ mod tests {
 seeds: [5, 451]
 trials: 7
 weights: { random: false }
+noise: independent
+record: { connections: false }
 conditions:
   - Control
   - ACh
@@ -469,6 +471,6 @@ conditions:
         resolved.conditions[3].parameters.insert("golgi.leak_reversal".to_owned(), golgi);
         assert!(resolved.restore().unwrap_err().to_string().contains("condition odd"));
         resolved.engine_revision += 1;
-        assert!(resolved.restore().unwrap_err().to_string().contains("brian2-2.2.1, revision 2"));
+        assert!(resolved.restore().unwrap_err().to_string().contains("pcg, revision 2"));
     }
 }
