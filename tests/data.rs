@@ -281,6 +281,10 @@ fn a_plan_says_what_a_sweep_asks_for() {
     let sweep = Sweep { conditions, seeds: vec![1, 2], ..Sweep::small() };
     place.sweep("sweep.yaml", &sweep);
     let plan = report(&place, &["plan", "sweep.yaml"]);
+    // Files that are left out take no room.
+    place.write("few.yaml", sweep.to_yaml() + "record: { conductances: false }\n");
+    let few = report(&place, &["plan", "few.yaml"]);
+    fs::remove_file(place.path("few.yaml")).unwrap();
     let number =
         |plan: &Value, name: &str| plan[name].as_u64().unwrap_or_else(|| panic!("no {name} in {plan}"));
     for (name, value) in [
@@ -308,6 +312,11 @@ fn a_plan_says_what_a_sweep_asks_for() {
     let files = place.manifest("out/test")["files"].as_array().unwrap().clone();
     let written: u64 = files.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
     assert_eq!(files.len() as u64, number(&plan, "output_files"));
+    let conductances = files.iter().filter(|file| file["path"].as_str().unwrap().contains("Cond"));
+    let conductances: u64 = conductances.map(|file| file["bytes"].as_u64().unwrap()).sum();
+    let said = number(&few, "output_bytes");
+    let left = written - conductances;
+    assert!(said > left * 8 / 10 && said < left * 12 / 10, "{said} said, {left} without conductances");
     let said = number(&plan, "output_bytes");
     assert!(said > written * 8 / 10 && said < written * 12 / 10, "{said} said, {written} written");
 }

@@ -297,16 +297,25 @@ fn bytes_of_outputs(condition: &Condition, trials: u32) -> u64 {
     let active = f64::from(model.active_fibers());
     let bins = model.bins() as f64;
     let cells = f64::from(parameters.network.granule_cells);
-    let mut bytes = HEADER + 8.0 * cells * bins;
+    let record = condition.record;
+    let mut bytes = 0.0;
+    let mut add = |is_recorded: bool, of_file: f64| {
+        if is_recorded {
+            bytes += HEADER + of_file;
+        }
+    };
+    add(record.probabilities, 8.0 * cells * bins);
     if parameters.weights.random {
         let driven = driven(parameters, model.active_fibers());
         let synapses = active * cells * parameters.mossy_to_granule.convergence
             / f64::from(parameters.network.mossy_fibers);
-        bytes += 2.0 * (HEADER + 8.0 * driven * bins) + HEADER + 8.0 * synapses;
-        bytes += HEADER + 9.0 * active * f64::from(trials);
-        if matches!(parameters.tonic.factor, CellFactor::Gamma { .. }) {
-            bytes += HEADER + 8.0 * driven;
+        for _ in 0..2 {
+            add(record.conductances, 8.0 * driven * bins);
         }
+        add(record.connections, 8.0 * synapses);
+        add(record.weights, 9.0 * active * f64::from(trials));
+        let is_drawn = matches!(parameters.tonic.factor, CellFactor::Gamma { .. });
+        add(record.tonic_factors && is_drawn, 8.0 * driven);
     }
     bytes as u64
 }
