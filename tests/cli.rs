@@ -591,7 +591,7 @@ fn a_full_disk() {
         (0, "error: cannot make the store out/store.granule: ", "help: what was stored is kept"),
         (8, "error: cannot write out/sweep.json", "help: what was computed is stored"),
         (20, "error: cannot write to the store out/store.granule: ", "help: what was stored is kept"),
-        (200, "error: cannot write out/seed-451/randomized_", "help: what was computed is stored"),
+        (200, "error: cannot write out/seed-451/", "help: what was computed is stored"),
     ] {
         let place = Place::new();
         place.sweep("x.yaml", &Sweep::small());

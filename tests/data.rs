@@ -154,9 +154,11 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
         .run(&["export", "out", "--to", "x.csv"])
         .failed_with(3, &["is not stored\n  help: run the sweep to its end"]);
     assert!(!place.path("x.csv").exists());
-    let planned = report(&place, &["plan", "sweep.yaml", "--out", "out"]);
+    let planned = report(&place, &["plan", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!((planned["stored"].as_u64(), planned["missing"].as_u64()), (Some(stored), Some(180 - stored)));
-    let explained = report(&place, &["explain", "sweep.yaml", "--out", "out"]);
+    // As for `run`, it is the directory's own store where nothing else is said.
+    assert_eq!(report(&place, &["plan", "sweep.yaml", "--out", "out"])["stored"], 0);
+    let explained = report(&place, &["explain", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!(explained["reused"], stored);
     assert!(explained["entries"].as_array().unwrap().iter().any(|entry| entry["why"] == "not_stored"));
 }
@@ -646,4 +648,41 @@ fn every_command_of_the_page_does_what_it_says() {
         let script = place.run(&["completions", shell]).succeeded().stdout;
         assert!(script.contains("reproduce") && script.contains("files-only"), "{shell}");
     }
+}
+
+#[test]
+fn a_run_after_its_store_was_lost_computes_it_again() {
+    let place = Place::new();
+    place.sweep("sweep.yaml", &Sweep::small());
+    let run = || place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "1"]).succeeded();
+    run();
+    let outputs = place.outputs("out");
+    assert!(run().stdout.contains("is complete already"));
+    fs::remove_file(place.path("out/store.granule")).expect("it was there");
+    assert!(place.run(&["verify", "out"]).code != Some(0));
+    run();
+    assert_eq!(place.trials("out"), Trials { computed: 9, reused: 0 });
+    assert_eq!(place.outputs("out"), outputs);
+    place.run(&["verify", "out"]).succeeded();
+}
+
+#[test]
+fn tables_and_pruned_stores_take_the_place_of_nothing_else() {
+    let place = Place::new();
+    place.sweep("sweep.yaml", &Sweep::small());
+    place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "1"]).succeeded();
+    let refused = |arguments: &[&str], told: &str| {
+        place.run(arguments).failed_with(2, &[told]);
+    };
+    let export = |to: &str, told: &str| refused(&["export", "out", "--format", "csv", "--to", to], told);
+    export("out/store.granule", "is no table");
+    export("out/manifest.json", "is no table");
+    export("out/seed-451/controlConnections.npy", "is no table");
+    export("out", "is no file");
+    // A sweep that needs nothing of a store is probably the wrong one.
+    place.sweep("other.yaml", &Sweep { engine: "pcg", ..Sweep::small() });
+    refused(&["store", "prune", "out/store.granule", "--keep", "other.yaml"], "nothing is dropped");
+    place.run(&["verify", "out"]).succeeded();
+    place.run(&["export", "out", "--to", "x.csv"]).succeeded();
+    place.run(&["export", "out", "--to", "x.csv"]).succeeded();
 }

@@ -194,5 +194,5 @@ fn both_engines_are_one_model() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // What is compared is not nothing.
-    assert!(pcg[0].len() >= 15 && pcg.iter().flatten().filter(|(_, x)| *x > 0.0).count() > 500);
+    assert!(pcg[0].len() >= 15 && pcg.iter().flatten().filter(|(_, x)| *x > 0.0).count() > 12 * pcg.len());
 }

@@ -194,7 +194,7 @@ pub(crate) struct Planned {
     /// Where outputs, manifest and store lie, or will [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: where the last run stored them].
+    /// Where trials are stored [default: DIR/store.granule].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
     /// Print JSON, one object on one line.

@@ -1,5 +1,7 @@
 //! `granule export`: what is stored of a sweep as one table.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,12 +43,37 @@ struct Written {
     bytes: u64,
 }
 
+/// A table replaces an earlier one, and nothing else.
+fn check_target(path: &Path, archive: &Archive) -> Result<(), Failure> {
+    let refuse = |what: &str| {
+        let message = format!("error: {} {what}\n  help: choose another name for the table", path.display());
+        Err(Failure::new(exit::USAGE, message))
+    };
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.is_file() {
+        return refuse("is there and is no file");
+    }
+    let is_same = |other: &Path| {
+        fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
+    };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_of_run = name.ends_with(".json") || name.ends_with(".npy") || name.ends_with(".pem");
+    if is_same(&archive.store_path) || name.ends_with(".granule") || is_of_run {
+        return refuse("is there and is no table");
+    }
+    Ok(())
+}
+
 pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     let cli::Resting { out, store, json } = &arguments.resting;
     let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
     let spikes = arguments.to.as_deref().map(target).transpose()?;
     let psth = arguments.psth.as_deref().map(target).transpose()?;
+    let still = keep_still(out)?;
     let archive = Archive::find(out, store.as_deref())?;
+    for (path, _) in spikes.iter().chain(&psth) {
+        check_target(path, &archive)?;
+    }
     let (sweep, plan) = archive.restore()?;
     let conditions = match &arguments.conditions[..] {
         [] => (0..sweep.conditions.len()).collect(),
@@ -59,7 +86,6 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     if psth.is_some() {
         conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
     }
-    let _still = keep_still(out)?;
     let store = archive.store()?;
     let pairs: Vec<(usize, usize)> =
         conditions.iter().flat_map(|&condition| seeds.iter().map(move |&seed| (condition, seed))).collect();
@@ -108,6 +134,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     if let Some((path, format)) = psth {
         report.write("psth", &path, format, &Psth { stored: &stored, bin_ms: arguments.bin })?;
     }
+    drop(still);
     if *json {
         say_json(&report);
         return Ok(());

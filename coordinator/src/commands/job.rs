@@ -197,9 +197,12 @@ impl Job {
         let earlier = Earlier::find(&self.out).map_err(End::Output)?;
         let vouched = earlier.vouched(&self.out, &planned);
         let is_ours = earlier.manifest.as_ref().is_some_and(|manifest| {
-            manifest.files.len() == planned.len() && manifest.sweep == ResolvedSweep::of(&self.sweep)
+            manifest.files.len() == planned.len()
+                && manifest.set_aside.is_empty()
+                && manifest.sweep == ResolvedSweep::of(&self.sweep)
         });
-        if vouched.len() == planned.len() && is_ours {
+        // Files are not all there is: what comes later goes on from the store.
+        if vouched.len() == planned.len() && is_ours && self.missing().1 == 0 {
             say(&format!(
                 "Sweep {} is complete already: {}\n",
                 self.sweep.name,

@@ -18,7 +18,7 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::ArchiveError;
 use crate::cli;
 use crate::commands::job::{check_size, directory_of, read_sweep};
 use crate::commands::run::cores;
@@ -191,11 +191,8 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     let sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
-    let store_path = match Archive::find(&out, arguments.store.as_deref()) {
-        Ok(archive) => archive.store_path,
-        Err(ArchiveError::NoSweep { .. }) => arguments.store.clone().unwrap_or_else(|| out.join(STORE)),
-        Err(error) => return Err(error.into()),
-    };
+    // As `run` has it.
+    let store_path = arguments.store.clone().unwrap_or_else(|| out.join(STORE));
     let store = match Store::glance(&store_path) {
         Ok(store) => Some(store),
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,

@@ -141,7 +141,9 @@ fn look(out: &Path) -> Result<Rest, ArchiveError> {
             });
         }
     }
-    let is_complete = manifest.is_some() && pairs.iter().all(|pair| pair.files == pair.files_in_place);
+    let is_complete = manifest.is_some()
+        && set_aside.is_empty()
+        && pairs.iter().all(|pair| pair.files == pair.files_in_place);
     let under_way = archive.under_way.as_ref().map(|under_way| under_way.started.clone());
     let started = under_way.or(manifest.map(|manifest| manifest.run.started.clone())).unwrap_or_default();
     Ok(Rest {

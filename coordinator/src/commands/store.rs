@@ -17,7 +17,7 @@ use crate::cli::{self, exit};
 use crate::commands::job::{check_size, read_sweep};
 use crate::failure::{Failure, plural};
 use crate::outputs::{sync_directory, unfinished};
-use crate::store::{Entry, Held, Store, StoreError};
+use crate::store::{Entry, Held, Put, Store, StoreError};
 use crate::view::log::line;
 use crate::view::{say, say_json};
 
@@ -105,7 +105,7 @@ fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
         report.trials_added += added;
         damaged.extend(unreadable);
     }
-    damaged.retain(|key| !into.contains(*key));
+    damaged.retain(|key| !matches!(into.get(*key), Ok(Some(_))));
     report.trials_damaged = damaged.len() as u64;
     for (stream, spans) in streams {
         let known = into.spans(stream).len();
@@ -177,8 +177,20 @@ fn copy(from: &Store, into: &Store, trials: &[Held]) -> Result<(u64, Vec<TrialKe
     let mut put = |batch: &mut Vec<(Held, Vec<u8>)>| {
         let entries: Vec<Entry<'_>> =
             batch.iter().map(|(held, spikes)| Entry { key: held.key, digest: held.digest, spikes }).collect();
-        added += entries.len() as u64;
-        into.put(&entries).map_err(|error| failed(&error))?;
+        for (entry, put) in entries.iter().zip(into.put(&entries).map_err(|error| failed(&error))?) {
+            match put {
+                Put::New => added += 1,
+                Put::Same => {}
+                Put::Differs { .. } => {
+                    let message = format!(
+                        "error: another process has just stored another result of trial {}\n  help: `granule \
+                         reproduce` tells which one is right",
+                        entry.key
+                    );
+                    return Err(Failure::new(exit::DISAGREED, message));
+                }
+            }
+        }
         batch.clear();
         Ok::<(), Failure>(())
     };
@@ -310,6 +322,15 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     let store = open(&path).map_err(|error| Failure::from(no_store(error, &arguments.file)))?;
     let all = store.trials();
     let wanted: Vec<Held> = all.iter().copied().filter(|held| needed.contains(&held.key)).collect();
+    if wanted.is_empty() && !all.is_empty() && !arguments.dry_run {
+        let message = format!(
+            "error: these sweeps need none of the {} in {}, and nothing is dropped\n  help: look whether `engine` and the \
+             CHAT_* variables are those of the run; to begin from nothing, delete the file",
+            plural(all.len() as u64, "trial"),
+            arguments.file.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
     let mut report = Pruned {
         schema: SCHEMA,
         kind: "pruned",
@@ -370,6 +391,11 @@ fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Fa
         let _ = fs::remove_file(&beside);
     }
     let (_new, kept, damaged) = made?;
+    // Whoever could use it still can.
+    fs::metadata(path).and_then(|of| fs::set_permissions(&beside, of.permissions())).map_err(|error| {
+        let message = format!("error: cannot give {} its permissions\n  because: {error}", beside.display());
+        Failure::new(exit::FAILED, message)
+    })?;
     fs::rename(&beside, path).map_err(|error| {
         let message = format!("error: cannot put {} in place\n  because: {error}", path.display());
         Failure::new(exit::FAILED, message)

@@ -51,9 +51,11 @@ struct Problem {
 
 pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     let cli::Resting { out, store, json } = &arguments.resting;
+    Archive::find(out, store.as_deref())?.finished()?;
+    let _still = keep_still(out)?;
+    // As it is now that no run is at it.
     let archive = Archive::find(out, store.as_deref())?;
     let manifest = archive.finished()?;
-    let _still = keep_still(out)?;
     let mut report = Report {
         schema: SCHEMA,
         kind: "verified",

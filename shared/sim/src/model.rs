@@ -68,6 +68,18 @@ pub enum Inconsistent {
         /// The standard deviation.
         sd: f64,
     },
+    /// A gamma distribution so narrow that its shape is beyond all numbers.
+    #[error(
+        "{what}: the standard deviation {sd} is less than a millionth of the mean {mean}; write the mean alone"
+    )]
+    TooNarrow {
+        /// The paths that decide it.
+        what: &'static str,
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        sd: f64,
+    },
     /// A trial would take hours.
     #[error(
         "{cells} cells × {steps} steps are more than one trial can have; make `time.duration` or the network smaller"
@@ -178,6 +190,9 @@ impl Model {
         for (what, mean, sd) in weights.into_iter().chain(factor) {
             if sd > MOST_SKEWED * mean {
                 return Err(Inconsistent::TooSkewed { what, mean, sd });
+            }
+            if sd < LEAST_WIDE * mean {
+                return Err(Inconsistent::TooNarrow { what, mean, sd });
             }
         }
         let mut times_ms = parameters.stimulus.times_ms.clone();
@@ -298,6 +313,9 @@ impl Model {
 /// the power of this squared) leave the range of numbers, and the weights drawn from them with it.
 const MOST_SKEWED: f64 = 3.0;
 
+/// Least standard deviation of a gamma distribution, in means.
+const LEAST_WIDE: f64 = 1e-6;
+
 /// Cell updates in one trial: more would take hours.
 const MOST_CELL_STEPS: u64 = 1_000_000_000_000;
 
@@ -370,6 +388,7 @@ mod tests {
         check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
         check("time.duration", Value::Number(1e6), "more than 1000000000");
         check("weights.sd", Value::Number(0.31), "more than 3 times the mean 0.1");
+        check("weights.sd", Value::Number(1e-160), "less than a millionth of the mean 0.1");
         check(
             "granule.tonic_factor",
             Value::Factor(CellFactor::Gamma { mean: 0.1, sd: 1.0, seed: 1 }),
