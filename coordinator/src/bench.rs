@@ -121,7 +121,8 @@ impl Life {
 
 fn config(shard_trials: Option<u32>) -> Config {
     Config {
-        lease_ttl: Duration::from_secs(30),
+        // Workers of benchmarks have no heartbeats, and a disk that others write to may stall for long.
+        lease_ttl: Duration::from_secs(600),
         lease_target: Duration::from_secs(2),
         shard_trials,
         crash_limit: 4,
@@ -150,7 +151,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// connect by themselves.
 ///
 /// # Errors
-/// As `granule run`.
+/// As `granule run`, and after ten minutes: its workers are gone then.
 pub async fn coordinate(
     plan: Arc<Plan>,
     store: PathBuf,
@@ -174,7 +175,8 @@ pub async fn coordinate(
     let mut progress = Progress::new(parts);
     let (_interrupt, interrupted) = watch::channel(false);
     let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
-    driver::compute(door, &plan, &store, &options, &mut progress, interrupted).await?;
+    let computing = driver::compute(door, &plan, &store, &options, &mut progress, interrupted);
+    tokio::time::timeout(Duration::from_secs(600), computing).await??;
     progress.finish();
     Ok(())
 }
