@@ -165,7 +165,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Of the fifteen or so measures, none may have means that are 4 standard errors apart (by chance one
-/// in 4,000 has), nor distributions further apart than happens to one in 10,000. With 40 seeds each, a
+/// in 3,500 has), nor distributions further apart than happens to one in 10,000. With 40 seeds each, a
 /// difference of 1.2 standard deviations between seeds is found with a power of 0.9, with 20 seeds one
 /// of 1.7.
 #[test]

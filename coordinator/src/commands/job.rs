@@ -38,9 +38,6 @@ const LARGEST_SWEEP: u64 = 4 << 20;
 /// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
 const MOST_TRIALS: u64 = 10_000_000;
 
-/// Most pairs of a condition and a seed: each has files of its own.
-const MOST_PAIRS: usize = 200_000;
-
 /// What is asked for.
 pub(crate) struct Order<'a> {
     pub(crate) sweep: &'a Path,
@@ -114,14 +111,6 @@ pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     if asked > MOST_TRIALS {
         let message = format!(
             "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
-            path.display()
-        );
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    let pairs = sweep.conditions.len().saturating_mul(sweep.seeds.len());
-    if pairs > MOST_PAIRS {
-        let message = format!(
-            "error: {} asks for {pairs} pairs of a condition and a seed, more than the {MOST_PAIRS} a sweep can have\n  help: split it into several",
             path.display()
         );
         return Err(Failure::new(exit::USAGE, message));
