@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::drawing::{Color, Dash};
+
 /// A condition of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Condition {
@@ -35,13 +37,20 @@ impl Condition {
         }
     }
 
-    /// The colour in all pictures, as `#rrggbb`: of Okabe and Ito's palette, which colour-blind readers can
-    /// tell apart.
-    pub fn color(self) -> &'static str {
+    /// The colour in all pictures, of Okabe and Ito's palette, which colour-blind readers can tell apart.
+    pub fn color(self) -> Color {
         match self {
-            Condition::Control => "#000000",
-            Condition::Gabazine => "#d55e00",
-            Condition::Ach => "#0072b2",
+            Condition::Control => Color::BLACK,
+            Condition::Gabazine => Color::rgb(213, 94, 0),
+            Condition::Ach => Color::rgb(0, 114, 178),
+        }
+    }
+
+    /// How lines are broken in all pictures, for those who read them in greyscale.
+    pub fn dash(self) -> Dash {
+        match self {
+            Condition::Control | Condition::Gabazine => Dash::Solid,
+            Condition::Ach => Dash::Dashed,
         }
     }
 }
@@ -85,12 +94,21 @@ impl Change {
         }
     }
 
-    /// The colour in all pictures, as `#rrggbb`. Not that of a condition.
-    pub fn color(self) -> &'static str {
+    /// The colour in all pictures. Not that of a condition.
+    pub fn color(self) -> Color {
         match self {
-            Change::Increase => "#8f2d83",
-            Change::Decrease => "#009e73",
-            Change::Equal => "#777777",
+            Change::Increase => Color::rgb(143, 45, 131),
+            Change::Decrease => Color::rgb(0, 158, 115),
+            Change::Equal => Color::rgb(119, 119, 119),
+        }
+    }
+
+    /// How lines are broken in all pictures, for those who read them in greyscale.
+    pub fn dash(self) -> Dash {
+        match self {
+            Change::Increase => Dash::Solid,
+            Change::Decrease => Dash::Dashed,
+            Change::Equal => Dash::Dotted,
         }
     }
 }

@@ -15,10 +15,10 @@
 
 pub mod analysis;
 mod condition;
-//pub mod drawing;
-//mod figure;
-//pub mod paper;
+pub mod drawing;
+mod figure;
+pub mod paper;
 
 pub use analysis::{Analysis, AnalysisError, Conductances, Criteria, Recording, Responses, Weights};
 pub use condition::{Change, Condition};
-//pub use figure::{Column, Figure, RenderError, Table, Values};
+pub use figure::{Column, Figure, RenderError, Table, Values};

@@ -25,7 +25,13 @@ pub struct Criteria {
 
 impl Default for Criteria {
     fn default() -> Criteria {
-        Criteria { window_ms: 1000..1060, stimuli_ms: vec![1010, 1020, 1030], second: 18..22, third: 28..32, most: 0.6 }
+        Criteria {
+            window_ms: 1000..1060,
+            stimuli_ms: vec![1010, 1020, 1030],
+            second: 18..22,
+            third: 28..32,
+            most: 0.6,
+        }
     }
 }
 
@@ -141,7 +147,8 @@ pub(super) fn select(
             continue;
         }
         counts.responsive += 1;
-        let window = |of: &ArrayView2<'_, f64>, row: usize| of.slice(s![row, criteria.window_ms.clone()]).to_owned();
+        let window =
+            |of: &ArrayView2<'_, f64>, row: usize| of.slice(s![row, criteria.window_ms.clone()]).to_owned();
         let in_window = window(&control, index as usize);
         let second = largest(in_window.slice(s![criteria.second.clone()]));
         let third = largest(in_window.slice(s![criteria.third.clone()]));

@@ -110,7 +110,9 @@ pub(super) fn recording(
         }
     }
     if let Some(conductances) = &recording.conductances {
-        for (kind, array) in [("excitatory", conductances.excitation), ("inhibitory", conductances.inhibition)] {
+        for (kind, array) in
+            [("excitatory", conductances.excitation), ("inhibitory", conductances.inhibition)]
+        {
             conductance(&format!("{kind} conductances"), array, driven.len(), ms, criteria)?;
         }
     }
@@ -147,7 +149,11 @@ fn shape(what: &str, found: &[usize], expected: &[usize]) -> Result<(), Analysis
 
 fn long_enough(what: &str, found: usize, criteria: &Criteria) -> Result<(), AnalysisError> {
     let needed = criteria.window_ms.end;
-    if found >= needed { Ok(()) } else { Err(AnalysisError::TooShort { what: what.to_owned(), found, needed }) }
+    if found >= needed {
+        Ok(())
+    } else {
+        Err(AnalysisError::TooShort { what: what.to_owned(), found, needed })
+    }
 }
 
 fn values(

@@ -25,7 +25,9 @@ impl Histogram {
         let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
         let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut width = width;
-        while largest / width - smallest / width > MOST_BINS || largest.abs().max(smallest.abs()) / width > 1e15 {
+        while largest / width - smallest / width > MOST_BINS
+            || largest.abs().max(smallest.abs()) / width > 1e15
+        {
             width *= 2.0;
         }
         let first = bin(smallest, width);

@@ -44,7 +44,8 @@ impl Analysis {
             let probability = recording.responses(condition).probability;
             Array2::from_shape_fn((cells.len(), criteria.window_ms.len()), |(row, ms)| {
                 let cell = &cells[row];
-                probability[[cell.index as usize, criteria.window_ms.start + ms]] / cell.peak(Condition::Control)
+                probability[[cell.index as usize, criteria.window_ms.start + ms]]
+                    / cell.peak(Condition::Control)
             })
         });
         Ok(Analysis { criteria: criteria.clone(), counts, cells, relative })

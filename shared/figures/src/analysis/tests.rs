@@ -87,7 +87,10 @@ fn driven_cells_are_selected_and_measured() {
     assert_eq!(analysis.values(Quantity::TonicReduction, Change::Increase), [0.75]);
     assert_eq!(analysis.relative(Condition::Gabazine)[[0, 19]], 4.0);
     let course = analysis.time_course(Condition::Ach, Change::Increase);
-    assert_eq!((course.len(), course[19].mean, course[29].mean, course[0].mean), (60, Some(2.0), Some(1.0), Some(0.0)));
+    assert_eq!(
+        (course.len(), course[19].mean, course[29].mean, course[0].mean),
+        (60, Some(2.0), Some(1.0), Some(0.0))
+    );
     assert_eq!(course[19].sem, None);
     assert_eq!(analysis.criteria().times_ms()[..2], [-10.0, -9.0]);
 }

@@ -1,0 +1,150 @@
+//! What tells readers what is what: legends and bars of colours.
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Paint, Rect, Stroke, TextStyle};
+use super::color::{Color, Ramp};
+use super::mark::Shape;
+use super::scale::Scale;
+use super::size;
+use super::text::text_width;
+
+/// A line of a legend, and a swatch in it, in points.
+const LINE: f64 = 11.0;
+const SWATCH: f64 = 13.0;
+/// Between a swatch and its text, and between entries.
+const GAP: f64 = 3.5;
+const BETWEEN: f64 = 12.0;
+
+/// A sample of what is in a panel.
+#[derive(Clone, Copy, Debug)]
+pub enum Swatch {
+    /// A line.
+    Line(Stroke),
+    /// A point of this diameter.
+    Point(Shape, f64, Color),
+    /// An area.
+    Area(Color),
+}
+
+/// Swatches with their texts, in a row; in more rows where one is not wide enough. A legend has room of its
+/// own outside of panels, so that it covers nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Legend(Vec<(Swatch, String)>);
+
+impl Legend {
+    /// A legend of these entries.
+    pub fn new(entries: Vec<(Swatch, String)>) -> Legend {
+        Legend(entries)
+    }
+
+    /// Where entries lie on this width: (x, row), and how many rows there are.
+    fn places(&self, width: f64) -> (Vec<(f64, usize)>, usize) {
+        let (mut x, mut row) = (0.0, 0);
+        let mut places = Vec::new();
+        for (_, text) in &self.0 {
+            let needed = SWATCH + GAP + text_width(text, size::SMALL, false);
+            if x > 0.0 && x + needed > width {
+                (x, row) = (0.0, row + 1);
+            }
+            places.push((x, row));
+            x += needed + BETWEEN;
+        }
+        let rows = if places.is_empty() { 0 } else { row + 1 };
+        (places, rows)
+    }
+
+    /// Draws it at the top of an area. Gives what is left of the area below.
+    pub fn draw(&self, canvas: &mut Canvas, area: Rect) -> Rect {
+        let (places, rows) = self.places(area.width);
+        for ((swatch, text), (x, row)) in self.0.iter().zip(places) {
+            let (x, y) = (area.x + x, area.y + row as f64 * LINE + LINE / 2.0);
+            match *swatch {
+                Swatch::Line(stroke) => canvas.lines([&[(x, y), (x + SWATCH, y)][..]], stroke),
+                Swatch::Point(shape, diameter, color) => {
+                    shape.draw(canvas, (x + SWATCH / 2.0, y), diameter, color)
+                }
+                Swatch::Area(color) => {
+                    let rect = Rect { x, y: y - 2.5, width: SWATCH, height: 5.0 };
+                    canvas.rect(rect, &Paint::fill(color));
+                }
+            }
+            let at = (x + SWATCH + GAP, y + 0.36 * size::SMALL);
+            canvas.text(at, text, TextStyle::new(size::SMALL, Anchor::Start));
+        }
+        let height = rows as f64 * LINE;
+        area.inset(0.0, if rows > 0 { height + 3.0 } else { 0.0 }, 0.0, 0.0)
+    }
+}
+
+/// A bar that says what colours mean.
+#[derive(Clone, Debug)]
+pub struct ColorBar {
+    /// The colours.
+    pub ramp: Ramp,
+    /// The numbers they stand for.
+    pub scale: Scale,
+    /// What these are.
+    pub label: String,
+}
+
+impl ColorBar {
+    const WIDTH: f64 = 7.0;
+    const TICK: f64 = 2.0;
+    /// Pieces of one colour that the bar is made of.
+    const PIECES: usize = 64;
+
+    /// The width that it needs beside a panel of this height, in points.
+    pub fn width(&self, height: f64) -> f64 {
+        let axis = Axis::new(self.scale, "");
+        let widths =
+            axis.ticks_down(height).into_iter().map(|tick| text_width(&tick.label, size::SMALL, false));
+        Self::WIDTH + Self::TICK + 2.0 + widths.fold(0.0, f64::max) + 3.0 + size::LABEL
+    }
+
+    /// Draws it from an upper left corner on.
+    pub fn draw(&self, canvas: &mut Canvas, (x, y): (f64, f64), height: f64) {
+        let piece = height / Self::PIECES as f64;
+        canvas.group(None, |canvas| {
+            for i in 0..Self::PIECES {
+                let top = y + i as f64 * piece;
+                // Each reaches under the next, so that no gap shines through.
+                let rect =
+                    Rect { x, y: top, width: Self::WIDTH, height: (y + height - top).min(2.0 * piece) };
+                let fraction = 1.0 - (i as f64 + 0.5) / Self::PIECES as f64;
+                canvas.rect(rect, &Paint::fill(self.ramp.at(fraction)));
+            }
+            let stroke = Stroke::solid(Color::BLACK, 0.5);
+            canvas.rect(Rect { x, y, width: Self::WIDTH, height }, &Paint::stroke(stroke));
+            let mut widest: f64 = 0.0;
+            let right = x + Self::WIDTH;
+            for tick in Axis::new(self.scale, "").ticks_down(height) {
+                let at = y + (1.0 - self.scale.fraction(tick.value)) * height;
+                canvas.lines([&[(right, at), (right + Self::TICK, at)][..]], stroke);
+                let place = (right + Self::TICK + 2.0, at + 0.36 * size::SMALL);
+                canvas.text(place, &tick.label, TextStyle::new(size::SMALL, Anchor::Start));
+                widest = widest.max(text_width(&tick.label, size::SMALL, false));
+            }
+            let place = (right + Self::TICK + 2.0 + widest + 3.0 + 0.8 * size::LABEL, y + height / 2.0);
+            let style = TextStyle { upright: true, ..TextStyle::new(size::LABEL, Anchor::Middle) };
+            canvas.text(place, &self.label, style);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_legend_takes_more_rows_where_there_is_less_room() {
+        let entry = |text: &str| (Swatch::Area(Color::GREY), text.to_owned());
+        let legend = Legend::new(vec![entry("one"), entry("two"), entry("three")]);
+        assert_eq!(legend.places(1000.0).1, 1);
+        assert_eq!(legend.places(80.0).1, 2);
+        assert_eq!(legend.places(1.0), (vec![(0.0, 0), (0.0, 1), (0.0, 2)], 3));
+        let mut canvas = Canvas::new(30.0, 30.0);
+        let area = canvas.area();
+        assert_eq!(Legend::default().draw(&mut canvas, area), area);
+        assert!(legend.draw(&mut canvas, area).y > area.y);
+    }
+}

@@ -1,0 +1,330 @@
+//! What can be in a panel.
+
+use ndarray::Array2;
+
+use super::canvas::{Anchor, Canvas, Paint, Rect, Stroke, TextStyle};
+use super::color::{Color, Ramp};
+use super::scale::Scale;
+
+/// Something in a panel, in the numbers of its axes.
+#[derive(Clone, Debug)]
+pub enum Mark {
+    /// A line through points. A point that is not finite breaks it.
+    Line {
+        /// (x, y).
+        points: Vec<(f64, f64)>,
+        /// Its looks.
+        stroke: Stroke,
+    },
+    /// The area between two lines over the same x.
+    Band {
+        /// (x, lower y, upper y).
+        points: Vec<(f64, f64, f64)>,
+        /// Its colour.
+        color: Color,
+        /// How opaque it is.
+        opacity: f64,
+    },
+    /// Single points, the first ones below.
+    Points {
+        /// Where they are, and how large.
+        points: Vec<Point>,
+        /// What they look like.
+        shape: Shape,
+    },
+    /// Bars from 0.
+    Bars {
+        /// (left x, right x, y).
+        bars: Vec<(f64, f64, f64)>,
+        /// Their colour.
+        color: Color,
+    },
+    /// Values with an error up and down.
+    ErrorBars {
+        /// (x, y, error).
+        points: Vec<(f64, f64, f64)>,
+        /// Their looks.
+        stroke: Stroke,
+    },
+    /// A heat map: cells of colours.
+    Cells {
+        /// x of the first cell's left edge, and the width of all.
+        x: (f64, f64),
+        /// y of the first cell's lower edge, and the height of all.
+        y: (f64, f64),
+        /// From 0 to 1: (rows from below, columns). NaN leaves a cell out.
+        values: Array2<f64>,
+        /// Their colours.
+        ramp: Ramp,
+    },
+    /// A raster: in each row a short line at every x.
+    Raster {
+        /// (y of the row's middle, x of its lines).
+        rows: Vec<(f64, Vec<f64>)>,
+        /// Height of a line, in numbers of the y axis.
+        height: f64,
+        /// Their looks.
+        stroke: Stroke,
+    },
+    /// A line across at a y.
+    Across {
+        /// The y.
+        at: f64,
+        /// Its looks.
+        stroke: Stroke,
+    },
+    /// A line up and down at an x.
+    Down {
+        /// The x.
+        at: f64,
+        /// Its looks.
+        stroke: Stroke,
+    },
+    /// Text.
+    Text {
+        /// Where its base line is.
+        at: (f64, f64),
+        /// What it says.
+        text: String,
+        /// Which end is there.
+        anchor: Anchor,
+    },
+}
+
+/// A point of a scatter plot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// x.
+    pub x: f64,
+    /// y.
+    pub y: f64,
+    /// Diameter in points of print.
+    pub diameter: f64,
+    /// Its colour.
+    pub color: Color,
+}
+
+/// What points look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Filled, with a thin white edge, so that neighbours can be told apart.
+    Disc,
+    /// Filled, with a thin black edge, so that pale ones can be seen.
+    Edged,
+    /// A circle.
+    Ring,
+    /// Two crossed lines.
+    Cross,
+}
+
+impl Shape {
+    /// Draws one.
+    pub(super) fn draw(self, canvas: &mut Canvas, (x, y): (f64, f64), diameter: f64, color: Color) {
+        let radius = diameter / 2.0;
+        let edge = |color, width| Some(Stroke::solid(color, width));
+        let paint = match self {
+            Shape::Disc => Paint { fill: Some((color, 1.0)), stroke: edge(Color::WHITE, 0.3) },
+            Shape::Edged => Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) },
+            Shape::Ring => Paint { fill: None, stroke: edge(color, 0.7) },
+            Shape::Cross => {
+                let r = radius * 0.9;
+                let lines = [[(x - r, y - r), (x + r, y + r)], [(x - r, y + r), (x + r, y - r)]];
+                return canvas.lines(lines.iter().map(|line| &line[..]), Stroke::solid(color, 0.7));
+            }
+        };
+        canvas.circle((x, y), radius, &paint);
+    }
+}
+
+/// The outline of bins of one width, as a line: up at the left edge, down at the right.
+pub fn steps(first_edge: f64, width: f64, heights: &[f64]) -> Vec<(f64, f64)> {
+    let edge = |i: usize| first_edge + i as f64 * width;
+    let mut points = vec![(edge(0), 0.0)];
+    for (i, &height) in heights.iter().enumerate() {
+        points.extend([(edge(i), height), (edge(i + 1), height)]);
+    }
+    points.push((edge(heights.len()), 0.0));
+    points
+}
+
+/// From the numbers of two axes to points of a frame, from its upper left corner on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plane {
+    pub(super) x: Scale,
+    pub(super) y: Scale,
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
+impl Plane {
+    pub(super) fn x(&self, x: f64) -> f64 {
+        self.x.fraction(x) * self.width
+    }
+
+    pub(super) fn y(&self, y: f64) -> f64 {
+        (1.0 - self.y.fraction(y)) * self.height
+    }
+
+    fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
+        (self.x(x), self.y(y))
+    }
+}
+
+fn is_finite(&(x, y): &(f64, f64)) -> bool {
+    x.is_finite() && y.is_finite()
+}
+
+impl Mark {
+    pub(super) fn draw(&self, canvas: &mut Canvas, plane: &Plane) {
+        match self {
+            Mark::Line { points, stroke } => {
+                let points: Vec<_> = points.iter().map(|&point| plane.at(point)).collect();
+                canvas.lines(points.split(|point| !is_finite(point)).filter(|line| line.len() > 1), *stroke);
+            }
+            Mark::Band { points, color, opacity } => {
+                let there = points.iter().filter(|(x, low, high)| is_finite(&(*x, low + high)));
+                let (lower, upper): (Vec<_>, Vec<_>) =
+                    there.map(|&(x, low, high)| (plane.at((x, low)), plane.at((x, high)))).unzip();
+                let around: Vec<_> = lower.into_iter().chain(upper.into_iter().rev()).collect();
+                canvas.polygon(&around, &Paint { fill: Some((*color, *opacity)), stroke: None });
+            }
+            Mark::Points { points, shape } => {
+                for point in points {
+                    let at = plane.at((point.x, point.y));
+                    if is_finite(&at) {
+                        shape.draw(canvas, at, point.diameter, point.color);
+                    }
+                }
+            }
+            Mark::Bars { bars, color } => {
+                for &(left, right, y) in bars {
+                    let ((left, top), (right, bottom)) =
+                        (plane.at((left, y.max(0.0))), plane.at((right, y.min(0.0))));
+                    if is_finite(&(left + right, top + bottom)) {
+                        let rect = Rect { x: left, y: top, width: right - left, height: bottom - top };
+                        canvas.rect(rect, &Paint::fill(*color));
+                    }
+                }
+            }
+            Mark::ErrorBars { points, stroke } => {
+                const CAP: f64 = 2.0;
+                for &(x, y, error) in points {
+                    let ((x, upper), lower) = (plane.at((x, y + error)), plane.y(y - error));
+                    if is_finite(&(x, upper + lower)) {
+                        let cap = |y: f64| [(x - CAP, y), (x + CAP, y)];
+                        let lines = [[(x, upper), (x, lower)], cap(upper), cap(lower)];
+                        canvas.lines(lines.iter().map(|line| &line[..]), *stroke);
+                    }
+                }
+            }
+            Mark::Cells { x, y, values, ramp } => {
+                for ((row, column), value) in values.indexed_iter().filter(|(_, value)| !value.is_nan()) {
+                    let left = x.0 + column as f64 * x.1;
+                    let lower = y.0 + row as f64 * y.1;
+                    let ((left, top), (right, bottom)) =
+                        (plane.at((left, lower + y.1)), plane.at((left + x.1, lower)));
+                    // Neighbours overlap a little, so that no gap shines through.
+                    let rect =
+                        Rect { x: left, y: top, width: right - left + 0.1, height: bottom - top + 0.1 };
+                    canvas.rect(rect, &Paint::fill(ramp.at(*value)));
+                }
+            }
+            Mark::Raster { rows, height, stroke } => {
+                let line =
+                    |y: f64, x: f64| [plane.at((x, y + height / 2.0)), plane.at((x, y - height / 2.0))];
+                let all: Vec<_> = rows.iter().flat_map(|(y, xs)| xs.iter().map(|&x| line(*y, x))).collect();
+                canvas.lines(
+                    all.iter().filter(|line| line.iter().all(is_finite)).map(|line| &line[..]),
+                    *stroke,
+                );
+            }
+            Mark::Across { at, stroke } => {
+                let y = plane.y(*at);
+                canvas.lines([&[(0.0, y), (plane.width, y)][..]], *stroke);
+            }
+            Mark::Down { at, stroke } => {
+                let x = plane.x(*at);
+                canvas.lines([&[(x, 0.0), (x, plane.height)][..]], *stroke);
+            }
+            Mark::Text { at, text, anchor } => {
+                canvas.text(plane.at(*at), text, TextStyle::new(super::size::SMALL, *anchor));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(mark: &Mark) -> String {
+        let mut canvas = Canvas::new(50.0, 50.0);
+        let plane =
+            Plane { x: Scale::linear(0.0, 10.0), y: Scale::linear(0.0, 10.0), width: 100.0, height: 100.0 };
+        let empty = canvas.svg("", "").lines().count();
+        mark.draw(&mut canvas, &plane);
+        let svg = canvas.svg("", "");
+        roxmltree::Document::parse(&svg).expect("XML");
+        svg.lines().skip(empty - 1).filter(|line| *line != "</svg>").collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn marks_are_where_their_numbers_say() {
+        let stroke = Stroke::solid(Color::BLACK, 1.0);
+        let line = draw(&Mark::Line { points: vec![(0.0, 0.0), (10.0, 5.0)], stroke });
+        assert!(line.contains("d=\"M0 100L100 50\""), "{line}");
+        let broken = vec![
+            (0.0, 0.0),
+            (1.0, 1.0),
+            (2.0, f64::NAN),
+            (3.0, 3.0),
+            (4.0, 4.0),
+            (5.0, f64::NAN),
+            (6.0, 6.0),
+        ];
+        let line = draw(&Mark::Line { points: broken, stroke });
+        assert!(line.contains("d=\"M0 100L10 90M30 70L40 60\""), "{line}");
+        let bars = draw(&Mark::Bars { bars: vec![(1.0, 2.0, 3.0)], color: Color::GREY });
+        assert!(bars.contains("x=\"10\" y=\"70\" width=\"10\" height=\"30\" fill=\"#808080\""), "{bars}");
+        let error = draw(&Mark::ErrorBars { points: vec![(5.0, 5.0, 1.0)], stroke });
+        assert!(error.contains("d=\"M50 40L50 60M48 40L52 40M48 60L52 60\""), "{error}");
+        let cells = draw(&Mark::Cells {
+            x: (0.0, 5.0),
+            y: (0.0, 10.0),
+            values: ndarray::array![[0.0, f64::NAN]],
+            ramp: Ramp::SEQUENTIAL,
+        });
+        assert_eq!(cells.matches("<rect").count(), 1);
+        let raster = draw(&Mark::Raster { rows: vec![(1.0, vec![2.0, 4.0])], height: 1.0, stroke });
+        assert!(raster.contains("d=\"M20 85L20 95M40 85L40 95\""), "{raster}");
+        let band = draw(&Mark::Band {
+            points: vec![(0.0, 0.0, 1.0), (10.0, 0.0, 2.0)],
+            color: Color::BLACK,
+            opacity: 0.2,
+        });
+        assert!(
+            band.contains("d=\"M0 100L100 100L100 80L0 90Z\" fill=\"#000000\" fill-opacity=\"0.2\""),
+            "{band}"
+        );
+        let across = draw(&Mark::Across { at: 10.0, stroke }) + &draw(&Mark::Down { at: 10.0, stroke });
+        assert!(across.contains("M0 0L100 0") && across.contains("M100 0L100 100"), "{across}");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_drawn() {
+        let point = Point { x: f64::NAN, y: 1.0, diameter: 3.0, color: Color::BLACK };
+        for shape in [Shape::Disc, Shape::Edged, Shape::Ring, Shape::Cross] {
+            assert_eq!(draw(&Mark::Points { points: vec![point], shape }), "");
+            assert_ne!(draw(&Mark::Points { points: vec![Point { x: 1.0, ..point }], shape }), "");
+        }
+        assert_eq!(draw(&Mark::Bars { bars: vec![(1.0, 2.0, f64::INFINITY)], color: Color::BLACK }), "");
+        assert_eq!(draw(&Mark::Line { points: vec![], stroke: Stroke::solid(Color::BLACK, 1.0) }), "");
+        assert_eq!(draw(&Mark::Band { points: vec![], color: Color::BLACK, opacity: 1.0 }), "");
+    }
+
+    #[test]
+    fn bins_have_an_outline() {
+        let expected = [(1.0, 0.0), (1.0, 2.0), (1.5, 2.0), (1.5, 3.0), (2.0, 3.0), (2.0, 0.0)];
+        assert_eq!(steps(1.0, 0.5, &[2.0, 3.0]), expected);
+    }
+}

@@ -1,0 +1,53 @@
+//! A small layer for figures: panels with axes, marks in them, legends, and the bytes of pictures.
+//!
+//! ```text
+//! Panel (x and y Axis, Marks) ┐
+//! Legend, ColorBar            ├→ Canvas → SVG → PDF, PNG
+//! ```
+//!
+//! A unit of the drawing is a point of print (1/72 inch), so that font sizes are those on paper. Text is
+//! set in Noto Sans, which comes along, so that PDF and PNG look the same on every machine.
+//!
+//! ```
+//! use granule_figures::drawing::{Axis, Canvas, Color, Mark, Panel, Scale, Stroke, grid};
+//!
+//! let mut panel = Panel::new(
+//!     Axis::new(Scale::linear(0.0, 50.0), "Time (ms)"),
+//!     Axis::new(Scale::linear(0.0, 1.0), "Spike probability"),
+//! );
+//! panel.add(Mark::Line { points: vec![(0.0, 0.1), (50.0, 0.9)], stroke: Stroke::solid(Color::BLACK, 1.0) });
+//! let mut canvas = Canvas::new(85.0, 60.0);
+//! let area = canvas.area();
+//! grid(&mut canvas, area, 1, &[panel]);
+//! assert!(canvas.svg("A rise", "A line that rises").contains("Spike probability"));
+//! ```
+
+mod axis;
+mod canvas;
+mod color;
+mod key;
+mod mark;
+mod panel;
+mod render;
+mod scale;
+mod text;
+
+pub use axis::Axis;
+pub use canvas::{Anchor, Canvas, Dash, Paint, Rect, Stroke, TextStyle};
+pub use color::{Color, Ramp};
+pub use key::{ColorBar, Legend, Swatch};
+pub use mark::{Mark, Point, Shape, steps};
+pub use panel::{Panel, grid};
+pub use render::{RenderError, pdf, png};
+pub use scale::{Scale, Tick};
+pub use text::text_width;
+
+/// Sizes of text in points: of numbers at ticks and in legends, of labels at axes, of letters of panels.
+pub mod size {
+    /// Numbers at ticks, legends, notes.
+    pub const SMALL: f64 = 7.0;
+    /// Labels at axes, titles.
+    pub const LABEL: f64 = 7.5;
+    /// Letters of panels.
+    pub const LETTER: f64 = 9.0;
+}

@@ -1,0 +1,115 @@
+//! From SVG to PDF and PNG, with the fonts that come along and no others.
+
+use std::sync::{Arc, LazyLock};
+
+use krilla::geom::Size;
+use krilla::interchange::metadata::Metadata;
+use krilla::interchange::tagging::{ContentTag, Tag, TagGroup, TagTree};
+use krilla::page::PageSettings;
+use krilla_svg::{SurfaceExt, SvgSettings};
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{self, Tree, fontdb};
+
+use super::text::FONTS;
+
+/// CSS pixels in an inch, the unit of a parsed SVG.
+const PIXELS_PER_INCH: f32 = 96.0;
+const POINTS_PER_INCH: f32 = 72.0;
+const INCHES_PER_METRE: f32 = 1.0 / 0.0254;
+
+static FONT_DATABASE: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
+    let mut database = fontdb::Database::new();
+    for font in FONTS {
+        database.load_font_source(fontdb::Source::Binary(Arc::new(font)));
+    }
+    Arc::new(database)
+});
+
+/// Why a picture could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The SVG is none, or says something that cannot be drawn.
+    #[error("the drawing is no valid SVG: {0}")]
+    Svg(#[from] usvg::Error),
+    /// The resolution is not a positive number, or would take more pixels than there is memory for.
+    #[error("there cannot be a picture with {0} dots per inch")]
+    Resolution(f32),
+    /// The PNG could not be encoded.
+    #[error("cannot encode a PNG: {0}")]
+    Png(#[from] png::EncodingError),
+    /// The PDF could not be written.
+    #[error("cannot write a PDF: {0}")]
+    Pdf(String),
+}
+
+/// Parses an SVG, with text as text.
+pub(super) fn parse(svg: &str) -> Result<Tree, RenderError> {
+    let options = usvg::Options { fontdb: Arc::clone(&FONT_DATABASE), ..usvg::Options::default() };
+    Ok(Tree::from_str(svg, &options)?)
+}
+
+/// The SVG as a PDF of one page, of lines and text with embedded fonts. It says in which language it is, has a
+/// title and a description for screen readers, and no date.
+pub fn pdf(svg: &str, title: &str, description: &str) -> Result<Vec<u8>, RenderError> {
+    let tree = parse(svg)?;
+    let points = POINTS_PER_INCH / PIXELS_PER_INCH;
+    let (width, height) = (tree.size().width() * points, tree.size().height() * points);
+    let failed = |what: &str| RenderError::Pdf(what.to_owned());
+    let size = Size::from_wh(width, height).ok_or_else(|| failed("the page has no size"))?;
+
+    let mut document = krilla::Document::new();
+    document.set_metadata(Metadata::new().title(title.to_owned()).language("en".to_owned()));
+    let mut page = document.start_page_with(PageSettings::new(size));
+    let mut surface = page.surface();
+    let content = surface.start_tagged(ContentTag::Other);
+    surface
+        .draw_svg(&tree, size, SvgSettings::default())
+        .ok_or_else(|| failed("the drawing was not taken"))?;
+    surface.end_tagged();
+    surface.finish();
+    page.finish();
+    let mut figure = TagGroup::new(Tag::Figure(Some(description.to_owned())));
+    figure.push(content);
+    let mut tags = TagTree::new();
+    tags.push(figure);
+    document.set_tag_tree(tags);
+    document.finish().map_err(|error| RenderError::Pdf(format!("{error:?}")))
+}
+
+/// The SVG as a PNG with this many dots per inch of print, which it says.
+pub fn png(svg: &str, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> {
+    /// Pixels of a side at most.
+    const LARGEST: f32 = 30_000.0;
+    let wrong = || RenderError::Resolution(dots_per_inch);
+    if !(dots_per_inch.is_finite() && dots_per_inch > 0.0) {
+        return Err(wrong());
+    }
+    let tree = parse(svg)?;
+    let scale = dots_per_inch / PIXELS_PER_INCH;
+    let [width, height] =
+        [tree.size().width(), tree.size().height()].map(|side| (side * scale).round().max(1.0));
+    if width > LARGEST || height > LARGEST {
+        return Err(wrong());
+    }
+    let mut pixmap = Pixmap::new(width as u32, height as u32).ok_or_else(wrong)?;
+    pixmap.fill(resvg::tiny_skia::Color::WHITE);
+    let fit = Transform::from_scale(width / tree.size().width(), height / tree.size().height());
+    resvg::render(&tree, fit, &mut pixmap.as_mut());
+
+    let opaque: Vec<u8> =
+        pixmap.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, pixmap.width(), pixmap.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let per_metre = (dots_per_inch * INCHES_PER_METRE).round() as u32;
+    encoder.set_pixel_dims(Some(png::PixelDimensions {
+        xppu: per_metre,
+        yppu: per_metre,
+        unit: png::Unit::Meter,
+    }));
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&opaque)?;
+    writer.finish()?;
+    Ok(bytes)
+}
