@@ -167,7 +167,7 @@ fn what_was_not_recorded_is_not_there() {
     recording.ach.connections = None;
     let analysis = Analysis::new(&recording, &Criteria::default()).unwrap();
     assert_eq!(analysis.counts().selected, 3);
-    assert_eq!(analysis.values(Quantity::Net, Change::Increase), []);
+    assert!(analysis.values(Quantity::Net, Change::Increase).is_empty());
     recording.control.connections = None;
     let error = Analysis::new(&recording, &Criteria::default()).unwrap_err();
     assert_eq!(error, AnalysisError::NoConnections);

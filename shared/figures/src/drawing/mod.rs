@@ -38,6 +38,8 @@ pub use color::{Color, Ramp};
 pub use key::{ColorBar, Legend, Swatch};
 pub use mark::{Mark, Point, Shape, steps};
 pub use panel::{Panel, grid};
+#[cfg(test)]
+pub(crate) use render::text_boxes;
 pub use render::{RenderError, pdf, png};
 pub use scale::{Scale, Tick};
 pub use text::text_width;

@@ -13,6 +13,8 @@ const AXIS_WIDTH: f64 = 0.6;
 const TICK: f64 = 2.5;
 /// Between ticks and their numbers, and between these and the label.
 const GAP: f64 = 2.0;
+/// How far text reaches below its base line, of its size.
+const DESCENT: f64 = 0.22;
 /// How far text reaches above its base line, of its size.
 const ASCENT: f64 = 0.72;
 /// Above a frame: for the letter and the title, or for half a number.
@@ -69,7 +71,7 @@ impl Panel {
         let numbers = self.y.ticks_down(area.height - top - bottom);
         let widest =
             numbers.iter().map(|tick| text_width(&tick.label, size::SMALL, false)).fold(0.0, f64::max);
-        let left = TICK + GAP + widest + label(&self.y);
+        let left = TICK + GAP + widest + label(&self.y) + if self.y.label.is_empty() { 0.0 } else { GAP };
         // The last number across may reach beyond the frame.
         let width = area.width - left;
         let beyond = |tick: &Tick| {
@@ -140,7 +142,8 @@ impl Panel {
         if !self.y.label.is_empty() {
             let widest =
                 down.iter().map(|tick| text_width(&tick.label, size::SMALL, false)).fold(0.0, f64::max);
-            let at = (frame.x - TICK - GAP - widest - GAP - 1.5, frame.y + frame.height / 2.0);
+            let at =
+                (frame.x - TICK - GAP - widest - GAP - DESCENT * size::LABEL, frame.y + frame.height / 2.0);
             canvas.text(at, &self.y.label, TextStyle { upright: true, ..style });
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use krilla::geom::Size;
-use krilla::interchange::metadata::Metadata;
-use krilla::interchange::tagging::{ContentTag, Tag, TagGroup, TagTree};
+use krilla::metadata::Metadata;
 use krilla::page::PageSettings;
+use krilla::tagging::{ContentTag, Tag, TagGroup, TagTree};
 use krilla_svg::{SurfaceExt, SvgSettings};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{self, Tree, fontdb};
@@ -112,4 +112,69 @@ pub fn png(svg: &str, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> {
     writer.write_image_data(&opaque)?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// What each text of an SVG says, and where its ink is: left, top, right and bottom, in pixels.
+#[cfg(test)]
+pub(crate) fn text_boxes(svg: &str) -> Vec<(String, [f32; 4])> {
+    fn collect(group: &usvg::Group, found: &mut Vec<(String, [f32; 4])>) {
+        for node in group.children() {
+            match node {
+                usvg::Node::Group(group) => collect(group, found),
+                usvg::Node::Text(text) => {
+                    let ink = text.flattened().abs_bounding_box();
+                    let says = text.chunks().iter().map(usvg::TextChunk::text).collect();
+                    found.push((says, [ink.left(), ink.top(), ink.right(), ink.bottom()]));
+                }
+                usvg::Node::Path(_) | usvg::Node::Image(_) => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(parse(svg).expect("an SVG").root(), &mut found);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drawing::{Anchor, Canvas, TextStyle, text_width};
+
+    fn svg() -> String {
+        let mut canvas = Canvas::new(85.0, 20.0);
+        canvas.text((10.0, 20.0), "Width −1 µ", TextStyle::new(10.0, Anchor::Start));
+        canvas.svg("a title", "a description")
+    }
+
+    #[test]
+    fn text_is_as_wide_as_it_is_taken_to_be() {
+        let [(says, [left, _, right, _])] = &text_boxes(&svg())[..] else { panic!() };
+        assert_eq!(says, "Width −1 µ");
+        let points = f64::from(right - left) * 0.75;
+        // Ink ends before the last letter's advance.
+        let expected = text_width(says, 10.0, false);
+        assert!(points <= expected && points > expected - 2.0, "{points}, {expected}");
+    }
+
+    #[test]
+    fn a_png_is_as_large_as_its_page_at_this_resolution() {
+        let bytes = png(&svg(), 300.0).expect("a picture");
+        let reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().expect("a PNG");
+        let info = reader.info();
+        assert_eq!((info.width, info.height), (1004, 236));
+        assert_eq!(info.pixel_dims.expect("a size").xppu, 11811);
+        for wrong in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e7] {
+            assert!(matches!(png(&svg(), wrong), Err(RenderError::Resolution(_))), "{wrong}");
+        }
+        assert!(matches!(png("<svg", 96.0), Err(RenderError::Svg(_))));
+    }
+
+    #[test]
+    fn a_pdf_has_text_fonts_and_no_date() {
+        let bytes = pdf(&svg(), "a title", "a description").expect("a PDF");
+        assert!(bytes.starts_with(b"%PDF-"));
+        let has = |what: &str| bytes.windows(what.len()).any(|window| window == what.as_bytes());
+        assert!(has("NotoSans") && has("/FontFile") && has("a description"));
+        assert!(!has("CreationDate") && !has("ModDate"));
+    }
 }

@@ -1,8 +1,8 @@
 //! From numbers to places on an axis, and round numbers for its ticks.
 
 /// How much of an axis is for zero, where there is a place for it, and where the rest begins.
-const ZERO_AT: f64 = 0.05;
-const REST_FROM: f64 = 0.14;
+const ZERO_AT: f64 = 0.07;
+const REST_FROM: f64 = 0.17;
 
 /// Numbers beyond are taken for these, so that no difference overflows.
 const LARGEST: f64 = 1e150;

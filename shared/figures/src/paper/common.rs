@@ -60,8 +60,8 @@ pub(super) struct Counted {
 impl Counted {
     /// Counts cells by place.
     pub(super) fn new(cells: impl Iterator<Item = (f64, f64, Change)>) -> Counted {
-        const ONE: f64 = 2.2;
-        const LARGEST: f64 = 13.0;
+        const ONE: f64 = 3.0;
+        const LARGEST: f64 = 15.0;
         let mut counts: BTreeMap<[u64; 2], (f64, f64, Change, usize)> = BTreeMap::new();
         for (x, y, change) in cells {
             counts.entry([x, y].map(f64::to_bits)).or_insert((x, y, change, 0)).3 += 1;
@@ -71,6 +71,11 @@ impl Counted {
         places.sort_by_key(|place| std::cmp::Reverse(place.3));
         let most = places.first().map_or(1, |place| place.3);
         Counted { one: ONE.min(LARGEST / (most as f64).sqrt()), most, places }
+    }
+
+    /// The same with points as large as of others.
+    pub(super) fn as_large_as(self, other: &Counted) -> Counted {
+        Counted { one: other.one, ..self }
     }
 
     fn diameter(&self, count: usize) -> f64 {

@@ -15,7 +15,7 @@ use crate::{Analysis, Change, Figure};
 pub fn connections(analysis: &Analysis) -> Figure {
     let compared = || analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
     let y = || Axis::new(of_relative_peaks(compared()), RELATIVE_PEAK);
-    let unlabelled = || Axis { label: String::new(), ..y() };
+    let unlabelled = || Axis::new(of_relative_peaks(compared()), "");
 
     let most = compared().map(|cell| cell.active_inputs).max().unwrap_or(1);
     let mut inputs = Axis::new(Scale::linear(0.4, most as f64 + 0.6), "Active mossy fibre inputs");
@@ -31,7 +31,7 @@ pub fn connections(analysis: &Analysis) -> Figure {
         let place = |cell: &Cell| Some((quantity.of(cell)?, cell.relative_peak, cell.change));
         let places: Vec<(f64, f64, Change)> = compared().filter_map(place).collect();
         let values: Vec<f64> = places.iter().map(|place| place.0).collect();
-        let marks = Counted::new(places.into_iter()).marks(true);
+        let marks = Counted::new(places.into_iter()).as_large_as(&counted).marks(true);
         panel(
             letter,
             Axis::new(scale(&values), quantity.label()),

@@ -100,12 +100,12 @@ pub fn summary(analysis: &Analysis) -> Figure {
         }
         for (x, (change, summary)) in (0..).map(f64::from).zip(summaries) {
             let Some(mean) = summary.mean else { continue };
+            let point = Point { x, y: mean, diameter: 4.5, color: change.color() };
+            panel.add(Mark::Points { points: vec![point], shape: Shape::Disc });
             if let Some(sem) = summary.sem {
                 let stroke = Stroke::solid(change.color(), LINE);
                 panel.add(Mark::ErrorBars { points: vec![(x, mean, sem)], stroke });
             }
-            let point = Point { x, y: mean, diameter: 5.0, color: change.color() };
-            panel.add(Mark::Points { points: vec![point], shape: Shape::Disc });
         }
         note_if_empty(&mut panel, analysis, ends.is_empty());
         panel

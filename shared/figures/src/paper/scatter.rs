@@ -44,12 +44,12 @@ pub fn conductances(analysis: &Analysis) -> Figure {
         diameter: DIAMETER,
         color: Color::BLACK,
     };
-    panel.add(Mark::Points { points: silent.map(cross).collect(), shape: Shape::Cross });
     let coloured = places.iter().filter_map(|&(x, y, log)| {
         let color = bar.ramp.at(0.5 + 0.5 * log? / furthest);
         Some(Point { x, y, diameter: DIAMETER, color })
     });
     panel.add(Mark::Points { points: coloured.collect(), shape: Shape::Edged });
+    panel.add(Mark::Points { points: silent.map(cross).collect(), shape: Shape::Cross });
     note_if_empty(&mut panel, analysis, places.is_empty());
 
     let mut canvas = Canvas::new(ONE_COLUMN_MM, 72.0);
