@@ -122,7 +122,7 @@ pub(crate) fn text_boxes(svg: &str) -> Vec<(String, [f32; 4])> {
             match node {
                 usvg::Node::Group(group) => collect(group, found),
                 usvg::Node::Text(text) => {
-                    let ink = text.flattened().abs_bounding_box();
+                    let ink = text.flattened().bounding_box().transform(text.abs_transform()).expect("a box");
                     let says = text.chunks().iter().map(usvg::TextChunk::text).collect();
                     found.push((says, [ink.left(), ink.top(), ink.right(), ink.bottom()]));
                 }

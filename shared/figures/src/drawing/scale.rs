@@ -181,9 +181,9 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     let all = dense.iter().map(|digits| ticks(digits, 1)).chain(sparse);
     let mut fitting = all.filter(|ticks| ticks.len() <= most);
     match fitting.next() {
-        Some(ticks) if ticks.len() > 1 => ticks,
+        Some(ticks) if ticks.len() > 1 || high / low > 10.0 => ticks,
         // Less than a step of these: as on a linear axis.
-        _ => linear_ticks(low, high, most),
+        _ => linear_ticks(low, high, most).into_iter().filter(|tick| inside(&tick.value)).collect(),
     }
 }
 

@@ -84,8 +84,8 @@ mod tests {
     fn text_is_as_wide_as_its_letters() {
         assert_eq!(text_width("", 7.0, false), 0.0);
         let one = text_width("0", 10.0, false);
-        // Digits are 572 of 1000 units wide.
-        assert!((one - 5.72).abs() < 1e-9, "{one}");
+        // Digits are 1171 of 2048 units wide.
+        assert_eq!(one, 11710.0 / 2048.0);
         assert!((text_width("00", 10.0, false) - 2.0 * one).abs() < 1e-12);
         assert!((text_width("0^{0}", 10.0, false) - (1.0 + SMALLER) * one).abs() < 1e-12);
         assert!(text_width("m", 10.0, true) > text_width("m", 10.0, false));
