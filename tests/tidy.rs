@@ -11,16 +11,17 @@ use granule_sweep::{Overrides, Plan, parse};
 use support::{Place, root};
 
 /// Every crate, by directory, and the crates of the workspace it may depend on. Nothing points back.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("shared/sim", &[]),
     ("shared/sweep", &["granule-sim"]),
+    ("shared/figures", &[]),
     ("proto", &["granule-sim", "granule-sweep"]),
     ("worker", &["granule-sim", "granule-sweep", "granule-proto"]),
-    ("coordinator", &["granule-sim", "granule-sweep", "granule-proto", "granule-worker"]),
+    ("coordinator", &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"]),
 ];
 
 /// Crates that compute and do nothing else, and what they therefore do not use.
-const PURE: [&str; 2] = ["shared/sim", "shared/sweep"];
+const PURE: [&str; 3] = ["shared/sim", "shared/sweep", "shared/figures"];
 const IMPURE: [&str; 11] = [
     "std::fs",
     "std::net",

@@ -1,5 +1,5 @@
-//! What benchmarks, and tests of speed and memory, need of the program's insides. Nothing else uses
-//! it, and nothing here is promised to stay.
+//! What benchmarks, and tests of speed, memory and figures, need of the program's insides. Nothing else
+//! uses it, and nothing here is promised to stay.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::driver::{self, Door, Options};
 use crate::outputs::{AtomicFile, write_rows};
+pub use crate::outputs::{ReadWeightsError, read_weights};
 use crate::scheduler::{
     CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
     WorkerName,

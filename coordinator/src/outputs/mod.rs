@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use crate::store::{Store, StoreError};
 use manifest::FileRecord;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
+pub use pickle::{ReadWeightsError, read_weights};
 
 /// Counts the changes of what output files hold, beyond what the trials' keys say.
 const REVISION: u32 = 1;

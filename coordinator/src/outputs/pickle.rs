@@ -27,8 +27,12 @@
 //! stops only at a batch that is not full, so an empty `MARK SETITEMS` follows. An empty container writes no
 //! batch.
 
+mod read;
+
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
+
+pub use read::{ReadWeightsError, read_weights};
 
 /// `BATCHSIZE` of CPython's pickler.
 const BATCH_SIZE: usize = 1000;

@@ -111,6 +111,8 @@ pub enum Shape {
     Disc,
     /// Filled, with a thin black edge, so that pale ones can be seen.
     Edged,
+    /// The same as a square.
+    EdgedSquare,
     /// A circle.
     Ring,
     /// Two crossed lines.
@@ -125,6 +127,13 @@ impl Shape {
         let paint = match self {
             Shape::Disc => Paint { fill: Some((color, 1.0)), stroke: edge(Color::WHITE, 0.3) },
             Shape::Edged => Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) },
+            Shape::EdgedSquare => {
+                // As large as the disc.
+                let side = diameter * 0.886;
+                let rect = Rect { x: x - side / 2.0, y: y - side / 2.0, width: side, height: side };
+                let paint = Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) };
+                return canvas.rect(rect, &paint);
+            }
             Shape::Ring => Paint { fill: None, stroke: edge(color, 0.7) },
             Shape::Cross => {
                 let r = radius * 0.9;
@@ -313,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_not_drawn() {
         let point = Point { x: f64::NAN, y: 1.0, diameter: 3.0, color: Color::BLACK };
-        for shape in [Shape::Disc, Shape::Edged, Shape::Ring, Shape::Cross] {
+        for shape in [Shape::Disc, Shape::Edged, Shape::EdgedSquare, Shape::Ring, Shape::Cross] {
             assert_eq!(draw(&Mark::Points { points: vec![point], shape }), "");
             assert_ne!(draw(&Mark::Points { points: vec![Point { x: 1.0, ..point }], shape }), "");
         }

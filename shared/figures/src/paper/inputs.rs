@@ -86,9 +86,8 @@ pub fn summary(analysis: &Analysis) -> Figure {
         });
         let ends: Vec<f64> = ends.collect();
         let y = match quantity {
-            Quantity::TonicReduction if ends.iter().all(|end| (0.0..=1.0).contains(end)) => {
-                Scale::linear(0.0, 1.0)
-            }
+            // Far from 0, and close together.
+            Quantity::TonicReduction => Scale::around(ends.iter().copied(), 0.25),
             _ => with_zero(ends.iter().copied()),
         };
         let names = Axis::names(&SHOWN.map(Change::name), "");

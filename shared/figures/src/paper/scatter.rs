@@ -10,6 +10,10 @@ use crate::{Analysis, Change, Figure};
 /// Diameter of points, in points of print.
 const DIAMETER: f64 = 4.2;
 
+/// What tells more from less where colours cannot: shapes, and the logarithms of relative peaks they are for.
+const SHAPES: [(Shape, fn(f64) -> bool); 2] =
+    [(Shape::Edged, |log| log > 0.0), (Shape::EdgedSquare, |log| log <= 0.0)];
+
 /// Mean inhibitory against mean excitatory conductance of cells whose peak changes under ACh. Colours are the
 /// logarithm of the relative peak, with no change in the middle.
 pub fn conductances(analysis: &Analysis) -> Figure {
@@ -44,18 +48,22 @@ pub fn conductances(analysis: &Analysis) -> Figure {
         diameter: DIAMETER,
         color: Color::BLACK,
     };
-    let coloured = places.iter().filter_map(|&(x, y, log)| {
-        let color = bar.ramp.at(0.5 + 0.5 * log? / furthest);
-        Some(Point { x, y, diameter: DIAMETER, color })
-    });
-    panel.add(Mark::Points { points: coloured.collect(), shape: Shape::Edged });
+    for (shape, is_shown) in SHAPES {
+        let coloured = places.iter().filter_map(|&(x, y, log)| {
+            let log = log.filter(|&log| is_shown(log))?;
+            let color = bar.ramp.at(0.5 + 0.5 * log / furthest);
+            Some(Point { x, y, diameter: DIAMETER, color })
+        });
+        panel.add(Mark::Points { points: coloured.collect(), shape });
+    }
     panel.add(Mark::Points { points: silent.map(cross).collect(), shape: Shape::Cross });
     note_if_empty(&mut panel, analysis, places.is_empty());
 
     let mut canvas = Canvas::new(ONE_COLUMN_MM, 72.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let entries = vec![
-        (Swatch::Point(Shape::Edged, DIAMETER, bar.ramp.at(0.9)), "spikes under ACh".to_owned()),
+        (Swatch::Point(Shape::Edged, DIAMETER, bar.ramp.at(0.85)), Change::Increase.name().to_owned()),
+        (Swatch::Point(Shape::EdgedSquare, DIAMETER, bar.ramp.at(0.2)), Change::Decrease.name().to_owned()),
         (Swatch::Point(Shape::Cross, DIAMETER, Color::BLACK), "no spike under ACh".to_owned()),
     ];
     let rest = Legend::new(entries).draw(&mut canvas, area);
@@ -65,7 +73,7 @@ pub fn conductances(analysis: &Analysis) -> Figure {
     }
     let description = "Mean inhibitory against mean excitatory conductance in Control of each cell whose peak spike \
                        probability changes under ACh. Colours are the peak under ACh relative to Control on a \
-                       logarithmic scale, green for less, grey for no change, purple for more. Crosses are cells \
+                       logarithmic scale: squares in green for less, grey for no change, discs in purple for more. Crosses are cells \
                        without a spike under ACh.";
     let tables = vec![table_of_cells(analysis, &[Quantity::Excitation, Quantity::Inhibition])];
     Figure::new(

@@ -1,0 +1,192 @@
+//! Reading a Weights file: one that [`write_weights`] writes, and nothing else.
+//!
+//! A pickle is a program, and running a stranger's is no way to read numbers. So opcodes are only walked over,
+//! keys and floats taken on the way, and the file is written anew from these: it is what it should be if that
+//! gives the same bytes.
+
+use super::super::npy::write_object_header;
+use super::{op, write_weights};
+
+/// Why a Weights file could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadWeightsError {
+    /// It is not a file of an object array, as numpy writes them.
+    #[error("this is not a .npy file of one Python object")]
+    NotAnObject,
+    /// It is one, but of another object, by another program, or damaged.
+    #[error("at byte {at}: this is not a dictionary of mossy fibres and their weights as granule writes it")]
+    NotWeights {
+        /// Where the file leaves what was expected.
+        at: usize,
+    },
+}
+
+/// Reads the bytes of a Weights file: active mossy fibres in the file's order, each with its weights in nS.
+///
+/// # Errors
+/// If the bytes are not exactly those that granule writes for some weights.
+pub fn read_weights(file: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, ReadWeightsError> {
+    let mut written = Vec::new();
+    write_object_header(&mut written).map_err(|_| ReadWeightsError::NotAnObject)?;
+    let pickle = file.strip_prefix(written.as_slice()).ok_or(ReadWeightsError::NotAnObject)?;
+    let header = written.len();
+    let fibers = walk(pickle).map_err(|at| ReadWeightsError::NotWeights { at: header + at })?;
+
+    let slices: Vec<(i64, &[f64])> =
+        fibers.iter().map(|(index, weights)| (*index, weights.as_slice())).collect();
+    write_weights(&mut written, &slices).map_err(|_| ReadWeightsError::NotWeights { at: header })?;
+    if written == file {
+        return Ok(fibers);
+    }
+    let same = written.iter().zip(file).take_while(|(written, found)| written == found).count();
+    Err(ReadWeightsError::NotWeights { at: same })
+}
+
+/// Keys and floats of a pickle. The error is where something is that does not belong there.
+fn walk(pickle: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, usize> {
+    let mut fibers: Vec<(i64, Vec<f64>)> = Vec::new();
+    let mut rest = pickle;
+    while !rest.is_empty() {
+        let at = pickle.len() - rest.len();
+        let mut take = |count: usize| -> Result<&[u8], usize> {
+            let (taken, after) = rest.split_at_checked(count).ok_or(at)?;
+            rest = after;
+            Ok(taken)
+        };
+        match take(1)?[0] {
+            op::BINFLOAT => {
+                let value = f64::from_be_bytes(take(8)?.try_into().map_err(|_| at)?);
+                fibers.last_mut().ok_or(at)?.1.push(value);
+            }
+            op::SHORT_BINBYTES => {
+                let count = usize::from(take(1)?[0]);
+                // The other byte string is the type code of the array.
+                if let Ok(key) = take(count)?.try_into() {
+                    fibers.push((i64::from_le_bytes(key), Vec::new()));
+                }
+            }
+            op::BINUNICODE => {
+                let count = u32::from_le_bytes(take(4)?.try_into().map_err(|_| at)?);
+                take(count as usize)?;
+            }
+            op::GLOBAL => {
+                for _module_and_name in 0..2 {
+                    let length = rest.iter().position(|byte| *byte == b'\n').ok_or(at)?;
+                    rest = &rest[length + 1..];
+                }
+            }
+            op::PROTO | op::BINPUT | op::BINGET | op::BININT1 => drop(take(1)?),
+            op::LONG_BINPUT | op::LONG_BINGET | op::BININT => drop(take(4)?),
+            op::APPEND
+            | op::APPENDS
+            | op::BUILD
+            | op::EMPTY_DICT
+            | op::EMPTY_LIST
+            | op::EMPTY_TUPLE
+            | op::MARK
+            | op::NEWFALSE
+            | op::NEWTRUE
+            | op::NONE
+            | op::REDUCE
+            | op::SETITEM
+            | op::SETITEMS
+            | op::STOP
+            | op::TUPLE
+            | op::TUPLE1
+            | op::TUPLE2
+            | op::TUPLE3 => {}
+            _ => return Err(at),
+        }
+    }
+    Ok(fibers)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(fibers: &[(i64, Vec<f64>)]) -> Vec<u8> {
+        let slices: Vec<(i64, &[f64])> =
+            fibers.iter().map(|(index, weights)| (*index, weights.as_slice())).collect();
+        let mut bytes = Vec::new();
+        write_object_header(&mut bytes).unwrap();
+        write_weights(&mut bytes, &slices).unwrap();
+        bytes
+    }
+
+    fn bits(fibers: &[(i64, Vec<f64>)]) -> Vec<(i64, Vec<u64>)> {
+        fibers
+            .iter()
+            .map(|(index, weights)| (*index, weights.iter().map(|w| w.to_bits()).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        // Ids of the memo that look like opcodes, and more items than fit a batch, are among these.
+        for (fibers, trials) in
+            [(0, 0), (1, 0), (1, 1), (2, 3), (31, 100), (300, 2), (2, 2001), (1000, 1), (2001, 1)]
+        {
+            let weights = |fiber: i64| (0..trials).map(|trial| (fiber * 7 + trial) as f64 / 3.0).collect();
+            let fibers: Vec<(i64, Vec<f64>)> =
+                (0..fibers).map(|fiber| (fiber * 13 - 5, weights(fiber))).collect();
+            assert_eq!(read_weights(&file(&fibers)).unwrap(), fibers);
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_original_is_read() {
+        let fibers = read_weights(include_bytes!("../testdata/controlWeights.npy")).unwrap();
+        assert_eq!(fibers.iter().map(|(_, weights)| weights.len()).collect::<Vec<_>>(), [10; 8]);
+        assert!(fibers.iter().flat_map(|(_, weights)| weights).all(|weight| *weight > 0.0));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let good = file(&[(3, vec![0.25, 0.5]), (9, vec![0.125, 1.0])]);
+        assert_eq!(read_weights(b""), Err(ReadWeightsError::NotAnObject));
+        assert_eq!(read_weights(&good[1..]), Err(ReadWeightsError::NotAnObject));
+        for at in 0..good.len() {
+            assert!(read_weights(&good[..at]).is_err(), "cut at {at}");
+        }
+        // A byte more, after the end.
+        let longer = [good.as_slice(), b"N"].concat();
+        assert_eq!(read_weights(&longer), Err(ReadWeightsError::NotWeights { at: good.len() }));
+        // A program of another kind: a call of a function.
+        let header = good.len() - good.iter().rev().position(|byte| *byte == op::PROTO).unwrap() - 1;
+        let call = [&good[..header], b"\x80\x03cos\nsystem\nX\x02\0\0\0ls\x85R."].concat();
+        assert!(matches!(read_weights(&call), Err(ReadWeightsError::NotWeights { .. })));
+        let message = read_weights(&call).unwrap_err().to_string();
+        assert!(message.contains("not a dictionary of mossy fibres"), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_weights_come_back(
+            fibers in prop::collection::btree_map(any::<i64>(), prop::collection::vec(any::<f64>(), 0..5), 0..40)
+        ) {
+            let fibers: Vec<(i64, Vec<f64>)> = fibers.into_iter().collect();
+            prop_assert_eq!(bits(&read_weights(&file(&fibers)).unwrap()), bits(&fibers));
+        }
+
+        /// What is read from a changed file is what is in it: it would be written just so.
+        #[test]
+        fn changed_bytes_are_refused_or_other_weights(at in 0..500_usize, byte in any::<u8>()) {
+            let mut bytes = file(&[(3, vec![0.25, 0.5]), (9, vec![0.125, 1.0])]);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(fibers) = read_weights(&bytes) {
+                prop_assert_eq!(file(&fibers), bytes);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let good = file(&[(3, vec![0.25])]);
+            let header = good.len() - good.iter().rev().position(|byte| *byte == op::PROTO).unwrap() - 1;
+            let _ = read_weights(&[&good[..header], &bytes].concat());
+        }
+    }
+}
