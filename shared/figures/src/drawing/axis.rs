@@ -5,7 +5,7 @@ use super::size;
 use super::text::text_width;
 
 /// Room for each tick in points: across for numbers in a row, down for numbers below each other.
-const ROOM_DOWN: f64 = 15.0;
+const ROOM_DOWN: f64 = 18.0;
 /// Between two numbers in a row.
 const GAP_ACROSS: f64 = 7.0;
 /// More ticks are never useful.

@@ -87,7 +87,7 @@ pub fn summary(analysis: &Analysis) -> Figure {
         let ends: Vec<f64> = ends.collect();
         let y = match quantity {
             // Far from 0, and close together.
-            Quantity::TonicReduction => Scale::around(ends.iter().copied(), 0.25),
+            Quantity::TonicReduction if !ends.is_empty() => Scale::around(ends.iter().copied(), 0.25),
             _ => with_zero(ends.iter().copied()),
         };
         let names = Axis::names(&SHOWN.map(Change::name), "");
@@ -133,7 +133,7 @@ pub fn summary(analysis: &Analysis) -> Figure {
     );
     let description = "Mean and standard error of the mean over cells whose response decreases and over those whose \
                        response increases under ACh: mean excitatory (A), inhibitory (B) and net conductance (C) in \
-                       Control, and reduction of tonic inhibition (D).";
+                       Control, and reduction of tonic inhibition (D, whose axis does not begin at 0).";
     Figure::new(
         "summary",
         "Mean inputs of cells that decrease and increase",
