@@ -11,8 +11,10 @@ use super::text::text_width;
 /// Lines of axes and their ticks, in points.
 const AXIS_WIDTH: f64 = 0.6;
 const TICK: f64 = 2.5;
-/// Between ticks and their numbers, and between these and the label.
+/// Between ticks and their numbers, and between these and the label below.
 const GAP: f64 = 2.0;
+/// Between numbers and the label on their left: other fonts may be wider than the one that is measured.
+const TO_LABEL: f64 = 3.5;
 /// How far text reaches below its base line, of its size.
 const DESCENT: f64 = 0.22;
 /// How far text reaches above its base line, of its size.
@@ -66,12 +68,12 @@ impl Panel {
     /// What the panel needs around its frame on this area: left, top, right, bottom.
     fn margins(&self, area: Rect) -> [f64; 4] {
         let top = if self.letter.is_some() || !self.title.is_empty() { HEAD } else { NO_HEAD };
-        let label = |axis: &Axis| if axis.label.is_empty() { 0.0 } else { GAP + size::LABEL };
-        let bottom = TICK + GAP + size::SMALL + label(&self.x);
+        let label = |axis: &Axis, gap: f64| if axis.label.is_empty() { 0.0 } else { gap + size::LABEL };
+        let bottom = TICK + GAP + size::SMALL + label(&self.x, GAP);
         let numbers = self.y.ticks_down(area.height - top - bottom);
         let widest =
             numbers.iter().map(|tick| text_width(&tick.label, size::SMALL, false)).fold(0.0, f64::max);
-        let left = TICK + GAP + widest + label(&self.y) + if self.y.label.is_empty() { 0.0 } else { GAP };
+        let left = TICK + GAP + widest + label(&self.y, TO_LABEL);
         // The last number across may reach beyond the frame.
         let width = area.width - left;
         let beyond = |tick: &Tick| {
@@ -142,8 +144,10 @@ impl Panel {
         if !self.y.label.is_empty() {
             let widest =
                 down.iter().map(|tick| text_width(&tick.label, size::SMALL, false)).fold(0.0, f64::max);
-            let at =
-                (frame.x - TICK - GAP - widest - GAP - DESCENT * size::LABEL, frame.y + frame.height / 2.0);
+            let at = (
+                frame.x - TICK - GAP - widest - TO_LABEL - DESCENT * size::LABEL,
+                frame.y + frame.height / 2.0,
+            );
             canvas.text(at, &self.y.label, TextStyle { upright: true, ..style });
         }
     }
