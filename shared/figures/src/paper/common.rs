@@ -74,7 +74,7 @@ impl Counted {
     }
 
     /// The same with points as large as of others.
-    pub(super) fn as_large_as(self, other: &Counted) -> Counted {
+    pub(super) fn sized_like(self, other: &Counted) -> Counted {
         Counted { one: other.one, ..self }
     }
 
@@ -102,7 +102,7 @@ impl Counted {
     /// What sizes mean.
     pub(super) fn legend(&self) -> Vec<(Swatch, String)> {
         let mut counts = vec![1];
-        counts.extend([5, 20, 100, 500, 2500].into_iter().filter(|&count| count <= self.most).last());
+        counts.extend([5, 20, 100, 500, 2500].into_iter().rfind(|&count| count <= self.most));
         let entry = |count: usize| {
             let text = if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") };
             (Swatch::Point(Shape::Disc, self.diameter(count), Color::GREY), text)

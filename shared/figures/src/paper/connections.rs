@@ -31,7 +31,7 @@ pub fn connections(analysis: &Analysis) -> Figure {
         let place = |cell: &Cell| Some((quantity.of(cell)?, cell.relative_peak, cell.change));
         let places: Vec<(f64, f64, Change)> = compared().filter_map(place).collect();
         let values: Vec<f64> = places.iter().map(|place| place.0).collect();
-        let marks = Counted::new(places.into_iter()).as_large_as(&counted).marks(true);
+        let marks = Counted::new(places.into_iter()).sized_like(&counted).marks(true);
         panel(
             letter,
             Axis::new(scale(&values), quantity.label()),

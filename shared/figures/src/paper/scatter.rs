@@ -10,26 +10,45 @@ use crate::{Analysis, Change, Figure};
 /// Diameter of points, in points of print.
 const DIAMETER: f64 = 4.2;
 
-/// What tells more from less where colours cannot: shapes, and the logarithms of relative peaks they are for.
-const SHAPES: [(Shape, fn(f64) -> bool); 2] =
-    [(Shape::Edged, |log| log > 0.0), (Shape::EdgedSquare, |log| log <= 0.0)];
+/// What tells more from less where colours cannot.
+const SHAPES: [(Shape, Change); 2] =
+    [(Shape::Edged, Change::Increase), (Shape::EdgedSquare, Change::Decrease)];
+
+/// A cell of the plot.
+struct Place {
+    x: f64,
+    y: f64,
+    relative_peak: f64,
+    change: Change,
+}
+
+impl Place {
+    fn point(&self, color: Color) -> Point {
+        Point { x: self.x, y: self.y, diameter: DIAMETER, color }
+    }
+}
 
 /// Mean inhibitory against mean excitatory conductance of cells whose peak changes under ACh. Colours are the
 /// logarithm of the relative peak, with no change in the middle.
 pub fn conductances(analysis: &Analysis) -> Figure {
-    let place = |cell: &Cell| Some((cell.excitation?, cell.inhibition?, cell.log_peak()));
+    let place = |cell: &Cell| {
+        let (relative_peak, change) = (cell.relative_peak, cell.change);
+        Some(Place { x: cell.excitation?, y: cell.inhibition?, relative_peak, change })
+    };
     let compared = analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
-    let places: Vec<(f64, f64, Option<f64>)> = compared.filter_map(place).collect();
+    let places: Vec<Place> = compared.filter_map(place).collect();
 
     // The same distance from no change is the same strength of colour on both sides.
-    let furthest = places.iter().filter_map(|place| place.2).map(f64::abs).fold(0.0, f64::max);
-    let furthest = if furthest > 0.0 { furthest } else { f64::ln(2.0) };
+    let (silenced, spiking): (Vec<&Place>, Vec<&Place>) =
+        places.iter().partition(|place| place.relative_peak == 0.0);
+    let ratio = |place: &&Place| place.relative_peak.max(1.0 / place.relative_peak);
+    let furthest = spiking.iter().map(ratio).fold(1.0, f64::max);
     let bar = ColorBar {
         ramp: Ramp::DIVERGING,
-        scale: Scale::log((-furthest).exp(), furthest.exp()),
+        scale: Scale::log(1.0 / furthest, furthest),
         label: RELATIVE_PEAK.to_owned(),
     };
-    let axis = |of: fn(&(f64, f64, Option<f64>)) -> f64, label: &str| {
+    let axis = |of: fn(&Place) -> f64, label: &str| {
         let values: Vec<f64> = places.iter().map(of).collect();
         // Room for points at 0.
         let scale = match with_zero(values.iter().copied()) {
@@ -38,25 +57,17 @@ pub fn conductances(analysis: &Analysis) -> Figure {
         };
         Axis::new(scale, label)
     };
-    let x = axis(|place| place.0, "Mean excitatory conductance (nS)");
-    let y = axis(|place| place.1, "Mean inhibitory conductance (nS)");
+    let x = axis(|place| place.x, "Mean excitatory conductance (nS)");
+    let y = axis(|place| place.y, "Mean inhibitory conductance (nS)");
     let mut panel = Panel::new(x, y);
-    let silent = places.iter().filter(|place| place.2.is_none());
-    let cross = |place: &(f64, f64, Option<f64>)| Point {
-        x: place.0,
-        y: place.1,
-        diameter: DIAMETER,
-        color: Color::BLACK,
-    };
-    for (shape, is_shown) in SHAPES {
-        let coloured = places.iter().filter_map(|&(x, y, log)| {
-            let log = log.filter(|&log| is_shown(log))?;
-            let color = bar.ramp.at(0.5 + 0.5 * log / furthest);
-            Some(Point { x, y, diameter: DIAMETER, color })
-        });
-        panel.add(Mark::Points { points: coloured.collect(), shape });
+    for (shape, change) in SHAPES {
+        let of_class = spiking.iter().filter(|place| place.change == change);
+        let colour = |place: &Place| bar.ramp.at(bar.scale.fraction(place.relative_peak));
+        let points = of_class.map(|place| place.point(colour(place))).collect();
+        panel.add(Mark::Points { points, shape });
     }
-    panel.add(Mark::Points { points: silent.map(cross).collect(), shape: Shape::Cross });
+    let crosses = silenced.iter().map(|place| place.point(Color::BLACK)).collect();
+    panel.add(Mark::Points { points: crosses, shape: Shape::Cross });
     note_if_empty(&mut panel, analysis, places.is_empty());
 
     let mut canvas = Canvas::new(ONE_COLUMN_MM, 72.0);
@@ -73,8 +84,8 @@ pub fn conductances(analysis: &Analysis) -> Figure {
     }
     let description = "Mean inhibitory against mean excitatory conductance in Control of each cell whose peak spike \
                        probability changes under ACh. Colours are the peak under ACh relative to Control on a \
-                       logarithmic scale: squares in green for less, grey for no change, discs in purple for more. Crosses are cells \
-                       without a spike under ACh.";
+                       logarithmic scale: squares in green for less, grey for no change, discs in purple for \
+                       more. Crosses are cells without a spike under ACh.";
     let tables = vec![table_of_cells(analysis, &[Quantity::Excitation, Quantity::Inhibition])];
     Figure::new(
         "conductances",
