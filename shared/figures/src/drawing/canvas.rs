@@ -214,12 +214,15 @@ impl Canvas {
         }
     }
 
-    /// Draws the area inside a line.
-    pub fn polygon(&mut self, points: &[(f64, f64)], paint: &Paint) {
+    /// Draws the areas inside lines, as one: where two meet, nothing shines through.
+    pub fn polygons<'a>(&mut self, polygons: impl IntoIterator<Item = &'a [(f64, f64)]>, paint: &Paint) {
         let mut path = String::new();
-        append(&mut path, points);
+        for polygon in polygons.into_iter().filter(|polygon| !polygon.is_empty()) {
+            append(&mut path, polygon);
+            path.push('Z');
+        }
         if !path.is_empty() {
-            self.element(&format!("<path d=\"{path}Z\"{}/>", paint.attributes()));
+            self.element(&format!("<path d=\"{path}\"{}/>", paint.attributes()));
         }
     }
 

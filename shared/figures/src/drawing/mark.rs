@@ -195,7 +195,7 @@ impl Mark {
                 let (lower, upper): (Vec<_>, Vec<_>) =
                     there.map(|&(x, low, high)| (plane.at((x, low)), plane.at((x, high)))).unzip();
                 let around: Vec<_> = lower.into_iter().chain(upper.into_iter().rev()).collect();
-                canvas.polygon(&around, &Paint { fill: Some((*color, *opacity)), stroke: None });
+                canvas.polygons([&around[..]], &Paint { fill: Some((*color, *opacity)), stroke: None });
             }
             Mark::Points { points, shape } => {
                 for point in points {
@@ -206,14 +206,11 @@ impl Mark {
                 }
             }
             Mark::Bars { bars, color } => {
-                for &(left, right, y) in bars {
-                    let ((left, top), (right, bottom)) =
-                        (plane.at((left, y.max(0.0))), plane.at((right, y.min(0.0))));
-                    if is_finite(&(left + right, top + bottom)) {
-                        let rect = Rect { x: left, y: top, width: right - left, height: bottom - top };
-                        canvas.rect(rect, &Paint::fill(*color));
-                    }
-                }
+                let around = |&(left, right, y): &(f64, f64, f64)| {
+                    [(left, 0.0), (left, y), (right, y), (right, 0.0)].map(|corner| plane.at(corner))
+                };
+                let bars: Vec<_> = bars.iter().map(around).filter(|bar| bar.iter().all(is_finite)).collect();
+                canvas.polygons(bars.iter().map(|bar| &bar[..]), &Paint::fill(*color));
             }
             Mark::ErrorBars { points, stroke } => {
                 const CAP: f64 = 2.0;
@@ -294,7 +291,7 @@ mod tests {
         let line = draw(&Mark::Line { points: broken, stroke });
         assert!(line.contains("d=\"M0 100L10 90M30 70L40 60\""), "{line}");
         let bars = draw(&Mark::Bars { bars: vec![(1.0, 2.0, 3.0)], color: Color::GREY });
-        assert!(bars.contains("x=\"10\" y=\"70\" width=\"10\" height=\"30\" fill=\"#808080\""), "{bars}");
+        assert!(bars.contains("d=\"M10 100L10 70L20 70L20 100Z\" fill=\"#808080\""), "{bars}");
         let error = draw(&Mark::ErrorBars { points: vec![(5.0, 5.0, 1.0)], stroke });
         assert!(error.contains("d=\"M50 40L50 60M48 40L52 40M48 60L52 60\""), "{error}");
         let cells = draw(&Mark::Cells {
