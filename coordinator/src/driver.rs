@@ -17,6 +17,7 @@ use granule_sweep::plan::Plan;
 use granule_worker::access::{Access, Secret};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
@@ -582,11 +583,15 @@ impl<'a> Driver<'a> {
 
     fn send_message(&mut self, connection: ConnectionId, message: wire::ToWorker) {
         let Some(link) = self.links.get(&connection) else { return };
-        if link.try_send(Ok(message)).is_err() {
-            // That it has left is heard of when the connection has ended.
-            self.links.remove(&connection);
-            if let Some(worker) = self.names.get(&connection) {
-                self.workers.kill(*worker, "did not take what it was sent");
+        match link.try_send(Ok(message)) {
+            Ok(()) => {}
+            // Its connection has ended, which is heard of in its turn; it may come back.
+            Err(TrySendError::Closed(_)) => drop(self.links.remove(&connection)),
+            Err(TrySendError::Full(_)) => {
+                self.links.remove(&connection);
+                if let Some(worker) = self.names.get(&connection) {
+                    self.workers.kill(*worker, "did not take what it was sent");
+                }
             }
         }
     }
