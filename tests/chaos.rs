@@ -267,27 +267,6 @@ fn files(place: &Place, directory: &str) -> Vec<String> {
     names
 }
 
-/// Three times the store's disk takes five leases for a sync. Nothing is read from workers meanwhile, and
-/// none of them is taken for silent, or sent more than it takes in.
-#[test]
-fn a_disk_that_stands_still_is_no_workers_fault() {
-    if !can_trace() {
-        return;
-    }
-    let place = place_of(&Sweep { trials: 1500, ..Sweep::small() });
-    let granule =
-        place.granule(&["run", "sweep.yaml", "--out", "out", "--workers", "2", "--lease-seconds", "1"]);
-    let mut strace = place.command("strace");
-    strace.args(["-f", "-qq", "-o", "calls", "--seccomp-bpf", "-e", "trace=fdatasync"]);
-    strace.args(["-e", "inject=fdatasync:delay_enter=5000000:when=3..5"]);
-    strace.arg(granule.get_program()).args(granule.get_args());
-    let ended = place.start_this(strace).end().succeeded();
-    let calls = fs::read_to_string(place.path("calls")).expect("what was traced");
-    assert_eq!(calls.matches("(DELAYED)").count(), 3, "{calls}");
-    let told: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("worker")).collect();
-    assert_eq!(told.len(), 1, "but what is told at the start: {told:#?}");
-}
-
 #[test]
 fn killed_at_every_write_it_goes_on() {
     if !can_trace() {

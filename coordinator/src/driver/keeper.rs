@@ -168,3 +168,35 @@ pub(super) fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), St
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing() -> Keep {
+        Keep::Discard { trials: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn a_long_wait_for_the_disk_is_told_once() {
+        let (requests, mut to_do) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(LONG + Duration::from_millis(1));
+            while to_do.blocking_recv().is_some() {}
+        });
+        let mut keeper = Keeper { requests, thread, is_slow: false };
+        keeper.ask(nothing()).await.expect("there is room for one");
+        keeper.ask(nothing()).await.expect("it is taken in the end");
+        assert!(keeper.was_slow());
+        assert!(!keeper.was_slow());
+        keeper.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_has_ended_is_noticed() {
+        let (requests, to_do) = mpsc::channel(1);
+        drop(to_do);
+        let mut keeper = Keeper { requests, thread: std::thread::spawn(|| ()), is_slow: false };
+        assert!(matches!(keeper.ask(nothing()).await, Err(ComputeError::Abandoned(_))));
+    }
+}
