@@ -8,7 +8,7 @@ use std::fs;
 
 use granule_sweep::{Overrides, Sweep, parse};
 use serde_json::Value;
-use support::{Place, root};
+use support::{Place, Trials, root};
 
 const COOKBOOK: [&str; 5] = ["dose-response", "seeds-study", "network-size", "weights", "stimulus-timing"];
 
@@ -70,6 +70,56 @@ fn every_sweep_of_the_cookbook_leaves_what_it_says() {
         command.env("CHAT_NUM_TRIAL", "1");
         place.start_this(command).end().succeeded();
         assert_eq!(outputs(&place, &format!("out/{name}")), expected(&sweep), "{name}");
+    }
+}
+
+/// A sweep that grows: trials from 10 to 20, a condition, a seed, values of a grid. Each time exactly what
+/// is new is computed, and the files are those of a run that starts with nothing.
+#[test]
+fn a_sweep_that_grows_computes_what_is_new_and_equals_a_new_run() {
+    #[derive(Clone, Copy)]
+    struct Grown {
+        engine: &'static str,
+        trials: u32,
+        seeds: &'static str,
+        others: &'static str,
+        doses: &'static str,
+    }
+    for engine in ["pcg", "brian2-2.2.1"] {
+        let place = Place::new();
+        let mut before = 0;
+        let mut step = |grown: &Grown, conditions: u64, seeds: u64| {
+            let Grown { engine, trials, seeds: list, others, doses } = grown;
+            place.write(
+                "sweep.yaml",
+                format!(
+                    "engine: {engine}\nnetwork: {{ mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }}\n\
+                     seeds: {list}\ntrials: {trials}\nconditions:\n{others}\
+                     \x20 - name: tonic-{{granule.tonic_factor}}{{golgi.leak_reversal}}\n\
+                     \x20   grid: {{ granule.tonic_factor: {doses}, golgi.leak_reversal: [-53 mV, -51 mV] }}\n"
+                ),
+            );
+            let grown = place.run(&["run", "sweep.yaml", "--out", "grown"]).succeeded();
+            let fresh = format!("fresh-{conditions}-{seeds}-{trials}");
+            place.run(&["run", "sweep.yaml", "--out", &fresh]).succeeded();
+            let all = conditions * seeds * u64::from(*trials);
+            let expected = Trials { computed: all - before, reused: before };
+            assert_eq!(place.trials("grown"), expected, "{engine} {fresh}");
+            let summary = format!("{} trials computed, {before} reused", all - before);
+            assert!(grown.stdout.contains(&summary), "{}", grown.stdout);
+            assert_eq!(place.trials(&fresh), Trials { computed: all, reused: 0 });
+            assert_eq!(place.outputs("grown"), place.outputs(&fresh), "{engine} {fresh}");
+            before = all;
+        };
+        let first = Grown { engine, trials: 10, seeds: "[451]", others: "", doses: "[0.3, 1]" };
+        step(&first, 4, 1);
+        let longer = Grown { trials: 20, ..first };
+        step(&longer, 4, 1);
+        let more = Grown { others: "  - ACh\n", ..longer };
+        step(&more, 5, 1);
+        let seeds = Grown { seeds: "[7, 451]", ..more };
+        step(&seeds, 5, 2);
+        step(&Grown { doses: "[0.3, 0.65, 1]", ..seeds }, 7, 2);
     }
 }
 

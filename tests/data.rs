@@ -5,7 +5,9 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -65,6 +67,33 @@ fn damage(place: &Place, store: &str, trials: u64) {
 }
 
 const WITHOUT_WORKERS: [&str; 2] = ["--worker-program", "/nowhere/to-be-found"];
+
+/// A manifest is text, and so are the names in it.
+#[test]
+fn a_store_whose_path_is_no_text() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep::small());
+    let odd = place.path("").join(OsStr::from_bytes(b"od\xffd"));
+    fs::create_dir(&odd).expect("the file system takes any bytes");
+    let run = |out: &Path, store: &Path| {
+        let mut command = place.granule(&["run", "x.yaml", "--out"]);
+        command.arg(out).arg("--store").arg(store);
+        place.start_this(command).end()
+    };
+    let refused = run(Path::new("out"), &odd.join("s.granule"));
+    refused
+        .failed_with(2, &["od\u{fffd}d/s.granule is not UTF-8", "help: put it below the output directory"]);
+    // Below the output directory it is known by its path from there.
+    run(&odd, &odd.join("s.granule")).succeeded();
+    let mut verify = place.granule(&["verify"]);
+    place
+        .start_this({
+            verify.arg(&odd);
+            verify
+        })
+        .end()
+        .succeeded();
+}
 
 #[test]
 fn halves_from_two_machines_are_the_whole() {

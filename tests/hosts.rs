@@ -386,3 +386,33 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
         place.is_left_alone();
     }
 }
+
+/// Halves of the sweep with published hashes, with some conditions in both: each is computed on a host
+/// with a directory of its own; then one store is copied to the other host.
+#[test]
+fn halves_of_two_hosts_are_merged_to_the_whole() {
+    let Some(hosts) = hosts_or_skip(2) else { return };
+    let (sweep, published) = published();
+    let whole = fs::read_to_string(&sweep).expect("a sweep");
+    let all = "conditions: [Control, GABAzine, ACh]";
+    assert!(whole.contains(all), "{whole}");
+    let places = [Place::new(), Place::new()];
+    let halves = ["conditions: [ACh, GABAzine]", "conditions: [Control, ACh]"];
+    thread::scope(|scope| {
+        for ((i, place), half) in places.iter().enumerate().zip(halves) {
+            place.write("half.yaml", whole.replace(all, half));
+            let host = hosts.host(i);
+            scope.spawn(move || {
+                start_on(host, place, &["run", "half.yaml", "--out", "half"]).end().succeeded()
+            });
+        }
+    });
+    let [first, second] = &places;
+    fs::copy(second.path("half/store.granule"), first.path("theirs.granule")).expect("a store is one file");
+    first.run(&["store", "merge", "all.granule", "half/store.granule", "theirs.granule"]).succeeded();
+    first.write("whole.yaml", whole);
+    let run = ["run", "whole.yaml", "--store", "all.granule", "--out", "out"];
+    let ended = first.run(&run).succeeded();
+    assert!(ended.stdout.contains("0 trials computed, 30 reused"), "{}", ended.stdout);
+    assert_eq!(first.outputs("out"), published);
+}

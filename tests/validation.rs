@@ -3,9 +3,13 @@
 //!
 //! Each seed is a network of its own with weights and factors of its own, also with the exact engine,
 //! where these have their own seeds. `GRANULE_VALIDATION=paper` takes the paper's network and trials
-//! (some minutes), and prints the table of docs/validation.md; without it a quarter of the network.
+//! (a quarter of an hour); without it a quarter of the network. It prints the table of
+//! docs/validation.md, and writes all values to `validation.csv` in Cargo's directory for such files.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what was found")]
 
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -56,7 +60,10 @@ fn model(name: &str, size: &Size, seed: u32) -> Model {
 }
 
 /// What is measured of a seed, by name.
-fn measure(engine: Engine, size: &Size, seed: u32) -> Vec<(String, f64)> {
+type Measures = Vec<(String, f64)>;
+
+/// Measures a seed.
+fn measure(engine: Engine, size: &Size, seed: u32) -> Measures {
     let models = CONDITIONS.map(|name| model(name, size, seed));
     let cohort = Cohort::new(engine, Isa::best(), &models, seed, size.trials).expect("one network");
     let mut running = cohort.trials(NoiseStart::default());
@@ -128,12 +135,12 @@ fn measure(engine: Engine, size: &Size, seed: u32) -> Vec<(String, f64)> {
 }
 
 /// The measures of all seeds with both engines.
-fn all(size: &Size) -> [Vec<Vec<(String, f64)>>; 2] {
+fn all(size: &Size) -> [Vec<Measures>; 2] {
     let jobs: Vec<(usize, u32)> =
         (0..2).flat_map(|engine| (1..=size.seeds).map(move |seed| (engine, seed))).collect();
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut done: Vec<(usize, Vec<(String, f64)>)> = thread::scope(|scope| {
+    let mut done: Vec<(usize, Measures)> = thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();
             loop {
@@ -148,6 +155,21 @@ fn all(size: &Size) -> [Vec<Vec<(String, f64)>>; 2] {
     done.sort_by_key(|(at, _)| *at);
     let mut measures = done.into_iter().map(|(_, measures)| measures);
     [(); 2].map(|()| measures.by_ref().take(size.seeds as usize).collect())
+}
+
+/// Writes the measures of all seeds for whoever draws them.
+fn write_values(engines: [(&str, &Vec<Measures>); 2]) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("validation.csv");
+    let mut text = "measure,engine,seed,value\n".to_owned();
+    for (engine, seeds) in engines {
+        for (seed, measures) in (1..).zip(seeds) {
+            for (name, value) in measures {
+                writeln!(text, "{name},{engine},{seed},{value}").expect("a string takes anything");
+            }
+        }
+    }
+    fs::write(&path, text).expect("Cargo made the directory");
+    println!("{}", path.display());
 }
 
 /// Mean and standard deviation.
@@ -172,6 +194,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 fn both_engines_are_one_model() {
     let size = Size::chosen();
     let [pcg, exact] = all(&size);
+    write_values([("pcg", &pcg), ("brian2-2.2.1", &exact)]);
     let n = f64::from(size.seeds);
     let most_apart = (-f64::ln(1e-4 / 2.0) / n).sqrt();
     println!(
@@ -180,7 +203,7 @@ fn both_engines_are_one_model() {
     println!("|---|---|---|---|---|");
     let mut wrong = Vec::new();
     for (i, (name, _)) in pcg[0].iter().enumerate() {
-        let column = |of: &[Vec<(String, f64)>]| of.iter().map(|seed| seed[i].1).collect::<Vec<f64>>();
+        let column = |of: &[Measures]| of.iter().map(|seed| seed[i].1).collect::<Vec<f64>>();
         let (a, b) = (column(&pcg), column(&exact));
         let ((mean_a, sd_a), (mean_b, sd_b)) = (moments(&a), moments(&b));
         let error = ((sd_a * sd_a + sd_b * sd_b) / n).sqrt();

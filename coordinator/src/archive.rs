@@ -181,10 +181,20 @@ fn lock(out: &Path, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<
 
 /// How a store is noted down in an output directory: by a path from there if it is below, so that
 /// both can be moved, else from the root.
-pub(crate) fn name_of_store(out: &Path, store: &Path) -> String {
+///
+/// # Errors
+/// When the path cannot be written as text.
+pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<String, Failure> {
     let name = match (out.canonicalize(), store.canonicalize()) {
         (Ok(out), Ok(store)) => store.strip_prefix(&out).map(Path::to_owned).unwrap_or(store),
         _ => store.strip_prefix(out).unwrap_or(Path::new(STORE)).to_owned(),
     };
-    name.to_string_lossy().into_owned()
+    name.into_os_string().into_string().map_err(|name| {
+        let name = Path::new(&name).display();
+        let message = format!(
+            "error: the store's path {name} is not UTF-8, and the sweep would not find it again\n  \
+             help: put it below the output directory, or under a path that is UTF-8"
+        );
+        Failure::new(exit::USAGE, message)
+    })
 }

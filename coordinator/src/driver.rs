@@ -1,6 +1,9 @@
 //! The loop around the scheduler: what happens goes in as events, and the commands that come out
 //! are carried out. It decides nothing.
 
+mod keeper;
+mod telling;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,34 +11,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granule_proto::convert::TrialResult;
 use granule_proto::wire;
 use granule_sim::Engine;
-use granule_sim::network::Wiring;
-use granule_sim::noise::shipped_counts;
-use granule_sim::spikes::Digest;
-use granule_sweep::key::{StreamKey, TrialKey};
-use granule_sweep::plan::{Cohort, Plan};
+use granule_sweep::plan::Plan;
 use granule_worker::access::{Access, Secret};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
+use self::keeper::{Answer, Keep, Keeper, Kept};
 use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
-use crate::failure::plural;
 use crate::gate::{self, Refusal};
 use crate::launch::{Exited, Program, Workers};
 use crate::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Report, Scheduler, Site, Tally, TrialId, WorkerName,
-    WorkerState, WorkerView,
+    Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
 };
 use crate::service::{self, Board, FromService, Link, NOTICES, Subject};
-use crate::store::{Entry, Put, Store, StoreError};
-use crate::view::log;
+use crate::store::{Put, Store, StoreError};
 use crate::view::progress::Progress;
-use crate::view::status::{Counts, Notice, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+use crate::view::status::{Notice, Snapshot};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -139,13 +136,6 @@ const STALL: Duration = Duration::from_secs(1);
 /// How long workers may take to end once they are told to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Results taken from workers that wait to be stored.
-const UNSTORED: usize = 256;
-
-/// So few results are not stored before others have had a moment to come.
-const FEW: usize = 16;
-const GATHER: Duration = Duration::from_millis(1);
-
 /// Deliveries of workers that wait for the driver, and that it takes at a time: what is done for each
 /// of them alone, waking a thread above all, would cost more than a message.
 const HEARD: usize = 16;
@@ -171,7 +161,7 @@ pub(crate) async fn compute(
     progress: &mut Progress,
     interrupted: watch::Receiver<bool>,
 ) -> Result<Outcome, ComputeError> {
-    unpack_shipped_counts(plan, store)?;
+    keeper::unpack_shipped_counts(plan, store)?;
     let no_address = |source| ComputeError::Listen { address: SocketAddr::from(([0; 4], 0)), source };
     let access = door.access().map_err(no_address)?;
     let (to_driver, from_service) = mpsc::channel(HEARD);
@@ -201,17 +191,10 @@ pub(crate) async fn compute(
     let (exits, exited) = mpsc::unbounded_channel();
     let connect_within = options.scheduler.lease_ttl;
     let workers = Workers::new(Program { path: options.program.clone(), access, connect_within }, exits);
-    let (to_store, requests) = mpsc::channel(UNSTORED);
-    let (answers, stored) = mpsc::unbounded_channel();
-    let keeper = std::thread::Builder::new()
-        .name("store".into())
-        .spawn({
-            let store = Arc::clone(store);
-            move || keep(&store, requests, &answers)
-        })
+    let (keeper, stored) = Keeper::start(store)
         .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
 
-    let mut driver = Driver::new(plan, store, options, progress, workers, to_store, epoch);
+    let mut driver = Driver::new(plan, store, options, progress, workers, keeper, epoch);
     driver.snapshots = Some(snapshots);
     driver.notices = Some(board.notices);
     let outcome = tokio::select! {
@@ -223,13 +206,12 @@ pub(crate) async fn compute(
     };
     driver.put_up(if outcome.is_ok() { "done" } else { "ended" });
     let patience = if outcome.is_ok() { PATIENCE } else { Duration::ZERO };
-    let Driver { workers, to_store, links, .. } = driver;
+    let Driver { workers, keeper, links, .. } = driver;
     drop(links);
     let _ = stop_server.send(());
     workers.end(patience).await;
     // What was taken is stored, whatever the outcome.
-    drop(to_store);
-    let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+    keeper.end().await;
     if outcome.is_ok() {
         // What has been said last is to reach those who are still there.
         let _ = tokio::time::timeout(PATIENCE, &mut server).await;
@@ -256,109 +238,6 @@ async fn until_set(flag: &mut watch::Receiver<bool>) {
     let _ = flag.wait_for(|is_set| *is_set).await;
 }
 
-/// The store's thread ended without saying why.
-fn store_gone() -> ComputeError {
-    ComputeError::Abandoned(
-        "the thread that keeps the store ended unexpectedly; this is a bug in granule".into(),
-    )
-}
-
-/// What the store is asked for, in order.
-enum Keep {
-    Trial { worker: WorkerName, id: TrialId, key: TrialKey, result: TrialResult },
-    Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
-    Discard { trials: Vec<(TrialId, TrialKey)> },
-}
-
-/// What the store has done, in the order in which it was asked.
-enum Kept {
-    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult },
-    Discarded { trials: Vec<TrialId> },
-}
-
-/// What the store answers to a batch of requests.
-type Answer = Result<Vec<Kept>, StoreError>;
-
-/// The store's thread: takes whatever has come in and makes it durable at once.
-fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Answer>) {
-    let mut batch = Vec::new();
-    while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
-        if batch.len() < FEW {
-            // A commit costs as much as many results, whatever their number: let some gather.
-            std::thread::sleep(GATHER);
-            while batch.len() < UNSTORED
-                && let Ok(request) = requests.try_recv()
-            {
-                batch.push(request);
-            }
-        }
-        let answer = keep_batch(store, batch.drain(..));
-        let has_failed = answer.is_err();
-        let _ = answers.send(answer);
-        if has_failed {
-            // Whoever sends more hears of this first.
-            while requests.blocking_recv().is_some() {}
-            return;
-        }
-    }
-}
-
-fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
-    let mut kept = Vec::new();
-    let mut trials = Vec::new();
-    for request in batch {
-        match request {
-            Keep::Trial { worker, id, key, result } => trials.push((worker, id, key, result)),
-            Keep::Spans { stream, first, accepted } => store.push_spans(stream, first, &accepted)?,
-            Keep::Discard { trials: gone } => {
-                put(store, &mut trials, &mut kept)?;
-                let keys: Vec<TrialKey> = gone.iter().map(|(_, key)| *key).collect();
-                store.remove(&keys)?;
-                kept.push(Kept::Discarded { trials: gone.into_iter().map(|(id, _)| id).collect() });
-            }
-        }
-    }
-    put(store, &mut trials, &mut kept)?;
-    Ok(kept)
-}
-
-fn put(
-    store: &Store,
-    trials: &mut Vec<(WorkerName, TrialId, TrialKey, TrialResult)>,
-    kept: &mut Vec<Kept>,
-) -> Result<(), StoreError> {
-    let entry = |(_, _, key, result): &'_ (WorkerName, TrialId, TrialKey, TrialResult)| (*key, result.digest);
-    let labels: Vec<(TrialKey, Digest)> = trials.iter().map(entry).collect();
-    let entries: Vec<Entry<'_>> = labels
-        .iter()
-        .zip(trials.iter())
-        .map(|(&(key, digest), (_, _, _, result))| Entry { key, digest, spikes: &result.spikes })
-        .collect();
-    let puts = store.put(&entries)?;
-    kept.extend(trials.drain(..).zip(puts).map(|((worker, id, _, result), put)| Kept::Trial {
-        worker,
-        id,
-        put,
-        result,
-    }));
-    Ok(())
-}
-
-/// Puts into the store what comes with the program of the streams that a plan reads.
-fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
-    if plan.engine != Engine::Brian2_2_2_1 {
-        return Ok(());
-    }
-    for Cohort { seed, stream, variants, .. } in &plan.cohorts {
-        let model = &plan.conditions[variants[0].conditions[0]].model;
-        let shipped = shipped_counts(Wiring::of(model), *seed);
-        if shipped.len() > store.spans(*stream).len() {
-            store.push_spans(*stream, 0, &shipped)?;
-        }
-    }
-    Ok(())
-}
-
 struct Driver<'a> {
     options: &'a Options,
     catalogue: Catalogue<'a>,
@@ -375,7 +254,7 @@ struct Driver<'a> {
     names: BTreeMap<ConnectionId, WorkerName>,
     /// Workers that were ever here.
     known: BTreeMap<WorkerName, Known>,
-    to_store: mpsc::Sender<Keep>,
+    keeper: Keeper,
     snapshots: Option<watch::Sender<Arc<Snapshot>>>,
     notices: Option<broadcast::Sender<Arc<Notice>>>,
     deaths: u64,
@@ -401,7 +280,7 @@ impl<'a> Driver<'a> {
         options: &'a Options,
         progress: &'a mut Progress,
         workers: Workers,
-        to_store: mpsc::Sender<Keep>,
+        keeper: Keeper,
         epoch: u64,
     ) -> Driver<'a> {
         let catalogue = Catalogue::new(plan);
@@ -420,7 +299,7 @@ impl<'a> Driver<'a> {
             links: BTreeMap::new(),
             names: BTreeMap::new(),
             known: BTreeMap::new(),
-            to_store,
+            keeper,
             snapshots: None,
             notices: None,
             deaths: 0,
@@ -476,7 +355,7 @@ impl<'a> Driver<'a> {
                 }
                 Some(Refusal { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
                 answer = stored.recv() => {
-                    for kept in answer.ok_or_else(store_gone)?? {
+                    for kept in answer.ok_or_else(keeper::gone)?? {
                         self.on_kept(kept, &mut events);
                     }
                 }
@@ -492,8 +371,8 @@ impl<'a> Driver<'a> {
                     self.progress.tick();
                     self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
                     let now = self.started.elapsed();
-                    if last_tick.elapsed() > STALL {
-                        // Suspended, or starved: what workers sent meanwhile is yet to be read.
+                    if self.keeper.was_slow() || last_tick.elapsed() > STALL {
+                        // Suspended, starved, or kept by the disk: what workers sent meanwhile is yet to be read.
                         events.push(Event::Stalled);
                     } else {
                         self.workers.kill_unconnected();
@@ -557,7 +436,7 @@ impl<'a> Driver<'a> {
                     events.push(Event::Received { connection, lease, trial: id });
                     // Waits while the store is busy; meanwhile nothing more is taken from workers.
                     let keep = Keep::Trial { worker, id, key, result };
-                    self.to_store.send(keep).await.map_err(|_| store_gone())?;
+                    self.keeper.ask(keep).await?;
                     return Ok(());
                 }
                 Err(Misplaced::Foreign) => {
@@ -634,11 +513,11 @@ impl<'a> Driver<'a> {
             Command::KeepSpans { stream, first, accepted } => {
                 let stream = self.catalogue.stream(stream);
                 let keep = Keep::Spans { stream, first, accepted };
-                self.to_store.send(keep).await.map_err(|_| store_gone())?;
+                self.keeper.ask(keep).await?;
             }
             Command::Discard { trials } => {
                 let trials = trials.into_iter().map(|id| (id, self.catalogue.key(id))).collect();
-                self.to_store.send(Keep::Discard { trials }).await.map_err(|_| store_gone())?;
+                self.keeper.ask(Keep::Discard { trials }).await?;
             }
             Command::Replace => {
                 if self.options.workers > 0 {
@@ -704,11 +583,15 @@ impl<'a> Driver<'a> {
 
     fn send_message(&mut self, connection: ConnectionId, message: wire::ToWorker) {
         let Some(link) = self.links.get(&connection) else { return };
-        if link.try_send(Ok(message)).is_err() {
-            // That it has left is heard of when the connection has ended.
-            self.links.remove(&connection);
-            if let Some(worker) = self.names.get(&connection) {
-                self.workers.kill(*worker, "did not take what it was sent");
+        match link.try_send(Ok(message)) {
+            Ok(()) => {}
+            // Its connection has ended, which is heard of in its turn; it may come back.
+            Err(TrySendError::Closed(_)) => drop(self.links.remove(&connection)),
+            Err(TrySendError::Full(_)) => {
+                self.links.remove(&connection);
+                if let Some(worker) = self.names.get(&connection) {
+                    self.workers.kill(*worker, "did not take what it was sent");
+                }
             }
         }
     }
@@ -730,174 +613,6 @@ impl<'a> Driver<'a> {
         self.links.remove(&connection);
         if let (Some(reason), Some(worker)) = (reason, self.names.get(&connection)) {
             self.workers.kill(*worker, &reason);
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        let tells = self.options.tells_of_workers;
-        let name = |worker: &WorkerName| self.describe(*worker);
-        let (event, worker, is_for_people, text) = match &report {
-            Report::Joined { worker } => {
-                let threads = self.scheduler.workers().find(|view| view.name == *worker);
-                let threads = threads.map_or(0, |view| view.threads);
-                let from = self.known.get(worker).map_or(String::new(), |known| known.peer.to_string());
-                let threads = plural(threads.into(), "thread");
-                let text = format!("{} joined from {from}, {threads}", name(worker));
-                ("worker_joined", Some(*worker), tells, text)
-            }
-            Report::Returned { worker } => {
-                ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
-            }
-            Report::Lost { worker } => {
-                let text = format!("{} lost its connection; it may come back", name(worker));
-                ("worker_lost", Some(*worker), tells, text)
-            }
-            Report::Left { worker } => {
-                ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
-            }
-            // It has said so itself, and why.
-            Report::Draining { .. } => return,
-            Report::GivenUp { worker, leases } => {
-                let leases = plural(*leases as u64, "lease");
-                let text = format!("{} is given up; its {leases} for others", name(worker));
-                ("worker_given_up", Some(*worker), tells, text)
-            }
-            Report::Quarantined { worker, reason } => {
-                ("worker_quarantined", Some(*worker), true, format!("{} is shut out: {reason}", name(worker)))
-            }
-            Report::Copied { place, trials, slow, idle } => {
-                let text = format!(
-                    "{} computes {} that {} has, too, from {}",
-                    name(idle),
-                    plural((*trials).into(), "trial"),
-                    name(slow),
-                    self.catalogue.describe_place(*place)
-                );
-                ("lease_copied", Some(*idle), false, text)
-            }
-            Report::SetAside { place, reason } => {
-                let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
-                ("trial_set_aside", None, true, text)
-            }
-            Report::Disagreed { trial, stored_by, worker } => {
-                let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
-                let difference = self.disagreements.last().map_or("", |text| text);
-                let text = format!(
-                    "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
-                    name(worker),
-                    self.catalogue.describe(*trial)
-                );
-                ("disagreement", Some(*worker), true, text)
-            }
-            Report::Settled { trial, stored_is_right } => {
-                let verdict = if *stored_is_right { "stay" } else { "are replaced" };
-                let text =
-                    format!("settled: the spikes stored of {} {verdict}", self.catalogue.describe(*trial));
-                ("settled", None, true, text)
-            }
-            Report::Distrusted { worker, trials } => {
-                let text =
-                    format!("{} of {} to be computed again", plural(*trials as u64, "trial"), name(worker));
-                ("distrusted", Some(*worker), true, text)
-            }
-            Report::Unaudited { trials } => {
-                let text = format!(
-                    "{} not computed once more: there was no other worker",
-                    plural(*trials as u64, "trial")
-                );
-                ("unaudited", None, true, text)
-            }
-        };
-        if let Report::Quarantined { reason, .. } = &report {
-            self.quarantined
-                .push(format!("{}: {reason}", worker.map_or(String::new(), |of| self.describe(of))));
-        }
-        self.notice(event, worker, is_for_people, text);
-    }
-
-    /// Tells people, logs and watchers.
-    fn notice(&self, event: &'static str, worker: Option<WorkerName>, is_for_people: bool, text: String) {
-        let worker = worker.map(|worker| self.describe(worker));
-        let name = worker.as_deref().unwrap_or_default();
-        if is_for_people {
-            tracing::info!(target: log::TARGET, event, worker = name, "{text}");
-        } else {
-            tracing::debug!(target: log::TARGET, event, worker = name, "{text}");
-        }
-        if let Some(notices) = &self.notices {
-            let _ = notices.send(Arc::new(Notice::new(event, worker, text)));
-        }
-    }
-
-    /// A worker's name for people.
-    fn describe(&self, worker: WorkerName) -> String {
-        match self.known.get(&worker) {
-            Some(Known { process_id, is_ours: true, .. }) => format!("worker process {process_id}"),
-            Some(Known { host, process_id, .. }) => format!("worker {host}/{process_id}"),
-            None => "a worker".to_owned(),
-        }
-    }
-
-    /// Shows what the sweep is at to whoever watches.
-    fn put_up(&self, state: &str) {
-        let Some(snapshots) = &self.snapshots else { return };
-        let elapsed = self.started.elapsed();
-        let (total, stored, reused) = self.progress.trials();
-        let tally = self.scheduler.tally();
-        let snapshot = Snapshot {
-            schema: SCHEMA,
-            kind: "snapshot".to_owned(),
-            time: now(),
-            sweep: self.options.sweep.clone(),
-            state: state.to_owned(),
-            granule: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: self.engine.name().to_owned(),
-            engine_revision: self.engine.revision(),
-            elapsed_seconds: elapsed.as_secs_f64(),
-            trials: Trials { total, stored, reused },
-            trials_per_second: self.progress.rate(),
-            seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
-            conditions: self.progress.parts().to_vec(),
-            workers: self.scheduler.workers().map(|view| self.status_of(&view, elapsed)).collect(),
-            counts: Counts {
-                leases: tally.leases,
-                copied_leases: tally.copies,
-                leases_given_back: tally.given_back,
-                disconnections: tally.disconnections,
-                returns: tally.returns,
-                worker_deaths: self.deaths,
-                audited: tally.audited,
-                unaudited: tally.unaudited,
-                disagreements: tally.disagreements,
-                discarded_trials: tally.discarded,
-                quarantined_workers: tally.quarantined,
-                trials_set_aside: tally.set_aside,
-                refused: self.refusals,
-            },
-        };
-        snapshots.send_replace(Arc::new(snapshot));
-    }
-
-    fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
-        let known = self.known.get(&view.name);
-        let state = match view.state {
-            WorkerState::Working => "working",
-            WorkerState::Idle => "idle",
-            WorkerState::Draining => "draining",
-            WorkerState::Lost => "lost",
-            WorkerState::Gone => "gone",
-            WorkerState::Quarantined => "quarantined",
-        };
-        WorkerStatus {
-            name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
-            host: known.map_or(String::new(), |known| known.host.clone()),
-            process_id: known.map_or(0, |known| known.process_id),
-            address: known.map_or(String::new(), |known| known.peer.to_string()),
-            state: state.to_owned(),
-            threads: view.threads,
-            leases: view.leases as u64,
-            trials: view.stored,
-            silent_seconds: elapsed.saturating_sub(view.heard).as_secs_f64(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod identity;
 mod launch;
 mod outputs;
 mod scheduler;
+mod selection;
 mod service;
 #[cfg(test)]
 mod simulation;

@@ -113,8 +113,10 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 /// How long a worker that is about to leave looks for a coordinator to deliver to.
 const LEAVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Heartbeats after which a result that was not acknowledged is sent again.
+/// Heartbeats after which a result that was not acknowledged is sent again; each time twice as many as
+/// the time before, as who is slow to store it is not helped by more of the same.
 const RESEND_AFTER: u32 = 20;
+const MOST_DOUBLINGS: u32 = 5;
 
 /// Bytes of results that may wait for an acknowledgement before nothing more is computed.
 const MOST_UNACKNOWLEDGED: usize = 64 << 20;
@@ -165,6 +167,8 @@ struct Offer {
     result: TrialResult,
     /// When it was sent last on this connection.
     sent: Option<Time>,
+    /// How often it was sent again on this connection.
+    repeats: u32,
 }
 
 impl Session {
@@ -248,7 +252,7 @@ impl Session {
             Line::Up { .. } => (now, 0),
             Line::Down { since, attempts, .. } | Line::Greeting { since, attempts, .. } => (since, attempts),
         };
-        self.unacknowledged.values_mut().for_each(|offer| offer.sent = None);
+        self.unacknowledged.values_mut().for_each(|offer| (offer.sent, offer.repeats) = (None, 0));
         let wait = LONGEST_WAIT.min(SHORTEST_WAIT * 2_u32.saturating_pow(attempts.min(16)));
         let wait = wait.mul_f64(self.jitter.random_range(0.5..1.0));
         self.line = Line::Down { since, attempts: attempts + 1, next: now + wait };
@@ -342,7 +346,7 @@ impl Session {
             Output::Trial { ticket, result } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
                 let sent = self.is_up().then_some(now);
-                let offer = Offer { lease, result, sent };
+                let offer = Offer { lease, result, sent, repeats: 0 };
                 let message = offer.message();
                 self.unacknowledged_bytes += offer.result.spikes.len();
                 if let Some(before) = self.unacknowledged.insert(offer.result.name, offer) {
@@ -398,10 +402,11 @@ impl Session {
                 self.line = Line::Up { heartbeat, next: now + heartbeat };
                 let beat = wire::Heartbeat { held: self.held(), last: self.last_lease };
                 instructions.push(Instruction::Send(wire::from_worker::Message::Heartbeat(beat)));
-                let overdue = heartbeat * RESEND_AFTER;
                 for offer in self.unacknowledged.values_mut() {
+                    let overdue = heartbeat * (RESEND_AFTER << offer.repeats.min(MOST_DOUBLINGS));
                     if offer.sent.is_some_and(|sent| sent + overdue <= now) {
                         offer.sent = Some(now);
+                        offer.repeats += 1;
                         instructions.push(Instruction::Send(offer.message()));
                     }
                 }

@@ -12,9 +12,9 @@ use crate::archive::{Archive, ArchiveError};
 use crate::cli;
 use crate::cli::exit;
 use crate::commands::plan::{Planned, load};
-use crate::commands::reproduce::{condition_of, seed_of};
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
+use crate::selection::{condition_of, seed_of};
 use crate::store::{Store, StoreError};
 use crate::view::{say, say_json};
 

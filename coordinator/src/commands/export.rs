@@ -6,17 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sweep::{Plan, Sweep};
+use granule_sweep::Sweep;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::archive::{Archive, keep_still};
 use crate::cli::{self, Format, exit};
-use crate::commands::reproduce::{condition_of, seed_of};
 use crate::failure::{Failure, plural};
 use crate::outputs::OutputError;
 use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
-use crate::store::Store;
+use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::{say, say_json};
 
@@ -75,64 +74,28 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         check_target(path, &archive)?;
     }
     let (sweep, plan) = archive.restore()?;
-    let conditions = match &arguments.conditions[..] {
-        [] => (0..sweep.conditions.len()).collect(),
-        names => chosen(names, |name| condition_of(&sweep, name))?,
-    };
-    let seeds = match &arguments.seeds[..] {
-        [] => (0..sweep.seeds.len()).collect(),
-        seeds => chosen(seeds, |seed| seed_of(&sweep, *seed))?,
-    };
+    let conditions = conditions_of(&sweep, &arguments.conditions)?;
+    let seeds = seeds_of(&sweep, &arguments.seeds)?;
     if psth.is_some() {
         conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
     }
     let store = archive.store()?;
-    let pairs: Vec<(usize, usize)> =
-        conditions.iter().flat_map(|&condition| seeds.iter().map(move |&seed| (condition, seed))).collect();
-    let set_aside = |condition: usize, seed: usize, trial: u32| {
-        archive.manifest.iter().flat_map(|manifest| &manifest.set_aside).any(|aside| {
-            (aside.seed, aside.trial) == (sweep.seeds[seed], trial)
-                && aside.condition == sweep.conditions[condition].name
-        })
-    };
-    let mut chosen = Vec::with_capacity(pairs.len());
-    let mut left_out = 0;
-    for &(condition, seed) in &pairs {
-        let (cohort, variant) = plan.place(condition, seed);
-        let mut trials = Vec::with_capacity(plan.trials as usize);
-        for trial in 0..plan.trials {
-            if store.contains(plan.key(cohort, variant, trial)) {
-                trials.push(trial);
-            } else if set_aside(condition, seed, trial) {
-                left_out += 1;
-            } else {
-                let name = &sweep.conditions[condition].name;
-                let message = format!(
-                    "error: trial {trial} of condition {name}, seed {}, is not stored\n  help: run the sweep to its \
-                     end, or leave that out with --conditions and --seeds",
-                    sweep.seeds[seed]
-                );
-                return Err(Failure::new(exit::INCOMPLETE, message));
-            }
-        }
-        chosen.push(Pair { condition, seed, trials });
+    let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    if selection.left_out > 0 {
+        line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
     }
-    if left_out > 0 {
-        line(&format!("note: {} set aside and left out", plural(left_out, "trial")));
-    }
-    let stored = Stored { sweep: &sweep, plan: &plan, store: &store, pairs: chosen };
     let mut report = Report {
         schema: SCHEMA,
         kind: "exported",
         sweep: sweep.name.clone(),
         tables: Vec::new(),
-        trials_left_out: left_out,
+        trials_left_out: selection.left_out,
     };
     if let Some((path, format)) = spikes {
-        report.write("spikes", &path, format, &Spikes(&stored))?;
+        report.write("spikes", &path, format, &Spikes(&selection))?;
     }
     if let Some((path, format)) = psth {
-        report.write("psth", &path, format, &Psth { stored: &stored, bin_ms: arguments.bin })?;
+        report.write("psth", &path, format, &Psth { selection: &selection, bin_ms: arguments.bin })?;
     }
     drop(still);
     if *json {
@@ -170,14 +133,6 @@ impl Report {
     }
 }
 
-/// What was asked for, each once and in the order of the sweep.
-fn chosen<T>(asked: &[T], place: impl Fn(&T) -> Result<usize, Failure>) -> Result<Vec<usize>, Failure> {
-    let mut places = asked.iter().map(place).collect::<Result<Vec<usize>, Failure>>()?;
-    places.sort_unstable();
-    places.dedup();
-    Ok(places)
-}
-
 fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
     let named = match ending.as_deref() {
@@ -210,38 +165,12 @@ fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Fa
     Err(Failure::new(exit::USAGE, message))
 }
 
-/// A condition and a seed, by their index, and the trials to export of them.
-struct Pair {
-    condition: usize,
-    seed: usize,
-    trials: Vec<u32>,
-}
-
-/// Trials to export.
-struct Stored<'a> {
-    sweep: &'a Sweep,
-    plan: &'a Plan,
-    store: &'a Store,
-    pairs: Vec<Pair>,
-}
-
 /// The words of the column of populations.
 const POPULATIONS: [&str; 2] = ["granule", "golgi"];
 
-impl Stored<'_> {
-    fn spikes(&self, pair: &Pair, trial: u32) -> Result<TrialSpikes, OutputError> {
-        let (cohort, variant) = self.plan.place(pair.condition, pair.seed);
-        let key = self.plan.key(cohort, variant, trial);
-        let bytes = self.store.get(key)?.ok_or(OutputError::Missing { key })?;
-        let model = &self.sweep.conditions[pair.condition].model;
-        TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
-            .map_err(|_| OutputError::Missing { key })
-    }
-
-    fn conditions(&self) -> Column {
-        let names = self.sweep.conditions.iter().map(|condition| condition.name.clone());
-        Column { name: "condition", kind: Kind::Word(names.collect()) }
-    }
+fn condition_names(sweep: &Sweep) -> Column {
+    let names = sweep.conditions.iter().map(|condition| condition.name.clone());
+    Column { name: "condition", kind: Kind::Word(names.collect()) }
 }
 
 fn populations() -> Column {
@@ -250,12 +179,12 @@ fn populations() -> Column {
 }
 
 /// A row for every spike, by condition, seed, trial, population, time and cell.
-struct Spikes<'a>(&'a Stored<'a>);
+struct Spikes<'a>(&'a Selection<'a>);
 
 impl Rows for Spikes<'_> {
     fn columns(&self) -> Vec<Column> {
         vec![
-            self.0.conditions(),
+            condition_names(self.0.sweep),
             Column { name: "seed", kind: Kind::U32 },
             Column { name: "trial", kind: Kind::U32 },
             populations(),
@@ -265,13 +194,13 @@ impl Rows for Spikes<'_> {
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
-        let Spikes(stored) = self;
-        for pair in &stored.pairs {
-            let seed = stored.sweep.seeds[pair.seed];
+        let Spikes(selection) = self;
+        for pair in &selection.pairs {
+            let seed = selection.sweep.seeds[pair.seed];
             // The decimal that is nearest to the time, which a product with the step is not.
-            let per_ms = f64::from(stored.sweep.conditions[pair.condition].model.steps_per_ms());
+            let per_ms = f64::from(selection.sweep.conditions[pair.condition].model.steps_per_ms());
             for &trial in &pair.trials {
-                let TrialSpikes { granule, golgi } = stored.spikes(pair, trial)?;
+                let TrialSpikes { granule, golgi } = selection.spikes(pair, trial)?;
                 let count = granule.len() + golgi.len();
                 let population = [(0, granule.len()), (1, golgi.len())];
                 let all = || granule.iter().chain(&golgi);
@@ -291,14 +220,14 @@ impl Rows for Spikes<'_> {
 
 /// A row for every bin of time, by condition, seed and population: spikes in it of all trials and cells.
 struct Psth<'a> {
-    stored: &'a Stored<'a>,
+    selection: &'a Selection<'a>,
     bin_ms: f64,
 }
 
 impl Rows for Psth<'_> {
     fn columns(&self) -> Vec<Column> {
         vec![
-            self.stored.conditions(),
+            condition_names(self.selection.sweep),
             Column { name: "seed", kind: Kind::U32 },
             populations(),
             Column { name: "time_ms", kind: Kind::F64 },
@@ -309,15 +238,15 @@ impl Rows for Psth<'_> {
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
-        let Psth { stored, bin_ms } = self;
-        for pair in &stored.pairs {
-            let model = &stored.sweep.conditions[pair.condition].model;
+        let Psth { selection, bin_ms } = self;
+        for pair in &selection.pairs {
+            let model = &selection.sweep.conditions[pair.condition].model;
             let per_ms = f64::from(model.steps_per_ms());
             let width = (bin_ms * per_ms).round() as u32;
             let bins = model.steps().div_ceil(width) as usize;
             let mut counts = [vec![0_u64; bins], vec![0_u64; bins]];
             for &trial in &pair.trials {
-                let TrialSpikes { granule, golgi } = stored.spikes(pair, trial)?;
+                let TrialSpikes { granule, golgi } = selection.spikes(pair, trial)?;
                 for (counts, spikes) in counts.iter_mut().zip([granule, golgi]) {
                     spikes.iter().for_each(|Spike { step, .. }| counts[(step / width) as usize] += 1);
                 }
@@ -337,7 +266,7 @@ impl Rows for Psth<'_> {
                 let rates = counts.iter().zip(&widths).map(rate).collect();
                 take(vec![
                     Values::Word(vec![pair.condition as u32; bins]),
-                    Values::U32(vec![stored.sweep.seeds[pair.seed]; bins]),
+                    Values::U32(vec![selection.sweep.seeds[pair.seed]; bins]),
                     Values::Word(vec![population; bins]),
                     Values::F64(firsts().map(|first| f64::from(first) / per_ms).collect()),
                     Values::F64(widths),

@@ -69,7 +69,7 @@ pub(crate) fn run(
     };
     let store = Arc::new(open_store(&out, order.store)?);
     let held = archive::hold(&out)?;
-    let store_name = archive::name_of_store(&out, store.path());
+    let store_name = archive::name_of_store(&out, store.path())?;
     let (entrance, options) = (entrance(&out), options(&sweep));
     let checks_store = order.checks_store;
     let job =

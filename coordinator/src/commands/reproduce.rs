@@ -5,13 +5,13 @@ use granule_sim::network::Wiring;
 use granule_sim::noise::{NoiseIndex, NoiseStart, count_accepted, shipped_counts};
 use granule_sim::spikes::{Digest, TrialSpikes};
 use granule_sim::trial::Cohort;
-use granule_sweep::Sweep;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::catalogue::first_difference;
 use crate::cli::{self, exit};
 use crate::failure::Failure;
+use crate::selection::{condition_of, seed_of};
 use crate::store::StoreError;
 use crate::view::{say, say_json};
 
@@ -181,31 +181,6 @@ fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32
             None => index.push(count(index.spans())),
         }
     }
-}
-
-/// The condition of this name, by index.
-pub(crate) fn condition_of(sweep: &Sweep, name: &str) -> Result<usize, Failure> {
-    sweep.conditions.iter().position(|condition| condition.name == name).ok_or_else(|| {
-        let names: Vec<&str> = sweep.conditions.iter().map(|condition| condition.name.as_str()).collect();
-        let some =
-            if names.len() > 12 { format!("{}, …", names[..12].join(", ")) } else { names.join(", ") };
-        let message = format!("error: sweep {} has no condition `{name}`\n  help: it has {some}", sweep.name);
-        Failure::new(exit::USAGE, message)
-    })
-}
-
-/// The place of this seed in the sweep.
-pub(crate) fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Failure> {
-    sweep.seeds.iter().position(|&of| of == seed).ok_or_else(|| {
-        let seeds: Vec<String> = sweep.seeds.iter().take(12).map(u32::to_string).collect();
-        let more = if sweep.seeds.len() > 12 { ", …" } else { "" };
-        let message = format!(
-            "error: sweep {} has no seed {seed}\n  help: it has {}{more}",
-            sweep.name,
-            seeds.join(", ")
-        );
-        Failure::new(exit::USAGE, message)
-    })
 }
 
 #[cfg(test)]

@@ -75,6 +75,11 @@ impl Membrane {
     }
 }
 
+/// What a step leaves of the noise process: 1 − dt/τ_n.
+pub(crate) fn noise_decay(noise: &Noise, step_ms: f64) -> f64 {
+    1.0 - step_ms / noise.tau_ms
+}
+
 /// The noise process of every cell of a network, x ← (1 − dt/τ_n)·x + N(0, 1), from x = 0.
 ///
 /// g_n is σ·√(dt/τ_n)·x.
@@ -89,11 +94,11 @@ pub(crate) struct NoiseProcess {
 }
 
 impl NoiseProcess {
-    /// The process of so many cells, with room for so many steps at a time.
-    pub(crate) fn new(isa: Isa, noise: &Noise, step_ms: f64, cells: usize, steps: usize) -> NoiseProcess {
+    /// The process of so many cells with this [`noise_decay`], with room for so many steps at a time.
+    pub(crate) fn new(isa: Isa, decay: f64, cells: usize, steps: usize) -> NoiseProcess {
         NoiseProcess {
             isa,
-            decay: 1.0 - step_ms / noise.tau_ms,
+            decay,
             now: vec![0.0; cells],
             next: 0,
             rows: Vec::with_capacity(cells * steps + LARGEST_TILE),
@@ -549,7 +554,8 @@ mod tests {
         }
         let parameters = Parameters::default();
         let step_ms = parameters.time.step_ms;
-        let mut process = NoiseProcess::new(isa, &parameters.noise, step_ms, stride, chunk as usize);
+        let mut process =
+            NoiseProcess::new(isa, noise_decay(&parameters.noise, step_ms), stride, chunk as usize);
         let mut population = Cells::new(isa, membrane(refractory_steps), &vec![0.3; cells], true);
         let mut spikes = Vec::new();
         for first in (0..STEPS).step_by(chunk as usize) {

@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use crate::isa::Isa;
-use crate::kernel::{Arrival, Cells, Input, KeyedProcess, Membrane, NoiseProcess, NoiseRows};
+use crate::kernel::{Arrival, Cells, Input, KeyedProcess, Membrane, NoiseProcess, NoiseRows, noise_decay};
 use crate::model::Model;
 use crate::network::{Network, Wiring, active_fibers};
 use crate::noise::{NoiseStart, NormalStream};
@@ -151,7 +151,10 @@ impl Cohort {
         let mut processes: Vec<NoiseProcess> = self
             .noises
             .iter()
-            .map(|&(noise, step_ms)| NoiseProcess::new(self.isa, &noise, step_ms, noisy, chunk as usize))
+            .map(|(noise, step_ms)| {
+                let decay = noise_decay(noise, *step_ms);
+                NoiseProcess::new(self.isa, decay, noisy, chunk as usize)
+            })
             .collect();
         for (first, end) in chunks {
             processes.iter_mut().for_each(NoiseProcess::begin);
@@ -186,7 +189,7 @@ impl Cohort {
         let stream = self.circuits[0].model.parameters().noise.stream;
         let process = |purpose, cells| {
             let streams = Streams::new(purpose, &[self.seed, stream, trial]);
-            let decays = self.noises.iter().map(|(noise, step_ms)| 1.0 - step_ms / noise.tau_ms);
+            let decays = self.noises.iter().map(|(noise, step_ms)| noise_decay(noise, *step_ms));
             KeyedProcess::new(self.isa, &streams, cells, chunk as usize, decays)
         };
         let mut golgi = process("noise of golgi cells", self.network.size.golgi_cells);

@@ -196,7 +196,8 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
     }
     let engine = engine?;
     if sharing == NoiseSharing::Independent {
-        conditions.iter_mut().for_each(|condition| give_own_noise(engine, &mut condition.model));
+        let span = found.get(NOISE).map_or(root.span, |node| node.span);
+        give_own_noise(engine, &mut conditions, span, problems);
     }
     Some(Sweep {
         name: name?,
@@ -208,16 +209,45 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
     })
 }
 
-/// Gives a condition a noise whose number follows from its parameters, so that it keeps it whatever
-/// other conditions there are. Equal conditions have equal noise; that others have is a matter of 32
-/// bits.
-fn give_own_noise(engine: Engine, model: &mut Model) {
-    let mut parameters = model.parameters().clone();
-    let [first, ..] = *Fingerprint::new(engine, &parameters).0.as_chunks().0 else {
-        unreachable!("32 bytes are eight times four")
-    };
-    parameters.noise.stream = u32::from_le_bytes(first);
-    *model = Model::new(parameters).expect("it was consistent, and the noise has no part in that");
+/// Gives each condition a noise whose number follows from its parameters, so that it keeps it whatever
+/// other conditions there are. Equal conditions have equal noise.
+fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, problems: &mut Problems) {
+    let mut owners: HashMap<u32, (usize, Fingerprint)> = HashMap::new();
+    for at in 0..conditions.len() {
+        let Condition { name, model, .. } = &conditions[at];
+        let mut parameters = model.parameters().clone();
+        if parameters.noise.stream != Parameters::default().noise.stream {
+            let stream = parameters.noise.stream;
+            problems.add(|| {
+                let message = format!(
+                    "`noise: independent` gives each condition its own noise, but `{name}` sets `noise.stream` \
+                     to {stream}"
+                );
+                Problem::at(span, message).help("leave one of the two out".to_owned())
+            });
+            continue;
+        }
+        let fingerprint = Fingerprint::new(engine, &parameters);
+        let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
+        parameters.noise.stream = u32::from_le_bytes(first);
+        match owners.get(&parameters.noise.stream) {
+            None => drop(owners.insert(parameters.noise.stream, (at, fingerprint))),
+            Some((_, other)) if *other == fingerprint => {}
+            Some((other, _)) => {
+                let other = &conditions[*other].name;
+                problems.add(|| {
+                    let message = format!(
+                        "`{other}` and `{name}` have the same number of their noise, which happens to two \
+                         conditions once in 2^32"
+                    );
+                    Problem::at(span, message)
+                        .help("leave `noise: independent` out, and set `noise.stream` in each".to_owned())
+                });
+            }
+        }
+        conditions[at].model =
+            Model::new(parameters).expect("it was consistent, and the noise has no part in that");
+    }
 }
 
 /// The groups of parameters, in order of the table.

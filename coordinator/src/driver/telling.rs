@@ -1,0 +1,186 @@
+//! What people, logs and watchers are told of a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Driver, Known};
+use crate::failure::plural;
+use crate::scheduler::{Report, WorkerName, WorkerState, WorkerView};
+use crate::view::log;
+use crate::view::status::{Counts, Notice, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+
+impl Driver<'_> {
+    pub(super) fn report(&mut self, report: Report) {
+        let tells = self.options.tells_of_workers;
+        let name = |worker: &WorkerName| self.describe(*worker);
+        let (event, worker, is_for_people, text) = match &report {
+            Report::Joined { worker } => {
+                let threads = self.scheduler.workers().find(|view| view.name == *worker);
+                let threads = threads.map_or(0, |view| view.threads);
+                let from = self.known.get(worker).map_or(String::new(), |known| known.peer.to_string());
+                let threads = plural(threads.into(), "thread");
+                let text = format!("{} joined from {from}, {threads}", name(worker));
+                ("worker_joined", Some(*worker), tells, text)
+            }
+            Report::Returned { worker } => {
+                ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
+            }
+            Report::Lost { worker } => {
+                let text = format!("{} lost its connection; it may come back", name(worker));
+                ("worker_lost", Some(*worker), tells, text)
+            }
+            Report::Left { worker } => {
+                ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
+            }
+            // It has said so itself, and why.
+            Report::Draining { .. } => return,
+            Report::GivenUp { worker, leases } => {
+                let leases = plural(*leases as u64, "lease");
+                let text = format!("{} is given up; its {leases} for others", name(worker));
+                ("worker_given_up", Some(*worker), tells, text)
+            }
+            Report::Quarantined { worker, reason } => {
+                ("worker_quarantined", Some(*worker), true, format!("{} is shut out: {reason}", name(worker)))
+            }
+            Report::Copied { place, trials, slow, idle } => {
+                let text = format!(
+                    "{} computes {} that {} has, too, from {}",
+                    name(idle),
+                    plural((*trials).into(), "trial"),
+                    name(slow),
+                    self.catalogue.describe_place(*place)
+                );
+                ("lease_copied", Some(*idle), false, text)
+            }
+            Report::SetAside { place, reason } => {
+                let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
+                ("trial_set_aside", None, true, text)
+            }
+            Report::Disagreed { trial, stored_by, worker } => {
+                let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
+                let difference = self.disagreements.last().map_or("", |text| text);
+                let text = format!(
+                    "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
+                    name(worker),
+                    self.catalogue.describe(*trial)
+                );
+                ("disagreement", Some(*worker), true, text)
+            }
+            Report::Settled { trial, stored_is_right } => {
+                let verdict = if *stored_is_right { "stay" } else { "are replaced" };
+                let text =
+                    format!("settled: the spikes stored of {} {verdict}", self.catalogue.describe(*trial));
+                ("settled", None, true, text)
+            }
+            Report::Distrusted { worker, trials } => {
+                let text =
+                    format!("{} of {} to be computed again", plural(*trials as u64, "trial"), name(worker));
+                ("distrusted", Some(*worker), true, text)
+            }
+            Report::Unaudited { trials } => {
+                let text = format!(
+                    "{} not computed once more: there was no other worker",
+                    plural(*trials as u64, "trial")
+                );
+                ("unaudited", None, true, text)
+            }
+        };
+        if let Report::Quarantined { reason, .. } = &report {
+            self.quarantined
+                .push(format!("{}: {reason}", worker.map_or(String::new(), |of| self.describe(of))));
+        }
+        self.notice(event, worker, is_for_people, text);
+    }
+
+    /// Tells people, logs and watchers.
+    pub(super) fn notice(
+        &self,
+        event: &'static str,
+        worker: Option<WorkerName>,
+        is_for_people: bool,
+        text: String,
+    ) {
+        let worker = worker.map(|worker| self.describe(worker));
+        let name = worker.as_deref().unwrap_or_default();
+        if is_for_people {
+            tracing::info!(target: log::TARGET, event, worker = name, "{text}");
+        } else {
+            tracing::debug!(target: log::TARGET, event, worker = name, "{text}");
+        }
+        if let Some(notices) = &self.notices {
+            let _ = notices.send(Arc::new(Notice::new(event, worker, text)));
+        }
+    }
+
+    /// A worker's name for people.
+    pub(super) fn describe(&self, worker: WorkerName) -> String {
+        match self.known.get(&worker) {
+            Some(Known { process_id, is_ours: true, .. }) => format!("worker process {process_id}"),
+            Some(Known { host, process_id, .. }) => format!("worker {host}/{process_id}"),
+            None => "a worker".to_owned(),
+        }
+    }
+
+    /// Shows what the sweep is at to whoever watches.
+    pub(super) fn put_up(&self, state: &str) {
+        let Some(snapshots) = &self.snapshots else { return };
+        let elapsed = self.started.elapsed();
+        let (total, stored, reused) = self.progress.trials();
+        let tally = self.scheduler.tally();
+        let snapshot = Snapshot {
+            schema: SCHEMA,
+            kind: "snapshot".to_owned(),
+            time: now(),
+            sweep: self.options.sweep.clone(),
+            state: state.to_owned(),
+            granule: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: self.engine.name().to_owned(),
+            engine_revision: self.engine.revision(),
+            elapsed_seconds: elapsed.as_secs_f64(),
+            trials: Trials { total, stored, reused },
+            trials_per_second: self.progress.rate(),
+            seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
+            conditions: self.progress.parts().to_vec(),
+            workers: self.scheduler.workers().map(|view| self.status_of(&view, elapsed)).collect(),
+            counts: Counts {
+                leases: tally.leases,
+                copied_leases: tally.copies,
+                leases_given_back: tally.given_back,
+                disconnections: tally.disconnections,
+                returns: tally.returns,
+                worker_deaths: self.deaths,
+                audited: tally.audited,
+                unaudited: tally.unaudited,
+                disagreements: tally.disagreements,
+                discarded_trials: tally.discarded,
+                quarantined_workers: tally.quarantined,
+                trials_set_aside: tally.set_aside,
+                refused: self.refusals,
+            },
+        };
+        snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
+        let known = self.known.get(&view.name);
+        let state = match view.state {
+            WorkerState::Working => "working",
+            WorkerState::Idle => "idle",
+            WorkerState::Draining => "draining",
+            WorkerState::Lost => "lost",
+            WorkerState::Gone => "gone",
+            WorkerState::Quarantined => "quarantined",
+        };
+        WorkerStatus {
+            name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
+            host: known.map_or(String::new(), |known| known.host.clone()),
+            process_id: known.map_or(0, |known| known.process_id),
+            address: known.map_or(String::new(), |known| known.peer.to_string()),
+            state: state.to_owned(),
+            threads: view.threads,
+            leases: view.leases as u64,
+            trials: view.stored,
+            silent_seconds: elapsed.saturating_sub(view.heard).as_secs_f64(),
+        }
+    }
+}
