@@ -9,7 +9,7 @@ use crate::drawing::{self, Canvas};
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// Short name, for files.
-    pub name: &'static str,
+    pub name: String,
     /// What it is.
     pub title: String,
     /// What it shows, for those who cannot see it.
@@ -22,13 +22,13 @@ pub struct Figure {
 impl Figure {
     /// A figure of a drawing.
     pub fn new(
-        name: &'static str,
+        name: impl Into<String>,
         title: impl Into<String>,
         description: impl Into<String>,
         canvas: Canvas,
         tables: Vec<Table>,
     ) -> Figure {
-        Figure { name, title: title.into(), description: description.into(), tables, canvas }
+        Figure { name: name.into(), title: title.into(), description: description.into(), tables, canvas }
     }
 
     /// The figure as SVG, with text as text.
@@ -104,8 +104,8 @@ impl Column {
     }
 
     /// A column of text.
-    pub fn text(name: impl Into<String>, values: impl IntoIterator<Item = &'static str>) -> Column {
-        Column { name: name.into(), values: Values::Text(values.into_iter().map(str::to_owned).collect()) }
+    pub fn text(name: impl Into<String>, values: impl IntoIterator<Item = impl Into<String>>) -> Column {
+        Column { name: name.into(), values: Values::Text(values.into_iter().map(Into::into).collect()) }
     }
 
     /// How many values it has.

@@ -18,6 +18,7 @@ mod condition;
 pub mod drawing;
 mod figure;
 pub mod paper;
+pub mod sweep;
 
 pub use analysis::{Analysis, AnalysisError, Conductances, Criteria, Recording, Responses, Weights};
 pub use condition::{Change, Condition};

@@ -1,0 +1,119 @@
+//! Which cells spike when.
+
+use ndarray::{Array2, Axis as Dimension};
+
+use super::Condition;
+use super::observed::{Courses, Observed};
+use super::show::{WIDTH_MM, layout, short, stimulus};
+use crate::drawing::{Axis, Canvas, ColorBar, Mark, Panel, Ramp, Scale, grid};
+use crate::{Column, Figure, Table};
+
+/// Rows of a panel: more cells than these share rows.
+const MOST_ROWS: usize = 60;
+
+/// Spikes per trial of each driven granule cell in each ms, cells in the order of their response: one panel
+/// for each condition, of this seed.
+pub fn heat_map(conditions: &[(&Condition, &Observed)]) -> Figure {
+    let of: Vec<Option<Sorted>> =
+        conditions.iter().map(|(_, observed)| observed.courses.as_ref().map(Sorted::new)).collect();
+    let all = of.iter().flatten().flat_map(|sorted| sorted.rows.iter().copied());
+    let most = all.fold(0.0, f64::max);
+    let scale = Scale::from_zero([most], 0.0);
+    let panels: Vec<Panel> = conditions
+        .iter()
+        .zip(&of)
+        .map(|((condition, _), sorted)| panel(condition, sorted.as_ref(), scale))
+        .collect();
+    let (columns, height) = layout(panels.len(), 3, 52.0);
+    let mut canvas = Canvas::new(WIDTH_MM, height);
+    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let bar = ColorBar { ramp: Ramp::SEQUENTIAL, scale, label: "Spikes per cell, trial and ms".to_owned() };
+    let bar_height = (area.height - 40.0).min(120.0);
+    let rest = area.inset(0.0, 0.0, bar.width(bar_height) + 8.0, 0.0);
+    grid(&mut canvas, rest, columns, &panels);
+    bar.draw(&mut canvas, (rest.right() + 8.0, area.y + 15.0), bar_height);
+    let seed = conditions.first().map_or(0, |(_, observed)| observed.seed);
+    let description = format!(
+        "Mean spike count in each ms of the granule cells with input from active mossy fibres, seed {seed}, in {} \
+         conditions. In each panel cells are in the order of their response, the strongest on top; where there are \
+         more than {MOST_ROWS}, neighbours in this order share a row.",
+        conditions.len()
+    );
+    let table = table(conditions, &of);
+    Figure::new("heat-map", "Spikes of driven granule cells", description, canvas, vec![table])
+}
+
+/// Cells in the order of their response, the weakest first, and rows of neighbours.
+struct Sorted {
+    /// How many spikes a trial has of each cell in all that is shown.
+    cells: usize,
+    first_ms: usize,
+    rows: Array2<f64>,
+}
+
+impl Sorted {
+    fn new(courses: &Courses) -> Sorted {
+        let cells = courses.cells.nrows();
+        let totals: Vec<f64> = courses.cells.sum_axis(Dimension(1)).to_vec();
+        let mut order: Vec<usize> = (0..cells).collect();
+        // Stable: cells that respond alike stay in the order of their indices.
+        order.sort_by(|a, b| totals[*a].total_cmp(&totals[*b]));
+        let count = cells.min(MOST_ROWS);
+        let mut rows = Array2::zeros((count, courses.cells.ncols()));
+        for row in 0..count {
+            let of_row = row * cells / count..(row + 1) * cells / count;
+            for &cell in &order[of_row.clone()] {
+                rows.row_mut(row).scaled_add(1.0 / of_row.len() as f64, &courses.cells.row(cell));
+            }
+        }
+        Sorted { cells, first_ms: courses.ms.start, rows }
+    }
+}
+
+fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel {
+    let ms = sorted.map_or(1, |sorted| sorted.rows.ncols());
+    let first = sorted.map_or(0, |sorted| sorted.first_ms) as f64;
+    let cells = sorted.map_or(0, |sorted| sorted.cells) as f64;
+    let x = Scale::linear(first, first + ms as f64);
+    let y = Scale::linear(0.0, cells.max(1.0));
+    let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Driven cells, by response"))
+        .title(short(&condition.name, 34));
+    match sorted {
+        Some(sorted) if sorted.rows.nrows() > 0 => {
+            // Nothing is drawn where there is nothing.
+            let values = sorted.rows.mapv(|x| if x > 0.0 { scale.fraction(x) } else { f64::NAN });
+            let height = cells / sorted.rows.nrows() as f64;
+            panel.add(Mark::Cells { x: (first, 1.0), y: (0.0, height), values, ramp: Ramp::SEQUENTIAL });
+        }
+        _ => panel.note("no driven cells"),
+    }
+    for at in condition.model.stimulus_steps() {
+        let at = f64::from(*at) / f64::from(condition.model.steps_per_ms());
+        panel.add(Mark::Down { at, stroke: stimulus() });
+    }
+    panel
+}
+
+fn table(conditions: &[(&Condition, &Observed)], of: &[Option<Sorted>]) -> Table {
+    let mut columns: [Vec<f64>; 3] = Default::default();
+    let mut names = Vec::new();
+    for ((condition, _), sorted) in conditions.iter().zip(of) {
+        let Some(sorted) = sorted else { continue };
+        for ((row, ms), &value) in sorted.rows.indexed_iter().filter(|(_, value)| **value > 0.0) {
+            names.push(condition.name.clone());
+            columns[0].push(row as f64);
+            columns[1].push((sorted.first_ms + ms) as f64);
+            columns[2].push(value);
+        }
+    }
+    let [rows, times, values] = columns;
+    Table::new(
+        "rows",
+        vec![
+            Column::text("condition", names),
+            Column::numbers("row", rows),
+            Column::numbers("time_ms", times),
+            Column::numbers("spikes_per_cell_and_trial", values),
+        ],
+    )
+}

@@ -1,0 +1,194 @@
+//! What is counted of the trials of a condition and a seed.
+
+use std::ops::Range;
+
+use granule_sim::Model;
+use granule_sim::spikes::{Spike, TrialSpikes};
+use ndarray::Array2;
+
+use super::Measure;
+
+/// The milliseconds in which a response is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From which ms of a trial up to which.
+    pub ms: Range<usize>,
+}
+
+impl Window {
+    /// The paper's: 60 ms from 10 ms before the first stimulus on, as far as the trial goes. The whole
+    /// trial without a stimulus.
+    pub fn of(model: &Model) -> Window {
+        const BEFORE: usize = 10;
+        const LENGTH: usize = 60;
+        let bins = model.bins();
+        let Some(&first) = model.stimulus_steps().iter().min() else { return Window { ms: 0..bins } };
+        let start = ((first / model.steps_per_ms()) as usize).saturating_sub(BEFORE);
+        Window { ms: start..(start + LENGTH).min(bins) }
+    }
+
+    /// A little more on both sides, to be shown.
+    pub fn shown(&self, bins: usize) -> Range<usize> {
+        let more = self.ms.len() / 4;
+        self.ms.start.saturating_sub(more)..(self.ms.end + more).min(bins)
+    }
+}
+
+/// A condition of a sweep.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Its name.
+    pub name: String,
+    /// Its parameters.
+    pub model: Model,
+}
+
+/// Counts spikes of the trials of one condition and seed.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    window: Window,
+    shown: Range<usize>,
+    steps_per_ms: u32,
+    /// For each granule cell, its place among the driven ones.
+    places: Vec<Option<u32>>,
+    driven: usize,
+    golgi_cells: u32,
+    trials: u32,
+    /// Spikes of driven granule cells, of all granule cells, and of Golgi cells, in each ms.
+    driven_spikes: Vec<u64>,
+    granule_spikes: Vec<u64>,
+    golgi_spikes: Vec<u64>,
+    /// Trials in which each driven cell has a spike in the window.
+    responded: Vec<u32>,
+    /// Spikes in the window of each driven cell in each ms that is shown, if they are wanted.
+    cells: Option<Array2<u32>>,
+}
+
+/// What was counted of one condition and seed.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The seed.
+    pub seed: u32,
+    /// How many trials were counted.
+    pub trials: u32,
+    /// Values of [`Measure::ALL`], in that order; none where nothing can be measured.
+    pub measures: [Option<f64>; Measure::ALL.len()],
+    /// What was over time; only where it was wanted.
+    pub courses: Option<Courses>,
+}
+
+/// Spikes over time.
+#[derive(Clone, Debug)]
+pub struct Courses {
+    /// The ms of the trial that these are of.
+    pub ms: Range<usize>,
+    /// Rate of driven granule cells in each ms, Hz.
+    pub granule_hz: Vec<f64>,
+    /// Rate of Golgi cells in each ms, Hz.
+    pub golgi_hz: Vec<f64>,
+    /// Spikes per trial of each driven granule cell in each ms: (cells, ms).
+    pub cells: Array2<f64>,
+}
+
+impl Counter {
+    /// Of a condition with these driven cells. `courses` says whether what was over time is wanted, too,
+    /// which takes memory.
+    pub fn new(model: &Model, driven: &[u32], window: Window, courses: bool) -> Counter {
+        let size = model.parameters().network;
+        let mut places = vec![None; size.granule_cells as usize];
+        for (place, &cell) in (0..).zip(driven) {
+            if let Some(entry) = places.get_mut(cell as usize) {
+                *entry = Some(place);
+            }
+        }
+        let bins = model.bins();
+        let shown = window.shown(bins);
+        let cells = courses.then(|| Array2::zeros((driven.len(), shown.len())));
+        Counter {
+            window,
+            shown,
+            steps_per_ms: model.steps_per_ms(),
+            places,
+            driven: driven.len(),
+            golgi_cells: size.golgi_cells,
+            trials: 0,
+            driven_spikes: vec![0; bins],
+            granule_spikes: vec![0; bins],
+            golgi_spikes: vec![0; bins],
+            responded: vec![0; driven.len()],
+            cells,
+        }
+    }
+
+    /// Counts a trial.
+    pub fn add(&mut self, spikes: &TrialSpikes) {
+        self.trials += 1;
+        let mut last_trial = vec![false; self.driven];
+        let ms = |spike: &Spike| (spike.step / self.steps_per_ms) as usize;
+        for spike in &spikes.golgi {
+            count(&mut self.golgi_spikes, ms(spike));
+        }
+        for spike in &spikes.granule {
+            let at = ms(spike);
+            count(&mut self.granule_spikes, at);
+            let Some(place) = self.places.get(spike.cell as usize).copied().flatten() else { continue };
+            let place = place as usize;
+            count(&mut self.driven_spikes, at);
+            if self.window.ms.contains(&at) && !std::mem::replace(&mut last_trial[place], true) {
+                self.responded[place] += 1;
+            }
+            if let Some(cells) = &mut self.cells
+                && self.shown.contains(&at)
+            {
+                cells[[place, at - self.shown.start]] += 1;
+            }
+        }
+    }
+
+    /// What there was.
+    pub fn finish(self, seed: u32) -> Observed {
+        let trials = f64::from(self.trials);
+        let granule_cells = self.places.len() as f64;
+        let (driven, golgi) = (self.driven as f64, f64::from(self.golgi_cells));
+        let window = self.window.ms.clone();
+        let sum = |counts: &[u64], ms: Range<usize>| counts[ms].iter().sum::<u64>() as f64;
+        let per = |spikes: f64, cells: f64, ms: usize| {
+            let observed = cells * trials * ms as f64 * 1e-3;
+            (observed > 0.0).then(|| spikes / observed)
+        };
+        let most = self.driven_spikes[window.clone()].iter().max().copied().unwrap_or(0) as f64;
+        let each = (driven * trials > 0.0).then_some(driven * trials);
+        let responding = self.responded.iter().filter(|trials| **trials > 0).count() as f64;
+        let measures = Measure::ALL.map(|measure| match measure {
+            Measure::Response => each.map(|each| sum(&self.driven_spikes, window.clone()) / each),
+            Measure::Peak => each.map(|each| most / each),
+            Measure::Responding => each.map(|_| responding / driven),
+            Measure::Background => {
+                per(sum(&self.granule_spikes, 0..window.start), granule_cells, window.start)
+            }
+            Measure::GolgiBefore => per(sum(&self.golgi_spikes, 0..window.start), golgi, window.start),
+            Measure::GolgiDuring => per(sum(&self.golgi_spikes, window.clone()), golgi, window.len()),
+        });
+        let courses = self.cells.map(|cells| {
+            let rate = |counts: &[u64], cells: f64| {
+                counts[self.shown.clone()]
+                    .iter()
+                    .map(|&count| per(count as f64, cells, 1).unwrap_or(0.0))
+                    .collect()
+            };
+            Courses {
+                granule_hz: rate(&self.driven_spikes, driven),
+                golgi_hz: rate(&self.golgi_spikes, golgi),
+                cells: cells.mapv(|count| f64::from(count) / trials.max(1.0)),
+                ms: self.shown.clone(),
+            }
+        });
+        Observed { seed, trials: self.trials, measures, courses }
+    }
+}
+
+fn count(counts: &mut [u64], at: usize) {
+    if let Some(count) = counts.get_mut(at) {
+        *count += 1;
+    }
+}

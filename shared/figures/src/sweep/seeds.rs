@@ -1,0 +1,95 @@
+//! How much seeds differ.
+
+use super::observed::Observed;
+use super::show::{WIDTH_MM, line, short};
+use super::{Condition, Measure};
+use crate::analysis::Summary;
+use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
+use crate::{Column, Figure, Table};
+
+/// Every measure of every seed, with mean and standard error over seeds, condition beside condition.
+pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
+    let panels: Vec<Panel> = (0..)
+        .zip('A'..)
+        .zip(Measure::ALL)
+        .map(|((i, letter), measure)| panel(conditions, i, measure).letter(letter))
+        .collect();
+    let mut canvas = Canvas::new(WIDTH_MM, 110.0);
+    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let mut entries: Vec<(Swatch, String)> = conditions
+        .iter()
+        .enumerate()
+        .map(|(i, (condition, _))| {
+            let text = if conditions.len() > 1 {
+                format!("{}: {}", i + 1, condition.name)
+            } else {
+                condition.name.clone()
+            };
+            (Swatch::Point(Shape::Disc, 4.0, line(i).color), short(&text, 60))
+        })
+        .collect();
+    entries.push((Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), "mean ± standard error".to_owned()));
+    let rest = Legend::new(entries).draw(&mut canvas, area);
+    grid(&mut canvas, rest, 3, &panels);
+    let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
+    let description = format!(
+        "Six measures of {} conditions: one point for each of {count} seeds, and mean and standard error over seeds.",
+        conditions.len()
+    );
+    let table = table(conditions);
+    Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])
+}
+
+fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measure) -> Panel {
+    let values =
+        |observed: &[Observed]| -> Vec<f64> { observed.iter().filter_map(|of| of.measures[which]).collect() };
+    let all: Vec<f64> = conditions.iter().flat_map(|(_, observed)| values(observed)).collect();
+    let numbers: Vec<String> = (1..=conditions.len()).map(|i| i.to_string()).collect();
+    let names: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let label = if conditions.len() > 1 { "Condition" } else { "" };
+    let x = if conditions.len() > 1 { Axis::names(&names, label) } else { Axis::names(&[""], label) };
+    let y = Axis::new(Scale::from_zero(all.iter().copied(), 0.08), measure.label());
+    let mut panel = Panel::new(x, y);
+    for (i, (_, observed)) in conditions.iter().enumerate() {
+        let values = values(observed);
+        let last = values.len().saturating_sub(1).max(1) as f64;
+        // Side by side in the order of the seeds.
+        let place = |k: usize| i as f64 - 0.3 + 0.6 * if values.len() > 1 { k as f64 / last } else { 0.5 };
+        let points = values.iter().enumerate().map(|(k, &y)| Point {
+            x: place(k),
+            y,
+            diameter: 3.0,
+            color: line(i).color,
+        });
+        panel.add(Mark::Points { points: points.collect(), shape: Shape::Disc });
+        let Summary { mean, sem, .. } = Summary::of(&values);
+        if let Some(mean) = mean {
+            let stroke = Stroke::solid(Color::BLACK, 1.0);
+            let x = i as f64;
+            panel.add(Mark::Line { points: vec![(x - 0.2, mean), (x + 0.2, mean)], stroke });
+            panel
+                .add(Mark::ErrorBars { points: sem.map(|sem| (x, mean, sem)).into_iter().collect(), stroke });
+        }
+    }
+    if all.is_empty() {
+        panel.note("cannot be measured");
+    }
+    panel
+}
+
+fn table(conditions: &[(&Condition, &[Observed])]) -> Table {
+    let rows = || {
+        conditions
+            .iter()
+            .flat_map(|(condition, observed)| observed.iter().map(move |of| (&condition.name, of)))
+    };
+    let mut columns = vec![
+        Column::text("condition", rows().map(|(name, _)| name.clone())),
+        Column::whole("seed", rows().map(|(_, of)| of.seed as usize)),
+        Column::whole("trials", rows().map(|(_, of)| of.trials as usize)),
+    ];
+    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+        columns.push(Column::optional(measure.name(), rows().map(|(_, of)| of.measures[i])));
+    }
+    Table::new("measures", columns)
+}
