@@ -41,7 +41,8 @@ pub struct Responses<'a> {
     /// Fraction of trials with a spike: (granule cells, ms).
     pub probability: ArrayView2<'a, f64>,
     /// Mossy fibre and granule cell of every synapse from an active fibre: (synapses, 2). Needed of Control;
-    /// of the others compared with that.
+    /// of the others compared with that. No file has them with fixed weights, but they follow from the sweep:
+    /// `active_connections` of granule-sim's `Structure`.
     pub connections: Option<ArrayView2<'a, i32>>,
     /// Compared between conditions where there are any; none with fixed weights.
     pub weights: Option<&'a Weights>,

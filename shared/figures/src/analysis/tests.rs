@@ -255,3 +255,69 @@ fn criteria_must_fit_their_window() {
         assert_eq!(error, AnalysisError::Criteria, "{criteria:?}");
     }
 }
+
+mod any_arrays {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Mostly what can be, sometimes what cannot.
+    fn probability() -> impl Strategy<Value = f64> {
+        prop_oneof![1000 => Just(0.0), 1000 => (0..=10_u8).prop_map(|n| f64::from(n) / 10.0), 1 => any::<f64>()]
+    }
+
+    fn matrix(rows: usize, value: impl Strategy<Value = f64>) -> impl Strategy<Value = Array2<f64>> {
+        prop::collection::vec(value, rows * 12)
+            .prop_map(move |values| Array2::from_shape_vec((rows, 12), values).expect("so many values"))
+    }
+
+    proptest! {
+        /// Either an error or cells whose numbers are numbers, in classes that are all of them.
+        #[test]
+        fn give_numbers_or_an_error(
+            control in matrix(6, probability()),
+            gabazine in matrix(6, probability()),
+            ach in matrix(6, probability()),
+            synapses in prop::collection::vec((0..3_i32, prop_oneof![100 => 0..6_i32, 1 => -1..7_i32]), 0..12),
+            conductances in matrix(6, -10.0..1e3_f64),
+        ) {
+            let criteria = Criteria { window_ms: 2..12, stimuli_ms: vec![4], second: 2..5, third: 6..9, most: 0.6 };
+            let connections = Array2::from_shape_fn((synapses.len(), 2), |(row, column)| match column {
+                0 => synapses[row].0,
+                _ => synapses[row].1,
+            });
+            let responses = |probability: &'static str| {
+                let array = match probability { "control" => &control, "gaba" => &gabazine, _ => &ach };
+                Responses { probability: array.view(), connections: Some(connections.view()), weights: None }
+            };
+            let driven = synapses.iter().map(|synapse| synapse.1).collect::<std::collections::BTreeSet<_>>().len();
+            let of_driven = conductances.slice(ndarray::s![..driven.min(6), ..]);
+            let recording = Recording {
+                control: responses("control"),
+                gabazine: responses("gaba"),
+                ach: responses("ach"),
+                conductances: Some(Conductances { excitation: of_driven, inhibition: of_driven }),
+                tonic_factors: None,
+            };
+            match Analysis::new(&recording, &criteria) {
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+                Ok(analysis) => {
+                    let counts = analysis.counts();
+                    prop_assert_eq!(counts.increase + counts.decrease + counts.equal, counts.selected);
+                    prop_assert!(counts.selected + counts.without_peak <= counts.responsive);
+                    prop_assert_eq!(counts.selected, analysis.cells().len());
+                    for (row, cell) in analysis.cells().iter().enumerate() {
+                        prop_assert!(cell.relative_peak.is_finite() && cell.peak(Condition::Control) > 0.0);
+                        let relative = analysis.relative(Condition::Control);
+                        let largest = relative.row(row).iter().copied().fold(0.0, f64::max);
+                        prop_assert_eq!(largest, 1.0);
+                        prop_assert_eq!(Quantity::Net.of(cell), Some(0.0));
+                    }
+                    for figure in crate::paper::all(&analysis) {
+                        prop_assert!(!figure.svg().contains("NaN"));
+                    }
+                }
+            }
+        }
+    }
+}
