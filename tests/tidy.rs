@@ -14,7 +14,7 @@ use support::{Place, root};
 const ARROWS: [(&str, &[&str]); 6] = [
     ("shared/sim", &[]),
     ("shared/sweep", &["granule-sim"]),
-    ("shared/figures", &[]),
+    ("shared/figures", &["granule-sim"]),
     ("proto", &["granule-sim", "granule-sweep"]),
     ("worker", &["granule-sim", "granule-sweep", "granule-proto"]),
     ("coordinator", &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"]),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Reproduce(Reproduce),
     /// Write spikes, or rates over time, as one table.
     Export(Export),
+    /// Draw the paper's figures, and others of any sweep.
+    Figures(Figures),
     /// Merge, check and prune stores.
     Store(StoreArguments),
     /// Print completions for a shell.
@@ -297,6 +300,60 @@ pub(crate) enum Format {
     Npz,
     /// Comma-separated values.
     Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Figures {
+    #[command(flatten)]
+    pub(crate) resting: Resting,
+    /// Where figures are written [default: `figures` in the output directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chosen: Chosen,
+    /// Formats of the pictures.
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_values = ["pdf", "svg", "png"])]
+    pub(crate) format: Vec<Picture>,
+    /// Resolution of PNG files.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=1200))]
+    pub(crate) dpi: u32,
+}
+
+/// What of a sweep is drawn.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// Only these conditions.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) conditions: Vec<String>,
+    /// Only these seeds.
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u32>,
+    /// The ms of a trial in which responses are looked for [default: 60 from 10 before the stimulus on].
+    #[arg(long, value_name = "FROM..TO", value_parser = window)]
+    pub(crate) window: Option<Range<usize>>,
+    /// The trial whose spikes are shown one by one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) trial: u32,
+}
+
+fn window(text: &str) -> Result<Range<usize>, String> {
+    let wrong = || "it is FROM..TO in whole ms, such as 1000..1060".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let [from, to] = [from, to].map(|ms| ms.trim().parse::<usize>().map_err(|_| wrong()));
+    let window = from?..to?;
+    // An integral needs two points.
+    if window.len() < 2 { Err("it has at least 2 ms".to_owned()) } else { Ok(window) }
+}
+
+/// Format of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Picture {
+    /// Vectors with embedded fonts.
+    Pdf,
+    /// Vectors, with text as text.
+    Svg,
+    /// Pixels.
+    Png,
 }
 
 #[derive(Debug, Args)]

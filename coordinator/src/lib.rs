@@ -17,6 +17,7 @@ mod driver;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
+mod gallery;
 mod gate;
 mod identity;
 mod launch;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         cli::Command::Verify(arguments) => commands::verify::run(&arguments),
         cli::Command::Reproduce(arguments) => commands::reproduce::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
+        cli::Command::Figures(arguments) => commands::figures::run(&arguments),
         cli::Command::Store(arguments) => commands::store::run(&arguments.command),
         cli::Command::Completions(arguments) => commands::manual::completions(&arguments),
         cli::Command::Man(arguments) => commands::manual::man(&arguments),

@@ -12,6 +12,9 @@ use crate::{Column, Figure, Table};
 const EXCITATION: Stroke = Stroke { color: Color::rgb(0, 114, 178), width: 1.0, dash: Dash::Solid };
 const INHIBITION: Stroke = Stroke { color: Color::rgb(213, 94, 0), width: 1.0, dash: Dash::Dashed };
 
+/// Mean and standard deviation in each ms; none without cells.
+type Moments = Vec<Option<(f64, f64)>>;
+
 /// Conductances of a condition: mean and spread over driven cells of all seeds.
 #[derive(Clone, Debug)]
 pub struct Traces {
@@ -43,8 +46,7 @@ impl Traces {
         }
     }
 
-    /// Mean and standard deviation in each ms; none without cells.
-    fn moments(&self, which: usize) -> Vec<Option<(f64, f64)>> {
+    fn moments(&self, which: usize) -> Moments {
         let n = self.cells as f64;
         let of = |&(sum, squares): &(f64, f64)| {
             let mean = sum / n;
@@ -58,7 +60,7 @@ impl Traces {
 /// Summed synaptic conductances of driven granule cells over time, mean and standard deviation over
 /// cells: one panel for each condition.
 pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
-    let of: Vec<[Vec<Option<(f64, f64)>>; 2]> =
+    let of: Vec<[Moments; 2]> =
         conditions.iter().map(|(_, traces)| [0, 1].map(|which| traces.moments(which))).collect();
     let tops = of.iter().flatten().flatten().flatten().map(|(mean, sd)| mean + sd);
     let y = Scale::from_zero(tops, 0.05);
@@ -107,7 +109,7 @@ pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
     Figure::new("conductance-traces", "Conductances over time", description, canvas, vec![table])
 }
 
-fn table(conditions: &[(&Condition, &Traces)], of: &[[Vec<Option<(f64, f64)>>; 2]]) -> Table {
+fn table(conditions: &[(&Condition, &Traces)], of: &[[Moments; 2]]) -> Table {
     let rows = || {
         conditions.iter().zip(of).flat_map(|((condition, traces), moments)| {
             traces

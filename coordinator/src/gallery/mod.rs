@@ -1,0 +1,261 @@
+//! All figures of a sweep at rest: the paper's from its output files, those of any sweep from its store.
+
+mod arrays;
+
+use std::ops::Range;
+
+use granule_figures::paper;
+use granule_figures::sweep::{
+    Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, psth,
+    raster, responses, seeds,
+};
+use granule_figures::{Analysis, Criteria, Figure};
+use granule_sim::derive::Structure;
+use granule_sim::spikes::TrialSpikes;
+
+use self::arrays::{Arrays, Recorded};
+use crate::archive::Archive;
+use crate::cli::exit;
+use crate::failure::{Failure, plural};
+use crate::outputs::OutputError;
+use crate::selection::{Pair, Selection};
+
+/// What is to be drawn.
+pub(crate) struct Choice {
+    /// The ms in which responses are looked for, if not those around the stimulus.
+    pub(crate) window: Option<Range<usize>>,
+    /// The trial of the raster.
+    pub(crate) trial: u32,
+}
+
+/// The figures of some conditions and seeds.
+pub(crate) struct Gallery<'a> {
+    archive: &'a Archive,
+    selection: &'a Selection<'a>,
+    choice: Choice,
+    /// What people should know of what is not drawn.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Of the sweep, or of one seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Conditions of any kind.
+    Sweep,
+    /// The paper's conditions with this seed.
+    Seed(u32),
+}
+
+/// Takes a figure.
+pub(crate) type Take<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
+
+/// The paper's conditions, as presets are called.
+const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
+
+impl<'a> Gallery<'a> {
+    /// Of what is selected.
+    pub(crate) fn new(archive: &'a Archive, selection: &'a Selection<'a>, choice: Choice) -> Gallery<'a> {
+        Gallery { archive, selection, choice, notes: Vec::new() }
+    }
+
+    /// Draws all figures, one after the other.
+    pub(crate) fn draw(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+        self.check()?;
+        self.draw_sweep(take)?;
+        self.draw_paper(take)
+    }
+
+    /// The window must lie in the trials, and the trial be there.
+    fn check(&self) -> Result<(), Failure> {
+        let Selection { sweep, pairs, .. } = self.selection;
+        for Pair { condition, seed, trials } in pairs {
+            let condition = &sweep.conditions[*condition];
+            let bins = condition.model.bins();
+            if let Some(window) = &self.choice.window
+                && window.end > bins
+            {
+                let message = format!(
+                    "error: the window of {} to {} ms goes beyond the {bins} ms of a trial of condition {}",
+                    window.start, window.end, condition.name
+                );
+                return Err(Failure::new(exit::USAGE, message));
+            }
+            if !trials.contains(&self.choice.trial) {
+                let message = format!(
+                    "error: there is no trial {} of condition {}, seed {}\n  help: choose another with --trial",
+                    self.choice.trial, condition.name, sweep.seeds[*seed]
+                );
+                return Err(Failure::new(exit::USAGE, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&self, condition: &Condition) -> Window {
+        let chosen = self.choice.window.clone();
+        chosen.map_or_else(|| Window::of(&condition.model), |ms| Window { ms })
+    }
+
+    /// What is the same for any sweep.
+    fn draw_sweep(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+        let Selection { sweep, pairs, .. } = self.selection;
+        let of_condition: Vec<&[Pair]> = pairs.chunk_by(|a, b| a.condition == b.condition).collect();
+        let conditions: Vec<Condition> = of_condition
+            .iter()
+            .map(|pairs| {
+                let of = &sweep.conditions[pairs[0].condition];
+                Condition { name: of.name.clone(), model: of.model.clone() }
+            })
+            .collect();
+        if conditions.len() > MOST_SHOWN {
+            self.notes.push(format!(
+                "the first {MOST_SHOWN} of {} conditions are drawn one by one; choose others with --conditions",
+                conditions.len()
+            ));
+        }
+        let mut observed: Vec<Vec<Observed>> = Vec::new();
+        let mut shown: Vec<(Vec<u32>, TrialSpikes)> = Vec::new();
+        for (at, (condition, pairs)) in conditions.iter().zip(&of_condition).enumerate() {
+            let is_shown = at < MOST_SHOWN;
+            let mut of_seeds = Vec::with_capacity(pairs.len());
+            for pair in *pairs {
+                let structure = Structure::new(sweep.engine, &condition.model, sweep.seeds[pair.seed]);
+                let driven = structure.driven_cells();
+                let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
+                for &trial in &pair.trials {
+                    let spikes = self.selection.spikes(pair, trial).map_err(|error| lost(&error))?;
+                    counter.add(&spikes);
+                    if is_shown && shown.len() == at && trial == self.choice.trial {
+                        shown.push((driven.to_vec(), spikes));
+                    }
+                }
+                of_seeds.push(counter.finish(sweep.seeds[pair.seed]));
+            }
+            observed.push(of_seeds);
+        }
+        let all: Vec<(&Condition, &[Observed])> =
+            conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[..])).collect();
+        let some = &all[..all.len().min(MOST_SHOWN)];
+        let Some((first, of_first)) = some.first() else { return Ok(()) };
+        let seed = of_first.first().map_or(0, |of| of.seed);
+
+        take(Of::Sweep, psth(some))?;
+        let trials: Vec<Trial<'_>> = some
+            .iter()
+            .zip(&shown)
+            .map(|((condition, _), (driven, spikes))| Trial {
+                condition: &condition.name,
+                model: &condition.model,
+                driven,
+                spikes,
+            })
+            .collect();
+        let ms = self.window(first).shown(first.model.bins());
+        take(Of::Sweep, raster(&trials, seed, self.choice.trial, &ms))?;
+        let first_seeds: Vec<(&Condition, &Observed)> =
+            some.iter().filter_map(|(condition, of)| Some((*condition, of.first()?))).collect();
+        take(Of::Sweep, heat_map(&first_seeds))?;
+        self.draw_conductances(some, &of_condition, take)?;
+        for axis in axes(&conditions) {
+            take(Of::Sweep, responses(&all, &axis))?;
+        }
+        if of_condition[0].len() > 1 {
+            take(Of::Sweep, seeds(some))?;
+        }
+        Ok(())
+    }
+
+    fn draw_conductances(
+        &mut self,
+        some: &[(&Condition, &[Observed])],
+        pairs: &[&[Pair]],
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        let sweep = self.selection.sweep;
+        let mut traces = Vec::new();
+        for ((condition, _), pairs) in some.iter().zip(pairs) {
+            let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
+            let mut is_recorded = true;
+            for pair in *pairs {
+                let arrays = Arrays::of(self.archive, sweep, pair.condition, pair.seed);
+                match arrays.conductances()? {
+                    Some((excitation, inhibition)) => of_condition.add(excitation.view(), inhibition.view()),
+                    None => is_recorded = false,
+                }
+            }
+            if is_recorded {
+                traces.push((*condition, of_condition));
+            }
+        }
+        if traces.len() < some.len() {
+            self.notes.push(format!(
+                "conductances of {} are not recorded and not drawn",
+                plural((some.len() - traces.len()) as u64, "condition")
+            ));
+        }
+        if traces.is_empty() {
+            return Ok(());
+        }
+        let traces: Vec<(&Condition, &Traces)> =
+            traces.iter().map(|(condition, traces)| (*condition, traces)).collect();
+        take(Of::Sweep, conductances(&traces))
+    }
+
+    /// The paper's figures of every seed, if its conditions are there.
+    fn draw_paper(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+        let Selection { sweep, pairs, .. } = self.selection;
+        let place = |preset: &str| {
+            let is_it = |pair: &&Pair| sweep.conditions[pair.condition].preset == Some(preset);
+            pairs.iter().find(is_it).map(|pair| pair.condition)
+        };
+        let Some(conditions) = PAPER.map(place).into_iter().collect::<Option<Vec<usize>>>() else {
+            return Ok(());
+        };
+        let mut seeds: Vec<usize> = pairs.iter().map(|pair| pair.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        for at in seeds {
+            let seed = sweep.seeds[at];
+            let recorded = conditions
+                .iter()
+                .map(|&condition| Arrays::of(self.archive, sweep, condition, at).recorded())
+                .collect::<Result<Option<Vec<Recorded>>, Failure>>()?;
+            let Some(recorded) = recorded else {
+                self.notes.push("spike probabilities are not recorded: no figures of the paper".to_owned());
+                return Ok(());
+            };
+            let criteria = self.criteria(conditions[0]);
+            let analysis = Analysis::new(&Recorded::recording(&recorded), &criteria).map_err(|error| {
+                let failure = Failure::caused_by(exit::FAILED, &error, None);
+                let message = failure.message.replacen("error: ", &format!("error: seed {seed}: "), 1);
+                Failure::new(failure.code, message)
+            })?;
+            for figure in paper::all(&analysis) {
+                take(Of::Seed(seed), figure)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The paper's, moved to where the stimulus is.
+    fn criteria(&self, condition: usize) -> Criteria {
+        let model = &self.selection.sweep.conditions[condition].model;
+        let mut criteria = Criteria::default();
+        let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
+        let mut stimuli: Vec<usize> = model.stimulus_steps().iter().map(ms).collect();
+        stimuli.sort_unstable();
+        if stimuli != criteria.stimuli_ms && !stimuli.is_empty() {
+            criteria.window_ms = Window::of(model).ms;
+            criteria.stimuli_ms = stimuli;
+        }
+        if let Some(window) = &self.choice.window {
+            criteria.window_ms = window.clone();
+        }
+        criteria
+    }
+}
+
+fn lost(error: &OutputError) -> Failure {
+    let help = "the store is damaged; run the sweep again, which computes anew what is lost";
+    Failure::caused_by(exit::FAILED, error, Some(help))
+}
