@@ -38,9 +38,9 @@ pub use color::{Color, Ramp};
 pub use key::{ColorBar, Legend, Swatch};
 pub use mark::{Mark, Point, Shape, steps};
 pub use panel::{Panel, grid};
-#[cfg(test)]
-pub(crate) use render::text_boxes;
 pub use render::{RenderError, pdf, png};
+#[cfg(test)]
+pub(crate) use render::{check_layout, text_boxes};
 pub use scale::{Scale, Tick};
 pub use text::text_width;
 

@@ -135,6 +135,28 @@ pub(crate) fn text_boxes(svg: &str) -> Vec<(String, [f32; 4])> {
     found
 }
 
+/// Expects that no text meets another, or is cut by the edge of the page.
+#[cfg(test)]
+pub(crate) fn check_layout(svg: &str, name: &str) {
+    let document = roxmltree::Document::parse(svg).expect("XML");
+    let mm = |name: &str| {
+        let value = document.root_element().attribute(name).and_then(|value| value.strip_suffix("mm"));
+        value.and_then(|value| value.parse::<f32>().ok()).expect("a size") / 25.4 * 96.0
+    };
+    let (width, height) = (mm("width"), mm("height"));
+    let boxes = text_boxes(svg);
+    assert!(boxes.len() > 5, "{name}");
+    for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+        let place = format!("{name}: {text:?}");
+        assert!(*left >= 0.0 && *top >= 0.0 && *right <= width && *bottom <= height, "{place} is cut");
+        for (other, [l, t, r, b]) in &boxes[..i] {
+            // Two pixels are half a millimetre.
+            let apart = (left - r).max(l - right).max(top - b).max(t - bottom);
+            assert!(apart > 0.5, "{place} meets {other:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 use ndarray::{Array1, Array2};
 
 use super::*;
-use crate::drawing::text_boxes;
+use crate::drawing::{check_layout, text_boxes};
 use crate::{Conductances, Criteria, Recording, Responses};
 
 /// Recordings from the usual to the odd.
@@ -147,24 +147,7 @@ fn every_figure_is_well_formed_and_says_what_it_is() {
 #[test]
 fn no_text_meets_another_or_the_edge_of_the_page() {
     for (kind, figure) in everything() {
-        let svg = figure.svg();
-        let document = roxmltree::Document::parse(&svg).expect("XML");
-        let mm = |name: &str| {
-            let value = document.root_element().attribute(name).and_then(|value| value.strip_suffix("mm"));
-            value.and_then(|value| value.parse::<f32>().ok()).expect("a size") / 25.4 * 96.0
-        };
-        let (width, height) = (mm("width"), mm("height"));
-        let boxes = text_boxes(&svg);
-        assert!(boxes.len() > 5);
-        for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
-            let place = format!("{kind:?}, {}: {text:?}", figure.name);
-            assert!(*left >= 0.0 && *top >= 0.0 && *right <= width && *bottom <= height, "{place} is cut");
-            for (other, [l, t, r, b]) in &boxes[..i] {
-                // Two pixels are half a millimetre.
-                let apart = (left - r).max(l - right).max(top - b).max(t - bottom);
-                assert!(apart > 0.5, "{place} meets {other:?}");
-            }
-        }
+        check_layout(&figure.svg(), &format!("{kind:?}, {}", figure.name));
     }
 }
 

@@ -147,7 +147,8 @@ fn groups<'a>(conditions: &[(&'a Condition, &'a [Observed])], axis: &Axis) -> Ve
                     Kind::Quantity(unit) if !unit.symbol().is_empty() => format!(" {}", unit.symbol()),
                     _ => String::new(),
                 };
-                format!("{} = {}{unit}", others[i].path, key[i])
+                // A true minus, as at axes.
+                format!("{} = {}{unit}", others[i].path, key[i].replace('-', "\u{2212}"))
             };
             group.name = differing.iter().map(part).collect::<Vec<_>>().join(", ");
             group.members.sort_by(|a, b| a.0.total_cmp(&b.0));

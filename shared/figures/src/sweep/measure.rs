@@ -46,7 +46,7 @@ impl Measure {
     pub fn label(self) -> &'static str {
         match self {
             Measure::Response => "Spikes per driven cell",
-            Measure::Peak => "Peak (spikes per cell and ms)",
+            Measure::Peak => "Peak (spikes/cell/ms)",
             Measure::Responding => "Cells that respond (fraction)",
             Measure::Background => "Granule cells, before (Hz)",
             Measure::GolgiBefore => "Golgi cells, before (Hz)",

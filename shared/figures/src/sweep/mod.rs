@@ -27,3 +27,6 @@ pub use traces::{Traces, conductances};
 
 /// So many conditions can be shown one by one in a figure.
 pub const MOST_SHOWN: usize = 12;
+
+#[cfg(test)]
+mod tests;

@@ -68,8 +68,9 @@ fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
     let band = 0.25 * driven.max(1.0);
     let x = Scale::linear(ms.start as f64, ms.end as f64);
     let y = Scale::linear(0.0, driven.max(1.0) + band);
-    let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Driven granule cell"))
-        .title(short(trial.condition, 34));
+    let cells = Scale::linear(0.0, driven.max(1.0)).ticks(5);
+    let y = Axis::new(y, "Driven granule cell").with_ticks(cells);
+    let mut panel = Panel::new(Axis::new(x, "Time (ms)"), y).title(short(trial.condition, 34));
     for at in trial.model.stimulus_steps() {
         let at = f64::from(*at) / f64::from(trial.model.steps_per_ms());
         panel.add(Mark::Down { at, stroke: stimulus() });
