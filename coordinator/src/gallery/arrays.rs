@@ -22,12 +22,15 @@ pub(super) struct Arrays<'a> {
     seed: usize,
 }
 
+/// Excitatory and inhibitory conductance.
+type Both = (Array2<f64>, Array2<f64>);
+
 /// What the paper's analysis needs of one condition.
 pub(super) struct Recorded {
     probability: Array2<f64>,
     connections: Array2<i32>,
     weights: Option<Weights>,
-    conductances: Option<(Array2<f64>, Array2<f64>)>,
+    conductances: Option<Both>,
     tonic_factors: Option<Array1<f64>>,
 }
 
@@ -56,8 +59,8 @@ impl<'a> Arrays<'a> {
         &self.sweep.conditions[self.condition].prefix
     }
 
-    /// Excitatory and inhibitory conductance, if they are recorded.
-    pub(super) fn conductances(&self) -> Result<Option<(Array2<f64>, Array2<f64>)>, Failure> {
+    /// Conductances, if they are recorded.
+    pub(super) fn conductances(&self) -> Result<Option<Both>, Failure> {
         let excitation = self.read(&format!("{}CondE.npy", self.prefix()))?;
         let inhibition = self.read(&format!("{}CondI.npy", self.prefix()))?;
         Ok(excitation.zip(inhibition))
