@@ -44,6 +44,7 @@ mod suggest;
 mod template;
 mod units;
 mod value;
+mod write;
 mod yaml;
 
 pub use condition::Condition;
@@ -54,3 +55,4 @@ pub use plan::Plan;
 pub use record::Record;
 pub use schema::schema;
 pub use template::template;
+pub use write::to_yaml;
