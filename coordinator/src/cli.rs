@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Draw the paper's figures, and others of any sweep.
     Figures(Figures),
+    /// Write one page about a sweep: figures, numbers, and where they come from.
+    Report(Report),
     /// Merge, check and prune stores.
     Store(StoreArguments),
     /// Print completions for a shell.
@@ -317,6 +319,17 @@ pub(crate) struct Figures {
     /// Resolution of PNG files.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=1200))]
     pub(crate) dpi: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) resting: Resting,
+    /// The page [default: `report.html` in the output directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chosen: Chosen,
 }
 
 /// What of a sweep is drawn.

@@ -59,6 +59,7 @@ pub fn main() -> ExitCode {
         cli::Command::Reproduce(arguments) => commands::reproduce::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Figures(arguments) => commands::figures::run(&arguments),
+        cli::Command::Report(arguments) => commands::report::run(&arguments),
         cli::Command::Store(arguments) => commands::store::run(&arguments.command),
         cli::Command::Completions(arguments) => commands::manual::completions(&arguments),
         cli::Command::Man(arguments) => commands::manual::man(&arguments),

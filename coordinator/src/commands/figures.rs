@@ -27,9 +27,10 @@ struct Report {
     sweep: String,
     directory: String,
     figures: Vec<Drawn>,
+    /// Measures of all conditions and seeds, from the directory on.
+    tables: Vec<String>,
     /// What is not drawn, and why.
     notes: Vec<String>,
-    trials_left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,40 +58,35 @@ struct Numbers<'a> {
 }
 
 pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
-    let cli::Resting { out, store, json } = &arguments.resting;
-    let still = keep_still(out)?;
-    let archive = Archive::find(out, store.as_deref())?;
-    archive.finished()?;
-    let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &arguments.chosen.conditions)?;
-    let seeds = seeds_of(&sweep, &arguments.chosen.seeds)?;
-    let store = archive.store()?;
-    let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    let out = &arguments.resting.out;
     let directory = arguments.to.clone().unwrap_or_else(|| out.join("figures"));
-    let mut report = Report {
-        schema: SCHEMA,
-        kind: "figures",
-        sweep: sweep.name.clone(),
-        directory: directory.display().to_string(),
-        figures: Vec::new(),
-        notes: Vec::new(),
-        trials_left_out: selection.left_out,
-    };
-    let choice = Choice { window: arguments.chosen.window.clone(), trial: arguments.chosen.trial };
-    let mut gallery = Gallery::new(&archive, &selection, choice);
-    gallery.draw(&mut |of, figure| {
-        let drawn = write(&directory, of, &figure, &sweep.name, arguments)?;
-        report.figures.push(drawn);
-        Ok(())
+    let report = with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
+        let sweep = gallery.sweep().name.clone();
+        let mut figures = Vec::new();
+        gallery.draw(&mut |of, figure| {
+            figures.push(write(&directory, of, &figure, &sweep, arguments)?);
+            Ok(())
+        })?;
+        let mut tables = Vec::new();
+        for table in &gallery.tables {
+            let file = format!("{}.csv", table.name);
+            put(&directory.join(&file), table.csv().as_bytes()).map_err(|error| failed(&error))?;
+            tables.push(file);
+        }
+        sync_directory(&directory).map_err(|error| failed(&error))?;
+        Ok(Report {
+            schema: SCHEMA,
+            kind: "figures",
+            sweep,
+            directory: directory.display().to_string(),
+            figures,
+            tables,
+            notes: gallery.notes.clone(),
+        })
     })?;
-    report.notes = gallery.notes;
-    drop(still);
-    if *json {
+    if arguments.resting.json {
         say_json(&report);
         return Ok(());
-    }
-    if selection.left_out > 0 {
-        line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
     for Drawn { title, seed, files, .. } in &report.figures {
@@ -101,6 +97,29 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
     let count = plural(report.figures.len() as u64, "figure");
     say(&format!("{}: {count} in {}, each with its numbers beside it\n", report.sweep, report.directory));
     Ok(())
+}
+
+/// Finds what was chosen of a finished sweep, and keeps runs away while it is drawn.
+pub(crate) fn with_gallery<T>(
+    resting: &cli::Resting,
+    chosen: &cli::Chosen,
+    draw: impl FnOnce(&mut Gallery<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let cli::Resting { out, store, .. } = resting;
+    let _still = keep_still(out)?;
+    let archive = Archive::find(out, store.as_deref())?;
+    archive.finished()?;
+    let (sweep, plan) = archive.restore()?;
+    let conditions = conditions_of(&sweep, &chosen.conditions)?;
+    let seeds = seeds_of(&sweep, &chosen.seeds)?;
+    let store = archive.store()?;
+    let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    let choice = Choice { window: chosen.window.clone(), trial: chosen.trial };
+    draw(&mut Gallery::new(&archive, &selection, choice))
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
 }
 
 /// Writes pictures and numbers of a figure, each file whole or not at all.
@@ -116,9 +135,6 @@ fn write(
         Of::Seed(seed) => (Some(seed), PathBuf::from(format!("seed-{seed}"))),
     };
     let place = directory.join(&below);
-    let failed = |error: &dyn std::error::Error| {
-        Failure::caused_by(exit::FAILED, error, Some("choose another directory with --to, or make room"))
-    };
     fs::create_dir_all(&place)
         .map_err(|source| failed(&OutputError::Io { path: place.clone(), doing: "create", source }))?;
     let Figure { name, title, description, tables, .. } = figure;
@@ -148,7 +164,8 @@ fn write(
     Ok(Drawn { name: name.clone(), seed, title: title.clone(), files: written })
 }
 
-fn put(target: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+/// Writes a file whole, or not at all.
+pub(crate) fn put(target: &Path, bytes: &[u8]) -> Result<(), OutputError> {
     let mut file = AtomicFile::create(target)?;
     let wrong = |source| OutputError::Io { path: target.to_owned(), doing: "write", source };
     file.write_all(bytes).map_err(wrong)?;

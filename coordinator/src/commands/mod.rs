@@ -8,6 +8,7 @@ pub(crate) mod init;
 pub(crate) mod job;
 pub(crate) mod manual;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod reproduce;
 pub(crate) mod rest;
 pub(crate) mod run;

@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use granule_figures::paper;
 use granule_figures::sweep::{
-    Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, psth,
-    raster, responses, seeds,
+    Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, means,
+    measures, psth, raster, responses, seeds,
 };
-use granule_figures::{Analysis, Criteria, Figure};
+use granule_figures::{Analysis, Criteria, Figure, Table};
 use granule_sim::derive::Structure;
 use granule_sim::spikes::TrialSpikes;
+use granule_sweep::Sweep;
 
 use self::arrays::{Arrays, Recorded};
 use crate::archive::Archive;
@@ -35,6 +36,8 @@ pub(crate) struct Gallery<'a> {
     choice: Choice,
     /// What people should know of what is not drawn.
     pub(crate) notes: Vec<String>,
+    /// All measures of all conditions and seeds, and their means over seeds; once all is drawn.
+    pub(crate) tables: Vec<Table>,
 }
 
 /// Of the sweep, or of one seed.
@@ -55,7 +58,19 @@ const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
 impl<'a> Gallery<'a> {
     /// Of what is selected.
     pub(crate) fn new(archive: &'a Archive, selection: &'a Selection<'a>, choice: Choice) -> Gallery<'a> {
-        Gallery { archive, selection, choice, notes: Vec::new() }
+        let mut notes = Vec::new();
+        if selection.left_out > 0 {
+            notes.push(format!("{} set aside and left out", plural(selection.left_out, "trial")));
+        }
+        Gallery { archive, selection, choice, notes, tables: Vec::new() }
+    }
+
+    pub(crate) fn sweep(&self) -> &'a Sweep {
+        self.selection.sweep
+    }
+
+    pub(crate) fn archive(&self) -> &'a Archive {
+        self.archive
     }
 
     /// Draws all figures, one after the other.
@@ -139,6 +154,7 @@ impl<'a> Gallery<'a> {
         let Some((first, of_first)) = some.first() else { return Ok(()) };
         let seed = of_first.first().map_or(0, |of| of.seed);
 
+        self.tables = vec![measures(&all), means(&all)];
         take(Of::Sweep, psth(some))?;
         let trials: Vec<Trial<'_>> = some
             .iter()

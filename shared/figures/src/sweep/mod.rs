@@ -21,7 +21,7 @@ pub use heat::heat_map;
 pub use measure::Measure;
 pub use observed::{Condition, Counter, Courses, Observed, Window};
 pub use raster::{Trial, raster};
-pub use seeds::seeds;
+pub use seeds::{means, measures, seeds};
 pub use time::psth;
 pub use traces::{Traces, conductances};
 

@@ -36,7 +36,7 @@ pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
         "Six measures of {} conditions: one point for each of {count} seeds, and mean and standard error over seeds.",
         conditions.len()
     );
-    let table = table(conditions);
+    let table = measures(conditions);
     Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])
 }
 
@@ -77,7 +77,8 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
     panel
 }
 
-fn table(conditions: &[(&Condition, &[Observed])]) -> Table {
+/// Every measure of every condition and seed.
+pub fn measures(conditions: &[(&Condition, &[Observed])]) -> Table {
     let rows = || {
         conditions
             .iter()
@@ -92,4 +93,22 @@ fn table(conditions: &[(&Condition, &[Observed])]) -> Table {
         columns.push(Column::optional(measure.name(), rows().map(|(_, of)| of.measures[i])));
     }
     Table::new("measures", columns)
+}
+
+/// Mean and standard error over seeds of every measure of every condition.
+pub fn means(conditions: &[(&Condition, &[Observed])]) -> Table {
+    let mut columns = vec![
+        Column::text("condition", conditions.iter().map(|(condition, _)| condition.name.clone())),
+        Column::whole("seeds", conditions.iter().map(|(_, observed)| observed.len())),
+    ];
+    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+        let of = |(_, observed): &(&Condition, &[Observed])| {
+            let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[i]).collect();
+            Summary::of(&values)
+        };
+        let name = measure.name();
+        columns.push(Column::optional(format!("{name}_mean"), conditions.iter().map(of).map(|of| of.mean)));
+        columns.push(Column::optional(format!("{name}_sem"), conditions.iter().map(of).map(|of| of.sem)));
+    }
+    Table::new("means", columns)
 }

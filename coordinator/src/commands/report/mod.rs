@@ -1,0 +1,105 @@
+//! `granule report`: one page about a finished sweep, with everything in it.
+
+mod page;
+
+use std::path::PathBuf;
+
+use granule_figures::Figure;
+use granule_sweep::to_yaml;
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use self::page::Page;
+use crate::cli::{self, exit};
+use crate::commands::figures::{put, with_gallery};
+use crate::failure::{Failure, plural};
+use crate::gallery::Of;
+use crate::view::log::line;
+use crate::view::{say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+/// The paper's figures are in the page for so many seeds.
+const MOST_SEEDS: usize = 3;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    file: String,
+    bytes: u64,
+    figures: usize,
+    /// What is not in it, and why.
+    notes: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
+    let target = arguments.to.clone().unwrap_or_else(|| arguments.resting.out.join("report.html"));
+    check_target(&target)?;
+    let report = with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
+        let mut figures: Vec<(Of, Figure)> = Vec::new();
+        let mut seeds: Vec<u32> = Vec::new();
+        gallery.draw(&mut |of, figure| {
+            if let Of::Seed(seed) = of
+                && !seeds.contains(&seed)
+            {
+                seeds.push(seed);
+            }
+            if seeds.len() <= MOST_SEEDS {
+                figures.push((of, figure));
+            }
+            Ok(())
+        })?;
+        let mut notes = gallery.notes.clone();
+        if seeds.len() > MOST_SEEDS {
+            notes.push(format!(
+                "the paper's figures are shown of the first {MOST_SEEDS} of {} seeds; choose others with --seeds",
+                seeds.len()
+            ));
+        }
+        let sweep = gallery.sweep();
+        let page = Page {
+            sweep,
+            yaml: &to_yaml(sweep),
+            manifest: gallery.archive().finished()?,
+            figures: &figures,
+            tables: &gallery.tables,
+            notes: &notes,
+        };
+        let html = page.html();
+        put(&target, html.as_bytes()).map_err(|error| {
+            Failure::caused_by(exit::FAILED, &error, Some("choose another place with --to, or make room"))
+        })?;
+        Ok(Report {
+            schema: SCHEMA,
+            kind: "report",
+            sweep: sweep.name.clone(),
+            file: target.display().to_string(),
+            bytes: html.len() as u64,
+            figures: figures.len(),
+            notes,
+        })
+    })?;
+    if arguments.resting.json {
+        say_json(&report);
+        return Ok(());
+    }
+    report.notes.iter().for_each(|note| line(&format!("note: {note}")));
+    let count = plural(report.figures as u64, "figure");
+    say(&format!("{}: {count} in {}, {}\n", report.sweep, report.file, DecimalBytes(report.bytes)));
+    Ok(())
+}
+
+/// A report replaces an earlier one, and nothing else.
+fn check_target(target: &PathBuf) -> Result<(), Failure> {
+    let ends_well = target.extension().is_some_and(|ending| ending == "html" || ending == "htm");
+    if ends_well && (target.is_file() || !target.exists()) {
+        return Ok(());
+    }
+    let message =
+        format!("error: {} is no place for a page\n  help: end its name with .html", target.display());
+    Err(Failure::new(exit::USAGE, message))
+}

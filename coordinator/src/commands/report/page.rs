@@ -1,0 +1,271 @@
+//! The page: HTML without scripts that loads nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use granule_figures::{Figure, Table, Values};
+use granule_sweep::Sweep;
+use indicatif::DecimalBytes;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::failure::plural;
+use crate::gallery::Of;
+use crate::outputs::manifest::Manifest;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Rows of a table that are shown.
+const MOST_ROWS: usize = 100;
+
+/// What is in it.
+pub(super) struct Page<'a> {
+    pub(super) sweep: &'a Sweep,
+    /// The sweep as a sweep file.
+    pub(super) yaml: &'a str,
+    pub(super) manifest: &'a Manifest,
+    pub(super) figures: &'a [(Of, Figure)],
+    /// Measures of conditions and seeds, and means over seeds.
+    pub(super) tables: &'a [Table],
+    pub(super) notes: &'a [String],
+}
+
+impl Page<'_> {
+    pub(super) fn html(&self) -> String {
+        let Page { sweep, manifest, .. } = self;
+        let title = format!("{}: report", sweep.name);
+        let seeds = plural(sweep.seeds.len() as u64, "seed");
+        let conditions = plural(sweep.conditions.len() as u64, "condition");
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="generator" content={ "granule " (manifest.granule) };
+                    meta http-equiv="Content-Security-Policy"
+                        content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                    title { (title) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { (sweep.name) }
+                        p {
+                            (conditions) " × " (seeds) " × " (plural(sweep.trials.into(), "trial"))
+                            " of the cerebellar granular-layer model of Fore et al. (2020), engine "
+                            code { (sweep.engine.name()) } ", completed by granule " (manifest.granule) "."
+                        }
+                        nav aria-label="Contents" {
+                            a href="#results" { "Results" }
+                            a href="#figures" { "Figures" }
+                            @if self.has_paper() { a href="#paper" { "The paper’s analysis" } }
+                            a href="#run" { "What was run" }
+                            a href="#again" { "How to run it again" }
+                            a href="#files" { "Files" }
+                        }
+                    }
+                    main {
+                        @if !self.notes.is_empty() {
+                            ul class="notes" { @for note in self.notes { li { (note) } } }
+                        }
+                        section id="results" { h2 { "Results" } (self.results()) }
+                        section id="figures" {
+                            h2 { "Figures" }
+                            @for (_, figure) in self.figures.iter().filter(|(of, _)| *of == Of::Sweep) {
+                                (drawn(figure, None))
+                            }
+                        }
+                        @if self.has_paper() {
+                            section id="paper" {
+                                h2 { "The paper’s analysis" }
+                                @for (of, figure) in self.figures {
+                                    @if let Of::Seed(seed) = of { (drawn(figure, Some(*seed))) }
+                                }
+                            }
+                        }
+                        section id="run" { h2 { "What was run" } (self.provenance()) }
+                        section id="again" { h2 { "How to run it again" } (self.again()) }
+                        section id="files" { h2 { "Files" } (self.files()) }
+                    }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn has_paper(&self) -> bool {
+        self.figures.iter().any(|(of, _)| *of != Of::Sweep)
+    }
+
+    /// Means over seeds, and links to all numbers.
+    fn results(&self) -> Markup {
+        html! {
+            p {
+                "Of driven granule cells, those with input from active mossy fibres, in the window around the stimulus; "
+                "mean over trials, cells and seeds, with the standard error over seeds (sem) where there are several."
+            }
+            @for of in self.tables {
+                @if of.name == "means" { (table(of)) }
+                p { (download(of, of.name)) }
+            }
+        }
+    }
+
+    fn provenance(&self) -> Markup {
+        let Manifest { granule, run, set_aside, sweep, .. } = self.manifest;
+        let seconds = |seconds: f64| format!("{seconds:.1} s");
+        let rows = [
+            ("Program", format!("granule {granule}")),
+            ("Engine", format!("{}, revision {}", sweep.engine, sweep.engine_revision)),
+            ("Begun", run.started.clone()),
+            ("Host", format!("{} ({}, {})", run.host, run.operating_system, run.architecture)),
+            ("Workers", run.workers.to_string()),
+            ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
+            ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
+            ("Computed twice", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
+            ("Seeds", list(&sweep.seeds)),
+        ];
+        html! {
+            table class="facts" {
+                @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
+            }
+            @for text in run.disagreements.iter().chain(&run.workers_shut_out) { p class="alarm" { (text) } }
+            @if !set_aside.is_empty() {
+                p class="alarm" { (plural(set_aside.len() as u64, "trial")) " could not be computed:" }
+                ul { @for of in set_aside { li { (of.condition) ", seed " (of.seed) ", trial " (of.trial) } } }
+            }
+            (self.parameters())
+        }
+    }
+
+    /// Parameters that differ between conditions, then all that do not.
+    fn parameters(&self) -> Markup {
+        let conditions = &self.manifest.sweep.conditions;
+        let value = |condition: usize, path: &str| {
+            let value = conditions[condition].parameters.get(path);
+            value.and_then(|value| value.as_str()).unwrap_or("").to_owned()
+        };
+        let paths: Vec<&String> =
+            conditions.first().map_or(Vec::new(), |first| first.parameters.keys().collect());
+        let (same, differing): (Vec<&String>, Vec<&String>) = paths
+            .into_iter()
+            .partition(|path| (1..conditions.len()).all(|i| value(i, path) == value(0, path)));
+        html! {
+            h3 { "Parameters" }
+            @if !differing.is_empty() {
+                div class="wide" { table {
+                    thead { tr {
+                        th scope="col" { "condition" }
+                        @for path in &differing { th scope="col" { (path) } }
+                    } }
+                    tbody { @for (i, condition) in conditions.iter().enumerate() {
+                        tr {
+                            th scope="row" { (condition.name) }
+                            @for path in &differing { td { (value(i, path)) } }
+                        }
+                    } }
+                } }
+            }
+            details {
+                summary { "The same in all conditions: " (plural(same.len() as u64, "parameter")) }
+                table class="facts" {
+                    @for path in same { tr { th scope="row" { (path) } td { (value(0, path)) } } }
+                }
+            }
+        }
+    }
+
+    fn again(&self) -> Markup {
+        let file = format!("{}.yaml", self.sweep.name);
+        html! {
+            p {
+                "This is the sweep, with every value spelt out. As " code { (file) } " it gives the same files, byte for byte, "
+                "with any number of workers on any machines, as long as engine and revision are those above:"
+            }
+            pre { code { (self.yaml) } }
+            pre { code { "granule run " (file) } }
+            p {
+                "One trial alone is computed again, and compared, by " code { "granule reproduce" }
+                "; files are checked by " code { "granule verify" } "."
+            }
+        }
+    }
+
+    fn files(&self) -> Markup {
+        let files = &self.manifest.files;
+        let bytes = files.iter().map(|file| file.bytes).sum();
+        html! {
+            details {
+                summary { (plural(files.len() as u64, "file")) ", " (DecimalBytes(bytes)) ", with SHA-256" }
+                div class="wide" { table {
+                    thead { tr { th scope="col" { "file" } th scope="col" { "bytes" } th scope="col" { "SHA-256" } } }
+                    tbody { @for file in files {
+                        tr { td { (file.path) } td class="number" { (file.bytes) } td { code { (file.sha256) } } }
+                    } }
+                } }
+            }
+        }
+    }
+}
+
+fn list(seeds: &[u32]) -> String {
+    seeds.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn drawn(figure: &Figure, seed: Option<u32>) -> Markup {
+    let title = seed.map_or_else(|| figure.title.clone(), |seed| format!("{}, seed {seed}", figure.title));
+    html! {
+        figure {
+            h3 { (title) }
+            div class="wide" { (PreEscaped(figure.svg())) }
+            figcaption {
+                (figure.description)
+                @for of in &figure.tables {
+                    " "
+                    (download(of, &format!("{}-{}", figure.name, of.name)))
+                }
+            }
+        }
+    }
+}
+
+/// A link to the numbers, which are in it.
+fn download(of: &Table, name: &str) -> Markup {
+    let data = STANDARD.encode(of.csv());
+    html! {
+        a download={ (name) ".csv" } href={ "data:text/csv;charset=utf-8;base64," (data) } {
+            (name) ".csv"
+        }
+    }
+}
+
+fn table(of: &Table) -> Markup {
+    let rows = of.rows();
+    html! {
+        div class="wide" { table {
+            thead { tr { @for column in &of.columns { th scope="col" { (column.name) } } } }
+            tbody { @for row in 0..rows.min(MOST_ROWS) {
+                tr { @for column in &of.columns {
+                    @match &column.values {
+                        Values::Text(values) => { th scope="row" { (values[row]) } },
+                        Values::Whole(values) => { td class="number" { (values[row]) } },
+                        Values::Number(values) => {
+                            td class="number" { @if let Some(value) = values[row] { (rounded(value)) } }
+                        },
+                    }
+                } }
+            } }
+        } }
+        @if rows > MOST_ROWS {
+            p { "The first " (MOST_ROWS) " of " (rows) " rows; all are in the file below." }
+        }
+    }
+}
+
+/// Four digits.
+fn rounded(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
+    format!("{value:.digits$}").replace('-', "\u{2212}")
+}
