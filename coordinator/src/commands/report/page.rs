@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use granule_figures::sweep::Measure;
 use granule_figures::{Figure, Table, Values};
 use granule_sweep::Sweep;
 use indicatif::DecimalBytes;
@@ -101,12 +102,10 @@ impl Page<'_> {
         html! {
             p {
                 "Of driven granule cells, those with input from active mossy fibres, in the window around the stimulus; "
-                "mean over trials, cells and seeds, with the standard error over seeds (sem) where there are several."
+                "mean over trials, cells and seeds, with the standard error over seeds where there are several."
             }
-            @for of in self.tables {
-                @if of.name == "means" { (table(of)) }
-                p { (download(of, of.name)) }
-            }
+            @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of)) }
+            p { @for of in self.tables { (download(of, of.name)) " " } }
         }
     }
 
@@ -238,34 +237,48 @@ fn download(of: &Table, name: &str) -> Markup {
     }
 }
 
-fn table(of: &Table) -> Markup {
-    let rows = of.rows();
+/// A condition in a row, a measure in a column.
+fn means(of: &Table) -> Markup {
+    let number = |name: String, row: usize| {
+        let column = of.columns.iter().find(|column| column.name == name)?;
+        match &column.values {
+            Values::Number(values) => values.get(row).copied().flatten(),
+            Values::Whole(_) | Values::Text(_) => None,
+        }
+    };
+    let names = match of.columns.first().map(|column| &column.values) {
+        Some(Values::Text(names)) => &names[..],
+        _ => &[],
+    };
     html! {
         div class="wide" { table {
-            thead { tr { @for column in &of.columns { th scope="col" { (column.name) } } } }
-            tbody { @for row in 0..rows.min(MOST_ROWS) {
-                tr { @for column in &of.columns {
-                    @match &column.values {
-                        Values::Text(values) => { th scope="row" { (values[row]) } },
-                        Values::Whole(values) => { td class="number" { (values[row]) } },
-                        Values::Number(values) => {
-                            td class="number" { @if let Some(value) = values[row] { (rounded(value)) } }
-                        },
+            thead { tr {
+                th scope="col" { "Condition" }
+                @for measure in Measure::ALL { th scope="col" class="number" { (measure.label()) } }
+            } }
+            tbody { @for (row, name) in names.iter().enumerate().take(MOST_ROWS) {
+                tr {
+                    th scope="row" { (name) }
+                    @for measure in Measure::ALL {
+                        td class="number" {
+                            @if let Some(mean) = number(format!("{}_mean", measure.name()), row) { (rounded(mean)) }
+                            @if let Some(sem) = number(format!("{}_sem", measure.name()), row) { " ± " (rounded(sem)) }
+                        }
                     }
-                } }
+                }
             } }
         } }
-        @if rows > MOST_ROWS {
-            p { "The first " (MOST_ROWS) " of " (rows) " rows; all are in the file below." }
+        @if names.len() > MOST_ROWS {
+            p { "The first " (MOST_ROWS) " of " (names.len()) " conditions; all are in the files below." }
         }
     }
 }
 
-/// Four digits.
+/// Three digits.
 fn rounded(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
+    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
     format!("{value:.digits$}").replace('-', "\u{2212}")
 }

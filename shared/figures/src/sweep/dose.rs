@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
 
 use super::observed::Observed;
-use super::show::{MOST_LINES, WIDTH_MM, line, short};
+use super::show::{MOST_LINES, WIDTH_MM, counted, line, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
 use crate::drawing::{Canvas, Legend, Mark, Panel, Point, Scale, Shape, Swatch, grid};
@@ -105,9 +105,9 @@ pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Figur
     grid(&mut canvas, rest, 3, &panels);
     let hidden = groups.iter().filter(|group| group.members.len() > 1).count().saturating_sub(MOST_LINES);
     let mut description = format!(
-        "Six measures against {}, of {} conditions: mean and standard error over seeds.",
+        "Six measures against {}, of {}: mean and standard error over seeds.",
         axis.label(),
-        shown.iter().map(|group| group.members.len()).sum::<usize>()
+        counted(shown.iter().map(|group| group.members.len()).sum(), "condition")
     );
     if is_scatter {
         description

@@ -4,7 +4,7 @@ use ndarray::{Array2, Axis as Dimension};
 
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{WIDTH_MM, layout, short, stimulus};
+use super::show::{WIDTH_MM, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, ColorBar, Mark, Panel, Ramp, Scale, grid};
 use crate::{Column, Figure, Table};
 
@@ -34,10 +34,10 @@ pub fn heat_map(conditions: &[(&Condition, &Observed)]) -> Figure {
     bar.draw(&mut canvas, (rest.right() + 8.0, area.y + 15.0), bar_height);
     let seed = conditions.first().map_or(0, |(_, observed)| observed.seed);
     let description = format!(
-        "Mean spike count in each ms of the granule cells with input from active mossy fibres, seed {seed}, in {} \
-         conditions. In each panel cells are in the order of their response, the strongest on top; where there are \
+        "Mean spike count in each ms of the granule cells with input from active mossy fibres, seed {seed}, in {}. \
+         In each panel cells are in the order of their response, the strongest on top; where there are \
          more than {MOST_ROWS}, neighbours in this order share a row.",
-        conditions.len()
+        counted(conditions.len(), "condition")
     );
     let table = table(conditions, &of);
     Figure::new("heat-map", "Spikes of driven granule cells", description, canvas, vec![table])

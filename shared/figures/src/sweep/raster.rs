@@ -5,7 +5,7 @@ use std::ops::Range;
 use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
 
-use super::show::{GOLGI, GRANULE, WIDTH_MM, layout, short, stimulus};
+use super::show::{GOLGI, GRANULE, WIDTH_MM, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -38,10 +38,10 @@ pub fn raster(trials: &[Trial<'_>], seed: u32, trial: u32, ms: &Range<usize>) ->
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
         "Every spike of trial {trial} of seed {seed} from {} to {} ms, of granule cells with input from active mossy \
-         fibres and of Golgi cells, in {} conditions. Dotted lines are spikes of the mossy fibres.",
+         fibres and of Golgi cells, in {}. Dotted lines are spikes of the mossy fibres.",
         ms.start,
         ms.end,
-        trials.len()
+        counted(trials.len(), "condition")
     );
     let title = format!("Spikes of trial {trial} of seed {seed}");
     Figure::new("raster", title, description, canvas, vec![table(trials, ms)])

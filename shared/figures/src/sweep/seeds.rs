@@ -1,7 +1,7 @@
 //! How much seeds differ.
 
 use super::observed::Observed;
-use super::show::{WIDTH_MM, line, short};
+use super::show::{WIDTH_MM, counted, line, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
@@ -33,8 +33,8 @@ pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
     grid(&mut canvas, rest, 3, &panels);
     let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let description = format!(
-        "Six measures of {} conditions: one point for each of {count} seeds, and mean and standard error over seeds.",
-        conditions.len()
+        "Six measures of {}: one point for each of {count} seeds, and mean and standard error over seeds.",
+        counted(conditions.len(), "condition")
     );
     let table = measures(conditions);
     Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])

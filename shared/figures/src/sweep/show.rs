@@ -47,3 +47,8 @@ pub(super) fn short(name: &str, most: usize) -> String {
     let head: String = name.chars().take(most.saturating_sub(1)).collect();
     format!("{head}…")
 }
+
+/// So many of something, in words.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -2,7 +2,7 @@
 
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{GOLGI, GRANULE, WIDTH_MM, layout, short, stimulus};
+use super::show::{GOLGI, GRANULE, WIDTH_MM, counted, layout, short, stimulus};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
@@ -53,8 +53,9 @@ pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
     let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let description = format!(
         "Mean rate in each ms of granule cells with input from active mossy fibres and of Golgi cells, over all trials \
-         and {seeds} seeds, in {} conditions. All panels have one scale. Dotted lines are spikes of the mossy fibres.",
-        conditions.len()
+         and {}, in {}. All panels have one scale. Dotted lines are spikes of the mossy fibres.",
+        counted(seeds, "seed"),
+        counted(conditions.len(), "condition")
     );
     let table = table(conditions, &of);
     Figure::new("psth", "Rates over time", description, canvas, vec![table])

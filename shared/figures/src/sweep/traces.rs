@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::Condition;
-use super::show::{WIDTH_MM, layout, short, stimulus};
+use super::show::{WIDTH_MM, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -102,8 +102,8 @@ pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
         "Excitatory and inhibitory conductance of granule cells with input from active mossy fibres, summed over \
-         synapses, mean over trials; mean and standard deviation over cells of all seeds, in {} conditions.",
-        conditions.len()
+         synapses, mean over trials; mean and standard deviation over cells of all seeds, in {}.",
+        counted(conditions.len(), "condition")
     );
     let table = table(conditions, &of);
     Figure::new("conductance-traces", "Conductances over time", description, canvas, vec![table])

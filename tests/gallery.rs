@@ -1,0 +1,234 @@
+//! `granule figures` and `granule report`: what they write, and that it is what the sweep is.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Hashes, Place, Sweep, sha256};
+
+/// A sweep of the paper's conditions and a grid, with two seeds.
+fn finished() -> (Place, Sweep<'static>) {
+    let place = Place::new();
+    let grid = "{ name: 'a{granule.tonic_factor}', grid: { granule.tonic_factor: [0.25, 0.5, 0.75] } }";
+    let sweep =
+        Sweep { seeds: vec![7, 451], conditions: vec!["Control", "GABAzine", "ACh", grid], ..Sweep::small() };
+    place.sweep("sweep.yaml", &sweep);
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    (place, sweep)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("one object")
+}
+
+/// Hashes of all files below a directory, by their path.
+fn hashes(directory: &Path, below: &str, found: &mut Hashes) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = format!("{below}{}", path.file_name().and_then(|name| name.to_str()).expect("text"));
+        if path.is_dir() {
+            hashes(&path, &format!("{name}/"), found);
+        } else {
+            found.insert(name, sha256(&path));
+        }
+    }
+}
+
+/// A table: for each row, column → value.
+fn rows(csv: &str) -> Vec<BTreeMap<String, String>> {
+    let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().expect("a header");
+    lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
+}
+
+#[test]
+fn every_figure_is_there_in_every_format_with_its_numbers() {
+    let (place, _) = finished();
+    let before = place.outputs("out");
+    let drawn = place.run(&["figures", "out", "--json"]).succeeded();
+    let report = json(&drawn.stdout);
+    let figures = report["figures"].as_array().expect("figures");
+    let of_sweep =
+        ["psth", "raster", "heat-map", "conductance-traces", "dose-response-granule-tonic_factor", "seeds"];
+    let of_paper =
+        ["spike-probability", "connections", "conductances", "distributions", "densities", "summary"];
+    let names: Vec<(Option<u64>, &str)> = figures
+        .iter()
+        .map(|figure| (figure["seed"].as_u64(), figure["name"].as_str().expect("a name")))
+        .collect();
+    let mut expected: Vec<(Option<u64>, &str)> = of_sweep.map(|name| (None, name)).to_vec();
+    expected.extend([7, 451].iter().flat_map(|&seed| of_paper.map(|name| (Some(seed), name))));
+    assert_eq!(names, expected);
+    let mut listed: Vec<String> = vec!["measures.csv".to_owned(), "means.csv".to_owned()];
+    for figure in figures {
+        for file in figure["files"].as_array().expect("files") {
+            let file = file.as_str().expect("a path");
+            listed.push(file.to_owned());
+            let bytes = fs::read(place.path("out/figures").join(file)).expect("it was written");
+            match file.rsplit_once('.').expect("an ending").1 {
+                "pdf" => {
+                    assert!(bytes.starts_with(b"%PDF-") && bytes.windows(9).any(|at| at == b"/FontFile"))
+                }
+                "png" => assert!(bytes.starts_with(b"\x89PNG")),
+                "svg" => assert!(bytes.starts_with(b"<svg") && bytes.ends_with(b"</svg>\n")),
+                "csv" => {
+                    // So few cells that the paper's analysis may select none.
+                    let rows = rows(&String::from_utf8(bytes).expect("text")).len();
+                    assert!(rows > 1 || figure["seed"].is_u64(), "{file}");
+                }
+                "json" => {
+                    let numbers = json(&String::from_utf8(bytes).expect("text"));
+                    assert_eq!((&numbers["figure"], &numbers["seed"]), (&figure["name"], &figure["seed"]));
+                    assert!(numbers["tables"][0]["columns"][0]["name"].is_string());
+                }
+                other => panic!("a file that ends with {other}"),
+            }
+        }
+    }
+    let mut found = Hashes::new();
+    hashes(&place.path("out/figures"), "", &mut found);
+    listed.sort_unstable();
+    assert_eq!(found.keys().cloned().collect::<Vec<_>>(), listed);
+
+    // Drawn again, elsewhere, they are the same; and they are not in the way of anything.
+    place.run(&["figures", "out", "--to", "elsewhere"]).succeeded();
+    let mut again = Hashes::new();
+    hashes(&place.path("elsewhere"), "", &mut again);
+    assert_eq!(found, again);
+    place.run(&["verify", "out"]).succeeded();
+    assert!(
+        place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded().stdout.contains("is complete already")
+    );
+    assert_eq!(place.outputs("out"), before);
+}
+
+#[test]
+fn the_numbers_are_those_of_the_spikes() {
+    let (place, sweep) = finished();
+    place.run(&["figures", "out", "--format", "svg", "--window", "1000..1060"]).succeeded();
+    place.run(&["export", "out", "--to", "spikes.csv"]).succeeded();
+    let read = |file: &str| fs::read_to_string(place.path(file)).expect("a table");
+    let spikes = rows(&read("spikes.csv"));
+    let measures = rows(&read("out/figures/measures.csv"));
+    assert_eq!(measures.len(), 12);
+    for row in &measures {
+        let of_row = spikes.iter().filter(|spike| {
+            spike["condition"] == row["condition"]
+                && spike["seed"] == row["seed"]
+                && spike["population"] == "golgi"
+        });
+        let times: Vec<f64> = of_row.map(|spike| spike["time_ms"].parse().expect("a time")).collect();
+        let cells = f64::from(sweep.network[2]) * f64::from(sweep.trials);
+        let rate = |from: f64, to: f64| {
+            let count = times.iter().filter(|time| (from..to).contains(*time)).count();
+            count as f64 / (cells * (to - from) * 1e-3)
+        };
+        for (name, expected) in
+            [("golgi_before_hz", rate(0.0, 1000.0)), ("golgi_during_hz", rate(1000.0, 1060.0))]
+        {
+            let found: f64 = row[name].parse().expect("a number");
+            assert!((found - expected).abs() <= 1e-9 * expected, "{name} of {row:?}: {expected}");
+        }
+    }
+    // The mean over seeds, too.
+    let mean = |name: &str| {
+        let of: Vec<f64> = measures
+            .iter()
+            .filter(|row| row["condition"] == "GABAzine")
+            .map(|row| row[name].parse().expect("a number"))
+            .collect();
+        of.iter().sum::<f64>() / of.len() as f64
+    };
+    let means = rows(&read("out/figures/means.csv"));
+    let gabazine = means.iter().find(|row| row["condition"] == "GABAzine").expect("a row");
+    let found: f64 = gabazine["spikes_per_driven_cell_mean"].parse().expect("a number");
+    assert!(found > 0.1 && (found - mean("spikes_per_driven_cell")).abs() < 1e-12);
+}
+
+#[test]
+fn what_is_chosen_is_drawn() {
+    let (place, _) = finished();
+    let arguments =
+        ["figures", "out", "--conditions", "a0.5,Control", "--seeds", "7", "--format", "svg", "--json"];
+    let report = json(&place.run(&arguments).succeeded().stdout);
+    let names: Vec<&str> = report["figures"]
+        .as_array()
+        .expect("figures")
+        .iter()
+        .map(|of| of["name"].as_str().expect("text"))
+        .collect();
+    // Neither the paper's conditions nor several seeds or doses.
+    assert_eq!(names, ["psth", "raster", "heat-map", "conductance-traces"]);
+    let svg = fs::read_to_string(place.path("out/figures/psth.svg")).expect("it was written");
+    assert!(svg.contains(">Control<") && svg.contains(">a0.5<") && !svg.contains(">a0.25<"));
+    for (arguments, why) in [
+        (&["--conditions", "b"][..], "has no condition `b`"),
+        (&["--seeds", "8"], "has no seed 8"),
+        (&["--window", "1000"], "it is FROM..TO in whole ms"),
+        (&["--window", "1000..1001"], "it has at least 2 ms"),
+        (&["--window", "1990..2010"], "goes beyond the 2000 ms of a trial of condition Control"),
+        (&["--trial", "3"], "there is no trial 3 of condition Control, seed 7"),
+        (&["--dpi", "5000"], "5000 is not in 30..=1200"),
+    ] {
+        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(2, &[why]);
+    }
+    place.write("file", "precious");
+    place
+        .run(&["figures", "out", "--to", "file"])
+        .failed_with(1, &["cannot create file", "help: choose another"]);
+    place.run(&["figures", "nowhere"]).failed_with(2, &["nowhere is no output directory of granule"]);
+}
+
+#[test]
+fn what_is_not_recorded_is_not_drawn_and_said() {
+    let place = Place::new();
+    let sweep = Sweep::small().to_yaml();
+    place.write("sweep.yaml", format!("{sweep}record: {{ conductances: false, probabilities: false }}\n"));
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    let ended = place.run(&["figures", "out", "--format", "svg"]).succeeded();
+    assert!(ended.stderr.contains("conductances of 3 conditions are not recorded"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no figures of the paper"), "{}", ended.stderr);
+    // With fixed weights there are neither connections nor conductances among the files.
+    let fixed = Sweep { weights: "{ random: false }", ..Sweep::small() };
+    place.sweep("fixed.yaml", &fixed);
+    place.run(&["run", "fixed.yaml", "--out", "fixed"]).succeeded();
+    let report = json(&place.run(&["figures", "fixed", "--format", "svg", "--json"]).succeeded().stdout);
+    assert_eq!(report["figures"].as_array().map(Vec::len), Some(9), "{report}");
+    // What was lost is told of.
+    fs::remove_file(place.path("fixed/seed-451/controlSpikeProb.npy")).expect("it is there");
+    place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` says"]);
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
+    let (place, _) = finished();
+    let ended = place.run(&["report", "out"]).succeeded();
+    assert!(ended.stdout.starts_with("test: 18 figures in out/report.html, "), "{}", ended.stdout);
+    let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
+    // Addresses are names of formats, and nothing is loaded.
+    for (at, _) in page.match_indices("http") {
+        let rest = &page[at..(at + 40).min(page.len())];
+        assert!(rest.starts_with("http://www.w3.org/2000/svg") || rest.starts_with("http-equiv"), "{rest}");
+    }
+    assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
+    assert_eq!(page.matches("role=\"img\"").count(), 18);
+    assert!(page.contains("<title>test: report</title>") && page.contains("Spikes per driven cell"));
+    let manifest = place.manifest("out");
+    for file in manifest["files"].as_array().expect("files") {
+        assert!(page.contains(file["sha256"].as_str().expect("a hash")));
+    }
+    // The sweep that it shows gives the same files.
+    let yaml =
+        page.split("<pre><code>").nth(1).and_then(|rest| rest.split("</code>").next()).expect("a sweep");
+    place.write("again.yaml", yaml.replace("&quot;", "\"").replace("&amp;", "&"));
+    place.run(&["run", "again.yaml", "--out", "again"]).succeeded();
+    assert_eq!(place.outputs("again"), place.outputs("out"));
+
+    place.run(&["report", "out", "--to", "out/manifest.json"]).failed_with(2, &["is no place for a page"]);
+    let json = json(&place.run(&["report", "out", "--to", "page.html", "--json"]).succeeded().stdout);
+    assert_eq!((&json["type"], &json["figures"]), (&Value::from("report"), &Value::from(18)));
+    assert_eq!(fs::read_to_string(place.path("page.html")).expect("it was written"), page);
+}
