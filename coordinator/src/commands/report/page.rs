@@ -1,4 +1,4 @@
-//! The page: HTML without scripts that loads nothing.
+//! The page: HTML that runs nothing and loads nothing; a browser holds it to that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +7,7 @@ use granule_figures::{Figure, Table, Values};
 use granule_sweep::Sweep;
 use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 use crate::failure::plural;
 use crate::gallery::Of;
@@ -35,6 +36,7 @@ impl Page<'_> {
         let title = format!("{}: report", sweep.name);
         let seeds = plural(sweep.seeds.len() as u64, "seed");
         let conditions = plural(sweep.conditions.len() as u64, "condition");
+        let style = STANDARD.encode(Sha256::digest(STYLE));
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -43,7 +45,7 @@ impl Page<'_> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="generator" content={ "granule " (manifest.granule) };
                     meta http-equiv="Content-Security-Policy"
-                        content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                        content={ "default-src 'none'; style-src 'sha256-" (style) "'" };
                     title { (title) }
                     style { (PreEscaped(STYLE)) }
                 }
