@@ -2,7 +2,7 @@
 
 mod page;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use granule_figures::Figure;
 use granule_sweep::to_yaml;
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
 }
 
 /// A report replaces an earlier one, and nothing else.
-fn check_target(target: &PathBuf) -> Result<(), Failure> {
+fn check_target(target: &Path) -> Result<(), Failure> {
     let ends_well = target.extension().is_some_and(|ending| ending == "html" || ending == "htm");
     if ends_well && (target.is_file() || !target.exists()) {
         return Ok(());
