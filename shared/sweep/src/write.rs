@@ -163,9 +163,10 @@ mod tests {
     fn the_sweeps_that_come_along_are_written_too() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sweeps");
         let files = std::fs::read_dir(directory).expect("sweeps");
-        let count = files
-            .map(|file| comes_back(&std::fs::read_to_string(file.expect("one").path()).expect("text")))
-            .count();
-        assert!(count >= 8);
+        let paths: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+        for path in &paths {
+            comes_back(&std::fs::read_to_string(path).expect("text"));
+        }
+        assert!(paths.len() >= 8);
     }
 }
