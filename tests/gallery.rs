@@ -197,6 +197,14 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     place.run(&["run", "fixed.yaml", "--out", "fixed"]).succeeded();
     let report = json(&place.run(&["figures", "fixed", "--format", "svg", "--json"]).succeeded().stdout);
     assert_eq!(report["figures"].as_array().map(Vec::len), Some(9), "{report}");
+    // A window that is too short for the paper's criteria leaves its figures out.
+    let short = ["figures", "fixed", "--format", "svg", "--window", "1005..1020"];
+    let ended = place.run(&short).succeeded();
+    assert!(
+        ended.stderr.contains("no figures of the paper: the responses to the stimuli must lie"),
+        "{}",
+        ended.stderr
+    );
     // What was lost is told of.
     fs::remove_file(place.path("fixed/seed-451/controlSpikeProb.npy")).expect("it is there");
     place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` says"]);

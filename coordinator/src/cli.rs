@@ -341,7 +341,7 @@ pub(crate) struct Chosen {
     /// Only these seeds.
     #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
     pub(crate) seeds: Vec<u32>,
-    /// The ms of a trial in which responses are looked for [default: 60 from 10 before the stimulus on].
+    /// The ms of a trial in which responses are looked for [default: those around the stimulus].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
     /// The trial whose spikes are shown one by one.

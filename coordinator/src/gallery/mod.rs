@@ -9,7 +9,7 @@ use granule_figures::sweep::{
     Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, means,
     measures, psth, raster, responses, seeds,
 };
-use granule_figures::{Analysis, Criteria, Figure, Table};
+use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_sim::derive::Structure;
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
@@ -241,11 +241,18 @@ impl<'a> Gallery<'a> {
                 return Ok(());
             };
             let criteria = self.criteria(conditions[0]);
-            let analysis = Analysis::new(&Recorded::recording(&recorded), &criteria).map_err(|error| {
-                let failure = Failure::caused_by(exit::FAILED, &error, None);
-                let message = failure.message.replacen("error: ", &format!("error: seed {seed}: "), 1);
-                Failure::new(failure.code, message)
-            })?;
+            let analysis = match Analysis::new(&Recorded::recording(&recorded), &criteria) {
+                Ok(analysis) => analysis,
+                Err(error @ AnalysisError::Criteria) => {
+                    self.notes.push(format!("no figures of the paper: {error}"));
+                    return Ok(());
+                }
+                Err(error) => {
+                    let failure = Failure::caused_by(exit::FAILED, &error, None);
+                    let message = failure.message.replacen("error: ", &format!("error: seed {seed}: "), 1);
+                    return Err(Failure::new(failure.code, message));
+                }
+            };
             for figure in paper::all(&analysis) {
                 take(Of::Seed(seed), figure)?;
             }

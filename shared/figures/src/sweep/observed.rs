@@ -16,15 +16,20 @@ pub struct Window {
 }
 
 impl Window {
-    /// The paper's: 60 ms from 10 ms before the first stimulus on, as far as the trial goes. The whole
-    /// trial without a stimulus.
+    /// The paper's, 1000 to 1060 ms, for its stimuli: from 10 ms before the first to 30 ms after the last,
+    /// at least 60 ms, as far as the trial goes. The whole trial without a stimulus.
     pub fn of(model: &Model) -> Window {
         const BEFORE: usize = 10;
-        const LENGTH: usize = 60;
+        const AFTER: usize = 30;
+        const LEAST: usize = 60;
         let bins = model.bins();
-        let Some(&first) = model.stimulus_steps().iter().min() else { return Window { ms: 0..bins } };
-        let start = ((first / model.steps_per_ms()) as usize).saturating_sub(BEFORE);
-        Window { ms: start..(start + LENGTH).min(bins) }
+        let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
+        let stimuli = || model.stimulus_steps().iter().map(ms);
+        let Some((first, last)) = stimuli().min().zip(stimuli().max()) else {
+            return Window { ms: 0..bins };
+        };
+        let start = first.saturating_sub(BEFORE);
+        Window { ms: start..(last + AFTER).max(start + LEAST).min(bins) }
     }
 
     /// A little more on both sides, to be shown.

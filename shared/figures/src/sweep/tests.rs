@@ -115,6 +115,13 @@ fn spikes_are_counted_where_and_when_they_are() {
     let window = Window::of(&condition.model);
     assert_eq!((window.ms.clone(), window.shown(2000)), (1000..1060, 985..1075));
     assert_eq!(window.shown(1062), 985..1062);
+    let of = |times: Vec<f64>| {
+        Window::of(&self::condition("c", "Control", &[("stimulus.times", Value::Numbers(times))]).model).ms
+    };
+    assert_eq!(
+        (of(vec![510.0]), of(vec![570.0, 510.0]), of(vec![3.0, 1995.0])),
+        (500..560, 500..600, 0..2000)
+    );
     let spike = |ms: f64, cell: u32| Spike { step: (ms * 10.0).round() as u32, cell };
     let mut counter = Counter::new(&condition.model, &[3, 8], window, true);
     counter.add(&TrialSpikes {
