@@ -12,12 +12,14 @@ pub mod bench;
 mod catalogue;
 mod cli;
 mod commands;
+mod dashboard;
 mod dialogue;
 mod driver;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
 mod gate;
+mod histogram;
 mod identity;
 mod launch;
 mod outputs;
