@@ -24,6 +24,7 @@ use crate::scheduler::{
     WorkerName,
 };
 use crate::store::{Entry, Put, Store};
+use crate::view::board::Views;
 use crate::view::progress::Progress;
 use crate::view::status::Part;
 

@@ -33,7 +33,7 @@ use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::{Files, Progress, brief};
 use crate::view::say;
-use crate::view::status::{Parcel, Part};
+use crate::view::status::{Parcel, Part, Trials};
 
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -325,6 +325,13 @@ impl Job {
             total - missing,
             self.entrance.describe(self.options.workers)
         ));
+        self.views.alter(|now| {
+            let sum = |of: fn(&Part) -> u64| parts.iter().map(of).sum();
+            let (all, stored) = (sum(|part| part.total), sum(|part| part.stored));
+            now.trials = Trials { total: all, stored, reused: stored };
+            now.pairs.clone_from(&pairs);
+            now.state = "computing".to_owned();
+        });
         if missing == 0 {
             return Ok(());
         }
@@ -393,11 +400,16 @@ impl Job {
         let progress = Files::new(wanted.len(), &self.out);
         self.views.alter(|now| {
             now.state = "writing".to_owned();
+            now.seconds_left = None;
+            now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
             now.files = Parcel { total: wanted.len() as u64, done: 0 };
         });
         let on_file = || {
             progress.advance();
-            self.views.alter(|now| now.files.done += 1);
+            self.views.alter(|now| {
+                now.files.done += 1;
+                now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
+            });
         };
         let source = Source {
             sweep: &self.sweep,
