@@ -177,7 +177,8 @@ pub async fn coordinate(
     let mut progress = Progress::new(parts, pairs);
     let (_interrupt, interrupted) = watch::channel(false);
     let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
-    let computing = driver::compute(door, &plan, &store, &options, &mut progress, &Views::default(), interrupted);
+    let views = Views::default();
+    let computing = driver::compute(door, &plan, &store, &options, &mut progress, &views, interrupted);
     tokio::time::timeout(Duration::from_secs(600), computing).await??;
     progress.finish();
     Ok(())
