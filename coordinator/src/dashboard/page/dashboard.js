@@ -241,7 +241,7 @@ function drawOverview() {
   setText($("elapsed"), brief(head.elapsed_seconds));
   setText($("reused"), String(trials.reused));
   const here = [...run.workers.values()].filter(isHere).length;
-  setText($("crowd"), `${here}${run.workers.size > here ? `, ${run.workers.size - here} gone` : ""}`);
+  setText($("crowd"), end ? String(run.workers.size) : `${here}${run.workers.size > here ? `, ${run.workers.size - here} gone` : ""}`);
   setText($("engine"), subject.engine);
   setText($("version"), `granule ${subject.granule}`);
   const wrong = [
@@ -392,7 +392,8 @@ function drawWorkers() {
     const row = workerRows.get(worker.id);
     const [name, state, address, threads, leases, trials, silent] = row.children;
     setText(name, worker.name);
-    setText(state, WORKER_STATES[worker.state] ?? worker.state);
+    const isOver = run.head.end && isHere(worker);
+    setText(state, isOver ? "ended with the run" : WORKER_STATES[worker.state] ?? worker.state);
     state.className = worker.state === "lost" || worker.state === "quarantined" || worker.state === "gone" ? "bad" : "";
     setText(address, worker.address);
     setText(threads, String(worker.threads));
@@ -564,8 +565,8 @@ function newFigure(at, name) {
 }
 
 function drawPanel(panel, { condition, from, to }, population, rate, most, width) {
-  const height = 128;
-  const [left, right, top, bottom] = [46, 10, 20, 32];
+  const height = 134;
+  const [left, right, top, bottom] = [46, 18, 26, 32];
   const highest = roundUp(most);
   const x = (ms) => left + ((ms - from) / (to - from)) * (width - left - right);
   const y = (hz) => height - bottom - (hz / highest) * (height - top - bottom);
@@ -585,7 +586,7 @@ function drawPanel(panel, { condition, from, to }, population, rate, most, width
   const mean = bins === 0 ? 0 : sum / (to - from);
   const middle = (left + width - right) / 2;
   const parts = [
-    svg("text", { x: left, y: 12 }, `${population.label}, Hz`),
+    svg("text", { x: left, y: 11 }, `${population.label}, Hz`),
     svg("line", { class: "grid", x1: left, x2: width - right, y1: y(highest), y2: y(highest) }),
     svg("line", { class: "grid", x1: left, x2: width - right, y1: y(highest / 2), y2: y(highest / 2) }),
     ...[0, highest / 2, highest].map((hz) =>
@@ -596,7 +597,7 @@ function drawPanel(panel, { condition, from, to }, population, rate, most, width
       svg("text", { x: x(ms), y: height - 17, "text-anchor": "middle" }, String(ms))),
     ...ticks(from, to).map((ms) => svg("path", { class: "axis", d: `M${x(ms)} ${y(0)}v4` })),
     ...condition.stimulus_ms.filter((ms) => ms >= from && ms < to).map((ms) =>
-      svg("path", { class: "stimulus", d: `M${x(ms)} ${top}l-3.5 -6h7z` })),
+      svg("path", { class: "stimulus", d: `M${x(ms)} ${top - 1}l-3.5 -6h7z` })),
     svg("text", { x: middle, y: height - 3, "text-anchor": "middle" }, "time (ms)"),
   ];
   panel.setAttribute("viewBox", `0 0 ${width} ${height}`);
