@@ -69,7 +69,8 @@ fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
-    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let header =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     Answer { status, headers: lines.filter_map(header).collect(), body: body.to_owned() }
 }
 
@@ -94,7 +95,8 @@ impl Events {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let watch: Vec<String> = watch.iter().map(usize::to_string).collect();
         // Of version 1.0, so that the answer comes as it is, without chunks.
-        write!(stream, "GET /events?watch={} HTTP/1.0\r\nHost: {host}\r\n\r\n", watch.join(",")).expect("it reads");
+        write!(stream, "GET /events?watch={} HTTP/1.0\r\nHost: {host}\r\n\r\n", watch.join(","))
+            .expect("it reads");
         let mut lines = BufReader::new(stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -143,7 +145,8 @@ impl Events {
                 self.subject = data["subject"].clone();
                 let run = &data["run"];
                 self.head = run["head"].clone();
-                self.pairs = list(&run["pairs"]).iter().map(|count| count.as_u64().expect("a count")).collect();
+                self.pairs =
+                    list(&run["pairs"]).iter().map(|count| count.as_u64().expect("a count")).collect();
                 self.workers = list(&run["workers"]).iter().map(worker).collect();
                 self.notices = list(&run["notices"]);
             }
@@ -151,7 +154,8 @@ impl Events {
                 self.changes += 1;
                 self.head = data["head"].clone();
                 for change in list(&data["pairs"]) {
-                    self.pairs[change[0].as_u64().expect("a place") as usize] = change[1].as_u64().expect("a count");
+                    self.pairs[change[0].as_u64().expect("a place") as usize] =
+                        change[1].as_u64().expect("a count");
                 }
                 self.workers.extend(list(&data["workers"]).iter().map(worker));
                 self.notices.extend(list(&data["notices"]));
@@ -163,7 +167,12 @@ impl Events {
             _ => panic!("who knows of {name}?"),
         }
         let stored = self.head["trials"]["stored"].as_u64().expect("a count");
-        assert!(self.pairs.is_empty() || self.pairs.iter().sum::<u64>() == stored, "{:?} of {}", self.pairs, self.head);
+        assert!(
+            self.pairs.is_empty() || self.pairs.iter().sum::<u64>() == stored,
+            "{:?} of {}",
+            self.pairs,
+            self.head
+        );
         true
     }
 
@@ -214,7 +223,8 @@ fn expect_all_spikes(place: &Place, events: &Events) {
         let name = condition["name"].as_str().expect("a name");
         assert_eq!(condition["bin_ms"], 5, "{name}");
         for population in ["granule", "golgi"] {
-            let told: Vec<u64> = serde_json::from_value(events.spikes[&at][population].clone()).expect("counts");
+            let told: Vec<u64> =
+                serde_json::from_value(events.spikes[&at][population].clone()).expect("counts");
             assert_eq!(told, exported[&(name.to_owned(), population.to_owned())], "{name}, {population}");
             spikes += told.iter().sum::<u64>();
         }
@@ -246,13 +256,20 @@ fn the_page_trusts_nobody_but_itself() {
         assert!(!answer.body.is_empty(), "{path}");
         assert!(path == "/" || page.body.contains(&format!("\"{path}\"")), "nothing leads to {path}");
     }
-    for answer in [page, shown.get("/nowhere"), request(shown.address(), "GET", "/", &[("Host", "evil.example")])] {
+    for answer in
+        [page, shown.get("/nowhere"), request(shown.address(), "GET", "/", &[("Host", "evil.example")])]
+    {
         let policy: Vec<&str> = answer.headers["content-security-policy"].split("; ").collect();
         assert_eq!(policy[0], "default-src 'none'");
-        for directive in ["script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+        for directive in
+            ["script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
+        {
             assert!(policy.contains(&directive), "{policy:?}");
         }
-        assert!(!policy.iter().any(|directive| directive.contains("unsafe") || directive.contains('*')), "{policy:?}");
+        assert!(
+            !policy.iter().any(|directive| directive.contains("unsafe") || directive.contains('*')),
+            "{policy:?}"
+        );
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert_eq!(answer.headers["referrer-policy"], "no-referrer");
         assert_eq!(answer.headers["cache-control"], "no-store");
@@ -266,7 +283,11 @@ fn the_page_trusts_nobody_but_itself() {
     ] {
         for path in ["/", "/events", "/dashboard.js", "/nowhere"] {
             if (path, status) != ("/events", 200) && (path, status) != ("/nowhere", 200) {
-                assert_eq!(request(shown.address(), "GET", path, &[("Host", &host)]).status, status, "{host} {path}");
+                assert_eq!(
+                    request(shown.address(), "GET", path, &[("Host", &host)]).status,
+                    status,
+                    "{host} {path}"
+                );
             }
         }
     }
@@ -275,7 +296,8 @@ fn the_page_trusts_nobody_but_itself() {
     assert_eq!(request(shown.address(), "GET", "/events", &of_others).status, 403);
     assert_eq!(shown.get("/nowhere").status, 404);
     for method in ["POST", "PUT", "DELETE", "HEAD", "OPTIONS"] {
-        let answer = request(shown.address(), method, "/", &[("Host", shown.host()), ("Content-Length", "0")]);
+        let answer =
+            request(shown.address(), method, "/", &[("Host", shown.host()), ("Content-Length", "0")]);
         assert_eq!((answer.status, answer.headers["allow"].as_str()), (405, "GET"), "{method}");
     }
 }
@@ -289,7 +311,15 @@ fn off_loopback_a_token_is_needed() {
     assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     let host = ("Host", shown.host());
     let get = |path: &str, cookie: &str| request(shown.address(), "GET", path, &[host, ("Cookie", cookie)]);
-    for path in ["/", "/events", "/dashboard.js", "/nowhere", "/?token=", "/?token=0", &format!("/events?token={token}")] {
+    for path in [
+        "/",
+        "/events",
+        "/dashboard.js",
+        "/nowhere",
+        "/?token=",
+        "/?token=0",
+        &format!("/events?token={token}"),
+    ] {
         let answer = request(shown.address(), "GET", path, &[host]);
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.body.starts_with("This page needs its token: "), "{}", answer.body);
@@ -304,7 +334,10 @@ fn off_loopback_a_token_is_needed() {
     assert_eq!(get("/", &format!("a=b; {shown_cookie}; c=d")).status, 200);
     assert_eq!(get("/", &format!("{name}={}", token.replace(|_: char| true, "0"))).status, 401);
     assert_eq!(get("/nowhere", shown_cookie).status, 404);
-    assert_eq!(shown.running.stderr().matches(token).count(), shown.running.stderr().matches("?token=").count());
+    assert_eq!(
+        shown.running.stderr().matches(token).count(),
+        shown.running.stderr().matches("?token=").count()
+    );
     assert!(!shown.running.stdout().contains(token));
 }
 
@@ -396,7 +429,10 @@ fn a_coordinator_that_is_started_again_is_another_and_counts_what_was_stored() {
 
     // What is complete is not shown.
     let ended = place.run(&["run", "sweep.yaml", "--out", "out", "--dashboard", &address]).succeeded();
-    assert!(ended.stdout.contains("is complete already") && !ended.stderr.contains("dashboard: "), "{ended:?}");
+    assert!(
+        ended.stdout.contains("is complete already") && !ended.stderr.contains("dashboard: "),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -421,7 +457,8 @@ fn an_address_that_is_not_to_be_had_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let run = |address: &str| place.run(&["run", "sweep.yaml", "--out", "out", "--dashboard", address]);
-    let parts = [format!("error: cannot serve the dashboard at {address}"), "in use".into(), "port 0 takes".into()];
+    let parts =
+        [format!("error: cannot serve the dashboard at {address}"), "in use".into(), "port 0 takes".into()];
     run(&address).failed_with(1, &parts.each_ref().map(String::as_str));
     run("somewhere").failed_with(2, &["--dashboard <ADDR>"]);
 }

@@ -173,7 +173,8 @@ pub async fn coordinate(
     let total = plan.len() / plan.conditions.len() as u64;
     let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, stored: 0 };
     let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
-    let pairs = vec![0; parts.len() * plan.cohorts.last().map_or(0, |_| plan.seed_of(plan.cohorts.len() - 1) + 1)];
+    let pairs =
+        vec![0; parts.len() * plan.cohorts.last().map_or(0, |_| plan.seed_of(plan.cohorts.len() - 1) + 1)];
     let mut progress = Progress::new(parts, pairs);
     let (_interrupt, interrupted) = watch::channel(false);
     let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };

@@ -52,7 +52,10 @@ mod tests {
         histogram.add(&trial);
         histogram.add(&trial);
         assert_eq!(histogram.trials, 2);
-        assert_eq!((histogram.granule[..3].to_vec(), histogram.granule[3..].iter().sum()), (vec![4, 2, 0], 0));
+        assert_eq!(
+            (histogram.granule[..3].to_vec(), histogram.granule[3..].iter().sum()),
+            (vec![4, 2, 0], 0)
+        );
         assert_eq!((histogram.golgi[..65].iter().sum::<u64>(), &histogram.golgi[65..]), (0, &[2, 4][..]));
     }
 }

@@ -346,9 +346,16 @@ impl Job {
                 interrupt.closed().await;
             }
         });
-        let result =
-            driver::compute(door, &self.plan, &self.store, &self.options, &mut progress, &self.views, interrupted)
-                .await;
+        let result = driver::compute(
+            door,
+            &self.plan,
+            &self.store,
+            &self.options,
+            &mut progress,
+            &self.views,
+            interrupted,
+        )
+        .await;
         forward.abort();
         progress.finish();
         match result {

@@ -261,12 +261,8 @@ impl Feed {
         let Some((version, counted)) = self.counts.later_than(condition, watched.version) else {
             return false;
         };
-        let spikes = Spikes {
-            condition,
-            trials: counted.trials,
-            granule: &counted.granule,
-            golgi: &counted.golgi,
-        };
+        let spikes =
+            Spikes { condition, trials: counted.trials, granule: &counted.granule, golgi: &counted.golgi };
         let text = format!("event: spikes\ndata: {}\n\n", to_json(&spikes));
         (watched.version, watched.event) = (version, text.into());
         true
@@ -398,3 +394,6 @@ fn told(notices: &VecDeque<(u64, Arc<Notice>)>, from: u64) -> Vec<Told<'_>> {
 fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("text and numbers can be written")
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan, Sweep};
+use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -31,6 +32,7 @@ use crate::gate::{self, Limits};
 use crate::identity;
 use crate::store::Store;
 use crate::view::board::{Board, Views};
+use crate::view::log::line;
 
 /// How often pages are told what has changed.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -49,7 +51,7 @@ pub(crate) struct Dashboard {
     pub(crate) urls: Vec<String>,
     counts: Arc<Counts>,
     end: oneshot::Sender<End>,
-    server: JoinHandle<()>,
+    server: JoinHandle<io::Result<()>>,
     reader: JoinHandle<()>,
 }
 
@@ -65,11 +67,8 @@ impl Dashboard {
         store: &Arc<Store>,
         views: &mut Views,
     ) -> io::Result<Dashboard> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _context = runtime.enter();
-            listen(address)?
-        };
+        // It is for another runtime than the one that it was made in.
+        let listener = listen(address)?.into_std()?;
         let address = listener.local_addr()?;
         let token = (!address.ip().to_canonical().is_loopback()).then(Token::generate);
         let door = Door { address, token };
@@ -92,9 +91,10 @@ impl Dashboard {
         let serve = async move {
             // Nobody is told of strangers: browsers open connections that they do not use.
             let (refusals, _) = mpsc::channel(1);
-            let connections = gate::open(listener, None, LIMITS, refusals);
+            let connections = gate::open(TcpListener::from_std(listener)?, None, LIMITS, refusals);
             let (stop, stopped) = oneshot::channel::<()>();
-            let server = tonic::transport::Server::builder().accept_http1(true).add_routes(Routes::from(pages));
+            let server =
+                tonic::transport::Server::builder().accept_http1(true).add_routes(Routes::from(pages));
             let mut server = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
                 let _ = stopped.await;
             }));
@@ -102,9 +102,12 @@ impl Dashboard {
             let _ = stop.send(());
             // What was said last is to reach those who listen.
             let _ = tokio::time::timeout(PATIENCE, &mut server).await;
+            io::Result::Ok(())
         };
-        let server =
-            std::thread::Builder::new().name("dashboard".into()).spawn(move || runtime.block_on(serve))?;
+        let server = std::thread::Builder::new().name("dashboard".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve)
+        })?;
         Ok(Dashboard { urls, counts, end, server, reader })
     }
 
@@ -113,12 +116,15 @@ impl Dashboard {
         let Dashboard { counts, end: teller, server, reader, .. } = self;
         // If it has ended, there is nobody to tell.
         let _ = teller.send(end);
-        let _ = tokio::task::spawn_blocking(move || {
-            let _ = server.join();
+        let ended = tokio::task::spawn_blocking(move || {
+            let served = server.join();
             counts.end();
-            reader.join()
-        })
-        .await;
+            let _ = reader.join();
+            served
+        });
+        if let Ok(Ok(Err(error))) = ended.await {
+            line(&format!("note: the dashboard could not be served: {error}"));
+        }
     }
 }
 

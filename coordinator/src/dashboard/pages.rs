@@ -93,15 +93,16 @@ impl Door {
             Some(token) => {
                 let name = self.cookie();
                 let shown = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-                let mut shown = shown.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| {
-                    cookie.trim().strip_prefix(name.as_str())?.strip_prefix('=')
-                });
+                let mut shown = shown
+                    .flat_map(|cookies| cookies.split(';'))
+                    .filter_map(|cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='));
                 if shown.any(|value| token.is(value)) {
                     return Ok(());
                 }
                 Err((
                     StatusCode::UNAUTHORIZED,
-                    "This page needs its token: open the whole address that granule has printed.\n".to_owned(),
+                    "This page needs its token: open the whole address that granule has printed.\n"
+                        .to_owned(),
                 ))
             }
         }
@@ -165,7 +166,9 @@ fn answer(door: &Door, feed: &Arc<Feed>, request: &Request) -> Response {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], text).into_response();
     }
     let (path, query) = (request.uri().path(), request.uri().query());
-    if path == "/" && let Some(response) = door.exchange(query) {
+    if path == "/"
+        && let Some(response) = door.exchange(query)
+    {
         admit();
         return response;
     }
@@ -183,7 +186,8 @@ fn answer(door: &Door, feed: &Arc<Feed>, request: &Request) -> Response {
             (StatusCode::FORBIDDEN, "These events are for their own page.\n").into_response()
         }
         "/events" => events(feed, query),
-        _ => (StatusCode::NOT_FOUND, "There is no such page; there is only http://HOST:PORT/.\n").into_response(),
+        _ => (StatusCode::NOT_FOUND, "There is no such page; there is only http://HOST:PORT/.\n")
+            .into_response(),
     }
 }
 
@@ -195,7 +199,8 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 /// What happens, with the spikes of the conditions in `watch=0,7`, for as long as somebody listens.
 fn events(feed: &Arc<Feed>, query: Option<&str>) -> Response {
     let watch = query.into_iter().flat_map(|query| query.split('&'));
-    let watch = watch.filter_map(|field| field.strip_prefix("watch=")).flat_map(|list| list.split([',', '%']));
+    let watch =
+        watch.filter_map(|field| field.strip_prefix("watch=")).flat_map(|list| list.split([',', '%']));
     let conditions = watch.filter_map(|number| number.parse().ok()).take(super::feed::MOST_WATCHED).collect();
     let (page, told) = mpsc::channel::<Bytes>(1);
     tokio::spawn(Arc::clone(feed).follow(conditions, page));
@@ -217,7 +222,9 @@ mod tests {
         for host in ["127.0.0.1:7001", "localhost:7001", "[::1]:7001"] {
             assert!(door.admit(&headers(HOST, host)).is_ok(), "{host}");
         }
-        for host in ["", "127.0.0.1", "127.0.0.1:7002", "127.0.0.1:70010", "evil.example:7001", "localhost.evil:7001"] {
+        for host in
+            ["", "127.0.0.1", "127.0.0.1:7002", "127.0.0.1:70010", "evil.example:7001", "localhost.evil:7001"]
+        {
             assert!(door.admit(&headers(HOST, host)).is_err(), "{host}");
         }
         assert!(door.admit(&HeaderMap::new()).is_err());
@@ -226,11 +233,12 @@ mod tests {
     #[test]
     fn elsewhere_only_the_token_does() {
         let token = Token::generate();
-        let door =
-            Door { address: "10.0.0.5:7001".parse().expect("an address"), token: Some(token.clone()) };
+        let door = Door { address: "10.0.0.5:7001".parse().expect("an address"), token: Some(token.clone()) };
         let right = format!("theme=dark; granule-7001={}", token.expose());
         assert!(door.admit(&headers(COOKIE, &right)).is_ok());
-        for wrong in ["", "granule-7001=", "granule-7001", &right.replace("7001", "7002"), &format!("{right}0")] {
+        for wrong in
+            ["", "granule-7001=", "granule-7001", &right.replace("7001", "7002"), &format!("{right}0")]
+        {
             assert!(door.admit(&headers(COOKIE, wrong)).is_err(), "{wrong}");
         }
         assert!(door.exchange(Some(&format!("token={}", token.expose()))).is_some());
