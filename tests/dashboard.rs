@@ -260,16 +260,9 @@ fn the_page_trusts_nobody_but_itself() {
         [page, shown.get("/nowhere"), request(shown.address(), "GET", "/", &[("Host", "evil.example")])]
     {
         let policy: Vec<&str> = answer.headers["content-security-policy"].split("; ").collect();
-        assert_eq!(policy[0], "default-src 'none'");
-        for directive in
-            ["script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
-        {
-            assert!(policy.contains(&directive), "{policy:?}");
-        }
-        assert!(
-            !policy.iter().any(|directive| directive.contains("unsafe") || directive.contains('*')),
-            "{policy:?}"
-        );
+        let own = ["script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'"];
+        let none = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"];
+        assert_eq!(policy, [&none[..1], &own, &none[1..]].concat());
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert_eq!(answer.headers["referrer-policy"], "no-referrer");
         assert_eq!(answer.headers["cache-control"], "no-store");
@@ -467,7 +460,7 @@ fn an_address_that_is_not_to_be_had_is_an_error() {
 #[test]
 fn memory_does_not_grow_with_pages_that_do_not_follow() {
     let place = Place::new();
-    let yaml = "name: many\nnetwork: { mossy_fibers: 40, granule_cells: 32, golgi_cells: 5 }\ntrials: 20\n\
+    let yaml = "name: many\nnetwork: { mossy_fibers: 40, granule_cells: 32, golgi_cells: 5 }\ntrials: 6\n\
                 record: { conductances: false }\nconditions:\n  - name: tonic-{granule.tonic_factor}\n    \
                 grid: { granule.tonic_factor: { linspace: [0, 2, 1000] } }\n";
     place.write("sweep.yaml", yaml);
@@ -482,8 +475,8 @@ fn memory_does_not_grow_with_pages_that_do_not_follow() {
             most = most.max(peak_kib(shown.running.id()).unwrap_or(0));
         }
         assert_eq!(events.head["end"]["is_complete"], true, "pages that do not read hold up nobody");
-        assert_eq!(events.stored(), 20_000);
-        assert_eq!(events.spikes[&999]["trials"], 20);
+        assert_eq!(events.stored(), 6000);
+        assert_eq!(events.spikes[&999]["trials"], 6);
         drop(silent);
         shown.running.until("it ends", |_| Some(()));
         shown.running.end().succeeded();

@@ -24,6 +24,9 @@ const NOTICES: usize = 300;
 /// Frames that a page may be behind before it is told all again.
 const FRAMES: usize = 16;
 
+/// Histograms are most of what is told, and need not be told each time.
+const FRAMES_PER_HISTOGRAM: u64 = 2;
+
 /// Silence of a worker that is worth telling of, in seconds, and in steps of that.
 const SILENCE: u64 = 5;
 
@@ -184,8 +187,9 @@ impl Feed {
             None => self.everything(state),
         };
         let mut histograms = BTreeMap::new();
+        let is_due = is_last || state.version.is_multiple_of(FRAMES_PER_HISTOGRAM);
         for (&condition, watched) in &mut state.watched {
-            if self.write_down(condition, watched) {
+            if is_due && self.write_down(condition, watched) {
                 histograms.insert(condition, watched.event.clone());
             }
         }
