@@ -25,6 +25,7 @@ use crate::scheduler::{
     WorkerName,
 };
 use crate::store::{Entry, Put, Store};
+use crate::view::board::Views;
 use crate::view::progress::Progress;
 use crate::view::status::Part;
 
@@ -173,10 +174,13 @@ pub async fn coordinate(
     let total = plan.len() / plan.conditions.len() as u64;
     let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, stored: 0 };
     let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
-    let mut progress = Progress::new(parts);
+    let pairs =
+        vec![0; parts.len() * plan.cohorts.last().map_or(0, |_| plan.seed_of(plan.cohorts.len() - 1) + 1)];
+    let mut progress = Progress::new(parts, pairs);
     let (_interrupt, interrupted) = watch::channel(false);
     let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
-    let computing = driver::compute(door, &plan, &store, &options, &mut progress, interrupted);
+    let views = Views::default();
+    let computing = driver::compute(door, &plan, &store, &options, &mut progress, &views, interrupted);
     tokio::time::timeout(Duration::from_secs(600), computing).await??;
     progress.finish();
     Ok(())

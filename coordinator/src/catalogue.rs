@@ -119,6 +119,11 @@ impl<'a> Catalogue<'a> {
         &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize].conditions
     }
 
+    /// The seed of a trial, by its index in the sweep.
+    pub(crate) fn seed(&self, id: TrialId) -> usize {
+        self.plan.seed_of(id.cohort as usize)
+    }
+
     /// For people.
     pub(crate) fn describe(&self, id: TrialId) -> String {
         let name = &self.plan.conditions[self.conditions(id)[0]].name;

@@ -89,6 +89,10 @@ pub(crate) struct Common {
     /// Percent of trials that are computed once more, by another worker, and compared.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
+    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001; port 0 takes a free
+    /// one. Its URL is printed; off loopback it has a token in it.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) dashboard: Option<SocketAddr>,
     /// How messages are written to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -18,7 +18,7 @@ use granule_worker::access::{Access, Secret};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
 use self::keeper::{Answer, Keep, Keeper, Kept};
@@ -29,10 +29,10 @@ use crate::launch::{Exited, Program, Workers};
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
 };
-use crate::service::{self, Board, FromService, Link, NOTICES, Subject};
+use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
+use crate::view::board::Views;
 use crate::view::progress::Progress;
-use crate::view::status::{Notice, Snapshot};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -159,6 +159,7 @@ pub(crate) async fn compute(
     store: &Arc<Store>,
     options: &Options,
     progress: &mut Progress,
+    views: &Views,
     interrupted: watch::Receiver<bool>,
 ) -> Result<Outcome, ComputeError> {
     keeper::unpack_shipped_counts(plan, store)?;
@@ -167,8 +168,7 @@ pub(crate) async fn compute(
     let (to_driver, from_service) = mpsc::channel(HEARD);
     let (refusals, refused) = mpsc::channel(REFUSALS);
     let (stop_server, stop) = oneshot::channel();
-    let (snapshots, board) = watch::channel(Arc::default());
-    let board = Board { snapshots: board, notices: broadcast::channel(NOTICES).0 };
+    let board = views.board();
     let pages = match options.metrics {
         None => None,
         Some(address) => {
@@ -183,7 +183,7 @@ pub(crate) async fn compute(
         epoch,
         driver: to_driver,
         refusals: refusals.clone(),
-        board: board.clone(),
+        board,
     };
     let connections =
         gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
@@ -194,9 +194,7 @@ pub(crate) async fn compute(
     let (keeper, stored) = Keeper::start(store)
         .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
 
-    let mut driver = Driver::new(plan, store, options, progress, workers, keeper, epoch);
-    driver.snapshots = Some(snapshots);
-    driver.notices = Some(board.notices);
+    let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper, epoch);
     let outcome = tokio::select! {
         outcome = driver.run(from_service, refused, exited, stored, interrupted) => outcome,
         ended = &mut server => match ended {
@@ -244,6 +242,7 @@ struct Driver<'a> {
     engine: Engine,
     store: Arc<Store>,
     progress: &'a mut Progress,
+    views: &'a Views,
     scheduler: Scheduler,
     started: Instant,
     epoch: u64,
@@ -255,8 +254,6 @@ struct Driver<'a> {
     /// Workers that were ever here.
     known: BTreeMap<WorkerName, Known>,
     keeper: Keeper,
-    snapshots: Option<watch::Sender<Arc<Snapshot>>>,
-    notices: Option<broadcast::Sender<Arc<Notice>>>,
     deaths: u64,
     refusals: u64,
     disagreements: Vec<String>,
@@ -279,6 +276,7 @@ impl<'a> Driver<'a> {
         store: &Arc<Store>,
         options: &'a Options,
         progress: &'a mut Progress,
+        views: &'a Views,
         workers: Workers,
         keeper: Keeper,
         epoch: u64,
@@ -292,6 +290,7 @@ impl<'a> Driver<'a> {
             engine: plan.engine,
             store: Arc::clone(store),
             progress,
+            views,
             scheduler,
             started: Instant::now(),
             epoch,
@@ -300,8 +299,6 @@ impl<'a> Driver<'a> {
             names: BTreeMap::new(),
             known: BTreeMap::new(),
             keeper,
-            snapshots: None,
-            notices: None,
             deaths: 0,
             refusals: 0,
             disagreements: Vec::new(),
@@ -461,7 +458,11 @@ impl<'a> Driver<'a> {
         match kept {
             Kept::Discarded { trials } => {
                 for trial in &trials {
-                    self.catalogue.conditions(*trial).iter().for_each(|at| self.progress.retreat(*at));
+                    let seed = self.catalogue.seed(*trial);
+                    self.catalogue.conditions(*trial).iter().for_each(|at| self.progress.retreat(*at, seed));
+                }
+                if let Some(counts) = &self.views.counts {
+                    counts.discard(&trials);
                 }
                 events.push(Event::Discarded { trials });
             }
@@ -476,9 +477,13 @@ impl<'a> Driver<'a> {
                 ));
                 events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
             }
-            Kept::Trial { worker, id, put, .. } => {
+            Kept::Trial { worker, id, put, result } => {
                 if put == Put::New {
-                    self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at));
+                    let seed = self.catalogue.seed(id);
+                    self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at, seed));
+                    if let Some(counts) = &self.views.counts {
+                        counts.add(id, &result.spikes);
+                    }
                 }
                 events.push(Event::Stored { worker, trial: id });
             }

@@ -8,7 +8,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use granule_sim::Engine;
 use granule_worker::access::Secret;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -30,7 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::dialogue::{Introduction, Said, introduce, understand};
 use crate::gate::{Connection, Peer, Refusal};
 use crate::scheduler::ConnectionId;
-use crate::view::status::{Notice, Snapshot};
+use crate::view::board::Board;
 
 /// What the driver hears from workers.
 #[derive(Debug)]
@@ -64,9 +63,6 @@ const HEARD_AT_ONCE: usize = 64;
 /// Messages on their way to a worker, before it is taken for stuck.
 const OUTGOING: usize = 4096;
 
-/// Notices that a watcher may be behind before it misses some.
-pub(crate) const NOTICES: usize = 1024;
-
 /// How often a watcher gets a snapshot.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -85,13 +81,6 @@ pub(crate) struct Subject {
     pub(crate) driver: mpsc::Sender<Vec<FromService>>,
     pub(crate) refusals: mpsc::Sender<Refusal>,
     pub(crate) board: Board,
-}
-
-/// Where the driver puts up what there is to see.
-#[derive(Clone)]
-pub(crate) struct Board {
-    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub(crate) notices: broadcast::Sender<Arc<Notice>>,
 }
 
 /// Serves these connections until `stop` is resolved.

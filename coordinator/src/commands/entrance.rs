@@ -47,6 +47,8 @@ pub(crate) struct Served {
 pub(crate) enum EntranceError {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot serve the dashboard at {address}")]
+    Dashboard { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -65,7 +67,7 @@ impl EntranceError {
 
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            EntranceError::Listen { .. } => {
+            EntranceError::Listen { .. } | EntranceError::Dashboard { .. } => {
                 Some("port 0 takes a free one; the address must be one of this machine's".to_owned())
             }
             _ => None,

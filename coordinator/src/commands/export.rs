@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
 use indicatif::DecimalBytes;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::archive::{Archive, keep_still};
 use crate::cli::{self, Format, exit};
 use crate::failure::{Failure, plural};
+use crate::histogram::Histogram;
 use crate::outputs::OutputError;
 use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
 use crate::selection::{Selection, conditions_of, seeds_of};
@@ -243,16 +244,15 @@ impl Rows for Psth<'_> {
             let model = &selection.sweep.conditions[pair.condition].model;
             let per_ms = f64::from(model.steps_per_ms());
             let width = (bin_ms * per_ms).round() as u32;
-            let bins = model.steps().div_ceil(width) as usize;
-            let mut counts = [vec![0_u64; bins], vec![0_u64; bins]];
+            let mut histogram = Histogram::new(model, width);
             for &trial in &pair.trials {
-                let TrialSpikes { granule, golgi } = selection.spikes(pair, trial)?;
-                for (counts, spikes) in counts.iter_mut().zip([granule, golgi]) {
-                    spikes.iter().for_each(|Spike { step, .. }| counts[(step / width) as usize] += 1);
-                }
+                histogram.add(&selection.spikes(pair, trial)?);
             }
+            let Histogram { granule, golgi, .. } = histogram;
+            let bins = granule.len();
             let size = model.parameters().network;
-            for ((population, counts), cells) in (0..).zip(counts).zip([size.granule_cells, size.golgi_cells])
+            for ((population, counts), cells) in
+                (0..).zip([granule, golgi]).zip([size.granule_cells, size.golgi_cells])
             {
                 let firsts = || (0..bins as u32).map(|bin| bin * width);
                 // The last one may be cut short by the end of the trial.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::exit;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::worker::host;
+use crate::dashboard::{self, Dashboard};
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{
@@ -27,10 +29,11 @@ use crate::outputs::manifest::{
 };
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::store::{Store, StoreError};
+use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::{Files, Progress, brief};
 use crate::view::say;
-use crate::view::status::Part;
+use crate::view::status::{Parcel, Part, Trials};
 
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -47,6 +50,8 @@ pub(crate) struct Order<'a> {
     pub(crate) store: Option<&'a Path>,
     /// Whether all that is stored is read before anything is computed.
     pub(crate) checks_store: bool,
+    /// Where a page shows what goes on.
+    pub(crate) dashboard: Option<SocketAddr>,
 }
 
 /// Does it: `entrance` says where workers come in, given the output directory.
@@ -59,7 +64,7 @@ pub(crate) fn run(
     let sweep = read_sweep(order.sweep)?;
     check_size(order.sweep, &sweep)?;
     raise_file_limit();
-    let plan = Plan::new(&sweep);
+    let plan = Arc::new(Plan::new(&sweep));
     let out = directory_of(&sweep, order.out);
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
@@ -71,9 +76,21 @@ pub(crate) fn run(
     let held = archive::hold(&out)?;
     let store_name = archive::name_of_store(&out, store.path())?;
     let (entrance, options) = (entrance(&out), options(&sweep));
-    let checks_store = order.checks_store;
-    let job =
-        Job { sweep, plan, out, _held: held, store, store_name, entrance, options, checks_store, begun };
+    let Order { checks_store, dashboard, .. } = *order;
+    let job = Job {
+        sweep,
+        plan,
+        out,
+        _held: held,
+        store,
+        store_name,
+        entrance,
+        options,
+        checks_store,
+        dashboard,
+        views: Views::default(),
+        begun,
+    };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
         tokio::spawn(listen_for_signals(stop));
@@ -82,7 +99,7 @@ pub(crate) fn run(
     // Nothing may hold up the end; what counts is durable.
     runtime.shutdown_background();
     match result {
-        Ok(result) => result.map_err(|end| end.into_failure(&command_line())),
+        Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
@@ -136,7 +153,7 @@ impl Begun {
 /// A run that knows all it needs.
 struct Job {
     sweep: Sweep,
-    plan: Plan,
+    plan: Arc<Plan>,
     out: PathBuf,
     /// While it is ours.
     _held: Option<Lock>,
@@ -146,7 +163,19 @@ struct Job {
     entrance: Entrance,
     options: Options,
     checks_store: bool,
+    dashboard: Option<SocketAddr>,
+    views: Views,
     begun: Begun,
+}
+
+/// What is stored, and what is not.
+struct Inventory {
+    /// Of each condition.
+    parts: Vec<Part>,
+    /// Trials stored by condition and seed, the seeds of a condition side by side.
+    pairs: Vec<u32>,
+    /// Different trials that are not stored.
+    missing: u64,
 }
 
 /// What has been computed, over all times that something was.
@@ -181,7 +210,22 @@ enum End {
 }
 
 impl Job {
-    async fn run(self, stopped: Stopped) -> Result<(), End> {
+    /// Does it, and tells those who look how it ended.
+    async fn run(mut self, stopped: Stopped) -> Result<(), Failure> {
+        let mut dashboard = None;
+        let result = self.work(&stopped, &mut dashboard).await;
+        let result = result.map_err(|end| end.into_failure(&command_line()));
+        if let Some(dashboard) = dashboard {
+            let text = match &result {
+                Ok(()) => format!("The files are in {}.", self.out.display()),
+                Err(failure) => failure.message.clone(),
+            };
+            dashboard.end(dashboard::End { is_complete: result.is_ok(), text }).await;
+        }
+        result
+    }
+
+    async fn work(&mut self, stopped: &Stopped, dashboard: &mut Option<Dashboard>) -> Result<(), End> {
         let planned = outputs::plan(&self.sweep, &self.plan);
         let earlier = Earlier::find(&self.out).map_err(End::Output)?;
         let vouched = earlier.vouched(&self.out, &planned);
@@ -191,7 +235,7 @@ impl Job {
                 && manifest.sweep == ResolvedSweep::of(&self.sweep)
         });
         // Files are not all there is: what comes later goes on from the store.
-        if vouched.len() == planned.len() && is_ours && self.missing().1 == 0 {
+        if vouched.len() == planned.len() && is_ours && self.inventory().missing == 0 {
             say(&format!(
                 "Sweep {} is complete already: {}\n",
                 self.sweep.name,
@@ -200,6 +244,7 @@ impl Job {
             forget_under_way(&self.out).map_err(End::Output)?;
             return self.entrance.close().map_err(End::Entrance);
         }
+        *dashboard = self.open_dashboard()?;
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
         under_way.write(&self.out).map_err(End::Output)?;
@@ -221,7 +266,7 @@ impl Job {
             self.remove_damaged(&damaged)?;
         }
         let mut computed = Computed::default();
-        self.compute(&stopped, &mut computed).await?;
+        self.compute(stopped, &mut computed).await?;
         let planned: Vec<Planned> = planned.into_iter().filter(|file| self.is_stored(file)).collect();
         let vouched = earlier.vouched(&self.out, &planned);
         let mut removed = 0;
@@ -233,9 +278,9 @@ impl Job {
             });
             match attempt {
                 Ok(done) => break done,
-                Err(OutputError::Interrupted) => return Err(self.interrupted(&stopped)),
+                Err(OutputError::Interrupted) => return Err(self.interrupted(stopped)),
                 Err(error) if self.drop_damaged(&error)? > 0 => {
-                    self.compute(&stopped, &mut computed).await?;
+                    self.compute(stopped, &mut computed).await?;
                 }
                 Err(error) => return Err(End::Output(error)),
             }
@@ -252,6 +297,15 @@ impl Job {
         Ok(())
     }
 
+    /// Serves the page, if it is asked for, and says where.
+    fn open_dashboard(&mut self) -> Result<Option<Dashboard>, End> {
+        let Some(address) = self.dashboard else { return Ok(None) };
+        let dashboard = Dashboard::open(address, &self.sweep, &self.plan, &self.store, &mut self.views)
+            .map_err(|source| End::Entrance(EntranceError::Dashboard { address, source }))?;
+        line(&format!("dashboard: {}", dashboard.urls.join(" or ")));
+        Ok(Some(dashboard))
+    }
+
     /// Whether all trials that a file is made of are stored.
     fn is_stored(&self, file: &Planned) -> bool {
         let (cohort, variant) = file.place(&self.plan);
@@ -260,7 +314,7 @@ impl Job {
 
     /// Computes what the store lacks.
     async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), End> {
-        let (parts, missing) = self.missing();
+        let Inventory { parts, pairs, missing } = self.inventory();
         let total = self.plan.len();
         line(&format!(
             "{}: {} × {} × {}, {} of {total} stored; {}",
@@ -271,11 +325,18 @@ impl Job {
             total - missing,
             self.entrance.describe(self.options.workers)
         ));
+        self.views.alter(|now| {
+            let sum = |of: fn(&Part) -> u64| parts.iter().map(of).sum();
+            let (all, stored) = (sum(|part| part.total), sum(|part| part.stored));
+            now.trials = Trials { total: all, stored, reused: stored };
+            now.pairs.clone_from(&pairs);
+            now.state = "computing".to_owned();
+        });
         if missing == 0 {
             return Ok(());
         }
         let door = self.entrance.open().map_err(End::Entrance)?;
-        let mut progress = Progress::new(parts);
+        let mut progress = Progress::new(parts, pairs);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
         let forward = tokio::spawn(async move {
@@ -285,14 +346,21 @@ impl Job {
                 interrupt.closed().await;
             }
         });
-        let result =
-            driver::compute(door, &self.plan, &self.store, &self.options, &mut progress, interrupted).await;
+        let result = driver::compute(
+            door,
+            &self.plan,
+            &self.store,
+            &self.options,
+            &mut progress,
+            &self.views,
+            interrupted,
+        )
+        .await;
         forward.abort();
         progress.finish();
         match result {
             Ok(outcome) => {
-                let (_, unstored) = self.missing();
-                computed.trials += missing - unstored;
+                computed.trials += missing - self.inventory().missing;
                 computed.outcome.add(outcome);
                 Ok(())
             }
@@ -301,25 +369,29 @@ impl Job {
         }
     }
 
-    /// What is stored of each condition, and how many different trials are not.
-    fn missing(&self) -> (Vec<Part>, u64) {
+    fn inventory(&self) -> Inventory {
         let part = |condition: &granule_sweep::Condition| Part {
             name: condition.name.clone(),
             total: self.sweep.seeds.len() as u64 * u64::from(self.sweep.trials),
             stored: 0,
         };
         let mut parts: Vec<Part> = self.sweep.conditions.iter().map(part).collect();
+        let seeds = self.sweep.seeds.len();
+        let mut pairs = vec![0; parts.len() * seeds];
         let mut missing = 0;
-        for cohort in &self.plan.cohorts {
+        for (at, cohort) in self.plan.cohorts.iter().enumerate() {
             for variant in &cohort.variants {
                 let is_stored =
                     |trial: &u32| self.store.contains(variant.fingerprint.trial(cohort.seed, *trial));
                 let stored = (0..self.plan.trials).filter(is_stored).count() as u64;
                 missing += u64::from(self.plan.trials) - stored;
-                variant.conditions.iter().for_each(|&condition| parts[condition].stored += stored);
+                for &condition in &variant.conditions {
+                    parts[condition].stored += stored;
+                    pairs[condition * seeds + self.plan.seed_of(at)] += stored as u32;
+                }
             }
         }
-        (parts, missing)
+        Inventory { parts, pairs, missing }
     }
 
     /// Writes the files that no manifest vouches for; returns the records of all files.
@@ -333,12 +405,25 @@ impl Job {
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
         let progress = Files::new(wanted.len(), &self.out);
+        self.views.alter(|now| {
+            now.state = "writing".to_owned();
+            now.seconds_left = None;
+            now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
+            now.files = Parcel { total: wanted.len() as u64, done: 0 };
+        });
+        let on_file = || {
+            progress.advance();
+            self.views.alter(|now| {
+                now.files.done += 1;
+                now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
+            });
+        };
         let source = Source {
             sweep: &self.sweep,
             plan: &self.plan,
             store: &self.store,
             is_interrupted,
-            on_file: &|| progress.advance(),
+            on_file: &on_file,
         };
         let mut records = outputs::write(&self.out, &wanted, &source)?;
         records.extend(vouched.iter().map(|(_, record)| record.clone()));
@@ -442,7 +527,7 @@ impl Job {
     }
 
     fn interrupted(&self, stopped: &Stopped) -> End {
-        let (_, missing) = self.missing();
+        let missing = self.inventory().missing;
         let total = self.plan.len();
         let signal = stopped.borrow().unwrap_or(SignalKind::interrupt());
         End::Interrupted { signal, stored: total - missing, total }

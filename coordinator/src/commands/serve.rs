@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
         store: arguments.common.store.as_deref(),
         // Once the trials are computed the workers leave: what is damaged is to be found before.
         checks_store: true,
+        dashboard: arguments.common.dashboard,
     };
     job::run(
         &order,

@@ -1,13 +1,13 @@
 //! What people, logs and watchers are told of a run.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Driver, Known};
 use crate::failure::plural;
+use crate::outputs::hex;
 use crate::scheduler::{Report, WorkerName, WorkerState, WorkerView};
 use crate::view::log;
-use crate::view::status::{Counts, Notice, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+use crate::view::status::{Counts, Notice, Parcel, SCHEMA, Snapshot, Trials, WorkerStatus, now};
 
 impl Driver<'_> {
     pub(super) fn report(&mut self, report: Report) {
@@ -107,9 +107,7 @@ impl Driver<'_> {
         } else {
             tracing::debug!(target: log::TARGET, event, worker = name, "{text}");
         }
-        if let Some(notices) = &self.notices {
-            let _ = notices.send(Arc::new(Notice::new(event, worker, text)));
-        }
+        self.views.notify(Notice::new(event, worker, text));
     }
 
     /// A worker's name for people.
@@ -123,10 +121,10 @@ impl Driver<'_> {
 
     /// Shows what the sweep is at to whoever watches.
     pub(super) fn put_up(&self, state: &str) {
-        let Some(snapshots) = &self.snapshots else { return };
         let elapsed = self.started.elapsed();
         let (total, stored, reused) = self.progress.trials();
         let tally = self.scheduler.tally();
+        let (counted, spans) = self.scheduler.spans();
         let snapshot = Snapshot {
             schema: SCHEMA,
             kind: "snapshot".to_owned(),
@@ -141,6 +139,9 @@ impl Driver<'_> {
             trials_per_second: self.progress.rate(),
             seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
             conditions: self.progress.parts().to_vec(),
+            pairs: self.progress.pairs().to_vec(),
+            spans: Parcel { total: spans, done: counted },
+            files: Parcel::default(),
             workers: self.scheduler.workers().map(|view| self.status_of(&view, elapsed)).collect(),
             counts: Counts {
                 leases: tally.leases,
@@ -158,7 +159,7 @@ impl Driver<'_> {
                 refused: self.refusals,
             },
         };
-        snapshots.send_replace(Arc::new(snapshot));
+        self.views.put_up(snapshot);
     }
 
     fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
@@ -172,6 +173,7 @@ impl Driver<'_> {
             WorkerState::Quarantined => "quarantined",
         };
         WorkerStatus {
+            id: hex(&view.name.0[..8]),
             name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
             host: known.map_or(String::new(), |known| known.host.clone()),
             process_id: known.map_or(0, |known| known.process_id),

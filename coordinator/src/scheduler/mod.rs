@@ -505,6 +505,14 @@ impl Scheduler {
         expiry.into_iter().chain(look).min()
     }
 
+    /// Spans of noise that are counted, and those that have to be before all trials can begin.
+    pub(crate) fn spans(&self) -> (u64, u64) {
+        self.streams
+            .iter()
+            .map(Stream::progress)
+            .fold((0, 0), |(a, b), (counted, total)| (a + counted, b + total))
+    }
+
     /// What has been done so far.
     pub(crate) fn tally(&self) -> Tally {
         self.tally

@@ -46,6 +46,14 @@ impl Stream {
         self.index.locate(normal)
     }
 
+    /// Spans that are counted, and those that have to be before all trials can begin.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let counted = self.index.spans() + self.early.len() as u32;
+        let is_enough = self.index.locate(self.wanted).is_some();
+        let total = if is_enough { counted } else { spans_to_reach(self.wanted).max(counted + 1) };
+        (counted.into(), total.into())
+    }
+
     /// Spans to be counted next, if any are wanted that nobody is counting.
     pub(super) fn next_spans(&self) -> Option<Range<u32>> {
         if self.index.locate(self.wanted).is_some() {

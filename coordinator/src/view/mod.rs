@@ -1,5 +1,6 @@
 //! What a person, or a program that watches, sees of a run.
 
+pub(crate) mod board;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod status;

@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     reused: u64,
     started: Instant,
     parts: Vec<Part>,
+    /// What is stored by condition and seed, the seeds of a condition side by side.
+    pairs: Vec<u32>,
     sink: Sink,
 }
 
@@ -30,8 +32,9 @@ enum Sink {
 }
 
 impl Progress {
-    /// Progress over these conditions.
-    pub(crate) fn new(parts: Vec<Part>) -> Progress {
+    /// Progress over these conditions, with what is stored by condition and seed, the seeds of a condition
+    /// side by side.
+    pub(crate) fn new(parts: Vec<Part>, pairs: Vec<u32>) -> Progress {
         let total = parts.iter().map(|part| part.total).sum();
         let done = parts.iter().map(|part| part.stored).sum();
         let sink = if log::is_for_people_at_a_terminal() {
@@ -39,21 +42,29 @@ impl Progress {
         } else {
             Sink::Lines { last: Instant::now(), shown: done }
         };
-        Progress { total, done, reused: done, started: Instant::now(), parts, sink }
+        Progress { total, done, reused: done, started: Instant::now(), parts, pairs, sink }
     }
 
-    /// One more trial of a condition is stored.
-    pub(crate) fn advance(&mut self, condition: usize) {
+    /// One more trial of a condition and a seed is stored.
+    pub(crate) fn advance(&mut self, condition: usize, seed: usize) {
         self.done += 1;
         self.parts[condition].stored += 1;
+        *self.pair(condition, seed) += 1;
         self.show(condition);
     }
 
-    /// One trial of a condition is no longer stored.
-    pub(crate) fn retreat(&mut self, condition: usize) {
+    /// One trial of a condition and a seed is no longer stored.
+    pub(crate) fn retreat(&mut self, condition: usize, seed: usize) {
         self.done = self.done.saturating_sub(1);
         self.parts[condition].stored = self.parts[condition].stored.saturating_sub(1);
+        let pair = self.pair(condition, seed);
+        *pair = pair.saturating_sub(1);
         self.show(condition);
+    }
+
+    fn pair(&mut self, condition: usize, seed: usize) -> &mut u32 {
+        let seeds = self.pairs.len() / self.parts.len();
+        &mut self.pairs[condition * seeds + seed]
     }
 
     fn show(&self, condition: usize) {
@@ -68,6 +79,11 @@ impl Progress {
     /// Conditions and what is stored of each.
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// What is stored by condition and seed, the seeds of a condition side by side.
+    pub(crate) fn pairs(&self) -> &[u32] {
+        &self.pairs
     }
 
     /// All trials, those that are stored, and those that were stored at the beginning.

@@ -24,7 +24,7 @@ pub(crate) struct Snapshot {
     /// RFC 3339, UTC.
     pub(crate) time: String,
     pub(crate) sweep: String,
-    /// `computing`, `draining`, `done`, or `ended` before it was done.
+    /// `computing`, `draining`, `done`, `writing` (the output files), or `ended` before it was done.
     pub(crate) state: String,
     /// Version of the coordinator.
     pub(crate) granule: String,
@@ -36,6 +36,13 @@ pub(crate) struct Snapshot {
     pub(crate) trials_per_second: f64,
     pub(crate) seconds_left: Option<f64>,
     pub(crate) conditions: Vec<Part>,
+    /// Trials stored by condition and seed, the seeds of a condition side by side: for the dashboard only.
+    #[serde(skip)]
+    pub(crate) pairs: Vec<u32>,
+    /// Spans of noise in which normals are counted before trials can begin.
+    pub(crate) spans: Parcel,
+    /// Output files, once they are written.
+    pub(crate) files: Parcel,
     pub(crate) workers: Vec<WorkerStatus>,
     pub(crate) counts: Counts,
 }
@@ -49,6 +56,13 @@ pub(crate) struct Trials {
     pub(crate) reused: u64,
 }
 
+/// Something that is done piece by piece; nothing if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parcel {
+    pub(crate) total: u64,
+    pub(crate) done: u64,
+}
+
 /// A condition, over all seeds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
@@ -60,6 +74,8 @@ pub(crate) struct Part {
 /// A worker that was here during this run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerStatus {
+    /// The name that it draws when it starts, shortened; no other worker has it.
+    pub(crate) id: String,
     /// Host and process, for people.
     pub(crate) name: String,
     pub(crate) host: String,

@@ -127,6 +127,11 @@ impl Plan {
         cohort.variants[variant].fingerprint.trial(cohort.seed, trial)
     }
 
+    /// The seed of a cohort, by its index in the sweep.
+    pub fn seed_of(&self, cohort: usize) -> usize {
+        cohort / self.groups
+    }
+
     /// The cohort and variant that compute a condition for a seed, both by their index in the sweep.
     ///
     /// # Panics
