@@ -1,4 +1,5 @@
 //! The dashboard of a coordinator, as its pages are told: who is let in, what is told, and that it is true.
+#![allow(clippy::print_stdout, reason = "what a test has to say")]
 
 mod support;
 

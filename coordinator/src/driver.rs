@@ -194,7 +194,7 @@ pub(crate) async fn compute(
     let (keeper, stored) = Keeper::start(store)
         .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
 
-    let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper, epoch);
+    let mut driver = Driver::new(plan, store, options, progress, views, (workers, keeper), epoch);
     let outcome = tokio::select! {
         outcome = driver.run(from_service, refused, exited, stored, interrupted) => outcome,
         ended = &mut server => match ended {
@@ -277,8 +277,7 @@ impl<'a> Driver<'a> {
         options: &'a Options,
         progress: &'a mut Progress,
         views: &'a Views,
-        workers: Workers,
-        keeper: Keeper,
+        (workers, keeper): (Workers, Keeper),
         epoch: u64,
     ) -> Driver<'a> {
         let catalogue = Catalogue::new(plan);
