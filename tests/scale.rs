@@ -32,7 +32,7 @@ fn a_million_trials() -> String {
 fn peak(place: &Place, stored: u64) -> u64 {
     place.write("sweep.yaml", a_million_trials());
     // One that never connects.
-    let program = place.script("idle", "read secret; read more");
+    let program = place.script("idle", "read access; read name; read more");
     let program = program.to_str().expect("text");
     let arguments = ["--out", "out", "--workers", "1", "--worker-program", program];
     let mut running = place.start(&[&["run", "sweep.yaml"], &arguments[..]].concat());
