@@ -331,9 +331,12 @@ impl Drop for Watch {
     }
 }
 
+/// Pairs, each with its place, and workers.
+type Changed<'a> = (Vec<(usize, u32)>, Vec<Worker<'a>>);
+
 /// Pairs and workers that are not what they were; nothing if these are not the same pairs, or workers are
 /// gone from the list.
-fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<(Vec<(usize, u32)>, Vec<Worker<'a>>)> {
+fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<Changed<'a>> {
     if before.pairs.len() != now.pairs.len() {
         return None;
     }
