@@ -176,11 +176,16 @@ pub(crate) async fn compute(
             Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
         }
     };
-    let epoch = rand::random::<u64>().max(1);
+    let (exits, exited) = mpsc::unbounded_channel();
+    let connect_within = options.scheduler.lease_ttl;
+    let workers = Workers::new(Program { path: options.program.clone(), access, connect_within }, exits);
+    let (keeper, stored) = Keeper::start(store)
+        .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
+    let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
     let subject = Subject {
         secret: door.secret,
         engine: plan.engine,
-        epoch,
+        epoch: driver.epoch,
         driver: to_driver,
         refusals: refusals.clone(),
         board,
@@ -188,13 +193,7 @@ pub(crate) async fn compute(
     let connections =
         gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
-    let (exits, exited) = mpsc::unbounded_channel();
-    let connect_within = options.scheduler.lease_ttl;
-    let workers = Workers::new(Program { path: options.program.clone(), access, connect_within }, exits);
-    let (keeper, stored) = Keeper::start(store)
-        .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
 
-    let mut driver = Driver::new(plan, store, options, progress, views, (workers, keeper), epoch);
     let outcome = tokio::select! {
         outcome = driver.run(from_service, refused, exited, stored, interrupted) => outcome,
         ended = &mut server => match ended {
@@ -277,8 +276,8 @@ impl<'a> Driver<'a> {
         options: &'a Options,
         progress: &'a mut Progress,
         views: &'a Views,
-        (workers, keeper): (Workers, Keeper),
-        epoch: u64,
+        workers: Workers,
+        keeper: Keeper,
     ) -> Driver<'a> {
         let catalogue = Catalogue::new(plan);
         let shape = catalogue.shape(|stream| store.spans(stream));
@@ -292,7 +291,7 @@ impl<'a> Driver<'a> {
             views,
             scheduler,
             started: Instant::now(),
-            epoch,
+            epoch: rand::random::<u64>().max(1),
             workers,
             links: BTreeMap::new(),
             names: BTreeMap::new(),

@@ -331,12 +331,12 @@ impl Drop for Watch {
     }
 }
 
-/// Pairs of a condition and a seed, by their place, and how many trials are stored of each.
-type Pairs = Vec<(usize, u32)>;
+/// Pairs, each with its place, and workers.
+type Changed<'a> = (Vec<(usize, u32)>, Vec<Worker<'a>>);
 
 /// Pairs and workers that are not what they were; nothing if these are not the same pairs, or workers are
 /// gone from the list.
-fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<(Pairs, Vec<Worker<'a>>)> {
+fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<Changed<'a>> {
     if before.pairs.len() != now.pairs.len() {
         return None;
     }

@@ -1,0 +1,97 @@
+//! Why a run ended early, and what people are told of it.
+
+use tokio::signal::unix::SignalKind;
+
+use super::command_line;
+use crate::cli::exit;
+use crate::commands::entrance::EntranceError;
+use crate::driver::ComputeError;
+use crate::failure::{Failure, plural};
+use crate::outputs::OutputError;
+use crate::store::StoreError;
+
+/// Why a run ended early.
+#[derive(Debug)]
+pub(super) enum End {
+    Compute(ComputeError),
+    Output(OutputError),
+    Entrance(EntranceError),
+    Interrupted {
+        signal: SignalKind,
+        stored: u64,
+        total: u64,
+    },
+    /// All has been done, but not all could be.
+    Incomplete {
+        set_aside: usize,
+    },
+    /// All has been done, but workers did not agree.
+    Disagreed {
+        count: usize,
+    },
+}
+
+impl End {
+    /// For people, who go on with this command.
+    pub(super) fn into_failure(self, resume: &str) -> Failure {
+        match self {
+            End::Interrupted { signal, stored, total } => {
+                let (word, code) = if signal == SignalKind::terminate() {
+                    ("terminated", exit::TERMINATED)
+                } else {
+                    ("interrupted", exit::INTERRUPTED)
+                };
+                let message = format!("{word}: {stored} of {total} trials are stored\n  to resume: {resume}");
+                Failure::new(code, message)
+            }
+            End::Compute(error) => {
+                let (code, help) = match &error {
+                    ComputeError::Listen { .. } => {
+                        (exit::FAILED, Some("leave --listen out to take a free port".to_owned()))
+                    }
+                    ComputeError::Start { .. } => (
+                        exit::FAILED,
+                        Some("--worker-program must name an executable file that runs granule".to_owned()),
+                    ),
+                    ComputeError::Store(error) => (exit::FAILED, store_help(error)),
+                    ComputeError::Abandoned(_) => {
+                        (exit::INCOMPLETE, Some(format!("what was computed is stored; to resume: {resume}")))
+                    }
+                    ComputeError::Serve(_) | ComputeError::Interrupted => (exit::FAILED, None),
+                };
+                Failure::caused_by(code, &error, help.as_deref())
+            }
+            End::Entrance(error) => Failure::caused_by(error.code(), &error, error.help().as_deref()),
+            End::Incomplete { set_aside } => Failure::new(
+                exit::INCOMPLETE,
+                format!(
+                    "error: {} could not be computed; the files of their conditions and seeds are withheld, and \
+                     manifest.json says which\n  help: all else is in place; to try them again: {resume}",
+                    plural(set_aside as u64, "trial")
+                ),
+            ),
+            End::Disagreed { count } => Failure::new(
+                exit::DISAGREED,
+                format!(
+                    "error: {} of workers differed from those stored, which must never happen; each was settled by a \
+                     further computation, and the files are those that most workers agree on\n  help: manifest.json \
+                     says which workers and trials; have those machines checked, or their builds of granule compared",
+                    plural(count as u64, "result")
+                ),
+            ),
+            End::Output(error) => {
+                let help = match &error {
+                    OutputError::Store(error) => store_help(error),
+                    _ => Some(format!("what was computed is stored; when this is mended: {resume}")),
+                };
+                Failure::caused_by(exit::FAILED, &error, help.as_deref())
+            }
+        }
+    }
+}
+
+/// The other errors of the store say themselves what to do.
+pub(super) fn store_help(error: &StoreError) -> Option<String> {
+    let is_outside = matches!(error, StoreError::Io { .. });
+    is_outside.then(|| format!("what was stored is kept; when this is mended: {}", command_line()))
+}
