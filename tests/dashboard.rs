@@ -483,7 +483,6 @@ fn memory_does_not_grow_with_pages_that_do_not_follow() {
         most
     };
     let (few, many) = (peak(0), peak(84));
-    println!("{few} KiB with a page, {many} KiB with 84 more that look at all conditions");
     // Counts of a condition are 6 kB, and as text a few more; connections have their buffers.
     assert!(many < few + (32 << 10), "{few} KiB, {many} KiB");
 }
