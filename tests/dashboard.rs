@@ -6,7 +6,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -338,18 +339,17 @@ fn off_loopback_a_token_is_needed() {
 #[test]
 fn connections_that_say_nothing_are_closed() {
     let place = Place::new();
-    place.write("sweep.yaml", slow());
-    let mut shown = Shown::run(&place, "127.0.0.1:0", &["--workers", "1"]);
+    place.write("sweep.yaml", slow().replace("trials: 40", "trials: 4000"));
+    let shown = Shown::run(&place, "127.0.0.1:0", &["--workers", "1"]);
     let mut silent = TcpStream::connect(shown.address()).expect("it listens");
     silent.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let mut slow = TcpStream::connect(shown.address()).expect("it listens");
     slow.write_all(b"GET / HTTP/1.1\r\nHost: ").expect("it reads");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     assert!(!matches!(silent.read(&mut [0]), Ok(1..)));
     assert!(!matches!(slow.read(&mut [0]), Ok(1..)));
     let patience = begun.elapsed();
-    let has_ended = shown.running.has_ended();
-    assert!(has_ended || (5..20).contains(&patience.as_secs()), "{patience:?}");
+    assert!((5..60).contains(&patience.as_secs()), "{patience:?}");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_run_that_is_interrupted_says_so_and_how_to_go_on() {
 fn an_address_that_is_not_to_be_had_is_an_error() {
     let place = Place::new();
     place.sweep("sweep.yaml", &Sweep::small());
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let run = |address: &str| place.run(&["run", "sweep.yaml", "--out", "out", "--dashboard", address]);
     let parts =
@@ -462,7 +462,8 @@ fn an_address_that_is_not_to_be_had_is_an_error() {
 fn memory_does_not_grow_with_pages_that_do_not_follow() {
     let place = Place::new();
     let yaml = "name: many\nnetwork: { mossy_fibers: 40, granule_cells: 32, golgi_cells: 5 }\ntrials: 6\n\
-                record: { conductances: false }\nconditions:\n  - name: tonic-{granule.tonic_factor}\n    \
+                record: { probabilities: false, connections: false, weights: false, conductances: false }\n\
+                conditions:\n  - name: tonic-{granule.tonic_factor}\n    \
                 grid: { granule.tonic_factor: { linspace: [0, 2, 1000] } }\n";
     place.write("sweep.yaml", yaml);
     let peak = |pages: usize| {
@@ -484,7 +485,6 @@ fn memory_does_not_grow_with_pages_that_do_not_follow() {
         most
     };
     let (few, many) = (peak(0), peak(84));
-    println!("{few} KiB with a page, {many} KiB with 84 more that look at all conditions");
     // Counts of a condition are 6 kB, and as text a few more; connections have their buffers.
     assert!(many < few + (32 << 10), "{few} KiB, {many} KiB");
 }

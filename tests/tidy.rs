@@ -65,8 +65,8 @@ fn files() -> Vec<String> {
 }
 
 fn walk(directory: &Path) -> Vec<String> {
-    const NOT_OURS: [&str; 8] =
-        ["target", "out", ".git", ".venv", "__pycache__", "artifacts", "coverage", "found"];
+    const NOT_OURS: [&str; 9] =
+        ["target", "out", ".git", ".venv", "__pycache__", "artifacts", "coverage", "found", "node_modules"];
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("a directory entry").path();

@@ -32,7 +32,7 @@ const page = await context.newPage();
 const complaints = [];
 let isDown = false;
 page.on("console", (message) => {
-  const isExpected = isDown && message.text().includes("net::ERR_");
+  const isExpected = isDown && /net::ERR_|status of 401/.test(message.text());
   if (["error", "warning"].includes(message.type()) && !isExpected) complaints.push(message.text());
 });
 page.on("pageerror", (error) => complaints.push(String(error)));
@@ -266,6 +266,29 @@ try {
     await page.getByRole("checkbox").and(page.locator("#conditions input")).first().check();
     await until("it is plotted", async () => (await page.locator("#plots figure").count()) === 4);
     assert.deepEqual(await violations("light"), []);
+  });
+
+  await check("off loopback the token opens the page, and a new one is asked for after a restart", async () => {
+    const open = { host: "0.0.0.0", workers: 1, out: "open" };
+    const one = await place.run(slow, open);
+    const { port, search } = new URL(one.url);
+    assert.match(search, /^\?token=[0-9a-f]{32}$/);
+    isDown = true;
+    assert.equal((await page.goto(`http://127.0.0.1:${port}/`)).status(), 401);
+    await page.goto(`http://127.0.0.1:${port}/${search}`);
+    isDown = false;
+    assert.equal(page.url(), `http://127.0.0.1:${port}/`, "the token is no longer in the address");
+    await shows("link", "live");
+    await until("progress moves", async () => (await stored()) > 0);
+    assert.equal(await page.evaluate(() => document.cookie), "", "no script can read it");
+    isDown = true;
+    one.child.kill("SIGKILL");
+    await one.ended;
+    const two = await place.run(slow, { ...open, port });
+    await shows("link", "with a new token");
+    await page.goto(`http://127.0.0.1:${port}/${new URL(two.url).search}`);
+    await shows("link", "live");
+    isDown = false;
   });
 
   await check("the browser has nothing to complain of", () => assert.deepEqual(complaints, []));

@@ -37,8 +37,8 @@ export class Place {
   }
 
   /** Starts a coordinator with its dashboard at this port, and waits until it is there. */
-  async run(sweep, { port = 0, workers = 2, out = "out", more = [] } = {}) {
-    const address = `127.0.0.1:${port}`;
+  async run(sweep, { host = "127.0.0.1", port = 0, workers = 2, out = "out", more = [] } = {}) {
+    const address = `${host}:${port}`;
     const given = ["run", sweep, "--out", out, "--workers", String(workers), "--dashboard", address, ...more];
     const child = spawn(program, given, { cwd: this.path, stdio: ["ignore", "pipe", "pipe"] });
     const granule = { child, said: "", url: "", code: null, ended: null };
@@ -49,7 +49,7 @@ export class Place {
     this.running.push(granule);
     granule.url = await until("the dashboard is there", () => {
       if (child.exitCode !== null) throw new Error(`granule has ended:\n${granule.said}`);
-      return granule.said.match(/^dashboard: (http:\S+)$/m)?.[1];
+      return granule.said.match(/^dashboard: (http:\S+)/m)?.[1];
     });
     return granule;
   }
@@ -100,13 +100,13 @@ export async function launch() {
 }
 
 /** A sweep of many small conditions. */
-export function many(conditions, { trials = 2, granule = 64, seeds = [451], pause = "" } = {}) {
+export function many(conditions, { trials = 2, granule = 64, seeds = [451] } = {}) {
   return `name: many
 network: { mossy_fibers: 40, granule_cells: ${granule}, golgi_cells: 5 }
 seeds: [${seeds.join(", ")}]
 trials: ${trials}
 record: { conductances: false }
-${pause}conditions:
+conditions:
   - name: tonic-{granule.tonic_factor}
     grid: { granule.tonic_factor: { linspace: [0, 2, ${conditions}] } }
 `;
