@@ -41,6 +41,9 @@ const text = (id) => page.locator(`#${id}`).textContent();
 const stored = () => page.locator("#overall").evaluate((bar) => bar.value);
 const shows = (id, part) => until(`#${id} says “${part}”`, async () => (await text(id)).includes(part));
 
+/** The page draws once a frame, so what it is to show is waited for, never looked for once. */
+const has = (count, what) => until(`there are ${count} of ${what}`, async () => (await page.locator(what).count()) === count);
+
 async function violations(colorScheme) {
   await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
   // Beside the page's own scripts, so that its policy holds for these.
@@ -97,8 +100,8 @@ try {
     await page.goto(first.url);
     await shows("sweep", "slow");
     await shows("link", "live");
-    assert.equal(await page.locator("#conditions tbody tr").count(), 4);
-    assert.equal(await page.locator("#plots figure").count(), 3);
+    await has(4, "#conditions tbody tr");
+    await has(3, "#plots figure");
   });
 
   await check("progress moves", async () => {
@@ -115,23 +118,23 @@ try {
     const before = await path();
     await until("they change", async () => (await path()) !== before);
     await page.locator("#plots figure[aria-label=GABAzine] summary").click();
-    const cells = await page.locator("#plots figure[aria-label=GABAzine] tbody td").count();
-    assert.equal(cells, 3 * 50, "a row every 5 ms from 950 to 1200 ms");
+    // A row every 5 ms from 950 to 1200 ms.
+    await has(3 * 50, "#plots figure[aria-label=GABAzine] tbody td");
     await page.locator("#plots figure[aria-label=GABAzine] summary").click();
   });
 
   await check("conditions are chosen, unfolded and filtered", async () => {
     await page.getByRole("checkbox", { name: "Plot half" }).check();
-    await until("it is plotted", async () => (await page.locator("#plots figure[aria-label=half] path.rate").count()) === 2);
+    await has(2, "#plots figure[aria-label=half] path.rate");
     await page.getByRole("button", { name: "Remove the plot of half" }).click();
-    assert.equal(await page.locator("#plots figure").count(), 3);
-    assert.equal(await page.getByRole("checkbox", { name: "Plot half" }).isChecked(), false);
+    await has(3, "#plots figure");
+    await until("its box says so", async () => !(await page.getByRole("checkbox", { name: "Plot half" }).isChecked()));
     await page.getByRole("button", { name: "GABAzine", exact: true }).click();
-    await until("its seeds are there", async () => (await page.locator("#conditions tr.seed").count()) === 2);
+    await has(2, "#conditions tr.seed");
     await page.locator("#filter").fill("gaba");
-    await until("others are not", async () => (await page.locator("#conditions tbody tr").count()) === 3);
+    await has(3, "#conditions tbody tr");
     await page.locator("#filter").fill("");
-    await until("all are there", async () => (await page.locator("#conditions tbody tr").count()) === 6);
+    await has(6, "#conditions tbody tr");
   });
 
   await check("axe finds nothing, in light and dark", async () => {
@@ -158,18 +161,29 @@ try {
       which.value = "shown";
       which.dispatchEvent(new Event("change"));
     });
-    await until("one row has gone", async () => (await page.locator("#conditions tbody tr:not(.seed)").count()) === 3);
+    await has(3, "#conditions tbody tr:not(.seed)");
     assert.ok(await box.evaluate((node) => node === document.activeElement));
     await page.locator("#which").selectOption("all");
   });
 
-  await check("nothing is wider than 320 px", async () => {
-    await page.setViewportSize({ width: 320, height: 640 });
-    const wide = await page.evaluate(() => [...document.querySelectorAll("body *")].filter((node) =>
-      node.getBoundingClientRect().right > 320.5 && !node.closest("svg, .unseen, .scroll, thead")).map((node) => node.outerHTML.slice(0, 120)));
+  /** Looks for what reaches out of the page or is cut, and whether axe finds anything. */
+  async function fits(width) {
+    await page.setViewportSize({ width, height: 640 });
+    await until("the page is as wide as the window", () => page.evaluate((width) => document.documentElement.scrollWidth === width, width));
+    const wide = await page.evaluate((width) => [...document.querySelectorAll("body *")].filter((node) =>
+      node.getBoundingClientRect().right > width + 0.5 && !node.closest("svg, .unseen, .scroll, thead")).map((node) => node.outerHTML.slice(0, 120)), width);
     assert.deepEqual(wide, []);
-    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
     assert.deepEqual(await violations("light"), []);
+  }
+
+  await check("nothing is wider than the window at 200 % and 400 %, nor with letters twice as large", async () => {
+    // To a page, a zoom is a window of fewer pixels: 1280 at 200 % are 640, at 400 % 320.
+    for (const width of [640, 320]) await fits(width);
+    await page.evaluate(() => (document.documentElement.style.fontSize = "200%"));
+    await fits(1280);
+    await fits(640);
+    if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, "letters.png"), fullPage: true });
+    await page.evaluate(() => (document.documentElement.style.fontSize = ""));
     await page.setViewportSize({ width: 1280, height: 800 });
   });
 
@@ -212,11 +226,10 @@ try {
     await shows("announce", "The coordinator was started again.");
     isDown = false;
     assert.ok(await page.evaluate(() => window.isSamePage));
-    assert.ok((await stored()) >= before, "what was stored is stored");
+    await until("what was stored is stored", async () => (await stored()) >= before);
     await until("it is reused", async () => Number(await text("reused")) >= before);
-    assert.equal(await text("counts"), "", "what happened before is forgotten");
+    await until("what happened before is forgotten", async () => (await text("counts")) === "");
     await until("progress moves", async () => (await stored()) > before + 10);
-    await page.screenshot({ path: join(place.path, "again.png") });
   });
 
   await check("what was stored before is in the plots", async () => {
@@ -232,10 +245,10 @@ try {
     assert.equal(await second.ended, 0, second.said);
     await shows("state", "Complete");
     await shows("link", "the run has ended");
-    assert.equal(await text("stored"), "1920 of 1920 (100 %)");
+    await shows("stored", "1920 of 1920 (100 %)");
     for (const name of ["Control", "GABAzine", "ACh"]) {
       const of = page.locator(`#plots figure[aria-label=${name}] .of`);
-      assert.equal(await of.textContent(), "480 of 480 trials");
+      await until(`all of ${name} is counted`, async () => (await of.textContent()) === "480 of 480 trials");
     }
     await page.locator("input[name=span][value=trial]").check();
     await until("the whole trial is drawn", async () => {
@@ -258,13 +271,13 @@ try {
 
   await check("a thousand conditions can be found one by one", async () => {
     await shows("link", "live");
-    assert.equal(await page.locator("#conditions tbody tr").count(), 25);
+    await has(25, "#conditions tbody tr");
     await page.locator("#conditions-pager").getByRole("button", { name: "Next" }).click();
     await shows("conditions-pager", "26 to 50 of 1000");
     await page.locator("#filter").fill("tonic-1.99");
     await until("few are left", async () => (await page.locator("#conditions tbody tr").count()) < 10);
     await page.getByRole("checkbox").and(page.locator("#conditions input")).first().check();
-    await until("it is plotted", async () => (await page.locator("#plots figure").count()) === 4);
+    await has(4, "#plots figure");
     assert.deepEqual(await violations("light"), []);
   });
 
