@@ -716,36 +716,6 @@ fn streams_that_are_closed() {
     assert_eq!(place.outputs("out"), outputs);
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn on_a_terminal() {
-    let place = Place::new();
-    place.sweep("x.yaml", &Sweep { trials: 20, ..Sweep::small() });
-    // This runs a command on a terminal of its own, but not every system has it.
-    let version = place.command("script").arg("--version").output();
-    if !version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("util-linux")) {
-        return;
-    }
-    let on_a_terminal = |arguments: &[&str]| {
-        let granule = place.granule(arguments);
-        let words: Vec<_> = std::iter::once(granule.get_program())
-            .chain(granule.get_args())
-            .map(|word| format!("'{}'", word.to_str().expect("text")))
-            .collect();
-        let mut script = place.command("script");
-        script.args(["-qec", &words.join(" "), "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
-        end(script)
-    };
-    let ended = on_a_terminal(&["run", "x.yaml", "--workers", "2"]);
-    let shown = ended.succeeded().stdout;
-    assert!(shown.contains("\u{1b}[") && shown.contains("Control"), "{shown:?}");
-    assert!(shown.contains("Sweep test is complete: 60 trials computed"), "{shown:?}");
-    assert_eq!(place.outputs("out/test").len(), 16);
-    let ended = on_a_terminal(&["run", "nowhere.yaml"]);
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.stdout.contains("error: cannot read sweep file nowhere.yaml"), "{ended:#?}");
-}
-
 /// Runs a small sweep with these variables of the environment.
 fn with_variables(place: &Place, variables: &[(&str, &str)]) -> Ended {
     place.sweep("x.yaml", &Sweep { trials: 1, ..Sweep::small() });

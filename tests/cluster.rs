@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Ended, Hashes, Place, Running, Sweep, expected, is_stopped, root, send};
+use support::{Ended, Hashes, Place, Running, Sweep, expected, happened, is_stopped, root, send};
 
 /// Outputs of the slow sweep.
 fn undisturbed() -> &'static Hashes {
@@ -176,7 +176,7 @@ fn workers_that_die_again_and_again_end_the_run() {
                 "error: {died} worker processes died without a single trial stored in between; the last one {how}"
             );
             let ended = ended.failed_with(3, &[&summary, "help: what was computed is stored; to resume: "]);
-            let deaths = ended.stderr.lines().filter(|line| line.starts_with("worker process "));
+            let deaths = happened(&ended.stderr).filter(|said| said.starts_with("worker process "));
             let deaths: Vec<&str> = deaths.collect();
             assert!(deaths.iter().all(|line| line.ends_with(how)), "{deaths:#?}");
             assert_eq!(deaths.len(), died as usize, "{deaths:#?}");

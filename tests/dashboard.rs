@@ -97,7 +97,7 @@ impl Events {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let watch: Vec<String> = watch.iter().map(usize::to_string).collect();
         // Of version 1.0, so that the answer comes as it is, without chunks.
-        write!(stream, "GET /events?watch={} HTTP/1.0\r\nHost: {host}\r\n\r\n", watch.join(","))
+        write!(stream, "GET /events?watch={} HTTP/1.0\r\nHost: {host}\r\n\r\n", watch.join("%2C"))
             .expect("it reads");
         let mut lines = BufReader::new(stream);
         let mut head = String::new();

@@ -182,7 +182,6 @@ pub async fn coordinate(
     let views = Views::default();
     let computing = driver::compute(door, &plan, &store, &options, &mut progress, &views, interrupted);
     tokio::time::timeout(Duration::from_secs(600), computing).await??;
-    progress.finish();
     Ok(())
 }
 

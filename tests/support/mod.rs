@@ -474,6 +474,15 @@ pub fn sha256(path: &Path) -> String {
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What happened at a time, of what was said on standard error: its lines without their dates.
+pub fn happened(stderr: &str) -> impl Iterator<Item = &str> {
+    let is_date = |word: &str| word.parse::<jiff::Timestamp>().is_ok();
+    stderr
+        .lines()
+        .filter_map(move |line| line.split_once(' ').filter(|(word, _)| is_date(word)))
+        .map(|(_, said)| said)
+}
+
 /// Reads `hash  name` lines.
 pub fn expected(list: &str) -> Hashes {
     list.lines()

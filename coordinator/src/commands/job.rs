@@ -33,10 +33,12 @@ use crate::outputs::manifest::{
 use crate::outputs::{self, OutputError, Planned, Source};
 use crate::store::{Store, StoreError};
 use crate::view::board::Views;
-use crate::view::log::line;
-use crate::view::progress::{Files, Progress, brief};
+use crate::view::log::{self, line};
+use crate::view::progress::Progress;
 use crate::view::say;
 use crate::view::status::{Parcel, Part, Trials};
+use crate::view::terminal::Terminal;
+use crate::view::words::brief;
 
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -247,6 +249,7 @@ impl Job {
             let damaged = self.store.damaged().map_err(|error| End::Output(error.into()))?;
             self.remove_damaged(&damaged)?;
         }
+        let terminal = Terminal::follow(self.views.board());
         let mut computed = Computed::default();
         self.compute(stopped, &mut computed).await?;
         let planned: Vec<Planned> = planned.into_iter().filter(|file| self.is_stored(file)).collect();
@@ -267,6 +270,7 @@ impl Job {
                 Err(error) => return Err(End::Output(error)),
             }
         };
+        drop(terminal);
         self.finish(&computed, removed, vouched.len(), records).map_err(End::Output)?;
         self.entrance.close().map_err(End::Entrance)?;
         let Outcome { set_aside, disagreements, .. } = &computed.outcome;
@@ -311,6 +315,8 @@ impl Job {
             let sum = |of: fn(&Part) -> u64| parts.iter().map(of).sum();
             let (all, stored) = (sum(|part| part.total), sum(|part| part.stored));
             now.trials = Trials { total: all, stored, reused: stored };
+            now.sweep.clone_from(&self.sweep.name);
+            now.conditions.clone_from(&parts);
             now.pairs.clone_from(&pairs);
             now.state = "computing".to_owned();
         });
@@ -339,7 +345,6 @@ impl Job {
         )
         .await;
         forward.abort();
-        progress.finish();
         match result {
             Ok(outcome) => {
                 computed.trials += missing - self.inventory().missing;
@@ -386,7 +391,9 @@ impl Job {
         let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
-        let progress = Files::new(wanted.len(), &self.out);
+        if !wanted.is_empty() && !log::is_for_people_at_a_terminal() {
+            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), self.out.display()));
+        }
         self.views.alter(|now| {
             now.state = "writing".to_owned();
             now.seconds_left = None;
@@ -394,7 +401,6 @@ impl Job {
             now.files = Parcel { total: wanted.len() as u64, done: 0 };
         });
         let on_file = || {
-            progress.advance();
             self.views.alter(|now| {
                 now.files.done += 1;
                 now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
@@ -561,6 +567,8 @@ async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
             _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
         };
         if stop.borrow().is_some() {
+            log::clear_bars();
+            line(&format!("ended at once: what was computed is stored\n  to resume: {}", command_line()));
             std::process::exit(code.into());
         }
         let _ = stop.send(Some(kind));

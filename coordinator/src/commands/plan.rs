@@ -26,7 +26,7 @@ use crate::failure::{Failure, plural};
 use crate::outputs;
 use crate::outputs::manifest::STORE;
 use crate::store::{Store, StoreError};
-use crate::view::progress::brief;
+use crate::view::words::brief;
 use crate::view::{say, say_json};
 
 /// Number of the schema of the report.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::cli::{self, exit};
 use crate::commands::run::cores;
 use crate::failure::{Failure, plural};
-use crate::view::log::line;
+use crate::view::log::{self, line};
 
 /// How long a worker looks for its coordinator, if it is not told.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
@@ -104,13 +104,18 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
 }
 
 fn tell(progress: &Progress, threads: u32) {
-    line(&match progress {
+    let (event, text) = match progress {
         Progress::Connected { address } => {
-            format!("connected to {address}, {}", plural(threads.into(), "thread"))
+            ("connected", format!("connected to {address}, {}", plural(threads.into(), "thread")))
         }
-        Progress::Disconnected { reason } => format!("not connected: {reason}; trying again"),
-        Progress::Draining { reason } => format!("leaving: {reason}; once more to stop at once"),
-    });
+        Progress::Disconnected { reason } => {
+            ("disconnected", format!("not connected: {reason}; trying again"))
+        }
+        Progress::Draining { reason } => {
+            ("draining", format!("leaving: {reason}; once more to stop at once"))
+        }
+    };
+    log::event(event, &text);
 }
 
 /// The first SIGTERM or SIGINT has the worker leave in good order, the second ends it at once.

@@ -199,9 +199,11 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 /// What happens, with the spikes of the conditions in `watch=0,7`, for as long as somebody listens.
 fn events(feed: &Arc<Feed>, query: Option<&str>) -> Response {
     let watch = query.into_iter().flat_map(|query| query.split('&'));
-    let watch =
-        watch.filter_map(|field| field.strip_prefix("watch=")).flat_map(|list| list.split([',', '%']));
-    let conditions = watch.filter_map(|number| number.parse().ok()).take(super::feed::MOST_WATCHED).collect();
+    let lists = watch.filter_map(|field| field.strip_prefix("watch="));
+    // Some who ask write the comma as `%2C`; of numbers nothing else can be written otherwise.
+    let lists: Vec<String> = lists.map(|list| list.replace("%2C", ",").replace("%2c", ",")).collect();
+    let numbers = lists.iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok());
+    let conditions = numbers.take(super::feed::MOST_WATCHED).collect();
     let (page, told) = mpsc::channel::<Bytes>(1);
     tokio::spawn(Arc::clone(feed).follow(conditions, page));
     let body = Body::from_stream(ReceiverStream::new(told).map(Ok::<Bytes, std::convert::Infallible>));

@@ -1,14 +1,15 @@
 //! What is said on standard error: lines for people, or JSON for programs.
 //!
-//! Everything goes through `tracing`, under one target, so that both say the same. Lines go around
-//! the bars of [`super::progress`] if there are any.
+//! Everything goes through `tracing`, under one target, so that both say the same. What happens at a
+//! time has a field `event` and is dated. Lines go around the bars of [`super::terminal`] if there are any.
 
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::ValueEnum;
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use jiff::{Timestamp, Zoned};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -57,8 +58,17 @@ pub(crate) fn is_for_people_at_a_terminal() -> bool {
 }
 
 /// Lines go around these bars from now on.
-pub(crate) fn set_bars(bars: Option<MultiProgress>) {
-    *BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
+pub(crate) fn set_bars(bars: MultiProgress) {
+    *BARS.lock().unwrap_or_else(PoisonError::into_inner) = Some(bars);
+}
+
+/// Takes the bars away, if there are any, and leaves the screen to what is said next.
+pub(crate) fn clear_bars() {
+    if let Some(bars) = BARS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = bars.clear();
+        // Bars that finish one by one would leave the first of them on the screen.
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
 }
 
 /// Says something.
@@ -68,6 +78,11 @@ pub(crate) fn line(text: &str) {
     } else {
         show(text);
     }
+}
+
+/// Says what happens now.
+pub(crate) fn event(event: &'static str, text: &str) {
+    tracing::info!(target: TARGET, event, "{text}");
 }
 
 /// Says what went wrong.
@@ -88,23 +103,35 @@ fn show(text: &str) {
     }
 }
 
-/// Writes the message of an event, and nothing else of it.
+/// Writes the message of an event, with the time if it happened at one, and nothing else of it.
 struct Lines;
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut message = Message(String::new());
+        let mut message = Message::default();
         event.record(&mut message);
-        show(&message.0);
+        let Message { text, is_dated } = message;
+        match (is_dated, std::io::stderr().is_terminal()) {
+            (false, _) => show(&text),
+            // Who sits there knows the day, and where they are.
+            (true, true) => show(&format!("{} {text}", Zoned::now().strftime("%H:%M:%S"))),
+            (true, false) => show(&format!("{} {text}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))),
+        }
     }
 }
 
-struct Message(String);
+#[derive(Default)]
+struct Message {
+    text: String,
+    is_dated: bool,
+}
 
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.0, "{value:?}");
+        match field.name() {
+            "message" => drop(write!(self.text, "{value:?}")),
+            "event" => self.is_dated = true,
+            _ => {}
         }
     }
 }

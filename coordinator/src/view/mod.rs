@@ -4,6 +4,8 @@ pub(crate) mod board;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod status;
+pub(crate) mod terminal;
+pub(crate) mod words;
 
 use std::io::Write;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::progress::brief;
+use super::words::{brief, pace};
 use crate::failure::plural;
 
 /// Number of the schema.
@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
     pub(crate) engine_revision: u32,
     pub(crate) elapsed_seconds: f64,
     pub(crate) trials: Trials,
-    /// Over this run.
+    /// Of late: over the last ten minutes, or the last twenty trials if those took longer.
     pub(crate) trials_per_second: f64,
     pub(crate) seconds_left: Option<f64>,
     pub(crate) conditions: Vec<Part>,
@@ -131,6 +131,30 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+impl WorkerStatus {
+    /// Whether it takes part, or may come back.
+    pub(crate) fn is_here(&self) -> bool {
+        !["gone", "quarantined"].contains(&self.state.as_str())
+    }
+}
+
+impl Counts {
+    /// What people may want to look into, the gravest first.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let troubles = [
+            (self.disagreements, "result", "results", "differed from those stored"),
+            (self.trials_set_aside, "trial", "trials", "set aside"),
+            (self.discarded_trials, "trial", "trials", "taken out of the store"),
+            (self.quarantined_workers, "worker", "workers", "shut out"),
+            (self.worker_deaths, "worker process", "worker processes", "died"),
+        ];
+        let troubles = troubles.into_iter().filter(|(count, ..)| *count > 0);
+        troubles
+            .map(|(count, one, more, how)| format!("{count} {} {how}", if count == 1 { one } else { more }))
+            .collect()
+    }
+}
+
 impl Notice {
     pub(crate) fn new(event: &str, worker: Option<String>, text: String) -> Notice {
         Notice { schema: SCHEMA, kind: "notice".into(), time: now(), event: event.into(), worker, text }
@@ -218,19 +242,24 @@ impl Snapshot {
         page
     }
 
+    /// How long the rest will take, if that can be said.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.seconds_left.and_then(|left| Duration::try_from_secs_f64(left).ok())
+    }
+
     /// For people, in the width of a terminal.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!(
-            "{}: {}, {} of {} trials stored ({} %), {:.1} trials/s",
+            "{}: {}, {} of {} trials stored ({} %), {}",
             self.sweep,
             self.state,
             self.trials.stored,
             self.trials.total,
             100 * self.trials.stored / self.trials.total.max(1),
-            self.trials_per_second,
+            pace(self.trials_per_second),
         );
-        if let Some(left) = self.seconds_left {
-            let _ = write!(text, ", {} left", brief(Duration::from_secs_f64(left.clamp(0.0, 1e9))));
+        if let Some(left) = self.left() {
+            let _ = write!(text, ", {} left", brief(left));
         }
         let _ = writeln!(text, "\nrunning for {}", brief(Duration::from_secs_f64(self.elapsed_seconds)));
         for Part { name, total, stored } in self.conditions.iter().take(24) {
@@ -254,16 +283,8 @@ impl Snapshot {
                 worker.silent_seconds
             );
         }
-        for (count, what) in [
-            (self.counts.trials_set_aside, "set aside: trials that nobody could compute"),
-            (self.counts.quarantined_workers, "shut out: workers that nothing is taken from any more"),
-            (self.counts.disagreements, "differed: results that are not those stored"),
-            (self.counts.leases_given_back, "given back: leases that ended early"),
-            (self.counts.worker_deaths, "died: worker processes of the coordinator's own"),
-        ] {
-            if count > 0 {
-                let _ = writeln!(text, "  {count} {what}");
-            }
+        for trouble in self.counts.troubles() {
+            let _ = writeln!(text, "  ! {trouble}");
         }
         text
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
 
-use super::observed::Observed;
+use super::observed::{Observed, over_seeds};
 use super::show::{MOST_LINES, WIDTH_MM, counted, line, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
@@ -161,11 +161,6 @@ fn groups<'a>(conditions: &[(&'a Condition, &'a [Observed])], axis: &Axis) -> Ve
 }
 
 /// Mean and standard error of a measure over the seeds of a condition.
-fn summary(observed: &[Observed], which: usize) -> Summary {
-    let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[which]).collect();
-    Summary::of(&values)
-}
-
 /// Logarithmic for positive values over more than an order of magnitude.
 fn scale(values: &[f64]) -> Scale {
     match (values.first(), values.last()) {
@@ -177,7 +172,7 @@ fn scale(values: &[f64]) -> Scale {
 fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, measure: Measure) -> Panel {
     let of = |group: &Group<'_>| -> Vec<(f64, f64, Option<f64>)> {
         let point = |&(x, _, observed): &(f64, &Condition, &[Observed])| {
-            let Summary { mean, sem, .. } = summary(observed, which);
+            let Summary { mean, sem, .. } = over_seeds(observed, which);
             mean.map(|mean| (x, mean, sem))
         };
         group.members.iter().filter_map(point).collect()
@@ -216,7 +211,8 @@ fn table(groups: &[Group<'_>], axis: &Axis) -> Table {
         Column::whole("seeds", rows().map(|(_, (_, _, observed))| observed.len())),
     ];
     for (i, measure) in Measure::ALL.into_iter().enumerate() {
-        let of = |(_, (_, _, observed)): (&Group<'_>, &(f64, &Condition, &[Observed]))| summary(observed, i);
+        let of =
+            |(_, (_, _, observed)): (&Group<'_>, &(f64, &Condition, &[Observed]))| over_seeds(observed, i);
         columns.push(Column::optional(format!("{}_mean", measure.name()), rows().map(of).map(|of| of.mean)));
         columns.push(Column::optional(format!("{}_sem", measure.name()), rows().map(of).map(|of| of.sem)));
     }

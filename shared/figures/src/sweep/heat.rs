@@ -4,7 +4,7 @@ use ndarray::{Array2, Axis as Dimension};
 
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{WIDTH_MM, counted, layout, short, stimulus};
+use super::show::{WIDTH_MM, add_stimulus, counted, layout, short};
 use crate::drawing::{Axis, Canvas, ColorBar, Mark, Panel, Ramp, Scale, grid};
 use crate::{Column, Figure, Table};
 
@@ -87,10 +87,7 @@ fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel 
         }
         _ => panel.note("no driven cells"),
     }
-    for at in condition.model.stimulus_steps() {
-        let at = f64::from(*at) / f64::from(condition.model.steps_per_ms());
-        panel.add(Mark::Down { at, stroke: stimulus() });
-    }
+    add_stimulus(&mut panel, &condition.model);
     panel
 }
 

@@ -7,6 +7,7 @@ use granule_sim::spikes::{Spike, TrialSpikes};
 use ndarray::Array2;
 
 use super::Measure;
+use crate::analysis::Summary;
 
 /// The milliseconds in which a response is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,4 +197,9 @@ fn count(counts: &mut [u64], at: usize) {
     if let Some(count) = counts.get_mut(at) {
         *count += 1;
     }
+}
+/// A measure over seeds, of those that have it.
+pub(super) fn over_seeds(observed: &[Observed], measure: usize) -> Summary {
+    let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[measure]).collect();
+    Summary::of(&values)
 }

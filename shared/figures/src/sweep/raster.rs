@@ -5,7 +5,7 @@ use std::ops::Range;
 use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
 
-use super::show::{GOLGI, GRANULE, WIDTH_MM, counted, layout, short, stimulus};
+use super::show::{GOLGI, GRANULE, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -71,10 +71,7 @@ fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
     let cells = Scale::linear(0.0, driven.max(1.0)).ticks(5);
     let y = Axis::new(y, "Driven granule cell").with_ticks(cells);
     let mut panel = Panel::new(Axis::new(x, "Time (ms)"), y).title(short(trial.condition, 34));
-    for at in trial.model.stimulus_steps() {
-        let at = f64::from(*at) / f64::from(trial.model.steps_per_ms());
-        panel.add(Mark::Down { at, stroke: stimulus() });
-    }
+    add_stimulus(&mut panel, trial.model);
     let [granule_spikes, golgi_spikes] = within(trial, ms);
     let row = |(cell, time): (u32, f64)| {
         let place = trial.driven.binary_search(&cell).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! How much seeds differ.
 
-use super::observed::Observed;
+use super::observed::{Observed, over_seeds};
 use super::show::{WIDTH_MM, counted, line, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
@@ -102,10 +102,7 @@ pub fn means(conditions: &[(&Condition, &[Observed])]) -> Table {
         Column::whole("seeds", conditions.iter().map(|(_, observed)| observed.len())),
     ];
     for (i, measure) in Measure::ALL.into_iter().enumerate() {
-        let of = |(_, observed): &(&Condition, &[Observed])| {
-            let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[i]).collect();
-            Summary::of(&values)
-        };
+        let of = |(_, observed): &(&Condition, &[Observed])| over_seeds(observed, i);
         let name = measure.name();
         columns.push(Column::optional(format!("{name}_mean"), conditions.iter().map(of).map(|of| of.mean)));
         columns.push(Column::optional(format!("{name}_sem"), conditions.iter().map(of).map(|of| of.sem)));

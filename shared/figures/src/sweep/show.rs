@@ -1,6 +1,8 @@
 //! What the figures of sweeps share: colours of conditions, and panels, one a condition.
 
-use crate::drawing::{Color, Dash, Stroke};
+use granule_sim::Model;
+
+use crate::drawing::{Color, Dash, Mark, Panel, Stroke};
 
 /// Width of two columns of a journal, in mm.
 pub(super) const WIDTH_MM: f64 = 174.0;
@@ -51,4 +53,12 @@ pub(super) fn short(name: &str, most: usize) -> String {
 /// So many of something, in words.
 pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A line at each spike of the mossy fibres, in a panel whose x axis is the time in ms.
+pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
+    for step in model.stimulus_steps() {
+        let at = f64::from(*step) / f64::from(model.steps_per_ms());
+        panel.add(Mark::Down { at, stroke: stimulus() });
+    }
 }

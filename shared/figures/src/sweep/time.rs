@@ -2,7 +2,7 @@
 
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{GOLGI, GRANULE, WIDTH_MM, counted, layout, short, stimulus};
+use super::show::{GOLGI, GRANULE, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
@@ -23,10 +23,7 @@ pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
                 Scale::linear(first.map_or(0.0, |ms| *ms as f64), last.map_or(1.0, |ms| (*ms + 1) as f64));
             let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Rate (Hz)"))
                 .title(short(&condition.name, 34));
-            for at in condition.model.stimulus_steps() {
-                let at = f64::from(*at) / f64::from(condition.model.steps_per_ms());
-                panel.add(Mark::Down { at, stroke: stimulus() });
-            }
+            add_stimulus(&mut panel, &condition.model);
             for (course, color) in [(&rates.granule, GRANULE), (&rates.golgi, GOLGI)] {
                 add(&mut panel, &rates.ms, course, color);
             }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::Condition;
-use super::show::{WIDTH_MM, counted, layout, short, stimulus};
+use super::show::{WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -71,10 +71,7 @@ pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
             let x = Scale::linear(traces.ms.start as f64, traces.ms.end as f64);
             let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Conductance (nS)"))
                 .title(short(&condition.name, 34));
-            for at in condition.model.stimulus_steps() {
-                let at = f64::from(*at) / f64::from(condition.model.steps_per_ms());
-                panel.add(Mark::Down { at, stroke: stimulus() });
-            }
+            add_stimulus(&mut panel, &condition.model);
             for (moments, stroke) in moments.iter().zip([EXCITATION, INHIBITION]) {
                 let points = || {
                     traces.ms.clone().zip(moments).filter_map(|(ms, of)| of.map(|of| (ms as f64 + 0.5, of)))

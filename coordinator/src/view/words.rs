@@ -1,0 +1,90 @@
+//! Times, paces and troubles, as people read them.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Zoned};
+
+/// `3.1 s`, `42 s`, `12 min 5 s`, `5 h 12 min`, `3 days 4 h`.
+pub(crate) fn brief(duration: Duration) -> String {
+    if duration < Duration::from_millis(9950) {
+        return format!("{:.1} s", duration.as_secs_f64());
+    }
+    let seconds = duration.as_secs() + u64::from(duration.subsec_millis() >= 500);
+    match seconds {
+        ..100 => format!("{seconds} s"),
+        100..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} days {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// `12.3 trials/s`, `12.3 trials/min`, `1.2 trials/h`: what says the most in few digits.
+pub(crate) fn pace(trials_per_second: f64) -> String {
+    let (value, unit) = match trials_per_second {
+        0.95.. => (trials_per_second, "s"),
+        0.0158.. => (60.0 * trials_per_second, "min"),
+        _ => (3600.0 * trials_per_second, "h"),
+    };
+    format!("{value:.1} trials/{unit}")
+}
+
+/// When something that takes this long from now on will be over, by the clock on the wall; nothing if that
+/// is in a moment, or in years.
+pub(crate) fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
+    let then = now.checked_add(SignedDuration::try_from(left).ok()?).ok()?;
+    let format = match left.as_secs() {
+        ..120 => return None,
+        120..43_200 => "%H:%M",
+        43_200..518_400 => "%a %H:%M",
+        518_400..31_536_000 => "%-d %b",
+        _ => return None,
+    };
+    Some(then.strftime(format).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_brief() {
+        for (seconds, text) in [
+            (0.0, "0.0 s"),
+            (3.06, "3.1 s"),
+            (9.96, "10 s"),
+            (99.4, "99 s"),
+            (99.6, "1 min 40 s"),
+            (725.0, "12 min 5 s"),
+            (3599.7, "1 h 0 min"),
+            (18_720.0, "5 h 12 min"),
+            (273_600.0, "3 days 4 h"),
+        ] {
+            assert_eq!(brief(Duration::from_secs_f64(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn paces_have_the_unit_that_says_most() {
+        for (rate, text) in [
+            (123.45, "123.5 trials/s"),
+            (0.96, "1.0 trials/s"),
+            (0.5, "30.0 trials/min"),
+            (0.016, "1.0 trials/min"),
+            (1.0 / 600.0, "6.0 trials/h"),
+            (0.0, "0.0 trials/h"),
+        ] {
+            assert_eq!(pace(rate), text);
+        }
+    }
+
+    #[test]
+    fn the_end_is_said_by_the_clock() {
+        let now: Zoned = "2026-11-28T22:50:00+01:00[+01:00]".parse().expect("a time");
+        let clock = |seconds| clock_in(Duration::from_secs(seconds), &now);
+        assert_eq!(clock(60), None);
+        assert_eq!(clock(7200).as_deref(), Some("00:50"));
+        assert_eq!(clock(50_000).as_deref(), Some("Sun 12:43"));
+        assert_eq!(clock(864_000).as_deref(), Some("8 Dec"));
+        assert_eq!(clock(u64::MAX), None);
+    }
+}

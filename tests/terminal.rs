@@ -1,0 +1,194 @@
+//! What a person sees of a run on a terminal: the program in a terminal of its own, and a screen that shows it.
+
+#![cfg(target_os = "linux")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::signal::Signal;
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty, open};
+use support::{Place, Sweep, send, wait_for};
+
+const ROWS: u16 = 24;
+
+/// A terminal, the program in it, and what is to be seen.
+struct Terminal {
+    child: Child,
+    pty: Arc<Pty>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    reader: JoinHandle<()>,
+}
+
+impl Terminal {
+    /// Starts the program in a terminal of so many columns.
+    fn start(place: &Place, columns: u16, arguments: &[&str]) -> Terminal {
+        let (pty, pts) = open().expect("a terminal");
+        pty.resize(Size::new(ROWS, columns)).expect("a size");
+        let child = Command::from(place.granule(arguments)).env("TERM", "xterm").spawn(pts);
+        let child = child.expect("the program starts");
+        let pty = Arc::new(pty);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, columns, 0)));
+        let reader = {
+            let (pty, screen) = (Arc::clone(&pty), Arc::clone(&screen));
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                // It is an error to read what nobody has open any more.
+                while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
+                    screen.lock().unwrap_or_else(PoisonError::into_inner).process(&buffer[..count]);
+                }
+            })
+        };
+        Terminal { child, pty, screen, reader }
+    }
+
+    /// What is to be seen, row by row, without what is empty at the end.
+    fn rows(&self) -> Vec<String> {
+        let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        let screen = parser.screen();
+        let (_, columns) = screen.size();
+        let mut rows: Vec<String> = screen.rows(0, columns).map(|row| row.trim_end().to_owned()).collect();
+        while rows.pop_if(|row| row.is_empty()).is_some() {}
+        rows
+    }
+
+    /// Waits until there is a row like this, and gives it.
+    #[track_caller]
+    fn until(&self, what: &str, is_like: impl Fn(&str) -> bool) -> String {
+        wait_for(what, || self.rows().into_iter().find(|row| is_like(row)))
+    }
+
+    /// Somebody types.
+    fn types(&self, keys: &str) {
+        (&*self.pty).write_all(keys.as_bytes()).expect("a terminal that is open");
+    }
+
+    /// Waits for the end; gives the exit code and what is to be seen then.
+    #[track_caller]
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("the program ends", || self.child.try_wait().expect("a child"));
+        // Ours is the last end, so that a read may wait for ever; what was written is there all the same.
+        wait_for("all is shown", || self.reader.is_finished().then_some(()));
+        (status.code(), self.rows().join("\n"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a row is one of those that change while it runs.
+fn is_progress(row: &str) -> bool {
+    row.contains(" %  ") || row.contains('█') || row.contains("trials/s") || row.contains("waiting for")
+}
+
+/// Expects these bars, each in a row with its name and its count, then a row of what goes on, and no more:
+/// what does not fit would go on in a row of its own.
+#[track_caller]
+fn check_bars(rows: &[String], bars: &[(String, String)], status: &str) {
+    let shown = &rows[rows.len().saturating_sub(bars.len() + 2)..];
+    assert_eq!(shown[0], "", "{rows:#?}");
+    for (row, (name, count)) in shown[1..].iter().zip(bars) {
+        assert!(row.starts_with(name) && row.contains(" %  ") && row.contains(count), "{rows:#?}");
+    }
+    assert!(shown[bars.len() + 1].starts_with(status), "{rows:#?}");
+}
+
+/// Expects nothing of bars any more, and these parts in this order.
+#[track_caller]
+fn check_screen(screen: &str, parts: &[&str]) {
+    assert!(!screen.lines().any(is_progress), "bars are left:\n{screen}");
+    let mut rest = screen;
+    for part in parts {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no “{part}” in its place in\n{screen}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_run_shows_how_far_it_is_and_leaves_what_came_of_it() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep { trials: 100, ..Sweep::slow() });
+    let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--workers", "2"]);
+    terminal.until("it says how fast", |row| row.starts_with("  2 workers · ") && row.contains(" left"));
+    let rows = terminal.rows();
+    let bar = |name: &str, total: u32| (format!("{name}  "), format!("/{total}"));
+    let bars = [bar("test", 300), bar("  Control", 100), bar("  GABAzine", 100), bar("  ACh", 100)];
+    check_bars(&rows, &bars, "  2 workers · ");
+    assert!(rows[0].starts_with("test: 3 conditions × 1 seed × 100 trials"), "{rows:#?}");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(0), "{screen}");
+    check_screen(&screen, &["test: 3 conditions", "Sweep test is complete: 300 trials computed", "hashes:"]);
+}
+
+#[test]
+fn what_is_narrow_is_not_torn() {
+    let place = Place::new();
+    let yaml = "name: of-many-doses-of-something\nengine: pcg\ntrials: 60\n\
+                network: { mossy_fibers: 40, granule_cells: 64, golgi_cells: 5 }\nconditions:\n  \
+                - name: tonic-{granule.tonic_factor}\n    \
+                grid: { granule.tonic_factor: { linspace: [0, 2, 21] } }\n";
+    place.write("x.yaml", yaml);
+    let terminal = Terminal::start(&place, 60, &["run", "x.yaml", "--workers", "1"]);
+    terminal.until("it says how fast", |row| row.contains("trials/s"));
+    let bar = |name: &str, count: &str| (name.to_owned(), count.to_owned());
+    let bars = [bar("of-many-doses-of-some…  ", "/1260"), bar("  conditions  ", "/21")];
+    check_bars(&terminal.rows(), &bars, "  1 worker · ");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(0), "{screen}");
+    check_screen(&screen, &["is complete: 1260"]);
+}
+
+#[test]
+fn an_end_that_is_typed_leaves_how_to_go_on() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep { trials: 4000, ..Sweep::slow() });
+    let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--workers", "2"]);
+    terminal.until("it computes", |row| row.contains("trials/s"));
+    terminal.types("\u{3}");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(130), "{screen}");
+    check_screen(
+        &screen,
+        &["test: 3 conditions", "interrupted: ", " of 12000 trials are stored", "to resume: "],
+    );
+}
+
+#[test]
+fn an_end_that_is_typed_twice_leaves_that_too() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep { trials: 4000, ..Sweep::slow() });
+    let serve = ["serve", "x.yaml", "--listen", "127.0.0.1:0", "--workers", "2"];
+    let terminal = Terminal::start(&place, 80, &serve);
+    terminal.until("it computes", |row| row.contains("trials/s"));
+    // These will not give back what they have.
+    let all = place.processes();
+    let coordinator = terminal.child.id();
+    all.iter().filter(|id| **id != coordinator).for_each(|id| send(*id, Signal::SIGSTOP));
+    terminal.types("\u{3}");
+    terminal.until("it is ending", |row| {
+        row.starts_with("  ending: ") && row.contains("Ctrl-C again ends at once")
+    });
+    terminal.types("\u{3}");
+    let (code, screen) = terminal.end();
+    all.iter().for_each(|id| send(*id, Signal::SIGCONT));
+    assert_eq!(code, Some(130), "{screen}");
+    check_screen(&screen, &["ending: leases are called in", "ended at once: ", "to resume: "]);
+    place.is_left_alone();
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let place = Place::new();
+    let (code, screen) = Terminal::start(&place, 80, &["run", "nowhere.yaml"]).end();
+    assert_eq!(code, Some(2));
+    check_screen(&screen, &["error: cannot read sweep file nowhere.yaml"]);
+}
