@@ -14,7 +14,7 @@ use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Ended, Place, Running, Sweep};
+use support::{Ended, Place, Running, Sweep, happened};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
@@ -66,8 +66,7 @@ impl Served {
         let line = format!(": {reason}");
         self.serve.until("the coordinator says why", |serve| {
             let stderr = serve.stderr();
-            stderr
-                .lines()
+            happened(&stderr)
                 .any(|said| said.starts_with("refused 127.0.0.1:") && said.contains(&line))
                 .then_some(())
         });

@@ -168,6 +168,7 @@ pub async fn coordinate(
         program: "none".into(),
         scheduler: config(shard_trials),
         drain_within: Duration::ZERO,
+        give_up_after: None,
         tells_of_workers: false,
         metrics: None,
     };

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Compute for a coordinator, on this or another machine.
     Worker(Worker),
+    /// Run a sweep as a Slurm job, from a login node; again to follow it, or to resume.
+    Slurm(Slurm),
     /// Show what a running coordinator is at, or what was made of a sweep.
     Status(Status),
     /// Write a sweep file with comments, to begin with.
@@ -130,6 +132,9 @@ pub(crate) struct Serve {
     /// Name or address at which workers reach this machine, if it is another [default: its addresses].
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) advertise: Option<String>,
+    /// The network interface over which workers reach this machine, such as ib0 [default: all].
+    #[arg(long, value_name = "NAME", conflicts_with = "advertise")]
+    pub(crate) interface: Option<String>,
     /// Where to write the access file that workers need [default: access.json beside the outputs].
     #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
@@ -142,6 +147,9 @@ pub(crate) struct Serve {
     /// Worker processes to start on this machine, too.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) workers: u32,
+    /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m [default: never].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) give_up_after: Option<Duration>,
     /// Loopback address of /metrics and /health without a secret, such as 127.0.0.1:9464.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
@@ -171,6 +179,62 @@ pub(crate) struct Worker {
     /// their own workers so.
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Slurm {
+    /// The sweep file.
+    pub(crate) sweep: PathBuf,
+    /// Where outputs, manifest, store, job script and logs lie, on a file system that the nodes share
+    /// [default: out/NAME-OF-THE-SWEEP].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where trials are stored [default: store.granule beside the outputs].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Nodes, each with a worker on all of its cores.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "workers", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) nodes: u32,
+    /// Workers, wherever there are cores for them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) workers: Option<u32>,
+    /// Cores of each of these workers.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) cores: u32,
+    /// How long the job may take, as Slurm writes it: minutes, 2:00:00 or 1-12.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time: Option<String>,
+    /// Slurm's partition.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
+    /// The network interface over which the nodes reach the coordinator, such as ib0 [default: all].
+    #[arg(long, value_name = "NAME", conflicts_with = "attach")]
+    pub(crate) interface: Option<String>,
+    /// Percent of trials that are computed once more, by another worker, and compared.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, conflicts_with = "attach")]
+    pub(crate) audit: f64,
+    /// Add workers to the sweep's `granule serve`, which runs elsewhere, as jobs of their own: up to --nodes or
+    /// --workers of them, while there is work.
+    #[arg(long, conflicts_with_all = ["detach", "store"])]
+    pub(crate) attach: bool,
+    /// Submit, and do not wait for the end.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Show the script, and submit nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The granule that the nodes run [default: this one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) granule: Option<PathBuf>,
+    /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub(crate) shard_trials: Option<u32>,
+    /// Time without work after which the workers of --attach leave.
+    #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", hide_short_help = true)]
+    pub(crate) idle_timeout: String,
+    /// Options for sbatch, as they are.
+    #[arg(last = true, value_name = "SBATCH OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]

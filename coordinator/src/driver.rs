@@ -33,6 +33,7 @@ use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;
 use crate::view::progress::Progress;
+use crate::view::words::brief;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) scheduler: Config,
     /// How long leases may take to end when we are asked to.
     pub(crate) drain_within: Duration,
+    /// How long there may be no worker, if not for ever.
+    pub(crate) give_up_after: Option<Duration>,
     /// Whether people are told of workers that come and go.
     pub(crate) tells_of_workers: bool,
     /// Where metrics are to be had without a secret.
@@ -321,6 +324,7 @@ impl<'a> Driver<'a> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
         let mut drain_until: Option<Instant> = None;
+        let mut last_here = Instant::now();
         // What is stored already may be all there is.
         let mut events = vec![Event::WakeUp];
         let mut heard = Vec::with_capacity(HEARD);
@@ -373,6 +377,15 @@ impl<'a> Driver<'a> {
                         self.workers.kill_unconnected();
                     }
                     last_tick = Instant::now();
+                    if !self.links.is_empty() {
+                        last_here = last_tick;
+                    }
+                    if let Some(patience) = self.options.give_up_after
+                        && last_here.elapsed() > patience
+                    {
+                        let text = format!("no worker was there for {}", brief(patience));
+                        return Err(ComputeError::Abandoned(text));
+                    }
                     if self.scheduler.wake_up().is_some_and(|due| due <= now) {
                         events.push(Event::WakeUp);
                     }

@@ -312,50 +312,80 @@ pub(crate) enum AdvertiseError {
          or listen on a certain address"
     )]
     None,
+    #[error(
+        "the interface `{given}` has no address at which others could reach it; those that have: {known}"
+    )]
+    Interface { given: String, known: String },
+}
+
+/// An address of this machine.
+struct Place {
+    interface: String,
+    flags: InterfaceFlags,
+    ip: IpAddr,
 }
 
 /// The addresses at which workers reach what is bound to this one: the one to advertise if there is
-/// one, otherwise all that are meant.
-pub(crate) fn addresses(bound: SocketAddr, advertise: Option<&str>) -> Result<Vec<String>, AdvertiseError> {
+/// one, otherwise all that are meant, of this interface only if one is named.
+pub(crate) fn addresses(
+    bound: SocketAddr,
+    advertise: Option<&str>,
+    interface: Option<&str>,
+) -> Result<Vec<String>, AdvertiseError> {
     if let Some(given) = advertise {
         return advertised(given, bound.port()).map(|address| vec![address]);
     }
-    if !bound.ip().is_unspecified() {
+    if !bound.ip().is_unspecified() && interface.is_none() {
         return Ok(vec![named(bound.ip(), bound.port())]);
     }
     let interfaces = getifaddrs().map_err(|error| AdvertiseError::Interfaces(error.into()))?;
-    let addresses = interfaces.filter_map(|interface| {
+    let places = interfaces.filter_map(|interface| {
         let address = interface.address?;
         let ip: IpAddr = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
             (Some(v4), _) => v4.ip().into(),
             (_, Some(v6)) => v6.ip().into(),
             _ => return None,
         };
-        Some((interface.flags, ip))
+        Some(Place { interface: interface.interface_name, flags: interface.flags, ip })
     });
-    reachable(bound, addresses)
+    reachable(bound, interface, places)
 }
 
 fn reachable(
     bound: SocketAddr,
-    interfaces: impl Iterator<Item = (InterfaceFlags, IpAddr)>,
+    wanted: Option<&str>,
+    places: impl Iterator<Item = Place>,
 ) -> Result<Vec<String>, AdvertiseError> {
     let mut found: Vec<String> = Vec::new();
-    for (flags, ip) in interfaces {
-        let is_up = flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK);
+    let mut known: Vec<String> = Vec::new();
+    for Place { interface, flags, ip } in places {
+        let is_wanted = wanted.is_none_or(|wanted| wanted == interface);
+        // Loopback only for who asks for it by name.
+        let is_local = flags.contains(InterfaceFlags::IFF_LOOPBACK) || ip.is_loopback();
+        let is_up = flags.contains(InterfaceFlags::IFF_UP) && (!is_local || wanted.is_some());
         let is_link_local = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_unicast_link_local(),
         };
         // What listens on all addresses of IPv6 does so on those of IPv4, too.
         let is_heard = ip.is_ipv4() || bound.is_ipv6();
-        let is_meant = !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast();
+        let is_meant = !ip.is_unspecified() && !ip.is_multicast();
         let address = named(ip, bound.port());
-        if is_up && is_heard && is_meant && !is_link_local && !found.contains(&address) {
+        if !(is_up && is_heard && is_meant && !is_link_local) {
+            continue;
+        }
+        if is_wanted && !found.contains(&address) {
             found.push(address);
         }
+        if !known.contains(&interface) {
+            known.push(interface);
+        }
     }
-    if found.is_empty() { Err(AdvertiseError::None) } else { Ok(found) }
+    match wanted {
+        _ if !found.is_empty() => Ok(found),
+        None => Err(AdvertiseError::None),
+        Some(given) => Err(AdvertiseError::Interface { given: given.to_owned(), known: known.join(", ") }),
+    }
 }
 
 /// Without the scope that an address of IPv6 may have: it means nothing elsewhere.
@@ -577,7 +607,7 @@ mod tests {
     #[test]
     fn one_address_is_advertised_or_all_that_are_meant() {
         let bound: SocketAddr = "10.0.0.1:7000".parse().expect("an address");
-        let one = |advertise| addresses(bound, advertise);
+        let one = |advertise| addresses(bound, advertise, None);
         assert_eq!(one(None).expect("bound"), ["10.0.0.1:7000"]);
         for (given, expected) in [
             ("head", "head:7000"),
@@ -601,29 +631,38 @@ mod tests {
         let up = InterfaceFlags::IFF_UP;
         let lo = up | InterfaceFlags::IFF_LOOPBACK;
         let interfaces = [
-            (lo, "127.0.0.1"),
-            (lo, "10.9.9.9"),
-            (up, "192.168.1.5"),
-            (up, "169.254.7.7"),
-            (InterfaceFlags::empty(), "192.168.2.5"),
-            (up, "fe80::1"),
-            (up, "fd00::5"),
-            (up, "192.168.1.5"),
-            (up, "172.17.0.1"),
+            ("lo", lo, "127.0.0.1"),
+            ("lo", lo, "10.9.9.9"),
+            ("eth0", up, "192.168.1.5"),
+            ("eth0", up, "169.254.7.7"),
+            ("eth1", InterfaceFlags::empty(), "192.168.2.5"),
+            ("eth0", up, "fe80::1"),
+            ("eth0", up, "fd00::5"),
+            ("eth0", up, "192.168.1.5"),
+            ("ib0", up, "172.17.0.1"),
         ];
-        let found = |bound: &str| {
-            let of = interfaces.iter().map(|(flags, ip)| (*flags, ip.parse().expect("an address")));
-            reachable(bound.parse().expect("an address"), of).expect("some")
+        let places = |count: usize| {
+            let place = |(name, flags, ip): (&str, InterfaceFlags, &str)| Place {
+                interface: name.to_owned(),
+                flags,
+                ip: ip.parse().expect("an address"),
+            };
+            interfaces.into_iter().take(count).map(place)
         };
-        assert_eq!(found("0.0.0.0:7000"), ["192.168.1.5:7000", "172.17.0.1:7000"]);
-        assert_eq!(found("[::]:7000"), ["192.168.1.5:7000", "[fd00::5]:7000", "172.17.0.1:7000"]);
-        let none = reachable(
-            "0.0.0.0:1".parse().expect("an address"),
-            interfaces.into_iter().take(2).map(|(flags, ip)| (flags, ip.parse().expect("an address"))),
-        );
-        assert!(matches!(none, Err(AdvertiseError::None)));
+        let look = |bound: &str, wanted: Option<&str>, count: usize| {
+            reachable(bound.parse().expect("an address"), wanted, places(count))
+        };
+        let found = |bound: &str, wanted: Option<&str>| look(bound, wanted, 99).expect("some");
+        assert_eq!(found("0.0.0.0:7000", None), ["192.168.1.5:7000", "172.17.0.1:7000"]);
+        assert_eq!(found("[::]:7000", None), ["192.168.1.5:7000", "[fd00::5]:7000", "172.17.0.1:7000"]);
+        assert_eq!(found("0.0.0.0:7000", Some("ib0")), ["172.17.0.1:7000"]);
+        assert_eq!(found("0.0.0.0:7000", Some("lo")), ["127.0.0.1:7000", "10.9.9.9:7000"]);
+        assert!(matches!(look("0.0.0.0:1", None, 2), Err(AdvertiseError::None)));
+        let error = look("0.0.0.0:1", Some("eth1"), 99).expect_err("it is down");
+        assert!(error.to_string().ends_with("those that have: lo, eth0, ib0"), "{error}");
         // Whatever this machine has, each can be parsed again.
-        for address in addresses("0.0.0.0:7000".parse().expect("an address"), None).unwrap_or_default() {
+        for address in addresses("0.0.0.0:7000".parse().expect("an address"), None, None).unwrap_or_default()
+        {
             assert!(!address.parse::<Address>().expect("an address").is_loopback());
         }
     }

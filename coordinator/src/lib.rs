@@ -29,6 +29,7 @@ mod selection;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod slurm;
 mod store;
 mod view;
 
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
         cli::Command::Plan(arguments) => commands::plan::run(&arguments),
         cli::Command::Explain(arguments) => commands::explain::run(&arguments),
+        cli::Command::Slurm(arguments) => commands::slurm::run(&arguments),
         cli::Command::Status(arguments) => commands::status::run(&arguments),
         cli::Command::Init(arguments) => commands::init::run(&arguments),
         cli::Command::Schema => commands::schema::run(),

@@ -32,6 +32,7 @@ pub(crate) enum Entrance {
 pub(crate) struct Served {
     listen: SocketAddr,
     advertise: Option<String>,
+    interface: Option<String>,
     access: PathBuf,
     out: PathBuf,
     /// Files of a certificate and its key.
@@ -60,7 +61,9 @@ pub(crate) enum EntranceError {
 impl EntranceError {
     pub(crate) fn code(&self) -> u8 {
         match self {
-            EntranceError::Advertise(AdvertiseError::Given { .. }) => exit::USAGE,
+            EntranceError::Advertise(AdvertiseError::Given { .. } | AdvertiseError::Interface { .. }) => {
+                exit::USAGE
+            }
             _ => exit::FAILED,
         }
     }
@@ -86,6 +89,7 @@ impl Entrance {
         Entrance::Served(Box::new(Served {
             listen: arguments.listen,
             advertise: arguments.advertise.clone(),
+            interface: arguments.interface.clone(),
             access: arguments.access.clone().unwrap_or_else(|| out.join(ACCESS)),
             out: out.to_owned(),
             own: arguments.certificate.clone().zip(arguments.key.clone()),
@@ -172,7 +176,7 @@ impl Served {
         let listener = self.bind_again(earlier.as_ref())?;
         let bound =
             listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
-        let addresses = addresses(bound, self.advertise.as_deref())?;
+        let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
         self.is_open.store(true, Ordering::Relaxed);
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
         let (access, tls) = if needs_tls {

@@ -26,7 +26,7 @@ use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, plural};
+use crate::failure::{Failure, plural, shell_word};
 use crate::outputs::manifest::{
     Earlier, FileRecord, Manifest, ResolvedSweep, Run, STORE, SetAside, UnderWay, forget_under_way,
 };
@@ -582,17 +582,8 @@ pub(crate) fn this_program() -> io::Result<PathBuf> {
 }
 
 /// This command, as it could be typed into a shell once more.
-fn command_line() -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-    let quoted = |argument: String| {
-        if !argument.is_empty() && argument.chars().all(is_plain) {
-            argument
-        } else {
-            format!("'{}'", argument.replace('\'', r"'\''"))
-        }
-    };
-    let arguments = std::env::args_os().map(|argument| quoted(argument.to_string_lossy().into_owned()));
-    arguments.collect::<Vec<_>>().join(" ")
+pub(crate) fn command_line() -> String {
+    std::env::args_os().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 /// User and system time of this process and its children so far.

@@ -85,7 +85,8 @@ pub(crate) fn run(out: &Path, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn look(out: &Path) -> Result<Rest, ArchiveError> {
+/// What was made of the sweep in this directory.
+pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let archive = Archive::find(out, None)?;
     let (sweep, plan) = archive.restore()?;
     let is_held = match keep_still(out) {
@@ -174,11 +175,16 @@ fn look(out: &Path) -> Result<Rest, ArchiveError> {
 }
 
 impl Rest {
-    /// For people, in the width of a terminal.
-    fn to_text(&self) -> String {
+    /// Whether nothing is left to be done.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state == "complete"
+    }
+
+    /// What it is at, in a line.
+    pub(crate) fn headline(&self) -> String {
         let Trials { total, stored } = self.trials;
-        let mut text = format!(
-            "{}: {}, {stored} of {total} trials stored ({} %)\n",
+        format!(
+            "{}: {}, {stored} of {total} trials stored ({} %)",
             self.sweep,
             match self.state {
                 "busy" => "a granule is at it",
@@ -187,7 +193,12 @@ impl Rest {
                 state => state,
             },
             100 * stored / total.max(1)
-        );
+        )
+    }
+
+    /// For people, in the width of a terminal.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = format!("{}\n", self.headline());
         match &self.last_run {
             Some(run) => {
                 let _ = writeln!(

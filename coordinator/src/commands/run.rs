@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
             program,
             scheduler: config(&arguments.common, workers),
             drain_within: Duration::ZERO,
+            give_up_after: None,
             tells_of_workers: false,
             metrics: None,
         },

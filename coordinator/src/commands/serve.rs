@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
             program,
             scheduler: config(&arguments.common, arguments.workers),
             drain_within: DRAIN_WITHIN,
+            give_up_after: arguments.give_up_after,
             tells_of_workers: true,
             metrics: arguments.metrics,
         },

@@ -73,7 +73,7 @@ impl Dashboard {
         let token = (!address.ip().to_canonical().is_loopback()).then(Token::generate);
         let door = Door { address, token };
         // A machine without a network can still be told where it listens.
-        let places = identity::addresses(address, None).unwrap_or_else(|_| vec![address.to_string()]);
+        let places = identity::addresses(address, None, None).unwrap_or_else(|_| vec![address.to_string()]);
         let urls = door.urls(&places);
 
         let (counts, asked) = Counts::new(Arc::clone(plan));

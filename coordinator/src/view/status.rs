@@ -155,7 +155,25 @@ impl Counts {
     }
 }
 
+/// Events that are no good news.
+const TROUBLE: [&str; 9] = [
+    "worker_lost",
+    "worker_given_up",
+    "worker_died",
+    "worker_quarantined",
+    "trial_set_aside",
+    "disagreement",
+    "distrusted",
+    "unaudited",
+    "refused",
+];
+
 impl Notice {
+    /// Whether people want to look into it.
+    pub(crate) fn is_trouble(&self) -> bool {
+        TROUBLE.contains(&self.event.as_str())
+    }
+
     pub(crate) fn new(event: &str, worker: Option<String>, text: String) -> Notice {
         Notice { schema: SCHEMA, kind: "notice".into(), time: now(), event: event.into(), worker, text }
     }

@@ -1,0 +1,509 @@
+//! `granule slurm`: a sweep as a job on a cluster, followed to its end; or workers for one that is served.
+
+use std::fs;
+use std::path::{Path, PathBuf, absolute};
+use std::time::{Duration, Instant};
+
+use granule_proto::wire;
+use granule_sweep::Sweep;
+use granule_worker::access::Access;
+use granule_worker::connect::connect;
+use granule_worker::{authorised, client};
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
+use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
+use crate::commands::rest;
+use crate::failure::{Failure, plural, shell_word};
+use crate::outputs::manifest::STORE;
+use crate::slurm::control::{self, SlurmError};
+use crate::slurm::script::{Plan, SCRIPT, Serving, Shape};
+use crate::slurm::{Ending, JobId, State};
+use crate::view::board::Views;
+use crate::view::log::{self, line};
+use crate::view::say;
+use crate::view::status::{Notice, SCHEMA, Snapshot, now};
+use crate::view::terminal::Terminal;
+
+/// Where the script, its logs and what is known of the job lie, in the output directory.
+const DIRECTORY: &str = "slurm";
+
+/// What is known of the last job.
+const RECORD: &str = "job.json";
+
+/// Time between two questions to Slurm, which others ask, too: soon at first, rarely later.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// How long Slurm may not know a job that it has taken, as after a controller was started anew.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// Lines of a log that are shown when a job has failed.
+const LAST_LINES: usize = 12;
+
+/// A job that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    schema: u32,
+    /// Always `slurm_job`.
+    #[serde(rename = "type")]
+    kind: String,
+    pub(crate) job: JobId,
+    /// RFC 3339, UTC.
+    submitted: String,
+    log: PathBuf,
+}
+
+/// What is asked for, with paths that hold on every node.
+struct Request<'a> {
+    arguments: &'a cli::Slurm,
+    sweep: Sweep,
+    out: PathBuf,
+    logs: PathBuf,
+    plan: Plan,
+}
+
+pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
+    let sweep = read_sweep(&arguments.sweep)?;
+    check_size(&arguments.sweep, &sweep)?;
+    let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
+    let logs = out.join(DIRECTORY);
+    let granule = match &arguments.granule {
+        Some(path) => whole(path)?,
+        None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
+    };
+    let shape = match arguments.workers {
+        Some(workers) => Shape::Workers { workers, cores: arguments.cores },
+        None => Shape::Nodes(arguments.nodes),
+    };
+    let plan = Plan {
+        name: sweep.name.clone(),
+        command: command_line(),
+        granule,
+        out: out.clone(),
+        logs: logs.clone(),
+        shape,
+        time: arguments.time.clone(),
+        partition: arguments.partition.clone(),
+        options: arguments.options.clone(),
+    };
+    let request = Request { arguments, sweep, out, logs, plan };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    runtime.block_on(async { if arguments.attach { request.attach().await } else { request.run().await } })
+}
+
+/// A path from the root, of characters that a script can have.
+fn whole(path: &Path) -> Result<PathBuf, Failure> {
+    let path = absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(path),
+        _ => {
+            let message = format!(
+                "error: the path {} cannot stand in a job script\n  help: use one of letters, digits and signs",
+                path.display()
+            );
+            Err(Failure::new(exit::USAGE, message))
+        }
+    }
+}
+
+fn of_slurm(error: &SlurmError) -> Failure {
+    Failure::caused_by(exit::FAILED, error, error.help())
+}
+
+impl Request<'_> {
+    /// A job that is the whole sweep.
+    async fn run(&self) -> Result<(), Failure> {
+        let script = self.plan.sweep_job(&Serving {
+            sweep: whole(&self.arguments.sweep)?,
+            store: whole(&self.arguments.store.clone().unwrap_or_else(|| self.out.join(STORE)))?,
+            options: self.serve_options(),
+        });
+        if self.arguments.dry_run {
+            say(&script);
+            return Ok(());
+        }
+        let record = match self.under_way().await? {
+            Some(record) => {
+                line(&format!("job {} is under way already", record.job));
+                record
+            }
+            None => self.submit(&script).await?,
+        };
+        let job = record.job;
+        let how = format!("granule status {}", shell_word(&self.out.display().to_string()));
+        if self.arguments.detach {
+            say(&format!(
+                "Slurm job {job}; to see what it is at: {how}; its log: {}\n",
+                record.log.display()
+            ));
+            return Ok(());
+        }
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+        tokio::select! {
+            ended = self.follow(&record) => self.end(&record, ended?),
+            _ = interrupts.recv() => Err(Failure::new(exit::INTERRUPTED, format!(
+                "job {job} goes on without being followed\n  to follow it: {}\n  to see what it is at: {how}\n  \
+                 to end it: scancel {job}",
+                command_line()
+            ))),
+        }
+    }
+
+    /// What the coordinator is told beyond its paths.
+    fn serve_options(&self) -> Vec<String> {
+        let cli::Slurm { interface, audit, shard_trials, .. } = self.arguments;
+        let mut options = Vec::new();
+        if let Some(interface) = interface {
+            options.extend(["--interface".to_owned(), interface.clone()]);
+        }
+        if *audit > 0.0 {
+            options.extend(["--audit".to_owned(), audit.to_string()]);
+        }
+        if let Some(trials) = shard_trials {
+            options.extend(["--shard-trials".to_owned(), trials.to_string()]);
+        }
+        options
+    }
+
+    /// The job that was submitted before, if it still waits or runs.
+    async fn under_way(&self) -> Result<Option<Record>, Failure> {
+        let Some(record) = Record::find(&self.out) else { return Ok(None) };
+        match control::look(record.job).await.map_err(|error| of_slurm(&error))? {
+            State::Waiting { .. } | State::Running { .. } => Ok(Some(record)),
+            State::Ended(_) | State::Unknown => Ok(None),
+        }
+    }
+
+    /// Keeps the script, and submits it.
+    async fn submit(&self, script: &str) -> Result<Record, Failure> {
+        let path = self.keep(SCRIPT, script)?;
+        let job = control::submit(&path, None).await.map_err(|error| of_slurm(&error))?;
+        let record = Record {
+            schema: SCHEMA,
+            kind: "slurm_job".to_owned(),
+            job,
+            submitted: now(),
+            log: self.logs.join(format!("{job}.log")),
+        };
+        let json = serde_json::to_string(&record).expect("text and numbers can be written");
+        self.keep(RECORD, &format!("{json}\n"))?;
+        line(&format!("job {job} is submitted; its script: {}", path.display()));
+        Ok(record)
+    }
+
+    /// Writes a file beside the outputs.
+    fn keep(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.logs.join(name);
+        let part = self.logs.join(format!("{name}.part"));
+        let write = || {
+            fs::create_dir_all(&self.logs)?;
+            fs::write(&part, text)?;
+            fs::rename(&part, &path)
+        };
+        write().map_err(|error| {
+            let message = format!("error: cannot write {}\n  because: {error}", path.display());
+            Failure::new(exit::FAILED, message)
+        })?;
+        Ok(path)
+    }
+
+    /// Tells what the job is at until it is over.
+    async fn follow(&self, record: &Record) -> Result<State, Failure> {
+        let views = Views::default();
+        let terminal = Terminal::follow(views.board());
+        let mut watching: Option<Watching> = None;
+        let mut seen = State::Unknown;
+        let mut unknown_since: Option<Instant> = None;
+        let mut is_silent = false;
+        let (least, most) = ASK_EVERY;
+        let mut pause = least;
+        let ended = loop {
+            match control::look(record.job).await {
+                Ok(State::Unknown) => {
+                    if unknown_since.get_or_insert_with(Instant::now).elapsed() >= UNKNOWN_FOR {
+                        break State::Unknown;
+                    }
+                }
+                Ok(state) => {
+                    unknown_since = None;
+                    is_silent = false;
+                    if state != seen {
+                        self.tell(record.job, &state);
+                        pause = least;
+                    }
+                    if matches!(state, State::Ended(_)) {
+                        break state;
+                    }
+                    seen = state;
+                }
+                // Jobs go on without Slurm's controller.
+                Err(error) if !is_silent => {
+                    is_silent = true;
+                    log::event("slurm", &format!("{error}; trying again"));
+                }
+                Err(_) => {}
+            }
+            let until = tokio::time::Instant::now() + pause;
+            pause = (pause * 3 / 2).min(most);
+            if !matches!(seen, State::Running { .. }) {
+                watching = None;
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            if watching.as_ref().is_none_or(Watching::is_over) {
+                watching = Watching::start(&self.out).await;
+            }
+            // Until Slurm is asked again, or there is nobody to hear from.
+            while let Some(watching) = &mut watching {
+                match tokio::time::timeout_at(until, watching.heard.recv()).await {
+                    Ok(Some(Heard::Snapshot(snapshot))) => {
+                        let is_over = snapshot.state == "done" || snapshot.state == "ended";
+                        views.put_up(*snapshot);
+                        if is_over {
+                            pause = least;
+                        }
+                    }
+                    Ok(Some(Heard::Notice(notice))) if notice.is_trouble() => {
+                        log::event("notice", &notice.text)
+                    }
+                    Ok(Some(Heard::Notice(_))) => {}
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            tokio::time::sleep_until(until).await;
+        };
+        drop(watching);
+        drop(terminal);
+        Ok(ended)
+    }
+
+    fn tell(&self, job: JobId, state: &State) {
+        let text = match state {
+            State::Waiting { reason } if reason == "None" => format!("job {job} waits"),
+            State::Waiting { reason } => format!("job {job} waits: {reason}"),
+            State::Running { nodes } => format!("job {job} runs on {nodes}"),
+            State::Ended(ending) => format!("job {job} {}", ending.describe()),
+            State::Unknown => return,
+        };
+        log::event("slurm", &text);
+    }
+
+    /// What has come of it: what Slurm says is one thing, what lies there the other.
+    fn end(&self, record: &Record, state: State) -> Result<(), Failure> {
+        let job = record.job;
+        let rest = rest::look(&self.out);
+        // What lies there may be of an earlier run, unless this one has ended well.
+        let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
+        if let Ok(rest) = &rest
+            && rest.is_complete()
+            && is_well
+        {
+            say(&rest.to_text());
+            return Ok(());
+        }
+        let (word, help, code) = match state {
+            State::Ended(ending) => {
+                let code = if ending == Ending::Cancelled { exit::TERMINATED } else { exit::INCOMPLETE };
+                (ending.describe(), ending.help(), code)
+            }
+            _ => ("is not known to Slurm any more", None, exit::INCOMPLETE),
+        };
+        let mut message = format!("error: job {job} {word}, and the sweep is not complete");
+        if let Ok(rest) = &rest {
+            message.push_str(&format!("\n  {}", rest.headline()));
+        }
+        let log = fs::read_to_string(&record.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        if !last.is_empty() {
+            message.push_str(&format!("\n  the end of its log, {}:", record.log.display()));
+            last.iter().for_each(|line| message.push_str(&format!("\n    {line}")));
+        }
+        if let Some(help) = help {
+            message.push_str(&format!("\n  help: {help}"));
+        }
+        message.push_str(&format!("\n  to go on: {}", command_line()));
+        Err(Failure::new(code, message))
+    }
+
+    /// Jobs of workers, as many as are asked for while there is work.
+    async fn attach(&self) -> Result<(), Failure> {
+        let script = self.plan.worker_job(&self.arguments.idle_timeout);
+        if self.arguments.dry_run {
+            say(&script);
+            return Ok(());
+        }
+        let path = self.keep("worker.sh", &script)?;
+        let Some(watching) = Watching::start(&self.out).await else {
+            let message = format!(
+                "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
+                 the nodes can reach: granule serve {} --listen 0.0.0.0:0",
+                self.sweep.name,
+                self.out.join(ACCESS).display(),
+                shell_word(&self.arguments.sweep.display().to_string())
+            );
+            return Err(Failure::new(exit::FAILED, message));
+        };
+        let [mut interrupts, mut terminations] = [SignalKind::interrupt(), SignalKind::terminate()]
+            .map(|kind| signal(kind).map_err(|error| Failure::caused_by(exit::FAILED, &error, None)));
+        let (interrupts, terminations) = (interrupts.as_mut(), terminations.as_mut());
+        let (Ok(interrupts), Ok(terminations)) = (interrupts, terminations) else {
+            return Err(Failure::new(exit::FAILED, "error: signals cannot be listened for"));
+        };
+        let mut arrays = Vec::new();
+        let kept = tokio::select! {
+            kept = self.keep_up(&path, watching, &mut arrays) => kept,
+            _ = interrupts.recv() => Err(Failure::new(exit::INTERRUPTED, "interrupted: the workers are taken back")),
+            _ = terminations.recv() => Err(Failure::new(exit::TERMINATED, "terminated: the workers are taken back")),
+        };
+        // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
+        // not, they are told to, in good order.
+        control::cancel(&arrays, kept.is_ok()).await.map_err(|error| of_slurm(&error))?;
+        self.until_gone(&arrays).await?;
+        if kept.is_ok() {
+            say(&format!("The coordinator has ended; no job is left. Its outputs: {}\n", self.out.display()));
+        }
+        kept
+    }
+
+    /// Keeps up the number of workers until the coordinator has ended.
+    async fn keep_up(
+        &self,
+        script: &Path,
+        mut watching: Watching,
+        arrays: &mut Vec<JobId>,
+    ) -> Result<(), Failure> {
+        let limit = match self.plan.shape {
+            Shape::Nodes(nodes) => nodes,
+            Shape::Workers { workers, .. } => workers,
+        };
+        let views = Views::default();
+        let _terminal = Terminal::follow(views.board());
+        let (least, most) = ASK_EVERY;
+        let mut pause = least;
+        let mut missing = 0;
+        let mut shown = (0, 0);
+        loop {
+            let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
+            if (waiting, running) != shown {
+                log::event(
+                    "slurm",
+                    &format!("workers: {running} running, {waiting} waiting, at most {limit}"),
+                );
+                shown = (waiting, running);
+                pause = least;
+            }
+            let wanted = limit.min(u32::try_from(missing).unwrap_or(u32::MAX));
+            if wanted > waiting + running {
+                let job = control::submit(script, Some(wanted - waiting - running)).await;
+                arrays.push(job.map_err(|error| of_slurm(&error))?);
+                pause = least;
+            }
+            let until = tokio::time::Instant::now() + pause;
+            pause = (pause * 3 / 2).min(most);
+            loop {
+                match tokio::time::timeout_at(until, watching.heard.recv()).await {
+                    Ok(Some(Heard::Snapshot(snapshot))) => {
+                        // What is nearly over is so before a job would have begun.
+                        missing = snapshot.trials.total - snapshot.trials.stored.min(snapshot.trials.total);
+                        let is_over =
+                            ["done", "ended", "draining", "writing"].contains(&snapshot.state.as_str());
+                        views.put_up(*snapshot);
+                        if is_over {
+                            missing = 0;
+                        }
+                    }
+                    Ok(Some(Heard::Notice(_))) => {}
+                    Ok(None) => {
+                        // It may have been started again; if it is complete its access file is gone.
+                        match Watching::start(&self.out).await {
+                            Some(again) => watching = again,
+                            None => return Ok(()),
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Waits until none of the workers' jobs is left.
+    async fn until_gone(&self, arrays: &[JobId]) -> Result<(), Failure> {
+        loop {
+            let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
+            if waiting + running == 0 {
+                return Ok(());
+            }
+            log::event("slurm", &format!("{} to leave", plural((waiting + running).into(), "worker")));
+            tokio::time::sleep(ASK_EVERY.0 * 2).await;
+        }
+    }
+}
+
+impl Record {
+    /// The job that was submitted last for the sweep of this directory.
+    pub(crate) fn find(out: &Path) -> Option<Record> {
+        let bytes = fs::read(out.join(DIRECTORY).join(RECORD)).ok()?;
+        serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
+    }
+}
+
+/// What a coordinator says.
+enum Heard {
+    Snapshot(Box<Snapshot>),
+    Notice(Notice),
+}
+
+/// A coordinator that is listened to, wherever it runs.
+struct Watching {
+    heard: mpsc::Receiver<Heard>,
+    listening: JoinHandle<()>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Watching {
+    /// Listens to the coordinator whose access file lies there, if it can be reached.
+    async fn start(out: &Path) -> Option<Watching> {
+        let access = Access::read(&out.join(ACCESS)).ok()?;
+        let (channel, _) = connect(&access).await.ok()?;
+        let request = authorised(&access, wire::WatchRequest { follow: true });
+        let mut reports = client(channel).watch(request).await.ok()?.into_inner();
+        let (tell, heard) = mpsc::channel(64);
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let listening = tokio::spawn(async move {
+            loop {
+                let report = tokio::select! {
+                    report = reports.message() => report,
+                    _ = &mut stopped => return,
+                };
+                let Ok(Some(wire::Report { json })) = report else { return };
+                let snapshot =
+                    serde_json::from_str::<Snapshot>(&json).ok().filter(|of| of.kind == "snapshot");
+                let heard = match snapshot {
+                    Some(snapshot) => Heard::Snapshot(Box::new(snapshot)),
+                    None => match serde_json::from_str::<Notice>(&json) {
+                        Ok(notice) => Heard::Notice(notice),
+                        Err(_) => continue,
+                    },
+                };
+                if tell.send(heard).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Some(Watching { heard, listening, _stop: stop })
+    }
+
+    /// Whether there is nobody to hear from any more.
+    fn is_over(&self) -> bool {
+        self.listening.is_finished() && self.heard.is_empty()
+    }
+}

@@ -1,0 +1,122 @@
+//! Slurm, as far as a sweep needs it: job scripts, and what Slurm says of jobs.
+//!
+//! Slurm places, limits and ends; nothing here decides about machines.
+
+pub(crate) mod control;
+pub(crate) mod script;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The number that Slurm gives a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct JobId(pub(crate) u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a job is at (Slurm's job state codes, `man squeue`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// In the queue, for this reason, in Slurm's word.
+    Waiting { reason: String },
+    /// On these nodes, in Slurm's notation; also while it begins or ends.
+    Running { nodes: String },
+    /// Over.
+    Ended(Ending),
+    /// Slurm does not know such a job, or no longer.
+    Unknown,
+}
+
+/// How a job has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Completed,
+    Failed,
+    /// Its wall time was over.
+    TimedOut,
+    Cancelled,
+    /// Others came first.
+    Preempted,
+    /// A node that it could not do without has failed.
+    NodeFailed,
+    OutOfMemory,
+}
+
+impl Ending {
+    /// For people.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Ending::Completed => "has ended",
+            Ending::Failed => "has failed",
+            Ending::TimedOut => "was ended by Slurm: its time was over",
+            Ending::Cancelled => "was cancelled",
+            Ending::Preempted => "was ended by Slurm for a job that comes first",
+            Ending::NodeFailed => "was ended by Slurm: a node has failed",
+            Ending::OutOfMemory => "was ended by Slurm: it took more memory than it may",
+        }
+    }
+
+    /// What helps against it, but for doing the same once more.
+    pub(crate) fn help(self) -> Option<&'static str> {
+        match self {
+            Ending::TimedOut => Some("--time gives it longer"),
+            Ending::OutOfMemory => {
+                Some("`granule plan` says what a worker takes; ask for more with `-- --mem-per-cpu=…`")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Understands a state as `squeue` and `sacct` write it, with the reason or the nodes beside it.
+pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> State {
+    // `sacct` says by whom: `CANCELLED by 1000`.
+    let ending = match word.split_whitespace().next().unwrap_or_default() {
+        "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
+            return State::Waiting { reason: reason.to_owned() };
+        }
+        "CONFIGURING" | "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT"
+        | "RESIZING" => return State::Running { nodes: nodes.to_owned() },
+        "COMPLETED" => Ending::Completed,
+        "TIMEOUT" | "DEADLINE" => Ending::TimedOut,
+        "CANCELLED" | "REVOKED" => Ending::Cancelled,
+        "PREEMPTED" => Ending::Preempted,
+        "NODE_FAIL" => Ending::NodeFailed,
+        "OUT_OF_MEMORY" => Ending::OutOfMemory,
+        "FAILED" | "BOOT_FAIL" | "LAUNCH_FAILED" | "RECONFIG_FAIL" => Ending::Failed,
+        _ => return State::Unknown,
+    };
+    State::Ended(ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_of_slurm_is_understood() {
+        let waits = State::Waiting { reason: "Resources".into() };
+        let runs = State::Running { nodes: "n[1-3]".into() };
+        for (word, expected) in [
+            ("PENDING", waits.clone()),
+            ("REQUEUED", waits),
+            ("RUNNING", runs.clone()),
+            ("COMPLETING", runs),
+            ("COMPLETED", State::Ended(Ending::Completed)),
+            ("CANCELLED by 1000", State::Ended(Ending::Cancelled)),
+            ("OUT_OF_MEMORY", State::Ended(Ending::OutOfMemory)),
+            ("NODE_FAIL", State::Ended(Ending::NodeFailed)),
+            ("TIMEOUT", State::Ended(Ending::TimedOut)),
+            ("", State::Unknown),
+            ("SOMETHING_NEW", State::Unknown),
+        ] {
+            assert_eq!(state_of(word, "Resources", "n[1-3]"), expected, "{word}");
+        }
+    }
+}
