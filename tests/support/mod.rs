@@ -9,6 +9,8 @@ pub mod hosts;
 pub mod relay;
 #[cfg(target_os = "linux")]
 pub mod served;
+#[cfg(target_os = "linux")]
+pub mod slurm;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use granule_sweep::Sweep;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, keep_still, no_store};
 use crate::failure::{Failure, plural};
-use crate::outputs::manifest::{Run, SetAside};
+use crate::outputs::manifest::{ResolvedSweep, Run, SetAside};
 use crate::outputs::{self, Planned};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
@@ -83,6 +84,13 @@ pub(crate) fn run(out: &Path, json: bool) -> Result<(), Failure> {
         say(&report.to_text());
     }
     Ok(())
+}
+
+/// Whether nothing is left to be done of this very sweep.
+pub(crate) fn is_complete(out: &Path, sweep: &Sweep) -> bool {
+    let is_of_it = |archive: &Archive| *archive.resolved() == ResolvedSweep::of(sweep);
+    Archive::find(out, None).is_ok_and(|archive| is_of_it(&archive))
+        && look(out).is_ok_and(|rest| rest.is_complete())
 }
 
 /// What was made of the sweep in this directory.

@@ -129,6 +129,10 @@ impl Request<'_> {
             say(&script);
             return Ok(());
         }
+        if rest::is_complete(&self.out, &self.sweep) {
+            say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, self.out.display()));
+            return Ok(());
+        }
         let record = match self.under_way().await? {
             Some(record) => {
                 line(&format!("job {} is under way already", record.job));

@@ -1,0 +1,265 @@
+//! Sweeps on a real Slurm: a controller and nodes that are daemons on this machine.
+
+#![cfg(target_os = "linux")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::signal::Signal;
+use support::slurm::{Cluster, is_possible};
+use support::{Ended, Hashes, Place, expected, root, send, skip, wait_for};
+
+const OUT: &str = "out/ci-10trials";
+
+/// One cluster at a time: what they compute with is two processors.
+static CLUSTER: Mutex<()> = Mutex::new(());
+
+/// Does this on a cluster of four nodes, with the sweep of ten trials in the place.
+#[track_caller]
+fn on_a_cluster(test: impl FnOnce(&Cluster, &Place)) {
+    if let Err(why) = is_possible() {
+        return skip(&why);
+    }
+    let _alone = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::start(4);
+    let place = Place::new();
+    fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
+    test(&cluster, &place);
+    cluster.is_left_alone();
+    place.is_left_alone();
+}
+
+/// What `granule slurm` is told always: a coordinator and workers that find each other here.
+const SLURM: [&str; 6] = ["slurm", "sweep.yaml", "--interface", "lo", "--shard-trials", "1"];
+
+fn slurm<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&SLURM, more].concat()
+}
+
+/// Expects the published hashes, and nothing that lets anybody in.
+#[track_caller]
+fn check_outputs(place: &Place) {
+    let outputs: Hashes = place.hashes(&format!("{OUT}/seed-451"));
+    assert_eq!(outputs, expected(include_str!("expected/ci-10trials.sha256")));
+    for name in ["access.json", "coordinator.pem"] {
+        assert!(!place.path(OUT).join(name).exists(), "{name} is left");
+    }
+}
+
+/// The number of the job, and its log so far.
+fn job(place: &Place) -> Option<(String, String)> {
+    let record = fs::read(place.path(OUT).join("slurm/job.json")).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let log = fs::read_to_string(record["log"].as_str().expect("a path")).unwrap_or_default();
+    Some((record["job"].to_string(), log))
+}
+
+/// Stops all workers once some trials, but not all, are stored; gives them.
+#[track_caller]
+fn stop_in_the_middle(place: &Place) -> Vec<u32> {
+    let store = format!("{OUT}/store.granule");
+    wait_for("some trials are stored", || (place.length(&store) > 20_000).then_some(()));
+    let workers: Vec<u32> = place.processes().into_iter().filter(|id| is_worker(*id)).collect();
+    workers.iter().for_each(|id| send(*id, Signal::SIGSTOP));
+    assert!(place.length(&store) < 75_000 && !place.path(OUT).join("manifest.json").exists(), "too late");
+    workers
+}
+
+fn is_worker(id: u32) -> bool {
+    let words = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+    words.first().is_some_and(|word| word.ends_with(b"granule")) && words.get(1) == Some(&&b"worker"[..])
+}
+
+/// How many workers joined, as the job's log says.
+fn joined(log: &str) -> usize {
+    log.lines().filter(|line| line.contains(" joined from ")).count()
+}
+
+#[test]
+fn a_sweep_runs_on_three_nodes() {
+    on_a_cluster(|cluster, place| {
+        let ended =
+            cluster.granule(place, &slurm(&["--nodes", "3", "--", "--comment=with space"])).end().succeeded();
+        assert!(ended.stdout.starts_with("ci-10trials: complete, 30 of 30 trials stored"), "{ended:#?}");
+        check_outputs(place);
+        let (id, log) = job(place).expect("a job");
+        assert_eq!(joined(&log), 3, "{log}");
+        for line in [
+            format!("job {id} is submitted"),
+            format!("job {id} runs on n[1-3]"),
+            format!("job {id} has ended"),
+        ] {
+            assert!(ended.stderr.contains(&line), "no `{line}` in\n{}", ended.stderr);
+        }
+        let script = fs::read_to_string(place.path(OUT).join("slurm/job.sh")).expect("a script");
+        assert!(
+            script.contains("#SBATCH --nodes=3\n") && script.contains("\n#SBATCH '--comment=with space'\n"),
+            "{script}"
+        );
+        // There is nothing left to be done, and therefore no job.
+        let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
+        assert!(again.stdout.contains("complete") && !again.stderr.contains("submitted"), "{again:#?}");
+    });
+}
+
+#[test]
+fn a_node_that_goes_down_takes_its_worker_only() {
+    on_a_cluster(|cluster, place| {
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        let workers = stop_in_the_middle(place);
+        cluster.does("scontrol", &["update", "nodename=n3", "state=down", "reason=test"]);
+        wait_for("its worker is ended", || {
+            (place.processes().iter().filter(|id| workers.contains(id)).count() < 3).then_some(())
+        });
+        workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        following.end().succeeded();
+        check_outputs(place);
+        let (id, log) = job(place).expect("a job");
+        assert!(log.contains(" lost its connection"), "{log}");
+        assert_eq!(restarts(cluster, &id), "0", "the job went on");
+    });
+}
+
+/// How often a job was put back.
+fn restarts(cluster: &Cluster, id: &str) -> String {
+    let said = cluster.asked("scontrol", &["--oneliner", "show", "job", id]);
+    let restarts = said.split_whitespace().find_map(|word| word.strip_prefix("Restarts="));
+    restarts.unwrap_or_else(|| panic!("no restarts in {said}")).to_owned()
+}
+
+#[test]
+fn without_its_first_node_the_job_is_queued_again_and_goes_on() {
+    on_a_cluster(|cluster, place| {
+        let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        stop_in_the_middle(place);
+        let (id, _) = job(place).expect("a job");
+        cluster.does("scontrol", &["update", "nodename=n1", "state=down", "reason=test"]);
+        cluster.begin_now(&id);
+        following.until("it says so", |running| {
+            running.stderr().contains(&format!("job {id} runs on n[2-4]")).then_some(())
+        });
+        following.end().succeeded();
+        check_outputs(place);
+        assert_eq!(restarts(cluster, &id), "1");
+    });
+}
+
+#[test]
+fn a_job_whose_time_is_too_short_is_queued_again_until_all_is_done() {
+    on_a_cluster(|cluster, place| {
+        // The minute is Slurm's shortest, and within it the warning comes; what is given last holds.
+        let following =
+            cluster.granule(place, &slurm(&["--workers", "3", "--time", "1", "--", "--signal=B:USR1@1"]));
+        stop_in_the_middle(place);
+        let (id, _) = job(place).expect("a job");
+        let says = "the time is over: it goes back into the queue, and on from there";
+        wait_for("it is warned", || job(place)?.1.contains(says).then_some(()));
+        cluster.begin_now(&id);
+        let ended = following.end().succeeded();
+        check_outputs(place);
+        assert_eq!(restarts(cluster, &id), "1", "{}", ended.stderr);
+        let (_, log) = job(place).expect("a job");
+        assert!(
+            log.contains(" of 30 stored; workers come from elsewhere") && log.contains("0 of 30 stored"),
+            "{log}"
+        );
+    });
+}
+
+#[test]
+fn a_job_that_was_cancelled_is_submitted_again_and_goes_on() {
+    on_a_cluster(|cluster, place| {
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        stop_in_the_middle(place);
+        let (first, _) = job(place).expect("a job");
+        cluster.does("scancel", &[&first]);
+        let ended = following.end();
+        let parts =
+            [&*format!("error: job {first} was cancelled, and the sweep is not complete"), "to go on: "];
+        ended.failed_with(143, &parts);
+        // Who does not wait is told how to look.
+        let detached = cluster.granule(place, &slurm(&["--nodes", "3", "--detach"])).end().succeeded();
+        let (second, _) = job(place).expect("a job");
+        assert_ne!(first, second);
+        assert!(detached.stdout.contains(&format!("Slurm job {second}; ")), "{detached:#?}");
+        cluster.is_left_alone();
+        let status = place.run(&["status", OUT]).succeeded();
+        assert!(status.stdout.starts_with("ci-10trials: complete, 30 of 30"), "{status:#?}");
+        check_outputs(place);
+        assert!(place.trials(OUT).reused > 0);
+    });
+}
+
+#[test]
+fn workers_come_up_to_the_limit_and_all_of_them_go() {
+    on_a_cluster(|cluster, place| {
+        let serve =
+            ["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo", "--shard-trials", "1"];
+        let serving = place.start(&serve);
+        wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
+        // They wait until all of them are there.
+        let program = env!("CARGO_BIN_EXE_granule");
+        let waiting = place
+            .script("waiting", &format!("while [ ! -e go ]; do sleep 0.05; done; exec {program} \"$@\""));
+        let attach =
+            ["slurm", "sweep.yaml", "--attach", "--workers", "3", "--granule", waiting.to_str().unwrap()];
+        let attached = cluster.granule(place, &attach);
+        wait_for("three run", || (cluster.jobs() == ["RUNNING"; 3]).then_some(()));
+        place.write("go", "");
+        serving.end().succeeded();
+        let ended = attached.end().succeeded();
+        assert!(ended.stderr.contains("workers: 3 running, 0 waiting, at most 3"), "{}", ended.stderr);
+        assert!(ended.stdout.starts_with("The coordinator has ended; no job is left."), "{ended:#?}");
+        assert_eq!(cluster.jobs(), [""; 0]);
+        check_outputs(place);
+    });
+}
+
+#[test]
+fn workers_are_taken_back_when_nobody_looks_after_them() {
+    on_a_cluster(|cluster, place| {
+        let serving = place.start(&["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo"]);
+        wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
+        // More than there are nodes, so that some wait; none of them ever computes.
+        let sleeping = place.script("sleeping", "exec sleep 1000");
+        let attach =
+            ["slurm", "sweep.yaml", "--attach", "--workers", "6", "--granule", sleeping.to_str().unwrap()];
+        let attached = cluster.granule(place, &attach);
+        wait_for("some run and some wait", || {
+            let jobs = cluster.jobs();
+            (jobs.len() == 6 && jobs.iter().filter(|state| *state == "RUNNING").count() == 4).then_some(())
+        });
+        attached.signal(Signal::SIGINT);
+        attached.end().failed_with(130, &["interrupted: the workers are taken back"]);
+        assert_eq!(cluster.jobs(), [""; 0]);
+        serving.signal(Signal::SIGTERM);
+        assert_eq!(serving.end().code, Some(143));
+    });
+}
+
+#[test]
+fn without_slurm_the_script_can_be_seen_and_nothing_else() {
+    let place = Place::new();
+    fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
+    let dry =
+        place.run(&["slurm", "sweep.yaml", "--nodes", "2", "--time", "2:00:00", "--dry-run"]).succeeded();
+    assert!(
+        dry.stdout.starts_with("#!/bin/bash\n") && dry.stdout.contains("#SBATCH --time=2:00:00\n"),
+        "{dry:#?}"
+    );
+    assert!(!place.path("out").exists());
+    let run = |arguments: &[&str]| {
+        let mut command = place.granule(arguments);
+        command.env("PATH", place.path("nowhere"));
+        Ended::from(command.output().expect("the program starts"))
+    };
+    let parts = ["error: cannot run sbatch", "help: this must be a machine from which jobs can be submitted"];
+    run(&["slurm", "sweep.yaml"]).failed_with(1, &parts);
+    run(&["slurm", "sweep.yaml", "--attach"])
+        .failed_with(1, &["error: no coordinator of ci-10trials can be reached"]);
+    run(&["slurm", "nowhere.yaml"]).failed_with(2, &["cannot read sweep file nowhere.yaml"]);
+}
