@@ -132,19 +132,19 @@ fn restarts(cluster: &Cluster, id: &str) -> String {
 }
 
 #[test]
-fn without_its_first_node_the_job_is_queued_again_and_goes_on() {
+fn without_its_first_node_the_job_fails_and_the_next_goes_on() {
     on_a_cluster(|cluster, place| {
-        let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
         stop_in_the_middle(place);
         let (id, _) = job(place).expect("a job");
         cluster.does("scontrol", &["update", "nodename=n1", "state=down", "reason=test"]);
-        cluster.begin_now(&id);
-        following.until("it says so", |running| {
-            running.stderr().contains(&format!("job {id} runs on n[2-4]")).then_some(())
-        });
-        following.end().succeeded();
+        let failed = format!("error: job {id} has failed, and the sweep is not complete");
+        following.end().failed_with(3, &[&failed, "srun: error: Node failure on n1", "to go on: "]);
+        place.is_left_alone();
+        let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
+        assert!(again.stderr.contains(" runs on n[2-4]"), "{again:#?}");
         check_outputs(place);
-        assert_eq!(restarts(cluster, &id), "1");
+        assert!(place.trials(OUT).reused > 0);
     });
 }
 

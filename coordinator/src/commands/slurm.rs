@@ -41,6 +41,9 @@ const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How long Slurm may not know a job that it has taken, as after a controller was started anew.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// No worker is started any more for what is done in this time.
+const NEARLY: Duration = Duration::from_secs(30);
+
 /// Lines of a log that are shown when a job has failed.
 const LAST_LINES: usize = 12;
 
@@ -370,7 +373,13 @@ impl Request<'_> {
         };
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
         // not, they are told to, in good order.
-        control::cancel(&arrays, kept.is_ok()).await.map_err(|error| of_slurm(&error))?;
+        let taken_back = control::cancel(&arrays, kept.is_ok()).await;
+        // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
+        if let Err(error) = taken_back
+            && control::count(&arrays).await.map_err(|error| of_slurm(&error))? != (0, 0)
+        {
+            return Err(of_slurm(&error));
+        }
         self.until_gone(&arrays).await?;
         if kept.is_ok() {
             say(&format!("The coordinator has ended; no job is left. Its outputs: {}\n", self.out.display()));
@@ -416,10 +425,10 @@ impl Request<'_> {
             loop {
                 match tokio::time::timeout_at(until, watching.heard.recv()).await {
                     Ok(Some(Heard::Snapshot(snapshot))) => {
-                        // What is nearly over is so before a job would have begun.
                         missing = snapshot.trials.total - snapshot.trials.stored.min(snapshot.trials.total);
-                        let is_over =
-                            ["done", "ended", "draining", "writing"].contains(&snapshot.state.as_str());
+                        // What is nearly over is so before another job would have begun.
+                        let is_over = snapshot.state != "computing"
+                            || snapshot.left().is_some_and(|left| left < NEARLY);
                         views.put_up(*snapshot);
                         if is_over {
                             missing = 0;
