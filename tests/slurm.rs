@@ -186,6 +186,10 @@ fn a_job_that_was_cancelled_is_submitted_again_and_goes_on() {
         let (second, _) = job(place).expect("a job");
         assert_ne!(first, second);
         assert!(detached.stdout.contains(&format!("Slurm job {second}; ")), "{detached:#?}");
+        let mut asking = place.granule(&["status", OUT, "--json"]);
+        let said =
+            Ended::from(cluster.at_home(&mut asking).output().expect("the program starts")).succeeded();
+        assert!(said.stdout.contains(&format!("\"job\":{second},\"state\":\"")), "{said:#?}");
         cluster.is_left_alone();
         let status = place.run(&["status", OUT]).succeeded();
         assert!(status.stdout.starts_with("ci-10trials: complete, 30 of 30"), "{status:#?}");
@@ -238,6 +242,48 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
         assert_eq!(cluster.jobs(), [""; 0]);
         serving.signal(Signal::SIGTERM);
         assert_eq!(serving.end().code, Some(143));
+    });
+}
+
+/// The commands of the guide, block by block.
+fn guide() -> Vec<String> {
+    let guide = fs::read_to_string(root().join("docs/cluster.md")).expect("the guide");
+    let blocks =
+        guide.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let lines = |block: &str| {
+        block.lines().map(|line| line.strip_prefix("login$ ").expect(line).to_owned()).collect::<Vec<_>>()
+    };
+    blocks.map(|block| lines(block).join("\n")).collect()
+}
+
+#[test]
+fn every_command_of_the_guide_does_what_it_says() {
+    on_a_cluster(|cluster, place| {
+        fs::create_dir(place.path("sweeps")).expect("a directory");
+        for name in ["ci-10trials.yaml", "quick.yaml"] {
+            fs::copy(root().join("sweeps").join(name), place.path("sweeps").join(name)).expect("a sweep");
+        }
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_granule")).parent().expect("a directory");
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("a path"));
+        let blocks = guide();
+        assert_eq!(blocks.len(), 3);
+        for block in &blocks {
+            let mut shell = place.command("/bin/bash");
+            shell.args(["-e", "-c", block]).env("PATH", &path);
+            let mut running = place.start_this({
+                cluster.at_home(&mut shell);
+                shell
+            });
+            wait_for("the commands end", || running.has_ended().then_some(()));
+            let ended = running.end().succeeded();
+            assert!(!ended.stderr.contains("error"), "{block}\n{ended:#?}");
+        }
+        cluster.is_left_alone();
+        for out in [OUT, "out/elastic"] {
+            let outputs = place.hashes(&format!("{out}/seed-451"));
+            assert_eq!(outputs, expected(include_str!("expected/ci-10trials.sha256")), "{out}");
+        }
+        assert!(place.path("out/quick/manifest.json").exists());
     });
 }
 

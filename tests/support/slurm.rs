@@ -117,7 +117,7 @@ impl Cluster {
     /// A program that finds this cluster.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("SLURM_CONF", self.path("slurm.conf"));
+        self.at_home(&mut command);
         command
     }
 
@@ -136,8 +136,13 @@ impl Cluster {
     /// The program on this cluster's login node.
     pub fn granule(&self, place: &Place, arguments: &[&str]) -> Running {
         let mut command = place.granule(arguments);
-        command.env("SLURM_CONF", self.path("slurm.conf"));
+        self.at_home(&mut command);
         place.start_this(command)
+    }
+
+    /// The command finds this cluster.
+    pub fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("SLURM_CONF", self.path("slurm.conf"))
     }
 
     /// The states of all jobs that are not over, one word each.

@@ -13,6 +13,8 @@ use crate::archive::{Archive, ArchiveError, keep_still, no_store};
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedSweep, Run, SetAside};
 use crate::outputs::{self, Planned};
+use crate::slurm::control::SlurmError;
+use crate::slurm::{JobId, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
 use crate::view::{say, say_json};
@@ -44,6 +46,40 @@ pub(crate) struct Rest {
     started: String,
     /// The run that wrote the manifest; none while there is none of this sweep.
     last_run: Option<Run>,
+    /// The job that was submitted last for it, if one ever was.
+    slurm_job: Option<SlurmJob>,
+}
+
+/// What a Slurm job is at.
+#[derive(Debug, Serialize)]
+pub(crate) struct SlurmJob {
+    schema: u32,
+    /// Always `slurm_job`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    job: JobId,
+    /// `waiting`, `running`, `ended` or `unknown`.
+    state: &'static str,
+    /// For people: why it waits, where it runs, how it ended.
+    text: String,
+    log: String,
+}
+
+impl SlurmJob {
+    pub(crate) fn new(job: JobId, state: &Result<State, SlurmError>, log: &Path) -> SlurmJob {
+        let (word, text) = match state {
+            Ok(State::Unknown) => ("unknown", "is not known to Slurm any more".to_owned()),
+            Ok(state @ State::Waiting { .. }) => ("waiting", state.describe()),
+            Ok(state @ State::Running { .. }) => ("running", state.describe()),
+            Ok(state @ State::Ended(_)) => ("ended", state.describe()),
+            Err(error) => ("unknown", format!("cannot be asked about: {error}")),
+        };
+        SlurmJob { schema: SCHEMA, kind: "slurm_job", job, state: word, text, log: log.display().to_string() }
+    }
+
+    fn to_text(&self) -> String {
+        format!("Slurm job {} {}; its log: {}\n", self.job, self.text, self.log)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -76,8 +112,21 @@ struct StoreStatus {
     damaged_bytes: u64,
 }
 
-pub(crate) fn run(out: &Path, json: bool) -> Result<(), Failure> {
-    let report = look(out)?;
+/// Says what is there, and what its last Slurm job is at, if there was one.
+pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), Failure> {
+    let report = match (look(out), job) {
+        (Ok(report), job) => Rest { slurm_job: job, ..report },
+        // A job that waits has not begun with anything.
+        (Err(ArchiveError::NoSweep { .. }), Some(job)) => {
+            if json {
+                say_json(&job);
+            } else {
+                say(&job.to_text());
+            }
+            return Ok(());
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
     if json {
         say_json(&report);
     } else {
@@ -179,6 +228,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         },
         started,
         last_run: manifest.map(|manifest| manifest.run.clone()),
+        slurm_job: None,
     })
 }
 
@@ -223,6 +273,7 @@ impl Rest {
                 let _ = writeln!(text, "last run: {}, without an end", self.started);
             }
         }
+        text.extend(self.slurm_job.iter().map(SlurmJob::to_text));
         let StoreStatus { path, found, bytes, damaged_bytes } = &self.store;
         let size = if *found { DecimalBytes(*bytes).to_string() } else { "not there".to_owned() };
         let _ = write!(text, "store: {path}, {size}");

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
-use crate::commands::rest;
+use crate::commands::rest::{self, SlurmJob};
 use crate::failure::{Failure, plural, shell_word};
 use crate::outputs::manifest::STORE;
 use crate::slurm::control::{self, SlurmError};
@@ -49,12 +49,12 @@ const LAST_LINES: usize = 12;
 
 /// A job that was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+struct Record {
     schema: u32,
     /// Always `slurm_job`.
     #[serde(rename = "type")]
     kind: String,
-    pub(crate) job: JobId,
+    job: JobId,
     /// RFC 3339, UTC.
     submitted: String,
     log: PathBuf,
@@ -293,14 +293,7 @@ impl Request<'_> {
     }
 
     fn tell(&self, job: JobId, state: &State) {
-        let text = match state {
-            State::Waiting { reason } if reason == "None" => format!("job {job} waits"),
-            State::Waiting { reason } => format!("job {job} waits: {reason}"),
-            State::Running { nodes } => format!("job {job} runs on {nodes}"),
-            State::Ended(ending) => format!("job {job} {}", ending.describe()),
-            State::Unknown => return,
-        };
-        log::event("slurm", &text);
+        log::event("slurm", &format!("job {job} {}", state.describe()));
     }
 
     /// What has come of it: what Slurm says is one thing, what lies there the other.
@@ -463,10 +456,17 @@ impl Request<'_> {
 
 impl Record {
     /// The job that was submitted last for the sweep of this directory.
-    pub(crate) fn find(out: &Path) -> Option<Record> {
+    fn find(out: &Path) -> Option<Record> {
         let bytes = fs::read(out.join(DIRECTORY).join(RECORD)).ok()?;
         serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
     }
+}
+
+/// What the job is at that was submitted last for this directory.
+pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
+    let record = Record::find(out)?;
+    let state = control::look(record.job).await;
+    Some(SlurmJob::new(record.job, &state, &record.log))
 }
 
 /// What a coordinator says.

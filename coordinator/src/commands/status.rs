@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::commands::rest;
+use crate::commands::{rest, slurm};
 use crate::failure::Failure;
 use crate::view;
 use crate::view::status::{Notice, Snapshot};
@@ -35,21 +35,21 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     };
     // Of a directory there is something to say without a coordinator, too, unless one is to be followed.
     let at_rest = arguments.out.as_deref().filter(|_| !arguments.follow);
-    let access = match (Access::read(&path), at_rest) {
-        (Ok(access), _) => access,
-        (Err(AccessError::File(file)), Some(out)) if file.is_not_found() => {
-            return rest::run(out, arguments.json);
-        }
-        (Err(error), _) => return Err(no_access(&path, &error)),
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     runtime.block_on(async {
+        let access = match (Access::read(&path), at_rest) {
+            (Ok(access), _) => access,
+            (Err(AccessError::File(file)), Some(out)) if file.is_not_found() => {
+                return rest::run(out, arguments.json, slurm::last_job(out).await);
+            }
+            (Err(error), _) => return Err(no_access(&path, &error)),
+        };
         match (connect(&access).await, at_rest) {
             (Ok((channel, address)), _) => watch(channel, &address, &access, arguments).await,
-            (Err(_), Some(out)) => rest::run(out, arguments.json),
+            (Err(_), Some(out)) => rest::run(out, arguments.json, slurm::last_job(out).await),
             (Err(error), None) => Err(Failure::caused_by(exit::FAILED, &error, Some(GONE))),
         }
     })

@@ -33,6 +33,19 @@ pub(crate) enum State {
     Unknown,
 }
 
+impl State {
+    /// For people, after the number of the job.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            State::Waiting { reason } if reason.is_empty() || reason == "None" => "waits".to_owned(),
+            State::Waiting { reason } => format!("waits: {reason}"),
+            State::Running { nodes } => format!("runs on {nodes}"),
+            State::Ended(ending) => ending.describe().to_owned(),
+            State::Unknown => "is not known to Slurm".to_owned(),
+        }
+    }
+}
+
 /// How a job has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
