@@ -34,6 +34,17 @@ pub fn is_possible() -> Result<(), String> {
     Ok(())
 }
 
+/// So many ports side by side that are free, of those that the system gives to nobody by itself: what a
+/// connection had for a moment would be missing when a daemon wants to listen.
+fn free_ports(count: usize) -> Vec<u16> {
+    wait_for("there are free ports", || {
+        let first = 20_000 + rand::random::<u16>() % 10_000;
+        let ports: Vec<u16> = (first..).take(count).collect();
+        let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
+        ports.iter().all(is_free).then_some(ports)
+    })
+}
+
 impl Cluster {
     /// Starts one of so many nodes, each with one processor, and waits until all of them are idle.
     pub fn start(nodes: usize) -> Cluster {
@@ -48,11 +59,7 @@ impl Cluster {
         let key: Vec<u8> = (0..1024).map(|_| rand::random()).collect();
         fs::write(path("munge/key"), key).expect("a key");
         fs::set_permissions(path("munge/key"), fs::Permissions::from_mode(0o400)).expect("a mode");
-        // Held until all are known, so that no two are the same.
-        let held: Vec<TcpListener> =
-            (0..=nodes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports: Vec<u16> =
-            held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
+        let ports = free_ports(nodes + 1);
         let host = nix::unistd::gethostname().expect("a name").into_string().expect("text");
         let root = directory.path().display();
         let mut conf = format!(
@@ -78,7 +85,6 @@ impl Cluster {
             names.join(",")
         ));
         fs::write(path("slurm.conf"), conf).expect("a configuration");
-        drop(held);
 
         let mut cluster = Cluster { directory, daemons: Vec::new() };
         let munge = |name: &str, file: &str| format!("--{name}={}", cluster.path(file).display());
@@ -94,6 +100,10 @@ impl Cluster {
         cluster.daemon("munged", &arguments);
         wait_for("munge listens", || cluster.path("munge/socket").exists().then_some(()));
         cluster.daemon("slurmctld", &["-D", "-c"]);
+        // A node that does not find it waits for long before it looks again.
+        wait_for("the controller is up", || {
+            cluster.asked("scontrol", &["ping"]).contains(" is UP").then_some(())
+        });
         for name in &names {
             cluster.daemon("slurmd", &["-D", "-N", name]);
         }
