@@ -160,6 +160,9 @@ pub(crate) struct Worker {
     /// The access file of the coordinator, or a copy of it.
     #[arg(long, value_name = "FILE", conflicts_with = "supervised")]
     pub(crate) access: Option<PathBuf>,
+    /// Wait for the access file, too, should it not be there yet.
+    #[arg(long, requires = "access")]
+    pub(crate) wait: bool,
     /// Trials to compute side by side [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,

@@ -38,7 +38,12 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub enum Way {
     /// What this access file says; it is read before every attempt, as it may have been renewed.
-    File(PathBuf),
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it is waited for, should it not be there yet, as a coordinator is.
+        is_awaited: bool,
+    },
     /// This one.
     Given(Box<Access>),
 }
@@ -50,7 +55,7 @@ impl Way {
     /// When the file cannot be used.
     pub fn access(&self) -> Result<Access, AccessError> {
         match self {
-            Way::File(path) => Access::read(path),
+            Way::File { path, .. } => Access::read(path),
             Way::Given(access) => Ok((**access).clone()),
         }
     }
@@ -149,8 +154,12 @@ pub async fn run(
     mut tell: impl FnMut(Progress),
 ) -> Result<End, WorkerError> {
     let Config { way, introduction, patience } = config;
+    let is_awaited = matches!(way, Way::File { is_awaited: true, .. });
     // What is wrong with a file is said at once.
-    way.access()?;
+    match way.access() {
+        Err(AccessError::File(file)) if is_awaited && file.is_not_found() => {}
+        access => drop(access?),
+    }
     let (outputs, mut computed) = mpsc::channel::<Output>(OUTGOING);
     let pool = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
     let seed = u64::from_le_bytes(*introduction.name.first_chunk().expect("a name has 16 bytes"));
@@ -223,6 +232,7 @@ pub async fn run(
                         let reason = "the access file is gone: the sweep has ended".to_owned();
                         return Ok(End::Goodbye { reason });
                     }
+                    Err(CallError::Gone(error)) if is_awaited => Some(full(&error)),
                     Err(CallError::Fatal(error) | CallError::Gone(error)) => return Err(error),
                 }
             }

@@ -41,6 +41,12 @@ const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How long Slurm may not know a job that it has taken, as after a controller was started anew.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// How long a job must have ended other than well before that is believed.
+const ENDED_FOR: Duration = Duration::from_secs(4);
+
+/// How long a coordinator may take to begin.
+const SOON: Duration = Duration::from_secs(10);
+
 /// No worker is started any more for what is done in this time.
 const NEARLY: Duration = Duration::from_secs(30);
 
@@ -229,6 +235,7 @@ impl Request<'_> {
         let mut watching: Option<Watching> = None;
         let mut seen = State::Unknown;
         let mut unknown_since: Option<Instant> = None;
+        let mut ended_since: Option<Instant> = None;
         let mut is_silent = false;
         let (least, most) = ASK_EVERY;
         let mut pause = least;
@@ -243,10 +250,24 @@ impl Request<'_> {
                     unknown_since = None;
                     is_silent = false;
                     if state != seen {
-                        self.tell(record.job, &state);
+                        if !matches!(state, State::Ended(_)) {
+                            self.tell(record.job, &state);
+                        }
                         pause = least;
                     }
-                    if matches!(state, State::Ended(_)) {
+                    // On its way back into the queue a job seems to have failed for a moment.
+                    let is_final = match state {
+                        State::Ended(Ending::Completed) => true,
+                        State::Ended(_) => {
+                            ended_since.get_or_insert_with(Instant::now).elapsed() >= ENDED_FOR
+                        }
+                        _ => {
+                            ended_since = None;
+                            false
+                        }
+                    };
+                    if is_final {
+                        self.tell(record.job, &state);
                         break state;
                     }
                     seen = state;
@@ -342,7 +363,7 @@ impl Request<'_> {
             return Ok(());
         }
         let path = self.keep("worker.sh", &script)?;
-        let Some(watching) = Watching::start(&self.out).await else {
+        let Some(watching) = Watching::soon(&self.out).await else {
             let message = format!(
                 "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
                  the nodes can reach: granule serve {} --listen 0.0.0.0:0",
@@ -513,6 +534,17 @@ impl Watching {
             }
         });
         Some(Watching { heard, listening, _stop: stop })
+    }
+
+    /// The same, of a coordinator that may have been started only now.
+    async fn soon(out: &Path) -> Option<Watching> {
+        let begun = Instant::now();
+        loop {
+            match Watching::start(out).await {
+                None if begun.elapsed() < SOON => tokio::time::sleep(ASK_EVERY.0 / 4).await,
+                watching => return watching,
+            }
+        }
     }
 
     /// Whether there is nobody to hear from any more.

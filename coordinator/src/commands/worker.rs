@@ -28,7 +28,8 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
                            written, or a copy of it";
             return Err(Failure::new(exit::USAGE, message));
         };
-        (Way::File(path.clone()), rand::random(), arguments.threads.unwrap_or_else(cores))
+        let way = Way::File { path: path.clone(), is_awaited: arguments.wait };
+        (way, rand::random(), arguments.threads.unwrap_or_else(cores))
     };
     let introduction = Introduction {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -135,7 +135,7 @@ trap 'leave told' TERM
 
 # The workers find the coordinator by its access file. One that dies does not take the others with it.
 srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none \
-  "$granule" worker --access "$out/access.json"{threads} &
+  "$granule" worker --access "$out/access.json" --wait{threads} &
 workers=$!
 
 # Signals interrupt the waiting.
