@@ -30,6 +30,7 @@ mod service;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod version;
 mod view;
 
 use std::process::ExitCode;
