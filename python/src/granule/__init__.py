@@ -17,14 +17,14 @@ import subprocess
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import KINDS, Kind, file_name, read_array, read_weights
+from .arrays import KINDS, FileKind, Kind, file_name, read_array, read_weights
 from .errors import (
     DamagedError,
     GranuleError,
@@ -33,7 +33,6 @@ from .errors import (
     NotThereError,
     ProgramError,
     UnfinishedError,
-    nothing_of,
 )
 from .manifest import Condition, FileRecord, Manifest, ResolvedSweep, Run, SetAside
 from .manifest import read as _read_manifest
@@ -41,6 +40,8 @@ from .manifest import read as _read_manifest
 if TYPE_CHECKING:
     import pandas
     import polars
+
+T = TypeVar("T")
 
 __all__ = [
     "Condition",
@@ -125,8 +126,7 @@ class Sweep:
         >>> list(sweep.arrays(451)["Control"])
         ['spike_probability', 'connections', 'excitation', 'inhibition']
         """
-        if seed not in self.seeds:
-            raise nothing_of("seed", seed, self.seeds)
+        _known("seed", [seed], self.seeds)
         return {
             name: {kind: self.array(kind, name, seed) for kind in KINDS if self._path(kind, name, seed) in self._files}
             for name in self.conditions
@@ -159,15 +159,24 @@ class Sweep:
 
     @overload
     def spikes(
-        self, backend: Literal["pandas"] = "pandas", conditions: Collection[str] | None = None, seeds: Collection[int] | None = None
+        self,
+        backend: Literal["pandas"] = ...,
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
     ) -> pandas.DataFrame: ...
     @overload
     def spikes(
-        self, backend: Literal["polars"], conditions: Collection[str] | None = None, seeds: Collection[int] | None = None
+        self,
+        backend: Literal["polars"],
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
     ) -> polars.DataFrame: ...
     @overload
     def spikes(
-        self, backend: Literal["numpy"], conditions: Collection[str] | None = None, seeds: Collection[int] | None = None
+        self,
+        backend: Literal["numpy"],
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
     ) -> dict[str, npt.NDArray[Any]]: ...
     def spikes(
         self,
@@ -196,19 +205,12 @@ class Sweep:
         if backend not in ("pandas", "polars", "numpy"):
             raise ValueError(f"backend is pandas, polars or numpy, not {backend!r}")
         options = []
-        chosen: tuple[tuple[str, Collection[object] | None, tuple[object, ...]], ...] = (
-            ("condition", conditions, self.conditions),
-            ("seed", seeds, self.seeds),
-        )
-        for what, asked, known in chosen:
-            if asked is None:
-                continue
-            for one in asked:
-                if one not in known:
-                    raise nothing_of(what, one, known)
-            if not asked:
-                raise ValueError(f"no {what} is asked for; leave {what}s out for all of them")
-            options.append(f"--{what}s={','.join(map(str, asked))}")
+        if conditions is not None:
+            _known("condition", conditions, self.conditions)
+            options.append(f"--conditions={','.join(conditions)}")
+        if seeds is not None:
+            _known("seed", seeds, self.seeds)
+            options.append(f"--seeds={','.join(map(str, seeds))}")
         with tempfile.TemporaryDirectory(prefix="granule-") as directory:
             table = os.path.join(directory, "spikes.npz" if backend == "numpy" else "spikes.parquet")
             _export(self.out, table, options)
@@ -223,23 +225,19 @@ class Sweep:
 
             return pandas.read_parquet(table)
 
-    def _path(self, kind: Kind | Literal["weights"], condition: str, seed: int) -> str:
+    def _path(self, kind: FileKind, condition: str, seed: int) -> str:
         return f"seed-{seed}/{file_name(kind, self._conditions[condition])}"
 
-    def _read(self, kind: Any, condition: str, seed: int, read: Any) -> Any:
-        if condition not in self._conditions:
-            raise nothing_of("condition", condition, self.conditions)
-        if seed not in self.seeds:
-            raise nothing_of("seed", seed, self.seeds)
-        if kind not in (*KINDS, "weights"):
-            raise nothing_of("kind of array", kind, KINDS)
+    def _read(self, kind: FileKind, condition: str, seed: int, read: Callable[[bytes], T]) -> T:
+        _known("condition", [condition], self.conditions)
+        _known("seed", [seed], self.seeds)
+        _known("kind of array", [kind], get_args(FileKind))
         path = self._path(kind, condition, seed)
         if path not in self._files:
-            pair = [aside for aside in self.manifest.set_aside if (aside.condition, aside.seed) == (condition, seed)]
-            if pair:
-                help = f"trials of it were set aside: {pair[0].reason}"
-            else:
-                help = "the condition does not draw it, or `record` leaves it out"
+            help = "the condition has no such file, or its `record` leaves it out"
+            for trial in self.manifest.set_aside:
+                if (trial.condition, trial.seed) == (condition, seed):
+                    help = f"it is withheld, as trial {trial.trial} was set aside: {trial.reason}"
             raise NotThereError(f"no {kind} of condition {condition}, seed {seed}, in {self.out}", help)
         data = self._bytes(path)
         try:
@@ -259,6 +257,15 @@ class Sweep:
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise DamagedError(self.out, {path: "another SHA-256 than in the manifest"})
         return data
+
+
+def _known(what: str, asked: Collection[object], known: Collection[object]) -> None:
+    """Refuses what the sweep does not have, and to be asked for nothing."""
+    for one in asked:
+        if one not in known:
+            raise NotThereError(f"no {what} {one!r} in the sweep", f"there are: {', '.join(map(str, known))}")
+    if not asked:
+        raise NotThereError(f"no {what} is asked for", f"leave {what}s out to have all")
 
 
 def program() -> Path:

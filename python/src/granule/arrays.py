@@ -13,9 +13,10 @@ from .manifest import Condition
 
 Kind = Literal["spike_probability", "connections", "excitation", "inhibition", "tonic_factors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+FileKind = Literal[Kind, "weights"]
 
 
-def file_name(kind: Kind | Literal["weights"], condition: Condition) -> str:
+def file_name(kind: FileKind, condition: Condition) -> str:
     """The file of a condition that has this, in the folder of a seed: as the original names it."""
     prefix = condition.prefix
     if kind == "spike_probability":

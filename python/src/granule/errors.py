@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -44,9 +43,3 @@ class DamagedError(GranuleError):
 
 class ProgramError(GranuleError):
     """The program `granule` was not found, or could not do what it was asked for."""
-
-
-def nothing_of(what: str, asked: object, known: Iterable[object]) -> NotThereError:
-    """That there is no such condition, seed or kind of array, and which there are."""
-    listed = ", ".join(map(str, known)) or "none"
-    return NotThereError(f"no {what} {asked!r} in the sweep", f"there are: {listed}")
