@@ -79,7 +79,8 @@ def test_arrays_are_those_of_the_files(tiny: Path) -> None:
     def check(array: np.ndarray[Any, Any], file: str) -> None:
         expected = np.load(tiny / file)
         assert array.dtype == expected.dtype, file
-        np.testing.assert_array_equal(array, expected, strict=True, err_msg=file)
+        assert array.shape == expected.shape, file
+        np.testing.assert_array_equal(array, expected, err_msg=file)
         assert array.flags.f_contiguous == expected.flags.f_contiguous, file
         read.add(file)
 
