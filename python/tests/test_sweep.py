@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import pickle
@@ -160,8 +161,9 @@ def test_what_a_sweep_does_not_have(tiny: Path) -> None:
     check("no seed 4 in the sweep\n  help: there are: 3, 5", lambda: sweep.array("connections", "ACh", 4))
     check("no seed 4 in the sweep\n  help: there are: 3, 5", lambda: sweep.arrays(4))
     check("no seed is asked for\n  help: leave seeds out to have all", lambda: sweep.spikes("numpy", seeds=[]))
-    kind: Any = "SpikeProb"
-    check("no kind of array 'SpikeProb'", lambda: sweep.array(kind, "ACh", 3))
+    kinds: Any = ("SpikeProb", "weights")
+    for kind in kinds:
+        check(f"no kind of array '{kind}'", functools.partial(sweep.array, kind, "ACh", 3))
     check("no excitation of condition drawn, seed 3,", lambda: sweep.array("excitation", "drawn", 3))
     check("no weights of condition fixed, seed 5,", lambda: sweep.weights("fixed", 5))
     backend: Any = "cudf"

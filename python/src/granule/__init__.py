@@ -19,7 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,7 @@ class Sweep:
         >>> sweep.array("inhibition", "Control", 451).shape == (len(driven), 2000)
         True
         """
+        _known("kind of array", [kind], KINDS)
         return self._read(kind, condition, seed, read_array)
 
     def arrays(self, seed: int) -> dict[str, dict[Kind, npt.NDArray[Any]]]:
@@ -231,7 +232,6 @@ class Sweep:
     def _read(self, kind: FileKind, condition: str, seed: int, read: Callable[[bytes], T]) -> T:
         _known("condition", [condition], self.conditions)
         _known("seed", [seed], self.seeds)
-        _known("kind of array", [kind], get_args(FileKind))
         path = self._path(kind, condition, seed)
         if path not in self._files:
             help = "the condition has no such file, or its `record` leaves it out"
