@@ -413,8 +413,18 @@ fn help_and_version() {
         assert_eq!(stderr, "");
         parts.iter().for_each(|part| assert!(stdout.contains(part), "no `{part}` in:\n{stdout}"));
     };
-    assert_eq!(place.run(&["--version"]).stdout, concat!("granule ", env!("CARGO_PKG_VERSION"), "\n"));
-    says(&["--version"], &["granule"]);
+    let short = concat!("granule ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(place.run(&["-V"]).succeeded().stdout, short);
+    // Under which names and revisions trials are known, and what was built.
+    let Ended { stdout: long, .. } = place.run(&["--version"]).succeeded();
+    let lines: Vec<&str> = long.lines().collect();
+    let [version, engines, build] = lines[..] else { panic!("{long}") };
+    assert_eq!(version, short.trim_end());
+    assert_eq!(engines, "engines: pcg (revision 1), brian2-2.2.1 (revision 1)");
+    assert!(build.starts_with(&format!("build: {}-", std::env::consts::ARCH)), "{build}");
+    assert!(build.contains(", profile ") && build.contains(", commit "), "{build}");
+    // The manual does not differ with it.
+    assert!(!place.run(&["man"]).succeeded().stdout.contains("engines: pcg"));
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         says(arguments, &["Usage: granule <COMMAND>", "run ", "Exit codes: 0 done, 1 failed, 2 wrong usage"]);
     }

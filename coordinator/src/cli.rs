@@ -30,6 +30,7 @@ pub(crate) mod exit {
 #[derive(Debug, Parser)]
 #[command(
     version,
+    long_version = crate::version::LONG.as_str(),
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, or files or \
                   stores not as they should be, 4 results of a trial differed, 130 interrupted (Ctrl-C), \
                   143 terminated."

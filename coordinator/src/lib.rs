@@ -31,6 +31,7 @@ mod service;
 mod simulation;
 mod slurm;
 mod store;
+mod version;
 mod view;
 
 use std::process::ExitCode;

@@ -17,7 +17,8 @@ pub(crate) fn completions(arguments: &cli::Completions) -> Result<(), Failure> {
 }
 
 pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
-    let command = cli::Cli::command();
+    // Without what was built: the manual is the same for all.
+    let command = cli::Cli::command().long_version(None::<&str>);
     let failed = |error: io::Error| Failure::caused_by(exit::FAILED, &error, None);
     let Some(directory) = &arguments.directory else {
         let mut page = Vec::new();
