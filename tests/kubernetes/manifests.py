@@ -27,8 +27,11 @@ class Manifests:
         rendered = subprocess.run(
             ["kubectl", "kustomize", folder], check=True, stdout=subprocess.PIPE, text=True
         ).stdout
-        generated = [resource["metadata"]["name"] for resource in yaml.safe_load_all(rendered)
-                     if resource["kind"] in ("Secret", "ConfigMap")]
+        generated = [
+            resource["metadata"]["name"]
+            for resource in yaml.safe_load_all(rendered)
+            if resource["kind"] in ("Secret", "ConfigMap")
+        ]
         for name in generated:
             rendered = rendered.replace(name, re.sub(r"-[a-z0-9]{10}$", "", name))
         self.resources = list(yaml.safe_load_all(rendered))

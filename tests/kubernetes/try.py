@@ -60,7 +60,11 @@ class Cluster:
         pod = self.start("granule-coordinator")
         until("it has started", lambda: pod.probe("startup", POD_IP) or pod.process.poll() is not None)
         until("it is ready", lambda: pod.probe("readiness", POD_IP) or pod.process.poll() is not None)
-        expect(pod.process.poll() is None and pod.probe("liveness", POD_IP), "a coordinator starts, is ready and alive", pod)
+        expect(
+            pod.process.poll() is None and pod.probe("liveness", POD_IP),
+            "a coordinator starts, is ready and alive",
+            pod,
+        )
         # Now the service has it. The file stays the same, as it is mounted.
         self.hosts.write_text(f"127.0.0.1 localhost\n{POD_IP} {SERVICE}\n")
         return pod
@@ -129,7 +133,9 @@ def secrets(cluster: Cluster):
     manifests = copy.deepcopy(cluster.manifests)
     manifests.pods()["granule-workers"]["volumes"][0]["secret"]["defaultMode"] = 0o444
     worker = cluster.start("granule-workers", manifests)
-    expect(worker.ended(20) == 2 and "open to other users" in worker.said(), "a secret for everybody is refused", worker)
+    expect(
+        worker.ended(20) == 2 and "open to other users" in worker.said(), "a secret for everybody is refused", worker
+    )
 
 
 def inside(directory: Path):
