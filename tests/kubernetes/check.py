@@ -169,7 +169,7 @@ def of_service(manifests: Manifests):
         templates = [it["spec"]["template"] for it in manifests.resources if it["kind"] == "Job"]
         chosen = [it for it in templates if spec["selector"].items() <= it["metadata"]["labels"].items()]
         if [it["spec"]["containers"][0]["name"] for it in chosen] != ["coordinator"]:
-            yield f"service {service['metadata']['name']} leads to {len(chosen)} kinds of pods, and not the coordinator alone"
+            yield f"service {service['metadata']['name']} leads to {len(chosen)} kinds of pods, not to the coordinator"
             continue
         ports = {port["name"]: port["containerPort"] for port in chosen[0]["spec"]["containers"][0]["ports"]}
         for port in spec["ports"]:
@@ -229,9 +229,8 @@ def main():
             print(f"not refused: {what}: {complaints}", file=sys.stderr)
     if found:
         sys.exit(1)
-    print(
-        f"{len(manifests.resources) + 1} manifests are fine in {RELEASES[0]} to {RELEASES[-1]}; {len(BROKEN)} broken ones are refused"
-    )
+    releases = f"{RELEASES[0]} to {RELEASES[-1]}"
+    print(f"{len(manifests.resources) + 1} manifests are fine in {releases}; {len(BROKEN)} broken ones are refused")
 
 
 main()
