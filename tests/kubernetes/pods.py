@@ -89,7 +89,7 @@ class Pod:
     def command(self, words: list[str]) -> list[str]:
         """How to run this in the container."""
         user, group, of_volumes = (self.security[it] for it in ("runAsUser", "runAsGroup", "fsGroup"))
-        inside = ["env", "-i", "PATH=/usr/local/bin:/usr/bin", "-C", self.container.get("workingDir", "/"), *words]
+        inside = ["env", "-i", "-C", self.container.get("workingDir", "/"), "PATH=/usr/local/bin:/usr/bin", *words]
         outside = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}:{group}", f"--groups={of_volumes}"]
         return [*outside, str(self.root), "/usr/bin/" + inside[0], *inside[1:]]
 
@@ -125,11 +125,11 @@ class Pod:
         return self.log.read_text(errors="replace")
 
 
-def until(what: str, look, seconds: float = 120):
-    """What `look` gives, once that is something."""
+def until(what: str, look, *pods: Pod, seconds: float = 60):
+    """What `look` gives, once that is something; otherwise says what these pods have said."""
     end = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > end:
-            raise SystemExit(f"waited in vain: {what}")
+            raise SystemExit("\n".join([f"waited in vain: {what}", *(pod.said() for pod in pods)]))
         time.sleep(0.1)
     return found
