@@ -56,7 +56,9 @@ fn a_sweep_leaves_its_identity_for_the_next() {
 fn what_is_there_is_never_written_over() {
     let (place, address) = prepared();
     let again = ["identity", "identity", "--advertise", &address];
-    place.run(&again).failed_with(1, &["identity/coordinator.pem is there already", "name another directory"]);
+    place
+        .run(&again)
+        .failed_with(1, &["identity/coordinator.pem is there already", "name another directory"]);
     fs::remove_file(place.path(FILES[0])).expect("removed");
     place.run(&again).failed_with(1, &["identity/access.json is there already"]);
     assert!(!place.path(FILES[0]).exists());
@@ -67,7 +69,7 @@ fn what_makes_no_sense_is_said() {
     let (place, address) = prepared();
     let other = ["identity", "other", "--advertise"];
     for wrong in ["granule", "0.0.0.0:7000", "fd00::1"] {
-        place.run(&[&other[..], &[wrong]].concat()).failed_with(2, &[wrong, "write host:port"]);
+        place.run(&[&other[..], &[wrong]].concat()).failed_with(2, &[wrong, "host:port"]);
     }
     place.run(&[&other[..], &[&address]].concat()).succeeded();
     fs::copy(place.path(FILES[1]), place.path("other/access.json")).expect("copied");

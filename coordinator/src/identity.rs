@@ -321,6 +321,8 @@ fn server_config(
 pub(crate) enum AdvertiseError {
     #[error("`{given}` cannot be told to workers as our address: {problem}; write host or host:port")]
     Given { given: String, problem: &'static str },
+    #[error("`{given}` has no port, and workers need one; write host:port")]
+    NoPort { given: String },
     #[error("cannot ask the system for the addresses of this machine; say one with --advertise HOST")]
     Interfaces(#[source] io::Error),
     #[error(

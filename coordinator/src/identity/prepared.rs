@@ -42,10 +42,12 @@ impl Identity {
 
 /// The address that workers are to be told, which has a port: nothing is bound yet that could lend one.
 pub(crate) fn address(given: &str) -> Result<String, AdvertiseError> {
-    let wrong = |problem| AdvertiseError::Given { given: given.to_owned(), problem };
     let has_port = given.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|it| it > 0));
     let is_bare = given.parse::<std::net::IpAddr>().is_ok();
-    if !has_port || is_bare { Err(wrong("it has no port")) } else { advertised(given, 0) }
+    if !has_port || is_bare {
+        return Err(AdvertiseError::NoPort { given: given.to_owned() });
+    }
+    advertised(given, 0)
 }
 
 #[cfg(test)]
