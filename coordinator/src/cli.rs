@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Run a sweep as a Slurm job, from a login node; again to follow it, or to resume.
     Slurm(Slurm),
+    /// Make the key and the access file of a coordinator before it runs, for `serve --identity`.
+    Identity(Identity),
     /// Show what a running coordinator is at, or what was made of a sweep.
     Status(Status),
     /// Write a sweep file with comments, to begin with.
@@ -145,6 +147,9 @@ pub(crate) struct Serve {
     /// The private key of that certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) key: Option<PathBuf>,
+    /// Directory that `granule identity` has made: its key and access file are used, and left as they are.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["advertise", "interface", "access", "certificate", "key"])]
+    pub(crate) identity: Option<PathBuf>,
     /// Worker processes to start on this machine, too.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) workers: u32,
@@ -176,6 +181,9 @@ pub(crate) struct Worker {
     /// Give up when there was no coordinator for this time [default: 10m].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
+    /// Exit code when it leaves before the sweep is complete, as it was told to or its time was over.
+    #[arg(long, value_name = "CODE", default_value_t = 0)]
+    pub(crate) leave_with: u8,
     /// How messages are written to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -239,6 +247,15 @@ pub(crate) struct Slurm {
     /// Options for sbatch, as they are.
     #[arg(last = true, value_name = "SBATCH OPTIONS")]
     pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Identity {
+    /// Directory for `coordinator.pem` and `access.json`.
+    pub(crate) directory: PathBuf,
+    /// Name or address at which workers will reach the coordinator.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: String,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@
 //! coordinator that is started again there is the same one for all workers that have a copy of its
 //! access file. How workers check a certificate is said in `granule_worker::connect`.
 
+pub(crate) mod prepared;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -41,6 +43,8 @@ pub(crate) struct Identity {
 pub(crate) enum Origin {
     /// It is that of the coordinator that was here before: its workers find it again.
     Kept,
+    /// It was made before, by `granule identity`.
+    Prepared,
     /// Nothing was there.
     New,
     /// What was there cannot be used: copies of the access file are worth nothing any more.
@@ -51,6 +55,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Kept => f.write_str("the access file is that of the last start"),
+            Origin::Prepared => f.write_str("the access file was made before"),
             Origin::New => f.write_str("a new access file"),
             Origin::Renewed { because } => {
                 write!(f, "a new access file, as {because}; workers elsewhere need a copy of it")
@@ -81,6 +86,12 @@ pub(crate) enum IdentityError {
     Key { path: PathBuf, source: rustls::Error },
     #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
     Mismatch { key: PathBuf, certificate: PathBuf },
+    #[error("{} is there already, and is left as it is; name another directory, or remove it", path.display())]
+    Exists { path: PathBuf },
+    #[error("the access file {} is not for the certificate in {}; make both with `granule identity`", access.display(), key.display())]
+    Apart { access: PathBuf, key: PathBuf },
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("cannot make a certificate")]
     Make(#[source] rcgen::Error),
     #[error("cannot make a certificate")]
@@ -176,6 +187,11 @@ impl Identity {
         let certificate = certificate.ok_or(IdentityError::Tls(rustls::Error::NoCertificatesPresented))?;
         let server_config = Arc::new(server_config(chain, key).map_err(IdentityError::Tls)?);
         Ok(Identity { certificate, server_config, secret, access_path: access_path.to_owned(), made })
+    }
+
+    /// What workers know it by.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
     }
 
     /// How to speak TLS as this coordinator.
@@ -305,6 +321,8 @@ fn server_config(
 pub(crate) enum AdvertiseError {
     #[error("`{given}` cannot be told to workers as our address: {problem}; write host or host:port")]
     Given { given: String, problem: &'static str },
+    #[error("`{given}` has no port, and workers need one; write host:port")]
+    NoPort { given: String },
     #[error("cannot ask the system for the addresses of this machine; say one with --advertise HOST")]
     Interfaces(#[source] io::Error),
     #[error(
@@ -319,7 +337,7 @@ pub(crate) enum AdvertiseError {
 }
 
 /// An address of this machine.
-struct Place {
+struct Spot {
     interface: String,
     flags: InterfaceFlags,
     ip: IpAddr,
@@ -346,7 +364,7 @@ pub(crate) fn addresses(
             (_, Some(v6)) => v6.ip().into(),
             _ => return None,
         };
-        Some(Place { interface: interface.interface_name, flags: interface.flags, ip })
+        Some(Spot { interface: interface.interface_name, flags: interface.flags, ip })
     });
     reachable(bound, interface, places)
 }
@@ -354,11 +372,11 @@ pub(crate) fn addresses(
 fn reachable(
     bound: SocketAddr,
     wanted: Option<&str>,
-    places: impl Iterator<Item = Place>,
+    places: impl Iterator<Item = Spot>,
 ) -> Result<Vec<String>, AdvertiseError> {
     let mut found: Vec<String> = Vec::new();
     let mut known: Vec<String> = Vec::new();
-    for Place { interface, flags, ip } in places {
+    for Spot { interface, flags, ip } in places {
         let is_wanted = wanted.is_none_or(|wanted| wanted == interface);
         // Loopback only for who asks for it by name.
         let is_local = flags.contains(InterfaceFlags::IFF_LOOPBACK) || ip.is_loopback();
@@ -642,7 +660,7 @@ mod tests {
             ("ib0", up, "172.17.0.1"),
         ];
         let places = |count: usize| {
-            let place = |(name, flags, ip): (&str, InterfaceFlags, &str)| Place {
+            let place = |(name, flags, ip): (&str, InterfaceFlags, &str)| Spot {
                 interface: name.to_owned(),
                 flags,
                 ip: ip.parse().expect("an address"),

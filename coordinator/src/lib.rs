@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
         cli::Command::Run(arguments) => commands::run::run(&arguments),
         cli::Command::Serve(arguments) => commands::serve::run(&arguments),
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
+        cli::Command::Identity(arguments) => commands::identity::run(&arguments),
         cli::Command::Plan(arguments) => commands::plan::run(&arguments),
         cli::Command::Explain(arguments) => commands::explain::run(&arguments),
         cli::Command::Slurm(arguments) => commands::slurm::run(&arguments),

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::cli::{self, exit};
 use crate::driver::{Door, Tls, listen};
 use crate::failure::plural;
-use crate::identity::{self, AdvertiseError, Identity, IdentityError, addresses};
+use crate::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
 use crate::view::log::line;
 
 /// Name of the access file in the output directory.
@@ -37,6 +37,8 @@ pub(crate) struct Served {
     out: PathBuf,
     /// Files of a certificate and its key.
     own: Option<(PathBuf, PathBuf)>,
+    /// Directory of an identity that was made before.
+    prepared: Option<PathBuf>,
     /// Whether it was ever opened.
     is_open: AtomicBool,
     /// What is to be removed at the end.
@@ -86,13 +88,16 @@ impl Entrance {
 
     /// As the command line asks.
     pub(crate) fn served(arguments: &cli::Serve, out: &Path) -> Entrance {
+        let prepared = arguments.identity.clone();
+        let place = prepared.as_deref().unwrap_or(out);
         Entrance::Served(Box::new(Served {
             listen: arguments.listen,
             advertise: arguments.advertise.clone(),
             interface: arguments.interface.clone(),
-            access: arguments.access.clone().unwrap_or_else(|| out.join(ACCESS)),
+            access: arguments.access.clone().unwrap_or_else(|| place.join(ACCESS)),
             out: out.to_owned(),
             own: arguments.certificate.clone().zip(arguments.key.clone()),
+            prepared,
             is_open: AtomicBool::new(false),
             identity: Mutex::new(None),
         }))
@@ -132,6 +137,8 @@ impl Entrance {
     /// killed has left in the output directory. Workers that wait for it see so that they are done.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
         let served = match self {
+            // It is the user's, for the next time.
+            Entrance::Served(served) if served.prepared.is_some() => return Ok(()),
             Entrance::Served(served) => served,
             // Nobody serves here: this directory is ours.
             Entrance::Local { out, .. } => {
@@ -176,6 +183,12 @@ impl Served {
         let listener = self.bind_again(earlier.as_ref())?;
         let bound =
             listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
+        if let Some(directory) = &self.prepared {
+            let (identity, access) = Identity::prepared(&directory.join(identity::FILE), &self.access)?;
+            let tls = self.tls(bound, &identity, &Origin::Prepared);
+            self.invite();
+            return Ok(Door { listener, tls: Some(tls), secret: access.secret });
+        }
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
         self.is_open.store(true, Ordering::Relaxed);
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
@@ -185,9 +198,7 @@ impl Served {
                 None => Identity::load_or_make(&self.out, &self.access)?,
             };
             let access = identity.access(addresses);
-            let certificate = access.certificate.clone().expect("an identity has a certificate");
-            let tls = Tls { config: identity.server_config(), certificate };
-            line(&format!("listening on {bound} with TLS; {origin}: {}", self.access.display()));
+            let tls = self.tls(bound, &identity, &origin);
             if let Ok(mut place) = self.identity.lock() {
                 *place = Some(identity);
             }
@@ -199,8 +210,17 @@ impl Served {
             (Access { addresses, certificate: None, secret }, None)
         };
         access.write(&self.access)?;
-        line(&format!("to add workers: granule worker --access {}", self.access.display()));
+        self.invite();
         Ok(Door { listener, tls, secret: access.secret })
+    }
+
+    fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {
+        line(&format!("listening on {bound} with TLS; {origin}: {}", self.access.display()));
+        Tls { config: identity.server_config(), certificate: identity.certificate().clone() }
+    }
+
+    fn invite(&self) {
+        line(&format!("to add workers: granule worker --access {}", self.access.display()));
     }
 
     /// Listens; where any port will do, on the one that workers know from before, if it is free.

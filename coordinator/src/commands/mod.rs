@@ -4,6 +4,7 @@ pub(crate) mod entrance;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod figures;
+pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod job;
 pub(crate) mod manual;

@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
             if is_watched {
                 line(&format!("left: {reason}; everything computed was delivered"));
             }
-            std::process::exit(0);
+            std::process::exit(arguments.leave_with.into());
         }
         Ok(End::Refused { reason }) => Err(Failure::new(
             exit::FAILED,

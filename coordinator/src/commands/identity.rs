@@ -1,0 +1,25 @@
+//! `granule identity`: what a coordinator is known by, made before it runs.
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
+use crate::failure::Failure;
+use crate::identity::{FILE, Identity, prepared};
+use crate::view::say;
+
+pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
+    let address = prepared::address(&arguments.advertise)
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    let directory = &arguments.directory;
+    let (key, access) = (directory.join(FILE), directory.join(ACCESS));
+    Identity::prepare(&key, &access, &address)
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    say(&format!(
+        "Wrote {}, for the coordinator alone, and {}, for it and its workers.\n  granule serve SWEEP --listen ADDR \
+         --identity {}\n  granule worker --access {}\n",
+        key.display(),
+        access.display(),
+        directory.display(),
+        access.display()
+    ));
+    Ok(())
+}
