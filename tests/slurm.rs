@@ -156,7 +156,7 @@ fn a_job_whose_time_is_too_short_is_queued_again_until_all_is_done() {
         let (id, _) = job(place).expect("a job");
         let says = "the time is over: it goes back into the queue, and on from there";
         wait_for("it is warned", || job(place)?.1.contains(says).then_some(()));
-        cluster.begin_now(&id);
+        cluster.begin_soon(&id);
         let ended = following.end().succeeded();
         check_outputs(place);
         assert_eq!(told(cluster, &id, "Restarts"), "1", "{}", ended.stderr);

@@ -167,14 +167,15 @@ impl Cluster {
         wait_for("no job is left", || self.jobs().is_empty().then_some(()));
     }
 
-    /// Has the job that waits after it was put back begin at once: Slurm would wait for two minutes.
+    /// Has the job that waits after it was put back begin soon: Slurm would wait for two minutes. Within the
+    /// second in which it was ended a node would refuse it.
     #[track_caller]
-    pub fn begin_now(&self, job: &str) {
+    pub fn begin_soon(&self, job: &str) {
         wait_for("the job waits", || {
             let said = self.asked("squeue", &["--noheader", "--format=%T", "--jobs", job]);
             (said.trim() == "PENDING").then_some(())
         });
-        self.does("scontrol", &["update", &format!("jobid={job}"), "starttime=now"]);
+        self.does("scontrol", &["update", &format!("jobid={job}"), "starttime=now+3"]);
     }
 }
 
