@@ -296,6 +296,11 @@ fn without_slurm_the_script_can_be_seen_and_nothing_else() {
         "{dry:#?}"
     );
     assert!(!place.path("out").exists());
+    let torn = ["slurm", "sweep.yaml", "--dry-run", "--", "--comment=a\nrm -rf /"];
+    place.run(&torn).failed_with(2, &["error: `--comment=a\\nrm -rf /` cannot stand in a job script"]);
+    let torn = ["slurm", "sweep.yaml", "--dry-run", "--interface", "ib0\nrm"];
+    let script = place.run(&torn).succeeded().stdout;
+    assert!(!script.lines().any(|line| line == "rm"), "{script}");
     let run = |arguments: &[&str]| {
         let mut command = place.granule(arguments);
         command.env("PATH", place.path("nowhere"));

@@ -1,24 +1,21 @@
 //! `granule slurm`: a sweep as a job on a cluster, followed to its end; or workers for one that is served.
 
+mod attach;
+mod watching;
+
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
-use granule_proto::wire;
 use granule_sweep::Sweep;
-use granule_worker::access::Access;
-use granule_worker::connect::connect;
-use granule_worker::{authorised, client};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
+use self::watching::{Heard, Watching};
 use crate::cli::{self, exit};
-use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
-use crate::failure::{Failure, plural, shell_word};
+use crate::failure::{Failure, shell_word};
 use crate::outputs::manifest::STORE;
 use crate::slurm::control::{self, SlurmError};
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape};
@@ -26,7 +23,7 @@ use crate::slurm::{Ending, JobId, State};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::say;
-use crate::view::status::{Notice, SCHEMA, Snapshot, now};
+use crate::view::status::{SCHEMA, now};
 use crate::view::terminal::Terminal;
 
 /// Where the script, its logs and what is known of the job lie, in the output directory.
@@ -43,12 +40,6 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
 /// How long a job must have ended other than well before that is believed.
 const ENDED_FOR: Duration = Duration::from_secs(4);
-
-/// How long a coordinator may take to begin.
-const SOON: Duration = Duration::from_secs(10);
-
-/// No worker is started any more for what is done in this time.
-const NEARLY: Duration = Duration::from_secs(30);
 
 /// Lines of a log that are shown when a job has failed.
 const LAST_LINES: usize = 12;
@@ -90,7 +81,8 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
     };
     let plan = Plan {
         name: sweep.name.clone(),
-        command: command_line(),
+        // A comment has one line.
+        command: command_line().replace(char::is_control, " "),
         granule,
         out: out.clone(),
         logs: logs.clone(),
@@ -99,6 +91,11 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
         partition: arguments.partition.clone(),
         options: arguments.options.clone(),
     };
+    let given = plan.options.iter().chain(&plan.time).chain(&plan.partition);
+    if let Some(word) = given.into_iter().find(|word| word.chars().any(char::is_control)) {
+        let message = format!("error: `{}` cannot stand in a job script", word.escape_debug());
+        return Err(Failure::new(exit::USAGE, format!("{message}\n  help: leave out what is not printed")));
+    }
     let request = Request { arguments, sweep, out, logs, plan };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -354,125 +351,6 @@ impl Request<'_> {
         message.push_str(&format!("\n  to go on: {}", command_line()));
         Err(Failure::new(code, message))
     }
-
-    /// Jobs of workers, as many as are asked for while there is work.
-    async fn attach(&self) -> Result<(), Failure> {
-        let script = self.plan.worker_job(&self.arguments.idle_timeout);
-        if self.arguments.dry_run {
-            say(&script);
-            return Ok(());
-        }
-        let path = self.keep("worker.sh", &script)?;
-        let Some(watching) = Watching::soon(&self.out).await else {
-            let message = format!(
-                "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
-                 the nodes can reach: granule serve {} --listen 0.0.0.0:0",
-                self.sweep.name,
-                self.out.join(ACCESS).display(),
-                shell_word(&self.arguments.sweep.display().to_string())
-            );
-            return Err(Failure::new(exit::FAILED, message));
-        };
-        let [mut interrupts, mut terminations] = [SignalKind::interrupt(), SignalKind::terminate()]
-            .map(|kind| signal(kind).map_err(|error| Failure::caused_by(exit::FAILED, &error, None)));
-        let (interrupts, terminations) = (interrupts.as_mut(), terminations.as_mut());
-        let (Ok(interrupts), Ok(terminations)) = (interrupts, terminations) else {
-            return Err(Failure::new(exit::FAILED, "error: signals cannot be listened for"));
-        };
-        let mut arrays = Vec::new();
-        let kept = tokio::select! {
-            kept = self.keep_up(&path, watching, &mut arrays) => kept,
-            _ = interrupts.recv() => Err(Failure::new(exit::INTERRUPTED, "interrupted: the workers are taken back")),
-            _ = terminations.recv() => Err(Failure::new(exit::TERMINATED, "terminated: the workers are taken back")),
-        };
-        // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
-        // not, they are told to, in good order.
-        let taken_back = control::cancel(&arrays, kept.is_ok()).await;
-        // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
-        if let Err(error) = taken_back
-            && control::count(&arrays).await.map_err(|error| of_slurm(&error))? != (0, 0)
-        {
-            return Err(of_slurm(&error));
-        }
-        self.until_gone(&arrays).await?;
-        if kept.is_ok() {
-            say(&format!("The coordinator has ended; no job is left. Its outputs: {}\n", self.out.display()));
-        }
-        kept
-    }
-
-    /// Keeps up the number of workers until the coordinator has ended.
-    async fn keep_up(
-        &self,
-        script: &Path,
-        mut watching: Watching,
-        arrays: &mut Vec<JobId>,
-    ) -> Result<(), Failure> {
-        let limit = match self.plan.shape {
-            Shape::Nodes(nodes) => nodes,
-            Shape::Workers { workers, .. } => workers,
-        };
-        let views = Views::default();
-        let _terminal = Terminal::follow(views.board());
-        let (least, most) = ASK_EVERY;
-        let mut pause = least;
-        let mut missing = 0;
-        let mut shown = (0, 0);
-        loop {
-            let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
-            if (waiting, running) != shown {
-                log::event(
-                    "slurm",
-                    &format!("workers: {running} running, {waiting} waiting, at most {limit}"),
-                );
-                shown = (waiting, running);
-                pause = least;
-            }
-            let wanted = limit.min(u32::try_from(missing).unwrap_or(u32::MAX));
-            if wanted > waiting + running {
-                let job = control::submit(script, Some(wanted - waiting - running)).await;
-                arrays.push(job.map_err(|error| of_slurm(&error))?);
-                pause = least;
-            }
-            let until = tokio::time::Instant::now() + pause;
-            pause = (pause * 3 / 2).min(most);
-            loop {
-                match tokio::time::timeout_at(until, watching.heard.recv()).await {
-                    Ok(Some(Heard::Snapshot(snapshot))) => {
-                        missing = snapshot.trials.total - snapshot.trials.stored.min(snapshot.trials.total);
-                        // What is nearly over is so before another job would have begun.
-                        let is_over = snapshot.state != "computing"
-                            || snapshot.left().is_some_and(|left| left < NEARLY);
-                        views.put_up(*snapshot);
-                        if is_over {
-                            missing = 0;
-                        }
-                    }
-                    Ok(Some(Heard::Notice(_))) => {}
-                    Ok(None) => {
-                        // It may have been started again; if it is complete its access file is gone.
-                        match Watching::start(&self.out).await {
-                            Some(again) => watching = again,
-                            None => return Ok(()),
-                        }
-                    }
-                    Err(_) => break,
-                }
-            }
-        }
-    }
-
-    /// Waits until none of the workers' jobs is left.
-    async fn until_gone(&self, arrays: &[JobId]) -> Result<(), Failure> {
-        loop {
-            let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
-            if waiting + running == 0 {
-                return Ok(());
-            }
-            log::event("slurm", &format!("{} to leave", plural((waiting + running).into(), "worker")));
-            tokio::time::sleep(ASK_EVERY.0 * 2).await;
-        }
-    }
 }
 
 impl Record {
@@ -488,67 +366,4 @@ pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
     let record = Record::find(out)?;
     let state = control::look(record.job).await;
     Some(SlurmJob::new(record.job, &state, &record.log))
-}
-
-/// What a coordinator says.
-enum Heard {
-    Snapshot(Box<Snapshot>),
-    Notice(Notice),
-}
-
-/// A coordinator that is listened to, wherever it runs.
-struct Watching {
-    heard: mpsc::Receiver<Heard>,
-    listening: JoinHandle<()>,
-    _stop: oneshot::Sender<()>,
-}
-
-impl Watching {
-    /// Listens to the coordinator whose access file lies there, if it can be reached.
-    async fn start(out: &Path) -> Option<Watching> {
-        let access = Access::read(&out.join(ACCESS)).ok()?;
-        let (channel, _) = connect(&access).await.ok()?;
-        let request = authorised(&access, wire::WatchRequest { follow: true });
-        let mut reports = client(channel).watch(request).await.ok()?.into_inner();
-        let (tell, heard) = mpsc::channel(64);
-        let (stop, mut stopped) = oneshot::channel::<()>();
-        let listening = tokio::spawn(async move {
-            loop {
-                let report = tokio::select! {
-                    report = reports.message() => report,
-                    _ = &mut stopped => return,
-                };
-                let Ok(Some(wire::Report { json })) = report else { return };
-                let snapshot =
-                    serde_json::from_str::<Snapshot>(&json).ok().filter(|of| of.kind == "snapshot");
-                let heard = match snapshot {
-                    Some(snapshot) => Heard::Snapshot(Box::new(snapshot)),
-                    None => match serde_json::from_str::<Notice>(&json) {
-                        Ok(notice) => Heard::Notice(notice),
-                        Err(_) => continue,
-                    },
-                };
-                if tell.send(heard).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Some(Watching { heard, listening, _stop: stop })
-    }
-
-    /// The same, of a coordinator that may have been started only now.
-    async fn soon(out: &Path) -> Option<Watching> {
-        let begun = Instant::now();
-        loop {
-            match Watching::start(out).await {
-                None if begun.elapsed() < SOON => tokio::time::sleep(ASK_EVERY.0 / 4).await,
-                watching => return watching,
-            }
-        }
-    }
-
-    /// Whether there is nobody to hear from any more.
-    fn is_over(&self) -> bool {
-        self.listening.is_finished() && self.heard.is_empty()
-    }
 }

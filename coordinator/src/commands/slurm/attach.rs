@@ -1,0 +1,223 @@
+//! Jobs of workers for a sweep that is served, as many as there is work for.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::watching::{Heard, Watching};
+use super::{ASK_EVERY, Request, of_slurm};
+use crate::cli::exit;
+use crate::commands::entrance::ACCESS;
+use crate::failure::{Failure, plural, shell_word};
+use crate::slurm::JobId;
+use crate::slurm::control::{self, SlurmError};
+use crate::slurm::script::Shape;
+use crate::view::board::Views;
+use crate::view::log;
+use crate::view::say;
+use crate::view::status::Snapshot;
+use crate::view::terminal::Terminal;
+
+/// How long a coordinator may take to begin.
+const TO_BEGIN: Duration = Duration::from_secs(10);
+
+/// How long one that is gone may take to be started again; its workers look for it as long.
+const TO_COME_BACK: Duration = Duration::from_secs(600);
+
+/// No worker is started any more for what is done in this time.
+const NEARLY: Duration = Duration::from_secs(30);
+
+/// The signal that asked us to stop, if one has.
+type Stopped = watch::Receiver<Option<SignalKind>>;
+
+/// How the keeping up of workers has ended.
+enum End {
+    /// The coordinator has ended.
+    Over,
+    /// It is gone, and has not come back.
+    Gone,
+    /// We were asked to.
+    Stopped(SignalKind),
+}
+
+impl Request<'_> {
+    /// Jobs of workers, as many as are asked for while there is work.
+    pub(super) async fn attach(&self) -> Result<(), Failure> {
+        let script = self.plan.worker_job(&self.arguments.idle_timeout);
+        if self.arguments.dry_run {
+            say(&script);
+            return Ok(());
+        }
+        let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
+            let message = format!(
+                "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
+                 the nodes can reach: granule serve {} --listen 0.0.0.0:0",
+                self.sweep.name,
+                self.out.join(ACCESS).display(),
+                shell_word(&self.arguments.sweep.display().to_string())
+            );
+            return Err(Failure::new(exit::FAILED, message));
+        };
+        let path = self.keep("worker.sh", &script)?;
+        let (stop, stopped) = watch::channel(None);
+        tokio::spawn(listen_for_signals(stop));
+        let mut arrays = Vec::new();
+        let end = self.keep_up(&path, watching, stopped, &mut arrays).await?;
+        // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
+        // not, they are told to, in good order.
+        let taken_back = control::cancel(&arrays, matches!(end, End::Over)).await;
+        // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
+        if let Err(error) = taken_back
+            && control::count(&arrays).await.map_err(|error| of_slurm(&error))? != (0, 0)
+        {
+            return Err(of_slurm(&error));
+        }
+        until_gone(&arrays).await?;
+        match end {
+            End::Over => {
+                say(&format!(
+                    "The coordinator has ended; no job is left. Its outputs: {}\n",
+                    self.out.display()
+                ));
+                Ok(())
+            }
+            End::Gone => {
+                let message = "error: the coordinator is gone and has not come back; the workers are taken back\n  \
+                               help: start it again with its command, then this";
+                Err(Failure::new(exit::INCOMPLETE, message))
+            }
+            End::Stopped(kind) if kind == SignalKind::terminate() => {
+                Err(Failure::new(exit::TERMINATED, "terminated: the workers are taken back"))
+            }
+            End::Stopped(_) => {
+                Err(Failure::new(exit::INTERRUPTED, "interrupted: the workers are taken back"))
+            }
+        }
+    }
+
+    /// Keeps up the number of workers until the coordinator has ended.
+    async fn keep_up(
+        &self,
+        script: &Path,
+        mut watching: Watching,
+        mut stopped: Stopped,
+        arrays: &mut Vec<JobId>,
+    ) -> Result<End, Failure> {
+        let limit = match self.plan.shape {
+            Shape::Nodes(nodes) => nodes,
+            Shape::Workers { workers, .. } => workers,
+        };
+        let views = Views::default();
+        let _terminal = Terminal::follow(views.board());
+        let (least, most) = ASK_EVERY;
+        let mut pause = least;
+        let mut work = 0;
+        let mut shown = (0, 0);
+        let mut is_silent = false;
+        loop {
+            // What is begun is done to its end: a job that was submitted unnoticed would be left.
+            match top_up(script, limit.min(work), arrays).await {
+                Ok(counts) => {
+                    is_silent = false;
+                    if counts != shown {
+                        let (waiting, running) = counts;
+                        let text = format!("workers: {running} running, {waiting} waiting, at most {limit}");
+                        log::event("slurm", &text);
+                        shown = counts;
+                        pause = least;
+                    }
+                }
+                // One that cannot even be submitted would not be later.
+                Err(error) if arrays.is_empty() => return Err(of_slurm(&error)),
+                Err(error) if !is_silent => {
+                    is_silent = true;
+                    log::event("slurm", &format!("{error}; trying again"));
+                }
+                Err(_) => {}
+            }
+            let until = Instant::now() + pause;
+            pause = (pause * 3 / 2).min(most);
+            loop {
+                let heard = tokio::select! {
+                    heard = timeout_at(until, watching.heard.recv()) => heard,
+                    kind = stopped.wait_for(Option::is_some) => {
+                        let kind = kind.ok().and_then(|kind| *kind);
+                        return Ok(End::Stopped(kind.unwrap_or(SignalKind::interrupt())));
+                    }
+                };
+                match heard {
+                    Ok(Some(Heard::Snapshot(snapshot))) => {
+                        work = work_of(&snapshot);
+                        views.put_up(*snapshot);
+                    }
+                    Ok(Some(Heard::Notice(_))) => {}
+                    Ok(None) => {
+                        let again = tokio::select! {
+                            again = Watching::within(&self.out, TO_COME_BACK, false) => again,
+                            _ = stopped.wait_for(Option::is_some) => continue,
+                        };
+                        match again {
+                            Some(again) => watching = again,
+                            None if self.out.join(ACCESS).exists() => return Ok(End::Gone),
+                            None => return Ok(End::Over),
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+}
+
+/// Workers that have something to do, at most: what is nearly over is so before another job would have begun.
+fn work_of(snapshot: &Snapshot) -> u32 {
+    let is_over = snapshot.state != "computing" || snapshot.left().is_some_and(|left| left < NEARLY);
+    let missing = snapshot.trials.total.saturating_sub(snapshot.trials.stored);
+    if is_over { 0 } else { u32::try_from(missing).unwrap_or(u32::MAX) }
+}
+
+/// Submits what is missing of so many; gives how many wait and run.
+async fn top_up(script: &Path, wanted: u32, arrays: &mut Vec<JobId>) -> Result<(u32, u32), SlurmError> {
+    let (waiting, running) = control::count(arrays).await?;
+    if wanted > waiting + running {
+        arrays.push(control::submit(script, Some(wanted - waiting - running)).await?);
+    }
+    Ok((waiting, running))
+}
+
+/// Waits until none of the workers' jobs is left.
+async fn until_gone(arrays: &[JobId]) -> Result<(), Failure> {
+    loop {
+        let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
+        if waiting + running == 0 {
+            return Ok(());
+        }
+        log::event("slurm", &format!("{} to leave", plural((waiting + running).into(), "worker")));
+        sleep(ASK_EVERY.0 * 2).await;
+    }
+}
+
+/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second.
+async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
+    let (Ok(mut interrupts), Ok(mut terminations)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end us, and the jobs leave by themselves when they have nothing to do.
+        return stop.closed().await;
+    };
+    loop {
+        let (kind, code) = tokio::select! {
+            _ = interrupts.recv() => (SignalKind::interrupt(), exit::INTERRUPTED),
+            _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
+        };
+        if stop.borrow().is_some() {
+            log::clear_bars();
+            log::line("ended at once: workers that run leave when they have nothing to do");
+            std::process::exit(code.into());
+        }
+        let _ = stop.send(Some(kind));
+    }
+}
