@@ -195,7 +195,7 @@ mod tests {
         Plan {
             name: "paper".into(),
             command: "granule slurm paper.yaml".into(),
-            granule: "/home/me/bin/granule".into(),
+            granule: "/project/bin/granule".into(),
             out: "/scratch/it's here/out".into(),
             logs: "/scratch/100%/slurm".into(),
             shape: Shape::Nodes(3),
@@ -207,7 +207,7 @@ mod tests {
 
     fn serving() -> Serving {
         let options = vec!["--audit".to_owned(), "5".to_owned()];
-        Serving { sweep: "/home/me/paper.yaml".into(), store: "/scratch/s.granule".into(), options }
+        Serving { sweep: "/project/paper.yaml".into(), store: "/scratch/s.granule".into(), options }
     }
 
     #[test]
