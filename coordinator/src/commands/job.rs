@@ -98,7 +98,8 @@ pub(crate) fn run(
     };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
-        tokio::spawn(listen_for_signals(stop));
+        let farewell = format!("ended at once: what was computed is stored\n  to resume: {}", command_line());
+        tokio::spawn(listen_for_signals(stop, farewell));
         tokio::spawn(job.run(stopped)).await
     });
     // Nothing may hold up the end; what counts is durable.
@@ -553,8 +554,8 @@ fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
 }
 
-/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second.
-async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
+/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second, with these words.
+pub(crate) async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>, farewell: String) {
     let (Ok(mut interrupts), Ok(mut terminations)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -568,7 +569,7 @@ async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
         };
         if stop.borrow().is_some() {
             log::clear_bars();
-            line(&format!("ended at once: what was computed is stored\n  to resume: {}", command_line()));
+            line(&farewell);
             std::process::exit(code.into());
         }
         let _ = stop.send(Some(kind));

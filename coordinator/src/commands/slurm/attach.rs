@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -11,6 +11,7 @@ use super::watching::{Heard, Watching};
 use super::{ASK_EVERY, Request, of_slurm};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
+use crate::commands::job::listen_for_signals;
 use crate::failure::{Failure, plural, shell_word};
 use crate::slurm::JobId;
 use crate::slurm::control::{self, SlurmError};
@@ -63,7 +64,8 @@ impl Request<'_> {
         };
         let path = self.keep("worker.sh", &script)?;
         let (stop, stopped) = watch::channel(None);
-        tokio::spawn(listen_for_signals(stop));
+        let farewell = "ended at once: workers that run leave when they have nothing to do".to_owned();
+        tokio::spawn(listen_for_signals(stop, farewell));
         let mut arrays = Vec::new();
         let end = self.keep_up(&path, watching, stopped, &mut arrays).await?;
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
@@ -197,27 +199,5 @@ async fn until_gone(arrays: &[JobId]) -> Result<(), Failure> {
         }
         log::event("slurm", &format!("{} to leave", plural((waiting + running).into(), "worker")));
         sleep(ASK_EVERY.0 * 2).await;
-    }
-}
-
-/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second.
-async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>) {
-    let (Ok(mut interrupts), Ok(mut terminations)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end us, and the jobs leave by themselves when they have nothing to do.
-        return stop.closed().await;
-    };
-    loop {
-        let (kind, code) = tokio::select! {
-            _ = interrupts.recv() => (SignalKind::interrupt(), exit::INTERRUPTED),
-            _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
-        };
-        if stop.borrow().is_some() {
-            log::clear_bars();
-            log::line("ended at once: workers that run leave when they have nothing to do");
-            std::process::exit(code.into());
-        }
-        let _ = stop.send(Some(kind));
     }
 }
