@@ -565,11 +565,20 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
 fn a_coordinator_that_is_told_to_end_is_waited_for() {
     let place = place_of(&Sweep::slow());
     let start = || place.serve(&["--shard-trials", "3"]);
+    let all_connected = |workers: &mut [Running], times: u64| {
+        for worker in workers {
+            worker.until("it has found its coordinator", |worker| {
+                let connections = worker.stderr().matches("Z connected to 127.0.0.1:").count() as u64;
+                (connections >= times).then_some(())
+            });
+        }
+    };
     let mut serve = start();
     let mut workers = [place.worker(&["--threads", "1"]), place.worker(&["--threads", "1"])];
     for (times, signal, code, word) in
         [(1, Signal::SIGTERM, 143, "terminated"), (2, Signal::SIGINT, 130, "interrupted")]
     {
+        all_connected(&mut workers, times);
         wait_for_trials(&place, &mut serve, 30 * times);
         serve.signal(signal);
         let begun = Instant::now();
@@ -587,11 +596,9 @@ fn a_coordinator_that_is_told_to_end_is_waited_for() {
         }
         serve = start();
     }
+    all_connected(&mut workers, 3);
     serve.end().succeeded();
-    for worker in workers {
-        let ended = ended_well(worker);
-        assert!(ended.stderr.matches("connected to 127.0.0.1:").count() >= 3, "{}", ended.stderr);
-    }
+    workers.map(ended_well);
     assert_eq!(place.outputs("out"), *undisturbed());
     let Trials { computed, reused } = place.trials("out");
     assert!(reused >= 60 && computed + reused == SLOW_TRIALS, "{computed} computed, {reused} reused");
