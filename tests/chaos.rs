@@ -598,7 +598,7 @@ fn a_coordinator_that_is_told_to_end_is_waited_for() {
     }
     all_connected(&mut workers, 3);
     serve.end().succeeded();
-    workers.map(ended_well);
+    workers.into_iter().for_each(|worker| drop(ended_well(worker)));
     assert_eq!(place.outputs("out"), *undisturbed());
     let Trials { computed, reused } = place.trials("out");
     assert!(reused >= 60 && computed + reused == SLOW_TRIALS, "{computed} computed, {reused} reused");

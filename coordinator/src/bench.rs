@@ -166,6 +166,7 @@ pub async fn coordinate(
         sweep: "bench".into(),
         workers: 0,
         program: "none".into(),
+        ssh: None,
         scheduler: config(shard_trials),
         drain_within: Duration::ZERO,
         give_up_after: None,

@@ -19,6 +19,8 @@ pub(crate) mod exit {
     pub(crate) const INCOMPLETE: u8 = 3;
     /// A trial has different results: of workers (all was computed), of stores, or here and there.
     pub(crate) const DISAGREED: u8 = 4;
+    /// A worker that was started over `ssh` has lost its connection; `ssh` says it with the same.
+    pub(crate) const CUT_OFF: u8 = 255;
     /// Ended by Ctrl-C (128 + SIGINT).
     pub(crate) const INTERRUPTED: u8 = 130;
     /// Ended by SIGTERM (128 + SIGTERM).
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Compute for a coordinator, on this or another machine.
     Worker(Worker),
+    /// Run a sweep with workers on machines that you can log in to with ssh; run it again to resume.
+    Ssh(Ssh),
     /// Run a sweep as a Slurm job, from a login node; again to follow it, or to resume.
     Slurm(Slurm),
     /// Make the key and the access file of a coordinator before it runs, for `serve --identity`.
@@ -191,6 +195,30 @@ pub(crate) struct Worker {
     /// their own workers so.
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,
+    /// The same, and speak to the coordinator over standard input and output; `ssh` starts its workers so.
+    #[arg(long, hide = true, conflicts_with_all = ["supervised", "access"])]
+    pub(crate) piped: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ssh {
+    /// Machines to log in to, as `ssh` knows them: node1,ann@node2, or @FILE with one a line. 8/node3 computes eight
+    /// trials side by side there [default: the machine's cores].
+    pub(crate) hosts: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Worker processes to start on this machine, too.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) workers: u32,
+    /// The granule of those machines: a name, or a path from the home directory there.
+    #[arg(long, value_name = "FILE", default_value = "granule")]
+    pub(crate) granule: String,
+    /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) give_up_after: Duration,
+    /// Options for ssh, as they are.
+    #[arg(last = true, value_name = "SSH OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,8 @@ use self::keeper::{Answer, Keep, Keeper, Kept};
 use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
-use crate::launch::{Exited, Program, Workers};
+use crate::launch::ssh::Ssh;
+use crate::launch::{Exited, Gone, Program, Workers};
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) workers: u32,
     /// The executable they run.
     pub(crate) program: PathBuf,
+    /// Machines on which there are workers, too.
+    pub(crate) ssh: Option<Ssh>,
     pub(crate) scheduler: Config,
     /// How long leases may take to end when we are asked to.
     pub(crate) drain_within: Duration,
@@ -120,6 +123,10 @@ pub(crate) enum ComputeError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start worker process {}", program.display())]
     Start { program: PathBuf, source: io::Error },
+    #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
+    Login(#[source] io::Error),
+    #[error("no host can be used{}", listed(.0))]
+    Hosts(Vec<String>),
     #[error("the server for workers failed")]
     Serve(#[source] tonic::transport::Error),
     #[error("{0}")]
@@ -128,6 +135,10 @@ pub(crate) enum ComputeError {
     Store(#[from] StoreError),
     #[error("interrupted")]
     Interrupted,
+}
+
+fn listed(complaints: &[String]) -> String {
+    complaints.iter().map(|complaint| format!("\n  {complaint}")).collect()
 }
 
 /// How often the view is refreshed and processes are looked after.
@@ -181,7 +192,8 @@ pub(crate) async fn compute(
     };
     let (exits, exited) = mpsc::unbounded_channel();
     let connect_within = options.scheduler.lease_ttl;
-    let workers = Workers::new(Program { path: options.program.clone(), access, connect_within }, exits);
+    let (path, ssh) = (options.program.clone(), options.ssh.clone());
+    let workers = Workers::new(Program { path, ssh, access, connect_within }, exits);
     let (keeper, stored) = Keeper::start(store)
         .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
     let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
@@ -268,7 +280,8 @@ struct Driver<'a> {
 struct Known {
     host: String,
     process_id: u32,
-    peer: SocketAddr,
+    /// Where it has come from.
+    from: String,
     is_ours: bool,
 }
 
@@ -319,6 +332,7 @@ impl<'a> Driver<'a> {
         for _ in 0..self.options.workers {
             self.start_worker()?;
         }
+        self.workers.start_others().map_err(ComputeError::Login)?;
         self.put_up("computing");
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -358,14 +372,7 @@ impl<'a> Driver<'a> {
                         self.on_kept(kept, &mut events);
                     }
                 }
-                Some(Exited { worker, process_id, description }) = exited.recv() => {
-                    if self.workers.exited(worker) {
-                        self.deaths += 1;
-                        let text = format!("worker process {process_id} {description}");
-                        self.notice("worker_died", Some(worker), true, text);
-                        events.push(Event::ProcessDied { worker: Some(worker), description });
-                    }
-                }
+                Some(ended) = exited.recv() => self.on_exited(ended, &mut events)?,
                 _ = tick.tick() => {
                     self.progress.tick();
                     self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
@@ -375,6 +382,9 @@ impl<'a> Driver<'a> {
                         events.push(Event::Stalled);
                     } else {
                         self.workers.kill_unconnected();
+                    }
+                    if drain_until.is_none() {
+                        self.workers.start_others().map_err(ComputeError::Login)?;
                     }
                     last_tick = Instant::now();
                     if !self.links.is_empty() {
@@ -405,8 +415,10 @@ impl<'a> Driver<'a> {
                 self.links.insert(connection, link);
                 self.names.insert(connection, worker);
                 let is_ours = self.workers.process_id(worker).is_some();
+                let from =
+                    self.workers.host(worker).map_or_else(|| peer.to_string(), |host| format!("ssh {host}"));
                 let site = Site(site_of(&host));
-                self.known.insert(worker, Known { host, process_id, peer, is_ours });
+                self.known.insert(worker, Known { host, process_id, from, is_ours });
                 events.push(Event::Joined { connection, worker, site, threads, held });
             }
             FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
@@ -422,6 +434,38 @@ impl<'a> Driver<'a> {
             }
         }
         Ok(())
+    }
+
+    fn on_exited(&mut self, exited: Exited, events: &mut Vec<Event>) -> Result<(), ComputeError> {
+        let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
+        let Exited { worker, process_id, description, .. } = exited;
+        match gone {
+            Gone::Here => {
+                self.deaths += 1;
+                let text = format!("worker process {process_id} {description}");
+                self.notice("worker_died", Some(worker), true, text);
+                events.push(Event::ProcessDied { worker: Some(worker), description });
+            }
+            Gone::There { host, is_death, verdict } => {
+                let event = match verdict.again {
+                    _ if is_death => "worker_died",
+                    Some(_) => "host_lost",
+                    None => "host_dropped",
+                };
+                self.deaths += u64::from(is_death);
+                let again = match verdict.again {
+                    Some(again) => format!("trying again in {}", brief(again)),
+                    None => "it is not used any more".to_owned(),
+                };
+                let worker_known = self.known.contains_key(&worker).then_some(worker);
+                self.notice(event, worker_known, verdict.is_news, format!("{host} {description}; {again}"));
+                events.push(Event::Severed { worker, description, is_death });
+            }
+        }
+        match self.workers.is_hopeless() {
+            Some(complaints) => Err(ComputeError::Hosts(complaints)),
+            None => Ok(()),
+        }
     }
 
     async fn on_said(
@@ -614,6 +658,7 @@ impl<'a> Driver<'a> {
 
     /// Ends a connection, and if there is something about its worker, and its process is ours, that too.
     fn cut_off(&mut self, connection: ConnectionId, why: Dropped) {
+        let is_for_good = matches!(why, Dropped::Quarantined(_));
         let reason = match why {
             Dropped::Superseded => None,
             Dropped::Silent => {
@@ -627,8 +672,11 @@ impl<'a> Driver<'a> {
             }
         };
         self.links.remove(&connection);
-        if let (Some(reason), Some(worker)) = (reason, self.names.get(&connection)) {
-            self.workers.kill(*worker, &reason);
+        let worker = self.names.get(&connection);
+        match (reason, worker) {
+            (Some(reason), Some(worker)) if is_for_good => self.workers.dismiss(*worker, &reason),
+            (Some(reason), Some(worker)) => self.workers.kill(*worker, &reason),
+            _ => {}
         }
     }
 }

@@ -44,9 +44,9 @@ use crate::view::log::LogFormat;
 pub fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
     view::log::init(match &command {
-        cli::Command::Run(cli::Run { common, .. }) | cli::Command::Serve(cli::Serve { common, .. }) => {
-            common.log_format
-        }
+        cli::Command::Run(cli::Run { common, .. })
+        | cli::Command::Serve(cli::Serve { common, .. })
+        | cli::Command::Ssh(cli::Ssh { common, .. }) => common.log_format,
         cli::Command::Worker(arguments) => arguments.log_format,
         _ => LogFormat::Text,
     });
@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
         cli::Command::Plan(arguments) => commands::plan::run(&arguments),
         cli::Command::Explain(arguments) => commands::explain::run(&arguments),
         cli::Command::Slurm(arguments) => commands::slurm::run(&arguments),
+        cli::Command::Ssh(arguments) => commands::ssh::run(&arguments),
         cli::Command::Status(arguments) => commands::status::run(&arguments),
         cli::Command::Init(arguments) => commands::init::run(&arguments),
         cli::Command::Schema => commands::schema::run(),

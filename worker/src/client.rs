@@ -3,14 +3,17 @@
 //! The [`Session`] decides; what it wants is done here: connect, send, compute, wait.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::access::{Access, AccessError};
-use crate::connect::{ConnectError, connect};
+use crate::connect::{ConnectError, connect, over};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
 
@@ -46,7 +49,14 @@ pub enum Way {
     },
     /// This one.
     Given(Box<Access>),
+    /// What is connected already, once, with this access.
+    Open(Box<Access>, Arc<Mutex<Option<Box<dyn Stream>>>>),
 }
+
+/// A connection of any kind.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Stream for T {}
 
 impl Way {
     /// What to use now.
@@ -56,7 +66,7 @@ impl Way {
     pub fn access(&self) -> Result<Access, AccessError> {
         match self {
             Way::File { path, .. } => Access::read(path),
-            Way::Given(access) => Ok((**access).clone()),
+            Way::Given(access) | Way::Open(access, _) => Ok((**access).clone()),
         }
     }
 }
@@ -109,6 +119,12 @@ pub enum WorkerError {
     /// A computing thread could not be started.
     #[error("cannot start a computing thread")]
     Thread(#[source] std::io::Error),
+    /// The only connection there can be has ended.
+    #[error("the connection to the coordinator has ended: {reason}")]
+    CutOff {
+        /// How.
+        reason: String,
+    },
 }
 
 /// Messages on their way out, before the pool has to wait.
@@ -155,6 +171,7 @@ pub async fn run(
 ) -> Result<End, WorkerError> {
     let Config { way, introduction, patience } = config;
     let is_awaited = matches!(way, Way::File { is_awaited: true, .. });
+    let is_once = matches!(way, Way::Open(..));
     // What is wrong with a file is said at once.
     match way.access() {
         Err(AccessError::File(file)) if is_awaited && file.is_not_found() => {}
@@ -266,6 +283,9 @@ pub async fn run(
             Happened::Time => None,
         };
         if let Some(reason) = lost {
+            if is_once {
+                return Err(WorkerError::CutOff { reason });
+            }
             tell(Progress::Disconnected { reason });
             (line, was_up) = (None, false);
             instructions.extend(session.on_disconnected(now));
@@ -279,7 +299,17 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
         AccessError::File(file) if file.is_not_found() => CallError::Gone(error.into()),
         _ => CallError::Fatal(error.into()),
     })?;
-    let (channel, address) = match connect(&access).await {
+    let connected = match &way {
+        Way::Open(_, stream) => {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match stream {
+                Some(stream) => over(stream).await,
+                None => return Err(CallError::Lost("it was used".to_owned())),
+            }
+        }
+        Way::File { .. } | Way::Given(_) => connect(&access).await,
+    };
+    let (channel, address) = match connected {
         Ok(connected) => connected,
         Err(error) if error.is_worth_retrying() => return Err(CallError::Lost(full(&error))),
         Err(error) => return Err(CallError::Fatal(error.into())),

@@ -144,6 +144,18 @@ pub async fn connect(access: &Access) -> Result<(Channel, String), ConnectError>
     })
 }
 
+/// Speaks to a coordinator over what leads there already; gives a name for it, too.
+///
+/// # Errors
+/// When nothing can be said.
+pub async fn over<S>(stream: S) -> Result<(Channel, String), ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let name = "coordinator".to_owned();
+    Ok((channel(&name, stream).await?, name))
+}
+
 async fn connect_to(
     address: &str,
     certificate: Option<&CertificateDer<'static>>,

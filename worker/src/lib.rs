@@ -11,4 +11,7 @@ pub mod pool;
 pub mod private;
 pub mod session;
 
-pub use client::{Config, Progress, Way, WorkerError, authorised, client, run};
+pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
+
+/// What a worker that speaks over its standard streams says first, before its version and the end of the line.
+pub const PIPED_GREETING: &str = "granule worker ";

@@ -21,8 +21,9 @@ pub(crate) const ACCESS: &str = "access.json";
 /// Where workers come in.
 #[derive(Debug)]
 pub(crate) enum Entrance {
-    /// Our own processes only, with a secret that nobody else learns.
-    Local { listen: SocketAddr, out: PathBuf },
+    /// Our own processes only, with a secret that nobody else learns: on this machine, and on so many that are
+    /// reached by `ssh`.
+    Local { listen: SocketAddr, out: PathBuf, hosts: usize },
     /// Whoever has the access file.
     Served(Box<Served>),
 }
@@ -83,7 +84,12 @@ impl EntranceError {
 impl Entrance {
     /// For our own processes.
     pub(crate) fn local(listen: SocketAddr, out: &Path) -> Entrance {
-        Entrance::Local { listen, out: out.to_owned() }
+        Entrance::Local { listen, out: out.to_owned(), hosts: 0 }
+    }
+
+    /// For our own processes, of which there are some on other machines.
+    pub(crate) fn over_ssh(listen: SocketAddr, out: &Path, hosts: usize) -> Entrance {
+        Entrance::Local { listen, out: out.to_owned(), hosts }
     }
 
     /// As the command line asks.
@@ -110,15 +116,23 @@ impl Entrance {
             (Entrance::Served(_), count) => {
                 format!("{} here, others come from elsewhere", plural(count.into(), "worker"))
             }
-            (Entrance::Local { .. }, count) => plural(count.into(), "worker"),
+            (Entrance::Local { hosts: 0, .. }, count) => plural(count.into(), "worker"),
+            (Entrance::Local { hosts, .. }, 0) => format!("workers on {}", plural(*hosts as u64, "host")),
+            (Entrance::Local { hosts, .. }, count) => {
+                format!(
+                    "{} here, others on {}",
+                    plural(count.into(), "worker"),
+                    plural(*hosts as u64, "host")
+                )
+            }
         }
     }
 
     /// Whose the CPU time is that we know of, for people.
     pub(crate) fn whose_time(&self) -> &'static str {
         match self {
-            Entrance::Local { .. } => "",
-            Entrance::Served(_) => " here",
+            Entrance::Local { hosts: 0, .. } => "",
+            Entrance::Local { .. } | Entrance::Served(_) => " here",
         }
     }
 

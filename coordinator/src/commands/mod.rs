@@ -16,6 +16,7 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod slurm;
+pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod verify;

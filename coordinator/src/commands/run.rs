@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
             sweep: sweep.name.clone(),
             workers,
             program,
+            ssh: None,
             scheduler: config(&arguments.common, workers),
             drain_within: Duration::ZERO,
             give_up_after: None,

@@ -10,7 +10,7 @@ use crate::driver::Options;
 use crate::failure::Failure;
 
 /// How long leases may take to end when the coordinator is asked to.
-const DRAIN_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
     let program = program(arguments.common.worker_program.as_ref())?;
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
             sweep: sweep.name.clone(),
             workers: arguments.workers,
             program,
+            ssh: None,
             scheduler: config(&arguments.common, arguments.workers),
             drain_within: DRAIN_WITHIN,
             give_up_after: arguments.give_up_after,

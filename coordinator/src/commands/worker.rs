@@ -1,11 +1,13 @@
 //! `granule worker`: computes for a coordinator.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead as _, Read as _};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use granule_worker::access::Access;
 use granule_worker::session::{End, Introduction, Patience};
-use granule_worker::{Config, Progress, Way, WorkerError};
+use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -17,11 +19,22 @@ use crate::view::log::{self, line};
 /// How long a worker looks for its coordinator, if it is not told.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
+/// Bytes of the longest line that we are told on standard input.
+const LONGEST_ORDER: u64 = 64 << 10;
+
 pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let threads = arguments.threads.unwrap_or_else(cores);
     let (way, name, threads) = if arguments.supervised {
-        let (access, name) = orders()?;
+        let (access, name) = orders(std::io::stdin().lock().lines().map_while(Result::ok))?;
         end_with_the_supervisor()?;
         (Way::Given(Box::new(access)), name, 1)
+    } else if arguments.piped {
+        let (way, name) = runtime.block_on(piped())?;
+        (way, name, threads)
     } else {
         let Some(path) = &arguments.access else {
             let message = "error: which coordinator?\n  help: --access FILE, with the file that `granule serve` has \
@@ -29,7 +42,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
             return Err(Failure::new(exit::USAGE, message));
         };
         let way = Way::File { path: path.clone(), is_awaited: arguments.wait };
-        (way, rand::random(), arguments.threads.unwrap_or_else(cores))
+        (way, rand::random(), threads)
     };
     let introduction = Introduction {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -43,13 +56,9 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         idle_timeout: arguments.idle_timeout,
         time_limit: arguments.time_limit,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let (drain, drained) = mpsc::channel(1);
     let config = Config { way, introduction, patience };
-    let is_watched = !arguments.supervised;
+    let is_watched = !arguments.supervised && !arguments.piped;
     let mut told = None;
     let tell = |progress: Progress| {
         // A supervisor sees for itself, and takes what is said for last words. Nobody wants to read
@@ -97,6 +106,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         Err(error) => {
             let code = match error {
                 WorkerError::Access(_) => exit::USAGE,
+                WorkerError::CutOff { .. } => exit::CUT_OFF,
                 _ => exit::FAILED,
             };
             Err(Failure::caused_by(code, &error, None))
@@ -142,21 +152,34 @@ async fn listen_for_signals(drain: mpsc::Sender<String>) {
 }
 
 /// What our supervisor says on standard input: how to reach it, and who we are.
-fn orders() -> Result<(Access, [u8; 16]), Failure> {
-    let mut lines = std::io::stdin().lock().lines();
-    let mut next = || match lines.next() {
-        Some(Ok(text)) => Ok(text),
-        Some(Err(error)) => Err(Failure::caused_by(exit::FAILED, &error, None)),
-        None => {
-            Err(Failure::new(exit::USAGE, "error: --supervised is for workers that granule itself starts"))
-        }
+fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]), Failure> {
+    let (Some(access), Some(name)) = (lines.next(), lines.next()) else {
+        let message = "error: --supervised and --piped are for workers that granule itself starts";
+        return Err(Failure::new(exit::USAGE, message));
     };
-    let (access, name) = (next()?, next()?);
     let access =
         Access::parse(access.as_bytes()).map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
-    let name =
-        u128::from_str_radix(&name, 16).map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    let name = u128::from_str_radix(name.trim_end(), 16)
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
     Ok((access, name.to_be_bytes()))
+}
+
+/// A coordinator at the other end of our standard streams: says who we are, and hears who we are to be.
+async fn piped() -> Result<(Way, [u8; 16]), Failure> {
+    let failed = |error| Failure::caused_by(exit::CUT_OFF, &error, None);
+    let mut output = tokio::io::stdout();
+    let greeting = format!("{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
+    output.write_all(greeting.as_bytes()).await.map_err(failed)?;
+    output.flush().await.map_err(failed)?;
+    // What follows the orders is for the connection, also what is read with them.
+    let mut input = BufReader::new(tokio::io::stdin());
+    let mut lines = [String::new(), String::new()];
+    for line in &mut lines {
+        (&mut input).take(LONGEST_ORDER).read_line(line).await.map_err(failed)?;
+    }
+    let (access, name) = orders(lines.into_iter().filter(|line| !line.is_empty()))?;
+    let stream: Box<dyn Stream> = Box::new(tokio::io::join(input, output));
+    Ok((Way::Open(Box::new(access), Arc::new(Mutex::new(Some(stream)))), name))
 }
 
 /// However the supervisor ends, its end of our standard input closes.

@@ -17,7 +17,7 @@ impl Driver<'_> {
             Report::Joined { worker } => {
                 let threads = self.scheduler.workers().find(|view| view.name == *worker);
                 let threads = threads.map_or(0, |view| view.threads);
-                let from = self.known.get(worker).map_or(String::new(), |known| known.peer.to_string());
+                let from = self.known.get(worker).map_or("", |known| &known.from);
                 let threads = plural(threads.into(), "thread");
                 let text = format!("{} joined from {from}, {threads}", name(worker));
                 ("worker_joined", Some(*worker), tells, text)
@@ -26,7 +26,8 @@ impl Driver<'_> {
                 ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
             }
             Report::Lost { worker } => {
-                let text = format!("{} lost its connection; it may come back", name(worker));
+                let hope = if self.workers.host(*worker).is_some() { "" } else { "; it may come back" };
+                let text = format!("{} lost its connection{hope}", name(worker));
                 ("worker_lost", Some(*worker), tells, text)
             }
             Report::Left { worker } => {
@@ -177,7 +178,7 @@ impl Driver<'_> {
             name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
             host: known.map_or(String::new(), |known| known.host.clone()),
             process_id: known.map_or(0, |known| known.process_id),
-            address: known.map_or(String::new(), |known| known.peer.to_string()),
+            address: known.map_or(String::new(), |known| known.from.clone()),
             state: state.to_owned(),
             threads: view.threads,
             leases: view.leases as u64,

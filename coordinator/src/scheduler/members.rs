@@ -283,6 +283,21 @@ impl Scheduler {
         }
     }
 
+    pub(super) fn on_severed(
+        &mut self,
+        worker: WorkerName,
+        description: &str,
+        is_death: bool,
+        commands: &mut Vec<Command>,
+    ) {
+        self.hang_up(worker);
+        let weight = if is_death { SURELY } else { PERHAPS };
+        let leases = self.dispossess(worker, Some((weight, &format!("its worker {description}"))), commands);
+        if leases > 0 {
+            commands.push(Command::Report(Report::GivenUp { worker, leases }));
+        }
+    }
+
     pub(super) fn on_failed(
         &mut self,
         now: Time,

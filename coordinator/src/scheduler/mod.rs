@@ -172,6 +172,8 @@ pub(crate) enum Event {
     Invalid { connection: ConnectionId, what: String },
     /// A worker process of ours ended without being told to.
     ProcessDied { worker: Option<WorkerName>, description: String },
+    /// The only way to a worker has ended: it cannot come back. It may have died, and has if that is known.
+    Severed { worker: WorkerName, description: String, is_death: bool },
     /// Time has passed.
     WakeUp,
     /// We ourselves were not running for a while: nobody's silence in that time means anything.
@@ -479,6 +481,9 @@ impl Scheduler {
                 }
             }
             Event::ProcessDied { worker, description } => self.on_died(worker, description, &mut commands),
+            Event::Severed { worker, description, is_death } => {
+                self.on_severed(worker, &description, is_death, &mut commands);
+            }
             Event::WakeUp => self.on_wake_up(now, &mut commands),
             Event::Stalled => self.workers.values_mut().for_each(|worker| worker.heard = now),
             Event::Drain => self.on_drain(&mut commands),

@@ -127,6 +127,10 @@ enum Transition {
     ProcessDied {
         worker: Option<u8>,
     },
+    Severed {
+        worker: u8,
+        is_death: bool,
+    },
     /// The store does what it was asked first, so many times.
     Kept {
         count: u8,
@@ -163,7 +167,8 @@ impl Transition {
             | Transition::Finished { worker, .. }
             | Transition::HandedBack { worker, .. }
             | Transition::Failed { worker, .. }
-            | Transition::Invalid { worker } => Some(*worker),
+            | Transition::Invalid { worker }
+            | Transition::Severed { worker, .. } => Some(*worker),
             _ => None,
         }
     }
@@ -245,6 +250,8 @@ impl ReferenceStateMachine for Reference {
             1 => worker().prop_map(|worker| Transition::Invalid { worker }),
             3 => prop::option::weighted(0.9, 0..WORKERS)
                 .prop_map(|worker| Transition::ProcessDied { worker }),
+            2 => (worker(), any::<bool>())
+                .prop_map(|(worker, is_death)| Transition::Severed { worker, is_death }),
             20 => (1..12_u8).prop_map(|count| Transition::Kept { count }),
             6 => (0..12_000_u32).prop_map(|milliseconds| Transition::Later { milliseconds }),
             10 => Just(Transition::Due),
@@ -581,6 +588,13 @@ impl Outside {
                 }
                 let worker = worker.map(|worker| name(worker.into()));
                 self.event(Event::ProcessDied { worker, description: "was killed".into() });
+            }
+            Transition::Severed { worker, is_death } => {
+                if let Some(line) = self.line(worker) {
+                    self.lines[line].is_up = false;
+                }
+                let worker = name(worker.into());
+                self.event(Event::Severed { worker, description: "was cut off".into(), is_death });
             }
             Transition::Kept { count } => (0..count).for_each(|_| self.keep()),
             Transition::Later { milliseconds } => {

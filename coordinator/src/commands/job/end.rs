@@ -49,6 +49,16 @@ impl End {
                     ComputeError::Listen { .. } => {
                         (exit::FAILED, Some("leave --listen out to take a free port".to_owned()))
                     }
+                    ComputeError::Login { .. } => {
+                        (exit::FAILED, Some("install OpenSSH's client; Debian: openssh-client".to_owned()))
+                    }
+                    ComputeError::Hosts(_) => (
+                        exit::INCOMPLETE,
+                        Some(format!(
+                            "`ssh HOST granule --version` must answer without asking for anything (--granule says \
+                             where it is there); then: {resume}"
+                        )),
+                    ),
                     ComputeError::Start { .. } => (
                         exit::FAILED,
                         Some("--worker-program must name an executable file that runs granule".to_owned()),

@@ -1,0 +1,44 @@
+//! `granule ssh`: a sweep with workers on machines that one can log in to.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order};
+use crate::commands::run::{config, program};
+use crate::commands::serve::DRAIN_WITHIN;
+use crate::driver::Options;
+use crate::failure::Failure;
+use crate::launch::ssh::{Ssh, hosts};
+
+pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
+    let hosts = hosts(&arguments.hosts)
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, Some(&error.help())))?;
+    if arguments.granule.chars().any(char::is_control) || arguments.granule.is_empty() {
+        let message =
+            "error: --granule has characters that no path has\n  help: give the path of the program there";
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let cli::Common { sweep, out, store, dashboard, .. } = &arguments.common;
+    let (out, store) = (out.as_deref(), store.as_deref());
+    // Once the trials are computed the workers leave: what is damaged is to be found before.
+    let order = Order { sweep, out, store, checks_store: true, dashboard: *dashboard };
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let count = hosts.len();
+    job::run(
+        &order,
+        |out| Entrance::over_ssh(here, out, count),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers: arguments.workers,
+            program,
+            ssh: Some(Ssh { hosts, granule: arguments.granule.clone(), options: arguments.options.clone() }),
+            scheduler: config(&arguments.common, arguments.workers),
+            drain_within: DRAIN_WITHIN,
+            give_up_after: Some(arguments.give_up_after),
+            tells_of_workers: true,
+            metrics: None,
+        },
+    )
+}

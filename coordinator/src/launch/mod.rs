@@ -1,0 +1,337 @@
+//! Worker processes of our own, on this machine and over `ssh` on others.
+//!
+//! A worker of ours is this executable run as `granule worker --supervised`. It gets the access to
+//! the coordinator and its name on its standard input and ends when that closes: however the
+//! coordinator ends, its workers do not outlive it. Workers are not in the terminal's foreground
+//! group, so that Ctrl-C reaches the coordinator alone, which then ends them.
+//!
+//! The same holds for those on other machines, with [`ssh`] in between.
+
+pub(crate) mod roster;
+pub(crate) mod ssh;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use granule_worker::access::Access;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use self::roster::{Ending, Roster, Verdict};
+use self::ssh::{Ssh, Unfit};
+use crate::outputs::hex;
+use crate::scheduler::WorkerName;
+
+/// A worker process ended.
+#[derive(Debug)]
+pub(crate) struct Exited {
+    pub(crate) worker: WorkerName,
+    pub(crate) process_id: u32,
+    /// Only those on other machines are told apart by it.
+    ending: Ending,
+    /// How, for people: `was killed by signal 9`.
+    pub(crate) description: String,
+}
+
+/// What is known of a worker that has ended.
+#[derive(Debug)]
+pub(crate) enum Gone {
+    /// It was one of this machine.
+    Here,
+    /// It was one of another machine.
+    There {
+        /// As it was named.
+        host: String,
+        /// Whether it was itself that died, and not the connection.
+        is_death: bool,
+        verdict: Verdict,
+    },
+}
+
+/// Where a worker runs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Here,
+    /// On the machine of this place in the roster.
+    There(usize),
+}
+
+/// How to start workers.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    /// Other machines.
+    pub(crate) ssh: Option<Ssh>,
+    pub(crate) access: Access,
+    /// How long a process may take to connect.
+    pub(crate) connect_within: Duration,
+}
+
+/// The worker processes of a run.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    program: Program,
+    exits: mpsc::UnboundedSender<Exited>,
+    running: BTreeMap<WorkerName, Running>,
+    roster: Roster,
+}
+
+#[derive(Debug)]
+struct Running {
+    place: Place,
+    process_id: u32,
+    started: Instant,
+    has_joined: bool,
+    /// Sent, or dropped, it ends the process.
+    kill: oneshot::Sender<(Ending, String)>,
+    task: JoinHandle<()>,
+}
+
+impl Workers {
+    pub(crate) fn new(program: Program, exits: mpsc::UnboundedSender<Exited>) -> Workers {
+        let hosts = program.ssh.as_ref().map_or(&[][..], |ssh| &ssh.hosts);
+        let roster = Roster::new(hosts, Instant::now());
+        Workers { program, exits, running: BTreeMap::new(), roster }
+    }
+
+    /// Starts one more on this machine.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        let mut command = Command::new(&self.program.path);
+        command
+            // The path may be one that says nothing, `/proc/self/exe`.
+            .arg0("granule")
+            .args(["worker", "--supervised"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        self.launch(command, Place::Here)
+    }
+
+    /// Starts one on each of the other machines where it is time to.
+    pub(crate) fn start_others(&mut self) -> io::Result<()> {
+        for at in self.roster.due(Instant::now()) {
+            let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
+            if let Some(command) = command {
+                self.launch(command, Place::There(at))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, mut command: Command, place: Place) -> io::Result<()> {
+        let mut child = command.stderr(Stdio::piped()).process_group(0).kill_on_drop(true).spawn()?;
+        let process_id = child.id().ok_or(io::ErrorKind::NotFound)?;
+        let worker = WorkerName(rand::random());
+        let (kill, killed) = oneshot::channel();
+        let access = self.program.access.clone();
+        let orders = Orders(format!("{}\n{}\n", access.to_json(), hex(&worker.0)));
+        let exits = self.exits.clone();
+        let task = tokio::spawn(async move {
+            let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+            let (ending, description) = match place {
+                Place::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
+                Place::There(_) => {
+                    let connected = ssh::connect(stdin, stdout, orders, &access);
+                    ssh::describe(supervise(&mut child, connected, killed).await)
+                }
+            };
+            let _ = exits.send(Exited { worker, process_id, ending, description });
+        });
+        let running = Running { place, process_id, started: Instant::now(), has_joined: false, kill, task };
+        self.running.insert(worker, running);
+        Ok(())
+    }
+
+    /// The process of a worker of ours on this machine.
+    pub(crate) fn process_id(&self, worker: WorkerName) -> Option<u32> {
+        let running = self.running.get(&worker)?;
+        matches!(running.place, Place::Here).then_some(running.process_id)
+    }
+
+    /// The other machine on which a worker of ours is, as it was named.
+    pub(crate) fn host(&self, worker: WorkerName) -> Option<&str> {
+        match self.running.get(&worker)?.place {
+            Place::Here => None,
+            Place::There(at) => Some(&self.roster.host(at).name),
+        }
+    }
+
+    /// Notes that a worker has connected.
+    pub(crate) fn joined(&mut self, worker: WorkerName) {
+        if let Some(running) = self.running.get_mut(&worker) {
+            running.has_joined = true;
+            if let Place::There(at) = running.place {
+                self.roster.joined(at);
+            }
+        }
+    }
+
+    /// Notes that a worker has lost its connection: it is to end, or to connect again, in time.
+    pub(crate) fn left(&mut self, worker: WorkerName) {
+        if let Some(running) = self.running.get_mut(&worker) {
+            running.has_joined = false;
+            running.started = Instant::now();
+        }
+    }
+
+    /// Notes that a process has ended, and says what comes of it; nothing of one that is not ours.
+    pub(crate) fn exited(&mut self, exited: &Exited) -> Option<Gone> {
+        Some(match self.running.remove(&exited.worker)?.place {
+            Place::Here => Gone::Here,
+            Place::There(at) => Gone::There {
+                host: self.roster.host(at).name.clone(),
+                is_death: exited.ending == Ending::Failed,
+                verdict: self.roster.ended(at, exited.ending, &exited.description, Instant::now()),
+            },
+        })
+    }
+
+    /// What is wrong with the other machines, if nothing can be expected of them any more and there are no
+    /// workers here.
+    pub(crate) fn is_hopeless(&self) -> Option<Vec<String>> {
+        let is_left_alone = self.program.ssh.is_some() && self.running.is_empty();
+        (is_left_alone && self.roster.is_hopeless()).then(|| self.roster.complaints())
+    }
+
+    /// Ends a process for this reason. Its exit will be reported.
+    pub(crate) fn kill(&mut self, worker: WorkerName, reason: &str) {
+        self.end_one(worker, Ending::Unknown, reason);
+    }
+
+    /// The same, of one that cannot work for us, nor can another on its machine.
+    pub(crate) fn dismiss(&mut self, worker: WorkerName, reason: &str) {
+        self.end_one(worker, Ending::Unfit, reason);
+    }
+
+    fn end_one(&mut self, worker: WorkerName, ending: Ending, reason: &str) {
+        if let Some(running) = self.running.get_mut(&worker) {
+            let (spent, _) = oneshot::channel();
+            let _ = std::mem::replace(&mut running.kill, spent).send((ending, reason.to_owned()));
+        }
+    }
+
+    /// Ends the processes that should have connected by now.
+    pub(crate) fn kill_unconnected(&mut self) {
+        let limit = self.program.connect_within;
+        let late = |running: &Running| !running.has_joined && running.started.elapsed() > limit;
+        let late: Vec<WorkerName> =
+            self.running.iter().filter(|(_, running)| late(running)).map(|(worker, _)| *worker).collect();
+        for worker in late {
+            self.kill(worker, &format!("did not connect within {} s", limit.as_secs()));
+        }
+    }
+
+    /// Waits a little for all processes to end by themselves, then ends them.
+    pub(crate) async fn end(self, patience: Duration) {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut left = Vec::new();
+        for (_, Running { kill, mut task, .. }) in self.running {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                drop(kill);
+                left.push(task);
+            }
+        }
+        for task in left {
+            let _ = task.await;
+        }
+    }
+}
+
+/// What a worker is told on its standard input; nobody else is.
+struct Orders(String);
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Orders")
+    }
+}
+
+/// Tells a worker on this machine what it is to know, and keeps its standard input open.
+async fn instruct(stdin: Option<ChildStdin>, orders: Orders) -> Result<(), Unfit> {
+    if let Some(mut stdin) = stdin {
+        // If this fails the process is already gone, and its exit says so.
+        let _ = stdin.write_all(orders.0.as_bytes()).await;
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+/// How a worker process has ended, and its last words.
+#[derive(Debug)]
+struct End {
+    how: How,
+    said: String,
+}
+
+#[derive(Debug)]
+enum How {
+    ByItself(ExitStatus),
+    /// We have ended it, for this reason.
+    ByUs(Ending, String),
+}
+
+/// Sees a worker process through to its end, while it is `connected`.
+async fn supervise(
+    child: &mut Child,
+    connected: impl Future<Output = Result<(), Unfit>>,
+    killed: oneshot::Receiver<(Ending, String)>,
+) -> End {
+    let stderr = child.stderr.take();
+    let last_words = tokio::spawn(async move {
+        const LINES: usize = 10;
+        let mut last = VecDeque::with_capacity(LINES);
+        let Some(stderr) = stderr else { return last };
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if last.len() == LINES {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+        last
+    });
+    let unfit = async {
+        match connected.await {
+            Err(unfit) => unfit,
+            Ok(()) => std::future::pending().await,
+        }
+    };
+    let how = tokio::select! {
+        status = child.wait() => match status {
+            Ok(status) => How::ByItself(status),
+            Err(error) => How::ByUs(Ending::Unknown, error.to_string()),
+        },
+        reason = killed => {
+            let _ = child.kill().await;
+            let (ending, reason) = reason.unwrap_or_else(|_| (Ending::Left, "was ended".to_owned()));
+            How::ByUs(ending, reason)
+        }
+        unfit = unfit => {
+            let _ = child.kill().await;
+            How::ByUs(Ending::Unfit, unfit.to_string())
+        }
+    };
+    // A grandchild could hold the pipe open for ever.
+    let said = tokio::time::timeout(Duration::from_secs(1), last_words).await;
+    let said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
+    End { how, said: said.join(" / ") }
+}
+
+/// How a worker on this machine has ended.
+fn describe(End { how, said }: End) -> (Ending, String) {
+    let (ending, how) = match how {
+        How::ByUs(ending, reason) => (ending, reason),
+        How::ByItself(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => (Ending::Failed, format!("exited with code {code}")),
+            (None, Some(signal)) => (Ending::Failed, format!("was killed by signal {signal}")),
+            (None, None) => (Ending::Failed, "ended".to_owned()),
+        },
+    };
+    (ending, if said.is_empty() { how } else { format!("{how}, saying: {said}") })
+}
