@@ -125,8 +125,12 @@ pub(crate) enum ComputeError {
     Start { program: PathBuf, source: io::Error },
     #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
     Login(#[source] io::Error),
-    #[error("no host can be used{}", listed(.0))]
-    Hosts(Vec<String>),
+    #[error("no host can be used{}", listed(complaints))]
+    Hosts {
+        complaints: Vec<String>,
+        /// A command that finds out why.
+        probe: String,
+    },
     #[error("the server for workers failed")]
     Serve(#[source] tonic::transport::Error),
     #[error("{0}")]
@@ -457,15 +461,18 @@ impl<'a> Driver<'a> {
                     Some(again) => format!("trying again in {}", brief(again)),
                     None => "it is not used any more".to_owned(),
                 };
-                let worker_known = self.known.contains_key(&worker).then_some(worker);
-                self.notice(event, worker_known, verdict.is_news, format!("{host} {description}; {again}"));
+                let known = self.known.contains_key(&worker).then_some(worker);
+                let hopeless = self.workers.is_hopeless();
+                // The last of them says it for all.
+                let is_for_people = verdict.is_news && hopeless.is_none();
+                self.notice(event, known, is_for_people, format!("{host} {description}; {again}"));
                 events.push(Event::Severed { worker, description, is_death });
+                if let (Some(complaints), Some(ssh)) = (hopeless, &self.options.ssh) {
+                    return Err(ComputeError::Hosts { complaints, probe: ssh.probe(&host) });
+                }
             }
         }
-        match self.workers.is_hopeless() {
-            Some(complaints) => Err(ComputeError::Hosts(complaints)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn on_said(

@@ -5,10 +5,11 @@
 //! one of them; so nothing is left behind, however a test ends. They are joined with each other
 //! and with nothing else, and several tests can have the same addresses.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -160,6 +161,11 @@ impl Namespace {
     /// Moves the calling thread, and processes that it will start, into it.
     pub fn enter(&self) {
         setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a namespace can be entered");
+    }
+
+    /// What processes that are in it have as theirs, as a link reads.
+    pub fn id(&self) -> PathBuf {
+        self.inside(|| fs::read_link("/proc/thread-self/ns/net")).expect("a link of the system")
     }
 
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {

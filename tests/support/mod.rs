@@ -11,6 +11,8 @@ pub mod relay;
 pub mod served;
 #[cfg(target_os = "linux")]
 pub mod slurm;
+#[cfg(target_os = "linux")]
+pub mod ssh;
 
 use std::collections::BTreeMap;
 use std::fs;

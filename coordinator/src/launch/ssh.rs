@@ -142,6 +142,13 @@ impl Ssh {
             .stdout(Stdio::piped());
         command
     }
+
+    /// A command for people that must work if a host is to be used.
+    pub(crate) fn probe(&self, host: &str) -> String {
+        let options = self.options.iter().map(String::as_str);
+        let words = [PROGRAM].into_iter().chain(options).chain([host, &self.granule, "--version"]);
+        words.map(shell_word).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// What answered at the other end is not a worker of ours.

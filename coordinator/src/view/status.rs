@@ -156,7 +156,7 @@ impl Counts {
 }
 
 /// Events that are no good news.
-const TROUBLE: [&str; 9] = [
+const TROUBLE: [&str; 11] = [
     "worker_lost",
     "worker_given_up",
     "worker_died",
@@ -165,6 +165,8 @@ const TROUBLE: [&str; 9] = [
     "disagreement",
     "distrusted",
     "unaudited",
+    "host_lost",
+    "host_dropped",
     "refused",
 ];
 

@@ -52,11 +52,12 @@ impl End {
                     ComputeError::Login { .. } => {
                         (exit::FAILED, Some("install OpenSSH's client; Debian: openssh-client".to_owned()))
                     }
-                    ComputeError::Hosts(_) => (
+                    ComputeError::Hosts { probe, .. } => (
                         exit::INCOMPLETE,
                         Some(format!(
-                            "`ssh HOST granule --version` must answer without asking for anything (--granule says \
-                             where it is there); then: {resume}"
+                            "this must answer without asking for anything, with version {} (--granule says where it \
+                             is): {probe}\n  then: {resume}",
+                            env!("CARGO_PKG_VERSION")
                         )),
                     ),
                     ComputeError::Start { .. } => (

@@ -13,7 +13,7 @@ const OTHERS = ["#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 /** Events that are no good news. */
 const TROUBLE = new Set([
   "worker_lost", "worker_given_up", "worker_died", "worker_quarantined", "trial_set_aside", "disagreement",
-  "distrusted", "unaudited", "refused",
+  "distrusted", "unaudited", "refused", "host_lost", "host_dropped",
 ]);
 
 const WORKER_STATES = {
