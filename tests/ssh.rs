@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use support::hosts::{Hosts, hosts_or_skip};
-use support::ssh::{Logins, are_left_alone, is_possible, processes, workers};
+use support::ssh::{ACCOUNTS, Logins, are_left_alone, is_possible, processes, workers};
 use support::{Hashes, Place, Running, Sweep, Trials, expected, happened, root, send, skip};
 
 /// The machine that coordinates, and two others; the last is chatty.
@@ -85,9 +85,9 @@ const SOME: u64 = 10_000;
 fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_arguments() {
     let Some(lab) = Lab::new() else { return };
     let sweep = root().join("sweeps/ci-10trials.yaml");
-    let arguments = ["ssh", "1/node1,2/ann@node2", sweep.to_str().expect("text"), "--out", "out"];
+    let arguments = ["ssh", "1/node1,2/bob@node2", sweep.to_str().expect("text"), "--out", "out"];
     let mut running = lab.granule(&[&arguments[..], &["--shard-trials", "1"]].concat());
-    for (at, threads, owner) in [(1, "1", 0), (2, "2", 61_001)] {
+    for (at, threads) in [(1, "1"), (2, "2")] {
         let words = running.until("there is a worker", |_| {
             let all = processes(lab.hosts.host(at));
             all.into_iter().find(|(_, words)| words.get(1).is_some_and(|word| word == "worker"))
@@ -96,13 +96,13 @@ fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_argum
         let environment = fs::read(format!("/proc/{}/environ", words.0)).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&environment).to_lowercase().contains("secret"));
         let status = fs::read_to_string(format!("/proc/{}/status", words.0)).unwrap_or_default();
-        let is_of_owner = status.contains(&format!("Uid:\t{owner}\t"));
+        let is_of_owner = status.contains(&format!("Uid:\t{}\t", ACCOUNTS[at - 1].1));
         assert!(is_of_owner || status.is_empty(), "{status}");
     }
     let ended = running.end().succeeded();
     let said: Vec<&str> = happened(&ended.stderr).collect();
-    for (name, threads) in [("node1", "1 thread"), ("ann@node2", "2 threads")] {
-        let host = name.trim_start_matches("ann@");
+    for (name, threads) in [("node1", "1 thread"), ("bob@node2", "2 threads")] {
+        let host = name.trim_start_matches("bob@");
         let end = format!(" joined from ssh {name}, {threads}");
         assert!(
             said.iter().any(|line| line.starts_with(&format!("worker {host}/")) && line.ends_with(&end)),
@@ -118,7 +118,13 @@ fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_argum
         .filter(|name| !["seed-451", "manifest.json", "store.granule"].contains(&name.as_str()))
         .collect();
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(fs::read_dir(lab.place.path("ann")).expect("a home").count(), 0, "nothing is written there");
+    for (home, _) in ACCOUNTS {
+        assert_eq!(
+            fs::read_dir(lab.place.path(home)).expect("a home").count(),
+            0,
+            "nothing is written there"
+        );
+    }
     lab.is_left_alone();
 }
 
@@ -127,7 +133,7 @@ fn a_machine_that_is_lost_is_used_again() {
     let Some(lab) = Lab::new() else { return };
     let long = Sweep { trials: 160, ..Sweep::slow() };
     lab.place.sweep("sweep.yaml", &long);
-    let mut running = lab.ssh("1/node1,1/ann@node2", &["--lease-seconds", "3"]);
+    let mut running = lab.ssh("1/node1,1/bob@node2", &["--lease-seconds", "3"]);
     // Its worker is killed.
     lab.wait_for_trials(&mut running, SOME);
     let first = lab.worker(&mut running, 1);
@@ -147,7 +153,7 @@ fn a_machine_that_is_lost_is_used_again() {
     // Its cable is pulled, and put back.
     lab.wait_for_trials(&mut running, SOME);
     lab.hosts.link(2, false);
-    running.until("it is missed", |running| running.stderr().contains(" ann@node2 ").then_some(()));
+    running.until("it is missed", |running| running.stderr().contains(" bob@node2 ").then_some(()));
     lab.hosts.link(2, true);
     let ended = running.end().succeeded();
     assert_eq!(lab.place.outputs("out"), long.undisturbed());
@@ -159,7 +165,7 @@ fn a_machine_that_is_lost_is_used_again() {
 #[test]
 fn a_worker_that_is_told_to_leave_is_not_started_again() {
     let Some(lab) = Lab::new() else { return };
-    let mut running = lab.ssh("1/node1,1/ann@node2", &[]);
+    let mut running = lab.ssh("1/node1,1/bob@node2", &[]);
     lab.wait_for_trials(&mut running, SOME);
     let worker = lab.worker(&mut running, 1);
     send(worker, Signal::SIGTERM);
@@ -176,13 +182,13 @@ fn a_worker_that_is_told_to_leave_is_not_started_again() {
 #[test]
 fn however_it_ends_no_worker_is_left_and_the_same_command_goes_on() {
     let Some(lab) = Lab::new() else { return };
-    let hosts = "1/node1,1/ann@node2";
+    let hosts = "1/node1,1/bob@node2";
     let mut running = lab.ssh(hosts, &[]);
     lab.wait_for_trials(&mut running, SOME);
     running.signal(Signal::SIGINT);
     running.end().failed_with(
         130,
-        &[" of 180 trials are stored\n  to resume: ", " ssh 1/node1,1/ann@node2 sweep.yaml"],
+        &[" of 180 trials are stored\n  to resume: ", " ssh 1/node1,1/bob@node2 sweep.yaml"],
     );
     lab.is_left_alone();
 
@@ -223,7 +229,7 @@ fn what_is_wrong_with_a_machine_is_said() {
             ": ssh node9 granule --version\n",
         ],
     );
-    is("bob@node1", &[], &["\n  bob@node1 cannot be reached: bob@", "Permission denied (publickey)"]);
+    is("eve@node1", &[], &["\n  eve@node1 cannot be reached: eve@", "Permission denied (publickey)"]);
     is(
         "node1,node9",
         &["--granule", "no where/granule"],

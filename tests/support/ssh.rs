@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use super::hosts::{Host, Hosts};
 use super::{Ended, Place, wait_for};
 
-/// Who can log in beside root, with a home directory `ann` in the test's place.
-const ANN: (&str, u32) = ("ann", 61_001);
+/// Who can log in, with home directories of these names in the test's place: nobody that the system knows, whose
+/// login scripts could do anything.
+pub const ACCOUNTS: [(&str, u32); 2] = [("ann", 61_001), ("bob", 61_002)];
 
 /// The machines that one can log in to; they are switched off when this is dropped.
 pub struct Logins {
@@ -30,7 +31,8 @@ pub fn is_possible() -> Result<(), String> {
 }
 
 impl Logins {
-    /// Starts one on each of these hosts, under these names, and configures an `ssh` for the place that knows them.
+    /// Starts one on each of these hosts, under these names, and configures an `ssh` for the place that knows them,
+    /// and logs in as the first of the accounts if it is not told as whom.
     /// `granule` is found on all of them; logging in to the last is answered with a welcome.
     pub fn start(place: &Place, hosts: &[(&str, &Host)]) -> Logins {
         // The user who is not root can read what lies there.
@@ -39,10 +41,7 @@ impl Logins {
         };
         mode(&place.path(""), 0o755);
         let programs = place.path("programs");
-        let home = place.path(ANN.0);
-        for directory in [&programs, &home] {
-            fs::create_dir(directory).expect("a directory");
-        }
+        fs::create_dir(&programs).expect("a directory");
         fs::copy(env!("CARGO_BIN_EXE_granule"), programs.join("granule")).expect("a copy of the program");
         for key in ["key", "host-key"] {
             let path = place.path(key).display().to_string();
@@ -52,21 +51,24 @@ impl Logins {
         }
         fs::copy(place.path("key.pub"), place.path("authorized")).expect("a copy");
         mode(&place.path("authorized"), 0o644);
-        let (name, id) = ANN;
-        for (file, line) in [
-            ("passwd", format!("{name}:x:{id}:{id}::{}:/bin/sh", home.display())),
-            ("group", format!("{name}:x:{id}:")),
-        ] {
-            let before = fs::read_to_string(format!("/etc/{file}")).expect("a file of the system");
-            place.write(file, format!("{}\n{line}\n", before.trim_end()));
+        let [mut passwd, mut group] = ["/etc/passwd", "/etc/group"]
+            .map(|file| fs::read_to_string(file).expect("a file of the system").trim_end().to_owned());
+        for (name, id) in ACCOUNTS {
+            let home = place.path(name);
+            fs::create_dir(&home).expect("a directory");
+            std::os::unix::fs::chown(&home, Some(id), Some(id)).expect("it is theirs");
+            passwd.push_str(&format!("\n{name}:x:{id}:{id}::{}:/bin/sh", home.display()));
+            group.push_str(&format!("\n{name}:x:{id}:"));
         }
+        place.write("passwd", passwd + "\n");
+        place.write("group", group + "\n");
         let mut logins = Logins { daemons: Vec::new(), programs };
         let host_key = fs::read_to_string(place.path("host-key.pub")).expect("a key");
         let (mut known, mut config) = (String::new(), String::new());
         for (name, host) in hosts {
-            let address = host.address();
+            let (address, user) = (host.address(), ACCOUNTS[0].0);
             known.push_str(&format!("{address} {host_key}"));
-            config.push_str(&format!("Host {name}\n  HostName {address}\n"));
+            config.push_str(&format!("Host {name}\n  HostName {address}\n  User {user}\n"));
             let is_last = *name == hosts[hosts.len() - 1].0;
             logins.boot(place, name, host, is_last);
         }

@@ -29,6 +29,9 @@ use self::ssh::{Ssh, Unfit};
 use crate::outputs::hex;
 use crate::scheduler::WorkerName;
 
+/// How long it may take to log in to another machine: scripts that run then can be slow.
+const LOGIN_WITHIN: Duration = Duration::from_secs(60);
+
 /// A worker process ended.
 #[derive(Debug)]
 pub(crate) struct Exited {
@@ -218,11 +221,19 @@ impl Workers {
 
     /// Ends the processes that should have connected by now.
     pub(crate) fn kill_unconnected(&mut self) {
-        let limit = self.program.connect_within;
-        let late = |running: &Running| !running.has_joined && running.started.elapsed() > limit;
-        let late: Vec<WorkerName> =
-            self.running.iter().filter(|(_, running)| late(running)).map(|(worker, _)| *worker).collect();
-        for worker in late {
+        let here = self.program.connect_within;
+        let limit = |running: &Running| match running.place {
+            Place::Here => here,
+            Place::There(_) => here.max(LOGIN_WITHIN),
+        };
+        let is_late = |running: &Running| !running.has_joined && running.started.elapsed() > limit(running);
+        let late: Vec<(WorkerName, Duration)> = self
+            .running
+            .iter()
+            .filter(|(_, running)| is_late(running))
+            .map(|(worker, running)| (*worker, limit(running)))
+            .collect();
+        for (worker, limit) in late {
             self.kill(worker, &format!("did not connect within {} s", limit.as_secs()));
         }
     }
