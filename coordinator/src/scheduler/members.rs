@@ -1,6 +1,7 @@
 //! Workers: how they come, go, come back, fall silent and are shut out.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::pace::Pace;
 use super::{
@@ -41,6 +42,14 @@ pub(super) struct Worker {
     /// Trials that are stored as it has computed them, in this run.
     pub(super) authored: Vec<TrialId>,
     pub(super) stored: u64,
+}
+
+impl Worker {
+    /// Whether it was heard of lately. A line that went quiet first has failed; one that is closed at once, its
+    /// process has closed.
+    fn was_well(&self, now: Time, lease_ttl: Duration) -> bool {
+        now.saturating_sub(self.heard) < lease_ttl / 3
+    }
 }
 
 /// A worker as others see it.
@@ -191,9 +200,9 @@ impl Scheduler {
         let Some(&name) = self.connections.get(&connection) else { return };
         self.hang_up(name);
         self.tally.disconnections += 1;
+        let ttl = self.config.lease_ttl;
         let worker = self.workers.get_mut(&name).expect("it was connected");
-        // A line that went quiet first has failed; one that is closed at once, its process has closed.
-        worker.vanished = now.saturating_sub(worker.heard) < self.config.lease_ttl / 3;
+        worker.vanished = worker.was_well(now, ttl);
         commands.push(Command::Report(if worker.leases.is_empty() {
             Report::Left { worker: name }
         } else {
@@ -285,16 +294,28 @@ impl Scheduler {
 
     pub(super) fn on_severed(
         &mut self,
-        worker: WorkerName,
+        now: Time,
+        name: WorkerName,
         description: &str,
         is_death: bool,
         commands: &mut Vec<Command>,
     ) {
-        self.hang_up(worker);
-        let weight = if is_death { SURELY } else { PERHAPS };
-        let leases = self.dispossess(worker, Some((weight, &format!("its worker {description}"))), commands);
+        let ttl = self.config.lease_ttl;
+        let Some(worker) = self.workers.get(&name) else { return };
+        let has_vanished = match worker.connection {
+            Some(_) => worker.was_well(now, ttl),
+            None => worker.vanished,
+        };
+        let weight = match (is_death, has_vanished) {
+            (true, _) => Some(SURELY),
+            (false, true) => Some(PERHAPS),
+            (false, false) => None,
+        };
+        let reason = format!("its worker {description}");
+        self.hang_up(name);
+        let leases = self.dispossess(name, weight.map(|weight| (weight, &*reason)), commands);
         if leases > 0 {
-            commands.push(Command::Report(Report::GivenUp { worker, leases }));
+            commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
     }
 

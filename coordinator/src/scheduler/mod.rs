@@ -482,7 +482,7 @@ impl Scheduler {
             }
             Event::ProcessDied { worker, description } => self.on_died(worker, description, &mut commands),
             Event::Severed { worker, description, is_death } => {
-                self.on_severed(worker, &description, is_death, &mut commands);
+                self.on_severed(now, worker, &description, is_death, &mut commands);
             }
             Event::WakeUp => self.on_wake_up(now, &mut commands),
             Event::Stalled => self.workers.values_mut().for_each(|worker| worker.heard = now),

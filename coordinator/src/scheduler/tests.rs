@@ -463,6 +463,55 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(reason, "tried 4 times; the last time, its worker was killed by signal 9");
 }
 
+/// How many workers a trial is given to that are severed with it, until it is set aside.
+fn severed_until_set_aside(is_death: bool) -> u64 {
+    let config = Config { shard_trials: Some(1), crash_limit: 1, ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 1, &[(0, 1)]);
+    for worker in 0.. {
+        let granted = granted(&commands);
+        assert!(matches!(&granted[..], [(_, _, trials)] if *trials == (0..1)), "{commands:?}");
+        let description = "was cut off".to_owned();
+        commands =
+            scheduler.handle(Time::ZERO, Event::Severed { worker: name(worker), description, is_death });
+        scheduler.check();
+        assert!(commands.contains(&Command::Report(Report::GivenUp { worker: name(worker), leases: 1 })));
+        // Whether it is replaced is decided elsewhere, and it is no crash of a process of ours.
+        assert!(!commands.iter().any(|command| matches!(command, Command::Replace | Command::Abandon(_))));
+        if scheduler.set_aside().next().is_some() {
+            assert_eq!(commands.last(), Some(&Command::Complete));
+            return worker + 1;
+        }
+        // What it had is for others at once.
+        commands = scheduler.handle(Time::ZERO, joined(worker + 1, 1));
+    }
+    unreachable!("it goes on until the trial is set aside")
+}
+
+#[test]
+fn a_worker_that_is_severed_has_nothing_any_more_and_what_killed_it_counts_more_than_what_may_have() {
+    // The first time nothing was suspected, which counts for nothing.
+    assert_eq!(severed_until_set_aside(true), 1 + 3);
+    assert_eq!(severed_until_set_aside(false), 1 + 12);
+}
+
+#[test]
+fn a_worker_that_went_quiet_before_it_was_severed_speaks_against_no_trial() {
+    for hears_of_the_connection_first in [false, true] {
+        let config = Config { shard_trials: Some(1), loss_limit: 1, ..CONFIG };
+        let (mut scheduler, _) = with_workers(config, 1, &[(0, 1)]);
+        let now = CONFIG.lease_ttl / 2;
+        if hears_of_the_connection_first {
+            scheduler.handle(now, Event::Disconnected { connection: connection(0) });
+        }
+        let description = "was cut off".to_owned();
+        let commands =
+            scheduler.handle(now, Event::Severed { worker: name(0), description, is_death: false });
+        assert_eq!(commands, [Command::Report(Report::GivenUp { worker: name(0), leases: 1 })]);
+        assert_eq!(granted(&scheduler.handle(now, joined(1, 1))).len(), 1);
+        scheduler.check();
+    }
+}
+
 #[test]
 fn where_nothing_can_be_computed_the_run_ends() {
     let config = Config { shard_trials: Some(1), crash_limit: 1000, ..CONFIG };
