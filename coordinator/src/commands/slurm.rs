@@ -186,9 +186,15 @@ impl Request<'_> {
     /// The job that was submitted before, if it still waits or runs.
     async fn under_way(&self) -> Result<Option<Record>, Failure> {
         let Some(record) = Record::find(&self.out) else { return Ok(None) };
-        match control::look(record.job).await.map_err(|error| of_slurm(&error))? {
-            State::Waiting { .. } | State::Running { .. } => Ok(Some(record)),
-            State::Ended(_) | State::Unknown => Ok(None),
+        let begun = Instant::now();
+        loop {
+            match control::look(record.job).await.map_err(|error| of_slurm(&error))? {
+                State::Waiting { .. } | State::Running { .. } => return Ok(Some(record)),
+                State::Unknown | State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
+                // On its way back into the queue a job seems to have failed for a moment.
+                State::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
+                State::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
+            }
         }
     }
 
@@ -296,7 +302,7 @@ impl Request<'_> {
                             pause = least;
                         }
                     }
-                    Ok(Some(Heard::Notice(notice))) if notice.is_trouble() => {
+                    Ok(Some(Heard::Notice(notice))) if notice.is_trouble => {
                         log::event("notice", &notice.text)
                     }
                     Ok(Some(Heard::Notice(_))) => {}

@@ -72,6 +72,8 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         tokio::spawn(listen_for_signals(drain));
         granule_worker::run(config, drained, tell).await
     });
+    // Standard input may be read for ever.
+    runtime.shutdown_background();
     match result {
         Ok(End::Goodbye { reason }) => {
             if is_watched {

@@ -91,7 +91,10 @@ struct Running {
     place: Place,
     process_id: u32,
     started: Instant,
+    /// Whether it is connected.
     has_joined: bool,
+    /// Whether it ever was.
+    was_there: bool,
     /// Sent, or dropped, it ends the process.
     kill: oneshot::Sender<(Ending, String)>,
     task: JoinHandle<()>,
@@ -146,7 +149,15 @@ impl Workers {
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
         });
-        let running = Running { place, process_id, started: Instant::now(), has_joined: false, kill, task };
+        let running = Running {
+            place,
+            process_id,
+            started: Instant::now(),
+            has_joined: false,
+            was_there: false,
+            kill,
+            task,
+        };
         self.running.insert(worker, running);
         Ok(())
     }
@@ -168,7 +179,7 @@ impl Workers {
     /// Notes that a worker has connected.
     pub(crate) fn joined(&mut self, worker: WorkerName) {
         if let Some(running) = self.running.get_mut(&worker) {
-            running.has_joined = true;
+            (running.has_joined, running.was_there) = (true, true);
             if let Place::There(at) = running.place {
                 self.roster.joined(at);
             }
@@ -185,11 +196,12 @@ impl Workers {
 
     /// Notes that a process has ended, and says what comes of it; nothing of one that is not ours.
     pub(crate) fn exited(&mut self, exited: &Exited) -> Option<Gone> {
-        Some(match self.running.remove(&exited.worker)?.place {
+        let running = self.running.remove(&exited.worker)?;
+        Some(match running.place {
             Place::Here => Gone::Here,
             Place::There(at) => Gone::There {
                 host: self.roster.host(at).name.clone(),
-                is_death: exited.ending == Ending::Failed,
+                is_death: exited.ending == Ending::Failed && running.was_there,
                 verdict: self.roster.ended(at, exited.ending, &exited.description, Instant::now()),
             },
         })
@@ -198,8 +210,9 @@ impl Workers {
     /// What is wrong with the other machines, if nothing can be expected of them any more and there are no
     /// workers here.
     pub(crate) fn is_hopeless(&self) -> Option<Vec<String>> {
-        let is_left_alone = self.program.ssh.is_some() && self.running.is_empty();
-        (is_left_alone && self.roster.is_hopeless()).then(|| self.roster.complaints())
+        let are_any_here = self.running.values().any(|running| matches!(running.place, Place::Here));
+        let is_hopeless = self.program.ssh.is_some() && !are_any_here && self.roster.is_hopeless();
+        is_hopeless.then(|| self.roster.complaints())
     }
 
     /// Ends a process for this reason. Its exit will be reported.

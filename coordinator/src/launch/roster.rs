@@ -7,13 +7,16 @@ use super::ssh::Host;
 /// Time until a machine that was lost is tried again: this at first, twice as long each time, and then that.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How often a machine may have failed that is waited for because it is tried once more.
+const PATIENCE: u32 = 3;
+
 /// The machines, by their place in the list that was given.
 #[derive(Debug)]
 pub(crate) struct Roster {
     entries: Vec<Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     host: Host,
     state: State,
@@ -109,10 +112,14 @@ impl Roster {
         Verdict { again: Some(again), is_news }
     }
 
-    /// Whether nothing can be expected any more: each is out of use, or was never reached.
+    /// Whether nothing can be expected any more: each is out of use, or was never reached. One that is just being
+    /// tried again is waited for, but not for ever: of many, some always are.
     pub(crate) fn is_hopeless(&self) -> bool {
-        let is_out =
-            |entry: &Entry| entry.state == State::Dropped || (!entry.was_there && entry.failures > 0);
+        let is_out = |entry: &Entry| match entry.state {
+            State::Dropped => true,
+            State::Waits(_) => !entry.was_there && entry.failures > 0,
+            State::InUse => !entry.was_there && entry.failures >= PATIENCE,
+        };
         self.entries.iter().all(is_out)
     }
 
@@ -162,6 +169,24 @@ mod tests {
         roster.joined(0);
         assert!(roster.ended(0, Ending::Unknown, "is not known", now).is_news);
         assert_eq!(roster.complaints(), ["a is not known"]);
+    }
+
+    #[test]
+    fn what_is_tried_again_is_waited_for_but_not_for_ever() {
+        let (mut roster, mut now) = roster(&["a", "b"]);
+        roster.due(now);
+        for attempts in 1..=3 {
+            assert!(!roster.is_hopeless(), "b has not failed yet");
+            now += roster.ended(0, Ending::Unknown, "is not known", now).again.expect("it is tried again");
+            assert_eq!(roster.due(now), [0]);
+            if attempts == 2 {
+                let mut other = Roster { entries: roster.entries.clone() };
+                other.ended(1, Ending::Unknown, "is not known", now);
+                assert!(!other.is_hopeless(), "a may come");
+            }
+        }
+        roster.ended(1, Ending::Unknown, "is not known", now);
+        assert!(roster.is_hopeless(), "a was tried often enough");
     }
 
     #[test]

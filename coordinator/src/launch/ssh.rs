@@ -136,7 +136,9 @@ impl Ssh {
             // `ssh` takes what is said first.
             .args(&self.options)
             .args(["-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
-            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "--", &host.name])
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
+            // What a configuration wants for people would be in the way.
+            .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "--", &host.name])
             .arg(format!("exec {} worker --piped{threads}", shell_word(&self.granule)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

@@ -120,6 +120,9 @@ pub(crate) struct Notice {
     pub(crate) time: String,
     /// `worker_joined`, `trial_set_aside`, …
     pub(crate) event: String,
+    /// Whether people want to look into it.
+    #[serde(default)]
+    pub(crate) is_trouble: bool,
     /// Of the worker it is about, if it is about one.
     pub(crate) worker: Option<String>,
     /// For people.
@@ -171,13 +174,17 @@ const TROUBLE: [&str; 11] = [
 ];
 
 impl Notice {
-    /// Whether people want to look into it.
-    pub(crate) fn is_trouble(&self) -> bool {
-        TROUBLE.contains(&self.event.as_str())
-    }
-
     pub(crate) fn new(event: &str, worker: Option<String>, text: String) -> Notice {
-        Notice { schema: SCHEMA, kind: "notice".into(), time: now(), event: event.into(), worker, text }
+        let is_trouble = TROUBLE.contains(&event);
+        Notice {
+            schema: SCHEMA,
+            kind: "notice".into(),
+            time: now(),
+            event: event.into(),
+            is_trouble,
+            worker,
+            text,
+        }
     }
 
     pub(crate) fn to_json(&self) -> String {

@@ -10,12 +10,6 @@ const MOST_NOTICES = 300;
 const FIXED = new Map([["Control", "var(--ink)"], ["GABAzine", "#d55e00"], ["ACh", "#0072b2"]]);
 const OTHERS = ["#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 
-/** Events that are no good news. */
-const TROUBLE = new Set([
-  "worker_lost", "worker_given_up", "worker_died", "worker_quarantined", "trial_set_aside", "disagreement",
-  "distrusted", "unaudited", "refused", "host_lost", "host_dropped",
-]);
-
 const WORKER_STATES = {
   working: "working", idle: "idle", draining: "leaving", lost: "lost", gone: "gone", quarantined: "shut out",
 };
@@ -425,16 +419,15 @@ function workerRow() {
 let shownLog = "";
 
 function drawLog() {
-  const isTrouble = ({ event }) => TROUBLE.has(event);
-  const notices = $("only-trouble").checked ? run.notices.filter(isTrouble) : run.notices;
+  const notices = $("only-trouble").checked ? run.notices.filter((notice) => notice.is_trouble) : run.notices;
   const shown = `${run.epoch} ${notices.length} ${notices.at(-1)?.seq} ${notices[0]?.seq}`;
   if (shown === shownLog) return;
   shownLog = shown;
   const line = (notice) => {
     const at = new Date(notice.time);
     const time = element("time", { dateTime: notice.time, textContent: at.toLocaleTimeString("en-GB") });
-    const text = `${isTrouble(notice) ? "⚠ " : ""}${notice.text}`;
-    return element("li", {}, [time, element("span", { className: isTrouble(notice) ? "bad" : "", textContent: text })]);
+    const text = `${notice.is_trouble ? "⚠ " : ""}${notice.text}`;
+    return element("li", {}, [time, element("span", { className: notice.is_trouble ? "bad" : "", textContent: text })]);
   };
   $("log").replaceChildren(...notices.toReversed().map(line));
   $("log-box").hidden = notices.length === 0;
