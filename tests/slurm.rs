@@ -19,15 +19,15 @@ static CLUSTER: Mutex<()> = Mutex::new(());
 
 /// Does this on a cluster of four nodes, with the sweep of ten trials in the place.
 #[track_caller]
-fn on_a_cluster(test: impl FnOnce(&Cluster, &Place)) {
+fn on_a_cluster(test: impl FnOnce(&mut Cluster, &Place)) {
     if let Err(why) = is_possible() {
         return skip(&why);
     }
     let _alone = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::start(4);
+    let mut cluster = Cluster::start(4);
     let place = Place::new();
     fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
-    test(&cluster, &place);
+    test(&mut cluster, &place);
     cluster.is_left_alone();
     place.is_left_alone();
 }
@@ -57,14 +57,17 @@ fn job(place: &Place) -> Option<(String, String)> {
     Some((record["job"].to_string(), log))
 }
 
+fn store() -> String {
+    format!("{OUT}/store.granule")
+}
+
 /// Stops all workers once some trials, but not all, are stored; gives them.
 #[track_caller]
 fn stop_in_the_middle(place: &Place) -> Vec<u32> {
-    let store = format!("{OUT}/store.granule");
-    wait_for("some trials are stored", || (place.length(&store) > 20_000).then_some(()));
+    wait_for("some trials are stored", || (place.length(&store()) > 20_000).then_some(()));
     let workers: Vec<u32> = place.processes().into_iter().filter(|id| is_worker(*id)).collect();
     workers.iter().for_each(|id| send(*id, Signal::SIGSTOP));
-    assert!(place.length(&store) < 75_000 && !place.path(OUT).join("manifest.json").exists(), "too late");
+    assert!(place.length(&store()) < 75_000 && !place.path(OUT).join("manifest.json").exists(), "too late");
     workers
 }
 
@@ -161,6 +164,54 @@ fn a_job_whose_time_is_too_short_is_queued_again_until_all_is_done() {
         check_outputs(place);
         assert_eq!(told(cluster, &id, "Restarts"), "1", "{}", ended.stderr);
         assert!(place.trials(OUT).reused > 0, "it went on from where it was");
+    });
+}
+
+#[test]
+fn a_job_that_is_preempted_goes_back_into_the_queue_and_on() {
+    on_a_cluster(|cluster, place| {
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        let workers = stop_in_the_middle(place);
+        let (id, _) = job(place).expect("a job");
+        let urgent = [
+            "--parsable",
+            "--partition=urgent",
+            "--nodes=4",
+            "--exclusive",
+            "--output=/dev/null",
+            "--wrap=true",
+        ];
+        cluster.does("sbatch", &urgent);
+        wait_for("its workers are gone", || {
+            (!place.processes().iter().any(|id| workers.contains(id))).then_some(())
+        });
+        cluster.begin_soon(&id);
+        let ended = following.end().succeeded();
+        check_outputs(place);
+        assert_eq!(told(cluster, &id, "Restarts"), "1", "{}", ended.stderr);
+        assert!(!ended.stderr.contains("has failed"), "{}", ended.stderr);
+        assert!(place.trials(OUT).reused > 0, "it went on from where it was");
+    });
+}
+
+#[test]
+fn a_job_goes_on_without_slurms_controller() {
+    on_a_cluster(|cluster, place| {
+        let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        let workers = stop_in_the_middle(place);
+        cluster.stop_controller();
+        following
+            .until("it is missed", |following| following.stderr().contains("; trying again\n").then_some(()));
+        // One of them does some more.
+        let stored = place.length(&store());
+        send(workers[0], Signal::SIGCONT);
+        wait_for("more is stored", || (place.length(&store()) > stored).then_some(()));
+        cluster.start_controller();
+        workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        let ended = following.end().succeeded();
+        assert_eq!(ended.stderr.matches("; trying again\n").count(), 1, "{}", ended.stderr);
+        check_outputs(place);
+        assert_eq!(place.trials(OUT).reused, 0);
     });
 }
 

@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{Ended, Place, Running, wait_for};
+use nix::sys::signal::Signal;
+
+use super::{Ended, Place, Running, send, wait_for};
 
 /// The cluster; everything of it is ended when this is dropped.
 pub struct Cluster {
     directory: tempfile::TempDir,
     daemons: Vec<Child>,
+    /// Which of them is the controller.
+    controller: usize,
 }
 
 /// Whether there is a Slurm here, and we may start one.
@@ -70,6 +74,7 @@ impl Cluster {
              SlurmctldLogFile={root}/log/slurmctld.log\nSlurmdLogFile={root}/log/slurmd-%n.log\n\
              ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nMpiDefault=none\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\nReturnToService=1\nKillWait=3\n\
+             PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n\
              JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
              SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0\n",
             ports[0]
@@ -80,13 +85,16 @@ impl Cluster {
                 "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=100\n"
             ));
         }
-        conf.push_str(&format!(
-            "PartitionName=main Nodes={} Default=YES MaxTime=INFINITE State=UP\n",
-            names.join(",")
-        ));
+        // What is urgent takes its nodes from what is not.
+        for (partition, is_default, tier) in [("main", "YES", 1), ("urgent", "NO", 2)] {
+            conf.push_str(&format!(
+                "PartitionName={partition} Nodes={} Default={is_default} PriorityTier={tier} MaxTime=INFINITE State=UP\n",
+                names.join(",")
+            ));
+        }
         fs::write(path("slurm.conf"), conf).expect("a configuration");
 
-        let mut cluster = Cluster { directory, daemons: Vec::new() };
+        let mut cluster = Cluster { directory, daemons: Vec::new(), controller: 0 };
         let munge = |name: &str, file: &str| format!("--{name}={}", cluster.path(file).display());
         let arguments = [
             munge("socket", "munge/socket"),
@@ -99,16 +107,13 @@ impl Cluster {
             ["--foreground", "--force"].into_iter().chain(arguments.iter().map(|of| &**of)).collect();
         cluster.daemon("munged", &arguments);
         wait_for("munge listens", || cluster.path("munge/socket").exists().then_some(()));
-        cluster.daemon("slurmctld", &["-D", "-c"]);
         // A node that does not find it waits for long before it looks again.
-        wait_for("the controller is up", || {
-            cluster.asked("scontrol", &["ping"]).contains(" is UP").then_some(())
-        });
+        cluster.start_controller();
         for name in &names {
             cluster.daemon("slurmd", &["-D", "-N", name]);
         }
         wait_for("all nodes are idle", || {
-            let said = cluster.asked("sinfo", &["--noheader", "--Node", "--format=%T"]);
+            let said = cluster.asked("sinfo", &["--noheader", "--Node", "--partition=main", "--format=%T"]);
             (said.lines().filter(|state| *state == "idle").count() == nodes).then_some(())
         });
         cluster
@@ -122,6 +127,22 @@ impl Cluster {
         let mut command = self.command(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.daemons.push(command.spawn().expect(program));
+    }
+
+    /// Starts the controller, which remembers what it knew before.
+    pub fn start_controller(&mut self) {
+        self.daemon("slurmctld", &["-D"]);
+        self.controller = self.daemons.len() - 1;
+        wait_for("the controller is up", || {
+            self.asked("scontrol", &["ping"]).contains(" is UP").then_some(())
+        });
+    }
+
+    /// Ends the controller. What is killed may not have noted down yet which jobs it had begun.
+    pub fn stop_controller(&mut self) {
+        let controller = &mut self.daemons[self.controller];
+        send(controller.id(), Signal::SIGTERM);
+        controller.wait().expect("it ends");
     }
 
     /// A program that finds this cluster.
