@@ -251,6 +251,43 @@ fn can_trace() -> bool {
     false
 }
 
+#[test]
+fn where_there_are_no_locks_nothing_is_written_and_all_can_be_read() {
+    if !can_trace() {
+        return;
+    }
+    let place = place_of(&Sweep::small());
+    let run = ["run", "sweep.yaml", "--out", "out", "--workers", "1"];
+    // As on Lustre that is mounted without, and on NFS whose server has no lock manager.
+    for error in ["ENOSYS", "EOPNOTSUPP", "ENOLCK"] {
+        let without_locks = |arguments: &[&str]| {
+            let granule = place.granule(arguments);
+            let mut strace = place.command("strace");
+            strace.args([
+                "-f",
+                "-o",
+                "calls",
+                "-e",
+                "trace=flock",
+                "-e",
+                &format!("inject=flock:error={error}"),
+            ]);
+            strace.arg(granule.get_program()).args(granule.get_args());
+            place.start_this(strace).end()
+        };
+        let ended = without_locks(&run);
+        ended
+            .failed_with(1, &["store.granule is on a file system without locks", "--store FILE", "-o flock"]);
+        assert_eq!(place.length("out/store.granule"), 0, "nothing is written");
+        // What was made elsewhere can be looked at.
+        place.run(&run).succeeded();
+        without_locks(&["verify", "out", "--all"]).succeeded();
+        without_locks(&["status", "out"]).succeeded();
+        without_locks(&["export", "out", "--to", "spikes.csv"]).succeeded();
+        fs::remove_dir_all(place.path("out")).expect("removed");
+    }
+}
+
 /// All that lies in a directory and those below it.
 fn files(place: &Place, directory: &str) -> Vec<String> {
     let mut names = Vec::new();

@@ -69,6 +69,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
+use nix::errno::Errno;
 
 /// Counts the changes of the format.
 const VERSION: u32 = 1;
@@ -137,6 +138,18 @@ pub(crate) enum StoreError {
     InUse {
         /// The store's file.
         path: PathBuf,
+    },
+    /// Nothing could keep two processes from writing to one store.
+    #[error(
+        "the store {} is on a file system without locks, which keep two runs apart: put it on another with \
+         --store FILE, or have this one mounted with them (Lustre: `-o flock`; NFS: not `nolock`)",
+        path.display()
+    )]
+    NoLocks {
+        /// The store's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The file is a store of another format.
     #[error(
@@ -209,6 +222,20 @@ pub(crate) enum StoreError {
     },
 }
 
+fn not_locked(path: &Path, error: TryLockError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        TryLockError::WouldBlock => StoreError::InUse { path },
+        TryLockError::Error(source) if has_no_locks(&source) => StoreError::NoLocks { path, source },
+        TryLockError::Error(source) => StoreError::Io { path, doing: "lock", source },
+    }
+}
+
+fn has_no_locks(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    error.kind() == io::ErrorKind::Unsupported || code == Some(Errno::ENOLCK)
+}
+
 /// An open store; no other process can open it meanwhile.
 ///
 /// All calls block, and may come from several threads: reads go on while a write waits for the disk.
@@ -227,7 +254,8 @@ impl Store {
     /// that, and nothing is lost by it.
     ///
     /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::Version`], [`StoreError::Corrupted`], [`StoreError::Io`].
+    /// [`StoreError::InUse`], [`StoreError::NoLocks`], [`StoreError::Version`], [`StoreError::Corrupted`],
+    /// [`StoreError::Io`].
     pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let file = File::options()
@@ -238,10 +266,7 @@ impl Store {
             .open(path)
             .map_err(fail("open"))?;
         check_kind(&file, path)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
-            TryLockError::Error(source) => fail("lock")(source),
-        })?;
+        file.try_lock().map_err(|error| not_locked(path, error))?;
 
         let salt = match salt_of(&file, path)? {
             Some(salt) => salt,
@@ -263,15 +288,16 @@ impl Store {
     /// nobody writes.
     ///
     /// # Errors
-    /// As those of [`Self::open`], and [`StoreError::Io`] where there is none.
+    /// As those of [`Self::open`] but for [`StoreError::NoLocks`], and [`StoreError::Io`] where there is none.
     pub(crate) fn read(path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let file = File::open(path).map_err(fail("open"))?;
         check_kind(&file, path)?;
-        file.try_lock_shared().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
-            TryLockError::Error(source) => fail("lock")(source),
-        })?;
+        match file.try_lock_shared() {
+            // Nobody writes either where there are no locks.
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
+            locked => locked.map_err(|error| not_locked(path, error))?,
+        }
         Store::replayed(file, path)
     }
 
