@@ -128,8 +128,8 @@ before=$(stored)
 coordinator=$!
 
 # Slurm warns before the time is over (USR1), or ends the job (TERM): leases are called in, and stored.
-why=
-leave() {{ why=$1; kill -TERM "$coordinator" 2>/dev/null; }}
+why= interrupted=
+leave() {{ why=$1 interrupted=1; kill -TERM "$coordinator" 2>/dev/null; }}
 trap 'leave time' USR1
 trap 'leave told' TERM
 
@@ -138,9 +138,9 @@ srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none 
   "$granule" worker --access "$out/access.json" --wait{threads} &
 workers=$!
 
-# Signals interrupt the waiting.
+# Signals interrupt the waiting; the shell remembers how the coordinator has ended.
 wait "$coordinator"; code=$?
-while kill -0 "$coordinator" 2>/dev/null; do wait "$coordinator"; code=$?; done
+while [ -n "$interrupted" ]; do interrupted=; wait "$coordinator"; code=$?; done
 kill -TERM "$workers" 2>/dev/null
 
 if [ "$why" = time ] && [ "$code" -ne 0 ]; then
