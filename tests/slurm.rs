@@ -195,6 +195,32 @@ fn a_job_that_is_preempted_goes_back_into_the_queue_and_on() {
 }
 
 #[test]
+fn a_job_that_slurm_has_forgotten_is_submitted_again() {
+    on_a_cluster(|cluster, place| {
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        stop_in_the_middle(place);
+        let (first, _) = job(place).expect("a job");
+        cluster.does("scancel", &[&first]);
+        following.end().failed_with(143, &[]);
+        cluster.is_left_alone();
+        // As if that had been long ago.
+        let record = place.path(OUT).join("slurm/job.json");
+        let before = fs::read_to_string(&record).expect("a record");
+        let forgotten = before.replace(&format!("\"job\":{first},"), "\"job\":987654,");
+        assert_ne!(before, forgotten);
+        fs::write(&record, forgotten).expect("written");
+        let mut asking = place.granule(&["status", OUT]);
+        let said =
+            Ended::from(cluster.at_home(&mut asking).output().expect("the program starts")).succeeded();
+        assert!(said.stdout.contains("job 987654 is not known to Slurm"), "{said:#?}");
+        cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
+        check_outputs(place);
+        assert_ne!(job(place).expect("a job").0, "987654");
+        assert!(place.trials(OUT).reused > 0);
+    });
+}
+
+#[test]
 fn a_job_goes_on_without_slurms_controller() {
     on_a_cluster(|cluster, place| {
         let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));

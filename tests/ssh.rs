@@ -131,7 +131,7 @@ fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_argum
 #[test]
 fn a_machine_that_is_lost_is_used_again() {
     let Some(lab) = Lab::new() else { return };
-    let long = Sweep { trials: 160, ..Sweep::slow() };
+    let long = Sweep { trials: 240, ..Sweep::slow() };
     lab.place.sweep("sweep.yaml", &long);
     let mut running = lab.ssh("1/node1,1/bob@node2", &["--lease-seconds", "3"]);
     // Its worker is killed.
@@ -145,9 +145,13 @@ fn a_machine_that_is_lost_is_used_again() {
         running.until("it is back", |_| workers(lab.hosts.host(1)).into_iter().find(|id| *id != first));
     // The connection to it is cut at its end.
     lab.wait_for_trials(&mut running, SOME);
-    let is_session = |words: &[String]| words[0].starts_with("sshd: ") && !words[0].contains("listener");
-    let sessions = processes(lab.hosts.host(1)).into_iter().filter(|(_, words)| is_session(words));
-    sessions.for_each(|(id, _)| send(id, Signal::SIGKILL));
+    let is_session = |words: &[String]| words[0].starts_with("sshd") && !words[0].contains("listener");
+    let sessions: Vec<u32> = processes(lab.hosts.host(1))
+        .into_iter()
+        .filter_map(|(id, words)| is_session(&words).then_some(id))
+        .collect();
+    assert!(!sessions.is_empty());
+    sessions.into_iter().for_each(|id| send(id, Signal::SIGKILL));
     running
         .until("it is back once more", |_| workers(lab.hosts.host(1)).into_iter().find(|id| *id != second));
     // Its cable is pulled, and put back.
@@ -155,9 +159,12 @@ fn a_machine_that_is_lost_is_used_again() {
     lab.hosts.link(2, false);
     running.until("it is missed", |running| running.stderr().contains(" bob@node2 ").then_some(()));
     lab.hosts.link(2, true);
+    running.until("it is used again", |running| {
+        (running.stderr().matches(" joined from ssh bob@node2, ").count() == 2).then_some(())
+    });
     let ended = running.end().succeeded();
     assert_eq!(lab.place.outputs("out"), long.undisturbed());
-    assert_eq!(lab.place.trials("out"), Trials { computed: 480, reused: 0 });
+    assert_eq!(lab.place.trials("out"), Trials { computed: 720, reused: 0 });
     assert!(!ended.stderr.contains("set aside"), "{}", ended.stderr);
     lab.is_left_alone();
 }
@@ -174,7 +181,8 @@ fn a_worker_that_is_told_to_leave_is_not_started_again() {
     });
     lab.wait_for_trials(&mut running, SOME);
     assert!(workers(lab.hosts.host(1)).is_empty());
-    running.end().succeeded();
+    let ended = running.end().succeeded();
+    assert_eq!(ended.stderr.matches(" joined from ssh node1, ").count(), 1, "{}", ended.stderr);
     assert_eq!(lab.place.outputs("out"), *undisturbed());
     lab.is_left_alone();
 }

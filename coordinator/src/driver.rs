@@ -376,7 +376,7 @@ impl<'a> Driver<'a> {
                         self.on_kept(kept, &mut events);
                     }
                 }
-                Some(ended) = exited.recv() => self.on_exited(ended, &mut events)?,
+                Some(ended) = exited.recv() => self.on_exited(ended, drain_until.is_some(), &mut events)?,
                 _ = tick.tick() => {
                     self.progress.tick();
                     self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
@@ -440,7 +440,12 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn on_exited(&mut self, exited: Exited, events: &mut Vec<Event>) -> Result<(), ComputeError> {
+    fn on_exited(
+        &mut self,
+        exited: Exited,
+        is_draining: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ComputeError> {
         let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
         let Exited { worker, process_id, description, .. } = exited;
         match gone {
@@ -458,14 +463,16 @@ impl<'a> Driver<'a> {
                 };
                 self.deaths += u64::from(is_death);
                 let again = match verdict.again {
-                    Some(again) => format!("trying again in {}", brief(again)),
-                    None => "it is not used any more".to_owned(),
+                    // Nobody is started any more.
+                    _ if is_draining => String::new(),
+                    Some(again) => format!("; trying again in {}", brief(again)),
+                    None => "; it is not used any more".to_owned(),
                 };
                 let known = self.known.contains_key(&worker).then_some(worker);
-                let hopeless = self.workers.is_hopeless();
+                let hopeless = self.workers.is_hopeless().filter(|_| !is_draining);
                 // The last of them says it for all.
                 let is_for_people = verdict.is_news && hopeless.is_none();
-                self.notice(event, known, is_for_people, format!("{host} {description}; {again}"));
+                self.notice(event, known, is_for_people, format!("{host} {description}{again}"));
                 events.push(Event::Severed { worker, description, is_death });
                 if let (Some(complaints), Some(ssh)) = (hopeless, &self.options.ssh) {
                     return Err(ComputeError::Hosts { complaints, probe: ssh.probe(&host) });

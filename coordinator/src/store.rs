@@ -285,7 +285,7 @@ impl Store {
     }
 
     /// Opens the store at this path to be read, and changes nothing. Others can read it meanwhile, and
-    /// nobody writes.
+    /// nobody writes, unless this machine has no locks on this file system and another has.
     ///
     /// # Errors
     /// As those of [`Self::open`] but for [`StoreError::NoLocks`], and [`StoreError::Io`] where there is none.
@@ -294,7 +294,7 @@ impl Store {
         let file = File::open(path).map_err(fail("open"))?;
         check_kind(&file, path)?;
         match file.try_lock_shared() {
-            // Nobody writes either where there are no locks.
+            // Nobody on this machine writes where there are no locks, and what others write is whole or not there.
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
             locked => locked.map_err(|error| not_locked(path, error))?,
         }

@@ -97,7 +97,7 @@ impl Logins {
             self.programs.display()
         );
         if is_chatty {
-            config.push_str("ForceCommand echo 'welcome!'; eval \"$SSH_ORIGINAL_COMMAND\"\n");
+            config.push_str("ForceCommand printf 'welcome!\\nand '; eval \"$SSH_ORIGINAL_COMMAND\"\n");
         }
         let config = place.write(&format!("sshd-{name}"), config);
         let script = format!(

@@ -13,5 +13,5 @@ pub mod session;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 
-/// What a worker that speaks over its standard streams says first, before its version and the end of the line.
+/// What a worker that speaks over its standard streams says first, on a line of its own, before its version.
 pub const PIPED_GREETING: &str = "granule worker ";

@@ -170,7 +170,8 @@ fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]),
 async fn piped() -> Result<(Way, [u8; 16]), Failure> {
     let failed = |error| Failure::caused_by(exit::CUT_OFF, &error, None);
     let mut output = tokio::io::stdout();
-    let greeting = format!("{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
+    // What a login script has printed may have no end of its line.
+    let greeting = format!("\n{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
     output.write_all(greeting.as_bytes()).await.map_err(failed)?;
     output.flush().await.map_err(failed)?;
     // What follows the orders is for the connection, also what is read with them.

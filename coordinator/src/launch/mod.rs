@@ -16,16 +16,18 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use granule_worker::access::Access;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::roster::{Ending, Roster, Verdict};
 use self::ssh::{Ssh, Unfit};
+use crate::failure::printable;
 use crate::outputs::hex;
 use crate::scheduler::WorkerName;
 
@@ -120,11 +122,20 @@ impl Workers {
     }
 
     /// Starts one on each of the other machines where it is time to.
+    ///
+    /// # Errors
+    /// When there is no `ssh`. What else may be missing will be there another time.
     pub(crate) fn start_others(&mut self) -> io::Result<()> {
         for at in self.roster.due(Instant::now()) {
-            let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
-            if let Some(command) = command {
-                self.launch(command, Place::There(at))?;
+            let Some(ssh) = &self.program.ssh else { continue };
+            let command = ssh.command(self.roster.host(at));
+            match self.launch(command, Place::There(at)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let said =
+                        format!("was not reached, as `{}` could not be started: {error}", ssh::PROGRAM);
+                    self.roster.ended(at, Ending::Unknown, &said, Instant::now());
+                }
+                started => started?,
             }
         }
         Ok(())
@@ -143,8 +154,10 @@ impl Workers {
             let (ending, description) = match place {
                 Place::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
                 Place::There(_) => {
-                    let connected = ssh::connect(stdin, stdout, orders, &access);
-                    ssh::describe(supervise(&mut child, connected, killed).await)
+                    let was_there = AtomicBool::new(false);
+                    let connected = ssh::connect(stdin, stdout, orders, &access, &was_there);
+                    let end = supervise(&mut child, connected, killed).await;
+                    ssh::describe(end, was_there.into_inner())
                 }
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
@@ -181,7 +194,7 @@ impl Workers {
         if let Some(running) = self.running.get_mut(&worker) {
             (running.has_joined, running.was_there) = (true, true);
             if let Place::There(at) = running.place {
-                self.roster.joined(at);
+                self.roster.joined(at, Instant::now());
             }
         }
     }
@@ -306,20 +319,7 @@ async fn supervise(
     connected: impl Future<Output = Result<(), Unfit>>,
     killed: oneshot::Receiver<(Ending, String)>,
 ) -> End {
-    let stderr = child.stderr.take();
-    let last_words = tokio::spawn(async move {
-        const LINES: usize = 10;
-        let mut last = VecDeque::with_capacity(LINES);
-        let Some(stderr) = stderr else { return last };
-        let mut lines = BufReader::new(stderr).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            if last.len() == LINES {
-                last.pop_front();
-            }
-            last.push_back(line);
-        }
-        last
-    });
+    let last_words = tokio::spawn(last_words(child.stderr.take()));
     let unfit = async {
         match connected.await {
             Err(unfit) => unfit,
@@ -345,6 +345,26 @@ async fn supervise(
     let said = tokio::time::timeout(Duration::from_secs(1), last_words).await;
     let said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
     End { how, said: said.join(" / ") }
+}
+
+/// The last lines that somebody says, as far as they are for people.
+async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
+    const LINES: usize = 10;
+    const LONGEST: u64 = 4 << 10;
+    let mut last = VecDeque::with_capacity(LINES);
+    let Some(stderr) = stderr else { return last };
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    // What is longer counts as several lines.
+    while let Ok(1..) = (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
+        if last.len() == LINES {
+            last.pop_front();
+        }
+        last.push_back(printable(String::from_utf8_lossy(&line).trim_end()));
+        line.clear();
+    }
+    last.retain(|line| !line.is_empty());
+    last
 }
 
 /// How a worker on this machine has ended.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::ssh::Host;
 
 /// Time until a machine that was lost is tried again: this at first, twice as long each time, and then that.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How often a machine may have failed that is waited for because it is tried once more.
-const PATIENCE: u32 = 3;
+/// The same of one that was never reached: servers shut out who is refused too often.
+const UNREACHED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 
 /// The machines, by their place in the list that was given.
 #[derive(Debug)]
@@ -16,13 +16,15 @@ pub(crate) struct Roster {
     entries: Vec<Entry>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
     host: Host,
     state: State,
     /// Whether a worker was ever there.
     was_there: bool,
-    /// How often it came to nothing since.
+    /// Since when one is.
+    since: Option<Instant>,
+    /// How often it came to nothing, or to little.
     failures: u32,
     /// What was last said of it.
     said: Option<String>,
@@ -66,6 +68,7 @@ impl Roster {
             host: host.clone(),
             state: State::Waits(now),
             was_there: false,
+            since: None,
             failures: 0,
             said: None,
         };
@@ -85,9 +88,12 @@ impl Roster {
     }
 
     /// A worker is there.
-    pub(crate) fn joined(&mut self, at: usize) {
+    pub(crate) fn joined(&mut self, at: usize, now: Instant) {
         let entry = &mut self.entries[at];
-        (entry.was_there, entry.failures, entry.said) = (true, 0, None);
+        if !std::mem::replace(&mut entry.was_there, true) {
+            entry.failures = 0;
+        }
+        (entry.since, entry.said) = (Some(now), None);
     }
 
     /// A worker has ended, or none could be started.
@@ -105,20 +111,23 @@ impl Roster {
             entry.state = State::Dropped;
             return Verdict { again: None, is_news };
         }
-        let (least, most) = RETRY;
+        let (least, most) = if entry.was_there { LOST } else { UNREACHED };
+        // One that has died of what it was given will do so again.
+        if entry.since.take().is_some_and(|since| now.duration_since(since) >= most) {
+            entry.failures = 0;
+        }
         let again = (least * 2_u32.saturating_pow(entry.failures.min(16))).min(most);
         entry.failures += 1;
         entry.state = State::Waits(now + again);
         Verdict { again: Some(again), is_news }
     }
 
-    /// Whether nothing can be expected any more: each is out of use, or was never reached. One that is just being
-    /// tried again is waited for, but not for ever: of many, some always are.
+    /// Whether nothing can be expected any more: each is out of use, or was never reached.
     pub(crate) fn is_hopeless(&self) -> bool {
         let is_out = |entry: &Entry| match entry.state {
-            State::Dropped => true,
+            State::InUse => false,
             State::Waits(_) => !entry.was_there && entry.failures > 0,
-            State::InUse => !entry.was_there && entry.failures >= PATIENCE,
+            State::Dropped => true,
         };
         self.entries.iter().all(is_out)
     }
@@ -140,24 +149,41 @@ mod tests {
         (Roster::new(&hosts, now), now)
     }
 
+    /// Pauses after so many failures in a row.
+    fn pauses(roster: &mut Roster, now: &mut Instant, count: usize) -> Vec<u64> {
+        let mut pause = || {
+            let again = roster.ended(0, Ending::Unknown, "is lost", *now).again.expect("it is tried again");
+            assert!(roster.due(*now + again - Duration::from_millis(1)).is_empty());
+            *now += again;
+            assert_eq!(roster.due(*now), [0]);
+            again.as_secs()
+        };
+        (0..count).map(|_| pause()).collect()
+    }
+
     #[test]
     fn a_machine_that_is_lost_is_tried_again_ever_less_often() {
-        let (mut roster, mut now) = roster(&["a", "b"]);
-        assert_eq!(roster.due(now), [0, 1]);
+        let (mut roster, mut now) = roster(&["a"]);
+        assert_eq!(roster.due(now), [0]);
         assert!(roster.due(now).is_empty());
-        (0..2).for_each(|at| roster.joined(at));
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            let again = roster.ended(0, Ending::Unknown, "is lost", now).again.expect("it is tried again");
-            pauses.push(again.as_secs());
-            assert!(roster.due(now + again - Duration::from_millis(1)).is_empty());
-            now += again;
-            assert_eq!(roster.due(now), [0]);
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        roster.joined(0);
-        assert_eq!(roster.ended(0, Ending::Failed, "died", now).again, Some(Duration::from_secs(1)));
+        roster.joined(0, now);
+        assert_eq!(pauses(&mut roster, &mut now, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
+        // That it comes does not say that it stays.
+        roster.joined(0, now);
+        assert_eq!(pauses(&mut roster, &mut now, 1), [60]);
+        roster.joined(0, now);
+        now += LOST.1;
+        assert_eq!(roster.ended(0, Ending::Failed, "died", now).again, Some(LOST.0));
         assert!(!roster.is_hopeless());
+    }
+
+    #[test]
+    fn a_machine_that_was_never_reached_is_not_asked_often() {
+        let (mut roster, mut now) = roster(&["a"]);
+        roster.due(now);
+        assert_eq!(pauses(&mut roster, &mut now, 6), [60, 120, 240, 480, 600, 600]);
+        roster.joined(0, now);
+        assert_eq!(pauses(&mut roster, &mut now, 2), [1, 2]);
     }
 
     #[test]
@@ -166,27 +192,9 @@ mod tests {
         assert!(roster.ended(0, Ending::Unknown, "is lost", now).is_news);
         assert!(!roster.ended(0, Ending::Unknown, "is lost", now).is_news);
         assert!(roster.ended(0, Ending::Unknown, "is not known", now).is_news);
-        roster.joined(0);
+        roster.joined(0, now);
         assert!(roster.ended(0, Ending::Unknown, "is not known", now).is_news);
         assert_eq!(roster.complaints(), ["a is not known"]);
-    }
-
-    #[test]
-    fn what_is_tried_again_is_waited_for_but_not_for_ever() {
-        let (mut roster, mut now) = roster(&["a", "b"]);
-        roster.due(now);
-        for attempts in 1..=3 {
-            assert!(!roster.is_hopeless(), "b has not failed yet");
-            now += roster.ended(0, Ending::Unknown, "is not known", now).again.expect("it is tried again");
-            assert_eq!(roster.due(now), [0]);
-            if attempts == 2 {
-                let mut other = Roster { entries: roster.entries.clone() };
-                other.ended(1, Ending::Unknown, "is not known", now);
-                assert!(!other.is_hopeless(), "a may come");
-            }
-        }
-        roster.ended(1, Ending::Unknown, "is not known", now);
-        assert!(roster.is_hopeless(), "a was tried often enough");
     }
 
     #[test]
@@ -198,8 +206,9 @@ mod tests {
         assert!(!roster.is_hopeless(), "c may come yet");
         assert!(roster.ended(2, Ending::Unknown, "is not known", now).again.is_some());
         assert!(roster.is_hopeless(), "none was ever there");
-        assert_eq!(roster.due(now + Duration::from_secs(1)), [2]);
-        roster.joined(2);
+        assert_eq!(roster.due(now + UNREACHED.0), [2]);
+        assert!(!roster.is_hopeless(), "it may come now");
+        roster.joined(2, now);
         assert!(!roster.is_hopeless());
         assert!(roster.ended(2, Ending::Unknown, "is lost", now).again.is_some());
         assert!(!roster.is_hopeless(), "it was there, and may come back");

@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use granule_worker::PIPED_GREETING;
 use granule_worker::access::Access;
@@ -137,8 +138,10 @@ impl Ssh {
             .args(&self.options)
             .args(["-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
             .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
-            // What a configuration wants for people would be in the way.
-            .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "--", &host.name])
+            // What a configuration wants for people would be in the way. A connection that they have is used, but
+            // theirs are not to hang on ours. What a server has to say to everybody is no reason for anything.
+            .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlMaster=no"])
+            .args(["-o", "LogLevel=ERROR", "--", &host.name])
             .arg(format!("exec {} worker --piped{threads}", shell_word(&self.granule)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -148,7 +151,9 @@ impl Ssh {
     /// A command for people that must work if a host is to be used.
     pub(crate) fn probe(&self, host: &str) -> String {
         let options = self.options.iter().map(String::as_str);
-        let words = [PROGRAM].into_iter().chain(options).chain([host, &self.granule, "--version"]);
+        // Two shells read it, here and there.
+        let granule = shell_word(&self.granule);
+        let words = [PROGRAM].into_iter().chain(options).chain([host, &granule, "--version"]);
         words.map(shell_word).collect::<Vec<_>>().join(" ")
     }
 }
@@ -163,7 +168,8 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Connects a worker's standard streams to the coordinator until either ends; then it has none any more.
+/// Connects a worker's standard streams to the coordinator until either ends; then it has none any more. Once it has
+/// said who it is, it `was_there`.
 ///
 /// # Errors
 /// When it is no worker of this version. What goes wrong otherwise is seen at how `ssh` ends.
@@ -172,12 +178,14 @@ pub(super) async fn connect(
     stdout: Option<ChildStdout>,
     orders: Orders,
     access: &Access,
+    was_there: &AtomicBool,
 ) -> Result<(), Unfit> {
     let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Ok(()) };
     let mut stdout = BufReader::new(stdout);
     if !greeting(&mut stdout).await? {
         return Ok(());
     }
+    was_there.store(true, Ordering::Relaxed);
     let Some(address) = access.addresses.first() else { return Ok(()) };
     let Ok(mut coordinator) = TcpStream::connect(address).await else { return Ok(()) };
     let _ = coordinator.set_nodelay(true);
@@ -216,16 +224,16 @@ async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, Unfit> {
 
 /// How a worker on another machine has ended; `ssh` has its exit code, or 255 for whatever happened to `ssh` or to
 /// the connection, or for a worker that was killed. A worker says so itself when it has lost its connection.
-pub(super) fn describe(End { how, said }: End) -> (Ending, String) {
+pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, String) {
     let saying = |how: String| if said.is_empty() { how } else { format!("{how}, saying: {said}") };
     match how {
         How::ByUs(ending, reason) => (ending, saying(reason)),
         How::ByItself(status) => match status.code() {
             Some(0) => (Ending::Left, "has left".to_owned()),
-            Some(code @ (126 | 127)) => {
+            Some(code @ (126 | 127)) if !was_there => {
                 (Ending::Failed, saying(format!("cannot run granule: its shell gave {code}")))
             }
-            Some(255) | None if said.is_empty() => (Ending::Unknown, "has lost its connection".to_owned()),
+            Some(255) | None if was_there => (Ending::Unknown, saying("has lost its connection".to_owned())),
             Some(255) | None => (Ending::Unknown, format!("cannot be reached: {said}")),
             Some(code) => (Ending::Failed, saying(format!("exited with code {code}"))),
         },
