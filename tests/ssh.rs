@@ -295,3 +295,21 @@ fn a_coordinator_without_workers_gives_up_in_time() {
     running.end().failed_with(3, &["cannot run granule", "no worker was there for 2.0 s", "to resume: "]);
     lab.is_left_alone();
 }
+
+#[test]
+fn without_ssh_it_says_so() {
+    let place = Place::new();
+    place.sweep("sweep.yaml", &Sweep::small());
+    fs::create_dir(place.path("programs")).expect("a directory");
+    let run = || {
+        let mut command = place.granule(&["ssh", "node1", "sweep.yaml", "--out", "out"]);
+        command.env("PATH", place.path("programs"));
+        place.start_this(command).end()
+    };
+    run().failed_with(1, &["error: cannot run `ssh`\n", "openssh-client"]);
+    // What is there and cannot be started may be so for a moment.
+    let ssh = place.script("programs/ssh", "true");
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o600)).expect("a mode");
+    run().failed_with(3, &["error: no host can be used\n  node1 cannot be asked: Permission denied"]);
+    place.is_left_alone();
+}

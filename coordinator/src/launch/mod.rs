@@ -124,41 +124,35 @@ impl Workers {
     /// Starts one on each of the other machines where it is time to.
     ///
     /// # Errors
-    /// When there is no `ssh`. What else may be missing will be there another time.
+    /// When there is no `ssh`.
     pub(crate) fn start_others(&mut self) -> io::Result<()> {
         for at in self.roster.due(Instant::now()) {
-            let Some(ssh) = &self.program.ssh else { continue };
-            let command = ssh.command(self.roster.host(at));
-            match self.launch(command, Place::There(at)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    let said =
-                        format!("was not reached, as `{}` could not be started: {error}", ssh::PROGRAM);
-                    self.roster.ended(at, Ending::Unknown, &said, Instant::now());
-                }
-                started => started?,
+            let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
+            if let Some(command) = command {
+                self.launch(command, Place::There(at))?;
             }
         }
         Ok(())
     }
 
     fn launch(&mut self, mut command: Command, place: Place) -> io::Result<()> {
-        let mut child = command.stderr(Stdio::piped()).process_group(0).kill_on_drop(true).spawn()?;
-        let process_id = child.id().ok_or(io::ErrorKind::NotFound)?;
+        let child = match command.stderr(Stdio::piped()).process_group(0).kill_on_drop(true).spawn() {
+            // What the system lacks it may have another time: this one has ended before it began.
+            Err(error) if matches!(place, Place::There(_)) && error.kind() != io::ErrorKind::NotFound => {
+                Err(error)
+            }
+            spawned => Ok(spawned?),
+        };
+        let process_id = child.as_ref().ok().and_then(Child::id).unwrap_or_default();
         let worker = WorkerName(rand::random());
         let (kill, killed) = oneshot::channel();
         let access = self.program.access.clone();
         let orders = Orders(format!("{}\n{}\n", access.to_json(), hex(&worker.0)));
         let exits = self.exits.clone();
         let task = tokio::spawn(async move {
-            let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-            let (ending, description) = match place {
-                Place::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
-                Place::There(_) => {
-                    let was_there = AtomicBool::new(false);
-                    let connected = ssh::connect(stdin, stdout, orders, &access, &was_there);
-                    let end = supervise(&mut child, connected, killed).await;
-                    ssh::describe(end, was_there.into_inner())
-                }
+            let (ending, description) = match child {
+                Err(error) => (Ending::Unknown, format!("cannot be asked: {error}")),
+                Ok(child) => see_through(child, place, orders, &access, killed).await,
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
         });
@@ -289,6 +283,26 @@ impl fmt::Debug for Orders {
     }
 }
 
+/// Sees a worker process through to its end; returns how it ended.
+async fn see_through(
+    mut child: Child,
+    place: Place,
+    orders: Orders,
+    access: &Access,
+    killed: oneshot::Receiver<(Ending, String)>,
+) -> (Ending, String) {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    match place {
+        Place::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
+        Place::There(_) => {
+            let was_there = AtomicBool::new(false);
+            let connected = ssh::connect(stdin, stdout, orders, access, &was_there);
+            let end = supervise(&mut child, connected, killed).await;
+            ssh::describe(end, was_there.into_inner())
+        }
+    }
+}
+
 /// Tells a worker on this machine what it is to know, and keeps its standard input open.
 async fn instruct(stdin: Option<ChildStdin>, orders: Orders) -> Result<(), Unfit> {
     if let Some(mut stdin) = stdin {
@@ -313,7 +327,7 @@ enum How {
     ByUs(Ending, String),
 }
 
-/// Sees a worker process through to its end, while it is `connected`.
+/// Waits for the end of a worker process, while it is `connected`, or ends it.
 async fn supervise(
     child: &mut Child,
     connected: impl Future<Output = Result<(), Unfit>>,
