@@ -171,7 +171,8 @@ fn run(plan: &Arc<Plan>, connections: u32, shard: u32) -> Used {
         tokio::spawn(coordinator).await.expect("no panic").expect("it can be computed");
         let (cpu, wall) = (cpu_time(), Instant::now());
         let (cpu_before, begun, mut workers) = go.await.expect("it went");
-        workers.wait().expect("a process");
+        let ended = workers.wait().expect("a process");
+        assert!(ended.success(), "a worker was cut off: {ended}");
         Used { wall: wall - begun, cpu: cpu - cpu_before }
     })
 }
@@ -262,13 +263,18 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     barrier.wait().await;
     let silence = TrialSpikes::default().encode();
     let mut known: (Vec<wire::Condition>, Vec<Fingerprint>) = Default::default();
-    while let Ok(Some(wire::ToWorker { message: Some(message) })) = incoming.message().await {
-        let wire::to_worker::Message::Lease(wire::Lease { id: lease, work: Some(work) }) = message else {
-            if matches!(message, wire::to_worker::Message::Goodbye(_)) {
+    loop {
+        let message = incoming.message().await;
+        let lease = match message.map(|message| message.and_then(|message| message.message)) {
+            Ok(Some(wire::to_worker::Message::Lease(lease))) => lease,
+            Ok(Some(wire::to_worker::Message::Goodbye(goodbye))) => {
+                assert!(!goodbye.refused, "{}", goodbye.reason);
                 return;
             }
-            continue;
+            Ok(Some(_)) => continue,
+            lost => panic!("the coordinator said nothing of an end: {lost:?}"),
         };
+        let wire::Lease { id: lease, work: Some(work) } = lease else { panic!("no work: {lease:?}") };
         match work {
             wire::lease::Work::Survey(survey) => {
                 let likely = (SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32;
@@ -289,7 +295,8 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
                         let name = TrialName { fingerprint, seed: work.seed, trial };
                         let result = TrialResult::new(name, silence.clone());
                         if !send(Message::Trial(result.to_wire(lease))).await {
-                            return;
+                            // Why is heard above.
+                            break;
                         }
                     }
                 }

@@ -355,6 +355,7 @@ impl<'a> Driver<'a> {
                 }
             }
             tokio::select! {
+                biased;
                 () = until_set(&mut interrupted), if drain_until.is_none() => {
                     if self.options.drain_within.is_zero() {
                         return Err(ComputeError::Interrupted);
@@ -364,11 +365,6 @@ impl<'a> Driver<'a> {
                     let text = format!("ending: leases are called in, which may take {} s; again to end at once", within.as_secs());
                     self.notice("draining", None, true, text);
                     events.push(Event::Drain);
-                }
-                1.. = from_service.recv_many(&mut heard, HEARD) => {
-                    for heard in heard.drain(..).flatten() {
-                        self.on_heard(heard, &mut events).await?;
-                    }
                 }
                 Some(Refusal { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
                 answer = stored.recv() => {
@@ -405,6 +401,13 @@ impl<'a> Driver<'a> {
                     }
                     if drain_until.is_some_and(|until| until <= last_tick) {
                         return Err(ComputeError::Interrupted);
+                    }
+                }
+                // Last: what is stored is acknowledged before more is taken, or acknowledgements would pile up, and
+                // come to a worker all at once.
+                1.. = from_service.recv_many(&mut heard, HEARD) => {
+                    for heard in heard.drain(..).flatten() {
+                        self.on_heard(heard, &mut events).await?;
                     }
                 }
             }
