@@ -234,6 +234,7 @@ pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, Stri
                 (Ending::Failed, saying(format!("cannot run granule: its shell gave {code}")))
             }
             Some(255) | None if was_there => (Ending::Unknown, saying("has lost its connection".to_owned())),
+            Some(255) | None if said.is_empty() => (Ending::Unknown, "cannot be reached".to_owned()),
             Some(255) | None => (Ending::Unknown, format!("cannot be reached: {said}")),
             Some(code) => (Ending::Failed, saying(format!("exited with code {code}"))),
         },
@@ -280,6 +281,26 @@ mod tests {
         ] {
             assert!(told(text).contains(problem), "{text:?}: {}", told(text));
         }
+    }
+
+    #[test]
+    fn how_ssh_has_ended_is_told_by_its_code_and_by_whether_a_worker_was_there() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let told = |code: i32, said: &str, was_there| {
+            let how = How::ByItself(std::process::ExitStatus::from_raw(code << 8));
+            describe(End { how, said: said.to_owned() }, was_there)
+        };
+        let is = |ending, text: &str| (ending, text.to_owned());
+        assert_eq!(told(0, "", true), is(Ending::Left, "has left"));
+        assert_eq!(told(255, "", false), is(Ending::Unknown, "cannot be reached"));
+        assert_eq!(told(255, "no route", false), is(Ending::Unknown, "cannot be reached: no route"));
+        assert_eq!(told(255, "", true), is(Ending::Unknown, "has lost its connection"));
+        assert_eq!(told(255, "oh", true), is(Ending::Unknown, "has lost its connection, saying: oh"));
+        assert_eq!(
+            told(127, "?", false),
+            is(Ending::Failed, "cannot run granule: its shell gave 127, saying: ?")
+        );
+        assert_eq!(told(101, "", true), is(Ending::Failed, "exited with code 101"));
     }
 
     #[test]
