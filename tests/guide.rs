@@ -12,7 +12,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use support::hosts::{Host, hosts_or_skip};
 use support::ssh::{Logins, is_possible};
-use support::{Place, Running, expected, root, skip};
+use support::{Place, Running, expected, root, send, skip};
 
 /// A line of a guide.
 struct Line {
@@ -71,11 +71,17 @@ fn play(page: &str, names: &[&str]) {
         let machines: Vec<(&str, &Host)> = (1..names.len()).map(|at| (names[at], hosts.host(at))).collect();
         let logins = (!machines.is_empty()).then(|| Logins::start(&place, &machines));
         let mut background: BTreeMap<usize, Vec<Running>> = BTreeMap::new();
+        // Who reads types slower than the sweep is computed: workers in the background begin together.
+        let mut held: Vec<u32> = Vec::new();
+        let go_on = |held: &mut Vec<u32>| held.drain(..).for_each(|id| send(id, Signal::SIGCONT));
         for Line { host, command: line, is_interrupted } in block {
             let at = names.iter().position(|name| *name == host).unwrap_or_else(|| panic!("who is {host}?"));
             let directory = place.path(&host);
             let start =
                 |line: &str| place.start_this(shell(hosts.host(at), &directory, logins.as_ref(), line));
+            if !line.ends_with(" &") && !line.starts_with("scp ") {
+                go_on(&mut held);
+            }
             if line == "wait" {
                 for running in background.remove(&at).unwrap_or_default() {
                     running.end().succeeded();
@@ -91,6 +97,9 @@ fn play(page: &str, names: &[&str]) {
                     running.until("workers can come", |running| {
                         running.stderr().contains("to add workers: ").then_some(())
                     });
+                } else if line.contains(" worker ") {
+                    running.signal(Signal::SIGSTOP);
+                    held.push(running.id());
                 }
                 background.entry(at).or_default().push(running);
             } else if is_interrupted {
@@ -105,6 +114,7 @@ fn play(page: &str, names: &[&str]) {
                 assert!(!ended.stderr.contains("panicked"), "{line}: {}", ended.stderr);
             }
         }
+        go_on(&mut held);
         // Workers end with their coordinator.
         background.into_values().flatten().for_each(|running| drop(running.end().succeeded()));
         let outs = place.path(names[0]).join("out");

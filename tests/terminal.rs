@@ -63,6 +63,12 @@ impl Terminal {
         wait_for(what, || self.rows().into_iter().find(|row| is_like(row)))
     }
 
+    /// Waits until all rows are like this, and gives them: what is read may be half of what is drawn anew.
+    #[track_caller]
+    fn until_all(&self, what: &str, are_like: impl Fn(&[String]) -> bool) -> Vec<String> {
+        wait_for(what, || Some(self.rows()).filter(|rows| are_like(rows)))
+    }
+
     /// Somebody types.
     fn types(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).expect("a terminal that is open");
@@ -90,16 +96,17 @@ fn is_progress(row: &str) -> bool {
     row.contains(" %  ") || row.contains('█') || row.contains("trials/s") || row.contains("waiting for")
 }
 
-/// Expects these bars, each in a row with its name and its count, then a row of what goes on, and no more:
-/// what does not fit would go on in a row of its own.
-#[track_caller]
-fn check_bars(rows: &[String], bars: &[(String, String)], status: &str) {
+/// Whether there are these bars, each in a row with its name and its count, then a row of what goes on, and no
+/// more: what does not fit would go on in a row of its own.
+fn are_bars(rows: &[String], bars: &[(String, String)], status: &str) -> bool {
     let shown = &rows[rows.len().saturating_sub(bars.len() + 2)..];
-    assert_eq!(shown[0], "", "{rows:#?}");
-    for (row, (name, count)) in shown[1..].iter().zip(bars) {
-        assert!(row.starts_with(name) && row.contains(" %  ") && row.contains(count), "{rows:#?}");
-    }
-    assert!(shown[bars.len() + 1].starts_with(status), "{rows:#?}");
+    let is_bar = |(row, (name, count)): (&String, &(String, String))| {
+        row.starts_with(name) && row.contains(" %  ") && row.contains(count)
+    };
+    shown.len() == bars.len() + 2
+        && shown[0].is_empty()
+        && shown[1..].iter().zip(bars).all(is_bar)
+        && shown[bars.len() + 1].starts_with(status)
 }
 
 /// Expects nothing of bars any more, and these parts in this order.
@@ -119,10 +126,9 @@ fn a_run_shows_how_far_it_is_and_leaves_what_came_of_it() {
     place.sweep("x.yaml", &Sweep { trials: 100, ..Sweep::slow() });
     let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--workers", "2"]);
     terminal.until("it says how fast", |row| row.starts_with("  2 workers · ") && row.contains(" left"));
-    let rows = terminal.rows();
     let bar = |name: &str, total: u32| (format!("{name}  "), format!("/{total}"));
     let bars = [bar("test", 300), bar("  Control", 100), bar("  GABAzine", 100), bar("  ACh", 100)];
-    check_bars(&rows, &bars, "  2 workers · ");
+    let rows = terminal.until_all("it shows bars", |rows| are_bars(rows, &bars, "  2 workers · "));
     assert!(rows[0].starts_with("test: 3 conditions × 1 seed × 100 trials"), "{rows:#?}");
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
@@ -141,7 +147,7 @@ fn what_is_narrow_is_not_torn() {
     terminal.until("it says how fast", |row| row.contains("trials/s"));
     let bar = |name: &str, count: &str| (name.to_owned(), count.to_owned());
     let bars = [bar("of-many-doses-of-some…  ", "/1260"), bar("  conditions  ", "/21")];
-    check_bars(&terminal.rows(), &bars, "  1 worker · ");
+    terminal.until_all("it shows bars", |rows| are_bars(rows, &bars, "  1 worker · "));
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
     check_screen(&screen, &["is complete: 1260"]);

@@ -170,6 +170,11 @@ fn site_of(host: &str) -> u64 {
     u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
 }
 
+/// Puts into the store what need not be computed; to be done before workers can come.
+pub(crate) fn prepare(plan: &Plan, store: &Store) -> Result<(), ComputeError> {
+    Ok(keeper::unpack_shipped_counts(plan, store)?)
+}
+
 /// Computes everything of the plan that the store lacks, with workers that come to this door.
 pub(crate) async fn compute(
     door: Door,
@@ -180,7 +185,6 @@ pub(crate) async fn compute(
     views: &Views,
     interrupted: watch::Receiver<bool>,
 ) -> Result<Outcome, ComputeError> {
-    keeper::unpack_shipped_counts(plan, store)?;
     let no_address = |source| ComputeError::Listen { address: SocketAddr::from(([0; 4], 0)), source };
     let access = door.access().map_err(no_address)?;
     let (to_driver, from_service) = mpsc::channel(HEARD);

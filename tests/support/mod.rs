@@ -424,6 +424,23 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Whether a process has a TCP connection, be it one that nobody has taken yet.
+#[cfg(target_os = "linux")]
+pub fn is_connected(id: u32) -> bool {
+    const ESTABLISHED: &str = "01";
+    let table = |name: &str| fs::read_to_string(format!("/proc/{id}/net/{name}")).unwrap_or_default();
+    let connected: Vec<String> = [table("tcp"), table("tcp6")]
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(3) == Some(&ESTABLISHED))
+        .filter_map(|fields| Some(format!("socket:[{}]", fields.get(9)?)))
+        .collect();
+    let Ok(files) = fs::read_dir(format!("/proc/{id}/fd")) else { return false };
+    let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    targets.into_iter().any(|target| connected.iter().any(|socket| target.as_os_str() == socket.as_str()))
+}
+
 /// A sweep file in the making.
 #[derive(Clone, Debug)]
 pub struct Sweep<'a> {

@@ -176,10 +176,24 @@ impl Cluster {
         command.env("SLURM_CONF", self.path("slurm.conf"))
     }
 
+    /// The states of all jobs that are not over, one word each; none if the controller does not say.
+    fn ask_for_jobs(&self) -> Option<Vec<String>> {
+        let mut asking = self.command("squeue");
+        let output = asking.args(["--noheader", "--array", "--format=%T"]).output().expect("squeue");
+        let said = String::from_utf8(output.stdout).expect("text");
+        output.status.success().then(|| said.lines().map(|line| line.trim().to_owned()).collect())
+    }
+
     /// The states of all jobs that are not over, one word each.
+    #[track_caller]
     pub fn jobs(&self) -> Vec<String> {
-        let said = self.asked("squeue", &["--noheader", "--array", "--format=%T"]);
-        said.lines().map(|line| line.trim().to_owned()).collect()
+        wait_for("Slurm says which jobs there are", || self.ask_for_jobs())
+    }
+
+    /// Ends all jobs.
+    pub fn clear(&self) {
+        self.does("scancel", &["--quiet", "--user=root"]);
+        self.is_left_alone();
     }
 
     /// Expects that there are soon no jobs any more.
@@ -204,7 +218,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.command("scancel").args(["--quiet", "--user=root"]).output();
         let begun = std::time::Instant::now();
-        while !self.jobs().is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        while self.ask_for_jobs() != Some(Vec::new()) && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(100));
         }
         for daemon in self.daemons.iter_mut().rev() {

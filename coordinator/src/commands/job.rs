@@ -324,6 +324,7 @@ impl Job {
         if missing == 0 {
             return Ok(());
         }
+        driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
         let door = self.entrance.open().map_err(End::Entrance)?;
         let mut progress = Progress::new(parts, pairs);
         let (interrupt, interrupted) = watch::channel(false);
@@ -554,7 +555,12 @@ fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
 }
 
-/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second, with these words.
+/// A SIGTERM soon after another says nothing new: Slurm sends one to a job's shell, which hands it on, and one to
+/// all that the job runs.
+const SAME_WITHIN: Duration = Duration::from_secs(1);
+
+/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second, with these
+/// words.
 pub(crate) async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>, farewell: String) {
     let (Ok(mut interrupts), Ok(mut terminations)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -562,11 +568,17 @@ pub(crate) async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>, 
         // Without handlers the signals end the process, which loses nothing either.
         return stop.closed().await;
     };
+    let mut terminated: Option<Instant> = None;
     loop {
         let (kind, code) = tokio::select! {
             _ = interrupts.recv() => (SignalKind::interrupt(), exit::INTERRUPTED),
             _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
         };
+        if kind == SignalKind::terminate()
+            && terminated.replace(Instant::now()).is_some_and(|before| before.elapsed() < SAME_WITHIN)
+        {
+            continue;
+        }
         if stop.borrow().is_some() {
             log::clear_bars();
             line(&farewell);

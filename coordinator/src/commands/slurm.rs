@@ -32,11 +32,17 @@ const DIRECTORY: &str = "slurm";
 /// What is known of the last job.
 const RECORD: &str = "job.json";
 
+/// Held while a job is submitted, so that two commands at once do not submit two.
+const LOCK: &str = "job.lock";
+
 /// Time between two questions to Slurm, which others ask, too: soon at first, rarely later.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// How long Slurm may not know a job that it has taken, as after a controller was started anew.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// How long Slurm remembers every job, at least (`MinJobAge` is 300 s).
+const REMEMBERED_FOR: Duration = Duration::from_secs(240);
 
 /// How long a job must have ended other than well before that is believed.
 const ENDED_FOR: Duration = Duration::from_secs(4);
@@ -130,6 +136,10 @@ impl Request<'_> {
             sweep: whole(&self.arguments.sweep)?,
             store: whole(&self.arguments.store.clone().unwrap_or_else(|| self.out.join(STORE)))?,
             options: self.serve_options(),
+            variables: granule_sweep::from_variables(|name| std::env::var_os(name))
+                .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
+                .0
+                .variables(),
         });
         if self.arguments.dry_run {
             say(&script);
@@ -139,12 +149,22 @@ impl Request<'_> {
             say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, self.out.display()));
             return Ok(());
         }
-        let record = match self.under_way().await? {
-            Some(record) => {
-                line(&format!("job {} is under way already", record.job));
-                record
+        // From here on: what is submitted must be written down before this ends.
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+        let record = {
+            let _lock = self.lock()?;
+            let under_way = tokio::select! {
+                under_way = self.under_way() => under_way?,
+                _ = interrupts.recv() => return Err(Failure::new(exit::INTERRUPTED, "interrupted")),
+            };
+            match under_way {
+                Some(record) => {
+                    line(&format!("job {} is under way already", record.job));
+                    record
+                }
+                None => self.submit(&script).await?,
             }
-            None => self.submit(&script).await?,
         };
         let job = record.job;
         let how = format!("granule status {}", shell_word(&self.out.display().to_string()));
@@ -155,8 +175,6 @@ impl Request<'_> {
             ));
             return Ok(());
         }
-        let mut interrupts = signal(SignalKind::interrupt())
-            .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         tokio::select! {
             ended = self.follow(&record) => self.end(&record, ended?),
             _ = interrupts.recv() => Err(Failure::new(exit::INTERRUPTED, format!(
@@ -190,11 +208,37 @@ impl Request<'_> {
         loop {
             match control::look(record.job).await.map_err(|error| of_slurm(&error))? {
                 State::Waiting { .. } | State::Running { .. } => return Ok(Some(record)),
-                State::Unknown | State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
+                State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
+                State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
+                State::Unknown => tokio::time::sleep(ASK_EVERY.0).await,
                 // On its way back into the queue a job seems to have failed for a moment.
                 State::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
                 State::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
             }
+        }
+    }
+
+    /// Keeps others from submitting the same, as long as it lives.
+    fn lock(&self) -> Result<fs::File, Failure> {
+        let path = self.logs.join(LOCK);
+        let open = || {
+            fs::create_dir_all(&self.logs)?;
+            fs::File::options().create(true).append(true).open(&path)
+        };
+        let file = open().map_err(|error| {
+            let message = format!("error: cannot write {}\n  because: {error}", path.display());
+            Failure::new(exit::FAILED, message)
+        })?;
+        match file.try_lock() {
+            // Where there are no locks, the store's own refuses the second coordinator.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Failure::new(
+                exit::FAILED,
+                format!(
+                    "error: another `granule slurm` submits {} at this moment\n  help: try again in a minute",
+                    self.sweep.name
+                ),
+            )),
         }
     }
 
@@ -340,11 +384,14 @@ impl Request<'_> {
             }
             _ => ("is not known to Slurm any more", None, exit::INCOMPLETE),
         };
-        let mut message = format!("error: job {job} {word}, and the sweep is not complete");
+        let log = fs::read_to_string(&record.log).unwrap_or_default();
+        // With `--no-kill` Slurm itself does not say why.
+        let node = failed_node(&log).filter(|_| state == State::Ended(Ending::Failed));
+        let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
+        let mut message = format!("error: job {job} {word}{with}, and the sweep is not complete");
         if let Ok(rest) = &rest {
             message.push_str(&format!("\n  {}", rest.headline()));
         }
-        let log = fs::read_to_string(&record.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
         if !last.is_empty() {
@@ -359,7 +406,24 @@ impl Request<'_> {
     }
 }
 
+/// The node whose end ended the job, as `srun` says it in the job's log.
+fn failed_node(log: &str) -> Option<&str> {
+    log.lines()
+        .rev()
+        .take(LAST_LINES)
+        .find_map(|line| line.split("Node failure on ").nth(1)?.split_whitespace().next())
+}
+
 impl Record {
+    /// Whether Slurm may have forgotten it in good order.
+    fn is_old(&self) -> bool {
+        let age = |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted);
+        let submitted = self.submitted.parse().ok();
+        submitted.is_none_or(|submitted| {
+            age(submitted) > jiff::SignedDuration::try_from(REMEMBERED_FOR).unwrap_or_default()
+        })
+    }
+
     /// The job that was submitted last for the sweep of this directory.
     fn find(out: &Path) -> Option<Record> {
         let bytes = fs::read(out.join(DIRECTORY).join(RECORD)).ok()?;

@@ -47,6 +47,8 @@ pub(crate) struct Serving {
     pub(crate) store: PathBuf,
     /// Further words of its command line.
     pub(crate) options: Vec<String>,
+    /// Variables that change the sweep; those without a value are not to be set.
+    pub(crate) variables: Vec<(&'static str, Option<String>)>,
 }
 
 impl Plan {
@@ -110,6 +112,13 @@ impl Plan {
         let word = |path: &PathBuf| shell_word(&path.display().to_string());
         let options: String =
             serving.options.iter().map(|option| format!(" {}", shell_word(option))).collect();
+        text.push_str("\n# The sweep is the one that was asked for, whatever the environment is where this is submitted.\n");
+        for (name, value) in &serving.variables {
+            let _ = match value {
+                Some(value) => writeln!(text, "export {name}={}", shell_word(value)),
+                None => writeln!(text, "unset {name}"),
+            };
+        }
         let _ = write!(
             text,
             r#"
@@ -133,6 +142,12 @@ leave() {{ why=$1 interrupted=1; kill -TERM "$coordinator" 2>/dev/null; }}
 trap 'leave time' USR1
 trap 'leave told' TERM
 
+# A new store is not empty: what is in it before workers can come does not count as done.
+while [ "$before" -eq 0 ] && kill -0 "$coordinator" 2>/dev/null; do
+  sleep 0.1
+  [ ! -e "$out/access.json" ] || before=$(stored)
+done
+
 # The workers find the coordinator by its access file. One that dies does not take the others with it.
 srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none \
   "$granule" worker --access "$out/access.json" --wait{threads} &
@@ -148,7 +163,7 @@ if [ "$why" = time ] && [ "$code" -ne 0 ]; then
     say "the time is over: it goes back into the queue, and on from there"
     scontrol requeue "$SLURM_JOB_ID" && exec sleep 600
   else
-    say "the time is over, and not one trial was done: give it longer"
+    say "the time is over, and nothing was stored in it: give it longer"
   fi
 fi
 [ "$code" -eq 0 ] || say "ended with $code; to go on: sbatch {script}"
@@ -207,7 +222,13 @@ mod tests {
 
     fn serving() -> Serving {
         let options = vec!["--audit".to_owned(), "5".to_owned()];
-        Serving { sweep: "/project/paper.yaml".into(), store: "/scratch/s.granule".into(), options }
+        let variables = vec![("CHAT_NUM_TRIAL", Some("7".to_owned())), ("CHAT_RANDOM_WEIGHTS", None)];
+        Serving {
+            sweep: "/project/paper.yaml".into(),
+            store: "/scratch/s.granule".into(),
+            options,
+            variables,
+        }
     }
 
     #[test]
@@ -233,6 +254,7 @@ mod tests {
             ]
         );
         assert!(script.contains("\nout='/scratch/it'\\''s here/out'\n"), "{script}");
+        assert!(script.contains("\nexport CHAT_NUM_TRIAL=7\nunset CHAT_RANDOM_WEIGHTS\n"), "{script}");
         assert!(script.contains("--listen 0.0.0.0:0 --give-up-after 5m --audit 5 &\n"), "{script}");
     }
 

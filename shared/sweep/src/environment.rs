@@ -28,6 +28,28 @@ impl Overrides {
         parameters
     }
 
+    /// All variables, each with a value that sets the same; one without a value sets nothing and must not be set.
+    pub fn variables(&self) -> Vec<(&'static str, Option<String>)> {
+        let parameter = |variable: &str| {
+            let of_it = |(name, (_, value)): &(&str, Override)| {
+                (*name == variable).then(|| match value {
+                    Value::Flag(is_on) => if *is_on { "true" } else { "" }.to_owned(),
+                    value => value.to_string(),
+                })
+            };
+            self.parameters.iter().find_map(of_it)
+        };
+        let number = |(variable, target): &(&'static str, Target)| {
+            let value = match target {
+                Target::Parameter(_) => parameter(variable),
+                Target::Trials => self.trials.map(|trials| trials.to_string()),
+                Target::Seeds => self.seed.map(|seed| seed.to_string()),
+            };
+            (*variable, value)
+        };
+        NUMBERS.iter().map(number).chain([(RANDOM_WEIGHTS, parameter(RANDOM_WEIGHTS))]).collect()
+    }
+
     /// The variables that set parameters.
     pub(crate) fn parameter_variables(&self) -> Vec<&'static str> {
         self.parameters.iter().map(|(variable, _)| *variable).collect()

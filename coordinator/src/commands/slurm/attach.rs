@@ -1,8 +1,10 @@
 //! Jobs of workers for a sweep that is served, as many as there is work for.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,7 +21,7 @@ use crate::slurm::script::Shape;
 use crate::view::board::Views;
 use crate::view::log;
 use crate::view::say;
-use crate::view::status::Snapshot;
+use crate::view::status::{SCHEMA, Snapshot};
 use crate::view::terminal::Terminal;
 
 /// How long a coordinator may take to begin.
@@ -30,6 +32,22 @@ const TO_COME_BACK: Duration = Duration::from_secs(600);
 
 /// No worker is started any more for what is done in this time.
 const NEARLY: Duration = Duration::from_secs(30);
+
+/// How long Slurm is asked in vain to take workers back.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+
+/// What is known of the workers' jobs.
+const RECORD: &str = "workers.json";
+
+/// Jobs of workers that were submitted and may not be over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    schema: u32,
+    /// Always `slurm_workers`.
+    #[serde(rename = "type")]
+    kind: String,
+    jobs: Vec<JobId>,
+}
 
 /// The signal that asked us to stop, if one has.
 type Stopped = watch::Receiver<Option<SignalKind>>;
@@ -66,18 +84,20 @@ impl Request<'_> {
         let (stop, stopped) = watch::channel(None);
         let farewell = "ended at once: workers that run leave when they have nothing to do".to_owned();
         tokio::spawn(listen_for_signals(stop, farewell));
-        let mut arrays = Vec::new();
-        let end = self.keep_up(&path, watching, stopped, &mut arrays).await?;
+        // One that was ended without a word has left its workers, which count.
+        let mut arrays = Arrays::find(self);
+        let end = self.keep_up(&path, watching, stopped, &mut arrays).await;
+        // Nobody would look after them any more.
+        let end = match end {
+            Ok(end) => end,
+            Err(failure) => return Err(arrays.left(failure)),
+        };
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
         // not, they are told to, in good order.
-        let taken_back = control::cancel(&arrays, matches!(end, End::Over)).await;
-        // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
-        if let Err(error) = taken_back
-            && control::count(&arrays).await.map_err(|error| of_slurm(&error))? != (0, 0)
-        {
-            return Err(of_slurm(&error));
-        }
-        until_gone(&arrays).await?;
+        take_back(&arrays.jobs, matches!(end, End::Over))
+            .await
+            .map_err(|error| arrays.left(of_slurm(&error)))?;
+        arrays.forget();
         match end {
             End::Over => {
                 say(&format!(
@@ -106,7 +126,7 @@ impl Request<'_> {
         script: &Path,
         mut watching: Watching,
         mut stopped: Stopped,
-        arrays: &mut Vec<JobId>,
+        arrays: &mut Arrays<'_>,
     ) -> Result<End, Failure> {
         let limit = match self.plan.shape {
             Shape::Nodes(nodes) => nodes,
@@ -121,7 +141,7 @@ impl Request<'_> {
         let mut is_silent = false;
         loop {
             // What is begun is done to its end: a job that was submitted unnoticed would be left.
-            match top_up(script, limit.min(work), arrays).await {
+            match arrays.top_up(script, limit.min(work)).await {
                 Ok(counts) => {
                     is_silent = false;
                     if counts != shown {
@@ -133,7 +153,7 @@ impl Request<'_> {
                     }
                 }
                 // One that cannot even be submitted would not be later.
-                Err(error) if arrays.is_empty() => return Err(of_slurm(&error)),
+                Err(error) if arrays.jobs.is_empty() => return Err(of_slurm(&error)),
                 Err(error) if !is_silent => {
                     is_silent = true;
                     log::event("slurm", &format!("{error}; trying again"));
@@ -181,23 +201,86 @@ fn work_of(snapshot: &Snapshot) -> u32 {
     if is_over { 0 } else { u32::try_from(missing).unwrap_or(u32::MAX) }
 }
 
-/// Submits what is missing of so many; gives how many wait and run.
-async fn top_up(script: &Path, wanted: u32, arrays: &mut Vec<JobId>) -> Result<(u32, u32), SlurmError> {
-    let (waiting, running) = control::count(arrays).await?;
-    if wanted > waiting + running {
-        arrays.push(control::submit(script, Some(wanted - waiting - running)).await?);
-    }
-    Ok((waiting, running))
+/// The jobs of workers that were submitted, also by a command before that was ended without a word.
+struct Arrays<'a> {
+    request: &'a Request<'a>,
+    jobs: Vec<JobId>,
 }
 
-/// Waits until none of the workers' jobs is left.
-async fn until_gone(arrays: &[JobId]) -> Result<(), Failure> {
-    loop {
-        let (waiting, running) = control::count(arrays).await.map_err(|error| of_slurm(&error))?;
-        if waiting + running == 0 {
-            return Ok(());
+impl<'a> Arrays<'a> {
+    /// Those that are written down.
+    fn find(request: &'a Request<'a>) -> Arrays<'a> {
+        let written = fs::read(request.logs.join(RECORD)).unwrap_or_default();
+        let written =
+            serde_json::from_slice::<Record>(&written).ok().filter(|record| record.schema == SCHEMA);
+        Arrays { request, jobs: written.map(|record| record.jobs).unwrap_or_default() }
+    }
+
+    /// Submits what is missing of so many; gives how many wait and run.
+    async fn top_up(&mut self, script: &Path, wanted: u32) -> Result<(u32, u32), SlurmError> {
+        let (waiting, running) = control::count(&self.jobs).await?;
+        if wanted > waiting + running {
+            self.jobs.push(control::submit(script, Some(wanted - waiting - running)).await?);
+            let record = Record { schema: SCHEMA, kind: "slurm_workers".to_owned(), jobs: self.jobs.clone() };
+            let json = serde_json::to_string(&record).expect("text and numbers can be written");
+            // It is for the next command, if this one does not end as it should.
+            let _ = self.request.keep(RECORD, &format!("{json}\n"));
         }
-        log::event("slurm", &format!("{} to leave", plural((waiting + running).into(), "worker")));
+        Ok((waiting, running))
+    }
+
+    /// None of them is there any more.
+    fn forget(&self) {
+        let _ = fs::remove_file(self.request.logs.join(RECORD));
+    }
+
+    /// Says which may be left.
+    fn left(&self, failure: Failure) -> Failure {
+        if self.jobs.is_empty() {
+            return failure;
+        }
+        let jobs = self.jobs.iter().map(JobId::to_string).collect::<Vec<_>>().join(" ");
+        let message =
+            format!("{}\n  workers may be left; to take them back: scancel {jobs}", failure.message);
+        Failure::new(failure.code, message)
+    }
+}
+
+/// Takes back jobs, those that wait only or all, and waits until none of them is left; a controller that does not
+/// answer is asked again for a while.
+async fn take_back(jobs: &[JobId], waiting_only: bool) -> Result<(), SlurmError> {
+    let mut silent_since: Option<Instant> = None;
+    let mut shown = (0, 0);
+    let mut is_told = false;
+    loop {
+        if !is_told {
+            // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
+            let _ = control::cancel(jobs, waiting_only).await;
+        }
+        match control::count(jobs).await {
+            Ok((0, 0)) => return Ok(()),
+            Ok(left) => {
+                // Who is told to leave once more leaves at once.
+                is_told = true;
+                silent_since = None;
+                let (waiting, running) = left;
+                if left != shown {
+                    log::event(
+                        "slurm",
+                        &format!("{} to leave", plural((waiting + running).into(), "worker")),
+                    );
+                    shown = left;
+                }
+            }
+            Err(error) => {
+                if silent_since.is_none() {
+                    log::event("slurm", &format!("{error}; trying again"));
+                }
+                if silent_since.get_or_insert_with(Instant::now).elapsed() >= SILENT_FOR {
+                    return Err(error);
+                }
+            }
+        }
         sleep(ASK_EVERY.0 * 2).await;
     }
 }
