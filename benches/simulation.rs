@@ -1,7 +1,7 @@
 //! The simulation core: random words, normals, cells, output arrays. Every vectorised part runs
 //! with each instruction set of the processor.
 //!
-//! `cargo bench -p granule-sim`
+//! `cargo bench --workspace --bench simulation`
 
 use std::hint::black_box;
 use std::time::Duration;
