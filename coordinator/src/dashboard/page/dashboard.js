@@ -15,7 +15,7 @@ const WORKER_STATES = {
 };
 
 const POPULATIONS = [
-  { key: "granule", cells: "granule_cells", label: "granule cells" },
+  { key: "granule", cells: "granule_cells", label: "all granule cells" },
   { key: "golgi", cells: "golgi_cells", label: "Golgi cells" },
 ];
 
@@ -499,7 +499,7 @@ function drawPlots() {
   place($("plots"), plots.map((plot) => figureOf(plot)));
   setText($("spikes-hint"), plots.length === 0
     ? "No condition is chosen: choose some in the table below."
-    : `Mean rate of a cell over the trials so far. Conditions are chosen in the table below, up to ${MOST_CHOSEN}.`);
+    : `Mean rate of a cell, over all cells of its kind and the trials so far. Conditions are chosen in the table below, up to ${MOST_CHOSEN}.`);
 }
 
 function figureOf(plot) {
@@ -510,7 +510,9 @@ function figureOf(plot) {
   const spikes = run.spikes.get(at);
   const total = run.subject.seeds.length * run.subject.trials;
   setText(figure.of, spikes ? `${spikes.trials} of ${plural(total, "trial")}` : "");
-  const without = run.head.end && !source ? "Its spikes were not looked at before the run ended." : "No trial yet.";
+  const isCounting = run.stored[at] > 0;
+  const without = run.head.end && !source ? "Its spikes were not looked at before the run ended."
+    : isCounting ? "What is stored is being counted." : "No trial yet.";
   setText(figure.note, rates ? "" : without);
   figure.note.hidden = rates !== null;
   figure.details.hidden = rates === null;
