@@ -461,9 +461,9 @@ pub(crate) struct Chosen {
     /// The ms of a trial in which responses are looked for [default: those around the stimulus].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
-    /// The trial whose spikes are shown one by one.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) trial: u32,
+    /// The trial whose spikes are shown one by one [default: 0].
+    #[arg(long, value_name = "N")]
+    pub(crate) trial: Option<u32>,
 }
 
 fn window(text: &str) -> Result<Range<usize>, String> {
