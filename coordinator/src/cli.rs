@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Write spikes, or rates over time, as one table.
     Export(Export),
     /// Draw the paper's figures, and others of any sweep.
+    ///
+    /// Of a directory that has the output files of a seed and no manifest, the paper's figures are drawn.
     Figures(Figures),
     /// Write one page about a sweep: figures, numbers, and where they come from.
     Report(Report),

@@ -94,12 +94,15 @@ fn axis(field: &Field, conditions: &[Condition]) -> Option<Axis> {
     (!values.is_empty()).then_some(Axis { path: field.path, unit, values })
 }
 
+/// A condition by its value of the axis.
+type Member<'a> = (f64, &'a Condition, &'a [Observed]);
+
 /// Conditions that differ by the axis only: a line.
 struct Group<'a> {
     /// Their values of all other parameters.
     others: Vec<Value>,
     /// By the value of the axis.
-    members: Vec<(f64, &'a Condition, &'a [Observed])>,
+    members: Vec<Member<'a>>,
 }
 
 /// Single points say little where there are fewer.
@@ -233,7 +236,7 @@ fn scale(values: &[f64]) -> Scale {
 
 fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, measure: Measure) -> Panel {
     let of = |group: &Group<'_>| -> Vec<(f64, f64, Option<f64>)> {
-        let point = |&(x, _, observed): &(f64, &Condition, &[Observed])| {
+        let point = |&(x, _, observed): &Member<'_>| {
             let Summary { mean, sem, .. } = over_seeds(observed, which);
             mean.map(|mean| (x, mean, sem))
         };
@@ -268,7 +271,7 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
 fn table(groups: &[Group<'_>], others: &[&Field], lines: Option<&[&Group<'_>]>, axis: &Axis) -> Table {
     let all: Vec<&Group<'_>> = groups.iter().collect();
     let names = names(&all, others);
-    let rows: Vec<(&Group<'_>, &String, &(f64, &Condition, &[Observed]))> = groups
+    let rows: Vec<(&Group<'_>, &String, &Member<'_>)> = groups
         .iter()
         .zip(&names)
         .flat_map(|(group, name)| group.members.iter().map(move |member| (group, name, member)))

@@ -230,7 +230,7 @@ fn against_factors(settings: &[Vec<(&str, Value)>]) -> Figure {
     let factors = [0.25, 0.5, 1.0].map(|x| ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))));
     let conditions: Vec<Condition> = factors
         .iter()
-        .flat_map(|factor| settings.iter().map(move |of| [&[factor.clone()], &of[..]].concat()))
+        .flat_map(|factor| settings.iter().map(move |of| [std::slice::from_ref(factor), &of[..]].concat()))
         .map(|set| condition("c", "Control", &set))
         .collect();
     let observed = measured(&[1.0]);
