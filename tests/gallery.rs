@@ -62,7 +62,7 @@ fn every_figure_is_there_in_every_format_with_its_numbers() {
     let mut expected: Vec<(Option<u64>, &str)> = of_sweep.map(|name| (None, name)).to_vec();
     expected.extend([7, 451].iter().flat_map(|&seed| of_paper.map(|name| (Some(seed), name))));
     assert_eq!(names, expected);
-    let mut listed: Vec<String> = vec!["measures.csv".to_owned(), "means.csv".to_owned()];
+    let mut listed = ["figures.json", "measures.csv", "means.csv"].map(str::to_owned).to_vec();
     for figure in figures {
         for file in figure["files"].as_array().expect("files") {
             let file = file.as_str().expect("a path");
@@ -210,6 +210,150 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` says"]);
 }
 
+/// Copies files into a new directory, under other names.
+fn copy(place: &Place, from: &str, to: &str, renamed: impl Fn(&str) -> String) {
+    fs::create_dir(place.path(to)).expect("a new directory");
+    for entry in fs::read_dir(place.path(from)).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = renamed(path.file_name().and_then(|name| name.to_str()).expect("text"));
+        fs::copy(&path, place.path(to).join(name)).expect("a copy");
+    }
+}
+
+/// Expects that pictures and numbers below a directory are those of another.
+#[track_caller]
+fn expect_same_numbers(expected: &Path, found: &Path) {
+    let mut compared = 0;
+    for entry in fs::read_dir(expected).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let other = found.join(path.file_name().expect("a name"));
+        let [expected, found] = [&path, &other].map(|path| fs::read_to_string(path).expect("text"));
+        if path.extension().is_some_and(|ending| ending == "json") {
+            // Whose they are may differ.
+            assert_eq!(json(&expected)["tables"], json(&found)["tables"], "{}", other.display());
+        } else {
+            assert_eq!(expected, found, "{}", other.display());
+        }
+        compared += 1;
+    }
+    assert!(compared >= 18, "{compared}");
+}
+
+#[test]
+fn output_files_alone_are_enough_for_the_papers_figures() {
+    let (place, _) = finished();
+    let figures = |directory: &str, to: &str, more: &[&str]| {
+        let arguments = ["figures", directory, "--format", "svg", "--to", to, "--json"];
+        let report = json(&place.run(&[&arguments[..], more].concat()).succeeded().stdout);
+        let count = report["figures"].as_array().map_or(0, Vec::len);
+        (count, report["notes"].to_string())
+    };
+    assert_eq!(figures("out", "whole", &[]).0, 18);
+    assert_eq!(figures("out", "moved", &["--window", "995..1075"]).0, 18);
+    let (whole, moved) = (place.path("whole/seed-7"), place.path("moved/seed-7"));
+
+    // Files of a seed, and nothing that says of which sweep; with names of random weights and without.
+    copy(&place, "out/seed-7", "copy", str::to_owned);
+    copy(&place, "out/seed-7", "original", |name| name.replace("randomized_", ""));
+    for (directory, to) in [("copy", "of-copy"), ("original", "of-original")] {
+        assert_eq!(figures(directory, to, &[]), (6, "[]".to_owned()));
+        expect_same_numbers(&whole, &place.path(to));
+    }
+    assert_eq!(figures("copy", "of-moved", &["--window", "995..1075"]).0, 6);
+    expect_same_numbers(&moved, &place.path("of-moved"));
+    place.run(&["figures", "copy", "--format", "svg"]).succeeded();
+    assert!(place.path("copy/figures/summary.svg").is_file());
+    for (arguments, why) in [
+        (&["--conditions", "ACh"][..], "--conditions chooses of a sweep, but copy is no output directory"),
+        (&["--seeds", "7"], "--seeds chooses of a sweep"),
+        (&["--trial", "0"], "--trial chooses of a sweep"),
+        (&["--store", "file"], "--store chooses of a sweep"),
+        (&["--window", "1990..2010"], "goes beyond the 2000 ms of randomized_controlSpikeProb.npy"),
+        (&["--window", "1005..1020"], "the responses to the stimuli must lie in the window"),
+    ] {
+        place.run(&[&["figures", "copy"][..], arguments].concat()).failed_with(2, &[why]);
+    }
+    // What is missing is named, and what is damaged.
+    fs::remove_file(place.path("original/gabaSpikeProb.npy")).expect("it is there");
+    fs::remove_file(place.path("original/controlConnections.npy")).expect("it is there");
+    let missing = "it has no gabaSpikeProb.npy, no controlConnections.npy\n";
+    place.run(&["figures", "original"]).failed_with(2, &["original is no output directory", missing]);
+    place.write("copy/achSpikeProb.npy", "");
+    place.write("copy/randomized_achSpikeProb.npy", "no array");
+    place.run(&["figures", "copy"]).failed_with(1, &["copy/randomized_achSpikeProb.npy: "]);
+
+    // A sweep whose store is gone.
+    fs::remove_file(place.path("out/store.granule")).expect("it is there");
+    let (count, notes) = figures("out", "archived", &[]);
+    assert_eq!(count, 12);
+    assert!(notes.contains("there is no store out/store.granule"), "{notes}");
+    expect_same_numbers(&whole, &place.path("archived/seed-7"));
+    expect_same_numbers(&place.path("whole/seed-451"), &place.path("archived/seed-451"));
+    assert_eq!(figures("out", "archived", &["--seeds", "7"]).0, 6);
+    for arguments in [&["--conditions", "Control"][..], &["--store", "elsewhere"]] {
+        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(1, &["there is no store "]);
+    }
+    let ended = place.run(&["report", "out"]).succeeded();
+    assert!(ended.stdout.starts_with("test: 12 figures in "), "{}", ended.stdout);
+    let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
+    assert!(page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("no store"));
+}
+
+#[test]
+fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
+    let (place, _) = finished();
+    let draw = |more: &[&str]| {
+        let arguments = [&["figures", "out", "--format", "svg", "--json"][..], more].concat();
+        let mut report = json(&place.run(&arguments).succeeded().stdout);
+        let index = fs::read_to_string(place.path("out/figures/figures.json")).expect("an index");
+        report.as_object_mut().expect("an object").remove("directory");
+        assert_eq!(report, json(&index));
+        let mut found = Hashes::new();
+        hashes(&place.path("out/figures"), "", &mut found);
+        found.into_keys().collect::<Vec<String>>()
+    };
+    let all = draw(&[]);
+    let is_there = |files: &[String], file: &str| files.iter().any(|of| of == file);
+    for file in ["seeds.svg", "dose-response-granule-tonic_factor.svg", "seed-451/summary.svg"] {
+        assert!(is_there(&all, file), "{all:?}");
+    }
+    place.write("out/figures/mine.svg", "mine");
+    place.write("out/figures/seed-7/mine.svg", "mine");
+    let fewer = draw(&["--conditions", "Control,a0.5", "--seeds", "7"]);
+    let pictures: Vec<&String> = fewer.iter().filter(|file| file.ends_with(".svg")).collect();
+    assert_eq!(
+        pictures,
+        ["conductance-traces.svg", "heat-map.svg", "mine.svg", "psth.svg", "raster.svg", "seed-7/mine.svg"]
+    );
+    assert_eq!(fewer.iter().filter(|file| file.starts_with("seed-")).count(), 1);
+    assert!(!place.path("out/figures/seed-451").exists());
+
+    // An index that lists what no drawing wrote.
+    fs::create_dir_all(place.path("elsewhere")).expect("a directory");
+    place.write("elsewhere/precious", "precious");
+    std::os::unix::fs::symlink(place.path("elsewhere"), place.path("out/figures/link")).expect("a link");
+    let absolute = place.path("elsewhere/precious");
+    let listed = [
+        "../../elsewhere/precious",
+        "../precious",
+        "link/precious",
+        "link",
+        "seed-7",
+        "a/../mine.svg",
+        "",
+        absolute.to_str().expect("text"),
+    ];
+    place.write("out/precious", "precious");
+    let index = serde_json::json!({ "figures": [{ "files": listed }], "tables": ["..", "seed-7/"] });
+    place.write("out/figures/figures.json", index.to_string());
+    place.run(&["figures", "out", "--format", "svg", "--seeds", "7", "--conditions", "Control"]).succeeded();
+    for file in ["elsewhere/precious", "out/precious", "out/figures/mine.svg", "out/figures/seed-7/mine.svg"]
+    {
+        assert!(place.path(file).is_file(), "{file}");
+    }
+    assert!(place.path("out/figures/link").is_symlink());
+}
+
 #[test]
 fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     let (place, _) = finished();
@@ -224,6 +368,8 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
     assert_eq!(page.matches("role=\"img\"").count(), 18);
     assert!(page.contains("<title>test: report</title>") && page.contains("Spikes per driven cell"));
+    // On paper nothing is folded away.
+    assert!(page.contains("details::details-content { content-visibility: visible;"));
     let manifest = place.manifest("out");
     for file in manifest["files"].as_array().expect("files") {
         assert!(page.contains(file["sha256"].as_str().expect("a hash")));

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Write spikes, or rates over time, as one table.
     Export(Export),
     /// Draw the paper's figures, and others of any sweep.
+    ///
+    /// Of a directory that has the output files of a seed and no manifest, the paper's figures are drawn.
     Figures(Figures),
     /// Write one page about a sweep: figures, numbers, and where they come from.
     Report(Report),
@@ -461,9 +463,9 @@ pub(crate) struct Chosen {
     /// The ms of a trial in which responses are looked for [default: those around the stimulus].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
-    /// The trial whose spikes are shown one by one.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) trial: u32,
+    /// The trial whose spikes are shown one by one [default: 0].
+    #[arg(long, value_name = "N")]
+    pub(crate) trial: Option<u32>,
 }
 
 fn window(text: &str) -> Result<Range<usize>, String> {

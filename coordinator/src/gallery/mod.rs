@@ -1,6 +1,7 @@
 //! All figures of a sweep at rest: the paper's from its output files, those of any sweep from its store.
 
-mod arrays;
+pub(crate) mod bare;
+mod folder;
 
 use std::ops::Range;
 
@@ -13,9 +14,10 @@ use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_sim::derive::Structure;
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
+use ndarray::Array2;
 
-use self::arrays::{Arrays, Recorded};
-use crate::archive::Archive;
+use self::folder::{Folder, Recorded, Unreadable};
+use crate::archive::{Archive, ArchiveError};
 use crate::cli::exit;
 use crate::failure::{Failure, plural};
 use crate::outputs::OutputError;
@@ -32,7 +34,12 @@ pub(crate) struct Choice {
 /// The figures of some conditions and seeds.
 pub(crate) struct Gallery<'a> {
     archive: &'a Archive,
-    selection: &'a Selection<'a>,
+    sweep: &'a Sweep,
+    /// Conditions and seeds, by their index.
+    conditions: &'a [usize],
+    seeds: &'a [usize],
+    /// Their trials; none where the store is gone.
+    selection: Option<&'a Selection<'a>>,
     choice: Choice,
     /// What people should know of what is not drawn.
     pub(crate) notes: Vec<String>,
@@ -40,10 +47,10 @@ pub(crate) struct Gallery<'a> {
     pub(crate) tables: Vec<Table>,
 }
 
-/// Of the sweep, or of one seed.
+/// Of the sweep, or of one of its seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
-    /// Conditions of any kind.
+    /// Conditions of any kind; or all that there is.
     Sweep,
     /// The paper's conditions with this seed.
     Seed(u32),
@@ -56,17 +63,24 @@ pub(crate) type Take<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
 const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
 
 impl<'a> Gallery<'a> {
-    /// Of what is selected.
-    pub(crate) fn new(archive: &'a Archive, selection: &'a Selection<'a>, choice: Choice) -> Gallery<'a> {
+    /// Of what is chosen of a sweep. Without its trials only the paper's figures can be drawn.
+    pub(crate) fn new(
+        archive: &'a Archive,
+        sweep: &'a Sweep,
+        (conditions, seeds): (&'a [usize], &'a [usize]),
+        selection: Option<&'a Selection<'a>>,
+        choice: Choice,
+    ) -> Gallery<'a> {
         let mut notes = Vec::new();
-        if selection.left_out > 0 {
-            notes.push(format!("{} set aside and left out", plural(selection.left_out, "trial")));
+        let left_out = selection.map_or(0, |selection| selection.left_out);
+        if left_out > 0 {
+            notes.push(format!("{} set aside and left out", plural(left_out, "trial")));
         }
-        Gallery { archive, selection, choice, notes, tables: Vec::new() }
+        Gallery { archive, sweep, conditions, seeds, selection, choice, notes, tables: Vec::new() }
     }
 
     pub(crate) fn sweep(&self) -> &'a Sweep {
-        self.selection.sweep
+        self.sweep
     }
 
     pub(crate) fn archive(&self) -> &'a Archive {
@@ -74,31 +88,40 @@ impl<'a> Gallery<'a> {
     }
 
     /// Draws all figures, one after the other.
+    ///
+    /// # Errors
+    /// When there is no store and none can be drawn without, too.
     pub(crate) fn draw(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
         self.check()?;
-        self.draw_sweep(take)?;
-        self.draw_paper(take)
+        if let Some(selection) = self.selection {
+            self.draw_sweep(selection, take)?;
+            return self.draw_paper(take).map(drop);
+        }
+        let path = self.archive.store_path.clone();
+        self.notes.push(format!(
+            "there is no store {}: the paper's figures are drawn from output files; figures of any sweep need the store",
+            path.display()
+        ));
+        match self.draw_paper(take)? {
+            0 => Err(ArchiveError::NoStore { path }.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The window must lie in the trials, and the trial be there.
     fn check(&self) -> Result<(), Failure> {
-        let Selection { sweep, pairs, .. } = self.selection;
-        for Pair { condition, seed, trials } in pairs {
-            let condition = &sweep.conditions[*condition];
-            let bins = condition.model.bins();
-            if let Some(window) = &self.choice.window
-                && window.end > bins
-            {
-                let message = format!(
-                    "error: the window of {} to {} ms goes beyond the {bins} ms of a trial of condition {}",
-                    window.start, window.end, condition.name
-                );
-                return Err(Failure::new(exit::USAGE, message));
+        if let Some(window) = &self.choice.window {
+            for &condition in self.conditions {
+                let condition = &self.sweep.conditions[condition];
+                let of = format!("a trial of condition {}", condition.name);
+                check_window(window, condition.model.bins(), &of)?;
             }
+        }
+        for Pair { condition, seed, trials } in self.selection.iter().flat_map(|selection| &selection.pairs) {
             if !trials.contains(&self.choice.trial) {
                 let message = format!(
                     "error: there is no trial {} of condition {}, seed {}\n  help: choose another with --trial",
-                    self.choice.trial, condition.name, sweep.seeds[*seed]
+                    self.choice.trial, self.sweep.conditions[*condition].name, self.sweep.seeds[*seed]
                 );
                 return Err(Failure::new(exit::USAGE, message));
             }
@@ -112,8 +135,8 @@ impl<'a> Gallery<'a> {
     }
 
     /// What is the same for any sweep.
-    fn draw_sweep(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
-        let Selection { sweep, pairs, .. } = self.selection;
+    fn draw_sweep(&mut self, selection: &Selection<'_>, take: &mut Take<'_>) -> Result<(), Failure> {
+        let Selection { sweep, pairs, .. } = selection;
         let of_condition: Vec<&[Pair]> = pairs.chunk_by(|a, b| a.condition == b.condition).collect();
         let conditions: Vec<Condition> = of_condition
             .iter()
@@ -138,7 +161,7 @@ impl<'a> Gallery<'a> {
                 let driven = structure.driven_cells();
                 let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
                 for &trial in &pair.trials {
-                    let spikes = self.selection.spikes(pair, trial).map_err(|error| lost(&error))?;
+                    let spikes = selection.spikes(pair, trial).map_err(|error| lost(&error))?;
                     counter.add(&spikes);
                     if is_shown && shown.len() == at && trial == self.choice.trial {
                         shown.push((driven.to_vec(), spikes));
@@ -173,7 +196,9 @@ impl<'a> Gallery<'a> {
         take(Of::Sweep, heat_map(&first_seeds))?;
         self.draw_conductances(some, &of_condition, take)?;
         for axis in axes(&conditions) {
-            take(Of::Sweep, responses(&all, &axis))?;
+            if let Some(figure) = responses(&all, &axis) {
+                take(Of::Sweep, figure)?;
+            }
         }
         if of_condition[0].len() > 1 {
             take(Of::Sweep, seeds(some))?;
@@ -187,14 +212,15 @@ impl<'a> Gallery<'a> {
         pairs: &[&[Pair]],
         take: &mut Take<'_>,
     ) -> Result<(), Failure> {
-        let sweep = self.selection.sweep;
+        let sweep = self.sweep;
         let mut traces = Vec::new();
         for ((condition, _), pairs) in some.iter().zip(pairs) {
             let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
             let mut is_recorded = true;
             for pair in *pairs {
-                let arrays = Arrays::of(self.archive, sweep, pair.condition, pair.seed);
-                match arrays.conductances()? {
+                let folder = Folder::of_seed(self.archive, sweep.seeds[pair.seed]);
+                let prefix = &sweep.conditions[pair.condition].prefix;
+                match folder.conductances(prefix).map_err(|error| damaged(&error))? {
                     Some((excitation, inhibition)) => of_condition.add(excitation.view(), inhibition.view()),
                     None => is_recorded = false,
                 }
@@ -217,35 +243,35 @@ impl<'a> Gallery<'a> {
         take(Of::Sweep, conductances(&traces))
     }
 
-    /// The paper's figures of every seed, if its conditions are there.
-    fn draw_paper(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
-        let Selection { sweep, pairs, .. } = self.selection;
+    /// The paper's figures of every seed, if its conditions are there. Gives how many there are.
+    fn draw_paper(&mut self, take: &mut Take<'_>) -> Result<usize, Failure> {
+        let mut drawn = 0;
+        let sweep = self.sweep;
         let place = |preset: &str| {
-            let is_it = |pair: &&Pair| sweep.conditions[pair.condition].preset == Some(preset);
-            pairs.iter().find(is_it).map(|pair| pair.condition)
+            let is_it = |&&condition: &&usize| sweep.conditions[condition].preset == Some(preset);
+            self.conditions.iter().find(is_it).copied()
         };
         let Some(conditions) = PAPER.map(place).into_iter().collect::<Option<Vec<usize>>>() else {
-            return Ok(());
+            return Ok(drawn);
         };
-        let mut seeds: Vec<usize> = pairs.iter().map(|pair| pair.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        for at in seeds {
+        for &at in self.seeds {
             let seed = sweep.seeds[at];
+            let folder = Folder::of_seed(self.archive, seed);
             let recorded = conditions
                 .iter()
-                .map(|&condition| Arrays::of(self.archive, sweep, condition, at).recorded())
-                .collect::<Result<Option<Vec<Recorded>>, Failure>>()?;
+                .map(|&condition| self.recorded(&folder, condition, seed))
+                .collect::<Result<Option<Vec<Recorded>>, Unreadable>>()
+                .map_err(|error| damaged(&error))?;
             let Some(recorded) = recorded else {
                 self.notes.push("spike probabilities are not recorded: no figures of the paper".to_owned());
-                return Ok(());
+                return Ok(drawn);
             };
             let criteria = self.criteria(conditions[0]);
             let analysis = match Analysis::new(&Recorded::recording(&recorded), &criteria) {
                 Ok(analysis) => analysis,
                 Err(error @ AnalysisError::Criteria) => {
                     self.notes.push(format!("no figures of the paper: {error}"));
-                    return Ok(());
+                    return Ok(drawn);
                 }
                 Err(error) => {
                     let failure = Failure::caused_by(exit::FAILED, &error, None);
@@ -255,14 +281,28 @@ impl<'a> Gallery<'a> {
             };
             for figure in paper::all(&analysis) {
                 take(Of::Seed(seed), figure)?;
+                drawn += 1;
             }
         }
-        Ok(())
+        Ok(drawn)
+    }
+
+    /// What there is of a condition. Connections follow from the sweep where no file has them.
+    fn recorded(&self, folder: &Folder, condition: usize, seed: u32) -> Result<Option<Recorded>, Unreadable> {
+        let of = &self.sweep.conditions[condition];
+        let mut recorded = folder.recorded(of.model.parameters().weights.random, &of.prefix)?;
+        if let Some(recorded) = &mut recorded {
+            recorded.connections.get_or_insert_with(|| {
+                let structure = Structure::new(self.sweep.engine, &of.model, seed);
+                Array2::from(structure.active_connections())
+            });
+        }
+        Ok(recorded)
     }
 
     /// The paper's, moved to where the stimulus is.
     fn criteria(&self, condition: usize) -> Criteria {
-        let model = &self.selection.sweep.conditions[condition].model;
+        let model = &self.sweep.conditions[condition].model;
         let mut criteria = Criteria::default();
         let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
         let mut stimuli: Vec<usize> = model.stimulus_steps().iter().map(ms).collect();
@@ -276,6 +316,21 @@ impl<'a> Gallery<'a> {
         }
         criteria
     }
+}
+
+/// Trials of so many ms must hold the window.
+fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Failure> {
+    if window.end <= bins {
+        return Ok(());
+    }
+    let Range { start, end } = window;
+    let message = format!("error: the window of {start} to {end} ms goes beyond the {bins} ms of {of}");
+    Err(Failure::new(exit::USAGE, message))
+}
+
+fn damaged(error: &Unreadable) -> Failure {
+    let help = "`granule verify` says which files are not as they were; a run of the sweep writes them again";
+    Failure::caused_by(exit::FAILED, error, Some(help))
 }
 
 fn lost(error: &OutputError) -> Failure {

@@ -37,7 +37,7 @@ impl Condition {
         }
     }
 
-    /// The colour in all pictures, of Okabe and Ito's palette, which colour-blind readers can tell apart.
+    /// The colour wherever conditions have one, of Okabe and Ito's palette, which colour-blind readers can tell apart.
     pub fn color(self) -> Color {
         match self {
             Condition::Control => Color::BLACK,

@@ -25,7 +25,7 @@ pub(super) struct Page<'a> {
     pub(super) yaml: &'a str,
     pub(super) manifest: &'a Manifest,
     pub(super) figures: &'a [(Of, Figure)],
-    /// Measures of conditions and seeds, and means over seeds.
+    /// Measures of conditions and seeds, and means over seeds; none where the store is gone.
     pub(super) tables: &'a [Table],
     pub(super) notes: &'a [String],
 }
@@ -58,8 +58,10 @@ impl Page<'_> {
                             code { (sweep.engine.name()) } ", completed by granule " (manifest.granule) "."
                         }
                         nav aria-label="Contents" {
-                            a href="#results" { "Results" }
-                            a href="#figures" { "Figures" }
+                            @if !self.tables.is_empty() {
+                                a href="#results" { "Results" }
+                                a href="#figures" { "Figures" }
+                            }
                             @if self.has_paper() { a href="#paper" { "The paper’s analysis" } }
                             a href="#run" { "What was run" }
                             a href="#again" { "How to run it again" }
@@ -70,11 +72,13 @@ impl Page<'_> {
                         @if !self.notes.is_empty() {
                             ul class="notes" { @for note in self.notes { li { (note) } } }
                         }
-                        section id="results" { h2 { "Results" } (self.results()) }
-                        section id="figures" {
-                            h2 { "Figures" }
-                            @for (_, figure) in self.figures.iter().filter(|(of, _)| *of == Of::Sweep) {
-                                (drawn(figure, None))
+                        @if !self.tables.is_empty() {
+                            section id="results" { h2 { "Results" } (self.results()) }
+                            section id="figures" {
+                                h2 { "Figures" }
+                                @for (_, figure) in self.figures.iter().filter(|(of, _)| *of == Of::Sweep) {
+                                    (drawn(figure, None))
+                                }
                             }
                         }
                         @if self.has_paper() {
@@ -179,7 +183,7 @@ impl Page<'_> {
         let file = format!("{}.yaml", self.sweep.name);
         html! {
             p {
-                "This is the sweep, with every value spelt out. As " code { (file) } " it gives the same files, byte for byte, "
+                "This is the sweep, condition by condition; what it does not set is the preset’s, or has its default. As " code { (file) } " it gives the same files, byte for byte, "
                 "with any number of workers on any machines, as long as engine and revision are those above:"
             }
             pre { code { (self.yaml) } }

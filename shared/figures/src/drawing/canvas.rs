@@ -6,7 +6,7 @@ use super::color::Color;
 use super::text::{FAMILIES, Level, SMALLER, runs};
 
 /// Points in a millimetre.
-const POINTS_PER_MM: f64 = 72.0 / 25.4;
+pub(super) const POINTS_PER_MM: f64 = 72.0 / 25.4;
 
 /// A rectangle, in points.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -265,18 +265,23 @@ impl Canvas {
         self.element(&format!("<text{attributes}>{content}</text>"));
     }
 
-    /// Draws something together; what it draws outside of the rectangle, if one is given, is not seen. Inside,
-    /// points are counted from the rectangle's upper left corner.
-    pub fn group(&mut self, clip: Option<Rect>, draw: impl FnOnce(&mut Canvas)) {
-        let (begin, end) = match clip {
-            None => ("<g>".to_owned(), "</g>"),
-            Some(Rect { x, y, width, height }) => {
-                let [x, y, width, height] = [x, y, width, height].map(number);
-                let place = format!("x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"");
-                (format!("<svg {place} overflow=\"hidden\">"), "</svg>")
-            }
-        };
-        self.element(&begin);
+    /// Draws something together.
+    pub fn group(&mut self, draw: impl FnOnce(&mut Canvas)) {
+        self.around("<g>", "</g>", draw);
+    }
+
+    /// Draws something in a rectangle, whose upper left corner points are counted from. What lies outside is
+    /// not seen if it is cut.
+    pub fn frame(&mut self, rect: Rect, is_cut: bool, draw: impl FnOnce(&mut Canvas)) {
+        let Rect { x, y, width, height } = rect;
+        let [x, y, width, height] = [x, y, width, height].map(number);
+        let overflow = if is_cut { "hidden" } else { "visible" };
+        let place = format!("x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"");
+        self.around(&format!("<svg {place} overflow=\"{overflow}\">"), "</svg>", draw);
+    }
+
+    fn around(&mut self, begin: &str, end: &str, draw: impl FnOnce(&mut Canvas)) {
+        self.element(begin);
         self.depth += 1;
         draw(self);
         self.depth -= 1;
@@ -337,7 +342,7 @@ mod tests {
         let mut canvas = Canvas::new(50.0, 20.0);
         let nasty = "a < b & \"c\" > 'd' \u{0}\u{1b}\n_{x}^{y} µ";
         canvas.text((3.0, 4.0), nasty, TextStyle::new(7.0, Anchor::End));
-        canvas.group(Some(canvas.area()), |canvas| canvas.circle((1.0, 2.0), f64::NAN, &Paint::default()));
+        canvas.frame(canvas.area(), true, |canvas| canvas.circle((1.0, 2.0), f64::NAN, &Paint::default()));
         let svg = canvas.svg(nasty, nasty);
         let document = roxmltree::Document::parse(&svg).expect("XML");
         assert_eq!(document.root_element().attribute("width"), Some("50mm"));

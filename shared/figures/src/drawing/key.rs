@@ -1,7 +1,7 @@
 //! What tells readers what is what: legends and bars of colours.
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Paint, Rect, Stroke, TextStyle};
+use super::canvas::{Anchor, Canvas, POINTS_PER_MM, Paint, Rect, Stroke, TextStyle};
 use super::color::{Color, Ramp};
 use super::mark::Shape;
 use super::scale::Scale;
@@ -14,6 +14,8 @@ const SWATCH: f64 = 13.0;
 /// Between a swatch and its text, and between entries.
 const GAP: f64 = 3.5;
 const BETWEEN: f64 = 12.0;
+/// Below a legend.
+const BELOW: f64 = 3.0;
 
 /// A sample of what is in a panel.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,15 @@ pub enum Swatch {
     Point(Shape, f64, Color),
     /// An area.
     Area(Color),
+    /// Nothing: a text alone.
+    None,
+}
+
+impl Swatch {
+    /// How far behind its beginning the text begins.
+    fn width(self) -> f64 {
+        if matches!(self, Swatch::None) { 0.0 } else { SWATCH + GAP }
+    }
 }
 
 /// Swatches with their texts, in a row; in more rows where one is not wide enough. A legend has room of its
@@ -41,8 +52,8 @@ impl Legend {
     fn places(&self, width: f64) -> (Vec<(f64, usize)>, usize) {
         let (mut x, mut row) = (0.0, 0);
         let mut places = Vec::new();
-        for (_, text) in &self.0 {
-            let needed = SWATCH + GAP + text_width(text, size::SMALL, false);
+        for (swatch, text) in &self.0 {
+            let needed = swatch.width() + text_width(text, size::SMALL, false);
             if x > 0.0 && x + needed > width {
                 (x, row) = (0.0, row + 1);
             }
@@ -67,12 +78,21 @@ impl Legend {
                     let rect = Rect { x, y: y - 2.5, width: SWATCH, height: 5.0 };
                     canvas.rect(rect, &Paint::fill(color));
                 }
+                Swatch::None => {}
             }
-            let at = (x + SWATCH + GAP, y + 0.36 * size::SMALL);
+            let at = (x + swatch.width(), y + 0.36 * size::SMALL);
             canvas.text(at, text, TextStyle::new(size::SMALL, Anchor::Start));
         }
-        let height = rows as f64 * LINE;
-        area.inset(0.0, if rows > 0 { height + 3.0 } else { 0.0 }, 0.0, 0.0)
+        area.inset(0.0, Self::height(rows), 0.0, 0.0)
+    }
+
+    /// The height that it takes of a page of this width.
+    pub fn height_mm(&self, width_mm: f64) -> f64 {
+        Self::height(self.places(width_mm * POINTS_PER_MM).1) / POINTS_PER_MM
+    }
+
+    fn height(rows: usize) -> f64 {
+        if rows > 0 { rows as f64 * LINE + BELOW } else { 0.0 }
     }
 }
 
@@ -104,7 +124,7 @@ impl ColorBar {
     /// Draws it from an upper left corner on.
     pub fn draw(&self, canvas: &mut Canvas, (x, y): (f64, f64), height: f64) {
         let piece = height / Self::PIECES as f64;
-        canvas.group(None, |canvas| {
+        canvas.group(|canvas| {
             for i in 0..Self::PIECES {
                 let top = y + i as f64 * piece;
                 // Each reaches under the next, so that no gap shines through.
@@ -142,6 +162,10 @@ mod tests {
         assert_eq!(legend.places(1000.0).1, 1);
         assert_eq!(legend.places(80.0).1, 2);
         assert_eq!(legend.places(1.0), (vec![(0.0, 0), (0.0, 1), (0.0, 2)], 3));
+        assert!((legend.height_mm(1.0) * POINTS_PER_MM - 36.0).abs() < 1e-9);
+        // A text alone begins where a swatch would.
+        let alone = Legend::new(vec![(Swatch::None, "one".to_owned()), entry("two")]);
+        assert_eq!(alone.places(1000.0).0[1].0 + SWATCH + GAP, legend.places(1000.0).0[1].0);
         let mut canvas = Canvas::new(30.0, 30.0);
         let area = canvas.area();
         assert_eq!(Legend::default().draw(&mut canvas, area), area);

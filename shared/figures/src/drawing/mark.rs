@@ -177,6 +177,14 @@ impl Plane {
     fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         (self.x(x), self.y(y))
     }
+
+    /// Whether a place is inside of the frame or on its edge.
+    fn has(&self, (x, y): (f64, f64)) -> bool {
+        // Less than what is written down.
+        const EDGE: f64 = 1e-3;
+        let is_in = |at: f64, length: f64| (-EDGE..=length + EDGE).contains(&at);
+        is_in(x, self.width) && is_in(y, self.height)
+    }
 }
 
 fn is_finite(&(x, y): &(f64, f64)) -> bool {
@@ -184,6 +192,11 @@ fn is_finite(&(x, y): &(f64, f64)) -> bool {
 }
 
 impl Mark {
+    /// Whether it ends at the frame. Points at the edge are drawn whole.
+    pub(super) fn is_cut(&self) -> bool {
+        !matches!(self, Mark::Points { .. } | Mark::ErrorBars { .. })
+    }
+
     pub(super) fn draw(&self, canvas: &mut Canvas, plane: &Plane) {
         match self {
             Mark::Line { points, stroke } => {
@@ -200,7 +213,7 @@ impl Mark {
             Mark::Points { points, shape } => {
                 for point in points {
                     let at = plane.at((point.x, point.y));
-                    if is_finite(&at) {
+                    if plane.has(at) {
                         shape.draw(canvas, at, point.diameter, point.color);
                     }
                 }
@@ -216,9 +229,13 @@ impl Mark {
                 const CAP: f64 = 2.0;
                 for &(x, y, error) in points {
                     let ((x, upper), lower) = (plane.at((x, y + error)), plane.y(y - error));
-                    if is_finite(&(x, upper + lower)) {
-                        let cap = |y: f64| [(x - CAP, y), (x + CAP, y)];
-                        let lines = [[(x, upper), (x, lower)], cap(upper), cap(lower)];
+                    // What lies beyond the frame is left out.
+                    let [inner_upper, inner_lower] = [upper, lower].map(|y| y.clamp(0.0, plane.height));
+                    if inner_upper < inner_lower && plane.has((x, inner_upper)) {
+                        let ends = [upper, lower].into_iter().filter(|&y| plane.has((x, y)));
+                        let caps = ends.map(|y| [(x - CAP, y), (x + CAP, y)]);
+                        let bar = [(x, inner_upper), (x, inner_lower)];
+                        let lines: Vec<_> = std::iter::once(bar).chain(caps).collect();
                         canvas.lines(lines.iter().map(|line| &line[..]), *stroke);
                     }
                 }
@@ -326,6 +343,32 @@ mod tests {
         assert_eq!(draw(&Mark::Bars { bars: vec![(1.0, 2.0, f64::INFINITY)], color: Color::BLACK }), "");
         assert_eq!(draw(&Mark::Line { points: vec![], stroke: Stroke::solid(Color::BLACK, 1.0) }), "");
         assert_eq!(draw(&Mark::Band { points: vec![], color: Color::BLACK, opacity: 1.0 }), "");
+    }
+
+    #[test]
+    fn points_at_the_edge_are_whole_and_those_beyond_are_not_drawn() {
+        let stroke = Stroke::solid(Color::BLACK, 1.0);
+        let point = |x: f64, y: f64| Point { x, y, diameter: 3.0, color: Color::BLACK };
+        let points = |points| draw(&Mark::Points { points, shape: Shape::Disc });
+        let edge = points(vec![point(0.0, 0.0), point(10.0, 10.0)]);
+        assert!(edge.contains("cx=\"0\" cy=\"100\"") && edge.contains("cx=\"100\" cy=\"0\""), "{edge}");
+        assert_eq!(points(vec![point(-0.1, 5.0), point(5.0, 10.1)]), "");
+        // An error bar ends at the frame, without a cap there.
+        let bar = draw(&Mark::ErrorBars { points: vec![(0.0, 1.0, 2.0)], stroke });
+        assert!(bar.contains("d=\"M0 70L0 100M-2 70L2 70\""), "{bar}");
+        assert_eq!(draw(&Mark::ErrorBars { points: vec![(5.0, 15.0, 2.0), (11.0, 5.0, 1.0)], stroke }), "");
+
+        let axis = || crate::drawing::Axis::new(Scale::linear(0.0, 10.0), "");
+        let mut panel = crate::drawing::Panel::new(axis(), axis());
+        panel.add(Mark::Down { at: 5.0, stroke });
+        panel.add(Mark::Points { points: vec![point(0.0, 0.0)], shape: Shape::Disc });
+        let mut canvas = Canvas::new(50.0, 50.0);
+        let area = canvas.area();
+        crate::drawing::grid(&mut canvas, area, 1, &[panel]);
+        let svg = canvas.svg("", "");
+        let document = roxmltree::Document::parse(&svg).expect("XML");
+        let disc = document.descendants().find(|node| node.has_tag_name("circle")).expect("a disc");
+        assert_eq!(disc.parent().and_then(|frame| frame.attribute("overflow")), Some("visible"));
     }
 
     #[test]

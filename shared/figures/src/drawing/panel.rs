@@ -85,9 +85,12 @@ impl Panel {
     }
 
     fn draw(&self, canvas: &mut Canvas, area: Rect, frame: Rect) {
-        canvas.group(None, |canvas| {
+        canvas.group(|canvas| {
             let plane = Plane { x: self.x.scale, y: self.y.scale, width: frame.width, height: frame.height };
-            canvas.group(Some(frame), |canvas| self.marks.iter().for_each(|mark| mark.draw(canvas, &plane)));
+            for marks in self.marks.chunk_by(|a, b| a.is_cut() == b.is_cut()) {
+                let draw = |canvas: &mut Canvas| marks.iter().for_each(|mark| mark.draw(canvas, &plane));
+                canvas.frame(frame, marks[0].is_cut(), draw);
+            }
             self.draw_axes(canvas, frame, &plane);
             let title_y = frame.y - 5.0;
             if let Some(letter) = self.letter {

@@ -42,10 +42,11 @@ pub(super) fn with_zero(values: impl IntoIterator<Item = f64> + Clone) -> Scale 
     }
 }
 
-/// A scale for relative peaks: logarithmic, with a place for cells that fall silent.
+/// A scale for relative peaks: logarithmic, from half to double or further, with a place for cells that fall
+/// silent.
 pub(super) fn of_relative_peaks<'a>(cells: impl Iterator<Item = &'a Cell>) -> Scale {
     let peaks = cells.map(|cell| cell.relative_peak).filter(|&peak| peak > 0.0);
-    let (low, high) = peaks.fold((1.0_f64, 1.0_f64), |(low, high), peak| (low.min(peak), high.max(peak)));
+    let (low, high) = peaks.fold((0.5_f64, 2.0_f64), |(low, high), peak| (low.min(peak), high.max(peak)));
     Scale::log_with_zero(low / 1.25, high * 1.25)
 }
 

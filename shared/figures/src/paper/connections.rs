@@ -51,7 +51,7 @@ pub fn connections(analysis: &Analysis) -> Figure {
         .map(|change| class_entry(analysis, change, Swatch::Point(Shape::Disc, 4.0, change.color())))
         .into();
     let silenced = Swatch::Point(Shape::Ring, 4.0, Change::Decrease.color());
-    entries.push((silenced, format!("no spike under ACh (n = {})", analysis.counts().silenced)));
+    entries.push((silenced, format!("of these, no spike under ACh (n = {})", analysis.counts().silenced)));
     entries.extend(counted.legend());
 
     let mut canvas = Canvas::new(TWO_COLUMNS_MM, 62.0);

@@ -225,3 +225,15 @@ fn panels_say_why_they_are_empty() {
         assert!(!usual.iter().any(|text| text == "no cells" || text == "not recorded"));
     }
 }
+
+#[test]
+fn changes_in_both_directions_can_be_read_off() {
+    // Where no cell increases, or hardly any changes, too.
+    for kind in [Kind::Usual, Kind::OneCell, Kind::OnlyDecrease] {
+        let boxes = text_boxes(&connections(&analysis(kind)).svg());
+        let has = |what: &str| boxes.iter().any(|(text, _)| text.trim_end_matches(".0") == what);
+        assert!(has("0.5") && has("1") && has("2"), "{kind:?}: {boxes:?}");
+    }
+    let figure = connections(&analysis(Kind::OnlyDecrease));
+    assert!(figure.svg().contains(">of these, no spike under ACh (n = "));
+}

@@ -1,6 +1,6 @@
 //! How measures depend on a parameter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
 
@@ -38,13 +38,35 @@ fn number(field: &Field, condition: &Condition) -> Option<f64> {
     }
 }
 
-/// What a parameter is, to tell conditions apart.
-fn text(field: &Field, condition: &Condition) -> String {
-    match field.get(condition.model.parameters()) {
-        Value::Number(x) | Value::Factor(CellFactor::Constant(x)) => x.to_string(),
-        Value::Count(n) => n.to_string(),
-        other => format!("{other:?}"),
+/// A value with at most four significant digits.
+fn rounded(value: &Value) -> Value {
+    let number = |x: f64| format!("{x:.3e}").parse().unwrap_or(x);
+    match value {
+        Value::Number(x) => Value::Number(number(*x)),
+        Value::Numbers(list) => Value::Numbers(list.iter().copied().map(number).collect()),
+        Value::Factor(CellFactor::Constant(x)) => Value::Factor(CellFactor::Constant(number(*x))),
+        Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+            Value::Factor(CellFactor::Gamma { mean: number(*mean), sd: number(*sd), seed: *seed })
+        }
+        Value::Count(_) | Value::Flag(_) | Value::Population(_) => value.clone(),
     }
+}
+
+/// A value as sweep files write it, with its unit; a list without brackets.
+fn text(field: &Field, value: &Value) -> String {
+    let text = match value {
+        Value::Numbers(list) if list.is_empty() => return value.to_string(),
+        Value::Numbers(_) => value.to_string().trim_matches(['[', ']']).to_owned(),
+        _ => value.to_string(),
+    };
+    let unit = match field.kind {
+        Kind::Quantity(unit) | Kind::Quantities(unit) if !unit.symbol().is_empty() => {
+            format!(" {}", unit.symbol())
+        }
+        _ => String::new(),
+    };
+    // A true minus, as at axes.
+    format!("{}{unit}", text.replace('-', "\u{2212}"))
 }
 
 /// Numbers of streams and seeds are no doses.
@@ -72,95 +94,138 @@ fn axis(field: &Field, conditions: &[Condition]) -> Option<Axis> {
     (!values.is_empty()).then_some(Axis { path: field.path, unit, values })
 }
 
-/// A line: conditions that differ by the axis only.
+/// A condition by its value of the axis.
+type Member<'a> = (f64, &'a Condition, &'a [Observed]);
+
+/// Conditions that differ by the axis only: a line.
 struct Group<'a> {
-    /// What else they have that others do not.
-    name: String,
+    /// Their values of all other parameters.
+    others: Vec<Value>,
     /// By the value of the axis.
-    members: Vec<(f64, &'a Condition, &'a [Observed])>,
+    members: Vec<Member<'a>>,
 }
 
+/// Single points say little where there are fewer.
+const LEAST_POINTS: usize = 8;
+
+/// Letters of an entry of the legend.
+const MOST_LETTERS: usize = 90;
+
 /// How the measures depend on a parameter, mean and standard error over seeds; a line for each combination
-/// of the other parameters, or single points where no two conditions share one.
-pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Figure {
-    let groups = groups(conditions, axis);
-    let is_scatter = groups.iter().all(|group| group.members.len() < 2);
-    let shown: Vec<&Group<'_>> = match is_scatter {
-        true => groups.iter().collect(),
-        false => groups.iter().filter(|group| group.members.len() > 1).take(MOST_LINES).collect(),
-    };
+/// of the other parameters. Where no two conditions share one, single points, if there are 8 or more, else
+/// no figure.
+pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Option<Figure> {
+    let others = others(axis);
+    let groups = groups(conditions, axis, &others);
+    let mut drawn: Vec<&Group<'_>> = groups.iter().filter(|group| group.members.len() > 1).collect();
+    let is_scatter = drawn.is_empty();
+    if is_scatter {
+        if groups.len() < LEAST_POINTS {
+            return None;
+        }
+        drawn = groups.iter().collect();
+    }
+    let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
+    drawn.truncate(drawn.len() - hidden);
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
         .zip(Measure::ALL)
-        .map(|((i, letter), measure)| panel(&shown, is_scatter, axis, i, measure).letter(letter))
+        .map(|((i, letter), measure)| panel(&drawn, is_scatter, axis, i, measure).letter(letter))
         .collect();
-    let mut canvas = Canvas::new(WIDTH_MM, 110.0);
-    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+
     let mut entries = Vec::new();
-    if !is_scatter && shown.len() > 1 {
-        let entry = |(i, group): (usize, &&Group<'_>)| (Swatch::Line(line(i)), short(&group.name, 90));
-        entries.extend(shown.iter().enumerate().map(entry));
+    let mut is_numbered = false;
+    if is_scatter {
+        let swatch = Swatch::Point(Shape::Disc, DIAMETER, line(0).color);
+        entries.push((swatch, "a condition; other parameters differ, too".to_owned()));
+    } else if drawn.len() > 1 {
+        let names = names(&drawn, &others);
+        is_numbered = names.iter().any(|name| name.chars().count() > MOST_LETTERS);
+        entries.extend(names.into_iter().enumerate().map(|(i, name)| {
+            let name = if is_numbered { format!("{}: {name}", i + 1) } else { name };
+            (Swatch::Line(line(i)), short(&name, MOST_LETTERS))
+        }));
     }
-    let rest = Legend::new(entries).draw(&mut canvas, area);
+    let legend = Legend::new(entries);
+    let mut canvas = Canvas::new(WIDTH_MM, 106.0 + legend.height_mm(WIDTH_MM));
+    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, 3, &panels);
-    let hidden = groups.iter().filter(|group| group.members.len() > 1).count().saturating_sub(MOST_LINES);
+
     let mut description = format!(
         "Six measures against {}, of {}: mean and standard error over seeds.",
         axis.label(),
-        counted(shown.iter().map(|group| group.members.len()).sum(), "condition")
+        counted(drawn.iter().map(|group| group.members.len()).sum(), "condition")
     );
     if is_scatter {
         description
             .push_str(" Every condition differs from every other in more than this, so each is a point.");
     }
-    if hidden > 0 && !is_scatter {
+    if is_numbered {
+        description.push_str(" What lines are is in the table in full, by their numbers.");
+    }
+    if hidden > 0 {
         description.push_str(&format!(" {hidden} more lines are in the table only."));
     }
     let name = format!("dose-response-{}", axis.path.replace('.', "-"));
     let title = format!("Responses against {}", axis.path);
-    Figure::new(name, title, description, canvas, vec![table(&groups, axis)])
+    let lines = is_numbered.then_some(&drawn[..]);
+    Some(Figure::new(name, title, description, canvas, vec![table(&groups, &others, lines, axis)]))
 }
 
-fn groups<'a>(conditions: &[(&'a Condition, &'a [Observed])], axis: &Axis) -> Vec<Group<'a>> {
+/// Parameters that tell lines apart.
+fn others(axis: &Axis) -> Vec<&'static Field> {
+    FIELDS.iter().filter(|field| field.path != axis.path && !is_label(field)).collect()
+}
+
+/// Conditions in groups, in the order of the sweep.
+fn groups<'a>(
+    conditions: &[(&'a Condition, &'a [Observed])],
+    axis: &Axis,
+    others: &[&Field],
+) -> Vec<Group<'a>> {
     let Some(along) = field(axis.path) else { return Vec::new() };
-    let others: Vec<&Field> =
-        FIELDS.iter().filter(|field| field.path != axis.path && !is_label(field)).collect();
-    let mut found: BTreeMap<Vec<String>, (usize, Group<'a>)> = BTreeMap::new();
-    for (place, &(condition, observed)) in conditions.iter().enumerate() {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut places: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for &(condition, observed) in conditions {
         let Some(x) = number(along, condition) else { continue };
-        let key = others.iter().map(|field| text(field, condition)).collect();
-        let none = || (place, Group { name: String::new(), members: Vec::new() });
-        found.entry(key).or_insert_with(none).1.members.push((x, condition, observed));
+        let values: Vec<Value> = others.iter().map(|field| field.get(condition.model.parameters())).collect();
+        let place = *places.entry(values.iter().map(Value::to_string).collect()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group { others: values, members: Vec::new() });
+        }
+        groups[place].members.push((x, condition, observed));
     }
-    let differing: Vec<usize> = (0..others.len())
-        .filter(|&i| {
-            let mut values = found.keys().map(|key| &key[i]);
-            let first = values.next();
-            values.any(|value| Some(value) != first)
-        })
-        .collect();
-    let mut groups: Vec<(usize, Group<'a>)> = found
-        .into_iter()
-        .map(|(key, (place, mut group))| {
-            let part = |&i: &usize| {
-                let unit = match others[i].kind {
-                    Kind::Quantity(unit) if !unit.symbol().is_empty() => format!(" {}", unit.symbol()),
-                    _ => String::new(),
-                };
-                // A true minus, as at axes.
-                format!("{} = {}{unit}", others[i].path, key[i].replace('-', "\u{2212}"))
-            };
-            group.name = differing.iter().map(part).collect::<Vec<_>>().join(", ");
-            group.members.sort_by(|a, b| a.0.total_cmp(&b.0));
-            (place, group)
-        })
-        .collect();
-    // In the order of the sweep.
-    groups.sort_by_key(|(place, _)| *place);
-    groups.into_iter().map(|(_, group)| group).collect()
+    for group in &mut groups {
+        group.members.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    groups
 }
 
-/// Mean and standard error of a measure over the seeds of a condition.
+/// What tells these groups apart: of each its values of the parameters that differ between them. No two are
+/// alike.
+fn names(groups: &[&Group<'_>], others: &[&Field]) -> Vec<String> {
+    let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
+    for (i, field) in others.iter().enumerate() {
+        let texts = |of: fn(&Value) -> Value| -> Vec<String> {
+            groups.iter().map(|group| text(field, &of(&group.others[i]))).collect()
+        };
+        let different = |texts: &[String]| texts.iter().collect::<BTreeSet<_>>().len();
+        let (exact, rounded) = (texts(Value::clone), texts(rounded));
+        if different(&exact) < 2 {
+            continue;
+        }
+        let texts = if different(&rounded) == different(&exact) { rounded } else { exact };
+        for (parts, text) in parts.iter_mut().zip(texts) {
+            parts.push(format!("{} = {text}", field.path));
+        }
+    }
+    parts.into_iter().map(|parts| parts.join(", ")).collect()
+}
+
+/// Diameter of points, in points of print.
+const DIAMETER: f64 = 3.5;
+
 /// Logarithmic for positive values over more than an order of magnitude.
 fn scale(values: &[f64]) -> Scale {
     match (values.first(), values.last()) {
@@ -171,7 +236,7 @@ fn scale(values: &[f64]) -> Scale {
 
 fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, measure: Measure) -> Panel {
     let of = |group: &Group<'_>| -> Vec<(f64, f64, Option<f64>)> {
-        let point = |&(x, _, observed): &(f64, &Condition, &[Observed])| {
+        let point = |&(x, _, observed): &Member<'_>| {
             let Summary { mean, sem, .. } = over_seeds(observed, which);
             mean.map(|mean| (x, mean, sem))
         };
@@ -193,7 +258,7 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
         }
         let bars = points.iter().filter_map(|&(x, y, sem)| sem.map(|sem| (x, y, sem))).collect();
         panel.add(Mark::ErrorBars { points: bars, stroke: drawing::Stroke::solid(stroke.color, 0.7) });
-        let point = |(x, y, _)| Point { x, y, diameter: 3.5, color: stroke.color };
+        let point = |(x, y, _)| Point { x, y, diameter: DIAMETER, color: stroke.color };
         panel.add(Mark::Points { points: points.into_iter().map(point).collect(), shape: Shape::Disc });
     }
     if is_empty {
@@ -202,19 +267,30 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
     panel
 }
 
-fn table(groups: &[Group<'_>], axis: &Axis) -> Table {
-    let rows = || groups.iter().flat_map(|group| group.members.iter().map(move |member| (group, member)));
+/// A row for each condition. `lines` are those with numbers.
+fn table(groups: &[Group<'_>], others: &[&Field], lines: Option<&[&Group<'_>]>, axis: &Axis) -> Table {
+    let all: Vec<&Group<'_>> = groups.iter().collect();
+    let names = names(&all, others);
+    let rows: Vec<(&Group<'_>, &String, &Member<'_>)> = groups
+        .iter()
+        .zip(&names)
+        .flat_map(|(group, name)| group.members.iter().map(move |member| (group, name, member)))
+        .collect();
     let mut columns = vec![
-        Column::text("condition", rows().map(|(_, (_, condition, _))| condition.name.clone())),
-        Column::text("others", rows().map(|(group, _)| group.name.clone())),
-        Column::numbers(axis.label(), rows().map(|(_, (x, ..))| *x)),
-        Column::whole("seeds", rows().map(|(_, (_, _, observed))| observed.len())),
+        Column::text("condition", rows.iter().map(|(_, _, (_, condition, _))| condition.name.clone())),
+        Column::text("others", rows.iter().map(|(_, name, _)| (*name).clone())),
+        Column::numbers(axis.label(), rows.iter().map(|(_, _, (x, ..))| *x)),
+        Column::whole("seeds", rows.iter().map(|(_, _, (_, _, observed))| observed.len())),
     ];
+    if let Some(lines) = lines {
+        let number = |group: &Group<'_>| lines.iter().position(|line| std::ptr::eq(*line, group));
+        let numbers = rows.iter().map(|(group, ..)| number(group).map(|i| (i + 1) as f64));
+        columns.insert(0, Column::optional("line", numbers));
+    }
     for (i, measure) in Measure::ALL.into_iter().enumerate() {
-        let of =
-            |(_, (_, _, observed)): (&Group<'_>, &(f64, &Condition, &[Observed]))| over_seeds(observed, i);
-        columns.push(Column::optional(format!("{}_mean", measure.name()), rows().map(of).map(|of| of.mean)));
-        columns.push(Column::optional(format!("{}_sem", measure.name()), rows().map(of).map(|of| of.sem)));
+        let of = || rows.iter().map(|(_, _, (_, _, observed))| over_seeds(observed, i));
+        columns.push(Column::optional(format!("{}_mean", measure.name()), of().map(|of| of.mean)));
+        columns.push(Column::optional(format!("{}_sem", measure.name()), of().map(|of| of.sem)));
     }
     Table::new("responses", columns)
 }

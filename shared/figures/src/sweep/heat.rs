@@ -5,7 +5,7 @@ use ndarray::{Array2, Axis as Dimension};
 use super::Condition;
 use super::observed::{Courses, Observed};
 use super::show::{WIDTH_MM, add_stimulus, counted, layout, short};
-use crate::drawing::{Axis, Canvas, ColorBar, Mark, Panel, Ramp, Scale, grid};
+use crate::drawing::{Axis, Canvas, ColorBar, Legend, Mark, Panel, Ramp, Scale, Swatch, grid};
 use crate::{Column, Figure, Table};
 
 /// Rows of a panel: more cells than these share rows.
@@ -25,14 +25,16 @@ pub fn heat_map(conditions: &[(&Condition, &Observed)]) -> Figure {
         .map(|((condition, _), sorted)| panel(condition, sorted.as_ref(), scale))
         .collect();
     let (columns, height) = layout(panels.len(), 3, 52.0);
-    let mut canvas = Canvas::new(WIDTH_MM, height);
-    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let mut canvas = Canvas::new(WIDTH_MM, height + 5.0);
+    let seed = conditions.first().map_or(0, |(_, observed)| observed.seed);
+    let legend = Legend::new(vec![(Swatch::None, format!("seed {seed}"))]);
+    let page = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let area = legend.draw(&mut canvas, page);
     let bar = ColorBar { ramp: Ramp::SEQUENTIAL, scale, label: "Spikes per cell, trial and ms".to_owned() };
     let bar_height = (area.height - 40.0).min(120.0);
     let rest = area.inset(0.0, 0.0, bar.width(bar_height) + 8.0, 0.0);
     grid(&mut canvas, rest, columns, &panels);
     bar.draw(&mut canvas, (rest.right() + 8.0, area.y + 15.0), bar_height);
-    let seed = conditions.first().map_or(0, |(_, observed)| observed.seed);
     let description = format!(
         "Mean spike count in each ms of the granule cells with input from active mossy fibres, seed {seed}, in {}. \
          In each panel cells are in the order of their response, the strongest on top; where there are \
@@ -80,6 +82,9 @@ fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel 
         .title(short(&condition.name, 34));
     match sorted {
         Some(sorted) if sorted.rows.nrows() > 0 => {
+            if sorted.rows.sum() == 0.0 {
+                panel.note("no spikes");
+            }
             // Nothing is drawn where there is nothing.
             let values = sorted.rows.mapv(|x| if x > 0.0 { scale.fraction(x) } else { f64::NAN });
             let height = cells / sorted.rows.nrows() as f64;

@@ -198,6 +198,7 @@ fn count(counts: &mut [u64], at: usize) {
         *count += 1;
     }
 }
+
 /// A measure over seeds, of those that have it.
 pub(super) fn over_seeds(observed: &[Observed], measure: usize) -> Summary {
     let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[measure]).collect();

@@ -33,6 +33,7 @@ pub fn raster(trials: &[Trial<'_>], seed: u32, trial: u32, ms: &Range<usize>) ->
         entry(GRANULE, "driven granule cells"),
         entry(GOLGI, "Golgi cells, on top"),
         (Swatch::Line(stimulus()), "stimulus".to_owned()),
+        (Swatch::None, format!("trial {trial} of seed {seed}")),
     ];
     let rest = Legend::new(entries).draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
@@ -73,6 +74,9 @@ fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
     let mut panel = Panel::new(Axis::new(x, "Time (ms)"), y).title(short(trial.condition, 34));
     add_stimulus(&mut panel, trial.model);
     let [granule_spikes, golgi_spikes] = within(trial, ms);
+    if granule_spikes.is_empty() && golgi_spikes.is_empty() {
+        panel.note("no spikes");
+    }
     let row = |(cell, time): (u32, f64)| {
         let place = trial.driven.binary_search(&cell).unwrap_or(0);
         (place as f64 + 0.5, vec![time])

@@ -1,11 +1,15 @@
 //! How much seeds differ.
 
 use super::observed::{Observed, over_seeds};
-use super::show::{WIDTH_MM, counted, line, short};
+use super::show::{WIDTH_MM, counted, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
+
+/// Points: numbers tell conditions apart.
+const DIAMETER: f64 = 3.0;
+const SEED: Color = Color::rgb(119, 119, 119);
 
 /// Every measure of every seed, with mean and standard error over seeds, condition beside condition.
 pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
@@ -14,22 +18,19 @@ pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
         .zip(Measure::ALL)
         .map(|((i, letter), measure)| panel(conditions, i, measure).letter(letter))
         .collect();
-    let mut canvas = Canvas::new(WIDTH_MM, 110.0);
+    let mut entries = vec![
+        (Swatch::Point(Shape::Disc, DIAMETER, SEED), "a seed".to_owned()),
+        (Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), "mean ± standard error".to_owned()),
+    ];
+    entries.extend((1..).zip(conditions).map(|(number, (condition, _))| {
+        let name = &condition.name;
+        let text = if conditions.len() > 1 { format!("{number}: {name}") } else { name.clone() };
+        (Swatch::None, short(&text, 60))
+    }));
+    let legend = Legend::new(entries);
+    let mut canvas = Canvas::new(WIDTH_MM, 106.0 + legend.height_mm(WIDTH_MM));
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
-    let mut entries: Vec<(Swatch, String)> = conditions
-        .iter()
-        .enumerate()
-        .map(|(i, (condition, _))| {
-            let text = if conditions.len() > 1 {
-                format!("{}: {}", i + 1, condition.name)
-            } else {
-                condition.name.clone()
-            };
-            (Swatch::Point(Shape::Disc, 4.0, line(i).color), short(&text, 60))
-        })
-        .collect();
-    entries.push((Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), "mean ± standard error".to_owned()));
-    let rest = Legend::new(entries).draw(&mut canvas, area);
+    let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, 3, &panels);
     let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let description = format!(
@@ -58,8 +59,8 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
         let points = values.iter().enumerate().map(|(k, &y)| Point {
             x: place(k),
             y,
-            diameter: 3.0,
-            color: line(i).color,
+            diameter: DIAMETER,
+            color: SEED,
         });
         panel.add(Mark::Points { points: points.collect(), shape: Shape::Disc });
         let Summary { mean, sem, .. } = Summary::of(&values);

@@ -10,7 +10,7 @@ use ndarray::Array2;
 
 use super::*;
 use crate::Figure;
-use crate::drawing::check_layout;
+use crate::drawing::{check_layout, text_boxes};
 
 fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
     let overrides = preset(base).expect("a preset").overrides;
@@ -93,7 +93,7 @@ fn all(conditions: &[Condition], observed: &[Vec<Observed>]) -> Vec<Figure> {
         conductances(&traced),
         seeds(&of),
     ];
-    figures.extend(axes(conditions).iter().map(|axis| responses(&of, axis)));
+    figures.extend(axes(conditions).iter().filter_map(|axis| responses(&of, axis)));
     figures
 }
 
@@ -185,7 +185,7 @@ fn parameters_that_differ_are_axes() {
     assert_eq!((found[0].path, &found[0].values[..]), ("granule.tonic_factor", &[0.0, 0.25, 0.5, 1.0][..]));
     let of: Vec<(&Condition, &[Observed])> =
         conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
-    let figure = responses(&of, &found[0]);
+    let figure = responses(&of, &found[0]).expect("lines");
     assert_eq!(figure.name, "dose-response-granule-tonic_factor");
     let csv = figure.tables[0].csv();
     assert_eq!(csv.lines().count(), 1 + conditions.len());
@@ -195,6 +195,12 @@ fn parameters_that_differ_are_axes() {
         (lines("golgi.leak_reversal = \u{2212}53 mV"), lines("golgi.leak_reversal = \u{2212}50.5 mV")),
         (3, 3)
     );
+    // Control and GABAzine are no lines, so what tells them from others is no part of the lines' names.
+    assert_eq!(
+        legend(&figure),
+        ["golgi.leak_reversal = \u{2212}53 mV", "golgi.leak_reversal = \u{2212}50.5 mV"]
+    );
+    assert!(csv.contains("golgi_to_granule.weight = 0 nS"), "{csv}");
     let mean = (observed[2][0].measures[0].expect("one") + observed[2][1].measures[0].expect("one")) / 2.0;
     assert!(csv.contains(&format!(",2,{mean},")), "{mean} in {csv}");
     // Where nothing but numbers of streams differs there is nothing to draw.
@@ -203,11 +209,90 @@ fn parameters_that_differ_are_axes() {
     assert_eq!(axes(&seeds), []);
 }
 
-#[test]
-fn conditions_that_share_nothing_are_points() {
-    let conditions: Vec<Condition> = [0.2, 0.4, 0.7]
+/// Texts of a picture that tell lines of a dose-response apart.
+fn legend(figure: &Figure) -> Vec<String> {
+    let texts = text_boxes(&figure.svg()).into_iter().map(|(text, _)| text);
+    texts.filter(|text| text.contains(" = ") || text.ends_with('…')).collect()
+}
+
+/// What each of some seeds has as its first measure, and nothing else.
+fn measured(values: &[f64]) -> Vec<Observed> {
+    let of = |(seed, &value): (u32, &f64)| {
+        let mut measures = [None; Measure::ALL.len()];
+        measures[0] = Some(value);
+        Observed { seed, trials: 1, measures, courses: None }
+    };
+    (1..).zip(values).map(of).collect()
+}
+
+/// The figure against the tonic factor of every combination of three factors and these settings.
+fn against_factors(settings: &[Vec<(&str, Value)>]) -> Figure {
+    let factors = [0.25, 0.5, 1.0].map(|x| ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))));
+    let conditions: Vec<Condition> = factors
         .iter()
-        .map(|&x| {
+        .flat_map(|factor| settings.iter().map(move |of| [std::slice::from_ref(factor), &of[..]].concat()))
+        .map(|set| condition("c", "Control", &set))
+        .collect();
+    let observed = measured(&[1.0]);
+    let of: Vec<(&Condition, &[Observed])> =
+        conditions.iter().map(|condition| (condition, &observed[..])).collect();
+    let axis = axes(&conditions).into_iter().find(|axis| axis.path == "granule.tonic_factor");
+    responses(&of, &axis.expect("three values")).expect("lines")
+}
+
+#[test]
+fn lines_are_told_apart_as_sweep_files_write_values() {
+    let times = |times: &[f64]| ("stimulus.times", Value::Numbers(times.to_vec()));
+    let random = |is: bool| ("weights.random", Value::Flag(is));
+    let figure = against_factors(&[
+        vec![times(&[510.0]), random(true)],
+        vec![times(&[510.0, 515.0, 520.0]), random(false)],
+        vec![times(&[]), random(false)],
+    ]);
+    let [one, three, none] = &legend(&figure)[..] else { panic!("{:?}", legend(&figure)) };
+    for (line, parts) in [
+        (one, ["stimulus.times = 510 ms", "weights.random = true"]),
+        (three, ["stimulus.times = 510, 515, 520 ms", "weights.random = false"]),
+        (none, ["stimulus.times = []", "weights.random = false"]),
+    ] {
+        assert!(parts.iter().all(|part| line.contains(part)) && line.matches('=').count() == 2, "{line}");
+    }
+    assert!(!figure.tables[0].csv().contains('('), "{}", figure.tables[0].csv());
+
+    // Four digits, and more where it takes more.
+    let leak = |x: f64| vec![("golgi.leak_reversal", Value::Number(x))];
+    let rounded = legend(&against_factors(&[leak(-53.123_456), leak(-51.0)]));
+    assert_eq!(rounded, ["golgi.leak_reversal = \u{2212}53.12 mV", "golgi.leak_reversal = \u{2212}51 mV"]);
+    let close = legend(&against_factors(&[leak(-51.000_001), leak(-51.0)]));
+    assert_eq!(close, ["golgi.leak_reversal = \u{2212}51.000001 mV", "golgi.leak_reversal = \u{2212}51 mV"]);
+}
+
+#[test]
+fn lines_whose_names_are_cut_have_numbers() {
+    let times = |last: f64| {
+        let times: Vec<f64> = (0..20).map(|i| 500.0 + f64::from(i)).chain([last]).collect();
+        vec![("stimulus.times", Value::Numbers(times))]
+    };
+    let figure = against_factors(&[times(700.0), times(800.0), times(900.0)]);
+    check_layout(&figure.svg(), "numbered");
+    let entries = legend(&figure);
+    assert_eq!(entries.len(), 3);
+    for (number, entry) in (1..).zip(&entries) {
+        assert!(entry.starts_with(&format!("{number}: stimulus.times = 500, ")), "{entry}");
+    }
+    let csv = figure.tables[0].csv();
+    assert!(csv.starts_with("line,condition,others,"), "{csv}");
+    assert_eq!(
+        csv.lines().filter(|line| line.starts_with("2,c,") && line.contains("519, 800 ms")).count(),
+        3
+    );
+}
+
+#[test]
+fn conditions_that_share_nothing_are_points_if_there_are_many() {
+    let conditions: Vec<Condition> = (0..8)
+        .map(|i| {
+            let x = f64::from(i) / 10.0;
             let set = [
                 ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))),
                 ("golgi.leak_reversal", Value::Number(-50.0 - x)),
@@ -215,11 +300,103 @@ fn conditions_that_share_nothing_are_points() {
             condition("x", "Control", &set)
         })
         .collect();
-    let observed: Vec<Vec<Observed>> = conditions.iter().map(|of| vec![observe(of, 7)]).collect();
-    let figures = all(&conditions, &observed);
-    let doses: Vec<&Figure> = figures.iter().filter(|figure| figure.name.starts_with("dose")).collect();
-    assert_eq!(doses.len(), 2);
-    assert!(doses.iter().all(|figure| figure.description.contains("so each is a point")));
+    let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0])).collect();
+    let doses = |count: usize| -> Vec<Figure> {
+        let of: Vec<(&Condition, &[Observed])> =
+            conditions[..count].iter().zip(&observed).map(|(of, observed)| (of, &observed[..])).collect();
+        axes(&conditions[..count]).iter().filter_map(|axis| responses(&of, axis)).collect()
+    };
+    assert_eq!((axes(&conditions[..7]).len(), doses(7).len(), doses(8).len()), (2, 0, 2));
+    for figure in doses(8) {
+        assert!(figure.description.contains("so each is a point"));
+        let svg = figure.svg();
+        assert!(svg.contains("a condition; other parameters differ, too"));
+        check_layout(&svg, "points");
+    }
+}
+
+#[test]
+fn means_and_errors_are_those_of_the_seeds() {
+    let factor = |x: f64| {
+        condition("c", "Control", &[("granule.tonic_factor", Value::Factor(CellFactor::Constant(x)))])
+    };
+    let conditions = [0.25, 0.5, 1.0].map(factor);
+    let observed = [measured(&[1.0, 3.0]), measured(&[2.0, 6.0]), measured(&[5.0])];
+    let of: Vec<(&Condition, &[Observed])> =
+        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
+    let csv = responses(&of, &axes(&conditions)[0]).expect("a line").tables[0].csv();
+    // Of 1 and 3, s² is 2, and the standard error √(2/2); of 2 and 6 it is √(8/2).
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    let expected = ["c,,0.25,2,2,1,", "c,,0.5,2,4,2,", "c,,1,1,5,,"];
+    assert!(rows.iter().zip(expected).all(|(row, expected)| row.starts_with(expected)), "{csv}");
+    assert_eq!(rows.len(), 3);
+}
+
+#[test]
+fn rates_are_means_over_seeds() {
+    let condition = condition("c", "Control", &[]);
+    let seed = |granule_hz: [f64; 2], golgi_hz: [f64; 2]| Observed {
+        courses: Some(Courses {
+            ms: 1000..1002,
+            granule_hz: granule_hz.to_vec(),
+            golgi_hz: golgi_hz.to_vec(),
+            cells: Array2::zeros((0, 2)),
+        }),
+        ..measured(&[0.0]).remove(0)
+    };
+    let observed = [seed([10.0, 20.0], [0.0, 5.0]), seed([14.0, 20.0], [2.0, 9.0])];
+    let expected = "condition,time_ms,granule_hz_mean,granule_hz_sem,golgi_hz_mean,golgi_hz_sem\n\
+                    c,1000,12,2,1,1\nc,1001,20,0,7,2\n";
+    assert_eq!(psth(&[(&condition, &observed)]).tables[0].csv(), expected);
+}
+
+#[test]
+fn conductances_are_means_over_cells_of_all_seeds() {
+    let condition = condition("c", "Control", &[]);
+    let mut traces = Traces::new(1..3);
+    // Two cells of a seed and one of another; what is not shown does not count.
+    traces.add(
+        ndarray::array![[9.0, 1.0, 2.0], [9.0, 3.0, 6.0]].view(),
+        ndarray::array![[9.0, 0.0, 1.0], [9.0, 2.0, 1.0]].view(),
+    );
+    traces.add(ndarray::array![[9.0, 5.0, 4.0]].view(), ndarray::array![[9.0, 1.0, 1.0]].view());
+    // Excitation is 1, 3, 5 and then 2, 6, 4; inhibition 0, 2, 1 and then 1, 1, 1.
+    let expected = "condition,time_ms,excitation_ns_mean,excitation_ns_sd,inhibition_ns_mean,inhibition_ns_sd\n\
+                    c,1,3,2,1,1\nc,2,4,2,1,0\n";
+    assert_eq!(conductances(&[(&condition, &traces)]).tables[0].csv(), expected);
+}
+
+#[test]
+fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
+    let condition = condition("c", "Control", &[]);
+    let driven = driven(&condition, 7);
+    let texts = |figure: Figure| -> Vec<String> {
+        text_boxes(&figure.svg()).into_iter().map(|(text, _)| text).collect()
+    };
+    let has = |texts: &[String], what: &str| texts.iter().any(|text| text == what);
+    let rest = TrialSpikes { granule: vec![Spike { step: 10_000, cell: driven[0] }], golgi: vec![] };
+    for (spikes, is_silent) in [(TrialSpikes::default(), true), (rest, false)] {
+        let mut counter = Counter::new(&condition.model, &driven, Window::of(&condition.model), true);
+        counter.add(&spikes);
+        let map = texts(heat_map(&[(&condition, &counter.finish(7))]));
+        assert!(has(&map, "seed 7") && has(&map, "no spikes") == is_silent, "{map:?}");
+        let trial = Trial { condition: "c", model: &condition.model, driven: &driven, spikes: &spikes };
+        let raster = texts(raster(&[trial], 7, 3, &(985..1075)));
+        assert!(has(&raster, "trial 3 of seed 7") && has(&raster, "no spikes") == is_silent, "{raster:?}");
+    }
+}
+
+#[test]
+fn seeds_have_one_colour_and_conditions_numbers() {
+    let (conditions, observed) = sweep();
+    let of: Vec<(&Condition, &[Observed])> =
+        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
+    let svg = seeds(&of).svg();
+    let document = roxmltree::Document::parse(&svg).expect("XML");
+    let discs = document.descendants().filter(|node| node.has_tag_name("circle"));
+    let colors: std::collections::BTreeSet<_> = discs.filter_map(|disc| disc.attribute("fill")).collect();
+    assert_eq!(colors.len(), 1, "{colors:?}");
+    assert!(svg.contains(">1: Control<") && svg.contains(">2: GABAzine<"));
 }
 
 #[test]

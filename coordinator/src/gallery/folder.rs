@@ -1,0 +1,154 @@
+//! Output files of one seed, read again.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use granule_figures::{Conductances, Recording, Responses, Weights};
+use ndarray::{Array, Array1, Array2, Dimension};
+use ndarray_npy::{ReadableElement, read_npy};
+
+use crate::archive::Archive;
+use crate::outputs::read_weights;
+
+/// A folder with the files of a seed.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Names of the files that count.
+    names: BTreeSet<String>,
+}
+
+/// A file that is there and cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub(super) struct Unreadable {
+    path: PathBuf,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// Excitatory and inhibitory conductance.
+type Both = (Array2<f64>, Array2<f64>);
+
+/// What the paper's analysis needs of one condition.
+pub(super) struct Recorded {
+    pub(super) probability: Array2<f64>,
+    pub(super) connections: Option<Array2<i32>>,
+    weights: Option<Weights>,
+    conductances: Option<Both>,
+    tonic_factors: Option<Array1<f64>>,
+}
+
+impl Folder {
+    /// That of a seed of a sweep, with the files that the manifest lists.
+    pub(super) fn of_seed(archive: &Archive, seed: u32) -> Folder {
+        let name = format!("seed-{seed}");
+        let files = archive.manifest.iter().flat_map(|manifest| &manifest.files);
+        let of_seed = files.filter_map(|file| file.path.strip_prefix(&name)?.strip_prefix('/'));
+        Folder { names: of_seed.map(str::to_owned).collect(), path: archive.out.join(name) }
+    }
+
+    /// Any, with the files that are in it: none if it is not there.
+    pub(super) fn find(path: &Path) -> io::Result<Folder> {
+        let mut names = BTreeSet::new();
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                for entry in entries {
+                    names.extend(entry?.file_name().into_string());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Folder { path: path.to_owned(), names })
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    fn read<T: ReadableElement, D: Dimension>(&self, name: &str) -> Result<Option<Array<T, D>>, Unreadable> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let path = self.path.join(name);
+        match read_npy(&path) {
+            Ok(array) => Ok(Some(array)),
+            Err(error) => Err(Unreadable { path, source: error.into() }),
+        }
+    }
+
+    fn weights(&self, prefix: &str) -> Result<Option<Weights>, Unreadable> {
+        let name = format!("{prefix}Weights.npy");
+        if !self.has(&name) {
+            return Ok(None);
+        }
+        let path = self.path.join(name);
+        let read = fs::read(&path).map_err(Into::into).and_then(|file| Ok(read_weights(&file)?));
+        match read {
+            Ok(weights) => Ok(Some(weights.into_iter().collect())),
+            Err(source) => Err(Unreadable { path, source }),
+        }
+    }
+
+    /// Conductances of the condition with this prefix, if they are recorded.
+    pub(super) fn conductances(&self, prefix: &str) -> Result<Option<Both>, Unreadable> {
+        let excitation = self.read(&format!("{prefix}CondE.npy"))?;
+        let inhibition = self.read(&format!("{prefix}CondI.npy"))?;
+        Ok(excitation.zip(inhibition))
+    }
+
+    /// What there is of the condition with this prefix; none without spike probabilities.
+    pub(super) fn recorded(
+        &self,
+        has_random_weights: bool,
+        prefix: &str,
+    ) -> Result<Option<Recorded>, Unreadable> {
+        let Some(probability) = self.read(&probability(has_random_weights, prefix))? else {
+            return Ok(None);
+        };
+        Ok(Some(Recorded {
+            probability,
+            connections: self.read(&connections(prefix))?,
+            weights: self.weights(prefix)?,
+            conductances: self.conductances(prefix)?,
+            tonic_factors: self.read("tonicReduction.npy")?,
+        }))
+    }
+}
+
+/// Name of the file of spike probabilities.
+pub(super) fn probability(has_random_weights: bool, prefix: &str) -> String {
+    let random = if has_random_weights { "randomized_" } else { "" };
+    format!("{random}{prefix}SpikeProb.npy")
+}
+
+/// Name of the file of connections.
+pub(super) fn connections(prefix: &str) -> String {
+    format!("{prefix}Connections.npy")
+}
+
+impl Recorded {
+    /// Of Control, GABAzine and ACh.
+    pub(super) fn recording(of: &[Recorded]) -> Recording<'_> {
+        fn responses(of: &Recorded) -> Responses<'_> {
+            Responses {
+                probability: of.probability.view(),
+                connections: of.connections.as_ref().map(|connections| connections.view()),
+                weights: of.weights.as_ref(),
+            }
+        }
+        let conductances = of[0].conductances.as_ref().map(|(excitation, inhibition)| Conductances {
+            excitation: excitation.view(),
+            inhibition: inhibition.view(),
+        });
+        Recording {
+            control: responses(&of[0]),
+            gabazine: responses(&of[1]),
+            ach: responses(&of[2]),
+            conductances,
+            tonic_factors: of[2].tonic_factors.as_ref().map(|factors| factors.view()),
+        }
+    }
+}
