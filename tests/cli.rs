@@ -70,7 +70,7 @@ fn check(place: &Place, arguments: &[&str], code: i32, parts: &[&str]) -> String
 }
 
 /// As [`check`] for a sweep file with this content: expects one error, at this line and column of the
-/// file or at the file as a whole, and this help or none.
+/// file or at the file as a whole, and this help.
 #[track_caller]
 fn check_sweep(content: impl AsRef<[u8]>, at: &str, message: &str, help: &str) {
     let place = Place::new();
@@ -80,7 +80,7 @@ fn check_sweep(content: impl AsRef<[u8]>, at: &str, message: &str, help: &str) {
     let at = if at.is_empty() { "--> x.yaml".to_owned() } else { format!("--> x.yaml:{at}") };
     assert_eq!(lines[..2], [&format!("error: {message}"), &at], "{stderr}");
     let said = lines.iter().find_map(|line| line.strip_prefix("= help: "));
-    assert_eq!(said.unwrap_or(""), help, "{stderr}");
+    assert_eq!(said, Some(help), "{stderr}");
     assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
 }
 
@@ -189,35 +189,38 @@ fn keys_and_values_that_are_wrong() {
         check_value("trials", value, &format!("`trials` must be {what}"), help);
     };
     let range = "between 1 and 1000000, not";
-    trials("0", &format!("{range} `0`"), "");
-    trials("-1", &format!("{range} `-1`"), "");
-    trials("1000001", &format!("{range} `1000001`"), "");
+    trials("0", &format!("{range} `0`"), "write `1` or more");
+    trials("-1", &format!("{range} `-1`"), "write `1` or more");
+    trials("1000001", &format!("{range} `1000001`"), "write `1000000` or less");
     let huge = "9".repeat(40);
-    trials(&huge, &format!("{range} `{huge}`"), "");
-    trials("2.5", "a whole number, not `2.5`", "");
+    trials(&huge, &format!("{range} `{huge}`"), "write `1000000` or less");
+    trials("2.5", "a whole number, not `2.5`", "write `2` or `3`");
     trials("1e3", "a whole number, not `1e3`", "write `1000`");
-    trials(".inf", "a whole number, not `.inf`", "");
-    trials("5 ms", "a whole number, not `5 ms`", "");
+    trials(".inf", "a whole number, not `.inf`", "write it like `10`");
+    trials("5 ms", "a whole number, not `5 ms`", "write it like `10`");
     trials("'5'", "a whole number, not a text", "remove the quotes around `5`");
-    trials("[5]", "a whole number, not a list", "");
+    trials("[5]", "a whole number, not a list", "write it like `10`");
 
     check_value("seeds", "[]", "`seeds` is empty", "write `[451]`");
     check_value("seeds", "451", "`seeds` must be a list, not `451`", "write `[451]`");
     let seed = |value: &str, at: &str, message: &str, help: &str| {
         check_sweep(format!("seeds: {value}\nconditions: [Control]"), at, message, help);
     };
-    for out_of_range in ["4294967296", "-1", "99999999999999999999"] {
+    let most = "write `4294967295` or less";
+    for (out_of_range, help) in
+        [("4294967296", most), ("-1", "write `0` or more"), ("99999999999999999999", most)]
+    {
         let message = format!("`seeds` must be between 0 and 4294967295, not `{out_of_range}`");
-        seed(&format!("[{out_of_range}]"), "1:9", &message, "");
+        seed(&format!("[{out_of_range}]"), "1:9", &message, help);
     }
-    seed("[1.5]", "1:9", "`seeds` must be a whole number, not `1.5`", "");
+    seed("[1.5]", "1:9", "`seeds` must be a whole number, not `1.5`", "write `1` or `2`");
     let twice = "it is already on line 1; the same seed gives the same trials";
     seed("[7, 8, 7]", "1:15", "duplicate seed `7`", twice);
     check_sweep(
         "network: { golgi_cells: -7 }\nconditions: [Control]",
         "1:25",
         "`network.golgi_cells` must be between 1 and 1000000, not `-7`",
-        "",
+        "write `1` or more",
     );
 }
 
@@ -264,16 +267,21 @@ fn conditions_and_parameters_that_are_wrong() {
     set(
         "time.step: 0.3 ms",
         12,
-        "`time.step` is 0.3 ms, but a whole number of steps must make 1 ms (0.1 ms, 0.05 ms, …)",
-        "",
+        "`time.step` is 0.3 ms, but a whole number of steps must make 1 ms",
+        "take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`",
     );
     set(
         "stimulus.times: [1010 ms, 2 s]",
         17,
         "`stimulus.times` has 2000 ms, but the trial ends at 2000 ms",
-        "",
+        "make the trial longer, or set other `stimulus.times`",
     );
-    set("network.granule_cells: 0", 24, "`network.granule_cells` must be between 1 and 1000000, not `0`", "");
+    set(
+        "network.granule_cells: 0",
+        24,
+        "`network.granule_cells` must be between 1 and 1000000, not `0`",
+        "write `1` or more",
+    );
 }
 
 #[test]
@@ -468,6 +476,27 @@ fn an_output_directory_that_cannot_be_used() {
     let place = in_the_way("seed-451/gabaCondE.npy", "error: cannot put in place out/seed-451/gabaCondE.npy");
     assert_eq!(place.trials("out"), Trials { computed: 0, reused: 9 });
     in_the_way("manifest.json", "error: cannot read out/manifest.json");
+}
+
+#[test]
+fn a_file_where_an_output_directory_is_wanted() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep::small());
+    let parts =
+        ["error: x.yaml is a file, and an output directory is wanted\n  help: say the directory that"];
+    for arguments in [
+        &["status", "x.yaml"][..],
+        &["status", "x.yaml", "--follow"],
+        &["verify", "x.yaml"],
+        &["reproduce", "x.yaml", "--condition", "Control", "--seed", "451", "--trial", "0"],
+        &["export", "x.yaml", "--to", "x.csv"],
+        &["figures", "x.yaml"],
+        &["report", "x.yaml"],
+        &["plan", "x.yaml", "--out", "x.yaml"],
+        &["explain", "x.yaml", "--out", "x.yaml"],
+    ] {
+        check(&place, arguments, 2, &parts);
+    }
 }
 
 #[test]

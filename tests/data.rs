@@ -356,7 +356,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
 fn a_large_sweep_is_planned_in_no_time() {
     let place = Place::new();
     let conditions: Vec<String> =
-        (0..200).map(|i| format!("{{ name: c{i}, set: {{ granule.tonic_factor: {i} }} }}")).collect();
+        (0..200).map(|i| format!("{{ name: c{i}, set: {{ granule.tonic_factor: 0.{i:03} }} }}")).collect();
     let sweep = Sweep {
         network: [315, 4096, 27],
         conditions: conditions.iter().map(String::as_str).collect(),
@@ -579,6 +579,22 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
     place
         .run(&["export", "out", "--to", "part.csv", "--conditions", "ACh,Control", "--seeds", "451"])
         .succeeded();
+    // To a pipe it is the same table, and what is said of it is elsewhere.
+    for more in [&["--format", "csv"][..], &["--json"]] {
+        let piped = place.run(&[&["export", "out", "--to", "-"][..], more].concat()).succeeded();
+        assert!(piped.stdout == fs::read_to_string(place.path("spikes.txt")).unwrap());
+        let told = if more == ["--json"] { "\"file\":\"-\"" } else { " to standard output, " };
+        assert!(piped.stderr.contains(told), "{}", piped.stderr);
+    }
+    assert!(!place.path("-").exists());
+    // Who has seen enough ends it.
+    let granule = place.granule(&["export", "out", "--psth", "-"]);
+    let mut shell = place.command("/bin/sh");
+    shell.args(["-c", "(\"$0\" \"$@\"; echo \"code $?\" >&2) | head -n 1"]);
+    shell.arg(granule.get_program()).args(granule.get_args());
+    let head = Ended::from(shell.output().expect("a shell")).succeeded();
+    assert_eq!(head.stdout, "condition,seed,population,time_ms,bin_ms,spikes,rate_hz\n");
+    assert_eq!(head.stderr, "code 0\n");
     let part: Vec<Row> = rows.iter().filter(|row| row.condition != "GABAzine").cloned().collect();
     assert!(csv_rows(&place.path("part.csv")) == part);
 
@@ -614,6 +630,8 @@ fn a_table_is_there_whole_or_not_at_all() {
         place.run(&[&["export", "out"][..], arguments].concat()).failed_with(2, parts);
     };
     wrong(&[], &["required arguments were not provided", "--to <FILE>"]);
+    wrong(&["--to", "-", "--format", "parquet"], &["only CSV can go to standard output", "a file"]);
+    wrong(&["--psth", "-", "--format", "npz"], &["only CSV can go to standard output"]);
     wrong(&["--to", "spikes"], &["which format is spikes to have?", ".parquet, .npz or .csv"]);
     wrong(&["--to", "x.csv", "--conditions", "Contrl"], &["no condition `Contrl`"]);
     wrong(&["--to", "x.csv", "--seeds", "1"], &["no seed 1"]);

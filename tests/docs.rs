@@ -7,7 +7,7 @@ use std::fs;
 use granule_sim::Parameters;
 use granule_sim::parameters::{CellFactor, FIELDS, Kind, PRESETS, Range};
 use granule_sweep::{Overrides, parse};
-use support::root;
+use support::{Place, root};
 
 fn parameters_page() -> String {
     let mut page = String::from(
@@ -42,6 +42,24 @@ fn parameters_page() -> String {
             field.meaning
         ));
     }
+    let (step, granule, golgi) = (defaults.time.step_ms, defaults.granule, defaults.golgi);
+    let per_step = |cell: granule_sim::parameters::Cell| cell.capacitance_pfarad / step;
+    page.push_str(&format!(
+        "\n## What a step can bear\n\n\
+         Forward Euler with a step dt follows what changes more slowly than that. A sweep is refused before anything is\n\
+         computed, with the limit in the message, where it would not. By default the limits are:\n\n\
+         | what | must be | granule cells | Golgi cells |\n|---|---|---|---|\n\
+         | `excitatory.tau`, `inhibitory.tau`, `noise.tau` | above dt | {step} ms | {step} ms |\n\
+         | leak, and tonic conductance × its factor | below C/dt | {} nS | {} nS |\n\
+         | the weight × `scale` of one synapse | below 2 C/dt | {} nS | {} nS |\n\n\
+         Of factors that are drawn, the largest that is to be expected among so many cells counts: one network in a\n\
+         thousand, at most, has a cell above it. With mean m and standard deviation s it is m + s √(2t) + t s²/m,\n\
+         t = ln(1000 × `network.granule_cells`). Of random weights their mean counts, `weights.mean`.\n",
+        per_step(granule),
+        per_step(golgi),
+        2.0 * per_step(granule),
+        2.0 * per_step(golgi),
+    ));
     page.push_str(
         "\n## Presets\n\nThe paper's conditions, as overrides of the defaults:\n\n| preset | sets |\n|---|---|\n",
     );
@@ -130,6 +148,55 @@ fn the_values_that_the_page_of_the_language_names_are_right() {
     let factors: Vec<CellFactor> =
         sweep.conditions.iter().map(|condition| condition.model.parameters().tonic.factor).collect();
     assert_eq!(factors, [0.8, 0.0, 0.5].map(CellFactor::Constant));
+}
+
+/// What `--help` says of the exit codes of each command is what the page on failures says.
+#[test]
+fn exit_codes_are_those_of_the_page() {
+    let page = fs::read_to_string(root().join("docs/failures.md")).expect("the page");
+    let (_, section) = page.split_once("\n## Exit codes\n").expect("the section");
+    let mut commands = 0;
+    for table in section.split("\n\n").filter(|table| table.contains("|---|")) {
+        let rows: Vec<Vec<String>> = table
+            .lines()
+            .filter(|line| line.starts_with('|') && !line.starts_with("|---"))
+            .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+            .collect();
+        let (head, rows) = rows.split_first().expect("a head");
+        for (at, heads) in head.iter().enumerate().skip(1) {
+            let codes = rows.iter().filter(|row| !row[at].is_empty());
+            let codes: Vec<String> = codes.map(|row| format!("{} {}", row[0], row[at])).collect();
+            let expected = format!("Exit codes: {}.", codes.join("; ").replace('`', ""));
+            for command in heads.split('`').skip(1).step_by(2) {
+                let ended = Place::new().run(&[command, "--help"]).succeeded();
+                let help = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(help.ends_with(&expected), "{command}: {expected}\n{help}");
+                commands += 1;
+            }
+        }
+    }
+    assert_eq!(commands, 12);
+}
+
+#[test]
+fn the_mutations_of_the_page_are_those_that_are_tried() {
+    let page = fs::read_to_string(root().join("docs/reliability.md")).expect("the page");
+    let test = fs::read_to_string(root().join("tests/fuzz_corpus.rs")).expect("the test");
+    let (_, inputs) = test.split_once("const INPUTS: [(&str, u64); 4] = [").expect("how many of each");
+    let (inputs, _) = inputs.split_once("];").expect("its end");
+    let mut mutations = 0;
+    for of in inputs.split('(').skip(1) {
+        let (name, count) = of.trim_end_matches([')', ',', ' ']).split_once(", ").expect("a pair");
+        let count: usize = count.replace('_', "").parse().expect("a number");
+        let directories = ["corpus", "regressions"].map(|of| root().join("fuzz").join(of));
+        let files = directories.iter().filter_map(|of| fs::read_dir(of.join(name.trim_matches('"'))).ok());
+        mutations += count * files.map(Iterator::count).sum::<usize>();
+    }
+    let (millions, thousands) = (mutations / 1_000_000, mutations / 1000 % 1000);
+    assert!(
+        page.contains(&format!("a corpus and {millions},{thousands:03},000 mutations of it")),
+        "{mutations}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An output directory while no run is at it: which sweep it is of, what was made of that, and where
 //! its trials are stored.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub(crate) enum ArchiveError {
     /// No run was ever at it.
     #[error("{} is no output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
     NoSweep { out: PathBuf },
+    /// It is none.
+    #[error("{} is a file, and an output directory is wanted", out.display())]
+    NoDirectory { out: PathBuf },
     /// A run is at it.
     #[error("the output directory {} is in use by another granule", out.display())]
     InUse { out: PathBuf },
@@ -53,7 +56,7 @@ pub(crate) enum ArchiveError {
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Failure {
         let (code, help) = match &error {
-            ArchiveError::NoSweep { .. } => {
+            ArchiveError::NoSweep { .. } | ArchiveError::NoDirectory { .. } => {
                 (exit::USAGE, Some("say the directory that `granule run` has written, such as out/NAME"))
             }
             ArchiveError::InUse { .. } => (exit::FAILED, Some("wait until it ends, or stop it")),
@@ -76,6 +79,7 @@ impl From<ArchiveError> for Failure {
 impl Archive {
     /// What this directory says of itself. `store` is where the store is, if not where it was.
     pub(crate) fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
+        check_directory(out)?;
         let under_way = UnderWay::find(out)?;
         let manifest = Earlier::find(out)?.manifest;
         let noted = match (&under_way, &manifest) {
@@ -122,6 +126,17 @@ impl Archive {
     /// When there is none, or a run is at it.
     pub(crate) fn store(&self) -> Result<Store, ArchiveError> {
         Store::read(&self.store_path).map_err(|error| no_store(error, &self.store_path))
+    }
+}
+
+/// Tells a file, such as a sweep file, from an output directory, which need not be there.
+///
+/// # Errors
+/// When it is a file.
+pub(crate) fn check_directory(out: &Path) -> Result<(), ArchiveError> {
+    match fs::metadata(out) {
+        Ok(found) if !found.is_dir() => Err(ArchiveError::NoDirectory { out: out.to_owned() }),
+        _ => Ok(()),
     }
 }
 

@@ -9,8 +9,33 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::view::log::LogFormat;
 
-/// Exit codes, as documented in `--help` and the README.
+/// Exit codes, and what `--help` and the manual say of them. docs/failures.md says the same, and a test
+/// compares.
 pub(crate) mod exit {
+    /// Of `run`, `serve` and `ssh`.
+    pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 something outside failed; 2 wrong usage or sweep file; \
+        3 not completed, trials set aside, or no host that can be used; 4 complete, but results differed; \
+        130, 143 interrupted, terminated.";
+    pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 something outside failed; \
+        2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
+        130, 143 interrupted, cancelled.";
+    pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
+        1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
+        130, 143 ended by a second signal.";
+    pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: the sweep is complete; \
+        1 with --access or --follow: no coordinator; 2 wrong usage, or no output directory; \
+        3 with --follow: trials set aside.";
+    pub(crate) const OF_VERIFY: &str = "Exit codes: 0 all is as it was; 1 something outside failed, or a run is at it; \
+        2 wrong usage; 3 something is not as it should be, or the sweep is not complete.";
+    pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 the same, bit by bit; \
+        1 something outside failed, or a run is at it; 2 wrong usage; 3 the store does not have the trial; \
+        4 not the same.";
+    /// Of `export`, `figures` and `report`.
+    pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 something outside failed, or a run is at it; \
+        2 wrong usage; 3 trials are missing, or the sweep is not complete.";
+    pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
+        2 wrong usage; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
+
     /// Something outside the sweep went wrong: files, network, the system.
     pub(crate) const FAILED: u8 = 1;
     /// The command line, the environment or the sweep file is wrong. clap uses the same.
@@ -45,18 +70,24 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a sweep on this machine; run it again to resume.
+    #[command(after_help = exit::OF_SWEEPS)]
     Run(Run),
     /// Run a sweep with workers on other machines; run it again to resume.
+    #[command(after_help = exit::OF_SWEEPS)]
     Serve(Serve),
     /// Compute for a coordinator, on this or another machine.
+    #[command(after_help = exit::OF_WORKER)]
     Worker(Worker),
     /// Run a sweep with workers on machines that you can log in to with ssh; run it again to resume.
+    #[command(after_help = exit::OF_SWEEPS)]
     Ssh(Ssh),
     /// Run a sweep as a Slurm job, from a login node; again to follow it, or to resume.
+    #[command(after_help = exit::OF_SLURM)]
     Slurm(Slurm),
     /// Make the key and the access file of a coordinator before it runs, for `serve --identity`.
     Identity(Identity),
     /// Show what a running coordinator is at, or what was made of a sweep.
+    #[command(after_help = exit::OF_STATUS)]
     Status(Status),
     /// Write a sweep file with comments, to begin with.
     Init(Init),
@@ -67,18 +98,24 @@ pub(crate) enum Command {
     /// Say which trials of a sweep will be computed, and why.
     Explain(Explain),
     /// Check the files of a finished sweep.
+    #[command(after_help = exit::OF_VERIFY)]
     Verify(Verify),
     /// Compute one trial again and compare.
+    #[command(after_help = exit::OF_REPRODUCE)]
     Reproduce(Reproduce),
     /// Write spikes, or rates over time, as one table.
+    #[command(after_help = exit::OF_EXPORT)]
     Export(Export),
     /// Draw the paper's figures, and others of any sweep.
     ///
     /// Of a directory that has the output files of a seed and no manifest, the paper's figures are drawn.
+    #[command(after_help = exit::OF_EXPORT)]
     Figures(Figures),
     /// Write one page about a sweep: figures, numbers, and where they come from.
+    #[command(after_help = exit::OF_EXPORT)]
     Report(Report),
     /// Merge, check and prune stores.
+    #[command(after_help = exit::OF_STORE)]
     Store(StoreArguments),
     /// Print completions for a shell.
     Completions(Completions),
@@ -392,10 +429,10 @@ pub(crate) struct Reproduce {
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) resting: Resting,
-    /// Write all spikes to this file: .parquet, .npz or .csv.
+    /// Write all spikes to this file: .parquet, .npz or .csv; - is standard output, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
-    /// Write spike counts and rates over time to this file: .parquet, .npz or .csv.
+    /// Write spike counts and rates over time to this file: .parquet, .npz or .csv; - is standard output, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) psth: Option<PathBuf>,
     /// Width of a bin of --psth in ms, a whole number of steps.

@@ -43,8 +43,18 @@ struct Written {
     bytes: u64,
 }
 
+/// Stands for standard output, as elsewhere.
+const STANDARD_OUTPUT: &str = "-";
+
+fn is_standard_output(path: &Path) -> bool {
+    path == Path::new(STANDARD_OUTPUT)
+}
+
 /// A table replaces an earlier one, and nothing else.
 fn check_target(path: &Path, archive: &Archive) -> Result<(), Failure> {
+    if is_standard_output(path) {
+        return Ok(());
+    }
     let refuse = |what: &str| {
         let message = format!("error: {} {what}\n  help: choose another name for the table", path.display());
         Err(Failure::new(exit::USAGE, message))
@@ -99,12 +109,21 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         report.write("psth", &path, format, &Psth { selection: &selection, bin_ms: arguments.bin })?;
     }
     drop(still);
-    if *json {
-        say_json(&report);
-        return Ok(());
-    }
-    for Written { file, rows, bytes, .. } in &report.tables {
-        say(&format!("{}: {} to {file}, {}\n", report.sweep, plural(*rows, "row"), DecimalBytes(*bytes)));
+    // Where a table is on standard output, what is said of it is not.
+    let is_streamed = report.tables.iter().any(|table| table.file == STANDARD_OUTPUT);
+    match (*json, is_streamed) {
+        (true, true) => line(&serde_json::to_string(&report).expect("text and numbers can be written")),
+        (true, false) => drop(say_json(&report)),
+        (false, _) => {
+            for Written { file, rows, bytes, .. } in &report.tables {
+                let rows = plural(*rows, "row");
+                let bytes = DecimalBytes(*bytes);
+                match is_streamed {
+                    true => line(&format!("{}: {rows} to standard output, {bytes}", report.sweep)),
+                    false => drop(say(&format!("{}: {rows} to {file}, {bytes}\n", report.sweep))),
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -122,19 +141,38 @@ impl Report {
                 TableError::Output(OutputError::Missing { .. } | OutputError::Store(_)) => {
                     "the store is damaged; run the sweep again, which computes anew what is lost"
                 }
+                _ if is_standard_output(path) => "what has come so far is not the whole table",
                 _ => "nothing was written; choose another file, or make room",
             };
             let mut failure = Failure::caused_by(exit::FAILED, &error, Some(help));
             failure.message = failure.message.replacen("error: ", &format!("error: {}: ", path.display()), 1);
             Failure::new(failure.code, failure.message)
         };
-        let (rows, bytes) = table::write(path, format, rows).map_err(failed)?;
+        let (rows, bytes) = if is_standard_output(path) {
+            match table::stream_csv(std::io::stdout().lock(), rows).map_err(failed)? {
+                Some(written) => written,
+                // Who reads has seen enough, and wants no summary either.
+                None => return Ok(()),
+            }
+        } else {
+            table::write(path, format, rows).map_err(failed)?
+        };
         self.tables.push(Written { table, file: path.display().to_string(), rows, bytes });
         Ok(())
     }
 }
 
 fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
+    if is_standard_output(path) {
+        return match given {
+            None | Some(Format::Csv) => Ok(Format::Csv),
+            Some(Format::Parquet | Format::Npz) => {
+                let message = "error: only CSV can go to standard output\n  help: say a file, or --format csv; \
+                               a file that is called `-` is `./-`";
+                Err(Failure::new(exit::USAGE, message))
+            }
+        };
+    }
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
     let named = match ending.as_deref() {
         Some("parquet") => Some(Format::Parquet),

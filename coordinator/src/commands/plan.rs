@@ -18,7 +18,7 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, check_directory};
 use crate::cli;
 use crate::commands::job::{check_size, directory_of, read_sweep};
 use crate::commands::run::cores;
@@ -191,6 +191,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     let sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
+    check_directory(&out)?;
     // As `run` has it.
     let store_path = arguments.store.clone().unwrap_or_else(|| out.join(STORE));
     let store = match Store::glance(&store_path) {

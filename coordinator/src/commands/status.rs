@@ -10,6 +10,7 @@ use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::transport::Channel;
 
+use crate::archive::check_directory;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::{rest, slurm};
@@ -26,7 +27,10 @@ const GONE: &str = "it may be writing its files; if it was stopped, start it aga
 pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     let path = match (&arguments.access, &arguments.out) {
         (Some(access), _) => access.clone(),
-        (None, Some(out)) => out.join(ACCESS),
+        (None, Some(out)) => {
+            check_directory(out)?;
+            out.join(ACCESS)
+        }
         (None, None) => {
             let message = "error: whose status?\n  help: say the output directory of a running `granule serve`, \
                            or --access FILE";

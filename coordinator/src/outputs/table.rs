@@ -82,6 +82,20 @@ pub(crate) enum TableError {
     Io(#[from] io::Error),
 }
 
+impl TableError {
+    fn is_of_nobody_reading(&self) -> bool {
+        let error = match self {
+            TableError::Csv(error) => match error.kind() {
+                csv::ErrorKind::Io(error) => error,
+                _ => return false,
+            },
+            TableError::Io(error) => error,
+            _ => return false,
+        };
+        error.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 impl Values {
     fn len(&self) -> usize {
         match self {
@@ -127,7 +141,38 @@ pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u6
     Ok((count, bytes))
 }
 
-fn write_csv(file: AtomicFile, rows: &dyn Rows) -> Result<(AtomicFile, u64), TableError> {
+/// Writes a table of comma-separated values to what reads it at once. Returns how many rows and bytes it
+/// has; none if nobody reads on.
+pub(crate) fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
+    match write_csv(Counted { to, bytes: 0 }, rows) {
+        Ok((Counted { mut to, bytes }, count)) => match to.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            flushed => flushed.map(|()| Some((count, bytes))).map_err(TableError::Io),
+        },
+        Err(error) if error.is_of_nobody_reading() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    to: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(buffer)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn write_csv<W: Write>(file: W, rows: &dyn Rows) -> Result<(W, u64), TableError> {
     let columns = rows.columns();
     let mut count = 0;
     let mut writer = csv::Writer::from_writer(file);

@@ -1,12 +1,13 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
-use crate::parameters::{CellFactor, Parameters};
+use crate::parameters::{Cell, CellFactor, MossyProjection, Parameters, in_short};
+use crate::random::elementary::ln;
 
 /// Why parameters that are each in range do not make a model together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Inconsistent {
     /// No whole number of steps makes a millisecond.
-    #[error("`time.step` is {step_ms} ms, but a whole number of steps must make 1 ms (0.1 ms, 0.05 ms, …)")]
+    #[error("`time.step` is {step_ms} ms, but a whole number of steps must make 1 ms")]
     Step {
         /// The step asked for.
         step_ms: f64,
@@ -58,6 +59,51 @@ pub enum Inconsistent {
         /// The integration step.
         step_ms: f64,
     },
+    /// The membrane potential of granule cells would explode, for their factors on tonic inhibition.
+    #[error(
+        "`time.step` of {step_ms} ms is too long for `granule.tonic_factor`: {} makes tonic inhibition \
+         {} nS and the time constant at rest {tau_ms:.3} ms, and forward Euler needs a step below it",
+        if *is_drawn {
+            format!("a draw of {}, which is to be expected,", rounded(*factor))
+        } else {
+            rounded(*factor)
+        },
+        rounded(*tonic_nsiemens)
+    )]
+    UnstableTonic {
+        /// The largest factor.
+        factor: f64,
+        /// Whether it is a draw that is to be expected, instead of a constant.
+        is_drawn: bool,
+        /// The least factor that is too large.
+        limit: f64,
+        /// Tonic conductance with the factor.
+        tonic_nsiemens: f64,
+        /// Capacitance over resting conductance.
+        tau_ms: f64,
+        /// The integration step.
+        step_ms: f64,
+    },
+    /// One synapse would throw the membrane potential to the other side of its reversal potential, and
+    /// further away.
+    #[error(
+        "{what}: {} nS at one synapse, but with `{cell}.capacitance` and a `time.step` of {step_ms} ms forward \
+         Euler needs less than {} nS",
+        rounded(*conductance_nsiemens),
+        rounded(*limit_nsiemens)
+    )]
+    StrongSynapse {
+        /// The paths that decide the weight.
+        what: &'static str,
+        /// The population it is on.
+        cell: &'static str,
+        /// Weight with its factor; of random weights their mean.
+        conductance_nsiemens: f64,
+        /// Twice capacitance over step.
+        limit_nsiemens: f64,
+        /// The integration step.
+        step_ms: f64,
+    },
     /// A gamma distribution so skewed that its draws vanish.
     #[error("{what}: the standard deviation {sd} is more than {MOST_SKEWED:.0} times the mean {mean}")]
     TooSkewed {
@@ -69,9 +115,7 @@ pub enum Inconsistent {
         sd: f64,
     },
     /// A gamma distribution so narrow that its shape is beyond all numbers.
-    #[error(
-        "{what}: the standard deviation {sd} is less than a millionth of the mean {mean}; write the mean alone"
-    )]
+    #[error("{what}: the standard deviation {sd} is less than a millionth of the mean {mean}")]
     TooNarrow {
         /// The paths that decide it.
         what: &'static str,
@@ -81,9 +125,7 @@ pub enum Inconsistent {
         sd: f64,
     },
     /// A trial would take hours.
-    #[error(
-        "{cells} cells × {steps} steps are more than one trial can have; make `time.duration` or the network smaller"
-    )]
+    #[error("{cells} cells × {steps} steps of `time.duration` are more than one trial can have")]
     TooLong {
         /// Cells that draw noise.
         cells: u64,
@@ -106,6 +148,56 @@ pub enum Inconsistent {
         /// How many to expect.
         synapses: f64,
     },
+}
+
+/// A number for people, to a thousandth.
+fn rounded(x: f64) -> String {
+    in_short(if x.abs() < 1e9 { (x * 1e3).round() / 1e3 } else { x })
+}
+
+impl Inconsistent {
+    /// What to do about it, in one line.
+    pub fn remedy(&self) -> String {
+        match self {
+            Inconsistent::Step { .. } => "take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`".to_owned(),
+            Inconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
+            Inconsistent::StimulusOutside { .. } => {
+                "make the trial longer, or set other `stimulus.times`".to_owned()
+            }
+            Inconsistent::StimuliCoincide { .. } => "keep one of them, or take a shorter step".to_owned(),
+            Inconsistent::Unstable { .. } => "take a longer time constant, or a shorter step".to_owned(),
+            Inconsistent::UnstableMembrane { .. } => {
+                "take less conductance, more capacitance or a shorter step".to_owned()
+            }
+            Inconsistent::UnstableTonic { limit, is_drawn: false, .. } => {
+                format!("take a factor below {}, or a shorter step", rounded(*limit))
+            }
+            Inconsistent::UnstableTonic { limit, is_drawn: true, .. } => {
+                format!(
+                    "take a smaller mean or standard deviation, so that draws stay below {}, or a shorter step",
+                    rounded(*limit)
+                )
+            }
+            Inconsistent::StrongSynapse { limit_nsiemens, .. } => {
+                format!(
+                    "take less than {} nS, or a shorter step; is the prefix of the unit right?",
+                    rounded(*limit_nsiemens)
+                )
+            }
+            Inconsistent::TooSkewed { .. } => "take a smaller standard deviation".to_owned(),
+            Inconsistent::TooNarrow { .. } => {
+                "take a larger one, or the mean for all: a factor as a number, weights with `weights.random: false`"
+                    .to_owned()
+            }
+            Inconsistent::TooLong { .. } => {
+                "make the trial shorter, its step longer or the network smaller".to_owned()
+            }
+            Inconsistent::TooLarge { .. } => "make the trial shorter or the network smaller".to_owned(),
+            Inconsistent::TooManySynapses { .. } => {
+                "take a smaller convergence, or a smaller network".to_owned()
+            }
+        }
+    }
 }
 
 /// A multiplier per step of a decaying conductance, as the original's generated code forms it.
@@ -164,19 +256,6 @@ impl Model {
                 return Err(Inconsistent::Unstable { path, tau_ms, step_ms });
             }
         }
-        for (what, cell, tonic) in [
-            (
-                "`granule.capacitance`, `granule.leak_conductance` and `granule.tonic_conductance`",
-                &parameters.granule,
-                parameters.tonic.conductance_nsiemens,
-            ),
-            ("`golgi.capacitance` and `golgi.leak_conductance`", &parameters.golgi, 0.0),
-        ] {
-            let tau_ms = cell.capacitance_pfarad / (cell.leak_conductance_nsiemens + tonic);
-            if tau_ms <= step_ms {
-                return Err(Inconsistent::UnstableMembrane { what, tau_ms, step_ms });
-            }
-        }
         let weights = &parameters.weights;
         let factor = match parameters.tonic.factor {
             CellFactor::Gamma { mean, sd, .. } => Some(("`granule.tonic_factor`", mean, sd)),
@@ -195,6 +274,8 @@ impl Model {
                 return Err(Inconsistent::TooNarrow { what, mean, sd });
             }
         }
+        membranes(&parameters)?;
+        synapses(&parameters)?;
         let mut times_ms = parameters.stimulus.times_ms.clone();
         times_ms.sort_by(f64::total_cmp);
         if let Some(&time_ms) = times_ms.last()
@@ -309,6 +390,102 @@ impl Model {
     }
 }
 
+/// Checks that the potential of every cell at rest approaches where it rests: C/g is above a step.
+fn membranes(parameters: &Parameters) -> Result<(), Inconsistent> {
+    let step_ms = parameters.time.step_ms;
+    let Parameters { granule, golgi, tonic, .. } = parameters;
+    let tau_ms = |cell: &Cell, tonic: f64| cell.capacitance_pfarad / (cell.leak_conductance_nsiemens + tonic);
+    let factor = largest_factor(&tonic.factor, parameters.network.granule_cells);
+    let tonic_nsiemens = tonic.conductance_nsiemens * factor;
+    let of_granule = tau_ms(granule, tonic_nsiemens);
+    if of_granule <= step_ms {
+        // With a factor of 1 it would be right, so that is not what is too much.
+        if factor > 1.0 && tau_ms(granule, tonic.conductance_nsiemens) > step_ms {
+            let most = granule.capacitance_pfarad / step_ms - granule.leak_conductance_nsiemens;
+            return Err(Inconsistent::UnstableTonic {
+                factor,
+                is_drawn: matches!(tonic.factor, CellFactor::Gamma { .. }),
+                limit: most / tonic.conductance_nsiemens,
+                tonic_nsiemens,
+                tau_ms: of_granule,
+                step_ms,
+            });
+        }
+        let what = "`granule.capacitance`, `granule.leak_conductance` and `granule.tonic_conductance`";
+        return Err(Inconsistent::UnstableMembrane { what, tau_ms: of_granule, step_ms });
+    }
+    let of_golgi = tau_ms(golgi, 0.0);
+    if of_golgi <= step_ms {
+        let what = "`golgi.capacitance` and `golgi.leak_conductance`";
+        return Err(Inconsistent::UnstableMembrane { what, tau_ms: of_golgi, step_ms });
+    }
+    Ok(())
+}
+
+/// The largest factor that is to be expected among so many cells. Of a distribution, one network in a
+/// thousand at most has a cell above it: by a bound of the tails of gamma distributions, a fraction of
+/// less than e^−t of which lies above mean + sd·√(2t) + t·sd²/mean (Boucheron, Lugosi & Massart 2013,
+/// Concentration Inequalities, section 2.4). It is no draw of an engine and a seed, as a model is the
+/// same for all of them.
+fn largest_factor(factor: &CellFactor, cells: u32) -> f64 {
+    match *factor {
+        CellFactor::Constant(x) => x,
+        CellFactor::Gamma { mean, sd, .. } => {
+            let t = ln(1000.0 * f64::from(cells));
+            mean + sd * (2.0 * t).sqrt() + t * sd * (sd / mean)
+        }
+    }
+}
+
+/// Checks that no synapse alone moves a potential by more than twice its driving force in a step. That
+/// is where forward Euler begins to go away from what it should approach. Random weights are looked at
+/// by their mean, as they have no greatest value.
+fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
+    let step_ms = parameters.time.step_ms;
+    let Parameters { granule, golgi, weights, mossy_to_granule, mossy_to_golgi, golgi_to_granule, .. } =
+        parameters;
+    let mossy = |projection: &MossyProjection, fixed: &'static str, random: &'static str| {
+        let (weight, what) = match weights.random {
+            true => (weights.mean_nsiemens, random),
+            false => (projection.weight_nsiemens, fixed),
+        };
+        (what, weight * projection.scale)
+    };
+    for ((what, conductance_nsiemens), name, cell) in [
+        (("`golgi_to_granule.weight`", golgi_to_granule.weight_nsiemens), "granule", granule),
+        (
+            mossy(
+                mossy_to_granule,
+                "`mossy_to_granule.weight` and `mossy_to_granule.scale`",
+                "`weights.mean` and `mossy_to_granule.scale`",
+            ),
+            "granule",
+            granule,
+        ),
+        (
+            mossy(
+                mossy_to_golgi,
+                "`mossy_to_golgi.weight` and `mossy_to_golgi.scale`",
+                "`weights.mean` and `mossy_to_golgi.scale`",
+            ),
+            "golgi",
+            golgi,
+        ),
+    ] {
+        let limit_nsiemens = 2.0 * cell.capacitance_pfarad / step_ms;
+        if conductance_nsiemens >= limit_nsiemens {
+            return Err(Inconsistent::StrongSynapse {
+                what,
+                cell: name,
+                conductance_nsiemens,
+                limit_nsiemens,
+                step_ms,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Standard deviation over mean of a gamma distribution. Far beyond it, draws (a uniform number to
 /// the power of this squared) leave the range of numbers, and the weights drawn from them with it.
 const MOST_SKEWED: f64 = 3.0;
@@ -328,7 +505,9 @@ const MOST_SYNAPSES: f64 = 200_000_000.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::{Value, field};
+    use crate::Engine;
+    use crate::parameters::{Tonic, Value, field};
+    use crate::weights::cell_factors;
 
     fn with(path: &str, value: Value) -> Result<Model, Inconsistent> {
         let mut parameters = Parameters::default();
@@ -362,6 +541,84 @@ mod tests {
             let model = with("network.mossy_fibers", Value::Count(fibers)).unwrap();
             assert_eq!(model.active_fibers(), active, "{fibers}");
         }
+    }
+
+    /// 3.1 pF / 0.1 ms are 31 nS, 0.2 nS of which are leak.
+    #[test]
+    fn the_membrane_sees_tonic_conductance_times_its_factor() {
+        let model = |conductance: f64, factor: CellFactor| {
+            let tonic = Tonic { conductance_nsiemens: conductance, factor };
+            let parameters = Parameters { tonic, ..Parameters::default() };
+            Model::new(parameters).map_err(|error| error.to_string())
+        };
+        let constant = CellFactor::Constant;
+        for (conductance, factor) in [(1.0, 30.79), (30.79, 1.0), (61.58, 0.5), (1e6, 0.0), (0.0, 1e6)] {
+            assert!(model(conductance, constant(factor)).is_ok(), "{conductance} × {factor}");
+        }
+        for (conductance, factor) in [(1.0, 30.81), (0.5, 61.62), (1.0, 65.0)] {
+            let error = model(conductance, constant(factor)).unwrap_err();
+            assert!(error.contains("too long for `granule.tonic_factor`"), "{error}");
+        }
+        for (conductance, factor) in [(30.81, 1.0), (61.62, 0.5), (40.0, 2.0)] {
+            let error = model(conductance, constant(factor)).unwrap_err();
+            assert!(error.contains("and `granule.tonic_conductance`"), "{error}");
+        }
+        let drawn = |mean, sd| model(1.0, CellFactor::Gamma { mean, sd, seed: 1 });
+        assert!(drawn(1.0, 1.0).is_ok());
+        let error = drawn(1.0, 2.0).unwrap_err();
+        assert!(
+            error.contains("`granule.tonic_factor`: a draw of 72.939, which is to be expected,"),
+            "{error}"
+        );
+        assert!(drawn(30.0, 0.01).is_ok());
+        assert!(drawn(30.0, 1.0).is_err());
+    }
+
+    #[test]
+    fn factors_that_are_drawn_are_below_the_largest_to_be_expected() {
+        for engine in Engine::ALL.iter().copied() {
+            for (mean, sd) in [(0.4, 0.07), (1.0, 1.0), (0.4, 1.2), (20.0, 1.0)] {
+                let largest = (1..20)
+                    .flat_map(|seed| {
+                        let factor = CellFactor::Gamma { mean, sd, seed };
+                        cell_factors(engine, &factor, seed, 4096)
+                    })
+                    .fold(0.0, f64::max);
+                let expected = largest_factor(&CellFactor::Gamma { mean, sd, seed: 1 }, 4096);
+                assert!(largest < expected, "{mean} ± {sd}: {largest} {expected}");
+                // But not far below, lest what is right is refused.
+                assert!(expected < 3.0 * largest, "{mean} ± {sd}: {largest} {expected}");
+            }
+        }
+    }
+
+    /// Twice 3.1 pF / 0.1 ms are 62 nS, twice 60 pF / 0.1 ms are 1200 nS.
+    #[test]
+    fn no_synapse_overshoots() {
+        let check = |random: bool, path: &str, limit: f64, message: &str| {
+            let with = |x: f64| {
+                let mut parameters = Parameters::default();
+                parameters.weights.random = random;
+                parameters.mossy_to_granule.scale = 0.5;
+                field(path).unwrap().set(&mut parameters, Value::Number(x)).unwrap();
+                Model::new(parameters)
+            };
+            assert!(with(0.999 * limit).is_ok(), "{path}");
+            let error = with(1.001 * limit).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(error.remedy().contains(" nS, or a shorter step"), "{}", error.remedy());
+        };
+        check(true, "golgi_to_granule.weight", 62.0, "`golgi_to_granule.weight`: 62.062 nS at one synapse");
+        check(
+            false,
+            "mossy_to_granule.weight",
+            124.0,
+            "`mossy_to_granule.weight` and `mossy_to_granule.scale`",
+        );
+        check(true, "mossy_to_granule.scale", 620.0, "`weights.mean` and `mossy_to_granule.scale`");
+        check(false, "mossy_to_golgi.weight", 1200.0, "`golgi.capacitance` and a `time.step` of 0.1 ms");
+        // Weights that are not in use are not looked at.
+        assert!(with("mossy_to_granule.weight", Value::Number(1e3)).is_ok());
     }
 
     #[test]

@@ -140,7 +140,8 @@ pub enum Range {
 }
 
 impl Range {
-    fn contains(self, x: f64) -> bool {
+    /// Whether a number is in it.
+    pub fn contains(self, x: f64) -> bool {
         x.is_finite()
             && match self {
                 Range::Finite => true,
@@ -174,7 +175,7 @@ pub enum Rejected {
         path: &'static str,
     },
     /// The value lies outside the field's range.
-    #[error("`{path}` must be {}, not {found}", range.in_words(unit))]
+    #[error("`{path}` must be {}, not {}", range.in_words(unit), in_short(*found))]
     OutOfRange {
         /// The field's path.
         path: &'static str,
@@ -185,6 +186,11 @@ pub enum Rejected {
         /// What it was given.
         found: f64,
     },
+}
+
+/// A number for people: with an exponent where it would be a row of zeros.
+pub(crate) fn in_short(x: f64) -> String {
+    if x.abs() < 1e15 { x.to_string() } else { format!("{x:e}") }
 }
 
 /// Sizes of the populations.
@@ -514,6 +520,9 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
 /// Largest population the engine accepts. Beyond it a network could not be wired in memory.
 const MOST_CELLS: f64 = 1_000_000.0;
 
+/// Potentials, in mV. Beyond a volt no membrane is, and a prefix has slipped.
+const POTENTIAL: Range = Range::Between(-1000.0, 1000.0);
+
 macro_rules! table {
     ($($path:literal $kind:expr, $range:expr, $variant:ident $($place:ident).+, $meaning:literal;)*) => {
         /// Every parameter, in the order that content hashes and the wire use.
@@ -553,29 +562,29 @@ table! {
     "weights.trial_seed" Count, NonNegative, Count weights.trial_seed, "seed of the list of per-trial seeds";
     "weights.mean" Quantity(Nanosiemens), Positive, Number weights.mean_nsiemens, "mean of the fibres' mean weights";
     "weights.sd" Quantity(Nanosiemens), Positive, Number weights.sd_nsiemens, "standard deviation of the fibres' mean weights";
-    "excitatory.reversal" Quantity(Millivolt), Finite, Number excitatory.reversal_mvolt, "excitatory reversal potential";
+    "excitatory.reversal" Quantity(Millivolt), POTENTIAL, Number excitatory.reversal_mvolt, "excitatory reversal potential";
     "excitatory.tau" Quantity(Millisecond), Positive, Number excitatory.tau_ms, "decay of the excitatory conductance";
-    "inhibitory.reversal" Quantity(Millivolt), Finite, Number inhibitory.reversal_mvolt, "inhibitory reversal potential";
+    "inhibitory.reversal" Quantity(Millivolt), POTENTIAL, Number inhibitory.reversal_mvolt, "inhibitory reversal potential";
     "inhibitory.tau" Quantity(Millisecond), Positive, Number inhibitory.tau_ms, "decay of the inhibitory conductance";
     "noise.tau" Quantity(Millisecond), Positive, Number noise.tau_ms, "time constant of the noise conductance";
     "noise.first" Kind::Population, Finite, Population noise.first, "population that reads the noise stream first in a step; of no effect with engine `pcg`";
     "noise.stream" Count, NonNegative, Count noise.stream, "number of the noise, the same for all conditions that are to share it; of no effect with engine `brian2-2.2.1`";
     "granule.capacitance" Quantity(Picofarad), Positive, Number granule.capacitance_pfarad, "granule cell membrane capacitance";
     "granule.leak_conductance" Quantity(Nanosiemens), NonNegative, Number granule.leak_conductance_nsiemens, "granule cell leak conductance";
-    "granule.leak_reversal" Quantity(Millivolt), Finite, Number granule.leak_reversal_mvolt, "granule cell leak reversal potential";
-    "granule.threshold" Quantity(Millivolt), Finite, Number granule.threshold_mvolt, "granule cell spike threshold";
-    "granule.reset" Quantity(Millivolt), Finite, Number granule.reset_mvolt, "granule cell potential after a spike";
-    "granule.initial" Quantity(Millivolt), Finite, Number granule.initial_mvolt, "granule cell potential at the start of a trial";
+    "granule.leak_reversal" Quantity(Millivolt), POTENTIAL, Number granule.leak_reversal_mvolt, "granule cell leak reversal potential";
+    "granule.threshold" Quantity(Millivolt), POTENTIAL, Number granule.threshold_mvolt, "granule cell spike threshold";
+    "granule.reset" Quantity(Millivolt), POTENTIAL, Number granule.reset_mvolt, "granule cell potential after a spike";
+    "granule.initial" Quantity(Millivolt), POTENTIAL, Number granule.initial_mvolt, "granule cell potential at the start of a trial";
     "granule.refractory" Quantity(Millisecond), NonNegative, Number granule.refractory_ms, "granule cell refractory period";
     "granule.noise_sigma" Quantity(Nanosiemens), NonNegative, Number granule.noise_sigma_nsiemens, "granule cell noise standard deviation";
     "granule.tonic_conductance" Quantity(Nanosiemens), NonNegative, Number tonic.conductance_nsiemens, "tonic inhibition before its factor";
     "granule.tonic_factor" Factor, NonNegative, Factor tonic.factor, "factor on tonic inhibition, per granule cell";
     "golgi.capacitance" Quantity(Picofarad), Positive, Number golgi.capacitance_pfarad, "Golgi cell membrane capacitance";
     "golgi.leak_conductance" Quantity(Nanosiemens), NonNegative, Number golgi.leak_conductance_nsiemens, "Golgi cell leak conductance";
-    "golgi.leak_reversal" Quantity(Millivolt), Finite, Number golgi.leak_reversal_mvolt, "Golgi cell leak reversal potential";
-    "golgi.threshold" Quantity(Millivolt), Finite, Number golgi.threshold_mvolt, "Golgi cell spike threshold";
-    "golgi.reset" Quantity(Millivolt), Finite, Number golgi.reset_mvolt, "Golgi cell potential after a spike";
-    "golgi.initial" Quantity(Millivolt), Finite, Number golgi.initial_mvolt, "Golgi cell potential at the start of a trial";
+    "golgi.leak_reversal" Quantity(Millivolt), POTENTIAL, Number golgi.leak_reversal_mvolt, "Golgi cell leak reversal potential";
+    "golgi.threshold" Quantity(Millivolt), POTENTIAL, Number golgi.threshold_mvolt, "Golgi cell spike threshold";
+    "golgi.reset" Quantity(Millivolt), POTENTIAL, Number golgi.reset_mvolt, "Golgi cell potential after a spike";
+    "golgi.initial" Quantity(Millivolt), POTENTIAL, Number golgi.initial_mvolt, "Golgi cell potential at the start of a trial";
     "golgi.refractory" Quantity(Millisecond), NonNegative, Number golgi.refractory_ms, "Golgi cell refractory period";
     "golgi.noise_sigma" Quantity(Nanosiemens), NonNegative, Number golgi.noise_sigma_nsiemens, "Golgi cell noise standard deviation";
     "mossy_to_granule.convergence" Quantity(One), NonNegative, Number mossy_to_granule.convergence, "mean mossy-fibre synapses onto a granule cell";
@@ -631,5 +640,8 @@ mod tests {
             "`granule.tonic_factor` must be above 0, not 0",
         );
         check("weights.random", Value::Count(1), "`weights.random` cannot take this kind of value");
+        let range = "must be between -1000 and 1000 mV, not";
+        check("golgi.reset", Value::Number(-1000.1), &format!("`golgi.reset` {range} -1000.1"));
+        check("golgi.reset", Value::Number(1e33), &format!("`golgi.reset` {range} 1e33"));
     }
 }

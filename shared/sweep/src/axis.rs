@@ -7,6 +7,7 @@ use crate::condition::MOST_CONDITIONS;
 use crate::diagnostics::{Problem, Problems, Span};
 use crate::draws::{Distribution, independent, stratified};
 use crate::suggest;
+use crate::units::{self, Unfit};
 use crate::value::{self, Entry, entries};
 use crate::yaml::{self, Node};
 
@@ -49,7 +50,7 @@ pub(crate) fn axis(field: &'static Field, key: Span, node: &Node, problems: &mut
     Some(Axis { field, span: key, values })
 }
 
-fn not_an_axis(field: &Field, node: &Node) -> Problem {
+fn not_an_axis(field: &'static Field, node: &Node) -> Problem {
     let message = format!(
         "the axis `{}` must be a list or one of {}, not {}",
         field.path,
@@ -57,11 +58,40 @@ fn not_an_axis(field: &Field, node: &Node) -> Problem {
         node.shown()
     );
     Problem::at(node.span, message).help(match &node.value {
-        yaml::Value::Scalar { text, .. } => {
-            format!("write `[{text}]`, or set what does not vary in `set`")
-        }
-        _ => format!("write it like `{}: [{}]`", field.path, value::example(field)),
+        yaml::Value::Scalar { text, .. } => instead_of(field, node, text),
+        _ => format!("write it like `{}: [{}]`", field.path, value::whole_example(field)),
     })
+}
+
+/// What to write instead of a single value that is no axis.
+fn instead_of(field: &'static Field, node: &Node, text: &str) -> String {
+    if let Some((first, last)) = text.split_once("..")
+        && let Some(unit) = unit(field)
+        && let [Some(first), Some(last)] = [first, last].map(|end| with_unit(end.trim(), unit))
+    {
+        return match field.kind {
+            Kind::Count => format!("only seeds have ranges; list the values, as in `[{first}, {last}]`"),
+            _ => format!(
+                "only seeds have ranges; write `{{ linspace: [{first}, {last}, 5] }}`, or list the values"
+            ),
+        };
+    }
+    let text = unit(field).and_then(|unit| with_unit(text, unit)).unwrap_or_else(|| text.to_owned());
+    let mut unseen = Problems::of("");
+    let node = Node { span: node.span, value: yaml::Value::Scalar { text: text.clone(), quoted: false } };
+    match value::set(field, &node, &mut Parameters::default(), &mut unseen) {
+        true => format!("write `[{text}]`, or set what does not vary in `set`"),
+        false => format!("write it like `[{}]`", value::whole_example(field)),
+    }
+}
+
+/// A number as it was written, with the unit that it needs; `None` of what is none.
+fn with_unit(text: &str, unit: Unit) -> Option<String> {
+    match units::quantity(text, unit) {
+        Ok(_) => Some(text.to_owned()),
+        Err(Unfit::NoUnit { number }) => Some(format!("{number} {}", unit.symbol())),
+        Err(_) => None,
+    }
 }
 
 fn listed(
@@ -73,7 +103,7 @@ fn listed(
     if items.is_empty() {
         problems.add(|| {
             Problem::at(node.span, format!("the axis `{}` has no values", field.path))
-                .help(format!("write it like `[{}]`, or leave it out", value::example(field)))
+                .help(format!("write it like `[{}]`, or leave it out", value::whole_example(field)))
         });
         return None;
     }
@@ -85,9 +115,9 @@ fn listed(
         && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
     if is_flat {
         problems.add(|| {
-            let example = value::example(field);
-            Problem::at(node.span, format!("each value of the axis `{}` must be a list", field.path))
-                .help(format!("write it like `[[{example}], [{example}, {example}]]`"))
+            Problem::at(node.span, format!("each value of the axis `{}` must be a list", field.path)).help(
+                format!("write it like `[[{}], {}]`", value::example(field), value::whole_example(field)),
+            )
         });
         return None;
     }
@@ -105,7 +135,7 @@ fn too_many(field: &Field, span: Span, count: f64) -> Problem {
         "the axis `{}` has {count} values; at most {MOST_CONDITIONS} conditions are possible",
         field.path
     );
-    Problem::at(span, message).help("take fewer values".to_owned())
+    Problem::at(span, message).help("take fewer values")
 }
 
 /// The values of an axis that a rule makes.
@@ -120,9 +150,12 @@ fn made(
     if !RULES.contains(&rule) {
         problems.add(|| match (rule, field.kind) {
             ("gamma", Kind::Factor) => Problem::at(node.span, "one distribution is no axis").help(
-                "write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`"
-                    .to_owned(),
+                "write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`",
             ),
+            _ if DISTRIBUTIONS.contains(&rule) => {
+                Problem::at(rule_span, format!("the distribution `{rule}` alone is no axis"))
+                    .help(random_form(field))
+            }
             _ => Problem::at(rule_span, format!("unknown kind of axis {}", crate::diagnostics::quote(rule)))
                 .help(suggest::help(rule, "an axis is a list or one of", &RULES)),
         });
@@ -130,7 +163,7 @@ fn made(
     }
     let Some(unit) = unit(field) else {
         problems.add(|| {
-            let example = value::example(field);
+            let example = value::whole_example(field);
             Problem::at(
                 rule_span,
                 format!("`{}` is no number, so `{rule}` cannot make its values", field.path),
@@ -162,7 +195,7 @@ pub(crate) fn latin(
     let Some(unit) = unit(field) else {
         problems.add(|| {
             Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", field.path))
-                .help("put it into `grid`, as a list".to_owned())
+                .help("put it into `grid`, as a list")
         });
         return None;
     };
@@ -215,7 +248,7 @@ fn taken(
                             span,
                             format!("`{}` must be a whole number, but `{rule}` gives {x}", field.path),
                         )
-                        .help("take another number of values or another step, or list them".to_owned())
+                        .help("take another number of values or another step, or list them")
                     });
                     return None;
                 }
@@ -227,6 +260,7 @@ fn taken(
                             field.path
                         );
                         Problem::at(span, message)
+                            .help(format!("keep all of its values between {least} and {most}"))
                     });
                     return None;
                 }
@@ -238,7 +272,7 @@ fn taken(
         match field.set(&mut scratch, value.clone()) {
             Ok(()) => values.push((value, span)),
             Err(rejected) => {
-                problems.add(|| out_of_range(rule, &rejected, span));
+                problems.add(|| out_of_range(field, rule, &rejected, span));
                 return None;
             }
         }
@@ -246,12 +280,15 @@ fn taken(
     Some(values)
 }
 
-fn out_of_range(rule: &str, rejected: &Rejected, span: Span) -> Problem {
+fn out_of_range(field: &Field, rule: &str, rejected: &Rejected, span: Span) -> Problem {
     let help = match rule {
-        "normal" | "random" => Some(
-            "take a smaller standard deviation, or `uniform` or `loguniform`, which have ends".to_owned(),
-        ),
-        _ => None,
+        "normal" | "random" => {
+            "take a smaller standard deviation, or `uniform` or `loguniform`, which have ends".to_owned()
+        }
+        _ => {
+            let symbol = unit(field).map_or("", Unit::symbol);
+            format!("all of its values must be {}", field.range.in_words(symbol))
+        }
     };
     Problem::at(span, format!("`{rule}` leads out of the range: {rejected}")).help(help)
 }
@@ -278,17 +315,55 @@ fn three<'a>(
     None
 }
 
+/// The third entry of `linspace` and `logspace`.
+fn number_of_values(
+    rule: &str,
+    field: &Field,
+    unit: Unit,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<u32> {
+    const MOST: u32 = MOST_CONDITIONS as u32;
+    let help = match &node.value {
+        yaml::Value::Scalar { text, quoted: false } if text == "1" => {
+            Some(format!("write `2` or more; one value is a list, `[{}]`", value::example(field)))
+        }
+        // What is no whole number, or has a unit, is meant as a distance.
+        yaml::Value::Scalar { text, quoted: false }
+            if units::quantity(text, unit).is_ok_and(|x| x.fract() != 0.0 || unit != Unit::One) =>
+        {
+            Some(format!("`{rule}` takes a number of values, such as `5`; a step goes into `arange`"))
+        }
+        _ => None,
+    };
+    match help {
+        Some(help) => {
+            problems.add(|| {
+                Problem::at(
+                    node.span,
+                    format!("`{COUNT}` must be a whole number between 2 and {MOST}, not {}", node.shown()),
+                )
+                .help(help)
+            });
+            None
+        }
+        None => value::count(COUNT, 2, MOST, node, problems),
+    }
+}
+
 fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
     let example = examples(field, ["1", "2"], "5");
     let [first, last, count] =
         three("linspace", "the first value, the last and their number", &example, node, problems)?;
     let first = number(field, unit, first, problems);
     let last = number(field, unit, last, problems);
-    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
+    let count = number_of_values("linspace", field, unit, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let step = (last - first) / f64::from(count - 1);
     if !step.is_finite() {
-        problems.add(|| Problem::at(node.span, "the values of `linspace` lie too far apart"));
+        problems.add(|| {
+            Problem::at(node.span, "the values of `linspace` lie too far apart").help("take a nearer end")
+        });
         return None;
     }
     let inner = (1..count - 1).map(|i| first + f64::from(i) * step);
@@ -303,7 +378,7 @@ fn logspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
         three("logspace", "the first value, the last and their number", &example, node, problems)?;
     let first = above_zero("logspace", field, unit, first, problems);
     let last = above_zero("logspace", field, unit, last, problems);
-    let count = value::count(COUNT, 2, MOST_CONDITIONS as u32, count, problems);
+    let count = number_of_values("logspace", field, unit, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let ratio = ratio("logspace", first, last, node.span, problems)?;
     let of_all = f64::from(count - 1);
@@ -322,7 +397,13 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
     let step = number(field, unit, step_node, problems);
     let (start, stop, step) = (start?, stop?, step?);
     if step == 0.0 {
-        problems.add(|| Problem::at(step_node.span, "the step of `arange` must not be 0"));
+        problems.add(|| {
+            let step = format!("1 {}", unit.symbol());
+            Problem::at(step_node.span, "the step of `arange` must not be 0").help(format!(
+                "write the distance of two values, such as `{}`; `linspace` takes their number instead",
+                step.trim_end()
+            ))
+        });
         return None;
     }
     // What rounding makes of a whole number of steps is taken for it: the end is not reached.
@@ -333,14 +414,13 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
         problems.add(|| {
             let way = if step > 0.0 { "up" } else { "down" };
             Problem::at(node.span, format!("`arange` has no values: its step leads {way}, its end does not"))
-                .help("the end itself is not reached; `linspace` includes both ends".to_owned())
+                .help("the end itself is not reached; `linspace` includes both ends")
         });
         return None;
     }
     if !count.is_finite() {
         problems.add(|| {
-            Problem::at(node.span, "the values of `arange` lie too close together")
-                .help("take a larger step".to_owned())
+            Problem::at(node.span, "the values of `arange` lie too close together").help("take a larger step")
         });
         return None;
     }
@@ -357,11 +437,7 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
 }
 
 fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let form = || {
-        let uniform = uniform_example(field);
-        let uniform = uniform.trim_start_matches("{ ").trim_end_matches(" }");
-        format!("write it like `{{ random: {{ {uniform}, count: 10, seed: 1 }} }}`")
-    };
+    let form = || random_form(field);
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(
@@ -385,8 +461,7 @@ fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problem
         && from.iter().all(|entry| DISTRIBUTIONS.contains(&entry.key))
     {
         problems.add(|| {
-            Problem::at(second.key_span, "`random` draws from one distribution")
-                .help("keep one of them".to_owned())
+            Problem::at(second.key_span, "`random` draws from one distribution").help("keep one of them")
         });
         return None;
     }
@@ -407,6 +482,12 @@ fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problem
             None
         }
     }
+}
+
+fn random_form(field: &Field) -> String {
+    let uniform = uniform_example(field);
+    let uniform = uniform.trim_start_matches("{ ").trim_end_matches(" }");
+    format!("write it like `{{ random: {{ {uniform}, count: 10, seed: 1 }} }}`")
 }
 
 /// A drawn value. Where only whole numbers are possible, both ends are as likely as what lies between.
@@ -439,7 +520,7 @@ fn distribution(
     }
     let what =
         if key == "normal" { "mean and standard deviation" } else { "the least and the greatest value" };
-    let [first, second] = match &node.value {
+    let [first_node, second_node] = match &node.value {
         yaml::Value::List(items) => items.first_chunk::<2>().filter(|_| items.len() == 2),
         _ => None,
     }
@@ -462,19 +543,25 @@ fn distribution(
         "loguniform" => above_zero(key, field, unit, node, problems),
         _ => number(field, unit, node, problems),
     };
-    let (first, second) = (read(first, problems), read(second, problems));
+    let (first, second) = (read(first_node, problems), read(second_node, problems));
     let (a, b) = (first?, second?);
     let problem = match key {
-        "normal" if b <= 0.0 => Some("the standard deviation of `normal` must be above 0".to_owned()),
+        "normal" if b <= 0.0 => Some((
+            "the standard deviation of `normal` must be above 0".to_owned(),
+            "the second entry is the standard deviation; take a larger one".to_owned(),
+        )),
         "normal" => None,
-        _ if a > b => Some(format!("the least value of `{key}` comes first, and {a} is greater than {b}")),
+        _ if a > b => Some((
+            format!("the least value of `{key}` comes first, and {a} is greater than {b}"),
+            format!("write `[{}, {}]`", unquoted(second_node), unquoted(first_node)),
+        )),
         _ if !(b - a).is_finite() || key == "loguniform" && !(b / a).is_finite() => {
-            Some(format!("the ends of `{key}` lie too far apart"))
+            Some((format!("the ends of `{key}` lie too far apart"), "take a nearer end".to_owned()))
         }
         _ => None,
     };
-    if let Some(message) = problem {
-        problems.add(|| Problem::at(node.span, message));
+    if let Some((message, help)) = problem {
+        problems.add(|| Problem::at(node.span, message).help(help));
         return None;
     }
     Some(match key {
@@ -482,6 +569,14 @@ fn distribution(
         "loguniform" => Distribution::LogUniform { low: a, high: b },
         _ => Distribution::Normal { mean: a, sd: b },
     })
+}
+
+/// The text of a scalar.
+fn unquoted(node: &Node) -> &str {
+    match &node.value {
+        yaml::Value::Scalar { text, .. } => text,
+        _ => "…",
+    }
 }
 
 fn number(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
@@ -499,7 +594,7 @@ fn above_zero(rule: &str, field: &Field, unit: Unit, node: &Node, problems: &mut
     }
     problems.add(|| {
         Problem::at(node.span, format!("both ends of `{rule}` must be above 0, and {x} is not"))
-            .help("there is no logarithm of it; take even distances instead".to_owned())
+            .help("there is no logarithm of it; take even distances instead")
     });
     None
 }
@@ -509,7 +604,9 @@ fn ratio(rule: &str, first: f64, last: f64, span: Span, problems: &mut Problems)
     if ratio.is_finite() && ratio > 0.0 {
         return Some(ratio);
     }
-    problems.add(|| Problem::at(span, format!("the ends of `{rule}` lie too far apart")));
+    problems.add(|| {
+        Problem::at(span, format!("the ends of `{rule}` lie too far apart")).help("take a nearer end")
+    });
     None
 }
 

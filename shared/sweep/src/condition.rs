@@ -79,7 +79,7 @@ pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Proble
         problems.add(|| {
             let message =
                 format!("{} conditions are listed; at most {MOST_CONDITIONS} are possible", items.len());
-            Problem::at(node.span, message)
+            Problem::at(node.span, message).help("split the sweep into several files")
         });
         return Vec::new();
     }
@@ -145,9 +145,9 @@ impl<'a> Reader<'a, '_, '_> {
                 self.conditions.extend(preset);
             }
             yaml::Value::Map(map) => self.spelled_out(item, map),
-            _ => self.problems.add(|| {
-                Problem::at(item.span, format!("a condition cannot be {}", item.kind())).help(FORM.to_owned())
-            }),
+            _ => self
+                .problems
+                .add(|| Problem::at(item.span, format!("a condition cannot be {}", item.kind())).help(FORM)),
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Reader<'a, '_, '_> {
             return None;
         };
         let free = self.claim_prefix(preset.prefix, name, span);
-        let parameters = self.with_preset(preset, span)?;
+        let parameters = self.with_preset(preset);
         let model = self.model(parameters, span, &[], None)?;
         free.then(|| Condition {
             name: name.to_owned(),
@@ -193,7 +193,7 @@ impl<'a> Reader<'a, '_, '_> {
 
         let start = match keys.base {
             Some(entry) => self.based_on(entry.value, name_of(item)),
-            None => preset(DEFAULT_BASE).and_then(|preset| self.with_preset(preset, span)),
+            None => preset(DEFAULT_BASE).map(|preset| self.with_preset(preset)),
         };
         let has_base = start.is_some();
         // Wrong entries of `set` are worth reporting also where the base is wrong.
@@ -241,9 +241,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
         // An unknown key may well be the name, mistyped.
         if keys.name.is_none() && self.problems.count() == before {
-            self.problems.add(|| {
-                Problem::at(item.span, "the condition has no `name`").help("add `name: …`".to_owned())
-            });
+            self.problems.add(|| Problem::at(item.span, "the condition has no `name`").help("add `name: …`"));
         }
         keys
     }
@@ -328,7 +326,7 @@ impl<'a> Reader<'a, '_, '_> {
                         *span,
                         format!("`{path}` is set here, but it is an axis of this condition, too"),
                     )
-                    .help("an axis sets it at every point; remove one of the two".to_owned())
+                    .help("an axis sets it at every point; remove one of the two")
                 });
             }
         }
@@ -350,7 +348,10 @@ impl<'a> Reader<'a, '_, '_> {
         let yaml::Value::Scalar { text: name, .. } = &node.value else {
             self.problems.add(|| {
                 let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
-                problem.help(matches!(node.value, yaml::Value::Map(_)).then(|| yaml::QUOTED_NAME.to_owned()))
+                problem.help(match node.value {
+                    yaml::Value::Map(_) => yaml::QUOTED_NAME,
+                    _ => "write it like `name: half-tonic`",
+                })
             });
             return None;
         };
@@ -404,14 +405,8 @@ impl<'a> Reader<'a, '_, '_> {
         false
     }
 
-    fn with_preset(&mut self, preset: &Preset, span: Span) -> Option<Parameters> {
-        match self.common.base.clone().with(preset.overrides) {
-            Ok(parameters) => Some(parameters),
-            Err(rejected) => {
-                self.problems.add(|| Problem::at(span, rejected.to_string()));
-                None
-            }
-        }
+    fn with_preset(&self, preset: &Preset) -> Parameters {
+        self.common.base.clone().with(preset.overrides).expect("every preset's values are in range")
     }
 
     /// The parameters of a base; `None` also where the base is known but wrong itself.
@@ -419,11 +414,12 @@ impl<'a> Reader<'a, '_, '_> {
         let yaml::Value::Scalar { text: base, .. } = &node.value else {
             self.problems.add(|| {
                 Problem::at(node.span, format!("`base` must be a condition's name, not {}", node.kind()))
+                    .help(format!("write it like `base: {DEFAULT_BASE}`"))
             });
             return None;
         };
         if let Some(preset) = preset(base) {
-            return self.with_preset(preset, node.span);
+            return Some(self.with_preset(preset));
         }
         if let Some(parameters) = self.earlier.get(base.as_str()) {
             return parameters.clone();
@@ -438,11 +434,10 @@ impl<'a> Reader<'a, '_, '_> {
                 return problem.help(format!("it stands for several points; name one, such as `{first}`"));
             }
             if own_name == Some(base) {
-                return problem.help("a condition cannot start from itself".to_owned());
+                return problem.help("a condition cannot start from itself");
             }
             if self.later.contains(&base.as_str()) {
-                return problem
-                    .help("a base comes before the conditions that start from it; move it up".to_owned());
+                return problem.help("a base comes before the conditions that start from it; move it up");
             }
             let mut names: Vec<&str> = self.earlier.keys().map(String::as_str).collect();
             names.sort_unstable();
@@ -482,11 +477,12 @@ impl<'a> Reader<'a, '_, '_> {
                     if let Some(name) = point {
                         help.push(format!("so it is at the point {}, and perhaps at others", quote(name)));
                     }
+                    help.push(inconsistent.remedy());
                     let variables = self.common.overrides.parameter_variables();
                     if !variables.is_empty() {
                         help.push(format!("the environment has a part in it: {}", variables.join(", ")));
                     }
-                    Problem::at(span, message).help((!help.is_empty()).then(|| help.join("; ")))
+                    Problem::at(span, message).help(help.join("; "))
                 });
                 None
             }
@@ -503,7 +499,7 @@ pub(crate) fn settings(
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`set` must be a mapping, not {}", node.shown()))
-                .help("write it like `set: { granule.tonic_factor: 0.5 }`".to_owned())
+                .help("write it like `set: { granule.tonic_factor: 0.5 }`")
         });
         return Vec::new();
     };
@@ -531,13 +527,13 @@ fn unfit(name: &str, span: Span) -> Option<Problem> {
     if preset(name).is_some() {
         return Some(
             Problem::at(span, format!("{} is the name of a preset", quote(name)))
-                .help("name this condition otherwise".to_owned()),
+                .help("name this condition otherwise"),
         );
     }
     if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
         return Some(
             Problem::at(span, format!("a condition's name cannot start with `{RANDOMIZED}`"))
-                .help("output files of random weights start so; name this condition otherwise".to_owned()),
+                .help("output files of random weights start so; name this condition otherwise"),
         );
     }
     None

@@ -47,7 +47,7 @@ impl std::error::Error for Diagnostics {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     message: String,
-    help: Option<String>,
+    help: String,
     place: Option<Place>,
 }
 
@@ -58,8 +58,8 @@ impl Diagnostic {
     }
 
     /// What to do about it, in one line.
-    pub fn help(&self) -> Option<&str> {
-        self.help.as_deref()
+    pub fn help(&self) -> &str {
+        &self.help
     }
 
     /// Line and column, both from 1; columns count characters. `None` for the file as a whole.
@@ -87,7 +87,7 @@ impl fmt::Display for Diagnostics {
                 f.write_str("\n\n")?;
             }
             let group = Group::with_title(Level::ERROR.primary_title(&diagnostic.message));
-            let mut group = match &diagnostic.place {
+            let group = match &diagnostic.place {
                 Some(place) => group.element(
                     Snippet::source(&place.text)
                         .line_start(place.line)
@@ -96,9 +96,7 @@ impl fmt::Display for Diagnostics {
                 ),
                 None => group.element(Origin::path(&self.source_name)),
             };
-            if let Some(help) = &diagnostic.help {
-                group = group.element(Level::HELP.message(help));
-            }
+            let group = group.element(Level::HELP.message(&diagnostic.help));
             f.write_str(&renderer.render(&[group]))?;
         }
         match self.unlisted {
@@ -121,24 +119,37 @@ pub(crate) struct Span {
 pub(crate) struct Problem {
     span: Option<Span>,
     message: String,
-    help: Option<String>,
+    help: String,
+}
+
+/// A problem of which it is not said yet what to do: no problem is told without.
+#[derive(Debug)]
+pub(crate) struct Helpless {
+    span: Option<Span>,
+    message: String,
+}
+
+impl Helpless {
+    /// Says what to do.
+    pub(crate) fn help(self, help: impl Into<String>) -> Problem {
+        Problem { span: self.span, message: self.message, help: help.into() }
+    }
 }
 
 impl Problem {
     /// A problem at a position.
-    pub(crate) fn at(span: Span, message: impl Into<String>) -> Self {
-        Problem { span: Some(span), message: message.into(), help: None }
+    pub(crate) fn at(span: Span, message: impl Into<String>) -> Helpless {
+        Helpless { span: Some(span), message: message.into() }
     }
 
     /// A problem of the file as a whole.
-    pub(crate) fn of_file(message: impl Into<String>) -> Self {
-        Problem { span: None, message: message.into(), help: None }
+    pub(crate) fn of_file(message: impl Into<String>) -> Helpless {
+        Helpless { span: None, message: message.into() }
     }
 
-    /// Says what to do.
-    pub(crate) fn help(mut self, help: impl Into<Option<String>>) -> Self {
-        self.help = help.into();
-        self
+    /// Says something else of what to do.
+    pub(crate) fn help(self, help: impl Into<String>) -> Problem {
+        Problem { help: help.into(), ..self }
     }
 }
 
@@ -189,7 +200,7 @@ impl<'t> Problems<'t> {
             .take(MOST_LISTED)
             .map(|problem| Diagnostic {
                 message: one_line(&problem.message),
-                help: problem.help.as_deref().map(one_line),
+                help: one_line(&problem.help),
                 place: problem.span.map(|span| place(self.text, span)),
             })
             .collect();
@@ -289,7 +300,8 @@ mod tests {
     /// Draws one problem at the bytes of `needle` in `text`.
     fn check(text: &str, needle: &str, drawn: &str) {
         let start = text.find(needle).unwrap();
-        let problem = Problem::at(Span { start, end: start + needle.len() }, "wrong");
+        let problem = Problem::at(Span { start, end: start + needle.len() }, "wrong").help("right it");
+        let drawn = format!("{drawn}\n  |\n  = help: right it");
         assert_eq!(only(problem, "x.yaml", text).to_string(), drawn);
     }
 
@@ -313,8 +325,9 @@ mod tests {
     #[test]
     fn positions_past_the_end_are_the_end() {
         for span in [Span { start: 4, end: 4 }, Span { start: 99, end: 120 }] {
-            let drawn = only(Problem::at(span, "wrong"), "x.yaml", "a: 1").to_string();
-            assert_eq!(drawn, "error: wrong\n --> x.yaml:1:5\n  |\n1 | a: 1\n  |     ^");
+            let drawn = only(Problem::at(span, "wrong").help("right it"), "x.yaml", "a: 1").to_string();
+            let expected = "error: wrong\n --> x.yaml:1:5\n  |\n1 | a: 1\n  |     ^\n  |\n  = help: right it";
+            assert_eq!(drawn, expected);
         }
     }
 
@@ -322,7 +335,7 @@ mod tests {
     fn nothing_of_the_file_reaches_the_terminal_as_control() {
         let text = "a: \u{1b}[31m\u{9b}2J\u{202e}x\u{7f}";
         let problem = Problem::at(Span { start: 0, end: 1 }, format!("bad {}", quote(text)))
-            .help(Some("say \u{1b}[0m\nsomething else".to_owned()));
+            .help("say \u{1b}[0m\nsomething else");
         let drawn = only(problem, "\u{1b}]0;x.yaml\r", text).to_string();
         assert_eq!(
             drawn,
@@ -336,7 +349,8 @@ mod tests {
     fn long_lines_are_cut_around_the_caret() {
         let text = format!("{}needle{}", "x".repeat(300_000), "y".repeat(300_000));
         let start = 300_000;
-        let drawn = only(Problem::at(Span { start, end: start + 6 }, "wrong"), "x.yaml", &text).to_string();
+        let problem = Problem::at(Span { start, end: start + 6 }, "wrong").help("right it");
+        let drawn = only(problem, "x.yaml", &text).to_string();
         assert!(drawn.starts_with("error: wrong\n --> x.yaml:1:300001\n"), "{drawn}");
         assert!(drawn.lines().all(|line| line.chars().count() <= WIDTH + 20), "{drawn}");
         let lines: Vec<&str> = drawn.lines().collect();
@@ -351,8 +365,8 @@ mod tests {
             let mut problems = Problems::of(&text);
             for i in (0..count).rev() {
                 let span = Span { start: 2 * i, end: 2 * i + 1 };
-                problems.add(|| Problem::at(span, "wrong"));
-                problems.add(|| Problem::at(span, "wrong"));
+                problems.add(|| Problem::at(span, "wrong").help("right it"));
+                problems.add(|| Problem::at(span, "wrong").help("right it"));
             }
             problems.finish("x.yaml").unwrap()
         };
@@ -360,7 +374,7 @@ mod tests {
         let places: Vec<_> = three.listed().iter().filter_map(Diagnostic::line_and_column).collect();
         assert_eq!(places, [(1, 1), (2, 1), (3, 1)]);
         assert_eq!(three.unlisted(), 0);
-        assert_eq!(drawn(20).to_string().lines().last(), Some("   | ^"));
+        assert_eq!(drawn(20).to_string().lines().last(), Some("   = help: right it"));
         assert_eq!(drawn(21).to_string().lines().last(), Some("… and 1 more error"));
         assert_eq!(drawn(30).to_string().lines().last(), Some("… and 10 more errors"));
         assert_eq!(drawn(3000).listed().len(), MOST_LISTED);

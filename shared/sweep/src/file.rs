@@ -103,7 +103,10 @@ pub fn parse(
         (Some(diagnostics), _) => Err(diagnostics),
         (None, Some(sweep)) => Ok(sweep),
         // Not reached: what could not be read has been reported.
-        (None, None) => Err(only(Problem::of_file("the sweep cannot be read"), source_name, text)),
+        (None, None) => {
+            let problem = Problem::of_file("the sweep cannot be read").help(yaml::smallest_example());
+            Err(only(problem, source_name, text))
+        }
     }
 }
 
@@ -191,7 +194,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             let message = format!(
                 "{conditions} conditions × {seeds} seeds are {pairs} pairs; at most {MOST_PAIRS} are possible"
             );
-            Problem::at(span, message).help("take fewer of one, or several sweeps".to_owned())
+            Problem::at(span, message).help("take fewer of one, or several sweeps")
         });
     }
     let engine = engine?;
@@ -223,7 +226,7 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
                     "`noise: independent` gives each condition its own noise, but `{name}` sets `noise.stream` \
                      to {stream}"
                 );
-                Problem::at(span, message).help("leave one of the two out".to_owned())
+                Problem::at(span, message).help("leave one of the two out")
             });
             continue;
         }
@@ -241,7 +244,7 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
                          conditions once in 2^32"
                     );
                     Problem::at(span, message)
-                        .help("leave `noise: independent` out, and set `noise.stream` in each".to_owned())
+                        .help("leave `noise: independent` out, and set `noise.stream` in each")
                 });
             }
         }
@@ -316,7 +319,10 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
         };
     };
     let yaml::Value::Scalar { text, .. } = &node.value else {
-        problems.add(|| Problem::at(node.span, format!("`name` must be a word, not {}", node.kind())));
+        problems.add(|| {
+            Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()))
+                .help(format!("write it like `name: {EXAMPLE_NAME}`, or leave it out"))
+        });
         return None;
     };
     match value::unfit_name(text, MOST_NAME_CHARS, EXAMPLE_NAME) {
@@ -376,8 +382,14 @@ fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Pro
     let yaml::Value::Map(map) = &node.value else {
         // Whether noise is shared can be all that is said of it.
         if group != NOISE || !matches!(node.value, yaml::Value::Scalar { .. }) {
-            problems
-                .add(|| Problem::at(node.span, format!("`{group}` must be a mapping, not {}", node.shown())));
+            problems.add(|| {
+                let first = FIELDS.iter().find_map(|field| {
+                    let (of, key) = field.path.split_once('.')?;
+                    (of == group).then(|| format!("{key}: {}", value::whole_example(field)))
+                });
+                Problem::at(node.span, format!("`{group}` must be a mapping, not {}", node.shown()))
+                    .help(format!("write it like `{group}: {{ {} }}`", first.unwrap_or_default()))
+            });
         }
         return;
     };

@@ -101,7 +101,7 @@ impl Points {
             if self.axes[..at].iter().any(|other| other.field.path == axis.field.path) {
                 problems.add(|| {
                     Problem::at(axis.span, format!("`{}` is on two axes of this condition", axis.field.path))
-                        .help("keep one of them".to_owned())
+                        .help("keep one of them")
                 });
             }
         }
@@ -121,7 +121,7 @@ fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
         values(first)
     );
     Problem::at(other.span, message)
-        .help("give them as many values, or put them into `grid` for all combinations".to_owned())
+        .help("give them as many values, or put them into `grid` for all combinations")
 }
 
 /// The axes of `grid` or `zip`, as far as they are right.
@@ -167,7 +167,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
                 node.span,
                 format!("`latin_hypercube` must have `count`, `seed` and `axes`, not be {}", node.shown()),
             )
-            .help(FORM.to_owned())
+            .help(FORM)
         });
         return Vec::new();
     };
@@ -195,8 +195,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         // A key that is there but wrong has been reported.
         if problems.count() == before {
             problems.add(|| {
-                Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`")
-                    .help(FORM.to_owned())
+                Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`").help(FORM)
             });
         }
         return Vec::new();
@@ -210,7 +209,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
                     axes.span,
                     format!("`axes` must be a mapping of parameters to distributions, not {found}"),
                 )
-                .help(FORM.to_owned())
+                .help(FORM)
             });
             return Vec::new();
         }

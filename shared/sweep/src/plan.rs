@@ -193,7 +193,7 @@ conditions:
 
     #[test]
     fn many_conditions_are_several_cohorts_of_one_stream() {
-        let set = |i: usize| format!("  - {{ name: c{i}, set: {{ granule.tonic_factor: {i} }} }}\n");
+        let set = |i: usize| format!("  - {{ name: c{i}, set: {{ granule.tonic_factor: 0.{i:02} }} }}\n");
         let text = format!("conditions:\n{}", (0..40).map(set).collect::<String>());
         let (_, plan) = plan(&text);
         let sizes: Vec<usize> = plan.cohorts.iter().map(|cohort| cohort.variants.len()).collect();

@@ -78,7 +78,7 @@ pub(crate) fn record(node: &Node, base: Record, problems: &mut Problems) -> Reco
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`record` must be a mapping, not {}", node.shown()))
-                .help("write it like `record: { conductances: false }`".to_owned())
+                .help("write it like `record: { conductances: false }`")
         });
         return record;
     };
@@ -92,7 +92,7 @@ pub(crate) fn record(node: &Node, base: Record, problems: &mut Problems) -> Reco
                             value.span,
                             "the spikes cannot be left out: all output files follow from them",
                         )
-                        .help("they are small; remove `spikes`".to_owned())
+                        .help("they are small; remove `spikes`")
                     });
                 }
                 continue;

@@ -42,8 +42,7 @@ pub(crate) fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
             Vec::new()
         }
         yaml::Value::Null => {
-            problems
-                .add(|| Problem::at(node.span, "`seeds` must be a list, not nothing").help(FORMS.to_owned()));
+            problems.add(|| Problem::at(node.span, "`seeds` must be a list, not nothing").help(FORMS));
             Vec::new()
         }
     }
@@ -66,6 +65,7 @@ fn listed(node: &Node, items: &[Node], problems: &mut Problems) -> Vec<u32> {
 
 fn too_many(span: Span, found: u64, what: &str) -> Problem {
     Problem::at(span, format!("{found} seeds {what}; at most {MOST_SEEDS} are possible"))
+        .help("take fewer seeds, or several sweeps")
 }
 
 /// Seeds so far.
@@ -136,13 +136,14 @@ fn range(text: &str, span: Span, problems: &mut Problems) -> Option<(u32, u32)> 
         Some(_) => {
             problems.add(|| {
                 Problem::at(span, format!("`seeds` must be between 0 and {}, not {}", u32::MAX, quote(text)))
+                    .help(format!("write numbers up to `{}`", u32::MAX))
             });
             None
         }
         None => {
             problems.add(|| {
                 Problem::at(span, format!("{} is no range of seeds", quote(text)))
-                    .help("write it like `1..20`, first and last, both included".to_owned())
+                    .help("write it like `1..20`, first and last, both included")
             });
             None
         }
@@ -170,9 +171,7 @@ fn random(node: &Node, map: &[(Node, Node)], problems: &mut Problems) -> Vec<u32
         _ => {
             // A key that is there but wrong has been reported.
             if problems.count() == before {
-                problems.add(|| {
-                    Problem::at(node.span, "random `seeds` need `count` and `seed`").help(FORMS.to_owned())
-                });
+                problems.add(|| Problem::at(node.span, "random `seeds` need `count` and `seed`").help(FORMS));
             }
             Vec::new()
         }

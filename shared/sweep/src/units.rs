@@ -145,7 +145,7 @@ pub(crate) fn pattern(unit: Unit) -> String {
 }
 
 /// Number and unit, without the space between them. `None` if the text is anything else.
-fn split(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     let bytes = text.as_bytes();
     let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut end = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));

@@ -32,7 +32,7 @@ pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> V
             let key = key_node.kind();
             problems.add(|| {
                 Problem::at(key_node.span, format!("a key must be a word, not {key}"))
-                    .help("write `key: value`".to_owned())
+                    .help("write `key: value`")
             });
             continue;
         };
@@ -57,9 +57,34 @@ pub(crate) fn set(field: &Field, node: &Node, parameters: &mut Parameters, probl
     match field.set(parameters, value.clone()) {
         Ok(()) => true,
         Err(rejected) => {
-            problems.add(|| Problem::at(culprit(node, &value, &rejected).span, rejected.to_string()));
+            problems.add(|| {
+                let culprit = culprit(node, &value, &rejected);
+                Problem::at(culprit.span, rejected.to_string()).help(in_range(field, culprit, &rejected))
+            });
             false
         }
+    }
+}
+
+/// What to write instead of a value that is out of its range.
+fn in_range(field: &Field, node: &Node, rejected: &Rejected) -> String {
+    let Rejected::OutOfRange { range, unit: symbol, found, .. } = *rejected else {
+        return format!("write it like `{}`", whole_example(field));
+    };
+    // A prefix that has slipped: the number is right in the unit that the field is in.
+    if let yaml::Value::Scalar { text, .. } = &node.value
+        && let Some((number, unit)) = units::split(text)
+        && unit != symbol
+        && number.parse().is_ok_and(|x| range.contains(x))
+    {
+        return format!("did you mean `{number} {symbol}`?");
+    }
+    let with_unit = |x: f64| format!("{x} {symbol}").trim_end().to_owned();
+    match range {
+        Range::Between(low, _) if found < low => format!("write `{}` or more", with_unit(low)),
+        Range::Between(_, high) => format!("write `{}` or less", with_unit(high)),
+        Range::NonNegative => format!("write `{}` or more", with_unit(0.0)),
+        Range::Positive | Range::Finite => format!("write it like `{}`", example(field)),
     }
 }
 
@@ -116,6 +141,17 @@ pub(crate) fn example(field: &Field) -> String {
     }
 }
 
+/// The default of any parameter, as a user would write it.
+pub(crate) fn whole_example(field: &Field) -> String {
+    match (field.kind, field.get(&Parameters::default())) {
+        (Kind::Quantities(unit), Value::Numbers(list)) => {
+            let list: Vec<String> = list.iter().map(|x| format!("{x} {}", unit.symbol())).collect();
+            format!("[{}]", list.join(", "))
+        }
+        _ => example(field),
+    }
+}
+
 /// A number in this unit.
 pub(crate) fn number(
     path: &str,
@@ -157,7 +193,7 @@ fn numbers(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> O
         problems.add(|| {
             let message =
                 format!("`{path}` has {} entries; at most {MOST_QUANTITIES} are possible", items.len());
-            Problem::at(node.span, message)
+            Problem::at(node.span, message).help("take fewer")
         });
         return None;
     }
@@ -173,17 +209,32 @@ fn factor(field: &Field, node: &Node, problems: &mut Problems) -> Option<CellFac
     if matches!(node.value, yaml::Value::Scalar { .. }) {
         return number(path, Unit::One, &example(field), node, problems).map(CellFactor::Constant);
     }
-    let Some(gamma) = only_entry(node, "gamma") else {
-        problems.add(|| {
-            let message = format!("`{path}` must be a number or a distribution, not {}", node.kind());
-            Problem::at(node.span, message).help(FORM.to_owned())
-        });
-        return None;
+    let gamma = match only_entry(node) {
+        Some(("gamma", value)) => value,
+        Some((name, value)) => {
+            problems.add(|| {
+                let message = format!("`{path}` knows no distribution {}, only `gamma`", quote(name));
+                Problem::at(node.span, message).help(match &value.value {
+                    yaml::Value::Scalar { text, .. } if units::quantity(text, Unit::One).is_ok() => {
+                        FORM.replacen("a number", &quote(text), 1)
+                    }
+                    _ => FORM.to_owned(),
+                })
+            });
+            return None;
+        }
+        None => {
+            problems.add(|| {
+                let message = format!("`{path}` must be a number or a distribution, not {}", node.kind());
+                Problem::at(node.span, message).help(FORM)
+            });
+            return None;
+        }
     };
     let yaml::Value::Map(map) = &gamma.value else {
         problems.add(|| {
             let message = format!("`gamma` must have `mean`, `sd` and `seed`, not be {}", gamma.kind());
-            Problem::at(gamma.span, message).help(FORM.to_owned())
+            Problem::at(gamma.span, message).help(FORM)
         });
         return None;
     };
@@ -206,9 +257,7 @@ fn factor(field: &Field, node: &Node, problems: &mut Problems) -> Option<CellFac
         _ => {
             // A key that is there but wrong has been reported.
             if problems.count() == before {
-                problems.add(|| {
-                    Problem::at(gamma.span, "`gamma` needs `mean`, `sd` and `seed`").help(FORM.to_owned())
-                });
+                problems.add(|| Problem::at(gamma.span, "`gamma` needs `mean`, `sd` and `seed`").help(FORM));
             }
             None
         }
@@ -220,15 +269,18 @@ fn positive(path: &str, example: &str, node: &Node, problems: &mut Problems) -> 
     if x > 0.0 {
         return Some(x);
     }
-    problems.add(|| Problem::at(node.span, format!("`{path}` must be above 0, not {x}")));
+    problems.add(|| {
+        Problem::at(node.span, format!("`{path}` must be above 0, not {x}"))
+            .help(format!("write it like `{example}`"))
+    });
     None
 }
 
-/// The value of a mapping's one entry, if it has this key.
-fn only_entry<'a>(node: &'a Node, wanted: &str) -> Option<&'a Node> {
+/// A mapping's one entry.
+fn only_entry(node: &Node) -> Option<(&str, &Node)> {
     let yaml::Value::Map(map) = &node.value else { return None };
     match map.as_slice() {
-        [(Node { value: yaml::Value::Scalar { text, .. }, .. }, value)] if text == wanted => Some(value),
+        [(Node { value: yaml::Value::Scalar { text, .. }, .. }, value)] => Some((text, value)),
         _ => None,
     }
 }
@@ -247,6 +299,7 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
         _ => {
             problems.add(|| {
                 Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.kind()))
+                    .help(format!("write it like `{}`", 10.clamp(least, most)))
             });
             return None;
         }
@@ -256,10 +309,14 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
     let has_leading_zero = digits.len() > 1 && digits.starts_with('0');
     if !is_integer || has_leading_zero {
         problems.add(|| {
-            let help = match units::quantity(text, Unit::One) {
-                // Only what a reader would take for the same number.
-                Ok(x) if x.fract() == 0.0 && (0.0..=1e15).contains(&x) => Some(format!("write `{x}`")),
-                _ => None,
+            let within = |n: &f64| (f64::from(least)..=f64::from(most)).contains(n);
+            let help = match in_digits(text) {
+                Some(x) if x.fract() == 0.0 && within(&x) => format!("write `{x}`"),
+                Some(x) if within(&x.floor()) && within(&x.ceil()) => {
+                    format!("write `{}` or `{}`", x.floor(), x.ceil())
+                }
+                Some(x) if x > most.into() => format!("write `{most}` or less"),
+                _ => format!("write it like `{}`", 10.clamp(least, most)),
             };
             Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.shown()))
                 .help(help)
@@ -271,24 +328,54 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
         _ => {
             problems.add(|| {
                 let shown = quote(text);
+                let help = match text.starts_with('-') || text.parse().is_ok_and(|n: i128| n < least.into()) {
+                    true => format!("write `{least}` or more"),
+                    false => format!("write `{most}` or less"),
+                };
                 Problem::at(node.span, format!("`{path}` must be between {least} and {most}, not {shown}"))
+                    .help(help)
             });
             None
         }
     }
 }
 
+/// The number that a reader would take a text for, also as other languages write it.
+fn in_digits(text: &str) -> Option<f64> {
+    let plain = text.replace('_', "");
+    let of_radix = |prefix: &str, radix| {
+        let digits = plain.strip_prefix(prefix)?;
+        u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
+    };
+    let known = of_radix("0x", 16).or_else(|| of_radix("0o", 8)).or_else(|| of_radix("0b", 2));
+    known.map(f64::from).or_else(|| units::quantity(&plain, Unit::One).ok())
+}
+
 /// `true` or `false`.
 pub(crate) fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
-    if let yaml::Value::Scalar { text, quoted: false } = &node.value {
-        match text.as_str() {
-            "true" | "True" | "TRUE" => return Some(true),
-            "false" | "False" | "FALSE" => return Some(false),
-            _ => {}
-        }
+    let (text, quoted) = match &node.value {
+        yaml::Value::Scalar { text, quoted } => (text.as_str(), *quoted),
+        _ => ("", false),
+    };
+    let meant = match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" | "1" => Some(true),
+        "false" | "no" | "off" | "n" | "0" => Some(false),
+        _ => None,
+    };
+    let is_spelled_right = matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE");
+    if is_spelled_right && !quoted {
+        return meant;
     }
-    problems
-        .add(|| Problem::at(node.span, format!("`{path}` must be `true` or `false`, not {}", node.shown())));
+    problems.add(|| {
+        let (found, help) = match meant {
+            _ if is_spelled_right => {
+                ("a text".to_owned(), format!("remove the quotes around {}", quote(text)))
+            }
+            Some(meant) => (node.shown(), format!("write `{meant}`")),
+            None => (node.shown(), "write one of the two".to_owned()),
+        };
+        Problem::at(node.span, format!("`{path}` must be `true` or `false`, not {found}")).help(help)
+    });
     None
 }
 

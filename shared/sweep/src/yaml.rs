@@ -71,7 +71,7 @@ impl Node {
 pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
     if bytes.len() > MOST_BYTES {
         let problem = Problem::of_file("the file is larger than 1 MiB")
-            .help(Some("a sweep file lists seeds and conditions; is this the right file?".to_owned()));
+            .help("a sweep file lists seeds and conditions; is this the right file?");
         return Err((problem, String::new()));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -79,7 +79,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
         let found = bytes[start];
         let span = Span { start, end: start + 1 };
         let problem = Problem::at(span, format!("the file is not UTF-8 text: byte 0x{found:02x} found"))
-            .help(Some("save it as UTF-8".to_owned()));
+            .help("save it as UTF-8");
         (problem, String::from_utf8_lossy(bytes).into_owned())
     })?;
     // Some editors start a file with a byte order mark; it is no character of it.
@@ -90,7 +90,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
         Some((start, c)) => {
             let span = Span { start, end: start + c.len_utf8() };
             let message = format!("the file contains the control character U+{:04X}", u32::from(c));
-            let problem = Problem::at(span, message).help(Some("remove it".to_owned()));
+            let problem = Problem::at(span, message).help("remove it");
             Err((problem, text.to_owned()))
         }
     }
@@ -264,7 +264,7 @@ fn problem(error: &Error, text: &str) -> Problem {
             },
         ),
     };
-    Problem::at(span, message).help(Some(help.to_owned()))
+    Problem::at(span, message).help(help)
 }
 
 /// What to do where YAML takes a placeholder for a mapping.

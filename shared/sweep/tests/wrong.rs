@@ -29,6 +29,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         };
         for problem in problems.listed() {
             assert!(problem.line_and_column().is_some(), "{name}: {}", problem.message());
+            assert!(!problem.help().is_empty(), "{name}: {}", problem.message());
         }
         let told = format!("{problems}\n");
         let path = directory.join(format!("{name}.txt"));
@@ -39,4 +40,71 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         assert_eq!(told, expected, "{name}.yaml");
     }
     assert_eq!(names(".txt"), files);
+}
+
+/// Where a help says what to write, to the letter, that is no mistake of its own.
+#[test]
+fn what_is_to_be_written_instead_is_right() {
+    let (mut remedies, mut wrong) = (0, Vec::new());
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wrong")).expect("the directory")
+    {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|ending| ending != "yaml") {
+            continue;
+        }
+        let yaml = fs::read_to_string(&path).expect("a file");
+        let problems = parse("x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect_err("it is wrong");
+        for problem in problems.listed() {
+            let (Some(place), Some(remedy)) = (problem.line_and_column(), what_to_write(problem.help()))
+            else {
+                continue;
+            };
+            remedies += 1;
+            let mended = instead(&yaml, place, remedy);
+            let Err(others) = parse("x.yaml", mended.as_bytes(), "x", &Overrides::default()) else {
+                continue;
+            };
+            let (line, column) = place;
+            let there = column..=column + remedy.chars().count();
+            let is_there = |(other, at): (usize, usize)| other == line && there.contains(&at);
+            let mut others = others.listed().iter();
+            if let Some(other) = others.find(|other| other.line_and_column().is_some_and(is_there)) {
+                wrong.push(format!("{}: {}: {}", path.display(), problem.help(), other.message()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(remedies >= 30, "{remedies}");
+}
+
+/// What a help says to write in place of what is wrong, if it says that to the letter.
+fn what_to_write(help: &str) -> Option<&str> {
+    let rest = help.strip_prefix("write `").or_else(|| help.strip_prefix("did you mean `"))?;
+    let (remedy, _) = rest.split_once('`')?;
+    // But for entries and placeholders, which take the place of something else.
+    let is_a_part = remedy.contains(": ") != remedy.starts_with('{');
+    (!is_a_part && !remedy.contains('…')).then_some(remedy)
+}
+
+/// A file with a remedy in place of the key or value that begins at a line and column.
+fn instead(yaml: &str, (line, column): (usize, usize), remedy: &str) -> String {
+    let mut lines: Vec<String> = yaml.lines().map(str::to_owned).collect();
+    let text = &lines[line - 1];
+    let start = text.char_indices().nth(column - 1).map_or(text.len(), |(at, _)| at);
+    let mut depth = 0;
+    let end = text[start..].find(|c| match c {
+        '[' | '{' => {
+            depth += 1;
+            false
+        }
+        ']' | '}' if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        _ => depth == 0 && matches!(c, ',' | ']' | '}' | ':'),
+    });
+    let end = end.map_or(text.len(), |end| start + end);
+    lines[line - 1] = format!("{}{remedy}{}", &text[..start], &text[end..]);
+    lines.join("\n")
 }

@@ -53,7 +53,7 @@ fn names_of_conditions() {
     );
     check("- name: ''", "2:9 a condition's name must not be empty | write `half-tonic`");
     check("- name: .x", "2:9 a condition's name cannot start with a dot, as in `.x` | write `x`");
-    check("- name: []", "2:9 `name` must be a word, not a list");
+    check("- name: []", "2:9 `name` must be a word, not a list | write it like `name: half-tonic`");
     check(
         &format!("- name: {}", "x".repeat(81)),
         &format!(
@@ -97,7 +97,10 @@ fn bases() {
         "- { name: a, base: b }\n- { name: b }",
         "2:20 unknown base `b` | a base comes before the conditions that start from it; move it up",
     );
-    check("- { name: a, base: [b] }", "2:20 `base` must be a condition's name, not a list");
+    check(
+        "- { name: a, base: [b] }",
+        "2:20 `base` must be a condition's name, not a list | write it like `base: Control`",
+    );
     // What starts from a wrong condition is not wrong for that.
     check(
         "- { name: a, set: { golgi.reset: 1 } }\n- { name: b, base: a }\n- { name: c, base: b }",
@@ -175,21 +178,54 @@ fn entries_of_set() {
         "mossy_to_granule.scale: {}",
         "3:25 `mossy_to_granule.scale` must be a number, not a mapping | write it like `1`",
     );
-    check("golgi.capacitance: 0 pF", "3:20 `golgi.capacitance` must be above 0 pF, not 0");
+    check(
+        "golgi.capacitance: 0 pF",
+        "3:20 `golgi.capacitance` must be above 0 pF, not 0 | write it like `60 pF`",
+    );
     check(
         "stimulus.active_fraction: 1.5",
-        "3:27 `stimulus.active_fraction` must be between 0 and 1, not 1.5",
+        "3:27 `stimulus.active_fraction` must be between 0 and 1, not 1.5 | write `1` or less",
     );
     check(
         "stimulus.times: 5 ms",
         "3:17 `stimulus.times` must be a list, not `5 ms` | write it like `[1010 ms]`",
     );
     check("stimulus.times: [5 ms, 6]", "3:24 `stimulus.times` needs a unit | write `6 ms`");
-    check("stimulus.times: [5 ms, -6 ms]", "3:24 `stimulus.times` must be 0 ms or above, not -6");
+    check(
+        "stimulus.times: [5 ms, -6 ms]",
+        "3:24 `stimulus.times` must be 0 ms or above, not -6 | write `0 ms` or more",
+    );
     check("noise.first: golg", "3:14 `noise.first` cannot be `golg` | did you mean `golgi`?");
     check("noise.first: mossy", "3:14 `noise.first` cannot be `mossy` | known values: `granule` and `golgi`");
-    check("weights.random: 1", "3:17 `weights.random` must be `true` or `false`, not `1`");
-    check("network.golgi_cells: 2.5", "3:22 `network.golgi_cells` must be a whole number, not `2.5`");
+    check("weights.random: 1", "3:17 `weights.random` must be `true` or `false`, not `1` | write `true`");
+    check(
+        "weights.random: 'true'",
+        "3:17 `weights.random` must be `true` or `false`, not a text | remove the quotes around `true`",
+    );
+    check(
+        "weights.random: maybe",
+        "3:17 `weights.random` must be `true` or `false`, not `maybe` | write one of the two",
+    );
+    check(
+        "network.golgi_cells: 2.5",
+        "3:22 `network.golgi_cells` must be a whole number, not `2.5` | write `2` or `3`",
+    );
+    check(
+        "golgi.reset: -55 V",
+        "3:14 `golgi.reset` must be between -1000 and 1000 mV, not -55000 | did you mean `-55 mV`?",
+    );
+    check(
+        "golgi.reset: -1.5 V",
+        "3:14 `golgi.reset` must be between -1000 and 1000 mV, not -1500 | did you mean `-1.5 mV`?",
+    );
+    check(
+        "golgi.reset: 1e30 MV",
+        "3:14 `golgi.reset` must be between -1000 and 1000 mV, not 1e39 | write `1000 mV` or less",
+    );
+    check(
+        "time.duration: 2000 s",
+        "3:16 `time.duration` must be between 1 and 1000000 ms, not 2000000 | did you mean `2000 ms`?",
+    );
     check_conditions(
         "- { name: c, set: 5 }",
         &["2:19 `set` must be a mapping, not `5` | write it like `set: { granule.tonic_factor: 0.5 }`"],
@@ -200,16 +236,14 @@ fn entries_of_set() {
 fn factors_with_a_distribution() {
     let check =
         |value: &str, expected: &[&str]| check_set(&format!("granule.tonic_factor: {value}"), expected);
-    check("-1", &["3:23 `granule.tonic_factor` must be 0 or above, not -1"]);
+    check("-1", &["3:23 `granule.tonic_factor` must be 0 or above, not -1 | write `0` or more"]);
     check(
         "[1]",
         &[&format!("3:23 `granule.tonic_factor` must be a number or a distribution, not a list | {GAMMA}")],
     );
     check(
         "{ gama: {} }",
-        &[&format!(
-            "3:23 `granule.tonic_factor` must be a number or a distribution, not a mapping | {GAMMA}"
-        )],
+        &[&format!("3:23 `granule.tonic_factor` knows no distribution `gama`, only `gamma` | {GAMMA}")],
     );
     check(
         "{ gamma: 1 }",
@@ -219,9 +253,9 @@ fn factors_with_a_distribution() {
     check(
         "{ gamma: { mean: 0, sd: -1, seed: -1 } }",
         &[
-            "3:40 `granule.tonic_factor.gamma.mean` must be above 0, not 0",
-            "3:47 `granule.tonic_factor.gamma.sd` must be above 0, not -1",
-            "3:57 `granule.tonic_factor.gamma.seed` must be between 0 and 4294967295, not `-1`",
+            "3:40 `granule.tonic_factor.gamma.mean` must be above 0, not 0 | write it like `0.4`",
+            "3:47 `granule.tonic_factor.gamma.sd` must be above 0, not -1 | write it like `0.07`",
+            "3:57 `granule.tonic_factor.gamma.seed` must be between 0 and 4294967295, not `-1` | write `0` or more",
         ],
     );
     check(
@@ -238,28 +272,29 @@ fn parameters_that_do_not_fit_together() {
     // At the entry that does not fit, else at the name.
     check_set(
         "time.step: 0.3 ms",
-        &["3:12 `time.step` is 0.3 ms, but a whole number of steps must make 1 ms (0.1 ms, 0.05 ms, …)"],
+        &["3:12 `time.step` is 0.3 ms, but a whole number of steps must make 1 ms \
+             | take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`"],
     );
     check_set(
         "golgi.reset: -5 mV, noise.tau: 0.05 ms",
         &[
-            "3:32 `time.step` of 0.1 ms is too long for `noise.tau` of 0.05 ms: forward Euler needs a step below it",
+            "3:32 `time.step` of 0.1 ms is too long for `noise.tau` of 0.05 ms: forward Euler needs a step below it \
+             | take a longer time constant, or a shorter step",
         ],
     );
     check_conditions(
         "- { name: c, set: { time.duration: 1 s } }",
-        &["2:11 `stimulus.times` has 1030 ms, but the trial ends at 1000 ms"],
+        &["2:11 `stimulus.times` has 1030 ms, but the trial ends at 1000 ms \
+           | make the trial longer, or set other `stimulus.times`"],
     );
     let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 100 s } }]";
     let overrides = from_variables(|name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
     check_with(
         large,
         &overrides,
-        &[
-            "1:64 1000027 cells × 100000000 steps are more than one trial can have; make `time.duration` or the \
-         network smaller \
-         | the environment has a part in it: CHAT_NUM_GRC",
-        ],
+        &["1:64 1000027 cells × 100000000 steps of `time.duration` are more than one trial can have \
+             | make the trial shorter, its step longer or the network smaller; \
+             the environment has a part in it: CHAT_NUM_GRC"],
     );
     // The same file is right without the environment.
     assert!(parse("x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());

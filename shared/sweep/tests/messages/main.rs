@@ -24,8 +24,7 @@ fn check_with(text: &str, overrides: &Overrides, expected: &[&str]) {
         .map(|problem| {
             let place =
                 problem.line_and_column().map_or(String::new(), |(line, column)| format!("{line}:{column} "));
-            let help = problem.help().map_or(String::new(), |help| format!(" | {help}"));
-            format!("{place}{}{help}", problem.message())
+            format!("{place}{} | {}", problem.message(), problem.help())
         })
         .collect();
     assert_eq!(found, expected, "{text}");
@@ -88,7 +87,7 @@ fn a_file_that_is_no_text() {
     let found = errors(b"a: 1\nb: \xff\xfe", &Overrides::default());
     let found = &found.listed()[0];
     assert_eq!(found.message(), "the file is not UTF-8 text: byte 0xff found");
-    assert_eq!((found.help(), found.line_and_column()), (Some("save it as UTF-8"), Some((2, 4))));
+    assert_eq!((found.help(), found.line_and_column()), ("save it as UTF-8", Some((2, 4))));
     check(
         &"#".repeat((1 << 20) + 1),
         &["the file is larger than 1 MiB | a sweep file lists seeds and conditions; is this the right file?"],
@@ -155,15 +154,17 @@ fn what_would_take_too_much_is_refused() {
     let numbers = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
     check(
         &format!("seeds: [{}]\nconditions: [Control]", numbers(100_001)),
-        &["1:8 100001 seeds are listed; at most 100000 are possible"],
+        &["1:8 100001 seeds are listed; at most 100000 are possible | take fewer seeds, or several sweeps"],
     );
     check(
         &format!("conditions: [{}]", numbers(10_001)),
-        &["1:13 10001 conditions are listed; at most 10000 are possible"],
+        &[
+            "1:13 10001 conditions are listed; at most 10000 are possible | split the sweep into several files",
+        ],
     );
     check_set(
         &format!("stimulus.times: [{}]", numbers(10_001)),
-        &["3:17 `stimulus.times` has 10001 entries; at most 10000 are possible"],
+        &["3:17 `stimulus.times` has 10001 entries; at most 10000 are possible | take fewer"],
     );
     check_set(
         &format!("golgi.reset: -{} mV", "5".repeat(500_000)),
@@ -193,12 +194,12 @@ grid: 1
             "2:7 a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike `my sweep` | write `my-sweep`",
             "3:9 `engine` cannot be `brian2-2.2.2` | did you mean `brian2-2.2.1`?",
             "4:12 unknown key `granule_cell` in `network` | did you mean `granule_cells`?",
-            "4:42 `network.golgi_cells` must be between 1 and 1000000, not `0`",
-            "4:59 `network.mossy_fibers` must be between 1 and 1000000, not `1000001`",
-            "5:20 `weights.random` must be `true` or `false`, not `yes`",
-            "5:31 `weights.seed` must be between 0 and 4294967295, not `-1`",
+            "4:42 `network.golgi_cells` must be between 1 and 1000000, not `0` | write `1` or more",
+            "4:59 `network.mossy_fibers` must be between 1 and 1000000, not `1000001` | write `1000000` or less",
+            "5:20 `weights.random` must be `true` or `false`, not `yes` | write `true`",
+            "5:31 `weights.seed` must be between 0 and 4294967295, not `-1` | write `0` or more",
             "5:39 `weights.sd` needs a unit | write `0.1 nS`",
-            "5:50 `weights.mean` must be above 0 nS, not 0",
+            "5:50 `weights.mean` must be above 0 nS, not 0 | write it like `0.1 nS`",
             "5:56 unknown key `x9` in `weights` | the keys are `random`, `seed`, `trial_seed`, `mean` and `sd`",
             "6:1 unknown key `conditons` | did you mean `conditions`?",
             "7:1 unknown key `granule.tonic_factor` \
@@ -211,10 +212,10 @@ grid: 1
         &[
             "1:10 this version reads format 1 of sweep files, not a list \
              | write `granule: 1`, or use another version of granule",
-            "2:7 `name` must be a word, not nothing",
+            "2:7 `name` must be a word, not nothing | write it like `name: my-sweep`, or leave it out",
             "3:9 `engine` cannot be a list | known values: `pcg` and `brian2-2.2.1`",
-            "4:10 `network` must be a mapping, not `5`",
-            "5:10 `weights` must be a mapping, not a list",
+            "4:10 `network` must be a mapping, not `5` | write it like `network: { mossy_fibers: 315 }`",
+            "5:10 `weights` must be a mapping, not a list | write it like `weights: { random: true }`",
         ],
     );
     check("engine: pgc\nconditions: [Control]", &["1:9 `engine` cannot be `pgc` | did you mean `pcg`?"]);
@@ -257,21 +258,23 @@ fn counts_and_seeds() {
             &[&format!("1:9 `trials` must be {expected}")],
         );
     };
-    trials("0", "between 1 and 1000000, not `0`");
-    trials("-5", "between 1 and 1000000, not `-5`");
-    trials("1000001", "between 1 and 1000000, not `1000001`");
-    trials(&"9".repeat(50), &format!("between 1 and 1000000, not `{}`", "9".repeat(50)));
-    trials("2.5", "a whole number, not `2.5`");
+    trials("0", "between 1 and 1000000, not `0` | write `1` or more");
+    trials("-5", "between 1 and 1000000, not `-5` | write `1` or more");
+    trials("1000001", "between 1 and 1000000, not `1000001` | write `1000000` or less");
+    let nines = "9".repeat(50);
+    trials(&nines, &format!("between 1 and 1000000, not `{nines}` | write `1000000` or less"));
+    trials("2.5", "a whole number, not `2.5` | write `2` or `3`");
+    trials("0.5", "a whole number, not `0.5` | write it like `10`");
     trials("2.0", "a whole number, not `2.0` | write `2`");
     trials("1e3", "a whole number, not `1e3` | write `1000`");
     trials("007", "a whole number, not `007` | write `7`");
-    trials("0x1f", "a whole number, not `0x1f`");
-    trials("1_000", "a whole number, not `1_000`");
-    trials(".inf", "a whole number, not `.inf`");
-    trials("many", "a whole number, not `many`");
+    trials("0x1f", "a whole number, not `0x1f` | write `31`");
+    trials("1_000", "a whole number, not `1_000` | write `1000`");
+    trials(".inf", "a whole number, not `.inf` | write it like `10`");
+    trials("many", "a whole number, not `many` | write it like `10`");
     trials("'5'", "a whole number, not a text | remove the quotes around `5`");
-    trials("~", "a whole number, not nothing");
-    trials("[5]", "a whole number, not a list");
+    trials("~", "a whole number, not nothing | write it like `10`");
+    trials("[5]", "a whole number, not a list | write it like `10`");
 
     let seeds =
         |value: &str, expected: &[&str]| check(&format!("seeds: {value}\nconditions: [Control]"), expected);
@@ -283,10 +286,10 @@ fn counts_and_seeds() {
         "[1, 2, 1, a, -1, 4294967296, [3]]",
         &[
             "1:15 duplicate seed `1` | it is already on line 1; the same seed gives the same trials",
-            "1:18 `seeds` must be a whole number, not `a`",
-            "1:21 `seeds` must be between 0 and 4294967295, not `-1`",
-            "1:25 `seeds` must be between 0 and 4294967295, not `4294967296`",
-            "1:37 `seeds` must be a whole number, not a list",
+            "1:18 `seeds` must be a whole number, not `a` | write it like `10`",
+            "1:21 `seeds` must be between 0 and 4294967295, not `-1` | write `0` or more",
+            "1:25 `seeds` must be between 0 and 4294967295, not `4294967296` | write `4294967295` or less",
+            "1:37 `seeds` must be a whole number, not a list | write it like `10`",
         ],
     );
 }
