@@ -102,6 +102,9 @@ pub(crate) struct Common {
     /// one. Its URL is printed; off loopback it has a token in it.
     #[arg(long, value_name = "ADDR")]
     pub(crate) dashboard: Option<SocketAddr>,
+    /// Print what was done as JSON, one object on one line, however it ends.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// How messages are written to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
