@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::Value;
-use support::{Ended, Hashes, Place, Running, Sweep, Trials, is_stopped, skip, told};
+use support::{Ended, Hashes, Place, Running, Sweep, Trials, can_trace, is_stopped, skip, told};
 
 /// Trials of the slow sweep.
 const SLOW_TRIALS: u64 = 180;
@@ -238,17 +238,6 @@ fn a_coordinator_killed_when_all_is_done_sends_its_workers_home_when_it_is_start
         assert!(files.iter().all(|file| !file.exists()));
         place.is_left_alone();
     }
-}
-
-/// Whether processes can be traced here; if not, says why.
-fn can_trace() -> bool {
-    let probe = Command::new("strace").args(["-f", "-e", "trace=none", "true"]).output();
-    match probe {
-        Ok(output) if output.status.success() => return true,
-        Ok(output) => skip(&format!("`strace`: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => skip(&format!("`strace` cannot be run (Debian: strace): {error}")),
-    }
-    false
 }
 
 #[test]
@@ -527,7 +516,6 @@ fn a_flipped_bit_anywhere_is_never_used() {
             assert!(!ended.stderr.contains("panicked"), "{what}: {ended:#?}");
             let Some(cost) = costs[at] else {
                 let parts = ["error: ", "store.granule", "move it away and run again"];
-                let ended = Ended { stderr: ended.stderr.replace("Move", "move"), ..ended };
                 ended.failed_with(1, &parts);
                 assert!(fs::read(path).expect("the store") == spoilt, "{what}: it is left as it is");
                 unreadable += 1;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use granule_sim::parameters::{FIELDS, Kind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Ended, Hashes, Place, Sweep, Trials, sha256};
 
 /// Less than any simulation needs, more than any wrong input may take: half a gigabyte of addresses and
@@ -527,15 +527,18 @@ fn with_store(store: &[u8]) -> Place {
 #[test]
 fn a_store_that_is_none() {
     let refused = |store: &[u8], what: &str| {
-        let parts =
-            ["error: out/store.granule cannot be read as a store: ", what, "Move it away and run again"];
+        let parts = [
+            "error: out/store.granule cannot be read as a store: ",
+            what,
+            "help: move it away and run again",
+        ];
         check(&with_store(store), &["run", "x.yaml", "--out", "out"], 1, &parts);
     };
     let (real, _) = finished();
-    refused(b"x", "it does not begin as one");
+    refused(b"x", "it is text, as a sweep file is\n");
     refused(&vec![0xaa; 10_000], "it does not begin as one");
     refused(&vec![0; 10_000], "it does not begin as one");
-    refused(b"SQLite format 3\0 and so on", "it does not begin as one");
+    refused(b"SQLite format 3\0 and so on", "it is a database of SQLite");
     refused(&real[..60], "it is cut short");
     for at in [17, 30, 60] {
         let mut store = real.clone();
@@ -548,7 +551,7 @@ fn a_store_that_is_none() {
     let hash = blake3::hash(&newer[..52]);
     newer[52..84].copy_from_slice(hash.as_bytes());
     let message = "error: the store out/store.granule has format 2, but this granule knows format 1: use the \
-                   granule that made it, or move it away";
+                   granule that made it\n  help: move it away and run again";
     check(&with_store(&newer), &["run", "x.yaml", "--out", "out"], 1, &[message]);
 
     let place = Place::new();
@@ -721,6 +724,62 @@ fn what_is_said_where() {
     let Ended { stdout, stderr, .. } = place.run(&["run", "x.yaml"]).succeeded();
     assert!(stdout.starts_with("Sweep test is complete already: 16 files, "), "{stdout}");
     assert_eq!((stdout.lines().count(), stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn what_a_run_did_is_told_as_json() {
+    let place = Place::new();
+    place.sweep("x.yaml", &Sweep::small());
+    let run = |arguments: &[&str], code: i32| -> (Value, String) {
+        let ended = place.run(&[&["run", "x.yaml", "--out", "out", "--json"], arguments].concat());
+        let ended = ended.failed_with(code, &[]);
+        assert_eq!(ended.stdout.lines().count(), 1, "{ended:#?}");
+        (serde_json::from_str(&ended.stdout).expect("JSON"), ended.stderr)
+    };
+    let check = |told: &Value, state: &str, trials: Value, files: Value| {
+        assert_eq!(
+            (&told["schema"], &told["type"], &told["sweep"]),
+            (&1.into(), &"run".into(), &"test".into())
+        );
+        assert_eq!((&told["state"], &told["trials"], &told["files"]), (&state.into(), &trials, &files));
+        assert_eq!((&told["out"], &told["store"]), (&"out".into(), &"out/store.granule".into()));
+        assert!(told["seconds"].as_f64() > Some(0.0) && told["cpu_seconds"].as_f64() > Some(0.0), "{told}");
+        let has_manifest = place.path("out/manifest.json").exists();
+        assert_eq!(told["manifest"].as_str(), has_manifest.then_some("out/manifest.json"));
+    };
+    // What kills every worker that is given anything ends the run before there is a manifest.
+    let program = place.script("broken", "exit 7");
+    let (told, stderr) = run(&["--workers", "1", "--worker-program", program.to_str().expect("text")], 3);
+    assert!(stderr.contains("error: "), "{stderr}");
+    let none = json!({ "written": 0, "reused": 0, "removed": 0 });
+    check(
+        &told,
+        "incomplete",
+        json!({ "total": 9, "computed": 0, "reused": 0, "set_aside": 0 }),
+        none.clone(),
+    );
+    let (told, stderr) = run(&["--worker-program", "/nowhere/to-be-found"], 1);
+    assert!(stderr.contains("error: "), "{stderr}");
+    check(&told, "failed", json!({ "total": 9, "computed": 0, "reused": 0, "set_aside": 0 }), none);
+
+    let (told, _) = run(&[], 0);
+    let trials = json!({ "total": 9, "computed": 9, "reused": 0, "set_aside": 0 });
+    check(&told, "complete", trials, json!({ "written": 16, "reused": 0, "removed": 0 }));
+    let reused = json!({ "total": 9, "computed": 0, "reused": 9, "set_aside": 0 });
+    let (told, stderr) = run(&[], 0);
+    assert_eq!(stderr, "");
+    check(&told, "complete", reused.clone(), json!({ "written": 0, "reused": 16, "removed": 0 }));
+    fs::remove_file(place.path("out/seed-451/controlCondI.npy")).expect("it is there");
+    let (told, _) = run(&[], 0);
+    check(&told, "complete", reused, json!({ "written": 1, "reused": 15, "removed": 0 }));
+    place.sweep("x.yaml", &Sweep { conditions: vec!["Control"], ..Sweep::small() });
+    let (told, _) = run(&[], 0);
+    let trials = json!({ "total": 3, "computed": 0, "reused": 3, "set_aside": 0 });
+    check(&told, "complete", trials, json!({ "written": 0, "reused": 5, "removed": 11 }));
+    // Of what is wrong with the sweep file there is nothing to tell.
+    place.write("x.yaml", "seeds: [x]");
+    let ended = place.run(&["run", "x.yaml", "--json"]).failed_with(2, &["error: "]);
+    assert_eq!(ended.stdout, "");
 }
 
 #[test]

@@ -139,10 +139,82 @@ fn halves_from_two_machines_are_the_whole() {
     assert_eq!(place.trials("again"), Trials { computed: 8, reused: 16 });
     assert_eq!(place.outputs("again"), place.outputs("whole"));
     place.run(&["store", "merge", "x.granule", "nowhere"]).failed_with(2, &["there is no store nowhere"]);
-    place
-        .run(&["store", "prune", "nowhere", "--keep", "a.yaml"])
-        .failed_with(1, &["there is no store nowhere"]);
-    place.run(&["store", "verify", "a.yaml"]).failed_with(1, &["cannot be read as a store"]);
+    for arguments in [&["prune", "nowhere", "--keep", "a.yaml"][..], &["verify", "nowhere"]] {
+        place.run(&[&["store"], arguments].concat()).failed_with(2, &["there is no store nowhere"]);
+    }
+}
+
+#[test]
+fn what_is_no_store_is_called_what_it_is() {
+    let place = finished(&Sweep::small());
+    fs::create_dir(place.path("empty")).expect("a directory");
+    let before = place.outputs("out");
+    let refused = |arguments: &[&str], code: i32, told: &str| {
+        let ended = place.run(arguments).failed_with(code, &[told]);
+        // These files are the user's.
+        assert!(!ended.stderr.contains("ove it away"), "{ended:#?}");
+    };
+    let meant = "error: out is a directory, no store\n  help: did you mean out/store.granule?";
+    for arguments in [
+        &["store", "merge", "m.granule", "out"][..],
+        &["store", "merge", "out", "out/store.granule"],
+        &["store", "verify", "out"],
+        &["store", "prune", "out", "--keep", "sweep.yaml"],
+        &["run", "sweep.yaml", "--out", "other", "--store", "out"],
+        &["plan", "sweep.yaml", "--store", "out"],
+    ] {
+        refused(arguments, 2, meant);
+    }
+    refused(&["store", "verify", "empty"], 2, "empty is a directory, no store\n  help: say the file; ");
+    for (file, kind) in [
+        ("sweep.yaml", "it is text, as a sweep file is"),
+        ("out/manifest.json", "it is text, as JSON is"),
+        ("out/seed-451/controlCondE.npy", "it is a numpy array"),
+    ] {
+        let told = format!("{file} cannot be read as a store: {kind}\n");
+        refused(&["store", "merge", "m.granule", file], 1, &told);
+        refused(&["store", "verify", file], 1, &told);
+        refused(&["store", "prune", file, "--keep", "sweep.yaml"], 1, &told);
+        refused(&["run", "sweep.yaml", "--out", "other", "--store", file], 1, &told);
+    }
+    assert!(!place.path("m.granule").exists());
+    assert_eq!(place.outputs("out"), before);
+}
+
+/// A variable of the original program that was left set must not cost what the file alone would keep.
+#[test]
+fn overrides_make_prune_drop_nothing() {
+    let place = finished(&Sweep { trials: 4, ..Sweep::small() });
+    let prune = |file: &str, variable: &str, value: &str| {
+        let mut command =
+            place.granule(&["store", "prune", "out/store.granule", "--keep", file, "--json", "--dry-run"]);
+        command.env(variable, value);
+        place.start_this(command).end().succeeded()
+    };
+    let counts = |ended: &Ended| {
+        let told = json(ended);
+        (told["trials_kept"].as_u64(), told["trials_dropped"].as_u64())
+    };
+    for (variable, value) in [
+        ("CHAT_NUM_TRIAL", "1"),
+        ("CHAT_SEED_TRIAL", "7"),
+        ("CHAT_NUM_GRC", "40"),
+        ("CHAT_RANDOM_WEIGHTS", ""),
+    ] {
+        let ended = prune("sweep.yaml", variable, value);
+        assert_eq!(counts(&ended), (Some(12), Some(0)), "{variable}");
+        assert!(
+            ended.stderr.contains("note: trials of sweep.yaml are kept without the overrides, too"),
+            "{ended:#?}"
+        );
+    }
+    // Nor what was computed with them.
+    place.sweep("less.yaml", &Sweep { trials: 2, ..Sweep::small() });
+    assert_eq!(counts(&prune("less.yaml", "CHAT_NUM_TRIAL", "3")), (Some(9), Some(3)));
+    // One that changes nothing is no matter.
+    let ended = prune("less.yaml", "CHAT_NUM_TRIAL", "2");
+    assert_eq!(counts(&ended), (Some(6), Some(6)));
+    assert!(!ended.stderr.contains("without the overrides"), "{ended:#?}");
 }
 
 #[test]
@@ -329,16 +401,27 @@ fn a_plan_says_what_a_sweep_asks_for() {
         ("conditions_computed_once", 1),
         ("cohorts", 4),
         ("output_files", 30),
+        ("files_to_write", 30),
     ] {
         assert_eq!(number(&plan, name), value, "{name}");
     }
     assert!(plan["core_seconds"].as_f64().is_some_and(|time| time > 0.0 && time < 60.0), "{plan}");
+    let seconds = |plan: &Value, at: usize| plan["writing_seconds"][at].as_f64().expect("a number");
+    assert!(
+        0.0 < seconds(&plan, 0) && seconds(&plan, 0) < seconds(&plan, 1) && seconds(&plan, 1) < 1.0,
+        "{plan}"
+    );
+    let text = place.run(&["plan", "sweep.yaml"]).succeeded().stdout;
+    assert!(text.contains("\nwriting: then 30 files, each made durable: about "), "{text}");
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 1, "nothing is written");
 
     place.run(&["run", "sweep.yaml", "--workers", "2"]).succeeded();
     let after = report(&place, &["plan", "sweep.yaml"]);
     assert_eq!((number(&after, "stored"), number(&after, "missing"), number(&after, "shards")), (12, 0, 0));
     assert_eq!((after["core_seconds"].as_f64(), number(&after, "store_bytes")), (Some(0.0), 0));
+    assert_eq!((number(&after, "files_to_write"), seconds(&after, 1)), (0, 0.0));
+    let text = place.run(&["plan", "sweep.yaml"]).succeeded().stdout;
+    assert!(text.contains("\nwriting: nothing; all files are in place\n"), "{text}");
     // What was said of files is about what there is.
     let files = place.manifest("out/test")["files"].as_array().unwrap().clone();
     let written: u64 = files.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
@@ -438,6 +521,18 @@ fn why_trials_are_computed_is_explained() {
     assert_eq!(explained["entries"][0]["changes"], change("golgi.leak_reversal", "-55 mV", "-53 mV"));
     assert_eq!(explained["entries"][1]["changes"], change("granule.tonic_factor", "1", "0.5"));
     assert_eq!(explained["entries"][1]["nearest"], "Control");
+    // Elsewhere, with the same store: what is not in it, it does not have.
+    let elsewhere = ["explain", "sweep.yaml", "--out", "fresh", "--store", "out/store.granule"];
+    let text = place.run(&elsewhere).succeeded().stdout;
+    let missing =
+        "trials 0-2: to compute: the store does not have it, and no last sweep is known to compare with";
+    assert_eq!(
+        text,
+        format!(
+            "test: 3 trials reused, 6 to be computed\n  mine, seed 451, {missing}\n  near, seed 451, {missing}\n  \
+             idle, seed 451, trials 0-2: reused: stored with the same key\n"
+        )
+    );
     let text = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
     let line = "mine, seed 451, trials 0-2: to compute: other parameters than mine had: golgi.leak_reversal -55 mV -> -53 mV";
     assert!(text.contains(line), "{text}");
@@ -458,6 +553,53 @@ fn why_trials_are_computed_is_explained() {
     let engine = explain(&base, &["--trial", "0"]);
     assert_eq!(whys(&engine), [entry("Control", 451, "engine", 1), entry("mine", 451, "engine", 1)]);
     assert!(engine["entries"][0]["text"].as_str().unwrap().contains("revision 0 -> "), "{engine}");
+}
+
+#[test]
+fn seeds_of_which_the_same_can_be_said_share_a_line() {
+    let place = Place::new();
+    let seeds: Vec<u32> = (1..=20).chain([451]).collect();
+    let sweep = Sweep {
+        seeds,
+        trials: 1,
+        network: [40, 16, 2],
+        conditions: vec!["Control"],
+        engine: "pcg",
+        ..Sweep::small()
+    };
+    place.sweep("sweep.yaml", &sweep);
+    place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "2"]).succeeded();
+    fs::remove_file(place.path("out/seed-7/controlCondE.npy")).expect("it is there");
+    let text = place.run(&["status", "out"]).succeeded().stdout;
+    let lines: Vec<String> =
+        text.lines().skip(3).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let expected =
+        ["Control seeds 1-6,8-20,451 1/1 stored 5/5 files, each", "Control seed 7 1/1 stored 4/5 files"];
+    assert_eq!(lines, expected, "{text}");
+    assert_eq!(report(&place, &["status", "out"])["pairs"].as_array().map(Vec::len), Some(21));
+
+    place.sweep("sweep.yaml", &Sweep { trials: 3, seeds: (1..=25).collect(), ..sweep });
+    let explain = |more: &[&str]| {
+        let ended = place.run(&[&["explain", "sweep.yaml", "--out", "out"], more].concat()).succeeded();
+        ended.stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (stored, fewer) = (
+        "trials 0: reused: stored with the same key",
+        "trials 1-2: to compute: the last sweep had fewer trials",
+    );
+    let new = "trials 0-2: to compute: the last sweep did not have this seed";
+    assert_eq!(
+        explain(&[]),
+        [
+            format!("  Control, seeds 1-20, {stored}"),
+            format!("  Control, seeds 1-20, {fewer}"),
+            format!("  Control, seeds 21-25, {new}")
+        ]
+    );
+    assert_eq!(explain(&["--condition", "Control"]).len(), 2 * 20 + 5);
+    assert_eq!(explain(&["--seed", "22"]), [format!("  Control, seed 22, {new}")]);
+    let explained = report(&place, &["explain", "sweep.yaml", "--out", "out"]);
+    assert_eq!(explained["entries"].as_array().map(Vec::len), Some(2 * 20 + 5));
 }
 
 /// A spike of a table.

@@ -272,6 +272,28 @@ fn an_interrupted_run_says_how_to_go_on() {
 }
 
 #[test]
+fn what_an_interrupted_run_did_is_told_as_json() {
+    for (signal, code, state) in [(Signal::SIGINT, 130, "interrupted"), (Signal::SIGTERM, 143, "terminated")]
+    {
+        let place = place_of(&Sweep::slow());
+        let mut running = start(&place, &["--workers", "2", "--shard-trials", "1", "--json"]);
+        wait_for_trials(&place, &mut running);
+        running.signal(signal);
+        let ended = running.end().failed_with(code, &["of 180 trials are stored\n  to resume: "]);
+        let told: Value = serde_json::from_str(&ended.stdout).expect("one object");
+        assert_eq!(told["state"], state);
+        let trials = &told["trials"];
+        let computed = trials["computed"].as_u64().expect("a number");
+        assert!(
+            ended.stderr.contains(&format!("{state}: {computed} of 180 trials are stored")),
+            "{ended:#?}"
+        );
+        assert_eq!((&trials["total"], &trials["reused"]), (&SLOW_TRIALS.into(), &0.into()));
+        assert_eq!((&told["files"]["written"], &told["manifest"]), (&0.into(), &Value::Null));
+    }
+}
+
+#[test]
 fn a_run_is_interrupted_while_it_writes_outputs() {
     // One condition under many names: little to compute, much to write.
     let names: Vec<String> = ('a'..='j').map(|name| format!("{{ name: {name} }}")).collect();
@@ -436,7 +458,7 @@ fn a_damaged_store_costs_what_was_damaged() {
             return (computed, ended.stderr);
         }
         // Then it says what to do, and that helps.
-        let ended = ended.failed_with(1, &["cannot be read as a store", "Move it away and run again"]);
+        let ended = ended.failed_with(1, &["cannot be read as a store", "move it away and run again"]);
         assert!(!place.path(&out("manifest.json")).exists(), "{what}");
         fs::rename(place.path(&out("store.granule")), place.path("away")).expect("it can be moved");
         start(&place, &["--workers", "2"]).end().succeeded();

@@ -345,7 +345,7 @@ fn check_granule(words: &[String]) {
 fn the_commands_of_the_readme_exist() {
     let top: BTreeSet<String> =
         files().iter().filter_map(|file| file.split_once('/')).map(|(top, _)| top.to_owned()).collect();
-    let tests = read("coordinator/Cargo.toml");
+    let tests = read("coordinator/Cargo.toml") + &read("shared/sim/Cargo.toml");
     let of_cargo = commands("cargo");
     let of_granule = commands("granule");
     assert!(of_cargo.len() >= 2, "the README's commands: {of_cargo:?}");

@@ -70,6 +70,13 @@ impl From<ArchiveError> for Failure {
                 exit::FAILED,
                 Some("say where it is with --store FILE, or run the sweep again to make it anew"),
             ),
+            ArchiveError::Store(StoreError::Corrupted { .. }) => (
+                exit::FAILED,
+                Some(
+                    "if it is that of the sweep, move it away and run again: all that a store holds can be \
+                     computed anew",
+                ),
+            ),
             ArchiveError::Store(_) | ArchiveError::Output(_) => (exit::FAILED, None),
         };
         Failure::caused_by(code, &error, help)
@@ -148,6 +155,23 @@ pub(crate) fn no_store(error: StoreError, path: &Path) -> ArchiveError {
         }
         error => ArchiveError::Store(error),
     }
+}
+
+/// Expects that no directory was given for a store.
+pub(crate) fn check_no_directory(path: &Path) -> Result<(), Failure> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let own = path.join(STORE);
+    let help = if own.is_file() {
+        format!("did you mean {}?", own.display())
+    } else {
+        format!("say the file; that of a sweep is {STORE} in its output directory")
+    };
+    Err(Failure::new(
+        exit::USAGE,
+        format!("error: {} is a directory, no store\n  help: {help}", path.display()),
+    ))
 }
 
 /// The right to an output directory; given back when dropped.

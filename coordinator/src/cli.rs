@@ -22,7 +22,7 @@ pub(crate) mod exit {
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
-    pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: the sweep is complete; \
+    pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
         1 with --access or --follow: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";
     pub(crate) const OF_VERIFY: &str = "Exit codes: 0 all is as it was; 1 something outside failed, or a run is at it; \
@@ -34,7 +34,7 @@ pub(crate) mod exit {
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 something outside failed, or a run is at it; \
         2 wrong usage; 3 trials are missing, or the sweep is not complete.";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
-        2 wrong usage; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
+        2 wrong usage, or there is no such store; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
 
     /// Something outside the sweep went wrong: files, network, the system.
     pub(crate) const FAILED: u8 = 1;
@@ -141,6 +141,9 @@ pub(crate) struct Common {
     /// one. Its URL is printed; off loopback it has a token in it.
     #[arg(long, value_name = "ADDR")]
     pub(crate) dashboard: Option<SocketAddr>,
+    /// Print what was done as JSON, one object on one line, however it ends.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// How messages are written to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -153,8 +153,7 @@ pub(crate) enum StoreError {
     },
     /// The file is a store of another format.
     #[error(
-        "the store {} has format {found}, but this granule knows format {VERSION}: use the granule that made it, \
-         or move it away and run again to compute its trials anew",
+        "the store {} has format {found}, but this granule knows format {VERSION}: use the granule that made it",
         path.display()
     )]
     Version {
@@ -164,10 +163,7 @@ pub(crate) enum StoreError {
         found: u32,
     },
     /// The file as a whole is not, or no longer, a store.
-    #[error(
-        "{} cannot be read as a store: {what}. Move it away and run again: all that a store holds can be computed anew",
-        path.display()
-    )]
+    #[error("{} cannot be read as a store: {what}", path.display())]
     Corrupted {
         /// The store's file.
         path: PathBuf,
@@ -800,7 +796,7 @@ fn read_head(file: &File) -> io::Result<Head> {
         return Ok(Head::None);
     }
     if !block.starts_with(&FILE_MAGIC) {
-        return Ok(Head::Unknown("it does not begin as one"));
+        return Ok(Head::Unknown(looks_like(&block)));
     }
     let Some(head) = block.first_chunk::<FILE_HEAD>() else { return Ok(Head::Unknown("it is cut short")) };
     let (told, hash) = head.split_at(FILE_HEAD - 32);
@@ -810,6 +806,36 @@ fn read_head(file: &File) -> io::Result<Head> {
     let mut rest = &told[FILE_MAGIC.len()..];
     let version = u32::from_le_bytes(take(&mut rest));
     Ok(Head::Of { version, salt: take(&mut rest) })
+}
+
+/// What a file is that is no store, by its beginning.
+fn looks_like(block: &[u8]) -> &'static str {
+    const KINDS: [(&[u8], &str); 4] = [
+        (b"\x93NUMPY", "it is a numpy array"),
+        (b"PAR1", "it is a Parquet table"),
+        (b"PK\x03\x04", "it is an archive"),
+        (b"SQLite format 3\0", "it is a database of SQLite"),
+    ];
+    if let Some((_, kind)) = KINDS.iter().find(|(magic, _)| block.starts_with(magic)) {
+        return kind;
+    }
+    if FILE_MAGIC.starts_with(block) {
+        return "it is cut short";
+    }
+    // The block may end within a character.
+    let text = match std::str::from_utf8(block) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&block[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => "\0",
+    };
+    let is_text = !text.chars().any(|c| c.is_control() && !c.is_whitespace());
+    match text.trim_start().chars().next() {
+        Some('{' | '[') if is_text => "it is text, as JSON is",
+        _ if is_text => "it is text, as a sweep file is",
+        _ => "it does not begin as one",
+    }
 }
 
 /// The salt of a store of this format; none where nothing was ever stored.
@@ -827,10 +853,12 @@ fn salt_of(file: &File, path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
 /// Anything but a regular file has no end to append to: a pipe, /dev/full.
 fn check_kind(file: &File, path: &Path) -> Result<(), StoreError> {
     let fail = |source| StoreError::Io { path: path.to_owned(), doing: "open", source };
-    if file.metadata().map_err(fail)?.is_file() {
+    let kind = file.metadata().map_err(fail)?;
+    if kind.is_file() {
         return Ok(());
     }
-    Err(StoreError::Corrupted { path: path.to_owned(), what: "it is not a regular file" })
+    let what = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
+    Err(StoreError::Corrupted { path: path.to_owned(), what })
 }
 
 /// Writes the first block of a new store; its salt.

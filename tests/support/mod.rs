@@ -389,6 +389,17 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {why}");
 }
 
+/// Whether processes can be traced here; if not, says why.
+pub fn can_trace() -> bool {
+    let probe = Command::new("strace").args(["-f", "-e", "trace=none", "true"]).output();
+    match probe {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => skip(&format!("`strace`: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => skip(&format!("`strace` cannot be run (Debian: strace): {error}")),
+    }
+    false
+}
+
 /// Sends a signal to a process that may be gone.
 pub fn send(id: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(id.try_into().expect("a process id")), signal);

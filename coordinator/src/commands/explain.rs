@@ -16,6 +16,7 @@ use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
 use crate::selection::{condition_of, seed_of};
 use crate::store::{Store, StoreError};
+use crate::view::words::{MOST_RUNS, ranges, runs, seeds};
 use crate::view::{say, say_json};
 
 /// Number of the schema of the report.
@@ -121,7 +122,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
     if arguments.planned.json {
         say_json(&report);
     } else {
-        say(&report.to_text());
+        let is_asked_for = arguments.condition.is_some() || arguments.seed.is_some();
+        say(&report.to_text(is_asked_for));
     }
     Ok(())
 }
@@ -281,7 +283,10 @@ fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: 
             _ => ("engine", "another engine".to_owned()),
         },
         Reason::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
-        Reason::NothingKnown => ("nothing_known", "nothing was computed there yet".to_owned()),
+        Reason::NothingKnown => (
+            "nothing_known",
+            "the store does not have it, and no last sweep is known to compare with".to_owned(),
+        ),
     };
     Entry {
         condition: condition.to_owned(),
@@ -296,29 +301,28 @@ fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: 
     }
 }
 
-/// Ascending numbers as runs: the first and the last of each.
-fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
-    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run[run.len() - 1])).collect()
-}
-
 impl Report {
-    fn to_text(&self) -> String {
+    /// For people: a line for all seeds of a condition of which the same can be said, or for each seed.
+    fn to_text(&self, is_by_seed: bool) -> String {
         let mut text = format!(
             "{}: {} reused, {} to be computed\n",
             self.sweep,
             plural(self.reused, "trial"),
             self.to_compute
         );
-        for Entry { condition, seed, trials, fate, text: why, .. } in &self.entries {
-            let trials: Vec<String> = trials
-                .iter()
-                .map(
-                    |(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") },
-                )
-                .collect();
-            let fate = fate.replace('_', " ");
-            let trials = trials.join(",");
-            text.push_str(&format!("  {condition}, seed {seed}, trials {trials}: {fate}: {why}\n"));
+        let most = if is_by_seed { usize::MAX } else { MOST_RUNS };
+        for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
+            let mut lines: Vec<(Vec<u32>, String)> = Vec::new();
+            for Entry { seed, trials, fate, text, .. } in entries {
+                let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
+                match lines.iter_mut().find(|(_, line)| !is_by_seed && *line == told) {
+                    Some((same, _)) => same.push(*seed),
+                    None => lines.push((vec![*seed], told)),
+                }
+            }
+            for (of, told) in lines {
+                text.push_str(&format!("  {}, {}, {told}\n", entries[0].condition, seeds(&of)));
+            }
         }
         text
     }

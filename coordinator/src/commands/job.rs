@@ -1,7 +1,9 @@
 //! A whole sweep, from its file to the manifest: what `run` and `serve` have in common.
 
 mod end;
+mod summary;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,14 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
-use granule_sweep::{Plan, Sweep};
+use granule_sweep::{Overrides, Plan, Sweep};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use self::end::{End, store_help};
+use self::end::{End, opening_help};
+use self::summary::{Done, Files};
 use crate::archive::{self, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
@@ -35,10 +38,10 @@ use crate::store::{Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
-use crate::view::say;
 use crate::view::status::{Parcel, Part, Trials};
 use crate::view::terminal::Terminal;
 use crate::view::words::brief;
+use crate::view::{say, say_json};
 
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -57,6 +60,8 @@ pub(crate) struct Order<'a> {
     pub(crate) checks_store: bool,
     /// Where a page shows what goes on.
     pub(crate) dashboard: Option<SocketAddr>,
+    /// Whether what was done is told as JSON.
+    pub(crate) json: bool,
 }
 
 /// Does it: `entrance` says where workers come in, given the output directory.
@@ -81,7 +86,7 @@ pub(crate) fn run(
     let held = archive::hold(&out)?;
     let store_name = archive::name_of_store(&out, store.path())?;
     let (entrance, options) = (entrance(&out), options(&sweep));
-    let Order { checks_store, dashboard, .. } = *order;
+    let Order { checks_store, dashboard, json, .. } = *order;
     let job = Job {
         sweep,
         plan,
@@ -93,6 +98,7 @@ pub(crate) fn run(
         options,
         checks_store,
         dashboard,
+        json,
         views: Views::default(),
         begun,
     };
@@ -170,6 +176,7 @@ struct Job {
     options: Options,
     checks_store: bool,
     dashboard: Option<SocketAddr>,
+    json: bool,
     views: Views,
     begun: Begun,
 }
@@ -198,8 +205,13 @@ impl Job {
     /// Does it, and tells those who look how it ended.
     async fn run(mut self, stopped: Stopped) -> Result<(), Failure> {
         let mut dashboard = None;
-        let result = self.work(&stopped, &mut dashboard).await;
+        let mut done = Done::default();
+        let result = self.work(&stopped, &mut dashboard, &mut done).await;
         let result = result.map_err(|end| end.into_failure(&command_line()));
+        if self.json {
+            let code = result.as_ref().map_or_else(|failure| failure.code, |()| 0);
+            say_json(&self.summary(code, &done));
+        }
         if let Some(dashboard) = dashboard {
             let text = match &result {
                 Ok(()) => format!("The files are in {}.", self.out.display()),
@@ -210,7 +222,12 @@ impl Job {
         result
     }
 
-    async fn work(&mut self, stopped: &Stopped, dashboard: &mut Option<Dashboard>) -> Result<(), End> {
+    async fn work(
+        &mut self,
+        stopped: &Stopped,
+        dashboard: &mut Option<Dashboard>,
+        done: &mut Done,
+    ) -> Result<(), End> {
         let planned = outputs::plan(&self.sweep, &self.plan);
         let earlier = Earlier::find(&self.out).map_err(End::Output)?;
         let vouched = earlier.vouched(&self.out, &planned);
@@ -221,11 +238,13 @@ impl Job {
         });
         // Files are not all there is: what comes later goes on from the store.
         if vouched.len() == planned.len() && is_ours && self.inventory().missing == 0 {
-            say(&format!(
+            self.tell(&format!(
                 "Sweep {} is complete already: {}\n",
                 self.sweep.name,
                 describe_files(vouched.iter().map(|(_, record)| record), &self.out)
             ));
+            done.files.reused = vouched.len() as u64;
+            done.has_manifest = true;
             forget_under_way(&self.out).map_err(End::Output)?;
             return self.entrance.close().map_err(End::Entrance);
         }
@@ -251,30 +270,29 @@ impl Job {
             self.remove_damaged(&damaged)?;
         }
         let terminal = Terminal::follow(self.views.board());
-        let mut computed = Computed::default();
-        self.compute(stopped, &mut computed).await?;
+        self.compute(stopped, &mut done.computed).await?;
         let planned: Vec<Planned> = planned.into_iter().filter(|file| self.is_stored(file)).collect();
         let vouched = earlier.vouched(&self.out, &planned);
-        let mut removed = 0;
+        done.files.reused = vouched.len() as u64;
         let is_interrupted = || stopped.borrow().is_some();
         let records = loop {
             let attempt = tokio::task::block_in_place(|| {
-                removed += earlier.retire(&self.out, &planned)?;
-                self.write_outputs(&planned, &vouched, &is_interrupted)
+                done.files.removed += earlier.retire(&self.out, &planned)? as u64;
+                self.write_outputs(&planned, &vouched, &mut done.files, &is_interrupted)
             });
             match attempt {
-                Ok(done) => break done,
+                Ok(records) => break records,
                 Err(OutputError::Interrupted) => return Err(self.interrupted(stopped)),
                 Err(error) if self.drop_damaged(&error)? > 0 => {
-                    self.compute(stopped, &mut computed).await?;
+                    self.compute(stopped, &mut done.computed).await?;
                 }
                 Err(error) => return Err(End::Output(error)),
             }
         };
         drop(terminal);
-        self.finish(&computed, removed, vouched.len(), records).map_err(End::Output)?;
+        self.finish(done, records).map_err(End::Output)?;
         self.entrance.close().map_err(End::Entrance)?;
-        let Outcome { set_aside, disagreements, .. } = &computed.outcome;
+        let Outcome { set_aside, disagreements, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
             return Err(End::Incomplete { set_aside: set_aside.len() });
         }
@@ -347,9 +365,9 @@ impl Job {
         )
         .await;
         forward.abort();
+        computed.trials += missing.saturating_sub(self.inventory().missing);
         match result {
             Ok(outcome) => {
-                computed.trials += missing - self.inventory().missing;
                 computed.outcome.add(outcome);
                 Ok(())
             }
@@ -388,6 +406,7 @@ impl Job {
         &self,
         planned: &[Planned],
         vouched: &[(&Planned, FileRecord)],
+        files: &mut Files,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<FileRecord>, OutputError> {
         let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
@@ -402,7 +421,9 @@ impl Job {
             now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
             now.files = Parcel { total: wanted.len() as u64, done: 0 };
         });
+        let written = Cell::new(0);
         let on_file = || {
+            written.update(|written| written + 1);
             self.views.alter(|now| {
                 now.files.done += 1;
                 now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
@@ -415,7 +436,9 @@ impl Job {
             is_interrupted,
             on_file: &on_file,
         };
-        let mut records = outputs::write(&self.out, &wanted, &source)?;
+        let result = outputs::write(&self.out, &wanted, &source);
+        files.written = written.get();
+        let mut records = result?;
         records.extend(vouched.iter().map(|(_, record)| record.clone()));
         Ok(records)
     }
@@ -444,16 +467,17 @@ impl Job {
         Ok(())
     }
 
-    fn finish(
-        &self,
-        computed: &Computed,
-        removed: usize,
-        files_reused: usize,
-        records: Vec<FileRecord>,
-    ) -> Result<(), OutputError> {
+    /// Says it, unless that is to be said in JSON.
+    fn tell(&self, text: &str) {
+        if !self.json {
+            say(text);
+        }
+    }
+
+    fn finish(&self, done: &mut Done, records: Vec<FileRecord>) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
         let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
-        let Computed { trials: computed, outcome } = computed;
+        let Computed { trials: computed, outcome } = &done.computed;
         let reused = self.plan.len().saturating_sub(computed + outcome.set_aside.len() as u64);
         let run = Run {
             host: host(),
@@ -466,7 +490,7 @@ impl Job {
             cpu_seconds,
             trials_computed: *computed,
             trials_reused: reused,
-            files_reused: files_reused as u64,
+            files_reused: done.files.reused,
             trials_audited: outcome.tally.audited,
             workers_shut_out: outcome.quarantined.clone(),
             disagreements: outcome.disagreements.clone(),
@@ -474,6 +498,7 @@ impl Job {
         let set_aside = self.set_aside(outcome);
         let files = describe_files(records.iter(), &self.out);
         Manifest::new(&self.sweep, run, set_aside, records).write(&self.out)?;
+        done.has_manifest = true;
         let mut text = format!(
             "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
             self.sweep.name,
@@ -490,14 +515,14 @@ impl Job {
                 outcome.tally.unaudited
             ));
         }
-        if removed > 0 {
-            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(removed as u64, "file")));
+        if done.files.removed > 0 {
+            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
         text.push_str(&format!(
             "\n  what was run, and hashes: {}\n",
             self.out.join("manifest.json").display()
         ));
-        say(&text);
+        self.tell(&text);
         Ok(())
     }
 
@@ -526,6 +551,21 @@ impl Job {
 
 /// Reads and understands a sweep file, and what the environment overrides in it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
+    // What is wrong with the file comes first.
+    let text = read_text(path)?;
+    understand(path, &text, &overrides()?)
+}
+
+/// What the environment overrides in every sweep file; says so.
+pub(crate) fn overrides() -> Result<Overrides, Failure> {
+    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    notices.iter().for_each(|notice| line(&format!("note: {notice}")));
+    Ok(overrides)
+}
+
+/// The bytes of a sweep file, as far as any is looked at.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
         Failure::new(
@@ -533,11 +573,13 @@ pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
             format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
         )
     })?;
-    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
-        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
-    notices.iter().for_each(|notice| line(&format!("note: {notice}")));
+    Ok(bytes)
+}
+
+/// The sweep that this text stands for.
+pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(&path.display().to_string(), &bytes, &stem, &overrides)
+    granule_sweep::parse(&path.display().to_string(), text, &stem, overrides)
         .map_err(|diagnostics| Failure::new(exit::USAGE, diagnostics.to_string()))
 }
 
@@ -551,8 +593,10 @@ fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
         let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
         Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
     })?;
-    Store::open(&given.map_or_else(|| out.join(STORE), Path::to_owned))
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, store_help(&error).as_deref()))
+    given.map_or(Ok(()), archive::check_no_directory)?;
+    Store::open(&given.map_or_else(|| out.join(STORE), Path::to_owned)).map_err(|error| {
+        Failure::caused_by(exit::FAILED, &error, opening_help(&error, given.is_none()).as_deref())
+    })
 }
 
 /// A SIGTERM soon after another says nothing new: Slurm sends one to a job's shell, which hands it on, and one to

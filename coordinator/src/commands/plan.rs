@@ -18,13 +18,13 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, check_directory};
+use crate::archive::{ArchiveError, check_directory, check_no_directory};
 use crate::cli;
 use crate::commands::job::{check_size, directory_of, read_sweep};
 use crate::commands::run::cores;
 use crate::failure::{Failure, plural};
 use crate::outputs;
-use crate::outputs::manifest::STORE;
+use crate::outputs::manifest::{Earlier, STORE};
 use crate::store::{Store, StoreError};
 use crate::view::words::brief;
 use crate::view::{say, say_json};
@@ -50,6 +50,12 @@ const WORKER_BYTES: u64 = 8 << 20;
 
 /// Bytes of a trial in the store beside its spikes: its entry, and its part of a block's rest.
 const STORE_BYTES_PER_TRIAL: f64 = 120.0;
+
+/// Of making a file durable and putting it in place: on a fast disk, and on one that turns or is behind a network.
+const SECONDS_PER_FILE: [f64; 2] = [0.2e-3, 10e-3];
+
+/// Of one core, of deriving and hashing a byte of an output file.
+const SECONDS_PER_BYTE: f64 = 7e-9;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -82,6 +88,10 @@ struct Report {
     store_bytes: u64,
     output_files: u64,
     output_bytes: u64,
+    /// Files that are not in place as the last manifest has them.
+    files_to_write: u64,
+    /// To derive and write these on this machine, on a fast disk and on a slow one.
+    writing_seconds: [f64; 2],
     /// Of the coordinator, and of each worker process.
     coordinator_bytes: u64,
     worker_bytes: u64,
@@ -130,8 +140,15 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         }
     };
     core_seconds += spans_missing as f64 * costs.seconds_per_span;
-    let output_files = outputs::plan(&sweep, &plan).len() as u64;
+    let files = outputs::plan(&sweep, &plan);
+    let in_place = Earlier::find(&out).map_err(ArchiveError::from)?.vouched(&out, &files).len();
+    let files_to_write = (files.len() - in_place) as u64;
     let output_bytes = sweep.conditions.iter().map(|condition| bytes_of_outputs(condition, sweep.trials));
+    let output_bytes = output_bytes.sum::<u64>() * sweep.seeds.len() as u64;
+    let bytes_to_write = output_bytes as f64 * files_to_write as f64 / files.len().max(1) as f64;
+    let writing_seconds = SECONDS_PER_FILE.map(|of_file| {
+        files_to_write as f64 * of_file + bytes_to_write * SECONDS_PER_BYTE / f64::from(cores())
+    });
     let asked = sweep.conditions.len() as u64 * sweep.seeds.len() as u64 * u64::from(sweep.trials);
     let variants: usize = plan.cohorts.iter().map(|cohort| cohort.variants.len()).sum();
     let report = Report {
@@ -154,8 +171,10 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         core_seconds,
         cores_here: cores(),
         store_bytes: store_bytes as u64,
-        output_files,
-        output_bytes: output_bytes.sum::<u64>() * sweep.seeds.len() as u64,
+        output_files: files.len() as u64,
+        output_bytes,
+        files_to_write,
+        writing_seconds,
         coordinator_bytes: COORDINATOR_BYTES
             + COORDINATOR_BYTES_PER_TRIAL * plan.len()
             + sweep.conditions.iter().map(|of| bytes_to_derive(of, sweep.trials)).max().unwrap_or(0),
@@ -192,6 +211,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
     check_directory(&out)?;
+    arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
     // As `run` has it.
     let store_path = arguments.store.clone().unwrap_or_else(|| out.join(STORE));
     let store = match Store::glance(&store_path) {
@@ -350,6 +370,16 @@ impl Report {
     fn to_text(&self) -> String {
         let all = self.core_seconds / f64::from(self.cores_here);
         let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));
+        let [fast, slow] = self.writing_seconds;
+        let writing = match self.files_to_write {
+            0 => "nothing; all files are in place".to_owned(),
+            count => format!(
+                "then {}, each made durable: about {} on a fast disk, {} on a slow one",
+                plural(count, "file"),
+                time(fast),
+                time(slow)
+            ),
+        };
         let equal = match self.conditions_computed_once {
             0 => String::new(),
             count => format!("; {} equal to another, computed once", plural(count, "condition")),
@@ -357,7 +387,8 @@ impl Report {
         format!(
             "{}: {} × {} × {} = {}{equal}\n\
              to compute: {} ({} stored), in {} and about {}\n\
-             time: about {} of one core like those here, {} on all {} of this machine; writing files not included\n\
+             time: about {} of one core like those here, {} on all {} of this machine\n\
+             writing: {}\n\
              disk: about {} more in {}, about {} of outputs in {} ({})\n\
              memory: about {} for the coordinator and {} for each worker process\n",
             self.sweep,
@@ -372,6 +403,7 @@ impl Report {
             time(self.core_seconds),
             time(all),
             self.cores_here,
+            writing,
             DecimalBytes(self.store_bytes),
             self.store,
             DecimalBytes(self.output_bytes),

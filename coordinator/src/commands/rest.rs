@@ -17,10 +17,11 @@ use crate::slurm::control::SlurmError;
 use crate::slurm::{JobId, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
+use crate::view::words::seeds;
 use crate::view::{say, say_json};
 
-/// Pairs of a condition and a seed that people are shown.
-const MOST_PAIRS: usize = 48;
+/// Lines about conditions, and about trials set aside, that people are shown.
+const MOST_LINES: usize = 48;
 
 /// What was made of a sweep.
 #[derive(Debug, Serialize)]
@@ -254,6 +255,35 @@ impl Rest {
         )
     }
 
+    /// What is to be said of each condition, and of which of its seeds.
+    fn lines(&self) -> Vec<(&str, Vec<u32>, String)> {
+        let mut by_condition: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
+        let mut names: Vec<&str> = Vec::new();
+        for pair in &self.pairs {
+            let pairs = by_condition.entry(&pair.condition).or_default();
+            if pairs.is_empty() {
+                names.push(&pair.condition);
+            }
+            pairs.push(pair);
+        }
+        let mut lines: Vec<(&str, Vec<u32>, String)> = Vec::new();
+        for name in names {
+            let first = lines.len();
+            for pair in &by_condition[name] {
+                let Pair { seed, total, stored, set_aside, files, files_in_place, .. } = pair;
+                let mut told = format!("{stored}/{total} stored  {files_in_place}/{files} files");
+                if *set_aside > 0 {
+                    let _ = write!(told, "  {set_aside} set aside");
+                }
+                match lines[first..].iter_mut().find(|(_, _, line)| *line == told) {
+                    Some((_, seeds, _)) => seeds.push(*seed),
+                    None => lines.push((name, vec![*seed], told)),
+                }
+            }
+        }
+        lines
+    }
+
     /// For people, in the width of a terminal.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("{}\n", self.headline());
@@ -281,21 +311,15 @@ impl Rest {
             0 => writeln!(text),
             damaged => writeln!(text, ", {damaged} bytes damaged"),
         };
-        for pair in self.pairs.iter().take(MOST_PAIRS) {
-            let Pair { condition, seed, total, stored, set_aside, files, files_in_place } = pair;
-            let _ = write!(
-                text,
-                "  {condition:24.24} seed {seed:<10} {stored}/{total} stored  {files_in_place}/{files} files"
-            );
-            let _ = match set_aside {
-                0 => writeln!(text),
-                count => writeln!(text, "  {count} set aside"),
-            };
+        let lines = self.lines();
+        for (condition, of, told) in lines.iter().take(MOST_LINES) {
+            let each = if of.len() > 1 { ", each" } else { "" };
+            let _ = writeln!(text, "  {condition:24.24} {:<15} {told}{each}", seeds(of));
         }
-        if self.pairs.len() > MOST_PAIRS {
-            let _ = writeln!(text, "  and {} pairs more; --json has all", self.pairs.len() - MOST_PAIRS);
+        if lines.len() > MOST_LINES {
+            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
         }
-        for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_PAIRS) {
+        for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
             let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
         }
         text

@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
         // Once the trials are computed the workers leave: what is damaged is to be found before.
         checks_store: true,
         dashboard: arguments.common.dashboard,
+        json: arguments.common.json,
     };
     job::run(
         &order,

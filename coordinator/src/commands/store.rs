@@ -7,14 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use granule_sim::spikes::Digest;
-use granule_sweep::Plan;
 use granule_sweep::key::{StreamKey, TrialKey};
+use granule_sweep::{Overrides, Plan};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, no_store};
+use crate::archive::{ArchiveError, check_no_directory, no_store};
 use crate::cli::{self, exit};
-use crate::commands::job::{check_size, read_sweep};
+use crate::commands::job::{check_size, overrides, read_text, understand};
 use crate::failure::{Failure, plural};
 use crate::outputs::{sync_directory, unfinished};
 use crate::store::{Entry, Held, Put, Store, StoreError};
@@ -72,6 +72,7 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
 }
 
 fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
+    check_no_directory(&arguments.into)?;
     let from = arguments.from.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
     if let Some(same) = arguments.from.iter().find(|from| is_same(from, &arguments.into)) {
         let message = format!("error: {} is the store to be added to\n  help: leave it out", same.display());
@@ -303,23 +304,13 @@ struct Pruned {
 }
 
 fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
-    let mut needed: BTreeSet<TrialKey> = BTreeSet::new();
-    for path in &arguments.keep {
-        let sweep = read_sweep(path)?;
-        check_size(path, &sweep)?;
-        let plan = Plan::new(&sweep);
-        for cohort in &plan.cohorts {
-            for variant in &cohort.variants {
-                let key = |trial| variant.fingerprint.trial(cohort.seed, trial);
-                needed.extend((0..plan.trials).map(key));
-            }
-        }
-    }
+    check_no_directory(&arguments.file)?;
+    let needed = needed(&arguments.keep)?;
     // The file itself, where a link leads to it.
     let path = fs::canonicalize(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
     let exists = path.exists();
     let open = if arguments.dry_run || !exists { Store::read } else { Store::open };
-    let store = open(&path).map_err(|error| Failure::from(no_store(error, &arguments.file)))?;
+    let store = open(&path).map_err(|error| cannot_open(error, &arguments.file))?;
     let all = store.trials();
     let wanted: Vec<Held> = all.iter().copied().filter(|held| needed.contains(&held.key)).collect();
     if wanted.is_empty() && !all.is_empty() && !arguments.dry_run {
@@ -375,6 +366,32 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The trials of these sweeps: as the environment overrides them, and as the files say. A variable that was
+/// left set must not cost any.
+fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
+    let mut needed = BTreeSet::new();
+    let overrides = overrides()?;
+    for path in keep {
+        let text = read_text(path)?;
+        let sweep = understand(path, &text, &overrides)?;
+        let plain = understand(path, &text, &Overrides::default())?;
+        if sweep != plain {
+            line(&format!("note: trials of {} are kept without the overrides, too", path.display()));
+        }
+        for sweep in [Some(&sweep), Some(&plain).filter(|plain| **plain != sweep)].into_iter().flatten() {
+            check_size(path, sweep)?;
+            let plan = Plan::new(sweep);
+            for cohort in &plan.cohorts {
+                for variant in &cohort.variants {
+                    let key = |trial| variant.fingerprint.trial(cohort.seed, trial);
+                    needed.extend((0..plan.trials).map(key));
+                }
+            }
+        }
+    }
+    Ok(needed)
+}
+
 /// Makes a store of these trials and all noise beside this one, and puts it in its place.
 fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Failure> {
     let beside = unfinished(path);
@@ -415,12 +432,19 @@ fn fill(store: &Store, beside: &Path, wanted: &[Held]) -> Result<(Store, u64, u6
 }
 
 fn read(path: &Path) -> Result<Store, Failure> {
-    Store::read(path).map_err(|error| match no_store(error, path) {
+    check_no_directory(path)?;
+    Store::read(path).map_err(|error| cannot_open(error, path))
+}
+
+/// A store that is not there was named wrongly, as these commands are given nothing but names.
+fn cannot_open(error: StoreError, path: &Path) -> Failure {
+    match no_store(error, path) {
         ArchiveError::NoStore { path } => {
             Failure::new(exit::USAGE, format!("error: there is no store {}", path.display()))
         }
+        ArchiveError::Store(error) => failed(&error),
         error => error.into(),
-    })
+    }
 }
 
 fn length(path: &Path) -> u64 {

@@ -166,32 +166,58 @@ pub(crate) struct Source<'a> {
     pub(crate) on_file: &'a dyn Fn(),
 }
 
-/// Writes these files below `out`. They must come in the order of [`plan`].
+/// Files that wait to be made durable together, which costs less than one after the other, and their bytes.
+const MOST_WAITING: usize = 32;
+const MOST_WAITING_BYTES: u64 = 8 << 20;
+
+/// Writes these files below `out`. They must come in the order of [`plan`]. On return all of it is durable.
 pub(crate) fn write(
     out: &Path,
     files: &[&Planned],
     source: &Source<'_>,
 ) -> Result<Vec<FileRecord>, OutputError> {
     let mut records = Vec::new();
-    let of_one_condition = |a: &&Planned, b: &&Planned| (a.seed, a.condition) == (b.seed, b.condition);
-    for files in files.chunk_by(of_one_condition) {
+    for files in files.chunk_by(|a, b| a.seed == b.seed) {
         let directory = out.join(format!("seed-{}", source.sweep.seeds[files[0].seed]));
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         remove_leftovers(&directory)?;
-        let derived = Derived::load(files[0], source)?;
-        // Made side by side, as hashing a file is as much work as deriving it, but put in place one
-        // after the other, once all are made.
-        let is_interrupted = source.is_interrupted;
-        let made = files.par_iter().map(|file| derived.make(out, file, is_interrupted));
-        for (file, writer) in files.iter().zip(made.collect::<Result<Vec<_>, OutputError>>()?) {
-            let (bytes, sha256) = writer.commit()?;
-            let Planned { path, identity, .. } = file;
-            records.push(FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() });
-            (source.on_file)();
-        }
+        write_seed(out, files, source, &mut records)?;
         sync_directory(&directory)?;
     }
+    if !files.is_empty() {
+        sync_directory(out)?;
+    }
     Ok(records)
+}
+
+/// Writes files of one seed, whose directory is there, and makes them durable but for their names.
+fn write_seed(
+    out: &Path,
+    files: &[&Planned],
+    source: &Source<'_>,
+    records: &mut Vec<FileRecord>,
+) -> Result<(), OutputError> {
+    let mut waiting: Vec<(&Planned, AtomicFile)> = Vec::new();
+    let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
+    while let Some(files) = conditions.next() {
+        let derived = Derived::load(files[0], source)?;
+        // Made side by side, as hashing a file is as much work as deriving it.
+        let is_interrupted = source.is_interrupted;
+        let made = files.par_iter().map(|file| Ok((*file, derived.make(out, file, is_interrupted)?)));
+        waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
+        let bytes: u64 = waiting.iter().map(|(_, file)| file.bytes).sum();
+        if conditions.peek().is_none() || waiting.len() >= MOST_WAITING || bytes >= MOST_WAITING_BYTES {
+            // Put in place one after the other, once all are durable.
+            waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
+            for (file, writer) in waiting.drain(..) {
+                let (bytes, sha256) = writer.commit()?;
+                let Planned { path, identity, .. } = file;
+                records.push(FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() });
+                (source.on_file)();
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Length and SHA-256 of what these files would be if they were written now. They must come in the
@@ -260,7 +286,7 @@ impl Derived {
         Ok(Derived { structure: Structure::new(sweep.engine, model, sweep.seeds[file.seed]), counts, golgi })
     }
 
-    /// Makes a file, durably, but does not put it in its place.
+    /// Makes a file, durably if it is large, but does not put it in its place.
     fn make(
         &self,
         out: &Path,
@@ -271,7 +297,10 @@ impl Derived {
         let mut writer = AtomicFile::create(&path)?;
         match self.encode(&mut writer, file.content, is_interrupted) {
             Ok(true) => {
-                writer.sync()?;
+                // What is more than a buffer, while others are made; small ones wait for each other.
+                if writer.bytes > BUFFER as u64 {
+                    writer.sync()?;
+                }
                 Ok(writer)
             }
             Ok(false) => Err(OutputError::Interrupted),
@@ -363,6 +392,9 @@ pub(crate) fn unfinished(place: &Path) -> PathBuf {
     path.into()
 }
 
+/// Bytes of a file that are written at a time.
+const BUFFER: usize = 1 << 18;
+
 /// A file that appears under its name only when it is whole.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
@@ -371,6 +403,7 @@ pub(crate) struct AtomicFile {
     writer: Option<BufWriter<File>>,
     hash: Sha256,
     bytes: u64,
+    is_durable: bool,
 }
 
 impl AtomicFile {
@@ -380,16 +413,22 @@ impl AtomicFile {
         Ok(AtomicFile {
             place: place.to_owned(),
             unfinished,
-            writer: Some(BufWriter::with_capacity(1 << 18, file)),
+            writer: Some(BufWriter::with_capacity(BUFFER, file)),
             hash: Sha256::new(),
             bytes: 0,
+            is_durable: false,
         })
     }
 
-    /// Makes durable what has been written.
+    /// Makes durable what has been written, unless it is.
     fn sync(&mut self) -> Result<(), OutputError> {
-        let writer = self.writer.as_mut().expect("a file is committed once");
-        writer.flush().and_then(|()| writer.get_ref().sync_all()).map_err(failed("write", &self.place))
+        if !self.is_durable {
+            let writer = self.writer.as_mut().expect("a file is committed once");
+            let synced = writer.flush().and_then(|()| writer.get_ref().sync_all());
+            synced.map_err(failed("write", &self.place))?;
+            self.is_durable = true;
+        }
+        Ok(())
     }
 
     /// Puts the file in its place, durably but for the directory; returns its length and SHA-256.
@@ -409,6 +448,7 @@ impl Write for AtomicFile {
         let written = writer.write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
+        self.is_durable = false;
         Ok(written)
     }
 

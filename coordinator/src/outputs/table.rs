@@ -23,6 +23,10 @@ use crate::cli::Format;
 /// Rows of a row group of Parquet, but for those of the batch that completes it.
 const ROW_GROUP: usize = 1 << 18;
 
+/// Values of a column that Parquet is given at a time: many of the batches in which it takes them, so that pages
+/// end where they would if it was given all.
+const AT_ONCE: usize = 1 << 13;
+
 /// A column.
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
@@ -239,16 +243,23 @@ fn write_row_group(
             (ColumnWriter::ByteArrayColumnWriter(writer), Values::Word(values)) => {
                 let Kind::Word(words) = &column.kind else { unreachable!("a column of words has them") };
                 let words: Vec<ByteArray> = words.iter().map(|word| word.as_str().into()).collect();
-                let values: Vec<ByteArray> = values.iter().map(|&at| words[at as usize].clone()).collect();
-                writer.write_batch(&values, None, None)?;
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<ByteArray> =
+                        values.iter().map(|&at| words[at as usize].clone()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
             }
             (ColumnWriter::Int32ColumnWriter(writer), Values::U32(values)) => {
-                let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
-                writer.write_batch(&values, None, None)?;
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
             }
             (ColumnWriter::Int64ColumnWriter(writer), Values::U64(values)) => {
-                let values: Vec<i64> = values.iter().map(|&value| value.cast_signed()).collect();
-                writer.write_batch(&values, None, None)?;
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<i64> = values.iter().map(|&value| value.cast_signed()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
             }
             (ColumnWriter::DoubleColumnWriter(writer), Values::F64(values)) => {
                 writer.write_batch(values, None, None)?;

@@ -544,12 +544,7 @@ fn a_deleted_store_acknowledges_nothing() {
 #[test]
 fn what_is_no_store_is_refused_and_left_alone() {
     let (directory, path) = new_store();
-    let unreadable = |what: &str| {
-        format!(
-            "{} cannot be read as a store: {what}. Move it away and run again: all that a store holds can be computed anew",
-            path.display()
-        )
-    };
+    let unreadable = |what: &str| format!("{} cannot be read as a store: {what}", path.display());
     drop(Store::open(&path).unwrap());
     let head = std::fs::read(&path).unwrap();
     let mut newer = head[..FILE_HEAD - 32].to_vec();
@@ -558,8 +553,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     let mut flipped = head.clone();
     flipped[30] ^= 1;
     let version = format!(
-        "the store {} has format 2, but this granule knows format 1: use the granule that made it, or move it away \
-         and run again to compute its trials anew",
+        "the store {} has format 2, but this granule knows format 1: use the granule that made it",
         path.display()
     );
     let check = |bytes: &[u8], message: &str| {
@@ -567,10 +561,16 @@ fn what_is_no_store_is_refused_and_left_alone() {
         assert_eq!(Store::open(&path).unwrap_err().to_string(), message);
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     };
-    check(b"conditions: [Control]\n", &unreadable("it does not begin as one"));
+    check(b"conditions: [Control]\n", &unreadable("it is text, as a sweep file is"));
+    check("{ \"µ\": 1 }".repeat(1000).as_bytes(), &unreadable("it is text, as JSON is"));
+    check(&"é".repeat(4096).as_bytes()[1..], &unreadable("it does not begin as one"));
+    check("é".repeat(4096).as_bytes(), &unreadable("it is text, as a sweep file is"));
+    check(format!("x{}", "é".repeat(4096)).as_bytes(), &unreadable("it is text, as a sweep file is"));
+    check(b"\x93NUMPY\x01\0v\0", &unreadable("it is a numpy array"));
+    check(b"PAR1\x15", &unreadable("it is a Parquet table"));
     check(&Bytes::new(0).take(100_000), &unreadable("it does not begin as one"));
     check(&[0; 4097], &unreadable("it does not begin as one"));
-    check(&head[..10], &unreadable("it does not begin as one"));
+    check(&head[..10], &unreadable("it is cut short"));
     check(&head[..83], &unreadable("it is cut short"));
     check(&flipped, &unreadable("its first block is damaged"));
     check(&newer, &version);
@@ -582,7 +582,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     check(directory.path(), &format!("cannot open the store {}: Is a directory", directory.path().display()));
     let nowhere = directory.path().join("no/such.store");
     check(&nowhere, &format!("cannot open the store {}: No such file", nowhere.display()));
-    check(Path::new("/dev/full"), "/dev/full cannot be read as a store: it is not a regular file.");
+    check(Path::new("/dev/full"), "/dev/full cannot be read as a store: it is not a regular file");
 }
 
 #[test]

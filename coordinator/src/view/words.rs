@@ -18,6 +18,35 @@ pub(crate) fn brief(duration: Duration) -> String {
     }
 }
 
+/// Numbers as runs of those that follow each other: the first and the last of each.
+pub(crate) fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
+    let follows = |a: &u32, b: &u32| a.checked_add(1) == Some(*b);
+    numbers.chunk_by(follows).map(|run| (run[0], run[run.len() - 1])).collect()
+}
+
+/// `3`, `0-4`, `0-4,7`: runs of numbers, as [`runs`] gives them. Of more than so many the first, and how many
+/// numbers they all are.
+pub(crate) fn ranges(runs: &[(u32, u32)], most: usize) -> String {
+    let range = |&(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    let mut told: Vec<String> = runs.iter().take(most).map(range).collect();
+    if runs.len() > most {
+        let count: u64 = runs.iter().map(|&(first, last)| u64::from(last - first) + 1).sum();
+        told.push(format!("… ({count} in all)"));
+    }
+    told.join(",")
+}
+
+/// Runs of numbers of which people are told where there is more to tell.
+pub(crate) const MOST_RUNS: usize = 6;
+
+/// `seed 3`, `seeds 0-4`.
+pub(crate) fn seeds(seeds: &[u32]) -> String {
+    let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+    format!("{word} {}", ranges(&runs(seeds), MOST_RUNS))
+}
+
 /// `12.3 trials/s`, `12.3 trials/min`, `1.2 trials/h`: what says the most in few digits.
 pub(crate) fn pace(trials_per_second: f64) -> String {
     let (value, unit) = match trials_per_second {
@@ -45,6 +74,18 @@ pub(crate) fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_that_follow_each_other_are_a_range() {
+        assert_eq!(seeds(&[451]), "seed 451");
+        assert_eq!(
+            seeds(&[1, 2, 3, 451, 5, u32::MAX - 1, u32::MAX, 0]),
+            "seeds 1-3,451,5,4294967294-4294967295,0"
+        );
+        let odd: Vec<u32> = (0..20).map(|i| 2 * i + 1).collect();
+        assert_eq!(seeds(&odd), "seeds 1,3,5,7,9,11,… (20 in all)");
+        assert_eq!(ranges(&runs(&odd[..7]), usize::MAX), "1,3,5,7,9,11,13");
+    }
 
     #[test]
     fn times_are_brief() {

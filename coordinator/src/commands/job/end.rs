@@ -106,3 +106,16 @@ pub(super) fn store_help(error: &StoreError) -> Option<String> {
     let is_outside = matches!(error, StoreError::Io { .. });
     is_outside.then(|| format!("what was stored is kept; when this is mended: {}", command_line()))
 }
+
+/// What to do about a store that cannot be opened: the sweep's own, or one that was given.
+pub(super) fn opening_help(error: &StoreError, is_own: bool) -> Option<String> {
+    match error {
+        StoreError::Corrupted { .. } | StoreError::Version { .. } if is_own => {
+            Some("move it away and run again: all that a store holds can be computed anew".to_owned())
+        }
+        StoreError::Corrupted { .. } => {
+            Some("--store takes a store of granule, or the name of a file to be made".to_owned())
+        }
+        error => store_help(error),
+    }
+}
