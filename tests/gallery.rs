@@ -278,9 +278,24 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     fs::remove_file(place.path("original/controlConnections.npy")).expect("it is there");
     let missing = "it has no gabaSpikeProb.npy, no controlConnections.npy\n";
     place.run(&["figures", "original"]).failed_with(2, &["original is no output directory", missing]);
-    place.write("copy/achSpikeProb.npy", "");
-    place.write("copy/randomized_achSpikeProb.npy", "no array");
-    place.run(&["figures", "copy"]).failed_with(1, &["copy/randomized_achSpikeProb.npy: "]);
+    // Weights as other programs write them only are not compared.
+    place.write("copy/controlWeights.npy", "another program's");
+    let (count, notes) = figures("copy", "of-others", &[]);
+    assert_eq!(count, 6);
+    assert!(notes.contains("weights are not compared: copy/controlWeights.npy: "), "{notes}");
+    expect_same_numbers(&whole, &place.path("of-others"));
+    // No array; one that claims to be larger than any memory; and none that ends.
+    let array = place.path("copy/randomized_achSpikeProb.npy");
+    let shape = "{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 536870912), }";
+    let header = format!("{shape:117}\n");
+    let huge = [&b"\x93NUMPY\x01\x00"[..], &(header.len() as u16).to_le_bytes(), header.as_bytes()].concat();
+    for bytes in [&b"no array"[..], &huge] {
+        fs::write(&array, bytes).expect("written");
+        place.run(&["figures", "copy"]).failed_with(1, &["copy/randomized_achSpikeProb.npy: "]);
+    }
+    fs::remove_file(&array).expect("it is there");
+    assert!(std::process::Command::new("mkfifo").arg(&array).status().expect("it starts").success());
+    place.run(&["figures", "copy"]).failed_with(1, &["copy/randomized_achSpikeProb.npy: it is no file"]);
 
     // A sweep whose store is gone.
     fs::remove_file(place.path("out/store.granule")).expect("it is there");
@@ -344,12 +359,34 @@ fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
         absolute.to_str().expect("text"),
     ];
     place.write("out/precious", "precious");
-    let index = serde_json::json!({ "figures": [{ "files": listed }], "tables": ["..", "seed-7/"] });
-    place.write("out/figures/figures.json", index.to_string());
-    place.run(&["figures", "out", "--format", "svg", "--seeds", "7", "--conditions", "Control"]).succeeded();
-    for file in ["elsewhere/precious", "out/precious", "out/figures/mine.svg", "out/figures/seed-7/mine.svg"]
+    let index = |sweep: &str, files: &[&str]| {
+        let figures = [serde_json::json!({ "files": files })];
+        let tables = ["..", "seed-7/", "notes.tex", "src/main.csv"];
+        serde_json::json!({ "schema": 1, "type": "figures", "sweep": sweep, "figures": figures, "tables": tables })
+    };
+    fs::create_dir(place.path("out/figures/src")).expect("a directory");
+    for file in ["notes.tex", "src/main.csv", "old.svg"] {
+        place.write(&format!("out/figures/{file}"), "mine");
+    }
+    let kept = [
+        "elsewhere/precious",
+        "out/precious",
+        "out/figures/mine.svg",
+        "out/figures/seed-7/mine.svg",
+        "out/figures/notes.tex",
+        "out/figures/src/main.csv",
+    ];
+    // That of another sweep is not ours to take away.
+    for (sweep, files, old) in
+        [("another", &["old.svg"][..], true), ("test", &listed, true), ("test", &["old.svg"], false)]
     {
-        assert!(place.path(file).is_file(), "{file}");
+        place.write("out/figures/figures.json", index(sweep, files).to_string());
+        let arguments = ["figures", "out", "--format", "svg", "--seeds", "7", "--conditions", "Control"];
+        place.run(&arguments).succeeded();
+        for file in kept {
+            assert!(place.path(file).is_file(), "{file}");
+        }
+        assert_eq!(place.path("out/figures/old.svg").exists(), old, "{sweep}");
     }
     assert!(place.path("out/figures/link").is_symlink());
 }

@@ -245,6 +245,7 @@ impl Coordinator for Service {
                     over = over(&mut ends), if !is_over => match over {
                         Some(json) => {
                             is_over = true;
+                            snapshots.mark_unchanged();
                             json
                         }
                         None => return,

@@ -79,6 +79,15 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
     let spikes = arguments.to.as_deref().map(target).transpose()?;
     let psth = arguments.psth.as_deref().map(target).transpose()?;
+    if let (Some((one, _)), Some((other, _))) = (&spikes, &psth)
+        && one == other
+    {
+        let message = format!(
+            "error: two tables cannot be written to one place, {}\n  help: say another with --psth, or export twice",
+            one.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
     let still = keep_still(out)?;
     let archive = Archive::find(out, store.as_deref())?;
     for (path, _) in spikes.iter().chain(&psth) {

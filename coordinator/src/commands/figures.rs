@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use granule_figures::{Figure, Table};
@@ -65,6 +65,10 @@ struct Numbers<'a> {
 /// What was there after an earlier drawing: paths from the directory on.
 #[derive(Deserialize)]
 struct Earlier {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: String,
+    sweep: String,
     figures: Vec<Listed>,
     tables: Vec<String>,
 }
@@ -81,11 +85,15 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         Album { directory: directory.clone(), arguments, sweep: String::new(), figures: Vec::new() };
     let report = if matches!(Archive::find(out, None), Err(ArchiveError::NoSweep { .. })) {
         check_bare(arguments)?;
-        let _still = keep_still(out)?;
         let path = out.canonicalize().unwrap_or_else(|_| out.clone());
+        let _still = keep_still(out)?;
+        // It may be the folder of a seed in an output directory, which runs hold as a whole.
+        let around = path.parent().filter(|around| Archive::find(around, None).is_ok());
+        let _around = around.map(keep_still).transpose()?;
         album.sweep = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        bare::draw(out, arguments.chosen.window.clone(), &mut |of, figure| album.take(of, &figure))?;
-        album.finish(&[], Vec::new())?
+        let window = arguments.chosen.window.clone();
+        let notes = bare::draw(out, window, &mut |of, figure| album.take(of, &figure))?;
+        album.finish(&[], notes)?
     } else {
         with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
             album.sweep = gallery.sweep().name.clone();
@@ -223,7 +231,7 @@ impl Album<'_> {
             notes,
         };
         let written = report.figures.iter().flat_map(|figure| &figure.files).chain(&report.tables);
-        remove_stale(&self.directory, &written.map(String::as_str).collect())
+        remove_stale(&self.directory, &self.sweep, &written.map(String::as_str).collect())
             .map_err(|error| failed(&error))?;
         let mut index = serde_json::to_vec_pretty(&report).expect("text and numbers can be written");
         index.push(b'\n');
@@ -233,16 +241,21 @@ impl Album<'_> {
     }
 }
 
-/// Removes files that the earlier index lists and that were not written now, and directories of seeds that are
-/// empty then. Only what a drawing could have written goes: files in the directory, or one below, no links.
-fn remove_stale(directory: &Path, written: &BTreeSet<&str>) -> Result<(), OutputError> {
+/// Removes files that the earlier index of the same sweep lists and that were not written now, and directories of
+/// seeds that are empty then. Only what a drawing could have written goes: pictures and numbers in the directory,
+/// or in that of a seed below it, no links.
+fn remove_stale(directory: &Path, sweep: &str, written: &BTreeSet<&str>) -> Result<(), OutputError> {
     let Ok(bytes) = fs::read(directory.join(INDEX)) else { return Ok(()) };
     let Ok(earlier) = serde_json::from_slice::<Earlier>(&bytes) else { return Ok(()) };
+    if earlier.schema != SCHEMA || earlier.kind != "figures" || earlier.sweep != sweep {
+        return Ok(());
+    }
     let listed = earlier.figures.iter().flat_map(|figure| &figure.files).chain(&earlier.tables);
     for file in listed.filter(|file| !written.contains(file.as_str())) {
         let (seed, name) = file.rsplit_once('/').unwrap_or(("", file));
-        let is_plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['/', '\0']);
-        if !is_plain(seed) || !is_plain(name) || file.starts_with('/') {
+        let is_of_seed = seed.strip_prefix("seed-").is_some_and(|number| number.parse::<u32>().is_ok());
+        let is_ours = [".pdf", ".svg", ".png", ".json", ".csv"].iter().any(|ending| name.ends_with(ending));
+        if !(seed.is_empty() || is_of_seed) || !is_ours || name == INDEX {
             continue;
         }
         let below = directory.join(seed);
@@ -250,16 +263,18 @@ fn remove_stale(directory: &Path, written: &BTreeSet<&str>) -> Result<(), Output
         let is = |path: &Path, kind: fn(&fs::Metadata) -> bool| {
             fs::symlink_metadata(path).is_ok_and(|metadata| kind(&metadata))
         };
-        if (seed.is_empty() || is(&below, fs::Metadata::is_dir)) && is(&path, fs::Metadata::is_file) {
-            fs::remove_file(&path).map_err(|source| OutputError::Io {
-                path: path.clone(),
-                doing: "remove",
-                source,
-            })?;
-            if !seed.is_empty() {
-                // Only an empty directory goes.
-                let _ = fs::remove_dir(&below);
-            }
+        if !is(&below, fs::Metadata::is_dir) || !is(&path, fs::Metadata::is_file) {
+            continue;
+        }
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            // Another drawing was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OutputError::Io { path, doing: "remove", source }),
+        }
+        if is_of_seed {
+            // Only an empty directory goes.
+            let _ = fs::remove_dir(&below);
         }
     }
     Ok(())

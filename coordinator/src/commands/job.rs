@@ -589,7 +589,18 @@ pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
 }
 
 fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
-    fs::create_dir_all(out).map_err(|error| {
+    // What is acknowledged later lies in it: it has to outlast a loss of power, too.
+    let new: Vec<&Path> =
+        out.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let create = || {
+        fs::create_dir_all(out)?;
+        new.iter().try_for_each(|path| File::open(parent(path))?.sync_all())
+    };
+    create().map_err(|error| {
         let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
         Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
     })?;
@@ -619,7 +630,8 @@ pub(crate) async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>, 
             _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
         };
         if kind == SignalKind::terminate()
-            && terminated.replace(Instant::now()).is_some_and(|before| before.elapsed() < SAME_WITHIN)
+            && terminated.get_or_insert_with(Instant::now).elapsed() < SAME_WITHIN
+            && stop.borrow().is_some_and(|kind| kind == SignalKind::terminate())
         {
             continue;
         }

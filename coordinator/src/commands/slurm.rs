@@ -153,7 +153,7 @@ impl Request<'_> {
         let mut interrupts = signal(SignalKind::interrupt())
             .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         let record = {
-            let _lock = self.lock()?;
+            let _lock = self.lock(LOCK, "submits")?;
             let under_way = tokio::select! {
                 under_way = self.under_way() => under_way?,
                 _ = interrupts.recv() => return Err(Failure::new(exit::INTERRUPTED, "interrupted")),
@@ -218,9 +218,9 @@ impl Request<'_> {
         }
     }
 
-    /// Keeps others from submitting the same, as long as it lives.
-    fn lock(&self) -> Result<fs::File, Failure> {
-        let path = self.logs.join(LOCK);
+    /// Keeps others from doing the same, as long as it lives.
+    fn lock(&self, name: &str, what: &str) -> Result<fs::File, Failure> {
+        let path = self.logs.join(name);
         let open = || {
             fs::create_dir_all(&self.logs)?;
             fs::File::options().create(true).append(true).open(&path)
@@ -235,7 +235,7 @@ impl Request<'_> {
             Err(fs::TryLockError::WouldBlock) => Err(Failure::new(
                 exit::FAILED,
                 format!(
-                    "error: another `granule slurm` submits {} at this moment\n  help: try again in a minute",
+                    "error: another `granule slurm` {what} {} at this moment\n  help: wait until it has ended",
                     self.sweep.name
                 ),
             )),

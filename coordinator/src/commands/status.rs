@@ -121,6 +121,7 @@ impl View<'_> {
         let report: Value = serde_json::from_str(json).unwrap_or_default();
         let snapshot = (report["type"] == "snapshot").then(|| serde_json::from_str::<Snapshot>(json).ok());
         let snapshot = snapshot.flatten();
+        let was_over = self.last.is_over();
         if let Some(snapshot) = &snapshot {
             self.last.clone_from(snapshot);
         }
@@ -131,7 +132,7 @@ impl View<'_> {
             Some(snapshot) if !self.arguments.follow => say(snapshot.to_text().trim_end()),
             Some(snapshot) => {
                 let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= SUMMARY_EVERY);
-                if !is_due && !snapshot.is_over() {
+                if !is_due && (was_over || !snapshot.is_over()) {
                     return true;
                 }
                 self.shown = Some(Instant::now());

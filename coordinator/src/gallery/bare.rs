@@ -12,14 +12,21 @@ use crate::archive::ArchiveError;
 use crate::cli::exit;
 use crate::failure::Failure;
 
-/// Draws them by the paper's criteria; `window` moves where responses are looked for.
-pub(crate) fn draw(path: &Path, window: Option<Range<usize>>, take: &mut Take<'_>) -> Result<(), Failure> {
+/// Draws them by the paper's criteria; `window` moves where responses are looked for. Gives what people should know.
+pub(crate) fn draw(
+    path: &Path,
+    window: Option<Range<usize>>,
+    take: &mut Take<'_>,
+) -> Result<Vec<String>, Failure> {
     let unusable = |error: &dyn std::error::Error| Failure::caused_by(exit::FAILED, error, None);
-    let folder = Folder::find(path).map_err(|error| unusable(&error))?;
+    let mut folder = Folder::find(path).map_err(|error| unusable(&error))?;
     let prefixes = Condition::ALL.map(Condition::prefix);
     // The original's fixed weights may lie beside its random ones.
-    let has = |random: bool| prefixes.map(|prefix| folder.has(&probability(random, prefix)));
-    let is_random = has(true).contains(&true) || !has(false).contains(&true);
+    let count = |random| prefixes.iter().filter(|prefix| folder.has(&probability(random, prefix))).count();
+    let is_random = count(true) >= count(false);
+    // They only tell whether the conditions have the same network, and other programs write them otherwise.
+    let left_out = folder.leave_out_unreadable_weights(&prefixes);
+    let notes = left_out.iter().map(|error| format!("weights are not compared: {error}")).collect();
     let recorded = prefixes.iter().map(|prefix| folder.recorded(is_random, prefix));
     let recorded = recorded.collect::<Result<Option<Vec<Recorded>>, Unreadable>>();
     let recorded = recorded.map_err(|error| unusable(&error))?;
@@ -41,7 +48,8 @@ pub(crate) fn draw(path: &Path, window: Option<Range<usize>>, take: &mut Take<'_
             }
             error => unusable(&error),
         })?;
-    paper::all(&analysis).into_iter().try_for_each(|figure| take(Of::Sweep, figure))
+    paper::all(&analysis).into_iter().try_for_each(|figure| take(Of::Sweep, figure))?;
+    Ok(notes)
 }
 
 /// Neither a sweep nor the files of a seed are there.

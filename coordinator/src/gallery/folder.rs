@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use granule_figures::{Conductances, Recording, Responses, Weights};
-use ndarray::{Array, Array1, Array2, Dimension};
-use ndarray_npy::{ReadableElement, read_npy};
+use ndarray::{Array, Array1, Array2, ArrayView, Dimension};
+use ndarray_npy::{ViewElement, ViewNpyExt};
 
 use crate::archive::Archive;
 use crate::outputs::read_weights;
@@ -68,28 +68,54 @@ impl Folder {
         self.names.contains(name)
     }
 
-    fn read<T: ReadableElement, D: Dimension>(&self, name: &str) -> Result<Option<Array<T, D>>, Unreadable> {
+    fn read<T: ViewElement + Clone, D: Dimension>(
+        &self,
+        name: &str,
+    ) -> Result<Option<Array<T, D>>, Unreadable> {
         if !self.has(name) {
             return Ok(None);
         }
+        // Of what is there, not of what its header says: that may be anything.
+        let read = |bytes: &[u8]| Ok(ArrayView::<T, D>::view_npy(bytes)?.to_owned());
+        self.bytes(name)
+            .and_then(|bytes| read(&bytes))
+            .map(Some)
+            .map_err(|source| self.unreadable(name, source))
+    }
+
+    /// The bytes of a file, which is one and no pipe.
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
         let path = self.path.join(name);
-        match read_npy(&path) {
-            Ok(array) => Ok(Some(array)),
-            Err(error) => Err(Unreadable { path, source: error.into() }),
+        if !fs::metadata(&path)?.is_file() {
+            return Err("it is no file".into());
         }
+        Ok(fs::read(&path)?)
+    }
+
+    fn unreadable(&self, name: &str, source: Box<dyn Error + Send + Sync>) -> Unreadable {
+        Unreadable { path: self.path.join(name), source }
+    }
+
+    /// Has weights that cannot be read count as none; gives what is the matter with them.
+    pub(super) fn leave_out_unreadable_weights(&mut self, prefixes: &[&str]) -> Vec<Unreadable> {
+        let mut left_out = Vec::new();
+        for prefix in prefixes {
+            if let Err(error) = self.weights(prefix) {
+                self.names.remove(&weights(prefix));
+                left_out.push(error);
+            }
+        }
+        left_out
     }
 
     fn weights(&self, prefix: &str) -> Result<Option<Weights>, Unreadable> {
-        let name = format!("{prefix}Weights.npy");
+        let name = weights(prefix);
         if !self.has(&name) {
             return Ok(None);
         }
-        let path = self.path.join(name);
-        let read = fs::read(&path).map_err(Into::into).and_then(|file| Ok(read_weights(&file)?));
-        match read {
-            Ok(weights) => Ok(Some(weights.into_iter().collect())),
-            Err(source) => Err(Unreadable { path, source }),
-        }
+        let read = self.bytes(&name).and_then(|file| Ok(read_weights(&file)?));
+        let read = read.map_err(|source| self.unreadable(&name, source))?;
+        Ok(Some(read.into_iter().collect()))
     }
 
     /// Conductances of the condition with this prefix, if they are recorded.
@@ -122,6 +148,11 @@ impl Folder {
 pub(super) fn probability(has_random_weights: bool, prefix: &str) -> String {
     let random = if has_random_weights { "randomized_" } else { "" };
     format!("{random}{prefix}SpikeProb.npy")
+}
+
+/// Name of the file of weights.
+fn weights(prefix: &str) -> String {
+    format!("{prefix}Weights.npy")
 }
 
 /// Name of the file of connections.

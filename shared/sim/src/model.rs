@@ -449,10 +449,15 @@ fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
             true => (weights.mean_nsiemens, random),
             false => (projection.weight_nsiemens, fixed),
         };
-        (what, weight * projection.scale)
+        // Where there are no synapses, none is too strong.
+        (what, if projection.convergence > 0.0 { weight * projection.scale } else { 0.0 })
+    };
+    let inhibition = match golgi_to_granule.convergence > 0.0 {
+        true => golgi_to_granule.weight_nsiemens,
+        false => 0.0,
     };
     for ((what, conductance_nsiemens), name, cell) in [
-        (("`golgi_to_granule.weight`", golgi_to_granule.weight_nsiemens), "granule", granule),
+        (("`golgi_to_granule.weight`", inhibition), "granule", granule),
         (
             mossy(
                 mossy_to_granule,

@@ -36,6 +36,9 @@ const NEARLY: Duration = Duration::from_secs(30);
 /// How long Slurm is asked in vain to take workers back.
 const SILENT_FOR: Duration = Duration::from_secs(60);
 
+/// Held as long as somebody keeps workers up.
+const LOCK: &str = "workers.lock";
+
 /// What is known of the workers' jobs.
 const RECORD: &str = "workers.json";
 
@@ -70,6 +73,9 @@ impl Request<'_> {
             say(&script);
             return Ok(());
         }
+        let _lock = self.lock(LOCK, "keeps up the workers of")?;
+        // One that was ended without a word has left its workers, which count.
+        let mut arrays = Arrays::find(self);
         let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
             let message = format!(
                 "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
@@ -78,14 +84,12 @@ impl Request<'_> {
                 self.out.join(ACCESS).display(),
                 shell_word(&self.arguments.sweep.display().to_string())
             );
-            return Err(Failure::new(exit::FAILED, message));
+            return Err(arrays.left(Failure::new(exit::FAILED, message)));
         };
         let path = self.keep("worker.sh", &script)?;
         let (stop, stopped) = watch::channel(None);
         let farewell = "ended at once: workers that run leave when they have nothing to do".to_owned();
         tokio::spawn(listen_for_signals(stop, farewell));
-        // One that was ended without a word has left its workers, which count.
-        let mut arrays = Arrays::find(self);
         let end = self.keep_up(&path, watching, stopped, &mut arrays).await;
         // Nobody would look after them any more.
         let end = match end {
@@ -253,26 +257,22 @@ async fn take_back(jobs: &[JobId], waiting_only: bool) -> Result<(), SlurmError>
     let mut shown = (0, 0);
     let mut is_told = false;
     loop {
-        if !is_told {
+        // Who is told to leave once more leaves at once.
+        let told = if is_told { Ok(()) } else { control::cancel(jobs, waiting_only).await };
+        is_told = told.is_ok();
+        match (control::count(jobs).await, told) {
             // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
-            let _ = control::cancel(jobs, waiting_only).await;
-        }
-        match control::count(jobs).await {
-            Ok((0, 0)) => return Ok(()),
-            Ok(left) => {
-                // Who is told to leave once more leaves at once.
-                is_told = true;
+            (Ok((0, 0)), _) => return Ok(()),
+            (Ok(left), Ok(())) => {
                 silent_since = None;
                 let (waiting, running) = left;
                 if left != shown {
-                    log::event(
-                        "slurm",
-                        &format!("{} to leave", plural((waiting + running).into(), "worker")),
-                    );
+                    let workers = plural((waiting + running).into(), "worker");
+                    log::event("slurm", &format!("{workers} to leave"));
                     shown = left;
                 }
             }
-            Err(error) => {
+            (Err(error), _) | (Ok(_), Err(error)) => {
                 if silent_since.is_none() {
                     log::event("slurm", &format!("{error}; trying again"));
                 }
