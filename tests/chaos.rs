@@ -311,8 +311,11 @@ fn killed_at_every_write_it_goes_on() {
     {
         let mut reused = 0;
         let mut count = 0;
+        let mut rounds = 0;
+        let mut number = 0;
         // Counted by thread, each of which has its turns; they all come to an end.
-        for number in 1.. {
+        loop {
+            number += 1;
             let place = place_of(&sweep);
             let granule = place.granule(&run);
             let mut strace = place.command("strace");
@@ -326,7 +329,13 @@ fn killed_at_every_write_it_goes_on() {
             let ended = place.start_this(strace).end();
             if ended.code == Some(0) {
                 assert_eq!(place.outputs("out"), expected, "{call} {number}");
-                break;
+                // A store that was kept waiting takes all results at once, and then there is nothing to be reused.
+                rounds += 1;
+                if reused > 0 || rounds == 4 {
+                    break;
+                }
+                number = 0;
+                continue;
             }
             assert_eq!(ended.code, None, "{call} {number}: {ended:#?}");
             if (call, number) == ("pwrite64", 1) {
