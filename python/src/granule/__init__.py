@@ -3,7 +3,7 @@
 >>> import granule
 >>> sweep = granule.open("out/quick")
 >>> sweep.conditions, sweep.seeds
-(('Control', 'ACh', 'half-tonic'), (451, 452))
+(('Control', 'ACh', 'half-tonic'), (452, 451))
 >>> sweep.array("spike_probability", "ACh", 451).shape  # granule cells × ms
 (512, 2000)
 """
