@@ -276,7 +276,7 @@ impl Store {
         // A process killed between write and sync leaves a whole frame in the page cache: before
         // anyone is told that it is here, it must be. Likewise the file's name in its directory.
         log.file.sync_all().map_err(fail("sync"))?;
-        sync_directory(path).map_err(fail("sync the directory of"))?;
+        sync_name(path).map_err(fail("sync the directory of"))?;
         Ok(Store { log, index: RwLock::new(index), tail: Mutex::new(Tail { end, failed: false }), found })
     }
 
@@ -882,10 +882,13 @@ fn make(file: &File) -> io::Result<[u8; 32]> {
     made.map(|()| salt)
 }
 
-/// Makes the name of this file durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let real = path.canonicalize()?;
-    let Some(directory) = real.parent() else { return Ok(()) };
+/// Makes the name of this file, or directory, durable.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    path.canonicalize()?.parent().map_or(Ok(()), sync_names)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_names(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         // Some network file systems cannot, and have no need to.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {

@@ -34,7 +34,7 @@ use crate::outputs::manifest::{
     Earlier, FileRecord, Manifest, ResolvedSweep, Run, STORE, SetAside, UnderWay, forget_under_way,
 };
 use crate::outputs::{self, OutputError, Planned, Source};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, sync_name};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
@@ -592,13 +592,13 @@ fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
     // What is acknowledged later lies in it: it has to outlast a loss of power, too.
     let new: Vec<&Path> =
         out.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
     let create = || {
         fs::create_dir_all(out)?;
-        new.iter().try_for_each(|path| File::open(parent(path))?.sync_all())
+        new.iter().try_for_each(|path| match sync_name(path) {
+            // What may be written to and not be read cannot be synced either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        })
     };
     create().map_err(|error| {
         let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());

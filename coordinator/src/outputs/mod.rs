@@ -23,7 +23,7 @@ use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, sync_names};
 use manifest::FileRecord;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
 pub use pickle::{ReadWeightsError, read_weights};
@@ -480,7 +480,7 @@ fn remove_leftovers(directory: &Path) -> Result<(), OutputError> {
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> Result<(), OutputError> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(failed("write", directory))
+    sync_names(directory).map_err(failed("write", directory))
 }
 
 /// For `map_err`: what failed, and where.
