@@ -3,25 +3,24 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use granule_sweep::{Plan, Sweep};
+use granule_worker::files::Directory;
 
 use crate::cli::exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, shell_word};
 use crate::outputs::OutputError;
-use crate::outputs::manifest::{Earlier, Foreign, Manifest, ResolvedSweep, STORE, UnderWay};
+use crate::outputs::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
+use crate::outputs::survey::{Refusal, Survey, Trouble};
 use crate::store::{Store, StoreError};
 
 /// What an output directory says of itself.
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(crate) out: PathBuf,
-    /// The manifest in place: of this sweep, unless another was begun since.
-    pub(crate) manifest: Option<Manifest>,
-    /// A sweep that was begun and has not come to its manifest.
-    pub(crate) under_way: Option<UnderWay>,
+    pub(crate) survey: Survey,
     /// Where its trials are stored.
     pub(crate) store_path: PathBuf,
 }
@@ -47,6 +46,15 @@ pub(crate) enum ArchiveError {
     /// Its store is not where it was.
     #[error("there is no store {}", path.display())]
     NoStore { path: PathBuf },
+    /// The same, and a run would compute everything again.
+    #[error("the trials of the sweep in {} are stored in {}, which does not exist", out.display(), path.display())]
+    LostStore { out: PathBuf, path: PathBuf },
+    /// One of its records cannot be used.
+    #[error("{} {}", .0.path().display(), .0.what())]
+    Record(Trouble),
+    /// A run must not write there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -77,6 +85,16 @@ impl From<ArchiveError> for Failure {
                      computed anew",
                 ),
             ),
+            ArchiveError::LostStore { out, .. } => {
+                let help = format!(
+                    "--store FILE says where it is now; to compute all trials again into a new one: --store {}",
+                    shell_word(&out.join(STORE).display().to_string())
+                );
+                return Failure::caused_by(exit::FAILED, &error, Some(&help));
+            }
+            ArchiveError::Record(trouble) => (exit::FAILED, Some(trouble.help())),
+            ArchiveError::Refused(refusal) => (exit::USAGE, Some(refusal.help())),
+            ArchiveError::Output(OutputError::Refused(refusal)) => (exit::FAILED, Some(refusal.help())),
             ArchiveError::Store(_) | ArchiveError::Output(_) => (exit::FAILED, None),
         };
         Failure::caused_by(code, &error, help)
@@ -87,22 +105,31 @@ impl Archive {
     /// What this directory says of itself. `store` is where the store is, if not where it was.
     pub(crate) fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
         check_directory(out)?;
-        let under_way = UnderWay::find(out)?;
-        let manifest = Earlier::find(out)?.manifest;
-        let noted = match (&under_way, &manifest) {
-            (Some(under_way), _) => &under_way.store,
-            (None, Some(manifest)) => &manifest.run.store,
-            (None, None) => return Err(ArchiveError::NoSweep { out: out.to_owned() }),
-        };
-        let store_path = store.map_or_else(|| out.join(noted), Path::to_owned);
-        Ok(Archive { out: out.to_owned(), manifest, under_way, store_path })
+        let survey = Survey::new(out)?;
+        if let Some(trouble) = survey.troubles.first() {
+            return Err(ArchiveError::Record(trouble.clone()));
+        }
+        if survey.sweep().is_none() {
+            return Err(ArchiveError::NoSweep { out: out.to_owned() });
+        }
+        let noted = store_name(&survey);
+        let store_path = store.map_or_else(|| noted.find(out).unwrap_or_else(|path| path), Path::to_owned);
+        Ok(Archive { out: out.to_owned(), survey, store_path })
+    }
+
+    /// The manifest in place: of this sweep, unless another was begun since.
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+        self.survey.manifest.as_ref()
+    }
+
+    /// A sweep that was begun and is not finished.
+    pub(crate) fn under_way(&self) -> Option<&UnderWay> {
+        self.survey.under_way.as_ref()
     }
 
     /// The sweep, with every default filled in.
     pub(crate) fn resolved(&self) -> &ResolvedSweep {
-        let under_way = self.under_way.as_ref().map(|under_way| &under_way.sweep);
-        let finished = self.manifest.as_ref().map(|manifest| &manifest.sweep);
-        under_way.or(finished).expect("an archive has one of them")
+        self.survey.sweep().expect("an archive has a sweep")
     }
 
     /// The manifest of the sweep.
@@ -110,7 +137,7 @@ impl Archive {
     /// # Errors
     /// When there is none of it.
     pub(crate) fn finished(&self) -> Result<&Manifest, ArchiveError> {
-        match (&self.under_way, &self.manifest) {
+        match (self.under_way(), self.manifest()) {
             (None, Some(manifest)) => Ok(manifest),
             _ => Err(ArchiveError::Incomplete { out: self.out.clone() }),
         }
@@ -176,12 +203,12 @@ pub(crate) fn check_no_directory(path: &Path) -> Result<(), Failure> {
 
 /// The right to an output directory; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(File);
+pub(crate) struct Lock(Directory);
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // As of a store, closing would not do while a process is being started.
-        let _ = self.0.unlock();
+        let _ = self.0.handle().unlock();
     }
 }
 
@@ -189,51 +216,116 @@ impl Drop for Lock {
 /// the store is held.
 ///
 /// # Errors
-/// When somebody else holds it or reads it.
-pub(crate) fn hold(out: &Path) -> Result<Option<Lock>, ArchiveError> {
-    // Who asks for the status has it for a moment, to see whether somebody else has.
+/// When another process holds it or reads it.
+pub(crate) fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
+    // A process that asks for the status holds it for a moment, to see whether another does.
     for _ in 0..50 {
-        match lock(out, File::try_lock) {
+        match lock(out.clone(), File::try_lock) {
             Err(ArchiveError::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
             held => return held,
         }
     }
-    lock(out, File::try_lock)
+    lock(out.clone(), File::try_lock)
 }
 
 /// Keeps runs out of an output directory while it is read.
 ///
 /// # Errors
-/// When a run is at it.
+/// When a run is in progress there.
 pub(crate) fn keep_still(out: &Path) -> Result<Option<Lock>, ArchiveError> {
-    lock(out, File::try_lock_shared)
+    Directory::open(out).map_or(Ok(None), |directory| lock(directory, File::try_lock_shared))
 }
 
-fn lock(out: &Path, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Option<Lock>, ArchiveError> {
-    let Ok(directory) = File::open(out) else { return Ok(None) };
-    match lock(&directory) {
-        Ok(()) => Ok(Some(Lock(directory))),
-        Err(TryLockError::WouldBlock) => Err(ArchiveError::InUse { out: out.to_owned() }),
+fn lock(
+    out: Directory,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<Option<Lock>, ArchiveError> {
+    match lock(out.handle()) {
+        Ok(()) => Ok(Some(Lock(out))),
+        Err(TryLockError::WouldBlock) => Err(ArchiveError::InUse { out: out.path().to_owned() }),
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
-/// How a store is noted down in an output directory: by a path from there if it is below, so that
-/// both can be moved, else from the root.
+/// Where the records of a directory say that its trials are stored.
+fn store_name(survey: &Survey) -> StoreName {
+    let under_way = survey.under_way.as_ref().map(|under_way| &under_way.store);
+    let noted = under_way.or(survey.manifest.as_ref().map(|manifest| &manifest.run.store));
+    noted.cloned().unwrap_or_default()
+}
+
+impl StoreName {
+    /// The store of this output directory, or else where it should be. A store that was moved or copied together with
+    /// the directory comes before the one that both were moved or copied from.
+    fn find(&self, out: &Path) -> Result<PathBuf, PathBuf> {
+        let noted = out.join(&self.store);
+        let beside = self.store_beside.as_ref().map(|path| out.join(path));
+        // Of a granule of version 0.1.0, which did not note where a store beside the directory is.
+        let name = Path::new(&self.store).is_absolute().then(|| noted.file_name()).flatten();
+        let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+        let around = name
+            .into_iter()
+            .flat_map(|name| [absolute.parent().unwrap_or(&absolute).join(name), absolute.join(name)]);
+        let mut all = beside.into_iter().chain([noted.clone()]).chain(around);
+        all.find(|path| path.is_file()).ok_or(noted)
+    }
+}
+
+/// The store of a run of this sweep: the one that is given, else the one in which the trials of the sweep in the
+/// directory are stored, else a new one in the directory.
+///
+/// # Errors
+/// When the one in which they are stored lay elsewhere and is not found.
+pub(crate) fn store_of_run(
+    out: &Path,
+    given: Option<&Path>,
+    survey: &Survey,
+    sweep: &ResolvedSweep,
+) -> Result<PathBuf, ArchiveError> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    if !survey.is_of(sweep) {
+        return Ok(out.join(STORE));
+    }
+    let noted = store_name(survey);
+    match noted.find(out) {
+        Ok(path) => Ok(path),
+        // It was in the directory, and was deleted.
+        Err(path)
+            if Path::new(&noted.store).components().all(|part| matches!(part, Component::Normal(_))) =>
+        {
+            Ok(path)
+        }
+        Err(path) => Err(ArchiveError::LostStore { out: out.to_owned(), path }),
+    }
+}
+
+/// How a store is noted down in an output directory.
 ///
 /// # Errors
 /// When the path cannot be written as text.
-pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<String, Failure> {
-    let name = match (out.canonicalize(), store.canonicalize()) {
-        (Ok(out), Ok(store)) => store.strip_prefix(&out).map(Path::to_owned).unwrap_or(store),
-        _ => store.strip_prefix(out).unwrap_or(Path::new(STORE)).to_owned(),
+pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Failure> {
+    let text = |path: PathBuf| {
+        path.into_os_string().into_string().map_err(|name| {
+            let message = format!(
+                "error: the store's path {} is not UTF-8, and the sweep would not find it again\n  \
+                 help: put it below the output directory, or under a path that is UTF-8",
+                Path::new(&name).display()
+            );
+            Failure::new(exit::USAGE, message)
+        })
     };
-    name.into_os_string().into_string().map_err(|name| {
-        let name = Path::new(&name).display();
-        let message = format!(
-            "error: the store's path {name} is not UTF-8, and the sweep would not find it again\n  \
-             help: put it below the output directory, or under a path that is UTF-8"
-        );
-        Failure::new(exit::USAGE, message)
-    })
+    let (Ok(out), Ok(store)) = (out.canonicalize(), store.canonicalize()) else {
+        return Ok(StoreName { store: text(store.to_owned())?, store_beside: None });
+    };
+    if let Ok(below) = store.strip_prefix(&out) {
+        return Ok(StoreName { store: text(below.to_owned())?, store_beside: None });
+    }
+    let common = out.components().zip(store.components()).take_while(|(a, b)| a == b).count();
+    let up = out.components().skip(common).map(|_| Component::ParentDir);
+    let beside: PathBuf = up.chain(store.components().skip(common)).collect();
+    // A common root says nothing: both are not going to be moved together.
+    let beside = (common > 1).then(|| text(beside)).transpose()?;
+    Ok(StoreName { store: text(store)?, store_beside: beside })
 }

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::driver::{self, Door, Options};
-use crate::outputs::{AtomicFile, write_rows};
+use crate::outputs::{HashedFile, write_rows};
 pub use crate::outputs::{ReadWeightsError, read_weights};
 use crate::scheduler::{
     CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
@@ -192,11 +192,25 @@ pub async fn coordinate(
 /// # Errors
 /// When it cannot be written.
 pub fn write_matrix(place: &Path, rows: &[Vec<f64>]) -> Result<(), Box<dyn Error>> {
-    let mut writer = AtomicFile::create(place)?;
+    let mut writer = HashedFile::create(place)?;
     let cells: Vec<u32> = (0..rows.len() as u32).collect();
     let bins = rows.first().map_or(0, Vec::len);
     write_rows(&mut writer, &cells, bins, |cell| rows[cell as usize].clone(), &|| false)?;
     writer.commit()?;
+    Ok(())
+}
+
+/// Puts these values into the store at this path, in place of what it has of these trials.
+///
+/// # Errors
+/// As `granule run`.
+pub fn replace_values(path: &Path, values: &[(TrialKey, Vec<u8>)]) -> Result<(), Box<dyn Error>> {
+    let store = Store::open(path)?;
+    store.remove(&values.iter().map(|(key, _)| *key).collect::<Vec<_>>())?;
+    let entry = |(key, spikes): &'_ (TrialKey, Vec<u8>)| (*key, Digest::of(spikes), spikes.clone());
+    let entries: Vec<_> = values.iter().map(entry).collect();
+    let entries = entries.iter().map(|(key, digest, spikes)| Entry { key: *key, digest: *digest, spikes });
+    store.put(&entries.collect::<Vec<_>>())?;
     Ok(())
 }
 

@@ -52,8 +52,8 @@ pub(crate) mod exit {
     pub(crate) const TERMINATED: u8 = 143;
 }
 
-/// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): byte for byte the
-/// original's data, whatever the number of workers, resumable at any time.
+/// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): the same bytes whatever the number of
+/// workers, resumable at any time, and with `engine: brian2-2.2.1` byte for byte the original's data.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -131,9 +131,12 @@ pub(crate) struct Common {
     /// Where outputs, manifest and store lie [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: store.granule beside the outputs].
+    /// Where trials are stored [default: where the last run stored them, else store.granule beside the outputs].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
+    /// Replace what another sweep wrote to the output directory, and files there that no record lists.
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Percent of trials that are computed once more, by another worker, and compared.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
@@ -187,6 +190,9 @@ pub(crate) struct Serve {
     /// Where to write the access file that workers need [default: access.json beside the outputs].
     #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
+    /// Replace a file at --access that is not an access file.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// A certificate of your own, PEM, with its chain [default: one is made].
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) certificate: Option<PathBuf>,
@@ -271,9 +277,15 @@ pub(crate) struct Slurm {
     /// [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: store.granule beside the outputs].
+    /// Where trials are stored [default: where the last run stored them, else store.granule beside the outputs].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
+    /// Replace what another sweep wrote to the output directory, and files there that no record lists.
+    #[arg(long, conflicts_with = "attach")]
+    pub(crate) replace: bool,
+    /// Replace a job script in the output directory that was changed, or is not granule's.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Nodes, each with a worker on all of its cores.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "workers", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) nodes: u32,
@@ -358,9 +370,12 @@ pub(crate) struct Planned {
     /// Where outputs, manifest and store lie, or will [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: DIR/store.granule].
+    /// Where trials are stored [default: where the last run of the sweep stored them, else DIR/store.granule].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
+    /// As `granule run --replace`.
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Print JSON, one object on one line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -447,6 +462,9 @@ pub(crate) struct Export {
     /// Only these seeds.
     #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
     pub(crate) seeds: Vec<u32>,
+    /// Replace a file that is not a table of granule.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Format of the file [default: what its name ends with].
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
@@ -475,6 +493,9 @@ pub(crate) struct Figures {
     /// Formats of the pictures.
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_values = ["pdf", "svg", "png"])]
     pub(crate) format: Vec<Picture>,
+    /// Replace files that granule did not draw, or that were changed since.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Resolution of PNG files.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=1200))]
     pub(crate) dpi: u32,
@@ -487,6 +508,9 @@ pub(crate) struct Report {
     /// The page [default: `report.html` in the output directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
+    /// Replace a file that is not a report of granule.
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) chosen: Chosen,
 }
@@ -590,6 +614,9 @@ pub(crate) struct Completions {
 pub(crate) struct Man {
     /// Where to write a page for each command [default: one page for all, on standard output].
     pub(crate) directory: Option<PathBuf>,
+    /// Replace files that are not pages of granule's manual.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A time, as people and Slurm write it.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use granule_worker::access::{Access, AccessError, Address, Secret};
+use granule_worker::files;
 use granule_worker::private::{self, PrivateError};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -86,7 +87,7 @@ pub(crate) enum IdentityError {
     Key { path: PathBuf, source: rustls::Error },
     #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
     Mismatch { key: PathBuf, certificate: PathBuf },
-    #[error("{} is there already, and is left as it is; name another directory, or remove it", path.display())]
+    #[error("{} exists already and is left as it is; name another directory, or move it away", path.display())]
     Exists { path: PathBuf },
     #[error("the access file {} is not for the certificate in {}; make both with `granule identity`", access.display(), key.display())]
     Apart { access: PathBuf, key: PathBuf },
@@ -105,7 +106,7 @@ const NAME: &str = "granule coordinator";
 pub(crate) const FILE: &str = "coordinator.pem";
 
 /// Longest file of keys or certificates, in bytes.
-const LONGEST: u64 = 1 << 20;
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// Permissions that a key of the user's own must not have: a group may read it, as is usual for keys
 /// that several services have.
@@ -144,6 +145,10 @@ impl Identity {
             (None, Some(Ok(_))) => Some(format!("{} is not there", path.display())),
             (Some(Ok(_)), None) => Some(format!("{} is not there", access_path.display())),
         };
+        // A key that was damaged is made anew; anything else is the user's.
+        if files::read(&path, LONGEST).is_ok_and(|bytes| !is_replaceable(&bytes)) {
+            return Err(IdentityError::Exists { path });
+        }
         let (chain, key, pem) = make()?;
         private::write(&path, pem.as_bytes())
             .map_err(|source| IdentityError::Write { path: path.clone(), source })?;
@@ -242,6 +247,29 @@ fn known(path: &Path) -> Result<Option<Result<Access, String>>, PrivateError> {
         Err(AccessError::File(error)) => usable(path, Err(error)).map(Some),
         Err(_) => Ok(Some(Err(format!("{} is damaged", path.display())))),
     }
+}
+
+/// Whether this is the text of a key and a certificate that [`make`] made.
+pub(crate) fn is_made(pem: &[u8]) -> bool {
+    let certificate = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
+    let is_named = |certificate: CertificateDer<'_>| {
+        certificate.windows(NAME.len()).any(|window| window == NAME.as_bytes())
+    };
+    PrivateKeyDer::from_pem_slice(pem).is_ok() && certificate.is_some_and(is_named)
+}
+
+/// Whether these bytes are those of a file that [`make`] made, or what is left of one.
+fn is_replaceable(pem: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"-----BEGIN PRIVATE KEY-----";
+    const SECOND: &[u8] = b"-----BEGIN CERTIFICATE";
+    let is_cut = if PrivateKeyDer::from_pem_slice(pem).is_err() {
+        pem.starts_with(BEGINNING) || BEGINNING.starts_with(pem)
+    } else {
+        // Behind the key the certificate begins, and is not whole.
+        let begins = pem.windows(SECOND.len()).any(|window| window == SECOND);
+        begins && !CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok())
+    };
+    is_cut || is_made(pem)
 }
 
 /// A new key with its certificate, and both as text.

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod dashboard;
 mod dialogue;
+mod drawn;
 mod driver;
 mod failure;
 #[doc(hidden)]

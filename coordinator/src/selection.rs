@@ -1,13 +1,16 @@
 //! Trials at rest: those of some conditions and seeds of a sweep, read from its store.
 
+use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
+use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
+use rayon::prelude::*;
 
 use crate::archive::Archive;
 use crate::cli::exit;
 use crate::failure::Failure;
 use crate::outputs::OutputError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A condition and a seed, by their index, and which trials there are of them.
 pub(crate) struct Pair {
@@ -40,7 +43,7 @@ impl<'a> Selection<'a> {
         seeds: &[usize],
     ) -> Result<Selection<'a>, Failure> {
         let set_aside = |condition: usize, seed: usize, trial: u32| {
-            archive.manifest.iter().flat_map(|manifest| &manifest.set_aside).any(|aside| {
+            archive.manifest().into_iter().flat_map(|manifest| &manifest.set_aside).any(|aside| {
                 (aside.seed, aside.trial) == (sweep.seeds[seed], trial)
                     && aside.condition == sweep.conditions[condition].name
             })
@@ -83,6 +86,41 @@ impl<'a> Selection<'a> {
         let model = &self.sweep.conditions[pair.condition].model;
         TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
             .map_err(|_| OutputError::Missing { key })
+    }
+}
+
+/// Stored trials of a sweep that are not what they should be: their spikes are damaged, or cannot be spikes of their
+/// condition. Reads all of them.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) fn damaged(sweep: &Sweep, plan: &Plan, store: &Store) -> Result<Vec<TrialKey>, StoreError> {
+    if store.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all: Vec<(TrialKey, &Model)> = plan
+        .cohorts
+        .iter()
+        .flat_map(|cohort| cohort.variants.iter().map(move |variant| (cohort.seed, variant)))
+        .flat_map(|(seed, variant)| {
+            let model = &sweep.conditions[variant.conditions[0]].model;
+            (0..plan.trials).map(move |trial| (variant.fingerprint.trial(seed, trial), model))
+        })
+        .filter(|(key, _)| store.contains(*key))
+        .collect();
+    let found = all.par_iter().map(|&(key, model)| Ok(is_damaged(store, key, model)?.then_some(key)));
+    Ok(found.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+}
+
+/// Whether a trial is stored, and not what it should be.
+pub(crate) fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
+    match store.get(key) {
+        Ok(Some(spikes)) => {
+            Ok(TrialSpikes::decode(&spikes, model.parameters().network, model.steps()).is_err())
+        }
+        Ok(None) => Ok(false),
+        Err(StoreError::Damaged { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

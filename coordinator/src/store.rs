@@ -60,16 +60,19 @@
 //! with an index in memory does all of that in fewer ways to fail.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
+use granule_worker::files::{harmless, sync_name};
 use nix::errno::Errno;
+
+use crate::outputs::stamps::Stamp;
 
 /// Counts the changes of the format.
 const VERSION: u32 = 1;
@@ -254,16 +257,31 @@ impl Store {
     /// [`StoreError::Io`].
     pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(fail("open"))?;
-        check_kind(&file, path)?;
-        file.try_lock().map_err(|error| not_locked(path, error))?;
+        let mut attempts = 0..8;
+        let file = loop {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create(true).truncate(false);
+            let file = file.custom_flags(harmless().bits()).open(path).map_err(fail("open"))?;
+            check_kind(&file, path)?;
+            file.try_lock().map_err(|error| not_locked(path, error))?;
+            // Another process may have put another store there since it was opened, as pruning does.
+            let opened = file.metadata().map_err(fail("open"))?;
+            let is_same = |there: fs::Metadata| (there.dev(), there.ino()) == (opened.dev(), opened.ino());
+            // Some network file systems number files anew whenever they are asked.
+            if fs::metadata(path).is_ok_and(is_same) || attempts.next().is_none() {
+                break file;
+            }
+        };
 
+        Store::in_file(file, path)
+    }
+
+    /// Opens the store in this file, which is locked and open for reading and writing, or makes it there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn in_file(file: File, path: &Path) -> Result<Store, StoreError> {
+        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let salt = match salt_of(&file, path)? {
             Some(salt) => salt,
             None => make(&file).map_err(fail("make"))?,
@@ -286,9 +304,7 @@ impl Store {
     /// # Errors
     /// As those of [`Self::open`] but for [`StoreError::NoLocks`], and [`StoreError::Io`] where there is none.
     pub(crate) fn read(path: &Path) -> Result<Store, StoreError> {
-        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
-        let file = File::open(path).map_err(fail("open"))?;
-        check_kind(&file, path)?;
+        let file = open_to_read(path)?;
         match file.try_lock_shared() {
             // Nobody on this machine writes where there are no locks, and what others write is whole or not there.
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
@@ -303,10 +319,7 @@ impl Store {
     /// # Errors
     /// As those of [`Self::read`], but for [`StoreError::InUse`].
     pub(crate) fn glance(path: &Path) -> Result<Store, StoreError> {
-        let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
-        let file = File::open(path).map_err(fail("open"))?;
-        check_kind(&file, path)?;
-        Store::replayed(file, path)
+        Store::replayed(open_to_read(path)?, path)
     }
 
     fn replayed(file: File, path: &Path) -> Result<Store, StoreError> {
@@ -318,9 +331,19 @@ impl Store {
         Ok(Store { log, index: RwLock::new(index), tail, found })
     }
 
+    /// Which file it is, and when it last changed; none if the system does not say.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.log.file.metadata().ok().map(|metadata| Stamp::of(&metadata))
+    }
+
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
         &self.log.path
+    }
+
+    /// Whether it holds no trial.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index().trials.is_empty()
     }
 
     /// Every trial it holds, in the order in which they were put: key, digest and bytes of the spikes.
@@ -850,6 +873,13 @@ fn salt_of(file: &File, path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
     }
 }
 
+fn open_to_read(path: &Path) -> Result<File, StoreError> {
+    let opened = File::options().read(true).custom_flags(harmless().bits()).open(path);
+    let file = opened.map_err(|source| StoreError::Io { path: path.to_owned(), doing: "open", source })?;
+    check_kind(&file, path)?;
+    Ok(file)
+}
+
 /// Anything but a regular file has no end to append to: a pipe, /dev/full.
 fn check_kind(file: &File, path: &Path) -> Result<(), StoreError> {
     let fail = |source| StoreError::Io { path: path.to_owned(), doing: "open", source };
@@ -880,22 +910,6 @@ fn make(file: &File) -> io::Result<[u8; 32]> {
         let _ = file.set_len(0);
     }
     made.map(|()| salt)
-}
-
-/// Makes the name of this file, or directory, durable.
-pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    path.canonicalize()?.parent().map_or(Ok(()), sync_names)
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_names(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        // Some network file systems cannot, and have no need to.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Ok(())
-        }
-        result => result,
-    }
 }
 
 /// The next bytes of what is long enough by construction.

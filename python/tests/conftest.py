@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,3 +40,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "tiny.yaml").write_text(TINY)
     run(["run", "tiny.yaml", "--out", "out"], directory)
     return directory / "out"
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """A finished sweep to be changed."""
+    return Path(shutil.copytree(tiny, tmp_path / "copy"))
+
+
+def change_manifest(out: Path, **changes: Any) -> None:
+    path = out / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))

@@ -9,7 +9,6 @@ import hashlib
 import json
 import pickle
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ import polars as pl
 import pytest
 
 import granule
-from conftest import TINY, run
+from conftest import TINY, change_manifest, run
 from granule.arrays import read_weights
 
 FILES: dict[granule.Kind, str] = {
@@ -31,17 +30,6 @@ FILES: dict[granule.Kind, str] = {
     "excitation": "{}CondE.npy",
     "inhibition": "{}CondI.npy",
 }
-
-
-@pytest.fixture
-def copy(tiny: Path, tmp_path: Path) -> Path:
-    """A finished sweep to be changed."""
-    return Path(shutil.copytree(tiny, tmp_path / "copy"))
-
-
-def change_manifest(out: Path, **changes: Any) -> None:
-    path = out / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_the_manifest(tiny: Path) -> None:

@@ -168,6 +168,13 @@ impl Access {
         Ok(access)
     }
 
+    /// Whether these bytes are those of an access file, or what is left of one: then a new one may take its place.
+    #[must_use]
+    pub fn is_replaceable(bytes: &[u8]) -> bool {
+        const BEGINNING: &[u8] = b"{\"granule_access\":";
+        bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes) || Access::parse(bytes).is_ok()
+    }
+
     /// Reads an access file.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 pub mod access;
 mod client;
 pub mod connect;
+pub mod files;
 pub mod pool;
 pub mod private;
 pub mod session;

@@ -1,11 +1,14 @@
 //! Files for their owner alone: made so from the first moment, and read only while they are.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
+
+use crate::files::{self, Directory};
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
@@ -60,26 +63,19 @@ pub const OTHERS: u32 = 0o077;
 /// When it cannot be read, or must not be trusted.
 pub fn read(path: &Path, forbidden: u32, limit: u64) -> Result<Vec<u8>, PrivateError> {
     let failed = |source| PrivateError::Read { path: path.to_owned(), source };
-    // Asked before it is opened, as opening a pipe waits for who writes into it.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(PrivateError::NotAFile { path: path.to_owned() });
-    }
-    let file = File::open(path).map_err(failed)?;
-    // And again of what was opened: the name may stand for another file by now.
+    let file = files::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidInput => PrivateError::NotAFile { path: path.to_owned() },
+        _ => failed(source),
+    })?;
     let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(PrivateError::NotAFile { path: path.to_owned() });
-    }
     let mode = metadata.permissions().mode() & 0o777;
     if is_open(mode, forbidden, metadata.uid(), geteuid().as_raw()) {
         return Err(PrivateError::Open { path: path.to_owned(), mode });
     }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(PrivateError::TooLong { path: path.to_owned(), limit });
-    }
-    Ok(bytes)
+    files::read_open(file, limit).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => PrivateError::TooLong { path: path.to_owned(), limit },
+        _ => failed(source),
+    })
 }
 
 /// Whether a file of this mode and owner has permissions that are forbidden.
@@ -93,41 +89,25 @@ fn is_open(mode: u32, forbidden: u32, owner: u32, reader: u32) -> bool {
     mode & forbidden != 0
 }
 
-/// Puts a file for its owner alone in this place, whole or not at all.
+/// Writes a file for its owner alone, whole or not at all, in place of a file of that name.
 ///
 /// # Errors
 /// What the system said.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of a file"));
-    };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    DirBuilder::new().recursive(true).create(directory)?;
-    let mut unfinished = name.to_owned();
-    unfinished.push(format!(".{:016x}.unfinished", rand::random::<u64>()));
-    let unfinished = directory.join(unfinished);
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(|mut file| {
-            let written = file.write_all(bytes).and_then(|()| file.sync_all());
-            written.and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| {
-                let _ = fs::remove_file(&unfinished);
-            })
-        });
-    written?;
-    match File::open(directory)?.sync_all() {
-        // Some network file systems cannot, and have no need to.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Ok(())
-        }
-        result => result,
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).create(parent)?;
     }
+    let (directory, name) = Directory::of(path)?;
+    let mut file = directory.write(&name, Mode::from_bits_truncate(0o600))?;
+    file.write_all(bytes)?;
+    file.commit()?;
+    directory.sync()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

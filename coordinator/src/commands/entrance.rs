@@ -1,15 +1,17 @@
 //! Where workers come in: on loopback without ceremony, from elsewhere over TLS only.
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use granule_worker::access::{Access, AccessError, Secret};
+use granule_worker::files::{self, Directory};
 use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};
+use crate::commands::target;
 use crate::driver::{Door, Tls, listen};
 use crate::failure::plural;
 use crate::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
@@ -23,7 +25,7 @@ pub(crate) const ACCESS: &str = "access.json";
 pub(crate) enum Entrance {
     /// Our own processes only, with a secret that nobody else learns: on this machine, and on so many that are
     /// reached by `ssh`.
-    Local { listen: SocketAddr, out: PathBuf, hosts: usize },
+    Local { listen: SocketAddr, out: Directory, hosts: usize },
     /// Whoever has the access file.
     Served(Box<Served>),
 }
@@ -35,13 +37,15 @@ pub(crate) struct Served {
     advertise: Option<String>,
     interface: Option<String>,
     access: PathBuf,
-    out: PathBuf,
+    /// Whether a file that is no access file may be replaced.
+    forces: bool,
+    out: Directory,
     /// Files of a certificate and its key.
     own: Option<(PathBuf, PathBuf)>,
     /// Directory of an identity that was made before.
     prepared: Option<PathBuf>,
-    /// Whether it was ever opened.
-    is_open: AtomicBool,
+    /// What is in the access file, if it was written without a certificate.
+    secret: Mutex<Option<Secret>>,
     /// What is to be removed at the end.
     identity: Mutex<Option<Identity>>,
 }
@@ -53,6 +57,8 @@ pub(crate) enum EntranceError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot serve the dashboard at {address}")]
     Dashboard { address: SocketAddr, source: io::Error },
+    #[error("{} exists and is not an access file of granule", path.display())]
+    NotAccess { path: PathBuf },
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -67,6 +73,7 @@ impl EntranceError {
             EntranceError::Advertise(AdvertiseError::Given { .. } | AdvertiseError::Interface { .. }) => {
                 exit::USAGE
             }
+            EntranceError::NotAccess { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
     }
@@ -76,6 +83,9 @@ impl EntranceError {
             EntranceError::Listen { .. } | EntranceError::Dashboard { .. } => {
                 Some("port 0 takes a free one; the address must be one of this machine's".to_owned())
             }
+            EntranceError::NotAccess { .. } => {
+                Some("choose another file with --access, or replace this one with --force".to_owned())
+            }
             _ => None,
         }
     }
@@ -83,28 +93,29 @@ impl EntranceError {
 
 impl Entrance {
     /// For our own processes.
-    pub(crate) fn local(listen: SocketAddr, out: &Path) -> Entrance {
-        Entrance::Local { listen, out: out.to_owned(), hosts: 0 }
+    pub(crate) fn local(listen: SocketAddr, out: &Directory) -> Entrance {
+        Entrance::Local { listen, out: out.clone(), hosts: 0 }
     }
 
     /// For our own processes, of which there are some on other machines.
-    pub(crate) fn over_ssh(listen: SocketAddr, out: &Path, hosts: usize) -> Entrance {
-        Entrance::Local { listen, out: out.to_owned(), hosts }
+    pub(crate) fn over_ssh(listen: SocketAddr, out: &Directory, hosts: usize) -> Entrance {
+        Entrance::Local { listen, out: out.clone(), hosts }
     }
 
     /// As the command line asks.
-    pub(crate) fn served(arguments: &cli::Serve, out: &Path) -> Entrance {
+    pub(crate) fn served(arguments: &cli::Serve, out: &Directory) -> Entrance {
         let prepared = arguments.identity.clone();
-        let place = prepared.as_deref().unwrap_or(out);
+        let place = prepared.as_deref().unwrap_or(out.path());
         Entrance::Served(Box::new(Served {
             listen: arguments.listen,
             advertise: arguments.advertise.clone(),
             interface: arguments.interface.clone(),
             access: arguments.access.clone().unwrap_or_else(|| place.join(ACCESS)),
-            out: out.to_owned(),
+            forces: arguments.force,
+            out: out.clone(),
             own: arguments.certificate.clone().zip(arguments.key.clone()),
             prepared,
-            is_open: AtomicBool::new(false),
+            secret: Mutex::new(None),
             identity: Mutex::new(None),
         }))
     }
@@ -147,35 +158,47 @@ impl Entrance {
         }
     }
 
-    /// Nobody is to come any more: takes away what let workers in, also what an earlier run that was
-    /// killed has left in the output directory. Workers that wait for it see so that they are done.
+    /// Lets no more workers in: removes the access file and the key, also those that an earlier run left in the output
+    /// directory when it was killed. Workers that wait for the access file see by that that the sweep is complete.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
         let served = match self {
-            // It is the user's, for the next time.
+            // The user's, for the next time.
             Entrance::Served(served) if served.prepared.is_some() => return Ok(()),
             Entrance::Served(served) => served,
-            // Nobody serves here: this directory is ours.
-            Entrance::Local { out, .. } => {
-                return remove(&out.join(ACCESS)).and_then(|()| remove(&out.join(identity::FILE)));
-            }
+            // This run holds the directory, so that no coordinator serves from it.
+            Entrance::Local { out, .. } => return remove_left(out, true),
         };
         let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
         if let Some(identity) = identity {
-            return Ok(identity.remove()?);
+            identity.remove()?;
+        } else if let Some(secret) = served.secret.lock().map(|mut secret| secret.take()).unwrap_or_default()
+        {
+            // Without TLS there is the access file only.
+            if Access::read(&served.access).is_ok_and(|access| access.secret.expose() == secret.expose()) {
+                remove(&served.access)?;
+            }
         }
-        // Without TLS there is the access file only.
-        if served.is_open.load(Ordering::Relaxed) {
-            return remove(&served.access);
-        }
-        // Elsewhere it may be that of another coordinator.
-        if served.access == served.out.join(ACCESS) {
-            remove(&served.access)?;
-        }
-        if served.own.is_none() {
-            remove(&served.out.join(identity::FILE))?;
-        }
-        Ok(())
+        remove_left(&served.out, served.own.is_none())
     }
+}
+
+/// Removes the access file that a coordinator left in an output directory, and its key.
+fn remove_left(out: &Directory, with_key: bool) -> Result<(), EntranceError> {
+    let text = |name: &str| {
+        out.open_file(OsStr::new(name)).and_then(|file| files::read_open(file, identity::LONGEST)).ok()
+    };
+    let removed = |name: &str| {
+        out.remove(OsStr::new(name)).map(drop).map_err(|source| {
+            EntranceError::from(IdentityError::Remove { path: out.path().join(name), source })
+        })
+    };
+    if text(ACCESS).is_some_and(|text| Access::parse(&text).is_ok()) {
+        removed(ACCESS)?;
+    }
+    if with_key && text(identity::FILE).is_some_and(|text| identity::is_made(&text)) {
+        removed(identity::FILE)?;
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), EntranceError> {
@@ -203,13 +226,13 @@ impl Served {
             self.invite();
             return Ok(Door { listener, tls: Some(tls), secret: access.secret });
         }
+        self.check_access()?;
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
-        self.is_open.store(true, Ordering::Relaxed);
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
         let (access, tls) = if needs_tls {
             let (identity, origin) = match &self.own {
                 Some((certificate, key)) => Identity::from_files(certificate, key, &self.access)?,
-                None => Identity::load_or_make(&self.out, &self.access)?,
+                None => Identity::load_or_make(self.out.path(), &self.access)?,
             };
             let access = identity.access(addresses);
             let tls = self.tls(bound, &identity, &origin);
@@ -221,11 +244,26 @@ impl Served {
             let kept = earlier.filter(|access| access.certificate.is_none());
             let secret = kept.map_or_else(Secret::generate, |access| access.secret);
             line(&format!("listening on {bound}, this machine only; access file: {}", self.access.display()));
+            if let Ok(mut place) = self.secret.lock() {
+                *place = Some(secret.clone());
+            }
             (Access { addresses, certificate: None, secret }, None)
         };
         access.write(&self.access)?;
         self.invite();
         Ok(Door { listener, tls, secret: access.secret })
+    }
+
+    /// Expects that an access file may be written: there is none, or an earlier one.
+    fn check_access(&self) -> Result<(), EntranceError> {
+        if self.forces || !target::is_there(&self.access) {
+            return Ok(());
+        }
+        let found = files::read(&self.access, identity::LONGEST);
+        if found.is_ok_and(|bytes| Access::is_replaceable(&bytes)) && !self.access.is_symlink() {
+            return Ok(());
+        }
+        Err(EntranceError::NotAccess { path: self.access.clone() })
     }
 
     fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {

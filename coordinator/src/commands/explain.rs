@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use granule_sim::Engine;
 use granule_sim::parameters::field;
-use granule_sweep::key::{Fingerprint, is_idle};
+use granule_sim::{Engine, Model};
+use granule_sweep::key::{Fingerprint, TrialKey, is_idle};
 use granule_sweep::{Condition, Sweep};
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::ArchiveError;
 use crate::cli;
 use crate::cli::exit;
 use crate::commands::plan::{Planned, load};
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
-use crate::selection::{condition_of, seed_of};
-use crate::store::{Store, StoreError};
+use crate::outputs::survey::Survey;
+use crate::selection::{condition_of, is_damaged, seed_of};
+use crate::store::Store;
+use crate::view::log::line;
 use crate::view::words::{MOST_RUNS, ranges, runs, seeds};
 use crate::view::{say, say_json};
 
@@ -64,13 +66,15 @@ struct Change {
 }
 
 pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
-    let Planned { sweep, plan, out, store, .. } = load(&arguments.planned)?;
-    let archive = match Archive::find(&out, arguments.planned.store.as_deref()) {
-        Ok(archive) => Some(archive),
-        Err(ArchiveError::NoSweep { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let known = Known::of(archive.as_ref());
+    let Planned { sweep, plan, out, store, survey, resolved, .. } = load(&arguments.planned)?;
+    if let Err(refusal) = survey.check(&resolved, arguments.planned.replace) {
+        line(&format!(
+            "note: `granule run` refuses {}: {refusal}\n  help: {}",
+            out.display(),
+            refusal.help()
+        ));
+    }
+    let known = Known::of(&survey);
     let conditions = match &arguments.condition {
         Some(name) => vec![condition_of(&sweep, name)?],
         None => (0..sweep.conditions.len()).collect(),
@@ -87,7 +91,6 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         Some(trial) => trial..trial + 1,
         None => 0..sweep.trials,
     };
-    let resolved = ResolvedSweep::of(&sweep);
     let mut report = Report {
         schema: SCHEMA,
         kind: "explained",
@@ -103,7 +106,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
             let (cohort, variant) = plan.place(at, seed_at);
             let mut by_reason: BTreeMap<Reason, Vec<u32>> = BTreeMap::new();
             for trial in trials.clone() {
-                let reason = match look(store.as_ref(), plan.key(cohort, variant, trial))? {
+                let model = &sweep.conditions[at].model;
+                let reason = match look(store.as_ref(), plan.key(cohort, variant, trial), model)? {
                     Stored::Whole => Reason::Stored,
                     Stored::Damaged => Reason::Damaged,
                     Stored::No => known.reason(&lineage, seed, trial),
@@ -135,13 +139,10 @@ enum Stored {
     No,
 }
 
-fn look(store: Option<&Store>, key: granule_sweep::key::TrialKey) -> Result<Stored, Failure> {
-    match store.map_or(Ok(None), |store| store.get(key)) {
-        Ok(Some(_)) => Ok(Stored::Whole),
-        Ok(None) => Ok(Stored::No),
-        Err(StoreError::Damaged { .. }) => Ok(Stored::Damaged),
-        Err(error) => Err(ArchiveError::from(error).into()),
-    }
+fn look(store: Option<&Store>, key: TrialKey, model: &Model) -> Result<Stored, Failure> {
+    let Some(store) = store.filter(|store| store.contains(key)) else { return Ok(Stored::No) };
+    let is_damaged = is_damaged(store, key, model).map_err(ArchiveError::from)?;
+    Ok(if is_damaged { Stored::Damaged } else { Stored::Whole })
 }
 
 /// Why a trial is reused, or is not; in the order in which they are told.
@@ -177,9 +178,8 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(archive: Option<&'a Archive>) -> Known<'a> {
-        let under_way = archive.and_then(|archive| archive.under_way.as_ref());
-        let manifest = archive.and_then(|archive| archive.manifest.as_ref());
+    fn of(survey: &'a Survey) -> Known<'a> {
+        let (under_way, manifest) = (survey.under_way.as_ref(), survey.manifest.as_ref());
         Known {
             sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
             set_aside: manifest.map_or(&[], |manifest| &manifest.set_aside),

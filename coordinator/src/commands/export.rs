@@ -12,9 +12,11 @@ use serde::Serialize;
 
 use crate::archive::{Archive, keep_still};
 use crate::cli::{self, Format, exit};
+use crate::commands::target;
 use crate::failure::{Failure, plural};
 use crate::histogram::Histogram;
 use crate::outputs::OutputError;
+use crate::outputs::manifest;
 use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
 use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
@@ -50,28 +52,21 @@ fn is_standard_output(path: &Path) -> bool {
     path == Path::new(STANDARD_OUTPUT)
 }
 
-/// A table replaces an earlier one, and nothing else.
-fn check_target(path: &Path, archive: &Archive) -> Result<(), Failure> {
+/// Expects that a table may be written here. It never replaces the store that it is made from.
+fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) -> Result<(), Failure> {
     if is_standard_output(path) {
         return Ok(());
     }
-    let refuse = |what: &str| {
-        let message = format!("error: {} {what}\n  help: choose another name for the table", path.display());
-        Err(Failure::new(exit::USAGE, message))
-    };
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.is_file() {
-        return refuse("is there and is no file");
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let records = [archive.store_path.clone(), archive.out.join(manifest::NAME)];
+    if identity(path).is_some() && records.iter().any(|record| identity(record) == identity(path)) {
+        let message = format!(
+            "error: {} is the sweep's own\n  help: choose another name for the table",
+            path.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
     }
-    let is_same = |other: &Path| {
-        fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
-    };
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_of_run = name.ends_with(".json") || name.ends_with(".npy") || name.ends_with(".pem");
-    if is_same(&archive.store_path) || name.ends_with(".granule") || is_of_run {
-        return refuse("is there and is no table");
-    }
-    Ok(())
+    target::check(path, target::Kind::Table(format), forces)
 }
 
 pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
@@ -90,8 +85,8 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     }
     let still = keep_still(out)?;
     let archive = Archive::find(out, store.as_deref())?;
-    for (path, _) in spikes.iter().chain(&psth) {
-        check_target(path, &archive)?;
+    for (path, format) in spikes.iter().chain(&psth) {
+        check_target(path, *format, &archive, arguments.force)?;
     }
     let (sweep, plan) = archive.restore()?;
     let conditions = conditions_of(&sweep, &arguments.conditions)?;

@@ -1,27 +1,30 @@
 //! `granule figures`: pictures of a finished sweep, and the numbers behind them.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::TryLockError;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use granule_figures::{Figure, Table};
+use granule_worker::files::{self, Directory};
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, Picture, exit};
+use crate::drawn::{self, INDEX};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::outputs::{AtomicFile, OutputError, sync_directory};
+use crate::outputs::survey::sha256;
+use crate::outputs::{OutputError, directory_of_seed, hex};
 use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::{say, say_json};
 
 /// Number of the schema of the report and of the numbers beside figures.
 const SCHEMA: u32 = 1;
-
-/// What is in a directory of figures: the report, but for where it is.
-const INDEX: &str = "figures.json";
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -31,11 +34,16 @@ struct Report {
     sweep: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     directory: Option<String>,
+    /// Fingerprint of the manifest that was drawn; none of files without a manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
     figures: Vec<Drawn>,
     /// Measures of all conditions and seeds, from the directory on.
     tables: Vec<String>,
     /// What is not drawn, and why.
     notes: Vec<String>,
+    /// SHA-256 of every file, by its path from the directory on.
+    sha256: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,6 +63,8 @@ struct Numbers<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     sweep: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<&'a str>,
     seed: Option<u32>,
     figure: &'a str,
     title: &'a str,
@@ -62,8 +72,8 @@ struct Numbers<'a> {
     tables: &'a [granule_figures::Table],
 }
 
-/// What was there after an earlier drawing: paths from the directory on.
-#[derive(Deserialize)]
+/// The index of an earlier drawing: paths from the directory on.
+#[derive(Default, Deserialize)]
 struct Earlier {
     schema: u32,
     #[serde(rename = "type")]
@@ -71,6 +81,19 @@ struct Earlier {
     sweep: String,
     figures: Vec<Listed>,
     tables: Vec<String>,
+    /// Those of version 0.1.0 have none.
+    #[serde(default)]
+    sha256: BTreeMap<String, String>,
+}
+
+impl Earlier {
+    fn is_index(&self) -> bool {
+        self.schema == SCHEMA && self.kind == "figures"
+    }
+
+    fn lists(&self, path: &str) -> bool {
+        self.figures.iter().flat_map(|figure| &figure.files).chain(&self.tables).any(|file| file == path)
+    }
 }
 
 #[derive(Deserialize)]
@@ -80,9 +103,7 @@ struct Listed {
 
 pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
     let out = &arguments.resting.out;
-    let directory = arguments.to.clone().unwrap_or_else(|| out.join("figures"));
-    let mut album =
-        Album { directory: directory.clone(), arguments, sweep: String::new(), figures: Vec::new() };
+    let directory = arguments.to.clone().unwrap_or_else(|| out.join(drawn::FIGURES));
     let report = if matches!(Archive::find(out, None), Err(ArchiveError::NoSweep { .. })) {
         check_bare(arguments)?;
         let path = out.canonicalize().unwrap_or_else(|_| out.clone());
@@ -90,13 +111,16 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         // It may be the folder of a seed in an output directory, which runs hold as a whole.
         let around = path.parent().filter(|around| Archive::find(around, None).is_ok());
         let _around = around.map(keep_still).transpose()?;
-        album.sweep = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut album = Album::open(&directory, arguments, name, None)?;
         let window = arguments.chosen.window.clone();
         let notes = bare::draw(out, window, &mut |of, figure| album.take(of, &figure))?;
         album.finish(&[], notes)?
     } else {
         with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
-            album.sweep = gallery.sweep().name.clone();
+            let manifest = gallery.archive().finished()?.fingerprint();
+            let name = gallery.sweep().name.clone();
+            let mut album = Album::open(&directory, arguments, name, Some(manifest))?;
             gallery.draw(&mut |of, figure| album.take(of, &figure))?;
             album.finish(&gallery.tables, gallery.notes.clone())
         })?
@@ -164,25 +188,101 @@ fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
 }
 
-/// A directory that figures are written to.
+/// A directory that figures are written to, and that no other process draws into.
 struct Album<'a> {
-    directory: PathBuf,
+    directory: Directory,
     arguments: &'a cli::Figures,
     /// The name of the sweep.
     sweep: String,
+    manifest: Option<String>,
+    earlier: Earlier,
     figures: Vec<Drawn>,
+    /// Of what was written.
+    sha256: BTreeMap<String, String>,
 }
 
-impl Album<'_> {
-    /// Writes pictures and numbers of a figure, each file whole or not at all.
+impl Drop for Album<'_> {
+    fn drop(&mut self) {
+        let _ = self.directory.handle().unlock();
+    }
+}
+
+impl<'a> Album<'a> {
+    /// Opens the directory, or makes it, and locks it.
+    fn open(
+        path: &Path,
+        arguments: &'a cli::Figures,
+        sweep: String,
+        manifest: Option<String>,
+    ) -> Result<Album<'a>, Failure> {
+        let wrong = |doing: &'static str| {
+            move |source| failed(&OutputError::Io { path: path.to_owned(), doing, source })
+        };
+        let directory = Directory::create(path).map_err(wrong("create"))?;
+        if matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
+            let message =
+                format!("error: another granule draws into {}\n  help: wait until it ends", path.display());
+            return Err(Failure::new(exit::FAILED, message));
+        }
+        directory.remove_leftovers().map_err(wrong("clean up"))?;
+        let index = path.join(INDEX);
+        let earlier = match files::read(&index, drawn::LONGEST_INDEX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Earlier::default(),
+            found => {
+                let found = found.ok().and_then(|bytes| serde_json::from_slice::<Earlier>(&bytes).ok());
+                match found.filter(Earlier::is_index) {
+                    Some(earlier) => earlier,
+                    None if arguments.force => Earlier::default(),
+                    None => return Err(not_ours(&index, "an index of figures")),
+                }
+            }
+        };
+        let (figures, sha256) = (Vec::new(), BTreeMap::new());
+        Ok(Album { directory, arguments, sweep, manifest, earlier, figures, sha256 })
+    }
+
+    /// Writes a file, whole or not at all, in place of one that an earlier drawing wrote.
+    fn put(&mut self, path: String, bytes: &[u8]) -> Result<(), Failure> {
+        let place = self.directory.path().join(&path);
+        let wrong = |source| failed(&OutputError::Io { path: place.clone(), doing: "write", source });
+        let (directory, name) = self.place(&path).map_err(wrong)?;
+        let sha256 = hex(&Sha256::digest(bytes));
+        if !self.arguments.force {
+            let is_ours = match directory.stat(&name).map_err(wrong)? {
+                None => true,
+                Some(_) => match hash_of(&directory, &name) {
+                    // As it was drawn, or as it is going to be.
+                    Some(found) => match self.earlier.sha256.get(&path) {
+                        Some(drawn) => found == *drawn || found == sha256,
+                        None => self.earlier.lists(&path) || found == sha256,
+                    },
+                    None => false,
+                },
+            };
+            if !is_ours {
+                return Err(not_ours(&place, "as granule drew it"));
+            }
+        }
+        let mut file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(wrong)?;
+        file.write_all(bytes).and_then(|()| file.commit()).map_err(wrong)?;
+        self.sha256.insert(path, sha256);
+        Ok(())
+    }
+
+    /// The directory of a file, which is made if it is not there, and the file's name.
+    fn place(&self, path: &str) -> io::Result<(Directory, OsString)> {
+        match path.split_once('/') {
+            Some((seed, name)) => Ok((self.directory.create_below(OsStr::new(seed))?, name.into())),
+            None => Ok((self.directory.clone(), path.into())),
+        }
+    }
+
+    /// Writes pictures and numbers of a figure.
     fn take(&mut self, of: Of, figure: &Figure) -> Result<(), Failure> {
         let (seed, below) = match of {
-            Of::Sweep => (None, PathBuf::new()),
-            Of::Seed(seed) => (Some(seed), PathBuf::from(format!("seed-{seed}"))),
+            Of::Sweep => (None, String::new()),
+            Of::Seed(seed) => (Some(seed), format!("{}/", directory_of_seed(seed))),
         };
-        let place = self.directory.join(&below);
-        fs::create_dir_all(&place)
-            .map_err(|source| failed(&OutputError::Io { path: place.clone(), doing: "create", source }))?;
         let Figure { name, title, description, tables, .. } = figure;
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
         for format in &self.arguments.format {
@@ -193,97 +293,117 @@ impl Album<'_> {
                     ("png", figure.png(self.arguments.dpi as f32).map_err(|error| failed(&error))?)
                 }
             };
-            files.push((format!("{name}.{ending}"), bytes));
+            files.push((format!("{below}{name}.{ending}"), bytes));
         }
-        let sweep = &self.sweep;
-        let numbers =
-            Numbers { schema: SCHEMA, kind: "figure", sweep, seed, figure: name, title, description, tables };
+        let numbers = Numbers {
+            schema: SCHEMA,
+            kind: "figure",
+            sweep: &self.sweep,
+            manifest: self.manifest.as_deref(),
+            seed,
+            figure: name,
+            title,
+            description,
+            tables,
+        };
         let json = serde_json::to_vec(&numbers).expect("text and numbers can be written");
-        files.push((format!("{name}.json"), json));
+        files.push((format!("{below}{name}.json"), json));
         for table in tables {
-            files.push((format!("{name}-{}.csv", table.name), table.csv().into_bytes()));
+            files.push((format!("{below}{name}-{}.csv", table.name), table.csv().into_bytes()));
         }
         let mut written = Vec::with_capacity(files.len());
-        for (file, bytes) in files {
-            put(&place.join(&file), &bytes).map_err(|error| failed(&error))?;
-            written.push(below.join(&file).display().to_string());
+        for (path, bytes) in files {
+            self.put(path.clone(), &bytes)?;
+            written.push(path);
         }
-        sync_directory(&place).map_err(|error| failed(&error))?;
+        let synced = self.place(&written[0]).and_then(|(directory, _)| directory.sync());
+        synced.map_err(|source| {
+            failed(&OutputError::Io { path: self.directory.path().to_owned(), doing: "write", source })
+        })?;
         self.figures.push(Drawn { name: name.clone(), seed, title: title.clone(), files: written });
         Ok(())
     }
 
-    /// Writes tables of all that was drawn, takes away what an earlier drawing left, and writes the index.
+    /// Writes tables of all that was drawn, removes what an earlier drawing left, and writes the index.
     fn finish(&mut self, tables: &[Table], notes: Vec<String>) -> Result<Report, Failure> {
         let mut names = Vec::new();
         for table in tables {
             let file = format!("{}.csv", table.name);
-            put(&self.directory.join(&file), table.csv().as_bytes()).map_err(|error| failed(&error))?;
+            self.put(file.clone(), table.csv().as_bytes())?;
             names.push(file);
         }
+        let wrong = |source| {
+            failed(&OutputError::Io { path: self.directory.path().to_owned(), doing: "write", source })
+        };
+        self.remove_stale().map_err(wrong)?;
         let report = Report {
             schema: SCHEMA,
             kind: "figures",
             sweep: self.sweep.clone(),
             directory: None,
+            manifest: self.manifest.clone(),
             figures: std::mem::take(&mut self.figures),
             tables: names,
             notes,
+            sha256: std::mem::take(&mut self.sha256),
         };
-        let written = report.figures.iter().flat_map(|figure| &figure.files).chain(&report.tables);
-        remove_stale(&self.directory, &self.sweep, &written.map(String::as_str).collect())
-            .map_err(|error| failed(&error))?;
         let mut index = serde_json::to_vec_pretty(&report).expect("text and numbers can be written");
         index.push(b'\n');
-        put(&self.directory.join(INDEX), &index).map_err(|error| failed(&error))?;
-        sync_directory(&self.directory).map_err(|error| failed(&error))?;
+        let mut file =
+            self.directory.write(OsStr::new(INDEX), Mode::from_bits_truncate(0o666)).map_err(wrong)?;
+        file.write_all(&index).and_then(|()| file.commit()).map_err(wrong)?;
+        self.directory.sync().map_err(wrong)?;
         Ok(report)
     }
+
+    /// Removes files that an earlier drawing of the same sweep wrote and this one did not, and directories of seeds
+    /// that are empty then. A file goes if the index lists it, it has the form of what is drawn, and it is as it was
+    /// drawn.
+    fn remove_stale(&self) -> io::Result<()> {
+        if self.earlier.sweep != self.sweep {
+            return Ok(());
+        }
+        for (path, drawn) in &self.earlier.sha256 {
+            if self.sha256.contains_key(path) || !self.earlier.lists(path) || !has_form(path) {
+                continue;
+            }
+            let (seed, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let below = match seed {
+                "" => Ok(self.directory.clone()),
+                seed => self.directory.below(OsStr::new(seed)),
+            };
+            // What is not there, or is a link, stays as it is.
+            let Ok(below) = below else { continue };
+            if hash_of(&below, OsStr::new(name)).as_ref() == Some(drawn) {
+                below.remove(OsStr::new(name))?;
+                if !seed.is_empty() {
+                    self.directory.remove_if_empty(OsStr::new(seed));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Removes files that the earlier index of the same sweep lists and that were not written now, and directories of
-/// seeds that are empty then. Only what a drawing could have written goes: pictures and numbers in the directory,
-/// or in that of a seed below it, no links.
-fn remove_stale(directory: &Path, sweep: &str, written: &BTreeSet<&str>) -> Result<(), OutputError> {
-    let Ok(bytes) = fs::read(directory.join(INDEX)) else { return Ok(()) };
-    let Ok(earlier) = serde_json::from_slice::<Earlier>(&bytes) else { return Ok(()) };
-    if earlier.schema != SCHEMA || earlier.kind != "figures" || earlier.sweep != sweep {
-        return Ok(());
-    }
-    let listed = earlier.figures.iter().flat_map(|figure| &figure.files).chain(&earlier.tables);
-    for file in listed.filter(|file| !written.contains(file.as_str())) {
-        let (seed, name) = file.rsplit_once('/').unwrap_or(("", file));
-        let is_of_seed = seed.strip_prefix("seed-").is_some_and(|number| number.parse::<u32>().is_ok());
-        let is_ours = [".pdf", ".svg", ".png", ".json", ".csv"].iter().any(|ending| name.ends_with(ending));
-        if !(seed.is_empty() || is_of_seed) || !is_ours || name == INDEX {
-            continue;
-        }
-        let below = directory.join(seed);
-        let path = below.join(name);
-        let is = |path: &Path, kind: fn(&fs::Metadata) -> bool| {
-            fs::symlink_metadata(path).is_ok_and(|metadata| kind(&metadata))
-        };
-        if !is(&below, fs::Metadata::is_dir) || !is(&path, fs::Metadata::is_file) {
-            continue;
-        }
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            // Another drawing was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(OutputError::Io { path, doing: "remove", source }),
-        }
-        if is_of_seed {
-            // Only an empty directory goes.
-            let _ = fs::remove_dir(&below);
-        }
-    }
-    Ok(())
+/// Whether a drawing can have written a file of this path.
+fn has_form(path: &str) -> bool {
+    let (seed, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let is_of_seed = seed.strip_prefix("seed-").is_some_and(|number| number.parse::<u32>().is_ok());
+    let is_picture = [".pdf", ".svg", ".png", ".json", ".csv"].iter().any(|ending| name.ends_with(ending));
+    (seed.is_empty() || is_of_seed) && is_picture && name != INDEX
 }
 
-/// Writes a file whole, or not at all.
-pub(crate) fn put(target: &Path, bytes: &[u8]) -> Result<(), OutputError> {
-    let mut file = AtomicFile::create(target)?;
-    let wrong = |source| OutputError::Io { path: target.to_owned(), doing: "write", source };
-    file.write_all(bytes).map_err(wrong)?;
-    file.commit().map(drop)
+/// SHA-256 of a regular file; none of anything else.
+fn hash_of(directory: &Directory, name: &OsStr) -> Option<String> {
+    let file = directory.open_file(name).ok()?;
+    let length = file.metadata().ok()?.len();
+    sha256(&file, length).ok().flatten()
+}
+
+fn not_ours(path: &Path, what: &str) -> Failure {
+    let message = format!(
+        "error: {} exists and is not {what}\n  help: choose another directory with --to, or replace it with --force",
+        path.display()
+    );
+    Failure::new(exit::USAGE, message)
 }

@@ -5,8 +5,7 @@ mod summary;
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Overrides, Plan, Sweep};
+use granule_worker::files::{self, Directory};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
@@ -22,19 +22,23 @@ use tokio::sync::watch;
 
 use self::end::{End, opening_help};
 use self::summary::{Done, Files};
-use crate::archive::{self, Lock};
+use crate::archive::{self, ArchiveError, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
+use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_word};
 use crate::outputs::manifest::{
-    Earlier, FileRecord, Manifest, ResolvedSweep, Run, STORE, SetAside, UnderWay, forget_under_way,
+    FileRecord, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way, write_stamps,
 };
+use crate::outputs::space::{self, Fit, Needs, Size};
+use crate::outputs::stamps::Stamp;
+use crate::outputs::survey::{Changes, Survey};
 use crate::outputs::{self, OutputError, Planned, Source};
-use crate::store::{Store, StoreError, sync_name};
+use crate::store::{Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
@@ -43,7 +47,7 @@ use crate::view::terminal::Terminal;
 use crate::view::words::brief;
 use crate::view::{say, say_json};
 
-/// Largest sweep file looked at; the parser has its own, lower limit.
+/// Largest file that is read as a sweep file; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
@@ -56,8 +60,8 @@ pub(crate) struct Order<'a> {
     pub(crate) out: Option<&'a Path>,
     /// Where the store is, if not in the output directory.
     pub(crate) store: Option<&'a Path>,
-    /// Whether all that is stored is read before anything is computed.
-    pub(crate) checks_store: bool,
+    /// Whether the outputs of another sweep, and files that no record lists, may be replaced.
+    pub(crate) replaces: bool,
     /// Where a page shows what goes on.
     pub(crate) dashboard: Option<SocketAddr>,
     /// Whether what was done is told as JSON.
@@ -67,7 +71,7 @@ pub(crate) struct Order<'a> {
 /// Does it: `entrance` says where workers come in, given the output directory.
 pub(crate) fn run(
     order: &Order<'_>,
-    entrance: impl FnOnce(&Path) -> Entrance,
+    entrance: impl FnOnce(&Directory) -> Entrance,
     options: impl FnOnce(&Sweep) -> Options,
 ) -> Result<(), Failure> {
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
@@ -75,28 +79,31 @@ pub(crate) fn run(
     check_size(order.sweep, &sweep)?;
     raise_file_limit();
     let plan = Arc::new(Plan::new(&sweep));
-    let out = directory_of(&sweep, order.out);
+    let path = directory_of(&sweep, order.out);
+    let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
         let _context = runtime.enter();
         // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
         signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
     };
-    let store = Arc::new(open_store(&out, order.store)?);
-    let held = archive::hold(&out)?;
-    let store_name = archive::name_of_store(&out, store.path())?;
+    let store = Arc::new(open_store(&store, order.store.is_none())?);
+    let store_name = archive::name_of_store(&path, store.path())?;
     let (entrance, options) = (entrance(&out), options(&sweep));
-    let Order { checks_store, dashboard, json, .. } = *order;
+    let Order { dashboard, json, replaces, .. } = *order;
     let job = Job {
         sweep,
+        resolved,
         plan,
         out,
         _held: held,
+        survey,
+        planned,
+        replaces,
         store,
         store_name,
         entrance,
         options,
-        checks_store,
         dashboard,
         json,
         views: Views::default(),
@@ -165,16 +172,21 @@ impl Begun {
 /// A run that knows all it needs.
 struct Job {
     sweep: Sweep,
+    /// The same, as it is recorded.
+    resolved: ResolvedSweep,
     plan: Arc<Plan>,
-    out: PathBuf,
+    out: Directory,
     /// While it is ours.
     _held: Option<Lock>,
+    /// The directory before this run.
+    survey: Survey,
+    planned: Vec<Planned>,
+    replaces: bool,
     store: Arc<Store>,
     /// As it is noted down.
-    store_name: String,
+    store_name: StoreName,
     entrance: Entrance,
     options: Options,
-    checks_store: bool,
     dashboard: Option<SocketAddr>,
     json: bool,
     views: Views,
@@ -198,6 +210,9 @@ struct Computed {
     outcome: Outcome,
 }
 
+/// A file that is in place, and its stamp if that is certain.
+type Kept = (FileRecord, Option<Stamp>);
+
 /// The signal that asked us to stop, if one has.
 type Stopped = watch::Receiver<Option<SignalKind>>;
 
@@ -214,7 +229,7 @@ impl Job {
         }
         if let Some(dashboard) = dashboard {
             let text = match &result {
-                Ok(()) => format!("The files are in {}.", self.out.display()),
+                Ok(()) => format!("The files are in {}.", self.out.current_path().display()),
                 Err(failure) => failure.message.clone(),
             };
             dashboard.end(dashboard::End { is_complete: result.is_ok(), text }).await;
@@ -228,30 +243,98 @@ impl Job {
         dashboard: &mut Option<Dashboard>,
         done: &mut Done,
     ) -> Result<(), End> {
-        let planned = outputs::plan(&self.sweep, &self.plan);
-        let earlier = Earlier::find(&self.out).map_err(End::Output)?;
-        let vouched = earlier.vouched(&self.out, &planned);
-        let is_ours = earlier.manifest.as_ref().is_some_and(|manifest| {
-            manifest.files.len() == planned.len()
+        let mut survey = std::mem::take(&mut self.survey);
+        let changes = survey.changes_in(&self.out, &self.planned).map_err(End::Output)?;
+        let has_manifest = survey.manifest.as_ref().is_some_and(|manifest| {
+            manifest.files.len() == self.planned.len()
                 && manifest.set_aside.is_empty()
-                && manifest.sweep == ResolvedSweep::of(&self.sweep)
+                && manifest.sweep == self.resolved
         });
-        // Files are not all there is: what comes later goes on from the store.
-        if vouched.len() == planned.len() && is_ours && self.inventory().missing == 0 {
-            self.tell(&format!(
-                "Sweep {} is complete already: {}\n",
-                self.sweep.name,
-                describe_files(vouched.iter().map(|(_, record)| record), &self.out)
-            ));
-            done.files.reused = vouched.len() as u64;
-            done.has_manifest = true;
-            forget_under_way(&self.out).map_err(End::Output)?;
-            return self.entrance.close().map_err(End::Entrance);
+        // Files are not all there is: later runs, figures and tables are made from the store.
+        let is_trusted = survey.trusts_store(self.store.stamp());
+        if !is_trusted {
+            self.remove_damaged(&self.damaged()?)?;
+        }
+        if changes.are_none() && has_manifest && self.inventory().missing == 0 {
+            return self.leave_as_it_is(done, &survey, &changes);
         }
         *dashboard = self.open_dashboard()?;
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
         under_way.write(&self.out).map_err(End::Output)?;
+        self.tell_of_store(&survey);
+        let terminal = Terminal::follow(self.views.board());
+        self.compute(stopped, &mut done.computed).await?;
+        let planned: Vec<Planned> =
+            self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
+        let is_interrupted = || stopped.borrow().is_some();
+        let written = loop {
+            let attempt = tokio::task::block_in_place(|| {
+                let changes = survey.changes_in(&self.out, &planned)?;
+                changes.check(self.out.path(), self.replaces)?;
+                done.files.reused = changes.in_place.len() as u64;
+                done.files.removed += survey.retire(&self.out, &self.resolved, &changes)? as u64;
+                for left in &changes.left {
+                    line(&format!("note: {left} is not as granule wrote it, and stays"));
+                }
+                self.write_outputs(&planned, &changes, &mut done.files, &is_interrupted)
+            });
+            match attempt {
+                Ok(written) => break written,
+                Err(OutputError::Interrupted) => return Err(self.interrupted(stopped)),
+                Err(error) if self.drop_damaged(&error)? > 0 => {
+                    self.compute(stopped, &mut done.computed).await?;
+                }
+                Err(error) => return Err(End::Output(error)),
+            }
+        };
+        drop(terminal);
+        self.finish(done, written).map_err(End::Output)?;
+        self.entrance.close().map_err(End::Entrance)?;
+        let Outcome { set_aside, disagreements, .. } = &done.computed.outcome;
+        if !set_aside.is_empty() {
+            return Err(End::Incomplete { set_aside: set_aside.len() });
+        }
+        if !disagreements.is_empty() {
+            return Err(End::Disagreed { count: disagreements.len() });
+        }
+        Ok(())
+    }
+
+    /// Ends the run of a sweep that is complete: nothing is computed or written.
+    fn leave_as_it_is(&self, done: &mut Done, survey: &Survey, changes: &Changes<'_>) -> Result<(), End> {
+        self.tell(&format!(
+            "Sweep {} is complete already: {}\n",
+            self.sweep.name,
+            describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
+        ));
+        self.tell_of_drawings();
+        done.files.reused = changes.in_place.len() as u64;
+        done.has_manifest = true;
+        forget_under_way(&self.out).map_err(End::Output)?;
+        let files =
+            changes.in_place.iter().filter_map(|(file, _, stamp)| Some((file.path.clone(), (*stamp)?)));
+        if let Some(stamps) = survey.renewed(files.collect(), self.store.stamp()) {
+            // A cache: where it cannot be written, files are hashed again.
+            let _ = write_stamps(&self.out, &stamps);
+        }
+        self.entrance.close().map_err(End::Entrance)
+    }
+
+    /// Says which figures and reports show an earlier state.
+    fn tell_of_drawings(&self) {
+        let out = self.out.current_path();
+        if !out.join(drawn::FIGURES).exists() && !out.join(drawn::REPORT).exists() {
+            return;
+        }
+        let Ok(Some(manifest)) = Survey::new(&out).map(|survey| survey.manifest) else { return };
+        for path in drawn::stale(&out, &manifest) {
+            line(&format!("note: {} shows an earlier state of the sweep; draw it again", path.display()));
+        }
+    }
+
+    /// Says what is to be known of the store before anything is computed.
+    fn tell_of_store(&self, survey: &Survey) {
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
             line(&format!(
@@ -265,41 +348,23 @@ impl Job {
                 found.damaged_bytes
             ));
         }
-        if self.checks_store {
-            let damaged = self.store.damaged().map_err(|error| End::Output(error.into()))?;
-            self.remove_damaged(&damaged)?;
+        let lost = survey.computed_before(&self.plan, |key| !self.store.contains(key));
+        if lost > 0 {
+            line(&format!(
+                "note: {} that the manifest says were computed before {} not in the store {}: {} computed again",
+                plural(lost, "trial"),
+                if lost == 1 { "is" } else { "are" },
+                self.store.path().display(),
+                if lost == 1 { "it is" } else { "they are" }
+            ));
         }
-        let terminal = Terminal::follow(self.views.board());
-        self.compute(stopped, &mut done.computed).await?;
-        let planned: Vec<Planned> = planned.into_iter().filter(|file| self.is_stored(file)).collect();
-        let vouched = earlier.vouched(&self.out, &planned);
-        done.files.reused = vouched.len() as u64;
-        let is_interrupted = || stopped.borrow().is_some();
-        let records = loop {
-            let attempt = tokio::task::block_in_place(|| {
-                done.files.removed += earlier.retire(&self.out, &planned)? as u64;
-                self.write_outputs(&planned, &vouched, &mut done.files, &is_interrupted)
-            });
-            match attempt {
-                Ok(records) => break records,
-                Err(OutputError::Interrupted) => return Err(self.interrupted(stopped)),
-                Err(error) if self.drop_damaged(&error)? > 0 => {
-                    self.compute(stopped, &mut done.computed).await?;
-                }
-                Err(error) => return Err(End::Output(error)),
-            }
-        };
-        drop(terminal);
-        self.finish(done, records).map_err(End::Output)?;
-        self.entrance.close().map_err(End::Entrance)?;
-        let Outcome { set_aside, disagreements, .. } = &done.computed.outcome;
-        if !set_aside.is_empty() {
-            return Err(End::Incomplete { set_aside: set_aside.len() });
-        }
-        if !disagreements.is_empty() {
-            return Err(End::Disagreed { count: disagreements.len() });
-        }
-        Ok(())
+    }
+
+    /// Stored trials of the sweep that are not what they should be.
+    fn damaged(&self) -> Result<Vec<TrialKey>, End> {
+        let damaged =
+            tokio::task::block_in_place(|| crate::selection::damaged(&self.sweep, &self.plan, &self.store));
+        damaged.map_err(|error| End::Output(error.into()))
     }
 
     /// Serves the page, if it is asked for, and says where.
@@ -405,15 +470,16 @@ impl Job {
     fn write_outputs(
         &self,
         planned: &[Planned],
-        vouched: &[(&Planned, FileRecord)],
+        changes: &Changes<'_>,
         files: &mut Files,
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<FileRecord>, OutputError> {
-        let in_place: HashSet<&str> = vouched.iter().map(|(file, _)| file.path.as_str()).collect();
+    ) -> Result<Vec<Kept>, OutputError> {
+        let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
         if !wanted.is_empty() && !log::is_for_people_at_a_terminal() {
-            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), self.out.display()));
+            let out = self.out.current_path();
+            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), out.display()));
         }
         self.views.alter(|now| {
             now.state = "writing".to_owned();
@@ -438,20 +504,17 @@ impl Job {
         };
         let result = outputs::write(&self.out, &wanted, &source);
         files.written = written.get();
-        let mut records = result?;
-        records.extend(vouched.iter().map(|(_, record)| record.clone()));
-        Ok(records)
+        let mut kept: Vec<Kept> = result?.into_iter().map(|(record, stamp)| (record, Some(stamp))).collect();
+        kept.extend(changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)));
+        Ok(kept)
     }
 
-    /// Takes damaged trials out of the store, if that is what went wrong; returns how many.
+    /// Takes damaged trials out of the store, all of them, if that is what went wrong; returns how many.
     fn drop_damaged(&self, error: &OutputError) -> Result<usize, End> {
-        let damaged = match error {
-            OutputError::Store(StoreError::Damaged { .. }) => {
-                self.store.damaged().map_err(|error| End::Output(error.into()))?
-            }
-            OutputError::Missing { key } => vec![*key],
-            _ => Vec::new(),
+        let (OutputError::Store(StoreError::Damaged { .. }) | OutputError::Missing { .. }) = error else {
+            return Ok(0);
         };
+        let damaged = self.damaged()?;
         self.remove_damaged(&damaged)?;
         Ok(damaged.len())
     }
@@ -474,7 +537,7 @@ impl Job {
         }
     }
 
-    fn finish(&self, done: &mut Done, records: Vec<FileRecord>) -> Result<(), OutputError> {
+    fn finish(&self, done: &mut Done, kept: Vec<Kept>) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
         let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
         let Computed { trials: computed, outcome } = &done.computed;
@@ -496,8 +559,13 @@ impl Job {
             disagreements: outcome.disagreements.clone(),
         };
         let set_aside = self.set_aside(outcome);
-        let files = describe_files(records.iter(), &self.out);
-        Manifest::new(&self.sweep, run, set_aside, records).write(&self.out)?;
+        let out = self.out.current_path();
+        let files = describe_files(kept.iter().map(|(record, _)| record), &out);
+        let stamps =
+            kept.iter().filter_map(|(record, stamp)| Some((record.path.clone(), (*stamp)?))).collect();
+        let records = kept.into_iter().map(|(record, _)| record).collect();
+        let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
+        Manifest::new(self.resolved.clone(), run, set_aside, records).write(&self.out, stamps, store)?;
         done.has_manifest = true;
         let mut text = format!(
             "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
@@ -518,11 +586,9 @@ impl Job {
         if done.files.removed > 0 {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
-        text.push_str(&format!(
-            "\n  what was run, and hashes: {}\n",
-            self.out.join("manifest.json").display()
-        ));
+        text.push_str(&format!("\n  what was run, and hashes: {}\n", out.join("manifest.json").display()));
         self.tell(&text);
+        self.tell_of_drawings();
         Ok(())
     }
 
@@ -564,16 +630,14 @@ pub(crate) fn overrides() -> Result<Overrides, Failure> {
     Ok(overrides)
 }
 
-/// The bytes of a sweep file, as far as any is looked at.
+/// The bytes of a sweep file.
 pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
+    files::read(path, LARGEST_SWEEP).map_err(|error| {
         Failure::new(
             exit::USAGE,
             format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
         )
-    })?;
-    Ok(bytes)
+    })
 }
 
 /// The sweep that this text stands for.
@@ -588,26 +652,79 @@ pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned)
 }
 
-fn open_store(out: &Path, given: Option<&Path>) -> Result<Store, Failure> {
-    // What is acknowledged later lies in it: it has to outlast a loss of power, too.
-    let new: Vec<&Path> =
-        out.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-    let create = || {
-        fs::create_dir_all(out)?;
-        new.iter().try_for_each(|path| match sync_name(path) {
-            // What may be written to and not be read cannot be synced either.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            synced => synced,
-        })
+/// An output directory that this run holds, and the sweep that is to be there.
+struct Ground {
+    out: Directory,
+    held: Option<Lock>,
+    survey: Survey,
+    resolved: ResolvedSweep,
+    planned: Vec<Planned>,
+    /// The path of the store, which need not be there.
+    store: PathBuf,
+}
+
+/// Finds the output directory, or makes it, and holds it for this run. A directory that is another's is left as it
+/// is, and so is a disk on which the outputs have no room.
+fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result<Ground, Failure> {
+    archive::check_directory(path)?;
+    let resolved = ResolvedSweep::of(sweep);
+    let planned = outputs::plan(sweep, plan);
+    let look = || -> Result<(Survey, PathBuf), Failure> {
+        let mut survey = Survey::new(path).map_err(ArchiveError::from)?;
+        survey.check(&resolved, order.replaces).map_err(ArchiveError::from)?;
+        let changes = survey.changes(&planned).map_err(ArchiveError::from)?;
+        changes.check(path, order.replaces).map_err(ArchiveError::from)?;
+        let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
+        check_room(path, &store, sweep, plan, &changes)?;
+        survey.remember(&changes);
+        Ok((survey, store))
     };
-    create().map_err(|error| {
-        let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
+    if !path.exists() {
+        look()?;
+    }
+    // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
+    let out = Directory::create(path).map_err(|error| {
+        let message = format!("error: cannot create output directory {}\n  because: {error}", path.display());
         Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
     })?;
-    given.map_or(Ok(()), archive::check_no_directory)?;
-    Store::open(&given.map_or_else(|| out.join(STORE), Path::to_owned)).map_err(|error| {
-        Failure::caused_by(exit::FAILED, &error, opening_help(&error, given.is_none()).as_deref())
-    })
+    let held = archive::hold(&out)?;
+    let (survey, store) = look()?;
+    Ok(Ground { out, held, survey, resolved, planned, store })
+}
+
+/// Compares what the run will write with what is free.
+fn check_room(
+    out: &Path,
+    store: &Path,
+    sweep: &Sweep,
+    plan: &Plan,
+    changes: &Changes<'_>,
+) -> Result<(), Failure> {
+    let needs =
+        Needs { outputs: changes.size(sweep), given_back: changes.given_back(), store: Size::default() };
+    let stored = std::fs::metadata(store).map_or(0, |metadata| metadata.len());
+    // Trials that are stored already are not known yet.
+    let needs = if stored == 0 { Needs { store: space::least_of_store(plan), ..needs } } else { needs };
+    match space::fit(out, store, needs) {
+        Fit::Fits => Ok(()),
+        Fit::Tight { what } => {
+            line(&format!("note: the disk may become full: {what}"));
+            Ok(())
+        }
+        Fit::Lacks { what } => {
+            let message = format!(
+                "error: the disk is too small: {what}\n  help: make room, choose another with --out and --store, or \
+                 write fewer files with `record` in the sweep file; `granule plan` says what is needed"
+            );
+            Err(Failure::new(exit::FAILED, message))
+        }
+    }
+}
+
+fn open_store(path: &Path, is_own: bool) -> Result<Store, Failure> {
+    archive::check_no_directory(path)?;
+    Store::open(path)
+        .map_err(|error| Failure::caused_by(exit::FAILED, &error, opening_help(&error, is_own).as_deref()))
 }
 
 /// A SIGTERM soon after another says nothing new: Slurm sends one to a job's shell, which hands it on, and one to

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use clap::CommandFactory as _;
+use granule_worker::files;
 
 use crate::cli::{self, exit};
+use crate::commands::target;
 use crate::failure::Failure;
 use crate::view::say;
 
@@ -26,10 +29,33 @@ pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
         say(&String::from_utf8_lossy(&page));
         return Ok(());
     };
-    fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(command, directory)).map_err(
-        |error| {
-            let message = format!("error: cannot write to {}\n  because: {error}", directory.display());
-            Failure::new(exit::FAILED, message)
-        },
-    )
+    let failed = |path: &Path, error: io::Error| {
+        let message = format!("error: cannot write {}\n  because: {error}", path.display());
+        Failure::new(exit::FAILED, message)
+    };
+    fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    let pages = pages(command).map_err(|error| failed(directory, error))?;
+    for (name, _) in &pages {
+        target::check(&directory.join(name), target::Kind::Manual, arguments.force)?;
+    }
+    for (name, page) in pages {
+        let path = directory.join(name);
+        files::put(&path, &page).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
+/// The pages of a command and of those below it, by the names of their files.
+fn pages(mut command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+    command.build();
+    let mut pages = Vec::new();
+    let mut waiting = vec![command];
+    while let Some(command) = waiting.pop() {
+        waiting.extend(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
+        let page = clap_mangen::Man::new(command);
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        pages.push((page.get_filename(), text));
+    }
+    Ok(pages)
 }

@@ -19,5 +19,6 @@ pub(crate) mod slurm;
 pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod target;
 pub(crate) mod verify;
 pub(crate) mod worker;

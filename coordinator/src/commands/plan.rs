@@ -9,7 +9,6 @@ use granule_sim::isa::Isa;
 use granule_sim::model::Model;
 use granule_sim::network::Wiring;
 use granule_sim::noise::{NoiseStart, count_accepted, shipped_counts, spans_to_reach};
-use granule_sim::parameters::{CellFactor, Parameters};
 use granule_sim::trial::Cohort;
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
@@ -18,13 +17,15 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, check_directory, check_no_directory};
+use crate::archive::{ArchiveError, check_directory, check_no_directory, store_of_run};
 use crate::cli;
 use crate::commands::job::{check_size, directory_of, read_sweep};
 use crate::commands::run::cores;
 use crate::failure::{Failure, plural};
 use crate::outputs;
-use crate::outputs::manifest::{Earlier, STORE};
+use crate::outputs::manifest::ResolvedSweep;
+use crate::outputs::space::{self, Fit, Needs, Room, Size};
+use crate::outputs::survey::Survey;
 use crate::store::{Store, StoreError};
 use crate::view::words::brief;
 use crate::view::{say, say_json};
@@ -34,6 +35,9 @@ const SCHEMA: u32 = 1;
 
 /// Work that a lease is to be, as the scheduler has it.
 const SECONDS_PER_SHARD: f64 = 2.0;
+
+/// Files of each kind that people are shown.
+const SHOWN: usize = 8;
 
 /// Kinds of cohorts that are tried out; others are taken to go at their pace.
 const MOST_TRIED: usize = 3;
@@ -90,6 +94,18 @@ struct Report {
     output_bytes: u64,
     /// Files that are not in place as the last manifest has them.
     files_to_write: u64,
+    /// Of these, the ones that take the place of a file that is there.
+    files_replaced: Vec<String>,
+    /// Files of the sweep in the directory that this one does not have.
+    files_removed: Vec<String>,
+    /// The same, but they are not as granule wrote them, and stay.
+    files_left: Vec<String>,
+    /// Why `granule run` would refuse the output directory, and what to do; none if it would not.
+    refused: Option<String>,
+    /// That are free where the outputs are; none if the system does not say.
+    free_bytes: Option<u64>,
+    /// What is the matter with the room on the disk, if anything.
+    disk: Option<String>,
     /// To derive and write these on this machine, on a fast disk and on a slow one.
     writing_seconds: [f64; 2],
     /// Of the coordinator, and of each worker process.
@@ -98,7 +114,7 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
-    let Planned { sweep, plan, out, store_path, store } = load(&arguments.planned)?;
+    let Planned { sweep, plan, out, store_path, store, survey, resolved } = load(&arguments.planned)?;
     let costs = Costs::measure(&plan);
     let mut stored = 0;
     let mut shards = 0;
@@ -141,11 +157,21 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     };
     core_seconds += spans_missing as f64 * costs.seconds_per_span;
     let files = outputs::plan(&sweep, &plan);
-    let in_place = Earlier::find(&out).map_err(ArchiveError::from)?.vouched(&out, &files).len();
-    let files_to_write = (files.len() - in_place) as u64;
-    let output_bytes = sweep.conditions.iter().map(|condition| bytes_of_outputs(condition, sweep.trials));
-    let output_bytes = output_bytes.sum::<u64>() * sweep.seeds.len() as u64;
-    let bytes_to_write = output_bytes as f64 * files_to_write as f64 / files.len().max(1) as f64;
+    let changes = survey.changes(&files).map_err(ArchiveError::from)?;
+    let replaces = arguments.planned.replace;
+    let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
+    let output_bytes = files.iter().map(|file| file.size(&sweep)).sum::<Size>().expected as u64;
+    let to_write = changes.size(&sweep);
+    let bytes_to_write = to_write.expected;
+    let files_to_write = changes.to_write().count() as u64;
+    let store_needs = Size { least: 0.0, expected: store_bytes };
+    let needs = Needs { outputs: to_write, given_back: changes.given_back(), store: store_needs };
+    let disk = match space::fit(&out, &store_path, needs) {
+        Fit::Fits => None,
+        Fit::Tight { what } => Some(format!("may become full: {what}")),
+        Fit::Lacks { what } => Some(format!("is too small, and `granule run` refuses: {what}")),
+    };
+    let names = |list: &[&outputs::Planned]| list.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
     let writing_seconds = SECONDS_PER_FILE.map(|of_file| {
         files_to_write as f64 * of_file + bytes_to_write * SECONDS_PER_BYTE / f64::from(cores())
     });
@@ -174,6 +200,12 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         output_files: files.len() as u64,
         output_bytes,
         files_to_write,
+        files_replaced: [names(&changes.replaced), names(&changes.unlisted)].concat(),
+        files_removed: changes.removed.iter().cloned().collect(),
+        files_left: changes.left.iter().cloned().collect(),
+        refused: refused.map(|refusal| format!("{refusal}; help: {}", refusal.help())),
+        free_bytes: Room::of(&out).map(|room| room.free),
+        disk,
         writing_seconds,
         coordinator_bytes: COORDINATOR_BYTES
             + COORDINATOR_BYTES_PER_TRIAL * plan.len()
@@ -203,6 +235,9 @@ pub(crate) struct Planned {
     pub(crate) store_path: PathBuf,
     /// None where there is none yet.
     pub(crate) store: Option<Store>,
+    /// What is in the output directory.
+    pub(crate) survey: Survey,
+    pub(crate) resolved: ResolvedSweep,
 }
 
 /// Reads them, and changes nothing. A store that is being written to is read as it is at the moment.
@@ -212,15 +247,17 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     let out = directory_of(&sweep, arguments.out.as_deref());
     check_directory(&out)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
+    let survey = Survey::new(&out).map_err(ArchiveError::from)?;
+    let resolved = ResolvedSweep::of(&sweep);
     // As `run` has it.
-    let store_path = arguments.store.clone().unwrap_or_else(|| out.join(STORE));
+    let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &resolved)?;
     let store = match Store::glance(&store_path) {
         Ok(store) => Some(store),
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
     let plan = Plan::new(&sweep);
-    Ok(Planned { sweep, plan, out, store_path, store })
+    Ok(Planned { sweep, plan, out, store_path, store, survey, resolved })
 }
 
 /// What computing costs here, by having tried it.
@@ -300,44 +337,6 @@ fn shortened(model: &Model, normals: u64) -> Option<Model> {
     Model::new(parameters).ok()
 }
 
-/// Granule cells with an active mossy fibre, on the average of all networks.
-fn driven(parameters: &Parameters, active: u32) -> f64 {
-    let fibers = f64::from(parameters.network.mossy_fibers);
-    let probability = (parameters.mossy_to_granule.convergence / fibers).clamp(0.0, 1.0);
-    f64::from(parameters.network.granule_cells) * (1.0 - (1.0 - probability).powi(active as i32))
-}
-
-/// Of all files of a condition and a seed, about.
-fn bytes_of_outputs(condition: &Condition, trials: u32) -> u64 {
-    const HEADER: f64 = 128.0;
-    let model = &condition.model;
-    let parameters = model.parameters();
-    let active = f64::from(model.active_fibers());
-    let bins = model.bins() as f64;
-    let cells = f64::from(parameters.network.granule_cells);
-    let record = condition.record;
-    let mut bytes = 0.0;
-    let mut add = |is_recorded: bool, of_file: f64| {
-        if is_recorded {
-            bytes += HEADER + of_file;
-        }
-    };
-    add(record.probabilities, 8.0 * cells * bins);
-    if parameters.weights.random {
-        let driven = driven(parameters, model.active_fibers());
-        let synapses = active * cells * parameters.mossy_to_granule.convergence
-            / f64::from(parameters.network.mossy_fibers);
-        for _ in 0..2 {
-            add(record.conductances, 8.0 * driven * bins);
-        }
-        add(record.connections, 8.0 * synapses);
-        add(record.weights, 9.0 * active * f64::from(trials));
-        let is_drawn = matches!(parameters.tonic.factor, CellFactor::Gamma { .. });
-        add(record.tonic_factors && is_drawn, 8.0 * driven);
-    }
-    bytes as u64
-}
-
 /// What the coordinator needs while it writes the files of a condition and a seed.
 fn bytes_to_derive(condition: &Condition, trials: u32) -> u64 {
     let model = &condition.model;
@@ -380,6 +379,26 @@ impl Report {
                 time(slow)
             ),
         };
+        let some = |paths: &[String]| {
+            let shown: String = paths.iter().take(SHOWN).map(|path| format!("\n  {path}")).collect();
+            let rest = paths.len().saturating_sub(SHOWN);
+            if rest > 0 { format!("{shown}\n  and {rest} more; --json lists all") } else { shown }
+        };
+        let list = |what: &str, paths: &[String]| match paths.len() as u64 {
+            0 => String::new(),
+            count => format!("{what} {}:{}\n", plural(count, "file"), some(paths)),
+        };
+        let changes = [
+            list("to replace:", &self.files_replaced),
+            list("to remove, as this sweep does not have them:", &self.files_removed),
+            list("not as granule wrote them, and to be left:", &self.files_left),
+        ]
+        .concat();
+        let free = self.free_bytes.map_or(String::new(), |free| format!("; {} are free", DecimalBytes(free)));
+        let disk = self.disk.as_ref().map_or(String::new(), |what| format!("warning: the disk {what}\n"));
+        let refused = self.refused.as_ref().map_or(String::new(), |why| {
+            format!("refused: `granule run` stops at once: {}\n", why.replace("; help: ", "\n  help: "))
+        });
         let equal = match self.conditions_computed_once {
             0 => String::new(),
             count => format!("; {} equal to another, computed once", plural(count, "condition")),
@@ -389,8 +408,10 @@ impl Report {
              to compute: {} ({} stored), in {} and about {}\n\
              time: about {} of one core like those here, {} on all {} of this machine\n\
              writing: {}\n\
-             disk: about {} more in {}, about {} of outputs in {} ({})\n\
-             memory: about {} for the coordinator and {} for each worker process\n",
+             disk: about {} more in {}, about {} of outputs in {} ({}){free}\n\
+             {disk}{changes}\
+             memory: about {} for the coordinator and {} for each worker process\n\
+             {refused}",
             self.sweep,
             plural(self.conditions, "condition"),
             plural(self.seeds, "seed"),

@@ -186,10 +186,11 @@ fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outputs::manifest::{STORE, UnderWay};
+    use crate::outputs::manifest::{STORE, StoreName, UnderWay};
     use crate::store::{Entry, Store};
     use granule_sim::spikes::Spike;
     use granule_sweep::{Overrides, Plan, parse};
+    use granule_worker::files::Directory;
 
     #[test]
     fn a_trial_that_is_stored_otherwise_is_found_out() {
@@ -197,7 +198,8 @@ mod tests {
         let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let plan = Plan::new(&sweep);
         let directory = tempfile::tempdir().unwrap();
-        UnderWay::new(&sweep, STORE.to_owned(), String::new()).write(directory.path()).unwrap();
+        let out = Directory::open(directory.path()).unwrap();
+        UnderWay::new(&sweep, StoreName::default(), String::new()).write(&out).unwrap();
         let spikes = TrialSpikes { granule: vec![Spike { step: 3, cell: 47 }], golgi: Vec::new() }.encode();
         let reproduce = |trial| {
             let resting = cli::Resting { out: directory.path().to_owned(), store: None, json: true };

@@ -1,6 +1,6 @@
 //! `granule status` of an output directory that no coordinator can be asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,10 @@ use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, keep_still, no_store};
+use crate::drawn;
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedSweep, Run, SetAside};
+use crate::outputs::survey::Changes;
 use crate::outputs::{self, Planned};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{JobId, State};
@@ -49,6 +51,8 @@ pub(crate) struct Rest {
     last_run: Option<Run>,
     /// The job that was submitted last for it, if one ever was.
     slurm_job: Option<SlurmJob>,
+    /// Figures and reports in the directory that show an earlier state of the sweep.
+    stale: Vec<String>,
 }
 
 /// What a Slurm job is at.
@@ -99,7 +103,7 @@ struct Pair {
     stored: u64,
     set_aside: u64,
     files: u64,
-    /// Files that are there, with the length that the manifest says.
+    /// Files that are those of the manifest.
     files_in_place: u64,
 }
 
@@ -172,16 +176,14 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
 
     let manifest = archive.finished().ok();
     let set_aside = manifest.map(|manifest| manifest.set_aside.clone()).unwrap_or_default();
-    let lengths: BTreeMap<&str, u64> = manifest
-        .iter()
-        .flat_map(|manifest| &manifest.files)
-        .map(|file| (file.path.as_str(), file.bytes))
-        .collect();
-    let is_in_place = |file: &&Planned| {
-        let there = fs::metadata(out.join(&file.path)).map(|metadata| metadata.len());
-        there.is_ok_and(|there| lengths.get(file.path.as_str()) == Some(&there))
-    };
     let planned = outputs::plan(&sweep, &plan);
+    // While a run writes files, none counts.
+    let changes = match manifest {
+        Some(_) if !is_held => archive.survey.changes(&planned)?,
+        _ => Changes::default(),
+    };
+    let in_place: BTreeSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
+    let is_in_place = |file: &&Planned| in_place.contains(file.path.as_str());
     let mut files = planned.chunk_by(|a, b| a.pair() == b.pair());
     let mut pairs = Vec::with_capacity(sweep.seeds.len() * sweep.conditions.len());
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
@@ -203,7 +205,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let is_complete = manifest.is_some()
         && set_aside.is_empty()
         && pairs.iter().all(|pair| pair.files == pair.files_in_place);
-    let under_way = archive.under_way.as_ref().map(|under_way| under_way.started.clone());
+    let under_way = archive.under_way().map(|under_way| under_way.started.clone());
     let started = under_way.or(manifest.map(|manifest| manifest.run.started.clone())).unwrap_or_default();
     Ok(Rest {
         schema: SCHEMA,
@@ -230,6 +232,9 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         started,
         last_run: manifest.map(|manifest| manifest.run.clone()),
         slurm_job: None,
+        stale: manifest.map_or_else(Vec::new, |manifest| {
+            drawn::stale(out, manifest).iter().map(|path| path.display().to_string()).collect()
+        }),
     })
 }
 
@@ -318,6 +323,9 @@ impl Rest {
         }
         if lines.len() > MOST_LINES {
             let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
+        }
+        for path in &self.stale {
+            let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");
         }
         for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
             let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");

@@ -23,7 +23,8 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     let program = program(arguments.common.worker_program.as_ref())?;
     let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
     let (out, store) = (out.as_deref(), store.as_deref());
-    let order = Order { sweep, out, store, checks_store: false, dashboard: *dashboard, json: *json };
+    let order =
+        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
     job::run(
         &order,
         |out| Entrance::local(arguments.listen, out),

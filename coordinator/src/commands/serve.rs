@@ -18,8 +18,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
         sweep: &arguments.common.sweep,
         out: arguments.common.out.as_deref(),
         store: arguments.common.store.as_deref(),
-        // Once the trials are computed the workers leave: what is damaged is to be found before.
-        checks_store: true,
+        replaces: arguments.common.replace,
         dashboard: arguments.common.dashboard,
         json: arguments.common.json,
     };

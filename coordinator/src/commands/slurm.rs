@@ -4,19 +4,25 @@ mod attach;
 mod watching;
 
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
-use granule_sweep::Sweep;
+use granule_sweep::{Plan as SweepPlan, Sweep};
+use granule_worker::files;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::watching::{Heard, Watching};
+use crate::archive::{self, ArchiveError};
 use crate::cli::{self, exit};
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
+use crate::commands::target;
 use crate::failure::{Failure, shell_word};
-use crate::outputs::manifest::STORE;
+use crate::outputs;
+use crate::outputs::manifest::ResolvedSweep;
+use crate::outputs::survey::Survey;
 use crate::slurm::control::{self, SlurmError};
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape};
 use crate::slurm::{Ending, JobId, State};
@@ -46,6 +52,9 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(240);
 
 /// How long a job must have ended other than well before that is believed.
 const ENDED_FOR: Duration = Duration::from_secs(4);
+
+/// Longest record of jobs that is read, in bytes.
+const LONGEST_RECORD: u64 = 1 << 24;
 
 /// Lines of a log that are shown when a job has failed.
 const LAST_LINES: usize = 12;
@@ -110,6 +119,19 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
     runtime.block_on(async { if arguments.attach { request.attach().await } else { request.run().await } })
 }
 
+/// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
+fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Failure> {
+    archive::check_directory(out)?;
+    let resolved = ResolvedSweep::of(sweep);
+    let survey = Survey::new(out).map_err(ArchiveError::from)?;
+    survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
+    // Files that changed are hashed by the job, not by the login node: only what is in the way counts here.
+    let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
+    let obstacles = survey.obstacles(&planned).map_err(ArchiveError::from)?;
+    obstacles.check(out, arguments.replace).map_err(ArchiveError::from)?;
+    Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
+}
+
 /// A path from the root, of characters that a script can have.
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
     let path = absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
@@ -132,9 +154,10 @@ fn of_slurm(error: &SlurmError) -> Failure {
 impl Request<'_> {
     /// A job that is the whole sweep.
     async fn run(&self) -> Result<(), Failure> {
+        let store = look(&self.out, &self.sweep, self.arguments)?;
         let script = self.plan.sweep_job(&Serving {
             sweep: whole(&self.arguments.sweep)?,
-            store: whole(&self.arguments.store.clone().unwrap_or_else(|| self.out.join(STORE)))?,
+            store: whole(&store)?,
             options: self.serve_options(),
             variables: granule_sweep::from_variables(|name| std::env::var_os(name))
                 .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
@@ -187,8 +210,11 @@ impl Request<'_> {
 
     /// What the coordinator is told beyond its paths.
     fn serve_options(&self) -> Vec<String> {
-        let cli::Slurm { interface, audit, shard_trials, .. } = self.arguments;
+        let cli::Slurm { interface, audit, shard_trials, replace, .. } = self.arguments;
         let mut options = Vec::new();
+        if *replace {
+            options.push("--replace".to_owned());
+        }
         if let Some(interface) = interface {
             options.extend(["--interface".to_owned(), interface.clone()]);
         }
@@ -262,16 +288,15 @@ impl Request<'_> {
     /// Writes a file beside the outputs.
     fn keep(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.logs.join(name);
-        let part = self.logs.join(format!("{name}.part"));
-        let write = || {
-            fs::create_dir_all(&self.logs)?;
-            fs::write(&part, text)?;
-            fs::rename(&part, &path)
-        };
-        write().map_err(|error| {
-            let message = format!("error: cannot write {}\n  because: {error}", path.display());
-            Failure::new(exit::FAILED, message)
-        })?;
+        if name.ends_with(".sh") {
+            target::check(&path, target::Kind::Script, self.arguments.force)?;
+        }
+        fs::create_dir_all(&self.logs).and_then(|()| files::put(&path, text.as_bytes())).map_err(
+            |error| {
+                let message = format!("error: cannot write {}\n  because: {error}", path.display());
+                Failure::new(exit::FAILED, message)
+            },
+        )?;
         Ok(path)
     }
 
@@ -384,7 +409,7 @@ impl Request<'_> {
             }
             _ => ("is not known to Slurm any more", None, exit::INCOMPLETE),
         };
-        let log = fs::read_to_string(&record.log).unwrap_or_default();
+        let log = end_of(&record.log).unwrap_or_default();
         // With `--no-kill` Slurm itself does not say why.
         let node = failed_node(&log).filter(|_| state == State::Ended(Ending::Failed));
         let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
@@ -404,6 +429,17 @@ impl Request<'_> {
         message.push_str(&format!("\n  to go on: {}", command_line()));
         Err(Failure::new(code, message))
     }
+}
+
+/// The end of a log, which may be of any length.
+fn end_of(log: &Path) -> std::io::Result<String> {
+    const MOST: u64 = 1 << 16;
+    let mut file = files::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The node whose end ended the job, as `srun` says it in the job's log.
@@ -426,7 +462,7 @@ impl Record {
 
     /// The job that was submitted last for the sweep of this directory.
     fn find(out: &Path) -> Option<Record> {
-        let bytes = fs::read(out.join(DIRECTORY).join(RECORD)).ok()?;
+        let bytes = files::read(&out.join(DIRECTORY).join(RECORD), LONGEST_RECORD).ok()?;
         serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
     }
 }

@@ -22,8 +22,8 @@ pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
     let program = program(arguments.common.worker_program.as_ref())?;
     let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
     let (out, store) = (out.as_deref(), store.as_deref());
-    // Once the trials are computed the workers leave: what is damaged is to be found before.
-    let order = Order { sweep, out, store, checks_store: true, dashboard: *dashboard, json: *json };
+    let order =
+        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let count = hosts.len();
     job::run(

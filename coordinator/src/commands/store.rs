@@ -1,7 +1,7 @@
 //! `granule store`: stores as files, without a sweep being run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
+use granule_worker::files::Directory;
 use indicatif::DecimalBytes;
+use nix::sys::stat::Mode;
 use serde::Serialize;
 
 use crate::archive::{ArchiveError, check_no_directory, no_store};
 use crate::cli::{self, exit};
 use crate::commands::job::{check_size, overrides, read_text, understand};
 use crate::failure::{Failure, plural};
-use crate::outputs::{sync_directory, unfinished};
 use crate::store::{Entry, Held, Put, Store, StoreError};
 use crate::view::log::line;
 use crate::view::{say, say_json};
@@ -394,36 +395,31 @@ fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
 
 /// Makes a store of these trials and all noise beside this one, and puts it in its place.
 fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Failure> {
-    let beside = unfinished(path);
+    let cannot = |doing: &'static str| {
+        move |error: io::Error| {
+            let message = format!("error: cannot {doing} {}\n  because: {error}", path.display());
+            Failure::new(exit::FAILED, message)
+        }
+    };
+    let (directory, name) = Directory::of(path).map_err(cannot("replace"))?;
     // What a prune that was killed has left.
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        let message = format!("error: cannot remove {}\n  because: {error}", beside.display());
-        return Err(Failure::new(exit::FAILED, message));
-    }
-    let made = fill(store, &beside, wanted);
-    if made.is_err() {
-        // The old one is as it was.
-        let _ = fs::remove_file(&beside);
-    }
-    let (_new, kept, damaged) = made?;
-    // Whoever could use it still can.
-    fs::metadata(path).and_then(|of| fs::set_permissions(&beside, of.permissions())).map_err(|error| {
-        let message = format!("error: cannot give {} its permissions\n  because: {error}", beside.display());
-        Failure::new(exit::FAILED, message)
-    })?;
-    fs::rename(&beside, path).map_err(|error| {
-        let message = format!("error: cannot put {} in place\n  because: {error}", path.display());
-        Failure::new(exit::FAILED, message)
-    })?;
-    let directory = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    sync_directory(&directory).map_err(|error| failed(&error))?;
+    directory.remove_leftovers().map_err(cannot("clean up beside"))?;
+    let file = directory.write(&name, Mode::from_bits_truncate(0o600)).map_err(cannot("replace"))?;
+    let open = file.open_file().try_clone().map_err(cannot("replace"))?;
+    let (new, kept, damaged) = fill(store, open, path, wanted)?;
+    // Users who had access to it keep it.
+    fs::metadata(path)
+        .and_then(|of| file.open_file().set_permissions(of.permissions()))
+        .map_err(cannot("give its permissions to"))?;
+    // It stays locked until it is in place.
+    file.commit().map_err(cannot("put in place"))?;
+    drop(new);
+    directory.sync().map_err(cannot("put in place"))?;
     Ok((kept, damaged))
 }
 
-fn fill(store: &Store, beside: &Path, wanted: &[Held]) -> Result<(Store, u64, u64), Failure> {
-    let new = Store::open(beside).map_err(|error| failed(&error))?;
+fn fill(store: &Store, file: File, path: &Path, wanted: &[Held]) -> Result<(Store, u64, u64), Failure> {
+    let new = Store::in_file(file, path).map_err(|error| failed(&error))?;
     let (kept, damaged) = copy(store, &new, wanted)?;
     for (stream, spans) in store.streams() {
         new.push_spans(stream, 0, &spans).map_err(|error| failed(&error))?;

@@ -8,13 +8,16 @@ use std::path::Path;
 
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::{Plan, Sweep};
+use granule_worker::files::{self, Directory};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, exit};
-use crate::failure::{Failure, plural};
-use crate::outputs::manifest::{FileRecord, Manifest, sha256};
-use crate::outputs::{self, OutputError, Planned, Source, UNFINISHED, failed};
+use crate::drawn;
+use crate::failure::{Failure, plural, shell_word};
+use crate::outputs::manifest::{FileRecord, Manifest, forget_stamps};
+use crate::outputs::survey::sha256;
+use crate::outputs::{self, OutputError, Planned, Source, failed};
 use crate::store::{Store, StoreError};
 use crate::view::{say, say_json};
 
@@ -40,7 +43,7 @@ struct Report {
 /// Something that is not as it should be.
 #[derive(Debug, Serialize)]
 struct Problem {
-    /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `differs`, `no_store`, `trial_missing`,
+    /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `differs`, `stale`, `no_store`, `trial_missing`,
     /// `trial_damaged`.
     problem: &'static str,
     /// The file, below the output directory; or the trial, in words.
@@ -67,6 +70,7 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     };
     report.check_files(out, manifest);
     report.check_strangers(out, manifest).map_err(ArchiveError::from)?;
+    report.check_drawings(out, manifest);
     if !arguments.files_only {
         let (sweep, plan) = archive.restore()?;
         let planned = outputs::plan(&sweep, &plan);
@@ -89,11 +93,15 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     if report.problems.is_empty() {
         return Ok(());
     }
+    // What was seen to be whole is not trusted any more: the next run looks at everything.
+    if let Ok(out) = Directory::open(out) {
+        let _ = forget_stamps(&out);
+    }
     let message = format!(
-        "error: {} with {}\n  help: run the sweep again: it writes anew what is missing or changed, and computes what \
-         the store has lost",
+        "error: {} with {}{}",
         plural(report.problems.len() as u64, "problem"),
-        out.display()
+        out.display(),
+        report.help(out)
     );
     Err(Failure::new(exit::INCOMPLETE, message))
 }
@@ -107,14 +115,16 @@ impl Report {
     fn check_files(&mut self, out: &Path, manifest: &Manifest) {
         for FileRecord { path, bytes, sha256: recorded, .. } in &manifest.files {
             let place = out.join(path);
-            match fs::metadata(&place).and_then(|metadata| Ok((metadata.len(), sha256(&place)?))) {
-                Ok((length, _)) if length != *bytes => {
-                    self.tell("changed", path.clone(), format!("{length} bytes long instead of {bytes}"));
-                }
-                Ok((_, hash)) if hash != *recorded => {
+            let hashed =
+                files::open(&place).and_then(|file| Ok((file.metadata()?.len(), sha256(&file, *bytes)?)));
+            match hashed {
+                Ok((_, Some(hash))) if hash == *recorded => self.files += 1,
+                Ok((_, Some(hash))) => {
                     self.tell("changed", path.clone(), format!("SHA-256 is {hash} instead of {recorded}"));
                 }
-                Ok(_) => self.files += 1,
+                Ok((length, None)) => {
+                    self.tell("changed", path.clone(), format!("{length} bytes long instead of {bytes}"));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.tell("missing", path.clone(), "not there".to_owned());
                 }
@@ -140,13 +150,46 @@ impl Report {
             }
             for name in names(&directory)? {
                 let path = format!("{seed}/{name}");
-                let is_array = name.ends_with(".npy") || name.ends_with(&format!(".npy{UNFINISHED}"));
+                let is_array = name.ends_with(".npy") || name.ends_with(".npy.unfinished");
                 if is_array && !ours.contains(path.as_str()) {
                     self.tell("foreign", path, "not of this sweep: the manifest does not list it".to_owned());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Figures and reports of an earlier state.
+    fn check_drawings(&mut self, out: &Path, manifest: &Manifest) {
+        for path in drawn::stale(out, manifest) {
+            let name = path.strip_prefix(out).unwrap_or(&path).display().to_string();
+            self.tell("stale", name, "drawn from an earlier state of the sweep".to_owned());
+        }
+    }
+
+    /// What to do about each kind of problem that was found.
+    fn help(&self, out: &Path) -> String {
+        let out = shell_word(&out.display().to_string());
+        let remedies: [(&[&str], String); 6] = [
+            (&["foreign"], "move the foreign files away: granule leaves them as they are".to_owned()),
+            (&["unreadable"], "move away what is unreadable, then run the sweep again".to_owned()),
+            (
+                &["differs"],
+                "delete the files that differ, then run the sweep again: it derives them anew".to_owned(),
+            ),
+            (&["no_store"], "say where the store is with --store FILE, or run the sweep again".to_owned()),
+            (
+                &["missing", "changed", "unplanned", "trial_missing", "trial_damaged"],
+                format!(
+                    "run the sweep again with --out {out}: it writes anew what is missing or changed, and computes \
+                     what the store has lost"
+                ),
+            ),
+            (&["stale"], format!("draw again: granule figures {out}; granule report {out}")),
+        ];
+        let found: BTreeSet<&str> = self.problems.iter().map(|problem| problem.problem).collect();
+        let wanted = remedies.iter().filter(|(kinds, _)| kinds.iter().any(|kind| found.contains(kind)));
+        wanted.map(|(_, help)| format!("\n  help: {help}")).collect()
     }
 
     /// Whether the manifest lists the files that its sweep has.

@@ -1,24 +1,30 @@
 //! Output files of one seed, read again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use granule_figures::{Conductances, Recording, Responses, Weights};
+use granule_worker::files;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension};
 use ndarray_npy::{ViewElement, ViewNpyExt};
+use sha2::{Digest as _, Sha256};
 
 use crate::archive::Archive;
-use crate::outputs::read_weights;
+use crate::outputs::manifest::FileRecord;
+use crate::outputs::{hex, read_weights};
 
 /// A folder with the files of a seed.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Names of the files that count.
-    names: BTreeSet<String>,
+    /// Names of the files that count, and what the manifest says of each, if there is one.
+    names: BTreeMap<String, Option<FileRecord>>,
 }
+
+/// Longest file that is read of a folder without a manifest, in bytes: a hundred times the paper's largest.
+const LONGEST: u64 = 8 << 30;
 
 /// A file that is there and cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +50,20 @@ impl Folder {
     /// That of a seed of a sweep, with the files that the manifest lists.
     pub(super) fn of_seed(archive: &Archive, seed: u32) -> Folder {
         let name = format!("seed-{seed}");
-        let files = archive.manifest.iter().flat_map(|manifest| &manifest.files);
-        let of_seed = files.filter_map(|file| file.path.strip_prefix(&name)?.strip_prefix('/'));
-        Folder { names: of_seed.map(str::to_owned).collect(), path: archive.out.join(name) }
+        let files = archive.manifest().into_iter().flat_map(|manifest| &manifest.files);
+        let of_seed = files.filter_map(|file| {
+            Some((file.path.strip_prefix(&name)?.strip_prefix('/')?.to_owned(), Some(file.clone())))
+        });
+        Folder { names: of_seed.collect(), path: archive.out.join(name) }
     }
 
     /// Any, with the files that are in it: none if it is not there.
     pub(super) fn find(path: &Path) -> io::Result<Folder> {
-        let mut names = BTreeSet::new();
+        let mut names = BTreeMap::new();
         match fs::read_dir(path) {
             Ok(entries) => {
                 for entry in entries {
-                    names.extend(entry?.file_name().into_string());
+                    names.extend(entry?.file_name().into_string().map(|name| (name, None)));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -65,7 +73,7 @@ impl Folder {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.names.contains_key(name)
     }
 
     fn read<T: ViewElement + Clone, D: Dimension>(
@@ -83,13 +91,21 @@ impl Folder {
             .map_err(|source| self.unreadable(name, source))
     }
 
-    /// The bytes of a file, which is one and no pipe.
+    /// The bytes of a file: those that the manifest says, if there is one.
     fn bytes(&self, name: &str) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
-        let path = self.path.join(name);
-        if !fs::metadata(&path)?.is_file() {
-            return Err("it is no file".into());
+        let file = files::open(&self.path.join(name))?;
+        let length = file.metadata()?.len();
+        let Some(Some(record)) = self.names.get(name) else {
+            return Ok(files::read_open(file, length.min(LONGEST))?);
+        };
+        if length != record.bytes {
+            return Err(format!("it has {length} bytes instead of {}", record.bytes).into());
         }
-        Ok(fs::read(&path)?)
+        let bytes = files::read_open(file, length)?;
+        if hex(&Sha256::digest(&bytes)) != record.sha256 {
+            return Err("its SHA-256 is not that of the manifest".into());
+        }
+        Ok(bytes)
     }
 
     fn unreadable(&self, name: &str, source: Box<dyn Error + Send + Sync>) -> Unreadable {

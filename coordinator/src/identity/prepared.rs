@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use granule_worker::access::{Access, Secret};
+use granule_worker::files::Directory;
 use granule_worker::private;
 
 use super::{AdvertiseError, Identity, IdentityError, LONGEST, advertised, make, read_pair};
@@ -12,6 +13,11 @@ impl Identity {
     /// Makes the key and the access file of a coordinator that workers will reach at this address; the
     /// two files must not be there.
     pub(crate) fn prepare(key_path: &Path, access_path: &Path, address: &str) -> Result<(), IdentityError> {
+        let wrong = |source| IdentityError::Write { path: key_path.to_owned(), source };
+        let directory = key_path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = Directory::create(directory.unwrap_or(Path::new("."))).map_err(wrong)?;
+        // Two commands at once would leave the key of one and the access file of the other.
+        let _ = directory.handle().lock();
         for path in [key_path, access_path] {
             if path.symlink_metadata().is_ok() {
                 return Err(IdentityError::Exists { path: path.to_owned() });

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use granule_worker::PIPED_GREETING;
 use granule_worker::access::Access;
+use granule_worker::files;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -104,6 +105,9 @@ impl FromStr for Host {
     }
 }
 
+/// Longest list of hosts that is read, in bytes.
+const LONGEST_LIST: u64 = 1 << 20;
+
 /// The hosts of a list with commas, or, after an `@`, of a file with one a line; what follows a `#` is not read.
 ///
 /// # Errors
@@ -113,8 +117,11 @@ pub(crate) fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
     let names: Vec<&str> = match text.strip_prefix('@') {
         None => text.split(',').collect(),
         Some(path) => {
-            of_file = std::fs::read_to_string(Path::new(path))
-                .map_err(|source| HostsError::File { path: path.to_owned(), source })?;
+            let read = files::read(Path::new(path), LONGEST_LIST).and_then(|bytes| {
+                let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+                String::from_utf8(bytes).map_err(not_text)
+            });
+            of_file = read.map_err(|source| HostsError::File { path: path.to_owned(), source })?;
             let lines = of_file.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
             lines.filter(|line| !line.is_empty()).collect()
         }

@@ -1,31 +1,31 @@
 //! `manifest.json`: what was run, with what, where and when, and the hash of every file.
 //!
-//! Its presence says that all files it lists were written whole. It is taken away before any of
-//! them is touched and written when all are in place.
+//! Its presence says that all files it lists were written whole. A run removes it before it touches any of them, and
+//! writes it when all are in place. Meanwhile `sweep.json` says which sweep the run computes, and
+//! `outputs.pending.json` of which sweeps there may be files.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Write};
 
 use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
 use granule_sim::{Engine, Model, Parameters};
 use granule_sweep::key::Fingerprint;
 use granule_sweep::{Condition, NoiseSharing, Record, Sweep};
+use granule_worker::files::Directory;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::{AtomicFile, OutputError, Planned, failed, hex, sync_directory, unfinished};
+use super::stamps::{self, Stamp, Stamps};
+use super::{HashedFile, OutputError, failed};
 
 /// Its name in the output directory.
 pub(crate) const NAME: &str = "manifest.json";
-/// Lists the files that may be there while there is no manifest.
-const PENDING: &str = "outputs.pending.json";
-/// Says which sweep a run is at until there is a manifest.
-const UNDER_WAY: &str = "sweep.json";
-/// Version of its format.
-const FORMAT: u32 = 1;
+/// Name of [`Pending`].
+pub(crate) const PENDING: &str = "outputs.pending.json";
+/// Name of [`UnderWay`].
+pub(crate) const UNDER_WAY: &str = "sweep.json";
+/// Version of the formats of the manifest and of [`UnderWay`].
+pub(crate) const FORMAT: u32 = 1;
 
 /// The manifest of a finished sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,9 +76,9 @@ pub(crate) struct Run {
     pub(crate) operating_system: String,
     pub(crate) architecture: String,
     pub(crate) workers: u32,
-    /// Where its trials are stored: a path from the output directory, or from the root.
-    #[serde(default = "default_store")]
-    pub(crate) store: String,
+    /// Where its trials are stored.
+    #[serde(flatten)]
+    pub(crate) store: StoreName,
     /// When it began, RFC 3339 in UTC.
     pub(crate) started: String,
     pub(crate) wall_seconds: f64,
@@ -107,40 +107,97 @@ fn default_store() -> String {
     STORE.to_owned()
 }
 
+/// Where the trials of an output directory are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreName {
+    /// A path from the output directory if the store lies below it, else from the root.
+    #[serde(default = "default_store")]
+    pub(crate) store: String,
+    /// A path from the output directory to a store that does not lie below it: where the store is when both were
+    /// moved or copied together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) store_beside: Option<String>,
+}
+
+impl Default for StoreName {
+    fn default() -> StoreName {
+        StoreName { store: default_store(), store_beside: None }
+    }
+}
+
 /// A sweep that is being computed, or was until something ended the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UnderWay {
     /// Version of this format.
     pub(crate) format: u32,
     pub(crate) sweep: ResolvedSweep,
-    /// As in [`Run`].
-    pub(crate) store: String,
+    #[serde(flatten)]
+    pub(crate) store: StoreName,
     /// When the last run of it began, RFC 3339 in UTC.
     pub(crate) started: String,
 }
 
-/// Takes away what [`UnderWay::write`] left.
-pub(crate) fn forget_under_way(out: &Path) -> Result<(), OutputError> {
-    remove_if_there(&out.join(UNDER_WAY)).map(|_| ())
+/// Removes what [`UnderWay::write`] wrote.
+pub(crate) fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
+    remove(out, UNDER_WAY).map(drop)
 }
 
 impl UnderWay {
-    pub(crate) fn new(sweep: &Sweep, store: String, started: String) -> UnderWay {
+    pub(crate) fn new(sweep: &Sweep, store: StoreName, started: String) -> UnderWay {
         UnderWay { format: FORMAT, sweep: ResolvedSweep::of(sweep), store, started }
     }
 
-    /// Notes it down in the output directory; the manifest takes its place.
-    pub(crate) fn write(&self, out: &Path) -> Result<(), OutputError> {
-        write_json(&out.join(UNDER_WAY), self)?;
-        sync_directory(out)
+    /// Writes it into the output directory; the manifest takes its place.
+    pub(crate) fn write(&self, out: &Directory) -> Result<(), OutputError> {
+        write_json(out, UNDER_WAY, self)?;
+        out.sync().map_err(failed("write", out.path()))
+    }
+}
+
+/// Of which sweeps there may be files while there is no manifest. From it follows which files may be removed and
+/// replaced there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// Version of this format. The first one was a mere list of files.
+    format: u32,
+    pub(crate) sweeps: Vec<ResolvedSweep>,
+    /// Files of sweeps that this program cannot resolve, or that a granule of version 0.1.0 listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) files: Vec<String>,
+}
+
+impl Pending {
+    pub(crate) const FORMAT: u32 = 2;
+    pub(crate) const KEYS: &[&str] = &["format", "sweeps"];
+
+    pub(crate) fn new(sweeps: Vec<ResolvedSweep>, files: Vec<String>) -> Pending {
+        Pending { format: Pending::FORMAT, sweeps, files }
     }
 
-    /// What is noted down in this directory. What cannot be understood is none.
-    pub(crate) fn find(out: &Path) -> Result<Option<UnderWay>, OutputError> {
-        let found = read(&out.join(UNDER_WAY))?;
-        Ok(found
-            .and_then(|bytes| serde_json::from_slice::<UnderWay>(&bytes).ok())
-            .filter(|under_way| under_way.format == FORMAT))
+    /// Reads it, also in its first format. None if it is of a later one.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Option<Pending>> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum AnyFormat {
+            First(Vec<String>),
+            Later(Pending),
+        }
+        Ok(match serde_json::from_slice(bytes)? {
+            AnyFormat::First(files) => Some(Pending::new(Vec::new(), files)),
+            AnyFormat::Later(pending) => (pending.format == Pending::FORMAT).then_some(pending),
+        })
+    }
+
+    /// Writes it into the output directory, and removes the manifest.
+    pub(crate) fn write(&self, out: &Directory) -> Result<(), OutputError> {
+        let synced = || out.sync().map_err(failed("write", out.path()));
+        write_json(out, PENDING, self)?;
+        synced()?;
+        remove(out, NAME)?;
+        synced()
     }
 }
 
@@ -166,7 +223,7 @@ pub(crate) struct FileRecord {
 
 impl Manifest {
     pub(crate) fn new(
-        sweep: &Sweep,
+        sweep: ResolvedSweep,
         run: Run,
         set_aside: Vec<SetAside>,
         mut files: Vec<FileRecord>,
@@ -175,20 +232,48 @@ impl Manifest {
         Manifest {
             manifest: FORMAT,
             granule: env!("CARGO_PKG_VERSION").to_owned(),
-            sweep: ResolvedSweep::of(sweep),
+            sweep,
             run,
             set_aside,
             files,
         }
     }
 
-    /// Puts the manifest in place, as the last of all files.
-    pub(crate) fn write(&self, out: &Path) -> Result<(), OutputError> {
-        write_json(&out.join(NAME), self)?;
-        remove_if_there(&out.join(PENDING))?;
-        remove_if_there(&out.join(UNDER_WAY))?;
-        sync_directory(out)
+    /// Writes the manifest, after all files that it lists; then the stamps of these files and of the store.
+    pub(crate) fn write(
+        &self,
+        out: &Directory,
+        files: BTreeMap<String, Stamp>,
+        store: Option<Stamp>,
+    ) -> Result<(), OutputError> {
+        let synced = || out.sync().map_err(failed("write", out.path()));
+        let sha256 = write_json(out, NAME, self)?;
+        // From here on the sweep is complete, whatever else is still there.
+        synced()?;
+        write_stamps(out, &Stamps::new(sha256, files, store))?;
+        remove(out, PENDING)?;
+        remove(out, UNDER_WAY)?;
+        synced()
     }
+
+    /// Hash of what was made: the sweep, its files, and the trials that are missing. It stays the same when the sweep
+    /// is run again and gives the same. Figures and reports say with it what they were drawn from.
+    pub(crate) fn fingerprint(&self) -> String {
+        let content = serde_json::to_vec(&(&self.sweep, &self.set_aside, &self.files));
+        blake3::hash(&content.expect("text and numbers can be written")).to_hex().to_string()
+    }
+}
+
+/// Writes the stamps of an output directory.
+pub(crate) fn write_stamps(out: &Directory, stamps: &Stamps) -> Result<(), OutputError> {
+    let mut file = HashedFile::create_in(out, stamps::NAME)?;
+    file.write_all(&stamps.to_json()).map_err(failed("write", &out.path().join(stamps::NAME)))?;
+    file.commit().map(drop)
+}
+
+/// Removes them, so that the next run looks at everything again.
+pub(crate) fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
+    remove(out, stamps::NAME).map(drop)
 }
 
 fn common_noise() -> String {
@@ -320,125 +405,18 @@ fn value_of(kind: Kind, text: &str) -> Option<Value> {
     }
 }
 
-/// What an earlier run left behind.
-#[derive(Debug, Default)]
-pub(crate) struct Earlier {
-    /// The manifest in place.
-    pub(crate) manifest: Option<Manifest>,
-    /// Files that an earlier run wrote or began to.
-    listed: Vec<String>,
-}
-
-impl Earlier {
-    /// Looks for a manifest, and for what an unfinished run noted down. What cannot be understood
-    /// vouches for nothing.
-    pub(crate) fn find(out: &Path) -> Result<Earlier, OutputError> {
-        let manifest = read(&out.join(NAME))?
-            .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
-            .filter(|manifest| manifest.manifest == FORMAT);
-        let pending = read(&out.join(PENDING))?
-            .and_then(|bytes| serde_json::from_slice::<Vec<String>>(&bytes).ok())
-            .unwrap_or_default();
-        let files = manifest.iter().flat_map(|manifest| &manifest.files);
-        let listed = files.map(|file| file.path.clone()).chain(pending).collect();
-        Ok(Earlier { manifest, listed })
-    }
-
-    /// Records of the planned files that are in place, whole and with the planned content.
-    pub(crate) fn vouched<'a>(&self, out: &Path, planned: &'a [Planned]) -> Vec<(&'a Planned, FileRecord)> {
-        let Some(manifest) = &self.manifest else { return Vec::new() };
-        // The time of change is the file system's own: unlike that of modification nobody sets it.
-        let changed = |metadata: &fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
-        let written = fs::metadata(out.join(NAME)).ok().map(|metadata| changed(&metadata));
-        let is_intact = |record: &FileRecord| {
-            let path = out.join(&record.path);
-            let Ok(metadata) = fs::metadata(&path) else { return false };
-            let is_older = written.is_some_and(|written| changed(&metadata) <= written);
-            metadata.len() == record.bytes
-                && (is_older || sha256(&path).is_ok_and(|hash| hash == record.sha256))
-        };
-        let records: HashMap<&str, &FileRecord> =
-            manifest.files.iter().map(|record| (record.path.as_str(), record)).collect();
-        planned
-            .iter()
-            .filter_map(|planned| {
-                let record = *records.get(planned.path.as_str())?;
-                (record.identity == planned.identity && is_intact(record)).then(|| (planned, record.clone()))
-            })
-            .collect()
-    }
-
-    /// Takes the manifest away, then the files that no planned one will replace; returns how many.
-    ///
-    /// Before that it notes down which files are going to be there: should this run be killed and
-    /// another sweep follow, that one knows what to remove.
-    pub(crate) fn retire(&self, out: &Path, planned: &[Planned]) -> Result<usize, OutputError> {
-        let wanted: BTreeSet<&str> = planned.iter().map(|planned| planned.path.as_str()).collect();
-        let listed: BTreeSet<&str> = self.listed.iter().map(String::as_str).collect();
-        let pending = out.join(PENDING);
-        let mut file = AtomicFile::create(&pending)?;
-        serde_json::to_writer(&mut file, &wanted.union(&listed).collect::<Vec<_>>())
-            .map_err(io::Error::from)
-            .map_err(failed("write", &pending))?;
-        file.commit()?;
-        sync_directory(out)?;
-        remove_if_there(&out.join(NAME))?;
-        sync_directory(out)?;
-        let mut removed = 0;
-        for listed in listed.difference(&wanted) {
-            let is_plain = listed.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-            if is_plain {
-                let path = out.join(listed);
-                removed += usize::from(remove_if_there(&path)?);
-                remove_if_there(&unfinished(&path))?;
-                if let Some(directory) = path.parent().filter(|parent| *parent != out) {
-                    // Only an empty directory goes.
-                    let _ = fs::remove_dir(directory);
-                }
-            }
-        }
-        Ok(removed)
-    }
-}
-
-/// Writes a file for programs and people.
-fn write_json(path: &Path, content: &impl Serialize) -> Result<(), OutputError> {
-    let mut file = AtomicFile::create(path)?;
+/// Writes a file for programs and people; gives its SHA-256.
+fn write_json(out: &Directory, name: &str, content: &impl Serialize) -> Result<String, OutputError> {
+    let mut file = HashedFile::create_in(out, name)?;
     serde_json::to_writer_pretty(&mut file, content)
         .map_err(io::Error::from)
         .and_then(|()| file.write_all(b"\n"))
-        .map_err(failed("write", path))?;
-    file.commit().map(|_| ())
+        .map_err(failed("write", &out.path().join(name)))?;
+    Ok(file.commit()?.sha256)
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, OutputError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("read", path)(error)),
-    }
-}
-
-fn remove_if_there(path: &Path) -> Result<bool, OutputError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("remove", path)(error)),
-    }
-}
-
-/// Hash of a file, in hexadecimal.
-pub(crate) fn sha256(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    Ok(hex(&hash.finalize()))
+fn remove(out: &Directory, name: &str) -> Result<bool, OutputError> {
+    out.remove(OsStr::new(name)).map_err(failed("remove", &out.path().join(name)))
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! The output files: the original's arrays, derived from the store.
 //!
-//! [`plan`] lists the files of a sweep and what identifies the content of each; [`write()`] makes
-//! those that the last manifest does not vouch for. A file is written beside its place, synced, and
-//! renamed: it is there whole or not at all. The manifest goes first and comes last.
+//! [`plan`] lists the files of a sweep and what identifies the content of each. [`survey`] looks at an output
+//! directory and decides which files a run may write, replace and remove there. [`write()`] makes the files that
+//! are not in place: each is written beside its place, synced, and renamed, so that it is there whole or not at
+//! all. The manifest is removed first and written last.
 
 pub(crate) mod manifest;
 mod npy;
 mod pickle;
+pub(crate) mod space;
+pub(crate) mod stamps;
+pub(crate) mod survey;
 pub(crate) mod table;
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use granule_sim::derive::{Conductances, SpikeCounts, Structure};
@@ -23,10 +27,13 @@ use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Store, StoreError, sync_names};
+use crate::store::{Store, StoreError};
+use granule_worker::files::{self, Directory, Whole};
 use manifest::FileRecord;
+use nix::sys::stat::Mode;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
 pub use pickle::{ReadWeightsError, read_weights};
+use stamps::Stamp;
 
 /// Counts the changes of what output files hold, beyond what the trials' keys say.
 const REVISION: u32 = 1;
@@ -53,6 +60,11 @@ impl Planned {
     /// Condition and seed that it is of, by their index in the sweep.
     pub(crate) fn pair(&self) -> (usize, usize) {
         (self.condition, self.seed)
+    }
+
+    /// Its name in the directory of its seed.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
     }
 
     /// Whether spikes are all that it is made of.
@@ -98,6 +110,9 @@ pub(crate) enum OutputError {
     /// A trial is not in the store, or is not what its key says.
     #[error("the store does not have trial {key} as it should")]
     Missing { key: TrialKey },
+    /// Something of another came in the way of the outputs.
+    #[error(transparent)]
+    Refused(#[from] survey::Refusal),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -129,7 +144,7 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                 }
                 let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}", sweep.trials);
                 files.push(Planned {
-                    path: format!("seed-{seed}/{name}"),
+                    path: format!("{}/{name}", directory_of_seed(seed)),
                     identity: blake3::hash(recipe.as_bytes()).to_hex().to_string(),
                     content,
                     condition: at,
@@ -170,54 +185,64 @@ pub(crate) struct Source<'a> {
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
+/// A file that was written: what the manifest says of it, and which file it is.
+pub(crate) type Written = (FileRecord, Stamp);
+
 /// Writes these files below `out`. They must come in the order of [`plan`]. On return all of it is durable.
 pub(crate) fn write(
-    out: &Path,
+    out: &Directory,
     files: &[&Planned],
     source: &Source<'_>,
-) -> Result<Vec<FileRecord>, OutputError> {
-    let mut records = Vec::new();
+) -> Result<Vec<Written>, OutputError> {
+    let mut written = Vec::new();
     for files in files.chunk_by(|a, b| a.seed == b.seed) {
-        let directory = out.join(format!("seed-{}", source.sweep.seeds[files[0].seed]));
-        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
-        remove_leftovers(&directory)?;
-        write_seed(out, files, source, &mut records)?;
-        sync_directory(&directory)?;
+        let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
+        let path = out.path().join(&name);
+        let directory = out.create_below(OsStr::new(&name)).map_err(failed("create", &path))?;
+        directory.remove_leftovers().map_err(failed("clean up", &path))?;
+        write_seed(&directory, files, source, &mut written)?;
+        directory.sync().map_err(failed("write", &path))?;
     }
     if !files.is_empty() {
-        sync_directory(out)?;
+        out.sync().map_err(failed("write", out.path()))?;
     }
-    Ok(records)
+    Ok(written)
 }
 
-/// Writes files of one seed, whose directory is there, and makes them durable but for their names.
+/// Writes files of one seed into its directory, and makes them durable but for their names.
 fn write_seed(
-    out: &Path,
+    directory: &Directory,
     files: &[&Planned],
     source: &Source<'_>,
-    records: &mut Vec<FileRecord>,
+    written: &mut Vec<Written>,
 ) -> Result<(), OutputError> {
-    let mut waiting: Vec<(&Planned, AtomicFile)> = Vec::new();
+    let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
     let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
     while let Some(files) = conditions.next() {
         let derived = Derived::load(files[0], source)?;
         // Made side by side, as hashing a file is as much work as deriving it.
         let is_interrupted = source.is_interrupted;
-        let made = files.par_iter().map(|file| Ok((*file, derived.make(out, file, is_interrupted)?)));
+        let made = files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
         waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
         let bytes: u64 = waiting.iter().map(|(_, file)| file.bytes).sum();
         if conditions.peek().is_none() || waiting.len() >= MOST_WAITING || bytes >= MOST_WAITING_BYTES {
             // Put in place one after the other, once all are durable.
             waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
             for (file, writer) in waiting.drain(..) {
-                let (bytes, sha256) = writer.commit()?;
+                let Committed { bytes, sha256, stamp } = writer.commit()?;
                 let Planned { path, identity, .. } = file;
-                records.push(FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() });
+                let record = FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() };
+                written.push((record, stamp));
                 (source.on_file)();
             }
         }
     }
     Ok(())
+}
+
+/// Name of the directory with the files of a seed.
+pub(crate) fn directory_of_seed(seed: u32) -> String {
+    format!("seed-{seed}")
 }
 
 /// Length and SHA-256 of what these files would be if they were written now. They must come in the
@@ -289,16 +314,16 @@ impl Derived {
     /// Makes a file, durably if it is large, but does not put it in its place.
     fn make(
         &self,
-        out: &Path,
+        directory: &Directory,
         file: &Planned,
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<AtomicFile, OutputError> {
-        let path = out.join(&file.path);
-        let mut writer = AtomicFile::create(&path)?;
+    ) -> Result<HashedFile, OutputError> {
+        let mut writer = HashedFile::create_in(directory, file.name())?;
+        let path = writer.path();
         match self.encode(&mut writer, file.content, is_interrupted) {
             Ok(true) => {
                 // What is more than a buffer, while others are made; small ones wait for each other.
-                if writer.bytes > BUFFER as u64 {
+                if writer.bytes > files::BUFFER as u64 {
                     writer.sync()?;
                 }
                 Ok(writer)
@@ -382,70 +407,67 @@ pub(crate) fn write_rows<W: Write>(
     Ok(true)
 }
 
-/// Ends the names of files that are being written.
-pub(crate) const UNFINISHED: &str = ".unfinished";
-
-/// Where a file is written before it is put in its place.
-pub(crate) fn unfinished(place: &Path) -> PathBuf {
-    let mut path = place.as_os_str().to_owned();
-    path.push(UNFINISHED);
-    path.into()
-}
-
-/// Bytes of a file that are written at a time.
-const BUFFER: usize = 1 << 18;
-
-/// A file that appears under its name only when it is whole.
+/// A file that is hashed while it is written, and appears under its name when it is whole.
 #[derive(Debug)]
-pub(crate) struct AtomicFile {
-    place: PathBuf,
-    unfinished: PathBuf,
-    writer: Option<BufWriter<File>>,
+pub(crate) struct HashedFile {
+    file: Whole,
     hash: Sha256,
     bytes: u64,
     is_durable: bool,
 }
 
-impl AtomicFile {
-    pub(crate) fn create(place: &Path) -> Result<AtomicFile, OutputError> {
-        let unfinished = unfinished(place);
-        let file = File::create(&unfinished).map_err(failed("create", &unfinished))?;
-        Ok(AtomicFile {
-            place: place.to_owned(),
-            unfinished,
-            writer: Some(BufWriter::with_capacity(BUFFER, file)),
-            hash: Sha256::new(),
-            bytes: 0,
-            is_durable: false,
-        })
+/// A [`HashedFile`] in its place.
+pub(crate) struct Committed {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) stamp: Stamp,
+}
+
+impl HashedFile {
+    /// Begins to write the file at this path.
+    pub(crate) fn create(path: &Path) -> Result<HashedFile, OutputError> {
+        let (directory, name) = Directory::of(path).map_err(failed("write", path))?;
+        let file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(failed("write", path))?;
+        Ok(HashedFile::of(file))
+    }
+
+    /// Begins to write a file of this name.
+    pub(crate) fn create_in(directory: &Directory, name: &str) -> Result<HashedFile, OutputError> {
+        let file = directory.write(OsStr::new(name), Mode::from_bits_truncate(0o666));
+        Ok(HashedFile::of(file.map_err(failed("write", &directory.path().join(name)))?))
+    }
+
+    fn of(file: Whole) -> HashedFile {
+        HashedFile { file, hash: Sha256::new(), bytes: 0, is_durable: false }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.file.place()
     }
 
     /// Makes durable what has been written, unless it is.
     fn sync(&mut self) -> Result<(), OutputError> {
         if !self.is_durable {
-            let writer = self.writer.as_mut().expect("a file is committed once");
-            let synced = writer.flush().and_then(|()| writer.get_ref().sync_all());
-            synced.map_err(failed("write", &self.place))?;
+            self.file.sync().map_err(failed("write", &self.path()))?;
             self.is_durable = true;
         }
         Ok(())
     }
 
-    /// Puts the file in its place, durably but for the directory; returns its length and SHA-256.
-    pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
+    /// Puts the file in its place, durably but for the directory.
+    pub(crate) fn commit(mut self) -> Result<Committed, OutputError> {
         self.sync()?;
-        fs::rename(&self.unfinished, &self.place).map_err(failed("put in place", &self.place))?;
-        // Until here, a failure takes the unfinished file away.
-        self.writer = None;
-        let sha256 = self.hash.finalize_reset();
-        Ok((self.bytes, hex(&sha256)))
+        let HashedFile { file, hash, bytes, .. } = self;
+        let path = file.place();
+        let stamp = file.commit().and_then(|file| Ok(Stamp::of(&file.metadata()?)));
+        let stamp = stamp.map_err(failed("put in place", &path))?;
+        Ok(Committed { bytes, sha256: hex(&hash.finalize()), stamp })
     }
 }
 
-impl Write for AtomicFile {
+impl Write for HashedFile {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let writer = self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        let written = writer.write(buffer)?;
+        let written = self.file.write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
         self.is_durable = false;
@@ -453,34 +475,8 @@ impl Write for AtomicFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().map_or(Ok(()), Write::flush)
+        self.file.flush()
     }
-}
-
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if self.writer.take().is_some() {
-            // Not committed. Should this fail, the next run removes it.
-            let _ = fs::remove_file(&self.unfinished);
-        }
-    }
-}
-
-/// Removes what a killed run left unfinished.
-fn remove_leftovers(directory: &Path) -> Result<(), OutputError> {
-    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-        let path = entry.map_err(failed("read", directory))?.path();
-        let is_leftover = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED));
-        if is_leftover {
-            fs::remove_file(&path).map_err(failed("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), OutputError> {
-    sync_names(directory).map_err(failed("write", directory))
 }
 
 /// For `map_err`: what failed, and where.

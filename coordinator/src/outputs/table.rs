@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use granule_worker::files::Directory;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -17,7 +18,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::npy::{NpyError, write_vector_header};
-use super::{AtomicFile, OutputError, sync_directory};
+use super::{HashedFile, OutputError};
 use crate::cli::Format;
 
 /// Rows of a row group of Parquet, but for those of the batch that completes it.
@@ -133,15 +134,17 @@ impl Values {
 
 /// Writes a table to this place, whole or not at all. Returns how many rows and bytes it has.
 pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
-    let file = AtomicFile::create(place)?;
+    let failed = |source| OutputError::Io { path: place.to_owned(), doing: "write", source };
+    let (directory, _) = Directory::of(place).map_err(failed)?;
+    directory.remove_leftovers().map_err(failed)?;
+    let file = HashedFile::create(place)?;
     let (file, count) = match format {
         Format::Csv => write_csv(file, rows)?,
         Format::Parquet => write_parquet(file, rows)?,
         Format::Npz => write_npz(file, rows)?,
     };
-    let (bytes, _) = file.commit()?;
-    let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync_directory(directory.unwrap_or(Path::new(".")))?;
+    let bytes = file.commit()?.bytes;
+    directory.sync().map_err(failed)?;
     Ok((count, bytes))
 }
 
@@ -195,7 +198,7 @@ fn write_csv<W: Write>(file: W, rows: &dyn Rows) -> Result<(W, u64), TableError>
     Ok((file, count))
 }
 
-fn write_parquet(file: AtomicFile, rows: &dyn Rows) -> Result<(AtomicFile, u64), TableError> {
+fn write_parquet(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
     let columns = rows.columns();
     let fields: String = columns
         .iter()
@@ -232,7 +235,7 @@ fn write_parquet(file: AtomicFile, rows: &dyn Rows) -> Result<(AtomicFile, u64),
 }
 
 fn write_row_group(
-    writer: &mut SerializedFileWriter<AtomicFile>,
+    writer: &mut SerializedFileWriter<HashedFile>,
     columns: &[Column],
     batch: &Batch,
 ) -> Result<(), TableError> {
@@ -273,7 +276,7 @@ fn write_row_group(
 }
 
 /// An array a column: they are made one after the other, each from all rows.
-fn write_npz(file: AtomicFile, rows: &dyn Rows) -> Result<(AtomicFile, u64), TableError> {
+fn write_npz(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
     let columns = rows.columns();
     let mut count = 0_u64;
     rows.each(&mut |batch| {

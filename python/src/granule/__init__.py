@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from . import files
 from .arrays import KINDS, FileKind, Kind, file_name, read_array, read_weights
 from .errors import (
     DamagedError,
@@ -33,6 +34,7 @@ from .errors import (
     NotThereError,
     ProgramError,
     UnfinishedError,
+    text,
 )
 from .manifest import Condition, FileRecord, Manifest, ResolvedSweep, Run, SetAside
 from .manifest import read as _read_manifest
@@ -101,7 +103,8 @@ class Sweep:
         return f"<granule.Sweep {self.manifest.sweep.name} in {self.out}>"
 
     def array(self, kind: Kind, condition: str, seed: int) -> npt.NDArray[Any]:
-        """An output array. Its file must be that of the manifest, or it raises `DamagedError`.
+        """An output array. Its file must be that of the manifest, and dtype and shape those of the
+        table, or it raises `DamagedError`.
 
         | kind | dtype, shape | |
         |---|---|---|
@@ -119,7 +122,7 @@ class Sweep:
         True
         """
         _known("kind of array", [kind], KINDS)
-        return self._read(kind, condition, seed, read_array)
+        return self._read(kind, condition, seed, lambda data: read_array(data, kind, self._conditions[condition]))
 
     def arrays(self, seed: int) -> dict[str, dict[Kind, npt.NDArray[Any]]]:
         """All arrays of a seed, by condition and kind: those that there are.
@@ -140,7 +143,7 @@ class Sweep:
         >>> len(weights), {of_trials.shape for of_trials in weights.values()}
         (8, {(5,)})
         """
-        return self._read("weights", condition, seed, read_weights)
+        return self._read("weights", condition, seed, self._weights)
 
     def verify(self) -> None:
         """Compares every file with its SHA-256 in the manifest; raises `DamagedError` with all that differ.
@@ -215,21 +218,26 @@ class Sweep:
         with tempfile.TemporaryDirectory(prefix="granule-") as directory:
             table = os.path.join(directory, "spikes.npz" if backend == "numpy" else "spikes.parquet")
             _export(self.out, table, options)
-            if backend == "numpy":
-                with np.load(table, allow_pickle=False) as columns:
-                    return {name: columns[name] for name in columns.files}
-            if backend == "polars":
-                import polars
-
-                return polars.read_parquet(table)
-            import pandas
-
-            return pandas.read_parquet(table)
+            try:
+                return _load(table, backend)
+            except ImportError:
+                raise
+            except Exception as error:  # A damaged table can raise nearly any.
+                what = f"cannot read the table that `granule export` wrote: {error}"
+                raise ProgramError(what, f"check that {program()} is granule, with --version") from error
 
     def _path(self, kind: FileKind, condition: str, seed: int) -> str:
         return f"seed-{seed}/{file_name(kind, self._conditions[condition])}"
 
-    def _read(self, kind: FileKind, condition: str, seed: int, read: Callable[[bytes], T]) -> T:
+    def _weights(self, data: memoryview) -> dict[int, npt.NDArray[np.float64]]:
+        weights = read_weights(data)
+        trials = self.manifest.sweep.trials
+        for fiber, of_trials in weights.items():
+            if len(of_trials) != trials:
+                raise ValueError(f"mossy fibre {fiber} has {len(of_trials)} weights instead of {trials}, one a trial")
+        return weights
+
+    def _read(self, kind: FileKind, condition: str, seed: int, read: Callable[[memoryview], T]) -> T:
         _known("condition", [condition], self.conditions)
         _known("seed", [seed], self.seeds)
         path = self._path(kind, condition, seed)
@@ -237,7 +245,7 @@ class Sweep:
             help = "the condition has no such file, or its `record` leaves it out"
             for trial in self.manifest.set_aside:
                 if (trial.condition, trial.seed) == (condition, seed):
-                    help = f"it is withheld, as trial {trial.trial} was set aside: {trial.reason}"
+                    help = f"it is withheld, as trial {trial.trial} was set aside: {text(trial.reason)}"
             raise NotThereError(f"no {kind} of condition {condition}, seed {seed}, in {self.out}", help)
         data = self._bytes(path)
         try:
@@ -245,11 +253,11 @@ class Sweep:
         except ValueError as error:
             raise DamagedError(self.out, {path: str(error)}) from None
 
-    def _bytes(self, path: str) -> bytes:
+    def _bytes(self, path: str) -> memoryview:
         """What is in a file, if it is what the manifest says."""
         record = self._files[path]
         try:
-            data = (self.out / path).read_bytes()
+            data = files.read_below(self.out, path, record.bytes)
         except OSError as error:
             raise DamagedError(self.out, {path: error.strerror or str(error)}) from None
         if len(data) != record.bytes:
@@ -266,6 +274,19 @@ def _known(what: str, asked: Collection[object], known: Collection[object]) -> N
             raise NotThereError(f"no {what} {one!r} in the sweep", f"there are: {', '.join(map(str, known))}")
     if not asked:
         raise NotThereError(f"no {what} is asked for", f"leave {what}s out to have all")
+
+
+def _load(table: str, backend: str) -> Any:
+    if backend == "numpy":
+        with np.load(table, allow_pickle=False) as columns:
+            return {name: columns[name] for name in columns.files}
+    if backend == "polars":
+        import polars
+
+        return polars.read_parquet(table)
+    import pandas
+
+    return pandas.read_parquet(table)
 
 
 def program() -> Path:
@@ -287,9 +308,9 @@ def program() -> Path:
 
 def _export(out: Path, table: str, options: list[str]) -> None:
     # Absolute, for the program to take no path for an option.
-    command = [str(program()), "export", str(out.resolve()), "--to", table, *options]
+    command = [str(program()), "export", os.path.abspath(out), "--to", table, *options]
     try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
         raise ProgramError(f"cannot run {command[0]}: {error.strerror}", "say where granule is in GRANULE") from None
     told = ended.stderr.strip()

@@ -1,15 +1,16 @@
-"""Output files as numpy arrays, without anything in them being run."""
+"""Output files as numpy arrays. No code from a file is run, and no header decides how much memory is allocated."""
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
+import re
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from .manifest import Condition
+from .errors import shown
+from .manifest import Condition, number
 
 Kind = Literal["spike_probability", "connections", "excitation", "inhibition", "tonic_factors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,59 +31,171 @@ def file_name(kind: FileKind, condition: Condition) -> str:
     return f"{prefix}{suffixes[kind]}.npy"
 
 
-def read_array(data: bytes) -> npt.NDArray[Any]:
-    """The array of a `.npy` file. Raises `ValueError` for what is none, or has objects in it."""
-    array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
+#: The header as numpy and granule write it. numpy would evaluate any header as a Python literal.
+_HEADER = re.compile(
+    rb"\{'descr': '([^']{1,20})', 'fortran_order': (True|False), "
+    rb"'shape': \((|[0-9]{1,18},|[0-9]{1,18}(?:, [0-9]{1,18}){1,31})\), \} *\n"
+)
 
 
-def read_weights(data: bytes) -> dict[int, npt.NDArray[np.float64]]:
+def read_array(data: bytes | memoryview, kind: Kind, condition: Condition) -> npt.NDArray[Any]:
+    """The array of a `.npy` file, without a copy of `data`. It has the file's order, C or Fortran.
+
+    Raises `ValueError` if this is not such a file, or if dtype or shape are not those of the kind.
+    """
+    dtype, dimensions = _layout(kind, condition)
+    raw = np.frombuffer(data, np.uint8)
+    if raw[:8].tobytes() != b"\x93NUMPY\x01\x00":
+        raise ValueError(f"not a .npy file of version 1.0: it begins with {raw[:8].tobytes()!r}")
+    start = 10 + int.from_bytes(raw[8:10].tobytes(), "little")
+    header = _HEADER.fullmatch(raw[10:start].tobytes())
+    if header is None:
+        raise ValueError(f"not the header of an array: {shown(raw[10:start].tobytes())}")
+    found = header[1].decode("latin-1")
+    if found != dtype:
+        raise ValueError(f"dtype {shown(found)} instead of {dtype!r}")
+    shape = tuple(int(size) for size in re.findall(rb"[0-9]+", header[3]))
+    if len(shape) != len(dimensions) or any(size not in fits for size, fits in zip(shape, dimensions)):
+        raise ValueError(f"shape {shape} instead of ({', '.join(map(_sizes, dimensions))})")
+    length = np.dtype(dtype).itemsize * math.prod(shape)
+    if len(raw) - start != length:
+        raise ValueError(f"{len(raw) - start} bytes of elements; the header's shape {shape} needs {length}")
+    return raw[start:].view(dtype).reshape(shape, order="F" if header[2] == b"True" else "C")
+
+
+#: The sizes of a dimension that the manifest does not determine.
+_ANY = range(10**18)
+
+
+def _layout(kind: Kind, condition: Condition) -> tuple[str, tuple[range, ...]]:
+    """The dtype of a kind of array, and the sizes that each of its dimensions can have."""
+
+    def exactly(size: int | None) -> range:
+        return _ANY if size is None else range(size, size + 1)
+
+    cells = number(condition, "network.granule_cells")
+    of_each = exactly(number(condition, "time.duration", " ms"))  # There is a value for each millisecond.
+    driven = _ANY if cells is None else range(cells + 1)
+    return {
+        "spike_probability": ("<f8", (exactly(cells), of_each)),
+        "connections": ("<i4", (_ANY, exactly(2))),
+        "excitation": ("<f8", (driven, of_each)),
+        "inhibition": ("<f8", (driven, of_each)),
+        "tonic_factors": ("<f8", (driven,)),
+    }[kind]
+
+
+def _sizes(sizes: range) -> str:
+    if sizes == _ANY:
+        return "any"
+    return str(sizes[0]) if len(sizes) == 1 else f"at most {sizes[-1]}"
+
+
+# The constant parts of a file of weights. CPython 3.7 and numpy 1.21 wrote the original's files; granule writes the same
+# bytes. A pickle is a program, which can do anything or take forever. It is not run here: `_WeightsReader` compares its
+# bytes with these parts, and takes keys and floats from between them. coordinator/src/outputs/pickle.rs explains them.
+_OBJECT_HEADER = (
+    b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
+)
+_ARRAY_OF_DICT = (
+    b"\x80\x03cnumpy.core.multiarray\n_reconstruct\nq\x00cnumpy\nndarray\nq\x01K\x00\x85q\x02C\x01bq\x03\x87q\x04Rq\x05"
+    b"(K\x01)cnumpy\ndtype\nq\x06X\x02\x00\x00\x00O8q\x07\x89\x88\x87q\x08Rq\x09"
+    b"(K\x03X\x01\x00\x00\x00|q\x0aNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftq\x0bb\x89]q\x0c}q\x0d"
+)
+_FIRST_KEY = (
+    b"cnumpy.core.multiarray\nscalar\nq\x0eh\x06X\x02\x00\x00\x00i8q\x0f\x89\x88\x87q\x10Rq\x11"
+    b"(K\x03X\x01\x00\x00\x00<q\x12NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x13b"
+)
+_LATER_KEY = b"h\x0eh\x11"
+#: How many objects these parts number, from 0 on.
+_NUMBERED_IN_ARRAY, _NUMBERED_IN_FIRST_KEY = 14, 6
+#: Most items of a list that are written as one batch.
+_BATCH = 1000
+_FLOAT = np.dtype([("code", "S1"), ("value", ">f8")])
+
+
+def read_weights(data: bytes | memoryview) -> dict[int, npt.NDArray[np.float64]]:
     """The weights of a `.npy` file that holds a pickled dict: mossy fibre → nS in each trial.
 
-    Raises `ValueError` for anything else.
+    Raises `ValueError` for anything but a file as granule writes it.
     """
-    stream = io.BytesIO(data)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("another version of .npy")
-        np.lib.format.read_array_header_1_0(stream)
-        array = _WeightsUnpickler(stream).load()
-        (weights,) = array.state[4]
-        return {int(fiber): np.array(of_trials, dtype=np.float64) for fiber, of_trials in weights.items()}
-    except ValueError:
-        raise
-    except Exception as error:  # A damaged pickle can raise nearly any.
-        raise ValueError(f"no weights: {error!r}") from None
+    reader = _WeightsReader(data)
+    reader.expect(_OBJECT_HEADER)
+    reader.expect(_ARRAY_OF_DICT)
+    if reader.has(_FIRST_KEY[:1]):  # One item is without a batch.
+        reader.item()
+        reader.expect(b"s")
+    while reader.takes(b"("):
+        while not reader.takes(b"u"):
+            reader.item()
+    reader.expect(b"at")
+    reader.expect_number()
+    reader.expect(b"b.")
+    if reader.at != len(reader.data):
+        raise reader.error()
+    return reader.weights
 
 
-class _Plain:
-    """Stands for an array or a dtype in the pickle: keeps what it is made of, and does nothing."""
+class _WeightsReader:
+    """Goes once through a file of weights, part by part."""
 
-    def __init__(self, *made_of: object) -> None:
-        self.made_of = made_of
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.data = memoryview(data)
+        self.at = 0
+        #: The pickle numbers its objects. This is the next number.
+        self.number = _NUMBERED_IN_ARRAY
+        self.weights: dict[int, npt.NDArray[np.float64]] = {}
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+    def error(self) -> ValueError:
+        return ValueError(f"what begins at byte {self.at} is not in a file of weights as granule writes it")
 
+    def has(self, part: bytes) -> bool:
+        return self.data[self.at : self.at + len(part)] == part
 
-def _scalar(dtype: _Plain, data: bytes) -> int:
-    if dtype.made_of[0] != "i8" or len(data) != 8:
-        raise ValueError("a key that is no 64-bit integer")
-    return int.from_bytes(data, "little", signed=True)
+    def takes(self, part: bytes) -> bool:
+        if not self.has(part):
+            return False
+        self.at += len(part)
+        return True
 
+    def expect(self, part: bytes) -> None:
+        if not self.takes(part):
+            raise self.error()
 
-class _WeightsUnpickler(pickle.Unpickler):
-    """Knows the four names that a file of weights has, none of which it imports. A pickle with any
-    other is refused; that is why no file has to be trusted."""
+    def expect_number(self) -> None:
+        is_short = self.number < 256
+        self.expect(b"q" + bytes([self.number]) if is_short else b"r" + self.number.to_bytes(4, "little"))
+        self.number += 1
 
-    def find_class(self, module: str, name: str) -> Any:
-        known = {
-            "numpy.core.multiarray._reconstruct": lambda *_: _Plain(),
-            "numpy.core.multiarray.scalar": _scalar,
-            "numpy.ndarray": _Plain,
-            "numpy.dtype": _Plain,
-        }
-        found = known.get(f"{module}.{name}")
-        if found is None:
-            raise ValueError(f"not in a file of weights: {module}.{name}")
-        return found
+    def item(self) -> None:
+        """A mossy fibre and the list of its weights."""
+        if self.weights:
+            self.expect(_LATER_KEY)
+        else:
+            self.expect(_FIRST_KEY)
+            self.number += _NUMBERED_IN_FIRST_KEY
+        self.expect(b"C\x08")
+        fiber = int.from_bytes(self.data[self.at : self.at + 8], "little", signed=True)
+        if fiber in self.weights:
+            raise ValueError(f"mossy fibre {fiber} has two lists of weights")
+        self.at += 8
+        for code in (b"", b"\x86", b"R", b"]"):
+            self.expect(code)
+            self.expect_number()
+        batches = [np.empty(0)]
+        if self.has(b"G"):  # One float is without a batch.
+            batches.append(self.floats(1))
+            self.expect(b"a")
+        while self.takes(b"("):
+            batches.append(self.floats(_BATCH))
+            self.expect(b"e")
+        self.weights[fiber] = np.concatenate(batches)
+
+    def floats(self, most: int) -> npt.NDArray[np.float64]:
+        """Takes the floats that come next, at most `most`."""
+        count = min(most, (len(self.data) - self.at) // _FLOAT.itemsize)
+        floats = np.frombuffer(self.data[self.at : self.at + count * _FLOAT.itemsize], _FLOAT)
+        others = np.flatnonzero(floats["code"] != b"G")
+        values = floats["value"][: others[0] if others.size else count]
+        self.at += len(values) * _FLOAT.itemsize
+        return values.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 
 
@@ -29,7 +30,7 @@ class NotThereError(GranuleError, LookupError):
 
 
 class DamagedError(GranuleError):
-    """Files are missing, or are not those that the manifest lists."""
+    """Files are missing or cannot be read, or they are not those that the manifest lists."""
 
     #: What is wrong with which file: paths below the output directory.
     files: dict[str, str]
@@ -43,3 +44,17 @@ class DamagedError(GranuleError):
 
 class ProgramError(GranuleError):
     """The program `granule` was not found, or could not do what it was asked for."""
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def shown(value: object) -> str:
+    """A value from a file, for a message: shortened, on one line, with control characters escaped."""
+    return _short.repr(value)
+
+
+def text(value: str) -> str:
+    """Text from a file, for a message: unchanged if it is printable and not too long, else as `shown`."""
+    return value if value.isprintable() and len(value) <= 1000 else shown(value)

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import os
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedError
+from . import files
+from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedError, shown, text
 
 #: The version of the format that is read here.
 FORMAT = 1
+
+#: Most bytes of a manifest. A sweep has at most 200 000 pairs of condition and seed, and up to six files for each. The
+#: record of a file takes about 330 bytes.
+MOST_BYTES = 1 << 29
+
+#: Most bytes of an output file. Arrays have at most 10⁹ values.
+MOST_FILE_BYTES = 1 << 36
+
+#: Most characters of a condition's name, and of a sweep's.
+MOST_CONDITION_CHARS, MOST_SWEEP_CHARS = 80, 100
+
+#: What the names of a preset's files begin with. All other conditions have their name there.
+PRESETS = {"Control": "control", "GABAzine": "gaba", "ACh": "ach"}
+
+#: Names that pandas reads as missing values from a table of text.
+MISSING_VALUES = frozenset({"NA", "NULL", "null", "NaN", "-NaN", "nan", "-nan", "None"})
+
+_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_PATH = re.compile(r"seed-(?:0|[1-9][0-9]{0,9})/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -114,53 +138,154 @@ def read(out: Path) -> Manifest:
     """The manifest in an output directory.
 
     Raises `NotASweepError`, `UnfinishedError`, `NewerFormatError`, or `DamagedError` for one that
-    cannot be understood.
+    cannot be read or understood.
     """
     path = out / "manifest.json"
     try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise _without_manifest(out) from None
-    except ValueError as error:
-        raise DamagedError(out, {path.name: f"no JSON: {error}"}) from None
-    version = found.get("manifest") if isinstance(found, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        what = f"{path} has format {version}, of granule {found.get('granule', 'unknown')}; known is {FORMAT}"
-        raise NewerFormatError(what, "install a granule at least as new as the one that ran the sweep")
+        data = files.read(path, MOST_BYTES)
+    except OSError as error:
+        # Without permission to search the directory, it is unknown whether it has a manifest.
+        if not isinstance(error, PermissionError) and not os.path.lexists(path):
+            raise _without_manifest(out) from None
+        raise DamagedError(out, {path.name: error.strerror or str(error)}) from None
     try:
-        return typing.cast(Manifest, _typed(Manifest, found, "manifest"))
-    except TypeError as error:
-        raise DamagedError(out, {path.name: str(error)}) from None
+        return _parse(path, data)
+    except ValueError as error:
+        what = str(error)
+    except RecursionError:
+        what = "lists or objects are nested too deeply"
+    except MemoryError:
+        what = f"{len(data)} bytes, more than there is memory for"
+    raise DamagedError(out, {path.name: what})
+
+
+def _parse(path: Path, data: memoryview) -> Manifest:
+    try:
+        found = json.loads(str(data, "utf-8"), parse_int=_integer, parse_constant=_constant)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    version = found.get("manifest") if isinstance(found, dict) else None
+    if type(version) is int and version > FORMAT:
+        granule = found.get("granule")
+        granule = text(granule) if isinstance(granule, str) else "unknown"
+        what = f"{path} has format {version}, of granule {granule}; known is {FORMAT}"
+        raise NewerFormatError(what, "install a granule at least as new as the one that ran the sweep")
+    manifest = typing.cast(Manifest, _typed(Manifest, found, "manifest"))
+    _check(manifest)
+    return manifest
+
+
+def number(condition: Condition, path: str, unit: str = "") -> int | None:
+    """A parameter that is a whole number above 0, or `None` if the manifest does not have it.
+
+    Raises `ValueError` for anything else.
+    """
+    value = condition.parameters.get(path)
+    if value is None:
+        return None
+    digits = value.removesuffix(unit) if value.endswith(unit) else ""
+    if not re.fullmatch("[1-9][0-9]{0,9}", digits):
+        raise ValueError(f"parameter {path} of condition {condition.name} is not as it should be: {shown(value)}")
+    return int(digits)
 
 
 def _without_manifest(out: Path) -> NotASweepError | UnfinishedError:
-    if not out.is_dir():
+    if not os.path.isdir(out):
         return NotASweepError(f"no directory {out}", "give the directory that `granule run` wrote to")
     # Either is there from the beginning of a run, or of its writing, until the manifest is.
-    if any((out / name).exists() for name in ("sweep.json", "outputs.pending.json")):
+    if any(os.path.lexists(out / name) for name in ("sweep.json", "outputs.pending.json")):
         help = f"run it again with the same --out, which goes on where it was; `granule status {out}` says how far"
         return UnfinishedError(f"the sweep in {out} is not finished", help)
     return NotASweepError(f"no manifest.json in {out}", "give the directory that `granule run` wrote to")
 
 
+def _integer(digits: str) -> int:
+    # Integers of 64 bits have up to 20 digits. Python takes a time quadratic in the digits to convert one.
+    if len(digits) > 20:
+        raise ValueError(f"an integer with {len(digits)} digits")
+    return int(digits)
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"JSON has no {name}")
+
+
+@functools.cache
+def _fields(of: type) -> list[tuple[str, Any, bool]]:
+    """The fields of a dataclass: name, type, and whether one is required."""
+    hints = typing.get_type_hints(of)
+    return [(field.name, hints[field.name], field.default is MISSING) for field in fields(of)]
+
+
 def _typed(wanted: Any, value: object, where: str) -> Any:
-    """`value` of JSON as this type. What is not known is left out: it may come with later versions."""
+    """`value` of JSON as this type. Unknown keys are ignored: later versions may add some.
+
+    Raises `ValueError`, which names the place of the first wrong value.
+    """
     of = typing.get_args(wanted)
     if is_dataclass(wanted) and isinstance(value, dict):
-        hints = typing.get_type_hints(wanted)
         given = {}
-        for field in fields(wanted):
-            if field.name in value:
-                given[field.name] = _typed(hints[field.name], value[field.name], f"{where}.{field.name}")
-            elif field.default is MISSING:
-                raise TypeError(f"{where} has no `{field.name}`")
+        for name, hint, is_required in _fields(typing.cast(type, wanted)):
+            if name in value:
+                given[name] = _typed(hint, value[name], f"{where}.{name}")
+            elif is_required:
+                raise ValueError(f"{where} has no `{name}`")
         return typing.cast(Any, wanted)(**given)
     if typing.get_origin(wanted) is tuple and isinstance(value, list):
         return tuple(_typed(of[0], item, f"{where}[{at}]") for at, item in enumerate(value))
     if typing.get_origin(wanted) is Mapping and isinstance(value, dict):
-        return types.MappingProxyType({key: _typed(of[1], item, f"{where}.{key}") for key, item in value.items()})
-    if wanted is float and type(value) in (int, float):
-        return float(typing.cast(float, value))
-    if type(value) is wanted:
+        return types.MappingProxyType({key: _typed(of[1], item, f"{where}.{text(key)}") for key, item in value.items()})
+    if wanted is float and isinstance(value, (int, float)) and type(value) is not bool:
+        if math.isfinite(value):
+            return float(value)
+    # Every integer of a manifest is an unsigned one of at most 64 bits.
+    elif type(value) is wanted and (not isinstance(value, int) or 0 <= value < 1 << 64):
         return value
-    raise TypeError(f"{where} is not as it should be: {value!r:.60}")
+    raise ValueError(f"{where} is not as it should be: {shown(value)}")
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises `ValueError` for names and paths that `granule run` does not write.
+
+    So every path of a checked manifest is that of a file in the folder of a seed.
+    """
+    if manifest.manifest != FORMAT:
+        raise ValueError(f"manifest.manifest is not as it should be: {manifest.manifest}")
+    sweep = manifest.sweep
+    _check_name("manifest.sweep.name", sweep.name, MOST_SWEEP_CHARS)
+    for at, condition in enumerate(sweep.conditions):
+        where = f"manifest.sweep.conditions[{at}]"
+        _check_name(f"{where}.name", condition.name, MOST_CONDITION_CHARS)
+        if condition.name.lower().startswith("randomized_"):
+            raise ValueError(f"{where}.name starts like the files of random weights: {condition.name}")
+        if condition.name in MISSING_VALUES:
+            raise ValueError(f"{where}.name is {condition.name}, which pandas reads as a missing value")
+        if condition.prefix not in (condition.name, PRESETS.get(condition.name)):
+            raise ValueError(f"{where}.prefix is not that of condition {condition.name}: {shown(condition.prefix)}")
+        number(condition, "network.granule_cells")
+        number(condition, "time.duration", " ms")
+    for at, file in enumerate(manifest.files):
+        where = f"manifest.files[{at}]"
+        if not _PATH.fullmatch(file.path):
+            raise ValueError(f"{where}.path is not that of an output file: {shown(file.path)}")
+        if file.bytes > MOST_FILE_BYTES:
+            raise ValueError(f"{where}.bytes is more than an output file can have: {file.bytes}")
+    _check_once("condition", (condition.name for condition in sweep.conditions))
+    # Some file systems do not tell upper from lower case.
+    _check_once("prefix", (condition.prefix.lower() for condition in sweep.conditions))
+    _check_once("seed", sweep.seeds)
+    _check_once("file", (file.path for file in manifest.files))
+
+
+def _check_name(where: str, name: str, most_chars: int) -> None:
+    if len(name) > most_chars or not _NAME.fullmatch(name):
+        rule = f"up to {most_chars} ASCII letters, digits, `.`, `_` and `-`, with a letter or digit and no leading `.`"
+        raise ValueError(f"{where} is not a name of {rule}: {shown(name)}")
+
+
+def _check_once(what: str, items: Iterable[object]) -> None:
+    seen = set()
+    for item in items:
+        if item in seen:
+            raise ValueError(f"{what} {item} is listed twice")
+        seen.add(item)

@@ -65,7 +65,8 @@ impl Job {
         let Done { computed, files, has_manifest } = done;
         let total = self.plan.len();
         let stored = total - self.inventory().missing;
-        let manifest = has_manifest.then(|| self.out.join(manifest::NAME).display().to_string());
+        let manifest =
+            has_manifest.then(|| self.out.current_path().join(manifest::NAME).display().to_string());
         Summary {
             schema: SCHEMA,
             kind: "run",
@@ -80,7 +81,7 @@ impl Job {
             files: *files,
             seconds: self.begun.at.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.begun.cpu_seconds,
-            out: self.out.display().to_string(),
+            out: self.out.current_path().display().to_string(),
             store: self.store.path().display().to_string(),
             manifest,
         }

@@ -6,14 +6,17 @@ use std::path::Path;
 
 use granule_figures::Figure;
 use granule_sweep::to_yaml;
+use granule_worker::files::put;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use self::page::Page;
 use crate::cli::{self, exit};
-use crate::commands::figures::{put, with_gallery};
+use crate::commands::figures::with_gallery;
+use crate::commands::target;
 use crate::failure::{Failure, plural};
 use crate::gallery::Of;
+use crate::outputs::OutputError;
 use crate::view::log::line;
 use crate::view::{say, say_json};
 
@@ -38,7 +41,7 @@ struct Report {
 
 pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
     let target = arguments.to.clone().unwrap_or_else(|| arguments.resting.out.join("report.html"));
-    check_target(&target)?;
+    check_target(&target, arguments.force)?;
     let report = with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
         let mut figures: Vec<(Of, Figure)> = Vec::new();
         let mut seeds: Vec<u32> = Vec::new();
@@ -70,7 +73,8 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
             notes: &notes,
         };
         let html = page.html();
-        put(&target, html.as_bytes()).map_err(|error| {
+        put(&target, html.as_bytes()).map_err(|source| {
+            let error = OutputError::Io { path: target.clone(), doing: "write", source };
             Failure::caused_by(exit::FAILED, &error, Some("choose another place with --to, or make room"))
         })?;
         Ok(Report {
@@ -93,13 +97,14 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A report replaces an earlier one, and nothing else.
-fn check_target(target: &Path) -> Result<(), Failure> {
-    let ends_well = target.extension().is_some_and(|ending| ending == "html" || ending == "htm");
-    if ends_well && (target.is_file() || !target.exists()) {
-        return Ok(());
+/// Expects that a page may be written here.
+fn check_target(target: &Path, forces: bool) -> Result<(), Failure> {
+    if target.extension().is_some_and(|ending| ending == "html" || ending == "htm") {
+        return target::check(target, target::Kind::Report, forces);
     }
-    let message =
-        format!("error: {} is no place for a page\n  help: end its name with .html", target.display());
+    let message = format!(
+        "error: the name {} does not end as that of a page\n  help: end it with .html",
+        target.display()
+    );
     Err(Failure::new(exit::USAGE, message))
 }

@@ -9,6 +9,7 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use crate::drawn;
 use crate::failure::plural;
 use crate::gallery::Of;
 use crate::outputs::manifest::Manifest;
@@ -44,6 +45,7 @@ impl Page<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="generator" content={ "granule " (manifest.granule) };
+                    meta name=(drawn::META) content=(manifest.fingerprint());
                     meta http-equiv="Content-Security-Policy"
                         content={ "default-src 'none'; style-src 'sha256-" (style) "'" };
                     title { (title) }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use granule_worker::files;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
@@ -214,7 +215,7 @@ struct Arrays<'a> {
 impl<'a> Arrays<'a> {
     /// Those that are written down.
     fn find(request: &'a Request<'a>) -> Arrays<'a> {
-        let written = fs::read(request.logs.join(RECORD)).unwrap_or_default();
+        let written = files::read(&request.logs.join(RECORD), super::LONGEST_RECORD).unwrap_or_default();
         let written =
             serde_json::from_slice::<Record>(&written).ok().filter(|record| record.schema == SCHEMA);
         Arrays { request, jobs: written.map(|record| record.jobs).unwrap_or_default() }

@@ -1,0 +1,542 @@
+//! Files: all of them are opened in one way and written in one way.
+//!
+//! **Reading.** [`open`] and [`read`] take regular files only, never wait for another process (as opening a named
+//! pipe does), and read at most a stated number of bytes.
+//!
+//! **Writing.** [`Whole`] writes to a new file whose name no other file has, makes it durable, and renames it to its
+//! place. The file appears whole or not at all; two processes that write the same file do not disturb each other,
+//! and the last one wins.
+//!
+//! **Directories.** [`Directory`] is an open directory. It stays the same directory when its name changes, and no
+//! operation on a name in it follows a link.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, Read as _, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// Opens a file to read it. Follows links.
+///
+/// # Errors
+/// When it is not a regular file; when the system refuses.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(harmless().bits()).open(path)?;
+    check_regular(&file)?;
+    Ok(file)
+}
+
+/// Flags with which opening never waits (as for the other end of a pipe) and changes nothing (as of a terminal).
+#[must_use]
+pub fn harmless() -> OFlag {
+    OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
+}
+
+/// Expects an open file to be a regular file.
+///
+/// # Errors
+/// When it is not.
+pub fn check_regular(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.mode();
+    match kind_of(mode) {
+        "a file" => Ok(()),
+        kind => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {kind}, not a regular file"))),
+    }
+}
+
+/// The kind of file that this mode stands for, in words with their article.
+#[must_use]
+pub fn kind_of(mode: u32) -> &'static str {
+    match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => "a file",
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFLNK => "a symbolic link",
+        SFlag::S_IFIFO => "a pipe",
+        SFlag::S_IFSOCK => "a socket",
+        _ => "a device",
+    }
+}
+
+/// The bytes of a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open`]; [`io::ErrorKind::FileTooLarge`] when there are more.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_open(open(path)?, limit)
+}
+
+/// The bytes of an open file, of which there are at most `limit`.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] when there are more; when the system refuses.
+pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than the {limit} bytes that such a file can have"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file whole and durably, in place of a file of that name.
+///
+/// # Errors
+/// When the system refuses. Nothing is left then.
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (directory, name) = Directory::of(path)?;
+    let mut file = directory.write(&name, Mode::from_bits_truncate(0o666))?;
+    file.write_all(bytes)?;
+    file.commit()?;
+    directory.sync()
+}
+
+/// Makes the name of this file or directory durable.
+///
+/// # Errors
+/// When the system refuses.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    path.canonicalize()?.parent().map_or(Ok(()), |parent| sync_names(&File::open(parent)?))
+}
+
+/// Makes the names in an open directory durable.
+fn sync_names(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        // Some network file systems cannot, and do not need to.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The name of a file that is being written: this, 16 hexadecimal digits, and [`UNFINISHED`].
+const TEMPORARY: &str = ".granule-";
+
+/// See [`TEMPORARY`].
+const UNFINISHED: &str = ".unfinished";
+
+/// Whether this is the name of a file that [`Whole`] has not finished.
+#[must_use]
+pub fn is_temporary(name: &OsStr) -> bool {
+    let digits = |name: &str| Some(name.strip_prefix(TEMPORARY)?.strip_suffix(UNFINISHED)?.to_owned());
+    name.to_str().and_then(digits).is_some_and(|digits| {
+        digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// An open directory.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    handle: Arc<File>,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens a directory. The path itself may lead through links.
+    ///
+    /// # Errors
+    /// When it is not a directory; when the system refuses.
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        let handle = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags((harmless() | OFlag::O_DIRECTORY).bits())
+            .open(path)?;
+        Ok(Directory { handle: Arc::new(handle), path: path.to_owned() })
+    }
+
+    /// Opens a directory, and makes it durably if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn create(path: &Path) -> io::Result<Directory> {
+        let new: Vec<&Path> =
+            path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+        fs::create_dir_all(path)?;
+        for path in new {
+            match sync_name(path) {
+                // A directory that may be written to but not read cannot be synced either.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+        Directory::open(path)
+    }
+
+    /// The directory of a file that is to be written, and the file's name.
+    ///
+    /// # Errors
+    /// When the path does not end with a name; when the directory cannot be opened.
+    pub fn of(file: &Path) -> io::Result<(Directory, OsString)> {
+        let Some(name) = file.file_name() else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path does not end with a file's name",
+            ));
+        };
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok((Directory::open(parent.unwrap_or(Path::new(".")))?, name.to_owned()))
+    }
+
+    /// The path by which it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path that leads to it now: the one by which it was opened, unless it was moved since and the system
+    /// knows where to.
+    #[must_use]
+    pub fn current_path(&self) -> PathBuf {
+        if self.is_at(&self.path) {
+            return self.path.clone();
+        }
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*self.handle));
+        let found = fs::read_link(link).ok().filter(|path| self.is_at(path));
+        found.unwrap_or_else(|| self.path.clone())
+    }
+
+    /// Whether this path leads to it.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match (fs::metadata(path), self.handle.metadata()) {
+            (Ok(there), Ok(here)) => identity(there) == identity(here),
+            _ => false,
+        }
+    }
+
+    /// The directory of this name in it, which must not be a link.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotADirectory`] when it is something else; when the system refuses.
+    pub fn below(&self, name: &OsStr) -> io::Result<Directory> {
+        let flags = harmless() | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let opened = openat(self.handle.as_fd(), name, flags, Mode::empty());
+        let handle = opened.map_err(|error| match self.stat(name) {
+            Ok(Some(stat)) if kind_of(stat.st_mode) != "a directory" => io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("it is {}, not a directory", kind_of(stat.st_mode)),
+            ),
+            _ => error.into(),
+        })?;
+        Ok(Directory { handle: Arc::new(handle.into()), path: self.path.join(name) })
+    }
+
+    /// The directory of this name in it; makes it if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::below`].
+    pub fn create_below(&self, name: &OsStr) -> io::Result<Directory> {
+        match mkdirat(self.handle.as_fd(), name, Mode::from_bits_truncate(0o777)) {
+            Ok(()) | Err(Errno::EEXIST) => self.below(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the system says of the file of this name, of a link itself; none where there is none.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
+        match fstatat(self.handle.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a file of this name to read it.
+    ///
+    /// # Errors
+    /// When it is not a regular file, or is a link; when the system refuses.
+    pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = harmless() | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+        let file = match openat(self.handle.as_fd(), name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ELOOP) => {
+                let message = "it is a symbolic link, not a regular file";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        check_regular(&file)?;
+        Ok(file)
+    }
+
+    /// The names in it, in order.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        let mut opened =
+            Dir::openat(self.handle.as_fd(), ".", harmless() | OFlag::O_DIRECTORY, Mode::empty())?;
+        for entry in opened.iter() {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Begins to write a file of this name, with these permissions (but for those of the umask).
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write(&self, name: &OsStr, mode: Mode) -> io::Result<Whole> {
+        loop {
+            let temporary = format!("{TEMPORARY}{:016x}{UNFINISHED}", rand::random::<u64>());
+            let flags = harmless() | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+            let file = match openat(self.handle.as_fd(), temporary.as_str(), flags, mode) {
+                Ok(file) => File::from(file),
+                Err(Errno::EEXIST) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // The lock says that the file is being written. Whoever cleans up may have been faster.
+            let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            if is_locked && file.metadata()?.nlink() > 0 {
+                return Ok(Whole {
+                    directory: self.clone(),
+                    name: name.to_owned(),
+                    temporary,
+                    file: Some(BufWriter::with_capacity(BUFFER, file)),
+                });
+            }
+        }
+    }
+
+    /// Removes a regular file of this name; gives whether there was one. Anything else stays.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(&self, name: &OsStr) -> io::Result<bool> {
+        match self.stat(name)? {
+            Some(stat) if kind_of(stat.st_mode) == "a file" => {}
+            _ => return Ok(false),
+        }
+        match unlinkat(self.handle.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a directory of this name if it is empty.
+    pub fn remove_if_empty(&self, name: &OsStr) {
+        let _ = unlinkat(self.handle.as_fd(), name, UnlinkatFlags::RemoveDir);
+    }
+
+    /// Removes what killed processes left unfinished: files of a temporary name that no process holds locked. Where
+    /// the file system has no locks, they stay.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove_leftovers(&self) -> io::Result<()> {
+        for name in self.names()?.into_iter().filter(|name| is_temporary(name)) {
+            if self.open_file(&name).is_ok_and(|file| file.try_lock().is_ok()) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the names in it durable.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        sync_names(&self.handle)
+    }
+
+    /// The open directory itself, to lock it or to ask the system about it.
+    #[must_use]
+    pub fn handle(&self) -> &File {
+        &self.handle
+    }
+}
+
+/// Bytes of a file that are written at a time.
+pub const BUFFER: usize = 1 << 18;
+
+/// A file that appears under its name when it is whole. Dropped before that, it leaves nothing.
+#[derive(Debug)]
+pub struct Whole {
+    directory: Directory,
+    name: OsString,
+    temporary: String,
+    /// None once it is in place.
+    file: Option<BufWriter<File>>,
+}
+
+impl Whole {
+    /// The path at which it will appear.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        self.directory.path.join(&self.name)
+    }
+
+    /// The file itself, open for reading and writing, and locked.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn open_file(&self) -> &File {
+        self.file.as_ref().expect("a file is committed once").get_ref()
+    }
+
+    /// Makes durable what has been written.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(&mut self) -> io::Result<()> {
+        let file = self.file.as_mut().expect("a file is committed once");
+        file.flush()?;
+        file.get_ref().sync_all()
+    }
+
+    /// Puts it in its place, durably but for its name: [`Directory::sync`] makes that durable. Gives the open file.
+    ///
+    /// # Errors
+    /// When the system refuses. Nothing is left then.
+    pub fn commit(mut self) -> io::Result<File> {
+        self.sync()?;
+        let directory = self.directory.handle.as_fd();
+        renameat(directory, self.temporary.as_str(), directory, self.name.as_os_str())?;
+        let file = self.file.take().expect("a file is committed once");
+        file.into_inner().map_err(io::IntoInnerError::into_error)
+    }
+}
+
+impl Write for Whole {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.as_mut().expect("a file is committed once").write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().expect("a file is committed once").flush()
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            // The file goes: what is in the buffer need not be written.
+            let _ = file.into_parts();
+            let _ =
+                unlinkat(self.directory.handle.as_fd(), self.temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    fn mode() -> Mode {
+        Mode::from_bits_truncate(0o666)
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_no_more_of_them_than_expected() {
+        let place = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| place.path().join(name);
+        mkfifo(&at("pipe"), Mode::from_bits_truncate(0o600)).expect("a pipe");
+        symlink("/dev/zero", at("zeros")).expect("a link");
+        fs::write(at("file"), "0123456789").expect("written");
+        for (name, kind) in [("pipe", "a pipe"), ("zeros", "a device"), (".", "a directory")] {
+            let error = read(&at(name), 10).expect_err(name);
+            assert_eq!(error.to_string(), format!("it is {kind}, not a regular file"));
+        }
+        assert_eq!(read(&at("file"), 10).expect("just so long"), b"0123456789");
+        assert_eq!(read(&at("file"), 9).expect_err("longer").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_file_is_written_whole_beside_what_others_have_there() {
+        let place = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("victim"), "theirs").expect("written");
+        symlink(at("victim"), at("table")).expect("a link");
+        fs::write(at("table.unfinished"), "theirs, too").expect("written");
+        let directory = Directory::open(place.path()).expect("opened");
+        let (mut one, mut other) = (
+            directory.write(OsStr::new("table"), mode()).expect("begun"),
+            directory.write(OsStr::new("table"), mode()).expect("begun"),
+        );
+        one.write_all(b"one").expect("written");
+        other.write_all(b"other").expect("written");
+        other.commit().expect("in place");
+        one.commit().expect("in place");
+        drop(directory.write(OsStr::new("third"), mode()).expect("begun"));
+        assert_eq!(fs::read_to_string(at("table")).expect("text"), "one");
+        assert_eq!(fs::read_to_string(at("victim")).expect("text"), "theirs");
+        assert_eq!(directory.names().expect("names"), ["table", "table.unfinished", "victim"]);
+    }
+
+    #[test]
+    fn only_what_no_process_is_writing_is_cleaned_up() {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(place.path()).expect("opened");
+        let mut writing = directory.write(OsStr::new("file"), mode()).expect("begun");
+        let orphan = ".granule-0123456789abcdef.unfinished";
+        for name in [orphan, ".granule-0123456789abcdeg.unfinished", "my.unfinished", "x.npy.unfinished"] {
+            fs::write(place.path().join(name), "").expect("written");
+        }
+        directory.remove_leftovers().expect("cleaned up");
+        writing.write_all(b"whole").expect("written");
+        writing.commit().expect("in place");
+        let left = [".granule-0123456789abcdeg.unfinished", "file", "my.unfinished", "x.npy.unfinished"];
+        assert_eq!(directory.names().expect("names"), left);
+    }
+
+    #[test]
+    fn no_link_is_followed_below_a_directory() {
+        let place = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| place.path().join(name);
+        fs::create_dir_all(at("elsewhere")).expect("made");
+        fs::write(at("elsewhere/thesis"), "theirs").expect("written");
+        fs::create_dir(at("out")).expect("made");
+        symlink(at("elsewhere"), at("out/seed-1")).expect("a link");
+        symlink(at("elsewhere/thesis"), at("out/link")).expect("a link");
+        let out = Directory::open(&at("out")).expect("opened");
+        for open in [Directory::below, Directory::create_below] {
+            let error = open(&out, OsStr::new("seed-1")).expect_err("a link");
+            assert_eq!(error.to_string(), "it is a symbolic link, not a directory");
+        }
+        assert!(!out.remove(OsStr::new("link")).expect("looked at"));
+        assert!(at("out/link").is_symlink() && at("elsewhere/thesis").exists());
+    }
+
+    #[test]
+    fn a_directory_stays_the_same_when_it_is_moved() {
+        let place = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| place.path().join(name);
+        let out = Directory::create(&at("a/out")).expect("made");
+        fs::rename(at("a/out"), at("a/moved")).expect("moved");
+        fs::create_dir(at("a/out")).expect("made");
+        let mut file = out.write(OsStr::new("file"), mode()).expect("begun");
+        file.write_all(b"x").expect("written");
+        file.commit().expect("in place");
+        assert!(at("a/moved/file").exists() && !at("a/out/file").exists());
+        assert!(!out.is_at(&at("a/out")));
+        assert_eq!(out.current_path().file_name(), Some(OsStr::new("moved")));
+    }
+}
