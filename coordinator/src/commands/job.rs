@@ -46,9 +46,6 @@ use crate::view::{say, say_json};
 /// Largest sweep file looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
-/// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
-const MOST_TRIALS: u64 = 10_000_000;
-
 /// What is asked for.
 pub(crate) struct Order<'a> {
     pub(crate) sweep: &'a Path,
@@ -135,16 +132,10 @@ fn raise_file_limit() {
 
 /// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
 pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
-    let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
-    let asked = asked.into_iter().fold(1, u64::saturating_mul);
-    if asked > MOST_TRIALS {
-        let message = format!(
-            "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
-            path.display()
-        );
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    Ok(())
+    granule_sweep::check_size(sweep.conditions.len(), sweep.seeds.len(), sweep.trials).map_err(|problem| {
+        let message = format!("error: {} {problem}\n  help: split it into several", path.display());
+        Failure::new(exit::USAGE, message)
+    })
 }
 
 /// When and since when.

@@ -4,7 +4,7 @@ use crate::condition::MOST_CONDITIONS;
 use crate::file::{MOST_PAIRS, MOST_TRIALS};
 use crate::seeds::MOST_SEEDS;
 
-/// Most trials of a sweep, over all conditions and seeds: a run keeps a record of each in memory.
+/// Most trials of a sweep, over all conditions and seeds: what fits in the memory of a coordinator.
 pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;
 
 /// A sweep that is too large or empty. The message is to be read after the subject: "asks for …".
