@@ -385,7 +385,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
     place.sweep("sweep.yaml", &sweep);
     let plan = report(&place, &["plan", "sweep.yaml"]);
     // Files that are left out take no room.
-    place.write("few.yaml", sweep.to_yaml() + "record: { conductances: false }\n");
+    place.sweep("few.yaml", &Sweep { record: "{ probabilities: true, conductances: false }", ..sweep });
     let few = report(&place, &["plan", "few.yaml"]);
     fs::remove_file(place.path("few.yaml")).unwrap();
     let number =

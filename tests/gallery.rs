@@ -194,7 +194,7 @@ fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not
         ..Sweep::small()
     };
     let drawn = |record: &str, out: &str| {
-        place.write("sweep.yaml", format!("{}record: {record}\n", sweep.to_yaml()));
+        place.sweep("sweep.yaml", &Sweep { record, ..sweep.clone() });
         place.run(&["run", "sweep.yaml", "--out", out]).succeeded();
         let ended = place.run(&["figures", out, "--format", "svg"]).succeeded();
         assert!(!ended.stderr.contains("conductances"), "{}", ended.stderr);
@@ -219,8 +219,8 @@ fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not
 #[test]
 fn what_is_not_recorded_is_not_drawn_and_said() {
     let place = Place::new();
-    let sweep = Sweep::small().to_yaml();
-    place.write("sweep.yaml", format!("{sweep}record: {{ conductances: false, probabilities: false }}\n"));
+    let record = "{ conductances: false, probabilities: false }";
+    place.sweep("sweep.yaml", &Sweep { record, ..Sweep::small() });
     place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
     let ended = place.run(&["figures", "out", "--format", "svg"]).succeeded();
     assert!(ended.stderr.contains("no figures of the paper"), "{}", ended.stderr);
