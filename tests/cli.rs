@@ -290,13 +290,13 @@ fn names_that_cannot_be_names_of_files() {
     let long = "x".repeat(101);
     // YAML spells the escape character out, so the file itself is plain text.
     for (name, what, fitting) in [
-        ("../x", format!("{letters} `../x`"), "-x"),
+        ("../x", format!("{letters} `../x`"), "x"),
         ("a/b", format!("{letters} `a/b`"), "a-b"),
         ("a\\b", format!("{letters} `a\\b`"), "a-b"),
         ("''", "must not be empty".to_owned(), "EXAMPLE"),
         ("..", "cannot start with a dot, as in `..`".to_owned(), "EXAMPLE"),
-        ("\"\\e[2J\\r\"", format!("{letters} `\\u{{1b}}[2J\\u{{d}}`"), "--2J-"),
-        ("\"\\u202Efdp\"", format!("{letters} `\\u{{202e}}fdp`"), "-fdp"),
+        ("\"\\e[2J\\r\"", format!("{letters} `\\u{{1b}}[2J\\u{{d}}`"), "2J-"),
+        ("\"\\u202Efdp\"", format!("{letters} `\\u{{202e}}fdp`"), "fdp"),
     ] {
         let help = |example: &str| format!("write `{}`", fitting.replace("EXAMPLE", example));
         check_value("name", name, &format!("a sweep's name {what}"), &help("my-sweep"));

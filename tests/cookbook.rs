@@ -16,18 +16,21 @@ fn read(name: &str, text: &str) -> Sweep {
     parse(name, text.as_bytes(), name, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The files that a sweep without conductances has.
+/// The files that a sweep without conductances has: by default, spike probabilities of presets only.
 fn expected(sweep: &Sweep) -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
     for seed in &sweep.seeds {
         for condition in &sweep.conditions {
             let prefix = &condition.prefix;
             let mut file = |name: String| expected.insert(format!("seed-{seed}/{name}"));
-            if !condition.model.parameters().weights.random {
-                file(format!("{prefix}SpikeProb.npy"));
+            let random = condition.model.parameters().weights.random;
+            if condition.preset.is_some() {
+                let start = if random { "randomized_" } else { "" };
+                file(format!("{start}{prefix}SpikeProb.npy"));
+            }
+            if !random {
                 continue;
             }
-            file(format!("randomized_{prefix}SpikeProb.npy"));
             file(format!("{prefix}Connections.npy"));
             file(format!("{prefix}Weights.npy"));
             if condition.preset == Some("ACh") {
@@ -133,21 +136,18 @@ fn what_is_recorded_changes_without_computing() {
         (outputs(&place, "out"), ended.stdout)
     };
     let all = ["Connections", "Weights", "CondE", "CondI"].map(|what| format!("seed-451/aC{what}.npy"));
-    let (less, _) = run(
-        "record: { conductances: false }\nconditions: [Control, { name: aC, record: { connections: false, weights: false } }]",
-    );
+    let probabilities = "seed-451/randomized_aCSpikeProb.npy";
+    let few = "record: { conductances: false }\nconditions: [Control, \
+               { name: aC, record: { probabilities: true, connections: false, weights: false } }]";
+    let (less, _) = run(few);
     assert!(less.contains("seed-451/controlWeights.npy") && !less.contains("seed-451/controlCondE.npy"));
-    assert!(
-        less.contains("seed-451/randomized_aCSpikeProb.npy") && all.iter().all(|file| !less.contains(file))
-    );
-    let (more, said) = run("conditions: [Control, { name: aC }]");
+    assert!(less.contains(probabilities) && all.iter().all(|file| !less.contains(file)));
+    let (more, said) = run("record: all\nconditions: [Control, { name: aC }]");
     assert!(said.contains(": 0 trials computed, 2 reused"), "{said}");
-    assert!(all.iter().all(|file| more.contains(file)));
+    assert!(more.contains(probabilities) && all.iter().all(|file| more.contains(file)));
     // And back: what is not wanted any more is removed, and what stays is the same.
     let kept = place.hashes("out/seed-451");
-    let (again, _) = run(
-        "record: { conductances: false }\nconditions: [Control, { name: aC, record: { connections: false, weights: false } }]",
-    );
+    let (again, _) = run(few);
     assert_eq!(again, less);
     for (file, hash) in place.hashes("out/seed-451") {
         assert_eq!(kept[&file], hash, "{file}");

@@ -377,6 +377,46 @@ fn trials_come_out_again_as_they_are_stored() {
 }
 
 #[test]
+fn names_and_sizes_of_a_hostile_manifest_reach_no_file() {
+    let place = finished(&Sweep { conditions: vec!["Control", "{ name: mine }"], ..Sweep::small() });
+    let original = place.manifest("out");
+    let hostile = |path: &str, value: Value, why: &str| {
+        let mut manifest = original.clone();
+        *manifest.pointer_mut(path).expect("it is there") = value;
+        place.write("out/manifest.json", manifest.to_string());
+        for arguments in [
+            &["figures", "out"][..],
+            &["report", "out"],
+            &["export", "out", "--to", "spikes.csv"],
+            &["verify", "out"],
+            &["status", "out"],
+            &["reproduce", "out", "--condition", "Control", "--seed", "451", "--trial", "0"],
+        ] {
+            place.run(arguments).failed_with(1, &["the sweep in out cannot be taken up", why]);
+        }
+        let found: Vec<_> =
+            fs::read_dir(place.path("out")).unwrap().map(|of| of.unwrap().file_name()).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(!place.path("spikes.csv").exists() && !place.path("x").exists());
+    };
+    let own = "/sweep/conditions/1";
+    for (name, why) in [
+        ("=HYPERLINK(\"http://x\",\"y\")", "unlike `=HYPERLINK(\"http://x\",\"y\")`"),
+        ("NA", "cannot be `NA`: pandas reads it as a missing value"),
+        ("../../x", "unlike `../../x`"),
+        ("<script>", "unlike `<script>`"),
+    ] {
+        hostile(&format!("{own}/name"), name.into(), why);
+    }
+    hostile(&format!("{own}/prefix"), "../../x".into(), "start with \"../../x\"; expected \"mine\"");
+    hostile("/sweep/name", "../../x".into(), "a sweep's name can have letters");
+    hostile("/sweep/seeds", vec![451, 451].into(), "seed 451 occurs twice");
+    hostile("/sweep/trials", 4_000_000_000_u32.into(), "asks for 4000000000 trials");
+    place.write("out/manifest.json", original.to_string());
+    place.run(&["verify", "out"]).succeeded();
+}
+
+#[test]
 fn a_plan_says_what_a_sweep_asks_for() {
     let place = Place::new();
     let conditions =
@@ -385,7 +425,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
     place.sweep("sweep.yaml", &sweep);
     let plan = report(&place, &["plan", "sweep.yaml"]);
     // Files that are left out take no room.
-    place.write("few.yaml", sweep.to_yaml() + "record: { conductances: false }\n");
+    place.sweep("few.yaml", &Sweep { record: "{ probabilities: true, conductances: false }", ..sweep });
     let few = report(&place, &["plan", "few.yaml"]);
     fs::remove_file(place.path("few.yaml")).unwrap();
     let number =

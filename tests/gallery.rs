@@ -183,13 +183,46 @@ fn what_is_chosen_is_drawn() {
 }
 
 #[test]
+fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not() {
+    let place = Place::new();
+    // More driven cells than are derived at a time, and two seeds.
+    let own = "{ name: half, base: ACh, set: { granule.tonic_factor: 0.5 } }";
+    let sweep = Sweep {
+        network: [78, 1024, 7],
+        seeds: vec![7, 451],
+        conditions: vec!["Control", "GABAzine", own],
+        ..Sweep::small()
+    };
+    let drawn = |record: &str, out: &str| {
+        place.sweep("sweep.yaml", &Sweep { record, ..sweep.clone() });
+        place.run(&["run", "sweep.yaml", "--out", out]).succeeded();
+        let ended = place.run(&["figures", out, "--format", "svg"]).succeeded();
+        assert!(!ended.stderr.contains("conductances"), "{}", ended.stderr);
+        ["svg", "json"].map(|ending| {
+            let file = format!("{out}/figures/conductance-traces.{ending}");
+            fs::read_to_string(place.path(&file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+        })
+    };
+    let from_files = drawn("all", "all");
+    let names = ["control", "gaba", "half"].map(|prefix| format!("seed-7/{prefix}CondE.npy"));
+    assert!(names.iter().all(|name| place.path("all").join(name).is_file()));
+    let cells = fs::metadata(place.path("all/seed-7/halfCondE.npy")).expect("it was written");
+    assert!(cells.len() > 256 * 2000 * 8, "{} bytes", cells.len());
+    // Some recorded and some not, by default; and none.
+    assert_eq!(drawn("{}", "default"), from_files);
+    assert!(names[..2].iter().all(|name| place.path("default").join(name).is_file()));
+    assert!(!place.path("default").join(&names[2]).exists());
+    assert_eq!(drawn("{ conductances: false }", "none"), from_files);
+    assert!(!place.path("none").join(&names[0]).exists());
+}
+
+#[test]
 fn what_is_not_recorded_is_not_drawn_and_said() {
     let place = Place::new();
-    let sweep = Sweep::small().to_yaml();
-    place.write("sweep.yaml", format!("{sweep}record: {{ conductances: false, probabilities: false }}\n"));
+    let record = "{ conductances: false, probabilities: false }";
+    place.sweep("sweep.yaml", &Sweep { record, ..Sweep::small() });
     place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
     let ended = place.run(&["figures", "out", "--format", "svg"]).succeeded();
-    assert!(ended.stderr.contains("conductances of 3 conditions are not recorded"), "{}", ended.stderr);
     assert!(ended.stderr.contains("no figures of the paper"), "{}", ended.stderr);
     // With fixed weights there are neither connections nor conductances among the files.
     let fixed = Sweep { weights: "{ random: false }", ..Sweep::small() };
@@ -197,6 +230,8 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     place.run(&["run", "fixed.yaml", "--out", "fixed"]).succeeded();
     let report = json(&place.run(&["figures", "fixed", "--format", "svg", "--json"]).succeeded().stdout);
     assert_eq!(report["figures"].as_array().map(Vec::len), Some(9), "{report}");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("no conductances of 3 conditions: their weights are fixed"), "{notes}");
     // A window that is too short for the paper's criteria leaves its figures out.
     let short = ["figures", "fixed", "--format", "svg", "--window", "1005..1020"];
     let ended = place.run(&short).succeeded();

@@ -3,8 +3,8 @@
 
     python numpy_check.py out/paper [--expect expected/paper.sha256]
 
-Every file that the manifest promises must be there with its hash, and load with the dtype, shape and
-order of the original's files. What follows from the parameters in the manifest and numpy's own random
+Every file of every condition (`record: all`, the default of presets) must be there with the hash of the
+manifest, and load with the dtype, shape and order of the original's files. What follows from the parameters in the manifest and numpy's own random
 streams (which fibres are active, their weights, tonic factors) is drawn again here and must be equal
 to the last bit; mean conductances must follow from the weights. The legacy streams of numpy and those
 of Python never change, so any numpy from 1.21 on will do.

@@ -71,9 +71,9 @@ fn a_million_stored_trials_fit_in_300_mib() {
 /// unless all is.
 fn short_trials(conditions: u32, seeds: u32, trials: u32, is_all_recorded: bool) -> String {
     let record = if is_all_recorded {
-        ""
+        "record: all\n"
     } else {
-        "record: { conductances: false, weights: false, connections: false }\n"
+        "record: { probabilities: true, weights: false, connections: false }\n"
     };
     format!(
         "network: {{ mossy_fibers: 20, granule_cells: 4, golgi_cells: 1 }}\ntime: {{ duration: 5 ms }}\n\

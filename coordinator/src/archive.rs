@@ -163,6 +163,17 @@ impl Archive {
     }
 }
 
+/// What is in an output directory, which need not be there; and has the sweep keep the files that it has there.
+///
+/// # Errors
+/// When it is no directory, or the system refuses.
+pub(crate) fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
+    check_directory(out)?;
+    let survey = Survey::new(out)?;
+    survey.inherit(sweep);
+    Ok(survey)
+}
+
 /// Tells a file, such as a sweep file, from an output directory, which need not be there.
 ///
 /// # Errors

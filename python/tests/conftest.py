@@ -18,6 +18,7 @@ network: { mossy_fibers: 40, granule_cells: 32, golgi_cells: 5 }
 time: { duration: 1100 ms }
 seeds: [3, 5]
 trials: 4
+record: all
 conditions:
   - Control
   - ACh

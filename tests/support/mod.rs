@@ -462,6 +462,8 @@ pub struct Sweep<'a> {
     pub seeds: Vec<u32>,
     pub trials: u32,
     pub conditions: Vec<&'a str>,
+    /// What is recorded of all conditions.
+    pub record: &'a str,
 }
 
 impl Sweep<'_> {
@@ -474,6 +476,7 @@ impl Sweep<'_> {
             seeds: vec![451],
             trials: 3,
             conditions: vec!["Control", "GABAzine", "ACh"],
+            record: "all",
         }
     }
 
@@ -483,11 +486,13 @@ impl Sweep<'_> {
     }
 
     pub fn to_yaml(&self) -> String {
-        let Sweep { engine, network: [mossy, granule, golgi], weights, seeds, trials, conditions } = self;
+        let Sweep { engine, network: [mossy, granule, golgi], weights, seeds, trials, conditions, record } =
+            self;
         let conditions = conditions.join(", ");
         format!(
             "name: test\nengine: {engine}\nnetwork: {{ mossy_fibers: {mossy}, granule_cells: {granule}, golgi_cells: {golgi} }}\n\
-             weights: {weights}\nseeds: {seeds:?}\ntrials: {trials}\nconditions: [{conditions}]\n"
+             weights: {weights}\nseeds: {seeds:?}\ntrials: {trials}\nrecord: {record}\n\
+             conditions: [{conditions}]\n"
         )
     }
 

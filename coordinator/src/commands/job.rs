@@ -50,9 +50,6 @@ use crate::view::{say, say_json};
 /// Largest file that is read as a sweep file; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
-/// Most trials of a sweep, over conditions and seeds: what fits in the memory of a coordinator.
-const MOST_TRIALS: u64 = 10_000_000;
-
 /// What is asked for.
 pub(crate) struct Order<'a> {
     pub(crate) sweep: &'a Path,
@@ -75,11 +72,12 @@ pub(crate) fn run(
     options: impl FnOnce(&Sweep) -> Options,
 ) -> Result<(), Failure> {
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
-    let sweep = read_sweep(order.sweep)?;
+    let mut sweep = read_sweep(order.sweep)?;
     check_size(order.sweep, &sweep)?;
     raise_file_limit();
-    let plan = Arc::new(Plan::new(&sweep));
     let path = directory_of(&sweep, order.out);
+    archive::survey(&path, &mut sweep)?;
+    let plan = Arc::new(Plan::new(&sweep));
     let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
@@ -142,16 +140,10 @@ fn raise_file_limit() {
 
 /// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
 pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
-    let asked = [sweep.conditions.len() as u64, sweep.seeds.len() as u64, u64::from(sweep.trials)];
-    let asked = asked.into_iter().fold(1, u64::saturating_mul);
-    if asked > MOST_TRIALS {
-        let message = format!(
-            "error: {} asks for {asked} trials, more than the {MOST_TRIALS} a sweep can have\n  help: split it into several",
-            path.display()
-        );
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    Ok(())
+    granule_sweep::check_size(sweep.conditions.len(), sweep.seeds.len(), sweep.trials).map_err(|problem| {
+        let message = format!("error: {} {problem}\n  help: split it into several", path.display());
+        Failure::new(exit::USAGE, message)
+    })
 }
 
 /// When and since when.
@@ -666,7 +658,6 @@ struct Ground {
 /// Finds the output directory, or makes it, and holds it for this run. A directory that is another's is left as it
 /// is, and so is a disk on which the outputs have no room.
 fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result<Ground, Failure> {
-    archive::check_directory(path)?;
     let resolved = ResolvedSweep::of(sweep);
     let planned = outputs::plan(sweep, plan);
     let look = || -> Result<(Survey, PathBuf), Failure> {

@@ -17,7 +17,7 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, check_directory, check_no_directory, store_of_run};
+use crate::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use crate::cli;
 use crate::commands::job::{check_size, directory_of, read_sweep};
 use crate::commands::run::cores;
@@ -242,12 +242,11 @@ pub(crate) struct Planned {
 
 /// Reads them, and changes nothing. A store that is being written to is read as it is at the moment.
 pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
-    let sweep = read_sweep(&arguments.sweep)?;
+    let mut sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
-    check_directory(&out)?;
+    let survey = survey(&out, &mut sweep)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
-    let survey = Survey::new(&out).map_err(ArchiveError::from)?;
     let resolved = ResolvedSweep::of(&sweep);
     // As `run` has it.
     let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &resolved)?;

@@ -82,9 +82,10 @@ struct Request<'a> {
 }
 
 pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
-    let sweep = read_sweep(&arguments.sweep)?;
+    let mut sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
+    archive::survey(&out, &mut sweep)?;
     let logs = out.join(DIRECTORY);
     let granule = match &arguments.granule {
         Some(path) => whole(path)?,
@@ -121,7 +122,6 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
 
 /// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
 fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Failure> {
-    archive::check_directory(out)?;
     let resolved = ResolvedSweep::of(sweep);
     let survey = Survey::new(out).map_err(ArchiveError::from)?;
     survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;

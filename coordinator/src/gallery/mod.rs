@@ -1,4 +1,4 @@
-//! All figures of a sweep at rest: the paper's from its output files, those of any sweep from its store.
+//! All figures of a finished sweep: the paper's from its output files, those of any sweep from its store.
 
 pub(crate) mod bare;
 mod folder;
@@ -11,8 +11,9 @@ use granule_figures::sweep::{
     measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
-use granule_sim::derive::Structure;
-use granule_sim::spikes::TrialSpikes;
+use granule_sim::derive::{Conductances, Structure};
+use granule_sim::isa::Isa;
+use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::Sweep;
 use ndarray::Array2;
 
@@ -20,7 +21,7 @@ use self::folder::{Folder, Recorded, Unreadable};
 use crate::archive::{Archive, ArchiveError};
 use crate::cli::exit;
 use crate::failure::{Failure, plural};
-use crate::outputs::OutputError;
+use crate::outputs::{OutputError, rows};
 use crate::selection::{Pair, Selection};
 
 /// What is to be drawn.
@@ -194,7 +195,7 @@ impl<'a> Gallery<'a> {
         let first_seeds: Vec<(&Condition, &Observed)> =
             some.iter().filter_map(|(condition, of)| Some((*condition, of.first()?))).collect();
         take(Of::Sweep, heat_map(&first_seeds))?;
-        self.draw_conductances(some, &of_condition, take)?;
+        self.draw_conductances(selection, some, &of_condition, take)?;
         for axis in axes(&conditions) {
             if let Some(figure) = responses(&all, &axis) {
                 take(Of::Sweep, figure)?;
@@ -208,32 +209,33 @@ impl<'a> Gallery<'a> {
 
     fn draw_conductances(
         &mut self,
+        selection: &Selection<'_>,
         some: &[(&Condition, &[Observed])],
         pairs: &[&[Pair]],
         take: &mut Take<'_>,
     ) -> Result<(), Failure> {
-        let sweep = self.sweep;
         let mut traces = Vec::new();
+        let [mut fixed, mut incomplete] = [0, 0];
         for ((condition, _), pairs) in some.iter().zip(pairs) {
+            if !condition.model.parameters().weights.random {
+                fixed += 1;
+                continue;
+            }
+            // The files of such a pair are withheld, and weights belong to the number of a trial.
+            if pairs.iter().any(|pair| pair.trials.len() < self.sweep.trials as usize) {
+                incomplete += 1;
+                continue;
+            }
             let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
-            let mut is_recorded = true;
             for pair in *pairs {
-                let folder = Folder::of_seed(self.archive, sweep.seeds[pair.seed]);
-                let prefix = &sweep.conditions[pair.condition].prefix;
-                match folder.conductances(prefix).map_err(|error| damaged(&error))? {
-                    Some((excitation, inhibition)) => of_condition.add(excitation.view(), inhibition.view()),
-                    None => is_recorded = false,
-                }
+                self.add_conductances(selection, pair, &mut of_condition)?;
             }
-            if is_recorded {
-                traces.push((*condition, of_condition));
-            }
+            traces.push((*condition, of_condition));
         }
-        if traces.len() < some.len() {
-            self.notes.push(format!(
-                "conductances of {} are not recorded and not drawn",
-                plural((some.len() - traces.len()) as u64, "condition")
-            ));
+        for (count, why) in [(fixed, "their weights are fixed"), (incomplete, "trials were set aside")] {
+            if count > 0 {
+                self.notes.push(format!("no conductances of {}: {why}", plural(count, "condition")));
+            }
         }
         if traces.is_empty() {
             return Ok(());
@@ -241,6 +243,43 @@ impl<'a> Gallery<'a> {
         let traces: Vec<(&Condition, &Traces)> =
             traces.iter().map(|(condition, traces)| (*condition, traces)).collect();
         take(Of::Sweep, conductances(&traces))
+    }
+
+    /// Adds the conductances of a condition and a seed: from their files, or from the stored spikes if they are
+    /// not recorded, which gives the same numbers.
+    fn add_conductances(
+        &self,
+        selection: &Selection<'_>,
+        pair: &Pair,
+        traces: &mut Traces,
+    ) -> Result<(), Failure> {
+        let (condition, seed) = (&self.sweep.conditions[pair.condition], self.sweep.seeds[pair.seed]);
+        let folder = Folder::of_seed(self.archive, seed);
+        if let Some((excitation, inhibition)) =
+            folder.conductances(&condition.prefix).map_err(|error| damaged(&error))?
+        {
+            traces.add(excitation.view(), inhibition.view());
+            return Ok(());
+        }
+        let golgi = pair
+            .trials
+            .iter()
+            .map(|&trial| Ok(selection.spikes(pair, trial)?.golgi))
+            .collect::<Result<Vec<Vec<Spike>>, OutputError>>()
+            .map_err(|error| lost(&error))?;
+        let structure = Structure::new(self.sweep.engine, &condition.model, seed);
+        let Some(of) = Conductances::new(Isa::best(), &structure, &golgi) else { return Ok(()) };
+        // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
+        // those of all cells at once.
+        const AT_ONCE: usize = 256;
+        for cells in structure.driven_cells().chunks(AT_ONCE) {
+            let [excitation, inhibition] = [
+                rows(cells, condition.model.bins(), |cell| of.excitation(cell)),
+                rows(cells, condition.model.bins(), |cell| of.inhibition(cell)),
+            ];
+            traces.add(excitation.view(), inhibition.view());
+        }
+        Ok(())
     }
 
     /// The paper's figures of every seed, if its conditions are there. Gives how many there are.

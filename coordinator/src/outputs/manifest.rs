@@ -4,14 +4,17 @@
 //! writes it when all are in place. Meanwhile `sweep.json` says which sweep the run computes, and
 //! `outputs.pending.json` of which sweeps there may be files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
 use granule_sim::{Engine, Model, Parameters};
 use granule_sweep::key::Fingerprint;
-use granule_sweep::{Condition, NoiseSharing, Record, Sweep};
+use granule_sweep::{
+    Condition, NameProblem, NoiseSharing, Record, SizeProblem, Sweep, check_condition_name, check_size,
+    check_sweep_name, prefix_of,
+};
 use granule_worker::files::Directory;
 use serde::{Deserialize, Serialize};
 
@@ -318,28 +321,64 @@ impl ResolvedSweep {
     }
 }
 
-/// Why the sweep of a manifest cannot be taken up by this program.
+/// Why this program cannot use the sweep of a manifest. What a manifest says may come from anywhere: it is
+/// escaped in messages, and a sweep that breaks a rule of sweep files is refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Foreign {
     /// It was computed in another way.
-    #[error("it was computed by engine {engine}, revision {revision}, which this granule does not have")]
+    #[error(
+        "it was computed by engine {}, revision {revision}, which this granule does not have",
+        engine.escape_debug()
+    )]
     Engine { engine: String, revision: u32 },
+    /// There is too much of it, or nothing.
+    #[error("it {0}")]
+    Size(#[from] SizeProblem),
+    /// The sweep or a condition has a name that sweep files cannot give.
+    #[error(transparent)]
+    Name(#[from] NameProblem),
+    /// Its output files would have other names.
+    #[error("the output files of condition {condition} start with {found:?}; expected {expected:?}")]
+    Prefix { condition: String, found: String, expected: String },
+    /// Two conditions would write to the same files.
+    #[error("the output files of two conditions start with {0:?}, ignoring case")]
+    SamePrefix(String),
+    /// A seed occurs twice.
+    #[error("seed {0} occurs twice")]
+    SameSeed(u32),
     /// A condition is not what its fingerprint says.
     #[error("the parameters of condition {condition} are not those that were computed: {what}")]
     Condition { condition: String, what: String },
 }
 
+/// Most characters of unchecked text in a message.
+const MOST_SHOWN: usize = 60;
+
 impl ResolvedSweep {
-    /// The sweep that was resolved to this. That it is the same, its fingerprints say.
+    /// The sweep that was resolved to this. Its fingerprints show that the parameters are the same.
     ///
     /// # Errors
-    /// When it is of another engine, or was changed since.
+    /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
     pub(crate) fn restore(&self) -> Result<Sweep, Foreign> {
         let known = Engine::named(&self.engine).filter(|engine| engine.revision() == self.engine_revision);
         let Some(engine) = known else {
-            return Err(Foreign::Engine { engine: self.engine.clone(), revision: self.engine_revision });
+            let engine = self.engine.chars().take(MOST_SHOWN).collect();
+            return Err(Foreign::Engine { engine, revision: self.engine_revision });
         };
-        let conditions = self.conditions.iter().map(|condition| condition.restore(engine));
+        check_size(self.conditions.len(), self.seeds.len(), self.trials)?;
+        check_sweep_name(&self.name)?;
+        let mut seeds = HashSet::new();
+        if let Some(twice) = self.seeds.iter().find(|seed| !seeds.insert(**seed)) {
+            return Err(Foreign::SameSeed(*twice));
+        }
+        let conditions: Vec<Condition> =
+            self.conditions.iter().map(|condition| condition.restore(engine)).collect::<Result<_, _>>()?;
+        let mut prefixes = HashSet::new();
+        for Condition { prefix, .. } in &conditions {
+            if !prefixes.insert(prefix.to_ascii_lowercase()) {
+                return Err(Foreign::SamePrefix(prefix.clone()));
+            }
+        }
         let is_named = |sharing: &NoiseSharing| sharing.name() == self.noise;
         Ok(Sweep {
             name: self.name.clone(),
@@ -347,32 +386,47 @@ impl ResolvedSweep {
             noise: NoiseSharing::ALL.into_iter().find(is_named).unwrap_or_default(),
             seeds: self.seeds.clone(),
             trials: self.trials,
-            conditions: conditions.collect::<Result<_, _>>()?,
+            conditions,
         })
     }
 }
 
 impl ResolvedCondition {
     fn restore(&self, engine: Engine) -> Result<Condition, Foreign> {
+        let preset = preset(&self.name).map(|preset| preset.name);
+        if preset.is_none() {
+            check_condition_name(&self.name)?;
+        }
+        let expected = prefix_of(&self.name, preset.is_some());
+        if self.prefix != expected {
+            let condition = self.name.clone();
+            let found = self.prefix.chars().take(MOST_SHOWN).collect();
+            return Err(Foreign::Prefix { condition, found, expected: expected.to_owned() });
+        }
         let wrong = |what: String| Foreign::Condition { condition: self.name.clone(), what };
         let mut parameters = Parameters::default();
         for field in FIELDS {
-            // A parameter that was not there yet had its default; the fingerprint says if not.
+            // A manifest from before this parameter existed was computed with its default. If not, the
+            // fingerprints differ.
             let Some(text) = self.parameters.get(field.path) else { continue };
             let value = text.as_str().and_then(|text| value_of(field.kind, text));
-            let value = value.ok_or_else(|| wrong(format!("`{}` cannot be read", field.path)))?;
+            let value = value.ok_or_else(|| wrong(format!("cannot read `{}`", field.path)))?;
             field.set(&mut parameters, value).map_err(|error| wrong(error.to_string()))?;
         }
         if Fingerprint::new(engine, &parameters).to_string() != self.fingerprint {
-            return Err(wrong("their fingerprint is another".to_owned()));
+            return Err(wrong("fingerprints differ".to_owned()));
         }
         let model = Model::new(parameters).map_err(|error| wrong(error.to_string()))?;
-        // A condition of that name which is not the preset has its name as prefix.
-        let preset = preset(&self.name).filter(|preset| preset.prefix == self.prefix);
-        let preset = preset.map(|preset| preset.name);
         let record = Record::without(self.not_recorded.iter().map(String::as_str))
-            .ok_or_else(|| wrong("files are left out that there are not".to_owned()))?;
-        Ok(Condition { name: self.name.clone(), prefix: self.prefix.clone(), model, preset, record })
+            .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
+        Ok(Condition {
+            name: self.name.clone(),
+            prefix: self.prefix.clone(),
+            model,
+            preset,
+            record,
+            explicit: record.into(),
+        })
     }
 }
 
@@ -450,5 +504,87 @@ conditions:
         assert!(resolved.restore().unwrap_err().to_string().contains("condition odd"));
         resolved.engine_revision += 1;
         assert!(resolved.restore().unwrap_err().to_string().contains("pcg, revision 2"));
+    }
+
+    #[test]
+    fn a_manifest_that_breaks_a_rule_is_refused() {
+        let text = "seeds: [5, 451]\nconditions: [Control, GABAzine, { name: mine }, { name: '-53.5' }]";
+        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let resolved = ResolvedSweep::of(&sweep);
+        assert_eq!(resolved.restore().unwrap(), sweep);
+        let check = |change: &dyn Fn(&mut ResolvedSweep), expected: &str| {
+            let mut changed = resolved.clone();
+            change(&mut changed);
+            let message = changed.restore().expect_err(expected).to_string();
+            assert_eq!(message, expected);
+            assert!(message.chars().all(|c| !c.is_control()), "{message:?}");
+        };
+        let named = |name: &str, expected: &str| {
+            let rename = |sweep: &mut ResolvedSweep| {
+                sweep.conditions[2].name = name.to_owned();
+                sweep.conditions[2].prefix = name.to_owned();
+            };
+            check(&rename, expected);
+        };
+        let letters = "a condition's name can have letters, digits, `.`, `_` and `-` only, unlike";
+        named("=HYPERLINK(\"http://x\",\"y\")", &format!("{letters} `=HYPERLINK(\"http://x\",\"y\")`"));
+        named("../../x", &format!("{letters} `../../x`"));
+        named("<script>", &format!("{letters} `<script>`"));
+        named("\u{1b}[31m", &format!("{letters} `\\u{{1b}}[31m`"));
+        named("NA", "a condition's name cannot be `NA`: pandas reads it as a missing value");
+        named("nul", "a condition's name cannot be `nul`: it is the name of a device on Windows");
+        named("", "a condition's name must not be empty");
+        named("Randomized_x", "a condition's name cannot start with `randomized_`");
+        named("gaba", "the output files of two conditions start with \"gaba\", ignoring case");
+        named("CONTROL", "the output files of two conditions start with \"CONTROL\", ignoring case");
+        let with_prefix = |at: usize, prefix: &str, expected: &str| {
+            check(&|sweep| sweep.conditions[at].prefix = prefix.to_owned(), expected);
+        };
+        let start = "the output files of condition";
+        with_prefix(2, "../../x", &format!("{start} mine start with \"../../x\"; expected \"mine\""));
+        with_prefix(2, "", &format!("{start} mine start with \"\"; expected \"mine\""));
+        with_prefix(2, "a\n/", &format!("{start} mine start with \"a\\n/\"; expected \"mine\""));
+        with_prefix(1, "GABAzine", &format!("{start} GABAzine start with \"GABAzine\"; expected \"gaba\""));
+        with_prefix(
+            0,
+            &"x".repeat(100_000),
+            &format!("{start} Control start with \"{}\"; expected \"control\"", "x".repeat(MOST_SHOWN)),
+        );
+        let renamed = |name: &str, expected: &str| check(&|sweep| sweep.name = name.to_owned(), expected);
+        let letters = "a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike";
+        renamed("../x", &format!("{letters} `../x`"));
+        renamed("<b>", &format!("{letters} `<b>`"));
+        renamed("..", "a sweep's name cannot start with a dot, as in `..`");
+        let seeded =
+            |seeds: Vec<u32>, expected: &str| check(&|sweep| sweep.seeds.clone_from(&seeds), expected);
+        seeded(vec![5, 451, 5], "seed 5 occurs twice");
+        seeded(Vec::new(), "it has no seeds");
+        seeded((0..100_001).collect(), "it asks for 100001 seeds, more than the 100000 a sweep can have");
+        let of_trials = |trials: u32, expected: &str| check(&|sweep| sweep.trials = trials, expected);
+        of_trials(0, "it has no trials of each condition and seed");
+        let most = "trials of each condition and seed, more than the 1000000 a sweep can have";
+        of_trials(4_000_000_000, &format!("it asks for 4000000000 {most}"));
+        check(
+            &|sweep| {
+                sweep.trials = 1_000_000;
+                sweep.seeds = (0..3).collect();
+            },
+            "it asks for 12000000 trials, more than the 10000000 a sweep can have",
+        );
+        let twice = |sweep: &mut ResolvedSweep| sweep.conditions.push(sweep.conditions[2].clone());
+        check(&twice, "the output files of two conditions start with \"mine\", ignoring case");
+        check(&|sweep| sweep.conditions.clear(), "it has no conditions");
+        let all = vec![resolved.conditions[2].clone(); 10_001];
+        check(
+            &|sweep| sweep.conditions.clone_from(&all),
+            "it asks for 10001 conditions, more than the 10000 a sweep can have",
+        );
+        check(
+            &|sweep| sweep.engine = "\u{1b}]0;x".to_owned(),
+            "it was computed by engine \\u{1b}]0;x, revision 1, which this granule does not have",
+        );
+        let unknown = |sweep: &mut ResolvedSweep| sweep.conditions[2].not_recorded = vec!["../x".to_owned()];
+        let computed = "the parameters of condition mine are not those that were computed";
+        check(&unknown, &format!("{computed}: `not_recorded` has an unknown key"));
     }
 }

@@ -396,15 +396,20 @@ pub(crate) fn write_rows<W: Write>(
         if is_interrupted() {
             return Ok(false);
         }
-        let mut rows = Array2::zeros((cells.len(), bins));
-        rows.axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .zip(cells)
-            .for_each(|(mut out, &cell)| out.assign(&ArrayView1::from(&row(cell))));
-        matrix.write_rows(rows.view())?;
+        matrix.write_rows(rows(cells, bins, &row).view())?;
     }
     matrix.finish()?;
     Ok(true)
+}
+
+/// A matrix with a row for each of these cells, computed in parallel.
+pub(crate) fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + Sync) -> Array2<f64> {
+    let mut rows = Array2::zeros((cells.len(), bins));
+    rows.axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .zip(cells)
+        .for_each(|(mut out, &cell)| out.assign(&ArrayView1::from(&row(cell))));
+    rows
 }
 
 /// A file that is hashed while it is written, and appears under its name when it is whole.

@@ -15,8 +15,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use granule_sweep::key::TrialKey;
-use granule_sweep::{Plan, Sweep};
+use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_sweep::{Plan, Record, Sweep};
 use granule_worker::files::{self, Directory, kind_of};
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
@@ -246,6 +246,28 @@ impl Survey {
     /// Whether this sweep is one that is recorded, extended or changed.
     pub(crate) fn is_of(&self, sweep: &ResolvedSweep) -> bool {
         self.sweeps().any(|held| difference(held, sweep).is_none())
+    }
+
+    /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
+    /// is recorded by default has changed since version 0.1.0.
+    pub(crate) fn inherit(&self, sweep: &mut Sweep) {
+        let mut recorded: BTreeMap<(&str, &str), Record> = BTreeMap::new();
+        for held in self.sweeps().filter(|held| held.name == sweep.name).flat_map(|held| &held.conditions) {
+            let record = Record::without(held.not_recorded.iter().map(String::as_str));
+            if let Some(record) = record {
+                let all = recorded.entry((&held.name, &held.fingerprint)).or_insert(record);
+                *all = all.or(record);
+            }
+        }
+        if recorded.is_empty() {
+            return;
+        }
+        for condition in &mut sweep.conditions {
+            let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters()).to_string();
+            if let Some(record) = recorded.get(&(condition.name.as_str(), fingerprint.as_str())) {
+                condition.inherit_record(*record);
+            }
+        }
     }
 
     /// A recorded sweep, for people.

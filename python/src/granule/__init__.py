@@ -114,7 +114,8 @@ class Sweep:
         | `tonic_factors` | float64 (driven cells) | factor on tonic inhibition |
 
         *Driven cells* are the granule cells in `connections`, ascending. Raises `NotThereError` for
-        what the sweep does not have.
+        what the sweep does not have: by default, only presets have spike probabilities and conductances;
+        `record` in the sweep file decides.
 
         >>> connections = sweep.array("connections", "Control", 451)
         >>> driven = np.unique(connections[:, 1])
@@ -242,7 +243,10 @@ class Sweep:
         _known("seed", [seed], self.seeds)
         path = self._path(kind, condition, seed)
         if path not in self._files:
-            help = "the condition has no such file, or its `record` leaves it out"
+            help = (
+                "the condition has no such file, or its `record` leaves it out; "
+                "to write every file, set `record: all` in the sweep file and run it again"
+            )
             for trial in self.manifest.set_aside:
                 if (trial.condition, trial.seed) == (condition, seed):
                     help = f"it is withheld, as trial {trial.trial} was set aside: {text(trial.reason)}"

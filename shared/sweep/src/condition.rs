@@ -10,7 +10,8 @@ use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::environment::Overrides;
 use crate::grid::Points;
 use crate::names::Template;
-use crate::record::{Record, record};
+use crate::naming::{check_condition_name, prefix_of};
+use crate::record::{ExplicitRecord, Record, record};
 use crate::suggest;
 use crate::value::{self, Entry, entries};
 use crate::yaml::{self, Node};
@@ -18,21 +19,16 @@ use crate::yaml::{self, Node};
 /// Most conditions of a sweep.
 pub(crate) const MOST_CONDITIONS: usize = 10_000;
 
-/// Longest name: it starts the names of the condition's output files.
-const MOST_NAME_CHARS: usize = 80;
-
 /// What a condition starts from that does not say.
 const DEFAULT_BASE: &str = "Control";
-
-/// What output files of random weights start with, before the condition's prefix.
-const RANDOMIZED: &str = "randomized_";
 
 const KEYS: [&str; 7] = ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
 
 const FORM: &str = "write a preset's name, or `{ name: …, base: Control, set: { … } }`";
 
-/// One condition of a sweep, ready to simulate.
-#[derive(Clone, Debug, PartialEq)]
+/// One condition of a sweep, ready to simulate. Two are equal if they are computed and written in the same
+/// way, whether the file says so or by default.
+#[derive(Clone, Debug)]
 pub struct Condition {
     /// Its name in the sweep file, unique in the sweep.
     pub name: String,
@@ -45,6 +41,24 @@ pub struct Condition {
     pub preset: Option<&'static str>,
     /// Which of its output files are written.
     pub record: Record,
+    /// The keys of `record` that the sweep file sets.
+    pub explicit: ExplicitRecord,
+}
+
+impl Condition {
+    /// Keeps the files that an earlier sweep had recorded for this condition, unless the sweep file sets their
+    /// keys: where it sets none, a file is written if it is by default or if `earlier` has it.
+    pub fn inherit_record(&mut self, earlier: Record) {
+        self.record = self.explicit.or(Record::by_default(self.preset.is_some()).or(earlier));
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Condition) -> bool {
+        let Condition { name, prefix, model, preset, record, explicit: _ } = self;
+        (name, prefix, model, preset, record)
+            == (&other.name, &other.prefix, &other.model, &other.preset, &other.record)
+    }
 }
 
 /// What all conditions start from.
@@ -53,8 +67,8 @@ pub(crate) struct Common<'a> {
     pub(crate) base: Parameters,
     /// Where the file sets them.
     pub(crate) places: Vec<(&'static str, Span)>,
-    /// What is recorded where a condition does not say.
-    pub(crate) record: Record,
+    /// What the file sets of `record` at the top.
+    pub(crate) record: ExplicitRecord,
     /// The environment wins over everything.
     pub(crate) overrides: &'a Overrides,
 }
@@ -163,15 +177,17 @@ impl<'a> Reader<'a, '_, '_> {
             });
             return None;
         };
-        let free = self.claim_prefix(preset.prefix, name, span);
+        let prefix = prefix_of(preset.name, true);
+        let free = self.claim_prefix(prefix, name, span);
         let parameters = self.with_preset(preset);
         let model = self.model(parameters, span, &[], None)?;
         free.then(|| Condition {
             name: name.to_owned(),
-            prefix: preset.prefix.to_owned(),
+            prefix: prefix.to_owned(),
             model,
             preset: Some(preset.name),
-            record: self.common.record,
+            record: self.common.record.or(Record::by_default(true)),
+            explicit: self.common.record,
         })
     }
 
@@ -203,14 +219,14 @@ impl<'a> Reader<'a, '_, '_> {
         if let Some(points) = &points {
             self.report_set_twice(points, &places);
         }
-        let record = match keys.record {
+        let explicit = match keys.record {
             Some(entry) => record(entry.value, self.common.record, self.problems),
             None => self.common.record,
         };
         let unharmed = has_base && self.problems.count() == before;
         let made = match (&points, names) {
             (Some(points), Some(names)) if unharmed => {
-                self.points(points, names, &parameters, &places, span, record)
+                self.points(points, names, &parameters, &places, span, explicit)
             }
             _ => Vec::new(),
         };
@@ -296,8 +312,9 @@ impl<'a> Reader<'a, '_, '_> {
         parameters: &Parameters,
         places: &[(&'static str, Span)],
         span: Span,
-        record: Record,
+        explicit: ExplicitRecord,
     ) -> Vec<Condition> {
+        let record = explicit.or(Record::by_default(false));
         let mut made = Vec::with_capacity(names.len());
         for (point, name) in names.into_iter().enumerate() {
             let mut parameters = parameters.clone();
@@ -313,7 +330,8 @@ impl<'a> Reader<'a, '_, '_> {
             let model = self.model(parameters, span, &places, (!points.is_one()).then_some(&name));
             // The other points may well be wrong for the same reason.
             let Some(model) = model else { return Vec::new() };
-            made.push(Condition { prefix: name.clone(), name, model, preset: None, record });
+            let prefix = prefix_of(&name, false).to_owned();
+            made.push(Condition { name, prefix, model, preset: None, record, explicit });
         }
         made
     }
@@ -361,12 +379,11 @@ impl<'a> Reader<'a, '_, '_> {
         for point in 0..points.len()? {
             let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
             let name = template.name(point, &values);
-            if let Some(problem) = unfit(&name, node.span) {
-                self.problems.add(|| match points.is_one() {
-                    true => problem,
-                    false => problem.help(format!(
-                        "this is the name of point {point}; `{{index}}` in the name stands for that number"
-                    )),
+            if let Err(problem) = check_condition_name(&name) {
+                self.problems.add(|| {
+                    let help =
+                        if points.is_one() { problem.help().to_owned() } else { problem.help_at(point) };
+                    Problem::at(node.span, problem.to_string()).help(help)
                 });
                 return None;
             }
@@ -515,28 +532,6 @@ pub(crate) fn settings(
         }
     }
     places
-}
-
-/// Why a name cannot be a condition's.
-fn unfit(name: &str, span: Span) -> Option<Problem> {
-    if let Some((what, fitting)) = value::unfit_name(name, MOST_NAME_CHARS, "half-tonic") {
-        return Some(
-            Problem::at(span, format!("a condition's name {what}")).help(format!("write `{fitting}`")),
-        );
-    }
-    if preset(name).is_some() {
-        return Some(
-            Problem::at(span, format!("{} is the name of a preset", quote(name)))
-                .help("name this condition otherwise"),
-        );
-    }
-    if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
-        return Some(
-            Problem::at(span, format!("a condition's name cannot start with `{RANDOMIZED}`"))
-                .help("output files of random weights start so; name this condition otherwise"),
-        );
-    }
-    None
 }
 
 /// Two points of one condition have the same name.

@@ -146,11 +146,6 @@ impl Problem {
     pub(crate) fn of_file(message: impl Into<String>) -> Helpless {
         Helpless { span: None, message: message.into() }
     }
-
-    /// Says something else of what to do.
-    pub(crate) fn help(self, help: impl Into<String>) -> Problem {
-        Problem { help: help.into(), ..self }
-    }
 }
 
 /// Problems of a text, as they are found.

@@ -9,7 +9,8 @@ use crate::condition::{Common, Condition, conditions, settings};
 use crate::diagnostics::{Diagnostics, Problem, Problems, Span, line_number, only, quote};
 use crate::environment::Overrides;
 use crate::key::Fingerprint;
-use crate::record::{Record, record};
+use crate::naming::{Unfit, check_sweep_name, unfit_sweep};
+use crate::record::{ExplicitRecord, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
 use crate::value::{self, Entry, count, entries};
@@ -24,10 +25,7 @@ const DEFAULT_TRIALS: u32 = 100;
 pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 
 /// Most pairs of a condition and a seed: each has files of its own.
-const MOST_PAIRS: usize = 200_000;
-
-/// Longest name of a sweep.
-const MOST_NAME_CHARS: usize = 100;
+pub(crate) const MOST_PAIRS: usize = 200_000;
 
 const EXAMPLE_NAME: &str = "my-sweep";
 
@@ -146,8 +144,12 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         Some(node) => engine(node, problems),
         None => Engine::ALL.first().copied(),
     };
-    let mut common =
-        Common { base: Parameters::default(), places: Vec::new(), record: Record::default(), overrides };
+    let mut common = Common {
+        base: Parameters::default(),
+        places: Vec::new(),
+        record: ExplicitRecord::default(),
+        overrides,
+    };
     let sharing = found.get(NOISE).and_then(|node| noise_sharing(node, engine, problems)).unwrap_or_default();
     for group in groups() {
         if let Some(node) = found.get(group) {
@@ -305,9 +307,9 @@ fn format_version(node: &Node, problems: &mut Problems) {
 
 fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Option<String> {
     let Some(node) = node else {
-        return match value::unfit_name(default_name, MOST_NAME_CHARS, EXAMPLE_NAME) {
+        return match unfit_sweep(default_name) {
             None => Some(default_name.to_owned()),
-            Some((what, fitting)) => {
+            Some(Unfit { what, fitting, .. }) => {
                 problems.add(|| {
                     Problem::of_file(format!(
                         "the sweep has no `name`, and its file's name cannot be it: a name {what}"
@@ -325,12 +327,10 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
         });
         return None;
     };
-    match value::unfit_name(text, MOST_NAME_CHARS, EXAMPLE_NAME) {
-        None => Some(text.clone()),
-        Some((what, fitting)) => {
-            problems.add(|| {
-                Problem::at(node.span, format!("a sweep's name {what}")).help(format!("write `{fitting}`"))
-            });
+    match check_sweep_name(text) {
+        Ok(()) => Some(text.clone()),
+        Err(problem) => {
+            problems.add(|| Problem::at(node.span, problem.to_string()).help(problem.help()));
             None
         }
     }

@@ -7,6 +7,7 @@
 //! bytes → yaml (tree with positions, limits) → file, seeds, condition → Sweep
 //!                                              grid, axis, draws, names: its points
 //!                                              value, units: values of parameters
+//!                                              naming, limits: rules that hold for manifests, too
 //!                       diagnostics: of all of them
 //! ```
 //!
@@ -35,7 +36,9 @@ pub mod environment;
 mod file;
 mod grid;
 pub mod key;
+mod limits;
 mod names;
+mod naming;
 pub mod plan;
 mod record;
 mod schema;
@@ -51,8 +54,10 @@ pub use condition::Condition;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentError, Overrides, from_variables};
 pub use file::{NoiseSharing, Sweep, parse};
+pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_size};
+pub use naming::{NameProblem, check_condition_name, check_sweep_name, prefix_of};
 pub use plan::Plan;
-pub use record::Record;
+pub use record::{ExplicitRecord, Record};
 pub use schema::schema;
 pub use template::template;
 pub use write::to_yaml;

@@ -148,7 +148,7 @@ mod tests {
         values.push(Value::Factor(CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 }));
         for value in values {
             let name = in_name(&value);
-            assert_eq!(crate::value::unfit_name(&format!("x{name}"), 80, "x"), None, "{name}");
+            assert_eq!(crate::check_condition_name(&format!("x{name}")), Ok(()), "{name}");
         }
     }
 }

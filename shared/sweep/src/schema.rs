@@ -88,7 +88,11 @@ fn head() -> Map<String, Value> {
             "maximum": MOST_TRIALS,
             "default": 100,
         },
-        "record": described(reference("record"), "which files are written, for all conditions"),
+        "record": described(
+            reference("record"),
+            "which files are written, for all conditions; by default all of presets, and of other conditions \
+             all but probabilities and conductances",
+        ),
         "set": described(reference("settings"), "parameters of all conditions; presets win over it"),
         "conditions": {
             "description": "presets by name, and conditions of your own",
@@ -153,7 +157,7 @@ fn condition() -> Value {
         "grid": described(reference("axes"), "axes of which all combinations are taken, the first varying slowest"),
         "zip": described(reference("axes"), "axes of equal length that advance together"),
         "latin_hypercube": reference("hypercube"),
-        "record": described(reference("record"), "which files are written for this condition"),
+        "record": described(reference("record"), "which files are written for this condition; wins over the top, key by key"),
     });
     let own = object(into_map(properties), &["name"], None);
     json!({ "anyOf": [{ "description": "a condition of the paper", "enum": presets }, own] })
@@ -192,11 +196,13 @@ fn record_of() -> Value {
         let value = match *key {
             // The spikes are always kept.
             "spikes" => json!({ "description": what, "const": true }),
-            _ => json!({ "description": what, "type": "boolean", "default": true }),
+            _ => json!({ "description": what, "type": "boolean" }),
         };
         ((*key).to_owned(), value)
     };
-    object(record::KEYS.iter().map(property).collect(), &[], None)
+    let all = json!({ "const": record::ALL, "description": "all files" });
+    let keys = object(record::KEYS.iter().map(property).collect(), &[], None);
+    json!({ "anyOf": [all, described(keys, "files by their kind")] })
 }
 
 /// A parameter's value.

@@ -32,8 +32,10 @@ seeds: [451]
 # Trials of each condition and seed.
 trials: 10
 
-# Files that are not needed. The conductances are by far the largest.
-#record: { conductances: false }
+# Which files are written. By default, presets have all files. Conditions of your own have no spike
+# probabilities and no conductances: these are nearly all of the output, and can be written later without
+# computing anything. `all` writes every file of every condition; `{ conductances: true }` sets one kind.
+#record: all
 
 conditions:
   # The paper's conditions are PRESETS.

@@ -397,30 +397,3 @@ pub(crate) fn choice(path: &str, words: &[&str], node: &Node, problems: &mut Pro
     }
     chosen
 }
-
-/// What is wrong with a name that is to be part of file names, and one that is right: as close to it
-/// as can be, else `example`.
-pub(crate) fn unfit_name(name: &str, most_chars: usize, example: &str) -> Option<(String, String)> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let mut fitting: String = name
-        .chars()
-        .map(|c| if fits(c) { c } else { '-' })
-        .skip_while(|c| *c == '.')
-        .take(most_chars)
-        .collect();
-    if !fitting.contains(|c: char| c.is_ascii_alphanumeric()) {
-        fitting = example.to_owned();
-    }
-    let what = if name.is_empty() {
-        "must not be empty".to_owned()
-    } else if !name.chars().all(fits) {
-        format!("can have letters, digits, `.`, `_` and `-` only, unlike {}", quote(name))
-    } else if name.starts_with('.') {
-        format!("cannot start with a dot, as in {}", quote(name))
-    } else if name.len() > most_chars {
-        format!("can have at most {most_chars} characters, not {}", name.len())
-    } else {
-        return None;
-    };
-    Some((what, fitting))
-}

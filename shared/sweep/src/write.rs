@@ -6,7 +6,8 @@ use granule_sim::Parameters;
 use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, preset};
 
 use crate::file::{NoiseSharing, Sweep};
-use crate::{Condition, Record};
+use crate::record::FILES;
+use crate::{Condition, ExplicitRecord, Record};
 
 /// Writes a sweep down, so that reading it gives the same sweep.
 ///
@@ -25,11 +26,10 @@ pub fn to_yaml(sweep: &Sweep) -> String {
         text.push_str("set:\n");
         settings.iter().for_each(|setting| text.push_str(&format!("  {setting}\n")));
     }
-    // A preset as such has the record of the top.
-    let first = conditions.iter().find(|condition| condition.preset.is_some());
-    let top = first.map_or_else(Record::default, |first| first.record);
-    if top != Record::default() {
-        writeln!(text, "record: {}", recorded(top, Record::default())).expect("a string takes anything");
+    let top = common_record(conditions);
+    let keys = entries_of(top, |_| None);
+    if !keys.is_empty() {
+        writeln!(text, "record: {{ {keys} }}").expect("a string takes anything");
     }
     text.push_str("conditions:\n");
     for Condition { name, model, preset, record, .. } in conditions {
@@ -42,23 +42,45 @@ pub fn to_yaml(sweep: &Sweep) -> String {
         if !own.is_empty() {
             parts.push(format!("set: {{ {} }}", own.join(", ")));
         }
-        if *record != top {
-            parts.push(format!("record: {}", recorded(*record, top)));
+        let without = top.or(Record::by_default(false));
+        let keys = entries_of((*record).into(), |key| Some(without.has(key)));
+        if !keys.is_empty() {
+            parts.push(format!("record: {{ {keys} }}"));
         }
         text.push_str(&format!("  - {{ {} }}\n", parts.join(", ")));
     }
     text
 }
 
-/// What differs of two records, as a mapping.
-fn recorded(record: Record, other: Record) -> String {
-    let (off, others) = (record.left_out(), other.left_out());
-    let on = others.iter().filter(|key| !off.contains(*key)).map(|key| format!("{key}: true"));
-    let off = off.iter().filter(|key| !others.contains(*key)).map(|key| format!("{key}: false"));
-    format!("{{ {} }}", on.chain(off).collect::<Vec<_>>().join(", "))
+/// What `record` has to set at the top. All presets have the same record, as they cannot have one of their
+/// own; a key is set also where all conditions agree.
+fn common_record(conditions: &[Condition]) -> ExplicitRecord {
+    let mut top = ExplicitRecord::default();
+    for key in FILES {
+        let has = |condition: &Condition| condition.record.has(key);
+        let is_default =
+            |condition: &Condition| has(condition) == Record::by_default(condition.preset.is_some()).has(key);
+        let mut presets = conditions.iter().filter(|condition| condition.preset.is_some());
+        let of_presets = presets.next().map(has);
+        let agreed =
+            conditions.first().map(has).filter(|first| conditions.iter().all(|of| has(of) == *first));
+        let is_needed = of_presets == Some(false) || (agreed.is_some() && !conditions.iter().all(is_default));
+        if is_needed && let Some(place) = top.flag(key) {
+            *place = of_presets.or(agreed);
+        }
+    }
+    top
 }
 
-/// What all conditions start from: of presets, what these do not change; else the first condition.
+/// `key: value` of the keys that are set and not as `base` has them.
+fn entries_of(mut record: ExplicitRecord, base: impl Fn(&str) -> Option<bool>) -> String {
+    let entry = |key: &str| {
+        let value = (*record.flag(key)?)?;
+        (base(key) != Some(value)).then(|| format!("{key}: {value}"))
+    };
+    FILES.into_iter().filter_map(entry).collect::<Vec<_>>().join(", ")
+}
+
 fn common(conditions: &[Condition]) -> Parameters {
     let presets = || conditions.iter().filter_map(|condition| Some((condition, preset(condition.preset?)?)));
     if presets().next().is_none() {

@@ -1,7 +1,7 @@
 //! Conditions that stand for many points: what they are, in which order, and how they are called.
 
 use granule_sim::parameters::{CellFactor, field};
-use granule_sweep::{Condition, NoiseSharing, Overrides, Record, Sweep, parse};
+use granule_sweep::{Condition, ExplicitRecord, NoiseSharing, Overrides, Record, Sweep, parse};
 
 fn read(text: &str) -> Sweep {
     parse("x.yaml", text.as_bytes(), "x", &Overrides::default())
@@ -242,6 +242,35 @@ conditions:
     assert_eq!(read("noise: common\nconditions: [Control]").noise, NoiseSharing::Common);
 }
 
+/// The records of all conditions.
+fn records(sweep: &Sweep) -> Vec<Record> {
+    sweep.conditions.iter().map(|condition| condition.record).collect()
+}
+
+/// The files of a condition of one's own by default.
+const SHORT: Record = Record { probabilities: false, conductances: false, ..Record::ALL };
+
+#[test]
+fn presets_record_everything_and_other_conditions_no_matrices() {
+    let list = "
+conditions:
+  - Control
+  - { name: a, base: ACh }
+  - { name: b, grid: { granule.tonic_factor: [0, 1] } }
+  - { name: c, zip: { granule.tonic_factor: [0, 1] } }
+  - { name: 'd{index}', latin_hypercube: { count: 1, seed: 1, axes: { granule.tonic_factor: { uniform: [0, 1] } } } }
+  - ACh
+";
+    let expected = [&[Record::ALL][..], &[SHORT; 6], &[Record::ALL]].concat();
+    assert_eq!(records(&read(list)), expected);
+    assert_eq!(records(&read(&format!("record: {{}}{list}"))), expected);
+    assert_eq!(records(&read(&format!("record: all{list}"))), [Record::ALL; 8]);
+    assert_eq!(records(&read(&format!("record: 'all'{list}"))), [Record::ALL; 8]);
+    let no_weights = |record| Record { weights: false, ..record };
+    let expected: Vec<Record> = expected.into_iter().map(no_weights).collect();
+    assert_eq!(records(&read(&format!("record: {{ weights: false }}{list}"))), expected);
+}
+
 #[test]
 fn what_is_recorded_is_chosen_for_all_and_for_each() {
     let sweep = read(
@@ -251,10 +280,68 @@ conditions:
   - Control
   - { name: a, record: { weights: false } }
   - { name: b, record: { conductances: true }, grid: { granule.tonic_factor: [0, 1] } }
+  - { name: c, record: all }
 ",
     );
-    let records: Vec<Record> = sweep.conditions.iter().map(|condition| condition.record).collect();
-    let all = Record::default();
-    let none_of_conductances = Record { conductances: false, ..all };
-    assert_eq!(records, [none_of_conductances, Record { weights: false, ..none_of_conductances }, all, all]);
+    let conductances = Record { conductances: true, ..SHORT };
+    assert_eq!(
+        records(&sweep),
+        [
+            Record { conductances: false, ..Record::ALL },
+            Record { weights: false, ..SHORT },
+            conductances,
+            conductances,
+            Record::ALL
+        ]
+    );
+    // A key at the top holds for every condition, those of one's own included.
+    let sweep = read("record: { probabilities: true }\nconditions: [Control, { name: a }]");
+    assert_eq!(records(&sweep), [Record::ALL, Record { probabilities: true, ..SHORT }]);
+}
+
+#[test]
+fn files_of_an_earlier_sweep_stay_unless_the_file_says_otherwise() {
+    let mut sweep = read(
+        "
+record: { weights: false }
+conditions:
+  - Control
+  - { name: a }
+  - { name: b, record: { conductances: false, weights: true } }
+",
+    );
+    let before = sweep.clone();
+    let none = Record::without(["probabilities", "connections", "weights", "conductances", "tonic_factors"]);
+    for condition in &mut sweep.conditions {
+        condition.inherit_record(none.expect("known keys"));
+    }
+    assert_eq!(sweep, before, "what is on by default stays on");
+    for condition in &mut sweep.conditions {
+        condition.inherit_record(Record::ALL);
+    }
+    let all = Record::ALL;
+    assert_eq!(
+        records(&sweep),
+        [
+            Record { weights: false, ..all },
+            Record { weights: false, ..all },
+            Record { conductances: false, ..all },
+        ]
+    );
+    // Again, with an earlier sweep that recorded less: only defaults and that sweep count.
+    for condition in &mut sweep.conditions {
+        condition.inherit_record(Record { tonic_factors: false, conductances: false, ..all });
+    }
+    assert_eq!(records(&sweep)[1], Record { weights: false, probabilities: true, ..SHORT });
+}
+
+#[test]
+fn conditions_are_equal_whether_their_record_is_said_or_not() {
+    let [said, unsaid] =
+        ["{ name: a, record: { conductances: false, probabilities: false } }", "{ name: a }"]
+            .map(|condition| read(&format!("conditions: [{condition}]")));
+    assert_eq!(said, unsaid);
+    assert_eq!(said.conditions[0].explicit.conductances, Some(false));
+    assert_eq!(unsaid.conditions[0].explicit, ExplicitRecord::default());
+    assert_ne!(said, read("conditions: [{ name: a, record: all }]"));
 }

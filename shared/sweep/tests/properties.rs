@@ -1,8 +1,13 @@
 //! What holds for any file at all.
 
 use granule_sim::parameters::{FIELDS, Kind, Unit};
-use granule_sweep::{Overrides, parse};
+use granule_sweep::{
+    Condition, Overrides, Record, check_condition_name, check_sweep_name, parse, prefix_of, to_yaml,
+};
 use proptest::prelude::*;
+
+/// Larger sweeps take too long to write and read again, and some would be too large a file.
+const MOST_WRITTEN: usize = 2000;
 
 /// Whatever the file, the answer is a sweep that keeps its promises or problems that can be shown.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
@@ -18,9 +23,20 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
             prop_assert!(sweep.seeds.len() * sweep.conditions.len() <= 200_000);
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
             prop_assert!(sweep.conditions.iter().all(|condition| condition.name.chars().all(fits)));
-            // Read again it is the same.
-            let again = parse("x.yaml", bytes, "x", &Overrides::default());
-            prop_assert!(again == Ok(sweep));
+            prop_assert!(check_sweep_name(&sweep.name).is_ok());
+            for condition in &sweep.conditions {
+                let Condition { name, prefix, preset, record, explicit, .. } = condition;
+                prop_assert_eq!(prefix, prefix_of(name, preset.is_some()));
+                prop_assert!(preset.is_some() || check_condition_name(name).is_ok(), "{}", name);
+                prop_assert_eq!(*record, explicit.or(Record::by_default(preset.is_some())));
+            }
+            // Read again it is the same, and written down, too.
+            prop_assert!(parse("x.yaml", bytes, "x", &Overrides::default()) == Ok(sweep.clone()));
+            if sweep.conditions.len() * 20 + sweep.seeds.len() <= MOST_WRITTEN {
+                let written = to_yaml(&sweep);
+                let again = parse("y.yaml", written.as_bytes(), "y", &Overrides::default());
+                prop_assert!(again == Ok(sweep), "{}", written);
+            }
         }
         Err(errors) => {
             prop_assert!((1..=20).contains(&errors.listed().len()));
@@ -57,6 +73,8 @@ fn piece() -> impl Strategy<Value = String> {
         "seed",
         "record",
         "conductances",
+        "all",
+        "NA",
         "noise",
         "independent",
         "granule",
@@ -151,6 +169,34 @@ fn entries(list: Vec<(&'static str, String)>) -> String {
     format!("{{ {} }}", list.join(", "))
 }
 
+/// What is recorded.
+fn record() -> impl Strategy<Value = String> {
+    let key = "probabilities|connections|weights|conductances|tonic_factors";
+    let keys = proptest::collection::btree_map(key, any::<bool>(), 0..4).prop_map(|keys| {
+        let keys: Vec<String> = keys.iter().map(|(key, is_on)| format!("{key}: {is_on}")).collect();
+        format!("{{ {} }}", keys.join(", "))
+    });
+    prop_oneof![1 => Just("all".to_owned()), 3 => keys]
+}
+
+/// A sweep of presets and own conditions, each with any record.
+fn recorded() -> impl Strategy<Value = String> {
+    let own = proptest::option::of(record());
+    let names = ["Control", "GABAzine", "ACh"];
+    let presets = proptest::sample::subsequence(names.to_vec(), 0..3);
+    (proptest::option::of(record()), presets, proptest::collection::vec(own, 1..4)).prop_map(
+        |(top, presets, own)| {
+            let top = top.map_or(String::new(), |record| format!("record: {record}\n"));
+            let presets: String = presets.iter().map(|name| format!("- {name}\n")).collect();
+            let own = own.iter().enumerate().map(|(at, record)| match record {
+                Some(record) => format!("- {{ name: c{at}, record: {record} }}\n"),
+                None => format!("- {{ name: c{at} }}\n"),
+            });
+            format!("{top}conditions:\n{presets}{}", own.collect::<String>())
+        },
+    )
+}
+
 /// A sweep with any values in the right places.
 fn sweep() -> impl Strategy<Value = String> {
     let value = prop_oneof![
@@ -166,17 +212,28 @@ fn sweep() -> impl Strategy<Value = String> {
         2 => axes().prop_map(|axes| format!(", grid: {axes}")),
         1 => (axes(), axes()).prop_map(|(grid, zip)| format!(", grid: {grid}, zip: {zip}")),
     ];
-    let name = "[abAB]{1,2}|'[ab]\\{index\\}'";
-    let condition = (name, "Control|ACh|[ab]|a-1", set, points).prop_map(|(name, base, set, points)| {
-        format!("- {{ name: {name}, base: {base}, set: {set}{points} }}\n")
-    });
+    let name = "[abAB]{1,2}|'[ab]\\{index\\}'|-?[0-9]|-?nan|NUL|'-\\{index\\}'";
+    let own = (name, "Control|ACh|[ab]|a-1", set, points, proptest::option::of(record())).prop_map(
+        |(name, base, set, points, record)| {
+            let record = record.map_or(String::new(), |record| format!(", record: {record}"));
+            format!("- {{ name: {name}, base: {base}, set: {set}{points}{record} }}\n")
+        },
+    );
+    let condition = prop_oneof![
+        4 => own,
+        1 => "Control|GABAzine|ACh".prop_map(|preset| format!("- {preset}\n")),
+    ];
     let seeds = prop_oneof![
         Just(String::new()),
         "seeds: [0-9]{1,5}\\.\\.[0-9]{1,6}\n",
         "seeds: \\{ count: [0-9]{1,6}, seed: [0-9] \\}\n",
     ];
-    (seeds, proptest::collection::vec(condition, 1..5))
-        .prop_map(|(seeds, list)| format!("{seeds}conditions:\n{}", list.concat()))
+    (seeds, proptest::option::of(record()), proptest::collection::vec(condition, 1..5)).prop_map(
+        |(seeds, record, list)| {
+            let record = record.map_or(String::new(), |record| format!("record: {record}\n"));
+            format!("{seeds}{record}conditions:\n{}", list.concat())
+        },
+    )
 }
 
 proptest! {
@@ -197,6 +254,13 @@ proptest! {
 
     #[test]
     fn any_sweep(text in sweep()) {
+        check(text.as_bytes())?;
+    }
+
+    /// Any record of any conditions is right, and comes back from what is written.
+    #[test]
+    fn any_record(text in recorded()) {
+        prop_assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{text}");
         check(text.as_bytes())?;
     }
 

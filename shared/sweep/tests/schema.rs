@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use granule_sim::parameters::{FIELDS, PRESETS};
-use granule_sweep::{Overrides, parse, schema, template};
+use granule_sweep::{Overrides, Record, parse, schema, template};
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -67,6 +67,9 @@ fn the_schema_refuses_other_shapes() {
         "conditions: [Control]\ngranule: { tonic_facto: 1 }",
         "conditions: [Control]\nnoise: own",
         "conditions: [Control]\nrecord: { conductances: some }",
+        "conditions: [Control]\nrecord: none",
+        "conditions: [Control]\nrecord: [weights]",
+        "conditions: [{ name: a, record: { all: true } }]",
         "conditions: [Control]\nset: { golgi.reset: -55 }",
         "conditions: [{ base: ACh }]",
         "conditions: [{ name: a, set: { golgi.reset: -55 mS } }]",
@@ -124,7 +127,9 @@ fn the_template_is_a_sweep_with_and_without_its_examples() {
     };
     let sweep = read(&template());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("x", 2));
+    let [preset, own] = [0, 1].map(|at| sweep.conditions[at].record);
+    assert_eq!((preset, own), (Record::ALL, Record { probabilities: false, conductances: false, ..preset }));
     let sweep = read(&with_examples());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("my-sweep", 2 + 10 + 3 + 20));
-    assert!(!sweep.conditions[0].record.conductances);
+    assert!(sweep.conditions.iter().all(|condition| condition.record == Record::ALL));
 }

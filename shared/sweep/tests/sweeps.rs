@@ -133,7 +133,7 @@ fn limits_are_within() {
 name: 2024.a_b-C
 seeds: [0, 4294967295, 7]
 trials: 1000000
-conditions: [{ name: -x_1.Y }, Control]
+conditions: [{ name: _x-1.Y }, Control]
 ",
     );
     assert_eq!((sweep.name.as_str(), sweep.trials), ("2024.a_b-C", 1_000_000));

@@ -61,11 +61,45 @@ fn names_of_conditions() {
             "x".repeat(80)
         ),
     );
-    check("- name: ACh", "2:9 `ACh` is the name of a preset | name this condition otherwise");
+    check("- name: ACh", "2:9 `ACh` is the name of a preset | give this condition another name");
+    for name in ["-NaN", "-nan", "NA", "'NULL'", "NaN", "None", "nan", "'null'"] {
+        let bare = name.trim_matches('\'');
+        let fitting = bare.trim_start_matches('-');
+        check(
+            &format!("- name: {name}"),
+            &format!(
+                "2:9 a condition's name cannot be `{bare}`: pandas reads it as a missing value \
+                 | write `condition-{fitting}`"
+            ),
+        );
+    }
+    check(
+        "- name: -x",
+        "2:9 a condition's name cannot start with `-` unless it is a number, unlike `-x`: \
+         spreadsheets read it as a formula | write `condition-x`",
+    );
+    check(
+        "- name: '=HYPERLINK(\"http://x\",\"y\")'",
+        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike \
+         `=HYPERLINK(\"http://x\",\"y\")` | write `HYPERLINK--http---x---y--`",
+    );
+    check(
+        "- name: '@x'",
+        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `@x` | write `x`",
+    );
+    check(
+        "- name: con",
+        "2:9 a condition's name cannot be `con`: it is the name of a device on Windows | write `condition-con`",
+    );
+    check(
+        "- name: Lpt1.old.x",
+        "2:9 a condition's name cannot be `Lpt1.old.x`: `Lpt1` is the name of a device on Windows, with any \
+         ending | write `condition-Lpt1.old.x`",
+    );
     check(
         "- name: Randomized_a",
         "2:9 a condition's name cannot start with `randomized_` \
-         | output files of random weights start so; name this condition otherwise",
+         | output files of random weights start with it; give this condition another name",
     );
     check("- name: a\n- name: a", "3:9 duplicate condition `a` | it is already on line 2");
     check(
@@ -78,6 +112,32 @@ fn names_of_conditions() {
         "3:3 conditions `gaba` and `GABAzine` would write to the same files, `gaba…` \
          | rename one of them; the other is on line 2",
     );
+}
+
+#[test]
+fn names_of_points() {
+    let check =
+        |condition: &str, expected: &str| check_conditions(&format!("- {{ {condition} }}"), &[expected]);
+    check(
+        "name: '{golgi.leak_reversal}-{golgi.reset}', grid: { golgi.leak_reversal: [-53 mV], golgi.reset: [-54 mV] }",
+        "2:11 a condition's name cannot start with `-` unless it is a number, unlike `-53--54`: spreadsheets read \
+         it as a formula | this is the name of point 0; start the name with a word, as in `tonic-{index}`",
+    );
+    check(
+        "name: 'nul.{index}', grid: { golgi.leak_reversal: [-53 mV] }",
+        "2:11 a condition's name cannot be `nul.0`: `nul` is the name of a device on Windows, with any ending \
+         | this is the name of point 0; start the name with a word, as in `tonic-{index}`",
+    );
+    check(
+        "name: 'a b{index}', grid: { golgi.leak_reversal: [-53 mV] }",
+        "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b0` \
+         | this is the name of point 0; use only those characters around the placeholders",
+    );
+    // The value of one axis is a number, below 0, too.
+    let negative =
+        "conditions: [{ name: '{golgi.leak_reversal}', grid: { golgi.leak_reversal: [-53.5 mV] } }]";
+    let sweep = parse("x.yaml", negative.as_bytes(), "x", &Overrides::default()).expect("it is right");
+    assert_eq!(sweep.conditions[0].name, "-53.5");
 }
 
 #[test]

@@ -1,0 +1,325 @@
+//! Which names conditions and sweeps can have.
+//!
+//! A name starts the names of output files and stands in CSV tables, in figures and in the report. So it must
+//! be safe in a path, and every program that reads a table must read it as text. Sweep files and manifests
+//! are checked by the same functions.
+
+use granule_sim::parameters::preset;
+
+use crate::diagnostics::{one_line, quote};
+
+/// Longest name of a condition: it starts the names of the condition's output files.
+const MOST_CONDITION_CHARS: usize = 80;
+
+/// Longest name of a sweep.
+const MOST_SWEEP_CHARS: usize = 100;
+
+/// The start of output files of random weights, before the condition's prefix.
+const RANDOMIZED: &str = "randomized_";
+
+/// Cells that `pandas.read_csv` reads as missing values by default. Those that can be no name for another
+/// reason are left out.
+const MISSING: [&str; 8] = ["-NaN", "-nan", "NA", "NULL", "NaN", "None", "nan", "null"];
+
+/// Names of devices on Windows, where a file cannot have such a name, with any ending.
+const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// Names of devices on Windows when a digit follows.
+const NUMBERED_DEVICES: [&str; 2] = ["com", "lpt"];
+
+/// Why a name is refused, in one line, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NameProblem {
+    message: String,
+    help: String,
+    fault: Fault,
+}
+
+/// The part of a name that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Characters,
+    Length,
+    /// Another start makes it right.
+    Start,
+}
+
+impl NameProblem {
+    /// What to do about it, in one line.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        &self.help
+    }
+
+    /// What to do where the name is that of a point of a condition with axes.
+    pub(crate) fn help_at(&self, point: usize) -> String {
+        let what = match self.fault {
+            Fault::Characters => "use only those characters around the placeholders",
+            Fault::Length => "`{index}` in the name stands for that number",
+            Fault::Start => "start the name with a word, as in `tonic-{index}`",
+        };
+        format!("this is the name of point {point}; {what}")
+    }
+
+    fn new(message: &str, help: &str, fault: Fault) -> NameProblem {
+        NameProblem { message: one_line(message), help: one_line(help), fault }
+    }
+
+    fn of(subject: &str, Unfit { what, fitting, fault }: Unfit) -> NameProblem {
+        NameProblem::new(&format!("{subject} {what}"), &format!("write `{fitting}`"), fault)
+    }
+}
+
+/// Checks the name of a condition that is not a preset as such.
+///
+/// # Errors
+/// The first rule that the name breaks.
+///
+/// ```
+/// use granule_sweep::check_condition_name;
+///
+/// assert!(check_condition_name("half-tonic").is_ok());
+/// let problem = check_condition_name("NA").unwrap_err();
+/// assert_eq!(problem.to_string(), "a condition's name cannot be `NA`: pandas reads it as a missing value");
+/// assert_eq!(problem.help(), "write `condition-NA`");
+/// ```
+pub fn check_condition_name(name: &str) -> Result<(), NameProblem> {
+    if let Some(unfit) = unfit_condition(name) {
+        return Err(NameProblem::of("a condition's name", unfit));
+    }
+    if preset(name).is_some() {
+        return Err(NameProblem::new(
+            &format!("{} is the name of a preset", quote(name)),
+            "give this condition another name",
+            Fault::Start,
+        ));
+    }
+    if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
+        return Err(NameProblem::new(
+            &format!("a condition's name cannot start with `{RANDOMIZED}`"),
+            "output files of random weights start with it; give this condition another name",
+            Fault::Start,
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the name of a sweep, which names its output directory.
+///
+/// # Errors
+/// The first rule that the name breaks.
+pub fn check_sweep_name(name: &str) -> Result<(), NameProblem> {
+    unfit_sweep(name).map_or(Ok(()), |unfit| Err(NameProblem::of("a sweep's name", unfit)))
+}
+
+/// The start of the names of a condition's output files: the preset's own for a preset used as such, which
+/// `is_preset` says, else the name of the condition.
+#[must_use]
+pub fn prefix_of(name: &str, is_preset: bool) -> &str {
+    preset(name).filter(|_| is_preset).map_or(name, |preset| preset.prefix)
+}
+
+/// What is wrong with a name, to be read after "a name", and a name that is right: as close to it as can be,
+/// else an example.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) what: String,
+    pub(crate) fitting: String,
+    fault: Fault,
+}
+
+/// What is wrong with the name of a sweep.
+pub(crate) fn unfit_sweep(name: &str) -> Option<Unfit> {
+    unfit_for_files(name, MOST_SWEEP_CHARS, "my-sweep")
+        .or_else(|| unfit_on_windows(name, "sweep", MOST_SWEEP_CHARS))
+}
+
+fn unfit_condition(name: &str) -> Option<Unfit> {
+    const WORD: &str = "condition";
+    let instead = |what: String| {
+        Some(Unfit { what, fitting: prefixed(WORD, name, MOST_CONDITION_CHARS), fault: Fault::Start })
+    };
+    if let Some(unfit) = unfit_for_files(name, MOST_CONDITION_CHARS, "half-tonic") {
+        return Some(unfit);
+    }
+    if MISSING.contains(&name) {
+        return instead(format!("cannot be {}: pandas reads it as a missing value", quote(name)));
+    }
+    if name.starts_with('-') && !is_negative_number(name) {
+        return instead(format!(
+            "cannot start with `-` unless it is a number, unlike {}: spreadsheets read it as a formula",
+            quote(name)
+        ));
+    }
+    unfit_on_windows(name, WORD, MOST_CONDITION_CHARS)
+}
+
+/// Characters and length.
+fn unfit_for_files(name: &str, most_chars: usize, example: &str) -> Option<Unfit> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let (what, fault) = if name.is_empty() {
+        ("must not be empty".to_owned(), Fault::Start)
+    } else if !name.chars().all(fits) {
+        let what = format!("can have letters, digits, `.`, `_` and `-` only, unlike {}", quote(name));
+        (what, Fault::Characters)
+    } else if name.starts_with('.') {
+        (format!("cannot start with a dot, as in {}", quote(name)), Fault::Start)
+    } else if name.len() > most_chars {
+        (format!("can have at most {most_chars} characters, not {}", name.len()), Fault::Length)
+    } else {
+        return None;
+    };
+    let fitting: String = name
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .skip_while(|c| matches!(c, '.' | '-'))
+        .take(most_chars)
+        .collect();
+    let is_right = fitting.contains(|c: char| c.is_ascii_alphanumeric())
+        && !MISSING.contains(&&*fitting)
+        && device(&fitting).is_none();
+    Some(Unfit { what, fitting: if is_right { fitting } else { example.to_owned() }, fault })
+}
+
+fn unfit_on_windows(name: &str, word: &str, most_chars: usize) -> Option<Unfit> {
+    let device = device(name)?;
+    let reason = match device == name {
+        true => "it is the name of a device on Windows".to_owned(),
+        false => format!("`{device}` is the name of a device on Windows, with any ending"),
+    };
+    Some(Unfit {
+        what: format!("cannot be {}: {reason}", quote(name)),
+        fitting: prefixed(word, name, most_chars),
+        fault: Fault::Start,
+    })
+}
+
+/// The device that Windows takes a file for whose name starts with this one.
+fn device(name: &str) -> Option<&str> {
+    let stem = name.split('.').next().unwrap_or(name);
+    let lower = stem.to_ascii_lowercase();
+    let is_numbered = |device: &&str| {
+        lower
+            .strip_prefix(*device)
+            .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let is_device = DEVICES.contains(&&*lower) || NUMBERED_DEVICES.iter().any(is_numbered);
+    is_device.then_some(stem)
+}
+
+/// The name with a word before it, which mends a wrong start.
+fn prefixed(word: &str, name: &str, most_chars: usize) -> String {
+    format!("{word}-{}", name.trim_start_matches('-')).chars().take(most_chars).collect()
+}
+
+/// Whether a name is a number below 0, such as the value of an axis: every program reads it as that number.
+fn is_negative_number(name: &str) -> bool {
+    let digits = name.strip_prefix('-').unwrap_or(name);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.parse::<f64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What pandas 3.0 documents as `na_values` of `read_csv`.
+    const PANDAS: [&str; 19] = [
+        "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+        "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+    ];
+
+    #[test]
+    fn every_refused_name_has_a_remedy_that_is_right() {
+        let others = [
+            "=HYPERLINK(\"http://x\",\"y\")",
+            "=1",
+            "+1",
+            "@x",
+            "-x",
+            "-53--54",
+            "-inf",
+            "-",
+            "--",
+            "-.",
+            "-1-",
+            ".x",
+            "../../x",
+            "a/b",
+            "a b",
+            "CON",
+            "nul",
+            "Aux",
+            "pRn",
+            "com1",
+            "LPT9",
+            "com0.x",
+            "nul.tar.gz",
+            "脳",
+            "\u{1b}[31m",
+            "/nan",
+            ".NA",
+            " nul",
+            "+None",
+            "{index}",
+        ];
+        let too_long = ["x".repeat(81), format!("nul.{}", "x".repeat(76)), "\n".repeat(500)];
+        let all = PANDAS.iter().chain(&others).copied().chain(too_long.iter().map(String::as_str));
+        for name in all {
+            let problem = check_condition_name(name).expect_err(name);
+            let remedy = problem.help().strip_prefix("write `").and_then(|rest| rest.strip_suffix('`'));
+            let remedy = remedy.unwrap_or_else(|| panic!("{name}: {}", problem.help()));
+            assert_eq!(check_condition_name(remedy), Ok(()), "{name}");
+            assert!(problem.to_string().chars().all(|c| !c.is_control()), "{problem}");
+        }
+        for name in ["", "..", "a/b", "NUL", "con.x", "lpt1", "脳", &"x".repeat(101)] {
+            let problem = check_sweep_name(name).expect_err(name);
+            let remedy = problem.help().strip_prefix("write `").and_then(|rest| rest.strip_suffix('`'));
+            assert_eq!(check_sweep_name(remedy.expect("a remedy")), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_stay_as_they_were() {
+        for name in [
+            "half-tonic",
+            "1",
+            "1e3",
+            "true",
+            "none",
+            "na",
+            "a-0.2--55",
+            "tonic-0.3-leak-53",
+            "-53",
+            "-0.5",
+            "-1e-7",
+            "console",
+            "com",
+            "com10",
+            "auxiliary.nul",
+            "lpt",
+            "x.nul",
+            "NA-1",
+            "nan_",
+            "random",
+            "_",
+            "a.",
+            "inf",
+            "gaba",
+            "control",
+        ] {
+            assert_eq!(check_condition_name(name), Ok(()), "{name}");
+        }
+        for name in ["paper", "2024.a_b-C", "-x", "NA", "ACh", "randomized_x"] {
+            assert_eq!(check_sweep_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_the_presets_own_or_the_name() {
+        assert_eq!(prefix_of("GABAzine", true), "gaba");
+        assert_eq!(prefix_of("GABAzine", false), "GABAzine");
+        assert_eq!(prefix_of("half-tonic", false), "half-tonic");
+        assert_eq!(prefix_of("half-tonic", true), "half-tonic");
+    }
+}
