@@ -10,6 +10,7 @@ pub mod connect;
 pub mod pool;
 pub mod private;
 pub mod session;
+pub mod shell;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 
