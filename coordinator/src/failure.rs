@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+// Nothing in them is escaped by `printable`.
+pub(crate) use granule_worker::shell::{shell_path, shell_word};
+
 /// A message for people and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -38,16 +41,6 @@ impl Failure {
 /// `1 trial`, `2 trials`.
 pub(crate) fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// A word as it is typed into a shell.
-pub(crate) fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// The text without what a terminal would obey: names of files are in it as they came.

@@ -92,9 +92,9 @@ impl FromStr for Host {
         if name.is_empty() {
             return Err(wrong("it has no name"));
         }
-        // `ssh` would take it for an option.
-        if name.starts_with('-') {
-            return Err(wrong("it begins with a -"));
+        // `ssh` would take it for an option; a proxy's command may get user and host as words of their own.
+        if name.split('@').any(|part| part.starts_with('-')) {
+            return Err(wrong("a host or user begins with a -"));
         }
         let is_allowed = |c: char| c.is_alphanumeric() || "._-@:%[]+".contains(c);
         if !name.chars().all(is_allowed) {
@@ -269,6 +269,7 @@ mod tests {
             ("", "`` is no host: it has no name"),
             ("a,,b", "`` is no host: it has no name"),
             ("-oProxyCommand=x", "begins with a -"),
+            ("ann@-oProxyCommand", "begins with a -"),
             ("4/-oProxyCommand=x", "begins with a -"),
             ("0/a", "no number of threads from 1 to 1024"),
             ("1025/a", "no number of threads"),

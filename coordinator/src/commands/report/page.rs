@@ -9,7 +9,7 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::plural;
+use crate::failure::{plural, shell_path};
 use crate::gallery::Of;
 use crate::outputs::manifest::Manifest;
 
@@ -187,7 +187,7 @@ impl Page<'_> {
                 "with any number of workers on any machines, as long as engine and revision are those above:"
             }
             pre { code { (self.yaml) } }
-            pre { code { "granule run " (file) } }
+            pre { code { "granule run " (shell_path(&file)) } }
             p {
                 "One trial alone is computed again, and compared, by " code { "granule reproduce" }
                 "; files are checked by " code { "granule verify" } "."
