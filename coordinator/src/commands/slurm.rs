@@ -110,7 +110,7 @@ fn whole(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn unfit(error: &Unfit) -> Failure {
-    Failure::caused_by(exit::USAGE, error, Some("use another --out, or leave the word out"))
+    Failure::caused_by(exit::USAGE, error, Some(error.help))
 }
 
 fn of_slurm(error: &SlurmError) -> Failure {

@@ -244,6 +244,7 @@ pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::stubs::Stubs;
 
     fn told(text: &str) -> String {
         hosts(text).expect_err(text).to_string()
@@ -316,5 +317,47 @@ mod tests {
         assert_eq!(words[..3], ["-p", "2222", "-T"]);
         let last = ["--", "ann@node", "exec 'my programs/granule' worker --piped --threads 8"];
         assert_eq!(words[words.len() - 3..], last);
+    }
+
+    #[test]
+    fn what_is_given_reaches_the_shell_there_as_it_is() {
+        for name in [
+            "a$(touch X)",
+            "`touch X`",
+            "it's",
+            "a\"b",
+            "two  words",
+            "*",
+            "$HOME",
+            "~",
+            "!!",
+            "=ls",
+            "a;touch X",
+            r"back\slash\\",
+            "größe",
+            "\u{202e}",
+        ] {
+            let place = Stubs::new();
+            // It joins what follows the host, as the real one does, and has a shell read it.
+            let ssh = "while [ \"$1\" != node ]; do shift; done; shift; exec sh -c \"$*\"";
+            place.add(&place.programs().join("ssh"), ssh);
+            std::fs::create_dir(place.directory.path().join(name)).expect("a directory");
+            place.add(&place.directory.path().join(name).join("granule"), "");
+            let ssh = Ssh {
+                hosts: Vec::new(),
+                granule: format!("{name}/granule"),
+                options: vec!["-i".into(), name.into(), "-oUser=a b".into()],
+            };
+            let ended = place.run("bash", &ssh.probe("node"));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("--version"), ["--version"]);
+            assert_eq!(place.told("ssh")[..4], ["-i", name, "-oUser=a b", "node"]);
+            let command = ssh.command(&"8/node".parse().expect("a host"));
+            let words: Vec<String> = command.as_std().get_args().map(shell_word).collect();
+            let ended = place.run("bash", &format!("ssh {}", words.join(" ")));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("worker"), ["worker", "--piped", "--threads", "8"]);
+            assert!(!place.directory.path().join("X").exists(), "the name was run: {name}");
+        }
     }
 }

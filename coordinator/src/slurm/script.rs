@@ -220,11 +220,13 @@ exec "$granule" worker --access "$access" --idle-timeout "$idle_timeout"{threads
 }
 
 /// A word that Slurm cannot read in a job script.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` cannot stand in a job script: {problem}", .word.escape_debug())]
 pub(crate) struct Unfit {
     word: String,
     problem: &'static str,
+    /// What to do, for people.
+    pub(crate) help: &'static str,
 }
 
 /// The word as Slurm reads it in an `#SBATCH` line (`get_argument` in its `src/sbatch/opt.c`).
@@ -234,7 +236,7 @@ pub(crate) struct Unfit {
 /// wherever they are in the line, unless a backslash is in them.
 fn sbatch_word(word: &str) -> Result<String, Unfit> {
     const SEPARATORS: [&str; 2] = ["hetjob", "packjob"];
-    let unfit = |problem| Unfit { word: word.to_owned(), problem };
+    let unfit = |problem| Unfit { word: word.to_owned(), problem, help: "leave it out" };
     if word.is_empty() {
         return Err(unfit("Slurm skips an empty word"));
     }
@@ -269,9 +271,11 @@ fn sbatch_word(word: &str) -> Result<String, Unfit> {
 ///
 /// Slurm takes a backslash in such a name for the wish to have nothing filled in, and drops it.
 fn pattern(directory: &Path) -> Result<String, Unfit> {
-    let unfit = |problem| Unfit { word: directory.display().to_string(), problem };
+    let help = "choose another directory with --out";
+    let unfit = |problem| Unfit { word: directory.display().to_string(), problem, help };
     match directory.to_str() {
         None => Err(unfit("it is not UTF-8")),
+        Some(text) if text.chars().any(char::is_control) => Err(unfit("it has a control character")),
         Some(text) if text.contains('\\') => Err(unfit("Slurm drops a backslash from the names of logs")),
         Some(text) => Ok(text.replace('%', "%%")),
     }
@@ -279,7 +283,14 @@ fn pattern(directory: &Path) -> Result<String, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::{OsStr, OsString};
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::failure::stubs::Stubs;
 
     fn plan() -> Plan {
         Plan {
@@ -342,6 +353,183 @@ mod tests {
             let mut bash = std::process::Command::new("bash");
             let checked = bash.args(["-n", "-c", &script]).output().expect("a shell");
             assert!(checked.status.success(), "{}\n{script}", String::from_utf8_lossy(&checked.stderr));
+        }
+    }
+
+    /// Words as Slurm finds them in a line, by the rules of its `get_argument`.
+    fn words_of_slurm(line: &str) -> Vec<String> {
+        let lower = line.to_ascii_lowercase();
+        let mut chars: Vec<char> = line.chars().collect();
+        for separator in ["hetjob", "packjob"] {
+            if let Some(at) = lower.find(separator) {
+                let at = lower[..at].chars().count();
+                chars[at..at + separator.len()].fill(' ');
+            }
+        }
+        let mut words = Vec::new();
+        let mut rest = chars.into_iter().peekable();
+        loop {
+            while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+            assert_ne!(rest.peek(), Some(&':'), "Slurm refuses a `:` here: {line}");
+            let mut word = String::new();
+            let (mut quote, mut is_escaped) = (None, false);
+            while let Some(c) = rest.next_if(|c| quote.is_some() || !c.is_ascii_whitespace()) {
+                match c {
+                    c if std::mem::take(&mut is_escaped) => word.push(c),
+                    '\\' => is_escaped = true,
+                    c if quote == Some(c) => quote = None,
+                    c @ ('"' | '\'') if quote.is_none() => quote = Some(c),
+                    '#' if quote.is_none() => return words,
+                    c => word.push(c),
+                }
+            }
+            assert_eq!(quote, None, "a quote is not closed in {line}");
+            if word.is_empty() {
+                return words;
+            }
+            words.push(word);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slurm_reads_the_words_that_were_meant(words in prop::collection::vec("[ -~é]{1,8}|[a-z]{0,3}(?i:hetjob|packjob) ?", 1..4)) {
+            // As a word of its own it is given to separate jobs.
+            prop_assume!(!words.iter().any(|word| ["hetjob", "packjob"].contains(&&**word)));
+            let line: Vec<String> = words.iter().map(|word| sbatch_word(word).expect("a word")).collect();
+            prop_assert_eq!(words_of_slurm(&line.join(" ")), words);
+        }
+    }
+
+    #[test]
+    fn what_slurm_cannot_read_is_refused() {
+        let text = |options: &[&str], logs: &[u8]| {
+            let options = options.iter().map(|word| (*word).to_owned()).collect();
+            let logs = Path::new(OsStr::from_bytes(logs)).to_owned();
+            let plan = Plan { options, logs, ..plan() };
+            let error = plan.sweep_job(&serving()).expect_err("a word that Slurm cannot read");
+            assert_eq!(plan.worker_job("2m"), Err(error.clone()));
+            error.to_string()
+        };
+        for (options, logs, problem) in [
+            (
+                &["--comment", ""][..],
+                &b"/logs"[..],
+                "`` cannot stand in a job script: Slurm skips an empty word",
+            ),
+            (
+                &["--comment=a\nrm"],
+                b"/logs",
+                "`--comment=a\\nrm` cannot stand in a job script: it has a control character",
+            ),
+            (&[], b"/a\nb", "`/a\\nb` cannot stand in a job script: it has a control character"),
+            (
+                &[],
+                b"/a\\b",
+                "`/a\\\\b` cannot stand in a job script: Slurm drops a backslash from the names of logs",
+            ),
+            (&[], b"/a\xff", "`/a\u{fffd}` cannot stand in a job script: it is not UTF-8"),
+        ] {
+            assert_eq!(text(options, logs), problem);
+        }
+    }
+
+    /// Runs a job's script for directories of this name, with programs that write down what they are told.
+    fn run_jobs(of_logs: &str, of_others: &OsStr) {
+        let place = Stubs::new();
+        let home = place.directory.path();
+        let others = home.join(of_others);
+        fs::create_dir_all(&others).expect("a directory");
+        // The coordinator ends when a worker was started, as otherwise that might not come to it.
+        place.add(
+            &others.join("granule"),
+            "[ \"$1\" != serve ] || while [ ! -e \"$RECORDS/worker\" ]; do sleep 0.01; done; exit 3",
+        );
+        place.add(
+            &place.programs().join("srun"),
+            "while [ \"${1#-}\" != \"$1\" ]; do shift; done; \"$@\"; exec sleep 1000",
+        );
+        place.add(&place.programs().join("sbatch"), "");
+        let out = home.join(of_logs);
+        let plan = Plan {
+            command: format!("granule slurm {of_logs}\ntouch X"),
+            granule: others.join("granule"),
+            out: out.clone(),
+            logs: out.join("slurm"),
+            ..plan()
+        };
+        let serving = Serving {
+            sweep: others.join("-sweep.yaml"),
+            store: others.join("store"),
+            options: vec!["--interface".to_owned(), format!("{of_logs}\n")],
+            variables: vec![("CHAT_NUM_TRIAL", Some(of_logs.to_owned()))],
+        };
+        // With something in the store the workers do not wait for the coordinator to begin.
+        fs::write(&serving.store, "something").expect("written");
+        let script = plan.sweep_job(&serving).expect("a script");
+        let ended = place.run("bash", &script);
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        let os = |word: &str| OsString::from(word);
+        let told = place.told("serve");
+        assert_eq!(
+            told[..6],
+            [
+                &os("serve"),
+                serving.sweep.as_os_str(),
+                &os("--out"),
+                out.as_os_str(),
+                &os("--store"),
+                serving.store.as_os_str()
+            ]
+            .map(OsStr::to_owned)
+        );
+        assert_eq!(told[told.len() - 2..], serving.options.iter().map(|word| os(word)).collect::<Vec<_>>());
+        let access = out.join("access.json").into_os_string();
+        assert_eq!(place.told("worker")[..3], [os("worker"), os("--access"), access.clone()]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let (_, advice) = said.split_once("exited with code 3; to resume: ").expect("advice");
+        assert!(place.run("bash", advice).status.success());
+        assert_eq!(place.told("sbatch"), [out.join("slurm/job.sh").into_os_string()]);
+        fs::remove_file(place.records().join("worker")).expect("a record");
+        let ended = place.run("bash", &plan.worker_job("2m").expect("a script"));
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        assert_eq!(
+            place.told("worker"),
+            [os("worker"), os("--access"), access, os("--idle-timeout"), os("2m")]
+        );
+        assert!(!home.join("X").exists(), "the name was run: {of_logs}");
+    }
+
+    #[test]
+    fn names_of_directories_are_never_run() {
+        for name in [
+            "a$(touch X)",
+            "`touch X`",
+            "'; touch X; '",
+            "\"; touch X; \"",
+            "it's",
+            "-x",
+            " two  spaces ",
+            "*",
+            "?[a]",
+            "$HOME",
+            "~",
+            "!!",
+            "=ls",
+            "a#b",
+            ":",
+            "a&b|c>d",
+            "{a,b}",
+            "100%j%%",
+            "größe",
+            "hetjob",
+            "(",
+            "${options[@]}",
+        ] {
+            run_jobs(name, OsStr::new(name));
+        }
+        for name in [&b"a\ntouch X\n"[..], b"\n", b"\xff$(touch X)\xfe", b"a\\b\\'", b"\x1b[31m`touch X`"] {
+            run_jobs("plain", OsStr::from_bytes(name));
         }
     }
 }

@@ -33,6 +33,7 @@ from .errors import (
     NotThereError,
     ProgramError,
     UnfinishedError,
+    shell_path,
 )
 from .manifest import Condition, FileRecord, Manifest, ResolvedSweep, Run, SetAside
 from .manifest import read as _read_manifest
@@ -295,6 +296,6 @@ def _export(out: Path, table: str, options: list[str]) -> None:
     told = ended.stderr.strip()
     if ended.returncode != 0:
         what = f"`granule export` ended with status {ended.returncode}: {told}"
-        raise ProgramError(what, f"`granule verify {out}` says what is wrong with the sweep")
+        raise ProgramError(what, f"`granule verify {shell_path(out)}` says what is wrong with the sweep")
     if told:
         warnings.warn(told, stacklevel=3)
