@@ -393,7 +393,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slurm_reads_the_words_that_were_meant(words in prop::collection::vec("[ -~é]{1,8}|[a-z]{0,3}(?i:hetjob|packjob) ?", 1..4)) {
+        fn slurm_reads_the_words_that_were_meant(
+            words in prop::collection::vec("[ -~é]{1,8}|[a-z]{0,3}(?i:hetjob|packjob) ?", 1..4)
+        ) {
             // As a word of its own it is given to separate jobs.
             prop_assume!(!words.iter().any(|word| ["hetjob", "packjob"].contains(&&**word)));
             let line: Vec<String> = words.iter().map(|word| sbatch_word(word).expect("a word")).collect();
