@@ -3,16 +3,18 @@
 
 mod support;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use granule_sim::parameters::{FIELDS, Kind};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{Ended, Hashes, Place, Sweep, Trials, sha256};
 
@@ -980,4 +982,103 @@ fn check_files(place: &Place, manifest: &Value, count: usize) {
     }
     assert_eq!(listed.len(), count);
     assert_eq!(place.outputs("out"), listed);
+}
+
+/// Has a shell run what people are advised to, with a `granule` that writes down what it is told; gives that.
+#[track_caller]
+fn advised(place: &Place, advice: &str, subcommand: &str) -> Vec<OsString> {
+    let path = format!("{}:/usr/bin:/bin", place.path("stubs").display());
+    let mut shell = place.command("/bin/sh");
+    let ended = end_of_shell(shell.arg("-c").arg(advice).env("PATH", path));
+    assert_eq!(ended.code, Some(0), "{advice}: {ended:#?}");
+    let record = place.path(&format!("stubs/{subcommand}.told"));
+    let told = fs::read(&record).unwrap_or_else(|error| panic!("{advice}: {error}"));
+    fs::remove_file(record).expect("it is there");
+    assert!(!place.path("X").exists(), "a name was run: {advice}");
+    let words = told.strip_suffix(b"\0").unwrap_or_default().split(|byte| *byte == 0);
+    words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
+}
+
+fn end_of_shell(shell: &mut Command) -> Ended {
+    Ended::from(shell.output().expect("a shell"))
+}
+
+#[test]
+fn advice_is_a_command_that_a_shell_reads_as_it_was_meant() {
+    let names: [&[u8]; 12] = [
+        b"a$(touch X)",
+        b"`touch X`",
+        b"it's; touch X",
+        b"-x",
+        b" two  spaces *",
+        b"=ls",
+        b"~",
+        b"a\ntouch X\n",
+        b"\n",
+        b"back\\slash\\",
+        b"\xff$(touch X)\xfe",
+        b"\x1b[31m\xc2\x85",
+    ];
+    for name in names.map(OsStr::from_bytes) {
+        let place = Place::new();
+        place.sweep("sweep.yaml", &Sweep::slow());
+        fs::create_dir(place.path("stubs")).expect("a directory");
+        place.script("stubs/granule", "printf '%s\\0' \"$@\" >\"${0%/*}/$1.told\"");
+        // A name that begins with a - is written so that it is no option.
+        let mut argument = OsString::from(if name.as_bytes().starts_with(b"-") { "./" } else { "" });
+        argument.push(name);
+        let below = |file: &str| {
+            let mut path = argument.clone();
+            path.push("/");
+            path.push(file);
+            path
+        };
+        let os = |word: &str| OsString::from(word);
+
+        let mut command = place.granule(&["init", "--"]);
+        command.arg(name);
+        let said = end(command).succeeded().stdout;
+        let (_, advice) = said.rsplit_once("then run it:\n").expect("advice");
+        assert_eq!(advised(&place, advice, "run"), [os("run"), argument.clone()]);
+        fs::remove_file(place.path("").join(name)).expect("a file");
+
+        let mut command = place.granule(&["identity", "--advertise", "node1:7000", "--"]);
+        command.arg(name);
+        let said = end(command).succeeded().stdout;
+        let (_, advice) = said.rsplit_once("for it and its workers.\n").expect("advice");
+        let serve = ["serve", "SWEEP", "--listen", "ADDR", "--identity"].map(OsString::from);
+        assert_eq!(advised(&place, advice, "serve"), [&serve[..], &[argument.clone()]].concat());
+        let worker = [os("worker"), os("--access"), below("access.json")];
+        assert_eq!(advised(&place, advice, "worker"), worker);
+
+        // What others can read is mended by the command that the error names.
+        let access = place.path("").join(name).join("access.json");
+        fs::set_permissions(&access, fs::Permissions::from_mode(0o644)).expect("a mode");
+        let mut command = place.granule(&["worker"]);
+        command.arg("--access").arg(below("access.json"));
+        let ended = end(command);
+        let (_, advice) = ended.stderr.split_once("; run `").unwrap_or_else(|| panic!("{ended:#?}"));
+        let (advice, _) = advice.split_once("`, and make a new one").expect("advice");
+        assert_eq!(end_of_shell(place.command("/bin/sh").arg("-c").arg(advice)).code, Some(0), "{advice}");
+        assert_eq!(fs::metadata(&access).expect("a file").permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(place.path("").join(name)).expect("a directory");
+
+        let mut option = os("--out=");
+        option.push(name);
+        let mut command = place.granule(&["serve", "sweep.yaml", "--listen", "127.0.0.1:0"]);
+        command.arg(&option).arg0("granule");
+        let mut serving = place.start_this(command);
+        let advice = serving.until("it takes workers", |serving| {
+            let said = serving.stderr();
+            let advice = said.split_once("to add workers: ")?.1.split_once("/access.json")?;
+            let ends = advice.1.split_once('\n')?.0;
+            Some(format!("{}/access.json{ends}", advice.0))
+        });
+        assert_eq!(advised(&place, &advice, "worker"), worker);
+        serving.signal(Signal::SIGINT);
+        let ended = serving.end();
+        let (_, advice) = ended.stderr.split_once("to resume: ").unwrap_or_else(|| panic!("{ended:#?}"));
+        let words = ["serve", "sweep.yaml", "--listen", "127.0.0.1:0"].map(OsString::from);
+        assert_eq!(advised(&place, advice, "serve"), [&words[..], &[option]].concat());
+    }
 }

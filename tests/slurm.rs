@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
+use granule_worker::shell::shell_word;
 use nix::sys::signal::Signal;
 use support::slurm::{Cluster, is_possible};
 use support::{Ended, Hashes, Place, expected, is_connected, root, send, skip, wait_for};
@@ -154,7 +155,7 @@ fn a_sweep_runs_on_three_nodes() {
         assert_eq!(told(cluster, &id, "NodeList"), "n[1-3]");
         let script = fs::read_to_string(place.path(OUT).join("slurm/job.sh")).expect("a script");
         assert!(
-            script.contains("#SBATCH --nodes=3\n") && script.contains("\n#SBATCH '--comment=with space'\n"),
+            script.contains("#SBATCH --nodes=3\n") && script.contains("\n#SBATCH \"--comment=with space\"\n"),
             "{script}"
         );
         // There is nothing left to be done, and therefore no job.
@@ -354,7 +355,7 @@ fn workers_come_up_to_the_limit_and_all_of_them_go() {
         let serving = place.start(&serve);
         wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
         // They wait until all of them are there.
-        let program = env!("CARGO_BIN_EXE_granule");
+        let program = shell_word(env!("CARGO_BIN_EXE_granule"));
         let waiting = place
             .script("waiting", &format!("while [ ! -e go ]; do sleep 0.05; done; exec {program} \"$@\""));
         let attach =

@@ -10,7 +10,7 @@ use granule_sweep::{Plan, Sweep};
 use granule_worker::files::Directory;
 
 use crate::cli::exit;
-use crate::failure::{Failure, shell_word};
+use crate::failure::{Failure, shell_path};
 use crate::outputs::OutputError;
 use crate::outputs::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
 use crate::outputs::survey::{Refusal, Survey, Trouble};
@@ -88,7 +88,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::LostStore { out, .. } => {
                 let help = format!(
                     "--store FILE says where it is now; to compute all trials again into a new one: --store {}",
-                    shell_word(&out.join(STORE).display().to_string())
+                    shell_path(out.join(STORE))
                 );
                 return Failure::caused_by(exit::FAILED, &error, Some(&help));
             }

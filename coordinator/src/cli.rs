@@ -324,7 +324,7 @@ pub(crate) struct Slurm {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
     /// Time without work after which the workers of --attach leave.
-    #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", hide_short_help = true)]
+    #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", value_parser = duration_as_given, hide_short_help = true)]
     pub(crate) idle_timeout: String,
     /// Options for sbatch, as they are.
     #[arg(last = true, value_name = "SBATCH OPTIONS")]
@@ -627,6 +627,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
     let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(duration).map_err(|_| wrong())
+}
+
+/// A time that a worker will read.
+fn duration_as_given(text: &str) -> Result<String, String> {
+    duration(text).map(|_| text.to_owned())
 }
 
 fn percent(text: &str) -> Result<f64, String> {

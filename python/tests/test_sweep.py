@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 import granule
 from conftest import TINY, change_manifest, run
 from granule.arrays import read_weights
+from granule.errors import shell_path
 
 FILES: dict[granule.Kind, str] = {
     "spike_probability": "randomized_{}SpikeProb.npy",
@@ -313,3 +315,20 @@ def test_the_program_fails_or_is_not_there(copy: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(granule.ProgramError, match="no program `granule`"):
         granule.program()
+
+
+def test_advice_is_a_command_that_a_shell_reads_as_it_was_meant(tmp_path: Path) -> None:
+    signs = [bytes([first, second]) for first in b"$`'\"\\!~=%-#*;\n\x1b\x80 a" for second in b"(`'\\\nx\xff%"]
+    names = [os.fsdecode(name) for name in [b"a$(touch X)", b"`touch X`", b"a\n\n", b"-x", "größe".encode(), *signs]]
+    command = "printf '%s\\0' " + " ".join(shell_path(Path(name)) for name in names)
+    for shell in ("sh", "bash", "zsh"):
+        if shutil.which(shell):
+            ended = subprocess.run([shell, "-c", command], cwd=tmp_path, check=True, capture_output=True)
+            read = [Path(os.fsdecode(name)) for name in ended.stdout.split(b"\0")[:-1]]
+            assert read == [Path(name) for name in names] and ended.stderr == b""
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "sweep.json").touch()
+    with pytest.raises(granule.UnfinishedError) as caught:
+        granule.open(tmp_path / "a b")
+    assert f"`granule status '{tmp_path}/a b'` says how far" in str(caught.value)

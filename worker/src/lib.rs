@@ -11,6 +11,7 @@ pub mod files;
 pub mod pool;
 pub mod private;
 pub mod session;
+pub mod shell;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 

@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 use crate::files::{self, Directory};
+use crate::shell::shell_path;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +29,9 @@ pub enum PrivateError {
         path: PathBuf,
     },
     /// Others can get at it.
-    #[error("{path} is open to other users of this machine (its mode is {mode:03o}); \
-             do `chmod 600 {path}`, and have a new one made if somebody may have read it", path = path.display())]
+    #[error("{} is open to other users of this machine (its mode is {mode:03o}); \
+             run `chmod 600 {}`, and make a new one if another user may have read it",
+            path.display(), shell_path(path))]
     Open {
         /// The file.
         path: PathBuf,
@@ -149,7 +151,7 @@ mod tests {
             let PrivateError::Open { mode, .. } = error else { panic!("{error}") };
             assert_eq!(mode, open);
             let text = error.to_string();
-            assert!(text.contains(&format!("`chmod 600 {}`", path.display())), "{text}");
+            assert!(text.contains(&format!("`chmod 600 {}`", shell_path(&path))), "{text}");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("changed");
         read(&path, OTHERS, 10).expect("nobody else");

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::driver::{Door, Tls, listen};
-use crate::failure::plural;
+use crate::failure::{plural, shell_path};
 use crate::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
 use crate::view::log::line;
 
@@ -272,7 +272,7 @@ impl Served {
     }
 
     fn invite(&self) {
-        line(&format!("to add workers: granule worker --access {}", self.access.display()));
+        line(&format!("to add workers: granule worker --access {}", shell_path(&self.access)));
     }
 
     /// Listens; where any port will do, on the one that workers know from before, if it is free.

@@ -2,7 +2,7 @@
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::failure::Failure;
+use crate::failure::{Failure, shell_path};
 use crate::identity::{FILE, Identity, prepared};
 use crate::view::say;
 
@@ -18,8 +18,8 @@ pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
          --identity {}\n  granule worker --access {}\n",
         key.display(),
         access.display(),
-        directory.display(),
-        access.display()
+        shell_path(directory),
+        shell_path(&access)
     ));
     Ok(())
 }

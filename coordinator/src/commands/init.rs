@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 
 use crate::cli::{self, exit};
-use crate::failure::{Failure, printable};
+use crate::failure::{Failure, printable, shell_path};
 
 pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     let path = &arguments.file;
@@ -35,8 +35,8 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
         let _ = fs::remove_file(path);
         return Err(failed(error));
     }
-    let shown = path.display();
-    let said = format!("Wrote {shown}. Change it, then run it:\n  granule run {shown}\n");
+    let (shown, word) = (path.display(), shell_path(path));
+    let said = format!("Wrote {shown}. Change it, then run it:\n  granule run {word}\n");
     let _ = io::stdout().write_all(printable(&said).as_bytes());
     Ok(())
 }

@@ -760,7 +760,7 @@ pub(crate) fn this_program() -> io::Result<PathBuf> {
 
 /// This command, as it could be typed into a shell once more.
 pub(crate) fn command_line() -> String {
-    std::env::args_os().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    std::env::args_os().map(shell_word).collect::<Vec<_>>().join(" ")
 }
 
 /// User and system time of this process and its children so far.

@@ -19,12 +19,12 @@ use crate::cli::{self, exit};
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
 use crate::commands::target;
-use crate::failure::{Failure, shell_word};
+use crate::failure::{Failure, shell_path};
 use crate::outputs;
 use crate::outputs::manifest::ResolvedSweep;
 use crate::outputs::survey::Survey;
 use crate::slurm::control::{self, SlurmError};
-use crate::slurm::script::{Plan, SCRIPT, Serving, Shape};
+use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
 use crate::slurm::{Ending, JobId, State};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
@@ -97,8 +97,7 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
     };
     let plan = Plan {
         name: sweep.name.clone(),
-        // A comment has one line.
-        command: command_line().replace(char::is_control, " "),
+        command: command_line(),
         granule,
         out: out.clone(),
         logs: logs.clone(),
@@ -107,11 +106,6 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
         partition: arguments.partition.clone(),
         options: arguments.options.clone(),
     };
-    let given = plan.options.iter().chain(&plan.time).chain(&plan.partition);
-    if let Some(word) = given.into_iter().find(|word| word.chars().any(char::is_control)) {
-        let message = format!("error: `{}` cannot stand in a job script", word.escape_debug());
-        return Err(Failure::new(exit::USAGE, format!("{message}\n  help: leave out what is not printed")));
-    }
     let request = Request { arguments, sweep, out, logs, plan };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -132,19 +126,13 @@ fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Fa
     Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
 }
 
-/// A path from the root, of characters that a script can have.
+/// A path from the root.
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
-    let path = absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    match path.to_str() {
-        Some(text) if !text.chars().any(char::is_control) => Ok(path),
-        _ => {
-            let message = format!(
-                "error: the path {} cannot stand in a job script\n  help: use one of letters, digits and signs",
-                path.display()
-            );
-            Err(Failure::new(exit::USAGE, message))
-        }
-    }
+    absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))
+}
+
+fn unfit(error: &Unfit) -> Failure {
+    Failure::caused_by(exit::USAGE, error, Some(error.help))
 }
 
 fn of_slurm(error: &SlurmError) -> Failure {
@@ -155,7 +143,7 @@ impl Request<'_> {
     /// A job that is the whole sweep.
     async fn run(&self) -> Result<(), Failure> {
         let store = look(&self.out, &self.sweep, self.arguments)?;
-        let script = self.plan.sweep_job(&Serving {
+        let serving = Serving {
             sweep: whole(&self.arguments.sweep)?,
             store: whole(&store)?,
             options: self.serve_options(),
@@ -163,7 +151,8 @@ impl Request<'_> {
                 .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
                 .0
                 .variables(),
-        });
+        };
+        let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
             say(&script);
             return Ok(());
@@ -190,7 +179,7 @@ impl Request<'_> {
             }
         };
         let job = record.job;
-        let how = format!("granule status {}", shell_word(&self.out.display().to_string()));
+        let how = format!("granule status {}", shell_path(&self.out));
         if self.arguments.detach {
             say(&format!(
                 "Slurm job {job}; to see what it is at: {how}; its log: {}\n",

@@ -14,9 +14,14 @@ use crate::launch::ssh::{Ssh, hosts};
 pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
     let hosts = hosts(&arguments.hosts)
         .map_err(|error| Failure::caused_by(exit::USAGE, &error, Some(&error.help())))?;
-    if arguments.granule.chars().any(char::is_control) || arguments.granule.is_empty() {
-        let message =
-            "error: --granule has characters that no path has\n  help: give the path of the program there";
+    // The shell there would take a `-` for an option of its `exec`, and `ssh` one for its own.
+    let granule = &arguments.granule;
+    if granule.is_empty() || granule.starts_with('-') || granule.chars().any(char::is_control) {
+        let message = format!(
+            "error: --granule cannot be `{}`\n  help: give a name that PATH there leads to, or a path from the home \
+             directory there, without control characters; ./ before a - at its beginning",
+            granule.escape_debug()
+        );
         return Err(Failure::new(exit::USAGE, message));
     }
     let program = program(arguments.common.worker_program.as_ref())?;
@@ -33,7 +38,7 @@ pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
             sweep: sweep.name.clone(),
             workers: arguments.workers,
             program,
-            ssh: Some(Ssh { hosts, granule: arguments.granule.clone(), options: arguments.options.clone() }),
+            ssh: Some(Ssh { hosts, granule: granule.clone(), options: arguments.options.clone() }),
             scheduler: config(&arguments.common, arguments.workers),
             drain_within: DRAIN_WITHIN,
             give_up_after: Some(arguments.give_up_after),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, exit};
 use crate::drawn;
-use crate::failure::{Failure, plural, shell_word};
+use crate::failure::{Failure, plural, shell_path};
 use crate::outputs::manifest::{FileRecord, Manifest, forget_stamps};
 use crate::outputs::survey::sha256;
 use crate::outputs::{self, OutputError, Planned, Source, failed};
@@ -169,7 +169,7 @@ impl Report {
 
     /// What to do about each kind of problem that was found.
     fn help(&self, out: &Path) -> String {
-        let out = shell_word(&out.display().to_string());
+        let out = shell_path(out);
         let remedies: [(&[&str], String); 6] = [
             (&["foreign"], "move the foreign files away: granule leaves them as they are".to_owned()),
             (&["unreadable"], "move away what is unreadable, then run the sweep again".to_owned()),

@@ -93,9 +93,9 @@ impl FromStr for Host {
         if name.is_empty() {
             return Err(wrong("it has no name"));
         }
-        // `ssh` would take it for an option.
-        if name.starts_with('-') {
-            return Err(wrong("it begins with a -"));
+        // `ssh` would take it for an option; a proxy's command may get user and host as words of their own.
+        if name.split('@').any(|part| part.starts_with('-')) {
+            return Err(wrong("a host or user begins with a -"));
         }
         let is_allowed = |c: char| c.is_alphanumeric() || "._-@:%[]+".contains(c);
         if !name.chars().all(is_allowed) {
@@ -251,6 +251,7 @@ pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::stubs::Stubs;
 
     fn told(text: &str) -> String {
         hosts(text).expect_err(text).to_string()
@@ -276,6 +277,7 @@ mod tests {
             ("", "`` is no host: it has no name"),
             ("a,,b", "`` is no host: it has no name"),
             ("-oProxyCommand=x", "begins with a -"),
+            ("ann@-oProxyCommand", "begins with a -"),
             ("4/-oProxyCommand=x", "begins with a -"),
             ("0/a", "no number of threads from 1 to 1024"),
             ("1025/a", "no number of threads"),
@@ -322,5 +324,47 @@ mod tests {
         assert_eq!(words[..3], ["-p", "2222", "-T"]);
         let last = ["--", "ann@node", "exec 'my programs/granule' worker --piped --threads 8"];
         assert_eq!(words[words.len() - 3..], last);
+    }
+
+    #[test]
+    fn what_is_given_reaches_the_shell_there_as_it_is() {
+        for name in [
+            "a$(touch X)",
+            "`touch X`",
+            "it's",
+            "a\"b",
+            "two  words",
+            "*",
+            "$HOME",
+            "~",
+            "!!",
+            "=ls",
+            "a;touch X",
+            r"back\slash\\",
+            "größe",
+            "\u{202e}",
+        ] {
+            let place = Stubs::new();
+            // It joins what follows the host, as the real one does, and has a shell read it.
+            let ssh = "while [ \"$1\" != node ]; do shift; done; shift; exec sh -c \"$*\"";
+            place.add(&place.programs().join("ssh"), ssh);
+            std::fs::create_dir(place.directory.path().join(name)).expect("a directory");
+            place.add(&place.directory.path().join(name).join("granule"), "");
+            let ssh = Ssh {
+                hosts: Vec::new(),
+                granule: format!("{name}/granule"),
+                options: vec!["-i".into(), name.into(), "-oUser=a b".into()],
+            };
+            let ended = place.run("bash", &ssh.probe("node"));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("--version"), ["--version"]);
+            assert_eq!(place.told("ssh")[..4], ["-i", name, "-oUser=a b", "node"]);
+            let command = ssh.command(&"8/node".parse().expect("a host"));
+            let words: Vec<String> = command.as_std().get_args().map(shell_word).collect();
+            let ended = place.run("bash", &format!("ssh {}", words.join(" ")));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("worker"), ["worker", "--piped", "--threads", "8"]);
+            assert!(!place.directory.path().join("X").exists(), "the name was run: {name}");
+        }
     }
 }

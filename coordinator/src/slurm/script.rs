@@ -1,9 +1,13 @@
 //! Job scripts: text for `sbatch` that people can read, keep and submit by hand.
+//!
+//! Two programs read a script, each by rules of its own: Slurm its `#SBATCH` lines, bash all others. What the user
+//! gave is in `#SBATCH` lines as an [`sbatch_word`], and elsewhere in assignments alone, as a [`shell_word`]; the
+//! commands of the script have variables, in quotes.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::failure::shell_word;
+use crate::failure::{shell_path, shell_word};
 
 /// How long before the end of its time a job is warned, in seconds: leases are called in and stored by then.
 /// Slurm may be a minute early.
@@ -52,15 +56,14 @@ pub(crate) struct Serving {
 }
 
 impl Plan {
-    /// What `#SBATCH` lines say, in front of these.
-    fn head(&self, what: &str, log: &str, own: &[String]) -> String {
-        let mut text = format!(
-            "#!/bin/bash\n# {what}\n# Written by granule {} for: {}\n",
-            env!("CARGO_PKG_VERSION"),
-            self.command
-        );
-        // A per cent sign begins what Slurm fills in.
-        let logs = self.logs.display().to_string().replace('%', "%%");
+    /// The comments and the `#SBATCH` lines.
+    fn head(&self, what: &str, log: &str, own: &[String]) -> Result<String, Unfit> {
+        let mut text =
+            format!("#!/bin/bash\n# {what}\n# Written by granule {} for: ", env!("CARGO_PKG_VERSION"));
+        // A comment ends with its line.
+        text.push_str(&self.command.replace(char::is_control, " "));
+        text.push('\n');
+        let logs = pattern(&self.logs)?;
         let mut lines = vec![
             format!("--job-name=granule-{}", self.name),
             format!("--output={logs}/{log}"),
@@ -70,23 +73,26 @@ impl Plan {
         lines.extend(self.time.iter().map(|time| format!("--time={time}")));
         lines.extend(self.partition.iter().map(|partition| format!("--partition={partition}")));
         for line in lines {
-            let _ = writeln!(text, "#SBATCH {}", shell_word(&line));
+            let _ = writeln!(text, "#SBATCH {}", sbatch_word(&line)?);
         }
         // What was given comes last, as the later of two equal options holds. A word that is no option
         // belongs to the one before.
         let mut given = self.options.iter().peekable();
         while let Some(option) = given.next() {
-            let _ = write!(text, "#SBATCH {}", shell_word(option));
+            let _ = write!(text, "#SBATCH {}", sbatch_word(option)?);
             while let Some(value) = given.next_if(|word| !word.starts_with('-')) {
-                let _ = write!(text, " {}", shell_word(value));
+                let _ = write!(text, " {}", sbatch_word(value)?);
             }
             text.push('\n');
         }
-        text
+        Ok(text)
     }
 
     /// A job that is a whole sweep: a coordinator on its first node, and workers on all.
-    pub(crate) fn sweep_job(&self, serving: &Serving) -> String {
+    ///
+    /// # Errors
+    /// If Slurm cannot read a word.
+    pub(crate) fn sweep_job(&self, serving: &Serving) -> Result<String, Unfit> {
         let (shape, step, threads) = match self.shape {
             Shape::Nodes(nodes) => (
                 vec![format!("--nodes={nodes}"), "--ntasks-per-node=1".to_owned(), "--exclusive".to_owned()],
@@ -108,10 +114,8 @@ impl Plan {
             "--no-kill".to_owned(),
         ]);
         let what = format!("The sweep {}: a coordinator on the first node, workers on all.", self.name);
-        let mut text = self.head(&what, "%j.log", &own);
-        let word = |path: &PathBuf| shell_word(&path.display().to_string());
-        let options: String =
-            serving.options.iter().map(|option| format!(" {}", shell_word(option))).collect();
+        let mut text = self.head(&what, "%j.log", &own)?;
+        let options: Vec<String> = serving.options.iter().map(shell_word).collect();
         text.push_str("\n# The sweep is the one that was asked for, whatever the environment is where this is submitted.\n");
         for (name, value) in &serving.variables {
             let _ = match value {
@@ -126,6 +130,8 @@ granule={granule}
 sweep={sweep}
 out={out}
 store={store}
+options=({options})
+script={script}
 
 say() {{ printf '%s job %s: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$SLURM_JOB_ID" "$*" >&2; }}
 stored() {{ stat -c %s "$store" 2>/dev/null || echo 0; }}
@@ -133,7 +139,7 @@ before=$(stored)
 
 # The coordinator stores every trial as it comes: whatever happens to this job, the next one goes on from there.
 # It gives up when all of its workers are gone.
-"$granule" serve "$sweep" --out "$out" --store "$store" --listen 0.0.0.0:0 --give-up-after 5m{options} &
+"$granule" serve "$sweep" --out "$out" --store "$store" --listen 0.0.0.0:0 --give-up-after 5m "${{options[@]}}" &
 coordinator=$!
 
 # Slurm warns before the time is over (USR1), or ends the job (TERM): leases are called in, and stored.
@@ -166,20 +172,24 @@ if [ "$why" = time ] && [ "$code" -ne 0 ]; then
     say "the time is over, and nothing was stored in it: give it longer"
   fi
 fi
-[ "$code" -eq 0 ] || say "ended with $code; to go on: sbatch {script}"
+[ "$code" -eq 0 ] || say "exited with code $code; to resume: sbatch $(printf %q "$script")"
 exit "$code"
 "#,
-            granule = word(&self.granule),
-            sweep = word(&serving.sweep),
-            out = word(&self.out),
-            store = word(&serving.store),
-            script = word(&self.logs.join(SCRIPT)),
+            granule = shell_path(&self.granule),
+            sweep = shell_path(&serving.sweep),
+            out = shell_path(&self.out),
+            store = shell_path(&serving.store),
+            options = options.join(" "),
+            script = shell_path(self.logs.join(SCRIPT)),
         );
-        text
+        Ok(text)
     }
 
     /// A job that is one worker, of which there will be an array.
-    pub(crate) fn worker_job(&self, idle_timeout: &str) -> String {
+    ///
+    /// # Errors
+    /// If Slurm cannot read a word.
+    pub(crate) fn worker_job(&self, idle_timeout: &str) -> Result<String, Unfit> {
         let (shape, threads) = match self.shape {
             Shape::Nodes(_) => (vec!["--nodes=1".to_owned(), "--exclusive".to_owned()], String::new()),
             Shape::Workers { cores, .. } => (
@@ -191,20 +201,96 @@ exit "$code"
         // The worker is what the batch shell becomes: it leaves in good order before its time is over.
         own.push(format!("--signal=B:TERM@{WARNING_SECONDS}"));
         let what = format!("A worker for the coordinator of the sweep {}.", self.name);
-        let mut text = self.head(&what, "worker-%A_%a.log", &own);
+        let mut text = self.head(&what, "worker-%A_%a.log", &own)?;
         let _ = write!(
             text,
-            "\nexec {} worker --access {} --idle-timeout {idle_timeout}{threads}\n",
-            shell_word(&self.granule.display().to_string()),
-            shell_word(&self.out.join("access.json").display().to_string())
+            r#"
+granule={granule}
+access={access}
+idle_timeout={idle_timeout}
+
+exec "$granule" worker --access "$access" --idle-timeout "$idle_timeout"{threads}
+"#,
+            granule = shell_path(&self.granule),
+            access = shell_path(self.out.join("access.json")),
+            idle_timeout = shell_word(idle_timeout),
         );
-        text
+        Ok(text)
+    }
+}
+
+/// A word that Slurm cannot read in a job script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot stand in a job script: {problem}", .word.escape_debug())]
+pub(crate) struct Unfit {
+    word: String,
+    problem: &'static str,
+    /// What to do, for people.
+    pub(crate) help: &'static str,
+}
+
+/// The word as Slurm reads it in an `#SBATCH` line (`get_argument` in its `src/sbatch/opt.c`).
+///
+/// A word ends at white space outside quotes. A backslash takes the next character as it is, in quotes of either kind
+/// as well; a `#` outside them begins a comment, and a `:` may not begin a word. `hetjob` and `packjob` separate jobs
+/// wherever they are in the line, unless a backslash is in them.
+fn sbatch_word(word: &str) -> Result<String, Unfit> {
+    const SEPARATORS: [&str; 2] = ["hetjob", "packjob"];
+    let unfit = |problem| Unfit { word: word.to_owned(), problem, help: "leave it out" };
+    if word.is_empty() {
+        return Err(unfit("Slurm skips an empty word"));
+    }
+    if word.chars().any(char::is_control) {
+        return Err(unfit("it has a control character"));
+    }
+    if SEPARATORS.contains(&word) {
+        return Ok(word.to_owned());
+    }
+    let lower = word.to_ascii_lowercase();
+    let begins_separator = |at: usize| {
+        lower.get(at..).is_some_and(|rest| SEPARATORS.iter().any(|separator| rest.starts_with(separator)))
+    };
+    let is_plain = |(at, c): (usize, char)| {
+        (c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c)) && !begins_separator(at)
+    };
+    if word.char_indices().all(is_plain) && !word.starts_with(':') {
+        return Ok(word.to_owned());
+    }
+    let mut quoted = String::from("\"");
+    for (at, c) in word.char_indices() {
+        if matches!(c, '"' | '\\') || at.checked_sub(1).is_some_and(begins_separator) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    Ok(quoted)
+}
+
+/// The directory in the name of a log, where a per cent sign begins what Slurm fills in.
+///
+/// Slurm takes a backslash in such a name for the wish to have nothing filled in, and drops it.
+fn pattern(directory: &Path) -> Result<String, Unfit> {
+    let help = "choose another directory with --out";
+    let unfit = |problem| Unfit { word: directory.display().to_string(), problem, help };
+    match directory.to_str() {
+        None => Err(unfit("it is not UTF-8")),
+        Some(text) if text.chars().any(char::is_control) => Err(unfit("it has a control character")),
+        Some(text) if text.contains('\\') => Err(unfit("Slurm drops a backslash from the names of logs")),
+        Some(text) => Ok(text.replace('%', "%%")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::{OsStr, OsString};
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::failure::stubs::Stubs;
 
     fn plan() -> Plan {
         Plan {
@@ -233,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_slurm_is_at_the_top_with_what_was_given_last() {
-        let script = plan().sweep_job(&serving());
+        let script = plan().sweep_job(&serving()).expect("a script");
         let options: Vec<&str> = script.lines().filter_map(|line| line.strip_prefix("#SBATCH ")).collect();
         assert_eq!(
             options,
@@ -250,12 +336,12 @@ mod tests {
                 "--time=1:00:00",
                 "--account lab",
                 "--mem=4G",
-                "'--comment=a b'",
+                "\"--comment=a b\"",
             ]
         );
         assert!(script.contains("\nout='/scratch/it'\\''s here/out'\n"), "{script}");
         assert!(script.contains("\nexport CHAT_NUM_TRIAL=7\nunset CHAT_RANDOM_WEIGHTS\n"), "{script}");
-        assert!(script.contains("--listen 0.0.0.0:0 --give-up-after 5m --audit 5 &\n"), "{script}");
+        assert!(script.contains("\noptions=(--audit 5)\n"), "{script}");
     }
 
     #[test]
@@ -263,9 +349,189 @@ mod tests {
         let workers = Plan { shape: Shape::Workers { workers: 7, cores: 4 }, ..plan() };
         for script in [plan().sweep_job(&serving()), workers.sweep_job(&serving()), workers.worker_job("2m")]
         {
+            let script = script.expect("a script");
             let mut bash = std::process::Command::new("bash");
             let checked = bash.args(["-n", "-c", &script]).output().expect("a shell");
             assert!(checked.status.success(), "{}\n{script}", String::from_utf8_lossy(&checked.stderr));
+        }
+    }
+
+    /// Words as Slurm finds them in a line, by the rules of its `get_argument`.
+    fn words_of_slurm(line: &str) -> Vec<String> {
+        let lower = line.to_ascii_lowercase();
+        let mut chars: Vec<char> = line.chars().collect();
+        for separator in ["hetjob", "packjob"] {
+            if let Some(at) = lower.find(separator) {
+                let at = lower[..at].chars().count();
+                chars[at..at + separator.len()].fill(' ');
+            }
+        }
+        let mut words = Vec::new();
+        let mut rest = chars.into_iter().peekable();
+        loop {
+            while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+            assert_ne!(rest.peek(), Some(&':'), "Slurm refuses a `:` here: {line}");
+            let mut word = String::new();
+            let (mut quote, mut is_escaped) = (None, false);
+            while let Some(c) = rest.next_if(|c| quote.is_some() || !c.is_ascii_whitespace()) {
+                match c {
+                    c if std::mem::take(&mut is_escaped) => word.push(c),
+                    '\\' => is_escaped = true,
+                    c if quote == Some(c) => quote = None,
+                    c @ ('"' | '\'') if quote.is_none() => quote = Some(c),
+                    '#' if quote.is_none() => return words,
+                    c => word.push(c),
+                }
+            }
+            assert_eq!(quote, None, "a quote is not closed in {line}");
+            if word.is_empty() {
+                return words;
+            }
+            words.push(word);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slurm_reads_the_words_that_were_meant(
+            words in prop::collection::vec("[ -~é]{1,8}|[a-z]{0,3}(?i:hetjob|packjob) ?", 1..4)
+        ) {
+            // As a word of its own it is given to separate jobs.
+            prop_assume!(!words.iter().any(|word| ["hetjob", "packjob"].contains(&&**word)));
+            let line: Vec<String> = words.iter().map(|word| sbatch_word(word).expect("a word")).collect();
+            prop_assert_eq!(words_of_slurm(&line.join(" ")), words);
+        }
+    }
+
+    #[test]
+    fn what_slurm_cannot_read_is_refused() {
+        let text = |options: &[&str], logs: &[u8]| {
+            let options = options.iter().map(|word| (*word).to_owned()).collect();
+            let logs = Path::new(OsStr::from_bytes(logs)).to_owned();
+            let plan = Plan { options, logs, ..plan() };
+            let error = plan.sweep_job(&serving()).expect_err("a word that Slurm cannot read");
+            assert_eq!(plan.worker_job("2m"), Err(error.clone()));
+            error.to_string()
+        };
+        for (options, logs, problem) in [
+            (
+                &["--comment", ""][..],
+                &b"/logs"[..],
+                "`` cannot stand in a job script: Slurm skips an empty word",
+            ),
+            (
+                &["--comment=a\nrm"],
+                b"/logs",
+                "`--comment=a\\nrm` cannot stand in a job script: it has a control character",
+            ),
+            (&[], b"/a\nb", "`/a\\nb` cannot stand in a job script: it has a control character"),
+            (
+                &[],
+                b"/a\\b",
+                "`/a\\\\b` cannot stand in a job script: Slurm drops a backslash from the names of logs",
+            ),
+            (&[], b"/a\xff", "`/a\u{fffd}` cannot stand in a job script: it is not UTF-8"),
+        ] {
+            assert_eq!(text(options, logs), problem);
+        }
+    }
+
+    /// Runs a job's script for directories of this name, with programs that write down what they are told.
+    fn run_jobs(of_logs: &str, of_others: &OsStr) {
+        let place = Stubs::new();
+        let home = place.directory.path();
+        let others = home.join(of_others);
+        fs::create_dir_all(&others).expect("a directory");
+        // The coordinator ends when a worker was started, as otherwise that might not come to it.
+        place.add(
+            &others.join("granule"),
+            "[ \"$1\" != serve ] || while [ ! -e \"$RECORDS/worker\" ]; do sleep 0.01; done; exit 3",
+        );
+        place.add(
+            &place.programs().join("srun"),
+            "while [ \"${1#-}\" != \"$1\" ]; do shift; done; \"$@\"; exec sleep 1000",
+        );
+        place.add(&place.programs().join("sbatch"), "");
+        let out = home.join(of_logs);
+        let plan = Plan {
+            command: format!("granule slurm {of_logs}\ntouch X"),
+            granule: others.join("granule"),
+            out: out.clone(),
+            logs: out.join("slurm"),
+            ..plan()
+        };
+        let serving = Serving {
+            sweep: others.join("-sweep.yaml"),
+            store: others.join("store"),
+            options: vec!["--interface".to_owned(), format!("{of_logs}\n")],
+            variables: vec![("CHAT_NUM_TRIAL", Some(of_logs.to_owned()))],
+        };
+        // With something in the store the workers do not wait for the coordinator to begin.
+        fs::write(&serving.store, "something").expect("written");
+        let script = plan.sweep_job(&serving).expect("a script");
+        let ended = place.run("bash", &script);
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        let os = |word: &str| OsString::from(word);
+        let told = place.told("serve");
+        assert_eq!(
+            told[..6],
+            [
+                &os("serve"),
+                serving.sweep.as_os_str(),
+                &os("--out"),
+                out.as_os_str(),
+                &os("--store"),
+                serving.store.as_os_str()
+            ]
+            .map(OsStr::to_owned)
+        );
+        assert_eq!(told[told.len() - 2..], serving.options.iter().map(|word| os(word)).collect::<Vec<_>>());
+        let access = out.join("access.json").into_os_string();
+        assert_eq!(place.told("worker")[..3], [os("worker"), os("--access"), access.clone()]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let (_, advice) = said.split_once("exited with code 3; to resume: ").expect("advice");
+        assert!(place.run("bash", advice).status.success());
+        assert_eq!(place.told("sbatch"), [out.join("slurm/job.sh").into_os_string()]);
+        fs::remove_file(place.records().join("worker")).expect("a record");
+        let ended = place.run("bash", &plan.worker_job("2m").expect("a script"));
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        assert_eq!(
+            place.told("worker"),
+            [os("worker"), os("--access"), access, os("--idle-timeout"), os("2m")]
+        );
+        assert!(!home.join("X").exists(), "the name was run: {of_logs}");
+    }
+
+    #[test]
+    fn names_of_directories_are_never_run() {
+        for name in [
+            "a$(touch X)",
+            "`touch X`",
+            "'; touch X; '",
+            "\"; touch X; \"",
+            "it's",
+            "-x",
+            " two  spaces ",
+            "*",
+            "?[a]",
+            "$HOME",
+            "~",
+            "!!",
+            "=ls",
+            "a#b",
+            ":",
+            "a&b|c>d",
+            "{a,b}",
+            "100%j%%",
+            "größe",
+            "hetjob",
+            "(",
+            "${options[@]}",
+        ] {
+            run_jobs(name, OsStr::new(name));
+        }
+        for name in [&b"a\ntouch X\n"[..], b"\n", b"\xff$(touch X)\xfe", b"a\\b\\'", b"\x1b[31m`touch X`"] {
+            run_jobs("plain", OsStr::from_bytes(name));
         }
     }
 }

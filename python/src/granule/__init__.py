@@ -34,6 +34,7 @@ from .errors import (
     NotThereError,
     ProgramError,
     UnfinishedError,
+    shell_path,
     text,
 )
 from .manifest import Condition, FileRecord, Manifest, ResolvedSweep, Run, SetAside
@@ -320,6 +321,6 @@ def _export(out: Path, table: str, options: list[str]) -> None:
     told = ended.stderr.strip()
     if ended.returncode != 0:
         what = f"`granule export` ended with status {ended.returncode}: {told}"
-        raise ProgramError(what, f"`granule verify {out}` says what is wrong with the sweep")
+        raise ProgramError(what, f"`granule verify {shell_path(out)}` says what is wrong with the sweep")
     if told:
         warnings.warn(told, stacklevel=3)

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
+import shlex
 from pathlib import Path
+
+
+def shell_path(path: Path) -> str:
+    """The path as an argument of a command that a person pastes into a shell, which no program takes for an option.
+
+    Where it has characters that are not printed, or bytes that are not UTF-8, `printf` writes it, as the program
+    `granule` has it in its own messages: every shell understands that.
+    """
+    text = str(path)
+    # zsh replaces `=ls` by the path of `ls`.
+    if text.startswith(("-", "=", "%")):
+        text = f"./{text}"
+    if text.isprintable():
+        return shlex.quote(text)
+    raw = os.fsencode(text)
+    body = raw.rstrip(b"\n")
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:,+@= "
+    shown = "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in body)
+    # A substitution drops line feeds at its end.
+    newlines = "\n" * (len(raw) - len(body))
+    return (f"\"$(printf '{shown}')\"" if shown else "") + (f"'{newlines}'" if newlines else "")
 
 
 class GranuleError(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedError, shown, text
+from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedError, shell_path, shown, text
 
 #: The version of the format that is read here.
 FORMAT = 1
@@ -194,7 +194,8 @@ def _without_manifest(out: Path) -> NotASweepError | UnfinishedError:
         return NotASweepError(f"no directory {out}", "give the directory that `granule run` wrote to")
     # Either is there from the beginning of a run, or of its writing, until the manifest is.
     if any(os.path.lexists(out / name) for name in ("sweep.json", "outputs.pending.json")):
-        help = f"run it again with the same --out, which goes on where it was; `granule status {out}` says how far"
+        status = f"granule status {shell_path(out)}"
+        help = f"run it again with the same --out, which goes on where it was; `{status}` says how far"
         return UnfinishedError(f"the sweep in {out} is not finished", help)
     return NotASweepError(f"no manifest.json in {out}", "give the directory that `granule run` wrote to")
 

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use crate::drawn;
-use crate::failure::plural;
+use crate::failure::{plural, shell_path};
 use crate::gallery::Of;
 use crate::outputs::manifest::Manifest;
 
@@ -189,7 +189,7 @@ impl Page<'_> {
                 "with any number of workers on any machines, as long as engine and revision are those above:"
             }
             pre { code { (self.yaml) } }
-            pre { code { "granule run " (file) } }
+            pre { code { "granule run " (shell_path(&file)) } }
             p {
                 "One trial alone is computed again, and compared, by " code { "granule reproduce" }
                 "; files are checked by " code { "granule verify" } "."

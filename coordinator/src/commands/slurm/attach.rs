@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::watching::{Heard, Watching};
-use super::{ASK_EVERY, Request, of_slurm};
+use super::{ASK_EVERY, Request, of_slurm, unfit};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
 use crate::commands::job::listen_for_signals;
-use crate::failure::{Failure, plural, shell_word};
+use crate::failure::{Failure, plural, shell_path};
 use crate::slurm::JobId;
 use crate::slurm::control::{self, SlurmError};
 use crate::slurm::script::Shape;
@@ -69,7 +69,7 @@ enum End {
 impl Request<'_> {
     /// Jobs of workers, as many as are asked for while there is work.
     pub(super) async fn attach(&self) -> Result<(), Failure> {
-        let script = self.plan.worker_job(&self.arguments.idle_timeout);
+        let script = self.plan.worker_job(&self.arguments.idle_timeout).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
             say(&script);
             return Ok(());
@@ -83,7 +83,7 @@ impl Request<'_> {
                  the nodes can reach: granule serve {} --listen 0.0.0.0:0",
                 self.sweep.name,
                 self.out.join(ACCESS).display(),
-                shell_word(&self.arguments.sweep.display().to_string())
+                shell_path(&self.arguments.sweep)
             );
             return Err(arrays.left(Failure::new(exit::FAILED, message)));
         };
