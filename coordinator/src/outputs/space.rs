@@ -102,7 +102,7 @@ impl Room {
         let at = absolute.ancestors().find(|path| path.exists())?.to_owned();
         let device = std::fs::metadata(&at).ok()?.dev();
         let said = statvfs(&at).ok().filter(|said| said.blocks() > 0)?;
-        let free = u64::from(said.blocks_available()).saturating_mul(u64::from(said.fragment_size()));
+        let free = said.blocks_available().saturating_mul(said.fragment_size());
         Some(Room { at, device, free })
     }
 
