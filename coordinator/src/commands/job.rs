@@ -306,9 +306,20 @@ impl Job {
         forget_under_way(&self.out).map_err(End::Output)?;
         let files =
             changes.in_place.iter().filter_map(|(file, _, stamp)| Some((file.path.clone(), (*stamp)?)));
-        if let Some(stamps) = survey.renewed(files.collect(), self.store.stamp()) {
-            // A cache: where it cannot be written, files are hashed again.
-            let _ = write_stamps(&self.out, &stamps);
+        let (files, store) = (files.collect(), self.store.stamp());
+        match &survey.manifest {
+            // The store was moved, or is another one with the same trials: later commands look for it there.
+            Some(manifest) if manifest.run.store != self.store_name => {
+                let run = Run { store: self.store_name.clone(), ..manifest.run.clone() };
+                let moved = Manifest { run, ..manifest.clone() };
+                moved.write(&self.out, files, store).map_err(End::Output)?;
+            }
+            _ => {
+                if let Some(stamps) = survey.renewed(files, store) {
+                    // A cache: where it cannot be written, files are hashed again.
+                    let _ = write_stamps(&self.out, &stamps);
+                }
+            }
         }
         self.entrance.close().map_err(End::Entrance)
     }

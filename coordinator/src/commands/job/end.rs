@@ -93,6 +93,10 @@ impl End {
             End::Output(error) => {
                 let help = match &error {
                     OutputError::Store(error) => store_help(error),
+                    OutputError::Refused(refusal) => Some(format!(
+                        "{}\n  what was computed is stored; to resume: {resume}",
+                        refusal.help()
+                    )),
                     _ => Some(format!("what was computed is stored; when this is mended: {resume}")),
                 };
                 Failure::caused_by(exit::FAILED, &error, help.as_deref())
