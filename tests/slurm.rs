@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use granule_worker::shell::shell_word;
@@ -161,6 +162,27 @@ fn a_sweep_runs_on_three_nodes() {
         // There is nothing left to be done, and therefore no job.
         let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
         assert!(again.stdout.contains("complete") && !again.stderr.contains("submitted"), "{again:#?}");
+        Some(())
+    });
+}
+
+#[test]
+fn a_directory_may_have_any_name_that_slurm_can_read() {
+    on_a_cluster(|cluster, place| {
+        let out = "a$(touch X) `touch X` \"it's\" #:100%j hetjob; touch X";
+        let following = cluster.granule(place, &slurm(&["--out", out, "--", &format!("--comment={out}")]));
+        following.end().succeeded();
+        let record = fs::read(place.path(out).join("slurm/job.json")).expect("a record");
+        let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+        assert!(
+            Path::new(record["log"].as_str().expect("a path")).is_file(),
+            "the log is elsewhere: {record}"
+        );
+        let said = cluster.asked("scontrol", &["show", "job", &record["job"].to_string()]);
+        assert!(said.lines().any(|line| line.trim() == format!("Comment={out}")), "{said}");
+        let outputs = place.hashes(&format!("{out}/seed-451"));
+        assert_eq!(outputs, expected(include_str!("expected/ci-10trials.sha256")));
+        assert!(!place.path("X").exists(), "the name was run");
         Some(())
     });
 }

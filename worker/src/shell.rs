@@ -17,7 +17,8 @@ use std::path::Path;
 ///    A command substitution drops line feeds at the end of its output, so those of the word follow in quotes:
 ///    only there does the result have more than one line.
 ///
-/// The word is data: the result is never a keyword's or an assignment's place. It has no NUL, as no argument has.
+/// The result is for an argument: as a command's first word, `if` and `a=b` have meanings of their own. The word has no
+/// NUL, as no argument has.
 #[must_use]
 pub fn shell_word(word: impl AsRef<OsStr>) -> String {
     let bytes = word.as_ref().as_bytes();
@@ -44,11 +45,9 @@ pub fn shell_path(path: impl AsRef<Path>) -> String {
 /// Whether no shell gives any of it a meaning.
 fn is_plain(text: &str) -> bool {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-    // zsh replaces `=ls` by the path of `ls`, with an option of its also behind another `=`; `a=b` may be an
-    // assignment. `%1` is a job.
-    let equal_signs = text.matches('=').count();
-    let is_option = text.starts_with('-') && equal_signs == 1;
-    !text.is_empty() && text.chars().all(is_safe) && (equal_signs == 0 || is_option) && !text.starts_with('%')
+    // zsh replaces `=ls` by the path of `ls`, with an option of its also behind another `=`. `%1` is a job.
+    let has_expansion = text.starts_with(['=', '%']) || text.matches('=').count() > 1;
+    !text.is_empty() && text.chars().all(is_safe) && !has_expansion
 }
 
 /// Whether a terminal obeys the character, or shows nothing for it.
@@ -274,7 +273,7 @@ mod tests {
             ("--out=x", "--out=x"),
             ("", "''"),
             ("=ls", "'=ls'"),
-            ("a=b", "'a=b'"),
+            ("a=b", "a=b"),
             ("--out==ls", "'--out==ls'"),
             ("%1", "'%1'"),
             ("~", "'~'"),
