@@ -5,7 +5,9 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
@@ -16,7 +18,7 @@ use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::Value;
-use support::{Ended, Hashes, Place, Running, Sweep, Trials, can_trace, is_stopped, skip, told};
+use support::{Ended, Hashes, Place, Running, Sweep, Trials, can_trace, is_stopped, skip, told, wait_for};
 
 /// Trials of the slow sweep.
 const SLOW_TRIALS: u64 = 180;
@@ -383,6 +385,12 @@ fn with_mounts_of_its_own(work: impl FnOnce() + Send) {
     }
 }
 
+/// Bytes that are free on the file system of this directory.
+fn free(directory: &Path) -> u64 {
+    let said = nix::sys::statvfs::statvfs(directory).expect("a file system");
+    said.blocks_available() * said.fragment_size()
+}
+
 fn mount(arguments: &[&str]) -> Result<(), String> {
     let output = Command::new("mount").args(arguments).output();
     let output = output.map_err(|error| format!("`mount` cannot be run: {error}"))?;
@@ -403,9 +411,19 @@ fn a_disk_that_is_full_while_serving() {
             mounted.expect("a file system in memory");
         };
         let serve = || place.serve(&["--shard-trials", "1", "--lease-seconds", "2"]);
-        // Of 180 trials, there is room for some.
-        size("size=160k");
+        // Another program fills the disk, but for so many bytes, when the coordinator has begun.
+        let fill = |rest: u64| {
+            let mut filler = File::create(out.join("filler")).expect("a file");
+            let chunk = vec![1; 1 << 12];
+            while free(&out) > rest + chunk.len() as u64 {
+                filler.write_all(&chunk).expect("there is room");
+            }
+        };
+        size("size=64m");
         let first = serve();
+        wait_for("there is an access file", || out.join("access.json").exists().then_some(()));
+        // Of 180 trials, there is room for some.
+        fill(100 << 10);
         let mut workers = [place.worker(&["--threads", "1"]), place.worker(&["--threads", "2"])];
         let help = "help: what was stored is kept; when this is mended: ";
         let message = "error: cannot write to the store out/store.granule: No space left on device";
@@ -413,13 +431,8 @@ fn a_disk_that_is_full_while_serving() {
         assert_eq!(ended.stdout, "");
         let access = fs::read(place.path("out/access.json")).expect("the way in is kept");
 
-        // Nothing has changed: it says so again, and keeps what workers know it by.
-        let ended = serve().end();
-        assert_eq!(ended.code, Some(1), "{ended:#?}");
-        assert!(
-            ended.stderr.contains("error: cannot write ") && ended.stderr.contains("No space left"),
-            "{ended:#?}"
-        );
+        // Nothing has changed: now that is seen before anything is done, and what workers know it by is kept.
+        serve().end().failed_with(1, &["error: the disk is too small: ", "are free at", "help: make room"]);
         assert_eq!(fs::read(place.path("out/access.json")).expect("the way in is kept"), access);
         for worker in &mut workers {
             worker.until("it has lost its coordinator", |worker| {
@@ -428,10 +441,13 @@ fn a_disk_that_is_full_while_serving() {
         }
 
         // There is room for all trials, not for what is made of them.
-        size("remount,size=3m");
-        let ended = serve().end();
+        fs::remove_file(out.join("filler")).expect("it is there");
+        let second = serve();
+        wait_for("it has begun", || second.stderr().contains(" of 180 stored; ").then_some(()));
+        fill(3 << 20);
         let help = "help: what was computed is stored; when this is mended: ";
-        let ended = ended.failed_with(1, &["error: cannot write out/seed-451/", "No space left", help]);
+        let ended =
+            second.end().failed_with(1, &["error: cannot write out/seed-451/", "No space left", help]);
         let count = |stderr: &str| {
             let (before, _) = stderr.split_once(" of 180 stored; ").expect("a count");
             before.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number")
@@ -443,7 +459,7 @@ fn a_disk_that_is_full_while_serving() {
             assert!(ended.stderr.matches("connected to 127.0.0.1:").count() >= 2, "{}", ended.stderr);
         }
 
-        size("remount,size=256m");
+        fs::remove_file(out.join("filler")).expect("it is there");
         let ended = serve().end().succeeded();
         assert_eq!(count(&ended.stderr), SLOW_TRIALS);
         assert_eq!(place.outputs("out"), *undisturbed());

@@ -257,8 +257,8 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
     assert!(!place.path("x.csv").exists());
     let planned = report(&place, &["plan", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!((planned["stored"].as_u64(), planned["missing"].as_u64()), (Some(stored), Some(180 - stored)));
-    // As for `run`, it is the directory's own store where nothing else is said.
-    assert_eq!(report(&place, &["plan", "sweep.yaml", "--out", "out"])["stored"], 0);
+    // As for `run`, it is the store that is on record where nothing else is said.
+    assert_eq!(report(&place, &["plan", "sweep.yaml", "--out", "out"])["stored"], stored);
     let explained = report(&place, &["explain", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!(explained["reused"], stored);
     assert!(explained["entries"].as_array().unwrap().iter().any(|entry| entry["why"] == "not_stored"));
@@ -396,7 +396,7 @@ fn names_and_sizes_of_a_hostile_manifest_reach_no_file() {
         }
         let found: Vec<_> =
             fs::read_dir(place.path("out")).unwrap().map(|of| of.unwrap().file_name()).collect();
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
         assert!(!place.path("spikes.csv").exists() && !place.path("x").exists());
     };
     let own = "/sweep/conditions/1";
@@ -904,10 +904,10 @@ fn tables_and_pruned_stores_take_the_place_of_nothing_else() {
         place.run(arguments).failed_with(2, &[told]);
     };
     let export = |to: &str, told: &str| refused(&["export", "out", "--format", "csv", "--to", to], told);
-    export("out/store.granule", "is no table");
-    export("out/manifest.json", "is no table");
-    export("out/seed-451/controlConnections.npy", "is no table");
-    export("out", "is no file");
+    export("out/store.granule", "is the sweep's own");
+    export("out/manifest.json", "is the sweep's own");
+    export("out/seed-451/controlConnections.npy", "is not a CSV table that granule wrote");
+    export("out", "is a directory, not a file");
     // A sweep that needs nothing of a store is probably the wrong one.
     place.sweep("other.yaml", &Sweep { engine: "pcg", ..Sweep::small() });
     refused(&["store", "prune", "out/store.granule", "--keep", "other.yaml"], "nothing is dropped");

@@ -143,7 +143,7 @@ fn killed_over_and_over_it_gets_there() {
     check_whole(&place, &[undisturbed()]);
     let Trials { computed, reused } = place.trials(OUT);
     assert_eq!(computed + reused, SLOW_TRIALS);
-    assert_eq!(others(&place), ["manifest.json", "store.granule"]);
+    assert_eq!(others(&place), [".outputs.stamps.json", "manifest.json", "store.granule"]);
     place.is_left_alone();
 }
 
@@ -160,11 +160,14 @@ fn killed_while_it_replaces_the_outputs_of_another_sweep() {
     start(&place, &[]).end().succeeded();
     for sweep in [1, 0, 1, 0, 0, 1] {
         place.sweep(SWEEP, &sweeps[sweep]);
-        let first = place.path(&out("seed-451/aWeights.npy"));
-        let inode = || fs::metadata(&first).map_or(0, |metadata| metadata.ino());
-        let before = inode();
+        // What the run before this one has put in place of the same sweep stays.
+        let inodes = || {
+            let arrays = ('a'..='f').map(|name| place.path(&out(&format!("seed-451/{name}Weights.npy"))));
+            arrays.map(|path| fs::metadata(path).map_or(0, |metadata| metadata.ino())).collect::<Vec<_>>()
+        };
+        let before = inodes();
         let mut running = start(&place, &["--workers", "1"]);
-        running.until("an array is replaced", |_| (inode() != before).then_some(()));
+        running.until("an array is replaced", |_| (inodes() != before).then_some(()));
         running.signal(Signal::SIGKILL);
         assert_eq!(running.end().code, None);
         check_whole(&place, &[&hashes[0], &hashes[1]]);
@@ -199,7 +202,8 @@ fn what_a_killed_run_wrote_is_known_to_the_next_sweep() {
         place.sweep(SWEEP, &less);
         run_without_workers(&place);
         assert_eq!(place.outputs(OUT), expected);
-        let left = ["manifest.json", "notes.txt", "seed-451/notes.npy.txt", "store.granule"];
+        let left =
+            [".outputs.stamps.json", "manifest.json", "notes.txt", "seed-451/notes.npy.txt", "store.granule"];
         assert_eq!(others(&place), left);
         assert!(!place.path(&out("seed-7")).exists());
     }
@@ -316,7 +320,7 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     assert_eq!(outputs.len(), 10 * 5);
     assert!(written.iter().all(|(name, hash)| outputs.get(name) == Some(hash)));
     assert_eq!(place.trials(OUT), Trials { computed: 0, reused: 3 });
-    assert_eq!(others(&place), ["manifest.json", "store.granule"]);
+    assert_eq!(others(&place), [".outputs.stamps.json", "manifest.json", "store.granule"]);
 }
 
 #[test]
@@ -398,7 +402,10 @@ fn a_sweep_that_changes_computes_only_what_is_new() {
     let base = Sweep { conditions: vec!["Control", "ACh"], ..Sweep::small() };
     let step = |sweep: &Sweep<'_>, computed: u64, reused: u64, files_reused: u64, removed: &str| {
         place.sweep(SWEEP, sweep);
-        let ended = start(&place, &["--workers", "2"]).end().succeeded();
+        // A sweep that has no trial in common with what is there has to be asked for.
+        let is_another = sweep.weights.contains("false") || removed.starts_with("2 files");
+        let replace: &[&str] = if is_another { &["--replace"] } else { &[] };
+        let ended = start(&place, &[&["--workers", "2"], replace].concat()).end().succeeded();
         assert_eq!(place.trials(OUT), Trials { computed, reused }, "{sweep:?}");
         let are = if computed == 1 { "trial" } else { "trials" };
         let summary = format!("{computed} {are} computed, {reused} reused");

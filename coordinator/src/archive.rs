@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl From<ArchiveError> for Failure {
                 return Failure::caused_by(exit::FAILED, &error, Some(&help));
             }
             ArchiveError::Record(trouble) => (exit::FAILED, Some(trouble.help())),
-            ArchiveError::Refused(refusal) => (exit::USAGE, Some(refusal.help())),
+            ArchiveError::Refused(refusal) => (refusal.code(), Some(refusal.help())),
             ArchiveError::Output(OutputError::Refused(refusal)) => (exit::FAILED, Some(refusal.help())),
             ArchiveError::Store(_) | ArchiveError::Output(_) => (exit::FAILED, None),
         };
@@ -113,7 +114,8 @@ impl Archive {
             return Err(ArchiveError::NoSweep { out: out.to_owned() });
         }
         let noted = store_name(&survey);
-        let store_path = store.map_or_else(|| noted.find(out).unwrap_or_else(|path| path), Path::to_owned);
+        let found = |noted: StoreName| noted.find(out, survey.sweep()).unwrap_or_else(|path| path);
+        let store_path = store.map_or_else(|| found(noted), Path::to_owned);
         Ok(Archive { out: out.to_owned(), survey, store_path })
     }
 
@@ -267,23 +269,48 @@ fn store_name(survey: &Survey) -> StoreName {
 
 impl StoreName {
     /// The store of this output directory, or else where it should be. A store that was moved or copied together with
-    /// the directory comes before the one that both were moved or copied from.
-    fn find(&self, out: &Path) -> Result<PathBuf, PathBuf> {
-        let noted = out.join(&self.store);
+    /// the directory comes before the one that both were moved or copied from, if it has trials of the sweep.
+    fn find(&self, out: &Path, sweep: Option<&ResolvedSweep>) -> Result<PathBuf, PathBuf> {
+        if !Path::new(&self.store).is_absolute() {
+            // A manifest may come from anywhere: below is below.
+            let is_below =
+                Path::new(&self.store).components().all(|part| matches!(part, Component::Normal(_)));
+            let noted = out.join(if is_below { &self.store } else { STORE });
+            return if noted.is_file() { Ok(noted) } else { Err(noted) };
+        }
+        let noted = PathBuf::from(&self.store);
         let beside = self.store_beside.as_ref().map(|path| out.join(path));
-        // Of a granule of version 0.1.0, which did not note where a store beside the directory is.
-        let name = Path::new(&self.store).is_absolute().then(|| noted.file_name()).flatten();
+        // Version 0.1.0 did not note where a store beside the directory is.
         let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
-        let around = name
+        let around = noted
+            .file_name()
             .into_iter()
             .flat_map(|name| [absolute.parent().unwrap_or(&absolute).join(name), absolute.join(name)]);
-        let mut all = beside.into_iter().chain([noted.clone()]).chain(around);
-        all.find(|path| path.is_file()).ok_or(noted)
+        let all = beside.into_iter().chain([noted.clone()]).chain(around);
+        let mut there: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
+        let plan = sweep.and_then(|sweep| sweep.restore().ok()).map(|sweep| Plan::new(&sweep));
+        let has_trials = |path: &PathBuf| {
+            plan.as_ref().is_some_and(|plan| Store::glance(path).is_ok_and(|store| store.has_any_of(plan)))
+        };
+        match there.iter().position(has_trials) {
+            Some(at) => Ok(there.swap_remove(at)),
+            // Nothing was stored yet, or this program cannot tell.
+            None if noted.is_file() => Ok(noted),
+            None => Err(noted),
+        }
     }
 }
 
-/// The store of a run of this sweep: the one that is given, else the one in which the trials of the sweep in the
-/// directory are stored, else a new one in the directory.
+/// Whether this name leads to this store.
+pub(crate) fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let names = [Some(out.join(&name.store)), name.store_beside.as_ref().map(|beside| out.join(beside))];
+    let mut names = names.into_iter().flatten();
+    names.any(|path| identity(&path).is_some() && identity(&path) == identity(store))
+}
+
+/// The store of a run: the one that is given, else the one in which the trials of this directory are stored, else a new
+/// one in the directory.
 ///
 /// # Errors
 /// When the one in which they are stored lay elsewhere and is not found.
@@ -296,18 +323,12 @@ pub(crate) fn store_of_run(
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    if !survey.is_of(sweep) {
-        return Ok(out.join(STORE));
-    }
     let noted = store_name(survey);
-    match noted.find(out) {
+    match noted.find(out, survey.sweep()) {
         Ok(path) => Ok(path),
-        // It was in the directory, and was deleted.
-        Err(path)
-            if Path::new(&noted.store).components().all(|part| matches!(part, Component::Normal(_))) =>
-        {
-            Ok(path)
-        }
+        // It was in the directory, and was deleted; or it was that of a sweep that is replaced.
+        Err(path) if !Path::new(&noted.store).is_absolute() => Ok(path),
+        Err(_) if !survey.is_of(sweep) => Ok(out.join(STORE)),
         Err(path) => Err(ArchiveError::LostStore { out: out.to_owned(), path }),
     }
 }

@@ -29,8 +29,11 @@ pub(crate) const LONGEST_INDEX: u64 = 1 << 26;
 /// Drawings that show something else than this manifest. Those of version 0.1.0 do not say what they show, and are not
 /// among them.
 pub(crate) fn stale(out: &Path, manifest: &Manifest) -> Vec<PathBuf> {
-    let fingerprint = manifest.fingerprint();
     let found = [(FIGURES, of_figures(&out.join(FIGURES))), (REPORT, of_report(&out.join(REPORT)))];
+    if found.iter().all(|(_, of)| of.is_none()) {
+        return Vec::new();
+    }
+    let fingerprint = manifest.fingerprint();
     let other = found.into_iter().filter(|(_, of)| of.as_ref().is_some_and(|of| *of != fingerprint));
     other.map(|(name, _)| out.join(name)).collect()
 }

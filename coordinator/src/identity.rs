@@ -89,6 +89,8 @@ pub(crate) enum IdentityError {
     Mismatch { key: PathBuf, certificate: PathBuf },
     #[error("{} exists already and is left as it is; name another directory, or move it away", path.display())]
     Exists { path: PathBuf },
+    #[error("another granule uses {} at this moment; wait until it ends, or name another directory", path.display())]
+    Busy { path: PathBuf },
     #[error("the access file {} is not for the certificate in {}; make both with `granule identity`", access.display(), key.display())]
     Apart { access: PathBuf, key: PathBuf },
     #[error(transparent)]
@@ -145,10 +147,7 @@ impl Identity {
             (None, Some(Ok(_))) => Some(format!("{} is not there", path.display())),
             (Some(Ok(_)), None) => Some(format!("{} is not there", access_path.display())),
         };
-        // A key that was damaged is made anew; anything else is the user's.
-        if files::read(&path, LONGEST).is_ok_and(|bytes| !is_replaceable(&bytes)) {
-            return Err(IdentityError::Exists { path });
-        }
+        check_place(&path)?;
         let (chain, key, pem) = make()?;
         private::write(&path, pem.as_bytes())
             .map_err(|source| IdentityError::Write { path: path.clone(), source })?;
@@ -214,7 +213,13 @@ impl Identity {
     pub(crate) fn remove(&self) -> Result<(), IdentityError> {
         let is_anothers = |access: Access| access.certificate.as_ref() != Some(&self.certificate);
         let access = (!Access::read(&self.access_path).is_ok_and(is_anothers)).then_some(&self.access_path);
-        for path in access.into_iter().chain(&self.made) {
+        // A key that has become another's stays, too.
+        let is_ours = |path: &&PathBuf| {
+            let pem = files::read(path, LONGEST).unwrap_or_default();
+            let certificate = CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok);
+            certificate.is_none_or(|certificate| certificate == self.certificate)
+        };
+        for path in access.into_iter().chain(self.made.iter().filter(is_ours)) {
             match fs::remove_file(path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(IdentityError::Remove { path: path.clone(), source });
@@ -258,15 +263,26 @@ pub(crate) fn is_made(pem: &[u8]) -> bool {
     PrivateKeyDer::from_pem_slice(pem).is_ok() && certificate.is_some_and(is_named)
 }
 
+/// Expects that a key may be made in this place: a key that was damaged is made anew, anything else is the user's.
+pub(crate) fn check_place(path: &Path) -> Result<(), IdentityError> {
+    match files::read(path, LONGEST) {
+        Ok(bytes) if !is_replaceable(&bytes) => Err(IdentityError::Exists { path: path.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
 /// Whether these bytes are those of a file that [`make`] made, or what is left of one.
 fn is_replaceable(pem: &[u8]) -> bool {
     const BEGINNING: &[u8] = b"-----BEGIN PRIVATE KEY-----";
-    const SECOND: &[u8] = b"-----BEGIN CERTIFICATE";
+    const KEY_ENDS: &str = "-----END PRIVATE KEY-----";
+    const SECOND: &str = "-----BEGIN CERTIFICATE-----";
     let is_cut = if PrivateKeyDer::from_pem_slice(pem).is_err() {
         pem.starts_with(BEGINNING) || BEGINNING.starts_with(pem)
     } else {
-        // Behind the key the certificate begins, and is not whole.
-        let begins = pem.windows(SECOND.len()).any(|window| window == SECOND);
+        // A certificate begins behind the key, and is not whole.
+        let text = String::from_utf8_lossy(pem);
+        let rest = text.split_once(KEY_ENDS).map_or("", |(_, rest)| rest.trim_start());
+        let begins = !rest.is_empty() && (rest.starts_with(SECOND) || SECOND.starts_with(rest.trim_end()));
         begins && !CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok())
     };
     is_cut || is_made(pem)

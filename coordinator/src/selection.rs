@@ -93,8 +93,13 @@ impl<'a> Selection<'a> {
 /// condition. Reads all of them.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub(crate) fn damaged(sweep: &Sweep, plan: &Plan, store: &Store) -> Result<Vec<TrialKey>, StoreError> {
+/// When the store cannot be read; [`OutputError::Interrupted`].
+pub(crate) fn damaged(
+    sweep: &Sweep,
+    plan: &Plan,
+    store: &Store,
+    is_interrupted: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<TrialKey>, OutputError> {
     if store.is_empty() {
         return Ok(Vec::new());
     }
@@ -108,8 +113,13 @@ pub(crate) fn damaged(sweep: &Sweep, plan: &Plan, store: &Store) -> Result<Vec<T
         })
         .filter(|(key, _)| store.contains(*key))
         .collect();
-    let found = all.par_iter().map(|&(key, model)| Ok(is_damaged(store, key, model)?.then_some(key)));
-    Ok(found.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+    let found = all.par_iter().map(|&(key, model)| {
+        if is_interrupted() {
+            return Err(OutputError::Interrupted);
+        }
+        Ok(is_damaged(store, key, model)?.then_some(key))
+    });
+    Ok(found.collect::<Result<Vec<_>, OutputError>>()?.into_iter().flatten().collect())
 }
 
 /// Whether a trial is stored, and not what it should be.

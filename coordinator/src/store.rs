@@ -68,6 +68,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use granule_sim::spikes::Digest;
+use granule_sweep::Plan;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_worker::files::{harmless, sync_name};
 use nix::errno::Errno;
@@ -344,6 +345,15 @@ impl Store {
     /// Whether it holds no trial.
     pub(crate) fn is_empty(&self) -> bool {
         self.index().trials.is_empty()
+    }
+
+    /// Whether it holds a trial of this plan.
+    pub(crate) fn has_any_of(&self, plan: &Plan) -> bool {
+        let mut variants = plan
+            .cohorts
+            .iter()
+            .flat_map(|cohort| cohort.variants.iter().map(|variant| (cohort.seed, variant.fingerprint)));
+        variants.any(|(seed, of)| (0..plan.trials).any(|trial| self.contains(of.trial(seed, trial))))
     }
 
     /// Every trial it holds, in the order in which they were put: key, digest and bytes of the spikes.

@@ -189,6 +189,12 @@ impl Place {
         serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
+    /// The index of the figures in an output directory.
+    pub fn index_of_figures(&self, out: &str) -> serde_json::Value {
+        let bytes = fs::read(self.path(out).join("figures/figures.json")).expect("an index");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
     /// How many trials the run that wrote the manifest computed, and how many it found stored.
     pub fn trials(&self, out: &str) -> Trials {
         let manifest = self.manifest(out);

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -80,8 +80,13 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// [`io::ErrorKind::FileTooLarge`] when there are more; when the system refuses.
 pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
+    // The length says it before anything is read; a file may still grow meanwhile.
+    let mut length = file.metadata()?.len();
+    if length <= limit {
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        length = bytes.len() as u64;
+    }
+    if length > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("it has more than the {limit} bytes that such a file can have"),
@@ -95,8 +100,17 @@ pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When the system refuses. Nothing is left then.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_with(path, bytes, Mode::from_bits_truncate(0o666))
+}
+
+/// The same, with these permissions (but for those of the umask). Removes what a killed process left unfinished beside.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_with(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     let (directory, name) = Directory::of(path)?;
-    let mut file = directory.write(&name, Mode::from_bits_truncate(0o666))?;
+    directory.remove_leftovers()?;
+    let mut file = directory.write(&name, mode)?;
     file.write_all(bytes)?;
     file.commit()?;
     directory.sync()
@@ -217,6 +231,15 @@ impl Directory {
         }
     }
 
+    /// The directory of this name in it, also where a link leads to it: to read what is there, not to write.
+    ///
+    /// # Errors
+    /// As [`Self::below`].
+    pub fn below_linked(&self, name: &OsStr) -> io::Result<Directory> {
+        let handle = openat(self.handle.as_fd(), name, harmless() | OFlag::O_DIRECTORY, Mode::empty())?;
+        Ok(Directory { handle: Arc::new(handle.into()), path: self.path.join(name) })
+    }
+
     /// The directory of this name in it, which must not be a link.
     ///
     /// # Errors
@@ -306,7 +329,7 @@ impl Directory {
                 Err(Errno::EEXIST) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // The lock says that the file is being written. Whoever cleans up may have been faster.
+            // The lock says that the file is being written. A process that cleans up may have been faster.
             let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
             if is_locked && file.metadata()?.nlink() > 0 {
                 return Ok(Whole {
@@ -314,6 +337,7 @@ impl Directory {
                     name: name.to_owned(),
                     temporary,
                     file: Some(BufWriter::with_capacity(BUFFER, file)),
+                    is_durable: false,
                 });
             }
         }
@@ -380,6 +404,7 @@ pub struct Whole {
     temporary: String,
     /// None once it is in place.
     file: Option<BufWriter<File>>,
+    is_durable: bool,
 }
 
 impl Whole {
@@ -398,14 +423,18 @@ impl Whole {
         self.file.as_ref().expect("a file is committed once").get_ref()
     }
 
-    /// Makes durable what has been written.
+    /// Makes durable what has been written, unless it is.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn sync(&mut self) -> io::Result<()> {
-        let file = self.file.as_mut().expect("a file is committed once");
-        file.flush()?;
-        file.get_ref().sync_all()
+        if !self.is_durable {
+            let file = self.file.as_mut().expect("a file is committed once");
+            file.flush()?;
+            file.get_ref().sync_all()?;
+            self.is_durable = true;
+        }
+        Ok(())
     }
 
     /// Puts it in its place, durably but for its name: [`Directory::sync`] makes that durable. Gives the open file.
@@ -416,6 +445,29 @@ impl Whole {
         self.sync()?;
         let directory = self.directory.handle.as_fd();
         renameat(directory, self.temporary.as_str(), directory, self.name.as_os_str())?;
+        self.opened()
+    }
+
+    /// The same, but never takes the place of another file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is one; when the system refuses. Nothing is left then.
+    pub fn commit_new(mut self) -> io::Result<File> {
+        self.sync()?;
+        let directory = self.directory.handle.as_fd();
+        let (from, to) = (self.temporary.as_str(), self.name.as_os_str());
+        match renameat2(directory, from, directory, to, RenameFlags::RENAME_NOREPLACE) {
+            // Some file systems cannot do this in one step.
+            Err(Errno::EINVAL | Errno::ENOSYS) => match self.directory.stat(to)? {
+                Some(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                None => renameat(directory, from, directory, to)?,
+            },
+            renamed => renamed?,
+        }
+        self.opened()
+    }
+
+    fn opened(&mut self) -> io::Result<File> {
         let file = self.file.take().expect("a file is committed once");
         file.into_inner().map_err(io::IntoInnerError::into_error)
     }
@@ -423,6 +475,7 @@ impl Whole {
 
 impl Write for Whole {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.is_durable = false;
         self.file.as_mut().expect("a file is committed once").write(buffer)
     }
 
@@ -485,10 +538,16 @@ mod tests {
         other.write_all(b"other").expect("written");
         other.commit().expect("in place");
         one.commit().expect("in place");
+        let mut new = directory.write(OsStr::new("table"), mode()).expect("begun");
+        new.write_all(b"new").expect("written");
+        assert_eq!(new.commit_new().expect_err("there is one").kind(), io::ErrorKind::AlreadyExists);
+        let mut new = directory.write(OsStr::new("new"), mode()).expect("begun");
+        new.write_all(b"new").expect("written");
+        new.commit_new().expect("in place");
         drop(directory.write(OsStr::new("third"), mode()).expect("begun"));
         assert_eq!(fs::read_to_string(at("table")).expect("text"), "one");
         assert_eq!(fs::read_to_string(at("victim")).expect("text"), "theirs");
-        assert_eq!(directory.names().expect("names"), ["table", "table.unfinished", "victim"]);
+        assert_eq!(directory.names().expect("names"), ["new", "table", "table.unfinished", "victim"]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Files for their owner alone: made so from the first moment, and read only while they are.
 
 use std::fs::DirBuilder;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::files::{self, Directory};
+use crate::files;
 use crate::shell::shell_path;
 
 /// Why a file is not read.
@@ -99,11 +99,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).create(parent)?;
     }
-    let (directory, name) = Directory::of(path)?;
-    let mut file = directory.write(&name, Mode::from_bits_truncate(0o600))?;
-    file.write_all(bytes)?;
-    file.commit()?;
-    directory.sync()
+    files::put_with(path, bytes, Mode::from_bits_truncate(0o600))
 }
 
 #[cfg(test)]

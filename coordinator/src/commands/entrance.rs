@@ -147,6 +147,14 @@ impl Entrance {
         }
     }
 
+    /// Expects that the files that let workers in may be written.
+    pub(crate) fn check(&self) -> Result<(), EntranceError> {
+        match self {
+            Entrance::Served(served) if served.prepared.is_none() => served.check(),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Door, EntranceError> {
         match self {
@@ -226,7 +234,6 @@ impl Served {
             self.invite();
             return Ok(Door { listener, tls: Some(tls), secret: access.secret });
         }
-        self.check_access()?;
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
         let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
         let (access, tls) = if needs_tls {
@@ -254,16 +261,22 @@ impl Served {
         Ok(Door { listener, tls, secret: access.secret })
     }
 
-    /// Expects that an access file may be written: there is none, or an earlier one.
-    fn check_access(&self) -> Result<(), EntranceError> {
-        if self.forces || !target::is_there(&self.access) {
-            return Ok(());
+    /// Expects that access file and key are not there, or are earlier ones.
+    fn check(&self) -> Result<(), EntranceError> {
+        if target::is_there(&self.access) {
+            let is_file = std::fs::symlink_metadata(&self.access).is_ok_and(|found| found.is_file());
+            let is_access = || {
+                let found = files::read(&self.access, identity::LONGEST);
+                found.is_ok_and(|bytes| Access::is_replaceable(&bytes))
+            };
+            if !is_file || !(self.forces || is_access()) {
+                return Err(EntranceError::NotAccess { path: self.access.clone() });
+            }
         }
-        let found = files::read(&self.access, identity::LONGEST);
-        if found.is_ok_and(|bytes| Access::is_replaceable(&bytes)) && !self.access.is_symlink() {
-            return Ok(());
+        match self.own {
+            None => Ok(identity::check_place(&self.out.path().join(identity::FILE))?),
+            Some(_) => Ok(()),
         }
-        Err(EntranceError::NotAccess { path: self.access.clone() })
     }
 
     fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {

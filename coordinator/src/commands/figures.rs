@@ -219,7 +219,10 @@ impl<'a> Album<'a> {
             move |source| failed(&OutputError::Io { path: path.to_owned(), doing, source })
         };
         let directory = Directory::create(path).map_err(wrong("create"))?;
-        if matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
+        // The output directory itself is held already, to be read.
+        let is_held = [Some(arguments.resting.out.as_path()), arguments.resting.out.parent()];
+        let is_held = is_held.into_iter().flatten().any(|held| directory.is_at(held));
+        if !is_held && matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
             let message =
                 format!("error: another granule draws into {}\n  help: wait until it ends", path.display());
             return Err(Failure::new(exit::FAILED, message));
@@ -260,7 +263,7 @@ impl<'a> Album<'a> {
                 },
             };
             if !is_ours {
-                return Err(not_ours(&place, "as granule drew it"));
+                return Err(not_ours(&place, "as granule drew it, or a drawing was interrupted"));
             }
         }
         let mut file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(wrong)?;

@@ -5,7 +5,7 @@ mod summary;
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,12 +32,14 @@ use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_word};
 use crate::outputs::manifest::{
-    FileRecord, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way, write_stamps,
+    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
+    write_stamps,
 };
 use crate::outputs::space::{self, Fit, Needs, Size};
-use crate::outputs::stamps::Stamp;
+use crate::outputs::stamps::Seen;
 use crate::outputs::survey::{Changes, Survey};
-use crate::outputs::{self, OutputError, Planned, Source};
+use crate::outputs::{self, Kept, OutputError, Planned, Source};
+use crate::selection;
 use crate::store::{Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
@@ -47,7 +49,7 @@ use crate::view::terminal::Terminal;
 use crate::view::words::brief;
 use crate::view::{say, say_json};
 
-/// Largest file that is read as a sweep file; the parser has its own, lower limit.
+/// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// What is asked for.
@@ -76,7 +78,9 @@ pub(crate) fn run(
     check_size(order.sweep, &sweep)?;
     raise_file_limit();
     let path = directory_of(&sweep, order.out);
-    archive::survey(&path, &mut sweep)?;
+    if path.is_dir() {
+        archive::survey(&path, &mut sweep)?;
+    }
     let plan = Arc::new(Plan::new(&sweep));
     let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
     let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
@@ -85,9 +89,10 @@ pub(crate) fn run(
         // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
         signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
     };
+    let (entrance, options) = (entrance(&out), options(&sweep));
+    entrance.check().map_err(|error| Failure::caused_by(error.code(), &error, error.help().as_deref()))?;
     let store = Arc::new(open_store(&store, order.store.is_none())?);
     let store_name = archive::name_of_store(&path, store.path())?;
-    let (entrance, options) = (entrance(&out), options(&sweep));
     let Order { dashboard, json, replaces, .. } = *order;
     let job = Job {
         sweep,
@@ -202,9 +207,6 @@ struct Computed {
     outcome: Outcome,
 }
 
-/// A file that is in place, and its stamp if that is certain.
-type Kept = (FileRecord, Option<Stamp>);
-
 /// The signal that asked us to stop, if one has.
 type Stopped = watch::Receiver<Option<SignalKind>>;
 
@@ -235,17 +237,19 @@ impl Job {
         dashboard: &mut Option<Dashboard>,
         done: &mut Done,
     ) -> Result<(), End> {
-        let mut survey = std::mem::take(&mut self.survey);
-        let changes = survey.changes_in(&self.out, &self.planned).map_err(End::Output)?;
+        let survey = std::mem::take(&mut self.survey);
+        let is_interrupted = || stopped.borrow().is_some();
+        let changes = tokio::task::block_in_place(|| survey.changes(&self.planned, &is_interrupted));
+        let changes = changes.map_err(|error| self.ended(error, stopped))?;
         let has_manifest = survey.manifest.as_ref().is_some_and(|manifest| {
             manifest.files.len() == self.planned.len()
                 && manifest.set_aside.is_empty()
                 && manifest.sweep == self.resolved
         });
         // Files are not all there is: later runs, figures and tables are made from the store.
-        let is_trusted = survey.trusts_store(self.store.stamp());
-        if !is_trusted {
-            self.remove_damaged(&self.damaged()?)?;
+        if !survey.trusts_store(&self.resolved, self.store.stamp()) {
+            let damaged = self.damaged(&is_interrupted).map_err(|error| self.ended(error, stopped))?;
+            self.remove_damaged(&damaged)?;
         }
         if changes.are_none() && has_manifest && self.inventory().missing == 0 {
             return self.leave_as_it_is(done, &survey, &changes);
@@ -259,29 +263,30 @@ impl Job {
         self.compute(stopped, &mut done.computed).await?;
         let planned: Vec<Planned> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
-        let is_interrupted = || stopped.borrow().is_some();
-        let written = loop {
+        let mut survey = survey;
+        let kept = loop {
             let attempt = tokio::task::block_in_place(|| {
-                let changes = survey.changes_in(&self.out, &planned)?;
+                let changes = survey.changes(&planned, &is_interrupted)?;
                 changes.check(self.out.path(), self.replaces)?;
                 done.files.reused = changes.in_place.len() as u64;
-                done.files.removed += survey.retire(&self.out, &self.resolved, &changes)? as u64;
+                let (journal, removed) = survey.retire(&self.resolved, &changes)?;
+                done.files.removed += removed as u64;
                 for left in &changes.left {
                     line(&format!("note: {left} is not as granule wrote it, and stays"));
                 }
-                self.write_outputs(&planned, &changes, &mut done.files, &is_interrupted)
+                self.write_outputs(&planned, &changes, journal, &mut done.files, &is_interrupted)
             });
             match attempt {
-                Ok(written) => break written,
-                Err(OutputError::Interrupted) => return Err(self.interrupted(stopped)),
-                Err(error) if self.drop_damaged(&error)? > 0 => {
+                Ok(kept) => break kept,
+                Err(error) if self.drop_damaged(&error, &is_interrupted)? > 0 => {
                     self.compute(stopped, &mut done.computed).await?;
+                    survey = Survey::of(&self.out).map_err(End::Output)?;
                 }
-                Err(error) => return Err(End::Output(error)),
+                Err(error) => return Err(self.ended(error, stopped)),
             }
         };
         drop(terminal);
-        self.finish(done, written).map_err(End::Output)?;
+        self.finish(done, kept).map_err(End::Output)?;
         self.entrance.close().map_err(End::Entrance)?;
         let Outcome { set_aside, disagreements, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
@@ -293,6 +298,14 @@ impl Job {
         Ok(())
     }
 
+    /// Why files could not be looked at or written.
+    fn ended(&self, error: OutputError, stopped: &Stopped) -> End {
+        match error {
+            OutputError::Interrupted => self.interrupted(stopped),
+            error => End::Output(error),
+        }
+    }
+
     /// Ends the run of a sweep that is complete: nothing is computed or written.
     fn leave_as_it_is(&self, done: &mut Done, survey: &Survey, changes: &Changes<'_>) -> Result<(), End> {
         self.tell(&format!(
@@ -300,16 +313,16 @@ impl Job {
             self.sweep.name,
             describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
         ));
-        self.tell_of_drawings();
+        survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest));
         done.files.reused = changes.in_place.len() as u64;
         done.has_manifest = true;
         forget_under_way(&self.out).map_err(End::Output)?;
-        let files =
-            changes.in_place.iter().filter_map(|(file, _, stamp)| Some((file.path.clone(), (*stamp)?)));
-        let (files, store) = (files.collect(), self.store.stamp());
+        let kept: Vec<Kept> =
+            changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)).collect();
+        let (files, store) = (Seen::of(kept.iter()), self.store.stamp());
         match &survey.manifest {
             // The store was moved, or is another one with the same trials: later commands look for it there.
-            Some(manifest) if manifest.run.store != self.store_name => {
+            Some(manifest) if !archive::leads_to(&manifest.run.store, self.out.path(), self.store.path()) => {
                 let run = Run { store: self.store_name.clone(), ..manifest.run.clone() };
                 let moved = Manifest { run, ..manifest.clone() };
                 moved.write(&self.out, files, store).map_err(End::Output)?;
@@ -325,13 +338,9 @@ impl Job {
     }
 
     /// Says which figures and reports show an earlier state.
-    fn tell_of_drawings(&self) {
+    fn tell_of_drawings(&self, manifest: &Manifest) {
         let out = self.out.current_path();
-        if !out.join(drawn::FIGURES).exists() && !out.join(drawn::REPORT).exists() {
-            return;
-        }
-        let Ok(Some(manifest)) = Survey::new(&out).map(|survey| survey.manifest) else { return };
-        for path in drawn::stale(&out, &manifest) {
+        for path in drawn::stale(&out, manifest) {
             line(&format!("note: {} shows an earlier state of the sweep; draw it again", path.display()));
         }
     }
@@ -364,10 +373,10 @@ impl Job {
     }
 
     /// Stored trials of the sweep that are not what they should be.
-    fn damaged(&self) -> Result<Vec<TrialKey>, End> {
-        let damaged =
-            tokio::task::block_in_place(|| crate::selection::damaged(&self.sweep, &self.plan, &self.store));
-        damaged.map_err(|error| End::Output(error.into()))
+    fn damaged(&self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TrialKey>, OutputError> {
+        tokio::task::block_in_place(|| {
+            selection::damaged(&self.sweep, &self.plan, &self.store, is_interrupted)
+        })
     }
 
     /// Serves the page, if it is asked for, and says where.
@@ -474,6 +483,7 @@ impl Job {
         &self,
         planned: &[Planned],
         changes: &Changes<'_>,
+        mut journal: Journal,
         files: &mut Files,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Kept>, OutputError> {
@@ -505,19 +515,25 @@ impl Job {
             is_interrupted,
             on_file: &on_file,
         };
-        let result = outputs::write(&self.out, &wanted, &source);
+        let new: HashSet<&str> = changes.written.iter().map(|file| file.path.as_str()).collect();
+        let replaces = |file: &Planned| !new.contains(file.path.as_str());
+        let result = outputs::write(&self.out, &wanted, &source, &mut journal, &replaces);
         files.written = written.get();
-        let mut kept: Vec<Kept> = result?.into_iter().map(|(record, stamp)| (record, Some(stamp))).collect();
+        let mut kept = result?;
         kept.extend(changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)));
         Ok(kept)
     }
 
     /// Takes damaged trials out of the store, all of them, if that is what went wrong; returns how many.
-    fn drop_damaged(&self, error: &OutputError) -> Result<usize, End> {
+    fn drop_damaged(
+        &self,
+        error: &OutputError,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<usize, End> {
         let (OutputError::Store(StoreError::Damaged { .. }) | OutputError::Missing { .. }) = error else {
             return Ok(0);
         };
-        let damaged = self.damaged()?;
+        let damaged = self.damaged(is_interrupted).map_err(End::Output)?;
         self.remove_damaged(&damaged)?;
         Ok(damaged.len())
     }
@@ -564,11 +580,11 @@ impl Job {
         let set_aside = self.set_aside(outcome);
         let out = self.out.current_path();
         let files = describe_files(kept.iter().map(|(record, _)| record), &out);
-        let stamps =
-            kept.iter().filter_map(|(record, stamp)| Some((record.path.clone(), (*stamp)?))).collect();
+        let stamps = Seen::of(kept.iter());
         let records = kept.into_iter().map(|(record, _)| record).collect();
         let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
-        Manifest::new(self.resolved.clone(), run, set_aside, records).write(&self.out, stamps, store)?;
+        let manifest = Manifest::new(self.resolved.clone(), run, set_aside, records);
+        manifest.write(&self.out, stamps, store)?;
         done.has_manifest = true;
         let mut text = format!(
             "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
@@ -591,7 +607,7 @@ impl Job {
         }
         text.push_str(&format!("\n  what was run, and hashes: {}\n", out.join("manifest.json").display()));
         self.tell(&text);
-        self.tell_of_drawings();
+        self.tell_of_drawings(&manifest);
         Ok(())
     }
 
@@ -633,14 +649,16 @@ pub(crate) fn overrides() -> Result<Overrides, Failure> {
     Ok(overrides)
 }
 
-/// The bytes of a sweep file.
+/// The bytes of a sweep file, as far as they are looked at.
 pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    files::read(path, LARGEST_SWEEP).map_err(|error| {
+    let mut bytes = Vec::new();
+    files::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
         Failure::new(
             exit::USAGE,
             format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
         )
-    })
+    })?;
+    Ok(bytes)
 }
 
 /// The sweep that this text stands for.
@@ -671,18 +689,20 @@ struct Ground {
 fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result<Ground, Failure> {
     let resolved = ResolvedSweep::of(sweep);
     let planned = outputs::plan(sweep, plan);
-    let look = || -> Result<(Survey, PathBuf), Failure> {
-        let mut survey = Survey::new(path).map_err(ArchiveError::from)?;
+    let look = |survey: Survey| -> Result<(Survey, PathBuf), Failure> {
         survey.check(&resolved, order.replaces).map_err(ArchiveError::from)?;
-        let changes = survey.changes(&planned).map_err(ArchiveError::from)?;
+        let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
         changes.check(path, order.replaces).map_err(ArchiveError::from)?;
         let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
-        check_room(path, &store, sweep, plan, &changes)?;
-        survey.remember(&changes);
+        let room = check_room(path, &store, sweep, plan, &changes)?;
+        // A directory that is to be made is looked at twice.
+        if let Some(tight) = room.filter(|_| path.exists()) {
+            line(&format!("note: the disk may become full: {tight}"));
+        }
         Ok((survey, store))
     };
     if !path.exists() {
-        look()?;
+        look(Survey::default())?;
     }
     // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
     let out = Directory::create(path).map_err(|error| {
@@ -690,29 +710,32 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
     })?;
     let held = archive::hold(&out)?;
-    let (survey, store) = look()?;
+    if !out.is_at(path) {
+        let message =
+            format!("error: {} was moved at this moment\n  help: run the command again", path.display());
+        return Err(Failure::new(exit::FAILED, message));
+    }
+    out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
+    let (survey, store) = look(Survey::of(&out).map_err(ArchiveError::from)?)?;
     Ok(Ground { out, held, survey, resolved, planned, store })
 }
 
-/// Compares what the run will write with what is free.
+/// Compares what the run will write with what is free; says so if that is little.
 fn check_room(
     out: &Path,
     store: &Path,
     sweep: &Sweep,
     plan: &Plan,
     changes: &Changes<'_>,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let needs =
         Needs { outputs: changes.size(sweep), given_back: changes.given_back(), store: Size::default() };
     let stored = std::fs::metadata(store).map_or(0, |metadata| metadata.len());
     // Trials that are stored already are not known yet.
     let needs = if stored == 0 { Needs { store: space::least_of_store(plan), ..needs } } else { needs };
     match space::fit(out, store, needs) {
-        Fit::Fits => Ok(()),
-        Fit::Tight { what } => {
-            line(&format!("note: the disk may become full: {what}"));
-            Ok(())
-        }
+        Fit::Fits => Ok(None),
+        Fit::Tight { what } => Ok(Some(what)),
         Fit::Lacks { what } => {
             let message = format!(
                 "error: the disk is too small: {what}\n  help: make room, choose another with --out and --store, or \
@@ -724,7 +747,9 @@ fn check_room(
 }
 
 fn open_store(path: &Path, is_own: bool) -> Result<Store, Failure> {
-    archive::check_no_directory(path)?;
+    if !is_own {
+        archive::check_no_directory(path)?;
+    }
     Store::open(path)
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, opening_help(&error, is_own).as_deref()))
 }

@@ -157,7 +157,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     };
     core_seconds += spans_missing as f64 * costs.seconds_per_span;
     let files = outputs::plan(&sweep, &plan);
-    let changes = survey.changes(&files).map_err(ArchiveError::from)?;
+    let changes = survey.changes(&files, &|| false).map_err(ArchiveError::from)?;
     let replaces = arguments.planned.replace;
     let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
     let output_bytes = files.iter().map(|file| file.size(&sweep)).sum::<Size>().expected as u64;

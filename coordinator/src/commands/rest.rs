@@ -179,7 +179,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let planned = outputs::plan(&sweep, &plan);
     // While a run writes files, none counts.
     let changes = match manifest {
-        Some(_) if !is_held => archive.survey.changes(&planned)?,
+        Some(_) if !is_held => archive.survey.changes(&planned, &|| false)?,
         _ => Changes::default(),
     };
     let in_place: BTreeSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();

@@ -5,11 +5,13 @@ mod watching;
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
 use granule_worker::files;
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -121,8 +123,8 @@ fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Fa
     survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
     // Files that changed are hashed by the job, not by the login node: only what is in the way counts here.
     let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
-    let obstacles = survey.obstacles(&planned).map_err(ArchiveError::from)?;
-    obstacles.check(out, arguments.replace).map_err(ArchiveError::from)?;
+    let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
+    changes.check(out, arguments.replace).map_err(ArchiveError::from)?;
     Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
 }
 
@@ -236,9 +238,13 @@ impl Request<'_> {
     /// Keeps others from doing the same, as long as it lives.
     fn lock(&self, name: &str, what: &str) -> Result<fs::File, Failure> {
         let path = self.logs.join(name);
-        let open = || {
+        let open = || -> std::io::Result<fs::File> {
             fs::create_dir_all(&self.logs)?;
-            fs::File::options().create(true).append(true).open(&path)
+            let flags = files::harmless() | OFlag::O_NOFOLLOW;
+            let file =
+                fs::File::options().create(true).append(true).custom_flags(flags.bits()).open(&path)?;
+            files::check_regular(&file)?;
+            Ok(file)
         };
         let file = open().map_err(|error| {
             let message = format!("error: cannot write {}\n  because: {error}", path.display());
@@ -277,7 +283,9 @@ impl Request<'_> {
     /// Writes a file beside the outputs.
     fn keep(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.logs.join(name);
-        if name.ends_with(".sh") {
+        let is_script = name.ends_with(".sh");
+        let text = if is_script { target::with_hash(text) } else { text.to_owned() };
+        if is_script {
             target::check(&path, target::Kind::Script, self.arguments.force)?;
         }
         fs::create_dir_all(&self.logs).and_then(|()| files::put(&path, text.as_bytes())).map_err(

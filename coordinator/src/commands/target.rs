@@ -5,13 +5,15 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use granule_worker::files::{self, kind_of};
-use std::os::unix::fs::MetadataExt as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::cli::{Format, exit};
 use crate::failure::Failure;
+use crate::outputs::hex;
 
 /// What is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,15 @@ pub(crate) enum Kind {
     /// A script for Slurm.
     Script,
 }
+
+/// First lines of the tables of `granule export`.
+const CSV_HEADS: [&str; 2] = [
+    "condition,seed,trial,population,cell,time_ms\n",
+    "condition,seed,population,time_ms,bin_ms,spikes,rate_hz\n",
+];
+
+/// Files that both tables have, in the directory at the end of an archive.
+const NPZ_FILES: [&str; 4] = ["condition.npy", "seed.npy", "population.npy", "time_ms.npy"];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -43,24 +54,45 @@ impl Kind {
         let has =
             |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
         match self {
-            // The columns that every table begins with.
-            Kind::Table(Format::Csv) => head.starts_with(b"condition,seed,"),
+            Kind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
             // The name of the schema, and who made it.
             Kind::Table(Format::Parquet) => {
                 head.starts_with(b"PAR1") && tail.ends_with(b"PAR1") && has(tail, "granule ")
             }
-            // Its first file is the first column.
             Kind::Table(Format::Npz) => {
-                head.starts_with(b"PK\x03\x04") && has(&head[..head.len().min(64)], "condition.npy")
+                head.starts_with(b"PK\x03\x04") && NPZ_FILES.iter().all(|name| has(tail, name))
             }
             Kind::Report => {
                 head.starts_with(b"<!DOCTYPE html>")
                     && has(head, "<meta name=\"generator\" content=\"granule ")
             }
             Kind::Manual => has(head, ".TH granule"),
-            Kind::Script => head.starts_with(b"#!/bin/bash\n") && has(head, "\n# Written by granule "),
+            Kind::Script => is_script(head),
         }
     }
+}
+
+/// What the second line of a script begins with; the SHA-256 of all that follows it comes behind.
+const SCRIPT_HASH: &str = "# sha256 of what follows: ";
+
+/// The script with a line that tells whether it was changed since.
+pub(crate) fn with_hash(script: &str) -> String {
+    match script.split_once('\n') {
+        Some((first, rest)) => format!("{first}\n{SCRIPT_HASH}{}\n{rest}", hex(&Sha256::digest(rest))),
+        None => script.to_owned(),
+    }
+}
+
+/// Whether a script is as granule wrote it. Those of version 0.1.0 have no hash.
+fn is_script(bytes: &[u8]) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"#!/bin/bash\n") else { return false };
+    let Some(hashed) = rest.strip_prefix(SCRIPT_HASH.as_bytes()) else {
+        let mark: &[u8] = b"\n# Written by granule ";
+        return rest.windows(mark.len()).any(|window| window == mark);
+    };
+    let end = hashed.iter().position(|byte| *byte == b'\n').unwrap_or(hashed.len());
+    let (hash, body) = (&hashed[..end], hashed.get(end + 1..).unwrap_or_default());
+    hash == hex(&Sha256::digest(body)).as_bytes()
 }
 
 /// Bytes of a file that are looked at, at its beginning and at its end.
@@ -123,7 +155,7 @@ mod tests {
         let own: [(Kind, &[u8]); 4] = [
             (Kind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
             (Kind::Table(Format::Parquet), b"PAR1 .. granule 0.1.0 .. PAR1"),
-            (Kind::Table(Format::Npz), b"PK\x03\x04--------------------------condition.npy"),
+            (Kind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
             (Kind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
         ];
         let others: [&[u8]; 5] = [
@@ -152,5 +184,14 @@ mod tests {
             check(place.path(), kind, true).expect_err("a directory");
             check(&at("nothing"), kind, false).expect("free");
         }
+    }
+    #[test]
+    fn a_script_that_was_changed_is_the_users() {
+        let script = with_hash("#!/bin/bash\n# Written by granule 0.1.0 for: x\nexec true\n");
+        assert!(Kind::Script.is_it(script.as_bytes(), b""));
+        let changed = script.replace("exec true", "module load openmpi\nexec true");
+        assert!(!Kind::Script.is_it(changed.as_bytes(), b""));
+        assert!(Kind::Script.is_it(b"#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n", b""));
+        assert!(!Kind::Script.is_it(b"#!/bin/bash\nrm -r x\n", b""));
     }
 }

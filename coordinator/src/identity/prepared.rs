@@ -1,6 +1,7 @@
 //! An identity that is made before its coordinator runs, and outlives it: for places that give secrets
 //! to coordinator and workers alike, and let nobody write them.
 
+use std::fs::TryLockError;
 use std::path::Path;
 
 use granule_worker::access::{Access, Secret};
@@ -17,7 +18,9 @@ impl Identity {
         let directory = key_path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = Directory::create(directory.unwrap_or(Path::new("."))).map_err(wrong)?;
         // Two commands at once would leave the key of one and the access file of the other.
-        let _ = directory.handle().lock();
+        if matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(IdentityError::Busy { path: directory.path().to_owned() });
+        }
         for path in [key_path, access_path] {
             if path.symlink_metadata().is_ok() {
                 return Err(IdentityError::Exists { path: path.to_owned() });

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
 use granule_sim::{Engine, Model, Parameters};
@@ -16,9 +18,10 @@ use granule_sweep::{
     check_sweep_name, prefix_of,
 };
 use granule_worker::files::Directory;
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::stamps::{self, Stamp, Stamps};
+use super::stamps::{self, Seen, Stamp, Stamps, SweepId};
 use super::{HashedFile, OutputError, failed};
 
 /// Its name in the output directory.
@@ -140,8 +143,9 @@ pub(crate) struct UnderWay {
     pub(crate) started: String,
 }
 
-/// Removes what [`UnderWay::write`] wrote.
+/// Removes what a run leaves until its manifest is there.
 pub(crate) fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
+    remove(out, PENDING)?;
     remove(out, UNDER_WAY).map(drop)
 }
 
@@ -157,51 +161,87 @@ impl UnderWay {
     }
 }
 
-/// Of which sweeps there may be files while there is no manifest. From it follows which files may be removed and
-/// replaced there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is on record while there is no manifest: `outputs.pending.json`. A line has the sweeps of which there may be
+/// files; each further line has a file that there may be. A file is on record before it is put in its place, with its
+/// hash, so that a file that is not as recorded is known not to be granule's.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Pending {
-    /// Version of this format. The first one was a mere list of files.
-    format: u32,
     pub(crate) sweeps: Vec<ResolvedSweep>,
-    /// Files of sweeps that this program cannot resolve, or that a granule of version 0.1.0 listed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) files: Vec<String>,
+    pub(crate) records: Vec<FileRecord>,
+    /// Version 0.1.0 listed paths, and nothing else.
+    pub(crate) listed: Vec<String>,
+}
+
+/// The first line of [`Pending`].
+#[derive(Serialize, Deserialize)]
+struct PendingHead {
+    format: u32,
+    sweeps: Vec<ResolvedSweep>,
 }
 
 impl Pending {
+    /// Version of this format. The first one was a list of paths.
     pub(crate) const FORMAT: u32 = 2;
     pub(crate) const KEYS: &[&str] = &["format", "sweeps"];
 
-    pub(crate) fn new(sweeps: Vec<ResolvedSweep>, files: Vec<String>) -> Pending {
-        Pending { format: Pending::FORMAT, sweeps, files }
-    }
-
-    /// Reads it, also in its first format. None if it is of a later one.
+    /// Reads it. None if it is of a later format.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When it is something else.
     pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Option<Pending>> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum AnyFormat {
-            First(Vec<String>),
-            Later(Pending),
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            let listed = serde_json::from_slice(bytes)?;
+            return Ok(Some(Pending { listed, ..Pending::default() }));
         }
-        Ok(match serde_json::from_slice(bytes)? {
-            AnyFormat::First(files) => Some(Pending::new(Vec::new(), files)),
-            AnyFormat::Later(pending) => (pending.format == Pending::FORMAT).then_some(pending),
-        })
+        let mut lines = bytes.split(|byte| *byte == b'\n');
+        let head: PendingHead = serde_json::from_slice(lines.next().unwrap_or_default())?;
+        if head.format != Pending::FORMAT {
+            return Ok(None);
+        }
+        // A line that was not finished when the run was killed is the last one.
+        let records = lines.map_while(|line| serde_json::from_slice(line).ok()).collect();
+        Ok(Some(Pending { sweeps: head.sweeps, records, listed: Vec::new() }))
+    }
+}
+
+/// [`Pending`] in the making.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Writes what is on record so far into the output directory, then removes the manifest.
+    pub(crate) fn begin(out: &Directory, pending: &Pending) -> Result<Journal, OutputError> {
+        let path = out.path().join(PENDING);
+        let begin = || {
+            let mut file = out.write(OsStr::new(PENDING), Mode::from_bits_truncate(0o666))?;
+            let head = PendingHead { format: Pending::FORMAT, sweeps: pending.sweeps.clone() };
+            file.write_all(&line_of(&head))?;
+            pending.records.iter().try_for_each(|record| file.write_all(&line_of(record)))?;
+            let file = file.commit()?;
+            out.sync()?;
+            Ok(file)
+        };
+        let file = begin().map_err(failed("write", &path))?;
+        remove(out, NAME)?;
+        out.sync().map_err(failed("write", out.path()))?;
+        Ok(Journal { file, path })
     }
 
-    /// Writes it into the output directory, and removes the manifest.
-    pub(crate) fn write(&self, out: &Directory) -> Result<(), OutputError> {
-        let synced = || out.sync().map_err(failed("write", out.path()));
-        write_json(out, PENDING, self)?;
-        synced()?;
-        remove(out, NAME)?;
-        synced()
+    /// Records these files; on return that is durable.
+    pub(crate) fn add(&mut self, records: &[FileRecord]) -> Result<(), OutputError> {
+        let lines: Vec<u8> = records.iter().flat_map(line_of).collect();
+        let added = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        added.map_err(failed("write", &self.path))
     }
+}
+
+fn line_of(content: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(content).expect("text and numbers can be written");
+    line.push(b'\n');
+    line
 }
 
 /// A trial that could not be computed.
@@ -246,16 +286,16 @@ impl Manifest {
     pub(crate) fn write(
         &self,
         out: &Directory,
-        files: BTreeMap<String, Stamp>,
+        files: BTreeMap<String, Seen>,
         store: Option<Stamp>,
     ) -> Result<(), OutputError> {
         let synced = || out.sync().map_err(failed("write", out.path()));
         let sha256 = write_json(out, NAME, self)?;
         // From here on the sweep is complete, whatever else is still there.
         synced()?;
-        write_stamps(out, &Stamps::new(sha256, files, store))?;
-        remove(out, PENDING)?;
-        remove(out, UNDER_WAY)?;
+        // A cache: where it cannot be written, files are hashed again.
+        let _ = write_stamps(out, &Stamps::new(SweepId::of(&self.sweep), sha256, files, store));
+        forget_under_way(out)?;
         synced()
     }
 
@@ -466,7 +506,7 @@ fn write_json(out: &Directory, name: &str, content: &impl Serialize) -> Result<S
         .map_err(io::Error::from)
         .and_then(|()| file.write_all(b"\n"))
         .map_err(failed("write", &out.path().join(name)))?;
-    Ok(file.commit()?.sha256)
+    Ok(file.commit()?.1)
 }
 
 fn remove(out: &Directory, name: &str) -> Result<bool, OutputError> {
@@ -532,7 +572,6 @@ conditions:
         named("<script>", &format!("{letters} `<script>`"));
         named("\u{1b}[31m", &format!("{letters} `\\u{{1b}}[31m`"));
         named("NA", "a condition's name cannot be `NA`: pandas reads it as a missing value");
-        named("nul", "a condition's name cannot be `nul`: it is the name of a device on Windows");
         named("", "a condition's name must not be empty");
         named("Randomized_x", "a condition's name cannot start with `randomized_`");
         named("gaba", "the output files of two conditions start with \"gaba\", ignoring case");

@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::{Store, StoreError};
 use granule_worker::files::{self, Directory, Whole};
-use manifest::FileRecord;
+use manifest::{FileRecord, Journal};
 use nix::sys::stat::Mode;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
 pub use pickle::{ReadWeightsError, read_weights};
@@ -185,22 +185,25 @@ pub(crate) struct Source<'a> {
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
-/// A file that was written: what the manifest says of it, and which file it is.
-pub(crate) type Written = (FileRecord, Stamp);
+/// A file that is in place: what the manifest says of it, and its stamp if that is certain to change with it.
+pub(crate) type Kept = (FileRecord, Option<Stamp>);
 
-/// Writes these files below `out`. They must come in the order of [`plan`]. On return all of it is durable.
+/// Writes these files below `out`. They must come in the order of [`plan`]. A file is recorded in the journal before it
+/// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
 pub(crate) fn write(
     out: &Directory,
     files: &[&Planned],
     source: &Source<'_>,
-) -> Result<Vec<Written>, OutputError> {
+    journal: &mut Journal,
+    replaces: &dyn Fn(&Planned) -> bool,
+) -> Result<Vec<Kept>, OutputError> {
     let mut written = Vec::new();
     for files in files.chunk_by(|a, b| a.seed == b.seed) {
         let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
         let path = out.path().join(&name);
         let directory = out.create_below(OsStr::new(&name)).map_err(failed("create", &path))?;
         directory.remove_leftovers().map_err(failed("clean up", &path))?;
-        write_seed(&directory, files, source, &mut written)?;
+        write_seed(&directory, files, source, journal, replaces, &mut written)?;
         directory.sync().map_err(failed("write", &path))?;
     }
     if !files.is_empty() {
@@ -214,7 +217,9 @@ fn write_seed(
     directory: &Directory,
     files: &[&Planned],
     source: &Source<'_>,
-    written: &mut Vec<Written>,
+    journal: &mut Journal,
+    replaces: &dyn Fn(&Planned) -> bool,
+    written: &mut Vec<Kept>,
 ) -> Result<(), OutputError> {
     let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
     let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
@@ -226,12 +231,18 @@ fn write_seed(
         waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
         let bytes: u64 = waiting.iter().map(|(_, file)| file.bytes).sum();
         if conditions.peek().is_none() || waiting.len() >= MOST_WAITING || bytes >= MOST_WAITING_BYTES {
-            // Put in place one after the other, once all are durable.
             waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
-            for (file, writer) in waiting.drain(..) {
-                let Committed { bytes, sha256, stamp } = writer.commit()?;
-                let Planned { path, identity, .. } = file;
-                let record = FileRecord { path: path.clone(), bytes, sha256, identity: identity.clone() };
+            let record = |file: &Planned, writer: &HashedFile| {
+                let (bytes, sha256) = writer.written();
+                FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() }
+            };
+            let records: Vec<FileRecord> =
+                waiting.iter().map(|(file, writer)| record(file, writer)).collect();
+            // First it is on record that these files are granule's. Once they are durable, they are put in place one
+            // after the other.
+            journal.add(&records)?;
+            for ((file, writer), record) in waiting.drain(..).zip(records) {
+                let stamp = writer.put_in_place(replaces(file))?;
                 written.push((record, stamp));
                 (source.on_file)();
             }
@@ -418,32 +429,24 @@ pub(crate) struct HashedFile {
     file: Whole,
     hash: Sha256,
     bytes: u64,
-    is_durable: bool,
-}
-
-/// A [`HashedFile`] in its place.
-pub(crate) struct Committed {
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
-    pub(crate) stamp: Stamp,
 }
 
 impl HashedFile {
     /// Begins to write the file at this path.
     pub(crate) fn create(path: &Path) -> Result<HashedFile, OutputError> {
-        let (directory, name) = Directory::of(path).map_err(failed("write", path))?;
-        let file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(failed("write", path))?;
+        let (directory, name) = Directory::of(path).map_err(failed("create", path))?;
+        let file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(failed("create", path))?;
         Ok(HashedFile::of(file))
     }
 
     /// Begins to write a file of this name.
     pub(crate) fn create_in(directory: &Directory, name: &str) -> Result<HashedFile, OutputError> {
         let file = directory.write(OsStr::new(name), Mode::from_bits_truncate(0o666));
-        Ok(HashedFile::of(file.map_err(failed("write", &directory.path().join(name)))?))
+        Ok(HashedFile::of(file.map_err(failed("create", &directory.path().join(name)))?))
     }
 
     fn of(file: Whole) -> HashedFile {
-        HashedFile { file, hash: Sha256::new(), bytes: 0, is_durable: false }
+        HashedFile { file, hash: Sha256::new(), bytes: 0 }
     }
 
     fn path(&self) -> PathBuf {
@@ -452,21 +455,34 @@ impl HashedFile {
 
     /// Makes durable what has been written, unless it is.
     fn sync(&mut self) -> Result<(), OutputError> {
-        if !self.is_durable {
-            self.file.sync().map_err(failed("write", &self.path()))?;
-            self.is_durable = true;
-        }
-        Ok(())
+        self.file.sync().map_err(failed("write", &self.path()))
     }
 
-    /// Puts the file in its place, durably but for the directory.
-    pub(crate) fn commit(mut self) -> Result<Committed, OutputError> {
+    /// What was written so far, in bytes and hashed.
+    fn written(&self) -> (u64, String) {
+        (self.bytes, hex(&self.hash.clone().finalize()))
+    }
+
+    /// Puts the file in its place, durably but for the directory; takes the place of another file only if `replaces`.
+    fn put_in_place(self, replaces: bool) -> Result<Option<Stamp>, OutputError> {
+        let path = self.path();
+        let put = if replaces { self.file.commit() } else { self.file.commit_new() };
+        let stamp = put.and_then(|file| Ok(Stamp::of_written(&file.metadata()?)));
+        stamp.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let what = "exists since this run began, and granule did not write it".to_owned();
+                survey::Refusal::Taken { path, what }.into()
+            }
+            _ => failed("put in place", &path)(error),
+        })
+    }
+
+    /// Puts the file in its place, durably but for the directory; gives its length and SHA-256.
+    pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
         self.sync()?;
-        let HashedFile { file, hash, bytes, .. } = self;
-        let path = file.place();
-        let stamp = file.commit().and_then(|file| Ok(Stamp::of(&file.metadata()?)));
-        let stamp = stamp.map_err(failed("put in place", &path))?;
-        Ok(Committed { bytes, sha256: hex(&hash.finalize()), stamp })
+        let written = self.written();
+        self.put_in_place(true)?;
+        Ok(written)
     }
 }
 
@@ -475,7 +491,6 @@ impl Write for HashedFile {
         let written = self.file.write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
-        self.is_durable = false;
         Ok(written)
     }
 

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use granule_sim::parameters::{CellFactor, Parameters};
+use granule_sim::parameters::Parameters;
 use granule_sweep::{Condition, Plan, Sweep};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
 use super::Planned;
@@ -12,7 +13,7 @@ use super::Planned;
 /// A size in bytes that is not known exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Size {
-    /// It is surely no less.
+    /// A lower bound.
     pub(crate) least: f64,
     pub(crate) expected: f64,
 }
@@ -77,10 +78,7 @@ impl Planned {
                 let values = f64::from(active) * f64::from(sweep.trials);
                 Size { least: 0.0, expected: 9.0 * values }
             }
-            // Constant factors are in a file of the paper's condition only.
-            super::Content::TonicFactors => match parameters.tonic.factor {
-                CellFactor::Gamma { .. } | CellFactor::Constant(_) => of_driven(8.0),
-            },
+            super::Content::TonicFactors => of_driven(8.0),
         };
         Size::exactly(HEADER) + content
     }
@@ -93,6 +91,8 @@ pub(crate) struct Room {
     pub(crate) at: PathBuf,
     device: u64,
     pub(crate) free: u64,
+    /// Whether files can take less than their length there.
+    compresses: bool,
 }
 
 impl Room {
@@ -103,7 +103,11 @@ impl Room {
         let device = std::fs::metadata(&at).ok()?.dev();
         let said = statvfs(&at).ok().filter(|said| said.blocks() > 0)?;
         let free = said.blocks_available().saturating_mul(said.fragment_size());
-        Some(Room { at, device, free })
+        // OpenZFS and bcachefs have no name in the system's headers that all versions know.
+        const COMPRESSING: [i64; 5] =
+            [BTRFS_SUPER_MAGIC.0, F2FS_SUPER_MAGIC.0, 0x2fc1_2fc1, 0xca45_1a4e, 0x5346_544e];
+        let compresses = statfs(&at).is_ok_and(|said| COMPRESSING.contains(&said.filesystem_type().0));
+        Some(Room { at, device, free, compresses })
     }
 
     fn is_same(&self, other: &Room) -> bool {
@@ -158,7 +162,7 @@ pub(crate) fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
     for (room, what, Size { least, expected }) in wants {
         let bytes = |bytes: f64| indicatif::DecimalBytes(bytes as u64).to_string();
         let free = bytes(room.free as f64);
-        if least > room.free as f64 {
+        if least > room.free as f64 && !room.compresses {
             let what = format!(
                 "{what} need at least {}, and {free} are free at {}",
                 bytes(least),
@@ -178,7 +182,7 @@ pub(crate) fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
     found
 }
 
-/// The store is one, the outputs are many.
+/// Mends the verb: the store is one, the outputs are several.
 fn plural_of_store(what: String) -> String {
     match what.strip_prefix("the store need ") {
         Some(rest) => format!("the store needs {rest}"),

@@ -14,6 +14,9 @@ use std::time::{Duration, SystemTime};
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
+use super::Kept;
+use super::manifest::ResolvedSweep;
+
 /// Their name in the output directory.
 pub(crate) const NAME: &str = ".outputs.stamps.json";
 
@@ -25,7 +28,7 @@ const FORMAT: u32 = 1;
 const CERTAIN_AFTER: Duration = Duration::from_secs(3);
 
 /// Which file it is, and when it last changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -37,7 +40,24 @@ pub(crate) struct Stamp {
     changed: (i64, i64),
 }
 
+impl PartialEq for Stamp {
+    /// Network file systems have another device number on every machine, and often after every start. The time of change
+    /// and the inode tell files of two devices apart.
+    fn eq(&self, other: &Stamp) -> bool {
+        let Stamp { device: _, inode, bytes, modified, changed } = self;
+        (*inode, *bytes, *modified, *changed) == (other.inode, other.bytes, other.modified, other.changed)
+    }
+}
+
+impl Eq for Stamp {}
+
 impl Stamp {
+    /// Of a file that this process has just put in place; none where the clock of the file system goes in whole
+    /// seconds, so that a further change could have the same times.
+    pub(crate) fn of_written(metadata: &Metadata) -> Option<Stamp> {
+        Some(Stamp::of(metadata)).filter(|stamp| stamp.changed.1 != 0)
+    }
+
     /// Of a file, by what the system says of it.
     pub(crate) fn of(metadata: &Metadata) -> Stamp {
         Stamp {
@@ -84,22 +104,63 @@ pub(crate) fn stamped<T>(
     Ok((found, (before == after && after.is_certain()).then_some(after)))
 }
 
+/// A file that was written or hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// None if it is not certain that the stamp changes with the file.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) sha256: String,
+}
+
+impl Seen {
+    /// Of files that are in place, by path.
+    pub(crate) fn of<'a>(kept: impl Iterator<Item = &'a Kept>) -> BTreeMap<String, Seen> {
+        let seen = kept.map(|(record, stamp)| {
+            (record.path.clone(), Seen { stamp: *stamp, sha256: record.sha256.clone() })
+        });
+        seen.collect()
+    }
+}
+
+/// By what a sweep is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SweepId {
+    pub(crate) name: String,
+    pub(crate) seeds: Vec<u32>,
+    /// Of each condition.
+    pub(crate) fingerprints: Vec<String>,
+}
+
+impl SweepId {
+    pub(crate) fn of(sweep: &ResolvedSweep) -> SweepId {
+        let fingerprints = sweep.conditions.iter().map(|of| of.fingerprint.clone()).collect();
+        SweepId { name: sweep.name.clone(), seeds: sweep.seeds.clone(), fingerprints }
+    }
+}
+
 /// What is known of the files of an output directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamps {
     format: u32,
+    /// The sweep whose files they are, should the manifest be lost.
+    pub(crate) sweep: SweepId,
     /// SHA-256 of the manifest for whose files they hold.
     manifest: String,
     /// By path.
-    files: BTreeMap<String, Stamp>,
+    files: BTreeMap<String, Seen>,
     /// Of the store, when all trials of the sweep were last seen to be whole in it.
     store: Option<Stamp>,
 }
 
 impl Stamps {
     /// Of these files, for the manifest with this SHA-256.
-    pub(crate) fn new(manifest: String, files: BTreeMap<String, Stamp>, store: Option<Stamp>) -> Stamps {
-        Stamps { format: FORMAT, manifest, files, store }
+    pub(crate) fn new(
+        sweep: SweepId,
+        manifest: String,
+        files: BTreeMap<String, Seen>,
+        store: Option<Stamp>,
+    ) -> Stamps {
+        Stamps { format: FORMAT, sweep, manifest, files, store }
     }
 
     /// Reads them; none if they are of another format or cannot be understood.
@@ -119,12 +180,12 @@ impl Stamps {
 
     /// The stamp of a file that granule has written or hashed here.
     pub(crate) fn file(&self, path: &str) -> Option<Stamp> {
-        self.files.get(path).copied()
+        self.files.get(path)?.stamp
     }
 
-    /// The stamp of the store.
-    pub(crate) fn store(&self) -> Option<Stamp> {
-        self.store
+    /// What is known of a file that granule has written or hashed here.
+    pub(crate) fn seen(&self, path: &str) -> Option<&Seen> {
+        self.files.get(path)
     }
 
     /// Whether a store with this stamp has all trials of the sweep, whole.

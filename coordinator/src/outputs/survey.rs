@@ -22,10 +22,11 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{self, FORMAT, FileRecord, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
+use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
 use super::space::Size;
-use super::stamps::{self, Stamp, Stamps, stamped};
-use super::{OutputError, Planned, failed, hex};
+use super::stamps::{self, Seen, Stamp, Stamps, SweepId, stamped};
+use super::{Kept, OutputError, Planned, directory_of_seed, failed, hex};
+use crate::cli::exit;
 
 /// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
 const LONGEST: u64 = 1 << 30;
@@ -39,6 +40,9 @@ pub(crate) enum Refusal {
     /// One of its records was written by a later version.
     #[error("{} was written by a later version of granule", path.display())]
     Later { path: PathBuf },
+    /// One of its records is damaged, and no other says whose the directory is.
+    #[error("{} is damaged, and nothing else says of which sweep the directory is", path.display())]
+    Damaged { path: PathBuf },
     /// Another sweep's.
     #[error("{} holds another sweep, {held}: {why}", out.display())]
     AnotherSweep { out: PathBuf, held: String, why: &'static str },
@@ -53,10 +57,21 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Exit code of a command that is refused: the directory is the wrong one, or something in it is.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Refusal::AnotherSweep { .. } | Refusal::Unlisted { .. } => exit::USAGE,
+            Refusal::Taken { .. } | Refusal::Later { .. } | Refusal::Damaged { .. } => exit::FAILED,
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Refusal::Taken { .. } => "move it away, or choose another directory with --out DIR",
+            Refusal::Damaged { .. } => {
+                "if it is this sweep's, pass --replace; else choose another directory with --out DIR"
+            }
             Refusal::Later { .. } => "use that version, or choose another directory with --out DIR",
             Refusal::AnotherSweep { .. } => {
                 "choose another directory with --out DIR; --replace removes the files of the sweep that is there and \
@@ -98,7 +113,9 @@ impl Trouble {
     /// What to do about it.
     pub(crate) fn help(&self) -> &'static str {
         match self {
-            Trouble::Damaged { .. } => "run the sweep again: it writes its records anew",
+            Trouble::Damaged { .. } => {
+                "run the sweep again, with --replace if that is refused: it writes its records anew"
+            }
             Trouble::Taken { .. } => "move it away, and run the sweep again",
             Trouble::Later { .. } => "use that version",
         }
@@ -109,19 +126,27 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     out: PathBuf,
+    /// None where there is none.
+    directory: Option<Directory>,
     /// The manifest in place: of the sweep in `under_way` if there is one and it was finished before.
     pub(crate) manifest: Option<Manifest>,
     /// A sweep that was begun and is not finished.
     pub(crate) under_way: Option<UnderWay>,
-    pending: Option<Pending>,
+    pending: Pending,
     /// Stamps of the files and of the store, and whether they hold for the manifest.
     stamps: Option<Stamps>,
     holds: bool,
     pub(crate) troubles: Vec<Trouble>,
-    /// See [`Self::made`].
-    made: OnceLock<Option<BTreeSet<String>>>,
-    /// Paths of the files that were being written when a run ended early.
-    begun: BTreeSet<String>,
+    /// Paths of the files that the recorded sweeps make; see [`Self::can_be_listed`].
+    made: OnceLock<Made>,
+}
+
+/// Paths of the files that some sweeps make.
+#[derive(Debug, Default)]
+struct Made {
+    paths: BTreeSet<String>,
+    /// Whether this program can resolve all of the sweeps.
+    is_whole: bool,
 }
 
 impl Survey {
@@ -130,7 +155,20 @@ impl Survey {
     /// # Errors
     /// When the system refuses.
     pub(crate) fn new(out: &Path) -> Result<Survey, OutputError> {
-        let mut survey = Survey { out: out.to_owned(), ..Survey::default() };
+        match Directory::open(out) {
+            Ok(directory) => Survey::of(&directory),
+            Err(error) if is_absent(&error) => Ok(Survey { out: out.to_owned(), ..Survey::default() }),
+            Err(error) => Err(failed("read", out)(error)),
+        }
+    }
+
+    /// Looks at an open directory.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn of(directory: &Directory) -> Result<Survey, OutputError> {
+        let out = directory.path().to_owned();
+        let mut survey = Survey { out, directory: Some(directory.clone()), ..Survey::default() };
         let text = survey.read(manifest::NAME)?;
         survey.manifest = text.as_deref().and_then(|text| {
             survey.parse(manifest::NAME, text, &["manifest", "sweep"], |of: &Manifest| of.manifest)
@@ -142,34 +180,30 @@ impl Survey {
         if let Some(text) = survey.read(manifest::PENDING)? {
             let path = survey.out.join(manifest::PENDING);
             match Pending::parse(&text) {
-                Ok(Some(pending)) => survey.pending = Some(pending),
+                Ok(Some(pending)) => survey.pending = pending,
                 Ok(None) => survey.troubles.push(Trouble::Later { path }),
                 Err(error) => {
-                    survey.troubles.push(trouble(path, &text, Pending::KEYS, Pending::FORMAT, &error))
+                    survey.troubles.push(trouble(path, &text, Pending::KEYS, Pending::FORMAT, &error));
                 }
             }
         }
         // A cache: what cannot be understood is none.
-        let stamps = files::read(&out.join(stamps::NAME), LONGEST).ok();
+        let stamps = directory.open_file(OsStr::new(stamps::NAME));
+        let stamps = stamps.and_then(|file| files::read_open(file, LONGEST)).ok();
         survey.stamps = stamps.and_then(|bytes| Stamps::parse(&bytes));
         let sha256 = text.map(|text| hex(&Sha256::digest(&text)));
         survey.holds =
             survey.stamps.as_ref().zip(sha256).is_some_and(|(stamps, sha256)| stamps.are_of(&sha256));
-        if let Some(pending) = &survey.pending {
-            let listed = pending.files.iter().filter(|path| has_form(path)).cloned();
-            survey.begun = pending.sweeps.iter().filter_map(paths).flatten().chain(listed).collect();
-        }
         Ok(survey)
     }
 
     /// One of granule's records, if it is there.
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, OutputError> {
         let path = self.out.join(name);
-        match files::read(&path, LONGEST) {
+        let Some(directory) = &self.directory else { return Ok(None) };
+        match directory.open_file(OsStr::new(name)).and_then(|file| files::read_open(file, LONGEST)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge) =>
             {
@@ -206,9 +240,17 @@ impl Survey {
 
     /// All sweeps that are recorded.
     fn sweeps(&self) -> impl Iterator<Item = &ResolvedSweep> {
-        let pending = self.pending.iter().flat_map(|pending| &pending.sweeps);
         let manifest = self.manifest.iter().map(|manifest| &manifest.sweep);
-        self.under_way.iter().map(|under_way| &under_way.sweep).chain(manifest).chain(pending)
+        self.under_way.iter().map(|under_way| &under_way.sweep).chain(manifest).chain(&self.pending.sweeps)
+    }
+
+    /// By what they are known; where no other record can be read, the sweep of the stamps.
+    fn ids(&self) -> Vec<SweepId> {
+        let mut ids: Vec<SweepId> = self.sweeps().map(SweepId::of).collect();
+        if ids.is_empty() {
+            ids.extend(self.stamps.as_ref().map(|stamps| stamps.sweep.clone()));
+        }
+        ids
     }
 
     /// Whether the directory is one of granule's beyond doubt, so that a damaged record in it was a record.
@@ -218,34 +260,39 @@ impl Survey {
             let read = files::open(&self.out.join(STORE)).and_then(|mut file| file.read_exact(&mut magic));
             read.is_ok() && magic == *b"granule store\r"
         };
-        self.stamps.is_some() || self.sweeps().next().is_some() || self.pending.is_some() || is_store()
+        !self.ids().is_empty() || is_store()
     }
 
     /// Expects the directory to be free, or that of this sweep; with `replaces`, it may be another sweep's.
     pub(crate) fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
+        let ids = self.ids();
         for trouble in &self.troubles {
             match trouble.clone() {
-                Trouble::Damaged { .. } if self.is_granules() => {}
+                // It is written anew, if it is known whose it was.
+                Trouble::Damaged { .. } if !ids.is_empty() || (replaces && self.is_granules()) => {}
+                Trouble::Damaged { path, .. } if self.is_granules() => {
+                    return Err(Refusal::Damaged { path });
+                }
                 Trouble::Damaged { path, what } | Trouble::Taken { path, what } => {
                     return Err(Refusal::Taken { path, what });
                 }
                 Trouble::Later { path } => return Err(Refusal::Later { path }),
             }
         }
-        if replaces || self.sweep().is_none() || self.is_of(sweep) {
-            return Ok(());
+        let id = SweepId::of(sweep);
+        let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
+        match differences.and_then(|all| all.first().copied()) {
+            Some(why) if !replaces => {
+                Err(Refusal::AnotherSweep { out: self.out.clone(), held: self.describe(), why })
+            }
+            _ => Ok(()),
         }
-        let held = self.sweep().expect("a sweep is recorded");
-        Err(Refusal::AnotherSweep {
-            out: self.out.clone(),
-            held: self.describe(held),
-            why: difference(held, sweep).unwrap_or_default(),
-        })
     }
 
     /// Whether this sweep is one that is recorded, extended or changed.
     pub(crate) fn is_of(&self, sweep: &ResolvedSweep) -> bool {
-        self.sweeps().any(|held| difference(held, sweep).is_none())
+        let id = SweepId::of(sweep);
+        self.ids().iter().any(|held| difference(held, &id).is_none())
     }
 
     /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
@@ -270,8 +317,12 @@ impl Survey {
         }
     }
 
-    /// A recorded sweep, for people.
-    fn describe(&self, held: &ResolvedSweep) -> String {
+    /// The sweep that is recorded here, for people.
+    fn describe(&self) -> String {
+        let Some(held) = self.sweep().or(self.pending.sweeps.first()) else {
+            let name = self.stamps.as_ref().map_or("", |stamps| &stamps.sweep.name);
+            return format!("`{name}`");
+        };
         let some = |names: &mut dyn Iterator<Item = String>, count: usize| {
             let shown = names.take(4).collect::<Vec<_>>().join(", ");
             if count > 4 { format!("{shown}, … ({count})") } else { shown }
@@ -292,57 +343,45 @@ impl Survey {
         )
     }
 
-    /// What a run that is to have these files there does to the directory. Hashes files whose stamps do not vouch
-    /// for them.
+    /// What a run that is to have these files does to the directory. Hashes files whose stamps do not vouch for them.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub(crate) fn changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
-        let mut changes = Changes::default();
-        let out = match Directory::open(&self.out) {
-            Ok(out) => out,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                changes.written = planned.iter().collect();
-                return Ok(changes);
-            }
-            Err(error) => return Err(failed("read", &self.out)(error)),
-        };
-        self.changes_in(&out, planned)
-    }
-
-    /// The same without hashing: what is in the way, and nothing else of it, is certain.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub(crate) fn obstacles<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
-        match Directory::open(&self.out) {
-            Ok(out) => self.look(&out, planned, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Changes::default()),
-            Err(error) => Err(failed("read", &self.out)(error)),
-        }
-    }
-
-    /// As [`Self::changes`], of the open directory.
-    pub(crate) fn changes_in<'a>(
+    /// When the system refuses; [`OutputError::Interrupted`].
+    pub(crate) fn changes<'a>(
         &self,
-        out: &Directory,
         planned: &'a [Planned],
+        is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Changes<'a>, OutputError> {
-        self.look(out, planned, true)
+        self.look(planned, Some(is_interrupted))
+    }
+
+    /// The same without hashing: takes recorded files for what they were. What is in the way of the outputs is certain.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn assumed_changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
+        self.look(planned, None)
     }
 
     fn look<'a>(
         &self,
-        out: &Directory,
         planned: &'a [Planned],
-        hashes: bool,
+        hashes: Option<&(dyn Fn() -> bool + Sync)>,
     ) -> Result<Changes<'a>, OutputError> {
-        let records: BTreeMap<&str, &FileRecord> =
-            self.manifest.iter().flat_map(|of| &of.files).map(|file| (file.path.as_str(), file)).collect();
-        let seeds = Seeds::open(out, planned.iter().map(|file| file.path.as_str()).chain(self.candidates()))?;
         let mut changes = Changes::default();
-        // Whatever is at a planned path is in place, granule's to be replaced, or an obstacle.
-        let mut of_records: Vec<(&Planned, &FileRecord, Stamp)> = Vec::new();
+        let Some(out) = &self.directory else {
+            changes.written = planned.iter().collect();
+            return Ok(changes);
+        };
+        let mut records: BTreeMap<&str, Vec<&FileRecord>> = BTreeMap::new();
+        for record in self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records) {
+            records.entry(&record.path).or_default().push(record);
+        }
+        let no_records = Vec::new();
+        let of_path = |path: &str| records.get(path).unwrap_or(&no_records);
+        let mut seeds = Seeds::new(out);
+        // Whatever is at a planned path is in place, granule's to be replaced, or in the way.
+        let mut recorded: Vec<(&Planned, Stamp)> = Vec::new();
         for file in planned {
             let there = match seeds.stat(&file.path)? {
                 There::Nothing => {
@@ -350,50 +389,68 @@ impl Survey {
                     continue;
                 }
                 There::Other(path, kind) => {
-                    let what = format!("is {kind}, where granule writes outputs");
-                    changes.taken.entry(path).or_insert(what);
+                    changes
+                        .taken
+                        .entry(path)
+                        .or_insert_with(|| format!("is {kind}, where granule writes outputs"));
                     continue;
                 }
                 There::File(stamp) => stamp,
             };
-            let record = records.get(file.path.as_str()).copied();
-            match record.filter(|record| record.identity == file.identity) {
-                Some(record) => of_records.push((file, record, there)),
-                None => {
-                    changes.given_back += there.bytes();
-                    let is_granules = self.has_written(&file.path, record, there);
-                    let list = if is_granules { &mut changes.replaced } else { &mut changes.unlisted };
-                    list.push(file);
-                }
+            let records = of_path(&file.path);
+            if records.iter().any(|record| record.identity == file.identity) {
+                recorded.push((file, there));
+                continue;
             }
+            changes.given_back += there.bytes();
+            let is_granules = (!records.is_empty() && self.can_be_listed(&file.path))
+                || self.is_listed_by_first_format(&file.path)
+                || self.has_seen(out, &file.path, there, hashes.is_some())?;
+            let list = if is_granules { &mut changes.replaced } else { &mut changes.unlisted };
+            list.push(file);
         }
-        if !hashes {
-            return Ok(changes);
-        }
-        let vouched: Vec<Vouched> = of_records
-            .par_iter()
-            .map(|(file, record, there)| self.vouch(&seeds, &file.path, record, *there))
-            .collect::<Result<_, OutputError>>()?;
-        for ((file, record, there), vouched) in of_records.into_iter().zip(vouched) {
+        let vouch = |path: &str, identity: Option<&str>, there: Stamp| {
+            let records = of_path(path).iter().copied();
+            let mut records =
+                records.filter(|record| identity.is_none_or(|identity| record.identity == identity));
+            match hashes {
+                None => Ok(records.next().map(|record| (record.clone(), None))),
+                Some(is_interrupted) if is_interrupted() => Err(OutputError::Interrupted),
+                Some(_) => self.vouch(out, path, &records.collect::<Vec<_>>(), there),
+            }
+        };
+        let vouched =
+            recorded.par_iter().map(|(file, there)| vouch(&file.path, Some(&file.identity), *there));
+        let vouched = vouched.collect::<Result<Vec<_>, OutputError>>()?;
+        for ((file, there), vouched) in recorded.into_iter().zip(vouched) {
             match vouched {
-                Vouched::Intact(stamp) => changes.in_place.push((file, record.clone(), stamp)),
-                Vouched::Changed => {
+                Some((record, stamp)) => changes.in_place.push((file, record, stamp)),
+                None => {
                     changes.given_back += there.bytes();
                     changes.replaced.push(file);
                 }
             }
         }
+        // Through a link files are read, and neither written nor removed.
+        for file in changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted) {
+            if let Some(path) = seeds.link(&file.path)? {
+                changes
+                    .taken
+                    .entry(path)
+                    .or_insert("is a symbolic link, where granule writes outputs".to_owned());
+            }
+        }
         let wanted: BTreeSet<&str> = planned.iter().map(|file| file.path.as_str()).collect();
-        for path in self.candidates().filter(|path| !wanted.contains(path)) {
+        let listed =
+            self.pending.listed.iter().map(String::as_str).filter(|path| !records.contains_key(path));
+        for path in records.keys().copied().chain(listed).filter(|path| !wanted.contains(path)) {
+            let is_listed = records.contains_key(path) && self.can_be_listed(path);
+            if !is_listed && !self.is_listed_by_first_format(path) {
+                continue;
+            }
             let There::File(there) = seeds.stat(path)? else { continue };
-            let is_intact = match records.get(path) {
-                // In a run that ended early, files of several sweeps were being written.
-                _ if self.begun.contains(path) => true,
-                Some(_) if !self.can_be_listed(path) => continue,
-                Some(record) => matches!(self.vouch(&seeds, path, record, there)?, Vouched::Intact(_)),
-                None => continue,
-            };
-            if is_intact {
+            let is_intact = !is_listed || vouch(path, None, there)?.is_some();
+            if is_intact && seeds.link(path)?.is_none() {
                 changes.given_back += there.bytes();
                 changes.removed.insert(path.to_owned());
             } else {
@@ -403,106 +460,130 @@ impl Survey {
         Ok(changes)
     }
 
-    /// Paths that the records list. That they are granule's is to be shown.
-    fn candidates(&self) -> impl Iterator<Item = &str> {
-        let listed = self.manifest.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str());
-        let paths: BTreeSet<&str> = listed.chain(self.begun.iter().map(String::as_str)).collect();
-        paths.into_iter()
-    }
-
-    /// Whether a file of this path that the manifest lists can have been written for the manifest's sweep.
-    fn can_be_listed(&self, path: &str) -> bool {
-        let made =
-            self.made.get_or_init(|| self.manifest.as_ref().and_then(|manifest| paths(&manifest.sweep)));
-        match made {
-            Some(made) => made.contains(path),
-            // Of a sweep that this program cannot resolve.
-            None => has_form(path),
+    /// Whether the stamps know a file as granule's, by its stamp or by its hash.
+    fn has_seen(&self, out: &Directory, path: &str, there: Stamp, hashes: bool) -> Result<bool, OutputError> {
+        let Some(seen) = self.stamps.as_ref().and_then(|stamps| stamps.seen(path)) else { return Ok(false) };
+        if !hashes || seen.stamp == Some(there) {
+            return Ok(true);
         }
+        let hashed = open_file(out, path).and_then(|file| sha256(&file, there.bytes()));
+        Ok(hashed.map_err(failed("read", &self.out.join(path)))?.as_ref() == Some(&seen.sha256))
     }
 
-    /// Whether granule has written the file of this stamp at this path.
-    fn has_written(&self, path: &str, record: Option<&FileRecord>, there: Stamp) -> bool {
-        let is_seen = || self.stamps.as_ref().is_some_and(|stamps| stamps.file(path) == Some(there));
-        (record.is_some() && self.can_be_listed(path)) || self.begun.contains(path) || is_seen()
+    /// Whether a recorded sweep makes a file of this path.
+    fn can_be_listed(&self, path: &str) -> bool {
+        let made = || {
+            let mut made = Made { is_whole: true, ..Made::default() };
+            let mut seen: Vec<&ResolvedSweep> = Vec::new();
+            for sweep in self.sweeps() {
+                if seen.contains(&sweep) {
+                    continue;
+                }
+                seen.push(sweep);
+                match paths(sweep) {
+                    Some(paths) => made.paths.extend(paths),
+                    None => made.is_whole = false,
+                }
+            }
+            made
+        };
+        let made = || self.made.get_or_init(made);
+        has_form(path) && (made().paths.contains(path) || !made().is_whole)
     }
 
-    /// Whether a file is still the one that was written.
+    /// Whether a run of version 0.1.0 was writing a file of this path when it ended early: it listed the file, and its
+    /// sweep has it.
+    fn is_listed_by_first_format(&self, path: &str) -> bool {
+        self.pending.listed.iter().any(|listed| listed == path)
+            && self.under_way.is_some()
+            && self.can_be_listed(path)
+    }
+
+    /// The record of which a file is still what was written; and its stamp, if that is certain to change with it.
     fn vouch(
         &self,
-        seeds: &Seeds,
+        out: &Directory,
         path: &str,
-        record: &FileRecord,
+        records: &[&FileRecord],
         there: Stamp,
-    ) -> Result<Vouched, OutputError> {
+    ) -> Result<Option<Kept>, OutputError> {
         if self.holds && self.stamps.as_ref().and_then(|stamps| stamps.file(path)) == Some(there) {
-            return Ok(Vouched::Intact(Some(there)));
+            // The stamps are those of the manifest's files, and the manifest's record comes first.
+            return Ok(records.first().map(|record| ((*record).clone(), Some(there))));
         }
-        let file = match seeds.open_file(path) {
+        let file = match open_file(out, path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vouched::Changed),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(failed("read", &self.out.join(path))(error)),
         };
-        let hashed = stamped(&file, |file| sha256(file, record.bytes));
+        let Some(bytes) = records.iter().map(|record| record.bytes).find(|bytes| *bytes == there.bytes())
+        else {
+            return Ok(None);
+        };
+        let hashed = stamped(&file, |file| sha256(file, bytes));
         let (sha256, stamp) = hashed.map_err(failed("read", &self.out.join(path)))?;
-        Ok(if sha256.as_ref() == Some(&record.sha256) { Vouched::Intact(stamp) } else { Vouched::Changed })
+        let record = records.iter().find(|record| Some(&record.sha256) == sha256.as_ref());
+        Ok(record.map(|record| ((*record).clone(), stamp)))
     }
 
-    /// Whether the stamps say that a store with this stamp has all trials of the finished sweep, whole.
-    pub(crate) fn trusts_store(&self, stamp: Option<Stamp>) -> bool {
-        self.holds && self.stamps.as_ref().is_some_and(|stamps| stamps.trust_store(stamp))
+    /// Whether the stamps say that a store with this stamp has all trials of this sweep, whole.
+    pub(crate) fn trusts_store(&self, sweep: &ResolvedSweep, stamp: Option<Stamp>) -> bool {
+        let is_it = self.manifest.as_ref().is_some_and(|manifest| manifest.sweep == *sweep);
+        is_it && self.holds && self.stamps.as_ref().is_some_and(|stamps| stamps.trust_store(stamp))
     }
 
-    /// The stamps that hold for the manifest, with these in their place.
-    pub(crate) fn renewed(&self, files: BTreeMap<String, Stamp>, store: Option<Stamp>) -> Option<Stamps> {
-        let text = files::read(&self.out.join(manifest::NAME), LONGEST).ok()?;
-        let stamps = Stamps::new(hex(&Sha256::digest(&text)), files, store);
+    /// Stamps that hold for the manifest, if they are others than those that are there.
+    pub(crate) fn renewed(&self, files: BTreeMap<String, Seen>, store: Option<Stamp>) -> Option<Stamps> {
+        let file = self.directory.as_ref()?.open_file(OsStr::new(manifest::NAME)).ok()?;
+        let text = files::read_open(file, LONGEST).ok()?;
+        let sweep = SweepId::of(&self.manifest.as_ref()?.sweep);
+        let stamps = Stamps::new(sweep, hex(&Sha256::digest(&text)), files, store);
         (self.stamps.as_ref() != Some(&stamps)).then_some(stamps)
     }
 
-    /// Records of which sweeps there may be files from now on, removes the manifest, then the files that are to be
-    /// removed. Gives how many it removed.
+    /// Begins the journal of the files that are to be written, and removes the manifest, then the files that are to
+    /// be removed. Gives how many it removed.
     ///
     /// # Errors
-    /// When the system refuses; [`OutputError::Refused`] when something came in the way of the outputs.
+    /// When the system refuses.
     pub(crate) fn retire(
-        &mut self,
-        out: &Directory,
+        &self,
         sweep: &ResolvedSweep,
         changes: &Changes<'_>,
-    ) -> Result<usize, OutputError> {
-        let mut sweeps = vec![sweep.clone()];
+    ) -> Result<(Journal, usize), OutputError> {
+        let out = self.directory.as_ref().expect("a run has its directory");
+        let mut pending = Pending { sweeps: vec![sweep.clone()], ..Pending::default() };
         let finished = self.manifest.iter().map(|manifest| &manifest.sweep);
-        for held in finished.chain(self.pending.iter().flat_map(|pending| &pending.sweeps)) {
-            if !sweeps.contains(held) {
-                sweeps.push(held.clone());
+        for held in finished.chain(&self.pending.sweeps) {
+            if !pending.sweeps.contains(held) {
+                pending.sweeps.push(held.clone());
             }
         }
-        let mut files = self.pending.as_ref().map_or_else(Vec::new, |pending| pending.files.clone());
-        if self.manifest.as_ref().is_some_and(|manifest| manifest.sweep.restore().is_err()) {
-            files.extend(self.manifest.iter().flat_map(|of| &of.files).map(|file| file.path.clone()));
+        // What is left as it is belongs to the user from now on.
+        let records = self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records);
+        for record in records.filter(|record| !changes.left.contains(&record.path)) {
+            if !pending.records.contains(record) {
+                pending.records.push(record.clone());
+            }
         }
-        Pending::new(sweeps, files).write(out)?;
+        let journal = Journal::begin(out, &pending)?;
         let mut removed = 0;
-        let seeds = Seeds::open(out, changes.removed.iter().map(String::as_str))?;
+        let mut seeds = Seeds::new(out);
         for path in &changes.removed {
             removed += usize::from(seeds.remove(path)?);
         }
-        seeds.remove_empty(out);
-        // From here on these are this run's, should it have to write them once more.
-        let own = changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted);
-        self.begun.extend(own.map(|file| file.path.clone()));
-        Ok(removed)
-    }
-
-    /// Keeps the stamps of the files that were hashed.
-    pub(crate) fn remember(&mut self, changes: &Changes<'_>) {
-        let files =
-            changes.in_place.iter().filter_map(|(file, _, stamp)| Some((file.path.clone(), (*stamp)?)));
-        let files: BTreeMap<String, Stamp> = files.collect();
-        let store = self.stamps.as_ref().filter(|_| self.holds).and_then(Stamps::store);
-        self.stamps = Some(Stamps::new(String::new(), files, store));
-        self.holds = self.manifest.is_some();
+        let wanted: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
+        let earlier: BTreeSet<u32> = self.sweeps().flat_map(|held| held.seeds.iter().copied()).collect();
+        for seed in earlier.difference(&wanted) {
+            let name = directory_of_seed(*seed);
+            if let (Seed::Directory(directory), _) = seeds.seed(&name)? {
+                let place = out.path().join(&name);
+                directory.remove_leftovers().map_err(failed("clean up", &place))?;
+                // Only an empty directory goes.
+                out.remove_if_empty(OsStr::new(&name));
+            }
+        }
+        Ok((journal, removed))
     }
 
     /// Trials of a plan that the sweep of the manifest had computed, and of which this is true.
@@ -511,17 +592,14 @@ impl Survey {
         let known: BTreeMap<&str, &str> =
             sweep.conditions.iter().map(|of| (of.fingerprint.as_str(), of.name.as_str())).collect();
         let seeds: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
+        let aside: BTreeSet<(u32, u32, &str)> =
+            set_aside.iter().map(|aside| (aside.seed, aside.trial, aside.condition.as_str())).collect();
         let mut count = 0;
         for cohort in plan.cohorts.iter().filter(|cohort| seeds.contains(&cohort.seed)) {
             for variant in &cohort.variants {
                 let Some(&name) = known.get(variant.fingerprint.to_string().as_str()) else { continue };
-                let is_aside = |trial: u32| {
-                    let is_it = |aside: &manifest::SetAside| {
-                        (aside.seed, aside.trial, aside.condition.as_str()) == (cohort.seed, trial, name)
-                    };
-                    set_aside.iter().any(is_it)
-                };
-                let trials = (0..plan.trials.min(sweep.trials)).filter(|trial| !is_aside(*trial));
+                let trials = 0..plan.trials.min(sweep.trials);
+                let trials = trials.filter(|trial| !aside.contains(&(cohort.seed, *trial, name)));
                 count +=
                     trials.filter(|trial| is_counted(variant.fingerprint.trial(cohort.seed, *trial))).count();
             }
@@ -590,17 +668,22 @@ impl Changes<'_> {
     }
 }
 
-/// Whether a file is still the one that was written; and its stamp, if that is certain to change with it.
-enum Vouched {
-    Intact(Option<Stamp>),
-    Changed,
+/// The directories of seeds, one after the other.
+struct Seeds<'a> {
+    out: &'a Directory,
+    /// The one that was looked at last.
+    last: Option<(String, Seed)>,
 }
 
-/// The directories of seeds, each opened once.
-struct Seeds {
-    out: PathBuf,
-    /// By name; those that are not there have none, and what is no directory says what it is.
-    directories: BTreeMap<String, Result<Option<Directory>, String>>,
+/// What has the name of a seed's directory.
+#[derive(Clone)]
+enum Seed {
+    Nothing,
+    Directory(Directory),
+    /// A link to a directory.
+    Linked(Directory),
+    /// Something else.
+    Other(&'static str),
 }
 
 /// What is at a path.
@@ -608,87 +691,98 @@ enum There {
     Nothing,
     File(Stamp),
     /// Something else, and where; also something that is in the place of the directory.
-    Other(PathBuf, String),
+    Other(PathBuf, &'static str),
 }
 
-impl Seeds {
-    fn open<'a>(out: &Directory, paths: impl Iterator<Item = &'a str>) -> Result<Seeds, OutputError> {
-        let mut seeds = Seeds { out: out.path().to_owned(), directories: BTreeMap::new() };
-        for (seed, _) in paths.filter_map(|path| path.split_once('/')) {
-            if seeds.directories.contains_key(seed) {
-                continue;
-            }
-            let opened = match out.below(OsStr::new(seed)) {
-                Ok(directory) => Ok(Some(directory)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                    let stat = out.stat(OsStr::new(seed)).ok().flatten();
-                    Err(stat.map_or("something else", |stat| kind_of(stat.st_mode)).to_owned())
+impl Seeds<'_> {
+    fn new(out: &Directory) -> Seeds<'_> {
+        Seeds { out, last: None }
+    }
+
+    /// The directory of the seed that a path begins with, and the name of the file in it.
+    fn seed<'p>(&mut self, path: &'p str) -> Result<(Seed, &'p OsStr), OutputError> {
+        let (name, file) = path.split_once('/').unwrap_or((path, ""));
+        if let Some((last, seed)) = &self.last
+            && last == name
+        {
+            return Ok((seed.clone(), OsStr::new(file)));
+        }
+        let place = self.out.path().join(name);
+        let wrong = failed("read", &place);
+        let seed = match self.out.below(OsStr::new(name)) {
+            Ok(directory) => Seed::Directory(directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Seed::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                let stat = self.out.stat(OsStr::new(name)).map_err(wrong)?;
+                match stat.map_or("something else", |stat| kind_of(stat.st_mode)) {
+                    "a symbolic link" => match self.out.below_linked(OsStr::new(name)) {
+                        Ok(directory) => Seed::Linked(directory),
+                        Err(_) => Seed::Other("a symbolic link"),
+                    },
+                    kind => Seed::Other(kind),
                 }
-                Err(error) => return Err(failed("read", &out.path().join(seed))(error)),
-            };
-            seeds.directories.insert(seed.to_owned(), opened);
-        }
-        Ok(seeds)
+            }
+            Err(error) => return Err(wrong(error)),
+        };
+        self.last = Some((name.to_owned(), seed.clone()));
+        Ok((seed, OsStr::new(file)))
     }
 
-    /// The directory and the name of a file.
-    fn place<'a>(&self, path: &'a str) -> Option<(&Directory, &'a OsStr)> {
-        let (seed, name) = path.split_once('/')?;
-        let directory = self.directories.get(seed)?.as_ref().ok()?.as_ref()?;
-        Some((directory, OsStr::new(name)))
-    }
-
-    fn stat(&self, path: &str) -> Result<There, OutputError> {
-        let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
-        if let Some(Err(kind)) = self.directories.get(seed) {
-            return Ok(There::Other(self.out.join(seed), kind.clone()));
-        }
-        let Some((directory, name)) = self.place(path) else { return Ok(There::Nothing) };
-        let stat = directory.stat(name).map_err(failed("look at", &self.out.join(path)))?;
+    fn stat(&mut self, path: &str) -> Result<There, OutputError> {
+        let (seed, name) = self.seed(path)?;
+        let directory = match seed {
+            Seed::Nothing => return Ok(There::Nothing),
+            Seed::Other(kind) => {
+                let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
+                return Ok(There::Other(self.out.path().join(seed), kind));
+            }
+            Seed::Directory(directory) | Seed::Linked(directory) => directory,
+        };
+        let stat = directory.stat(name).map_err(failed("look at", &self.out.path().join(path)))?;
         Ok(match stat {
             None => There::Nothing,
             Some(stat) => match kind_of(stat.st_mode) {
                 "a file" => There::File(Stamp::of_stat(&stat)),
-                kind => There::Other(self.out.join(path), kind.to_owned()),
+                kind => There::Other(self.out.path().join(path), kind),
             },
         })
     }
 
-    fn open_file(&self, path: &str) -> io::Result<File> {
-        let (directory, name) = self.place(path).ok_or(io::ErrorKind::NotFound)?;
-        directory.open_file(name)
+    /// The link that is in the place of the directory of this path, if there is one.
+    fn link(&mut self, path: &str) -> Result<Option<PathBuf>, OutputError> {
+        let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
+        Ok(matches!(self.seed(path)?.0, Seed::Linked(_)).then(|| self.out.path().join(seed)))
     }
 
-    fn remove(&self, path: &str) -> Result<bool, OutputError> {
-        let Some((directory, name)) = self.place(path) else { return Ok(false) };
-        directory.remove(name).map_err(failed("remove", &self.out.join(path)))
-    }
-
-    /// Removes the directories in which nothing is left.
-    fn remove_empty(&self, out: &Directory) {
-        for (seed, directory) in &self.directories {
-            if let Ok(Some(_)) = directory {
-                out.remove_if_empty(OsStr::new(seed));
-            }
-        }
+    fn remove(&mut self, path: &str) -> Result<bool, OutputError> {
+        let (Seed::Directory(directory), name) = self.seed(path)? else { return Ok(false) };
+        directory.remove(name).map_err(failed("remove", &self.out.path().join(path)))
     }
 }
 
+/// Opens an output to read it.
+fn open_file(out: &Directory, path: &str) -> io::Result<File> {
+    let (seed, name) = path.split_once('/').ok_or(io::ErrorKind::NotFound)?;
+    let seed = OsStr::new(seed);
+    out.below(seed).or_else(|_| out.below_linked(seed))?.open_file(OsStr::new(name))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// In what two sweeps are not the same one; none if they are.
-fn difference(held: &ResolvedSweep, sweep: &ResolvedSweep) -> Option<&'static str> {
+fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
     if held.name != sweep.name {
         return Some("this one has another name");
     }
-    let fingerprints: BTreeSet<&str> = held.conditions.iter().map(|of| of.fingerprint.as_str()).collect();
+    let fingerprints: BTreeSet<&String> = held.fingerprints.iter().collect();
     let seeds: BTreeSet<u32> = held.seeds.iter().copied().collect();
-    let has_condition = sweep.conditions.iter().any(|of| fingerprints.contains(of.fingerprint.as_str()));
-    let has_seed = sweep.seeds.iter().any(|seed| seeds.contains(seed));
-    match (has_condition, has_seed) {
-        (true, true) => None,
-        (false, _) => Some("this one has the same name, but no condition with the same parameters"),
-        (_, false) => Some("this one has the same name, but no seed in common"),
+    if !sweep.fingerprints.iter().any(|fingerprint| fingerprints.contains(fingerprint)) {
+        return Some("this one has the same name, but no condition with the same parameters");
     }
+    let has_seed = sweep.seeds.iter().any(|seed| seeds.contains(seed));
+    (!has_seed).then_some("this one has the same name, but no seed in common")
 }
 
 /// Paths of the files that a recorded sweep makes; none if this program cannot resolve it.

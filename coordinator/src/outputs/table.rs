@@ -134,7 +134,7 @@ impl Values {
 
 /// Writes a table to this place, whole or not at all. Returns how many rows and bytes it has.
 pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
-    let failed = |source| OutputError::Io { path: place.to_owned(), doing: "write", source };
+    let failed = |source| OutputError::Io { path: place.to_owned(), doing: "create", source };
     let (directory, _) = Directory::of(place).map_err(failed)?;
     directory.remove_leftovers().map_err(failed)?;
     let file = HashedFile::create(place)?;
@@ -143,7 +143,7 @@ pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u6
         Format::Parquet => write_parquet(file, rows)?,
         Format::Npz => write_npz(file, rows)?,
     };
-    let bytes = file.commit()?.bytes;
+    let (bytes, _) = file.commit()?;
     directory.sync().map_err(failed)?;
     Ok((count, bytes))
 }

@@ -36,7 +36,7 @@ PRESETS = {"Control": "control", "GABAzine": "gaba", "ACh": "ach"}
 #: Names that pandas reads as missing values from a table of text.
 MISSING_VALUES = frozenset({"NA", "NULL", "null", "NaN", "-NaN", "nan", "-nan", "None"})
 
-_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PATH = re.compile(r"seed-(?:0|[1-9][0-9]{0,9})/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 

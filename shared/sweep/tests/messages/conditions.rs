@@ -88,15 +88,6 @@ fn names_of_conditions() {
         "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `@x` | write `x`",
     );
     check(
-        "- name: con",
-        "2:9 a condition's name cannot be `con`: it is the name of a device on Windows | write `condition-con`",
-    );
-    check(
-        "- name: Lpt1.old.x",
-        "2:9 a condition's name cannot be `Lpt1.old.x`: `Lpt1` is the name of a device on Windows, with any \
-         ending | write `condition-Lpt1.old.x`",
-    );
-    check(
         "- name: Randomized_a",
         "2:9 a condition's name cannot start with `randomized_` \
          | output files of random weights start with it; give this condition another name",
@@ -122,11 +113,6 @@ fn names_of_points() {
         "name: '{golgi.leak_reversal}-{golgi.reset}', grid: { golgi.leak_reversal: [-53 mV], golgi.reset: [-54 mV] }",
         "2:11 a condition's name cannot start with `-` unless it is a number, unlike `-53--54`: spreadsheets read \
          it as a formula | this is the name of point 0; start the name with a word, as in `tonic-{index}`",
-    );
-    check(
-        "name: 'nul.{index}', grid: { golgi.leak_reversal: [-53 mV] }",
-        "2:11 a condition's name cannot be `nul.0`: `nul` is the name of a device on Windows, with any ending \
-         | this is the name of point 0; start the name with a word, as in `tonic-{index}`",
     );
     check(
         "name: 'a b{index}', grid: { golgi.leak_reversal: [-53 mV] }",
