@@ -334,7 +334,22 @@ impl Store {
 
     /// Which file it is, and when it last changed; none if the system does not say.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.log.file.metadata().ok().map(|metadata| Stamp::of(&metadata))
+        self.log.file.metadata().ok().and_then(|metadata| Stamp::of_written(&metadata))
+    }
+
+    /// Whether its path leads to it.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        let there = fs::metadata(&self.log.path).map(identity).ok();
+        there.is_some() && there == self.log.file.metadata().map(identity).ok()
+    }
+
+    /// Expects that there is a store at this path, of this format.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`], but for locks.
+    pub(crate) fn probe(path: &Path) -> Result<(), StoreError> {
+        salt_of(&open_to_read(path)?, path).map(drop)
     }
 
     /// Its file.

@@ -1,7 +1,7 @@
 //! Where workers come in: on loopback without ceremony, from elsewhere over TLS only.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -269,7 +269,13 @@ impl Served {
                 let found = files::read(&self.access, identity::LONGEST);
                 found.is_ok_and(|bytes| Access::is_replaceable(&bytes))
             };
-            if !is_file || !(self.forces || is_access()) {
+            // The store would be lost.
+            let begins = files::open(&self.access).and_then(|mut file| {
+                let mut magic = [0; 13];
+                file.read_exact(&mut magic).map(|()| magic)
+            });
+            let is_store = begins.is_ok_and(|magic| magic == *b"granule store");
+            if !is_file || is_store || !(self.forces || is_access()) {
                 return Err(EntranceError::NotAccess { path: self.access.clone() });
             }
         }

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use granule_figures::{Figure, Table};
-use granule_worker::files::{self, Directory};
+use granule_worker::files::{self, Directory, kind_of};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -104,6 +104,13 @@ struct Listed {
 pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
     let out = &arguments.resting.out;
     let directory = arguments.to.clone().unwrap_or_else(|| out.join(drawn::FIGURES));
+    if arguments.to.is_none() && directory.is_symlink() {
+        let message = format!(
+            "error: {} is a symbolic link\n  help: choose a directory with --to",
+            directory.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
     let report = if matches!(Archive::find(out, None), Err(ArchiveError::NoSweep { .. })) {
         check_bare(arguments)?;
         let path = out.canonicalize().unwrap_or_else(|_| out.clone());
@@ -112,7 +119,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         let around = path.parent().filter(|around| Archive::find(around, None).is_ok());
         let _around = around.map(keep_still).transpose()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut album = Album::open(&directory, arguments, name, None)?;
+        let mut album = Album::new(&directory, arguments, name, None);
         let window = arguments.chosen.window.clone();
         let notes = bare::draw(out, window, &mut |of, figure| album.take(of, &figure))?;
         album.finish(&[], notes)?
@@ -120,7 +127,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
             let manifest = gallery.archive().finished()?.fingerprint();
             let name = gallery.sweep().name.clone();
-            let mut album = Album::open(&directory, arguments, name, Some(manifest))?;
+            let mut album = Album::new(&directory, arguments, name, Some(manifest));
             gallery.draw(&mut |of, figure| album.take(of, &figure))?;
             album.finish(&gallery.tables, gallery.notes.clone())
         })?
@@ -188,33 +195,53 @@ fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
 }
 
-/// A directory that figures are written to, and that no other process draws into.
+/// Figures that are written to a directory.
 struct Album<'a> {
-    directory: Directory,
+    path: &'a Path,
     arguments: &'a cli::Figures,
     /// The name of the sweep.
     sweep: String,
     manifest: Option<String>,
-    earlier: Earlier,
+    /// Opened when the first figure is drawn: a command that is refused makes no directory.
+    place: Option<Place>,
     figures: Vec<Drawn>,
     /// Of what was written.
     sha256: BTreeMap<String, String>,
 }
 
-impl Drop for Album<'_> {
+/// The directory, into which no other process draws, and its index.
+struct Place {
+    directory: Directory,
+    earlier: Earlier,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         let _ = self.directory.handle().unlock();
     }
 }
 
 impl<'a> Album<'a> {
-    /// Opens the directory, or makes it, and locks it.
-    fn open(
-        path: &Path,
+    fn new(
+        path: &'a Path,
         arguments: &'a cli::Figures,
         sweep: String,
         manifest: Option<String>,
-    ) -> Result<Album<'a>, Failure> {
+    ) -> Album<'a> {
+        let (place, figures, sha256) = (None, Vec::new(), BTreeMap::new());
+        Album { path, arguments, sweep, manifest, place, figures, sha256 }
+    }
+
+    /// The directory; opened, or made, and locked when it is asked for first.
+    fn opened(&mut self) -> Result<&Place, Failure> {
+        if self.place.is_none() {
+            self.place = Some(self.open()?);
+        }
+        Ok(self.place.as_ref().expect("it was opened"))
+    }
+
+    fn open(&self) -> Result<Place, Failure> {
+        let (path, arguments) = (self.path, self.arguments);
         let wrong = |doing: &'static str| {
             move |source| failed(&OutputError::Io { path: path.to_owned(), doing, source })
         };
@@ -228,56 +255,56 @@ impl<'a> Album<'a> {
             return Err(Failure::new(exit::FAILED, message));
         }
         directory.remove_leftovers().map_err(wrong("clean up"))?;
-        let index = path.join(INDEX);
-        let earlier = match files::read(&index, drawn::LONGEST_INDEX) {
+        let found = directory.open_file(OsStr::new(INDEX));
+        let earlier = match found.and_then(|file| files::read_open(file, drawn::LONGEST_INDEX)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Earlier::default(),
             found => {
-                let found = found.ok().and_then(|bytes| serde_json::from_slice::<Earlier>(&bytes).ok());
-                match found.filter(Earlier::is_index) {
+                let is_file = !matches!(&found, Err(error) if error.kind() == io::ErrorKind::InvalidInput);
+                let index = found.ok().and_then(|bytes| serde_json::from_slice::<Earlier>(&bytes).ok());
+                match index.filter(Earlier::is_index) {
                     Some(earlier) => earlier,
-                    None if arguments.force => Earlier::default(),
-                    None => return Err(not_ours(&index, "an index of figures")),
+                    None if arguments.force && is_file => Earlier::default(),
+                    None => return Err(not_ours(&path.join(INDEX), "an index of figures")),
                 }
             }
         };
-        let (figures, sha256) = (Vec::new(), BTreeMap::new());
-        Ok(Album { directory, arguments, sweep, manifest, earlier, figures, sha256 })
+        Ok(Place { directory, earlier })
+    }
+
+    /// Whether an earlier drawing was of this sweep. The directory of figures in an output directory is the sweep's own.
+    fn is_of_it(&self, earlier: &Earlier) -> bool {
+        earlier.sweep == self.sweep || self.arguments.to.is_none()
     }
 
     /// Writes a file, whole or not at all, in place of one that an earlier drawing wrote.
     fn put(&mut self, path: String, bytes: &[u8]) -> Result<(), Failure> {
-        let place = self.directory.path().join(&path);
-        let wrong = |source| failed(&OutputError::Io { path: place.clone(), doing: "write", source });
-        let (directory, name) = self.place(&path).map_err(wrong)?;
+        let forces = self.arguments.force;
+        let at = self.path.join(&path);
+        let wrong = |source| failed(&OutputError::Io { path: at.clone(), doing: "write", source });
+        self.opened()?;
+        let place = self.place.as_ref().expect("it was opened");
+        let (directory, name) = place.of(&path).map_err(wrong)?;
         let sha256 = hex(&Sha256::digest(bytes));
-        if !self.arguments.force {
-            let is_ours = match directory.stat(&name).map_err(wrong)? {
-                None => true,
-                Some(_) => match hash_of(&directory, &name) {
-                    // As it was drawn, or as it is going to be.
-                    Some(found) => match self.earlier.sha256.get(&path) {
-                        Some(drawn) => found == *drawn || found == sha256,
-                        None => self.earlier.lists(&path) || found == sha256,
-                    },
-                    None => false,
-                },
+        let earlier = &place.earlier;
+        if let Some(stat) = directory.stat(&name).map_err(wrong)? {
+            let is_file = kind_of(stat.st_mode) == "a file";
+            let is_ours = || {
+                let found = hash_of(&directory, &name);
+                // As it was drawn, or as it is going to be.
+                let is_as_drawn = match earlier.sha256.get(&path) {
+                    Some(drawn) => found.as_ref() == Some(drawn),
+                    None => earlier.lists(&path) && found.is_some(),
+                };
+                found.as_ref() == Some(&sha256) || (is_as_drawn && self.is_of_it(earlier))
             };
-            if !is_ours {
-                return Err(not_ours(&place, "as granule drew it, or a drawing was interrupted"));
+            if !is_file || !(forces || is_ours()) {
+                return Err(not_ours(&at, "as granule drew it for this sweep, or a drawing was interrupted"));
             }
         }
         let mut file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(wrong)?;
         file.write_all(bytes).and_then(|()| file.commit()).map_err(wrong)?;
         self.sha256.insert(path, sha256);
         Ok(())
-    }
-
-    /// The directory of a file, which is made if it is not there, and the file's name.
-    fn place(&self, path: &str) -> io::Result<(Directory, OsString)> {
-        match path.split_once('/') {
-            Some((seed, name)) => Ok((self.directory.create_below(OsStr::new(seed))?, name.into())),
-            None => Ok((self.directory.clone(), path.into())),
-        }
     }
 
     /// Writes pictures and numbers of a figure.
@@ -319,10 +346,9 @@ impl<'a> Album<'a> {
             self.put(path.clone(), &bytes)?;
             written.push(path);
         }
-        let synced = self.place(&written[0]).and_then(|(directory, _)| directory.sync());
-        synced.map_err(|source| {
-            failed(&OutputError::Io { path: self.directory.path().to_owned(), doing: "write", source })
-        })?;
+        let wrong = |source| failed(&OutputError::Io { path: self.path.to_owned(), doing: "write", source });
+        let synced = self.opened()?.of(&written[0]).and_then(|(directory, _)| directory.sync());
+        synced.map_err(wrong)?;
         self.figures.push(Drawn { name: name.clone(), seed, title: title.clone(), files: written });
         Ok(())
     }
@@ -335,9 +361,8 @@ impl<'a> Album<'a> {
             self.put(file.clone(), table.csv().as_bytes())?;
             names.push(file);
         }
-        let wrong = |source| {
-            failed(&OutputError::Io { path: self.directory.path().to_owned(), doing: "write", source })
-        };
+        let wrong = |source| failed(&OutputError::Io { path: self.path.to_owned(), doing: "write", source });
+        self.opened()?;
         self.remove_stale().map_err(wrong)?;
         let report = Report {
             schema: SCHEMA,
@@ -352,10 +377,10 @@ impl<'a> Album<'a> {
         };
         let mut index = serde_json::to_vec_pretty(&report).expect("text and numbers can be written");
         index.push(b'\n');
-        let mut file =
-            self.directory.write(OsStr::new(INDEX), Mode::from_bits_truncate(0o666)).map_err(wrong)?;
+        let directory = &self.opened()?.directory;
+        let mut file = directory.write(OsStr::new(INDEX), Mode::from_bits_truncate(0o666)).map_err(wrong)?;
         file.write_all(&index).and_then(|()| file.commit()).map_err(wrong)?;
-        self.directory.sync().map_err(wrong)?;
+        directory.sync().map_err(wrong)?;
         Ok(report)
     }
 
@@ -363,28 +388,39 @@ impl<'a> Album<'a> {
     /// that are empty then. A file goes if the index lists it, it has the form of what is drawn, and it is as it was
     /// drawn.
     fn remove_stale(&self) -> io::Result<()> {
-        if self.earlier.sweep != self.sweep {
+        let Some(Place { directory, earlier }) = &self.place else { return Ok(()) };
+        if !self.is_of_it(earlier) {
             return Ok(());
         }
-        for (path, drawn) in &self.earlier.sha256 {
-            if self.sha256.contains_key(path) || !self.earlier.lists(path) || !has_form(path) {
+        for (path, drawn) in &earlier.sha256 {
+            if self.sha256.contains_key(path) || !earlier.lists(path) || !has_form(path) {
                 continue;
             }
             let (seed, name) = path.rsplit_once('/').unwrap_or(("", path));
             let below = match seed {
-                "" => Ok(self.directory.clone()),
-                seed => self.directory.below(OsStr::new(seed)),
+                "" => Ok(directory.clone()),
+                seed => directory.below(OsStr::new(seed)),
             };
             // What is not there, or is a link, stays as it is.
             let Ok(below) = below else { continue };
             if hash_of(&below, OsStr::new(name)).as_ref() == Some(drawn) {
                 below.remove(OsStr::new(name))?;
                 if !seed.is_empty() {
-                    self.directory.remove_if_empty(OsStr::new(seed));
+                    directory.remove_if_empty(OsStr::new(seed));
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Place {
+    /// The directory of a file, which is made if it is not there, and the file's name.
+    fn of(&self, path: &str) -> io::Result<(Directory, OsString)> {
+        match path.split_once('/') {
+            Some((seed, name)) => Ok((self.directory.create_below(OsStr::new(seed))?, name.into())),
+            None => Ok((self.directory.clone(), path.into())),
+        }
     }
 }
 
@@ -399,7 +435,8 @@ fn has_form(path: &str) -> bool {
 /// SHA-256 of a regular file; none of anything else.
 fn hash_of(directory: &Directory, name: &OsStr) -> Option<String> {
     let file = directory.open_file(name).ok()?;
-    let length = file.metadata().ok()?.len();
+    // No drawing is larger.
+    let length = file.metadata().ok()?.len().min(1 << 30);
     sha256(&file, length).ok().flatten()
 }
 

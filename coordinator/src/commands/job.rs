@@ -111,6 +111,7 @@ pub(crate) fn run(
         json,
         views: Views::default(),
         begun,
+        is_only_begun: false,
     };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
@@ -188,6 +189,8 @@ struct Job {
     json: bool,
     views: Views,
     begun: Begun,
+    /// Whether `sweep.json` is all that this run has written, beside the manifest of a finished sweep.
+    is_only_begun: bool,
 }
 
 /// What is stored, and what is not.
@@ -216,6 +219,10 @@ impl Job {
         let mut dashboard = None;
         let mut done = Done::default();
         let result = self.work(&stopped, &mut dashboard, &mut done).await;
+        if result.is_err() && self.is_only_begun && done.computed.trials == 0 {
+            // Nothing has come of it: the finished sweep in the directory is as it was.
+            let _ = forget_under_way(&self.out);
+        }
         let result = result.map_err(|end| end.into_failure(&command_line()));
         if self.json {
             let code = result.as_ref().map_or_else(|failure| failure.code, |()| 0);
@@ -258,12 +265,14 @@ impl Job {
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
         under_way.write(&self.out).map_err(End::Output)?;
+        self.is_only_begun = survey.manifest.is_some() && survey.under_way.is_none();
         self.tell_of_store(&survey);
         let terminal = Terminal::follow(self.views.board());
         self.compute(stopped, &mut done.computed).await?;
         let planned: Vec<Planned> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
         let mut survey = survey;
+        self.is_only_begun = false;
         let kept = loop {
             let attempt = tokio::task::block_in_place(|| {
                 let changes = survey.changes(&planned, &is_interrupted)?;
@@ -580,11 +589,18 @@ impl Job {
         let set_aside = self.set_aside(outcome);
         let out = self.out.current_path();
         let files = describe_files(kept.iter().map(|(record, _)| record), &out);
+        outputs::check_in_place(&self.out, &kept)?;
         let stamps = Seen::of(kept.iter());
         let records = kept.into_iter().map(|(record, _)| record).collect();
         let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
         let manifest = Manifest::new(self.resolved.clone(), run, set_aside, records);
         manifest.write(&self.out, stamps, store)?;
+        if !self.store.is_in_place() {
+            line(&format!(
+                "note: the store {} was moved while this run used it; --store FILE says where it is now",
+                self.store.path().display()
+            ));
+        }
         done.has_manifest = true;
         let mut text = format!(
             "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
@@ -694,6 +710,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
         changes.check(path, order.replaces).map_err(ArchiveError::from)?;
         let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
+        check_store_name(path, &store)?;
         let room = check_room(path, &store, sweep, plan, &changes)?;
         // A directory that is to be made is looked at twice.
         if let Some(tight) = room.filter(|_| path.exists()) {
@@ -702,7 +719,11 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         Ok((survey, store))
     };
     if !path.exists() {
-        look(Survey::default())?;
+        let (_, store) = look(Survey::default())?;
+        // What is there and is no store would be found out only when the directory is made.
+        if store.exists() {
+            Store::probe(&store).map_err(|error| cannot_open(&error, order.store.is_none()))?;
+        }
     }
     // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
     let out = Directory::create(path).map_err(|error| {
@@ -750,8 +771,31 @@ fn open_store(path: &Path, is_own: bool) -> Result<Store, Failure> {
     if !is_own {
         archive::check_no_directory(path)?;
     }
-    Store::open(path)
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, opening_help(&error, is_own).as_deref()))
+    Store::open(path).map_err(|error| cannot_open(&error, is_own))
+}
+
+fn cannot_open(error: &StoreError, is_own: bool) -> Failure {
+    Failure::caused_by(exit::FAILED, error, opening_help(error, is_own).as_deref())
+}
+
+/// Expects that a store has no name in the output directory that granule writes something else to.
+fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
+    let whole = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().ok().map(|parent| parent.join(path.file_name().unwrap_or_default()))
+    };
+    let out = out.canonicalize().or_else(|_| std::path::absolute(out));
+    let below =
+        out.ok().zip(whole(store)).and_then(|(out, store)| store.strip_prefix(out).ok().map(Path::to_owned));
+    let first = below.as_ref().and_then(|below| below.iter().next()).unwrap_or_default().to_string_lossy();
+    if !outputs::is_reserved(&first) {
+        return Ok(());
+    }
+    let message = format!(
+        "error: the store cannot be {}: granule writes something else of that name there\n  help: choose another with --store",
+        store.display()
+    );
+    Err(Failure::new(exit::USAGE, message))
 }
 
 /// A SIGTERM soon after another says nothing new: Slurm sends one to a job's shell, which hands it on, and one to

@@ -88,6 +88,13 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
     check_size(&arguments.sweep, &sweep)?;
     let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
     archive::survey(&out, &mut sweep)?;
+    if out.join(DIRECTORY).is_symlink() {
+        let message = format!(
+            "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
+            out.join(DIRECTORY).display()
+        );
+        return Err(Failure::new(exit::FAILED, message));
+    }
     let logs = out.join(DIRECTORY);
     let granule = match &arguments.granule {
         Some(path) => whole(path)?,

@@ -411,6 +411,10 @@ fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Fa
     fs::metadata(path)
         .and_then(|of| file.open_file().set_permissions(of.permissions()))
         .map_err(cannot("give its permissions to"))?;
+    // As root, the store of another user stays that user's.
+    if let Ok(of) = fs::metadata(path) {
+        let _ = std::os::unix::fs::fchown(file.open_file(), Some(of.uid()), Some(of.gid()));
+    }
     // It stays locked until it is in place.
     file.commit().map_err(cannot("put in place"))?;
     drop(new);

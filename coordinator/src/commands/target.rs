@@ -57,7 +57,10 @@ impl Kind {
             Kind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
             // The name of the schema, and who made it.
             Kind::Table(Format::Parquet) => {
-                head.starts_with(b"PAR1") && tail.ends_with(b"PAR1") && has(tail, "granule ")
+                head.starts_with(b"PAR1")
+                    && tail.ends_with(b"PAR1")
+                    && has(tail, "granule ")
+                    && has(tail, "population")
             }
             Kind::Table(Format::Npz) => {
                 head.starts_with(b"PK\x03\x04") && NPZ_FILES.iter().all(|name| has(tail, name))
@@ -66,7 +69,7 @@ impl Kind {
                 head.starts_with(b"<!DOCTYPE html>")
                     && has(head, "<meta name=\"generator\" content=\"granule ")
             }
-            Kind::Manual => has(head, ".TH granule"),
+            Kind::Manual => has(head, ".TH granule ") || has(head, ".TH granule-"),
             Kind::Script => is_script(head),
         }
     }

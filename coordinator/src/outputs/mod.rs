@@ -113,6 +113,9 @@ pub(crate) enum OutputError {
     /// Something of another came in the way of the outputs.
     #[error(transparent)]
     Refused(#[from] survey::Refusal),
+    /// Another program has changed a file that was just put in place.
+    #[error("{} was changed or removed while the run was writing", path.display())]
+    Disturbed { path: PathBuf },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -246,6 +249,40 @@ fn write_seed(
                 written.push((record, stamp));
                 (source.on_file)();
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whether granule writes something else than a store to this name in an output directory.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        manifest::NAME,
+        manifest::UNDER_WAY,
+        manifest::PENDING,
+        stamps::NAME,
+        "access.json",
+        "coordinator.pem",
+        "figures",
+        "report.html",
+        "slurm",
+    ];
+    NAMES.contains(&name) || name.starts_with("seed-")
+}
+
+/// Expects that files are still the ones that were written or hashed.
+///
+/// # Errors
+/// [`OutputError::Disturbed`] when another program has changed or removed one.
+pub(crate) fn check_in_place(out: &Directory, kept: &[Kept]) -> Result<(), OutputError> {
+    let mut seeds = survey::Seeds::new(out);
+    for (record, stamp) in kept {
+        let there = match seeds.stat(&record.path)? {
+            survey::There::File(there) => there,
+            _ => return Err(OutputError::Disturbed { path: out.path().join(&record.path) }),
+        };
+        if there.bytes() != record.bytes || stamp.is_some_and(|stamp| stamp != there) {
+            return Err(OutputError::Disturbed { path: out.path().join(&record.path) });
         }
     }
     Ok(())

@@ -187,10 +187,14 @@ impl Survey {
                 }
             }
         }
-        // A cache: what cannot be understood is none.
-        let stamps = directory.open_file(OsStr::new(stamps::NAME));
-        let stamps = stamps.and_then(|file| files::read_open(file, LONGEST)).ok();
-        survey.stamps = stamps.and_then(|bytes| Stamps::parse(&bytes));
+        if let Some(text) = survey.read(stamps::NAME)? {
+            // A cache: what is damaged is none.
+            survey.stamps = Stamps::parse(&text);
+            if survey.stamps.is_none() && !stamps::is_replaceable(&text) {
+                let path = survey.out.join(stamps::NAME);
+                survey.troubles.push(Trouble::Taken { path, what: "exists and is not granule's".to_owned() });
+            }
+        }
         let sha256 = text.map(|text| hex(&Sha256::digest(&text)));
         survey.holds =
             survey.stamps.as_ref().zip(sha256).is_some_and(|(stamps, sha256)| stamps.are_of(&sha256));
@@ -669,7 +673,7 @@ impl Changes<'_> {
 }
 
 /// The directories of seeds, one after the other.
-struct Seeds<'a> {
+pub(super) struct Seeds<'a> {
     out: &'a Directory,
     /// The one that was looked at last.
     last: Option<(String, Seed)>,
@@ -687,7 +691,7 @@ enum Seed {
 }
 
 /// What is at a path.
-enum There {
+pub(super) enum There {
     Nothing,
     File(Stamp),
     /// Something else, and where; also something that is in the place of the directory.
@@ -695,7 +699,7 @@ enum There {
 }
 
 impl Seeds<'_> {
-    fn new(out: &Directory) -> Seeds<'_> {
+    pub(super) fn new(out: &Directory) -> Seeds<'_> {
         Seeds { out, last: None }
     }
 
@@ -728,7 +732,7 @@ impl Seeds<'_> {
         Ok((seed, OsStr::new(file)))
     }
 
-    fn stat(&mut self, path: &str) -> Result<There, OutputError> {
+    pub(super) fn stat(&mut self, path: &str) -> Result<There, OutputError> {
         let (seed, name) = self.seed(path)?;
         let directory = match seed {
             Seed::Nothing => return Ok(There::Nothing),

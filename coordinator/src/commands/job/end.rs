@@ -1,5 +1,7 @@
 //! Why a run ended early, and what people are told of it.
 
+use std::io;
+
 use tokio::signal::unix::SignalKind;
 
 use super::command_line;
@@ -107,7 +109,9 @@ impl End {
 
 /// The other errors of the store say themselves what to do.
 pub(super) fn store_help(error: &StoreError) -> Option<String> {
-    let is_outside = matches!(error, StoreError::Io { .. });
+    // Of a store that was deleted nothing is kept.
+    let is_outside =
+        matches!(error, StoreError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound);
     is_outside.then(|| format!("what was stored is kept; when this is mended: {}", command_line()))
 }
 
