@@ -452,7 +452,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
         "{plan}"
     );
     let text = place.run(&["plan", "sweep.yaml"]).succeeded().stdout;
-    assert!(text.contains("\nwriting: then 30 files, each made durable: about "), "{text}");
+    assert!(text.contains("\nwriting: then 30 files (30 new), each made durable: about "), "{text}");
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 1, "nothing is written");
 
     place.run(&["run", "sweep.yaml", "--workers", "2"]).succeeded();

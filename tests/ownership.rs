@@ -901,13 +901,83 @@ fn a_clock_that_was_set_back_hides_nothing() {
     assert_eq!(place.outputs("out"), expected);
 }
 
+/// A place with what version 0.1.0 has left of a sweep: `sweep.yaml` and `out`.
+fn earlier() -> Place {
+    let place = Place::new();
+    copy(&support::root().join("tests/earlier/0.1.0"), &place.path(""));
+    place
+}
+
 #[test]
-fn a_finished_sweep_of_an_earlier_version_is_complete() {
-    let place = finished();
-    // As 0.1.0 left it: no stamps.
-    fs::remove_file(place.path("out/.outputs.stamps.json")).expect("removed");
-    assert!(run_without_workers(&place).stdout.contains("complete already"));
+fn directories_and_stores_of_version_0_1_0_stay_valid() {
+    let place = earlier();
+    let before = place.outputs("out");
+    assert_eq!(before.len(), 32);
+    let run = ["run", "sweep.yaml", "--out", "out", "--worker-program", "/nowhere/to-be-found"];
+    for _ in 0..2 {
+        let ended = place.run(&run).succeeded();
+        assert!(ended.stdout.contains("Sweep earlier is complete already: 32 files"), "{ended:#?}");
+    }
+    place.run(&["verify", "out", "--all"]).succeeded();
+    for command in ["figures", "report"] {
+        place.run(&[command, "out"]).succeeded();
+    }
+    // Extended, it keeps the kinds of files that it has, and computes what is new.
+    let text = fs::read_to_string(place.path("sweep.yaml")).expect("a sweep");
+    place.write("sweep.yaml", text.replace("trials: 2", "trials: 3"));
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    assert_eq!(place.trials("out"), Trials { computed: 6, reused: 12 });
+    assert_eq!(place.outputs("out").keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+
+    // A store beside it, of which 0.1.0 noted the whole path only; moved since.
+    let place = earlier();
+    fs::rename(place.path("out/store.granule"), place.path("s.granule")).expect("moved");
+    let mut manifest = place.manifest("out");
+    manifest["run"]["store"] = "/elsewhere/s.granule".into();
+    place.write("out/manifest.json", manifest.to_string());
     place.run(&["verify", "out"]).succeeded();
+    assert!(place.run(&run).succeeded().stdout.contains("complete already"));
+
+    // Interrupted while it wrote: a list of paths, and the sweep.
+    let place = earlier();
+    let manifest = place.manifest("out");
+    let paths: Vec<&Value> =
+        manifest["files"].as_array().expect("a list").iter().map(|file| &file["path"]).collect();
+    place.write("out/outputs.pending.json", json!(paths).to_string());
+    let under_way =
+        json!({ "format": 1, "sweep": manifest["sweep"], "store": "store.granule", "started": "" });
+    place.write("out/sweep.json", under_way.to_string());
+    fs::remove_file(place.path("out/manifest.json")).expect("removed");
+    fs::remove_file(place.path("out/seed-2/mineWeights.npy")).expect("removed");
+    place.write("out/seed-1/noteWeights.npy", "mine");
+    place.run(&run).succeeded();
+    assert_eq!(
+        place.outputs("out").into_iter().filter(|(name, _)| !name.contains("note")).collect::<Hashes>(),
+        before
+    );
+    assert!(place.path("out/seed-1/noteWeights.npy").exists());
+}
+
+/// The paper's sweep is recognised at once, also of 0.1.0 and when it was copied: by a ratio to hashing its files.
+#[test]
+fn a_finished_sweep_is_recognised_without_reading_its_files() {
+    let place = Place::new();
+    let sweep = Sweep { network: [40, 4000, 5], seeds: (1..=4).collect(), ..tiny() };
+    place.sweep("tiny.yaml", &sweep);
+    run(&place, &[]).succeeded();
+    let time = || {
+        let begun = std::time::Instant::now();
+        assert!(run_without_workers(&place).stdout.contains("complete already"));
+        begun.elapsed()
+    };
+    let trusted = (0..3).map(|_| time()).min().expect("times");
+    let hashed = (0..3).map(|_| {
+        fs::remove_file(place.path("out/.outputs.stamps.json")).expect("removed");
+        time()
+    });
+    let hashed = hashed.min().expect("times");
+    support::told(&format!("{trusted:?} by stamps, {hashed:?} by hashing"));
+    assert!(trusted * 4 < hashed, "{trusted:?} by stamps, {hashed:?} by hashing");
 }
 
 /// What a run says that it leaves stays, also when the run is killed and goes on.

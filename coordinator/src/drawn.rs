@@ -26,36 +26,58 @@ pub(crate) const META: &str = "granule-manifest";
 /// Longest index, in bytes.
 pub(crate) const LONGEST_INDEX: u64 = 1 << 26;
 
-/// Drawings that show something else than this manifest. Those of version 0.1.0 do not say what they show, and are not
-/// among them.
-pub(crate) fn stale(out: &Path, manifest: &Manifest) -> Vec<PathBuf> {
+/// What a drawing says of the manifest that it was drawn from.
+enum Source {
+    /// There is no drawing.
+    None,
+    /// Those of version 0.1.0 say nothing.
+    Unknown,
+    Manifest(String),
+}
+
+/// Drawings that show something else than this manifest. Has the manifest just been written, `is_new`, then drawings that do
+/// not say what they were drawn from are among them.
+pub(crate) fn stale(out: &Path, manifest: &Manifest, is_new: bool) -> Vec<PathBuf> {
     let found = [(FIGURES, of_figures(&out.join(FIGURES))), (REPORT, of_report(&out.join(REPORT)))];
-    if found.iter().all(|(_, of)| of.is_none()) {
+    if found.iter().all(|(_, source)| matches!(source, Source::None)) {
         return Vec::new();
     }
     let fingerprint = manifest.fingerprint();
-    let other = found.into_iter().filter(|(_, of)| of.as_ref().is_some_and(|of| *of != fingerprint));
-    other.map(|(name, _)| out.join(name)).collect()
+    let is_stale = |source: &Source| match source {
+        Source::None => false,
+        Source::Unknown => is_new,
+        Source::Manifest(of) => *of != fingerprint,
+    };
+    found.iter().filter(|(_, source)| is_stale(source)).map(|(name, _)| out.join(name)).collect()
 }
 
-/// Fingerprint of the manifest that a directory of figures was drawn from.
-fn of_figures(directory: &Path) -> Option<String> {
+/// What the index of a directory of figures says.
+fn of_figures(directory: &Path) -> Source {
     #[derive(Deserialize)]
     struct Index {
         #[serde(rename = "type")]
         kind: String,
         manifest: Option<String>,
     }
-    let bytes = files::read(&directory.join(INDEX), LONGEST_INDEX).ok()?;
-    let index: Index = serde_json::from_slice(&bytes).ok()?;
-    index.manifest.filter(|_| index.kind == "figures")
+    let index = files::read(&directory.join(INDEX), LONGEST_INDEX).ok();
+    let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
+    match index.filter(|index| index.kind == "figures") {
+        None => Source::None,
+        Some(Index { manifest: None, .. }) => Source::Unknown,
+        Some(Index { manifest: Some(of), .. }) => Source::Manifest(of),
+    }
 }
 
-/// Fingerprint of the manifest that a report was made from.
-fn of_report(path: &Path) -> Option<String> {
+/// What the head of a report says.
+fn of_report(path: &Path) -> Source {
     let mut head = Vec::new();
-    files::open(path).ok()?.take(1 << 14).read_to_end(&mut head).ok()?;
+    let read = files::open(path).and_then(|file| file.take(1 << 14).read_to_end(&mut head));
     let head = String::from_utf8_lossy(&head);
-    let (_, rest) = head.split_once(&format!("<meta name=\"{META}\" content=\""))?;
-    Some(rest.split_once('"')?.0.to_owned())
+    if read.is_err() || !head.contains("<meta name=\"generator\" content=\"granule ") {
+        return Source::None;
+    }
+    let of = head
+        .split_once(&format!("<meta name=\"{META}\" content=\""))
+        .and_then(|(_, rest)| rest.split_once('"'));
+    of.map_or(Source::Unknown, |(of, _)| Source::Manifest(of.to_owned()))
 }

@@ -271,10 +271,12 @@ impl Job {
         self.compute(stopped, &mut done.computed).await?;
         let planned: Vec<Planned> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
-        let mut survey = survey;
         self.is_only_begun = false;
         let kept = loop {
             let attempt = tokio::task::block_in_place(|| {
+                // As the directory is by now.
+                let survey = Survey::of(&self.out)?;
+                survey.check(&self.resolved, self.replaces)?;
                 let changes = survey.changes(&planned, &is_interrupted)?;
                 changes.check(self.out.path(), self.replaces)?;
                 done.files.reused = changes.in_place.len() as u64;
@@ -289,7 +291,6 @@ impl Job {
                 Ok(kept) => break kept,
                 Err(error) if self.drop_damaged(&error, &is_interrupted)? > 0 => {
                     self.compute(stopped, &mut done.computed).await?;
-                    survey = Survey::of(&self.out).map_err(End::Output)?;
                 }
                 Err(error) => return Err(self.ended(error, stopped)),
             }
@@ -322,7 +323,7 @@ impl Job {
             self.sweep.name,
             describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
         ));
-        survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest));
+        survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest, false));
         done.files.reused = changes.in_place.len() as u64;
         done.has_manifest = true;
         forget_under_way(&self.out).map_err(End::Output)?;
@@ -347,9 +348,9 @@ impl Job {
     }
 
     /// Says which figures and reports show an earlier state.
-    fn tell_of_drawings(&self, manifest: &Manifest) {
+    fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
-        for path in drawn::stale(&out, manifest) {
+        for path in drawn::stale(&out, manifest, is_new) {
             line(&format!("note: {} shows an earlier state of the sweep; draw it again", path.display()));
         }
     }
@@ -623,7 +624,7 @@ impl Job {
         }
         text.push_str(&format!("\n  what was run, and hashes: {}\n", out.join("manifest.json").display()));
         self.tell(&text);
-        self.tell_of_drawings(&manifest);
+        self.tell_of_drawings(&manifest, true);
         Ok(())
     }
 

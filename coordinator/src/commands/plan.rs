@@ -94,7 +94,9 @@ struct Report {
     output_bytes: u64,
     /// Files that are not in place as the last manifest has them.
     files_to_write: u64,
-    /// Of these, the ones that take the place of a file that is there.
+    /// Of these, the ones where nothing is yet.
+    files_new: Vec<String>,
+    /// And the ones that take the place of a file that is there.
     files_replaced: Vec<String>,
     /// Files of the sweep in the directory that this one does not have.
     files_removed: Vec<String>,
@@ -200,6 +202,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         output_files: files.len() as u64,
         output_bytes,
         files_to_write,
+        files_new: names(&changes.written),
         files_replaced: [names(&changes.replaced), names(&changes.unlisted)].concat(),
         files_removed: changes.removed.iter().cloned().collect(),
         files_left: changes.left.iter().cloned().collect(),
@@ -372,8 +375,9 @@ impl Report {
         let writing = match self.files_to_write {
             0 => "nothing; all files are in place".to_owned(),
             count => format!(
-                "then {}, each made durable: about {} on a fast disk, {} on a slow one",
+                "then {} ({} new), each made durable: about {} on a fast disk, {} on a slow one",
                 plural(count, "file"),
+                self.files_new.len(),
                 time(fast),
                 time(slow)
             ),

@@ -233,7 +233,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         last_run: manifest.map(|manifest| manifest.run.clone()),
         slurm_job: None,
         stale: manifest.map_or_else(Vec::new, |manifest| {
-            drawn::stale(out, manifest).iter().map(|path| path.display().to_string()).collect()
+            drawn::stale(out, manifest, false).iter().map(|path| path.display().to_string()).collect()
         }),
     })
 }

@@ -157,7 +157,7 @@ mod tests {
         let at = |name: &str| place.path().join(name);
         let own: [(Kind, &[u8]); 4] = [
             (Kind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
-            (Kind::Table(Format::Parquet), b"PAR1 .. granule 0.1.0 .. PAR1"),
+            (Kind::Table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
             (Kind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
             (Kind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
         ];

@@ -4,7 +4,7 @@
 //! writes it when all are in place. Meanwhile `sweep.json` says which sweep the run computes, and
 //! `outputs.pending.json` of which sweeps there may be files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
@@ -169,7 +169,7 @@ pub(crate) struct Pending {
     pub(crate) sweeps: Vec<ResolvedSweep>,
     pub(crate) records: Vec<FileRecord>,
     /// Version 0.1.0 listed paths, and nothing else.
-    pub(crate) listed: Vec<String>,
+    pub(crate) listed: BTreeSet<String>,
 }
 
 /// The first line of [`Pending`].
@@ -200,7 +200,7 @@ impl Pending {
         }
         // A line that was not finished when the run was killed is the last one.
         let records = lines.map_while(|line| serde_json::from_slice(line).ok()).collect();
-        Ok(Some(Pending { sweeps: head.sweeps, records, listed: Vec::new() }))
+        Ok(Some(Pending { sweeps: head.sweeps, records, listed: BTreeSet::new() }))
     }
 }
 

@@ -498,9 +498,7 @@ impl Survey {
     /// Whether a run of version 0.1.0 was writing a file of this path when it ended early: it listed the file, and its
     /// sweep has it.
     fn is_listed_by_first_format(&self, path: &str) -> bool {
-        self.pending.listed.iter().any(|listed| listed == path)
-            && self.under_way.is_some()
-            && self.can_be_listed(path)
+        self.pending.listed.contains(path) && self.under_way.is_some() && self.can_be_listed(path)
     }
 
     /// The record of which a file is still what was written; and its stamp, if that is certain to change with it.
@@ -565,11 +563,11 @@ impl Survey {
         }
         // What is left as it is belongs to the user from now on.
         let records = self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records);
-        for record in records.filter(|record| !changes.left.contains(&record.path)) {
-            if !pending.records.contains(record) {
-                pending.records.push(record.clone());
-            }
-        }
+        let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let records = records.filter(|record| {
+            !changes.left.contains(&record.path) && seen.insert((&record.path, &record.sha256))
+        });
+        pending.records = records.cloned().collect();
         let journal = Journal::begin(out, &pending)?;
         let mut removed = 0;
         let mut seeds = Seeds::new(out);
