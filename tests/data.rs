@@ -257,7 +257,7 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
     assert!(!place.path("x.csv").exists());
     let planned = report(&place, &["plan", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!((planned["stored"].as_u64(), planned["missing"].as_u64()), (Some(stored), Some(180 - stored)));
-    // As for `run`, it is the store that is on record where nothing else is said.
+    // Without --store, `plan` reads the recorded store, as `run` does.
     assert_eq!(report(&place, &["plan", "sweep.yaml", "--out", "out"])["stored"], stored);
     let explained = report(&place, &["explain", "sweep.yaml", "--out", "out", "--store", "a.granule"]);
     assert_eq!(explained["reused"], stored);

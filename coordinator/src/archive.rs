@@ -357,7 +357,7 @@ pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Failu
     let common = out.components().zip(store.components()).take_while(|(a, b)| a == b).count();
     let up = out.components().skip(common).map(|_| Component::ParentDir);
     let beside: PathBuf = up.chain(store.components().skip(common)).collect();
-    // A common root says nothing: both are not going to be moved together.
+    // Two paths that share only the root will not be moved together.
     let beside = (common > 1).then(|| text(beside)).transpose()?;
     Ok(StoreName { store: text(store)?, store_beside: beside })
 }

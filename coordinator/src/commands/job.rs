@@ -347,7 +347,7 @@ impl Job {
         self.entrance.close().map_err(End::Entrance)
     }
 
-    /// Says which figures and reports show an earlier state.
+    /// Prints a note for figures and reports that show an earlier state.
     fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
         for path in drawn::stale(&out, manifest, is_new) {
@@ -355,7 +355,7 @@ impl Job {
         }
     }
 
-    /// Says what is to be known of the store before anything is computed.
+    /// Prints notes about the store, before anything is computed.
     fn tell_of_store(&self, survey: &Survey) {
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
@@ -721,7 +721,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
     };
     if !path.exists() {
         let (_, store) = look(Survey::default())?;
-        // What is there and is no store would be found out only when the directory is made.
+        // A file that is not a store is refused before the directory is made.
         if store.exists() {
             Store::probe(&store).map_err(|error| cannot_open(&error, order.store.is_none()))?;
         }

@@ -1,4 +1,4 @@
-//! Files that a command is told to write: what may be replaced.
+//! Checks a file that a command is going to write: which existing files it may replace.
 //!
 //! A file is replaced only if it is recognisably one that granule wrote, of the same kind; with `--force`, any regular
 //! file is. Links, directories, pipes and devices never are.

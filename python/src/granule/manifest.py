@@ -280,7 +280,7 @@ def _check(manifest: Manifest) -> None:
 
 def _check_name(where: str, name: str, most_chars: int) -> None:
     if len(name) > most_chars or not _NAME.fullmatch(name):
-        rule = f"up to {most_chars} ASCII letters, digits, `.`, `_` and `-`, with a letter or digit and no leading `.`"
+        rule = f"up to {most_chars} ASCII letters, digits, `.`, `_` and `-`, with no leading `.`"
         raise ValueError(f"{where} is not a name of {rule}: {shown(name)}")
 
 
