@@ -221,3 +221,40 @@ fn the_mistake_of_the_readme_is_shown_like_that() {
         readme_blocks("text").into_iter().find(|block| block.starts_with("error")).expect("the block");
     assert_eq!(shown.trim_end(), error.trim_end());
 }
+
+/// The original's bytes are those of one engine, which is not the default.
+#[test]
+fn the_bytes_of_the_original_are_promised_of_their_engine_only() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the page");
+    let about = Place::new().run(&["--help"]).succeeded().stdout;
+    for text in [readme, about.split_whitespace().collect::<Vec<_>>().join(" ")] {
+        for (at, _) in text.match_indices("byte for byte") {
+            let before: Vec<char> = text[..at].chars().rev().take(160).collect();
+            let before: String = before.into_iter().rev().collect();
+            assert!(before.contains("brian2-2.2.1"), "{before}byte for byte");
+        }
+    }
+}
+
+/// No page is an orphan.
+#[test]
+fn every_page_is_linked_from_the_readme_or_another_page() {
+    let pages: Vec<(String, String)> = fs::read_dir(root().join("docs"))
+        .expect("the pages")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).expect("text"))
+        })
+        .collect();
+    let readme = fs::read_to_string(root().join("README.md")).expect("the page");
+    for (name, _) in &pages {
+        let elsewhere = pages
+            .iter()
+            .filter(|(other, _)| other != name)
+            .any(|(_, text)| text.contains(&format!("({name}")));
+        assert!(elsewhere || readme.contains(&format!("docs/{name}")), "nothing links to docs/{name}");
+    }
+    assert!(readme.contains("(docs/validation.md)"));
+}

@@ -56,11 +56,9 @@ fn a_sweep_leaves_its_identity_for_the_next() {
 fn what_is_there_is_never_written_over() {
     let (place, address) = prepared();
     let again = ["identity", "identity", "--advertise", &address];
-    place
-        .run(&again)
-        .failed_with(1, &["identity/coordinator.pem is there already", "name another directory"]);
+    place.run(&again).failed_with(1, &["identity/coordinator.pem exists already", "name another directory"]);
     fs::remove_file(place.path(FILES[0])).expect("removed");
-    place.run(&again).failed_with(1, &["identity/access.json is there already"]);
+    place.run(&again).failed_with(1, &["identity/access.json exists already"]);
     assert!(!place.path(FILES[0]).exists());
 }
 

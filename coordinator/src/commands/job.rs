@@ -723,6 +723,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         let (_, store) = look(Survey::default())?;
         // A file that is not a store is refused before the directory is made.
         if store.exists() {
+            order.store.map_or(Ok(()), archive::check_no_directory)?;
             Store::probe(&store).map_err(|error| cannot_open(&error, order.store.is_none()))?;
         }
     }
