@@ -268,7 +268,9 @@ fn a_file_that_was_changed_is_not_removed() {
     assert_eq!(planned["files_removed"].as_array().map(Vec::len), Some(11));
     let ended = run_without_workers(&place);
     assert!(
-        ended.stderr.contains("note: seed-1/achWeights.npy is not as granule wrote it, and stays"),
+        ended.stderr.contains(
+            "note: seed-1/achWeights.npy is not as granule wrote it, or lies behind a link, and stays"
+        ),
         "{ended:#?}"
     );
     assert!(ended.stdout.contains("11 files of an earlier sweep removed"), "{ended:#?}");
@@ -1006,6 +1008,62 @@ fn what_stays_stays_when_a_run_is_interrupted() {
         assert_eq!(outputs, b.undisturbed(), "{is_written}");
         assert!(!place.path("out/outputs.pending.json").exists());
     }
+}
+
+/// Runs a sweep under `strace`, which kills it at a call.
+fn killed_at(place: &Place, file: &str, call: &str, number: u32) {
+    let granule = place.granule(&["run", file, "--out", "out", "--workers", "1"]);
+    let mut strace = place.command("strace");
+    strace.args(["-f", "-o", "calls", "-e", &format!("trace={call}")]);
+    strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")]);
+    strace.arg(granule.get_program()).args(granule.get_args());
+    assert_eq!(place.start_this(strace).end().code, None, "killed at {call} {number}");
+}
+
+/// The journal of a run that was killed after its manifest was written speaks of two states.
+#[test]
+fn stamps_vouch_for_the_bytes_that_they_were_taken_of() {
+    if !support::can_trace() {
+        return;
+    }
+    let of = |factor: &'static str| Sweep {
+        conditions: vec!["Control", if factor == "0.5" { X5 } else { X3 }],
+        ..tiny()
+    };
+    const X5: &str = "{ name: X, set: { granule.tonic_factor: 0.5 } }";
+    const X3: &str = "{ name: X, set: { granule.tonic_factor: 0.3 } }";
+    let place = Place::new();
+    place.sweep("a.yaml", &of("0.5"));
+    place.sweep("b.yaml", &of("0.3"));
+    place.run(&["run", "a.yaml", "--out", "out"]).succeeded();
+    for number in [1, 2] {
+        killed_at(&place, "b.yaml", "unlinkat", number);
+        let ended = place.run(&["run", "a.yaml", "--out", "out"]).succeeded();
+        assert_eq!(place.outputs("out"), of("0.5").undisturbed(), "{number}: {ended:#?}");
+        place.run(&["verify", "out"]).succeeded();
+    }
+}
+
+/// A path may be on record before its file is there.
+#[test]
+fn a_file_that_is_on_record_and_is_another_is_not_replaced() {
+    if !support::can_trace() {
+        return;
+    }
+    let place = Place::new();
+    place.sweep("tiny.yaml", &tiny());
+    // The names of the sweep's record, of the journal and of two arrays.
+    killed_at(&place, "tiny.yaml", "renameat,renameat2", 3);
+    let path = "seed-1/achCondE.npy";
+    let journal = fs::read_to_string(place.path("out/outputs.pending.json")).expect("a journal");
+    assert!(journal.contains(path) && !place.path("out").join(path).exists(), "{journal}");
+    place.write(&format!("out/{path}"), "mine");
+    refused(&place, &["run", "tiny.yaml", "--out", "out"], &["no record says that granule wrote it", path]);
+    fs::remove_file(place.path("out").join(path)).expect("removed");
+    run(&place, &[]).succeeded();
+    assert_eq!(place.outputs("out"), tiny().undisturbed());
+    let left = tree(&place, "out").into_iter().filter(|(name, _)| name.contains(".granule-")).count();
+    assert_eq!(left, 0, "nothing unfinished is left");
 }
 
 #[test]

@@ -73,7 +73,7 @@ use granule_sweep::key::{StreamKey, TrialKey};
 use granule_worker::files::{harmless, sync_name};
 use nix::errno::Errno;
 
-use crate::outputs::stamps::Stamp;
+use crate::outputs::stamps::{Seal, Stamp};
 
 /// Counts the changes of the format.
 const VERSION: u32 = 1;
@@ -334,7 +334,7 @@ impl Store {
 
     /// Which file it is, and when it last changed; none if the system does not say.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.log.file.metadata().ok().and_then(|metadata| Stamp::of_written(&metadata))
+        self.log.file.metadata().ok().and_then(|metadata| Seal::of_written(&metadata).lasting())
     }
 
     /// Whether its path leads to it.

@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
@@ -111,7 +112,7 @@ pub(crate) fn run(
         json,
         views: Views::default(),
         begun,
-        is_only_begun: false,
+        is_only_begun: AtomicBool::new(false),
     };
     let (stop, stopped) = watch::channel(None);
     let result = runtime.block_on(async {
@@ -190,7 +191,7 @@ struct Job {
     views: Views,
     begun: Begun,
     /// Whether `sweep.json` is all that this run has written, beside the manifest of a finished sweep.
-    is_only_begun: bool,
+    is_only_begun: AtomicBool,
 }
 
 /// What is stored, and what is not.
@@ -219,7 +220,7 @@ impl Job {
         let mut dashboard = None;
         let mut done = Done::default();
         let result = self.work(&stopped, &mut dashboard, &mut done).await;
-        if result.is_err() && self.is_only_begun && done.computed.trials == 0 {
+        if result.is_err() && self.is_only_begun.load(Ordering::Relaxed) && done.computed.trials == 0 {
             // Nothing has come of it: the finished sweep in the directory is as it was.
             let _ = forget_under_way(&self.out);
         }
@@ -261,17 +262,19 @@ impl Job {
         if changes.are_none() && has_manifest && self.inventory().missing == 0 {
             return self.leave_as_it_is(done, &survey, &changes);
         }
+        changes.check(self.out.path(), self.replaces).map_err(|refusal| End::Output(refusal.into()))?;
         *dashboard = self.open_dashboard()?;
+        tokio::task::block_in_place(|| survey.adopt(&is_interrupted))
+            .map_err(|error| self.ended(error, stopped))?;
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
         under_way.write(&self.out).map_err(End::Output)?;
-        self.is_only_begun = survey.manifest.is_some() && survey.under_way.is_none();
+        self.is_only_begun.store(survey.manifest.is_some() && survey.under_way.is_none(), Ordering::Relaxed);
         self.tell_of_store(&survey);
         let terminal = Terminal::follow(self.views.board());
         self.compute(stopped, &mut done.computed).await?;
         let planned: Vec<Planned> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
-        self.is_only_begun = false;
         let kept = loop {
             let attempt = tokio::task::block_in_place(|| {
                 // As the directory is by now.
@@ -280,10 +283,13 @@ impl Job {
                 let changes = survey.changes(&planned, &is_interrupted)?;
                 changes.check(self.out.path(), self.replaces)?;
                 done.files.reused = changes.in_place.len() as u64;
+                self.is_only_begun.store(false, Ordering::Relaxed);
                 let (journal, removed) = survey.retire(&self.resolved, &changes)?;
                 done.files.removed += removed as u64;
                 for left in &changes.left {
-                    line(&format!("note: {left} is not as granule wrote it, and stays"));
+                    line(&format!(
+                        "note: {left} is not as granule wrote it, or lies behind a link, and stays"
+                    ));
                 }
                 self.write_outputs(&planned, &changes, journal, &mut done.files, &is_interrupted)
             });
@@ -566,7 +572,7 @@ impl Job {
         }
     }
 
-    fn finish(&self, done: &mut Done, kept: Vec<Kept>) -> Result<(), OutputError> {
+    fn finish(&self, done: &mut Done, mut kept: Vec<Kept>) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
         let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
         let Computed { trials: computed, outcome } = &done.computed;
@@ -590,13 +596,14 @@ impl Job {
         let set_aside = self.set_aside(outcome);
         let out = self.out.current_path();
         let files = describe_files(kept.iter().map(|(record, _)| record), &out);
-        outputs::check_in_place(&self.out, &kept)?;
+        outputs::check_in_place(&self.out, &mut kept)?;
         let stamps = Seen::of(kept.iter());
         let records = kept.into_iter().map(|(record, _)| record).collect();
         let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
         let manifest = Manifest::new(self.resolved.clone(), run, set_aside, records);
         manifest.write(&self.out, stamps, store)?;
-        if !self.store.is_in_place() {
+        let is_moved_along = self.store.path().starts_with(self.out.path()) && out != self.out.path();
+        if !is_moved_along && !self.store.is_in_place() {
             line(&format!(
                 "note: the store {} was moved while this run used it; --store FILE says where it is now",
                 self.store.path().display()

@@ -33,7 +33,7 @@ use manifest::{FileRecord, Journal};
 use nix::sys::stat::Mode;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
 pub use pickle::{ReadWeightsError, read_weights};
-use stamps::Stamp;
+use stamps::{Seal, sealed};
 
 /// Counts the changes of what output files hold, beyond what the trials' keys say.
 const REVISION: u32 = 1;
@@ -188,8 +188,8 @@ pub(crate) struct Source<'a> {
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
-/// A file that is in place: what the manifest says of it, and its stamp if that is certain to change with it.
-pub(crate) type Kept = (FileRecord, Option<Stamp>);
+/// A file that is in place: what the manifest says of it, and its seal if its content was looked at.
+pub(crate) type Kept = (FileRecord, Option<Seal>);
 
 /// Writes these files below `out`. They must come in the order of [`plan`]. A file is recorded in the journal before it
 /// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
@@ -245,8 +245,8 @@ fn write_seed(
             // after the other.
             journal.add(&records)?;
             for ((file, writer), record) in waiting.drain(..).zip(records) {
-                let stamp = writer.put_in_place(replaces(file))?;
-                written.push((record, stamp));
+                let seal = writer.put_in_place(replaces(file))?;
+                written.push((record, Some(seal)));
                 (source.on_file)();
             }
         }
@@ -270,19 +270,24 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("seed-")
 }
 
-/// Expects that files are still the ones that were written or hashed.
+/// Expects that files are still as they were written or hashed. A file with another stamp is hashed: giving up a hard link
+/// changes it, too.
 ///
 /// # Errors
 /// [`OutputError::Disturbed`] when another program has changed or removed one.
-pub(crate) fn check_in_place(out: &Directory, kept: &[Kept]) -> Result<(), OutputError> {
+pub(crate) fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputError> {
     let mut seeds = survey::Seeds::new(out);
-    for (record, stamp) in kept {
-        let there = match seeds.stat(&record.path)? {
-            survey::There::File(there) => there,
-            _ => return Err(OutputError::Disturbed { path: out.path().join(&record.path) }),
-        };
-        if there.bytes() != record.bytes || stamp.is_some_and(|stamp| stamp != there) {
-            return Err(OutputError::Disturbed { path: out.path().join(&record.path) });
+    for (record, seal) in kept {
+        let disturbed = || OutputError::Disturbed { path: out.path().join(&record.path) };
+        let survey::There::File(there) = seeds.stat(&record.path)? else { return Err(disturbed()) };
+        if seal.is_some_and(|seal| seal.stamp == there) {
+            continue;
+        }
+        let hashed = survey::open_file(out, &record.path)
+            .and_then(|file| sealed(&file, |file| survey::sha256(file, record.bytes)));
+        match hashed {
+            Ok((Some(sha256), found @ Some(_))) if sha256 == record.sha256 => *seal = found,
+            _ => return Err(disturbed()),
         }
     }
     Ok(())
@@ -501,10 +506,10 @@ impl HashedFile {
     }
 
     /// Puts the file in its place, durably but for the directory; takes the place of another file only if `replaces`.
-    fn put_in_place(self, replaces: bool) -> Result<Option<Stamp>, OutputError> {
+    fn put_in_place(self, replaces: bool) -> Result<Seal, OutputError> {
         let path = self.path();
         let put = if replaces { self.file.commit() } else { self.file.commit_new() };
-        let stamp = put.and_then(|file| Ok(Stamp::of_written(&file.metadata()?)));
+        let stamp = put.and_then(|file| Ok(Seal::of_written(&file.metadata()?)));
         stamp.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let what = "exists since this run began, and granule did not write it".to_owned();

@@ -54,13 +54,34 @@ impl PartialEq for Stamp {
 
 impl Eq for Stamp {}
 
-impl Stamp {
-    /// Of a file that this process has just put in place; none where the clock of the file system goes in whole
-    /// seconds, so that a further change could have the same times.
-    pub(crate) fn of_written(metadata: &Metadata) -> Option<Stamp> {
-        Some(Stamp::of(metadata)).filter(|stamp| stamp.changed.1 != 0)
+/// The stamp of a file whose content is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seal {
+    pub(crate) stamp: Stamp,
+    /// Whether any later change of the file changes the stamp.
+    is_certain: bool,
+}
+
+impl Seal {
+    /// Of a file that this process has just put in place. Where the clock of the file system goes in whole seconds, a
+    /// further change could have the same times.
+    pub(crate) fn of_written(metadata: &Metadata) -> Seal {
+        let stamp = Stamp::of(metadata);
+        Seal { stamp, is_certain: stamp.changed.1 != 0 }
     }
 
+    /// Of a file that has a stamp which is certain.
+    pub(crate) fn certain(stamp: Stamp) -> Seal {
+        Seal { stamp, is_certain: true }
+    }
+
+    /// The stamp, if it can be relied on later.
+    pub(crate) fn lasting(self) -> Option<Stamp> {
+        self.is_certain.then_some(self.stamp)
+    }
+}
+
+impl Stamp {
     /// Of a file, by what the system says of it.
     pub(crate) fn of(metadata: &Metadata) -> Stamp {
         Stamp {
@@ -95,16 +116,15 @@ impl Stamp {
     }
 }
 
-/// Reads an open file by `read`, and gives its stamp if the stamp holds for what was read: the file did not change
-/// meanwhile, and cannot have changed unnoticed.
-pub(crate) fn stamped<T>(
+/// Reads an open file by `read`, and seals what was read; there is no seal if the file changed meanwhile.
+pub(crate) fn sealed<T>(
     file: &File,
     read: impl FnOnce(&File) -> io::Result<T>,
-) -> io::Result<(T, Option<Stamp>)> {
+) -> io::Result<(T, Option<Seal>)> {
     let before = Stamp::of(&file.metadata()?);
     let found = read(file)?;
-    let after = Stamp::of(&file.metadata()?);
-    Ok((found, (before == after && after.is_certain()).then_some(after)))
+    let stamp = Stamp::of(&file.metadata()?);
+    Ok((found, (before == stamp).then(|| Seal { stamp, is_certain: stamp.is_certain() })))
 }
 
 /// A file that was written or hashed.
@@ -118,8 +138,9 @@ pub(crate) struct Seen {
 impl Seen {
     /// Of files that are in place, by path.
     pub(crate) fn of<'a>(kept: impl Iterator<Item = &'a Kept>) -> BTreeMap<String, Seen> {
-        let seen = kept.map(|(record, stamp)| {
-            (record.path.clone(), Seen { stamp: *stamp, sha256: record.sha256.clone() })
+        let seen = kept.map(|(record, seal)| {
+            let stamp = seal.and_then(Seal::lasting);
+            (record.path.clone(), Seen { stamp, sha256: record.sha256.clone() })
         });
         seen.collect()
     }
@@ -185,11 +206,6 @@ impl Stamps {
     /// Whether they hold for the manifest with this SHA-256.
     pub(crate) fn are_of(&self, manifest: &str) -> bool {
         self.manifest == manifest
-    }
-
-    /// The stamp of a file that granule has written or hashed here.
-    pub(crate) fn file(&self, path: &str) -> Option<Stamp> {
-        self.files.get(path)?.stamp
     }
 
     /// What is known of a file that granule has written or hashed here.

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
 use super::space::Size;
-use super::stamps::{self, Seen, Stamp, Stamps, SweepId, stamped};
+use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 use super::{Kept, OutputError, Planned, directory_of_seed, failed, hex};
 use crate::cli::exit;
 
@@ -302,6 +302,9 @@ impl Survey {
     /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
     /// is recorded by default has changed since version 0.1.0.
     pub(crate) fn inherit(&self, sweep: &mut Sweep) {
+        if !self.is_of(&ResolvedSweep::of(sweep)) {
+            return;
+        }
         let mut recorded: BTreeMap<(&str, &str), Record> = BTreeMap::new();
         for held in self.sweeps().filter(|held| held.name == sweep.name).flat_map(|held| &held.conditions) {
             let record = Record::without(held.not_recorded.iter().map(String::as_str));
@@ -385,6 +388,8 @@ impl Survey {
         let of_path = |path: &str| records.get(path).unwrap_or(&no_records);
         let mut seeds = Seeds::new(out);
         // Whatever is at a planned path is in place, granule's to be replaced, or in the way.
+        let listed: BTreeSet<&str> =
+            self.manifest.iter().flat_map(|of| &of.files).map(|file| file.path.as_str()).collect();
         let mut recorded: Vec<(&Planned, Stamp)> = Vec::new();
         for file in planned {
             let there = match seeds.stat(&file.path)? {
@@ -402,25 +407,31 @@ impl Survey {
                 There::File(stamp) => stamp,
             };
             let records = of_path(&file.path);
-            if records.iter().any(|record| record.identity == file.identity) {
+            // What the manifest lists is written anew, changed or not. What is only in the journal may not have come to
+            // its place yet: a file there is granule's if it is as recorded.
+            let is_listed = listed.contains(file.path.as_str());
+            let is_same = records.iter().any(|record| record.identity == file.identity);
+            if is_same || (!records.is_empty() && !is_listed) {
                 recorded.push((file, there));
                 continue;
             }
             changes.given_back += there.bytes();
-            let is_granules = (!records.is_empty() && self.can_be_listed(&file.path))
+            let is_granules = (is_listed && self.can_be_listed(&file.path))
                 || self.is_listed_by_first_format(&file.path)
                 || self.has_seen(out, &file.path, there, hashes.is_some())?;
             let list = if is_granules { &mut changes.replaced } else { &mut changes.unlisted };
             list.push(file);
         }
         let vouch = |path: &str, identity: Option<&str>, there: Stamp| {
-            let records = of_path(path).iter().copied();
-            let mut records =
-                records.filter(|record| identity.is_none_or(|identity| record.identity == identity));
+            let records = of_path(path);
             match hashes {
-                None => Ok(records.next().map(|record| (record.clone(), None))),
+                None => {
+                    let is_it = |record: &&&FileRecord| Some(record.identity.as_str()) == identity;
+                    let record = records.iter().find(is_it).or(records.first());
+                    Ok(record.map(|record| ((*record).clone(), None)))
+                }
                 Some(is_interrupted) if is_interrupted() => Err(OutputError::Interrupted),
-                Some(_) => self.vouch(out, path, &records.collect::<Vec<_>>(), there),
+                Some(_) => self.vouch(out, path, records, identity, there),
             }
         };
         let vouched =
@@ -428,12 +439,19 @@ impl Survey {
         let vouched = vouched.collect::<Result<Vec<_>, OutputError>>()?;
         for ((file, there), vouched) in recorded.into_iter().zip(vouched) {
             match vouched {
-                Some((record, stamp)) => changes.in_place.push((file, record, stamp)),
-                None => {
-                    changes.given_back += there.bytes();
+                Some((record, seal)) if record.identity == file.identity => {
+                    changes.in_place.push((file, record, seal));
+                    continue;
+                }
+                Some(_) => changes.replaced.push(file),
+                None if listed.contains(file.path.as_str())
+                    || self.has_seen(out, &file.path, there, hashes.is_some())? =>
+                {
                     changes.replaced.push(file);
                 }
+                None => changes.unlisted.push(file),
             }
+            changes.given_back += there.bytes();
         }
         // Through a link files are read, and neither written nor removed.
         for file in changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted) {
@@ -501,17 +519,24 @@ impl Survey {
         self.pending.listed.contains(path) && self.under_way.is_some() && self.can_be_listed(path)
     }
 
-    /// The record of which a file is still what was written; and its stamp, if that is certain to change with it.
+    /// The record that says what a file holds, one of this identity if there are several; and the file's seal.
     fn vouch(
         &self,
         out: &Directory,
         path: &str,
         records: &[&FileRecord],
+        identity: Option<&str>,
         there: Stamp,
     ) -> Result<Option<Kept>, OutputError> {
-        if self.holds && self.stamps.as_ref().and_then(|stamps| stamps.file(path)) == Some(there) {
-            // The stamps are those of the manifest's files, and the manifest's record comes first.
-            return Ok(records.first().map(|record| ((*record).clone(), Some(there))));
+        let of_hash = |sha256: &str| {
+            let mut of_hash = records.iter().filter(|record| record.sha256 == sha256);
+            let first = of_hash.clone().next();
+            of_hash.find(|record| Some(record.identity.as_str()) == identity).or(first)
+        };
+        if let Some(seen) = self.stamps.as_ref().filter(|_| self.holds).and_then(|stamps| stamps.seen(path))
+            && seen.stamp == Some(there)
+        {
+            return Ok(of_hash(&seen.sha256).map(|record| ((*record).clone(), Some(Seal::certain(there)))));
         }
         let file = match open_file(out, path) {
             Ok(file) => file,
@@ -522,10 +547,10 @@ impl Survey {
         else {
             return Ok(None);
         };
-        let hashed = stamped(&file, |file| sha256(file, bytes));
-        let (sha256, stamp) = hashed.map_err(failed("read", &self.out.join(path)))?;
-        let record = records.iter().find(|record| Some(&record.sha256) == sha256.as_ref());
-        Ok(record.map(|record| ((*record).clone(), stamp)))
+        let hashed = sealed(&file, |file| sha256(file, bytes));
+        let (sha256, seal) = hashed.map_err(failed("read", &self.out.join(path)))?;
+        let record = sha256.as_deref().and_then(of_hash);
+        Ok(record.zip(seal).map(|(record, seal)| ((*record).clone(), Some(seal))))
     }
 
     /// Whether the stamps say that a store with this stamp has all trials of this sweep, whole.
@@ -541,6 +566,32 @@ impl Survey {
         let sweep = SweepId::of(&self.manifest.as_ref()?.sweep);
         let stamps = Stamps::new(sweep, hex(&Sha256::digest(&text)), files, store);
         (self.stamps.as_ref() != Some(&stamps)).then_some(stamps)
+    }
+
+    /// Puts the files on record, with their hashes, that version 0.1.0 listed when a run of it ended early: the list says
+    /// something only as long as the sweep is known that was being written.
+    ///
+    /// # Errors
+    /// When the system refuses; [`OutputError::Interrupted`].
+    pub(crate) fn adopt(&self, is_interrupted: &dyn Fn() -> bool) -> Result<(), OutputError> {
+        let (Some(out), Some(under_way)) = (&self.directory, &self.under_way) else { return Ok(()) };
+        if self.pending.listed.is_empty() {
+            return Ok(());
+        }
+        let mut pending = Pending { sweeps: vec![under_way.sweep.clone()], ..Pending::default() };
+        let mut seeds = Seeds::new(out);
+        for path in self.pending.listed.iter().filter(|path| self.is_listed_by_first_format(path)) {
+            if is_interrupted() {
+                return Err(OutputError::Interrupted);
+            }
+            let There::File(there) = seeds.stat(path)? else { continue };
+            let hashed = open_file(out, path).and_then(|file| sha256(&file, there.bytes()));
+            if let Some(sha256) = hashed.map_err(failed("read", &self.out.join(path)))? {
+                let (path, identity) = (path.clone(), String::new());
+                pending.records.push(FileRecord { path, bytes: there.bytes(), sha256, identity });
+            }
+        }
+        if self.manifest.is_none() { Journal::begin(out, &pending).map(drop) } else { Ok(()) }
     }
 
     /// Begins the journal of the files that are to be written, and removes the manifest, then the files that are to
@@ -576,7 +627,9 @@ impl Survey {
         }
         let wanted: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
         let earlier: BTreeSet<u32> = self.sweeps().flat_map(|held| held.seeds.iter().copied()).collect();
-        for seed in earlier.difference(&wanted) {
+        // A run that was killed may have left something unfinished anywhere.
+        let was_killed = self.pending != Pending::default();
+        for seed in earlier.union(&wanted).filter(|seed| was_killed || !wanted.contains(seed)) {
             let name = directory_of_seed(*seed);
             if let (Seed::Directory(directory), _) = seeds.seed(&name)? {
                 let place = out.path().join(&name);
@@ -614,7 +667,7 @@ impl Survey {
 #[derive(Debug, Default)]
 pub(crate) struct Changes<'a> {
     /// Files that are as they are to be.
-    pub(crate) in_place: Vec<(&'a Planned, FileRecord, Option<Stamp>)>,
+    pub(crate) in_place: Vec<(&'a Planned, FileRecord, Option<Seal>)>,
     /// Files where there is nothing yet.
     pub(crate) written: Vec<&'a Planned>,
     /// Files that take the place of granule's own.
@@ -763,7 +816,7 @@ impl Seeds<'_> {
 }
 
 /// Opens an output to read it.
-fn open_file(out: &Directory, path: &str) -> io::Result<File> {
+pub(super) fn open_file(out: &Directory, path: &str) -> io::Result<File> {
     let (seed, name) = path.split_once('/').ok_or(io::ErrorKind::NotFound)?;
     let seed = OsStr::new(seed);
     out.below(seed).or_else(|_| out.below_linked(seed))?.open_file(OsStr::new(name))
