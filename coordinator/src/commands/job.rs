@@ -263,9 +263,10 @@ impl Job {
             return self.leave_as_it_is(done, &survey, &changes);
         }
         changes.check(self.out.path(), self.replaces).map_err(|refusal| End::Output(refusal.into()))?;
+        if survey.has_first_format() {
+            self.tell_of_left(&changes);
+        }
         *dashboard = self.open_dashboard()?;
-        tokio::task::block_in_place(|| survey.adopt(&is_interrupted))
-            .map_err(|error| self.ended(error, stopped))?;
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
         under_way.write(&self.out).map_err(End::Output)?;
@@ -286,11 +287,7 @@ impl Job {
                 self.is_only_begun.store(false, Ordering::Relaxed);
                 let (journal, removed) = survey.retire(&self.resolved, &changes)?;
                 done.files.removed += removed as u64;
-                for left in &changes.left {
-                    line(&format!(
-                        "note: {left} is not as granule wrote it, or lies behind a link, and stays"
-                    ));
-                }
+                self.tell_of_left(&changes);
                 self.write_outputs(&planned, &changes, journal, &mut done.files, &is_interrupted)
             });
             match attempt {
@@ -312,6 +309,13 @@ impl Job {
             return Err(End::Disagreed { count: disagreements.len() });
         }
         Ok(())
+    }
+
+    /// Prints a note for each file that the sweep does not have any more and that is not removed.
+    fn tell_of_left(&self, changes: &Changes<'_>) {
+        for left in &changes.left {
+            line(&format!("note: {left} is not as granule wrote it, or lies behind a link, and stays"));
+        }
     }
 
     /// Why files could not be looked at or written.

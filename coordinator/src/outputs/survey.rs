@@ -471,7 +471,8 @@ impl Survey {
                 continue;
             }
             let There::File(there) = seeds.stat(path)? else { continue };
-            let is_intact = !is_listed || vouch(path, None, there)?.is_some();
+            // A list of version 0.1.0 has no hashes: what it lists may be the user's, and stays.
+            let is_intact = is_listed && vouch(path, None, there)?.is_some();
             if is_intact && seeds.link(path)?.is_none() {
                 changes.given_back += there.bytes();
                 changes.removed.insert(path.to_owned());
@@ -511,6 +512,11 @@ impl Survey {
         };
         let made = || self.made.get_or_init(made);
         has_form(path) && (made().paths.contains(path) || !made().is_whole)
+    }
+
+    /// Whether a run of version 0.1.0 was writing files here when it ended early.
+    pub(crate) fn has_first_format(&self) -> bool {
+        !self.pending.listed.is_empty()
     }
 
     /// Whether a run of version 0.1.0 was writing a file of this path when it ended early: it listed the file, and its
@@ -566,32 +572,6 @@ impl Survey {
         let sweep = SweepId::of(&self.manifest.as_ref()?.sweep);
         let stamps = Stamps::new(sweep, hex(&Sha256::digest(&text)), files, store);
         (self.stamps.as_ref() != Some(&stamps)).then_some(stamps)
-    }
-
-    /// Puts the files on record, with their hashes, that version 0.1.0 listed when a run of it ended early: the list says
-    /// something only as long as the sweep is known that was being written.
-    ///
-    /// # Errors
-    /// When the system refuses; [`OutputError::Interrupted`].
-    pub(crate) fn adopt(&self, is_interrupted: &dyn Fn() -> bool) -> Result<(), OutputError> {
-        let (Some(out), Some(under_way)) = (&self.directory, &self.under_way) else { return Ok(()) };
-        if self.pending.listed.is_empty() {
-            return Ok(());
-        }
-        let mut pending = Pending { sweeps: vec![under_way.sweep.clone()], ..Pending::default() };
-        let mut seeds = Seeds::new(out);
-        for path in self.pending.listed.iter().filter(|path| self.is_listed_by_first_format(path)) {
-            if is_interrupted() {
-                return Err(OutputError::Interrupted);
-            }
-            let There::File(there) = seeds.stat(path)? else { continue };
-            let hashed = open_file(out, path).and_then(|file| sha256(&file, there.bytes()));
-            if let Some(sha256) = hashed.map_err(failed("read", &self.out.join(path)))? {
-                let (path, identity) = (path.clone(), String::new());
-                pending.records.push(FileRecord { path, bytes: there.bytes(), sha256, identity });
-            }
-        }
-        if self.manifest.is_none() { Journal::begin(out, &pending).map(drop) } else { Ok(()) }
     }
 
     /// Begins the journal of the files that are to be written, and removes the manifest, then the files that are to
