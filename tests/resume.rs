@@ -128,8 +128,9 @@ fn killed_over_and_over_it_gets_there() {
     // From the moment at which outputs begin to be written.
     let mut killed_while_writing = 0;
     for (i, delay) in [0, 2, 5, 10, 20, 40, 60, 90, 130, 180, 240, 300].into_iter().enumerate() {
-        // Without a manifest, should one be there already, all of them are written anew.
+        // What earlier rounds have put in place would not be written anew.
         let _ = fs::remove_file(place.path(&out("manifest.json")));
+        let _ = fs::remove_dir_all(place.path(&out("seed-451")));
         let mut running = start(&place, ways[i % ways.len()]);
         running.until("outputs are written", |running| {
             running.stderr().lines().any(|line| line.starts_with("writing ")).then_some(())
