@@ -972,7 +972,7 @@ fn check_files(place: &Place, manifest: &Value, count: usize) {
     assert_eq!(place.outputs("out"), listed);
 }
 
-/// Has a shell run what people are advised to, with a `granule` that writes down what it is told; gives that.
+/// Runs advised commands in a shell, with a stub `granule` that records its arguments; returns these.
 #[track_caller]
 fn advised(place: &Place, advice: &str, subcommand: &str) -> Vec<OsString> {
     let path = format!("{}:/usr/bin:/bin", place.path("stubs").display());

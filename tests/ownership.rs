@@ -1199,7 +1199,7 @@ fn the_shorter_default_removes_no_file() {
     let all = place.outputs("out");
     assert!(all.contains_key("seed-1/mineCondE.npy"));
     fs::remove_file(place.path("out/.outputs.stamps.json")).expect("removed");
-    // As the user wrote the file then: nothing is said of what is recorded.
+    // A sweep file of that time, which has no `record` key.
     let short = Sweep { record: "{}", ..own.clone() };
     place.sweep("tiny.yaml", &short);
     assert!(run_without_workers(&place).stdout.contains("complete already"));

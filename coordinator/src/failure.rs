@@ -56,7 +56,7 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// Commands that people are advised to run, run for tests with programs that write down what they are told.
+/// Runs the commands that messages advise, with stub programs that record their arguments.
 #[cfg(test)]
 pub(crate) mod stubs {
     use std::ffi::{OsStr, OsString};

@@ -436,7 +436,7 @@ mod tests {
         }
     }
 
-    /// Runs a job's script for directories of this name, with programs that write down what they are told.
+    /// Runs a job's script for directories of this name, with stub programs that record their arguments.
     fn run_jobs(of_logs: &str, of_others: &OsStr) {
         let place = Stubs::new();
         let home = place.directory.path();
