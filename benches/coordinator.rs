@@ -284,9 +284,9 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
             wire::lease::Work::Trials(work) => {
                 if known.0 != work.conditions {
                     let fingerprint = |condition: &wire::Condition| {
-                        let model = granule_proto::convert::condition_from_wire(condition.clone());
                         let engine = granule_sim::Engine::ALL[0];
-                        Fingerprint::new(engine, model.expect("a condition").parameters())
+                        let model = granule_proto::convert::condition_from_wire(engine, condition.clone());
+                        Fingerprint::new(&model.expect("a condition"))
                     };
                     known = (work.conditions.clone(), work.conditions.iter().map(fingerprint).collect());
                 }

@@ -22,7 +22,7 @@ const SEED: u32 = 451;
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: SEED, words: 0 };
 
 /// The paper's conditions, over a network of the paper's or another size.
-fn models(size: NetworkSize) -> [Model; 3] {
+fn models(engine: Engine, size: NetworkSize) -> [Model; 3] {
     let control = Parameters { network: size, ..Parameters::default() };
     let mut gabazine = control.clone();
     gabazine.tonic.factor = CellFactor::Constant(0.0);
@@ -33,11 +33,11 @@ fn models(size: NetworkSize) -> [Model; 3] {
     ach.mossy_to_granule.scale = 0.4521;
     ach.mossy_to_golgi.scale = 0.4578;
     ach.golgi.leak_reversal_mvolt = -55.0;
-    [control, gabazine, ach].map(|parameters| Model::new(parameters).expect("the paper's parameters"))
+    [control, gabazine, ach].map(|parameters| Model::new(engine, parameters).expect("the paper's parameters"))
 }
 
 fn paper() -> [Model; 3] {
-    models(Parameters::default().network)
+    models(Engine::Brian2_2_2_1, Parameters::default().network)
 }
 
 /// MT19937: words one by one, as wiring and weights draw them, and entering the stream far away.
@@ -83,10 +83,11 @@ fn trials(c: &mut Criterion) {
     let mut group = c.benchmark_group("trial");
     group.sample_size(10);
     // A network of which one trial is a tenth of a second, with the paper's convergences.
-    let models = models(NetworkSize { granule_cells: 1024, ..Parameters::default().network });
+    let size = NetworkSize { granule_cells: 1024, ..Parameters::default().network };
     for isa in Isa::available() {
         for (&engine, conditions) in Engine::ALL.iter().flat_map(|engine| [(engine, 1), (engine, 3)]) {
-            let cohort = Cohort::new(engine, isa, &models[..conditions], SEED, 1).expect("one network");
+            let models = models(engine, size);
+            let cohort = Cohort::new(isa, &models[..conditions], SEED, 1).expect("one network");
             group.throughput(Throughput::Elements(cohort.normals_per_trial()));
             let trials = cohort.trials(NoiseStart::default());
             let name = format!("{}, {conditions} conditions", engine.name());
@@ -104,10 +105,9 @@ fn derive(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     const TRIALS: u32 = 100;
     let [control, ..] = paper();
-    const ENGINE: Engine = Engine::Brian2_2_2_1;
-    let structure = Structure::new(ENGINE, &control, SEED);
+    let structure = Structure::new(&control, SEED);
     let models = std::slice::from_ref(&control);
-    let cohort = Cohort::new(ENGINE, Isa::best(), models, SEED, 1).expect("one network");
+    let cohort = Cohort::new(Isa::best(), models, SEED, 1).expect("one network");
     let spikes = cohort.trials(NoiseStart::default()).simulate(0).remove(0);
     // The same trial a hundred times: what is measured does not depend on the times of spikes.
     let golgi = vec![spikes.golgi; TRIALS as usize];

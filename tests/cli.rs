@@ -270,7 +270,7 @@ fn conditions_and_parameters_that_are_wrong() {
         "time.step: 0.3 ms",
         12,
         "`time.step` is 0.3 ms, but a whole number of steps must make 1 ms",
-        "take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`",
+        "take `0.25 ms` or `0.5 ms`",
     );
     set(
         "stimulus.times: [1010 ms, 2 s]",

@@ -30,7 +30,7 @@ fn models() -> Vec<Model> {
     let model = |name| {
         let small = Parameters { network: SMALL, ..Parameters::default() };
         let parameters = small.with(preset(name).expect("a preset").overrides).expect("they fit");
-        Model::new(parameters).expect("a small network")
+        Model::new(Engine::Pcg, parameters).expect("a small network")
     };
     ["Control", "GABAzine", "ACh"].map(model).into()
 }
@@ -42,7 +42,7 @@ fn responsive() -> Model {
     parameters.mossy_to_golgi.scale = 1.5;
     parameters.golgi.leak_reversal_mvolt = -50.0;
     parameters.tonic.factor = CellFactor::Gamma { mean: 0.1, sd: 0.07, seed: 1 };
-    Model::new(parameters).expect("a small network")
+    Model::new(Engine::Pcg, parameters).expect("a small network")
 }
 
 fn spikes(spikes: &[Spike]) -> Vec<[u32; 2]> {
@@ -71,7 +71,7 @@ fn vectors() -> Value {
     };
 
     let network = Network::new(Engine::Pcg, Wiring::of(control), SEED);
-    let structure = Structure::new(Engine::Pcg, control, SEED);
+    let structure = Structure::new(control, SEED);
     let active = structure.active_fibers();
     let weights = RandomWeights::new(Engine::Pcg, control.parameters(), SEED, active, 2).expect("random");
     let of_trials: Vec<Vec<String>> =
@@ -81,7 +81,7 @@ fn vectors() -> Value {
 
     let mut conditions = models();
     conditions.push(responsive());
-    let cohort = Cohort::new(Engine::Pcg, Isa::best(), &conditions, SEED, 48).expect("one network");
+    let cohort = Cohort::new(Isa::best(), &conditions, SEED, 48).expect("one network");
     let mut trials = cohort.trials(NoiseStart::default());
     let responding = trials.simulate(47).remove(3);
     let trial = trials.simulate(0);
@@ -147,13 +147,12 @@ fn the_vectors_of_the_documentation_are_ours() {
 #[test]
 fn trials_and_conditions_are_the_same_by_themselves() {
     let models = models();
-    let together = Cohort::new(Engine::Pcg, Isa::best(), &models, SEED, 5).expect("one network");
+    let together = Cohort::new(Isa::best(), &models, SEED, 5).expect("one network");
     let mut trials = together.trials(NoiseStart::default());
     let backwards = [4, 1, 3].map(|trial| (trial, trials.simulate(trial)));
     for isa in Isa::available() {
         for (at, model) in models.iter().enumerate() {
-            let alone =
-                Cohort::new(Engine::Pcg, isa, std::slice::from_ref(model), SEED, 5).expect("one network");
+            let alone = Cohort::new(isa, std::slice::from_ref(model), SEED, 5).expect("one network");
             for (trial, expected) in &backwards {
                 let found = alone.trials(NoiseStart::default()).simulate(*trial);
                 assert_eq!(found, expected[at..=at], "{}, trial {trial}", isa.name());
@@ -167,10 +166,10 @@ fn trials_and_conditions_are_the_same_by_themselves() {
 fn noise_of_another_number_is_another() {
     let mut parameters = models()[0].parameters().clone();
     parameters.noise.stream = 1;
-    let other = Model::new(parameters).expect("a small network");
-    assert!(Cohort::new(Engine::Pcg, Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
+    let other = Model::new(Engine::Pcg, parameters).expect("a small network");
+    assert!(Cohort::new(Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
     let run = |model: &Model| {
-        let cohort = Cohort::new(Engine::Pcg, Isa::best(), std::slice::from_ref(model), SEED, 1);
+        let cohort = Cohort::new(Isa::best(), std::slice::from_ref(model), SEED, 1);
         cohort.expect("one network").trials(NoiseStart::default()).simulate(0)
     };
     assert_ne!(run(&other), run(&models()[0]));

@@ -80,14 +80,14 @@ fn three_conditions_cost_little_more_than_one() {
     let sweep = parse("speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();
     let models: Vec<Model> = sweep.conditions.iter().map(|condition| condition.model.clone()).collect();
     let run = |models: &[Model]| {
-        let cohort = Cohort::new(sweep.engine, Isa::best(), models, 451, 1).unwrap();
+        let cohort = Cohort::new(Isa::best(), models, 451, 1).unwrap();
         black_box(cohort.trials(NoiseStart::default()).simulate(0));
     };
     let [one, three] = best_of([Box::new(|| run(&models[..1])), Box::new(|| run(&models))]);
     assert_at_most("three conditions to one", three, one, 1.8);
 
     // And cells cost little beside the noise they take: 1.2 to 1.4 times as long together.
-    let cohort = Cohort::new(sweep.engine, Isa::best(), &models[..1], 451, 1).unwrap();
+    let cohort = Cohort::new(Isa::best(), &models[..1], 451, 1).unwrap();
     let mut stream = NormalStream::new(Isa::best(), ORIGIN, NoiseStart::default());
     let mut normals = vec![0.0; 1 << 16];
     let rounds = cohort.normals_per_trial() / normals.len() as u64;

@@ -47,7 +47,7 @@ impl Size {
     }
 }
 
-fn model(name: &str, size: &Size, seed: u32) -> Model {
+fn model(engine: Engine, name: &str, size: &Size, seed: u32) -> Model {
     let mut parameters =
         Parameters::default().with(preset(name).expect("a preset").overrides).expect("it fits");
     parameters.network = size.network;
@@ -56,7 +56,7 @@ fn model(name: &str, size: &Size, seed: u32) -> Model {
     if let CellFactor::Gamma { seed: own, .. } = &mut parameters.tonic.factor {
         *own = seed;
     }
-    Model::new(parameters).expect("consistent")
+    Model::new(engine, parameters).expect("consistent")
 }
 
 /// What is measured of a seed, by name.
@@ -64,8 +64,8 @@ type Measures = Vec<(String, f64)>;
 
 /// Measures a seed.
 fn measure(engine: Engine, size: &Size, seed: u32) -> Measures {
-    let models = CONDITIONS.map(|name| model(name, size, seed));
-    let cohort = Cohort::new(engine, Isa::best(), &models, seed, size.trials).expect("one network");
+    let models = CONDITIONS.map(|name| model(engine, name, size, seed));
+    let cohort = Cohort::new(Isa::best(), &models, seed, size.trials).expect("one network");
     let mut running = cohort.trials(NoiseStart::default());
     let mut spikes: [Vec<TrialSpikes>; 3] = Default::default();
     for trial in 0..size.trials {
@@ -74,7 +74,7 @@ fn measure(engine: Engine, size: &Size, seed: u32) -> Measures {
         }
     }
     let millisecond = |spike: &Spike| spike.step / models[0].steps_per_ms();
-    let structures = models.each_ref().map(|model| Structure::new(engine, model, seed));
+    let structures = models.each_ref().map(|model| Structure::new(model, seed));
     let driven = structures[0].driven_cells();
     let trials = f64::from(size.trials);
     let mut measures = Vec::new();

@@ -53,11 +53,8 @@ pub fn sweep(bytes: &[u8]) -> bool {
     let names: BTreeSet<String> =
         sweep.conditions.iter().map(|condition| condition.prefix.to_ascii_lowercase()).collect();
     assert_eq!(names.len(), sweep.conditions.len(), "two conditions would write to the same files");
-    let fingerprints: Vec<Fingerprint> = sweep
-        .conditions
-        .iter()
-        .map(|condition| Fingerprint::new(sweep.engine, condition.model.parameters()))
-        .collect();
+    let fingerprints: Vec<Fingerprint> =
+        sweep.conditions.iter().map(|condition| Fingerprint::new(&condition.model)).collect();
     let distinct = fingerprints.iter().collect::<BTreeSet<_>>().len() as u64;
     let seeds = sweep.seeds.len() as u64;
     assert!(!plan.is_empty());
@@ -117,17 +114,17 @@ fn of_coordinator(message: to_worker::Message) -> bool {
                 None => Vec::new(),
             };
             for condition in conditions {
-                let _ = condition_from_wire(condition);
+                let _ = condition_from_wire(Engine::Pcg, condition);
             }
             let Ok(work) = Work::from_wire(lease.work) else { return false };
             assert_eq!(Work::from_wire(Some(work.to_wire())).as_ref(), Ok(&work));
-            let (engine, seed, models) = match work {
-                Work::Trials(work) => (work.engine, work.seed, work.models),
-                Work::Survey(work) => (work.engine, work.seed, vec![*work.model]),
+            let (seed, models) = match work {
+                Work::Trials(work) => (work.seed, work.models),
+                Work::Survey(work) => (work.seed, vec![*work.model]),
             };
             for model in models {
-                let _ = Fingerprint::new(engine, model.parameters()).trial(seed, 0);
-                let _ = StreamKey::new(engine, &model, seed);
+                let _ = Fingerprint::new(&model).trial(seed, 0);
+                let _ = StreamKey::new(&model, seed);
             }
             true
         }
@@ -410,7 +407,7 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let models: Vec<Model> = PRESETS
         .iter()
         .map(|preset| Parameters::default().with(preset.overrides).expect("a preset"))
-        .map(|parameters| Model::new(parameters).expect("a preset"))
+        .map(|parameters| Model::new(engine, parameters).expect("a preset"))
         .collect();
     let survey =
         Work::Survey(Survey { engine, seed: 7, model: Box::new(models[0].clone()), first: 3, count: 4 });

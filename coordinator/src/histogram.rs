@@ -35,13 +35,13 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use granule_sim::{Model, Parameters};
+    use granule_sim::{Engine, Model, Parameters};
 
     use super::*;
 
     #[test]
     fn spikes_are_counted_where_they_are() {
-        let model = Model::new(Parameters::default()).expect("the defaults are a model");
+        let model = Model::new(Engine::Pcg, Parameters::default()).expect("the defaults are a model");
         let mut histogram = Histogram::new(&model, 300);
         assert_eq!(histogram.granule.len(), 67, "20000 steps; the last bin has 200");
         let spike = |step| Spike { step, cell: 0 };

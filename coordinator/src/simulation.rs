@@ -978,7 +978,7 @@ impl<'a> History<'a> {
                 }
                 let mut outputs = Vec::new();
                 for model in &work.models {
-                    let fingerprint = Fingerprint::new(work.engine, model.parameters());
+                    let fingerprint = Fingerprint::new(model);
                     let name = TrialName { fingerprint, seed: work.seed, trial };
                     let lies = self.workers[at].is_liar && self.rng.random_bool(self.faults.lie);
                     let spikes = if lies {

@@ -151,11 +151,11 @@ pub fn condition_to_wire(model: &Model) -> wire::Condition {
     wire::Condition { settings }
 }
 
-/// The model of these parameters.
+/// The model of these parameters, with this engine.
 ///
 /// # Errors
 /// When a parameter is unknown, missing or wrong, or they do not fit together.
-pub fn condition_from_wire(condition: wire::Condition) -> Result<Model, WireError> {
+pub fn condition_from_wire(engine: Engine, condition: wire::Condition) -> Result<Model, WireError> {
     use wire::setting::Value as Wire;
     let found = condition.settings.len();
     let in_order = condition.settings.iter().zip(FIELDS).all(|(setting, field)| setting.path == field.path);
@@ -185,7 +185,7 @@ pub fn condition_from_wire(condition: wire::Condition) -> Result<Model, WireErro
         };
         field.set(&mut parameters, value)?;
     }
-    Ok(Model::new(parameters)?)
+    Ok(Model::new(engine, parameters)?)
 }
 
 impl Work {
@@ -218,22 +218,28 @@ impl Work {
         match work.ok_or(WireError::Missing("work"))? {
             wire::lease::Work::Trials(work) => {
                 let wire::NoiseStart { attempt, skip } = work.start.ok_or(WireError::Missing("start"))?;
+                let engine = engine_from_wire(work.engine)?;
+                let model = |condition| condition_from_wire(engine, condition);
                 Ok(Work::Trials(Trials {
-                    engine: engine_from_wire(work.engine)?,
+                    engine,
                     seed: work.seed,
                     first: work.first,
                     count: work.count,
                     start: NoiseStart { attempt, skip },
-                    models: work.conditions.into_iter().map(condition_from_wire).collect::<Result<_, _>>()?,
+                    models: work.conditions.into_iter().map(model).collect::<Result<_, _>>()?,
                 }))
             }
-            wire::lease::Work::Survey(work) => Ok(Work::Survey(Survey {
-                engine: engine_from_wire(work.engine)?,
-                seed: work.seed,
-                model: Box::new(condition_from_wire(work.condition.ok_or(WireError::Missing("condition"))?)?),
-                first: work.first,
-                count: work.count,
-            })),
+            wire::lease::Work::Survey(work) => {
+                let engine = engine_from_wire(work.engine)?;
+                let condition = work.condition.ok_or(WireError::Missing("condition"))?;
+                Ok(Work::Survey(Survey {
+                    engine,
+                    seed: work.seed,
+                    model: Box::new(condition_from_wire(engine, condition)?),
+                    first: work.first,
+                    count: work.count,
+                }))
+            }
         }
     }
 }
@@ -300,7 +306,8 @@ mod tests {
     fn models() -> Vec<Model> {
         PRESETS
             .iter()
-            .map(|preset| Model::new(Parameters::default().with(preset.overrides).unwrap()).unwrap())
+            .map(|preset| Parameters::default().with(preset.overrides).unwrap())
+            .map(|parameters| Model::new(Engine::Brian2_2_2_1, parameters).unwrap())
             .collect()
     }
 
@@ -345,7 +352,7 @@ mod tests {
         let check = |change: &dyn Fn(&mut wire::Condition), expected: &str| {
             let mut condition = condition_to_wire(&models()[0]);
             change(&mut condition);
-            let error = condition_from_wire(condition).unwrap_err().to_string();
+            let error = condition_from_wire(Engine::Brian2_2_2_1, condition).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(&|c| c.settings[3].path = "time.stp".into(), "`time.stp` is no parameter");

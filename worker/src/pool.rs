@@ -146,12 +146,11 @@ impl Thread {
         let Some(end) = work.first.checked_add(work.count) else {
             return End::Failed("the trials are out of range".into());
         };
-        let cohort = match Cohort::new(work.engine, isa, &work.models, work.seed, end) {
+        let cohort = match Cohort::new(isa, &work.models, work.seed, end) {
             Ok(cohort) => cohort,
             Err(error) => return End::Failed(error.to_string()),
         };
-        let fingerprints: Vec<Fingerprint> =
-            work.models.iter().map(|model| Fingerprint::new(work.engine, model.parameters())).collect();
+        let fingerprints: Vec<Fingerprint> = work.models.iter().map(Fingerprint::new).collect();
         let mut trials = cohort.trials(work.start);
         for trial in work.first..end {
             if self.is_cancelled(ticket) {

@@ -196,7 +196,7 @@ impl<'a> Known<'a> {
             return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
         }
         let all = || self.sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions);
-        let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters()).to_string();
+        let fingerprint = Fingerprint::new(&condition.model).to_string();
         let same: BTreeSet<String> =
             all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
         if !same.is_empty() {

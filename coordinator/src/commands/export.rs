@@ -196,9 +196,9 @@ fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
 /// Steps of a bin of this width.
 fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Failure> {
     let model = &sweep.conditions[condition].model;
-    let steps = bin_ms * f64::from(model.steps_per_ms());
-    if steps >= 1.0 && (steps - steps.round()).abs() < 1e-6 && steps <= f64::from(model.steps()) {
-        return Ok(steps.round() as u32);
+    if let Some(steps) = model.clock().whole_steps(bin_ms).filter(|steps| (1..=model.steps()).contains(steps))
+    {
+        return Ok(steps);
     }
     let time = model.parameters().time;
     let message = format!(
@@ -285,7 +285,7 @@ impl Rows for Psth<'_> {
         for pair in &selection.pairs {
             let model = &selection.sweep.conditions[pair.condition].model;
             let per_ms = f64::from(model.steps_per_ms());
-            let width = (bin_ms * per_ms).round() as u32;
+            let width = model.clock().whole_steps(*bin_ms).expect("the width was checked");
             let mut histogram = Histogram::new(model, width);
             for &trial in &pair.trials {
                 histogram.add(&selection.spikes(pair, trial)?);

@@ -292,7 +292,7 @@ impl Costs {
         for (_, cohort) in &kinds {
             let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
             let Some(model) = shortened(model, budget) else { continue };
-            let Ok(alone) = Cohort::new(plan.engine, isa, &[model], cohort.seed, 1) else { continue };
+            let Ok(alone) = Cohort::new(isa, &[model], cohort.seed, 1) else { continue };
             if let Some(origin) = alone.network().noise_origin
                 && costs.seconds_per_span == 0.0
             {
@@ -336,7 +336,7 @@ fn shortened(model: &Model, normals: u64) -> Option<Model> {
     }
     parameters.time.duration_ms = most_ms;
     parameters.stimulus.times_ms.retain(|time| *time < most_ms);
-    Model::new(parameters).ok()
+    Model::new(model.engine(), parameters).ok()
 }
 
 /// What the coordinator needs while it writes the files of a condition and a seed.

@@ -81,7 +81,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
     let store = archive.store()?;
 
     let isa = Isa::best();
-    let alone = Cohort::new(sweep.engine, isa, std::slice::from_ref(model), seed, trial + 1)
+    let alone = Cohort::new(isa, std::slice::from_ref(model), seed, trial + 1)
         .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let start = alone.network().noise_origin.map_or_else(NoiseStart::default, |origin| {
         let mut known = store.spans(plan.cohorts[cohort].stream);

@@ -158,7 +158,7 @@ impl<'a> Gallery<'a> {
             let is_shown = at < MOST_SHOWN;
             let mut of_seeds = Vec::with_capacity(pairs.len());
             for pair in *pairs {
-                let structure = Structure::new(sweep.engine, &condition.model, sweep.seeds[pair.seed]);
+                let structure = Structure::new(&condition.model, sweep.seeds[pair.seed]);
                 let driven = structure.driven_cells();
                 let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
                 for &trial in &pair.trials {
@@ -267,7 +267,7 @@ impl<'a> Gallery<'a> {
             .map(|&trial| Ok(selection.spikes(pair, trial)?.golgi))
             .collect::<Result<Vec<Vec<Spike>>, OutputError>>()
             .map_err(|error| lost(&error))?;
-        let structure = Structure::new(self.sweep.engine, &condition.model, seed);
+        let structure = Structure::new(&condition.model, seed);
         let Some(of) = Conductances::new(Isa::best(), &structure, &golgi) else { return Ok(()) };
         // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
         // those of all cells at once.
@@ -332,7 +332,7 @@ impl<'a> Gallery<'a> {
         let mut recorded = folder.recorded(of.model.parameters().weights.random, &of.prefix)?;
         if let Some(recorded) = &mut recorded {
             recorded.connections.get_or_insert_with(|| {
-                let structure = Structure::new(self.sweep.engine, &of.model, seed);
+                let structure = Structure::new(&of.model, seed);
                 Array2::from(structure.active_connections())
             });
         }

@@ -333,7 +333,7 @@ impl ResolvedSweep {
                 ResolvedCondition {
                     name: condition.name.clone(),
                     prefix: condition.prefix.clone(),
-                    fingerprint: Fingerprint::new(sweep.engine, parameters).to_string(),
+                    fingerprint: Fingerprint::new(&condition.model).to_string(),
                     not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
                     parameters: FIELDS
                         .iter()
@@ -389,13 +389,34 @@ pub(crate) enum Foreign {
     /// A condition is not what its fingerprint says.
     #[error("the parameters of condition {condition} are not those that were computed: {what}")]
     Condition { condition: String, what: String },
+    /// A condition was computed with other steps.
+    #[error(
+        "condition {condition} was computed by a version of granule that made other steps of its times; run the sweep \
+         again to compute it anew"
+    )]
+    Steps { condition: String },
 }
 
 /// Most characters of unchecked text in a message.
 const MOST_SHOWN: usize = 60;
 
 impl ResolvedSweep {
-    /// The sweep that was resolved to this. Its fingerprints show that the parameters are the same.
+    /// The sweep that was resolved to this, with the trials that were computed.
+    ///
+    /// # Errors
+    /// As [`Self::restore`]; and if version 0.1.0 made other steps of a condition's times.
+    pub(crate) fn restore_computed(&self) -> Result<Sweep, Foreign> {
+        let sweep = self.restore()?;
+        for (resolved, condition) in self.conditions.iter().zip(&sweep.conditions) {
+            if Fingerprint::new(&condition.model).to_string() != resolved.fingerprint {
+                return Err(Foreign::Steps { condition: condition.name.clone() });
+            }
+        }
+        Ok(sweep)
+    }
+
+    /// The sweep that was resolved to this. Its fingerprints, or those of version 0.1.0, show that the parameters are
+    /// the same.
     ///
     /// # Errors
     /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
@@ -453,10 +474,11 @@ impl ResolvedCondition {
             let value = value.ok_or_else(|| wrong(format!("cannot read `{}`", field.path)))?;
             field.set(&mut parameters, value).map_err(|error| wrong(error.to_string()))?;
         }
-        if Fingerprint::new(engine, &parameters).to_string() != self.fingerprint {
+        let model = Model::new(engine, parameters).map_err(|error| wrong(error.to_string()))?;
+        let fingerprints = [Fingerprint::new(&model), Fingerprint::in_version_0_1_0(&model)];
+        if !fingerprints.iter().any(|fingerprint| fingerprint.to_string() == self.fingerprint) {
             return Err(wrong("fingerprints differ".to_owned()));
         }
-        let model = Model::new(parameters).map_err(|error| wrong(error.to_string()))?;
         let record = Record::without(self.not_recorded.iter().map(String::as_str))
             .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
         Ok(Condition {

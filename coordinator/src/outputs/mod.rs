@@ -21,7 +21,7 @@ use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sweep::key::TrialKey;
+use granule_sweep::key::{TrialKey, rule_of_bins};
 use granule_sweep::{Plan, Record, Sweep};
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
@@ -145,7 +145,11 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                 if !content.is_wanted(condition.record) {
                     return;
                 }
-                let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}", sweep.trials);
+                let rule = match content {
+                    Content::SpikeProbability => rule_of_bins(&condition.model),
+                    _ => "",
+                };
+                let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}{rule}", sweep.trials);
                 files.push(Planned {
                     path: format!("{}/{name}", directory_of_seed(seed)),
                     identity: blake3::hash(recipe.as_bytes()).to_hex().to_string(),
@@ -361,7 +365,7 @@ impl Derived {
             counts.add(&spikes.granule);
             golgi.push(spikes.golgi);
         }
-        Ok(Derived { structure: Structure::new(sweep.engine, model, sweep.seeds[file.seed]), counts, golgi })
+        Ok(Derived { structure: Structure::new(model, sweep.seeds[file.seed]), counts, golgi })
     }
 
     /// Makes a file, durably if it is large, but does not put it in its place.

@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
+use granule_sweep::key::Fingerprint;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
@@ -165,6 +166,14 @@ impl SweepId {
     pub(crate) fn of(sweep: &ResolvedSweep) -> SweepId {
         let fingerprints = sweep.conditions.iter().map(|of| of.fingerprint.clone()).collect();
         SweepId { name: sweep.name.clone(), seeds: sweep.seeds.clone(), fingerprints }
+    }
+
+    /// With the fingerprints that version 0.1.0 gave to its conditions, too.
+    pub(crate) fn with_version_0_1_0(mut self, sweep: &ResolvedSweep) -> SweepId {
+        let conditions = sweep.restore().map(|sweep| sweep.conditions).unwrap_or_default();
+        let fingerprints = conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model).to_string());
+        self.fingerprints.extend(fingerprints);
+        self
     }
 }
 

@@ -283,7 +283,7 @@ impl Survey {
                 Trouble::Later { path } => return Err(Refusal::Later { path }),
             }
         }
-        let id = SweepId::of(sweep);
+        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
         let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
         match differences.and_then(|all| all.first().copied()) {
             Some(why) if !replaces => {
@@ -295,7 +295,7 @@ impl Survey {
 
     /// Whether this sweep is one that is recorded, extended or changed.
     pub(crate) fn is_of(&self, sweep: &ResolvedSweep) -> bool {
-        let id = SweepId::of(sweep);
+        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
         self.ids().iter().any(|held| difference(held, &id).is_none())
     }
 
@@ -317,9 +317,12 @@ impl Survey {
             return;
         }
         for condition in &mut sweep.conditions {
-            let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters()).to_string();
-            if let Some(record) = recorded.get(&(condition.name.as_str(), fingerprint.as_str())) {
-                condition.inherit_record(*record);
+            let fingerprints =
+                [Fingerprint::new(&condition.model), Fingerprint::in_version_0_1_0(&condition.model)];
+            let known = fingerprints
+                .map(|of| recorded.get(&(condition.name.as_str(), of.to_string().as_str())).copied());
+            if let Some(record) = known.into_iter().flatten().next() {
+                condition.inherit_record(record);
             }
         }
     }

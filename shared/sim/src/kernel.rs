@@ -353,7 +353,7 @@ impl Cells {
     #[cold]
     fn fire(&mut self, tile: usize, base: usize, step: u32, mut crossed: u32, spikes: &mut Vec<Spike>) {
         let gate = &mut self.gates[tile];
-        let free_from = step + self.membrane.refractory_steps;
+        let free_from = step.saturating_add(self.membrane.refractory_steps);
         while crossed != 0 {
             let c = crossed.trailing_zeros() as usize;
             crossed &= crossed - 1;

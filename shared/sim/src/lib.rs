@@ -9,6 +9,7 @@
 //!                      NoiseStart       ┘
 //! ```
 
+pub mod clock;
 pub mod derive;
 pub mod isa;
 mod kernel;

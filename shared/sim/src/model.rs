@@ -1,5 +1,9 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
+use bigdecimal::RoundingMode;
+
+use crate::Engine;
+use crate::clock::{Clock, decimal, whole};
 use crate::parameters::{Cell, CellFactor, MossyProjection, Parameters, in_short};
 use crate::random::elementary::ln;
 
@@ -18,7 +22,7 @@ pub enum Inconsistent {
         /// The duration asked for.
         duration_ms: f64,
     },
-    /// A stimulus falls outside the trial.
+    /// A stimulus falls outside the trial, or in the step that the trial ends with.
     #[error("`stimulus.times` has {time_ms} ms, but the trial ends at {duration_ms} ms")]
     StimulusOutside {
         /// The stimulus.
@@ -159,7 +163,10 @@ impl Inconsistent {
     /// What to do about it, in one line.
     pub fn remedy(&self) -> String {
         match self {
-            Inconsistent::Step { .. } => "take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`".to_owned(),
+            Inconsistent::Step { step_ms } => {
+                let [shorter, longer] = near_steps(*step_ms);
+                format!("take `{shorter} ms` or `{longer} ms`")
+            }
             Inconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
             Inconsistent::StimulusOutside { .. } => {
                 "make the trial longer, or set other `stimulus.times`".to_owned()
@@ -215,17 +222,21 @@ fn fifteen_digits(x: f64) -> f64 {
     format!("{x:.14e}").parse().expect("a float printed by Rust parses")
 }
 
-/// Steps in a span of time, with Brian2's guard of a thousandth of a step against rounding.
-fn whole_steps(span_ms: f64, step_ms: f64) -> u32 {
-    ((span_ms + 1e-3 * step_ms) / step_ms) as u32
+/// The nearest steps that a whole number of makes 1 ms, of those that are decimals.
+fn near_steps(step_ms: f64) -> [f64; 2] {
+    let of_a_ms = (1..=1000_u32).filter(|count| 10_u32.pow(9).is_multiple_of(*count));
+    let steps: Vec<f64> = of_a_ms.map(|count| 1.0 / f64::from(count)).collect();
+    let longer = steps.partition_point(|step| *step > step_ms).clamp(1, steps.len() - 1);
+    [steps[longer], steps[longer - 1]]
 }
 
-/// A checked model: parameters and what follows from them alone.
+/// A checked model: parameters, and what follows from them alone with an engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    engine: Engine,
     parameters: Parameters,
+    clock: Clock,
     steps: u32,
-    steps_per_ms: u32,
     stimulus_steps: Vec<u32>,
     active_fibers: u32,
 }
@@ -235,17 +246,14 @@ impl Model {
     ///
     /// # Errors
     /// The first thing found that does not fit.
-    pub fn new(parameters: Parameters) -> Result<Model, Inconsistent> {
+    pub fn new(engine: Engine, parameters: Parameters) -> Result<Model, Inconsistent> {
         let time = parameters.time;
         let step_ms = time.step_ms;
-        let steps_per_ms = (1.0 / step_ms).round();
-        if (steps_per_ms * step_ms - 1.0).abs() > 1e-9 {
-            return Err(Inconsistent::Step { step_ms });
-        }
+        let clock = Clock::new(engine, time).ok_or(Inconsistent::Step { step_ms })?;
         if time.duration_ms.fract() != 0.0 {
             return Err(Inconsistent::Duration { duration_ms: time.duration_ms });
         }
-        let steps_per_ms = steps_per_ms as u32;
+        let steps_per_ms = clock.steps_per_ms();
         let steps = time.duration_ms as u32 * steps_per_ms;
         for (path, tau_ms) in [
             ("excitatory.tau", parameters.excitatory.tau_ms),
@@ -283,7 +291,11 @@ impl Model {
         {
             return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
         }
-        let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| whole_steps(t, step_ms)).collect();
+        let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| clock.stimulus(t)).collect();
+        if let Some(late) = stimulus_steps.iter().position(|&step| step >= steps) {
+            let time_ms = times_ms[late];
+            return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
+        }
         if let Some(i) = stimulus_steps.windows(2).position(|pair| pair[0] == pair[1]) {
             return Err(Inconsistent::StimuliCoincide { time_ms: times_ms[i + 1], step_ms });
         }
@@ -321,12 +333,15 @@ impl Model {
                 return Err(Inconsistent::TooManySynapses { path, synapses });
             }
         }
-        // The original rounds n/10; dividing by 1/fraction gives its quotient exactly for 0.1.
-        let fraction = parameters.stimulus.active_fraction;
-        let active =
-            if fraction == 0.0 { 0.0 } else { f64::from(parameters.network.mossy_fibers) / (1.0 / fraction) };
-        let active_fibers = active.round_ties_even() as u32;
-        Ok(Model { parameters, steps, steps_per_ms, stimulus_steps, active_fibers })
+        // Half to even, as Python rounds the n/10 of the original.
+        let active = decimal(parameters.stimulus.active_fraction) * size.mossy_fibers;
+        let active_fibers = whole(&active, RoundingMode::HalfEven);
+        Ok(Model { engine, parameters, clock, steps, stimulus_steps, active_fibers })
+    }
+
+    /// The engine that computes it.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The parameters this was made from.
@@ -339,14 +354,19 @@ impl Model {
         self.steps
     }
 
+    /// The grid of time.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Steps that make a millisecond.
     pub fn steps_per_ms(&self) -> u32 {
-        self.steps_per_ms
+        self.clock.steps_per_ms()
     }
 
     /// Samples and bins of a trial, one a millisecond.
     pub fn bins(&self) -> usize {
-        (self.steps / self.steps_per_ms) as usize
+        (self.steps / self.steps_per_ms()) as usize
     }
 
     /// Steps in which every active mossy fibre spikes, ascending.
@@ -361,7 +381,7 @@ impl Model {
 
     /// The integration step in seconds.
     pub fn step_s(&self) -> f64 {
-        self.parameters.time.step_ms * 1e-3
+        self.clock.step_s()
     }
 
     /// Multiplier of an excitatory conductance per step.
@@ -376,17 +396,17 @@ impl Model {
 
     /// Refractory steps of a granule cell: it is refractory while fewer have passed since its spike.
     pub fn granule_refractory_steps(&self) -> u32 {
-        whole_steps(self.parameters.granule.refractory_ms, self.parameters.time.step_ms)
+        self.clock.refractory(self.parameters.granule.refractory_ms)
     }
 
     /// Refractory steps of a Golgi cell.
     pub fn golgi_refractory_steps(&self) -> u32 {
-        whole_steps(self.parameters.golgi.refractory_ms, self.parameters.time.step_ms)
+        self.clock.refractory(self.parameters.golgi.refractory_ms)
     }
 
     /// Steps from a Golgi cell's spike to its effect on granule cells, rounded to the nearest.
     pub fn golgi_delay_steps(&self) -> u32 {
-        (self.parameters.golgi_to_granule.delay_ms / self.parameters.time.step_ms + 0.5) as u32
+        self.clock.delay(self.parameters.golgi_to_granule.delay_ms)
     }
 }
 
@@ -517,12 +537,12 @@ mod tests {
     fn with(path: &str, value: Value) -> Result<Model, Inconsistent> {
         let mut parameters = Parameters::default();
         field(path).unwrap().set(&mut parameters, value).unwrap();
-        Model::new(parameters)
+        Model::new(Engine::Pcg, parameters)
     }
 
     #[test]
     fn the_papers_grid() {
-        let model = Model::new(Parameters::default()).unwrap();
+        let model = Model::new(Engine::Pcg, Parameters::default()).unwrap();
         assert_eq!(model.steps(), 20_000);
         assert_eq!(model.bins(), 2000);
         assert_eq!(model.stimulus_steps(), [10_100, 10_200, 10_300]);
@@ -554,7 +574,7 @@ mod tests {
         let model = |conductance: f64, factor: CellFactor| {
             let tonic = Tonic { conductance_nsiemens: conductance, factor };
             let parameters = Parameters { tonic, ..Parameters::default() };
-            Model::new(parameters).map_err(|error| error.to_string())
+            Model::new(Engine::Pcg, parameters).map_err(|error| error.to_string())
         };
         let constant = CellFactor::Constant;
         for (conductance, factor) in [(1.0, 30.79), (30.79, 1.0), (61.58, 0.5), (1e6, 0.0), (0.0, 1e6)] {
@@ -606,7 +626,7 @@ mod tests {
                 parameters.weights.random = random;
                 parameters.mossy_to_granule.scale = 0.5;
                 field(path).unwrap().set(&mut parameters, Value::Number(x)).unwrap();
-                Model::new(parameters)
+                Model::new(Engine::Pcg, parameters)
             };
             assert!(with(0.999 * limit).is_ok(), "{path}");
             let error = with(1.001 * limit).unwrap_err();
@@ -631,7 +651,7 @@ mod tests {
         let mut parameters = Parameters::default();
         parameters.network.mossy_fibers = 1_000_000;
         parameters.mossy_to_granule.convergence = 1e5;
-        let error = Model::new(parameters).unwrap_err().to_string();
+        let error = Model::new(Engine::Pcg, parameters).unwrap_err().to_string();
         assert_eq!(
             error,
             "`mossy_to_granule.convergence` makes about 409600000 synapses, more than 200000000"

@@ -213,9 +213,9 @@ fn connect<G>(
 ///
 /// # Panics
 /// If more are to be active than there are, which [`Model`] excludes.
-pub fn active_fibers(engine: Engine, model: &Model, seed: u32) -> Vec<u32> {
+pub fn active_fibers(model: &Model, seed: u32) -> Vec<u32> {
     let (fibers, count) = (model.parameters().network.mossy_fibers, model.active_fibers());
-    let mut active = match engine {
+    let mut active = match model.engine() {
         Engine::Pcg => {
             // Those that drew the smallest words: with more of them, these stay active.
             let streams = Streams::new("active fibers", &[seed]);
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn the_papers_network() {
         let network = Network::new(Engine::Brian2_2_2_1, wiring(315, 4096, 27), 451);
-        let model = Model::new(Default::default()).unwrap();
-        let active = active_fibers(Engine::Brian2_2_2_1, &model, 451);
+        let model = Model::new(Engine::Brian2_2_2_1, Default::default()).unwrap();
+        let active = active_fibers(&model, 451);
         assert_eq!(active.len(), 32);
         let connections: usize = active.iter().map(|&m| network.mossy_to_granule.targets_of(m).len()).sum();
         assert_eq!(connections, 1670);
@@ -315,7 +315,7 @@ mod tests {
         let of = |fraction: f64| {
             let mut parameters = Parameters::default();
             parameters.stimulus.active_fraction = fraction;
-            active_fibers(Engine::Pcg, &Model::new(parameters).unwrap(), 451)
+            active_fibers(&Model::new(Engine::Pcg, parameters).unwrap(), 451)
         };
         let (few, many) = (of(0.1), of(0.3));
         assert_eq!((few.len(), many.len()), (32, 94));

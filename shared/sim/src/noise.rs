@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn shipped_counts_are_what_counting_gives() {
-        let model = crate::Model::new(Parameters::default()).unwrap();
+        let model = crate::Model::new(crate::Engine::Brian2_2_2_1, Parameters::default()).unwrap();
         let wiring = Wiring::of(&model);
         let shipped = shipped_counts(wiring, SHIPPED_SEED);
         let mut index = NoiseIndex::new();

@@ -13,12 +13,15 @@ use crate::weights::{RandomWeights, cell_factors};
 
 /// Whether trials of these models, with the same seed, read the same noise and can be computed
 /// together.
-pub fn share_noise(engine: Engine, a: &Model, b: &Model) -> bool {
-    let stream = |model: &Model| match engine {
+pub fn share_noise(a: &Model, b: &Model) -> bool {
+    let stream = |model: &Model| match model.engine() {
         Engine::Pcg => model.parameters().noise.stream,
         Engine::Brian2_2_2_1 => 0,
     };
-    Wiring::of(a) == Wiring::of(b) && a.steps() == b.steps() && stream(a) == stream(b)
+    a.engine() == b.engine()
+        && Wiring::of(a) == Wiring::of(b)
+        && a.steps() == b.steps()
+        && stream(a) == stream(b)
 }
 
 /// Conditions of one seed that share wiring and noise, ready to run trials.
@@ -51,7 +54,7 @@ struct Circuit {
 
 /// Why conditions cannot be computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the conditions of a cohort must have the same wiring and number of steps")]
+#[error("the conditions of a cohort must have the same engine, wiring, noise and number of steps")]
 pub struct NoSharedNoise;
 
 impl Cohort {
@@ -59,18 +62,12 @@ impl Cohort {
     ///
     /// # Errors
     /// When they do not all [share their noise](share_noise).
-    pub fn new(
-        engine: Engine,
-        isa: Isa,
-        models: &[Model],
-        seed: u32,
-        trials: u32,
-    ) -> Result<Cohort, NoSharedNoise> {
+    pub fn new(isa: Isa, models: &[Model], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
         let first = models.first().ok_or(NoSharedNoise)?;
-        if models.iter().any(|model| !share_noise(engine, first, model)) {
+        if models.iter().any(|model| !share_noise(first, model)) {
             return Err(NoSharedNoise);
         }
-        let network = Network::new(engine, Wiring::of(first), seed);
+        let network = Network::new(first.engine(), Wiring::of(first), seed);
         let mut noises: Vec<(Noise, f64)> = Vec::new();
         let mut circuits = Vec::with_capacity(models.len());
         for model in models {
@@ -81,9 +78,17 @@ impl Cohort {
                 noises.push((*noise, time.step_ms));
                 noises.len() - 1
             });
-            circuits.push(Circuit::new(engine, model, &network, seed, trials, at));
+            circuits.push(Circuit::new(model, &network, seed, trials, at));
         }
         Ok(Cohort { isa, seed, network, steps: first.steps(), circuits, noises })
+    }
+
+    /// The same network, weights and factors, with noise as engine `pcg` has it: by identity. What two engines differ in
+    /// beyond what they draw once can be seen so.
+    #[must_use]
+    pub fn with_keyed_noise(mut self) -> Cohort {
+        self.network.noise_origin = None;
+        self
     }
 
     /// The network all conditions share.
@@ -212,16 +217,9 @@ pub fn normals_per_trial(model: &Model) -> u64 {
 }
 
 impl Circuit {
-    fn new(
-        engine: Engine,
-        model: &Model,
-        network: &Network,
-        seed: u32,
-        trials: u32,
-        noise: usize,
-    ) -> Circuit {
-        let parameters = model.parameters();
-        let active = active_fibers(engine, model, seed);
+    fn new(model: &Model, network: &Network, seed: u32, trials: u32, noise: usize) -> Circuit {
+        let (engine, parameters) = (model.engine(), model.parameters());
+        let active = active_fibers(model, seed);
         let synapses = |targets_of: &dyn Fn(u32) -> Vec<u32>| {
             let mut list: Vec<(u32, usize)> = active
                 .iter()

@@ -1,6 +1,8 @@
 //! An axis: a parameter and the values it takes, listed or made by a rule.
 
+use bigdecimal::BigDecimal;
 use granule_sim::Parameters;
+use granule_sim::clock::decimal;
 use granule_sim::parameters::{CellFactor, Field, Kind, Rejected, Unit, Value};
 
 use crate::condition::MOST_CONDITIONS;
@@ -368,7 +370,7 @@ fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
     }
     let inner = (1..count - 1).map(|i| first + f64::from(i) * step);
     let scale = first.abs().max(last.abs());
-    let inner = inner.map(|x| decimal(x, scale));
+    let inner = inner.map(|x| fifteen_digits(x, scale));
     Some(std::iter::once(first).chain(inner).chain([last]).collect())
 }
 
@@ -384,7 +386,7 @@ fn logspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
     let of_all = f64::from(count - 1);
     let inner = (1..count - 1)
         .map(|i| first * granule_sim::random::elementary::pow(ratio, f64::from(i) / of_all))
-        .map(|x| decimal(x, x));
+        .map(|x| fifteen_digits(x, x));
     Some(std::iter::once(first).chain(inner).chain([last]).collect())
 }
 
@@ -406,11 +408,12 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
         });
         return None;
     }
-    // What rounding makes of a whole number of steps is taken for it: the end is not reached.
-    const ROUNDING: f64 = 1e-9;
-    let steps = (stop - start) / step;
-    let count = (steps - ROUNDING * steps.abs().max(1.0)).ceil();
-    if count < 1.0 {
+    let [first, end, distance] = [start, stop, step].map(decimal);
+    // Counted up, so that an end that rounding would reach is not reached: at most as many as are possible.
+    let is_before_end = |x: &BigDecimal| if step > 0.0 { *x < end } else { *x > end };
+    let values = std::iter::successors(Some(first), |x| Some(x + &distance));
+    let values: Vec<BigDecimal> = values.take_while(is_before_end).take(MOST_CONDITIONS + 1).collect();
+    if values.is_empty() {
         problems.add(|| {
             let way = if step > 0.0 { "up" } else { "down" };
             Problem::at(node.span, format!("`arange` has no values: its step leads {way}, its end does not"))
@@ -418,22 +421,20 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
         });
         return None;
     }
-    if !count.is_finite() {
-        problems.add(|| {
-            Problem::at(node.span, "the values of `arange` lie too close together").help("take a larger step")
-        });
+    if values.len() > MOST_CONDITIONS {
+        let count = ((stop - start) / step).ceil();
+        if count.is_finite() {
+            problems.add(|| too_many(field, node.span, count));
+        } else {
+            problems.add(|| {
+                Problem::at(node.span, "the values of `arange` lie too close together")
+                    .help("take a larger step")
+            });
+        }
         return None;
     }
-    if count > MOST_CONDITIONS as f64 {
-        problems.add(|| too_many(field, node.span, count));
-        return None;
-    }
-    let scale = start.abs().max(stop.abs());
-    Some(
-        (0..count as u32)
-            .map(|i| if i == 0 { start } else { decimal(start + f64::from(i) * step, scale) })
-            .collect(),
-    )
+    // Adding 0 makes −0 and 0 one.
+    Some(values.iter().map(|x| nearest(x) + 0.0).collect())
 }
 
 fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
@@ -499,7 +500,7 @@ fn drawn(field: &Field, distribution: Distribution, u: f64) -> f64 {
         }
         _ => {
             let x = distribution.quantile(u);
-            decimal(x, x)
+            fifteen_digits(x, x)
         }
     }
 }
@@ -610,9 +611,14 @@ fn ratio(rule: &str, first: f64, last: f64, span: Span, problems: &mut Problems)
     None
 }
 
+/// The double that is nearest to a decimal.
+fn nearest(x: &BigDecimal) -> f64 {
+    x.to_scientific_notation().parse().expect("a decimal is a number")
+}
+
 /// The double nearest to `x` written with fifteen digits, the first of them where `scale` has its own.
 /// So 0.1 + 2 × 0.1 is 0.3, and what should be 0 is.
-fn decimal(x: f64, scale: f64) -> f64 {
+fn fifteen_digits(x: f64, scale: f64) -> f64 {
     const DIGITS: i32 = 15;
     let exponent = format!("{scale:e}");
     let exponent: i32 = exponent.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
@@ -639,10 +645,10 @@ mod tests {
 
     #[test]
     fn decimals_are_what_people_would_write() {
-        assert_eq!(decimal(0.1 + 2.0 * 0.1, 1.0), 0.3);
-        assert_eq!(decimal(-0.3 + 3.0 * 0.1, 0.3).to_bits(), 0.0_f64.to_bits());
-        assert_eq!(decimal(1e300, 1e300), 1e300);
-        assert_eq!(decimal(1.5e-300, 1.5e-300), 1.5e-300);
-        assert_eq!(decimal(-51.1, 60.0), -51.1);
+        assert_eq!(fifteen_digits(0.1 + 2.0 * 0.1, 1.0), 0.3);
+        assert_eq!(fifteen_digits(-0.3 + 3.0 * 0.1, 0.3).to_bits(), 0.0_f64.to_bits());
+        assert_eq!(fifteen_digits(1e300, 1e300), 1e300);
+        assert_eq!(fifteen_digits(1.5e-300, 1.5e-300), 1.5e-300);
+        assert_eq!(fifteen_digits(-51.1, 60.0), -51.1);
     }
 }

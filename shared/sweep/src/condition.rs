@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use granule_sim::parameters::{FIELDS, PRESETS, Preset, Value, field, preset};
-use granule_sim::{Model, Parameters};
+use granule_sim::{Engine, Model, Parameters};
 
 use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::environment::Overrides;
@@ -63,6 +63,8 @@ impl PartialEq for Condition {
 
 /// What all conditions start from.
 pub(crate) struct Common<'a> {
+    /// The engine of the sweep.
+    pub(crate) engine: Engine,
     /// The parameters that presets and `set` are applied to.
     pub(crate) base: Parameters,
     /// Where the file sets them.
@@ -482,7 +484,7 @@ impl<'a> Reader<'a, '_, '_> {
         set: &[(&'static str, Span)],
         point: Option<&str>,
     ) -> Option<Model> {
-        match Model::new(parameters) {
+        match Model::new(self.common.engine, parameters) {
             Ok(model) => Some(model),
             Err(inconsistent) => {
                 self.problems.add(|| {

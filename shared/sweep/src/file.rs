@@ -145,6 +145,8 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         None => Engine::ALL.first().copied(),
     };
     let mut common = Common {
+        // An unknown one has been reported.
+        engine: engine.unwrap_or(Engine::ALL[0]),
         base: Parameters::default(),
         places: Vec::new(),
         record: ExplicitRecord::default(),
@@ -232,7 +234,8 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
             });
             continue;
         }
-        let fingerprint = Fingerprint::new(engine, &parameters);
+        // A number that it has had, it keeps.
+        let fingerprint = Fingerprint::in_version_0_1_0(model);
         let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
         parameters.noise.stream = u32::from_le_bytes(first);
         match owners.get(&parameters.noise.stream) {
@@ -251,7 +254,7 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
             }
         }
         conditions[at].model =
-            Model::new(parameters).expect("it was consistent, and the noise has no part in that");
+            Model::new(engine, parameters).expect("it was consistent, and the noise has no part in that");
     }
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use granule_sim::parameters::{CellFactor, FIELDS, Parameters, Value};
 use granule_sim::{Engine, Model};
 
+mod version_0_1_0;
+
 macro_rules! hash_type {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -27,7 +29,8 @@ macro_rules! hash_type {
 }
 
 hash_type! {
-    /// Identity of a condition: engine, its revision, and the parameters that reach a spike.
+    /// Identity of a condition: engine, its revision, the parameters that reach a spike, and the steps that are made of
+    /// them where version 0.1.0 made others.
     Fingerprint
 }
 hash_type! {
@@ -40,14 +43,31 @@ hash_type! {
 }
 
 impl Fingerprint {
-    /// The fingerprint of these parameters under this engine.
-    pub fn new(engine: Engine, parameters: &Parameters) -> Fingerprint {
+    /// The fingerprint of this model.
+    pub fn new(model: &Model) -> Fingerprint {
+        let mut hash = Fingerprint::of_parameters(model);
+        for (path, numbers) in version_0_1_0::changed(model) {
+            hash.text(path);
+            hash.number(numbers.len() as u32);
+            numbers.into_iter().for_each(|number| hash.number(number));
+        }
+        Fingerprint(hash.finish())
+    }
+
+    /// The fingerprint that version 0.1.0 gave to the same parameters. It is another one where that version made
+    /// other steps of them.
+    pub fn in_version_0_1_0(model: &Model) -> Fingerprint {
+        Fingerprint(Fingerprint::of_parameters(model).finish())
+    }
+
+    fn of_parameters(model: &Model) -> Hash {
+        let (engine, parameters) = (model.engine(), model.parameters());
         let mut hash = Hash::new("granule condition", engine);
         for field in FIELDS.iter().filter(|field| !is_idle(field.path, engine, parameters)) {
             hash.text(field.path);
             hash.value(&field.get(parameters));
         }
-        Fingerprint(hash.finish())
+        hash
     }
 
     /// The key of a trial of this condition.
@@ -59,6 +79,12 @@ impl Fingerprint {
         hash.update(&index.to_le_bytes());
         TrialKey(*hash.finalize().as_bytes())
     }
+}
+
+/// What the identity of a file of spike probabilities has beside the [`Fingerprint`]: nothing where version 0.1.0 made
+/// the same file.
+pub fn rule_of_bins(model: &Model) -> &'static str {
+    if version_0_1_0::counted_otherwise(model) { " bins of whole steps" } else { "" }
 }
 
 /// Whether the parameter of this path reaches no spike and is no part of a [`Fingerprint`].
@@ -75,8 +101,8 @@ pub fn is_idle(path: &str, engine: Engine, parameters: &Parameters) -> bool {
 
 impl StreamKey {
     /// The key of the noise stream that trials of this model read.
-    pub fn new(engine: Engine, model: &Model, seed: u32) -> StreamKey {
-        let mut hash = Hash::new("granule noise", engine);
+    pub fn new(model: &Model, seed: u32) -> StreamKey {
+        let mut hash = Hash::new("granule noise", model.engine());
         hash.number(seed);
         for field in FIELDS {
             let decides_wiring = field.path.starts_with("network.") || field.path.ends_with(".convergence");
@@ -162,12 +188,14 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use granule_sim::parameters::{Kind, Population};
+    use granule_sim::parameters::{Field, Population};
 
     const ENGINE: Engine = Engine::Brian2_2_2_1;
 
-    fn other(kind: Kind, value: &Value) -> Value {
-        match (kind, value) {
+    fn other(field: &Field, value: &Value) -> Value {
+        match (field.path, value) {
+            ("time.step" | "weights.sd", _) => Value::Number(0.05),
+            ("time.duration", _) => Value::Number(2001.0),
             (_, Value::Number(x)) => Value::Number(x + 0.5),
             (_, Value::Count(n)) => Value::Count(n + 1),
             (_, Value::Flag(flag)) => Value::Flag(!flag),
@@ -187,9 +215,9 @@ mod tests {
             base.weights.random = random;
             for field in FIELDS {
                 let mut changed = base.clone();
-                let value = other(field.kind, &field.get(&base));
+                // The default of the one field that it leads out of the range of.
+                let value = other(field, &field.get(&base));
                 if field.set(&mut changed, value).is_err() {
-                    // The two fields whose default plus a half is out of range.
                     field.set(&mut changed, Value::Number(0.05)).unwrap();
                 }
                 let is_idle = match field.path {
@@ -199,7 +227,10 @@ mod tests {
                     "noise.stream" => engine == Engine::Brian2_2_2_1,
                     _ => false,
                 };
-                let same = Fingerprint::new(engine, &changed) == Fingerprint::new(engine, &base);
+                let of = |parameters: &Parameters| {
+                    Fingerprint::new(&Model::new(engine, parameters.clone()).unwrap())
+                };
+                let same = of(&changed) == of(&base);
                 assert_eq!(same, is_idle, "{}", field.path);
             }
         }
@@ -207,7 +238,7 @@ mod tests {
 
     #[test]
     fn trials_differ_by_seed_and_index() {
-        let fingerprint = Fingerprint::new(ENGINE, &Parameters::default());
+        let fingerprint = Fingerprint::new(&Model::new(ENGINE, Parameters::default()).unwrap());
         assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(2, 1));
         assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(1, 3));
     }
@@ -215,7 +246,7 @@ mod tests {
     /// A change here makes every stored result unknown: do it knowingly, with the engine's revision.
     #[test]
     fn keys_stay_as_they_are() {
-        let fingerprint = Fingerprint::new(ENGINE, &Parameters::default());
+        let fingerprint = Fingerprint::new(&Model::new(ENGINE, Parameters::default()).unwrap());
         assert_eq!(
             fingerprint.to_string(),
             "4b7dbe9cf260ab843f4a1c9a9341f854f9fa24ac54d9db49c947598c2d1f765c"

@@ -54,11 +54,8 @@ pub struct Variant {
 impl Plan {
     /// The plan of a sweep.
     pub fn new(sweep: &Sweep) -> Plan {
-        let fingerprints: Vec<Fingerprint> = sweep
-            .conditions
-            .iter()
-            .map(|condition| Fingerprint::new(sweep.engine, condition.model.parameters()))
-            .collect();
+        let fingerprints: Vec<Fingerprint> =
+            sweep.conditions.iter().map(|condition| Fingerprint::new(&condition.model)).collect();
         // Which conditions go together is the same for every seed.
         let mut groups: Vec<Vec<Variant>> = Vec::new();
         let mut places = Vec::with_capacity(sweep.conditions.len());
@@ -67,8 +64,7 @@ impl Plan {
         for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
             let place = *known.entry(fingerprint).or_insert_with(|| {
                 let shares = |group: &Vec<Variant>| {
-                    group.len() < MOST_VARIANTS
-                        && share_noise(sweep.engine, model(&group[0]), &condition.model)
+                    group.len() < MOST_VARIANTS && share_noise(model(&group[0]), &condition.model)
                 };
                 let group = groups.iter().position(shares).unwrap_or_else(|| {
                     groups.push(Vec::new());
@@ -87,7 +83,7 @@ impl Plan {
             let model = &sweep.conditions[variants[0].conditions[0]].model;
             Cohort {
                 seed,
-                stream: StreamKey::new(sweep.engine, model, seed),
+                stream: StreamKey::new(model, seed),
                 normals_per_trial: normals_per_trial(model),
                 variants: variants.clone(),
             }
@@ -183,7 +179,7 @@ conditions:
         for (at, &seed) in sweep.seeds.iter().enumerate() {
             for (i, condition) in sweep.conditions.iter().enumerate() {
                 let (cohort, variant) = plan.place(i, at);
-                let fingerprint = Fingerprint::new(sweep.engine, condition.model.parameters());
+                let fingerprint = Fingerprint::new(&condition.model);
                 assert_eq!(plan.cohorts[cohort].seed, seed);
                 assert_eq!(plan.cohorts[cohort].variants[variant].fingerprint, fingerprint);
                 assert_eq!(plan.key(cohort, variant, 2), fingerprint.trial(seed, 2));

@@ -96,6 +96,13 @@ fn rules_make_the_values_that_people_mean() {
     check("golgi.reset", "{ arange: [-55 mV, -58 mV, -1 mV] }", &["-55", "-56", "-57"]);
     check("golgi_to_granule.weight", "{ arange: [0.1 nS, 0.7 nS, 200 pS] }", &["0.1", "0.3", "0.5"]);
     check("weights.seed", "{ arange: [1, 4, 1] }", &["1", "2", "3"]);
+    // In double precision, each of these ends would be reached, or a step before it not taken.
+    check(tonic, "{ arange: [0.1, 0.4, 0.1] }", &["0.1", "0.2", "0.3"]);
+    check(tonic, "{ arange: [1, 1.3, 0.1] }", &["1", "1.1", "1.2"]);
+    check(tonic, "{ arange: [0, 1, 0.3333333333] }", &["0", "0.3333333333", "0.6666666666", "0.9999999999"]);
+    check(tonic, "{ arange: [0, 1.0000000001, 0.5] }", &["0", "0.5", "1"]);
+    check("granule.refractory", "{ arange: [0.05 ms, 0.45 ms, 100 us] }", &["0.05", "0.15", "0.25", "0.35"]);
+    check("golgi.reset", "{ arange: [-0.3 mV, 0.1 mV, 0.1 mV] }", &["-0.3", "-0.2", "-0.1", "0"]);
     check("golgi_to_granule.weight", "{ logspace: [0.01 nS, 1 nS, 3] }", &["0.01", "0.1", "1"]);
     check(tonic, "{ logspace: [8, 0.5, 5] }", &["8", "4", "2", "1", "0.5"]);
     check("network.granule_cells", "{ logspace: [100, 10000, 5] }", &["100", "316", "1000", "3162", "10000"]);

@@ -29,7 +29,9 @@ pub(super) fn lease(id: u64) -> wire::ToWorker {
     let survey = granule_proto::convert::Survey {
         engine: Engine::Brian2_2_2_1,
         seed: 1,
-        model: Box::new(granule_sim::Model::new(granule_sim::Parameters::default()).unwrap()),
+        model: Box::new(
+            granule_sim::Model::new(Engine::Brian2_2_2_1, granule_sim::Parameters::default()).unwrap(),
+        ),
         first: 0,
         count: 1,
     };

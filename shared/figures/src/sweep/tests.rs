@@ -19,19 +19,19 @@ fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
     for (path, value) in set {
         field(path).expect("a field").set(&mut parameters, value.clone()).expect("in range");
     }
-    Condition { name: name.to_owned(), model: Model::new(parameters).expect("consistent") }
+    Condition { name: name.to_owned(), model: Model::new(Engine::Pcg, parameters).expect("consistent") }
 }
 
 /// Three trials of a condition.
 fn simulate(condition: &Condition, seed: u32) -> Vec<TrialSpikes> {
     let models = [condition.model.clone()];
-    let cohort = Cohort::new(Engine::Pcg, Isa::best(), &models, seed, 3).expect("one network");
+    let cohort = Cohort::new(Isa::best(), &models, seed, 3).expect("one network");
     let mut running = cohort.trials(NoiseStart::default());
     (0..3).map(|trial| running.simulate(trial).remove(0)).collect()
 }
 
 fn driven(condition: &Condition, seed: u32) -> Vec<u32> {
-    Structure::new(Engine::Pcg, &condition.model, seed).driven_cells().to_vec()
+    Structure::new(&condition.model, seed).driven_cells().to_vec()
 }
 
 fn observe(condition: &Condition, seed: u32) -> Observed {

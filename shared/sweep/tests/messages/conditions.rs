@@ -319,7 +319,7 @@ fn parameters_that_do_not_fit_together() {
     check_set(
         "time.step: 0.3 ms",
         &["3:12 `time.step` is 0.3 ms, but a whole number of steps must make 1 ms \
-             | take a step such as `0.1 ms`, `0.05 ms` or `0.025 ms`"],
+             | take `0.25 ms` or `0.5 ms`"],
     );
     check_set(
         "golgi.reset: -5 mV, noise.tau: 0.05 ms",

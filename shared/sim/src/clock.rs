@@ -1,0 +1,247 @@
+//! Times in steps, and steps in milliseconds.
+//!
+//! A parameter is a double. It stands for a decimal: the shortest one that reads back as that double, which is what
+//! the user wrote. With engine `pcg`, whole numbers are made of these decimals, exactly. With engine `brian2-2.2.1`,
+//! they are made as Brian2 2.2.1 makes them: in seconds, in double precision.
+
+use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
+
+use crate::Engine;
+use crate::parameters::Time;
+
+/// How far a whole number of steps may be from 1 ms: decimals such as 0.3333333333 do not end.
+const TOLERANCE: f64 = 1e-9;
+
+/// The decimal that a double stands for.
+///
+/// # Panics
+/// If it is not finite.
+pub fn decimal(x: f64) -> BigDecimal {
+    format!("{x:e}").parse().expect("a finite number is a decimal")
+}
+
+/// Rounds a decimal to a whole number; beyond those of 32 bits, to the nearest of these.
+pub fn whole(x: &BigDecimal, mode: RoundingMode) -> u32 {
+    let whole = x.with_scale_round(0, mode);
+    whole.to_u32().unwrap_or(if whole.sign() == bigdecimal::num_bigint::Sign::Minus { 0 } else { u32::MAX })
+}
+
+/// The grid of a model's time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clock {
+    engine: Engine,
+    step_ms: f64,
+    steps_per_ms: u32,
+}
+
+impl Clock {
+    /// The grid with this step; none if no whole number of steps makes a millisecond.
+    pub(crate) fn new(engine: Engine, time: Time) -> Option<Clock> {
+        let steps_per_ms = (1.0 / time.step_ms).round();
+        let fits = (steps_per_ms * time.step_ms - 1.0).abs() <= TOLERANCE;
+        fits.then_some(Clock { engine, step_ms: time.step_ms, steps_per_ms: steps_per_ms as u32 })
+    }
+
+    /// Steps that make a millisecond.
+    pub fn steps_per_ms(self) -> u32 {
+        self.steps_per_ms
+    }
+
+    /// A step in seconds.
+    pub fn step_s(self) -> f64 {
+        self.step_ms * 1e-3
+    }
+
+    /// Steps of a refractory period: a cell is refractory while fewer have passed since its spike.
+    ///
+    /// Brian2 2.2.1: `timestep()` in `core/functions.py`.
+    pub(crate) fn refractory(self, span_ms: f64) -> u32 {
+        match self.engine {
+            Engine::Pcg => self.floor(span_ms),
+            Engine::Brian2_2_2_1 => {
+                let step_s = self.step_s();
+                ((span_ms * 1e-3 + 1e-3 * step_s) / step_s) as u32
+            }
+        }
+    }
+
+    /// The step in which a stimulus at this time falls.
+    ///
+    /// Brian2 2.2.1: the template `spikegenerator.pyx`.
+    pub(crate) fn stimulus(self, time_ms: f64) -> u32 {
+        match self.engine {
+            Engine::Pcg => self.floor(time_ms),
+            Engine::Brian2_2_2_1 => {
+                let (time_s, step_s) = (time_ms * 1e-3, self.step_s());
+                let is_later = |step: u32| {
+                    let end_s = f64::from(step) * step_s + step_s;
+                    time_s > end_s || (time_s - end_s).abs() < 1e-3 * step_s
+                };
+                let mut step = ((time_s / step_s) as u32).saturating_sub(1);
+                while step < u32::MAX && is_later(step) {
+                    step += 1;
+                }
+                step
+            }
+        }
+    }
+
+    /// Steps from a spike to its effect.
+    ///
+    /// Brian2 2.2.1: `CSpikeQueue::prepare` in `synapses/cspikequeue.cpp`.
+    pub(crate) fn delay(self, span_ms: f64) -> u32 {
+        match self.engine {
+            Engine::Pcg => whole(&self.steps(span_ms), RoundingMode::HalfUp),
+            Engine::Brian2_2_2_1 => (span_ms * 1e-3 / self.step_s() + 0.5) as u32,
+        }
+    }
+
+    /// The millisecond in which a spike counts for spike probabilities; none if it does not count.
+    ///
+    /// The original divides the time of a spike by a millisecond, in double precision, and then looks for times that
+    /// are not zero: a spike at the beginning of a millisecond can count in the one before, and one in step 0 is lost.
+    pub fn bin(self, step: u32) -> Option<usize> {
+        match self.engine {
+            Engine::Pcg => Some((step / self.steps_per_ms) as usize),
+            Engine::Brian2_2_2_1 => (step > 0).then(|| ((f64::from(step) * self.step_s()) / 1e-3) as usize),
+        }
+    }
+
+    /// The whole number of steps that make this span, if there is one.
+    pub fn whole_steps(self, span_ms: f64) -> Option<u32> {
+        let steps = self.steps(span_ms);
+        let nearest = steps.with_scale_round(0, RoundingMode::HalfUp);
+        // Where steps make no finite decimal, neither do spans.
+        let tolerance = if self.is_finite() { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
+        ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()
+    }
+
+    /// A thousandth of a step less than the next step is the next step, as with Brian2.
+    fn floor(self, time_ms: f64) -> u32 {
+        whole(&(self.steps(time_ms) + decimal(1e-3)), RoundingMode::Floor)
+    }
+
+    /// A time in steps.
+    fn steps(self, time_ms: f64) -> BigDecimal {
+        decimal(time_ms) * self.steps_per_ms
+    }
+
+    /// Whether a step is a decimal that ends.
+    fn is_finite(self) -> bool {
+        10_u32.pow(9).is_multiple_of(self.steps_per_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(engine: Engine, step_ms: f64) -> Clock {
+        Clock::new(engine, Time { step_ms, duration_ms: 100.0 }).unwrap()
+    }
+
+    const PCG: Engine = Engine::Pcg;
+    const BRIAN: Engine = Engine::Brian2_2_2_1;
+
+    /// Half steps, of all steps that are a decimal of three places.
+    fn half_steps() -> impl Iterator<Item = (f64, u32, f64)> {
+        let per_step = (1..=1000_u32).filter(|microseconds| 1000 % microseconds == 0);
+        per_step.flat_map(|microseconds| {
+            let of = move |k: u32| {
+                let span_ms: f64 = format!("{}e-4", (2 * k + 1) * microseconds * 5).parse().unwrap();
+                (f64::from(microseconds) / 1000.0, k, span_ms)
+            };
+            (0..400).map(of)
+        })
+    }
+
+    #[test]
+    fn half_steps_round_up_in_decimals() {
+        for (step_ms, k, span_ms) in half_steps() {
+            assert_eq!(clock(PCG, step_ms).delay(span_ms), k + 1, "{span_ms} ms of {step_ms} ms");
+            assert_eq!(clock(PCG, step_ms).stimulus(span_ms), k, "{span_ms} ms of {step_ms} ms");
+        }
+    }
+
+    /// `int(x*ms/(step*ms) + 0.5)` in Python, where `ms` is 0.001.
+    #[test]
+    fn half_steps_round_in_seconds_with_brian2() {
+        let steps = |step_ms: f64, span_ms: f64| clock(BRIAN, step_ms).delay(span_ms);
+        assert_eq!(steps(0.1, 0.35), 4);
+        assert_eq!(steps(0.1, 0.15), 1);
+        assert_eq!(steps(0.1, 2.0), 20);
+        let common = [0.5, 0.25, 0.2, 0.1, 0.05, 0.025, 0.02, 0.01];
+        let up = half_steps().filter(|(step_ms, ..)| common.contains(step_ms));
+        let differ =
+            up.filter(|&(step_ms, _, span_ms)| steps(step_ms, span_ms) != (span_ms / step_ms + 0.5) as u32);
+        assert_eq!(differ.count(), 586);
+    }
+
+    #[test]
+    fn a_thousandth_of_a_step_below_a_step_is_that_step() {
+        for (span_ms, expected) in
+            [(0.0, 0), (0.0998, 0), (0.0999, 1), (0.1, 1), (2.0, 20), (2.0998, 20), (2.0999, 21)]
+        {
+            assert_eq!(clock(PCG, 0.1).refractory(span_ms), expected, "{span_ms}");
+            assert_eq!(clock(PCG, 0.1).stimulus(span_ms), expected, "{span_ms}");
+        }
+        assert_eq!(clock(PCG, 0.1).refractory(1e300), u32::MAX);
+        assert_eq!(clock(PCG, 0.1).delay(1e-300), 0);
+    }
+
+    #[test]
+    fn brian2_takes_whole_steps_for_what_they_are() {
+        for microseconds in (1..=1000_u32).filter(|microseconds| 1000 % microseconds == 0) {
+            let step_ms = f64::from(microseconds) / 1000.0;
+            let clock = clock(BRIAN, step_ms);
+            for step in (0..3000).chain([9_999_999, 99_999_999]) {
+                let time_ms = f64::from(step) * f64::from(microseconds) / 1000.0;
+                assert_eq!(
+                    (clock.stimulus(time_ms), clock.refractory(time_ms)),
+                    (step, step),
+                    "{time_ms} {step_ms}"
+                );
+                // Within a step, it is that step.
+                let within_ms = time_ms + 0.4 * step_ms;
+                assert_eq!(
+                    (clock.stimulus(within_ms), clock.refractory(within_ms)),
+                    (step, step),
+                    "{within_ms}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bins_are_whole_milliseconds_or_the_originals() {
+        let pcg = clock(PCG, 0.008);
+        assert_eq!([0, 124, 125, 875, 999].map(|step| pcg.bin(step)), [0, 0, 1, 7, 7].map(Some));
+        let brian = clock(BRIAN, 0.008);
+        // 7 ms is 6.999… there.
+        assert_eq!(
+            [0, 124, 125, 875, 999].map(|step| brian.bin(step)),
+            [None, Some(0), Some(1), Some(6), Some(7)]
+        );
+        // What is said of the paper's grid: all its steps count in their millisecond.
+        let [paper, exact] = [PCG, BRIAN].map(|engine| clock(engine, 0.1));
+        assert!((1..20_000).all(|step| paper.bin(step) == exact.bin(step)));
+    }
+
+    #[test]
+    fn steps_that_do_not_end_are_the_fraction_that_they_are_near() {
+        let third = clock(PCG, 0.333_333_333_4);
+        assert_eq!(third.steps_per_ms(), 3);
+        // A step of 0.3333333334 ms would be 0.6 steps late by then.
+        assert_eq!(third.stimulus(999_999.0), 2_999_997);
+        assert_eq!(third.bin(2_999_997), Some(999_999));
+        assert_eq!(third.delay(0.5), 2);
+        assert_eq!((third.whole_steps(0.333_333_333_3), third.whole_steps(0.33)), (Some(1), None));
+        let tenth = clock(PCG, 0.1);
+        assert_eq!(
+            (tenth.whole_steps(0.3), tenth.whole_steps(0.3 + 1e-9), tenth.whole_steps(0.0)),
+            (Some(3), None, Some(0))
+        );
+        let step_ms = 0.3;
+        assert_eq!(Clock::new(PCG, Time { step_ms, duration_ms: 3.0 }), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! The whole numbers that version 0.1.0 made of decimals.
+//!
+//! It divided times by the step in double precision and in milliseconds, for both engines, so that some came out one step
+//! off. A trial that this changed has another key than it had; all others keep theirs.
+
+use granule_sim::parameters::CellFactor;
+use granule_sim::{Engine, Model, Parameters};
+
+/// The numbers that the model makes of these parameters, where version 0.1.0 made others of them and that reaches a
+/// spike.
+pub(super) fn changed(model: &Model) -> Vec<(&'static str, Vec<u32>)> {
+    let parameters = model.parameters();
+    let step_ms = parameters.time.step_ms;
+    let whole_steps = |span_ms: f64| ((span_ms + 1e-3 * step_ms) / step_ms) as u32;
+    let mut times_ms = parameters.stimulus.times_ms.clone();
+    times_ms.sort_by(f64::total_cmp);
+    let fraction = parameters.stimulus.active_fraction;
+    let fibers = f64::from(parameters.network.mossy_fibers);
+    let active = if fraction == 0.0 { 0.0 } else { fibers / (1.0 / fraction) }.round_ties_even() as u32;
+    let delay = (parameters.golgi_to_granule.delay_ms / step_ms + 0.5) as u32;
+
+    let drives = [&parameters.mossy_to_granule, &parameters.mossy_to_golgi].into_iter().any(|projection| {
+        let weight = if parameters.weights.random { 1.0 } else { projection.weight_nsiemens };
+        projection.convergence > 0.0 && projection.scale * weight > 0.0
+    });
+    let inhibits =
+        parameters.golgi_to_granule.convergence > 0.0 && parameters.golgi_to_granule.weight_nsiemens > 0.0;
+    // What arrives after the end of a trial does not arrive.
+    let until_end = |steps: u32| vec![steps.min(model.steps())];
+    // Where the step in which a cell is free again did not fit 32 bits, there was no refractory period.
+    let refractory = |span_ms: f64| {
+        let steps = whole_steps(span_ms);
+        until_end(if steps > u32::MAX - model.steps() { 0 } else { steps })
+    };
+    let numbers = [
+        (
+            "stimulus.times",
+            drives && model.active_fibers() > 0,
+            model.stimulus_steps().to_vec(),
+            times_ms.into_iter().map(whole_steps).collect(),
+        ),
+        ("stimulus.active_fraction", true, vec![model.active_fibers()], vec![active]),
+        (
+            "granule.refractory",
+            true,
+            until_end(model.granule_refractory_steps()),
+            refractory(parameters.granule.refractory_ms),
+        ),
+        (
+            "golgi.refractory",
+            true,
+            until_end(model.golgi_refractory_steps()),
+            refractory(parameters.golgi.refractory_ms),
+        ),
+        ("golgi_to_granule.delay", inhibits, until_end(model.golgi_delay_steps()), until_end(delay)),
+    ];
+    let is_changed = |(_, counts, now, before): &(_, bool, Vec<u32>, Vec<u32>)| *counts && now != before;
+    numbers.into_iter().filter(is_changed).map(|(path, _, now, _)| (path, now)).collect()
+}
+
+/// Whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. It took the
+/// original's rule for bins with engine `pcg`, too.
+pub(super) fn counted_otherwise(model: &Model) -> bool {
+    let (clock, per_ms) = (model.clock(), model.steps_per_ms());
+    // Only the first step of a bin can fall into another one.
+    let is_early = |bin: u32| {
+        let step = bin * per_ms;
+        ((f64::from(step) * clock.step_s()) / 1e-3) as usize != bin as usize
+    };
+    model.engine() == Engine::Pcg && (may_spike_at_once(model) || (1..model.bins() as u32).any(is_early))
+}
+
+/// Whether a granule cell may spike in step 0, in which there is no noise and no input yet.
+fn may_spike_at_once(model: &Model) -> bool {
+    let Parameters { granule, tonic, inhibitory, time, .. } = model.parameters();
+    let v = granule.initial_mvolt;
+    let leak = granule.leak_conductance_nsiemens * (granule.leak_reversal_mvolt - v);
+    let inhibition = tonic.conductance_nsiemens * (inhibitory.reversal_mvolt - v);
+    let most = match tonic.factor {
+        CellFactor::Constant(factor) => factor * inhibition,
+        // Factors are above 0, and have no greatest value.
+        CellFactor::Gamma { .. } if inhibition > 0.0 => f64::INFINITY,
+        CellFactor::Gamma { .. } => 0.0,
+    };
+    let v = v + time.step_ms / granule.capacitance_pfarad * (leak + most);
+    // The last bit is the kernel's, which computes it in another order.
+    v > granule.threshold_mvolt - 1e-9
+}
+
+#[cfg(test)]
+mod tests {
+    use granule_sim::parameters::{NetworkSize, Value, field};
+
+    use super::super::{Fingerprint, rule_of_bins};
+    use super::*;
+
+    fn model(engine: Engine, set: &[(&str, Value)]) -> Model {
+        let network = NetworkSize { mossy_fibers: 40, granule_cells: 30, golgi_cells: 5 };
+        let mut parameters = Parameters { network, ..Parameters::default() };
+        set.iter()
+            .for_each(|(path, value)| field(path).unwrap().set(&mut parameters, value.clone()).unwrap());
+        Model::new(engine, parameters).unwrap()
+    }
+
+    fn number(path: &'static str, x: f64) -> (&'static str, Value) {
+        (path, Value::Number(x))
+    }
+
+    /// What is changed, and whether the key is another one.
+    #[test]
+    fn only_what_changed_has_another_key() {
+        let check = |set: &[(&str, Value)], expected: [&[(&str, u32)]; 2]| {
+            for (engine, expected) in [Engine::Pcg, Engine::Brian2_2_2_1].into_iter().zip(expected) {
+                let model = model(engine, set);
+                let found = changed(&model);
+                let found: Vec<(&str, u32)> =
+                    found.iter().map(|(path, numbers)| (*path, numbers[0])).collect();
+                assert_eq!(found, expected, "{engine:?}, {set:?}");
+                let is_another = Fingerprint::new(&model) != Fingerprint::in_version_0_1_0(&model);
+                assert_eq!(is_another, !expected.is_empty(), "{engine:?}, {set:?}");
+            }
+        };
+        check(&[], [&[], &[]]);
+        let delay = |x| number("golgi_to_granule.delay", x);
+        // 3.4999999999999996 steps in milliseconds, 3.5 in seconds.
+        check(&[delay(0.35)], [&[("golgi_to_granule.delay", 4)]; 2]);
+        check(&[delay(0.25)], [&[], &[]]);
+        // It does not act.
+        check(&[delay(0.35), number("golgi_to_granule.weight", 0.0)], [&[], &[]]);
+        check(&[delay(0.35), number("golgi_to_granule.convergence", 0.0)], [&[], &[]]);
+        // Nor does one beyond the end of a trial.
+        check(&[delay(5e10)], [&[], &[]]);
+        check(&[delay(2000.45)], [&[], &[]]);
+        // 0.15 ms are 1.5 steps of 0.1 ms, but 1.4999999999999998 in double precision, in either unit.
+        check(&[delay(0.15)], [&[("golgi_to_granule.delay", 2)], &[]]);
+        check(&[number("granule.refractory", 1e300)], [&[("granule.refractory", 20_000)]; 2]);
+        let active = |fibers, fraction| {
+            [("network.mossy_fibers", Value::Count(fibers)), number("stimulus.active_fraction", fraction)]
+        };
+        for fibers in 1..200 {
+            check(&active(fibers, 0.1), [&[], &[]]);
+        }
+        // 5.5 fibres, half to even; 50 / (1/0.11) is below it.
+        check(&active(50, 0.11), [&[("stimulus.active_fraction", 6)]; 2]);
+    }
+
+    #[test]
+    fn files_of_probabilities_are_others_where_bins_are() {
+        let changed = |engine, set: &[(&str, Value)]| !rule_of_bins(&model(engine, set)).is_empty();
+        let step = |x| number("time.step", x);
+        let duration = |x| number("time.duration", x);
+        let none = ("stimulus.times", Value::Numbers(Vec::new()));
+        assert!(!changed(Engine::Pcg, &[]));
+        assert!(!changed(Engine::Pcg, &[duration(2001.0)]));
+        assert!(changed(Engine::Pcg, &[duration(2002.0)]), "2001 ms was in the bin before");
+        assert!(changed(Engine::Pcg, &[step(0.008)]));
+        assert!(!changed(Engine::Pcg, &[step(0.008), duration(7.0), none.clone()]));
+        assert!(changed(Engine::Pcg, &[step(0.008), duration(8.0), none]));
+        // All cells spike in step 0.
+        assert!(changed(Engine::Pcg, &[number("granule.threshold", -80.0)]));
+        assert!(changed(Engine::Pcg, &[number("granule.initial", -54.0)]));
+        assert!(!changed(Engine::Pcg, &[number("granule.initial", -56.0)]));
+        for set in [step(0.008), number("granule.threshold", -80.0), duration(2001.0)] {
+            assert!(!changed(Engine::Brian2_2_2_1, &[set]));
+        }
+    }
+}
