@@ -9,6 +9,38 @@ use granule_sim::parameters::{CellFactor, FIELDS, Kind, PRESETS, Range};
 use granule_sweep::{Overrides, parse};
 use support::{Place, root};
 
+/// What the table has no room for.
+const RULES: &str = "
+## Times, counts and draws
+
+**Times in steps.** A stimulus falls in the step that its time lies in, and a refractory period is cut to whole steps; both are
+floors, in which a thousandth of a step less than the next step is the next step. A delay is rounded to the nearest step, half
+up. `stimulus.times` must lie before `time.duration`, at most one in a step. Engine `pcg` computes this of the decimals as they are
+written, exactly. `brian2-2.2.1` computes it as Brian2 does, in double precision; a delay of half a step goes up or down there
+([engines.md](engines.md#times-and-counts-in-brian2-221)).
+
+**Steps.** A whole number of steps makes 1 ms, such as 0.1, 0.05, 0.025 or 0.008 ms. A step that is no finite decimal is written
+with ten digits or more: `0.3333333333 ms` is a third of a millisecond.
+
+**Convergence** is the mean number of synapses onto a cell: each pair of cells is connected with the probability convergence /
+presynaptic cells. A convergence above the number of presynaptic cells connects all pairs and no more; a note says so when the
+sweep is read.
+
+**Noise.** The noise conductance g obeys dg = −g/τ dt + σ √(1/τ) dW, with τ = `noise.tau` and σ = `noise_sigma`. Its standard deviation
+is σ/√2: with the defaults, 0.035 nS for granule cells and 0.071 nS for Golgi cells. It starts at 0.
+
+**Random weights.** The weight of a mossy fibre in a trial is its mean weight, drawn once from a gamma distribution, times a factor
+with an exponential distribution of mean 1. All fibres of a trial share the factor. With `brian2-2.2.1`, the factors come from a
+list of 999 generators, and their mean is not 1 ([validation.md](validation.md)).
+
+**Gamma distributions** (`weights.mean` and `weights.sd`, `granule.tonic_factor`): the standard deviation is between a millionth of the
+mean and 3 times the mean.
+
+**Conductances** in the files `CondE` and `CondI` are sums over synapses, as the original recorded them: the conductance that acts
+on the cell, times its number of synapses of that kind (from all mossy fibres, active or not; from all Golgi cells). The sample at
+t ms has the conductance that acted in the step before.
+";
+
 fn parameters_page() -> String {
     let mut page = String::from(
         "# Parameters\n\n\
@@ -60,6 +92,7 @@ fn parameters_page() -> String {
         2.0 * per_step(granule),
         2.0 * per_step(golgi),
     ));
+    page.push_str(RULES);
     page.push_str(
         "\n## Presets\n\nThe paper's conditions, as overrides of the defaults:\n\n| preset | sets |\n|---|---|\n",
     );

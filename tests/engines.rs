@@ -10,7 +10,7 @@ use granule_sim::isa::Isa;
 use granule_sim::network::{Network, Wiring};
 use granule_sim::noise::NoiseStart;
 use granule_sim::noise::keyed::KeyedNoise;
-use granule_sim::parameters::{CellFactor, NetworkSize, preset};
+use granule_sim::parameters::{self, CellFactor, Kind, NetworkSize, field, preset};
 use granule_sim::random::keyed::Streams;
 use granule_sim::spikes::{Digest, Spike};
 use granule_sim::trial::Cohort;
@@ -43,6 +43,104 @@ fn responsive() -> Model {
     parameters.golgi.leak_reversal_mvolt = -50.0;
     parameters.tonic.factor = CellFactor::Gamma { mean: 0.1, sd: 0.07, seed: 1 };
     Model::new(Engine::Pcg, parameters).expect("a small network")
+}
+
+/// Trials of 100 ms with times that are no whole number of steps, by name: what is set, and the trial.
+fn odd_trials() -> [(&'static str, Vec<(&'static str, f64)>, u32); 3] {
+    let with = |own: &[(&'static str, f64)]| {
+        let common = [
+            ("time.duration", 100.0),
+            ("mossy_to_granule.scale", 12.0),
+            ("mossy_to_golgi.scale", 3.0),
+            ("golgi.leak_reversal", -42.0),
+            ("granule.tonic_conductance", 0.1),
+        ];
+        own.iter().copied().chain(common).collect()
+    };
+    let half_steps = with(&[
+        ("time.step", 0.1),
+        ("stimulus.times", 10.0999),
+        ("golgi_to_granule.delay", 0.35),
+        ("granule.refractory", 1.25),
+        ("golgi.refractory", 3.0999),
+        ("stimulus.active_fraction", 0.1125),
+    ]);
+    let short_steps = with(&[
+        ("time.step", 0.008),
+        ("stimulus.times", 9.999_992),
+        ("golgi_to_granule.delay", 0.012),
+        ("granule.refractory", 2.007_99),
+        ("golgi.refractory", 4.004),
+        ("stimulus.active_fraction", 0.2625),
+    ]);
+    let thirds = with(&[
+        ("time.step", 0.333_333_333_3),
+        ("stimulus.times", 10.5),
+        ("golgi_to_granule.delay", 0.5),
+        ("granule.refractory", 1.0),
+        ("golgi.refractory", 2.9),
+        ("stimulus.active_fraction", 0.2),
+    ]);
+    [("half steps", half_steps, 47), ("steps of 0.008 ms", short_steps, 46), ("steps of a third", thirds, 47)]
+}
+
+fn odd(set: &[(&str, f64)]) -> Model {
+    let mut parameters = Parameters { network: SMALL, ..Parameters::default() };
+    for &(path, x) in set {
+        let field = field(path).expect("a parameter");
+        let value = match field.kind {
+            Kind::Quantities(_) => parameters::Value::Numbers(vec![x]),
+            _ => parameters::Value::Number(x),
+        };
+        field.set(&mut parameters, value).expect("it fits");
+    }
+    Model::new(Engine::Pcg, parameters).expect("consistent")
+}
+
+/// What whole numbers are made of which decimals.
+fn times_and_counts() -> Value {
+    let with = |set: &[(&str, f64)]| odd(&[&[("stimulus.times", 0.0)], set].concat());
+    let of_step = |step: f64, times: &[f64], number: &dyn Fn(f64) -> u32| -> Vec<Value> {
+        times.iter().map(|&time| json!({ "time.step": step, "time": time, "steps": number(time) })).collect()
+    };
+    let grids = [
+        (0.1, [0.0, 0.04, 0.05, 0.15, 0.25, 0.35, 0.45, 0.0999, 2.0998, 2.0999, 7.249_999]),
+        (0.008, [0.0, 0.004, 0.012, 0.02, 0.028, 0.036, 0.3, 0.007_99, 0.007_992, 7.0, 7.004]),
+        (0.025, [0.0, 0.0125, 0.0375, 0.1125, 0.2, 0.412_5, 0.024_975, 0.024_974, 3.3, 3.312_5, 9.9]),
+        (
+            0.333_333_333_3,
+            [0.0, 0.1, 0.166_666_666_6, 0.166_666_666_7, 0.5, 0.833_333, 1.0, 2.0, 3.0, 49.0, 97.0],
+        ),
+    ];
+    let mut delays = Vec::new();
+    let mut refractory = Vec::new();
+    let mut stimuli = Vec::new();
+    for (step, times) in &grids {
+        let model = |path, time| with(&[("time.step", *step), (path, time)]);
+        delays
+            .extend(of_step(*step, times, &|time| model("golgi_to_granule.delay", time).golgi_delay_steps()));
+        refractory.extend(of_step(*step, times, &|time| {
+            model("granule.refractory", time).granule_refractory_steps()
+        }));
+        stimuli.extend(of_step(*step, times, &|time| model("stimulus.times", time).stimulus_steps()[0]));
+    }
+    let active = |fibers: u32, fraction: f64| {
+        let network = NetworkSize { mossy_fibers: fibers, ..SMALL };
+        let mut parameters = Parameters { network, ..Parameters::default() };
+        parameters.stimulus.active_fraction = fraction;
+        let model = Model::new(Engine::Pcg, parameters).expect("consistent");
+        json!({ "fibers": fibers, "fraction": fraction, "active": model.active_fibers() })
+    };
+    let counts: Vec<Value> =
+        [(315, 0.1), (45, 0.1), (50, 0.11), (50, 0.13), (10, 0.65), (20, 0.925), (7, 1.0), (3, 0.0)]
+            .into_iter()
+            .map(|(fibers, fraction)| active(fibers, fraction))
+            .collect();
+    let bins: Vec<Value> = [(0.1, 0), (0.1, 9), (0.1, 10), (0.008, 124), (0.008, 875), (0.333_333_333_3, 290), (0.333_333_333_3, 291)]
+        .into_iter()
+        .map(|(step, at)| json!({ "time.step": step, "step": at, "ms": with(&[("time.step", step)]).clock().bin(at) }))
+        .collect();
+    json!({ "delay": delays, "refractory": refractory, "stimulus": stimuli, "active_fibers": counts, "bin": bins })
 }
 
 fn spikes(spikes: &[Spike]) -> Vec<[u32; 2]> {
@@ -85,17 +183,37 @@ fn vectors() -> Value {
     let mut trials = cohort.trials(NoiseStart::default());
     let responding = trials.simulate(47).remove(3);
     let trial = trials.simulate(0);
-    let of_condition = |(name, of): (&str, &granule_sim::spikes::TrialSpikes)| {
+    let of_condition = |(name, trial, of): (&str, u32, &granule_sim::spikes::TrialSpikes)| {
         json!({
             "condition": name,
+            "trial": trial,
             "granule_spikes": of.granule.len(),
             "first_granule_spikes": spikes(&of.granule[..of.granule.len().min(5)]),
             "golgi_spikes": spikes(&of.golgi),
             "blake3_of_spikes": Digest::of(&of.encode()).to_string(),
         })
     };
-    let of_conditions: Vec<Value> =
-        ["Control", "GABAzine", "ACh"].into_iter().zip(&trial).map(of_condition).collect();
+    let odd_trials: Vec<Value> = odd_trials()
+        .into_iter()
+        .map(|(name, set, trial)| {
+            let model = odd(&set);
+            let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&model), SEED, trial + 1);
+            let of = cohort.expect("one network").trials(NoiseStart::default()).simulate(trial).remove(0);
+            let ms = |spike: &Spike| json!([model.clock().bin(spike.step), spike.cell]);
+            let mut described = of_condition((name, trial, &of));
+            described["set"] = set.into_iter().map(|(path, x)| (path.to_owned(), json!(x))).collect();
+            described["ms_and_cell_of_the_first_granule_spikes"] =
+                of.granule.iter().take(5).map(ms).collect();
+            let counts = [of.granule.len(), of.golgi.len()];
+            assert!(counts[0] > 20 && counts[1] > 20, "{name} shows nothing: {counts:?}");
+            described
+        })
+        .collect();
+    let of_conditions: Vec<Value> = ["Control", "GABAzine", "ACh"]
+        .into_iter()
+        .zip(&trial)
+        .map(|(name, of)| of_condition((name, 0, of)))
+        .collect();
     json!({
         "stream": {
             "purpose": "noise of granule cells",
@@ -127,7 +245,9 @@ fn vectors() -> Value {
         "weights_of_the_active_fibers_in_trials_0_and_1": of_trials,
         "tonic_factors_of_the_first_cells_under_ach": factors,
         "trial_0": of_conditions,
-        "trial_47": of_condition(("responsive", &responding)),
+        "trial_47": of_condition(("responsive", 47, &responding)),
+        "times_and_counts": times_and_counts(),
+        "odd_trials": odd_trials,
     })
 }
 

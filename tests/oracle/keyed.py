@@ -17,6 +17,7 @@ import json
 import math
 import struct
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,17 +29,15 @@ MASK_128 = (1 << 128) - 1
 PCG64_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 PCG32_MULTIPLIER = 6364136223846793005
 
-DT = 0.1
-N_STEPS = 20_000                        # 2000 ms
-STIMULUS_STEPS = (10_100, 10_200, 10_300)
-ACTIVE_FRACTION = 0.1
+N_STEPS = 20_000                        # 2000 ms of 0.1 ms
+ACTIVE_FRACTION = Fraction(1, 10)
 WEIGHT_SEED, TRIAL_WEIGHT_SEED, NOISE_STREAM = 35, 43, 0
 WEIGHT_MEAN = WEIGHT_SD = 0.1
 E_EXC, E_INH = 0.0, -75.0
 TAU_E, TAU_I, TAU_NOISE = 12.0, 20.0, 20.0
 CONVERGENCE = {"mossy to granule": 4.0, "mossy to golgi": 10.0, "golgi to granule": 4.0}
 TONIC = 1.0
-GOC_WEIGHT, GOC_DELAY_STEPS = 0.17, 20
+GOC_WEIGHT = 0.17
 
 
 class CellType(NamedTuple):
@@ -46,13 +45,12 @@ class CellType(NamedTuple):
     g_leak: float
     threshold: float
     reset: float                        # also the initial potential
-    refractory_steps: int
     noise_sigma: float
     noise: str                          # purpose of the noise's streams
 
 
-GRC = CellType(3.1, 0.2, -55.0, -75.0, 20, 0.05, "noise of granule cells")
-GOC = CellType(60.0, 3.0, -50.0, -55.0, 100, 0.1, "noise of golgi cells")
+GRC = CellType(3.1, 0.2, -55.0, -75.0, 0.05, "noise of granule cells")
+GOC = CellType(60.0, 3.0, -50.0, -55.0, 0.1, "noise of golgi cells")
 E_LEAK_GRC = -75.0
 
 
@@ -62,6 +60,7 @@ class Condition(NamedTuple):
     e_leak_goc: float = -51.0
     goc_weight: float = GOC_WEIGHT
     tonic_factor: float | tuple = 1.0   # or (mean, sd, seed) of a gamma law
+    tonic: float = TONIC
 
 
 CONDITIONS = {
@@ -71,6 +70,41 @@ CONDITIONS = {
 }
 # Everything acts on spikes: both populations respond, and Golgi cells inhibit.
 RESPONSIVE = Condition(2.0, 1.5, -50.0, tonic_factor=(0.1, 0.07, 1))
+
+
+# ------------------------------------------------------------ times and counts
+
+def steps_per_ms(dt):
+    return round(1 / dt)
+
+
+def floor_steps(time, dt):
+    """The step of a stimulus, and the steps of a refractory period."""
+    return math.floor(decimal(time) * steps_per_ms(dt) + Fraction(1, 1000))
+
+
+def delay_steps(time, dt):
+    """The nearest number of steps, half up."""
+    return math.floor(decimal(time) * steps_per_ms(dt) + Fraction(1, 2))
+
+
+def active_count(fraction, n_mossy):
+    """How many fibres are active; Python rounds fractions half to even."""
+    return round(decimal(fraction) * n_mossy)
+
+
+def decimal(x):
+    """The shortest decimal that reads back as this double, which is what Python prints."""
+    return Fraction(repr(x))
+
+
+class Times(NamedTuple):
+    dt: float = 0.1
+    duration: float = 2000.0
+    stimulus: tuple = (1010.0, 1020.0, 1030.0)
+    delay: float = 2.0
+    granule_refractory: float = 2.0
+    golgi_refractory: float = 10.0
 
 
 # --------------------------------------------------------------------- streams
@@ -183,10 +217,10 @@ def box_muller(w0, w1):
 def noise(purpose, seed, stream, trial, n_cells, n_steps):
     """The normals of cells in a trial, [step, cell]; a step has one of each."""
     hashes = [stream_hash(purpose, seed, stream, trial, cell) for cell in range(n_cells)]
-    words = pcg32_words(hashes, n_steps)
+    words = pcg32_words(hashes, n_steps + n_steps % 2)
     normals = np.empty(words.shape, dtype=np.float32)
     normals[0::2], normals[1::2] = box_muller(words[0::2].copy(), words[1::2].copy())
-    return normals
+    return normals[:n_steps]
 
 
 # ---------------------------------------------------------------- what is drawn
@@ -213,11 +247,11 @@ def connect(purpose, seed, n_pre, n_post):
     return targets
 
 
-def active_fibres(seed, n_mossy):
+def active_fibres(seed, n_mossy, fraction=ACTIVE_FRACTION):
     """The fibres with the smallest words, ascending (round half to even)."""
     words = [Scalars("active fibers", seed, fibre).word() for fibre in range(n_mossy)]
     by_word = sorted(range(n_mossy), key=words.__getitem__)
-    return sorted(by_word[:round(ACTIVE_FRACTION * n_mossy)])
+    return sorted(by_word[:round(fraction * n_mossy)])
 
 
 def weights_of_trial(seed, fibres, trial):
@@ -240,9 +274,10 @@ def tonic_factors(seed, law, n_granule):
 class Population:
     """Cells of one type in one trial; arrays are indexed [cell]."""
 
-    def __init__(self, kind, e_leak, g_tonic, normals):
+    def __init__(self, kind, dt, refractory_steps, e_leak, g_tonic, normals):
         n = normals.shape[1]
-        self.kind, self.e_leak, self.g_tonic, self.normals = kind, e_leak, g_tonic, normals
+        self.kind, self.dt, self.refractory_steps = kind, dt, refractory_steps
+        self.e_leak, self.g_tonic, self.normals = e_leak, g_tonic, normals
         self.v = np.full(n, kind.reset)
         self.x, self.g_e, self.g_i = np.zeros(n), np.zeros(n), np.zeros(n)
         self.refractory_until = np.zeros(n, dtype=int)      # first step that is not
@@ -250,18 +285,18 @@ class Population:
 
     def advance(self, step):
         """One step up to the spikes, which are returned; arrivals are the caller's."""
-        k, v = self.kind, self.v
-        g_n = k.noise_sigma * math.sqrt(DT / TAU_NOISE) * self.x
+        k, v, dt = self.kind, self.v, self.dt
+        g_n = k.noise_sigma * math.sqrt(dt / TAU_NOISE) * self.x
         current = (k.g_leak * (self.e_leak - v) + (self.g_e + g_n) * (E_EXC - v)
                    + (self.g_i + self.g_tonic) * (E_INH - v))
         free = step >= self.refractory_until
-        self.v = np.where(free, v + DT / k.capacitance * current, v)
-        self.x = self.x * (1 - DT / TAU_NOISE) + self.normals[step]
-        self.g_e = self.g_e * (1 - DT / TAU_E)
-        self.g_i = self.g_i * (1 - DT / TAU_I)
+        self.v = np.where(free, v + dt / k.capacitance * current, v)
+        self.x = self.x * (1 - dt / TAU_NOISE) + self.normals[step]
+        self.g_e = self.g_e * (1 - dt / TAU_E)
+        self.g_i = self.g_i * (1 - dt / TAU_I)
         fired = np.flatnonzero(free & (self.v > k.threshold))
         self.v[fired] = k.reset
-        self.refractory_until[fired] = step + k.refractory_steps
+        self.refractory_until[fired] = step + self.refractory_steps
         self.spikes += [(step, int(cell)) for cell in fired]
         return fired
 
@@ -274,25 +309,28 @@ def arrivals(sources, targets, weights, n_post):
     return total
 
 
-def simulate(c, net, seed, trial):
+def simulate(c, net, seed, trial, times=Times()):
     """The granule and the Golgi cells of a trial, with their spikes."""
-    grc, goc = (noise(kind.noise, seed, NOISE_STREAM, trial, n, N_STEPS)
+    dt, n_steps = times.dt, round(times.duration * steps_per_ms(times.dt))
+    grc, goc = (noise(kind.noise, seed, NOISE_STREAM, trial, n, n_steps)
                 for kind, n in ((GRC, net["granule_cells"]), (GOC, net["golgi_cells"])))
-    grc = Population(GRC, E_LEAK_GRC, TONIC * np.array(tonic_factors(
-        seed, c.tonic_factor, net["granule_cells"])), grc)
-    goc = Population(GOC, c.e_leak_goc, 0.0, goc)
+    grc = Population(GRC, dt, floor_steps(times.granule_refractory, dt), E_LEAK_GRC, c.tonic * np.array(
+        tonic_factors(seed, c.tonic_factor, net["granule_cells"])), grc)
+    goc = Population(GOC, dt, floor_steps(times.golgi_refractory, dt), c.e_leak_goc, 0.0, goc)
+    stimulus = [floor_steps(time, dt) for time in times.stimulus]
+    delay = delay_steps(times.delay, dt)
     weights = np.array(weights_of_trial(seed, net["active"], trial))
     to_grc = arrivals(net["active"], net["mf_grc"], weights * c.mf_grc_scale, len(grc.v))
     to_goc = arrivals(net["active"], net["mf_goc"], weights * c.mf_goc_scale, len(goc.v))
     fired = []                          # Golgi cells that fired, by step
-    for step in range(N_STEPS):
+    for step in range(n_steps):
         grc.advance(step)
         fired.append(goc.advance(step))
-        if step in STIMULUS_STEPS:
+        if step in stimulus:
             grc.g_e += to_grc
             goc.g_e += to_goc
-        if step >= GOC_DELAY_STEPS:
-            for cell in fired[step - GOC_DELAY_STEPS]:
+        if step >= delay:
+            for cell in fired[step - delay]:
                 grc.g_i[net["goc_grc"][cell]] += c.goc_weight
     return grc, goc
 
@@ -371,6 +409,43 @@ def check_network(n):
     return net
 
 
+def check_times(t):
+    for what, steps in ("delay", delay_steps), ("refractory", floor_steps), ("stimulus", floor_steps):
+        check(f"{what} in steps", [steps(of["time"], of["time.step"]) for of in t[what]],
+              [of["steps"] for of in t[what]])
+    check("numbers of active fibres", [active_count(of["fraction"], of["fibers"]) for of in t["active_fibers"]],
+          [of["active"] for of in t["active_fibers"]])
+    check("milliseconds", [of["step"] // steps_per_ms(of["time.step"]) for of in t["bin"]],
+          [of["ms"] for of in t["bin"]])
+
+
+def check_trial(c, net, seed, theirs, times=Times()):
+    name = theirs["condition"]
+    grc, goc = simulate(c, net, seed, theirs["trial"], times)
+    first = theirs["first_granule_spikes"]
+    check(f"{name}: number of granule spikes", len(grc.spikes), theirs["granule_spikes"])
+    check(f"{name}: first granule spikes", [list(s) for s in grc.spikes[:len(first)]], first)
+    check(f"{name}: Golgi spikes", [list(s) for s in goc.spikes], theirs["golgi_spikes"])
+    check(f"{name}: BLAKE3 of the spikes", blake3(encode(grc.spikes, goc.spikes)).hexdigest(),
+          theirs["blake3_of_spikes"])
+    return grc, goc
+
+
+def check_odd_trial(net, seed, n_mossy, theirs):
+    """A trial whose parameters stand beside it."""
+    of = theirs["set"]
+    c = Condition(of.pop("mossy_to_granule.scale"), of.pop("mossy_to_golgi.scale"), of.pop("golgi.leak_reversal"),
+                  tonic=of.pop("granule.tonic_conductance"))
+    active = active_fibres(seed, n_mossy, decimal(of.pop("stimulus.active_fraction")))
+    times = Times(of.pop("time.step"), of.pop("time.duration"), (of.pop("stimulus.times"),),
+                  of.pop("golgi_to_granule.delay"), of.pop("granule.refractory"), of.pop("golgi.refractory"))
+    check("parameters that are not known", of, {})
+    grc, _ = check_trial(c, net | {"active": active}, seed, theirs, times)
+    theirs = theirs["ms_and_cell_of_the_first_granule_spikes"]
+    ours = [[step // steps_per_ms(times.dt), cell] for step, cell in grc.spikes[:len(theirs)]]
+    check("their milliseconds", ours, theirs)
+
+
 def main():
     default = Path(__file__).resolve().parent / "../../docs/engines.json"
     vectors = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else default).read_text())
@@ -381,15 +456,11 @@ def main():
     theirs = vectors["tonic_factors_of_the_first_cells_under_ach"]
     check("tonic factors", bits(tonic_factors(seed, CONDITIONS["ACh"].tonic_factor, len(theirs))), theirs)
     check("conditions of trial 0", [t["condition"] for t in vectors["trial_0"]], list(CONDITIONS))
-    for trial, theirs in [(0, of) for of in vectors["trial_0"]] + [(47, vectors["trial_47"])]:
-        name = theirs["condition"]
-        grc, goc = simulate(CONDITIONS.get(name, RESPONSIVE), net, seed, trial)
-        first = theirs["first_granule_spikes"]
-        check(f"{name}: number of granule spikes", len(grc.spikes), theirs["granule_spikes"])
-        check(f"{name}: first granule spikes", [list(s) for s in grc.spikes[:len(first)]], first)
-        check(f"{name}: Golgi spikes", [list(s) for s in goc.spikes], theirs["golgi_spikes"])
-        check(f"{name}: BLAKE3 of the spikes", blake3(encode(grc.spikes, goc.spikes)).hexdigest(),
-              theirs["blake3_of_spikes"])
+    for theirs in vectors["trial_0"] + [vectors["trial_47"]]:
+        check_trial(CONDITIONS.get(theirs["condition"], RESPONSIVE), net, seed, theirs)
+    check_times(vectors["times_and_counts"])
+    for theirs in vectors["odd_trials"]:
+        check_odd_trial(net, seed, vectors["network"]["mossy_fibers"], theirs)
     print("all agree")
 
 

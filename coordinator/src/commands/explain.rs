@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use granule_sim::parameters::field;
 use granule_sim::{Engine, Model};
-use granule_sweep::key::{Fingerprint, TrialKey, is_idle};
+use granule_sweep::key::{Fingerprint, Recounted, TrialKey, is_idle, recounted};
 use granule_sweep::{Condition, Sweep};
 use serde::Serialize;
 
@@ -63,6 +63,18 @@ struct Change {
     parameter: String,
     old: String,
     new: String,
+}
+
+impl Change {
+    /// The parameter is what it was, but other numbers are made of it.
+    fn of_recounted(of: Recounted) -> Change {
+        let counted = |numbers: &[u32]| {
+            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+            let what = if of.path == "stimulus.active_fraction" { "fibres" } else { "steps" };
+            format!("{} {what}", numbers.join(", "))
+        };
+        Change { parameter: of.path.to_owned(), old: counted(&of.before), new: counted(&of.now) }
+    }
 }
 
 pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
@@ -201,6 +213,12 @@ impl<'a> Known<'a> {
             all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
         if !same.is_empty() {
             return Lineage::Same(same);
+        }
+        // Equal parameters of which version 0.1.0 made other numbers.
+        let before = Fingerprint::in_version_0_1_0(&condition.model).to_string();
+        if let Some(known) = all().find(|known| known.fingerprint == before) {
+            let changes = recounted(&condition.model).into_iter().map(Change::of_recounted).collect();
+            return Lineage::Differs(known.name.clone(), changes);
         }
         // That of the same name if there is one, else that with the fewest differences.
         let namesake = all().find(|known| known.name == condition.name);

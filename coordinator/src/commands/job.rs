@@ -662,11 +662,13 @@ impl Job {
     }
 }
 
-/// Reads and understands a sweep file, and what the environment overrides in it.
+/// Reads and understands a sweep file, and what the environment overrides in it. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
     // What is wrong with the file comes first.
     let text = read_text(path)?;
-    understand(path, &text, &overrides()?)
+    let sweep = understand(path, &text, &overrides()?)?;
+    granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
+    Ok(sweep)
 }
 
 /// What the environment overrides in every sweep file; says so.

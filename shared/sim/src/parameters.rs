@@ -232,11 +232,12 @@ pub struct Stimulus {
 /// Random weights of the active mossy fibres.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
-    /// Drawn per fibre and trial; else the fixed weight of each projection is used.
+    /// Drawn: a mean per fibre, and a factor per trial that all fibres share. Else the fixed weight of each projection is
+    /// used.
     pub random: bool,
     /// Seed of the fibres' mean weights.
     pub seed: u32,
-    /// Seed of the list of per-trial seeds.
+    /// Seed of the factors of the trials.
     pub trial_seed: u32,
     /// Mean of the gamma distribution that the fibres' mean weights come from.
     pub mean_nsiemens: f64,
@@ -281,7 +282,7 @@ pub struct Cell {
     pub initial_mvolt: f64,
     /// Time after a spike during which the potential is frozen and no spike occurs.
     pub refractory_ms: f64,
-    /// Standard deviation of the noise conductance.
+    /// σ of the noise conductance, whose standard deviation is σ/√2.
     pub noise_sigma_nsiemens: f64,
 }
 
@@ -553,15 +554,15 @@ table! {
     "network.mossy_fibers" Count, Between(1.0, MOST_CELLS), Count network.mossy_fibers, "number of mossy fibres";
     "network.granule_cells" Count, Between(1.0, MOST_CELLS), Count network.granule_cells, "number of granule cells";
     "network.golgi_cells" Count, Between(1.0, MOST_CELLS), Count network.golgi_cells, "number of Golgi cells";
-    "time.step" Quantity(Millisecond), Between(0.001, 1.0), Number time.step_ms, "integration step; a whole number of steps makes 1 ms";
+    "time.step" Quantity(Millisecond), Between(0.001, 1.0), Number time.step_ms, "integration step dt; a whole number of steps makes 1 ms";
     "time.duration" Quantity(Millisecond), Between(1.0, 1_000_000.0), Number time.duration_ms, "length of a trial; a whole number of ms";
-    "stimulus.times" Quantities(Millisecond), NonNegative, Numbers stimulus.times_ms, "spike times of the active mossy fibres";
-    "stimulus.active_fraction" Quantity(One), Between(0.0, 1.0), Number stimulus.active_fraction, "fraction of mossy fibres that are active";
-    "weights.random" Flag, Finite, Flag weights.random, "draw mossy-fibre weights per fibre and trial";
+    "stimulus.times" Quantities(Millisecond), NonNegative, Numbers stimulus.times_ms, "spike times of the active mossy fibres: before the end of the trial, at most one in a step";
+    "stimulus.active_fraction" Quantity(One), Between(0.0, 1.0), Number stimulus.active_fraction, "fraction of mossy fibres that are active; their number is rounded half to even";
+    "weights.random" Flag, Finite, Flag weights.random, "draw the weights of mossy fibres: a mean for each fibre, times one factor for all fibres of a trial";
     "weights.seed" Count, NonNegative, Count weights.seed, "seed of the fibres' mean weights";
-    "weights.trial_seed" Count, NonNegative, Count weights.trial_seed, "seed of the list of per-trial seeds";
+    "weights.trial_seed" Count, NonNegative, Count weights.trial_seed, "seed of the factors of the trials";
     "weights.mean" Quantity(Nanosiemens), Positive, Number weights.mean_nsiemens, "mean of the fibres' mean weights";
-    "weights.sd" Quantity(Nanosiemens), Positive, Number weights.sd_nsiemens, "standard deviation of the fibres' mean weights";
+    "weights.sd" Quantity(Nanosiemens), Positive, Number weights.sd_nsiemens, "standard deviation of the fibres' mean weights, at most 3 times their mean";
     "excitatory.reversal" Quantity(Millivolt), POTENTIAL, Number excitatory.reversal_mvolt, "excitatory reversal potential";
     "excitatory.tau" Quantity(Millisecond), Positive, Number excitatory.tau_ms, "decay of the excitatory conductance";
     "inhibitory.reversal" Quantity(Millivolt), POTENTIAL, Number inhibitory.reversal_mvolt, "inhibitory reversal potential";
@@ -576,9 +577,9 @@ table! {
     "granule.reset" Quantity(Millivolt), POTENTIAL, Number granule.reset_mvolt, "granule cell potential after a spike";
     "granule.initial" Quantity(Millivolt), POTENTIAL, Number granule.initial_mvolt, "granule cell potential at the start of a trial";
     "granule.refractory" Quantity(Millisecond), NonNegative, Number granule.refractory_ms, "granule cell refractory period";
-    "granule.noise_sigma" Quantity(Nanosiemens), NonNegative, Number granule.noise_sigma_nsiemens, "granule cell noise standard deviation";
+    "granule.noise_sigma" Quantity(Nanosiemens), NonNegative, Number granule.noise_sigma_nsiemens, "σ of the granule cells' noise; the standard deviation of the noise is σ/√2";
     "granule.tonic_conductance" Quantity(Nanosiemens), NonNegative, Number tonic.conductance_nsiemens, "tonic inhibition before its factor";
-    "granule.tonic_factor" Factor, NonNegative, Factor tonic.factor, "factor on tonic inhibition, per granule cell";
+    "granule.tonic_factor" Factor, NonNegative, Factor tonic.factor, "factor on tonic inhibition; a distribution gives each granule cell its own";
     "golgi.capacitance" Quantity(Picofarad), Positive, Number golgi.capacitance_pfarad, "Golgi cell membrane capacitance";
     "golgi.leak_conductance" Quantity(Nanosiemens), NonNegative, Number golgi.leak_conductance_nsiemens, "Golgi cell leak conductance";
     "golgi.leak_reversal" Quantity(Millivolt), POTENTIAL, Number golgi.leak_reversal_mvolt, "Golgi cell leak reversal potential";
@@ -586,14 +587,14 @@ table! {
     "golgi.reset" Quantity(Millivolt), POTENTIAL, Number golgi.reset_mvolt, "Golgi cell potential after a spike";
     "golgi.initial" Quantity(Millivolt), POTENTIAL, Number golgi.initial_mvolt, "Golgi cell potential at the start of a trial";
     "golgi.refractory" Quantity(Millisecond), NonNegative, Number golgi.refractory_ms, "Golgi cell refractory period";
-    "golgi.noise_sigma" Quantity(Nanosiemens), NonNegative, Number golgi.noise_sigma_nsiemens, "Golgi cell noise standard deviation";
-    "mossy_to_granule.convergence" Quantity(One), NonNegative, Number mossy_to_granule.convergence, "mean mossy-fibre synapses onto a granule cell";
+    "golgi.noise_sigma" Quantity(Nanosiemens), NonNegative, Number golgi.noise_sigma_nsiemens, "σ of the Golgi cells' noise; the standard deviation of the noise is σ/√2";
+    "mossy_to_granule.convergence" Quantity(One), NonNegative, Number mossy_to_granule.convergence, "mean number of mossy-fibre synapses onto a granule cell, at most one from each fibre";
     "mossy_to_granule.weight" Quantity(Nanosiemens), NonNegative, Number mossy_to_granule.weight_nsiemens, "weight where weights are fixed";
     "mossy_to_granule.scale" Quantity(One), NonNegative, Number mossy_to_granule.scale, "factor on the weight";
-    "mossy_to_golgi.convergence" Quantity(One), NonNegative, Number mossy_to_golgi.convergence, "mean mossy-fibre synapses onto a Golgi cell";
+    "mossy_to_golgi.convergence" Quantity(One), NonNegative, Number mossy_to_golgi.convergence, "mean number of mossy-fibre synapses onto a Golgi cell, at most one from each fibre";
     "mossy_to_golgi.weight" Quantity(Nanosiemens), NonNegative, Number mossy_to_golgi.weight_nsiemens, "weight where weights are fixed";
     "mossy_to_golgi.scale" Quantity(One), NonNegative, Number mossy_to_golgi.scale, "factor on the weight";
-    "golgi_to_granule.convergence" Quantity(One), NonNegative, Number golgi_to_granule.convergence, "mean Golgi-cell synapses onto a granule cell";
+    "golgi_to_granule.convergence" Quantity(One), NonNegative, Number golgi_to_granule.convergence, "mean number of Golgi-cell synapses onto a granule cell, at most one from each Golgi cell";
     "golgi_to_granule.weight" Quantity(Nanosiemens), NonNegative, Number golgi_to_granule.weight_nsiemens, "weight of a Golgi-cell synapse";
     "golgi_to_granule.delay" Quantity(Millisecond), NonNegative, Number golgi_to_granule.delay_ms, "conduction delay from Golgi to granule cells";
 }

@@ -8,6 +8,8 @@ use granule_sim::{Engine, Model};
 
 mod version_0_1_0;
 
+pub use version_0_1_0::{Recounted, recounted};
+
 macro_rules! hash_type {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -46,10 +48,10 @@ impl Fingerprint {
     /// The fingerprint of this model.
     pub fn new(model: &Model) -> Fingerprint {
         let mut hash = Fingerprint::of_parameters(model);
-        for (path, numbers) in version_0_1_0::changed(model) {
+        for Recounted { path, now, .. } in recounted(model) {
             hash.text(path);
-            hash.number(numbers.len() as u32);
-            numbers.into_iter().for_each(|number| hash.number(number));
+            hash.number(now.len() as u32);
+            now.into_iter().for_each(|number| hash.number(number));
         }
         Fingerprint(hash.finish())
     }

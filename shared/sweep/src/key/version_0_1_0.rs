@@ -6,9 +6,19 @@
 use granule_sim::parameters::CellFactor;
 use granule_sim::{Engine, Model, Parameters};
 
-/// The numbers that the model makes of these parameters, where version 0.1.0 made others of them and that reaches a
-/// spike.
-pub(super) fn changed(model: &Model) -> Vec<(&'static str, Vec<u32>)> {
+/// A parameter of which version 0.1.0 made other whole numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recounted {
+    /// Path of the parameter.
+    pub path: &'static str,
+    /// The numbers that version 0.1.0 made of it: steps, or active fibres.
+    pub before: Vec<u32>,
+    /// The numbers now.
+    pub now: Vec<u32>,
+}
+
+/// The parameters of which version 0.1.0 made other numbers, where that reaches a spike.
+pub fn recounted(model: &Model) -> Vec<Recounted> {
     let parameters = model.parameters();
     let step_ms = parameters.time.step_ms;
     let whole_steps = |span_ms: f64| ((span_ms + 1e-3 * step_ms) / step_ms) as u32;
@@ -54,8 +64,11 @@ pub(super) fn changed(model: &Model) -> Vec<(&'static str, Vec<u32>)> {
         ),
         ("golgi_to_granule.delay", inhibits, until_end(model.golgi_delay_steps()), until_end(delay)),
     ];
-    let is_changed = |(_, counts, now, before): &(_, bool, Vec<u32>, Vec<u32>)| *counts && now != before;
-    numbers.into_iter().filter(is_changed).map(|(path, _, now, _)| (path, now)).collect()
+    numbers
+        .into_iter()
+        .filter(|(_, counts, now, before)| *counts && now != before)
+        .map(|(path, _, now, before)| Recounted { path, before, now })
+        .collect()
 }
 
 /// Whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. It took the
@@ -112,9 +125,8 @@ mod tests {
         let check = |set: &[(&str, Value)], expected: [&[(&str, u32)]; 2]| {
             for (engine, expected) in [Engine::Pcg, Engine::Brian2_2_2_1].into_iter().zip(expected) {
                 let model = model(engine, set);
-                let found = changed(&model);
-                let found: Vec<(&str, u32)> =
-                    found.iter().map(|(path, numbers)| (*path, numbers[0])).collect();
+                let found = recounted(&model);
+                let found: Vec<(&str, u32)> = found.iter().map(|of| (of.path, of.now[0])).collect();
                 assert_eq!(found, expected, "{engine:?}, {set:?}");
                 let is_another = Fingerprint::new(&model) != Fingerprint::in_version_0_1_0(&model);
                 assert_eq!(is_another, !expected.is_empty(), "{engine:?}, {set:?}");
