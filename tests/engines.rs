@@ -45,8 +45,11 @@ fn responsive() -> Model {
     Model::new(Engine::Pcg, parameters).expect("a small network")
 }
 
+/// Paths of parameters and their values.
+type Set = Vec<(&'static str, f64)>;
+
 /// Trials of 100 ms with times that are no whole number of steps, by name: what is set, and the trial.
-fn odd_trials() -> [(&'static str, Vec<(&'static str, f64)>, u32); 3] {
+fn odd_trials() -> [(&'static str, Set, u32); 3] {
     let with = |own: &[(&'static str, f64)]| {
         let common = [
             ("time.duration", 100.0),

@@ -29,8 +29,11 @@ pub fn notes(sweep: &Sweep) -> Vec<String> {
     notes
 }
 
+/// Convergence of a projection and number of its presynaptic cells.
+type Numbers = fn(&Model) -> (f64, u32);
+
 /// Path of the convergence, what the presynaptic cells are called, and both numbers.
-const PROJECTIONS: [(&str, &str, fn(&Model) -> (f64, u32)); 3] = [
+const PROJECTIONS: [(&str, &str, Numbers); 3] = [
     ("mossy_to_granule.convergence", "mossy fibres", |model| {
         let parameters = model.parameters();
         (parameters.mossy_to_granule.convergence, parameters.network.mossy_fibers)
