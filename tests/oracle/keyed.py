@@ -17,6 +17,7 @@ import json
 import math
 import struct
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ PCG32_MULTIPLIER = 6364136223846793005
 DT = 0.1
 N_STEPS = 20_000                        # 2000 ms
 STIMULUS_STEPS = (10_100, 10_200, 10_300)
-ACTIVE_FRACTION = 0.1
+ACTIVE_FRACTION = Fraction(1, 10)
 WEIGHT_SEED, TRIAL_WEIGHT_SEED, NOISE_STREAM = 35, 43, 0
 WEIGHT_MEAN = WEIGHT_SD = 0.1
 E_EXC, E_INH = 0.0, -75.0
@@ -183,17 +184,17 @@ def box_muller(w0, w1):
 def noise(purpose, seed, stream, trial, n_cells, n_steps):
     """The normals of cells in a trial, [step, cell]; a step has one of each."""
     hashes = [stream_hash(purpose, seed, stream, trial, cell) for cell in range(n_cells)]
-    words = pcg32_words(hashes, n_steps)
+    words = pcg32_words(hashes, n_steps + n_steps % 2)
     normals = np.empty(words.shape, dtype=np.float32)
     normals[0::2], normals[1::2] = box_muller(words[0::2].copy(), words[1::2].copy())
-    return normals
+    return normals[:n_steps]
 
 
 # ---------------------------------------------------------------- what is drawn
 
-def connect(purpose, seed, n_pre, n_post):
+def connect(purpose, seed, n_pre, n_post, convergence=None):
     """Random connectivity, for each presynaptic cell the cells it has a synapse onto."""
-    p = CONVERGENCE[purpose] / n_pre
+    p = (CONVERGENCE[purpose] if convergence is None else convergence) / n_pre
     targets = []
     for pre in range(n_pre):
         draws = Scalars(purpose, seed, pre)
@@ -201,6 +202,8 @@ def connect(purpose, seed, n_pre, n_post):
             targets.append(list(range(n_post)))
         elif p >= 0.25:
             targets.append([j for j in range(n_post) if draws.uniform() < p])
+        elif 1 - p == 1:
+            targets.append([])
         else:
             inverse_log, own, j = 1 / math.log(1 - p), [], 0
             while True:
@@ -213,18 +216,18 @@ def connect(purpose, seed, n_pre, n_post):
     return targets
 
 
-def active_fibres(seed, n_mossy):
+def active_fibres(seed, n_mossy, fraction=ACTIVE_FRACTION):
     """The fibres with the smallest words, ascending (round half to even)."""
     words = [Scalars("active fibers", seed, fibre).word() for fibre in range(n_mossy)]
     by_word = sorted(range(n_mossy), key=words.__getitem__)
-    return sorted(by_word[:round(ACTIVE_FRACTION * n_mossy)])
+    return sorted(by_word[:round(fraction * n_mossy)])
 
 
-def weights_of_trial(seed, fibres, trial):
+def weights_of_trial(seed, fibres, trial, mean=WEIGHT_MEAN, sd=WEIGHT_SD, weight_seed=WEIGHT_SEED,
+                     trial_seed=TRIAL_WEIGHT_SEED):
     """Weights in nS of fibres in a trial: all share the trial's one exponential draw."""
-    factor = Scalars("weight of a trial", seed, TRIAL_WEIGHT_SEED, trial).exponential()
-    means = [Scalars("mean weight", seed, WEIGHT_SEED, f).gamma(WEIGHT_MEAN, WEIGHT_SD)
-             for f in fibres]
+    factor = Scalars("weight of a trial", seed, trial_seed, trial).exponential()
+    means = [Scalars("mean weight", seed, weight_seed, f).gamma(mean, sd) for f in fibres]
     return [mean * factor for mean in means]
 
 
