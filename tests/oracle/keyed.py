@@ -225,9 +225,9 @@ def noise(purpose, seed, stream, trial, n_cells, n_steps):
 
 # ---------------------------------------------------------------- what is drawn
 
-def connect(purpose, seed, n_pre, n_post):
+def connect(purpose, seed, n_pre, n_post, convergence=None):
     """Random connectivity, for each presynaptic cell the cells it has a synapse onto."""
-    p = CONVERGENCE[purpose] / n_pre
+    p = (CONVERGENCE[purpose] if convergence is None else convergence) / n_pre
     targets = []
     for pre in range(n_pre):
         draws = Scalars(purpose, seed, pre)
@@ -235,6 +235,8 @@ def connect(purpose, seed, n_pre, n_post):
             targets.append(list(range(n_post)))
         elif p >= 0.25:
             targets.append([j for j in range(n_post) if draws.uniform() < p])
+        elif 1 - p == 1:
+            targets.append([])
         else:
             inverse_log, own, j = 1 / math.log(1 - p), [], 0
             while True:
@@ -254,11 +256,11 @@ def active_fibres(seed, n_mossy, fraction=ACTIVE_FRACTION):
     return sorted(by_word[:round(fraction * n_mossy)])
 
 
-def weights_of_trial(seed, fibres, trial):
+def weights_of_trial(seed, fibres, trial, mean=WEIGHT_MEAN, sd=WEIGHT_SD, weight_seed=WEIGHT_SEED,
+                     trial_seed=TRIAL_WEIGHT_SEED):
     """Weights in nS of fibres in a trial: all share the trial's one exponential draw."""
-    factor = Scalars("weight of a trial", seed, TRIAL_WEIGHT_SEED, trial).exponential()
-    means = [Scalars("mean weight", seed, WEIGHT_SEED, f).gamma(WEIGHT_MEAN, WEIGHT_SD)
-             for f in fibres]
+    factor = Scalars("weight of a trial", seed, trial_seed, trial).exponential()
+    means = [Scalars("mean weight", seed, weight_seed, f).gamma(mean, sd) for f in fibres]
     return [mean * factor for mean in means]
 
 

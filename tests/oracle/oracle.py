@@ -47,6 +47,7 @@ GOC_DELAY_STEPS = 20
 GOC_WEIGHT = 0.17 * NS
 TONIC = 1.0 * NS
 TRIAL_SEEDS_SEED, TONIC_SEED = 43, 1
+ACTIVE_FRACTION = Fraction(1, 10)
 
 
 class CellType(NamedTuple):
@@ -95,19 +96,19 @@ def gamma(rng, mean, sd, size=None):
     return rng.gamma(*gamma_shape_scale(mean, sd), size)
 
 
-def active_mossy_fibres(n_mossy, seed):
-    """The tenth of the fibres that fire, ascending (round half to even)."""
-    return sorted(random.Random(seed).sample(range(n_mossy), round(n_mossy / 10)))
+def active_mossy_fibres(n_mossy, seed, fraction=ACTIVE_FRACTION):
+    """The fibres that fire, ascending: a fraction of all (round half to even)."""
+    return sorted(random.Random(seed).sample(range(n_mossy), round(fraction * n_mossy)))
 
 
-def mossy_weights_ns(n_active, n_trials, weight_seed):
+def mossy_weights_ns(n_active, n_trials, mean, sd, weight_seed, trial_seeds_seed=TRIAL_SEEDS_SEED):
     """Weight in nS of each active fibre in each trial, [fibre, trial].
 
     All fibres restart the generator of a trial from the same seed, so within a
     trial their weights are (nearly always) multiples of one draw.
     """
-    means = gamma(RandomState(weight_seed), 0.1, 0.1, n_active)
-    seeds = RandomState(TRIAL_SEEDS_SEED).randint(1, 1000, n_trials)
+    means = gamma(RandomState(weight_seed), mean, sd, n_active)
+    seeds = RandomState(trial_seeds_seed).randint(1, 1000, n_trials)
     return np.array([[gamma(RandomState(s), mu, mu) for s in seeds] for mu in means])
 
 
@@ -127,6 +128,8 @@ class BlockUniforms:
 def connect(n_pre, n_post, convergence, uniforms):
     """Random connectivity as a boolean matrix [pre, post]."""
     p = convergence / n_pre
+    if p == 0:  # nothing is drawn either
+        return np.zeros((n_pre, n_post), dtype=bool)
     if p == 1:  # nothing to sample, and nothing is drawn (but p > 1 draws)
         return np.ones((n_pre, n_post), dtype=bool)
     matrix = np.zeros((n_pre, n_post), dtype=bool)
@@ -196,13 +199,13 @@ class Network(NamedTuple):
     recorded: np.ndarray    # granule cells with an active input, ascending
 
 
-def build_network(p, rng):
+def build_network(p, rng, convergences=(4, 10, 4), fraction=ACTIVE_FRACTION):
     """Draws the connectivity from `rng`, leaving it where the noise starts."""
-    active = active_mossy_fibres(p.mossy, p.seed)
+    active = active_mossy_fibres(p.mossy, p.seed, fraction)
     uniforms = BlockUniforms(rng)
-    mf_grc = connect(p.mossy, p.granule, 4, uniforms)
-    mf_goc = connect(p.mossy, p.golgi, 10, uniforms)
-    goc_grc = connect(p.golgi, p.granule, 4, uniforms)
+    mf_grc = connect(p.mossy, p.granule, convergences[0], uniforms)
+    mf_goc = connect(p.mossy, p.golgi, convergences[1], uniforms)
+    goc_grc = connect(p.golgi, p.granule, convergences[2], uniforms)
     recorded = np.flatnonzero(mf_grc[active].any(axis=0))
     return Network(active, mf_grc, mf_goc, goc_grc, recorded)
 
@@ -297,7 +300,7 @@ def run_condition(p, condition):
         w_grc = np.full((len(net.active), p.trials), GRC.fixed_weight_ns * NS)
         w_goc = np.full((len(net.active), p.trials), GOC.fixed_weight_ns * NS)
     else:
-        weights = mossy_weights_ns(len(net.active), p.trials, p.weight_seed)
+        weights = mossy_weights_ns(len(net.active), p.trials, 0.1, 0.1, p.weight_seed)
         w_grc = w_goc = weights * NS
     factor = np.ones(p.granule) if condition.inhibition else np.zeros(p.granule)
     if condition.random_tonic:
