@@ -52,36 +52,17 @@ impl Clock {
         self.step_ms * 1e-3
     }
 
-    /// Steps of a refractory period: a cell is refractory while fewer have passed since its spike.
+    /// The step in which a time lies: that of a stimulus, or the steps of a refractory period. A thousandth of a step
+    /// less than the next step is the next step.
     ///
-    /// Brian2 2.2.1: `timestep()` in `core/functions.py`.
-    pub(crate) fn refractory(self, span_ms: f64) -> u32 {
+    /// Brian2: `timestep()` in `core/functions.py`. (The spike generator of version 2.2.1 compares such times with the
+    /// ends of steps instead. That differs only for times that are exactly a thousandth of a step before one.)
+    pub(crate) fn step_of(self, time_ms: f64) -> u32 {
         match self.engine {
-            Engine::Pcg => self.floor(span_ms),
+            Engine::Pcg => whole(&(self.steps(time_ms) + decimal(1e-3)), RoundingMode::Floor),
             Engine::Brian2_2_2_1 => {
                 let step_s = self.step_s();
-                ((span_ms * 1e-3 + 1e-3 * step_s) / step_s) as u32
-            }
-        }
-    }
-
-    /// The step in which a stimulus at this time falls.
-    ///
-    /// Brian2 2.2.1: the template `spikegenerator.pyx`.
-    pub(crate) fn stimulus(self, time_ms: f64) -> u32 {
-        match self.engine {
-            Engine::Pcg => self.floor(time_ms),
-            Engine::Brian2_2_2_1 => {
-                let (time_s, step_s) = (time_ms * 1e-3, self.step_s());
-                let is_later = |step: u32| {
-                    let end_s = f64::from(step) * step_s + step_s;
-                    time_s > end_s || (time_s - end_s).abs() < 1e-3 * step_s
-                };
-                let mut step = ((time_s / step_s) as u32).saturating_sub(1);
-                while step < u32::MAX && is_later(step) {
-                    step += 1;
-                }
-                step
+                ((time_ms * 1e-3 + 1e-3 * step_s) / step_s) as u32
             }
         }
     }
@@ -114,11 +95,6 @@ impl Clock {
         // Where steps make no finite decimal, neither do spans.
         let tolerance = if self.is_finite() { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
         ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()
-    }
-
-    /// A thousandth of a step less than the next step is the next step, as with Brian2.
-    fn floor(self, time_ms: f64) -> u32 {
-        whole(&(self.steps(time_ms) + decimal(1e-3)), RoundingMode::Floor)
     }
 
     /// A time in steps.
@@ -159,7 +135,7 @@ mod tests {
     fn half_steps_round_up_in_decimals() {
         for (step_ms, k, span_ms) in half_steps() {
             assert_eq!(clock(PCG, step_ms).delay(span_ms), k + 1, "{span_ms} ms of {step_ms} ms");
-            assert_eq!(clock(PCG, step_ms).stimulus(span_ms), k, "{span_ms} ms of {step_ms} ms");
+            assert_eq!(clock(PCG, step_ms).step_of(span_ms), k, "{span_ms} ms of {step_ms} ms");
         }
     }
 
@@ -182,10 +158,9 @@ mod tests {
         for (span_ms, expected) in
             [(0.0, 0), (0.0998, 0), (0.0999, 1), (0.1, 1), (2.0, 20), (2.0998, 20), (2.0999, 21)]
         {
-            assert_eq!(clock(PCG, 0.1).refractory(span_ms), expected, "{span_ms}");
-            assert_eq!(clock(PCG, 0.1).stimulus(span_ms), expected, "{span_ms}");
+            assert_eq!(clock(PCG, 0.1).step_of(span_ms), expected, "{span_ms}");
         }
-        assert_eq!(clock(PCG, 0.1).refractory(1e300), u32::MAX);
+        assert_eq!(clock(PCG, 0.1).step_of(1e300), u32::MAX);
         assert_eq!(clock(PCG, 0.1).delay(1e-300), 0);
     }
 
@@ -196,18 +171,10 @@ mod tests {
             let clock = clock(BRIAN, step_ms);
             for step in (0..3000).chain([9_999_999, 99_999_999]) {
                 let time_ms = f64::from(step) * f64::from(microseconds) / 1000.0;
-                assert_eq!(
-                    (clock.stimulus(time_ms), clock.refractory(time_ms)),
-                    (step, step),
-                    "{time_ms} {step_ms}"
-                );
+                assert_eq!(clock.step_of(time_ms), step, "{time_ms} of {step_ms}");
                 // Within a step, it is that step.
                 let within_ms = time_ms + 0.4 * step_ms;
-                assert_eq!(
-                    (clock.stimulus(within_ms), clock.refractory(within_ms)),
-                    (step, step),
-                    "{within_ms}"
-                );
+                assert_eq!(clock.step_of(within_ms), step, "{within_ms}");
             }
         }
     }
@@ -232,7 +199,7 @@ mod tests {
         let third = clock(PCG, 0.333_333_333_4);
         assert_eq!(third.steps_per_ms(), 3);
         // A step of 0.3333333334 ms would be 0.6 steps late by then.
-        assert_eq!(third.stimulus(999_999.0), 2_999_997);
+        assert_eq!(third.step_of(999_999.0), 2_999_997);
         assert_eq!(third.bin(2_999_997), Some(999_999));
         assert_eq!(third.delay(0.5), 2);
         assert_eq!((third.whole_steps(0.333_333_333_3), third.whole_steps(0.33)), (Some(1), None));

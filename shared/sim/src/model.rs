@@ -291,7 +291,7 @@ impl Model {
         {
             return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
         }
-        let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| clock.stimulus(t)).collect();
+        let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| clock.step_of(t)).collect();
         if let Some(late) = stimulus_steps.iter().position(|&step| step >= steps) {
             let time_ms = times_ms[late];
             return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
@@ -396,12 +396,12 @@ impl Model {
 
     /// Refractory steps of a granule cell: it is refractory while fewer have passed since its spike.
     pub fn granule_refractory_steps(&self) -> u32 {
-        self.clock.refractory(self.parameters.granule.refractory_ms)
+        self.clock.step_of(self.parameters.granule.refractory_ms)
     }
 
     /// Refractory steps of a Golgi cell.
     pub fn golgi_refractory_steps(&self) -> u32 {
-        self.clock.refractory(self.parameters.golgi.refractory_ms)
+        self.clock.step_of(self.parameters.golgi.refractory_ms)
     }
 
     /// Steps from a Golgi cell's spike to its effect on granule cells, rounded to the nearest.
