@@ -602,7 +602,7 @@ fn seeds_of_which_the_same_can_be_said_share_a_line() {
     let sweep = Sweep {
         seeds,
         trials: 1,
-        network: [40, 16, 2],
+        network: [40, 16, 5],
         conditions: vec!["Control"],
         engine: "pcg",
         ..Sweep::small()

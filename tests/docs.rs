@@ -15,12 +15,12 @@ const RULES: &str = "
 
 **Times in steps.** A stimulus falls in the step that its time lies in, and a refractory period is cut to whole steps; both are
 floors, in which a thousandth of a step less than the next step is the next step. A delay is rounded to the nearest step, half
-up. `stimulus.times` must lie before `time.duration`, at most one in a step. Engine `pcg` computes this of the decimals as they are
-written, exactly. `brian2-2.2.1` computes it as Brian2 does, in double precision; a delay of half a step goes up or down there
+up. Each of `stimulus.times` must lie in a step of the trial, and no two in the same step. Engine `pcg` computes this exactly, of the
+decimals as they are written (with more than 15 digits, of the shortest decimal that is the same double). `brian2-2.2.1` computes it as Brian2 does, in double precision; a delay of half a step goes up or down there
 ([engines.md](engines.md#times-and-counts-in-brian2-221)).
 
-**Steps.** A whole number of steps makes 1 ms, such as 0.1, 0.05, 0.025 or 0.008 ms. A step that is no finite decimal is written
-with ten digits or more: `0.3333333333 ms` is a third of a millisecond.
+**Steps.** A whole number of steps makes 1 ms, such as 0.1, 0.05, 0.025 or 0.008 ms, to one part in 10⁹. A step that is no finite
+decimal is written with ten significant digits or more: `0.3333333333 ms` is a third of a millisecond.
 
 **Convergence** is the mean number of synapses onto a cell: each pair of cells is connected with the probability convergence /
 presynaptic cells. A convergence above the number of presynaptic cells connects all pairs and no more; a note says so when the
@@ -30,8 +30,8 @@ sweep is read.
 is σ/√2: with the defaults, 0.035 nS for granule cells and 0.071 nS for Golgi cells. It starts at 0.
 
 **Random weights.** The weight of a mossy fibre in a trial is its mean weight, drawn once from a gamma distribution, times a factor
-with an exponential distribution of mean 1. All fibres of a trial share the factor. With `brian2-2.2.1`, the factors come from a
-list of 999 generators, and their mean is not 1 ([validation.md](validation.md)).
+with an exponential distribution of mean 1. All fibres of a trial share the factor. With `brian2-2.2.1`, there are only 999 factors,
+and their mean is 0.962 ([validation.md](validation.md#the-trial-factors-of-brian2-221)).
 
 **Gamma distributions** (`weights.mean` and `weights.sd`, `granule.tonic_factor`): the standard deviation is between a millionth of the
 mean and 3 times the mean.
@@ -169,6 +169,9 @@ fn the_values_that_the_page_of_the_language_names_are_right() {
     assert!(page.contains(&format!("the third value of `{axis}` is 0.3 and")));
     assert_eq!(condition(axis, 2).name, "a-0.3");
     assert_eq!(condition(axis, 2).model.parameters().tonic.factor, CellFactor::Constant(0.3));
+    let axis = "{ arange: [0, 1, 0.3333333333] }";
+    assert!(page.contains(axis) && page.contains("the last is 0.9999999999"));
+    assert_eq!(condition(axis, 3).model.parameters().tonic.factor, CellFactor::Constant(0.9999999999));
     let gamma = "{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }";
     assert!(page.contains(&format!("[0.4, {gamma}]")) && page.contains("`gamma0.4_0.07_1`"));
     assert_eq!(condition(&format!("[0.4, {gamma}]"), 1).name, "a-gamma0.4_0.07_1");

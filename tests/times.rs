@@ -98,13 +98,22 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
         let explained = place.run(&["explain", &file]).succeeded();
         assert!(explained.stdout.contains("golgi_to_granule.delay"), "{explained:#?}");
         assert!(explained.stdout.contains("3 steps -> 4 steps"), "{explained:#?}");
-        for command in ["verify", "figures", "report"] {
-            let ended = place.run(&[command, &out]);
-            assert_eq!(ended.code, Some(1), "{ended:#?}");
-            assert!(
-                ended.stderr.contains("that made other steps of its times; run the sweep again"),
-                "{ended:#?}"
-            );
+        let ended = place.run(&["verify", &out]);
+        assert_eq!(ended.code, Some(3), "{ended:#?}");
+        let outdated = ended.stdout.lines().filter(|line| line.starts_with("  outdated: ")).count();
+        assert_eq!(outdated as u64, files, "{ended:#?}");
+        assert!(ended.stderr.contains(&format!("error: {files} problems")), "{ended:#?}");
+        // What is as it was is of use before that.
+        place.run(&["status", &out]).succeeded();
+        place.run(&["export", &out, "--to", "spikes.csv", "--conditions", "Control,silent"]).succeeded();
+        place
+            .run(&["reproduce", &out, "--condition", "whole-steps", "--seed", "1", "--trial", "0"])
+            .succeeded();
+        let unchanged = ["figures", &out, "--conditions", "Control,short-steps", "--to", "drawn"];
+        let ended = place.run(&unchanged).succeeded();
+        assert!(ended.stderr.contains("version 0.1.0 made"), "{ended:#?}");
+        for command in [&["export", &out, "--to", "all.csv"][..], &["figures", &out]] {
+            assert_eq!(place.run(command).code, Some(3), "{command:?}");
         }
         let before = place.outputs(&out);
         let ended = place.run(&["run", &file]).succeeded();

@@ -151,7 +151,7 @@ impl Archive {
     /// When this program does not compute such trials.
     pub(crate) fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
         let foreign = |source| ArchiveError::Foreign { out: self.out.clone(), source };
-        let sweep = self.resolved().restore_computed().map_err(foreign)?;
+        let sweep = self.resolved().restore().map_err(foreign)?;
         let plan = Plan::new(&sweep);
         Ok((sweep, plan))
     }

@@ -13,7 +13,7 @@ pub mod wire {
 }
 
 /// Counts incompatible changes of the protocol. Both ends must have the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Largest message either end takes, in bytes; the spikes of one trial must fit.
 pub const LARGEST_MESSAGE: usize = 64 << 20;

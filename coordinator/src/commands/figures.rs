@@ -17,8 +17,9 @@ use crate::cli::{self, Picture, exit};
 use crate::drawn::{self, INDEX};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
+use crate::outputs::manifest::FileRecord;
 use crate::outputs::survey::sha256;
-use crate::outputs::{OutputError, directory_of_seed, hex};
+use crate::outputs::{self, OutputError, Planned, directory_of_seed, hex};
 use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::{say, say_json};
@@ -174,7 +175,7 @@ pub(crate) fn with_gallery<T>(
     let cli::Resting { out, store, .. } = resting;
     let _still = keep_still(out)?;
     let archive = Archive::find(out, store.as_deref())?;
-    archive.finished()?;
+    let manifest = archive.finished()?;
     let (sweep, plan) = archive.restore()?;
     let conditions = conditions_of(&sweep, &chosen.conditions)?;
     let seeds = seeds_of(&sweep, &chosen.seeds)?;
@@ -188,7 +189,20 @@ pub(crate) fn with_gallery<T>(
         None => None,
     };
     let choice = Choice { window: chosen.window.clone(), trial: chosen.trial.unwrap_or(0) };
-    draw(&mut Gallery::new(&archive, &sweep, (&conditions, &seeds), selection.as_ref(), choice))
+    let mut gallery = Gallery::new(&archive, &sweep, (&conditions, &seeds), selection.as_ref(), choice);
+    let planned = outputs::plan(&sweep, &plan);
+    let records: BTreeMap<&str, &FileRecord> =
+        manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
+    let is_outdated =
+        |file: &&Planned| records.get(file.path.as_str()).is_some_and(|record| file.is_outdated(record));
+    match planned.iter().filter(is_outdated).count() as u64 {
+        0 => {}
+        count => gallery.notes.push(format!(
+            "version 0.1.0 made {} with other whole numbers of times or counts; run the sweep again",
+            plural(count, "file")
+        )),
+    }
+    draw(&mut gallery)
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {

@@ -6,7 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
+use granule_sweep::key::Fingerprint;
 use granule_sweep::{Plan, Sweep};
 use granule_worker::files::{self, Directory};
 use serde::Serialize;
@@ -106,6 +108,11 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     Err(Failure::new(exit::INCOMPLETE, message))
 }
 
+/// Whether version 0.1.0 computed other trials of this model.
+fn is_recounted(model: &Model) -> bool {
+    Fingerprint::new(model) != Fingerprint::in_version_0_1_0(model)
+}
+
 impl Report {
     fn tell(&mut self, problem: &'static str, what: String, text: String) {
         self.problems.push(Problem { problem, what, text });
@@ -179,7 +186,7 @@ impl Report {
             ),
             (&["no_store"], "say where the store is with --store FILE, or run the sweep again".to_owned()),
             (
-                &["missing", "changed", "unplanned", "trial_missing", "trial_damaged"],
+                &["missing", "changed", "unplanned", "outdated", "trial_missing", "trial_damaged"],
                 format!(
                     "run the sweep again with --out {out}: it writes anew what is missing or changed, and computes \
                      what the store has lost"
@@ -194,10 +201,15 @@ impl Report {
 
     /// Whether the manifest lists the files that its sweep has.
     fn check_records(&mut self, manifest: &Manifest, planned: &[Planned], sweep: &Sweep) {
-        let identities: BTreeMap<&str, &str> =
-            planned.iter().map(|file| (file.path.as_str(), file.identity.as_str())).collect();
+        let planned_at: BTreeMap<&str, &Planned> =
+            planned.iter().map(|file| (file.path.as_str(), file)).collect();
         for record in &manifest.files {
-            if identities.get(record.path.as_str()) != Some(&record.identity.as_str()) {
+            let file = planned_at.get(record.path.as_str());
+            if file.is_some_and(|file| file.is_outdated(record)) {
+                let text =
+                    "made by version 0.1.0, which made other whole numbers of times or counts".to_owned();
+                self.tell("outdated", record.path.clone(), text);
+            } else if file.is_none_or(|file| file.identity != record.identity) {
                 let text = "the manifest lists it, but its sweep does not make it so".to_owned();
                 self.tell("unplanned", record.path.clone(), text);
             }
@@ -255,6 +267,10 @@ impl Report {
                         Err(error) => return Err(ArchiveError::from(error).into()),
                     };
                     broken.insert((at, variant));
+                    if is_recounted(&condition.model) && problem.is_some() {
+                        // Its files are said to be outdated.
+                        continue;
+                    }
                     if let Some((problem, text)) = problem {
                         let name = &condition.name;
                         let what = format!("trial {trial} of condition {name}, seed {}", cohort.seed);
@@ -275,6 +291,8 @@ impl Report {
         for (file, (_, hash)) in wanted.iter().zip(derived) {
             match records.get(file.path.as_str()) {
                 Some(record) if record.sha256 == hash => self.files_derived += 1,
+                // That has been told, too.
+                Some(record) if file.is_outdated(record) => {}
                 Some(record) => {
                     let recorded = &record.sha256;
                     let text = format!("the stored spikes give SHA-256 {hash}, the manifest says {recorded}");

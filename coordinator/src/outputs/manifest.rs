@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
-use granule_sim::{Engine, Model, Parameters};
+use granule_sim::{Engine, Inconsistent, Model, Parameters};
 use granule_sweep::key::Fingerprint;
 use granule_sweep::{
     Condition, NameProblem, NoiseSharing, Record, SizeProblem, Sweep, check_condition_name, check_size,
@@ -389,32 +389,15 @@ pub(crate) enum Foreign {
     /// A condition is not what its fingerprint says.
     #[error("the parameters of condition {condition} are not those that were computed: {what}")]
     Condition { condition: String, what: String },
-    /// A condition was computed with other steps.
-    #[error(
-        "condition {condition} was computed by a version of granule that made other steps of its times; run the sweep \
-         again to compute it anew"
-    )]
-    Steps { condition: String },
+    /// A condition is refused by rules that were not there when it was computed.
+    #[error("this version refuses the parameters of condition {condition}: {what}")]
+    Refused { condition: String, what: String },
 }
 
 /// Most characters of unchecked text in a message.
 const MOST_SHOWN: usize = 60;
 
 impl ResolvedSweep {
-    /// The sweep that was resolved to this, with the trials that were computed.
-    ///
-    /// # Errors
-    /// As [`Self::restore`]; and if version 0.1.0 made other steps of a condition's times.
-    pub(crate) fn restore_computed(&self) -> Result<Sweep, Foreign> {
-        let sweep = self.restore()?;
-        for (resolved, condition) in self.conditions.iter().zip(&sweep.conditions) {
-            if Fingerprint::new(&condition.model).to_string() != resolved.fingerprint {
-                return Err(Foreign::Steps { condition: condition.name.clone() });
-            }
-        }
-        Ok(sweep)
-    }
-
     /// The sweep that was resolved to this. Its fingerprints, or those of version 0.1.0, show that the parameters are
     /// the same.
     ///
@@ -474,7 +457,11 @@ impl ResolvedCondition {
             let value = value.ok_or_else(|| wrong(format!("cannot read `{}`", field.path)))?;
             field.set(&mut parameters, value).map_err(|error| wrong(error.to_string()))?;
         }
-        let model = Model::new(engine, parameters).map_err(|error| wrong(error.to_string()))?;
+        let refused = |error: Inconsistent| Foreign::Refused {
+            condition: self.name.clone(),
+            what: format!("{error}; {}", error.remedy()),
+        };
+        let model = Model::new(engine, parameters).map_err(refused)?;
         let fingerprints = [Fingerprint::new(&model), Fingerprint::in_version_0_1_0(&model)];
         if !fingerprints.iter().any(|fingerprint| fingerprint.to_string() == self.fingerprint) {
             return Err(wrong("fingerprints differ".to_owned()));

@@ -21,8 +21,8 @@ use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sweep::key::{TrialKey, rule_of_bins};
-use granule_sweep::{Plan, Record, Sweep};
+use granule_sweep::key::{Fingerprint, TrialKey, rule_of_bins};
+use granule_sweep::{Condition, Plan, Record, Sweep};
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -45,6 +45,8 @@ pub(crate) struct Planned {
     pub(crate) path: String,
     /// Hash of everything that decides its bytes.
     pub(crate) identity: String,
+    /// The identity that version 0.1.0 gave it, where it made other bytes of it.
+    identity_before: Option<String>,
     content: Content,
     /// Condition and seed, by their index in the sweep.
     condition: usize,
@@ -65,6 +67,11 @@ impl Planned {
     /// Its name in the directory of its seed.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
+    }
+
+    /// Whether what is recorded is the file as version 0.1.0 made it, and other bytes would be made of it now.
+    pub(crate) fn is_outdated(&self, record: &FileRecord) -> bool {
+        self.identity_before.as_ref() == Some(&record.identity)
     }
 
     /// Whether spikes are all that it is made of.
@@ -134,6 +141,10 @@ pub(crate) enum EncodeError {
 
 /// The files of a sweep, seed by seed, condition by condition.
 pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
+    let before = |condition: &Condition| {
+        (rule_of_bins(&condition.model), Fingerprint::in_version_0_1_0(&condition.model))
+    };
+    let before: Vec<(&str, Fingerprint)> = sweep.conditions.iter().map(before).collect();
     let mut files = Vec::new();
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
         for (at, condition) in sweep.conditions.iter().enumerate() {
@@ -145,14 +156,18 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                 if !content.is_wanted(condition.record) {
                     return;
                 }
-                let rule = match content {
-                    Content::SpikeProbability => rule_of_bins(&condition.model),
-                    _ => "",
+                let identity = |fingerprint: Fingerprint, rule: &str| {
+                    let recipe =
+                        format!("{REVISION} {content:?} {fingerprint} {seed} {}{rule}", sweep.trials);
+                    blake3::hash(recipe.as_bytes()).to_hex().to_string()
                 };
-                let recipe = format!("{REVISION} {content:?} {fingerprint} {seed} {}{rule}", sweep.trials);
+                let (rule, fingerprint_before) = before[at];
+                let rule = if content == Content::SpikeProbability { rule } else { "" };
+                let is_changed = !rule.is_empty() || fingerprint != fingerprint_before;
                 files.push(Planned {
                     path: format!("{}/{name}", directory_of_seed(seed)),
-                    identity: blake3::hash(recipe.as_bytes()).to_hex().to_string(),
+                    identity: identity(fingerprint, rule),
+                    identity_before: is_changed.then(|| identity(fingerprint_before, "")),
                     content,
                     condition: at,
                     seed: seed_at,

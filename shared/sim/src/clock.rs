@@ -7,6 +7,7 @@
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 
 use crate::Engine;
+use crate::model::is_decimal;
 use crate::parameters::Time;
 
 /// How far a whole number of steps may be from 1 ms: decimals such as 0.3333333333 do not end.
@@ -20,10 +21,32 @@ pub fn decimal(x: f64) -> BigDecimal {
     format!("{x:e}").parse().expect("a finite number is a decimal")
 }
 
-/// Rounds a decimal to a whole number; beyond those of 32 bits, to the nearest of these.
-pub fn whole(x: &BigDecimal, mode: RoundingMode) -> u32 {
-    let whole = x.with_scale_round(0, mode);
-    whole.to_u32().unwrap_or(if whole.sign() == bigdecimal::num_bigint::Sign::Minus { 0 } else { u32::MAX })
+/// The whole number below x·n + shift, or that number itself, computed of decimals; at most the largest of 32 bits.
+fn floor(x: f64, n: u32, shift: f64) -> u32 {
+    let about = x * f64::from(n) + shift;
+    if is_far_from_whole(about) {
+        return about as u32;
+    }
+    whole(&(decimal(x) * n + decimal(shift)), RoundingMode::Floor)
+}
+
+/// The whole number nearest to x·n, half to even, computed of decimals.
+pub(crate) fn half_to_even(x: f64, n: u32) -> u32 {
+    let about = x * f64::from(n);
+    if is_far_from_whole(about + 0.5) {
+        return (about + 0.5) as u32;
+    }
+    whole(&(decimal(x) * n), RoundingMode::HalfEven)
+}
+
+/// Whether rounding errors of a few operations on it decide nothing. This saves time where there are many numbers.
+fn is_far_from_whole(about: f64) -> bool {
+    about < 1e9 && (about - about.round()).abs() > 1e-6
+}
+
+/// A decimal that is not negative, as a whole number; at most the largest of 32 bits.
+fn whole(x: &BigDecimal, mode: RoundingMode) -> u32 {
+    x.with_scale_round(0, mode).to_u32().unwrap_or(u32::MAX)
 }
 
 /// The grid of a model's time.
@@ -59,7 +82,7 @@ impl Clock {
     /// ends of steps instead. That differs only for times that are exactly a thousandth of a step before one.)
     pub(crate) fn step_of(self, time_ms: f64) -> u32 {
         match self.engine {
-            Engine::Pcg => whole(&(self.steps(time_ms) + decimal(1e-3)), RoundingMode::Floor),
+            Engine::Pcg => floor(time_ms, self.steps_per_ms, 1e-3),
             Engine::Brian2_2_2_1 => {
                 let step_s = self.step_s();
                 ((time_ms * 1e-3 + 1e-3 * step_s) / step_s) as u32
@@ -72,7 +95,7 @@ impl Clock {
     /// Brian2 2.2.1: `CSpikeQueue::prepare` in `synapses/cspikequeue.cpp`.
     pub(crate) fn delay(self, span_ms: f64) -> u32 {
         match self.engine {
-            Engine::Pcg => whole(&self.steps(span_ms), RoundingMode::HalfUp),
+            Engine::Pcg => floor(span_ms, self.steps_per_ms, 0.5),
             Engine::Brian2_2_2_1 => (span_ms * 1e-3 / self.step_s() + 0.5) as u32,
         }
     }
@@ -90,21 +113,19 @@ impl Clock {
 
     /// The whole number of steps that make this span, if there is one.
     pub fn whole_steps(self, span_ms: f64) -> Option<u32> {
-        let steps = self.steps(span_ms);
+        if !span_ms.is_finite() {
+            return None;
+        }
+        let steps = decimal(span_ms) * self.steps_per_ms;
         let nearest = steps.with_scale_round(0, RoundingMode::HalfUp);
         // Where steps make no finite decimal, neither do spans.
         let tolerance = if self.is_finite() { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
         ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()
     }
 
-    /// A time in steps.
-    fn steps(self, time_ms: f64) -> BigDecimal {
-        decimal(time_ms) * self.steps_per_ms
-    }
-
     /// Whether a step is a decimal that ends.
     fn is_finite(self) -> bool {
-        10_u32.pow(9).is_multiple_of(self.steps_per_ms)
+        is_decimal(self.steps_per_ms)
     }
 }
 
@@ -177,6 +198,26 @@ mod tests {
                 assert_eq!(clock.step_of(within_ms), step, "{within_ms}");
             }
         }
+    }
+
+    #[test]
+    fn the_short_way_is_the_exact_one() {
+        let exactly =
+            |x: f64, n: u32, shift: f64| whole(&(decimal(x) * n + decimal(shift)), RoundingMode::Floor);
+        for n in [1, 3, 7, 10, 40, 125, 999, 1000] {
+            for k in (0..3000_u32).chain([99_999, 999_999]) {
+                // Around multiples of a thousandth of a step.
+                let x = f64::from(k) / 1000.0 / f64::from(n);
+                for x in [x.next_down().max(0.0), x, x.next_up(), (x * 1e6).round() / 1e6] {
+                    for shift in [1e-3, 0.5] {
+                        assert_eq!(floor(x, n, shift), exactly(x, n, shift), "{x} × {n} + {shift}");
+                    }
+                    let even = whole(&(decimal(x) * n), RoundingMode::HalfEven);
+                    assert_eq!(half_to_even(x, n), even, "{x} × {n}");
+                }
+            }
+        }
+        assert_eq!([f64::NAN, f64::INFINITY, 1e300].map(|span| clock(PCG, 0.1).whole_steps(span)), [None; 3]);
     }
 
     #[test]

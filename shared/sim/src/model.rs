@@ -1,9 +1,7 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
-use bigdecimal::RoundingMode;
-
 use crate::Engine;
-use crate::clock::{Clock, decimal, whole};
+use crate::clock::{Clock, half_to_even};
 use crate::parameters::{Cell, CellFactor, MossyProjection, Parameters, in_short};
 use crate::random::elementary::ln;
 
@@ -23,7 +21,10 @@ pub enum Inconsistent {
         duration_ms: f64,
     },
     /// A stimulus falls outside the trial, or in the step that the trial ends with.
-    #[error("`stimulus.times` has {time_ms} ms, but the trial ends at {duration_ms} ms")]
+    #[error(
+        "`stimulus.times` has {time_ms} ms{}, but the trial ends at {duration_ms} ms",
+        if time_ms < duration_ms { ", which is in the step after the last one" } else { "" }
+    )]
     StimulusOutside {
         /// The stimulus.
         time_ms: f64,
@@ -165,7 +166,15 @@ impl Inconsistent {
         match self {
             Inconsistent::Step { step_ms } => {
                 let [shorter, longer] = near_steps(*step_ms);
-                format!("take `{shorter} ms` or `{longer} ms`")
+                let count = (1.0 / step_ms).round();
+                let is_fraction = count <= 1000.0 && (count * step_ms - 1.0).abs() < 0.01;
+                match is_fraction && !is_decimal(count as u32) {
+                    true => format!(
+                        "take `{shorter} ms` or `{longer} ms`; 1/{count} ms is `{:.12} ms`",
+                        1.0 / count
+                    ),
+                    false => format!("take `{shorter} ms` or `{longer} ms`"),
+                }
             }
             Inconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
             Inconsistent::StimulusOutside { .. } => {
@@ -222,9 +231,14 @@ fn fifteen_digits(x: f64) -> f64 {
     format!("{x:.14e}").parse().expect("a float printed by Rust parses")
 }
 
+/// Whether a fraction of 1 is a decimal that ends, for fractions down to a thousandth.
+pub(crate) fn is_decimal(of_one: u32) -> bool {
+    10_u32.pow(9).is_multiple_of(of_one)
+}
+
 /// The nearest steps that a whole number of makes 1 ms, of those that are decimals.
 fn near_steps(step_ms: f64) -> [f64; 2] {
-    let of_a_ms = (1..=1000_u32).filter(|count| 10_u32.pow(9).is_multiple_of(*count));
+    let of_a_ms = (1..=1000_u32).filter(|count| is_decimal(*count));
     let steps: Vec<f64> = of_a_ms.map(|count| 1.0 / f64::from(count)).collect();
     let longer = steps.partition_point(|step| *step > step_ms).clamp(1, steps.len() - 1);
     [steps[longer], steps[longer - 1]]
@@ -334,8 +348,7 @@ impl Model {
             }
         }
         // Half to even, as Python rounds the n/10 of the original.
-        let active = decimal(parameters.stimulus.active_fraction) * size.mossy_fibers;
-        let active_fibers = whole(&active, RoundingMode::HalfEven);
+        let active_fibers = half_to_even(parameters.stimulus.active_fraction, size.mossy_fibers);
         Ok(Model { engine, parameters, clock, steps, stimulus_steps, active_fibers })
     }
 

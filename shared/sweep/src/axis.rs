@@ -133,6 +133,7 @@ fn listed(
 }
 
 fn too_many(field: &Field, span: Span, count: f64) -> Problem {
+    let count = if count < 1e15 { count.to_string() } else { format!("{count:e}") };
     let message = format!(
         "the axis `{}` has {count} values; at most {MOST_CONDITIONS} conditions are possible",
         field.path
