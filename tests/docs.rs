@@ -14,7 +14,7 @@ const RULES: &str = "
 ## Times, counts and draws
 
 **Times in steps.** A stimulus falls in the step that its time lies in, and a refractory period is cut to whole steps; both are
-floors, in which a thousandth of a step less than the next step is the next step. A delay is rounded to the nearest step, half
+floors, but a time up to a thousandth of a step before a step counts as that step. A delay is rounded to the nearest step, half
 up. Each of `stimulus.times` must lie in a step of the trial, and no two in the same step. Engine `pcg` computes this exactly, of the
 decimals as they are written (with more than 15 digits, of the shortest decimal that is the same double). `brian2-2.2.1` computes it as Brian2 does, in double precision; a delay of half a step goes up or down there
 ([engines.md](engines.md#times-and-counts-in-brian2-221)).

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use granule_sweep::key::Fingerprint;
 use granule_sweep::{Plan, Sweep};
 use granule_worker::files::Directory;
 
@@ -290,7 +291,13 @@ impl StoreName {
         let mut there: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
         let plan = sweep.and_then(|sweep| sweep.restore().ok()).map(|sweep| Plan::new(&sweep));
         let has_trials = |path: &PathBuf| {
-            plan.as_ref().is_some_and(|plan| Store::glance(path).is_ok_and(|store| store.has_any_of(plan)))
+            plan.as_ref().is_some_and(|plan| {
+                // Under their present keys, or those of version 0.1.0.
+                let before = plan.conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model));
+                let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
+                Store::glance(path)
+                    .is_ok_and(|store| store.has_any_of(plan) || before.any(|key| store.contains(key)))
+            })
         };
         match there.iter().position(has_trials) {
             Some(at) => Ok(there.swap_remove(at)),

@@ -68,12 +68,15 @@ struct Change {
 impl Change {
     /// The parameter is what it was, but other numbers are made of it.
     fn of_recounted(of: Recounted) -> Change {
-        let counted = |numbers: &[u32]| {
-            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-            let what = if of.path == "stimulus.active_fraction" { "fibres" } else { "steps" };
-            format!("{} {what}", numbers.join(", "))
-        };
-        Change { parameter: of.path.to_owned(), old: counted(&of.before), new: counted(&of.now) }
+        let what = if of.path == "stimulus.active_fraction" { "fibres" } else { "steps" };
+        // Of a long list, what differs first.
+        let first = of.before.iter().zip(&of.now).position(|(before, now)| before != now).unwrap_or(0);
+        let counted = |numbers: &[u32]| format!("{} {what}", numbers.get(first).copied().unwrap_or(0));
+        Change {
+            parameter: of.path.to_owned(),
+            old: format!("{} in version 0.1.0", counted(&of.before)),
+            new: counted(&of.now),
+        }
     }
 }
 
@@ -215,10 +218,13 @@ impl<'a> Known<'a> {
             return Lineage::Same(same);
         }
         // Equal parameters of which version 0.1.0 made other numbers.
+        let recounted = recounted(&condition.model);
         let before = Fingerprint::in_version_0_1_0(&condition.model).to_string();
-        if let Some(known) = all().find(|known| known.fingerprint == before) {
-            let changes = recounted(&condition.model).into_iter().map(Change::of_recounted).collect();
-            return Lineage::Differs(known.name.clone(), changes);
+        if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
+            return Lineage::Differs(
+                known.name.clone(),
+                recounted.into_iter().map(Change::of_recounted).collect(),
+            );
         }
         // That of the same name if there is one, else that with the fewest differences.
         let namesake = all().find(|known| known.name == condition.name);

@@ -193,12 +193,16 @@ pub(crate) fn with_gallery<T>(
     let planned = outputs::plan(&sweep, &plan);
     let records: BTreeMap<&str, &FileRecord> =
         manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
-    let is_outdated =
-        |file: &&Planned| records.get(file.path.as_str()).is_some_and(|record| file.is_outdated(record));
+    let is_outdated = |file: &&Planned| {
+        let (condition, seed) = file.pair();
+        conditions.contains(&condition)
+            && seeds.contains(&seed)
+            && records.get(file.path.as_str()).is_some_and(|record| file.is_outdated(record))
+    };
     match planned.iter().filter(is_outdated).count() as u64 {
         0 => {}
         count => gallery.notes.push(format!(
-            "version 0.1.0 made {} with other whole numbers of times or counts; run the sweep again",
+            "version 0.1.0 made {} of what is drawn, with other steps, bins or counts; run the sweep again",
             plural(count, "file")
         )),
     }

@@ -335,7 +335,7 @@ fn shortened(model: &Model, normals: u64) -> Option<Model> {
         return Some(model.clone());
     }
     parameters.time.duration_ms = most_ms;
-    parameters.stimulus.times_ms.retain(|time| *time < most_ms);
+    parameters.stimulus.times_ms.retain(|time| *time < most_ms - parameters.time.step_ms);
     Model::new(model.engine(), parameters).ok()
 }
 

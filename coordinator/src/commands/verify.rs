@@ -6,9 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
-use granule_sweep::key::Fingerprint;
 use granule_sweep::{Plan, Sweep};
 use granule_worker::files::{self, Directory};
 use serde::Serialize;
@@ -108,11 +106,6 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     Err(Failure::new(exit::INCOMPLETE, message))
 }
 
-/// Whether version 0.1.0 computed other trials of this model.
-fn is_recounted(model: &Model) -> bool {
-    Fingerprint::new(model) != Fingerprint::in_version_0_1_0(model)
-}
-
 impl Report {
     fn tell(&mut self, problem: &'static str, what: String, text: String) {
         self.problems.push(Problem { problem, what, text });
@@ -206,8 +199,7 @@ impl Report {
         for record in &manifest.files {
             let file = planned_at.get(record.path.as_str());
             if file.is_some_and(|file| file.is_outdated(record)) {
-                let text =
-                    "made by version 0.1.0, which made other whole numbers of times or counts".to_owned();
+                let text = "made by version 0.1.0, with other steps, bins or counts".to_owned();
                 self.tell("outdated", record.path.clone(), text);
             } else if file.is_none_or(|file| file.identity != record.identity) {
                 let text = "the manifest lists it, but its sweep does not make it so".to_owned();
@@ -243,6 +235,14 @@ impl Report {
             for (variant, of) in cohort.variants.iter().enumerate() {
                 let condition = &sweep.conditions[of.conditions[0]];
                 let size = condition.model.parameters().network;
+                // Version 0.1.0 stored its trials under another key. That is one problem, not one for each trial.
+                let recorded = &manifest.sweep.conditions[of.conditions[0]].fingerprint;
+                let is_outdated = *recorded != of.fingerprint.to_string();
+                if is_outdated {
+                    let what = format!("condition {}, seed {}", condition.name, cohort.seed);
+                    let text = "computed by version 0.1.0, with other steps or counts".to_owned();
+                    self.tell("outdated", what, text);
+                }
                 for trial in 0..plan.trials {
                     let problem = match store.get(plan.key(at, variant, trial)) {
                         Ok(Some(spikes)) => {
@@ -267,8 +267,8 @@ impl Report {
                         Err(error) => return Err(ArchiveError::from(error).into()),
                     };
                     broken.insert((at, variant));
-                    if is_recounted(&condition.model) && problem.is_some() {
-                        // Its files are said to be outdated.
+                    if problem.as_ref().is_some_and(|(problem, _)| *problem == "trial_missing") && is_outdated
+                    {
                         continue;
                     }
                     if let Some((problem, text)) = problem {
@@ -291,7 +291,7 @@ impl Report {
         for (file, (_, hash)) in wanted.iter().zip(derived) {
             match records.get(file.path.as_str()) {
                 Some(record) if record.sha256 == hash => self.files_derived += 1,
-                // That has been told, too.
+                // Already reported as outdated.
                 Some(record) if file.is_outdated(record) => {}
                 Some(record) => {
                     let recorded = &record.sha256;

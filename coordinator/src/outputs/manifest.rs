@@ -459,11 +459,11 @@ impl ResolvedCondition {
         }
         let refused = |error: Inconsistent| Foreign::Refused {
             condition: self.name.clone(),
-            what: format!("{error}; {}", error.remedy()),
+            what: format!("{error}; change the sweep file and run it again ({})", error.remedy()),
         };
         let model = Model::new(engine, parameters).map_err(refused)?;
-        let fingerprints = [Fingerprint::new(&model), Fingerprint::in_version_0_1_0(&model)];
-        if !fingerprints.iter().any(|fingerprint| fingerprint.to_string() == self.fingerprint) {
+        let is_known = |fingerprint: Fingerprint| fingerprint.to_string() == self.fingerprint;
+        if !is_known(Fingerprint::new(&model)) && !is_known(Fingerprint::in_version_0_1_0(&model)) {
             return Err(wrong("fingerprints differ".to_owned()));
         }
         let record = Record::without(self.not_recorded.iter().map(String::as_str))

@@ -21,7 +21,7 @@ use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sweep::key::{Fingerprint, TrialKey, rule_of_bins};
+use granule_sweep::key::{Fingerprint, TrialKey, has_other_bins};
 use granule_sweep::{Condition, Plan, Record, Sweep};
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
@@ -142,9 +142,9 @@ pub(crate) enum EncodeError {
 /// The files of a sweep, seed by seed, condition by condition.
 pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
     let before = |condition: &Condition| {
-        (rule_of_bins(&condition.model), Fingerprint::in_version_0_1_0(&condition.model))
+        (has_other_bins(&condition.model), Fingerprint::in_version_0_1_0(&condition.model))
     };
-    let before: Vec<(&str, Fingerprint)> = sweep.conditions.iter().map(before).collect();
+    let before: Vec<(bool, Fingerprint)> = sweep.conditions.iter().map(before).collect();
     let mut files = Vec::new();
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
         for (at, condition) in sweep.conditions.iter().enumerate() {
@@ -156,18 +156,19 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                 if !content.is_wanted(condition.record) {
                     return;
                 }
-                let identity = |fingerprint: Fingerprint, rule: &str| {
+                let (has_other_bins, fingerprint_before) = before[at];
+                let has_other_bins = has_other_bins && content == Content::SpikeProbability;
+                let identity = |fingerprint: Fingerprint, has_other_bins: bool| {
+                    let rule = if has_other_bins { " bins of whole steps" } else { "" };
                     let recipe =
                         format!("{REVISION} {content:?} {fingerprint} {seed} {}{rule}", sweep.trials);
                     blake3::hash(recipe.as_bytes()).to_hex().to_string()
                 };
-                let (rule, fingerprint_before) = before[at];
-                let rule = if content == Content::SpikeProbability { rule } else { "" };
-                let is_changed = !rule.is_empty() || fingerprint != fingerprint_before;
+                let is_changed = has_other_bins || fingerprint != fingerprint_before;
                 files.push(Planned {
                     path: format!("{}/{name}", directory_of_seed(seed)),
-                    identity: identity(fingerprint, rule),
-                    identity_before: is_changed.then(|| identity(fingerprint_before, "")),
+                    identity: identity(fingerprint, has_other_bins),
+                    identity_before: is_changed.then(|| identity(fingerprint_before, false)),
                     content,
                     condition: at,
                     seed: seed_at,

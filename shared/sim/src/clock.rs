@@ -1,16 +1,15 @@
 //! Times in steps, and steps in milliseconds.
 //!
-//! A parameter is a double. It stands for a decimal: the shortest one that reads back as that double, which is what
-//! the user wrote. With engine `pcg`, whole numbers are made of these decimals, exactly. With engine `brian2-2.2.1`,
+//! A parameter is a double. It stands for a decimal: the shortest one that reads back as that double. Up to 15 digits,
+//! that is what the user wrote. With engine `pcg`, whole numbers are made of these decimals, exactly. With engine `brian2-2.2.1`,
 //! they are made as Brian2 2.2.1 makes them: in seconds, in double precision.
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 
 use crate::Engine;
-use crate::model::is_decimal;
 use crate::parameters::Time;
 
-/// How far a whole number of steps may be from 1 ms: decimals such as 0.3333333333 do not end.
+/// How far a whole number of steps may be from 1 ms: a step of 1/3 ms can only be written as a rounded decimal.
 const TOLERANCE: f64 = 1e-9;
 
 /// The decimal that a double stands for.
@@ -21,7 +20,7 @@ pub fn decimal(x: f64) -> BigDecimal {
     format!("{x:e}").parse().expect("a finite number is a decimal")
 }
 
-/// The whole number below x·n + shift, or that number itself, computed of decimals; at most the largest of 32 bits.
+/// floor(x·n + shift) of exact decimals; saturates at the largest of 32 bits.
 fn floor(x: f64, n: u32, shift: f64) -> u32 {
     let about = x * f64::from(n) + shift;
     if is_far_from_whole(about) {
@@ -37,6 +36,11 @@ pub(crate) fn half_to_even(x: f64, n: u32) -> u32 {
         return (about + 0.5) as u32;
     }
     whole(&(decimal(x) * n), RoundingMode::HalfEven)
+}
+
+/// Whether 1 divided by this is a decimal that ends, for numbers up to a thousand.
+pub(crate) fn is_decimal(divisor: u32) -> bool {
+    10_u32.pow(9).is_multiple_of(divisor)
 }
 
 /// Whether rounding errors of a few operations on it decide nothing. This saves time where there are many numbers.
@@ -65,6 +69,11 @@ impl Clock {
         fits.then_some(Clock { engine, step_ms: time.step_ms, steps_per_ms: steps_per_ms as u32 })
     }
 
+    /// The engine whose rules it follows.
+    pub(crate) fn engine(self) -> Engine {
+        self.engine
+    }
+
     /// Steps that make a millisecond.
     pub fn steps_per_ms(self) -> u32 {
         self.steps_per_ms
@@ -75,8 +84,8 @@ impl Clock {
         self.step_ms * 1e-3
     }
 
-    /// The step in which a time lies: that of a stimulus, or the steps of a refractory period. A thousandth of a step
-    /// less than the next step is the next step.
+    /// The step in which a stimulus falls, or the steps of a refractory period. A time up to a thousandth of a step before a
+    /// step counts as that step.
     ///
     /// Brian2: `timestep()` in `core/functions.py`. (The spike generator of version 2.2.1 compares such times with the
     /// ends of steps instead. That differs only for times that are exactly a thousandth of a step before one.)
@@ -119,13 +128,9 @@ impl Clock {
         let steps = decimal(span_ms) * self.steps_per_ms;
         let nearest = steps.with_scale_round(0, RoundingMode::HalfUp);
         // Where steps make no finite decimal, neither do spans.
-        let tolerance = if self.is_finite() { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
+        let tolerance =
+            if is_decimal(self.steps_per_ms) { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
         ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()
-    }
-
-    /// Whether a step is a decimal that ends.
-    fn is_finite(self) -> bool {
-        is_decimal(self.steps_per_ms)
     }
 }
 
@@ -231,8 +236,8 @@ mod tests {
             [None, Some(0), Some(1), Some(6), Some(7)]
         );
         // What is said of the paper's grid: all its steps count in their millisecond.
-        let [paper, exact] = [PCG, BRIAN].map(|engine| clock(engine, 0.1));
-        assert!((1..20_000).all(|step| paper.bin(step) == exact.bin(step)));
+        let [pcg, brian] = [PCG, BRIAN].map(|engine| clock(engine, 0.1));
+        assert!((1..20_000).all(|step| pcg.bin(step) == brian.bin(step)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
 use crate::Engine;
-use crate::clock::{Clock, half_to_even};
+use crate::clock::{Clock, half_to_even, is_decimal};
 use crate::parameters::{Cell, CellFactor, MossyProjection, Parameters, in_short};
 use crate::random::elementary::ln;
 
@@ -231,23 +231,18 @@ fn fifteen_digits(x: f64) -> f64 {
     format!("{x:.14e}").parse().expect("a float printed by Rust parses")
 }
 
-/// Whether a fraction of 1 is a decimal that ends, for fractions down to a thousandth.
-pub(crate) fn is_decimal(of_one: u32) -> bool {
-    10_u32.pow(9).is_multiple_of(of_one)
-}
-
 /// The nearest steps that a whole number of makes 1 ms, of those that are decimals.
 fn near_steps(step_ms: f64) -> [f64; 2] {
     let of_a_ms = (1..=1000_u32).filter(|count| is_decimal(*count));
     let steps: Vec<f64> = of_a_ms.map(|count| 1.0 / f64::from(count)).collect();
-    let longer = steps.partition_point(|step| *step > step_ms).clamp(1, steps.len() - 1);
-    [steps[longer], steps[longer - 1]]
+    // The first of those that are not longer.
+    let at = steps.partition_point(|step| *step > step_ms).clamp(1, steps.len() - 1);
+    [steps[at], steps[at - 1]]
 }
 
 /// A checked model: parameters, and what follows from them alone with an engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    engine: Engine,
     parameters: Parameters,
     clock: Clock,
     steps: u32,
@@ -349,12 +344,12 @@ impl Model {
         }
         // Half to even, as Python rounds the n/10 of the original.
         let active_fibers = half_to_even(parameters.stimulus.active_fraction, size.mossy_fibers);
-        Ok(Model { engine, parameters, clock, steps, stimulus_steps, active_fibers })
+        Ok(Model { parameters, clock, steps, stimulus_steps, active_fibers })
     }
 
     /// The engine that computes it.
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.clock.engine()
     }
 
     /// The parameters this was made from.

@@ -83,8 +83,8 @@ impl Cohort {
         Ok(Cohort { isa, seed, network, steps: first.steps(), circuits, noises })
     }
 
-    /// The same network, weights and factors, with noise as engine `pcg` has it: by identity. What two engines differ in
-    /// beyond what they draw once can be seen so.
+    /// The same network, weights and factors, with noise keyed by cell, as engine `pcg` draws it. For tests: it leaves the
+    /// noise as the only difference between the engines.
     #[must_use]
     pub fn with_keyed_noise(mut self) -> Cohort {
         self.network.noise_origin = None;

@@ -434,8 +434,7 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
         }
         return None;
     }
-    // Adding 0 makes −0 and 0 one.
-    Some(values.iter().map(|x| nearest(x) + 0.0).collect())
+    Some(values.iter().map(nearest).collect())
 }
 
 fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {

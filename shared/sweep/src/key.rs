@@ -8,7 +8,7 @@ use granule_sim::{Engine, Model};
 
 mod version_0_1_0;
 
-pub use version_0_1_0::{Recounted, recounted};
+pub use version_0_1_0::{Recounted, has_other_bins, recounted};
 
 macro_rules! hash_type {
     ($(#[$meta:meta])* $name:ident) => {
@@ -81,12 +81,6 @@ impl Fingerprint {
         hash.update(&index.to_le_bytes());
         TrialKey(*hash.finalize().as_bytes())
     }
-}
-
-/// What the identity of a file of spike probabilities has beside the [`Fingerprint`]: nothing where version 0.1.0 made
-/// the same file.
-pub fn rule_of_bins(model: &Model) -> &'static str {
-    if version_0_1_0::counted_otherwise(model) { " bins of whole steps" } else { "" }
 }
 
 /// Whether the parameter of this path reaches no spike and is no part of a [`Fingerprint`].
@@ -217,11 +211,7 @@ mod tests {
             base.weights.random = random;
             for field in FIELDS {
                 let mut changed = base.clone();
-                // The default of the one field that it leads out of the range of.
-                let value = other(field, &field.get(&base));
-                if field.set(&mut changed, value).is_err() {
-                    field.set(&mut changed, Value::Number(0.05)).unwrap();
-                }
+                field.set(&mut changed, other(field, &field.get(&base))).unwrap();
                 let is_idle = match field.path {
                     "mossy_to_granule.weight" | "mossy_to_golgi.weight" => random,
                     "weights.seed" | "weights.trial_seed" | "weights.mean" | "weights.sd" => !random,
@@ -256,6 +246,14 @@ mod tests {
         assert_eq!(
             fingerprint.trial(451, 0).to_string(),
             "99a46ec393f4dfb0c6d39b40b2f6e19b098403308d51a90ba4f3dae6b2984915"
+        );
+        // With the steps of a delay of which version 0.1.0 made others.
+        let mut parameters = Parameters::default();
+        parameters.golgi_to_granule.delay_ms = 0.35;
+        let recounted = Model::new(Engine::Pcg, parameters).unwrap();
+        assert_eq!(
+            Fingerprint::new(&recounted).to_string(),
+            "1f0760f22ea91b69eed2ab30c47bda7f3324490dc06f1bb441e6f5774bca85f1"
         );
     }
 }

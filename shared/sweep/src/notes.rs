@@ -1,4 +1,4 @@
-//! What a sweep asks for and does not get, though nothing is wrong with it.
+//! Notes on valid sweeps: parameters that have less effect than their value suggests.
 
 use granule_sim::Model;
 

@@ -1,7 +1,7 @@
 //! The whole numbers that version 0.1.0 made of decimals.
 //!
 //! It divided times by the step in double precision and in milliseconds, for both engines, so that some came out one step
-//! off. A trial that this changed has another key than it had; all others keep theirs.
+//! off. A trial that this changed has another key than it had; every other trial keeps its key.
 
 use granule_sim::parameters::CellFactor;
 use granule_sim::{Engine, Model, Parameters};
@@ -40,7 +40,8 @@ pub fn recounted(model: &Model) -> Vec<Recounted> {
     // Where the step in which a cell is free again did not fit 32 bits, there was no refractory period.
     let refractory = |span_ms: f64| {
         let steps = whole_steps(span_ms);
-        until_end(if steps > u32::MAX - model.steps() { 0 } else { steps })
+        // 0 steps and 1 step are the same.
+        until_end(if steps > u32::MAX - (model.steps() - 1) { 1 } else { steps.max(1) })
     };
     let numbers = [
         (
@@ -49,17 +50,18 @@ pub fn recounted(model: &Model) -> Vec<Recounted> {
             model.stimulus_steps().to_vec(),
             times_ms.into_iter().map(whole_steps).collect(),
         ),
+        // Without a stimulus it reaches no spike, but files of connections and weights.
         ("stimulus.active_fraction", true, vec![model.active_fibers()], vec![active]),
         (
             "granule.refractory",
             true,
-            until_end(model.granule_refractory_steps()),
+            until_end(model.granule_refractory_steps().max(1)),
             refractory(parameters.granule.refractory_ms),
         ),
         (
             "golgi.refractory",
             true,
-            until_end(model.golgi_refractory_steps()),
+            until_end(model.golgi_refractory_steps().max(1)),
             refractory(parameters.golgi.refractory_ms),
         ),
         ("golgi_to_granule.delay", inhibits, until_end(model.golgi_delay_steps()), until_end(delay)),
@@ -73,9 +75,9 @@ pub fn recounted(model: &Model) -> Vec<Recounted> {
 
 /// Whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. It took the
 /// original's rule for bins with engine `pcg`, too.
-pub(super) fn counted_otherwise(model: &Model) -> bool {
+pub fn has_other_bins(model: &Model) -> bool {
     let (clock, per_ms) = (model.clock(), model.steps_per_ms());
-    // Only the first step of a bin can fall into another one.
+    // Only the first step of a bin can fall into another one: within 10^6 ms, bins drift by less than a step.
     let is_early = |bin: u32| {
         let step = bin * per_ms;
         ((f64::from(step) * clock.step_s()) / 1e-3) as usize != bin as usize
@@ -104,7 +106,7 @@ fn may_spike_at_once(model: &Model) -> bool {
 mod tests {
     use granule_sim::parameters::{NetworkSize, Value, field};
 
-    use super::super::{Fingerprint, rule_of_bins};
+    use super::super::Fingerprint;
     use super::*;
 
     fn model(engine: Engine, set: &[(&str, Value)]) -> Model {
@@ -140,7 +142,7 @@ mod tests {
         // It does not act.
         check(&[delay(0.35), number("golgi_to_granule.weight", 0.0)], [&[], &[]]);
         check(&[delay(0.35), number("golgi_to_granule.convergence", 0.0)], [&[], &[]]);
-        // Nor does one beyond the end of a trial.
+        // A delay beyond the end of a trial does not act either.
         check(&[delay(5e10)], [&[], &[]]);
         check(&[delay(2000.45)], [&[], &[]]);
         // 0.15 ms are 1.5 steps of 0.1 ms, but 1.4999999999999998 in double precision, in either unit.
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn files_of_probabilities_are_others_where_bins_are() {
-        let changed = |engine, set: &[(&str, Value)]| !rule_of_bins(&model(engine, set)).is_empty();
+        let changed = |engine, set: &[(&str, Value)]| has_other_bins(&model(engine, set));
         let step = |x| number("time.step", x);
         let duration = |x| number("time.duration", x);
         let none = ("stimulus.times", Value::Numbers(Vec::new()));
