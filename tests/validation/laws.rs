@@ -1,19 +1,22 @@
-//! What an engine draws once (wiring, active fibres, weights, factors) follows the law that the model states.
+//! What an engine draws once (wiring, active fibres, weights, factors) is compared with the law that the model
+//! states.
 //!
-//! Every check is a number of standard errors, and fails beyond [`LIMIT`]. The draws belong to fixed seeds,
-//! so that an unchanged program always gives the same result.
+//! Every check gives a normal deviate and fails beyond [`LIMIT`]. A mean, a number and a correlation of many draws
+//! are divided by their standard error. The distance of Kolmogorov and Smirnov and sums of squares are not normal:
+//! their probability is computed and converted to the deviate of the same probability. The draws belong to fixed
+//! seeds, so that an unchanged program always gives the same result.
 
 use granule_sim::network::{Network, Projection, Wiring, active_fibers};
 use granule_sim::parameters::{CellFactor, NetworkSize, Weights, preset};
 use granule_sim::weights::{RandomWeights, cell_factors, mean_weights, trial_seeds, trial_weights};
 use granule_sim::{Engine, Model, Parameters};
 
-use super::CONDITIONS;
+use super::{CONDITIONS, moments};
 
-/// A correct engine exceeds this in one check of 10,000, if the seeds are chosen anew.
+/// With new seeds, a correct engine exceeds this on either side in one check of 10,000.
 const LIMIT: f64 = 3.89;
 
-/// A check: what was drawn, how many draws, and the deviation in standard errors.
+/// A check: what was drawn, how many draws, and the normal deviate.
 struct Check {
     what: String,
     draws: usize,
@@ -29,7 +32,7 @@ fn assert_all(engine: Engine, checks: &[Check]) {
         println!("| {} | {what} | {draws} | {z:+.2} |", engine.name());
     }
     for Check { what, z, .. } in checks {
-        assert!(z.abs() < LIMIT, "{}: {what}: {z:+.2} standard errors", engine.name());
+        assert!(z.abs() < LIMIT, "{}: {what}: deviate {z:+.2}", engine.name());
     }
 }
 
@@ -55,8 +58,8 @@ fn gamma_cdf(shape: f64, values: &[f64]) -> Vec<f64> {
     values.iter().map(cdf).collect()
 }
 
-/// The distance of Kolmogorov and Smirnov between draws and a gamma distribution, as the number of standard
-/// errors that is exceeded as rarely.
+/// The distance of Kolmogorov and Smirnov between draws and a gamma distribution, as the normal deviate that is
+/// exceeded on either side with the same probability.
 fn gamma_distance(draws: &[f64], mean: f64, sd: f64) -> f64 {
     let shape = (mean / sd) * (mean / sd);
     let mut values: Vec<f64> = draws.iter().map(|x| x * shape / mean).collect();
@@ -89,6 +92,21 @@ fn normal_quantile(p: f64) -> f64 {
         if tails(middle) > p { low = middle } else { high = middle }
     }
     low
+}
+
+/// A sum of squares with a χ² distribution, as the normal deviate of the same two-sided probability. The
+/// distribution is the regularised incomplete gamma function of half the degrees of freedom and half the sum.
+fn chi_square_deviation(sum: f64, freedom: f64) -> f64 {
+    let below = gamma_cdf(freedom / 2.0, &[sum / 2.0])[0];
+    let z = normal_quantile((2.0 * below.min(1.0 - below)).clamp(1e-15, 1.0));
+    if below < 0.5 { -z } else { z }
+}
+
+/// Tables of χ² with 7 degrees of freedom: 24.322 is exceeded with probability 0.001, and 0.598 with 0.999.
+#[test]
+fn chi_square_has_the_probabilities_of_tables() {
+    assert!((chi_square_deviation(24.322, 7.0) - 3.0902).abs() < 1e-3);
+    assert!((chi_square_deviation(0.5985, 7.0) + 3.0902).abs() < 1e-3);
 }
 
 fn mean_of(x: &[f64]) -> f64 {
@@ -168,9 +186,10 @@ fn weights_of_pcg_follow_their_law() {
     assert!(gamma_checks("", &larger, 0.1, 0.1).iter().all(|check| check.z > LIMIT));
 }
 
-/// The exact engine's mean weights are exponential. Its factors of trials are not: they are a fixed list.
+/// The mean weights of `brian2-2.2.1` are exponential. Its factors of trials are compatible with a sample of the
+/// exponential distribution, but there are only 999 of them.
 #[test]
-fn weights_of_the_exact_engine_have_the_originals_deviation() {
+fn weights_of_brian2_are_those_of_the_original() {
     let defaults = Parameters::default().weights;
     let of_seed = |seed: u32| mean_weights(&Weights { seed, ..defaults }, 96);
     let means: Vec<f64> = (1..=WEIGHT_SEEDS).flat_map(of_seed).collect();
@@ -184,18 +203,39 @@ fn weights_of_the_exact_engine_have_the_originals_deviation() {
     assert!(seeds.iter().all(|seed| (1..1000).contains(seed)));
     let of_trials: Vec<f64> = seeds.iter().map(|&seed| factor(seed)).collect();
     assert!((mean_of(&of_trials) - 0.936_241_104_5).abs() < 1e-9, "{}", mean_of(&of_trials));
+    for (trials, expected) in [(10, 1.290), (20, 1.026), (40, 0.857), (50, 0.802), (100, 0.936), (200, 0.920)]
+    {
+        let first: Vec<f64> = trial_seeds(&defaults, trials).into_iter().map(factor).collect();
+        assert!((mean_of(&first) - expected).abs() < 5.01e-4, "{trials}: {}", mean_of(&first));
+    }
+    // The mean of a sweep with another `trial_seed` and 100 trials.
+    let of_trial_seed = |trial_seed: u32| {
+        let seeds = trial_seeds(&Weights { trial_seed, ..defaults }, 100);
+        mean_of(&seeds.iter().map(|&seed| all[seed as usize - 1]).collect::<Vec<_>>())
+    };
+    let (_, sd) = moments(&(1..=3000).map(of_trial_seed).collect::<Vec<_>>());
+    println!("means of 100 factors: standard deviation {sd:.4}");
+    assert!((sd - 0.097).abs() < 2e-3, "{sd}");
+    let distance = gamma_distance(&all, 1.0, 1.0);
+    println!("999 factors: deviate {distance:.3}");
+    // p = 0.33.
+    assert!((distance - normal_quantile(0.33)).abs() < 0.02, "{distance}");
     let mut distinct = seeds;
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 94);
 
-    // The others have a shape that rounding puts above 1, and draw by another method from the same seed.
+    // Rounding puts the shape of the other mean weights above 1: they draw by another method from the same seed.
     let list = trial_weights(&means, 837);
     let own: Vec<usize> =
         (0..means.len()).filter(|&i| (list[i] / means[i] - factor(837)).abs() > 1e-9).collect();
     let part = own.len() as f64 / means.len() as f64;
     let of_own = means[own[0]];
     let factors: Vec<f64> = (1..1000).map(|seed| trial_weights(&[of_own], seed)[0] / of_own).collect();
+    let [(mean, sd), (own_mean, own_sd)] = [moments(&all), moments(&factors)];
+    let products: Vec<f64> = all.iter().zip(&factors).map(|(a, b)| (a - mean) * (b - own_mean)).collect();
+    let correlation = mean_of(&products) / (sd * own_sd);
+    assert!((correlation + 0.05).abs() < 0.005, "{correlation}");
     let of_defaults = mean_weights(&defaults, 32);
     let list = trial_weights(&of_defaults, 837);
     let among = (0..32).filter(|&i| (list[i] / of_defaults[i] - factor(837)).abs() > 1e-9).count();
@@ -221,8 +261,7 @@ fn mean_weights_of_networks_are_those_of_the_page() {
         };
         let means: Vec<f64> = (1..=3000).map(of_seed).collect();
         let mean = mean_of(&means);
-        let squares: f64 = means.iter().map(|x| (x - mean) * (x - mean)).sum();
-        let error = (squares / 2999.0 / 3000.0).sqrt();
+        let error = moments(&means).1 / 3000_f64.sqrt();
         println!("{}: mean weight {mean:.5} ± {error:.5} nS", engine.name());
         assert!((mean - expected).abs() < LIMIT * error, "{mean} ± {error}");
         assert!(error < 5e-4, "{error}");
@@ -232,7 +271,7 @@ fn mean_weights_of_networks_are_those_of_the_page() {
 #[test]
 fn tonic_factors_follow_their_law() {
     for engine in Engine::ALL.iter().copied() {
-        // In `pcg` a seed has its own draws; in the exact engine a seed of the distribution.
+        // The draws of `pcg` belong to the seed, those of `brian2-2.2.1` to the seed of the distribution.
         let of_seed = |seed: u32| {
             let own = if engine == Engine::Pcg { 1 } else { seed };
             cell_factors(engine, &CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: own }, seed, 4096)
@@ -253,10 +292,12 @@ fn synapses(what: &str, of_networks: &[&Projection], presynaptic: u32, cells: u3
     let pairs = from * onto * of;
     let total: usize = of_networks.iter().map(|projection| projection.len()).sum();
     let number = (total as f64 - pairs * p) / (pairs * p * q).sqrt();
-    // The sum of squared deviations, over the binomial variance, of `count` counts of `n` pairs each.
+    // The sum of squared deviations, over the binomial variance, of `count` counts of `n` pairs each. The sum has
+    // the mean `count` and the variance `count` · `per_count`. A multiple of χ² has the same mean and variance.
     let spread = |counts: &mut dyn Iterator<Item = u32>, n: f64, count: f64| {
         let sum: f64 = counts.map(|k| (f64::from(k) - n * p).powi(2) / (n * p * q)).sum();
-        (sum - count) / (count * (2.0 + (1.0 - 6.0 * p * q) / (n * p * q))).sqrt()
+        let per_count = 2.0 + (1.0 - 6.0 * p * q) / (n * p * q);
+        chi_square_deviation(sum * 2.0 / per_count, count * 2.0 / per_count)
     };
     let onto_cells: Vec<Vec<u32>> =
         of_networks.iter().map(|projection| projection.synapses_per_target(cells)).collect();
@@ -273,7 +314,8 @@ fn synapses(what: &str, of_networks: &[&Projection], presynaptic: u32, cells: u3
 #[test]
 fn wiring_follows_its_law() {
     let paper = Parameters::default();
-    // With 7 Golgi cells, synapses are drawn pair by pair instead of by jumps.
+    // With 7 Golgi cells, their synapses are drawn pair by pair, as their probability is at least 0.25. All other
+    // synapses are drawn by jumps.
     let mut small = paper.clone();
     small.network = NetworkSize { mossy_fibers: 78, granule_cells: 1024, golgi_cells: 7 };
     for engine in Engine::ALL.iter().copied() {
@@ -319,7 +361,7 @@ fn active_fibers_are_any() {
         // Without replacement, (N − 1)/N of the sum is χ² with N − 1 degrees of freedom.
         let (n, p, freedom) = (f64::from(SEEDS), active / fibers, fibers - 1.0);
         let sum: f64 = counts.iter().map(|&k| (f64::from(k) - n * p).powi(2) / (n * p * (1.0 - p))).sum();
-        let of_each = (sum * freedom / fibers - freedom) / (2.0 * freedom).sqrt();
+        let of_each = chi_square_deviation(sum * freedom / fibers, freedom);
         // Of N − 1 pairs of neighbours, each is active with probability k/N · (k − 1)/(N − 1).
         let expected = active / fibers * (active - 1.0);
         let squares: f64 = neighbours.iter().map(|x| (x - expected).powi(2)).sum();
