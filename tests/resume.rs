@@ -159,6 +159,7 @@ fn killed_while_it_replaces_the_outputs_of_another_sweep() {
     let hashes = sweeps.clone().map(|sweep| sweep.undisturbed());
     let place = place_of(&sweeps[0]);
     start(&place, &[]).end().succeeded();
+    let mut killed_while_writing = 0;
     for sweep in [1, 0, 1, 0, 1] {
         place.sweep(SWEEP, &sweeps[sweep]);
         let inodes = || {
@@ -171,8 +172,14 @@ fn killed_while_it_replaces_the_outputs_of_another_sweep() {
         running.signal(Signal::SIGKILL);
         assert_eq!(running.end().code, None);
         check_whole(&place, &[&hashes[0], &hashes[1]]);
-        assert!(!place.path(&out("manifest.json")).exists());
+        // On a busy machine all files may be in place before the signal is sent. Then the manifest is, too.
+        if place.path(&out("manifest.json")).exists() {
+            assert_eq!(place.outputs(OUT), hashes[sweep]);
+        } else {
+            killed_while_writing += 1;
+        }
     }
+    assert!(killed_while_writing > 0);
     for sweep in [0, 1] {
         place.sweep(SWEEP, &sweeps[sweep]);
         run_without_workers(&place);
