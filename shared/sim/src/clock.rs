@@ -235,7 +235,7 @@ mod tests {
             [0, 124, 125, 875, 999].map(|step| brian.bin(step)),
             [None, Some(0), Some(1), Some(6), Some(7)]
         );
-        // What is said of the paper's grid: all its steps count in their millisecond.
+        // Both rules agree on every step of the paper's grid.
         let [pcg, brian] = [PCG, BRIAN].map(|engine| clock(engine, 0.1));
         assert!((1..20_000).all(|step| pcg.bin(step) == brian.bin(step)));
     }
