@@ -20,7 +20,7 @@ pub enum Inconsistent {
         /// The duration asked for.
         duration_ms: f64,
     },
-    /// A stimulus falls outside the trial, or in the step that the trial ends with.
+    /// A stimulus falls outside the trial, or in the step after its last one.
     #[error(
         "`stimulus.times` has {time_ms} ms{}, but the trial ends at {duration_ms} ms",
         if time_ms < duration_ms { ", which is in the step after the last one" } else { "" }

@@ -234,7 +234,7 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
             });
             continue;
         }
-        // A number that it has had, it keeps.
+        // The number of its noise stays that of version 0.1.0.
         let fingerprint = Fingerprint::in_version_0_1_0(model);
         let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
         parameters.noise.stream = u32::from_le_bytes(first);
