@@ -89,7 +89,13 @@ impl Life {
             let name = WorkerName(u128::from(worker).to_be_bytes());
             let connection = ConnectionId(worker);
             happen(
-                Event::Joined { connection, worker: name, site: Site(worker), threads: 1, held: vec![] },
+                Event::Joined {
+                    connection,
+                    worker: name,
+                    site: Site::Address(worker),
+                    threads: 1,
+                    held: vec![],
+                },
                 &mut granted,
             );
         }

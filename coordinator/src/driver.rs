@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
 use self::keeper::{Answer, Keep, Keeper, Kept};
+use self::telling::{MOST_KEPT, Quotas};
 use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
@@ -110,6 +111,8 @@ impl Outcome {
         self.set_aside = later.set_aside;
         self.tally.audited += later.tally.audited;
         self.tally.unaudited += later.tally.unaudited;
+        self.tally.disagreements += later.tally.disagreements;
+        self.tally.weakly_settled += later.tally.weakly_settled;
         self.quarantined.extend(later.quarantined);
         self.disagreements.extend(later.disagreements);
         self.workers += later.workers;
@@ -164,10 +167,20 @@ const REFUSALS: usize = 64;
 /// Time between two words about those who are not let in.
 const REFUSALS_EVERY: Duration = Duration::from_secs(5);
 
-/// What tells machines apart: what they call themselves.
-fn site_of(host: &str) -> u64 {
+/// The site of a connection from this address. Loopback has many addresses, and who has one of IPv6 mostly has
+/// all that share its first 64 bits.
+fn site_of(peer: IpAddr) -> Site {
+    match peer.to_canonical() {
+        ip if ip.is_loopback() => Site::Loopback,
+        IpAddr::V4(ip) => Site::Address(u64::from(ip.to_bits())),
+        IpAddr::V6(ip) => Site::Address((ip.to_bits() >> 64) as u64 | 1 << 63),
+    }
+}
+
+/// The site of a host that we log in to, by what it was called.
+fn site_of_host(host: &str) -> Site {
     let hash = blake3::hash(host.as_bytes());
-    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    Site::Host(u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")))
 }
 
 /// Puts into the store what need not be computed; to be done before workers can come.
@@ -273,13 +286,16 @@ struct Driver<'a> {
     links: BTreeMap<ConnectionId, Link>,
     /// Who is at the other end of each connection.
     names: BTreeMap<ConnectionId, WorkerName>,
-    /// Workers that were ever here.
+    /// Workers that the scheduler knows.
     known: BTreeMap<WorkerName, Known>,
     keeper: Keeper,
     deaths: u64,
     refusals: u64,
     disagreements: Vec<String>,
     quarantined: Vec<String>,
+    quotas: Quotas,
+    /// Workers that were ever here.
+    joined: u64,
     /// When people were last told of somebody who was not let in, and how many there were since.
     refused: Option<(Instant, u64)>,
 }
@@ -325,6 +341,8 @@ impl<'a> Driver<'a> {
             refusals: 0,
             disagreements: Vec::new(),
             quarantined: Vec::new(),
+            quotas: Quotas::default(),
+            joined: 0,
             refused: None,
         }
     }
@@ -426,10 +444,13 @@ impl<'a> Driver<'a> {
                 self.links.insert(connection, link);
                 self.names.insert(connection, worker);
                 let is_ours = self.workers.process_id(worker).is_some();
-                let from =
-                    self.workers.host(worker).map_or_else(|| peer.to_string(), |host| format!("ssh {host}"));
-                let site = Site(site_of(&host));
-                self.known.insert(worker, Known { host, process_id, from, is_ours });
+                let (site, from) = match self.workers.host(worker) {
+                    Some(host) => (site_of_host(host), format!("ssh {host}")),
+                    None if is_ours => (Site::Own, peer.to_string()),
+                    None => (site_of(peer.ip()), peer.to_string()),
+                };
+                let known = Known { host, process_id, from, is_ours };
+                self.joined += u64::from(self.known.insert(worker, known).is_none());
                 events.push(Event::Joined { connection, worker, site, threads, held });
             }
             FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
@@ -545,12 +566,15 @@ impl<'a> Driver<'a> {
             Kept::Trial { worker, id, put: Put::Differs { stored }, result } => {
                 let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
                 let difference = self.catalogue.first_difference(id, &before, &result.spikes);
-                self.disagreements.push(format!(
+                let text = format!(
                     "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
                     self.catalogue.describe(id),
                     self.describe(worker),
                     result.digest,
-                ));
+                );
+                if self.disagreements.len() < MOST_KEPT {
+                    self.disagreements.push(text);
+                }
                 events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
             }
             Kept::Trial { worker, id, put, result } => {
@@ -611,6 +635,7 @@ impl<'a> Driver<'a> {
                 self.start_worker()?;
             }
             Command::Report(report) => self.report(report),
+            Command::Forget { worker } => drop(self.known.remove(&worker)),
             Command::Complete => {
                 let goodbye = wire::Goodbye { reason: "the sweep is complete".into(), refused: false };
                 let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
@@ -645,7 +670,7 @@ impl<'a> Driver<'a> {
             tally: self.scheduler.tally(),
             quarantined: self.quarantined.clone(),
             disagreements: self.disagreements.clone(),
-            workers: self.known.len() as u64,
+            workers: self.joined,
         }
     }
 

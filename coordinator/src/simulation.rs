@@ -683,12 +683,14 @@ impl<'a> History<'a> {
             self.lines[line].connection = Some(connection);
             let introduction = dialogue::introduce(hello, Engine::Brian2_2_2_1, coordinator.epoch)
                 .expect("it is one of ours");
+            let machine = introduction.process_id.into();
+            let is_ours = self.workers[self.lines[line].worker].is_ours;
             coordinator.lines.insert(connection, line);
             coordinator.names.insert(connection, introduction.worker);
             return self.event(Event::Joined {
                 connection,
                 worker: introduction.worker,
-                site: Site(introduction.process_id.into()),
+                site: if is_ours { Site::Host(machine) } else { Site::Address(machine) },
                 threads: introduction.threads,
                 held: introduction.held,
             });

@@ -301,12 +301,12 @@ impl Job {
         drop(terminal);
         self.finish(done, kept).map_err(End::Output)?;
         self.entrance.close().map_err(End::Entrance)?;
-        let Outcome { set_aside, disagreements, .. } = &done.computed.outcome;
+        let Outcome { set_aside, tally, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
             return Err(End::Incomplete { set_aside: set_aside.len() });
         }
-        if !disagreements.is_empty() {
-            return Err(End::Disagreed { count: disagreements.len() });
+        if tally.disagreements > 0 {
+            return Err(End::Disagreed { count: tally.disagreements, weakly_settled: tally.weakly_settled });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What people, logs and watchers are told of a run.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::{Driver, Known};
 use crate::failure::plural;
@@ -8,6 +9,42 @@ use crate::outputs::hex;
 use crate::scheduler::{Report, WorkerName, WorkerState, WorkerView};
 use crate::view::log;
 use crate::view::status::{Counts, Notice, Parcel, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+
+/// Disagreements and quarantined workers that are kept for the manifest. Their numbers are counted beyond that.
+pub(super) const MOST_KEPT: usize = 1000;
+
+/// Notices of one kind that may follow each other at once; after that, one a second.
+const NOTICES_AT_ONCE: f64 = 1024.0;
+
+/// Workers in a snapshot. Of the others it has the number.
+const WORKERS_SHOWN: usize = 1024;
+
+/// How many more notices of each kind may be printed now. Strangers can cause any number of them.
+#[derive(Debug, Default)]
+pub(super) struct Quotas(BTreeMap<&'static str, Quota>);
+
+#[derive(Debug)]
+struct Quota {
+    left: f64,
+    since: Instant,
+    left_out: u64,
+}
+
+impl Quotas {
+    /// Whether another notice of this kind may be printed; then, how many were left out before it.
+    fn take(&mut self, event: &'static str, now: Instant) -> Option<u64> {
+        let fresh = || Quota { left: NOTICES_AT_ONCE, since: now, left_out: 0 };
+        let quota = self.0.entry(event).or_insert_with(fresh);
+        let gained = now.saturating_duration_since(quota.since).as_secs_f64();
+        (quota.left, quota.since) = ((quota.left + gained).min(NOTICES_AT_ONCE), now);
+        if quota.left < 1.0 {
+            quota.left_out += 1;
+            return None;
+        }
+        quota.left -= 1.0;
+        Some(std::mem::take(&mut quota.left_out))
+    }
+}
 
 impl Driver<'_> {
     pub(super) fn report(&mut self, report: Report) {
@@ -59,7 +96,8 @@ impl Driver<'_> {
             }
             Report::Disagreed { trial, stored_by, worker } => {
                 let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
-                let difference = self.disagreements.last().map_or("", |text| text);
+                let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);
+                let difference = last.map_or("", |text| text);
                 let text = format!(
                     "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
                     name(worker),
@@ -67,10 +105,11 @@ impl Driver<'_> {
                 );
                 ("disagreement", Some(*worker), true, text)
             }
-            Report::Settled { trial, stored_is_right } => {
+            Report::Settled { trial, stored_is_right, machines } => {
                 let verdict = if *stored_is_right { "stay" } else { "are replaced" };
-                let text =
-                    format!("settled: the spikes stored of {} {verdict}", self.catalogue.describe(*trial));
+                let caveat = if *machines < 3 { "; no third machine computed them" } else { "" };
+                let trial = self.catalogue.describe(*trial);
+                let text = format!("settled: the spikes stored of {trial} {verdict}{caveat}");
                 ("settled", None, true, text)
             }
             Report::Distrusted { worker, trials } => {
@@ -86,7 +125,9 @@ impl Driver<'_> {
                 ("unaudited", None, true, text)
             }
         };
-        if let Report::Quarantined { reason, .. } = &report {
+        if let Report::Quarantined { reason, .. } = &report
+            && self.quarantined.len() < MOST_KEPT
+        {
             self.quarantined
                 .push(format!("{}: {reason}", worker.map_or(String::new(), |of| self.describe(of))));
         }
@@ -95,12 +136,17 @@ impl Driver<'_> {
 
     /// Tells people, logs and watchers.
     pub(super) fn notice(
-        &self,
+        &mut self,
         event: &'static str,
         worker: Option<WorkerName>,
         is_for_people: bool,
-        text: String,
+        mut text: String,
     ) {
+        match self.quotas.take(event, Instant::now()) {
+            None => return,
+            Some(0) => {}
+            Some(left_out) => text.push_str(&format!(" ({left_out} notices of this kind were left out)")),
+        }
         let worker = worker.map(|worker| self.describe(worker));
         let name = worker.as_deref().unwrap_or_default();
         if is_for_people {
@@ -126,6 +172,15 @@ impl Driver<'_> {
         let (total, stored, reused) = self.progress.trials();
         let tally = self.scheduler.tally();
         let (counted, spans) = self.scheduler.spans();
+        let mut views: Vec<WorkerView> = self.scheduler.workers().collect();
+        let mut worker_states = BTreeMap::new();
+        views.iter().for_each(|view| *worker_states.entry(view.state.name().to_owned()).or_default() += 1);
+        // Those that are here first, and of the others the last that were heard of.
+        let rank = |view: &WorkerView| (view.state > WorkerState::Lost, std::cmp::Reverse(view.heard));
+        views.sort_by_key(rank);
+        views.truncate(WORKERS_SHOWN);
+        views.sort_by_key(|view| view.name);
+        let workers = views.iter().map(|view| self.status_of(view, elapsed)).collect();
         let snapshot = Snapshot {
             schema: SCHEMA,
             kind: "snapshot".to_owned(),
@@ -143,7 +198,8 @@ impl Driver<'_> {
             pairs: self.progress.pairs().to_vec(),
             spans: Parcel { total: spans, done: counted },
             files: Parcel::default(),
-            workers: self.scheduler.workers().map(|view| self.status_of(&view, elapsed)).collect(),
+            workers,
+            worker_states,
             counts: Counts {
                 leases: tally.leases,
                 copied_leases: tally.copies,
@@ -165,21 +221,13 @@ impl Driver<'_> {
 
     fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
         let known = self.known.get(&view.name);
-        let state = match view.state {
-            WorkerState::Working => "working",
-            WorkerState::Idle => "idle",
-            WorkerState::Draining => "draining",
-            WorkerState::Lost => "lost",
-            WorkerState::Gone => "gone",
-            WorkerState::Quarantined => "quarantined",
-        };
         WorkerStatus {
             id: hex(&view.name.0[..8]),
             name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
             host: known.map_or(String::new(), |known| known.host.clone()),
             process_id: known.map_or(0, |known| known.process_id),
             address: known.map_or(String::new(), |known| known.from.clone()),
-            state: state.to_owned(),
+            state: view.state.name().to_owned(),
             threads: view.threads,
             leases: view.leases as u64,
             trials: view.stored,

@@ -4,15 +4,14 @@
 //! do takes the last of its trials, as many as the two would share by their pace, if it is likely to
 //! be done with them sooner. Whoever is first is taken, and the other is told to stop.
 
+use std::ops::Range;
+
 use super::pace;
 use super::work::{Kind, Lease};
 use super::{Command, LeaseId, Place, Report, Scheduler, Time, Variants, Work, WorkerName};
 
 /// How much sooner than the slow worker the idle one should be done.
 const SOONER: f64 = 1.3;
-
-/// A trial that takes so many times as long as it should is taken for stuck.
-const STUCK: f64 = 3.0;
 
 /// What a copy takes besides computing, in seconds.
 const OVERHEAD: f64 = 0.05;
@@ -52,43 +51,57 @@ impl Scheduler {
     /// How long a lease will take, by what is not copied of it yet.
     fn seconds_left(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<f64> {
         let (Some(name), Kind::Own) = (lease.worker, lease.kind) else { return None };
-        let (trials, variants) = self.open_trials(now, id, lease)?;
+        let open = self.open_trials(now, id, lease)?;
         let worker = &self.workers[&name];
-        let shape = &self.cohorts[trials.0.cohort as usize].shape;
+        let shape = &self.cohorts[open.cohort as usize].shape;
         let idle_for = now.saturating_sub(lease.progress).as_secs_f64();
-        let per_trial = worker.pace.seconds(pace::effort(shape, variants));
-        let expected = match per_trial {
-            _ if worker.connection.is_none() => f64::INFINITY,
-            Some(per_trial) if idle_for > STUCK * per_trial + 1.0 => f64::INFINITY,
-            Some(per_trial) => (f64::from(trials.1) * per_trial - idle_for).max(0.0),
+        let per_trial = worker.pace.seconds(pace::effort(shape, open.variants));
+        let count = f64::from(open.count);
+        Some(match per_trial {
+            _ if worker.connection.is_none() || lease.is_stalled => f64::INFINITY,
+            Some(per_trial) => (count * per_trial - idle_for).max(0.0),
             // Nothing has come of it, and nothing is known of the worker: as long again.
-            None => f64::from(trials.1) * idle_for,
-        };
-        Some(expected)
+            None => count * idle_for,
+        })
     }
 
-    /// The first of a lease's trials that are not done and not copied, and how many these are.
-    fn open_trials(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<((Place, u32), Variants)> {
+    /// What is open of a lease.
+    fn open_trials(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<Open> {
         let Work::Trials { cohort: at, trials, variants, .. } = &lease.work else { return None };
         let cohort = &self.cohorts[*at as usize];
+        let copies: Vec<Range<u32>> = lease.copies.iter().filter_map(|copy| self.copied(*copy)).collect();
         let is_open = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
-            slot.lease == id && !cohort.is_done(slot) && slot.missing.len() > 0
+            slot.lease == id
+                && !cohort.is_done(slot)
+                && slot.missing.len() > 0
+                && !copies.iter().any(|copied| copied.contains(trial))
         };
-        let mut open = (trials.start..lease.copied_from).filter(is_open);
-        let first = open.next()?;
-        let place = Place { cohort: *at, trial: first };
-        // Whoever tries a suspect is not to be followed, unless it has taken too long.
-        let is_suspect = self.suspects.contains_key(&place) && now < lease.granted + self.config.lease_ttl;
-        (!is_suspect).then(|| ((place, 1 + open.count() as u32), *variants))
+        let first = trials.clone().find(is_open)?;
+        // A suspect is tried by one worker at a time, unless that takes too long.
+        let is_suspect = self.suspects.contains_key(&Place { cohort: *at, trial: first });
+        if is_suspect && now < lease.granted + self.config.lease_ttl {
+            return None;
+        }
+        let last = trials.clone().rfind(is_open)?;
+        let run = (first..=last).rev().take_while(is_open).last()?;
+        let count = (first..=last).filter(is_open).count() as u32;
+        Some(Open { cohort: *at, variants: *variants, count, run: run..last + 1 })
+    }
+
+    /// The trials that a copy is computing, unless it has stalled.
+    fn copied(&self, copy: LeaseId) -> Option<Range<u32>> {
+        let lease = self.leases.get(&copy).filter(|lease| lease.worker.is_some() && !lease.is_stalled)?;
+        let Work::Trials { trials, .. } = &lease.work else { return None };
+        Some(trials.clone())
     }
 
     /// What of a lease the fastest idle worker should do, if any should.
     fn help(&self, now: Time, id: LeaseId, left: f64) -> Option<(WorkerName, Work)> {
         let lease = &self.leases[&id];
-        let ((first, count), variants) = self.open_trials(now, id, lease)?;
+        let Open { cohort, variants, count, run } = self.open_trials(now, id, lease)?;
         let slow = &self.workers[&lease.worker?];
-        let effort = pace::effort(&self.cohorts[first.cohort as usize].shape, variants);
+        let effort = pace::effort(&self.cohorts[cohort as usize].shape, variants);
         let seconds = |name: &WorkerName| self.workers[name].pace.seconds(effort);
         let candidates = self.free.iter().filter(|name| Some(**name) != lease.worker);
         let (name, per_trial) = candidates
@@ -99,17 +112,25 @@ impl Scheduler {
             _ if left.is_finite() => 0.5,
             _ => 1.0,
         };
-        let share = ((f64::from(count) * share).ceil() as u32).clamp(1, count);
+        let share = ((f64::from(count) * share).ceil() as u32).clamp(1, run.len() as u32);
         let needed = per_trial.map_or(0.0, |per_trial| per_trial * f64::from(share)) + OVERHEAD;
         if needed * SOONER > left {
             return None;
         }
         // The last ones: the slow worker comes to them last.
-        let trial = lease.copied_from - share;
-        let mut work = self.single(Place { trial: trial.max(first.trial), ..first }, variants)?;
+        let mut work = self.single(Place { cohort, trial: run.end - share }, variants)?;
         if let Work::Trials { trials, .. } = &mut work {
-            trials.end = lease.copied_from;
+            trials.end = run.end;
         }
         Some((name, work))
     }
+}
+
+/// Trials of a lease that are neither done nor copied.
+struct Open {
+    cohort: u32,
+    variants: Variants,
+    count: u32,
+    /// The last of them that follow each other.
+    run: Range<u32>,
 }

@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::sites::Share;
+use super::suspects::Loss;
 use super::{
-    Command, ConnectionId, Dropped, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
-    Work, WorkerName,
+    Command, ConnectionId, Dropped, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId, Work,
+    WorkerName,
 };
-
-/// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or
-/// the end of a process of our own.
-const SURELY: u32 = 4;
-
-/// A worker that closed its connection and did not come back: perhaps it was killed for another reason,
-/// or it was the line.
-const PERHAPS: u32 = 1;
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
 const STRIKES: usize = 5;
+
+/// Leases in a row that a worker may fail at, finish without delivering or hand back, whatever they are for.
+const FAULTS: u32 = 20;
+
+/// Workers that have gone and have computed nothing that is stored: those of them that are remembered.
+const MOST_GONE: usize = 1024;
 
 /// A worker, connected or not.
 #[derive(Debug)]
@@ -29,8 +29,16 @@ pub(super) struct Worker {
     pub(super) leases: Vec<LeaseId>,
     pub(super) heard: Time,
     pub(super) pace: Pace,
+    /// Results that it has delivered.
+    pub(super) delivered: u32,
+    /// It holds a lease without progress, and has delivered nothing since that was noticed.
+    pub(super) is_stalled: bool,
+    /// What it adds to sums over workers.
+    pub(super) share: Share,
+    /// It is in the queue of workers that have gone.
+    is_queued: bool,
     /// It takes no more leases.
-    draining: bool,
+    pub(super) draining: bool,
     /// Nothing is taken from it any more, for this reason.
     pub(super) quarantined: Option<String>,
     /// Its last connection ended while it was alive: unless it comes back, its process has died.
@@ -39,12 +47,38 @@ pub(super) struct Worker {
     unspoken: Vec<LeaseId>,
     /// What it failed at since it last finished a lease.
     strikes: BTreeSet<(bool, Place)>,
+    /// How often it has failed since then.
+    faults: u32,
     /// Trials that are stored as it has computed them, in this run.
     pub(super) authored: Vec<TrialId>,
     pub(super) stored: u64,
+    /// Whether an audit of its first trial has been decided on.
+    pub(super) is_sampled: bool,
 }
 
 impl Worker {
+    /// Whether it has delivered anything, or need not.
+    pub(super) fn is_proven(&self) -> bool {
+        self.site.is_trusted() || self.delivered > 0
+    }
+
+    /// Leases that it may have at a time: one at first, and two more for each result.
+    pub(super) fn room(&self) -> u32 {
+        if self.site.is_trusted() {
+            return self.threads;
+        }
+        self.threads.min(self.delivered.saturating_mul(2).saturating_add(1))
+    }
+
+    /// Whether it can be expected to compute a trial, if that can be computed: it delivers, or is at its first lease,
+    /// and fails at nothing.
+    pub(super) fn is_hopeful(&self) -> bool {
+        self.share.room > 0
+            && !self.is_stalled
+            && self.faults == 0
+            && (self.is_proven() || !self.leases.is_empty())
+    }
+
     /// Whether it was heard of lately. A line that went quiet first has failed; one that is closed at once, its
     /// process has closed.
     fn was_well(&self, now: Time, lease_ttl: Duration) -> bool {
@@ -65,7 +99,7 @@ pub(crate) struct WorkerView {
 }
 
 /// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WorkerState {
     Working,
     Idle,
@@ -76,8 +110,22 @@ pub(crate) enum WorkerState {
     Quarantined,
 }
 
+impl WorkerState {
+    /// Its name in snapshots.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            WorkerState::Working => "working",
+            WorkerState::Idle => "idle",
+            WorkerState::Draining => "draining",
+            WorkerState::Lost => "lost",
+            WorkerState::Gone => "gone",
+            WorkerState::Quarantined => "quarantined",
+        }
+    }
+}
+
 impl Scheduler {
-    /// All workers that were ever here.
+    /// All workers that were ever here, but those that were forgotten.
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().map(|(&name, worker)| WorkerView {
             name,
@@ -114,6 +162,9 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let is_new = !self.workers.contains_key(&name);
+        if !self.admit(site, connection, commands) {
+            return;
+        }
         let worker = self.workers.entry(name).or_insert_with(|| Worker {
             site,
             connection: None,
@@ -121,13 +172,19 @@ impl Scheduler {
             leases: Vec::new(),
             heard: now,
             pace: Pace::default(),
+            delivered: 0,
+            is_stalled: false,
+            share: Share::default(),
+            is_queued: false,
             draining: false,
             quarantined: None,
             vanished: false,
             unspoken: Vec::new(),
             strikes: BTreeSet::new(),
+            faults: 0,
             authored: Vec::new(),
             stored: 0,
+            is_sampled: false,
         });
         if let Some(reason) = &worker.quarantined {
             commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
@@ -135,15 +192,13 @@ impl Scheduler {
         }
         if let Some(old) = worker.connection.replace(connection) {
             self.connections.remove(&old);
-            self.threads -= if worker.draining { 0 } else { worker.threads };
             commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
         }
         (worker.threads, worker.heard, worker.draining, worker.vanished) = (threads, now, false, false);
         let (kept, unspoken) = worker.leases.iter().partition(|lease| held.contains(lease));
         worker.unspoken = unspoken;
         self.connections.insert(connection, name);
-        self.threads += threads;
-        self.update_free(name);
+        self.update(name);
         commands.push(Command::Welcome { connection, kept });
         if !is_new {
             self.tally.returns += 1;
@@ -185,8 +240,7 @@ impl Scheduler {
         let Some(name) = self.hear(now, connection) else { return };
         let worker = self.workers.get_mut(&name).expect("just heard of");
         if !std::mem::replace(&mut worker.draining, true) {
-            self.threads -= worker.threads;
-            self.free.remove(&name);
+            self.update(name);
             commands.push(Command::Report(Report::Draining { worker: name }));
         }
     }
@@ -215,18 +269,15 @@ impl Scheduler {
         let worker = self.workers.get_mut(&name)?;
         let connection = worker.connection.take()?;
         self.connections.remove(&connection);
-        self.threads -= if worker.draining { 0 } else { worker.threads };
-        self.free.remove(&name);
+        if !std::mem::replace(&mut worker.is_queued, true) {
+            self.gone.push_back(name);
+        }
+        self.update(name);
         Some(connection)
     }
 
     /// Takes its leases from a worker. At each it has died if there is a reason to think so.
-    fn dispossess(
-        &mut self,
-        name: WorkerName,
-        died: Option<(u32, &str)>,
-        commands: &mut Vec<Command>,
-    ) -> usize {
+    fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>, commands: &mut Vec<Command>) -> usize {
         let Some(worker) = self.workers.get_mut(&name) else { return 0 };
         worker.unspoken.clear();
         let leases = std::mem::take(&mut worker.leases);
@@ -235,23 +286,31 @@ impl Scheduler {
             let at = self.first_missing(id);
             let is_alone = self.is_of_one(id);
             self.give_back(id);
-            if let (Some(at), Some((weight, reason))) = (at, died) {
-                self.lose(at, if is_alone { weight } else { 0 }, reason, commands);
+            if let (Some(at), Some(loss)) = (at, died) {
+                self.lose(name, at, loss.of(is_alone), commands);
             }
         }
-        self.update_free(name);
+        self.update(name);
         leases.len()
     }
 
-    /// Whether a worker can have another lease, once more.
-    pub(super) fn update_free(&mut self, name: WorkerName) {
-        let worker = &self.workers[&name];
-        let takes_leases = worker.connection.is_some() && !worker.draining && worker.quarantined.is_none();
-        let is_busy = worker.leases.len() >= worker.threads as usize;
-        if takes_leases && !is_busy && !self.tries_suspect(worker) {
-            self.free.insert(name);
-        } else {
-            self.free.remove(&name);
+    /// Forgets workers that have gone, the oldest first, if they are too many. Those who have computed something
+    /// that is stored are remembered, as it may turn out to be wrong.
+    pub(super) fn forget(&mut self, commands: &mut Vec<Command>) {
+        for _ in MOST_GONE..self.gone.len() {
+            let Some(name) = self.gone.pop_front() else { return };
+            let Some(worker) = self.workers.get_mut(&name) else { continue };
+            worker.is_queued = false;
+            if worker.connection.is_some() {
+                continue;
+            }
+            if worker.leases.is_empty() && worker.authored.is_empty() {
+                self.workers.remove(&name);
+                commands.push(Command::Forget { worker: name });
+            } else {
+                worker.is_queued = true;
+                self.gone.push_back(name);
+            }
         }
     }
 
@@ -267,7 +326,7 @@ impl Scheduler {
                 commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
-            let died = has_died.then_some((PERHAPS, "its worker vanished and did not come back"));
+            let died = has_died.then_some(Loss::perhaps("its worker vanished and did not come back"));
             let leases = self.dispossess(name, died, commands);
             commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
@@ -282,7 +341,7 @@ impl Scheduler {
         self.crashes += 1;
         if let Some(name) = worker.filter(|name| self.workers.contains_key(name)) {
             self.hang_up(name);
-            self.dispossess(name, Some((SURELY, &format!("its worker {description}"))), commands);
+            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))), commands);
         }
         if self.crashes >= self.config.crash_limit {
             let reason = Reason::Crashes { count: self.crashes, last: description };
@@ -306,14 +365,14 @@ impl Scheduler {
             Some(_) => worker.was_well(now, ttl),
             None => worker.vanished,
         };
-        let weight = match (is_death, has_vanished) {
-            (true, _) => Some(SURELY),
-            (false, true) => Some(PERHAPS),
+        let reason = format!("its worker {description}");
+        let loss = match (is_death, has_vanished) {
+            (true, _) => Some(Loss::surely(&reason)),
+            (false, true) => Some(Loss::perhaps(&reason)),
             (false, false) => None,
         };
-        let reason = format!("its worker {description}");
         self.hang_up(name);
-        let leases = self.dispossess(name, weight.map(|weight| (weight, &*reason)), commands);
+        let leases = self.dispossess(name, loss, commands);
         if leases > 0 {
             commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
@@ -336,8 +395,8 @@ impl Scheduler {
         self.strike(name, lease, &format!("it fails at everything: {reason}"), commands);
         self.release(name, lease);
         if let Some(at) = at {
-            let weight = if is_alone { SURELY } else { 0 };
-            self.lose(at, weight, &format!("a worker said: {reason}"), commands);
+            let reason = format!("a worker said: {reason}");
+            self.lose(name, at, Loss::claimed(&reason).of(is_alone), commands);
         }
     }
 
@@ -356,15 +415,31 @@ impl Scheduler {
         };
         let Some(worker) = self.workers.get_mut(&name) else { return };
         worker.strikes.insert(what);
-        if worker.strikes.len() >= STRIKES {
+        worker.faults += 1;
+        let (site, is_enough) = (worker.site, worker.strikes.len() >= STRIKES || worker.faults >= FAULTS);
+        if is_enough {
             self.quarantine(name, reason, commands);
         }
+        self.blame(site, commands);
     }
 
     /// A worker has done what it was given.
     pub(super) fn absolve(&mut self, name: WorkerName) {
         if let Some(worker) = self.workers.get_mut(&name) {
             worker.strikes.clear();
+            worker.faults = 0;
+            let site = worker.site;
+            self.absolve_site(site);
+        }
+    }
+
+    /// A worker has delivered a result, or what counts as one.
+    pub(super) fn deliver(&mut self, name: WorkerName) {
+        let Some(worker) = self.workers.get_mut(&name) else { return };
+        let room = worker.room();
+        worker.delivered = worker.delivered.saturating_add(1);
+        if std::mem::take(&mut worker.is_stalled) || room < worker.threads {
+            self.update(name);
         }
     }
 
@@ -375,60 +450,18 @@ impl Scheduler {
             return;
         }
         worker.quarantined = Some(reason.to_owned());
+        let site = worker.site;
         self.tally.quarantined += 1;
         if let Some(connection) = self.hang_up(name) {
             commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.to_owned()) });
         }
         self.dispossess(name, None, commands);
         commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
+        self.refuse(site, commands);
     }
 
     /// Whether a worker has a trial at which others died. It has nothing else then.
-    fn tries_suspect(&self, worker: &Worker) -> bool {
+    pub(super) fn tries_suspect(&self, worker: &Worker) -> bool {
         worker.leases.first().is_some_and(|lease| self.is_of_one(*lease))
-    }
-
-    /// Counts that a trial took its worker with it. It is tried alone from now on, when there is nothing
-    /// else, and in the end no more. Where a worker dies with more than one trial, the one that it was
-    /// at is only a guess.
-    pub(super) fn lose(&mut self, place: Place, weight: u32, reason: &str, commands: &mut Vec<Command>) {
-        let cohort = &mut self.cohorts[place.cohort as usize];
-        let slot = &mut cohort.slots[place.trial as usize];
-        if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
-            return;
-        }
-        let suspect = self.suspects.entry(place).or_default();
-        suspect.losses += 1;
-        suspect.weight += weight;
-        reason.clone_into(&mut suspect.reason);
-        let is_enough = suspect.weight >= self.config.loss_limit;
-        if slot.lease == LeaseId::NONE {
-            slot.lease = LeaseId::SUSPECT;
-            cohort.pending -= 1;
-            self.pending -= 1;
-        }
-        if is_enough && slot.lease == LeaseId::SUSPECT {
-            let reason = format!("tried {} times; the last time, {reason}", suspect.losses);
-            self.put_aside(place, reason, commands);
-        }
-    }
-
-    /// Gives up a trial that nobody has a lease of and that is not pending.
-    pub(super) fn put_aside(&mut self, place: Place, reason: String, commands: &mut Vec<Command>) {
-        let cohort = &mut self.cohorts[place.cohort as usize];
-        let slot = &mut cohort.slots[place.trial as usize];
-        slot.lease = LeaseId::ASIDE;
-        self.unstored -= u64::from(cohort.variants.without(slot.stored).len());
-        self.suspects.remove(&place);
-        self.tally.set_aside += 1;
-        commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
-        self.set_aside.insert(place, reason.clone());
-        if self.tally.stored > 0 {
-            // The rest goes on.
-            self.crashes = 0;
-        } else if self.set_aside.len() >= HOPELESS {
-            let reason = Reason::Nothing { count: self.set_aside.len(), last: reason };
-            self.end(Command::Abandon(reason), commands);
-        }
     }
 }

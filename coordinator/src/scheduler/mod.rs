@@ -10,10 +10,11 @@
 //! it back, when its process dies, or when it falls silent for too long, with a connection or without
 //! ([`members`]). Whatever of it has not arrived by then is pending again. Results are taken whoever
 //! sends them and whenever they come. Towards the end, idle workers compute again what slow ones have
-//! ([`copies`]).
+//! ([`copies`]), and what a worker holds without progress is given to others as well ([`stalls`]).
+//! How many leases a worker gets depends on what it has delivered ([`sites`]).
 //!
 //! A trial at which workers die becomes a suspect, is tried alone once there is nothing else, and
-//! set aside in the end. Workers whose results differ from those of others are found out, and what
+//! set aside in the end ([`suspects`]). Workers whose results differ from those of others are found out, and what
 //! they alone have computed is computed again ([`trust`]).
 //!
 //! A trial can only start where the place of its noise is known. The seed's noise stream is
@@ -25,13 +26,18 @@ mod members;
 mod model;
 mod noise;
 mod pace;
+mod sites;
+mod stalls;
+#[cfg(test)]
+mod strangers;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod variants;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -42,6 +48,9 @@ use granule_sim::spikes::Digest;
 use members::Worker;
 pub(crate) use members::{WorkerState, WorkerView};
 use noise::Stream;
+pub(crate) use sites::Site;
+use sites::{Machines, Sites};
+use suspects::Suspect;
 use trust::Trust;
 pub(crate) use variants::Variants;
 use work::Lease;
@@ -58,10 +67,6 @@ impl fmt::Debug for WorkerName {
         write!(f, "WorkerName({:032x})", u128::from_be_bytes(self.0))
     }
 }
-
-/// The machine that a worker runs on, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Site(pub(crate) u64);
 
 /// A connection of a worker; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,6 +204,8 @@ pub(crate) enum Command {
     KeepSpans { stream: usize, first: u32, accepted: Vec<u32> },
     /// Take these trials out of the store, and say when that is done.
     Discard { trials: Vec<TrialId> },
+    /// A worker that has gone is not spoken of any more.
+    Forget { worker: WorkerName },
     /// Start a worker process of ours, if there are to be any, in place of one that died.
     Replace,
     /// Start a worker process of ours: two others do not agree.
@@ -248,8 +255,8 @@ pub(crate) enum Report {
     /// Two workers have computed a trial with different spikes. The first is none of this run if the
     /// trial was stored by an earlier one.
     Disagreed { trial: TrialId, stored_by: Option<WorkerName>, worker: WorkerName },
-    /// Most agree on what a trial's spikes are.
-    Settled { trial: TrialId, stored_is_right: bool },
+    /// It is decided what a trial's spikes are; so many machines had computed it.
+    Settled { trial: TrialId, stored_is_right: bool, machines: usize },
     /// Trials that only a worker which computes wrongly had computed, and that are computed again.
     Distrusted { worker: WorkerName, trials: usize },
     /// There was nobody to compute these once more.
@@ -319,15 +326,6 @@ impl Cohort {
     }
 }
 
-/// A trial at which workers died.
-#[derive(Clone, Debug, Default)]
-struct Suspect {
-    losses: u32,
-    /// How much speaks for it that they died of it.
-    weight: u32,
-    reason: String,
-}
-
 /// What has been done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -343,6 +341,8 @@ pub(crate) struct Tally {
     pub(crate) audited: u64,
     pub(crate) unaudited: u64,
     pub(crate) disagreements: u64,
+    /// Disputes that were settled without a third machine.
+    pub(crate) weakly_settled: u64,
     pub(crate) discarded: u64,
     pub(crate) quarantined: u64,
     pub(crate) set_aside: u64,
@@ -362,12 +362,24 @@ pub(crate) struct Scheduler {
     /// All that were ever here.
     workers: BTreeMap<WorkerName, Worker>,
     connections: BTreeMap<ConnectionId, WorkerName>,
-    /// Connected workers that take leases and have fewer of them than threads.
+    /// Those of them that have gone, the oldest first.
+    gone: VecDeque<WorkerName>,
+    sites: Sites,
+    machines: Machines,
+    /// Number of the last place in a queue of workers.
+    tickets: u64,
+    /// Connected workers that can have another lease now.
     free: BTreeSet<WorkerName>,
-    /// Threads of all connected workers that take leases.
+    /// Leases that all connected workers may have.
     threads: u32,
+    /// Connected workers that have delivered, and go on delivering.
+    steady: usize,
     leases: BTreeMap<LeaseId, Lease>,
     last_lease: LeaseId,
+    /// The longest time between two results of a lease.
+    longest: Duration,
+    /// Whether some leases had stalled at the last look.
+    are_any_stalled: bool,
     /// Cohorts that may have something to hand out. The others have nothing pending, or wait for
     /// their noise stream to be counted by those who do that already.
     open: BTreeSet<usize>,
@@ -427,10 +439,17 @@ impl Scheduler {
             readers,
             workers: BTreeMap::new(),
             connections: BTreeMap::new(),
+            gone: VecDeque::new(),
+            sites: Sites::new(),
+            machines: Machines::new(),
+            tickets: 0,
             free: BTreeSet::new(),
             threads: 0,
+            steady: 0,
             leases: BTreeMap::new(),
             last_lease: LeaseId::NONE,
+            longest: Duration::ZERO,
+            are_any_stalled: false,
             unstored,
             crashes: 0,
             suspects: BTreeMap::new(),
@@ -470,7 +489,7 @@ impl Scheduler {
             Event::Finished { connection, lease } => self.on_finished(now, connection, lease, &mut commands),
             Event::HandedBack { connection, lease } => {
                 self.hear(now, connection);
-                self.on_handed_back(connection, lease);
+                self.on_handed_back(connection, lease, &mut commands);
             }
             Event::Failed { connection, lease, reason } => {
                 self.on_failed(now, connection, lease, reason, &mut commands);
@@ -497,6 +516,7 @@ impl Scheduler {
         if !self.ended && !self.draining {
             self.assign(now, &mut commands);
         }
+        self.forget(&mut commands);
         commands
     }
 
@@ -504,7 +524,7 @@ impl Scheduler {
     pub(crate) fn wake_up(&self) -> Option<Time> {
         let busy = self.workers.values().filter(|worker| !worker.leases.is_empty());
         let expiry = busy.map(|worker| worker.heard + self.config.lease_ttl).min();
-        let is_idle = !self.free.is_empty() && !self.leases.is_empty();
+        let is_idle = !(self.free.is_empty() || self.leases.is_empty()) || self.is_anybody_waiting();
         let looks = !self.draining && (is_idle || self.trust.waits());
         let look = looks.then_some(self.next_look);
         expiry.into_iter().chain(look).min()
@@ -537,6 +557,7 @@ impl Scheduler {
         self.expire(now, commands);
         if self.next_look <= now && !self.ended && !self.draining {
             self.next_look = now + LOOK_EVERY;
+            self.note_stalls(now);
             self.assign(now, commands);
             self.copy(now, commands);
             self.look_after_checks(now, commands);
@@ -545,10 +566,8 @@ impl Scheduler {
 
     fn on_drain(&mut self, commands: &mut Vec<Command>) {
         self.draining = true;
-        for (&lease, of) in &self.leases {
-            if let Some(connection) = of.worker.and_then(|worker| self.workers[&worker].connection) {
-                commands.push(Command::Revoke { connection, lease });
-            }
+        for lease in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.revoke(lease, commands);
         }
     }
 

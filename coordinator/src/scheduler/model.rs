@@ -31,6 +31,8 @@ struct Setup {
     audit_percent: f64,
     crash_limit: u32,
     loss_limit: u32,
+    /// Workers of the history stay connected in the end, and go on holding what they have.
+    is_held: bool,
 }
 
 const STREAMS: usize = 2;
@@ -180,15 +182,10 @@ fn setups() -> impl Strategy<Value = Setup> {
     let stored = prop_oneof![3 => Just(0), 1 => any::<u64>()];
     let audit_percent = select(vec![0.0, 0.0, 50.0, 100.0]);
     let limits = (prop_oneof![2..5_u32, Just(1000)], 1..=3_u32);
+    let limits = (limits, any::<bool>());
     (1..=8_u32, vec(cohort, 1..=3), stored, shard_trials, audit_percent, limits).prop_map(
-        |(trials, cohorts, stored, shard_trials, audit_percent, (crash_limit, loss_limit))| Setup {
-            trials,
-            cohorts,
-            stored,
-            shard_trials,
-            audit_percent,
-            crash_limit,
-            loss_limit,
+        |(trials, cohorts, stored, shard_trials, audit_percent, ((crash_limit, loss_limit), is_held))| {
+            Setup { trials, cohorts, stored, shard_trials, audit_percent, crash_limit, loss_limit, is_held }
         },
     )
 }
@@ -317,6 +314,17 @@ struct Outside {
     end: Option<Command>,
 }
 
+/// Where a worker runs: two share an address, and honest ones are on hosts of their own.
+fn site(worker: u8) -> Site {
+    match worker {
+        0 | 1 => Site::Address(0),
+        2 => Site::Own,
+        3 => Site::Loopback,
+        4 => Site::Address(4),
+        honest => Site::Host(honest.into()),
+    }
+}
+
 fn number(worker: WorkerName) -> u8 {
     worker.0[15]
 }
@@ -415,7 +423,7 @@ impl Outside {
         let joined = Event::Joined {
             connection: connection(line as u64),
             worker: name(worker.into()),
-            site: Site(worker.into()),
+            site: site(worker),
             threads,
             held,
         };
@@ -668,6 +676,7 @@ impl Outside {
                 self.pipeline.push_back(Keep::Discard(trials.clone()));
             }
             Command::Report(report) => self.reported(report),
+            Command::Forget { .. } => panic!("so few are remembered"),
             Command::Replace | Command::Reinforce => self.wanted += 1,
             Command::Complete => {
                 assert_eq!(self.open(), None);
@@ -778,7 +787,9 @@ impl Outside {
         }
         let mut honest = WORKERS..u8::MAX;
         self.wanted = 3;
-        let latest = self.now + seconds(300.0);
+        let latest = self.now + seconds(2000.0);
+        // Leases of a coordinator that is to end are waited for by its driver, and for so long only.
+        let is_held = self.setup.is_held && !self.is_draining;
         while self.end.is_none() {
             assert!(self.now < latest, "it does not end: {:?}", self.open());
             while self.wanted > 0 {
@@ -790,10 +801,13 @@ impl Outside {
             }
             for line in 0..self.lines.len() {
                 let Line { worker, is_up, .. } = self.lines[line];
-                if !is_up || worker < WORKERS {
+                if !is_up || worker < WORKERS && !is_held {
                     continue;
                 }
                 self.event(Event::Heard { connection: connection(line as u64) });
+                if worker < WORKERS {
+                    continue;
+                }
                 for lease in self.lines[line].has.clone() {
                     if let Work::Survey { .. } = self.leases[&lease].1 {
                         self.survey(worker, lease, Count::Right);
@@ -859,6 +873,7 @@ fn small(variants: u32, trials: u32) -> Setup {
         audit_percent: 0.0,
         crash_limit: 1000,
         loss_limit: 12,
+        is_held: false,
     }
 }
 
@@ -884,6 +899,19 @@ fn a_worker_with_two_threads_tries_one_suspect_at_a_time() {
     let setup = Setup { shard_trials: Some(1), ..small(1, 2) };
     let dies = |worker| Transition::ProcessDied { worker: Some(worker) };
     play(setup, vec![join(0, 2), dies(0), join(1, 2), join(2, 2), dies(1), join(3, 2)]);
+}
+
+#[test]
+fn what_a_worker_holds_is_delivered_by_others() {
+    let setup = Setup {
+        cohorts: vec![(1, 1000, 0)],
+        shard_trials: Some(2),
+        loss_limit: 1,
+        is_held: true,
+        ..small(1, 2)
+    };
+    let result = Transition::Result { worker: 3, lease: Pick::Own(5), which: 56, digest: 0 };
+    play(setup, vec![join(0, 1), join(3, 3), result]);
 }
 
 #[test]

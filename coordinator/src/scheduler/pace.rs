@@ -7,7 +7,7 @@ use super::{CohortShape, Variants};
 /// The effort of one trial of these variants, in arbitrary units: a normal costs about as much to
 /// draw as ten variants' cells cost to advance by it.
 pub(super) fn effort(shape: &CohortShape, variants: Variants) -> f64 {
-    shape.normals_per_trial as f64 * f64::from(10 + variants.len())
+    shape.normals_per_trial.max(1) as f64 * f64::from(10 + variants.len())
 }
 
 /// Most trials in a shard.

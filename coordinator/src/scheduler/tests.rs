@@ -43,9 +43,9 @@ pub(super) fn connection(number: u64) -> ConnectionId {
     ConnectionId(number)
 }
 
-/// The first connection of a new worker of this number.
+/// The first connection of a new worker of this number, on a host of its own that the coordinator logged in to.
 fn joined(number: u64, threads: u32) -> Event {
-    let site = Site(number);
+    let site = Site::Host(number);
     Event::Joined { connection: connection(number), worker: name(number), site, threads, held: vec![] }
 }
 
@@ -115,17 +115,35 @@ impl Scheduler {
                 .workers()
                 .find(|view| view.name == *name)
                 .is_some_and(|view| matches!(view.state, WorkerState::Working | WorkerState::Idle));
-            let has_room = worker.leases.len() < worker.threads as usize;
+            let has_room = worker.leases.len() < worker.room() as usize && !worker.is_stalled;
+            assert_eq!(worker.share.room, if takes { worker.room() } else { 0 });
+            let standing = &self.sites[&worker.site];
+            let waits = worker.share.waiting.is_some();
+            if let Some(ticket) = worker.share.waiting {
+                assert!(!worker.is_proven());
+                assert_eq!(standing.place(ticket), Some(*name));
+            }
+            assert!(!worker.is_stalled || !worker.leases.is_empty());
             let is_alone = worker.leases.iter().any(|lease| self.is_of_one(*lease));
             assert!(!is_alone || worker.leases.len() == 1);
-            assert_eq!(self.free.contains(name), takes && has_room && !is_alone);
+            assert_eq!(self.free.contains(name) || waits, takes && has_room && !is_alone);
+            assert!(!(self.free.contains(name) && waits));
             if let Some(connection) = worker.connection {
                 assert_eq!(self.connections[&connection], *name);
             }
         }
         assert!(self.connections.iter().all(|(id, name)| self.workers[name].connection == Some(*id)));
         let takes = |view: &WorkerView| matches!(view.state, WorkerState::Working | WorkerState::Idle);
-        assert_eq!(self.threads, self.workers().filter(takes).map(|view| view.threads).sum::<u32>());
+        let takes = |name: &&WorkerName| self.workers().any(|view| view.name == **name && takes(&view));
+        let rooms = self.workers.keys().filter(takes).map(|name| self.workers[name].room());
+        assert_eq!(self.threads, rooms.sum::<u32>());
+        let steady = |worker: &&members::Worker| worker.share.steady;
+        assert_eq!(self.steady, self.workers.values().filter(steady).count());
+        for (site, standing) in &self.sites {
+            let shares =
+                self.workers.values().filter(|worker| worker.site == *site).map(|worker| worker.share);
+            assert_eq!(standing.sums(), sites::sums_of(shares));
+        }
         assert!(
             self.draining
                 || self.ended
@@ -242,6 +260,7 @@ impl World {
             Command::Welcome { .. }
             | Command::Revoke { .. }
             | Command::Report(_)
+            | Command::Forget { .. }
             | Command::Acknowledge { .. }
             | Command::KeepSpans { .. } => {}
             Command::Complete | Command::Drained | Command::Abandon(_) => self.end = Some(command),
@@ -560,7 +579,7 @@ fn a_worker_that_comes_back_goes_on_with_its_leases() {
     let back = Event::Joined {
         connection: connection(2),
         worker: name(1),
-        site: Site(1),
+        site: Site::Address(1),
         threads: 3,
         held: vec![leases[0]],
     };
@@ -603,8 +622,13 @@ fn leases_that_were_lost_on_the_way_are_missed() {
 fn leases_that_a_worker_came_back_without_are_not_its_own_for_ever() {
     let (mut scheduler, commands) = with_workers(CONFIG, 9, &[(1, 1)]);
     let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
-    let back =
-        Event::Joined { connection: connection(2), worker: name(1), site: Site(1), threads: 1, held: vec![] };
+    let back = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site::Address(1),
+        threads: 1,
+        held: vec![],
+    };
     scheduler.handle(seconds(1.0), back);
     // It never says that it has offered all it has, but goes on.
     let beat = Event::Beat { connection: connection(2), held: vec![], last: lease };
@@ -620,7 +644,7 @@ fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
     let again = Event::Joined {
         connection: connection(2),
         worker: name(1),
-        site: Site(1),
+        site: Site::Address(1),
         threads: 1,
         held: vec![lease],
     };
@@ -671,7 +695,13 @@ fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
     assert!(matches!(&commands[0], Command::Drop { why: Dropped::Quarantined(_), .. }), "{commands:?}");
     let commands = scheduler.handle(
         Time::ZERO,
-        Event::Joined { connection: connection(9), worker: name(1), site: Site(1), threads: 1, held: vec![] },
+        Event::Joined {
+            connection: connection(9),
+            worker: name(1),
+            site: Site::Address(1),
+            threads: 1,
+            held: vec![],
+        },
     );
     assert!(matches!(&commands[..], [Command::Drop { why: Dropped::Quarantined(_), .. }]), "{commands:?}");
     // The rest is for others, and what it failed at, too, but last.
@@ -773,8 +803,13 @@ fn an_audit_is_done_again_if_a_better_auditor_comes_meanwhile() {
     deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
     finish(&mut scheduler, Time::ZERO, 1, lease);
     // One of the same machine is good enough while there is no other.
-    let beside =
-        Event::Joined { connection: connection(2), worker: name(2), site: Site(1), threads: 1, held: vec![] };
+    let beside = Event::Joined {
+        connection: connection(2),
+        worker: name(2),
+        site: Site::Host(1),
+        threads: 1,
+        held: vec![],
+    };
     let commands = scheduler.handle(Time::ZERO, beside);
     let [(_, audit, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
     let commands = scheduler.handle(Time::ZERO, joined(3, 1));
@@ -837,7 +872,11 @@ fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
     assert_eq!((to, trials), (connection(3), 0..1));
     scheduler.handle(Time::ZERO, Event::Received { connection: connection(3), lease: check, trial: id(0) });
     let commands = scheduler.handle(Time::ZERO, disagreed(3, 2));
-    assert!(commands.contains(&Command::Report(Report::Settled { trial: id(0), stored_is_right: false })));
+    assert!(commands.contains(&Command::Report(Report::Settled {
+        trial: id(0),
+        stored_is_right: false,
+        machines: 3
+    })));
     let all: Vec<TrialId> = (0..4).map(id).collect();
     assert!(commands.contains(&Command::Discard { trials: all.clone() }), "{commands:?}");
     assert!(commands.iter().any(|command| matches!(
@@ -850,46 +889,6 @@ fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
     assert_eq!(scheduler.unstored, 4);
     let commands = finish(&mut scheduler, Time::ZERO, 3, check);
     assert!(!granted(&commands).is_empty());
-}
-
-#[test]
-fn the_workers_of_one_machine_have_one_vote_where_there_are_others() {
-    for sites in [[1, 1, 2], [1, 1, 1]] {
-        let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |_| false);
-        let join = |scheduler: &mut Scheduler, worker: u64, site: u64| {
-            let (connection, name) = (connection(worker), name(worker));
-            let held = vec![];
-            scheduler.handle(
-                Time::ZERO,
-                Event::Joined { connection, worker: name, site: Site(site), threads: 1, held },
-            )
-        };
-        (1..=3).zip(sites).for_each(|(worker, site)| drop(join(&mut scheduler, worker, site)));
-        let vote = |scheduler: &mut Scheduler, worker: u64, said: u8| {
-            let disagreed = Event::Disagreed {
-                worker: name(worker),
-                trial: id(0),
-                stored: digest(1),
-                received: digest(said),
-            };
-            scheduler.handle(Time::ZERO, disagreed)
-        };
-        scheduler.handle(Time::ZERO, Event::Stored { worker: name(3), trial: id(0) });
-        let is_settled = |commands: &[Command]| {
-            commands.iter().any(|command| matches!(command, Command::Report(Report::Settled { .. })))
-        };
-        assert!(!is_settled(&vote(&mut scheduler, 1, 2)));
-        // The second process of the same machine says the same, which is news only if there is but one.
-        let commands = vote(&mut scheduler, 2, 2);
-        assert_eq!(is_settled(&commands), sites == [1, 1, 1], "{commands:?}");
-        if sites == [1, 1, 2] {
-            join(&mut scheduler, 4, 4);
-            let commands = scheduler.handle(Time::ZERO, Event::Stored { worker: name(4), trial: id(0) });
-            let settled = Report::Settled { trial: id(0), stored_is_right: true };
-            assert!(commands.contains(&Command::Report(settled)), "{commands:?}");
-            assert_eq!(scheduler.tally().quarantined, 2);
-        }
-    }
 }
 
 #[test]

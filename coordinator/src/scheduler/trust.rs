@@ -5,8 +5,10 @@
 //! who said otherwise is shut out, and all that only this worker has computed in this run is taken
 //! out of the store and computed again. What cannot be settled is set aside.
 //!
-//! A machine that computes wrongly may do so in all of its processes, and in the same way. Where there
-//! are workers on several machines, those of one count as one.
+//! A machine that computes wrongly may do so in all of its processes, and in the same way, and one person with the
+//! access file can start any number of workers on it. So in a dispute a machine has one voice ([`Site::machine`]):
+//! no number of workers at one address outvotes a worker elsewhere. Where there is no second machine, workers that
+//! the coordinator started itself decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +16,7 @@ use granule_sim::spikes::Digest;
 
 use super::work::Kind;
 use super::{
-    CohortShape, Command, LeaseId, Place, Report, Scheduler, Time, TrialId, Variants, Work, WorkerName,
+    CohortShape, Command, LeaseId, Place, Report, Scheduler, Site, Time, TrialId, Variants, Work, WorkerName,
 };
 
 /// Workers of our own that are started to settle one dispute.
@@ -70,8 +72,25 @@ struct Audit {
 struct Dispute {
     lease: Option<LeaseId>,
     stored: Digest,
-    /// Who says what; none is an earlier run.
-    votes: Vec<(Digest, Option<WorkerName>)>,
+    votes: Vec<Vote>,
+}
+
+/// What a worker says of a disputed trial.
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    digest: Digest,
+    /// None for an earlier run.
+    voter: Option<(WorkerName, Site)>,
+}
+
+impl Vote {
+    fn machine(&self) -> Option<Site> {
+        self.voter.map(|(_, site)| site.machine())
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.voter.is_some_and(|(_, site)| site.is_trusted())
+    }
 }
 
 impl Trust {
@@ -176,8 +195,11 @@ impl Scheduler {
             return;
         }
         let authors = trust.partial.remove(&place).unwrap_or_default();
-        if self.tally.audited == 0 && trust.audits.is_empty() {
-            // Of the smallest sweep, one at least.
+        let worker = self.workers.get_mut(&author);
+        let is_first =
+            worker.is_some_and(|of| !std::mem::replace(&mut of.is_sampled, true) && !of.site.is_trusted());
+        if is_first || self.tally.audited == 0 && trust.audits.is_empty() {
+            // Of the smallest sweep, one at least; and the first that a worker has delivered.
             trust.due = trust.due.max(100.0 - percent);
         }
         trust.due += percent;
@@ -260,8 +282,9 @@ impl Scheduler {
         self.tally.disagreements += 1;
         commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
         self.trust.end_audit(place);
-        let votes = || Dispute { lease: None, stored, votes: vec![(stored, stored_by)] };
-        self.trust.disputes.entry(id).or_insert_with(votes);
+        let voter = stored_by.and_then(|name| Some((name, self.workers.get(&name)?.site)));
+        let dispute = || Dispute { lease: None, stored, votes: vec![Vote { digest: stored, voter }] };
+        self.trust.disputes.entry(id).or_insert_with(dispute);
         // What an earlier run has stored this one has not looked for.
         let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
         self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
@@ -269,68 +292,69 @@ impl Scheduler {
         self.vote(id, received, name, commands);
     }
 
-    /// Notes down what a worker says of a disputed trial. Two that agree are believed.
+    /// Notes down what a worker says of a disputed trial, and settles the dispute if one digest is believed.
     fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName, commands: &mut Vec<Command>) {
+        let Some(site) = self.workers.get(&name).map(|worker| worker.site) else { return };
         let Some(dispute) = self.trust.disputes.get_mut(&id) else { return };
         dispute.lease = None;
-        if dispute.votes.iter().any(|(_, voter)| *voter == Some(name)) {
+        if dispute.voters().any(|(voter, _)| voter == name) {
             // Itself again. If it says something else now, that does not make it more credible.
             return;
         }
-        dispute.votes.push((digest, Some(name)));
-        let votes = dispute.votes.iter().filter(|(said, _)| *said == digest);
-        let voters: Vec<Option<WorkerName>> = votes.map(|(_, voter)| *voter).collect();
-        if self.independent(voters.into_iter()) < 2 {
+        dispute.votes.push(Vote { digest, voter: Some((name, site)) });
+        if !dispute.believes(digest) {
             return;
         }
         let dispute = self.trust.disputes.remove(&id).expect("just seen");
         self.trust.reinforcements = 0;
         let stored_is_right = dispute.stored == digest;
-        commands.push(Command::Report(Report::Settled { trial: id, stored_is_right }));
+        let machines = dispute.machines();
+        self.tally.weakly_settled += u64::from(machines < 3);
+        commands.push(Command::Report(Report::Settled { trial: id, stored_is_right, machines }));
         let mut wrong = Vec::new();
         if !stored_is_right {
+            if let Some(author) = self.author(id).and_then(|name| self.workers.get_mut(&name)) {
+                author.authored.retain(|authored| *authored != id);
+            }
             wrong.push(id);
         }
-        for (said, voter) in dispute.votes {
-            if let Some(voter) = voter.filter(|_| said != digest) {
-                let reason = "it computes wrongly: two others agreed on different spikes of a trial";
-                self.quarantine(voter, reason, commands);
+        for vote in dispute.votes.iter().filter(|vote| vote.digest != digest) {
+            if let Some((voter, _)) = vote.voter {
+                let reason = "it computes wrongly: others agreed on different spikes of a trial";
                 wrong.extend(self.distrusted(voter, commands));
+                self.quarantine(voter, reason, commands);
             }
         }
-        wrong.sort_unstable();
-        wrong.dedup();
         self.discard(wrong, commands);
     }
 
-    /// How many of these are independent of each other. An earlier run is of all.
-    fn independent(&self, voters: impl Iterator<Item = Option<WorkerName>>) -> usize {
-        if !self.has_several_sites() {
-            return voters.count();
-        }
-        let site = |voter: Option<WorkerName>| voter.map(|name| self.workers[&name].site);
-        voters.map(site).collect::<BTreeSet<_>>().len()
-    }
-
-    /// Whether workers of more than one machine were ever here.
-    fn has_several_sites(&self) -> bool {
-        let mut sites = self.workers.values().map(|worker| worker.site);
-        let first = sites.next();
-        sites.any(|site| Some(site) != first)
-    }
-
-    /// Whether what this worker says adds to what these have said.
+    /// Whether what this worker says of a trial adds to what these have said: it is on another machine, or, while all
+    /// workers are on one machine, another worker.
     fn is_independent(&self, name: WorkerName, mut of: impl Iterator<Item = WorkerName>) -> bool {
-        let several = self.has_several_sites();
-        let site = |name: WorkerName| self.workers[&name].site;
-        !of.any(|other| other == name || several && site(other) == site(name))
+        let several = self.has_several_machines();
+        let machine = |name: WorkerName| self.workers.get(&name).map(|worker| worker.site.machine());
+        !of.any(|other| other == name || several && machine(other) == machine(name))
+    }
+
+    /// Whether a worker's vote can settle a dispute: it is on a machine that has not voted, or the coordinator
+    /// started it, and no trusted worker elsewhere has voted.
+    fn may_vote(&self, name: WorkerName, dispute: &Dispute) -> bool {
+        let Some(site) = self.workers.get(&name).map(|worker| worker.site) else { return false };
+        if dispute.voters().any(|(voter, _)| voter == name) {
+            return false;
+        }
+        let is_elsewhere = |of: Site| of.machine() != site.machine();
+        dispute.voters().all(|(_, of)| is_elsewhere(of))
+            || site.is_trusted() && dispute.voters().all(|(_, of)| !(of.is_trusted() && is_elsewhere(of)))
     }
 
     /// All that only this worker has computed.
-    fn distrusted(&mut self, name: WorkerName, commands: &mut Vec<Command>) -> Vec<TrialId> {
+    pub(super) fn distrusted(&mut self, name: WorkerName, commands: &mut Vec<Command>) -> Vec<TrialId> {
         let Some(worker) = self.workers.get_mut(&name) else { return Vec::new() };
         let trials = std::mem::take(&mut worker.authored);
-        commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
+        if !trials.is_empty() {
+            commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
+        }
         trials
     }
 
@@ -402,7 +426,8 @@ impl Scheduler {
         }
         let disputes = self.trust.disputes.iter().filter(|(_, dispute)| dispute.lease.is_none());
         for (&id, dispute) in disputes {
-            if self.is_independent(name, dispute.voters()) {
+            if self.may_vote(name, dispute) && self.is_first_choice(name, |name| self.may_vote(name, dispute))
+            {
                 let mut variants = Variants::default();
                 variants.insert(id.variant);
                 let kind = Kind::Check { of: Check::Dispute(id), missing: variants };
@@ -413,7 +438,10 @@ impl Scheduler {
         }
         let others = self.trust.open_audits.iter().filter(|(author, _)| **author != name);
         let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
-        let may_do = |place: &&Place| self.is_independent(name, authors(place));
+        let may_do = |place: &&Place| {
+            let is_independent = |name| self.is_independent(name, authors(place));
+            is_independent(name) && self.is_first_choice(name, is_independent)
+        };
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
             let variants = self.cohorts[place.cohort as usize].variants;
             let kind = Kind::Check { of: Check::Audit(place), missing: variants };
@@ -421,11 +449,20 @@ impl Scheduler {
         })
     }
 
+    /// Whether a worker should do a check that these may do: one that has delivered nothing does only if no steady
+    /// worker can.
+    fn is_first_choice(&self, name: WorkerName, may_do: impl Fn(WorkerName) -> bool) -> bool {
+        let is_steady = |name: WorkerName| self.workers[&name].share.steady;
+        self.workers[&name].is_proven()
+            || !self.workers.keys().any(|&other| is_steady(other) && may_do(other))
+    }
+
     /// Does without checks that there is nobody for.
     pub(super) fn look_after_checks(&mut self, now: Time, commands: &mut Vec<Command>) {
         let is_here = |name: &WorkerName| {
             let worker = &self.workers[name];
-            worker.quarantined.is_none() && (worker.connection.is_some() || !worker.leases.is_empty())
+            let may_deliver = worker.share.room > 0 || !worker.leases.is_empty();
+            worker.quarantined.is_none() && !worker.is_stalled && may_deliver
         };
         let here: Vec<WorkerName> = self.workers.keys().copied().filter(|name| is_here(name)).collect();
         let cannot_do = |audit: &Audit| {
@@ -435,8 +472,7 @@ impl Scheduler {
             .filter(|(_, audit)| cannot_do(audit))
             .map(|(place, _)| *place)
             .collect();
-        let cannot_vote =
-            |dispute: &Dispute| !here.iter().any(|name| self.is_independent(*name, dispute.voters()));
+        let cannot_vote = |dispute: &Dispute| !here.iter().any(|name| self.may_vote(*name, dispute));
         let unsettled: Vec<TrialId> = (self.trust.disputes.iter())
             .filter(|(_, dispute)| cannot_vote(dispute))
             .map(|(id, _)| *id)
@@ -475,7 +511,25 @@ impl Scheduler {
 }
 
 impl Dispute {
-    fn voters(&self) -> impl Iterator<Item = WorkerName> {
-        self.votes.iter().filter_map(|(_, voter)| *voter)
+    fn voters(&self) -> impl Iterator<Item = (WorkerName, Site)> {
+        self.votes.iter().filter_map(|vote| vote.voter)
+    }
+
+    /// Different machines that have voted.
+    fn machines(&self) -> usize {
+        self.votes.iter().filter_map(Vote::machine).collect::<BTreeSet<Site>>().len()
+    }
+
+    /// Whether a digest is to be believed: two machines agree on it, where an earlier run counts beside a worker that
+    /// the coordinator started; or such a worker and another voter do, and no trusted worker elsewhere disagrees.
+    fn believes(&self, digest: Digest) -> bool {
+        let (agree, disagree): (Vec<&Vote>, Vec<&Vote>) =
+            self.votes.iter().partition(|vote| vote.digest == digest);
+        let machines = agree.iter().filter_map(|vote| vote.machine()).collect::<BTreeSet<Site>>().len();
+        let is_trusted = agree.iter().any(|vote| vote.is_trusted());
+        let was_before = agree.iter().any(|vote| vote.voter.is_none());
+        let is_contested = self.machines() > 1 && disagree.iter().any(|vote| vote.is_trusted());
+        machines + usize::from(was_before && is_trusted) >= 2
+            || is_trusted && agree.len() >= 2 && !is_contested
     }
 }

@@ -24,8 +24,10 @@ pub(super) struct Lease {
     pub(super) missing: u32,
     /// Slots that are not done.
     pub(super) undone: u32,
-    /// Trials from here on are computed by others, too.
-    pub(super) copied_from: u32,
+    /// Nothing has come of it for so long that it is given to others as well.
+    pub(super) is_stalled: bool,
+    /// Its worker was told that nothing more of it is needed.
+    pub(super) is_revoked: bool,
     pub(super) copies: Vec<LeaseId>,
 }
 
@@ -76,12 +78,14 @@ impl Scheduler {
         }
         let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        lease.progress = now;
+        self.longest = self.longest.max(now.saturating_sub(lease.progress));
+        (lease.progress, lease.is_stalled) = (now, false);
         match &mut lease.kind {
             Kind::Own if slot.lease == id && slot.missing.remove(trial.variant) => lease.missing -= 1,
             Kind::Check { of, missing } if of.place() == trial.place() => drop(missing.remove(trial.variant)),
             _ => {}
         }
+        self.deliver(name);
     }
 
     pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
@@ -93,7 +97,11 @@ impl Scheduler {
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
         let is_first = slot.stored.insert(id.variant);
+        let is_unproven = worker.as_ref().is_some_and(|worker| worker.delivered == 0 || worker.is_stalled);
         if !is_first {
+            if is_unproven {
+                self.deliver(name);
+            }
             return self.on_confirmed(name, id, commands);
         }
         let is_done = slot.stored == cohort.variants;
@@ -129,6 +137,10 @@ impl Scheduler {
                 self.suspects.remove(&place);
             }
         }
+        if is_unproven {
+            // It was computed under a lease that is over.
+            self.deliver(name);
+        }
         self.sample(name, place, is_done);
         if self.is_quarantined(name) {
             // It was on its way when its author was found out.
@@ -145,10 +157,17 @@ impl Scheduler {
             self.leases.remove(&id);
         }
         for id in copies.into_iter().chain(is_busy.then_some(id)) {
-            let worker = self.leases.get(&id).and_then(|lease| lease.worker);
-            if let Some(connection) = worker.and_then(|name| self.workers[&name].connection) {
-                commands.push(Command::Revoke { connection, lease: id });
-            }
+            self.revoke(id, commands);
+        }
+    }
+
+    /// Tells a worker that nothing more of its lease is needed.
+    pub(super) fn revoke(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let Some(worker) = lease.worker.and_then(|name| self.workers.get(&name)) else { return };
+        lease.is_revoked = true;
+        if let Some(connection) = worker.connection {
+            commands.push(Command::Revoke { connection, lease: id });
         }
     }
 
@@ -172,6 +191,7 @@ impl Scheduler {
             commands.push(Command::KeepSpans { stream, first, accepted });
         }
         self.reopen(stream);
+        self.deliver(name);
     }
 
     /// Something has changed about a noise stream: those that waited for it may look again.
@@ -228,11 +248,20 @@ impl Scheduler {
         self.let_go(name, id);
     }
 
-    pub(super) fn on_handed_back(&mut self, connection: ConnectionId, id: LeaseId) {
+    pub(super) fn on_handed_back(
+        &mut self,
+        connection: ConnectionId,
+        id: LeaseId,
+        commands: &mut Vec<Command>,
+    ) {
         let Some(&name) = self.connections.get(&connection) else { return };
-        if self.is_of(id, name) {
-            self.release(name, id);
+        if !self.is_of(id, name) {
+            return;
         }
+        if !self.leases[&id].is_revoked && !self.workers[&name].draining && !self.draining {
+            self.strike(name, id, "it hands back leases that it was not asked for", commands);
+        }
+        self.release(name, id);
     }
 
     /// Ends a worker's lease, whatever has come of it.
@@ -244,7 +273,7 @@ impl Scheduler {
     fn let_go(&mut self, name: WorkerName, id: LeaseId) {
         if let Some(worker) = self.workers.get_mut(&name) {
             worker.leases.retain(|lease| *lease != id);
-            self.update_free(name);
+            self.update(name);
         }
     }
 
@@ -252,12 +281,9 @@ impl Scheduler {
     pub(super) fn give_back(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.remove(&id) else { return };
         match (lease.kind, lease.work) {
-            (Kind::Copy { of }, Work::Trials { trials, .. }) => {
+            (Kind::Copy { of }, _) => {
                 if let Some(of) = self.leases.get_mut(&of) {
                     of.copies.retain(|copy| *copy != id);
-                    if of.copied_from == trials.start {
-                        of.copied_from = trials.end;
-                    }
                 }
             }
             (Kind::Check { of, .. }, _) => self.trust.give_back(of, id),
@@ -303,6 +329,9 @@ impl Scheduler {
     pub(super) fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
         let mut after = Bound::Unbounded;
         while let Some(&name) = self.free.range((after, Bound::Unbounded)).next() {
+            if self.has_to_wait(name) {
+                continue;
+            }
             match self.next_work(name) {
                 Some((work, kind)) => self.grant(now, name, work, kind, commands),
                 // What one worker may not check another may, or try alone. All else is for anybody.
@@ -341,13 +370,14 @@ impl Scheduler {
             is_alone: false,
             missing: 0,
             undone: 0,
-            copied_from: 0,
+            is_stalled: false,
+            is_revoked: false,
             copies: Vec::new(),
         };
         self.take(id, &mut lease);
         commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
         self.leases.insert(id, lease);
-        self.update_free(name);
+        self.update(name);
     }
 
     /// Marks work as leased.
@@ -373,11 +403,9 @@ impl Scheduler {
                 cohort.pending -= pending;
                 self.pending -= u64::from(pending);
                 (lease.missing, lease.undone) = (slots * variants.len(), slots);
-                lease.copied_from = trials.end;
             }
-            (Work::Trials { trials, .. }, Kind::Copy { of }) => {
+            (Work::Trials { .. }, Kind::Copy { of }) => {
                 if let Some(of) = self.leases.get_mut(&of) {
-                    of.copied_from = trials.start;
                     of.copies.push(id);
                 }
             }
@@ -399,7 +427,7 @@ impl Scheduler {
             return Some((survey, Kind::Own));
         }
         // With others, it would take these with it.
-        if self.workers[&name].leases.is_empty() { self.next_suspect() } else { None }
+        if self.workers[&name].leases.is_empty() { self.next_suspect(name) } else { None }
     }
 
     /// What the first pending trial of a cohort calls for. Where that is nothing, it is nothing for
@@ -445,10 +473,10 @@ impl Scheduler {
         Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
     }
 
-    /// Spans without which it is not known where a check or a suspect starts: these are not pending, so
-    /// no cohort calls for them.
+    /// Spans without which it is not known where a check, a suspect or a copy starts: these are not pending,
+    /// so no cohort calls for them.
     fn next_survey(&self) -> Option<Work> {
-        if !self.trust.has_open_checks() && self.suspects.is_empty() {
+        if !self.trust.has_open_checks() && self.suspects.is_empty() && !self.are_any_stalled {
             return None;
         }
         let mut streams = self.streams.iter().zip(&self.readers);
@@ -456,19 +484,6 @@ impl Scheduler {
             let &cohort = readers.first()?;
             Some(Work::Survey { cohort: cohort as u32, spans: stream.next_spans()? })
         })
-    }
-
-    /// A trial at which workers died, alone.
-    fn next_suspect(&self) -> Option<(Work, Kind)> {
-        let is_free = |place: &&Place| {
-            let cohort = &self.cohorts[place.cohort as usize];
-            cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
-        };
-        let work = self.suspects.keys().filter(is_free).find_map(|&place| {
-            let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
-            self.single(place, variants)
-        });
-        Some((work?, Kind::Own))
     }
 
     /// One trial, if it is known where its noise starts.

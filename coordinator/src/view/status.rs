@@ -3,6 +3,7 @@
 //! Both travel as JSON objects with the number of their schema, which grows when a field is renamed,
 //! removed or changes its meaning; new fields come without notice.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -43,7 +44,11 @@ pub(crate) struct Snapshot {
     pub(crate) spans: Parcel,
     /// Output files, once they are written.
     pub(crate) files: Parcel,
+    /// At most 1024: those that are here first, and of the others the last that were heard of.
     pub(crate) workers: Vec<WorkerStatus>,
+    /// Number of workers in each state, of all that are remembered.
+    #[serde(default)]
+    pub(crate) worker_states: BTreeMap<String, u64>,
     pub(crate) counts: Counts,
 }
 
@@ -225,10 +230,8 @@ impl Snapshot {
             let of = |part: &Part| (label("condition", &part.name), value(part) as f64);
             self.conditions.iter().map(of).collect::<Vec<_>>()
         };
-        let states = ["working", "idle", "draining", "lost", "gone", "quarantined"].map(|state| {
-            let count = self.workers.iter().filter(|worker| worker.state == state).count();
-            (label("state", state), count as f64)
-        });
+        let states = ["working", "idle", "draining", "lost", "gone", "quarantined"]
+            .map(|state| (label("state", state), self.worker_states.get(state).copied().unwrap_or(0) as f64));
         put("trials", "gauge", "Trials of the sweep.", &conditions(|part| part.total));
         put("trials_stored", "gauge", "Trials that are stored.", &conditions(|part| part.stored));
         put("workers", "gauge", "Workers of this run.", &states);

@@ -29,7 +29,9 @@ pub(super) enum End {
     },
     /// All has been done, but workers did not agree.
     Disagreed {
-        count: usize,
+        count: u64,
+        /// Disputes that no third machine settled.
+        weakly_settled: u64,
     },
 }
 
@@ -83,15 +85,25 @@ impl End {
                     plural(set_aside as u64, "trial")
                 ),
             ),
-            End::Disagreed { count } => Failure::new(
-                exit::DISAGREED,
-                format!(
-                    "error: {} of workers differed from those stored, which must never happen; each was settled by a \
-                     further computation, and the files are those that most workers agree on\n  help: manifest.json \
-                     says which workers and trials; have those machines checked, or their builds of granule compared",
-                    plural(count as u64, "result")
-                ),
-            ),
+            End::Disagreed { count, weakly_settled } => {
+                let results = plural(count, "result");
+                let settled = match weakly_settled {
+                    0 => "each was settled by a third machine, and the files are those that two machines agree on"
+                        .to_owned(),
+                    weak => format!(
+                        "{} settled without a third, independent machine, so the files may be wrong",
+                        plural(weak, "dispute")
+                    ),
+                };
+                Failure::new(
+                    exit::DISAGREED,
+                    format!(
+                        "error: {results} of workers differed from those stored, which must never happen; {settled}\n  \
+                         help: manifest.json names the workers and trials; check those machines, or compare their builds \
+                         of granule"
+                    ),
+                )
+            }
             End::Output(error) => {
                 let help = match &error {
                     OutputError::Store(error) => store_help(error),

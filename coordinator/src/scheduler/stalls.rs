@@ -1,0 +1,77 @@
+//! Leases are kept by progress, not by signs of life.
+//!
+//! A worker may hold a lease and deliver nothing of it: it hangs, it is far slower than others, or it does not mean to.
+//! Its heartbeats keep the connection, so silence does not end the lease. When a lease has made no progress for several times as
+//! long as it should have taken, the lease is *stalled*. The worker keeps it, and whatever it still
+//! delivers is welcome, but others get the same work: trials by copies ([`super::copies`]), spans of noise and
+//! checks here. The worker gets no other lease until it delivers.
+
+use std::time::Duration;
+
+use super::pace;
+use super::work::{Kind, Lease};
+use super::{LeaseId, Scheduler, Time, Work};
+
+/// A trial that takes so many times as long as it should is stalled.
+const STUCK: f64 = 3.0;
+
+/// What is granted to a lease in any case: latency, and other work on the worker's machine.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How much slower than the fastest worker one may be of which nothing is known yet.
+const SLOWER: f64 = 10.0;
+
+/// The most that is granted while no trial took longer, in lease times.
+const LONGEST: u32 = 4;
+
+/// A lease of spans takes some tenths of a second to count.
+const SURVEY: Duration = Duration::from_secs(3);
+
+impl Scheduler {
+    /// Finds leases that have stalled, and makes their work available to others.
+    pub(super) fn note_stalls(&mut self, now: Time) {
+        let fastest = self.workers.values().filter_map(|worker| worker.pace.seconds(1.0)).reduce(f64::min);
+        let is_stalled = |lease: &Lease| {
+            let idle_for = now.saturating_sub(lease.progress);
+            !lease.is_stalled && lease.worker.is_some() && idle_for >= self.patience(lease, fastest)
+        };
+        let stalled: Vec<LeaseId> =
+            self.leases.iter().filter(|(_, lease)| is_stalled(lease)).map(|(id, _)| *id).collect();
+        self.are_any_stalled = !stalled.is_empty() || self.leases.values().any(|lease| lease.is_stalled);
+        for id in stalled {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.is_stalled = true;
+            let Some(name) = lease.worker else { continue };
+            match (&lease.work, lease.kind) {
+                (Work::Survey { cohort, spans }, _) => {
+                    let stream = self.cohorts[*cohort as usize].shape.stream;
+                    self.streams[stream].give_back(spans.clone());
+                    self.reopen(stream);
+                }
+                (_, Kind::Check { of, .. }) => self.trust.give_back(of, id),
+                // Idle workers copy what is open.
+                (_, Kind::Own | Kind::Copy { .. }) => {}
+            }
+            self.workers.get_mut(&name).expect("it has a lease").is_stalled = true;
+            self.update(name);
+        }
+    }
+
+    /// How long a lease may make no progress.
+    fn patience(&self, lease: &Lease, fastest: Option<f64>) -> Duration {
+        let Work::Trials { cohort, variants, .. } = &lease.work else { return SURVEY };
+        let shape = &self.cohorts[*cohort as usize].shape;
+        let effort = pace::effort(shape, *variants);
+        let ttl = self.config.lease_ttl;
+        let time = |seconds: f64| {
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_add(GRACE)
+        };
+        let own = lease.worker.and_then(|name| self.workers[&name].pace.seconds(effort));
+        let expected = [own.map(|seconds| STUCK * seconds), fastest.map(|pace| SLOWER * pace * effort)];
+        let patience = expected.into_iter().flatten().reduce(f64::min).map_or(ttl, time);
+        // Paces come from trials of any kind, and say little of others; so the longest there was is a limit, too.
+        let patience = patience.min((LONGEST * ttl).max(self.longest.mul_f64(STUCK)));
+        // A suspect is tried by one worker at a time.
+        if lease.is_alone { patience.max(ttl) } else { patience }
+    }
+}

@@ -1,0 +1,340 @@
+//! Workers that came with the access file and do not do what workers do.
+
+use std::ops::Range;
+
+use super::tests::{accepted, connection, digest, name, seconds, shape};
+use super::*;
+
+const CONFIG: Config = Config {
+    lease_ttl: Duration::from_secs(10),
+    lease_target: Duration::from_secs(2),
+    shard_trials: Some(1),
+    crash_limit: 4,
+    loss_limit: 12,
+    audit_percent: 0.0,
+};
+
+/// The normals of a trial of the paper.
+const NORMALS: u64 = 4123 * 20_000;
+
+/// A scheduler of trials of one condition, whose noise need not be surveyed.
+fn scheduler(config: Config, trials: u32) -> Scheduler {
+    Scheduler::new(config, shape(trials, &[(1, 0, 0)], 1), |_| false)
+}
+
+fn id(trial: u32) -> TrialId {
+    TrialId { cohort: 0, variant: 0, trial }
+}
+
+/// The first connection of a worker of this number at this address.
+fn join(scheduler: &mut Scheduler, now: Time, worker: u64, site: Site, threads: u32) -> Vec<Command> {
+    let (connection, worker) = (connection(worker), name(worker));
+    let commands = scheduler.handle(now, Event::Joined { connection, worker, site, threads, held: vec![] });
+    scheduler.check();
+    commands
+}
+
+fn granted(commands: &[Command]) -> Vec<(u64, LeaseId, Work)> {
+    let grant = |command: &Command| match command {
+        Command::Grant { connection, lease, work } => Some((connection.0, *lease, work.clone())),
+        _ => None,
+    };
+    commands.iter().filter_map(grant).collect()
+}
+
+fn trials(work: &Work) -> Range<u32> {
+    let Work::Trials { trials, .. } = work else { panic!("{work:?}") };
+    trials.clone()
+}
+
+/// A worker delivers what a lease asks for, and the store keeps it.
+fn deliver(scheduler: &mut Scheduler, now: Time, worker: u64, lease: LeaseId, work: &Work) -> Vec<Command> {
+    let connection = connection(worker);
+    let mut commands = Vec::new();
+    for trial in trials(work) {
+        commands.extend(scheduler.handle(now, Event::Received { connection, lease, trial: id(trial) }));
+        commands.extend(scheduler.handle(now, Event::Stored { worker: name(worker), trial: id(trial) }));
+    }
+    commands.extend(scheduler.handle(now, Event::Finished { connection, lease }));
+    scheduler.check();
+    commands
+}
+
+/// Time passes, and these workers send heartbeats all along; everything that was commanded meanwhile.
+fn wait(scheduler: &mut Scheduler, now: &mut Time, until: Time, alive: &[u64]) -> Vec<Command> {
+    let mut commands = Vec::new();
+    while *now < until {
+        *now += LOOK_EVERY;
+        for worker in alive {
+            commands.extend(scheduler.handle(*now, Event::Heard { connection: connection(*worker) }));
+        }
+        commands.extend(scheduler.handle(*now, Event::WakeUp));
+        scheduler.check();
+    }
+    commands
+}
+
+fn abroad(address: u64) -> Site {
+    Site::Address(address)
+}
+
+#[test]
+fn a_survey_that_is_held_is_given_to_others_as_well() {
+    let mut scheduler = Scheduler::new(CONFIG, shape(2, &[(1, NORMALS, 0)], 1), |id| id.trial == 0);
+    let commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 1);
+    let [(1, held, Work::Survey { spans, .. })] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    let commands = join(&mut scheduler, Time::ZERO, 2, abroad(2), 1);
+    assert_eq!(granted(&commands), [], "there is nothing else to survey");
+    let mut now = Time::ZERO;
+    let commands = wait(&mut scheduler, &mut now, seconds(5.0), &[1, 2]);
+    let [(2, lease, Work::Survey { spans: again, .. })] = &granted(&commands)[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(spans, again);
+    let counts = |spans: &Range<u32>| spans.clone().map(accepted).collect::<Vec<u32>>();
+    let surveyed =
+        |worker, lease| Event::Surveyed { connection: connection(worker), lease, accepted: counts(spans) };
+    let commands = scheduler.handle(now, surveyed(2, *lease));
+    assert!(commands.iter().any(|command| matches!(command, Command::KeepSpans { .. })), "{commands:?}");
+    // If the first worker delivers after all, that is welcome, and nothing new.
+    assert_eq!(scheduler.handle(now, surveyed(1, *held)), []);
+    scheduler.check();
+}
+
+#[test]
+fn a_held_trial_copy_and_check_do_not_hold_up_a_sweep() {
+    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let mut scheduler = scheduler(config, 3);
+    let mut now = Time::ZERO;
+    // Two workers at one address hold what they are given, whatever it is.
+    let mut commands = join(&mut scheduler, now, 1, abroad(1), 1);
+    commands.extend(join(&mut scheduler, now, 2, abroad(1), 1));
+    commands.extend(join(&mut scheduler, now, 3, abroad(3), 1));
+    commands.extend(join(&mut scheduler, now, 4, abroad(4), 1));
+    while !scheduler.ended {
+        assert!(now < seconds(120.0), "the sweep does not end: {:?}", scheduler.trust);
+        let honest: Vec<_> = granted(&commands).into_iter().filter(|(worker, ..)| *worker > 2).collect();
+        let until = now + LOOK_EVERY;
+        commands = wait(&mut scheduler, &mut now, until, &[1, 2, 3, 4]);
+        for (worker, lease, work) in honest {
+            commands.extend(deliver(&mut scheduler, now, worker, lease, &work));
+        }
+    }
+    assert_eq!(scheduler.tally().audited, 3);
+}
+
+#[test]
+fn a_worker_earns_its_leases() {
+    let mut scheduler = scheduler(CONFIG, 100);
+    let commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 4096);
+    let [(1, lease, work)] = &granted(&commands)[..] else { panic!("{} leases", granted(&commands).len()) };
+    let commands = deliver(&mut scheduler, seconds(1.0), 1, *lease, work);
+    assert_eq!(granted(&commands).len(), 3);
+    // A process of the coordinator's own has delivered nothing either, and need not.
+    let commands = join(&mut scheduler, seconds(1.0), 2, Site::Own, 8);
+    assert_eq!(granted(&commands).len(), 8);
+}
+
+#[test]
+fn an_address_has_few_leases_before_it_delivers() {
+    let mut scheduler = scheduler(CONFIG, 100_000);
+    let mut leases = Vec::new();
+    for worker in 0..1000 {
+        leases.extend(granted(&join(&mut scheduler, Time::ZERO, worker, abroad(1), 8)));
+    }
+    assert_eq!(leases.len(), 64);
+    // Elsewhere that is of no concern.
+    assert_eq!(granted(&join(&mut scheduler, Time::ZERO, 1000, abroad(2), 8)).len(), 1);
+    // The next in the queue comes up with the first delivery, and not by its name.
+    let (worker, lease, work) = leases[0].clone();
+    let commands = deliver(&mut scheduler, seconds(1.0), worker, lease, &work);
+    let called: Vec<u64> = granted(&commands).iter().map(|(worker, ..)| *worker).collect();
+    assert!(called.contains(&64) && called.contains(&0), "{called:?}");
+    // Those that never deliver do not keep the others waiting for ever.
+    let mut now = seconds(1.0);
+    let alive: Vec<u64> = (0..1000).collect();
+    let commands = wait(&mut scheduler, &mut now, seconds(60.0), &alive);
+    assert!(granted(&commands).iter().any(|(worker, ..)| *worker > 200), "{:?}", granted(&commands).len());
+}
+
+/// Says of the first trial, as this worker, that its spikes are others than those stored.
+fn disagree(scheduler: &mut Scheduler, worker: u64, said: u8) -> Vec<Command> {
+    let [stored, received] = [1, said].map(digest);
+    let event = Event::Disagreed { worker: name(worker), trial: id(0), stored, received };
+    let commands = scheduler.handle(Time::ZERO, event);
+    scheduler.check();
+    commands
+}
+
+/// The same, that they are those stored.
+fn confirm(scheduler: &mut Scheduler, worker: u64) -> Vec<Command> {
+    scheduler.handle(Time::ZERO, Event::Stored { worker: name(worker), trial: id(0) })
+}
+
+/// Whether a dispute was settled, with which result, and by how many machines.
+fn settled(commands: &[Command]) -> Option<(bool, usize)> {
+    commands.iter().find_map(|command| match command {
+        Command::Report(Report::Settled { stored_is_right, machines, .. }) => {
+            Some((*stored_is_right, *machines))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn workers_of_one_address_never_outvote_one_elsewhere() {
+    let mut scheduler = scheduler(CONFIG, 4);
+    for (worker, site) in [(1, abroad(1)), (2, abroad(1)), (3, abroad(1)), (4, abroad(2))] {
+        join(&mut scheduler, Time::ZERO, worker, site, 1);
+    }
+    confirm(&mut scheduler, 4);
+    assert_eq!([1, 2, 3].map(|liar| settled(&disagree(&mut scheduler, liar, 2))), [None; 3]);
+    // The coordinator's own machine is the third.
+    join(&mut scheduler, Time::ZERO, 5, Site::Own, 1);
+    let commands = confirm(&mut scheduler, 5);
+    assert_eq!(settled(&commands), Some((true, 3)));
+    assert_eq!((scheduler.tally().quarantined, scheduler.tally().weakly_settled), (3, 0));
+}
+
+#[test]
+fn an_earlier_run_and_one_address_do_not_outvote_one_elsewhere() {
+    let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |id| id.trial == 0);
+    for (worker, site) in [(1, abroad(1)), (2, abroad(2))] {
+        join(&mut scheduler, Time::ZERO, worker, site, 1);
+    }
+    assert_eq!(settled(&disagree(&mut scheduler, 2, 2)), None);
+    assert_eq!(settled(&confirm(&mut scheduler, 1)), None);
+    join(&mut scheduler, Time::ZERO, 3, Site::Own, 1);
+    assert_eq!(settled(&disagree(&mut scheduler, 3, 2)), Some((false, 3)));
+}
+
+#[test]
+fn on_one_machine_processes_of_the_coordinator_decide() {
+    let mut scheduler = scheduler(CONFIG, 4);
+    (1..=3).for_each(|worker| drop(join(&mut scheduler, Time::ZERO, worker, Site::Loopback, 1)));
+    confirm(&mut scheduler, 1);
+    assert_eq!([2, 3].map(|liar| settled(&disagree(&mut scheduler, liar, 2))), [None; 2]);
+    join(&mut scheduler, Time::ZERO, 4, Site::Own, 1);
+    let commands = confirm(&mut scheduler, 4);
+    // There was no third machine, which is said.
+    assert_eq!((settled(&commands), scheduler.tally().weakly_settled), (Some((true, 1)), 1));
+}
+
+#[test]
+fn two_trusted_machines_need_a_third() {
+    let mut scheduler = scheduler(CONFIG, 4);
+    for (worker, site) in [(1, Site::Own), (2, Site::Own), (3, Site::Host(3))] {
+        join(&mut scheduler, Time::ZERO, worker, site, 1);
+    }
+    confirm(&mut scheduler, 1);
+    assert_eq!(settled(&disagree(&mut scheduler, 3, 2)), None);
+    assert_eq!(
+        settled(&confirm(&mut scheduler, 2)),
+        None,
+        "a machine may compute wrongly in all its processes"
+    );
+    join(&mut scheduler, Time::ZERO, 4, Site::Host(4), 1);
+    assert_eq!(settled(&disagree(&mut scheduler, 4, 2)), Some((false, 3)));
+}
+
+#[test]
+fn an_address_whose_workers_lie_is_shut_out_and_all_that_it_did_is_done_again() {
+    let mut scheduler = scheduler(CONFIG, 100);
+    let mut stored = Vec::new();
+    for worker in 0..20 {
+        let commands = join(&mut scheduler, Time::ZERO, worker, abroad(1), 1);
+        if commands.iter().any(|command| matches!(command, Command::Drop { .. })) {
+            assert_eq!(worker, 8);
+            break;
+        }
+        let (_, lease, work) = granted(&commands).first().cloned().expect("a lease");
+        deliver(&mut scheduler, Time::ZERO, worker, lease, &work);
+        stored.extend(trials(&work).map(id));
+        let invalid = Event::Invalid { connection: connection(worker), what: "nonsense".into() };
+        let commands = scheduler.handle(Time::ZERO, invalid);
+        scheduler.check();
+        let discarded: Vec<TrialId> = commands
+            .iter()
+            .filter_map(
+                |command| if let Command::Discard { trials } = command { Some(trials.clone()) } else { None },
+            )
+            .flatten()
+            .collect();
+        assert_eq!(discarded.is_empty(), worker < 7, "{discarded:?}");
+        if worker == 7 {
+            assert_eq!(discarded, stored);
+        }
+    }
+}
+
+#[test]
+fn claims_of_one_address_do_not_set_trials_aside() {
+    let mut scheduler = scheduler(CONFIG, 20);
+    let mut now = Time::ZERO;
+    let commands = join(&mut scheduler, now, 9999, abroad(2), 1);
+    let mut honest = granted(&commands);
+    // Each new name fails four leases, one fewer than would have it quarantined, and leaves.
+    for worker in 0..100 {
+        let mut commands = join(&mut scheduler, now, worker, abroad(1), 1);
+        for _ in 0..4 {
+            let Some((_, lease, _)) = granted(&commands).first().cloned() else { break };
+            let connection = connection(worker);
+            commands = scheduler.handle(now, Event::Failed { connection, lease, reason: "no".into() });
+            scheduler.check();
+        }
+        scheduler.handle(now, Event::Disconnected { connection: connection(worker) });
+        now += seconds(0.1);
+    }
+    assert!(!scheduler.ended, "an address has ended the sweep");
+    assert_eq!(scheduler.tally().set_aside, 0);
+    while let Some((worker, lease, work)) = honest.pop() {
+        honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
+    }
+    assert!(scheduler.ended);
+    assert_eq!((scheduler.tally().stored, scheduler.tally().set_aside), (20, 0));
+}
+
+#[test]
+fn work_that_comes_back_undone_is_not_handed_out_for_ever() {
+    for hands_back in [true, false] {
+        let mut scheduler = scheduler(CONFIG, 4);
+        let mut commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 1);
+        let mut leases = 0;
+        while let Some((_, lease, _)) = granted(&commands).first().cloned() {
+            leases += 1;
+            assert!(leases < 100);
+            let connection = connection(1);
+            commands = scheduler.handle(
+                Time::ZERO,
+                if hands_back {
+                    Event::HandedBack { connection, lease }
+                } else {
+                    Event::Finished { connection, lease }
+                },
+            );
+            scheduler.check();
+        }
+        assert_eq!(scheduler.tally().quarantined, 1);
+    }
+}
+
+#[test]
+fn workers_that_have_gone_are_forgotten() {
+    let mut scheduler = scheduler(CONFIG, 4);
+    let mut forgotten = Vec::new();
+    for worker in 0..5000 {
+        let mut commands = join(&mut scheduler, Time::ZERO, worker, abroad(worker % 7), 1);
+        if let Some((_, lease, _)) = granted(&commands).first().cloned() {
+            let connection = connection(worker);
+            commands.extend(scheduler.handle(Time::ZERO, Event::Draining { connection }));
+            commands.extend(scheduler.handle(Time::ZERO, Event::HandedBack { connection, lease }));
+        }
+        commands.extend(scheduler.handle(Time::ZERO, Event::Disconnected { connection: connection(worker) }));
+        forgotten.extend(commands.into_iter().filter_map(|command| match command {
+            Command::Forget { worker } => Some(worker),
+            _ => None,
+        }));
+    }
+    assert_eq!(forgotten, (0..5000 - 1024).map(name).collect::<Vec<_>>(), "the oldest first");
+    assert_eq!(scheduler.workers().count(), 1024);
+}

@@ -1,0 +1,160 @@
+//! Trials at which workers die or fail: tried alone, and set aside in the end.
+//!
+//! What a worker says of a trial is only a claim, unless the coordinator started its process. A trial is set aside on
+//! claims only if workers elsewhere, and workers that fail at nothing else, have tried it, as far as there are any. So a
+//! worker that only claims to fail cannot keep others from computing a trial.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::members::Worker;
+use super::work::Kind;
+use super::{Command, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Work, WorkerName};
+
+/// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or the end of a
+/// process of our own.
+const SURELY: u32 = 4;
+
+/// A worker that closed its connection and did not come back: perhaps it was killed for another reason, or it was the
+/// line.
+const PERHAPS: u32 = 1;
+
+/// Steady workers that must have lost a trial before it is set aside on claims, as far as there are any.
+const STEADY: usize = 2;
+
+/// How a worker lost a trial.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss<'a> {
+    weight: u32,
+    /// The coordinator saw it: the process was its own.
+    is_certain: bool,
+    reason: &'a str,
+}
+
+impl<'a> Loss<'a> {
+    /// A process of the coordinator's own has died.
+    pub(super) fn surely(reason: &'a str) -> Loss<'a> {
+        Loss { weight: SURELY, is_certain: true, reason }
+    }
+
+    /// A worker says that it failed.
+    pub(super) fn claimed(reason: &'a str) -> Loss<'a> {
+        Loss { weight: SURELY, is_certain: false, reason }
+    }
+
+    /// A worker has closed its connection and did not come back.
+    pub(super) fn perhaps(reason: &'a str) -> Loss<'a> {
+        Loss { weight: PERHAPS, is_certain: false, reason }
+    }
+
+    /// The same if the worker had this trial alone. With others, the one that it was at is only a guess.
+    pub(super) fn of(self, is_alone: bool) -> Loss<'a> {
+        Loss { weight: if is_alone { self.weight } else { 0 }, ..self }
+    }
+}
+
+/// A trial at which workers died or failed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Suspect {
+    losses: u32,
+    /// How much certain losses speak for it.
+    certain: u32,
+    /// How much claims do, by site.
+    claimed: BTreeMap<Site, u32>,
+    /// Steady workers that lost it.
+    tried_by: BTreeSet<WorkerName>,
+    reason: String,
+}
+
+impl Scheduler {
+    /// A trial at which workers died, alone: for a worker that has delivered, if there is any.
+    pub(super) fn next_suspect(&self, name: WorkerName) -> Option<(Work, Kind)> {
+        if self.suspects.is_empty() || self.steady > 0 && !self.workers[&name].is_proven() {
+            return None;
+        }
+        let is_free = |place: &&Place| {
+            let cohort = &self.cohorts[place.cohort as usize];
+            cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
+        };
+        let work = self.suspects.keys().filter(is_free).find_map(|&place| {
+            let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
+            self.single(place, variants)
+        });
+        Some((work?, Kind::Own))
+    }
+
+    /// Counts that a worker lost a trial. It is tried alone from now on, when there is nothing else, and in the end no
+    /// more.
+    pub(super) fn lose(
+        &mut self,
+        name: WorkerName,
+        place: Place,
+        loss: Loss<'_>,
+        commands: &mut Vec<Command>,
+    ) {
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
+            return;
+        }
+        if slot.lease == LeaseId::NONE {
+            slot.lease = LeaseId::SUSPECT;
+            cohort.pending -= 1;
+            self.pending -= 1;
+        }
+        let is_free = slot.lease == LeaseId::SUSPECT;
+        let suspect = self.suspects.entry(place).or_default();
+        suspect.losses = suspect.losses.saturating_add(1);
+        loss.reason.clone_into(&mut suspect.reason);
+        let weight = loss.weight;
+        if loss.is_certain {
+            suspect.certain = suspect.certain.saturating_add(weight);
+        } else if let Some(worker) = self.workers.get(&name) {
+            let claimed = suspect.claimed.entry(worker.site).or_default();
+            *claimed = claimed.saturating_add(weight);
+            // A worker that dies of it is not steady any more.
+            if worker.is_proven() && suspect.tried_by.len() < STEADY {
+                suspect.tried_by.insert(name);
+            }
+        }
+        if is_free && self.is_enough(&self.suspects[&place]) {
+            let suspect = &self.suspects[&place];
+            let reason = format!("tried {} times; the last time, {}", suspect.losses, suspect.reason);
+            self.put_aside(place, reason, commands);
+        }
+    }
+
+    /// Whether enough speaks for it that workers fail because of this trial. Claims of one site are not enough while a
+    /// worker elsewhere can try it, and no claims are while workers that fail at nothing can, but for two of these.
+    fn is_enough(&self, suspect: &Suspect) -> bool {
+        let limit = self.config.loss_limit;
+        let untried =
+            |(name, worker): &(&WorkerName, &Worker)| worker.is_hopeful() && !suspect.tried_by.contains(name);
+        let is_elsewhere = |worker: &Worker| !suspect.claimed.contains_key(&worker.site);
+        let others = || self.workers.iter().filter(untried);
+        let most = if others().any(|(_, worker)| is_elsewhere(worker)) { limit.div_ceil(2) } else { limit };
+        let claimed =
+            suspect.claimed.values().fold(0_u32, |sum, weight| sum.saturating_add((*weight).min(most)));
+        suspect.certain >= limit
+            || suspect.certain.saturating_add(claimed) >= limit
+                && (suspect.tried_by.len() >= STEADY || others().next().is_none())
+    }
+
+    /// Gives up a trial that nobody has a lease of and that is not pending.
+    pub(super) fn put_aside(&mut self, place: Place, reason: String, commands: &mut Vec<Command>) {
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        slot.lease = LeaseId::ASIDE;
+        self.unstored -= u64::from(cohort.variants.without(slot.stored).len());
+        self.suspects.remove(&place);
+        self.tally.set_aside += 1;
+        commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
+        self.set_aside.insert(place, reason.clone());
+        if self.tally.stored > 0 {
+            // The rest goes on.
+            self.crashes = 0;
+        } else if self.set_aside.len() >= HOPELESS {
+            let reason = Reason::Nothing { count: self.set_aside.len(), last: reason };
+            self.end(Command::Abandon(reason), commands);
+        }
+    }
+}
