@@ -247,8 +247,11 @@ impl Scheduler {
             commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
-        if self.machines.len() < MOST_SITES {
-            self.machines.insert(site.machine());
+        if self.machines.len() < MOST_SITES
+            && self.machines.insert(site.machine())
+            && self.machines.len() == 2
+        {
+            self.reconsider();
         }
         if self.sites.len() >= MOST_SITES {
             // A site that was shut out is remembered as long as there is room for it.

@@ -197,6 +197,27 @@ fn workers_of_one_address_never_outvote_one_elsewhere() {
 }
 
 #[test]
+fn audits_between_workers_of_one_address_count_until_others_come() {
+    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let mut scheduler = scheduler(config, 3);
+    let mut commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 1);
+    commands.extend(join(&mut scheduler, Time::ZERO, 2, abroad(1), 1));
+    // The third trial stays open.
+    while let Some((worker, lease, work)) =
+        granted(&commands).into_iter().find(|(.., work)| trials(work).start < 2)
+    {
+        let more = deliver(&mut scheduler, Time::ZERO, worker, lease, &work);
+        commands.retain(|command| !matches!(command, Command::Grant { lease: of, .. } if *of == lease));
+        commands.extend(more);
+    }
+    assert!(scheduler.tally().audited > 0);
+    let commands = join(&mut scheduler, Time::ZERO, 3, abroad(3), 1);
+    assert_eq!(scheduler.tally().audited, 0);
+    let [(3, _, work)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    assert!(trials(work).start < 2);
+}
+
+#[test]
 fn an_earlier_run_and_one_address_do_not_outvote_one_elsewhere() {
     let mut scheduler = Scheduler::new(CONFIG, shape(4, &[(1, 0, 0)], 1), |id| id.trial == 0);
     for (worker, site) in [(1, abroad(1)), (2, abroad(2))] {

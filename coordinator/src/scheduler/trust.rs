@@ -28,6 +28,8 @@ pub(super) struct Trust {
     audits: BTreeMap<Place, Audit>,
     /// Audits that nobody has a lease of, by a worker that must not do them.
     open_audits: BTreeMap<WorkerName, BTreeSet<Place>>,
+    /// Audits between workers of one address, and who computed them: they count until workers come from elsewhere.
+    provisional: BTreeMap<Place, Vec<WorkerName>>,
     disputes: BTreeMap<TrialId, Dispute>,
     /// Who has computed some of the variants of places that are not done. Only where there are audits.
     partial: BTreeMap<Place, Vec<WorkerName>>,
@@ -167,10 +169,10 @@ impl Trust {
         }
     }
 
-    /// Does without an audit; whether there was one.
-    fn end_audit(&mut self, place: Place) -> bool {
+    /// Does without an audit.
+    fn end_audit(&mut self, place: Place) {
         self.close_audit(place);
-        self.audits.remove(&place).is_some()
+        self.audits.remove(&place);
     }
 }
 
@@ -233,9 +235,27 @@ impl Scheduler {
         }
         let Some(audit) = self.trust.audits.get_mut(&place) else { return };
         audit.confirmed.insert(id.variant);
-        if audit.confirmed == self.cohorts[place.cohort as usize].variants {
-            self.trust.end_audit(place);
-            self.tally.audited += 1;
+        if audit.confirmed != self.cohorts[place.cohort as usize].variants {
+            return;
+        }
+        let mut authors = audit.authors.clone();
+        self.trust.end_audit(place);
+        self.tally.audited += 1;
+        authors.push(name);
+        let is_trusted = |name| self.workers.get(name).is_some_and(|worker| worker.site.is_trusted());
+        if !self.has_several_machines() && !authors.iter().any(is_trusted) {
+            self.trust.provisional.insert(place, authors);
+        }
+    }
+
+    /// A second machine is here: what was audited by workers of the first alone is audited again.
+    pub(super) fn reconsider(&mut self) {
+        for (place, authors) in std::mem::take(&mut self.trust.provisional) {
+            self.tally.audited -= 1;
+            self.trust.audits.insert(place, Audit { authors, lease: None, confirmed: Variants::default() });
+            self.trust.open_audit(place);
+            let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+            self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
         }
     }
 
@@ -381,6 +401,9 @@ impl Scheduler {
             }
             // Another result of it is no confirmation of what is gone.
             self.trust.end_audit(place);
+            if self.trust.provisional.remove(&place).is_some() {
+                self.tally.audited -= 1;
+            }
             self.trust.partial.remove(&place);
             if let Some(authors) = authors.get(&place).filter(|_| self.config.audit_percent > 0.0) {
                 self.trust.partial.insert(place, authors.clone());

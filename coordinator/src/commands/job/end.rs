@@ -91,7 +91,7 @@ impl End {
                     0 => "each was settled by a third machine, and the files are those that two machines agree on"
                         .to_owned(),
                     weak => format!(
-                        "{} settled without a third, independent machine, so the files may be wrong",
+                        "{} had to be settled without a third, independent machine, so the files may be wrong",
                         plural(weak, "dispute")
                     ),
                 };
