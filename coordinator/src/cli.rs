@@ -15,10 +15,10 @@ pub(crate) mod exit {
     /// Of `run`, `serve` and `ssh`.
     pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 something outside failed; 2 wrong usage or sweep file; \
         3 not completed, trials set aside, or no host that can be used; 4 complete, but results differed; \
-        130, 143 interrupted, terminated.";
+        129, 130, 143 hung up, interrupted, terminated.";
     pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 something outside failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
-        130, 143 interrupted, cancelled.";
+        129, 130, 143 hung up, interrupted, cancelled.";
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
@@ -46,6 +46,10 @@ pub(crate) mod exit {
     pub(crate) const DISAGREED: u8 = 4;
     /// A worker that was started over `ssh` has lost its connection; `ssh` says it with the same.
     pub(crate) const CUT_OFF: u8 = 255;
+    /// A worker process of the coordinator's own that the system refused a thread or a file (`EX_TEMPFAIL`).
+    pub(crate) const STARVED: u8 = 75;
+    /// Ended by SIGHUP (128 + SIGHUP).
+    pub(crate) const HUNG_UP: u8 = 129;
     /// Ended by Ctrl-C (128 + SIGINT).
     pub(crate) const INTERRUPTED: u8 = 130;
     /// Ended by SIGTERM (128 + SIGTERM).
@@ -59,8 +63,8 @@ pub(crate) mod exit {
     version,
     long_version = crate::version::LONG.as_str(),
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, or files or \
-                  stores not as they should be, 4 results of a trial differed, 130 interrupted (Ctrl-C), \
-                  143 terminated."
+                  stores not as they should be, 4 results of a trial differed, 129 hung up (SIGHUP), \
+                  130 interrupted (Ctrl-C), 143 terminated."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

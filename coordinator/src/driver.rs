@@ -26,6 +26,7 @@ use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
+use crate::limits;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
@@ -123,6 +124,10 @@ pub(crate) enum ComputeError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start worker process {}", program.display())]
     Start { program: PathBuf, source: io::Error },
+    #[error("cannot start a thread for the store")]
+    Thread(#[source] io::Error),
+    #[error("worker processes cannot compute here\n  because: {description}")]
+    Starved { description: String },
     #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
     Login(#[source] io::Error),
     #[error("no host can be used{}", listed(complaints))]
@@ -202,8 +207,7 @@ pub(crate) async fn compute(
     let connect_within = options.scheduler.lease_ttl;
     let (path, ssh) = (options.program.clone(), options.ssh.clone());
     let workers = Workers::new(Program { path, ssh, access, connect_within }, exits);
-    let (keeper, stored) = Keeper::start(store)
-        .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
+    let (keeper, stored) = Keeper::start(store).map_err(ComputeError::Thread)?;
     let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
     let subject = Subject {
         secret: door.secret,
@@ -213,8 +217,11 @@ pub(crate) async fn compute(
         refusals: refusals.clone(),
         board,
     };
-    let connections =
-        gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
+    // A worker process of ours has three files, or five over `ssh`; the store and outputs need some, too.
+    let hosts = options.ssh.as_ref().map_or(0, |ssh| ssh.hosts.len());
+    let own = 16 + 3 * options.workers as usize + 5 * hosts;
+    let limits = gate::Limits::with_files(limits::files_left().saturating_sub(own));
+    let connections = gate::open(door.listener, door.tls.map(|tls| tls.config), limits, refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
 
     let outcome = tokio::select! {
@@ -456,7 +463,9 @@ impl<'a> Driver<'a> {
         let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
         let Exited { worker, process_id, description, .. } = exited;
         match gone {
-            Gone::Here => {
+            // Those that are left have what it would have got.
+            Gone::Here { is_starved: true } => self.has_fewer(description)?,
+            Gone::Here { is_starved: false } => {
                 self.deaths += 1;
                 let text = format!("worker process {process_id} {description}");
                 self.notice("worker_died", Some(worker), true, text);
@@ -650,8 +659,25 @@ impl<'a> Driver<'a> {
     }
 
     fn start_worker(&mut self) -> Result<(), ComputeError> {
-        let program = self.options.program.clone();
-        self.workers.start().map_err(|source| ComputeError::Start { program, source })
+        match self.workers.start() {
+            Err(error) if limits::behind_io(&error).is_some() && self.workers.are_any_here() => {
+                self.has_fewer(format!("cannot be started: {error}"))
+            }
+            started => started.map_err(|source| {
+                let program = self.options.program.clone();
+                ComputeError::Start { program, source }
+            }),
+        }
+    }
+
+    /// Goes on without a worker process that a limit of the system does not allow, if there is another.
+    fn has_fewer(&mut self, description: String) -> Result<(), ComputeError> {
+        if !self.workers.are_any_here() && !self.options.tells_of_workers {
+            return Err(ComputeError::Starved { description });
+        }
+        let text = format!("goes on with fewer worker processes: one {description}");
+        self.notice("worker_starved", None, true, text);
+        Ok(())
     }
 
     fn heartbeat_ms(&self) -> u32 {

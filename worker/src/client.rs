@@ -31,7 +31,7 @@ use crate::session::{End, Instruction, Introduction, Patience, Session};
 pub struct Config {
     /// The way in.
     pub way: Way,
-    /// What to say of ourselves; the number of threads is how many are started.
+    /// What to say of ourselves; the number of threads is how many are started at most.
     pub introduction: Introduction,
     /// When to end by ourselves.
     pub patience: Patience,
@@ -78,6 +78,15 @@ pub enum Progress {
     Connected {
         /// Where.
         address: String,
+        /// Threads that compute.
+        threads: u32,
+    },
+    /// The system refused some of the threads.
+    FewThreads {
+        /// Threads that compute.
+        threads: u32,
+        /// What the system said, and its code.
+        reason: (String, Option<i32>),
     },
     /// There is no connection, for this reason; it is tried again.
     Disconnected {
@@ -169,16 +178,21 @@ pub async fn run(
     mut drain: mpsc::Receiver<String>,
     mut tell: impl FnMut(Progress),
 ) -> Result<End, WorkerError> {
-    let Config { way, introduction, patience } = config;
+    let Config { way, mut introduction, patience } = config;
     let is_awaited = matches!(way, Way::File { is_awaited: true, .. });
     let is_once = matches!(way, Way::Open(..));
-    // What is wrong with a file is said at once.
-    match way.access() {
-        Err(AccessError::File(file)) if is_awaited && file.is_not_found() => {}
-        access => drop(access?),
-    }
+    // What is wrong with a file is said at once. One that was there is removed when the sweep has ended.
+    let mut was_there = match way.access() {
+        Err(AccessError::File(file)) if is_awaited && file.is_not_found() => false,
+        access => access.map(|_| true)?,
+    };
     let (outputs, mut computed) = mpsc::channel::<Output>(OUTGOING);
-    let pool = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
+    let (pool, refused) = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
+    let threads = pool.threads();
+    introduction.threads = threads;
+    if let Some(refused) = refused {
+        tell(Progress::FewThreads { threads, reason: (refused.to_string(), refused.raw_os_error()) });
+    }
     let seed = u64::from_le_bytes(*introduction.name.first_chunk().expect("a name has 16 bytes"));
     let mut session = Session::new(introduction, patience, seed);
     let started = Instant::now();
@@ -187,7 +201,6 @@ pub async fn run(
     let mut line: Option<Line> = None;
     let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
     let mut was_up = false;
-    let mut was_welcome = false;
     let mut has_said_farewell = false;
     let mut instructions: VecDeque<Instruction> = VecDeque::new();
     loop {
@@ -216,10 +229,10 @@ pub async fn run(
         }
         let address = || line.as_ref().map_or(String::new(), |line| line.address.clone());
         if session.is_up() && !was_up {
-            tell(Progress::Connected { address: address() });
+            tell(Progress::Connected { address: address(), threads });
         }
         was_up = session.is_up();
-        was_welcome |= was_up;
+        was_there |= was_up;
         let wake = session.wake_up().map(|due| started + due);
         let may_take = !session.is_full() && outgoing.len() < OUTGOING;
         let (sender, incoming) = match &mut line {
@@ -245,7 +258,7 @@ pub async fn run(
                         None
                     }
                     Err(CallError::Lost(reason)) => Some(reason),
-                    Err(CallError::Gone(_)) if was_welcome => {
+                    Err(CallError::Gone(_)) if was_there => {
                         let reason = "the access file is gone: the sweep has ended".to_owned();
                         return Ok(End::Goodbye { reason });
                     }

@@ -15,6 +15,7 @@ pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod serve;
+pub(crate) mod signals;
 pub(crate) mod slurm;
 pub(crate) mod ssh;
 pub(crate) mod status;

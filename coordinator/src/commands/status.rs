@@ -15,6 +15,7 @@ use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::{rest, slurm};
 use crate::failure::{Failure, plural};
+use crate::threads;
 use crate::view;
 use crate::view::status::{Notice, Snapshot};
 
@@ -39,10 +40,7 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     };
     // Of a directory there is something to say without a coordinator, too, unless one is to be followed.
     let at_rest = arguments.out.as_deref().filter(|_| !arguments.follow);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     runtime.block_on(async {
         let access = match (Access::read(&path), at_rest) {
             (Ok(access), _) => access,
