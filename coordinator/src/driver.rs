@@ -76,7 +76,7 @@ pub(crate) struct Door {
 
 impl Door {
     /// What our own workers need to come in.
-    fn access(&self) -> io::Result<Access> {
+    pub(crate) fn access(&self) -> io::Result<Access> {
         let mut address = self.listener.local_addr()?;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -219,8 +219,10 @@ pub(crate) async fn compute(
     };
     // A worker process of ours has three files, or five over `ssh`; the store and outputs need some, too.
     let hosts = options.ssh.as_ref().map_or(0, |ssh| ssh.hosts.len());
-    let own = 16 + 3 * options.workers as usize + 5 * hosts;
-    let limits = gate::Limits::with_files(limits::files_left().saturating_sub(own));
+    let workers = options.workers as usize;
+    let own = 12 + 3 * workers + 5 * hosts;
+    let left = limits::files_left().saturating_sub(own).max(workers + hosts + 1);
+    let limits = gate::Limits::with_files(left);
     let connections = gate::open(door.listener, door.tls.map(|tls| tls.config), limits, refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
 

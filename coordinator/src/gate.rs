@@ -56,8 +56,8 @@ impl Limits {
 
     /// Why there cannot be more connections, for people.
     fn why(&self) -> String {
-        let is_of_files = self.connections < Limits::default().connections;
-        let limit = is_of_files.then(limits::of_files).map(|limit| format!(": {limit}"));
+        const FEW: usize = 64;
+        let limit = (limits::files_left() < FEW).then(|| format!(": {}", limits::of_files()));
         format!("there are {} connections already{}", self.connections, limit.unwrap_or_default())
     }
 }

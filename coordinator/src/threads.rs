@@ -20,10 +20,14 @@ const PAIRS: usize = 5;
 /// # Errors
 /// When the system has no files for it.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    let files = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>()?;
-    drop(files);
-    Builder::new_current_thread().enable_all().build()
+    let files = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>();
+    let built = files.and_then(|_| Builder::new_current_thread().enable_all().build());
+    built.map_err(|source| io::Error::new(source.kind(), NoRuntime(source)))
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot wait for connections and signals")]
+struct NoRuntime(#[source] io::Error);
 
 /// Runs work whose parallel iterators use the machine's cores; if the system refuses threads, fewer, down to the calling
 /// one. The threads end with the work.

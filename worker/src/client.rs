@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::access::{Access, AccessError};
-use crate::connect::{ConnectError, connect, over};
+use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
 
@@ -142,6 +143,7 @@ const OUTGOING: usize = 16;
 /// An open call.
 struct Line {
     address: String,
+    place: Option<SocketAddr>,
     sender: mpsc::Sender<wire::FromWorker>,
     incoming: Streaming<wire::ToWorker>,
 }
@@ -200,6 +202,8 @@ pub async fn run(
     let mut attempt: Option<Attempt> = None;
     let mut line: Option<Line> = None;
     let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
+    // Where the coordinator was found the last time.
+    let mut last: Option<SocketAddr> = None;
     let mut was_up = false;
     let mut has_said_farewell = false;
     let mut instructions: VecDeque<Instruction> = VecDeque::new();
@@ -207,7 +211,7 @@ pub async fn run(
         instructions.extend(session.on_time(started.elapsed()));
         while let Some(instruction) = instructions.pop_front() {
             match instruction {
-                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), hello))),
+                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), last, hello))),
                 Instruction::Disconnect => (line, attempt) = (None, None),
                 Instruction::Send(message) => outgoing.push_back(from_worker(message)),
                 Instruction::Compute { ticket, work } => pool.compute(ticket, work),
@@ -254,6 +258,7 @@ pub async fn run(
                 attempt = None;
                 match called {
                     Ok(open) => {
+                        last = open.place;
                         line = Some(open);
                         None
                     }
@@ -306,8 +311,8 @@ pub async fn run(
     }
 }
 
-/// Calls the coordinator and says hello.
-async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
+/// Calls the coordinator, first where it was found the last time, and says hello.
+async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<Line, CallError> {
     let access = way.access().map_err(|error| match &error {
         AccessError::File(file) if file.is_not_found() => CallError::Gone(error.into()),
         _ => CallError::Fatal(error.into()),
@@ -316,13 +321,15 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
         Way::Open(_, stream) => {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             match stream {
-                Some(stream) => over(stream).await,
+                Some(stream) => over(stream).await.map(|channel| (channel, PIPED.to_owned(), None)),
                 None => return Err(CallError::Lost("it was used".to_owned())),
             }
         }
-        Way::File { .. } | Way::Given(_) => connect(&access).await,
+        Way::File { .. } | Way::Given(_) => reconnect(&access, last)
+            .await
+            .map(|Connected { channel, address, place }| (channel, address, Some(place))),
     };
-    let (channel, address) = match connected {
+    let (channel, address, place) = match connected {
         Ok(connected) => connected,
         Err(error) if error.is_worth_retrying() => return Err(CallError::Lost(full(&error))),
         Err(error) => return Err(CallError::Fatal(error.into())),
@@ -332,7 +339,7 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
     let _ = sender.send(from_worker(wire::from_worker::Message::Hello(hello))).await;
     let request = authorised(&access, ReceiverStream::new(outgoing));
     match client.work(request).await {
-        Ok(response) => Ok(Line { address, sender, incoming: response.into_inner() }),
+        Ok(response) => Ok(Line { address, place, sender, incoming: response.into_inner() }),
         Err(status) => match status.code() {
             Code::Unauthenticated
             | Code::FailedPrecondition

@@ -24,6 +24,7 @@ use self::summary::{Done, Files};
 use crate::archive::{self, ArchiveError, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
+use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::commands::worker::host;
@@ -422,6 +423,7 @@ impl Job {
         }
         driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
         let door = self.entrance.open().map_err(End::Entrance)?;
+        let _beacon = self.entrance.light(&door);
         let mut progress = Progress::new(parts, pairs);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
@@ -733,6 +735,8 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         return Err(Failure::new(exit::FAILED, message));
     }
     out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
+    // What a killed run left leads nowhere.
+    let _ = beacon::clear(&out);
     let (survey, store) = look(Survey::of(&out).map_err(ArchiveError::from)?)?;
     Ok(Ground { out, held, survey, resolved, planned, store })
 }

@@ -1,5 +1,6 @@
 //! One file a subcommand, and what several have in common.
 
+pub(crate) mod beacon;
 pub(crate) mod entrance;
 pub(crate) mod explain;
 pub(crate) mod export;

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
-use granule_worker::files;
+use granule_worker::{files, private};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use self::watching::{Heard, Watching};
 use crate::archive::{self, ArchiveError};
 use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
 use crate::commands::signals::Signals;
@@ -271,6 +272,11 @@ impl Request<'_> {
     /// Keeps the script, and submits it.
     async fn submit(&self, script: &str) -> Result<Record, Failure> {
         let path = self.keep(SCRIPT, script)?;
+        // The job would fail when it starts.
+        private::check_place(&self.out.join(ACCESS)).map_err(|error| {
+            let code = if private::is_modeless(&error) { exit::USAGE } else { exit::FAILED };
+            Failure::caused_by(code, &error, Some("choose another directory with --out"))
+        })?;
         let job = control::submit(&path, None).await.map_err(|error| of_slurm(&error))?;
         let record = Record {
             schema: SCHEMA,

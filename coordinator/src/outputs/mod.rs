@@ -290,12 +290,13 @@ fn write_seed(
 
 /// Whether granule writes something else than a store to this name in an output directory.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         manifest::NAME,
         manifest::UNDER_WAY,
         manifest::PENDING,
         stamps::NAME,
         "access.json",
+        ".run.json",
         "coordinator.pem",
         "figures",
         "report.html",
