@@ -15,15 +15,15 @@ pub(crate) mod exit {
     /// Of `run`, `serve` and `ssh`.
     pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 something outside failed; 2 wrong usage or sweep file; \
         3 not completed, trials set aside, or no host that can be used; 4 complete, but results differed; \
-        129, 130, 143 hung up, interrupted, terminated.";
+        129 hung up; 130, 143 interrupted, terminated.";
     pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 something outside failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
-        129, 130, 143 hung up, interrupted, cancelled.";
+        129 hung up; 130, 143 interrupted, cancelled.";
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
     pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
-        1 with --access or --follow: no coordinator; 2 wrong usage, or no output directory; \
+        1 with --access: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";
     pub(crate) const OF_VERIFY: &str = "Exit codes: 0 all is as it was; 1 something outside failed, or a run is at it; \
         2 wrong usage; 3 something is not as it should be, or the sweep is not complete.";
@@ -191,7 +191,8 @@ pub(crate) struct Serve {
     /// The network interface over which workers reach this machine, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "advertise")]
     pub(crate) interface: Option<String>,
-    /// Where to write the access file that workers need [default: access.json beside the outputs].
+    /// Where to write the access file that workers need [default: access.json beside the outputs]. The file system must
+    /// keep the modes of files.
     #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
     /// Replace a file at --access that is not an access file.
@@ -346,12 +347,12 @@ pub(crate) struct Identity {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The output directory: of a running `granule serve`, or at rest.
+    /// The output directory of a sweep, while a run is in progress there or at rest.
     pub(crate) out: Option<PathBuf>,
     /// Its access file, or a copy, instead.
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub(crate) access: Option<PathBuf>,
-    /// Go on until the coordinator ends.
+    /// Go on until all trials are computed. A coordinator that has not started yet, or is gone, is waited for.
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print JSON, one object a line.

@@ -26,8 +26,8 @@ use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
-use crate::limits;
 use crate::launch::{Exited, Gone, Program, Workers};
+use crate::limits;
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
 };

@@ -155,7 +155,8 @@ impl Gate {
                 // accepted after a pause.
                 Err(error) => {
                     let limit = limits::behind_io(&error).unwrap_or_else(|| error.to_string());
-                    let reason = format!("was not authenticated yet when another could not be accepted: {limit}");
+                    let reason =
+                        format!("was not authenticated yet when another could not be accepted: {limit}");
                     let half = self.crowd().waiting.len().div_ceil(2);
                     for _ in 0..half {
                         self.close_oldest(&reason);
@@ -181,7 +182,10 @@ impl Gate {
             (crowd.connections >= self.limits.connections, is_crowded)
         };
         let is_room_made = if is_full {
-            self.close_oldest(&format!("was the oldest that was not authenticated, and {}", self.limits.why()))
+            self.close_oldest(&format!(
+                "was the oldest that was not authenticated, and {}",
+                self.limits.why()
+            ))
         } else {
             !is_crowded || self.close_oldest("was the oldest of too many that were not authenticated")
         };

@@ -84,10 +84,7 @@ fn processes() -> Option<String> {
         limits.push(format!("user {user} may have {most} processes and threads (RLIMIT_NPROC, `ulimit -u`)"));
     }
     for (file, most) in fs::read_to_string("/proc/self/cgroup").iter().flat_map(|groups| groups_of(groups)) {
-        limits.push(format!(
-            "this control group may have {most} processes and threads ({})",
-            file.display()
-        ));
+        limits.push(format!("this control group may have {most} processes and threads ({})", file.display()));
     }
     if limits.is_empty() {
         return None;
@@ -103,7 +100,9 @@ fn groups_of(list: &str) -> Vec<(PathBuf, u64)> {
         let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
         let mount = match controllers {
             "" => Path::new("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|controller| controller == "pids") => Path::new("/sys/fs/cgroup/pids"),
+            _ if controllers.split(',').any(|controller| controller == "pids") => {
+                Path::new("/sys/fs/cgroup/pids")
+            }
             _ => continue,
         };
         // A group is limited by those around it, too.

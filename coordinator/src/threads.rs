@@ -39,10 +39,8 @@ pub(crate) fn side_by_side<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let mut count = thread::available_parallelism().map_or(1, usize::from);
     while count > 0 {
         let pool = ThreadPoolBuilder::new().num_threads(count);
-        let done = pool.build_scoped(
-            |thread| thread.run(),
-            |pool| pool.install(|| work.take().map(|work| work())),
-        );
+        let done =
+            pool.build_scoped(|thread| thread.run(), |pool| pool.install(|| work.take().map(|work| work())));
         if let Ok(Some(done)) = done {
             return done;
         }

@@ -84,11 +84,7 @@ impl AsyncRead for Input {
 }
 
 impl AsyncWrite for Output {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Output::Pipe(pipe) => Pin::new(pipe).poll_write(context, bytes),
             Output::Socket(socket) => Pin::new(socket).poll_write(context, bytes),
@@ -142,6 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_refused() {
-        Input::of(File::open("/proc/self/exe").expect("a file")).expect_err("it is neither a pipe nor a socket");
+        Input::of(File::open("/proc/self/exe").expect("a file"))
+            .expect_err("it is neither a pipe nor a socket");
     }
 }

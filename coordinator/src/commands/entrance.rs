@@ -305,7 +305,11 @@ impl Served {
         }
         let key = self.out.path().join(identity::FILE);
         let for_us = |path: &Path, is_key| {
-            private::check_place(path).map_err(|source| EntranceError::Open { path: path.to_owned(), source, is_key })
+            private::check_place(path).map_err(|source| EntranceError::Open {
+                path: path.to_owned(),
+                source,
+                is_key,
+            })
         };
         if self.own.is_none() {
             identity::check_place(&key)?;

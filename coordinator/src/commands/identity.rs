@@ -14,9 +14,11 @@ pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let (key, access) = (directory.join(FILE), directory.join(ACCESS));
     Identity::prepare(&key, &access, &address).map_err(|error| match &error {
-        IdentityError::Write { source, .. } if private::is_modeless(source) => {
-            Failure::caused_by(exit::USAGE, &error, Some("name a directory elsewhere, such as below your home directory"))
-        }
+        IdentityError::Write { source, .. } if private::is_modeless(source) => Failure::caused_by(
+            exit::USAGE,
+            &error,
+            Some("name a directory elsewhere, such as below your home directory"),
+        ),
         _ => Failure::caused_by(exit::FAILED, &error, None),
     })?;
     say(&format!(

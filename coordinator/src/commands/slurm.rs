@@ -170,8 +170,7 @@ impl Request<'_> {
             return Ok(());
         }
         // From here on: what is submitted must be written down before this ends.
-        let mut signals =
-            Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+        let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         let record = {
             let _lock = self.lock(LOCK, "submits")?;
             let under_way = tokio::select! {

@@ -17,8 +17,8 @@ use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
 use crate::outputs::survey::Survey;
 use crate::threads;
-use crate::view::{self, log};
 use crate::view::status::{Notice, Snapshot};
+use crate::view::{self, log};
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);
@@ -40,12 +40,12 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
             Place::Directory(out)
         }
         (None, None) => {
-            let message = "error: whose status?\n  help: say the output directory of a sweep, or --access FILE";
+            let message =
+                "error: whose status?\n  help: say the output directory of a sweep, or --access FILE";
             return Err(Failure::new(exit::USAGE, message));
         }
     };
-    let runtime =
-        threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     runtime.block_on(async {
         let mut view = View { arguments, shown: None, last: Snapshot::default() };
         if arguments.follow { follow(&place, &mut view).await } else { look(&place, &mut view).await }
@@ -103,9 +103,7 @@ async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         }
     }
     match (place, problem) {
-        (Place::Directory(out), _) => {
-            rest::run(out, view.arguments.json, slurm::last_job(out).await)
-        }
+        (Place::Directory(out), _) => rest::run(out, view.arguments.json, slurm::last_job(out).await),
         (Place::Access(_), Some(problem)) => Err(problem),
         (Place::Access(path), None) => Err(no_access(path)),
     }
@@ -182,7 +180,9 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         if alone_since.is_none() {
             alone_since = Some(Instant::now());
             let text = match gone {
-                Some(address) => format!("the coordinator at {address} is gone, and the sweep is not complete"),
+                Some(address) => {
+                    format!("the coordinator at {address} is gone, and the sweep is not complete")
+                }
                 None => format!("no coordinator is running in {}", place.display()),
             };
             log::event("waiting", &format!("{text}; waiting for it (Ctrl-C ends this)"));

@@ -32,7 +32,9 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
     let threads = arguments.threads.unwrap_or_else(cores);
     let (way, name, threads) = if arguments.supervised {
         let (access, name) = orders(std::io::stdin().lock().lines().map_while(Result::ok))?;
-        runtime.block_on(async { end_with_the_supervisor() }).map_err(|error| Failure::caused_by(starved, &error, None))?;
+        runtime
+            .block_on(async { end_with_the_supervisor() })
+            .map_err(|error| Failure::caused_by(starved, &error, None))?;
         (Way::Given(Box::new(access)), name, 1)
     } else if arguments.piped {
         let (way, name) = runtime.block_on(piped())?;
@@ -123,9 +125,13 @@ fn tell(progress: &Progress) {
             ("connected", format!("connected to {address}, {}", plural((*threads).into(), "thread")))
         }
         Progress::FewThreads { threads, reason: (reason, code) } => {
-            let limit = code.map(std::io::Error::from_raw_os_error).and_then(|error| limits::behind_io(&error));
+            let limit =
+                code.map(std::io::Error::from_raw_os_error).and_then(|error| limits::behind_io(&error));
             let limit = limit.map(|limit| format!(": {limit}")).unwrap_or_default();
-            ("few_threads", format!("computing with {} only: {reason}{limit}", plural((*threads).into(), "thread")))
+            (
+                "few_threads",
+                format!("computing with {} only: {reason}{limit}", plural((*threads).into(), "thread")),
+            )
         }
         Progress::Disconnected { reason } => {
             ("disconnected", format!("not connected: {reason}; trying again"))

@@ -105,9 +105,9 @@ impl Dashboard {
             let _ = tokio::time::timeout(PATIENCE, &mut server).await;
             io::Result::Ok(())
         };
-        let server = std::thread::Builder::new().name("dashboard".into()).spawn(move || {
-            threads::runtime()?.block_on(serve)
-        })?;
+        let server = std::thread::Builder::new()
+            .name("dashboard".into())
+            .spawn(move || threads::runtime()?.block_on(serve))?;
         Ok(Dashboard { urls, counts, end, server, reader })
     }
 

@@ -203,7 +203,8 @@ mod tests {
         // A name may be resolved after another.
         race.add(1, second.clone());
         race.add(0, first.clone());
-        let begun: Vec<SocketAddr> = play(&mut race, |_| (ms(1), false)).0.into_iter().map(|(at, _)| at).collect();
+        let begun: Vec<SocketAddr> =
+            play(&mut race, |_| (ms(1), false)).0.into_iter().map(|(at, _)| at).collect();
         assert_eq!(begun, [second[1], first[0], first[1], second[0]]);
     }
 

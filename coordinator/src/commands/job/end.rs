@@ -37,10 +37,8 @@ impl End {
     pub(super) fn into_failure(self, resume: &str) -> Failure {
         match self {
             End::Interrupted { stop, stored, total } => {
-                let message = format!(
-                    "{}: {stored} of {total} trials are stored\n  to resume: {resume}",
-                    stop.word()
-                );
+                let message =
+                    format!("{}: {stored} of {total} trials are stored\n  to resume: {resume}", stop.word());
                 Failure::new(stop.code(), message)
             }
             End::Compute(error) => {
