@@ -7,14 +7,11 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pty_process::blocking::open;
 use serde_json::Value;
-use support::{Place, Running, Sweep, send, wait_for};
+use support::{Place, Running, Sweep, wait_for};
 
 fn place() -> Place {
     let place = Place::new();

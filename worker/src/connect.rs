@@ -168,6 +168,9 @@ pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Conn
     let begun = Instant::now();
     loop {
         let due = race.due().map(|due| begun + due);
+        if due.is_none() && steps.is_empty() {
+            break;
+        }
         let step = tokio::select! {
             biased;
             Some(step) = steps.join_next() => step,
@@ -190,7 +193,6 @@ pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Conn
                 });
                 continue;
             }
-            else => break,
         };
         match step.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Step::Resolved(of, Ok(found)) => race.add(of, found),

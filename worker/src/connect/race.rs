@@ -132,12 +132,12 @@ mod tests {
         assert_eq!(interleaved(all(&[])), all(&[]));
     }
 
+    /// An attempt, and when it began or won.
+    type Mark = (SocketAddr, Duration);
+
     /// Plays a race to its end: how long each place takes, and whether it succeeds then. Gives when each began, and the
     /// winner with its time.
-    fn play(
-        race: &mut Race,
-        of: impl Fn(SocketAddr) -> (Duration, bool),
-    ) -> (Vec<(SocketAddr, Duration)>, Option<(SocketAddr, Duration)>) {
+    fn play(race: &mut Race, of: impl Fn(SocketAddr) -> (Duration, bool)) -> (Vec<Mark>, Option<Mark>) {
         let mut now = Duration::ZERO;
         let mut begun = Vec::new();
         let mut ends: Vec<(Duration, Candidate)> = Vec::new();
