@@ -225,7 +225,7 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
     let mut first = place.start(&[&run[..], &["--store", "a.granule"]].concat());
     first.until("trials are stored", |_| (place.length("a.granule") > 16 * 4096).then_some(()));
     let status = report(&place, &["status", "out"]);
-    assert_eq!((status["type"].as_str(), status["state"].as_str()), (Some("rest"), Some("busy")));
+    assert_eq!((status["type"].as_str(), status["state"].as_str()), (Some("snapshot"), Some("computing")));
     assert!(status["trials"]["stored"].as_u64() > Some(0), "{status}");
     for store in [&["--store", "b.granule"][..], &[]] {
         place

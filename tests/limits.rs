@@ -16,14 +16,14 @@ use support::{Ended, Hashes, Place, Sweep, skip, wait_for};
 
 /// The program with a limit of the shell's `ulimit`.
 fn limited(place: &Place, limit: &str, arguments: &[&str]) -> Command {
-    let mut command = place.command("/bin/sh");
+    let mut command = place.command("bash");
     let run = format!("ulimit {limit} && exec \"$0\" \"$@\"");
     command.arg("-c").arg(run).arg(env!("CARGO_BIN_EXE_granule")).args(arguments);
     command
 }
 
 fn run_limited(place: &Place, limit: &str, arguments: &[&str]) -> Ended {
-    Ended::from(limited(place, limit, arguments).output().expect("a shell"))
+    Ended::from(limited(place, limit, arguments).output().expect("bash"))
 }
 
 fn sweep() -> Sweep<'static> {
@@ -72,7 +72,7 @@ impl User {
     fn command(&self, most: u32, arguments: &[&str]) -> Command {
         let id = self.id.to_string();
         let mut command = self.place.command("setpriv");
-        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "/bin/sh", "-c"]);
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "bash", "-c"]);
         command.arg(format!("ulimit -u {most} && exec \"$0\" \"$@\"")).arg(&self.program).args(arguments);
         command
     }

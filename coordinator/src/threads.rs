@@ -21,7 +21,8 @@ const PAIRS: usize = 5;
 /// When the system has no files for it.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     let files = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>();
-    let built = files.and_then(|_| Builder::new_current_thread().enable_all().build());
+    // They are closed before the runtime opens its own.
+    let built = files.map(drop).and_then(|()| Builder::new_current_thread().enable_all().build());
     built.map_err(|source| io::Error::new(source.kind(), NoRuntime(source)))
 }
 

@@ -31,8 +31,8 @@ pub enum PrivateError {
     },
     /// Others can get at it.
     #[error("{} is open to other users of this machine (its mode is {mode:03o}); \
-             run `chmod 600 {}`, or copy it to another file system where modes cannot be changed; make a new one if \
-             another user may have read it",
+             run `chmod 600 {}`, and make a new one if another user may have read it; where modes cannot be changed, \
+             copy it to another file system",
             path.display(), shell_path(path))]
     Open {
         /// The file.
