@@ -387,6 +387,29 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
     }
 }
 
+/// The name of the coordinator leads to an address that never answers, and then to the right one.
+#[test]
+fn a_name_with_a_silent_address_before_the_right_one_leads_to_the_coordinator() {
+    let Some(hosts) = hosts_or_skip(2) else { return };
+    let place = Place::new();
+    place.sweep("sweep.yaml", &Sweep::small());
+    let address = hosts.host(0).address();
+    let silent = hosts.host(1).silent_address();
+    let names =
+        place.write("hosts", format!("127.0.0.1 localhost\n{silent} coordinator\n{address} coordinator\n"));
+    let served = Served::start(&place, Some(hosts.host(0)), &["sweep.yaml", "--advertise", "coordinator"]);
+    let copy = served.copy(&place, "copy.json", None);
+    let there = |arguments: &[&str]| hosts.host(1).runs_with_names(&place.granule(arguments), &names);
+    let status = place.start_this(there(&["status", "--access", copy.to_str().unwrap(), "--json"]));
+    let status = status.end().succeeded();
+    assert_eq!(reports(&status.stdout)[0]["state"], "computing");
+    let worker = place.start_this(there(&["worker", "--access", copy.to_str().unwrap(), "--threads", "1"]));
+    served.running.end().succeeded();
+    let ended = worker.end().succeeded();
+    assert!(!ended.stderr.contains("not connected"), "{}", ended.stderr);
+    assert_eq!(place.outputs("out"), Sweep::small().undisturbed());
+}
+
 /// Halves of the sweep with published hashes, with some conditions in both: each is computed on a host
 /// with a directory of its own; then one store is copied to the other host.
 #[test]

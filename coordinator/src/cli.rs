@@ -15,15 +15,15 @@ pub(crate) mod exit {
     /// Of `run`, `serve` and `ssh`.
     pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 something outside failed; 2 wrong usage or sweep file; \
         3 not completed, trials set aside, or no host that can be used; 4 complete, but results differed; \
-        130, 143 interrupted, terminated.";
+        129 hung up; 130, 143 interrupted, terminated.";
     pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 something outside failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
-        130, 143 interrupted, cancelled.";
+        129 hung up; 130, 143 interrupted, cancelled.";
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
     pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
-        1 with --access or --follow: no coordinator; 2 wrong usage, or no output directory; \
+        1 with --access: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";
     pub(crate) const OF_VERIFY: &str = "Exit codes: 0 all is as it was; 1 something outside failed, or a run is at it; \
         2 wrong usage; 3 something is not as it should be, or the sweep is not complete.";
@@ -46,6 +46,10 @@ pub(crate) mod exit {
     pub(crate) const DISAGREED: u8 = 4;
     /// A worker that was started over `ssh` has lost its connection; `ssh` says it with the same.
     pub(crate) const CUT_OFF: u8 = 255;
+    /// A worker process of the coordinator's own that the system refused a thread or a file (`EX_TEMPFAIL`).
+    pub(crate) const STARVED: u8 = 75;
+    /// Ended by SIGHUP (128 + SIGHUP).
+    pub(crate) const HUNG_UP: u8 = 129;
     /// Ended by Ctrl-C (128 + SIGINT).
     pub(crate) const INTERRUPTED: u8 = 130;
     /// Ended by SIGTERM (128 + SIGTERM).
@@ -59,8 +63,8 @@ pub(crate) mod exit {
     version,
     long_version = crate::version::LONG.as_str(),
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, or files or \
-                  stores not as they should be, 4 results of a trial differed, 130 interrupted (Ctrl-C), \
-                  143 terminated."
+                  stores not as they should be, 4 results of a trial differed, 129 hung up (SIGHUP), \
+                  130 interrupted (Ctrl-C), 143 terminated."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -187,7 +191,8 @@ pub(crate) struct Serve {
     /// The network interface over which workers reach this machine, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "advertise")]
     pub(crate) interface: Option<String>,
-    /// Where to write the access file that workers need [default: access.json beside the outputs].
+    /// Where to write the access file that workers need [default: access.json beside the outputs]. The file system must
+    /// keep the modes of files.
     #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
     /// Replace a file at --access that is not an access file.
@@ -342,12 +347,12 @@ pub(crate) struct Identity {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The output directory: of a running `granule serve`, or at rest.
+    /// The output directory of a sweep, while a run is in progress there or at rest.
     pub(crate) out: Option<PathBuf>,
     /// Its access file, or a copy, instead.
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub(crate) access: Option<PathBuf>,
-    /// Go on until the coordinator ends.
+    /// Go on until all trials are computed. A coordinator that has not started yet, or is gone, is waited for.
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print JSON, one object a line.

@@ -28,6 +28,7 @@ use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
+use crate::limits;
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
 };
@@ -76,7 +77,7 @@ pub(crate) struct Door {
 
 impl Door {
     /// What our own workers need to come in.
-    fn access(&self) -> io::Result<Access> {
+    pub(crate) fn access(&self) -> io::Result<Access> {
         let mut address = self.listener.local_addr()?;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -126,6 +127,10 @@ pub(crate) enum ComputeError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start worker process {}", program.display())]
     Start { program: PathBuf, source: io::Error },
+    #[error("cannot start a thread for the store")]
+    Thread(#[source] io::Error),
+    #[error("worker processes cannot compute here\n  because: {description}")]
+    Starved { description: String },
     #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
     Login(#[source] io::Error),
     #[error("no host can be used{}", listed(complaints))]
@@ -215,8 +220,7 @@ pub(crate) async fn compute(
     let connect_within = options.scheduler.lease_ttl;
     let (path, ssh) = (options.program.clone(), options.ssh.clone());
     let workers = Workers::new(Program { path, ssh, access, connect_within }, exits);
-    let (keeper, stored) = Keeper::start(store)
-        .map_err(|source| ComputeError::Start { program: "store thread".into(), source })?;
+    let (keeper, stored) = Keeper::start(store).map_err(ComputeError::Thread)?;
     let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
     let subject = Subject {
         secret: door.secret,
@@ -226,8 +230,13 @@ pub(crate) async fn compute(
         refusals: refusals.clone(),
         board,
     };
-    let connections =
-        gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
+    // A worker process of ours has three files, or five over `ssh`; the store and outputs need some, too.
+    let hosts = options.ssh.as_ref().map_or(0, |ssh| ssh.hosts.len());
+    let workers = options.workers as usize;
+    let own = 12 + 3 * workers + 5 * hosts;
+    let left = limits::files_left().saturating_sub(own).max(workers + hosts + 1);
+    let limits = gate::Limits::with_files(left);
+    let connections = gate::open(door.listener, door.tls.map(|tls| tls.config), limits, refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
 
     let outcome = tokio::select! {
@@ -477,7 +486,9 @@ impl<'a> Driver<'a> {
         let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
         let Exited { worker, process_id, description, .. } = exited;
         match gone {
-            Gone::Here => {
+            // Those that are left have what it would have got.
+            Gone::Here { is_starved: true } => self.has_fewer(description)?,
+            Gone::Here { is_starved: false } => {
                 self.deaths += 1;
                 let text = format!("worker process {process_id} {description}");
                 self.notice("worker_died", Some(worker), true, text);
@@ -675,8 +686,25 @@ impl<'a> Driver<'a> {
     }
 
     fn start_worker(&mut self) -> Result<(), ComputeError> {
-        let program = self.options.program.clone();
-        self.workers.start().map_err(|source| ComputeError::Start { program, source })
+        match self.workers.start() {
+            Err(error) if limits::behind_io(&error).is_some() && self.workers.are_any_here() => {
+                self.has_fewer(format!("cannot be started: {error}"))
+            }
+            started => started.map_err(|source| {
+                let program = self.options.program.clone();
+                ComputeError::Start { program, source }
+            }),
+        }
+    }
+
+    /// Goes on without a worker process that a limit of the system does not allow, if there is another.
+    fn has_fewer(&mut self, description: String) -> Result<(), ComputeError> {
+        if !self.workers.are_any_here() && !self.options.tells_of_workers {
+            return Err(ComputeError::Starved { description });
+        }
+        let text = format!("goes on with fewer worker processes: one {description}");
+        self.notice("worker_starved", None, true, text);
+        Ok(())
     }
 
     fn heartbeat_ms(&self) -> u32 {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::limits;
 // Nothing in them is escaped by `printable`.
 pub(crate) use granule_worker::shell::{shell_path, shell_word};
 
@@ -18,8 +19,9 @@ impl Failure {
         Failure { code, message: printable(message.as_ref()) }
     }
 
-    /// `error: …`, with every cause on a line of its own, and what to do about it.
-    pub(crate) fn caused_by(code: u8, error: &dyn Error, help: Option<&str>) -> Failure {
+    /// `error: …`, with every cause on a line of its own, and what to do about it: about the limit that it comes from,
+    /// if it comes from one.
+    pub(crate) fn caused_by(code: u8, error: &(dyn Error + 'static), help: Option<&str>) -> Failure {
         let mut message = format!("error: {error}");
         let mut said = error.to_string();
         let mut cause = error.source();
@@ -31,7 +33,8 @@ impl Failure {
             }
             cause = error.source();
         }
-        if let Some(help) = help {
+        let limit = limits::behind(error);
+        if let Some(help) = limit.as_deref().or(help) {
             message.push_str(&format!("\n  help: {help}"));
         }
         Failure::new(code, message)

@@ -27,6 +27,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use crate::limits;
+
 /// What strangers are granted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -41,6 +43,22 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { authenticate_within: Duration::from_secs(10), unauthenticated: 1024, connections: 8192 }
+    }
+}
+
+impl Limits {
+    /// The same, with no more connections than this process can open files.
+    pub(crate) fn with_files(files: usize) -> Limits {
+        let all = Limits::default();
+        let connections = all.connections.min(files.max(1));
+        Limits { connections, unauthenticated: all.unauthenticated.min(connections), ..all }
+    }
+
+    /// Why there cannot be more connections, for people.
+    fn why(&self) -> String {
+        const FEW: usize = 64;
+        let limit = (limits::files_left() < FEW).then(|| format!(": {}", limits::of_files()));
+        format!("there are {} connections already{}", self.connections, limit.unwrap_or_default())
     }
 }
 
@@ -135,10 +153,13 @@ impl Gate {
                 // We have too many files open, or the system has; the reason passes, and the server goes
                 // on. Half of those that wait make room, so that many strangers cannot have each
                 // accepted after a pause.
-                Err(_) => {
+                Err(error) => {
+                    let limit = limits::behind_io(&error).unwrap_or_else(|| error.to_string());
+                    let reason =
+                        format!("was not authenticated yet when another could not be accepted: {limit}");
                     let half = self.crowd().waiting.len().div_ceil(2);
                     for _ in 0..half {
-                        self.close_oldest("was one of the older when there was no room for another");
+                        self.close_oldest(&reason);
                     }
                     sleep(BACK_OFF).await;
                     self.close_late();
@@ -160,10 +181,16 @@ impl Gate {
             let is_crowded = crowd.waiting.len() >= self.limits.unauthenticated;
             (crowd.connections >= self.limits.connections, is_crowded)
         };
-        if (is_full || is_crowded)
-            && !self.close_oldest("was the oldest of too many that were not authenticated")
-        {
-            self.report(peer, format!("was one more than {} connections", self.limits.connections));
+        let is_room_made = if is_full {
+            self.close_oldest(&format!(
+                "was the oldest that was not authenticated, and {}",
+                self.limits.why()
+            ))
+        } else {
+            !is_crowded || self.close_oldest("was the oldest of too many that were not authenticated")
+        };
+        if !is_room_made {
+            self.report(peer, self.limits.why());
             return None;
         }
         let (verdict, heard) = oneshot::channel();

@@ -24,6 +24,7 @@ mod gate;
 mod histogram;
 mod identity;
 mod launch;
+mod limits;
 mod outputs;
 mod scheduler;
 mod selection;
@@ -32,6 +33,7 @@ mod service;
 mod simulation;
 mod slurm;
 mod store;
+mod threads;
 mod version;
 mod view;
 
@@ -44,6 +46,7 @@ use crate::view::log::LogFormat;
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
+    limits::raise_files();
     view::log::init(match &command {
         cli::Command::Run(cli::Run { common, .. })
         | cli::Command::Serve(cli::Serve { common, .. })

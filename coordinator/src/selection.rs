@@ -11,6 +11,7 @@ use crate::cli::exit;
 use crate::failure::Failure;
 use crate::outputs::OutputError;
 use crate::store::{Store, StoreError};
+use crate::threads::side_by_side;
 
 /// A condition and a seed, by their index, and which trials there are of them.
 pub(crate) struct Pair {
@@ -113,13 +114,16 @@ pub(crate) fn damaged(
         })
         .filter(|(key, _)| store.contains(*key))
         .collect();
-    let found = all.par_iter().map(|&(key, model)| {
-        if is_interrupted() {
-            return Err(OutputError::Interrupted);
-        }
-        Ok(is_damaged(store, key, model)?.then_some(key))
-    });
-    Ok(found.collect::<Result<Vec<_>, OutputError>>()?.into_iter().flatten().collect())
+    let found = side_by_side(|| {
+        let found = all.par_iter().map(|&(key, model)| {
+            if is_interrupted() {
+                return Err(OutputError::Interrupted);
+            }
+            Ok(is_damaged(store, key, model)?.then_some(key))
+        });
+        found.collect::<Result<Vec<_>, OutputError>>()
+    })?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Whether a trial is stored, and not what it should be.

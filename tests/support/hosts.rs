@@ -7,9 +7,9 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -133,6 +133,32 @@ impl Host {
             };
         }
         here
+    }
+
+    /// The way to an address of IPv6 on the switch that never answers: what is sent there is lost.
+    pub fn silent_address(&self) -> Ipv6Addr {
+        let address = |last| Ipv6Addr::new(0xfd00, 0xa1, 0, 0, 0, 0, 0, last);
+        let (own, silent) = (address(1), address(2));
+        let done = self.namespace.ip(&format!("-6 address add {own}/64 dev eth0 nodad"));
+        done.expect("an address can be added");
+        // Otherwise the system would find out that nothing is there.
+        let neighbour = format!("-6 neighbour add {silent} lladdr 02:00:00:00:00:02 dev eth0 nud permanent");
+        self.namespace.ip(&neighbour).expect("a neighbour can be added");
+        silent
+    }
+
+    /// The same as [`Host::runs`], with these names of hosts and no others.
+    pub fn runs_with_names(&self, command: &Command, names: &Path) -> Command {
+        let mut here = Command::new("unshare");
+        let then = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        here.args(["--mount", "sh", "-c", then])
+            .arg(names)
+            .arg(command.get_program())
+            .args(command.get_args());
+        if let Some(directory) = command.get_current_dir() {
+            here.current_dir(directory);
+        }
+        self.runs(&here)
     }
 
     /// Does something on it: sockets that are made meanwhile are the host's, wherever they are used

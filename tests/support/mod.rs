@@ -177,6 +177,12 @@ impl Place {
         wait_for("no process is left", || self.processes().is_empty().then_some(()));
     }
 
+    /// Expects that soon only this process is left here.
+    #[track_caller]
+    pub fn is_left_alone_but_for(&self, process: u32) {
+        wait_for("no other process is left", || (self.processes() == [process]).then_some(()));
+    }
+
     /// Length of a file in bytes; 0 where there is none.
     pub fn length(&self, name: &str) -> u64 {
         fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len())

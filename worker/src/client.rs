@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::access::{Access, AccessError};
-use crate::connect::{ConnectError, connect, over};
+use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
 
@@ -31,7 +32,7 @@ use crate::session::{End, Instruction, Introduction, Patience, Session};
 pub struct Config {
     /// The way in.
     pub way: Way,
-    /// What to say of ourselves; the number of threads is how many are started.
+    /// What to say of ourselves; the number of threads is how many are started at most.
     pub introduction: Introduction,
     /// When to end by ourselves.
     pub patience: Patience,
@@ -78,6 +79,15 @@ pub enum Progress {
     Connected {
         /// Where.
         address: String,
+        /// Threads that compute.
+        threads: u32,
+    },
+    /// The system refused some of the threads.
+    FewThreads {
+        /// Threads that compute.
+        threads: u32,
+        /// What the system said, and its code.
+        reason: (String, Option<i32>),
     },
     /// There is no connection, for this reason; it is tried again.
     Disconnected {
@@ -133,6 +143,7 @@ const OUTGOING: usize = 16;
 /// An open call.
 struct Line {
     address: String,
+    place: Option<SocketAddr>,
     sender: mpsc::Sender<wire::FromWorker>,
     incoming: Streaming<wire::ToWorker>,
 }
@@ -169,16 +180,21 @@ pub async fn run(
     mut drain: mpsc::Receiver<String>,
     mut tell: impl FnMut(Progress),
 ) -> Result<End, WorkerError> {
-    let Config { way, introduction, patience } = config;
+    let Config { way, mut introduction, patience } = config;
     let is_awaited = matches!(way, Way::File { is_awaited: true, .. });
     let is_once = matches!(way, Way::Open(..));
-    // What is wrong with a file is said at once.
-    match way.access() {
-        Err(AccessError::File(file)) if is_awaited && file.is_not_found() => {}
-        access => drop(access?),
-    }
+    // What is wrong with a file is said at once. One that was there is removed when the sweep has ended.
+    let mut was_there = match way.access() {
+        Err(AccessError::File(file)) if is_awaited && file.is_not_found() => false,
+        access => access.map(|_| true)?,
+    };
     let (outputs, mut computed) = mpsc::channel::<Output>(OUTGOING);
-    let pool = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
+    let (pool, refused) = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
+    let threads = pool.threads();
+    introduction.threads = threads;
+    if let Some(refused) = refused {
+        tell(Progress::FewThreads { threads, reason: (refused.to_string(), refused.raw_os_error()) });
+    }
     let seed = u64::from_le_bytes(*introduction.name.first_chunk().expect("a name has 16 bytes"));
     let mut session = Session::new(introduction, patience, seed);
     let started = Instant::now();
@@ -186,15 +202,16 @@ pub async fn run(
     let mut attempt: Option<Attempt> = None;
     let mut line: Option<Line> = None;
     let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
+    // Where the coordinator was found the last time.
+    let mut last: Option<SocketAddr> = None;
     let mut was_up = false;
-    let mut was_welcome = false;
     let mut has_said_farewell = false;
     let mut instructions: VecDeque<Instruction> = VecDeque::new();
     loop {
         instructions.extend(session.on_time(started.elapsed()));
         while let Some(instruction) = instructions.pop_front() {
             match instruction {
-                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), hello))),
+                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), last, hello))),
                 Instruction::Disconnect => (line, attempt) = (None, None),
                 Instruction::Send(message) => outgoing.push_back(from_worker(message)),
                 Instruction::Compute { ticket, work } => pool.compute(ticket, work),
@@ -216,10 +233,10 @@ pub async fn run(
         }
         let address = || line.as_ref().map_or(String::new(), |line| line.address.clone());
         if session.is_up() && !was_up {
-            tell(Progress::Connected { address: address() });
+            tell(Progress::Connected { address: address(), threads });
         }
         was_up = session.is_up();
-        was_welcome |= was_up;
+        was_there |= was_up;
         let wake = session.wake_up().map(|due| started + due);
         let may_take = !session.is_full() && outgoing.len() < OUTGOING;
         let (sender, incoming) = match &mut line {
@@ -241,11 +258,12 @@ pub async fn run(
                 attempt = None;
                 match called {
                     Ok(open) => {
+                        last = open.place;
                         line = Some(open);
                         None
                     }
                     Err(CallError::Lost(reason)) => Some(reason),
-                    Err(CallError::Gone(_)) if was_welcome => {
+                    Err(CallError::Gone(_)) if was_there => {
                         let reason = "the access file is gone: the sweep has ended".to_owned();
                         return Ok(End::Goodbye { reason });
                     }
@@ -293,8 +311,8 @@ pub async fn run(
     }
 }
 
-/// Calls the coordinator and says hello.
-async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
+/// Calls the coordinator, first where it was found the last time, and says hello.
+async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<Line, CallError> {
     let access = way.access().map_err(|error| match &error {
         AccessError::File(file) if file.is_not_found() => CallError::Gone(error.into()),
         _ => CallError::Fatal(error.into()),
@@ -303,13 +321,15 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
         Way::Open(_, stream) => {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             match stream {
-                Some(stream) => over(stream).await,
+                Some(stream) => over(stream).await.map(|channel| (channel, PIPED.to_owned(), None)),
                 None => return Err(CallError::Lost("it was used".to_owned())),
             }
         }
-        Way::File { .. } | Way::Given(_) => connect(&access).await,
+        Way::File { .. } | Way::Given(_) => reconnect(&access, last)
+            .await
+            .map(|Connected { channel, address, place }| (channel, address, Some(place))),
     };
-    let (channel, address) = match connected {
+    let (channel, address, place) = match connected {
         Ok(connected) => connected,
         Err(error) if error.is_worth_retrying() => return Err(CallError::Lost(full(&error))),
         Err(error) => return Err(CallError::Fatal(error.into())),
@@ -319,7 +339,7 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
     let _ = sender.send(from_worker(wire::from_worker::Message::Hello(hello))).await;
     let request = authorised(&access, ReceiverStream::new(outgoing));
     match client.work(request).await {
-        Ok(response) => Ok(Line { address, sender, incoming: response.into_inner() }),
+        Ok(response) => Ok(Line { address, place, sender, incoming: response.into_inner() }),
         Err(status) => match status.code() {
             Code::Unauthenticated
             | Code::FailedPrecondition

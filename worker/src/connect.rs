@@ -7,7 +7,10 @@
 //! Machines of a cluster seldom have names that the others agree upon, and clocks are wrong. What is
 //! checked is that the other side has the private key that belongs to the certificate.
 
+mod race;
+
 use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,8 +20,9 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -32,6 +36,7 @@ use tokio_rustls::rustls::{
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 
+use self::race::{Candidate, Race, interleaved};
 use crate::access::{Access, Address};
 
 /// Why a coordinator was not reached.
@@ -112,29 +117,95 @@ fn listed(errors: &[ConnectError]) -> String {
     errors.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
-/// How long a coordinator may take to open a connection.
+/// How long a coordinator may take to open a connection, and the system to find the addresses of a name.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connects to a coordinator, at the first of its addresses where it is found; gives that address, too.
-///
-/// The connection is this one: when it is lost, what is called on it fails, and nothing connects anew.
+/// Addresses of a name that are tried; more are hardly those of one machine.
+const MOST_OF_A_NAME: usize = 16;
+
+/// A connection to a coordinator.
+#[derive(Debug)]
+pub struct Connected {
+    /// What calls go through. When the connection is lost, what is called on it fails, and nothing connects anew.
+    pub channel: Channel,
+    /// The address in the access file at which it was found.
+    pub address: String,
+    /// Where that leads, to be tried first the next time.
+    pub place: SocketAddr,
+}
+
+/// Connects to a coordinator at the address where it is found first; gives that address, too.
 ///
 /// # Errors
 /// When it is found at no address.
 pub async fn connect(access: &Access) -> Result<(Channel, String), ConnectError> {
+    reconnect(access, None).await.map(|Connected { channel, address, .. }| (channel, address))
+}
+
+/// The same; the place where it was found the last time is tried first.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Connected, ConnectError> {
     let mut errors = Vec::new();
-    for address in &access.addresses {
-        let late = || {
-            let source = io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("there was no answer within {} s", PATIENCE.as_secs()),
-            );
-            Err(ConnectError::Unreachable { address: address.clone(), source })
+    let mut race = Race::new(last);
+    let mut steps: JoinSet<Step> = JoinSet::new();
+    let (reach, mut reached) = mpsc::unbounded_channel();
+    for (of, address) in access.addresses.iter().enumerate() {
+        match address.parse::<Address>() {
+            Ok(Address { host, port }) => {
+                steps.spawn(async move {
+                    let found = timeout(PATIENCE, resolve(host, port)).await;
+                    Step::Resolved(of, found.unwrap_or_else(|_| Err(late())))
+                });
+            }
+            Err(_) => {
+                let problem = "write host:port";
+                errors.push(ConnectError::Address { address: address.clone(), problem });
+            }
+        }
+    }
+    let begun = Instant::now();
+    loop {
+        let due = race.due().map(|due| begun + due);
+        if due.is_none() && steps.is_empty() {
+            break;
+        }
+        let step = tokio::select! {
+            biased;
+            Some(step) = steps.join_next() => step,
+            Some(candidate) = reached.recv() => {
+                race.reached(candidate, begun.elapsed());
+                continue;
+            }
+            () = sleep_until(due.unwrap_or(begun)), if due.is_some() => {
+                let Some(candidate) = race.begin(begun.elapsed()) else { continue };
+                let attempt = Attempt {
+                    name: access.addresses[candidate.of].clone(),
+                    candidate,
+                    certificate: access.certificate.clone(),
+                    reach: reach.clone(),
+                };
+                steps.spawn(async move {
+                    let late = attempt.unreachable(late());
+                    let ended = timeout(PATIENCE, attempt.run()).await;
+                    Step::Tried(candidate, ended.unwrap_or(Err(late)))
+                });
+                continue;
+            }
         };
-        let connected = timeout(PATIENCE, connect_to(address, access.certificate.as_ref())).await;
-        match connected.unwrap_or_else(|_| late()) {
-            Ok(channel) => return Ok((channel, address.clone())),
-            Err(error) => errors.push(error),
+        match step.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+            Step::Resolved(of, Ok(found)) => race.add(of, found),
+            Step::Resolved(of, Err(source)) => {
+                errors.push(ConnectError::Unreachable { address: access.addresses[of].clone(), source });
+            }
+            Step::Tried(Candidate { of, address: place }, Ok(channel)) => {
+                return Ok(Connected { channel, address: access.addresses[of].clone(), place });
+            }
+            Step::Tried(candidate, Err(error)) => {
+                race.failed(candidate);
+                errors.push(error);
+            }
         }
     }
     Err(match errors.len() {
@@ -144,42 +215,97 @@ pub async fn connect(access: &Access) -> Result<(Channel, String), ConnectError>
     })
 }
 
-/// Speaks to a coordinator over what leads there already; gives a name for it, too.
+/// What has come of a part of the way.
+enum Step {
+    /// The addresses of a name.
+    Resolved(usize, io::Result<Vec<SocketAddr>>),
+    Tried(Candidate, Result<Channel, ConnectError>),
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("there was no answer within {} s", PATIENCE.as_secs()))
+}
+
+/// Where a name or an address leads, in the order in which to try.
+async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    // The system may take long, and tokio's threads for that panic where there are none.
+    let (tell, told) = oneshot::channel();
+    let ask = move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        // The receiver is dropped once a connection is found.
+        let _ = tell.send(found.map(|found| interleaved(found.take(MOST_OF_A_NAME))));
+    };
+    std::thread::Builder::new().name("resolver".into()).spawn(ask)?;
+    let found = told.await.map_err(io::Error::other)??;
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
+}
+
+/// What a coordinator is called that is reached over what leads there already.
+pub const PIPED: &str = "coordinator";
+
+/// Speaks to a coordinator over what leads there already.
 ///
 /// # Errors
 /// When nothing can be said.
-pub async fn over<S>(stream: S) -> Result<(Channel, String), ConnectError>
+pub async fn over<S>(stream: S) -> Result<Channel, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let name = "coordinator".to_owned();
-    Ok((channel(&name, stream).await?, name))
+    channel(PIPED, stream).await
 }
 
-async fn connect_to(
-    address: &str,
-    certificate: Option<&CertificateDer<'static>>,
-) -> Result<Channel, ConnectError> {
-    let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
-    let wrong = |problem| ConnectError::Address { address: address.to_owned(), problem };
-    let Address { host, port } = address.parse().map_err(|_| wrong("write host:port"))?;
-    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
-    // A lease or a result is not to wait for the other side to acknowledge the message before.
-    stream.set_nodelay(true).map_err(unreachable)?;
-    let is_here = stream.peer_addr().map_err(unreachable)?.ip().to_canonical().is_loopback();
-    let (stream, first_byte) = Watched::new(stream);
-    match certificate {
-        Some(certificate) => connect_tls(address, stream, first_byte, certificate.clone()).await,
+/// An attempt to connect to one place.
+struct Attempt {
+    /// As the access file has it.
+    name: String,
+    candidate: Candidate,
+    certificate: Option<CertificateDer<'static>>,
+    /// Told when a server is reached.
+    reach: mpsc::UnboundedSender<Candidate>,
+}
+
+impl Attempt {
+    /// Where it leads, for people.
+    fn place(&self) -> String {
+        let place = self.candidate.address.to_string();
+        if self.name == place { place } else { format!("{} ({place})", self.name) }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ConnectError {
+        ConnectError::Unreachable { address: self.place(), source }
+    }
+
+    async fn run(self) -> Result<Channel, ConnectError> {
+        let place = self.candidate.address;
         // Names can lead anywhere, also that of this machine.
-        None if !is_here => {
-            Err(wrong("it is not on this machine, and there is no certificate to know it by"))
+        if self.certificate.is_none() && !place.ip().to_canonical().is_loopback() {
+            let problem = "it is not on this machine, and there is no certificate to know it by";
+            return Err(ConnectError::Address { address: self.place(), problem });
         }
-        None => connect_plain(address, stream, first_byte).await,
+        let stream = TcpStream::connect(place).await.map_err(|error| self.unreachable(error))?;
+        // If nobody listens any more, another attempt has succeeded.
+        let _ = self.reach.send(self.candidate);
+        // A lease or a result is not to wait for the other side to acknowledge the message before.
+        stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
+        let (stream, first_byte) = Watched::new(stream);
+        match &self.certificate {
+            Some(certificate) => {
+                connect_tls(&self.place(), &self.name, stream, first_byte, certificate.clone()).await
+            }
+            None => connect_plain(&self.place(), &self.name, stream, first_byte).await,
+        }
     }
 }
 
 async fn connect_tls(
     address: &str,
+    name: &str,
     stream: Watched,
     mut first_byte: oneshot::Receiver<u8>,
     certificate: CertificateDer<'static>,
@@ -187,8 +313,8 @@ async fn connect_tls(
     let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
     let config = client_config(certificate).map_err(|error| unreachable(io::Error::other(error)))?;
     // Nobody looks at it: it is not sent, and the certificate is not asked for it.
-    let name = ServerName::try_from("coordinator").expect("it is a name");
-    let stream = match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+    let shown = ServerName::try_from("coordinator").expect("it is a name");
+    let stream = match TlsConnector::from(Arc::new(config)).connect(shown, stream).await {
         Ok(stream) => stream,
         Err(error) => {
             let address = address.to_owned();
@@ -199,11 +325,12 @@ async fn connect_tls(
             });
         }
     };
-    channel(address, stream).await
+    channel(name, stream).await
 }
 
 async fn connect_plain(
     address: &str,
+    name: &str,
     stream: Watched,
     first_byte: oneshot::Receiver<u8>,
 ) -> Result<Channel, ConnectError> {
@@ -211,7 +338,7 @@ async fn connect_plain(
         let source = io::Error::new(kind, problem);
         ConnectError::Unreachable { address: address.to_owned(), source }
     };
-    let channel = channel(address, stream).await?;
+    let channel = channel(name, stream).await?;
     // HTTP/2 is open as soon as we have spoken; only the answer tells whether anybody understood.
     match first_byte.await {
         Ok(HTTP2) => Ok(channel),
@@ -475,9 +602,9 @@ mod tests {
         let own = certified();
         for version in [&TLS13, &TLS12] {
             let address = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[version])).await;
-            let (_, used) =
-                connect(&access(&[&address], Some(own.cert.der().clone()))).await.expect("connected");
-            assert_eq!(used, address);
+            let access = access(&[&address], Some(own.cert.der().clone()));
+            let used = reconnect(&access, None).await.expect("connected");
+            assert_eq!((&used.address, used.place.to_string()), (&address, address.clone()));
         }
     }
 
@@ -554,17 +681,35 @@ mod tests {
         }
     }
 
+    /// One address lets nobody in and says nothing, another is found at once.
     #[tokio::test]
-    async fn addresses_are_tried_in_turn() {
+    async fn a_silent_address_delays_the_next_and_is_not_tried_first_again() {
+        let own = certified();
+        let certificate = Some(own.cert.der().clone());
+        let (_silent, silent) = listener().await;
+        let here = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[&TLS13])).await;
+        let all = access(&[&silent, &silent.replace("127.0.0.1", "localhost"), &here], certificate);
+        let begun = Instant::now();
+        let found = reconnect(&all, None).await.expect("the last");
+        let took = begun.elapsed();
+        assert_eq!(found.address, here);
+        assert!(took >= race::ANSWER && took < PATIENCE, "{took:?}");
+
+        let begun = Instant::now();
+        assert_eq!(reconnect(&all, Some(found.place)).await.expect("the last").address, here);
+        assert!(begun.elapsed() < race::ANSWER, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_is_found_at_any_of_its_addresses() {
         let (own, other) = (certified(), certified());
         let (closed, nowhere) = listener().await;
         drop(closed);
         let elsewhere = tls_server(acceptor(other.cert.der().clone(), &other.signing_key, &[&TLS13])).await;
         let here = tls_server(acceptor(own.cert.der().clone(), &own.signing_key, &[&TLS13])).await;
         let certificate = Some(own.cert.der().clone());
-        let (_, used) =
-            connect(&access(&[&nowhere, &elsewhere, &here], certificate.clone())).await.expect("the third");
-        assert_eq!(used, here);
+        let all = access(&[&nowhere, &elsewhere, &here], certificate.clone());
+        assert_eq!(connect(&all).await.expect("the third").1, here);
 
         let error = fails(&access(&[&elsewhere, &nowhere], certificate.clone())).await;
         assert!(error.is_worth_retrying(), "{error}");

@@ -95,22 +95,14 @@ pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file whole and durably, in place of a file of that name.
+/// Writes a file whole and durably, in place of a file of that name. Removes what a killed process left unfinished beside.
 ///
 /// # Errors
 /// When the system refuses. Nothing is left then.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put_with(path, bytes, Mode::from_bits_truncate(0o666))
-}
-
-/// The same, with these permissions (but for those of the umask). Removes what a killed process left unfinished beside.
-///
-/// # Errors
-/// As [`put`].
-pub fn put_with(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     let (directory, name) = Directory::of(path)?;
     directory.remove_leftovers()?;
-    let mut file = directory.write(&name, mode)?;
+    let mut file = directory.write(&name, Mode::from_bits_truncate(0o666))?;
     file.write_all(bytes)?;
     file.commit()?;
     directory.sync()

@@ -55,16 +55,20 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Pool {
     work: mpsc::Sender<(u64, Work)>,
+    threads: u32,
     cancelled: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Pool {
-    /// Starts the threads. Outputs that nobody takes stop them from going on: the channel bounds
-    /// what lies here.
+    /// Starts the threads, fewer if the system refuses some; gives why it did. Outputs that nobody takes stop them from
+    /// going on: the channel bounds what lies here.
     ///
     /// # Errors
-    /// When the system has no more threads.
-    pub fn start(threads: u32, outputs: &tokio_mpsc::Sender<Output>) -> std::io::Result<Pool> {
+    /// When the system refuses all of them.
+    pub fn start(
+        threads: u32,
+        outputs: &tokio_mpsc::Sender<Output>,
+    ) -> std::io::Result<(Pool, Option<std::io::Error>)> {
         let (work, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         let cancelled = Arc::new(Mutex::new(BTreeSet::new()));
@@ -74,9 +78,19 @@ impl Pool {
                 cancelled: Arc::clone(&cancelled),
                 outputs: outputs.clone(),
             };
-            thread::Builder::new().name(format!("compute-{i}")).spawn(move || thread.serve())?;
+            match thread::Builder::new().name(format!("compute-{i}")).spawn(move || thread.serve()) {
+                Ok(_) => {}
+                Err(refused) if i == 0 => return Err(refused),
+                Err(refused) => return Ok((Pool { work, threads: i, cancelled }, Some(refused))),
+            }
         }
-        Ok(Pool { work, cancelled })
+        Ok((Pool { work, threads, cancelled }, None))
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        self.threads
     }
 
     /// Queues a piece of work.

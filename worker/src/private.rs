@@ -1,14 +1,15 @@
 //! Files for their owner alone: made so from the first moment, and read only while they are.
 
+use std::ffi::OsStr;
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::files;
+use crate::files::{self, Directory, Whole};
 use crate::shell::shell_path;
 
 /// Why a file is not read.
@@ -30,7 +31,8 @@ pub enum PrivateError {
     },
     /// Others can get at it.
     #[error("{} is open to other users of this machine (its mode is {mode:03o}); \
-             run `chmod 600 {}`, and make a new one if another user may have read it",
+             run `chmod 600 {}`, and make a new one if another user may have read it; where modes cannot be changed, \
+             copy it to another file system",
             path.display(), shell_path(path))]
     Open {
         /// The file.
@@ -94,12 +96,57 @@ fn is_open(mode: u32, forbidden: u32, owner: u32, reader: u32) -> bool {
 /// Writes a file for its owner alone, whole or not at all, in place of a file of that name.
 ///
 /// # Errors
-/// What the system said.
+/// When the system refuses; where others could read the file whatever its mode is to be.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).create(parent)?;
     }
-    files::put_with(path, bytes, Mode::from_bits_truncate(0o600))
+    let (directory, name) = Directory::of(path)?;
+    directory.remove_leftovers()?;
+    write_in(&directory, &name, bytes)
+}
+
+/// The same, of a file of this name in an open directory.
+///
+/// # Errors
+/// As [`write`]; [`io::ErrorKind::Unsupported`] where others could read the file whatever its mode is to be. Nothing is
+/// written then.
+pub fn write_in(directory: &Directory, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    let mut file = directory.write(name, Mode::from_bits_truncate(0o600))?;
+    // Before anything secret is in it.
+    check_mode(directory, &file)?;
+    file.write_all(bytes)?;
+    file.commit()?;
+    directory.sync()
+}
+
+/// Expects that a file for its owner alone can be written here. Nothing is left.
+///
+/// # Errors
+/// As [`write`], where there is such a directory.
+pub fn check_place(path: &Path) -> io::Result<()> {
+    let Ok((directory, name)) = Directory::of(path) else { return Ok(()) };
+    let file = directory.write(&name, Mode::from_bits_truncate(0o600))?;
+    check_mode(&directory, &file)
+}
+
+/// Expects a new file to have the mode that it was made with.
+fn check_mode(directory: &Directory, file: &Whole) -> io::Result<()> {
+    if file.open_file().metadata()?.mode() & OTHERS != 0 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, Modeless(directory.path().to_owned())));
+    }
+    Ok(())
+}
+
+/// A file system that does not keep the modes of files, such as FAT, exFAT, CIFS or a drive of Windows in WSL.
+#[derive(Debug, thiserror::Error)]
+#[error("the file system of {} keeps no modes of files, so that other users could read the secret", .0.display())]
+struct Modeless(PathBuf);
+
+/// Whether a file could not be written because its file system keeps no modes.
+#[must_use]
+pub fn is_modeless(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Modeless>())
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use std::sync::Mutex;
 
 use granule_worker::access::{Access, AccessError, Secret};
 use granule_worker::files::{self, Directory};
+use granule_worker::private;
 use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};
+use crate::commands::beacon::Beacon;
 use crate::commands::target;
 use crate::driver::{Door, Tls, listen};
 use crate::failure::{plural, shell_path};
@@ -59,6 +61,8 @@ pub(crate) enum EntranceError {
     Dashboard { address: SocketAddr, source: io::Error },
     #[error("{} exists and is not an access file of granule", path.display())]
     NotAccess { path: PathBuf },
+    #[error("cannot write {} for its owner alone", path.display())]
+    Open { path: PathBuf, source: io::Error, is_key: bool },
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -74,6 +78,7 @@ impl EntranceError {
                 exit::USAGE
             }
             EntranceError::NotAccess { .. } => exit::USAGE,
+            EntranceError::Open { source, .. } if private::is_modeless(source) => exit::USAGE,
             _ => exit::FAILED,
         }
     }
@@ -86,6 +91,14 @@ impl EntranceError {
             EntranceError::NotAccess { .. } => {
                 Some("choose another file with --access, or replace this one with --force".to_owned())
             }
+            EntranceError::Open { source, is_key: false, .. } if private::is_modeless(source) => Some(
+                "--access FILE puts the access file elsewhere, such as into your home directory".to_owned(),
+            ),
+            EntranceError::Open { source, is_key: true, .. } if private::is_modeless(source) => Some(
+                "make key and access file elsewhere, such as below your home directory, with `granule identity DIR \
+                 --advertise HOST:PORT`, and pass --identity DIR"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -166,6 +179,18 @@ impl Entrance {
         }
     }
 
+    /// Lets `granule status` find a run that has no access file; where it cannot, says why.
+    pub(crate) fn light(&self, door: &Door) -> Option<Beacon> {
+        let Entrance::Local { out, .. } = self else { return None };
+        match door.access().and_then(|access| Beacon::light(out, &access)) {
+            Ok(beacon) => Some(beacon),
+            Err(error) => {
+                line(&format!("note: `granule status` will not see the progress of this run: {error}"));
+                None
+            }
+        }
+    }
+
     /// Lets no more workers in: removes the access file and the key, also those that an earlier run left in the output
     /// directory when it was killed. Workers that wait for the access file see by that that the sweep is complete.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
@@ -235,8 +260,7 @@ impl Served {
             return Ok(Door { listener, tls: Some(tls), secret: access.secret });
         }
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
-        let needs_tls = !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some();
-        let (access, tls) = if needs_tls {
+        let (access, tls) = if self.needs_tls(bound) {
             let (identity, origin) = match &self.own {
                 Some((certificate, key)) => Identity::from_files(certificate, key, &self.access)?,
                 None => Identity::load_or_make(self.out.path(), &self.access)?,
@@ -279,10 +303,26 @@ impl Served {
                 return Err(EntranceError::NotAccess { path: self.access.clone() });
             }
         }
-        match self.own {
-            None => Ok(identity::check_place(&self.out.path().join(identity::FILE))?),
-            Some(_) => Ok(()),
+        let key = self.out.path().join(identity::FILE);
+        let for_us = |path: &Path, is_key| {
+            private::check_place(path).map_err(|source| EntranceError::Open {
+                path: path.to_owned(),
+                source,
+                is_key,
+            })
+        };
+        if self.own.is_none() {
+            identity::check_place(&key)?;
+            if self.needs_tls(self.listen) {
+                for_us(&key, true)?;
+            }
         }
+        for_us(&self.access, false)
+    }
+
+    /// Whether what is bound to this address has to speak TLS.
+    fn needs_tls(&self, bound: SocketAddr) -> bool {
+        !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some()
     }
 
     fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {

@@ -209,7 +209,7 @@ pub(crate) fn with_gallery<T>(
     draw(&mut gallery)
 }
 
-fn failed(error: &dyn std::error::Error) -> Failure {
+fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
 }
 

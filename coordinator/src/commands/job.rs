@@ -3,21 +3,19 @@
 mod end;
 mod summary;
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Overrides, Plan, Sweep};
 use granule_worker::files::{self, Directory};
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,7 +24,9 @@ use self::summary::{Done, Files};
 use crate::archive::{self, ArchiveError, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
+use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
+use crate::commands::signals::{self, Stop, Stopped};
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::drawn;
@@ -42,6 +42,7 @@ use crate::outputs::survey::{Changes, Survey};
 use crate::outputs::{self, Kept, OutputError, Planned, Source};
 use crate::selection;
 use crate::store::{Store, StoreError};
+use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
@@ -77,14 +78,13 @@ pub(crate) fn run(
     let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
     let mut sweep = read_sweep(order.sweep)?;
     check_size(order.sweep, &sweep)?;
-    raise_file_limit();
     let path = directory_of(&sweep, order.out);
     if path.is_dir() {
         archive::survey(&path, &mut sweep)?;
     }
     let plan = Arc::new(Plan::new(&sweep));
     let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
-    let runtime = runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
         let _context = runtime.enter();
         // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
@@ -114,35 +114,15 @@ pub(crate) fn run(
         begun,
         is_only_begun: AtomicBool::new(false),
     };
-    let (stop, stopped) = watch::channel(None);
-    let result = runtime.block_on(async {
-        let farewell = format!("ended at once: what was computed is stored\n  to resume: {}", command_line());
-        tokio::spawn(listen_for_signals(stop, farewell));
-        tokio::spawn(job.run(stopped)).await
-    });
+    let farewell = format!("ended at once: what was computed is stored\n  to resume: {}", command_line());
+    let stopped =
+        signals::listen(farewell).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    // All of it but signals and the store runs in this thread: messages go through several tasks without waking another
+    // thread for each. While files are read and written, there is nothing else to do.
+    let result = runtime.block_on(job.run(stopped));
     // Nothing may hold up the end; what counts is durable.
     runtime.shutdown_background();
-    match result {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-/// What a coordinator runs in. All of it but the store fits in one thread, and messages go through
-/// several without waking another for each.
-pub(crate) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
-}
-
-/// Every worker is a connection, and every connection a file: as many as the system lets us have. What
-/// a process may have by default is often 1024.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Where it cannot be raised, what there was has to do.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+    result
 }
 
 /// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
@@ -211,9 +191,6 @@ struct Computed {
     outcome: Outcome,
 }
 
-/// The signal that asked us to stop, if one has.
-type Stopped = watch::Receiver<Option<SignalKind>>;
-
 impl Job {
     /// Does it, and tells those who look how it ended.
     async fn run(mut self, stopped: Stopped) -> Result<(), Failure> {
@@ -234,7 +211,7 @@ impl Job {
                 Ok(()) => format!("The files are in {}.", self.out.current_path().display()),
                 Err(failure) => failure.message.clone(),
             };
-            dashboard.end(dashboard::End { is_complete: result.is_ok(), text }).await;
+            dashboard.end(dashboard::End { is_complete: result.is_ok(), text });
         }
         result
     }
@@ -247,7 +224,7 @@ impl Job {
     ) -> Result<(), End> {
         let survey = std::mem::take(&mut self.survey);
         let is_interrupted = || stopped.borrow().is_some();
-        let changes = tokio::task::block_in_place(|| survey.changes(&self.planned, &is_interrupted));
+        let changes = survey.changes(&self.planned, &is_interrupted);
         let changes = changes.map_err(|error| self.ended(error, stopped))?;
         let has_manifest = survey.manifest.as_ref().is_some_and(|manifest| {
             manifest.files.len() == self.planned.len()
@@ -277,19 +254,7 @@ impl Job {
         let planned: Vec<Planned> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
         let kept = loop {
-            let attempt = tokio::task::block_in_place(|| {
-                // As the directory is by now.
-                let survey = Survey::of(&self.out)?;
-                survey.check(&self.resolved, self.replaces)?;
-                let changes = survey.changes(&planned, &is_interrupted)?;
-                changes.check(self.out.path(), self.replaces)?;
-                done.files.reused = changes.in_place.len() as u64;
-                self.is_only_begun.store(false, Ordering::Relaxed);
-                let (journal, removed) = survey.retire(&self.resolved, &changes)?;
-                done.files.removed += removed as u64;
-                self.tell_of_left(&changes);
-                self.write_outputs(&planned, &changes, journal, &mut done.files, &is_interrupted)
-            });
+            let attempt = self.write_anew(&planned, done, &is_interrupted);
             match attempt {
                 Ok(kept) => break kept,
                 Err(error) if self.drop_damaged(&error, &is_interrupted)? > 0 => {
@@ -309,6 +274,25 @@ impl Job {
             return Err(End::Disagreed { count: tally.disagreements, weakly_settled: tally.weakly_settled });
         }
         Ok(())
+    }
+
+    /// Writes the files that the directory lacks by now; returns the records of all files.
+    fn write_anew(
+        &self,
+        planned: &[Planned],
+        done: &mut Done,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Kept>, OutputError> {
+        let survey = Survey::of(&self.out)?;
+        survey.check(&self.resolved, self.replaces)?;
+        let changes = survey.changes(planned, is_interrupted)?;
+        changes.check(self.out.path(), self.replaces)?;
+        done.files.reused = changes.in_place.len() as u64;
+        self.is_only_begun.store(false, Ordering::Relaxed);
+        let (journal, removed) = survey.retire(&self.resolved, &changes)?;
+        done.files.removed += removed as u64;
+        self.tell_of_left(&changes);
+        self.write_outputs(planned, &changes, journal, &mut done.files, is_interrupted)
     }
 
     /// Prints a note for each file that the sweep does not have any more and that is not removed.
@@ -394,9 +378,7 @@ impl Job {
 
     /// Stored trials of the sweep that are not what they should be.
     fn damaged(&self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TrialKey>, OutputError> {
-        tokio::task::block_in_place(|| {
-            selection::damaged(&self.sweep, &self.plan, &self.store, is_interrupted)
-        })
+        selection::damaged(&self.sweep, &self.plan, &self.store, is_interrupted)
     }
 
     /// Serves the page, if it is asked for, and says where.
@@ -441,6 +423,7 @@ impl Job {
         }
         driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
         let door = self.entrance.open().map_err(End::Entrance)?;
+        let _beacon = self.entrance.light(&door);
         let mut progress = Progress::new(parts, pairs);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
@@ -520,9 +503,9 @@ impl Job {
             now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
             now.files = Parcel { total: wanted.len() as u64, done: 0 };
         });
-        let written = Cell::new(0);
+        let written = AtomicU64::new(0);
         let on_file = || {
-            written.update(|written| written + 1);
+            written.fetch_add(1, Ordering::Relaxed);
             self.views.alter(|now| {
                 now.files.done += 1;
                 now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
@@ -538,7 +521,7 @@ impl Job {
         let new: HashSet<&str> = changes.written.iter().map(|file| file.path.as_str()).collect();
         let replaces = |file: &Planned| !new.contains(file.path.as_str());
         let result = outputs::write(&self.out, &wanted, &source, &mut journal, &replaces);
-        files.written = written.get();
+        files.written = written.into_inner();
         let mut kept = result?;
         kept.extend(changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)));
         Ok(kept)
@@ -657,8 +640,8 @@ impl Job {
     fn interrupted(&self, stopped: &Stopped) -> End {
         let missing = self.inventory().missing;
         let total = self.plan.len();
-        let signal = stopped.borrow().unwrap_or(SignalKind::interrupt());
-        End::Interrupted { signal, stored: total - missing, total }
+        let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
+        End::Interrupted { stop, stored: total - missing, total }
     }
 }
 
@@ -752,6 +735,8 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         return Err(Failure::new(exit::FAILED, message));
     }
     out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
+    // What a killed run left leads nowhere.
+    let _ = beacon::clear(&out);
     let (survey, store) = look(Survey::of(&out).map_err(ArchiveError::from)?)?;
     Ok(Ground { out, held, survey, resolved, planned, store })
 }
@@ -811,40 +796,6 @@ fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
         store.display()
     );
     Err(Failure::new(exit::USAGE, message))
-}
-
-/// A SIGTERM soon after another says nothing new: Slurm sends one to a job's shell, which hands it on, and one to
-/// all that the job runs.
-const SAME_WITHIN: Duration = Duration::from_secs(1);
-
-/// Turns the first SIGINT or SIGTERM into a request to stop, and ends at once on the second, with these
-/// words.
-pub(crate) async fn listen_for_signals(stop: watch::Sender<Option<SignalKind>>, farewell: String) {
-    let (Ok(mut interrupts), Ok(mut terminations)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process, which loses nothing either.
-        return stop.closed().await;
-    };
-    let mut terminated: Option<Instant> = None;
-    loop {
-        let (kind, code) = tokio::select! {
-            _ = interrupts.recv() => (SignalKind::interrupt(), exit::INTERRUPTED),
-            _ = terminations.recv() => (SignalKind::terminate(), exit::TERMINATED),
-        };
-        if kind == SignalKind::terminate()
-            && terminated.get_or_insert_with(Instant::now).elapsed() < SAME_WITHIN
-            && stop.borrow().is_some_and(|kind| kind == SignalKind::terminate())
-        {
-            continue;
-        }
-        if stop.borrow().is_some() {
-            log::clear_bars();
-            line(&farewell);
-            std::process::exit(code.into());
-        }
-        let _ = stop.send(Some(kind));
-    }
 }
 
 /// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.

@@ -1,5 +1,6 @@
 //! One file a subcommand, and what several have in common.
 
+pub(crate) mod beacon;
 pub(crate) mod entrance;
 pub(crate) mod explain;
 pub(crate) mod export;
@@ -15,6 +16,7 @@ pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod serve;
+pub(crate) mod signals;
 pub(crate) mod slurm;
 pub(crate) mod ssh;
 pub(crate) mod status;

@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
-use granule_worker::files;
+use granule_worker::{files, private};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::watching::{Heard, Watching};
 use crate::archive::{self, ArchiveError};
 use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
+use crate::commands::signals::Signals;
 use crate::commands::target;
 use crate::failure::{Failure, shell_path};
 use crate::outputs;
@@ -28,6 +29,7 @@ use crate::outputs::survey::Survey;
 use crate::slurm::control::{self, SlurmError};
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
 use crate::slurm::{Ending, JobId, State};
+use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::say;
@@ -116,10 +118,7 @@ pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
         options: arguments.options.clone(),
     };
     let request = Request { arguments, sweep, out, logs, plan };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     runtime.block_on(async { if arguments.attach { request.attach().await } else { request.run().await } })
 }
 
@@ -171,13 +170,12 @@ impl Request<'_> {
             return Ok(());
         }
         // From here on: what is submitted must be written down before this ends.
-        let mut interrupts = signal(SignalKind::interrupt())
-            .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+        let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         let record = {
             let _lock = self.lock(LOCK, "submits")?;
             let under_way = tokio::select! {
                 under_way = self.under_way() => under_way?,
-                _ = interrupts.recv() => return Err(Failure::new(exit::INTERRUPTED, "interrupted")),
+                stop = signals.next() => return Err(Failure::new(stop.code(), stop.word())),
             };
             match under_way {
                 Some(record) => {
@@ -198,7 +196,7 @@ impl Request<'_> {
         }
         tokio::select! {
             ended = self.follow(&record) => self.end(&record, ended?),
-            _ = interrupts.recv() => Err(Failure::new(exit::INTERRUPTED, format!(
+            stop = signals.next() => Err(Failure::new(stop.code(), format!(
                 "job {job} goes on without being followed\n  to follow it: {}\n  to see what it is at: {how}\n  \
                  to end it: scancel {job}",
                 command_line()
@@ -273,6 +271,11 @@ impl Request<'_> {
     /// Keeps the script, and submits it.
     async fn submit(&self, script: &str) -> Result<Record, Failure> {
         let path = self.keep(SCRIPT, script)?;
+        // The job would fail when it starts.
+        private::check_place(&self.out.join(ACCESS)).map_err(|error| {
+            let code = if private::is_modeless(&error) { exit::USAGE } else { exit::FAILED };
+            Failure::caused_by(code, &error, Some("choose another directory with --out"))
+        })?;
         let job = control::submit(&path, None).await.map_err(|error| of_slurm(&error))?;
         let record = Record {
             schema: SCHEMA,

@@ -5,108 +5,229 @@ use std::time::{Duration, Instant};
 
 use granule_proto::wire;
 use granule_worker::access::{Access, AccessError};
-use granule_worker::connect::connect;
+use granule_worker::connect::{Connected, reconnect};
 use granule_worker::{authorised, client};
 use serde_json::Value;
-use tonic::transport::Channel;
+use tonic::Streaming;
 
-use crate::archive::check_directory;
+use crate::archive::{ArchiveError, check_directory, keep_still};
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::commands::{rest, slurm};
+use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
-use crate::view;
+use crate::outputs::survey::Survey;
+use crate::threads;
 use crate::view::status::{Notice, Snapshot};
+use crate::view::{self, log};
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two attempts to reach a coordinator that is followed: at first, and at last.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// How long a coordinator of which there is only the access file is waited for. Workers wait as long.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const GONE: &str = "it may be writing its files; if it was stopped, start it again with the same command, and it goes \
                     on where it was";
 
 pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
-    let path = match (&arguments.access, &arguments.out) {
-        (Some(access), _) => access.clone(),
+    let place = match (&arguments.access, &arguments.out) {
+        (Some(access), _) => Place::Access(access),
         (None, Some(out)) => {
             check_directory(out)?;
-            out.join(ACCESS)
+            Place::Directory(out)
         }
         (None, None) => {
-            let message = "error: whose status?\n  help: say the output directory of a running `granule serve`, \
-                           or --access FILE";
+            let message =
+                "error: whose status?\n  help: say the output directory of a sweep, or --access FILE";
             return Err(Failure::new(exit::USAGE, message));
         }
     };
-    // Of a directory there is something to say without a coordinator, too, unless one is to be followed.
-    let at_rest = arguments.out.as_deref().filter(|_| !arguments.follow);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     runtime.block_on(async {
-        let access = match (Access::read(&path), at_rest) {
-            (Ok(access), _) => access,
-            (Err(AccessError::File(file)), Some(out)) if file.is_not_found() => {
-                return rest::run(out, arguments.json, slurm::last_job(out).await);
-            }
-            (Err(error), _) => return Err(no_access(&path, &error)),
-        };
-        match (connect(&access).await, at_rest) {
-            (Ok((channel, address)), _) => watch(channel, &address, &access, arguments).await,
-            (Err(_), Some(out)) => rest::run(out, arguments.json, slurm::last_job(out).await),
-            (Err(error), None) => Err(Failure::caused_by(exit::FAILED, &error, Some(GONE))),
-        }
+        let mut view = View { arguments, shown: None, last: Snapshot::default() };
+        if arguments.follow { follow(&place, &mut view).await } else { look(&place, &mut view).await }
     })
 }
 
-fn no_access(path: &Path, error: &AccessError) -> Failure {
-    let is_missing = matches!(error, AccessError::File(file) if file.is_not_found());
-    let help = "`granule serve` writes it when it starts, and removes it when its sweep is complete; \
-                OUT/manifest.json says what has been done";
-    if is_missing {
-        let message =
-            format!("error: no coordinator is running here: there is no {}\n  help: {help}", path.display());
-        return Failure::new(exit::FAILED, message);
-    }
-    Failure::caused_by(exit::FAILED, error, None)
+/// Where it is said how a coordinator is reached.
+enum Place<'a> {
+    Access(&'a Path),
+    /// An output directory, of which there is something to say without a coordinator, too.
+    Directory(&'a Path),
 }
 
+impl Place<'_> {
+    /// Ways to a coordinator; none where there is none.
+    fn ways(&self) -> Result<Vec<Access>, Failure> {
+        let (beacon, path) = match self {
+            Place::Access(path) => (None, path.to_path_buf()),
+            Place::Directory(out) => (beacon::find(out), out.join(ACCESS)),
+        };
+        let access = match Access::read(&path) {
+            Ok(access) => Some(access),
+            Err(AccessError::File(file)) if file.is_not_found() => None,
+            // A run in this directory has its own way.
+            Err(_) if beacon.is_some() => None,
+            Err(error) => return Err(Failure::caused_by(exit::FAILED, &error, None)),
+        };
+        Ok(beacon.into_iter().chain(access).collect())
+    }
+
+    /// For people.
+    fn display(&self) -> std::path::Display<'_> {
+        match self {
+            Place::Access(path) | Place::Directory(path) => path.display(),
+        }
+    }
+}
+
+/// Shows what a coordinator is at, or else the directory at rest.
+async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
+    let mut problem = None;
+    for access in place.ways()? {
+        let reports = match reconnect(&access, None).await {
+            Ok(connected) => watch(connected, &access, false).await,
+            Err(error) => Err(Failure::caused_by(exit::FAILED, &error, Some(GONE))),
+        };
+        match reports {
+            Ok(mut reports) => {
+                while let Ok(Some(wire::Report { json })) = reports.message().await {
+                    view.show(&json);
+                }
+                return Ok(());
+            }
+            Err(failure) => problem = Some(failure),
+        }
+    }
+    match (place, problem) {
+        (Place::Directory(out), _) => rest::run(out, view.arguments.json, slurm::last_job(out).await),
+        (Place::Access(_), Some(problem)) => Err(problem),
+        (Place::Access(path), None) => Err(no_access(path)),
+    }
+}
+
+fn no_access(path: &Path) -> Failure {
+    let message = format!(
+        "error: no coordinator is running here: there is no {}\n  help: `granule serve` writes it when it starts, and \
+         removes it when its sweep is complete; OUT/manifest.json says what has been done",
+        path.display()
+    );
+    Failure::new(exit::FAILED, message)
+}
+
+/// Shows what goes on until all trials are computed. A coordinator that is not there is waited for.
+async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
+    let (least, most) = AGAIN;
+    let mut last = None;
+    let mut pause = least;
+    let mut alone_since: Option<Instant> = None;
+    loop {
+        let ways = place.ways()?;
+        let is_there = !ways.is_empty();
+        let mut gone = None;
+        for access in ways {
+            let connected = match reconnect(&access, last).await {
+                Ok(connected) => connected,
+                Err(error) if error.is_worth_retrying() => continue,
+                Err(error) if matches!(place, Place::Access(_)) => {
+                    return Err(Failure::caused_by(exit::FAILED, &error, None));
+                }
+                Err(_) => continue,
+            };
+            last = Some(connected.place);
+            let address = connected.address.clone();
+            let mut reports = match watch(connected, &access, true).await {
+                Ok(reports) => reports,
+                // A killed run's port may have become another's.
+                Err(_) if matches!(place, Place::Directory(_)) => continue,
+                Err(failure) => return Err(failure),
+            };
+            while let Ok(Some(wire::Report { json })) = reports.message().await {
+                if !view.show(&json) {
+                    // Nobody reads on.
+                    return Ok(());
+                }
+            }
+            if view.last.is_computed() {
+                return ended(view.last.counts.trials_set_aside);
+            }
+            (gone, alone_since, pause) = (Some(address), None, least);
+            break;
+        }
+        if let Place::Directory(out) = place
+            && let Some(set_aside) = finished(out)?
+        {
+            return ended(set_aside);
+        }
+        if let Place::Access(path) = place {
+            match (is_there, alone_since) {
+                // The coordinator removes it when its sweep is complete.
+                (false, _) if last.is_some() => return ended(view.last.counts.trials_set_aside),
+                (false, _) => return Err(no_access(path)),
+                (true, Some(since)) if since.elapsed() >= PATIENCE => {
+                    let message = format!(
+                        "error: no coordinator was found for {} s\n  help: {GONE}",
+                        PATIENCE.as_secs()
+                    );
+                    return Err(Failure::new(exit::FAILED, message));
+                }
+                _ => {}
+            }
+        }
+        if alone_since.is_none() {
+            alone_since = Some(Instant::now());
+            let text = match gone {
+                Some(address) => {
+                    format!("the coordinator at {address} is gone, and the sweep is not complete")
+                }
+                None => format!("no coordinator is running in {}", place.display()),
+            };
+            log::event("waiting", &format!("{text}; waiting for it (Ctrl-C ends this)"));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(most);
+    }
+}
+
+/// How many trials the run has set aside that finished the sweep in this directory; none while there is no such run, or
+/// another is in progress.
+fn finished(out: &Path) -> Result<Option<u64>, Failure> {
+    match keep_still(out) {
+        Err(ArchiveError::InUse { .. }) => return Ok(None),
+        held => drop(held?),
+    }
+    let survey = Survey::new(out).map_err(ArchiveError::from)?;
+    let manifest = survey.manifest.filter(|_| survey.under_way.is_none());
+    Ok(manifest.map(|manifest| manifest.set_aside.len() as u64))
+}
+
+/// How a sweep that is complete has ended.
+fn ended(set_aside: u64) -> Result<(), Failure> {
+    if set_aside == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "error: {} could not be computed\n  help: the coordinator says why, and so does its manifest.json",
+        plural(set_aside, "trial")
+    );
+    Err(Failure::new(exit::INCOMPLETE, message))
+}
+
+/// What a coordinator reports.
 async fn watch(
-    channel: Channel,
-    address: &str,
+    Connected { channel, address, .. }: Connected,
     access: &Access,
-    arguments: &cli::Status,
-) -> Result<(), Failure> {
-    let request = authorised(access, wire::WatchRequest { follow: arguments.follow });
+    follow: bool,
+) -> Result<Streaming<wire::Report>, Failure> {
+    let request = authorised(access, wire::WatchRequest { follow });
     let refused = |status: tonic::Status| {
         let message = format!("error: the coordinator at {address} refused: {}", status.message());
         Failure::new(exit::FAILED, message)
     };
-    let mut reports = client(channel).watch(request).await.map_err(refused)?.into_inner();
-    let mut view = View { arguments, shown: None, last: Snapshot::default() };
-    while let Ok(Some(wire::Report { json })) = reports.message().await {
-        if !view.show(&json) {
-            // Nobody reads on.
-            return Ok(());
-        }
-    }
-    if !arguments.follow {
-        return Ok(());
-    }
-    if !view.last.is_computed() {
-        let message = format!("error: the coordinator at {address} is gone\n  help: {GONE}");
-        return Err(Failure::new(exit::FAILED, message));
-    }
-    match view.last.counts.trials_set_aside {
-        0 => Ok(()),
-        count => {
-            let message = format!(
-                "error: {} could not be computed\n  help: the coordinator says why, and so does its manifest.json",
-                plural(count, "trial")
-            );
-            Err(Failure::new(exit::INCOMPLETE, message))
-        }
-    }
+    Ok(client(channel).watch(request).await.map_err(refused)?.into_inner())
 }
 
 struct View<'a> {

@@ -1,19 +1,22 @@
 //! `granule worker`: computes for a coordinator.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::{self, BufRead as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use granule_worker::access::Access;
 use granule_worker::session::{End, Introduction, Patience};
+use granule_worker::standard::{Input, Output};
 use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
 use crate::commands::run::cores;
+use crate::commands::signals::Signals;
 use crate::failure::{Failure, plural};
+use crate::limits;
+use crate::threads;
 use crate::view::log::{self, line};
 
 /// How long a worker looks for its coordinator, if it is not told.
@@ -23,14 +26,15 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 const LONGEST_ORDER: u64 = 64 << 10;
 
 pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    // Its coordinator does not take it for a death when the system refuses a thread or a file.
+    let starved = if arguments.supervised { exit::STARVED } else { exit::FAILED };
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(starved, &error, None))?;
     let threads = arguments.threads.unwrap_or_else(cores);
     let (way, name, threads) = if arguments.supervised {
         let (access, name) = orders(std::io::stdin().lock().lines().map_while(Result::ok))?;
-        end_with_the_supervisor()?;
+        runtime
+            .block_on(async { end_with_the_supervisor() })
+            .map_err(|error| Failure::caused_by(starved, &error, None))?;
         (Way::Given(Box::new(access)), name, 1)
     } else if arguments.piped {
         let (way, name) = runtime.block_on(piped())?;
@@ -64,7 +68,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         // A supervisor sees for itself, and takes what is said for last words. Nobody wants to read
         // of every attempt that comes to nothing.
         if is_watched && told.as_ref() != Some(&progress) {
-            tell(&progress, threads);
+            tell(&progress);
             told = Some(progress);
         }
     };
@@ -72,8 +76,6 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         tokio::spawn(listen_for_signals(drain));
         granule_worker::run(config, drained, tell).await
     });
-    // Standard input may be read for ever.
-    runtime.shutdown_background();
     match result {
         Ok(End::Goodbye { reason }) => {
             if is_watched {
@@ -107,6 +109,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         }
         Err(error) => {
             let code = match error {
+                WorkerError::Thread(_) => starved,
                 WorkerError::Access(_) => exit::USAGE,
                 WorkerError::CutOff { .. } => exit::CUT_OFF,
                 _ => exit::FAILED,
@@ -116,10 +119,19 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
     }
 }
 
-fn tell(progress: &Progress, threads: u32) {
+fn tell(progress: &Progress) {
     let (event, text) = match progress {
-        Progress::Connected { address } => {
-            ("connected", format!("connected to {address}, {}", plural(threads.into(), "thread")))
+        Progress::Connected { address, threads } => {
+            ("connected", format!("connected to {address}, {}", plural((*threads).into(), "thread")))
+        }
+        Progress::FewThreads { threads, reason: (reason, code) } => {
+            let limit =
+                code.map(std::io::Error::from_raw_os_error).and_then(|error| limits::behind_io(&error));
+            let limit = limit.map(|limit| format!(": {limit}")).unwrap_or_default();
+            (
+                "few_threads",
+                format!("computing with {} only: {reason}{limit}", plural((*threads).into(), "thread")),
+            )
         }
         Progress::Disconnected { reason } => {
             ("disconnected", format!("not connected: {reason}; trying again"))
@@ -131,26 +143,13 @@ fn tell(progress: &Progress, threads: u32) {
     log::event(event, &text);
 }
 
-/// The first SIGTERM or SIGINT has the worker leave in good order, the second ends it at once.
+/// The first signal has the worker leave in good order, a second ends it at once.
 async fn listen_for_signals(drain: mpsc::Sender<String>) {
-    let (Ok(mut interrupts), Ok(mut terminations)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process, which loses nothing either.
-        return drain.closed().await;
-    };
-    let mut is_draining = false;
-    loop {
-        let (name, code) = tokio::select! {
-            _ = interrupts.recv() => ("SIGINT", exit::INTERRUPTED),
-            _ = terminations.recv() => ("SIGTERM", exit::TERMINATED),
-        };
-        if is_draining {
-            std::process::exit(code.into());
-        }
-        is_draining = true;
-        let _ = drain.send(format!("it was told to ({name})")).await;
-    }
+    // Without handlers the signals end the process, which loses nothing either.
+    let Ok(mut signals) = Signals::new() else { return drain.closed().await };
+    let stop = signals.next().await;
+    let _ = drain.send(format!("it was told to ({})", stop.name())).await;
+    std::process::exit(signals.next().await.code().into());
 }
 
 /// What our supervisor says on standard input: how to reach it, and who we are.
@@ -169,13 +168,13 @@ fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]),
 /// A coordinator at the other end of our standard streams: says who we are, and hears who we are to be.
 async fn piped() -> Result<(Way, [u8; 16]), Failure> {
     let failed = |error| Failure::caused_by(exit::CUT_OFF, &error, None);
-    let mut output = tokio::io::stdout();
+    let mut output = Output::of(io::stdout()).map_err(failed)?;
     // What a login script has printed may have no end of its line.
     let greeting = format!("\n{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
     output.write_all(greeting.as_bytes()).await.map_err(failed)?;
     output.flush().await.map_err(failed)?;
     // What follows the orders is for the connection, also what is read with them.
-    let mut input = BufReader::new(tokio::io::stdin());
+    let mut input = BufReader::new(Input::of(io::stdin()).map_err(failed)?);
     let mut lines = [String::new(), String::new()];
     for line in &mut lines {
         (&mut input).take(LONGEST_ORDER).read_line(line).await.map_err(failed)?;
@@ -185,18 +184,15 @@ async fn piped() -> Result<(Way, [u8; 16]), Failure> {
     Ok((Way::Open(Box::new(access), Arc::new(Mutex::new(Some(stream)))), name))
 }
 
-/// However the supervisor ends, its end of our standard input closes.
-fn end_with_the_supervisor() -> Result<(), Failure> {
-    let watch = || {
+/// However the supervisor ends, its end of our standard input closes. Must be called in a runtime.
+fn end_with_the_supervisor() -> io::Result<()> {
+    let mut input = Input::of(io::stdin())?;
+    tokio::spawn(async move {
         let mut buffer = [0; 64];
-        while std::io::stdin().lock().read(&mut buffer).is_ok_and(|count| count > 0) {}
-        std::process::exit(i32::from(exit::FAILED));
-    };
-    std::thread::Builder::new()
-        .name("supervisor".into())
-        .spawn(watch)
-        .map(|_| ())
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))
+        while input.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+        std::process::exit(exit::FAILED.into());
+    });
+    Ok(())
 }
 
 /// Name of this machine.

@@ -31,6 +31,7 @@ use crate::driver::listen;
 use crate::gate::{self, Limits};
 use crate::identity;
 use crate::store::Store;
+use crate::threads;
 use crate::view::board::{Board, Views};
 use crate::view::log::line;
 
@@ -104,25 +105,21 @@ impl Dashboard {
             let _ = tokio::time::timeout(PATIENCE, &mut server).await;
             io::Result::Ok(())
         };
-        let server = std::thread::Builder::new().name("dashboard".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve)
-        })?;
+        let server = std::thread::Builder::new()
+            .name("dashboard".into())
+            .spawn(move || threads::runtime()?.block_on(serve))?;
         Ok(Dashboard { urls, counts, end, server, reader })
     }
 
     /// Tells all who look how it ended, and ends.
-    pub(crate) async fn end(self, end: End) {
+    pub(crate) fn end(self, end: End) {
         let Dashboard { counts, end: teller, server, reader, .. } = self;
         // If it has ended, there is nobody to tell.
         let _ = teller.send(end);
-        let ended = tokio::task::spawn_blocking(move || {
-            let served = server.join();
-            counts.end();
-            let _ = reader.join();
-            served
-        });
-        if let Ok(Ok(Err(error))) = ended.await {
+        let served = server.join();
+        counts.end();
+        let _ = reader.join();
+        if let Ok(Err(error)) = served {
             line(&format!("note: the dashboard could not be served: {error}"));
         }
     }

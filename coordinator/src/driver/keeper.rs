@@ -12,7 +12,7 @@ use granule_sim::noise::shipped_counts;
 use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::plan::{Cohort, Plan};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ComputeError;
 use crate::scheduler::{TrialId, WorkerName};
@@ -48,6 +48,8 @@ pub(super) type Answer = Result<Vec<Kept>, StoreError>;
 pub(super) struct Keeper {
     requests: mpsc::Sender<Keep>,
     thread: JoinHandle<()>,
+    /// Resolved when the thread ends.
+    ended: oneshot::Receiver<()>,
     is_slow: bool,
 }
 
@@ -57,9 +59,13 @@ impl Keeper {
         let (requests, to_do) = mpsc::channel(UNSTORED);
         let (answers, answered) = mpsc::unbounded_channel();
         let store = Arc::clone(store);
-        let thread =
-            std::thread::Builder::new().name("store".into()).spawn(move || keep(&store, to_do, &answers))?;
-        Ok((Keeper { requests, thread, is_slow: false }, answered))
+        let (end, ended) = oneshot::channel();
+        let keep = move || {
+            let _end: oneshot::Sender<()> = end;
+            keep(&store, to_do, &answers);
+        };
+        let thread = std::thread::Builder::new().name("store".into()).spawn(keep)?;
+        Ok((Keeper { requests, thread, ended, is_slow: false }, answered))
     }
 
     /// Asks for something; waits while too much has been asked for that is not yet done.
@@ -78,7 +84,8 @@ impl Keeper {
     /// Waits until all that was asked for is done.
     pub(super) async fn end(self) {
         drop(self.requests);
-        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        let _ = self.ended.await;
+        let _ = self.thread.join();
     }
 }
 
@@ -180,11 +187,13 @@ mod tests {
     #[tokio::test]
     async fn a_long_wait_for_the_disk_is_told_once() {
         let (requests, mut to_do) = mpsc::channel(1);
+        let (end, ended) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
+            let _end = end;
             std::thread::sleep(LONG + Duration::from_millis(1));
             while to_do.blocking_recv().is_some() {}
         });
-        let mut keeper = Keeper { requests, thread, is_slow: false };
+        let mut keeper = Keeper { requests, thread, ended, is_slow: false };
         keeper.ask(nothing()).await.expect("there is room for one");
         keeper.ask(nothing()).await.expect("it is taken in the end");
         assert!(keeper.was_slow());
@@ -196,7 +205,8 @@ mod tests {
     async fn a_thread_that_has_ended_is_noticed() {
         let (requests, to_do) = mpsc::channel(1);
         drop(to_do);
-        let mut keeper = Keeper { requests, thread: std::thread::spawn(|| ()), is_slow: false };
+        let (_, ended) = oneshot::channel();
+        let mut keeper = Keeper { requests, thread: std::thread::spawn(|| ()), ended, is_slow: false };
         assert!(matches!(keeper.ask(nothing()).await, Err(ComputeError::Abandoned(_))));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn draw(
     window: Option<Range<usize>>,
     take: &mut Take<'_>,
 ) -> Result<Vec<String>, Failure> {
-    let unusable = |error: &dyn std::error::Error| Failure::caused_by(exit::FAILED, error, None);
+    let unusable = |error: &(dyn std::error::Error + 'static)| Failure::caused_by(exit::FAILED, error, None);
     let mut folder = Folder::find(path).map_err(|error| unusable(&error))?;
     let prefixes = Condition::ALL.map(Condition::prefix);
     // The original's fixed weights may lie beside its random ones.

@@ -23,6 +23,7 @@ use crate::cli::exit;
 use crate::failure::{Failure, plural};
 use crate::outputs::{OutputError, rows};
 use crate::selection::{Pair, Selection};
+use crate::threads::side_by_side;
 
 /// What is to be drawn.
 pub(crate) struct Choice {
@@ -272,13 +273,15 @@ impl<'a> Gallery<'a> {
         // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
         // those of all cells at once.
         const AT_ONCE: usize = 256;
-        for cells in structure.driven_cells().chunks(AT_ONCE) {
-            let [excitation, inhibition] = [
-                rows(cells, condition.model.bins(), |cell| of.excitation(cell)),
-                rows(cells, condition.model.bins(), |cell| of.inhibition(cell)),
-            ];
-            traces.add(excitation.view(), inhibition.view());
-        }
+        side_by_side(|| {
+            for cells in structure.driven_cells().chunks(AT_ONCE) {
+                let [excitation, inhibition] = [
+                    rows(cells, condition.model.bins(), |cell| of.excitation(cell)),
+                    rows(cells, condition.model.bins(), |cell| of.inhibition(cell)),
+                ];
+                traces.add(excitation.view(), inhibition.view());
+            }
+        });
         Ok(())
     }
 

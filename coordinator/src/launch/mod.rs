@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use self::roster::{Ending, Roster, Verdict};
 use self::ssh::{Ssh, Unfit};
+use crate::cli::exit;
 use crate::failure::printable;
 use crate::outputs::hex;
 use crate::scheduler::WorkerName;
@@ -49,7 +50,10 @@ pub(crate) struct Exited {
 #[derive(Debug)]
 pub(crate) enum Gone {
     /// It was one of this machine.
-    Here,
+    Here {
+        /// Whether it ended because the system refused it a thread or a file.
+        is_starved: bool,
+    },
     /// It was one of another machine.
     There {
         /// As it was named.
@@ -169,6 +173,11 @@ impl Workers {
         Ok(())
     }
 
+    /// Whether there are any on this machine.
+    pub(crate) fn are_any_here(&self) -> bool {
+        self.running.values().any(|running| matches!(running.place, Place::Here))
+    }
+
     /// The process of a worker of ours on this machine.
     pub(crate) fn process_id(&self, worker: WorkerName) -> Option<u32> {
         let running = self.running.get(&worker)?;
@@ -205,7 +214,7 @@ impl Workers {
     pub(crate) fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
-            Place::Here => Gone::Here,
+            Place::Here => Gone::Here { is_starved: exited.ending == Ending::Starved },
             Place::There(at) => Gone::There {
                 host: self.roster.host(at).name.clone(),
                 is_death: exited.ending == Ending::Failed && running.was_there,
@@ -217,8 +226,7 @@ impl Workers {
     /// What is wrong with the other machines, if nothing can be expected of them any more and there are no
     /// workers here.
     pub(crate) fn is_hopeless(&self) -> Option<Vec<String>> {
-        let are_any_here = self.running.values().any(|running| matches!(running.place, Place::Here));
-        let is_hopeless = self.program.ssh.is_some() && !are_any_here && self.roster.is_hopeless();
+        let is_hopeless = self.program.ssh.is_some() && !self.are_any_here() && self.roster.is_hopeless();
         is_hopeless.then(|| self.roster.complaints())
     }
 
@@ -386,6 +394,9 @@ fn describe(End { how, said }: End) -> (Ending, String) {
     let (ending, how) = match how {
         How::ByUs(ending, reason) => (ending, reason),
         How::ByItself(status) => match (status.code(), status.signal()) {
+            (Some(code), _) if code == i32::from(exit::STARVED) => {
+                (Ending::Starved, "had no thread to compute with".to_owned())
+            }
             (Some(code), _) => (Ending::Failed, format!("exited with code {code}")),
             (None, Some(signal)) => (Ending::Failed, format!("was killed by signal {signal}")),
             (None, None) => (Ending::Failed, "ended".to_owned()),

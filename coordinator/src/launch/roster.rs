@@ -40,7 +40,7 @@ enum State {
     Dropped,
 }
 
-/// How a worker on another machine has ended.
+/// How a worker has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// It had been told to leave, or was done.
@@ -49,6 +49,8 @@ pub(crate) enum Ending {
     Unknown,
     /// It has failed by itself, or was made to.
     Failed,
+    /// The system refused it a thread or a file.
+    Starved,
     /// There is none that could work for us.
     Unfit,
 }
@@ -101,7 +103,7 @@ impl Roster {
         let entry = &mut self.entries[at];
         let is_over = match ending {
             Ending::Left | Ending::Unfit => true,
-            Ending::Unknown => false,
+            Ending::Unknown | Ending::Starved => false,
             // What never worked will not.
             Ending::Failed => !entry.was_there,
         };

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
@@ -193,7 +194,9 @@ pub(super) async fn connect(
         return Ok(());
     }
     was_there.store(true, Ordering::Relaxed);
-    let Some(address) = access.addresses.first() else { return Ok(()) };
+    // Our own port: an address, no name.
+    let address = access.addresses.first().and_then(|address| address.parse::<SocketAddr>().ok());
+    let Some(address) = address else { return Ok(()) };
     let Ok(mut coordinator) = TcpStream::connect(address).await else { return Ok(()) };
     let _ = coordinator.set_nodelay(true);
     if stdin.write_all(orders.0.as_bytes()).await.is_err() {

@@ -27,7 +27,9 @@ use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use crate::limits;
 use crate::store::{Store, StoreError};
+use crate::threads::side_by_side;
 use granule_worker::files::{self, Directory, Whole};
 use manifest::{FileRecord, Journal};
 use nix::sys::stat::Mode;
@@ -201,7 +203,7 @@ pub(crate) struct Source<'a> {
     /// Asked between pieces of work.
     pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
     /// Told when a file has been written.
-    pub(crate) on_file: &'a dyn Fn(),
+    pub(crate) on_file: &'a (dyn Fn() + Sync),
 }
 
 /// Files that wait to be made durable together, which costs less than one after the other, and their bytes.
@@ -218,7 +220,17 @@ pub(crate) fn write(
     files: &[&Planned],
     source: &Source<'_>,
     journal: &mut Journal,
-    replaces: &dyn Fn(&Planned) -> bool,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+) -> Result<Vec<Kept>, OutputError> {
+    side_by_side(|| write_seeds(out, files, source, journal, replaces))
+}
+
+fn write_seeds(
+    out: &Directory,
+    files: &[&Planned],
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
 ) -> Result<Vec<Kept>, OutputError> {
     let mut written = Vec::new();
     for files in files.chunk_by(|a, b| a.seed == b.seed) {
@@ -241,9 +253,11 @@ fn write_seed(
     files: &[&Planned],
     source: &Source<'_>,
     journal: &mut Journal,
-    replaces: &dyn Fn(&Planned) -> bool,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
     written: &mut Vec<Kept>,
 ) -> Result<(), OutputError> {
+    // Each of them is an open file; some are needed for what else is written.
+    let most = MOST_WAITING.min(limits::files_left() / 2);
     let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
     let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
     while let Some(files) = conditions.next() {
@@ -253,7 +267,7 @@ fn write_seed(
         let made = files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
         waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
         let bytes: u64 = waiting.iter().map(|(_, file)| file.bytes).sum();
-        if conditions.peek().is_none() || waiting.len() >= MOST_WAITING || bytes >= MOST_WAITING_BYTES {
+        if conditions.peek().is_none() || waiting.len() >= most || bytes >= MOST_WAITING_BYTES {
             waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
             let record = |file: &Planned, writer: &HashedFile| {
                 let (bytes, sha256) = writer.written();
@@ -276,12 +290,13 @@ fn write_seed(
 
 /// Whether granule writes something else than a store to this name in an output directory.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         manifest::NAME,
         manifest::UNDER_WAY,
         manifest::PENDING,
         stamps::NAME,
         "access.json",
+        ".run.json",
         "coordinator.pem",
         "figures",
         "report.html",
@@ -321,6 +336,10 @@ pub(crate) fn directory_of_seed(seed: u32) -> String {
 /// Length and SHA-256 of what these files would be if they were written now. They must come in the
 /// order of [`plan`].
 pub(crate) fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+    side_by_side(|| rederive_all(files, source))
+}
+
+fn rederive_all(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
     let mut found = Vec::with_capacity(files.len());
     for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
         let derived = Derived::load(files[0], source)?;
@@ -477,12 +496,14 @@ pub(crate) fn write_rows<W: Write>(
 
 /// A matrix with a row for each of these cells, computed in parallel.
 pub(crate) fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + Sync) -> Array2<f64> {
-    let mut rows = Array2::zeros((cells.len(), bins));
-    rows.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(cells)
-        .for_each(|(mut out, &cell)| out.assign(&ArrayView1::from(&row(cell))));
-    rows
+    side_by_side(|| {
+        let mut rows = Array2::zeros((cells.len(), bins));
+        rows.axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .zip(cells)
+            .for_each(|(mut out, &cell)| out.assign(&ArrayView1::from(&row(cell))));
+        rows
+    })
 }
 
 /// A file that is hashed while it is written, and appears under its name when it is whole.

@@ -27,6 +27,7 @@ use super::space::Size;
 use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 use super::{Kept, OutputError, Planned, directory_of_seed, failed, hex};
 use crate::cli::exit;
+use crate::threads::side_by_side;
 
 /// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
 const LONGEST: u64 = 1 << 30;
@@ -437,9 +438,11 @@ impl Survey {
                 Some(_) => self.vouch(out, path, records, identity, there),
             }
         };
-        let vouched =
-            recorded.par_iter().map(|(file, there)| vouch(&file.path, Some(&file.identity), *there));
-        let vouched = vouched.collect::<Result<Vec<_>, OutputError>>()?;
+        let vouched = side_by_side(|| {
+            let vouched =
+                recorded.par_iter().map(|(file, there)| vouch(&file.path, Some(&file.identity), *there));
+            vouched.collect::<Result<Vec<_>, OutputError>>()
+        })?;
         for ((file, there), vouched) in recorded.into_iter().zip(vouched) {
             match vouched {
                 Some((record, seal)) if record.identity == file.identity => {

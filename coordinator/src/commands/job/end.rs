@@ -2,11 +2,10 @@
 
 use std::io;
 
-use tokio::signal::unix::SignalKind;
-
 use super::command_line;
 use crate::cli::exit;
 use crate::commands::entrance::EntranceError;
+use crate::commands::signals::Stop;
 use crate::driver::ComputeError;
 use crate::failure::{Failure, plural};
 use crate::outputs::OutputError;
@@ -19,7 +18,7 @@ pub(super) enum End {
     Output(OutputError),
     Entrance(EntranceError),
     Interrupted {
-        signal: SignalKind,
+        stop: Stop,
         stored: u64,
         total: u64,
     },
@@ -39,14 +38,10 @@ impl End {
     /// For people, who go on with this command.
     pub(super) fn into_failure(self, resume: &str) -> Failure {
         match self {
-            End::Interrupted { signal, stored, total } => {
-                let (word, code) = if signal == SignalKind::terminate() {
-                    ("terminated", exit::TERMINATED)
-                } else {
-                    ("interrupted", exit::INTERRUPTED)
-                };
-                let message = format!("{word}: {stored} of {total} trials are stored\n  to resume: {resume}");
-                Failure::new(code, message)
+            End::Interrupted { stop, stored, total } => {
+                let message =
+                    format!("{}: {stored} of {total} trials are stored\n  to resume: {resume}", stop.word());
+                Failure::new(stop.code(), message)
             }
             End::Compute(error) => {
                 let (code, help) = match &error {
@@ -68,6 +63,7 @@ impl End {
                         exit::FAILED,
                         Some("--worker-program must name an executable file that runs granule".to_owned()),
                     ),
+                    ComputeError::Thread(_) | ComputeError::Starved { .. } => (exit::FAILED, None),
                     ComputeError::Store(error) => (exit::FAILED, store_help(error)),
                     ComputeError::Abandoned(_) => {
                         (exit::INCOMPLETE, Some(format!("what was computed is stored; to resume: {resume}")))

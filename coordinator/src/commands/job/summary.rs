@@ -46,7 +46,7 @@ pub(super) struct Summary {
     #[serde(rename = "type")]
     kind: &'static str,
     sweep: String,
-    /// `complete`, `incomplete`, `disagreed`, `interrupted`, `terminated` or `failed`.
+    /// `complete`, `incomplete`, `disagreed`, `hung_up`, `interrupted`, `terminated` or `failed`.
     state: &'static str,
     trials: Trials,
     files: Files,
@@ -94,6 +94,7 @@ fn state_of(code: u8) -> &'static str {
         0 => "complete",
         exit::INCOMPLETE => "incomplete",
         exit::DISAGREED => "disagreed",
+        exit::HUNG_UP => "hung_up",
         exit::INTERRUPTED => "interrupted",
         exit::TERMINATED => "terminated",
         _ => "failed",

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use granule_worker::files;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::SignalKind;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::watching::{Heard, Watching};
 use super::{ASK_EVERY, Request, of_slurm, unfit};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
-use crate::commands::job::listen_for_signals;
+use crate::commands::signals::{self, Stop, Stopped};
 use crate::failure::{Failure, plural, shell_path};
 use crate::slurm::JobId;
 use crate::slurm::control::{self, SlurmError};
@@ -53,9 +51,6 @@ struct Record {
     jobs: Vec<JobId>,
 }
 
-/// The signal that asked us to stop, if one has.
-type Stopped = watch::Receiver<Option<SignalKind>>;
-
 /// How the keeping up of workers has ended.
 enum End {
     /// The coordinator has ended.
@@ -63,7 +58,7 @@ enum End {
     /// It is gone, and has not come back.
     Gone,
     /// We were asked to.
-    Stopped(SignalKind),
+    Stopped(Stop),
 }
 
 impl Request<'_> {
@@ -88,9 +83,9 @@ impl Request<'_> {
             return Err(arrays.left(Failure::new(exit::FAILED, message)));
         };
         let path = self.keep("worker.sh", &script)?;
-        let (stop, stopped) = watch::channel(None);
         let farewell = "ended at once: workers that run leave when they have nothing to do".to_owned();
-        tokio::spawn(listen_for_signals(stop, farewell));
+        let stopped = signals::listen(farewell)
+            .map_err(|error| arrays.left(Failure::caused_by(exit::FAILED, &error, None)))?;
         let end = self.keep_up(&path, watching, stopped, &mut arrays).await;
         // Nobody would look after them any more.
         let end = match end {
@@ -116,11 +111,8 @@ impl Request<'_> {
                                help: start it again with its command, then this";
                 Err(Failure::new(exit::INCOMPLETE, message))
             }
-            End::Stopped(kind) if kind == SignalKind::terminate() => {
-                Err(Failure::new(exit::TERMINATED, "terminated: the workers are taken back"))
-            }
-            End::Stopped(_) => {
-                Err(Failure::new(exit::INTERRUPTED, "interrupted: the workers are taken back"))
+            End::Stopped(stop) => {
+                Err(Failure::new(stop.code(), format!("{}: the workers are taken back", stop.word())))
             }
         }
     }
@@ -172,7 +164,7 @@ impl Request<'_> {
                     heard = timeout_at(until, watching.heard.recv()) => heard,
                     kind = stopped.wait_for(Option::is_some) => {
                         let kind = kind.ok().and_then(|kind| *kind);
-                        return Ok(End::Stopped(kind.unwrap_or(SignalKind::interrupt())));
+                        return Ok(End::Stopped(kind.unwrap_or(Stop::Interrupt)));
                     }
                 };
                 match heard {
