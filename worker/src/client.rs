@@ -25,6 +25,7 @@ use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, connect, over};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
+use crate::text::from_outside;
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]
@@ -325,7 +326,7 @@ async fn call(way: Way, hello: wire::Hello) -> Result<Line, CallError> {
             | Code::FailedPrecondition
             | Code::InvalidArgument
             | Code::Unimplemented => {
-                let reason = status.message().to_owned();
+                let reason = from_outside(status.message());
                 Err(CallError::Fatal(WorkerError::Refused { address, reason }))
             }
             _ => Err(CallError::Lost(describe(&status))),
@@ -400,7 +401,7 @@ fn from_worker(message: wire::from_worker::Message) -> wire::FromWorker {
 
 /// Why a call ended, for people.
 fn describe(status: &Status) -> String {
-    if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() }
+    if status.message().is_empty() { status.code().to_string() } else { from_outside(status.message()) }
 }
 
 /// An error with its causes.

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod private;
 pub mod session;
 pub mod shell;
+pub mod text;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 

@@ -80,13 +80,13 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
                 line(&format!("done: {reason}"));
             }
             // The computing threads may be in the middle of something nobody wants any more.
-            std::process::exit(0);
+            log::exit(0)
         }
         Ok(End::Drained { reason }) => {
             if is_watched {
                 line(&format!("left: {reason}; everything computed was delivered"));
             }
-            std::process::exit(arguments.leave_with.into());
+            log::exit(arguments.leave_with)
         }
         Ok(End::Refused { reason }) => Err(Failure::new(
             exit::FAILED,
@@ -146,7 +146,7 @@ async fn listen_for_signals(drain: mpsc::Sender<String>) {
             _ = terminations.recv() => ("SIGTERM", exit::TERMINATED),
         };
         if is_draining {
-            std::process::exit(code.into());
+            log::exit(code);
         }
         is_draining = true;
         let _ = drain.send(format!("it was told to ({name})")).await;
@@ -190,7 +190,7 @@ fn end_with_the_supervisor() -> Result<(), Failure> {
     let watch = || {
         let mut buffer = [0; 64];
         while std::io::stdin().lock().read(&mut buffer).is_ok_and(|count| count > 0) {}
-        std::process::exit(i32::from(exit::FAILED));
+        log::exit(exit::FAILED)
     };
     std::thread::Builder::new()
         .name("supervisor".into())
