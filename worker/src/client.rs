@@ -25,7 +25,7 @@ use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, connect, over};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
-use crate::text::from_outside;
+use crate::text::{from_outside, one_line};
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]
@@ -412,5 +412,5 @@ fn full(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    text
+    one_line(&text)
 }

@@ -1,7 +1,8 @@
-//! Text from outside, made safe to show: a terminal obeys none of it, and none of it looks like a line of our own.
+//! Text from outside, made safe to show: it contains no control sequences for a terminal, and it cannot look like a
+//! separate line of a log or a report.
 //!
-//! Text from another process is escaped where it becomes a value of ours ([`from_outside`]). What is written to a
-//! terminal, a log or a report is escaped once more there, as file names and messages of the system are in it.
+//! Text from another process is escaped where it becomes a domain type ([`from_outside`]). The writers of terminals, logs
+//! and reports escape again, because file names and messages of the system reach them directly. Escaped text stays as it is.
 
 /// Whether a terminal obeys the character, or shows nothing for it: control characters, line and paragraph separators,
 /// and what Unicode 16 lists as format characters (category Cf), as ignorable by default, or as a filler.
@@ -23,14 +24,14 @@ pub fn one_line(text: &str) -> String {
     escaped(text, usize::MAX, |_| false)
 }
 
-/// The same, for a message of ours: a line feed stays if a space follows it, as it does where such a message goes on in
-/// another line.
+/// Like [`one_line`], for messages of granule. Their continuation lines begin with a space, so a line feed before a space
+/// stays.
 #[must_use]
 pub fn message(text: &str) -> String {
     escaped(text, usize::MAX, |rest| rest.starts_with("\n "))
 }
 
-/// The same, for text that was made of such parts: every line feed stays.
+/// Like [`one_line`], for text whose lines were escaped one by one: every line feed stays.
 #[must_use]
 pub fn lines(text: &str) -> String {
     escaped(text, usize::MAX, |rest| rest.starts_with('\n'))
@@ -45,8 +46,8 @@ pub fn from_outside(text: &str) -> String {
     escaped(text, LONGEST, |_| false)
 }
 
-/// Escapes hidden characters where the rest of the text does not say that this one stays; of a text that would become
-/// longer than `most` bytes the beginning.
+/// Escapes each hidden character, unless `stays` is true of the text from there on. Cuts a result of more than `most`
+/// bytes.
 fn escaped(text: &str, most: usize, stays: impl Fn(&str) -> bool) -> String {
     const CUT: char = '…';
     let mut safe = String::with_capacity(text.len().min(most));

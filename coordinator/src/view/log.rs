@@ -58,7 +58,7 @@ pub(crate) fn init(format: LogFormat) {
     }));
 }
 
-/// What a terminal is told of a defect; whoever has the panic may be stuck with it no more than with other lines.
+/// Reports a panic like any other error: the thread that panics must not wait for the terminal either.
 fn tell_of_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let mut text = format!("thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
@@ -67,19 +67,19 @@ fn tell_of_panic(panic: &PanicHookInfo<'_>) {
         text.push_str(&format!("\n{trace}"));
     }
     error(&text);
-    // The process may end with it.
+    // The panic may end the process.
     stderr::settle();
 }
 
-/// Whether bars are drawn: not on a terminal that cannot move its cursor, which is a log like any other.
+/// Whether bars are drawn. A terminal that cannot move its cursor gets dated lines, as a file does.
 pub(crate) fn has_bars() -> bool {
     FORMAT.get() != Some(&LogFormat::Json)
         && io::stderr().is_terminal()
         && moves_its_cursor(std::env::var("TERM").ok().as_deref())
 }
 
-/// Whether terminals of this name can move their cursor; those that cannot are among the special ones of the terminfo
-/// database. The emptiest name is that of a terminal of which nothing is known.
+/// Whether a terminal with this value of TERM can move its cursor. The names are those of the terminfo database for
+/// terminals that cannot, and for terminals of an unknown kind.
 fn moves_its_cursor(term: Option<&str>) -> bool {
     !matches!(
         term,
@@ -122,10 +122,9 @@ pub(crate) fn error(text: &str) {
     }
 }
 
-/// Ends the process, once what was said is written, or if that is stuck.
+/// Ends the process once all lines are written, or standard error is stuck.
 pub(crate) fn exit(code: u8) -> ! {
     stderr::settle();
-    #[allow(clippy::disallowed_methods, reason = "the one place that does")]
     std::process::exit(code.into())
 }
 

@@ -1,8 +1,8 @@
 //! Standard error. One thread writes to it; all others only put text into a queue, which never waits.
 //!
-//! A terminal, a pipe or a log that takes no output (Ctrl-S, a hung `ssh`, a reader that stopped) so holds up that thread
-//! and nothing else. What waits is bounded: the oldest lines are dropped for new ones, and once output is taken
-//! again a line says how many. The same thread draws the bars of a run, as lines have to go around them.
+//! A terminal, a pipe or a log that takes no output (Ctrl-S, a hung `ssh`, a stopped reader) therefore holds up that
+//! thread and nothing else. The queue is bounded: new lines push out the oldest, and once output is taken again, a line
+//! reports how many were dropped. The same thread draws the bars of a run, because lines have to go around them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +23,7 @@ use crate::failure::plural;
 /// Most bytes that wait to be written.
 const MOST_WAITING: usize = 256 << 10;
 
-/// How long output may be stuck before nothing waits for it any more.
+/// How long the end of the program waits for output that makes no progress.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest time that the end of the program waits for what is left to be written, be it slow or stuck.
@@ -79,7 +79,7 @@ pub(crate) fn put(mut text: String) {
             shared.lock().push(text);
             shared.wanted.notify_one();
         }
-        // The system allows no thread more: then none of a run can be held up.
+        // The system allows no further thread, so there is no run that this could hold up.
         None => drop(write_all(io::stderr(), text.as_bytes(), || {})),
     }
 }
@@ -113,10 +113,15 @@ fn writer() -> Option<&'static Shared> {
     let start = || {
         let shared = Arc::new(Shared::new());
         let writing = Arc::clone(&shared);
-        let thread = thread::Builder::new().name(THREAD.into()).spawn(move || writing.serve());
+        let write = move || writing.serve(&io::stderr(), tell_of_dropped);
+        let thread = thread::Builder::new().name(THREAD.into()).spawn(write);
         thread.is_ok().then_some(shared)
     };
     WRITER.get_or_init(start).as_deref()
+}
+
+fn tell_of_dropped(lines: u64) {
+    log::event("dropped", &format!("standard error took no output: {} dropped", plural(lines, "line")));
 }
 
 impl Shared {
@@ -133,12 +138,13 @@ impl Shared {
         Shared { state: Mutex::new(state), wanted: Condvar::new(), done: Condvar::new() }
     }
 
-    /// Nothing that takes time is done with this lock.
+    /// The lock is never held while something is written or drawn.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self) {
+    /// Writes until the process ends; reports how many lines were dropped.
+    fn serve(&self, to: &impl AsFd, on_dropped: impl Fn(u64)) {
         let mut sink: Option<Sink> = None;
         let mut drawn = 0;
         loop {
@@ -149,17 +155,16 @@ impl Shared {
                 sink = board.as_ref().map(|_| Sink::new());
             }
             if let Some(text) = text {
-                // Of bars that cannot be drawn nothing is left, and the line is to be seen all the same.
+                // Bars that cannot be drawn must not swallow the line.
                 let is_shown = sink.as_ref().is_some_and(|sink| sink.print(&text));
                 if !is_shown {
-                    // There is nobody to tell that standard error is closed, or its disk full.
-                    let _ = write_all(io::stderr(), text.as_bytes(), || self.progressed());
+                    // If standard error is closed or its disk is full, there is no other place to report it.
+                    let _ = write_all(to, text.as_bytes(), || self.progressed());
                 }
                 self.progressed();
             }
             if dropped > 0 {
-                let lines = plural(dropped, "line");
-                log::event("dropped", &format!("{lines} dropped here, as standard error took no output"));
+                on_dropped(dropped);
             }
             if let (Some(sink), Some(board)) = (&mut sink, board) {
                 let snapshot = board.snapshots.borrow().clone();
@@ -235,7 +240,8 @@ impl State {
     }
 }
 
-/// Writes everything, also where another program has set the file not to block; says whenever something was taken.
+/// Writes everything and calls `on_progress` after each part. Another program that shares the file may have made it
+/// non-blocking; then this waits until it is writable.
 pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8], mut on_progress: impl FnMut()) -> io::Result<()> {
     while !bytes.is_empty() {
         match write(&to, &bytes[..bytes.len().min(CHUNK)]) {
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn the_end_waits_for_what_is_slow_and_not_for_what_is_stuck() {
         let shared = Arc::new(Shared::new());
-        let (patience, longest) = (Duration::from_millis(400), Duration::from_secs(60));
+        let (patience, longest) = (Duration::from_millis(1500), Duration::from_secs(60));
         assert!(shared.settle(patience, longest), "there is nothing to do");
         shared.lock().push("never written\n".into());
         let begun = Instant::now();
@@ -295,7 +301,7 @@ mod tests {
         slow.progressed();
         let thread = thread::spawn(move || {
             for _ in 0..10 {
-                thread::sleep(Duration::from_millis(100));
+                thread::sleep(Duration::from_millis(200));
                 slow.progressed();
             }
             slow.lock().is_idle = true;
@@ -306,6 +312,41 @@ mod tests {
         // Slow for too long.
         shared.lock().push("x".into());
         assert!(!shared.settle(longest, patience));
+    }
+
+    #[test]
+    fn what_was_dropped_is_counted_once_output_is_taken_again() {
+        use std::io::{BufRead as _, BufReader};
+        const LINES: u64 = 50_000;
+        let (reader, to) = io::pipe().expect("a pipe");
+        let shared = Arc::new(Shared::new());
+        for number in 0..LINES {
+            shared.lock().push(format!("line {number}\n"));
+        }
+        let writing = Arc::clone(&shared);
+        thread::spawn(move || {
+            let on_dropped = |lines| writing.lock().push(format!("dropped {lines}\n"));
+            writing.serve(&to, on_dropped);
+        });
+        // It fills the pipe, and is stuck.
+        assert!(!shared.settle(Duration::from_millis(500), Duration::from_secs(60)));
+        for number in LINES..2 * LINES {
+            shared.lock().push(format!("line {number}\n"));
+        }
+        shared.lock().push("the end\n".into());
+        let (mut written, mut dropped, mut has_end) = (0, 0, false);
+        for line in BufReader::new(reader).lines().map(|line| line.expect("text")) {
+            match line.split_once(' ') {
+                Some(("line", _)) => written += 1,
+                Some(("dropped", lines)) => dropped += lines.parse::<u64>().expect("a number"),
+                _ => has_end = line == "the end",
+            }
+            if has_end && written + dropped == 2 * LINES {
+                break;
+            }
+        }
+        assert!(shared.settle(PATIENCE, LONGEST));
+        assert!(dropped > 0 && written > 0, "{written} {dropped}");
     }
 
     #[test]

@@ -14,21 +14,21 @@ use super::words::escaped_json;
 use crate::cli::exit;
 use crate::failure::Failure;
 
-/// Who reads what is printed.
+/// Whether anything reads what is printed.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
     Reads,
-    /// It has closed its end, as `head` does, and wants no more.
+    /// The reader of the pipe has closed it, as `head` does. This is no error.
     IsGone,
 }
 
 impl Reader {
-    /// For what is printed last, of which it is the same whether it is read.
+    /// Ignores whether the reader is gone, because nothing more is printed.
     pub(crate) fn done(self) {}
 }
 
-/// Prints a text, however long it takes until it is read.
+/// Prints a text, and waits for its reader without a limit.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -50,7 +50,7 @@ pub(crate) fn json(report: &impl Serialize) -> String {
     format!("{}\n", escaped_json(&json))
 }
 
-/// Standard output for what is too much to be made in memory: nothing of it is kept back.
+/// Standard output, unbuffered, for output that is too large for memory.
 pub(crate) struct Stream;
 
 impl Write for Stream {
@@ -67,7 +67,7 @@ impl Write for Stream {
 /// What has come of writing to standard output.
 ///
 /// # Errors
-/// When it failed, unless nobody reads.
+/// When it failed, unless the reader is gone.
 pub(crate) fn reader_of(written: io::Result<()>) -> Result<Reader, Failure> {
     match written {
         Ok(()) => Ok(Reader::Reads),
@@ -82,7 +82,8 @@ pub(crate) fn reader_of(written: io::Result<()>) -> Result<Reader, Failure> {
     }
 }
 
-/// How a command ends that has done something and printed it: what it did counts, and both failures are reported.
+/// The result of a command that has done something and printed it. If both failed, both are reported, and the exit
+/// code is that of what was done.
 pub(crate) fn both(done: Result<(), Failure>, said: Result<(), Failure>) -> Result<(), Failure> {
     match (done, said) {
         (Err(failure), Err(unsaid)) => {
@@ -93,29 +94,29 @@ pub(crate) fn both(done: Result<(), Failure>, said: Result<(), Failure>) -> Resu
     }
 }
 
-/// The last words of a command that takes signals itself, and so must not wait for ever: no reader that stopped
-/// is to keep it.
+/// The last output of a command that handles signals itself. A signal would not end it while it waits for a stopped
+/// reader, so it waits for a limited time.
 pub(crate) struct LastWords {
     text: String,
-    /// Whether it was asked for them, and has failed without.
+    /// Whether the command fails if they are not read.
     are_asked_for: bool,
 }
 
 impl LastWords {
-    /// A summary, which comes unasked.
+    /// A summary: the sweep has succeeded even if it is not read.
     pub(crate) fn summary(text: String) -> LastWords {
         LastWords { text: text::lines(&text), are_asked_for: false }
     }
 
-    /// An object, as a line of JSON.
+    /// An object that was asked for, as a line of JSON.
     pub(crate) fn json(report: &impl Serialize) -> LastWords {
         LastWords { text: json(report), are_asked_for: true }
     }
 
-    /// Prints them, after all that was said before.
+    /// Prints them after the lines on standard error.
     ///
     /// # Errors
-    /// When they cannot be written, or are asked for and not taken.
+    /// When they cannot be written, or when they were asked for and are not read.
     pub(crate) fn say(self) -> Result<(), Failure> {
         // Bars would be drawn over them.
         settle();
@@ -129,12 +130,18 @@ impl LastWords {
                 PATIENCE.as_secs()
             ))))
             .map(Reader::done),
-            None => Ok(()),
+            None => {
+                let seconds = PATIENCE.as_secs();
+                log::line(&format!(
+                    "note: the summary was not printed: nothing was read from standard output for {seconds} s"
+                ));
+                Ok(())
+            }
         }
     }
 }
 
-/// Writes in a thread of its own; gives what has come of it, unless there is no progress for so long.
+/// Writes in a thread of its own; returns the result, or none after so long without progress.
 fn within(
     patience: Duration,
     write: impl FnOnce(&mut dyn FnMut()) -> io::Result<()> + Send + 'static,
@@ -143,7 +150,7 @@ fn within(
     let writing = move || {
         let on_progress = progress.clone();
         let written = write(&mut || drop(on_progress.send(None)));
-        // If it took too long, nobody waits for it.
+        // The receiver may have been dropped.
         let _ = progress.send(Some(written));
     };
     if let Err(error) = thread::Builder::new().name("stdout".into()).spawn(writing) {
