@@ -24,11 +24,12 @@ pub fn one_line(text: &str) -> String {
     escaped(text, usize::MAX, |_| false)
 }
 
-/// Like [`one_line`], for messages of granule. Their continuation lines begin with a space, so a line feed before a space
-/// stays.
+/// Like [`one_line`], for messages of granule. A line feed stays if the next line begins with a space, as continuation lines
+/// of messages do, or with a quote, as a [`shell_word`](crate::shell::shell_word) with line feeds at its end does.
 #[must_use]
 pub fn message(text: &str) -> String {
-    escaped(text, usize::MAX, |rest| rest.starts_with("\n "))
+    let is_ours = |rest: &str| rest.trim_start_matches('\n').starts_with([' ', '\'']);
+    escaped(text, usize::MAX, |rest| rest.starts_with('\n') && is_ours(rest))
 }
 
 /// Like [`one_line`], for text whose lines were escaped one by one: every line feed stays.
@@ -98,8 +99,10 @@ mod tests {
 
     #[test]
     fn our_own_messages_keep_their_lines() {
-        let text = "error: x\n  because: y\nforged\u{202e}\n\n  help: z";
-        assert_eq!(message(text), "error: x\n  because: y\\u{a}forged\\u{202e}\\u{a}\n  help: z");
+        let text = "error: x\n  because: y\nforged\u{202e}\n  to resume: granule 'a'\n\n'";
+        let expected = "error: x\n  because: y\\u{a}forged\\u{202e}\n  to resume: granule 'a'\n\n'";
+        assert_eq!(message(text), expected);
+        assert_eq!(message("x\n"), r"x\u{a}");
         assert_eq!(lines("a\nb\r\n"), "a\nb\\u{d}\n");
     }
 

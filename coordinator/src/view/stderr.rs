@@ -191,12 +191,9 @@ impl Shared {
         state.begin();
         let text = state.waiting.pop_front();
         state.waiting_bytes -= text.as_ref().map_or(0, String::len);
-        Step {
-            text,
-            dropped: std::mem::take(&mut state.dropped),
-            board: state.board.clone(),
-            boards: state.boards,
-        }
+        // Reported once the queue is empty: a report in a full queue would be dropped itself.
+        let dropped = if state.waiting.is_empty() { std::mem::take(&mut state.dropped) } else { 0 };
+        Step { text, dropped, board: state.board.clone(), boards: state.boards }
     }
 
     fn progressed(&self) {
