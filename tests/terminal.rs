@@ -28,10 +28,19 @@ struct Terminal {
 impl Terminal {
     /// Starts the program in a terminal of so many columns.
     fn start(place: &Place, columns: u16, arguments: &[&str]) -> Terminal {
+        Terminal::start_as(Some("xterm"), place, columns, arguments)
+    }
+
+    /// The same, in a terminal of this kind.
+    fn start_as(kind: Option<&str>, place: &Place, columns: u16, arguments: &[&str]) -> Terminal {
         let (pty, pts) = open().expect("a terminal");
         pty.resize(Size::new(ROWS, columns)).expect("a size");
-        let child = Command::from(place.granule(arguments)).env("TERM", "xterm").spawn(pts);
-        let child = child.expect("the program starts");
+        let command = Command::from(place.granule(arguments));
+        let command = match kind {
+            Some(kind) => command.env("TERM", kind),
+            None => command.env_remove("TERM"),
+        };
+        let child = command.spawn(pts).expect("the program starts");
         let pty = Arc::new(pty);
         let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, columns, 0)));
         let reader = {
@@ -72,6 +81,17 @@ impl Terminal {
     /// Somebody types.
     fn types(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).expect("a terminal that is open");
+    }
+
+    /// Somebody types Ctrl-S: from now on the terminal takes no output.
+    fn stalls(&self) {
+        self.types("\u{13}");
+    }
+
+    /// Waits for the end, not for the screen; gives the exit code.
+    #[track_caller]
+    fn code(mut self) -> Option<i32> {
+        wait_for("the program ends", || self.child.try_wait().expect("a child")).code()
     }
 
     /// Waits for the end; gives the exit code and what is to be seen then.
@@ -197,4 +217,103 @@ fn what_is_wrong_is_said() {
     let (code, screen) = Terminal::start(&place, 80, &["run", "nowhere.yaml"]).end();
     assert_eq!(code, Some(2));
     check_screen(&screen, &["error: cannot read sweep file nowhere.yaml"]);
+}
+
+#[test]
+fn a_terminal_that_takes_no_output_does_not_hold_up_a_run() {
+    let sweep = Sweep { trials: 100, ..Sweep::slow() };
+    let undisturbed = sweep.undisturbed();
+    let place = Place::new();
+    place.sweep("x.yaml", &sweep);
+    let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--out", "out", "--workers", "2"]);
+    terminal.until("it computes", |row| row.contains("trials/s"));
+    terminal.stalls();
+    assert_eq!(terminal.code(), Some(0));
+    assert_eq!(place.outputs("out"), undisturbed);
+    place.is_left_alone();
+    // Nor one that is complete, of which there is only something to print.
+    let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--out", "out"]);
+    terminal.stalls();
+    assert_eq!(terminal.code(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_takes_no_output_does_not_hold_up_a_coordinator() {
+    let sweep = Sweep { trials: 100, ..Sweep::slow() };
+    let place = Place::new();
+    place.sweep("x.yaml", &sweep);
+    let serve = ["serve", "x.yaml", "--out", "out", "--listen", "127.0.0.1:0"];
+    let terminal = Terminal::start(&place, 80, &serve);
+    terminal.until("it waits", |row| row.contains("waiting for workers"));
+    terminal.stalls();
+    // Each of them is worth a notice.
+    for _ in 0..3 {
+        let leaving = ["--threads", "1", "--time-limit", "1s"];
+        place.worker(&leaving).end().succeeded();
+    }
+    place.worker(&["--threads", "2"]).end().succeeded();
+    assert_eq!(terminal.code(), Some(0));
+    assert_eq!(place.outputs("out"), sweep.undisturbed());
+    place.is_left_alone();
+}
+
+#[test]
+fn signals_end_what_is_in_a_terminal_that_takes_no_output() {
+    for (signals, expected) in
+        [(&[Signal::SIGTERM][..], 143), (&[Signal::SIGINT], 130), (&[Signal::SIGINT; 2], 130)]
+    {
+        let place = Place::new();
+        place.sweep("x.yaml", &Sweep { trials: 4000, ..Sweep::slow() });
+        let serve = ["serve", "x.yaml", "--out", "out", "--listen", "127.0.0.1:0"];
+        let terminal = Terminal::start(&place, 80, &serve);
+        terminal.until("it waits", |row| row.contains("waiting for workers"));
+        terminal.stalls();
+        let mut worker = place.worker(&["--threads", "2"]);
+        let stored = || place.status().and_then(|status| status["trials"]["stored"].as_u64());
+        wait_for("it serves", || stored().filter(|stored| *stored > 20));
+        if signals.len() > 1 {
+            // It does not give back what it has.
+            worker.signal(Signal::SIGSTOP);
+        }
+        for signal in signals {
+            send(terminal.child.id(), *signal);
+            let state = || place.status().is_none_or(|status| status["state"] == "draining").then_some(());
+            wait_for("the signal is noticed", state);
+        }
+        assert_eq!(terminal.code(), Some(expected));
+        worker.signal(Signal::SIGCONT);
+        worker.signal(Signal::SIGKILL);
+        wait_for("the worker is gone", || worker.has_ended().then_some(()));
+    }
+}
+
+/// Whether a line begins with a date, as those of logs do.
+fn is_dated(row: &str) -> bool {
+    let shape = row.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c });
+    shape.collect::<String>() == "0000-00-00T00:00:00Z"
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_is_a_log() {
+    for kind in [Some("dumb"), Some("unknown"), None] {
+        let place = Place::new();
+        place.sweep("x.yaml", &Sweep { trials: 400, ..Sweep::slow() });
+        let run = ["run", "x.yaml", "--out", "out", "--workers", "2"];
+        let terminal = Terminal::start_as(kind, &place, 200, &run);
+        let worker = wait_for("it computes", || {
+            let status = place.length("out/store.granule") > 100_000;
+            let ours = terminal.child.id();
+            place.processes().into_iter().find(|id| status && *id != ours)
+        });
+        send(worker, Signal::SIGKILL);
+        let notice = format!("worker process {worker} was killed by signal 9");
+        let row = terminal.until("the death is told", |row| row.contains(&notice));
+        assert!(is_dated(&row), "{kind:?}: {row}");
+        terminal.until("it says how far it is", |row| is_dated(row) && row.contains("/1200 trials ("));
+        send(terminal.child.id(), Signal::SIGTERM);
+        let (code, screen) = terminal.end();
+        assert_eq!(code, Some(143), "{screen}");
+        assert!(screen.starts_with("test: 3 conditions") && screen.contains("\nterminated: "), "{screen}");
+        assert!(!screen.contains('█') && !screen.contains('\u{1b}'), "{screen}");
+    }
 }

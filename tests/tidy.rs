@@ -36,6 +36,10 @@ const IMPURE: [&str; 11] = [
     "println!(",
 ];
 
+/// Where threads may wait for standard output or standard error, and where the process ends.
+const OUTPUT: [&str; 3] =
+    ["coordinator/src/view/log.rs", "coordinator/src/view/stderr.rs", "coordinator/src/view/stdout.rs"];
+
 /// The one file with code that the compiler cannot check.
 const UNCHECKED: [&str; 2] = ["shared/sim/src/isa.rs", "shared/sim/src/isa/x86.rs"];
 
@@ -202,6 +206,22 @@ fn code_that_the_compiler_cannot_check_is_in_one_place() {
         let uses = |line: &str| line.split(|c| !is_word(c)).any(|found| found == word);
         let found = code(&text).into_iter().find(|(_, line)| uses(line));
         assert_eq!(found.is_some(), UNCHECKED.contains(&file.as_str()), "{file}: {found:?}");
+    }
+}
+
+#[test]
+fn only_the_view_writes_to_standard_streams_and_ends_the_process() {
+    let is_program = |file: &str| file.starts_with("coordinator/src/") || file.starts_with("worker/src/");
+    for (file, text) in
+        sources().into_iter().filter(|(file, _)| is_program(file) && !file.ends_with("/tests.rs"))
+    {
+        let writes = |line: &str| {
+            // Tokio's is the connection of a worker over ssh.
+            let line = line.replace("tokio::io::stdout()", "");
+            ["io::stdout()", "io::stderr()", "process::exit("].iter().any(|word| line.contains(word))
+        };
+        let found = code(&text).into_iter().find(|(_, line)| writes(line));
+        assert_eq!(found.is_some(), OUTPUT.contains(&file.as_str()), "{file}: {found:?}");
     }
 }
 

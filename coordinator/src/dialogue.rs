@@ -3,6 +3,7 @@
 use granule_proto::convert::{TrialResult, WireError, engine_from_wire};
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
+use granule_worker::text::from_outside;
 
 use crate::catalogue::Catalogue;
 use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
@@ -31,9 +32,6 @@ pub(crate) struct Introduction {
     pub(crate) held: Vec<LeaseId>,
 }
 
-/// Longest text that is taken from a worker to be shown to people.
-const LONGEST_TEXT: usize = 1000;
-
 /// Most leases that a worker has at a time.
 const MOST_THREADS: u32 = 4096;
 
@@ -43,7 +41,7 @@ const MOST_THREADS: u32 = 4096;
 /// A text for both sides that says what to do.
 pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Introduction, String> {
     let ours = env!("CARGO_PKG_VERSION");
-    let theirs = clip(&hello.version);
+    let theirs = from_outside(&hello.version);
     if hello.protocol != PROTOCOL {
         return Err(format!(
             "this coordinator (granule {ours}) speaks protocol {PROTOCOL}, the worker (granule {theirs}) {}; \
@@ -67,7 +65,7 @@ pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Resul
     Ok(Introduction {
         worker: WorkerName(name),
         threads: hello.threads.clamp(1, MOST_THREADS),
-        host: clip(&hello.host),
+        host: from_outside(&hello.host),
         process_id: hello.process_id,
         held: leases(&held),
     })
@@ -85,7 +83,7 @@ pub(crate) fn understand(message: wire::FromWorker) -> Result<Option<Said>, Wire
             Said::Beat { held: leases(&held), last: lease(last) }
         }
         Message::Offered(wire::Offered {}) => Said::Offered,
-        Message::Draining(wire::Draining { reason }) => Said::Draining { reason: clip(&reason) },
+        Message::Draining(wire::Draining { reason }) => Said::Draining { reason: from_outside(&reason) },
         Message::Trial(result) => {
             Said::Trial { lease: lease(result.lease), result: TrialResult::from_wire(result)? }
         }
@@ -95,7 +93,7 @@ pub(crate) fn understand(message: wire::FromWorker) -> Result<Option<Said>, Wire
         Message::Finished(wire::Finished { lease: id }) => Said::Finished { lease: lease(id) },
         Message::HandedBack(wire::HandedBack { lease: id }) => Said::HandedBack { lease: lease(id) },
         Message::Failed(wire::Failed { lease: id, reason }) => {
-            Said::Failed { lease: lease(id), reason: clip(&reason) }
+            Said::Failed { lease: lease(id), reason: from_outside(&reason) }
         }
     }))
 }
@@ -135,9 +133,4 @@ fn leases(numbers: &[u64]) -> Vec<LeaseId> {
 /// The lease of this number; none for a number that was never given to one.
 fn lease(number: u64) -> LeaseId {
     number.try_into().map_or(LeaseId::NONE, LeaseId)
-}
-
-/// The beginning of a text, if it is long.
-fn clip(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
 }

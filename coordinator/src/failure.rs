@@ -1,9 +1,12 @@
 //! How the program ends when it does not succeed.
 
 use std::error::Error;
+use std::path::Path;
+
+use granule_worker::text;
 
 use crate::limits;
-// Nothing in them is escaped by `printable`.
+// Nothing in them has to be escaped once more.
 pub(crate) use granule_worker::shell::{shell_path, shell_word};
 
 /// A message for people and an exit code.
@@ -15,8 +18,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Of such lines those that go on begin with a space; no other line feed is one of ours.
     pub(crate) fn new(code: u8, message: impl AsRef<str>) -> Failure {
-        Failure { code, message: printable(message.as_ref()) }
+        Failure { code, message: text::message(message.as_ref()) }
+    }
+
+    /// What is wrong with a text, shown with lines of it, as compilers do.
+    pub(crate) fn of_text(code: u8, diagnostics: &str) -> Failure {
+        Failure { code, message: text::lines(diagnostics) }
     }
 
     /// `error: …`, with every cause on a line of its own, and what to do about it: about the limit that it comes from,
@@ -46,17 +55,9 @@ pub(crate) fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// The text without what a terminal would obey: names of files are in it as they came.
-pub(crate) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            printable.extend(c.escape_unicode());
-        } else {
-            printable.push(c);
-        }
-    }
-    printable
+/// A path for people, on one line.
+pub(crate) fn shown(path: impl AsRef<Path>) -> String {
+    text::one_line(&path.as_ref().to_string_lossy())
 }
 
 /// Runs the commands that messages advise, with stub programs that record their arguments.

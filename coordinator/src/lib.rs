@@ -41,11 +41,33 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::failure::Failure;
 use crate::view::log::LogFormat;
+use crate::view::{stderr, stdout};
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let command = cli::Cli::parse().command;
+    let (result, code) = match cli::Cli::try_parse() {
+        Ok(cli) => (obey(cli.command), 0),
+        // Help and versions are no errors to clap's caller; they are printed all the same.
+        Err(said) if said.use_stderr() => {
+            let _ = said.print();
+            (Ok(()), cli::exit::USAGE)
+        }
+        Err(said) => (stdout::reader_of(said.print()).map(stdout::Reader::done), 0),
+    };
+    let code = result.map_or_else(
+        |failure| {
+            view::log::error(&failure.message);
+            failure.code
+        },
+        |()| code,
+    );
+    stderr::settle();
+    ExitCode::from(code)
+}
+
+fn obey(command: cli::Command) -> Result<(), Failure> {
     limits::raise_files();
     view::log::init(match &command {
         cli::Command::Run(cli::Run { common, .. })
@@ -54,7 +76,7 @@ pub fn main() -> ExitCode {
         cli::Command::Worker(arguments) => arguments.log_format,
         _ => LogFormat::Text,
     });
-    let result = match command {
+    match command {
         cli::Command::Run(arguments) => commands::run::run(&arguments),
         cli::Command::Serve(arguments) => commands::serve::run(&arguments),
         cli::Command::Worker(arguments) => commands::worker::run(&arguments),
@@ -74,12 +96,5 @@ pub fn main() -> ExitCode {
         cli::Command::Store(arguments) => commands::store::run(&arguments.command),
         cli::Command::Completions(arguments) => commands::manual::completions(&arguments),
         cli::Command::Man(arguments) => commands::manual::man(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            view::log::error(&failure.message);
-            ExitCode::from(failure.code)
-        }
     }
 }

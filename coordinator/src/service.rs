@@ -21,6 +21,7 @@ use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use granule_sim::Engine;
 use granule_worker::access::Secret;
+use granule_worker::text::from_outside;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -295,7 +296,7 @@ async fn listen(
                 Ok(said) => heard.extend(said.map(|said| FromService::Said { connection, said })),
                 Err(error) => {
                     makes_sense = false;
-                    let what = format!("a message that makes no sense: {error}");
+                    let what = format!("a message that makes no sense: {}", from_outside(&error.to_string()));
                     heard.push(FromService::Nonsense { connection, what });
                 }
             }

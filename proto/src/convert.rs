@@ -79,7 +79,8 @@ pub enum WireError {
     Missing(&'static str),
     /// The engine is unknown, or of another revision.
     #[error(
-        "engine {name} revision {revision} is not one of this program's; both ends must run the same version of granule"
+        "engine {} revision {revision} is not one of this program's; both ends must run the same version of granule",
+        .name.escape_debug()
     )]
     Engine {
         /// Name asked for.
@@ -88,7 +89,7 @@ pub enum WireError {
         revision: u32,
     },
     /// A parameter is unknown.
-    #[error("`{0}` is no parameter")]
+    #[error("`{}` is no parameter", .0.escape_debug())]
     Parameter(String),
     /// A parameter is missing or given twice.
     #[error("the parameters are not those of the table: {found} instead of {expected}")]

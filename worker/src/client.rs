@@ -26,6 +26,7 @@ use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
+use crate::text::{from_outside, one_line};
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]
@@ -345,7 +346,7 @@ async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<
             | Code::FailedPrecondition
             | Code::InvalidArgument
             | Code::Unimplemented => {
-                let reason = status.message().to_owned();
+                let reason = from_outside(status.message());
                 Err(CallError::Fatal(WorkerError::Refused { address, reason }))
             }
             _ => Err(CallError::Lost(describe(&status))),
@@ -420,7 +421,7 @@ fn from_worker(message: wire::from_worker::Message) -> wire::FromWorker {
 
 /// Why a call ended, for people.
 fn describe(status: &Status) -> String {
-    if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() }
+    if status.message().is_empty() { status.code().to_string() } else { from_outside(status.message()) }
 }
 
 /// An error with its causes.
@@ -431,5 +432,5 @@ fn full(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    text
+    one_line(&text)
 }

@@ -13,6 +13,7 @@ pub mod private;
 pub mod session;
 pub mod shell;
 pub mod standard;
+pub mod text;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 

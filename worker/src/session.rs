@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::pool::Output;
+use crate::text::from_outside;
 
 /// Time since the worker started.
 pub type Time = Duration;
@@ -280,6 +281,7 @@ impl Session {
                 instructions.extend(of_lease.map(|(&ticket, _)| Instruction::Cancel { ticket }));
             }
             Message::Goodbye(wire::Goodbye { reason, refused }) => {
+                let reason = from_outside(&reason);
                 let end = if refused { End::Refused { reason } } else { End::Goodbye { reason } };
                 instructions.push(Instruction::Stop(end));
             }

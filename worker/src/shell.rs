@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::text::is_hidden;
+
 /// The word as a shell has to read it to get exactly these bytes, on one line, in characters that every terminal
 /// shows as they are.
 ///
@@ -48,14 +50,6 @@ fn is_plain(text: &str) -> bool {
     // zsh replaces `=ls` by the path of `ls`, with an option of its also behind another `=`. `%1` is a job.
     let has_expansion = text.starts_with(['=', '%']) || text.matches('=').count() > 1;
     !text.is_empty() && text.chars().all(is_safe) && !has_expansion
-}
-
-/// Whether a terminal obeys the character, or shows nothing for it.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn quoted(text: &str) -> String {

@@ -18,8 +18,8 @@ use crate::outputs::survey::Survey;
 use crate::selection::{condition_of, is_damaged, seed_of};
 use crate::store::Store;
 use crate::view::log::line;
+use crate::view::stdout::{say, say_json};
 use crate::view::words::{MOST_RUNS, ranges, runs, seeds};
-use crate::view::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -139,10 +139,10 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         }
     }
     if arguments.planned.json {
-        say_json(&report);
+        say_json(&report)?.done();
     } else {
         let is_asked_for = arguments.condition.is_some() || arguments.seed.is_some();
-        say(&report.to_text(is_asked_for));
+        say(&report.to_text(is_asked_for))?.done();
     }
     Ok(())
 }

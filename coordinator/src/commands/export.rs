@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
+use granule_worker::text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ use crate::outputs::manifest;
 use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
 use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
-use crate::view::{say, say_json};
+use crate::view::stdout::{self, Stream, say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -116,15 +117,17 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     // Where a table is on standard output, what is said of it is not.
     let is_streamed = report.tables.iter().any(|table| table.file == STANDARD_OUTPUT);
     match (*json, is_streamed) {
-        (true, true) => line(&serde_json::to_string(&report).expect("text and numbers can be written")),
-        (true, false) => drop(say_json(&report)),
+        (true, true) => line(stdout::json(&report).trim_end()),
+        (true, false) => say_json(&report)?.done(),
         (false, _) => {
             for Written { file, rows, bytes, .. } in &report.tables {
                 let rows = plural(*rows, "row");
                 let bytes = DecimalBytes(*bytes);
                 match is_streamed {
                     true => line(&format!("{}: {rows} to standard output, {bytes}", report.sweep)),
-                    false => drop(say(&format!("{}: {rows} to {file}, {bytes}\n", report.sweep))),
+                    false => {
+                        say(&format!("{}: {rows} to {}, {bytes}\n", report.sweep, one_line(file)))?.done()
+                    }
                 }
             }
         }
@@ -153,7 +156,7 @@ impl Report {
             Failure::new(failure.code, failure.message)
         };
         let (rows, bytes) = if is_standard_output(path) {
-            match table::stream_csv(std::io::stdout().lock(), rows).map_err(failed)? {
+            match table::stream_csv(Stream, rows).map_err(failed)? {
                 Some(written) => written,
                 // Who reads has seen enough, and wants no summary either.
                 None => return Ok(()),

@@ -22,7 +22,7 @@ use crate::outputs::survey::sha256;
 use crate::outputs::{self, OutputError, Planned, directory_of_seed, hex};
 use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
-use crate::view::{say, say_json};
+use crate::view::stdout::{say, say_json};
 
 /// Number of the schema of the report and of the numbers beside figures.
 const SCHEMA: u32 = 1;
@@ -134,17 +134,18 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         })?
     };
     if arguments.resting.json {
-        say_json(&Report { directory: Some(directory.display().to_string()), ..report });
+        say_json(&Report { directory: Some(directory.display().to_string()), ..report })?.done();
         return Ok(());
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
     for Drawn { title, seed, files, .. } in &report.figures {
         let of = seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         let first = files.first().map_or("", |file| file);
-        say(&format!("  {title}{of}: {first}\n"));
+        say(&format!("  {title}{of}: {first}\n"))?.done();
     }
     let count = plural(report.figures.len() as u64, "figure");
-    say(&format!("{}: {count} in {}, each with its numbers beside it\n", report.sweep, directory.display()));
+    say(&format!("{}: {count} in {}, each with its numbers beside it\n", report.sweep, directory.display()))?
+        .done();
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use granule_worker::private;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::failure::{Failure, shell_path};
+use crate::failure::{Failure, shell_path, shown};
 use crate::identity::{FILE, Identity, IdentityError, prepared};
-use crate::view::say;
+use crate::view::stdout::say;
 
 pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
     let address = prepared::address(&arguments.advertise)
@@ -24,10 +24,11 @@ pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
     say(&format!(
         "Wrote {}, for the coordinator alone, and {}, for it and its workers.\n  granule serve SWEEP --listen ADDR \
          --identity {}\n  granule worker --access {}\n",
-        key.display(),
-        access.display(),
+        shown(&key),
+        shown(&access),
         shell_path(directory),
         shell_path(&access)
-    ));
+    ))?
+    .done();
     Ok(())
 }

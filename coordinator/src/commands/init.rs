@@ -1,10 +1,11 @@
 //! `granule init`: a sweep file to begin with.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
 use crate::cli::{self, exit};
-use crate::failure::{Failure, printable, shell_path};
+use crate::failure::{Failure, shell_path, shown};
+use crate::view::stdout::say;
 
 pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     let path = &arguments.file;
@@ -35,8 +36,7 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
         let _ = fs::remove_file(path);
         return Err(failed(error));
     }
-    let (shown, word) = (path.display(), shell_path(path));
-    let said = format!("Wrote {shown}. Change it, then run it:\n  granule run {word}\n");
-    let _ = io::stdout().write_all(printable(&said).as_bytes());
+    say(&format!("Wrote {}. Change it, then run it:\n  granule run {}\n", shown(path), shell_path(path)))?
+        .done();
     Ok(())
 }

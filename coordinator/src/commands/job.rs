@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Overrides, Plan, Sweep};
 use granule_worker::files::{self, Directory};
+use granule_worker::text::one_line;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +32,7 @@ use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, plural, shell_word};
+use crate::failure::{Failure, plural, shell_word, shown};
 use crate::outputs::manifest::{
     FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
     write_stamps,
@@ -47,9 +48,9 @@ use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
 use crate::view::status::{Parcel, Part, Trials};
+use crate::view::stdout::{LastWords, both};
 use crate::view::terminal::Terminal;
 use crate::view::words::brief;
-use crate::view::{say, say_json};
 
 /// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -119,10 +120,11 @@ pub(crate) fn run(
         signals::listen(farewell).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     // All of it but signals and the store runs in this thread: messages go through several tasks without waking another
     // thread for each. While files are read and written, there is nothing else to do.
-    let result = runtime.block_on(job.run(stopped));
+    let (result, last_words) = runtime.block_on(job.run(stopped));
     // Nothing may hold up the end; what counts is durable.
     runtime.shutdown_background();
-    result
+    // All is in place, the store is closed, and the directory is free: nothing hangs on whether this is read.
+    both(result, last_words.map_or(Ok(()), LastWords::say))
 }
 
 /// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
@@ -192,8 +194,8 @@ struct Computed {
 }
 
 impl Job {
-    /// Does it, and tells those who look how it ended.
-    async fn run(mut self, stopped: Stopped) -> Result<(), Failure> {
+    /// Does it, and tells those who look how it ended; gives what is to be printed of it.
+    async fn run(mut self, stopped: Stopped) -> (Result<(), Failure>, Option<LastWords>) {
         let mut dashboard = None;
         let mut done = Done::default();
         let result = self.work(&stopped, &mut dashboard, &mut done).await;
@@ -202,10 +204,12 @@ impl Job {
             let _ = forget_under_way(&self.out);
         }
         let result = result.map_err(|end| end.into_failure(&command_line()));
-        if self.json {
+        let last_words = if self.json {
             let code = result.as_ref().map_or_else(|failure| failure.code, |()| 0);
-            say_json(&self.summary(code, &done));
-        }
+            Some(LastWords::json(&self.summary(code, &done)))
+        } else {
+            done.summary.take().map(LastWords::summary)
+        };
         if let Some(dashboard) = dashboard {
             let text = match &result {
                 Ok(()) => format!("The files are in {}.", self.out.current_path().display()),
@@ -213,7 +217,7 @@ impl Job {
             };
             dashboard.end(dashboard::End { is_complete: result.is_ok(), text });
         }
-        result
+        (result, last_words)
     }
 
     async fn work(
@@ -298,6 +302,7 @@ impl Job {
     /// Prints a note for each file that the sweep does not have any more and that is not removed.
     fn tell_of_left(&self, changes: &Changes<'_>) {
         for left in &changes.left {
+            let left = one_line(left);
             line(&format!("note: {left} is not as granule wrote it, or lies behind a link, and stays"));
         }
     }
@@ -312,7 +317,7 @@ impl Job {
 
     /// Ends the run of a sweep that is complete: nothing is computed or written.
     fn leave_as_it_is(&self, done: &mut Done, survey: &Survey, changes: &Changes<'_>) -> Result<(), End> {
-        self.tell(&format!(
+        done.summary = Some(format!(
             "Sweep {} is complete already: {}\n",
             self.sweep.name,
             describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
@@ -345,7 +350,7 @@ impl Job {
     fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
         for path in drawn::stale(&out, manifest, is_new) {
-            line(&format!("note: {} shows an earlier state of the sweep; draw it again", path.display()));
+            line(&format!("note: {} shows an earlier state of the sweep; draw it again", shown(path)));
         }
     }
 
@@ -493,9 +498,9 @@ impl Job {
         let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
         let wanted: Vec<&Planned> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
-        if !wanted.is_empty() && !log::is_for_people_at_a_terminal() {
+        if !wanted.is_empty() && !log::has_bars() {
             let out = self.out.current_path();
-            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), out.display()));
+            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), shown(out)));
         }
         self.views.alter(|now| {
             now.state = "writing".to_owned();
@@ -550,13 +555,6 @@ impl Job {
             self.store.remove(damaged).map_err(|error| End::Output(error.into()))?;
         }
         Ok(())
-    }
-
-    /// Says it, unless that is to be said in JSON.
-    fn tell(&self, text: &str) {
-        if !self.json {
-            say(text);
-        }
     }
 
     fn finish(&self, done: &mut Done, mut kept: Vec<Kept>) -> Result<(), OutputError> {
@@ -616,8 +614,8 @@ impl Job {
         if done.files.removed > 0 {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
-        text.push_str(&format!("\n  what was run, and hashes: {}\n", out.join("manifest.json").display()));
-        self.tell(&text);
+        text.push_str(&format!("\n  what was run, and hashes: {}\n", shown(out.join("manifest.json"))));
+        done.summary = Some(text);
         self.tell_of_drawings(&manifest, true);
         Ok(())
     }
@@ -678,7 +676,7 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     granule_sweep::parse(&path.display().to_string(), text, &stem, overrides)
-        .map_err(|diagnostics| Failure::new(exit::USAGE, diagnostics.to_string()))
+        .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
 }
 
 /// Where outputs, manifest and store of a sweep lie.
@@ -825,6 +823,6 @@ fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out
         "{}, {}, in {}",
         plural(records.count() as u64, "file"),
         indicatif::DecimalBytes(bytes),
-        out.display()
+        shown(out)
     )
 }

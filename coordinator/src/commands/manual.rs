@@ -10,12 +10,12 @@ use granule_worker::files;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::Failure;
-use crate::view::say;
+use crate::view::stdout::say;
 
 pub(crate) fn completions(arguments: &cli::Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut cli::Cli::command(), "granule", &mut script);
-    say(&String::from_utf8_lossy(&script));
+    say(&String::from_utf8_lossy(&script))?.done();
     Ok(())
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
     let Some(directory) = &arguments.directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page).map_err(failed)?;
-        say(&String::from_utf8_lossy(&page));
+        say(&String::from_utf8_lossy(&page))?.done();
         return Ok(());
     };
     let failed = |path: &Path, error: io::Error| {

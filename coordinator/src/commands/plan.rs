@@ -13,6 +13,7 @@ use granule_sim::trial::Cohort;
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
 use granule_sweep::{Condition, Plan, Sweep};
+use granule_worker::text::one_line;
 use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -27,8 +28,8 @@ use crate::outputs::manifest::ResolvedSweep;
 use crate::outputs::space::{self, Fit, Needs, Room, Size};
 use crate::outputs::survey::Survey;
 use crate::store::{Store, StoreError};
+use crate::view::stdout::{say, say_json};
 use crate::view::words::brief;
-use crate::view::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -216,9 +217,9 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         worker_bytes: plan.cohorts.iter().map(|cohort| bytes_of_worker(&plan, cohort)).max().unwrap_or(0),
     };
     if arguments.planned.json {
-        say_json(&report);
+        say_json(&report)?.done();
     } else {
-        say(&report.to_text());
+        say(&report.to_text())?.done();
     }
     Ok(())
 }
@@ -383,7 +384,8 @@ impl Report {
             ),
         };
         let some = |paths: &[String]| {
-            let shown: String = paths.iter().take(SHOWN).map(|path| format!("\n  {path}")).collect();
+            let shown: String =
+                paths.iter().take(SHOWN).map(|path| format!("\n  {}", one_line(path))).collect();
             let rest = paths.len().saturating_sub(SHOWN);
             if rest > 0 { format!("{shown}\n  and {rest} more; --json lists all") } else { shown }
         };

@@ -13,7 +13,7 @@ use crate::cli::{self, exit};
 use crate::failure::Failure;
 use crate::selection::{condition_of, seed_of};
 use crate::store::StoreError;
-use crate::view::{say, say_json};
+use crate::view::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -56,12 +56,8 @@ impl Spikes {
 
 pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
     let report = reproduce(arguments)?;
-    if arguments.resting.json {
-        say_json(&report);
-    } else {
-        say(&report.to_text());
-    }
-    report.verdict()
+    let said = if arguments.resting.json { say_json(&report) } else { say(&report.to_text()) };
+    both(report.verdict(), said.map(Reader::done))
 }
 
 fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {

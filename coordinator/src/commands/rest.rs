@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use granule_sweep::Sweep;
+use granule_worker::text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
@@ -19,8 +20,8 @@ use crate::slurm::control::SlurmError;
 use crate::slurm::{JobId, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
+use crate::view::stdout::{say, say_json};
 use crate::view::words::seeds;
-use crate::view::{say, say_json};
 
 /// Lines about conditions, and about trials set aside, that people are shown.
 const MOST_LINES: usize = 48;
@@ -124,18 +125,18 @@ pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), F
         // A job that waits has not begun with anything.
         (Err(ArchiveError::NoSweep { .. }), Some(job)) => {
             if json {
-                say_json(&job);
+                say_json(&job)?.done();
             } else {
-                say(&job.to_text());
+                say(&job.to_text())?.done();
             }
             return Ok(());
         }
         (Err(error), _) => return Err(error.into()),
     };
     if json {
-        say_json(&report);
+        say_json(&report)?.done();
     } else {
-        say(&report.to_text());
+        say(&report.to_text())?.done();
     }
     Ok(())
 }
@@ -298,7 +299,7 @@ impl Rest {
                     text,
                     "last run: {} on {}, {:.1} s, {} computed, {} reused",
                     run.started,
-                    run.host,
+                    one_line(&run.host),
                     run.wall_seconds,
                     plural(run.trials_computed, "trial"),
                     run.trials_reused
@@ -325,9 +326,11 @@ impl Rest {
             let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
         }
         for path in &self.stale {
+            let path = one_line(path);
             let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");
         }
         for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
+            let reason = one_line(reason);
             let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
         }
         text

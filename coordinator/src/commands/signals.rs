@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::cli::exit;
 use crate::threads;
 use crate::view::log::{self, line};
+use crate::view::stderr;
 
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,9 +149,9 @@ pub(crate) fn listen(farewell: String) -> io::Result<Stopped> {
                 () = stop.closed() => return,
             };
             if stop.borrow().is_some() {
-                log::clear_bars();
+                stderr::draw(None);
                 line(&farewell);
-                std::process::exit(kind.code().into());
+                log::exit(kind.code());
             }
             let _ = stop.send(Some(kind));
         }

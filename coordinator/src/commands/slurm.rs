@@ -22,7 +22,7 @@ use crate::commands::job::{check_size, command_line, directory_of, read_sweep};
 use crate::commands::rest::{self, SlurmJob};
 use crate::commands::signals::Signals;
 use crate::commands::target;
-use crate::failure::{Failure, shell_path};
+use crate::failure::{Failure, shell_path, shown};
 use crate::outputs;
 use crate::outputs::manifest::ResolvedSweep;
 use crate::outputs::survey::Survey;
@@ -32,8 +32,8 @@ use crate::slurm::{Ending, JobId, State};
 use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
-use crate::view::say;
 use crate::view::status::{SCHEMA, now};
+use crate::view::stdout::{LastWords, say};
 use crate::view::terminal::Terminal;
 
 /// Where the script, its logs and what is known of the job lie, in the output directory.
@@ -162,11 +162,11 @@ impl Request<'_> {
         };
         let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
-            say(&script);
+            say(&script)?.done();
             return Ok(());
         }
         if rest::is_complete(&self.out, &self.sweep) {
-            say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, self.out.display()));
+            say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, shown(&self.out)))?.done();
             return Ok(());
         }
         // From here on: what is submitted must be written down before this ends.
@@ -188,11 +188,9 @@ impl Request<'_> {
         let job = record.job;
         let how = format!("granule status {}", shell_path(&self.out));
         if self.arguments.detach {
-            say(&format!(
-                "Slurm job {job}; to see what it is at: {how}; its log: {}\n",
-                record.log.display()
-            ));
-            return Ok(());
+            let log = shown(&record.log);
+            let text = format!("Slurm job {job}; to see what it is at: {how}; its log: {log}\n");
+            return LastWords::summary(text).say();
         }
         tokio::select! {
             ended = self.follow(&record) => self.end(&record, ended?),
@@ -406,8 +404,7 @@ impl Request<'_> {
             && rest.is_complete()
             && is_well
         {
-            say(&rest.to_text());
-            return Ok(());
+            return LastWords::summary(rest.to_text()).say();
         }
         let (word, help, code) = match state {
             State::Ended(ending) => {

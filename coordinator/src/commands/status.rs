@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use granule_proto::wire;
 use granule_worker::access::{Access, AccessError};
 use granule_worker::connect::{Connected, reconnect};
+use granule_worker::text::from_outside;
 use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::Streaming;
@@ -17,8 +18,10 @@ use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
 use crate::outputs::survey::Survey;
 use crate::threads;
-use crate::view::status::{Notice, Snapshot};
-use crate::view::{self, log};
+use crate::view::log;
+use crate::view::status::{Notice, Snapshot, understood};
+use crate::view::stdout::{self, Reader};
+use crate::view::words::escaped_json;
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);
@@ -95,7 +98,9 @@ async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         match reports {
             Ok(mut reports) => {
                 while let Ok(Some(wire::Report { json })) = reports.message().await {
-                    view.show(&json);
+                    if view.show(&json)? == Reader::IsGone {
+                        break;
+                    }
                 }
                 return Ok(());
             }
@@ -146,8 +151,7 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
                 Err(failure) => return Err(failure),
             };
             while let Ok(Some(wire::Report { json })) = reports.message().await {
-                if !view.show(&json) {
-                    // Nobody reads on.
+                if view.show(&json)? == Reader::IsGone {
                     return Ok(());
                 }
             }
@@ -224,7 +228,8 @@ async fn watch(
 ) -> Result<Streaming<wire::Report>, Failure> {
     let request = authorised(access, wire::WatchRequest { follow });
     let refused = |status: tonic::Status| {
-        let message = format!("error: the coordinator at {address} refused: {}", status.message());
+        let message =
+            format!("error: the coordinator at {address} refused: {}", from_outside(status.message()));
         Failure::new(exit::FAILED, message)
     };
     Ok(client(channel).watch(request).await.map_err(refused)?.into_inner())
@@ -237,38 +242,38 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Shows a report; false once nobody wants to see any.
-    fn show(&mut self, json: &str) -> bool {
+    /// Shows a report.
+    fn show(&mut self, json: &str) -> Result<Reader, Failure> {
         let report: Value = serde_json::from_str(json).unwrap_or_default();
-        let snapshot = (report["type"] == "snapshot").then(|| serde_json::from_str::<Snapshot>(json).ok());
+        let snapshot = (report["type"] == "snapshot").then(|| understood::<Snapshot>(json));
         let snapshot = snapshot.flatten();
         let was_over = self.last.is_over();
         if let Some(snapshot) = &snapshot {
             self.last.clone_from(snapshot);
         }
         if self.arguments.json {
-            return say(json);
+            return say(&escaped_json(json));
         }
         match snapshot {
             Some(snapshot) if !self.arguments.follow => say(snapshot.to_text().trim_end()),
             Some(snapshot) => {
                 let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= SUMMARY_EVERY);
                 if !is_due && (was_over || !snapshot.is_over()) {
-                    return true;
+                    return Ok(Reader::Reads);
                 }
                 self.shown = Some(Instant::now());
                 let text = snapshot.to_text();
                 say(&format!("{} {}", snapshot.time, text.lines().next().unwrap_or_default()))
             }
-            None => match serde_json::from_str::<Notice>(json) {
-                Ok(notice) => say(&format!("{} {}", notice.time, notice.text)),
-                Err(_) => true,
+            None => match understood::<Notice>(json) {
+                Some(notice) => say(&format!("{} {}", notice.time, notice.text)),
+                None => Ok(Reader::Reads),
             },
         }
     }
 }
 
-/// A line on standard output; false if that is closed.
-fn say(text: &str) -> bool {
-    view::say(&format!("{text}\n"))
+/// A line, or several, on standard output.
+fn say(text: &str) -> Result<Reader, Failure> {
+    stdout::say(&format!("{text}\n"))
 }

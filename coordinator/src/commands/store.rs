@@ -10,6 +10,7 @@ use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
 use granule_worker::files::Directory;
+use granule_worker::text::one_line;
 use indicatif::DecimalBytes;
 use nix::sys::stat::Mode;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::commands::job::{check_size, overrides, read_text, understand};
 use crate::failure::{Failure, plural};
 use crate::store::{Entry, Held, Put, Store, StoreError};
 use crate::view::log::line;
-use crate::view::{say, say_json};
+use crate::view::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the reports; it grows when a field is renamed, removed or changes its meaning.
 const SCHEMA: u32 = 1;
@@ -59,7 +60,7 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
         line(&format!("note: {count} passed over, to be computed anew"));
     }
     if arguments.json {
-        say_json(&report);
+        say_json(&report)?.done();
     } else {
         say(&format!(
             "{}: {} added from {}, {} in all\n",
@@ -67,7 +68,8 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
             plural(report.trials_added, "trial"),
             plural(arguments.from.len() as u64, "store"),
             plural(report.trials, "trial")
-        ));
+        ))?
+        .done();
     }
     Ok(())
 }
@@ -256,37 +258,43 @@ fn verified(path: &Path) -> Result<Verified, Failure> {
 
 fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
     let report = verified(&arguments.file)?;
-    let damaged = report.trials_damaged.len();
-    if arguments.json {
-        say_json(&report);
-    } else {
-        say(&format!(
+    let said = if arguments.json { say_json(&report) } else { say(&report.to_text()) };
+    both(report.verdict(), said.map(Reader::done))
+}
+
+impl Verified {
+    fn to_text(&self) -> String {
+        let mut text = format!(
             "{}: {} whole, {} damaged; {} of {}; {}\n",
-            report.store,
-            plural(report.trials, "trial"),
-            damaged,
-            plural(report.spans, "span"),
-            plural(report.streams, "noise stream"),
-            DecimalBytes(report.bytes)
-        ));
-        for key in &report.trials_damaged {
-            say(&format!("  damaged: trial {key}\n"));
+            one_line(&self.store),
+            plural(self.trials, "trial"),
+            self.trials_damaged.len(),
+            plural(self.spans, "span"),
+            plural(self.streams, "noise stream"),
+            DecimalBytes(self.bytes)
+        );
+        for key in &self.trials_damaged {
+            text.push_str(&format!("  damaged: trial {key}\n"));
         }
-        if report.unfinished_bytes > 0 {
-            say(&format!("  the last write was not finished: {} bytes\n", report.unfinished_bytes));
+        if self.unfinished_bytes > 0 {
+            text.push_str(&format!("  the last write was not finished: {} bytes\n", self.unfinished_bytes));
         }
+        text
     }
-    if damaged == 0 && report.damaged_bytes == 0 {
-        return Ok(());
-    }
-    let message = format!(
-        "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep computes anew \
+
+    fn verdict(&self) -> Result<(), Failure> {
+        if self.trials_damaged.is_empty() && self.damaged_bytes == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep computes anew \
          what it needs of them; `granule store prune` leaves them out of the file",
-        report.store,
-        plural(damaged as u64, "trial"),
-        report.damaged_bytes
-    );
-    Err(Failure::new(exit::INCOMPLETE, message))
+            self.store,
+            plural(self.trials_damaged.len() as u64, "trial"),
+            self.damaged_bytes
+        );
+        Err(Failure::new(exit::INCOMPLETE, message))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -351,7 +359,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
         line(&format!("note: {count} damaged in the store, dropped, too"));
     }
     if arguments.json {
-        say_json(&report);
+        say_json(&report)?.done();
         return Ok(());
     }
     say(&format!(
@@ -363,7 +371,8 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
         DecimalBytes(report.bytes_before),
         if report.dry_run { "about " } else { "" },
         DecimalBytes(report.bytes_after)
-    ));
+    ))?
+    .done();
     Ok(())
 }
 

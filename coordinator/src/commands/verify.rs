@@ -9,6 +9,7 @@ use std::path::Path;
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::{Plan, Sweep};
 use granule_worker::files::{self, Directory};
+use granule_worker::text::one_line;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, keep_still};
@@ -19,7 +20,7 @@ use crate::outputs::manifest::{FileRecord, Manifest, forget_stamps};
 use crate::outputs::survey::sha256;
 use crate::outputs::{self, OutputError, Planned, Source, failed};
 use crate::store::{Store, StoreError};
-use crate::view::{say, say_json};
+use crate::view::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -85,28 +86,28 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    if *json {
-        say_json(&report);
-    } else {
-        say(&report.to_text());
-    }
-    if report.problems.is_empty() {
-        return Ok(());
-    }
-    // What was seen to be whole is not trusted any more: the next run looks at everything.
-    if let Ok(out) = Directory::open(out) {
-        let _ = forget_stamps(&out);
-    }
-    let message = format!(
-        "error: {} with {}{}",
-        plural(report.problems.len() as u64, "problem"),
-        out.display(),
-        report.help(out)
-    );
-    Err(Failure::new(exit::INCOMPLETE, message))
+    let said = if *json { say_json(&report) } else { say(&report.to_text()) };
+    both(report.verdict(out), said.map(Reader::done))
 }
 
 impl Report {
+    fn verdict(&self, out: &Path) -> Result<(), Failure> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        // What was seen to be whole is not trusted any more: the next run looks at everything.
+        if let Ok(out) = Directory::open(out) {
+            let _ = forget_stamps(&out);
+        }
+        let message = format!(
+            "error: {} with {}{}",
+            plural(self.problems.len() as u64, "problem"),
+            out.display(),
+            self.help(out)
+        );
+        Err(Failure::new(exit::INCOMPLETE, message))
+    }
+
     fn tell(&mut self, problem: &'static str, what: String, text: String) {
         self.problems.push(Problem { problem, what, text });
     }
@@ -315,6 +316,7 @@ impl Report {
             self.trials.map_or(String::new(), |trials| format!(", {} whole", plural(trials, "stored trial")))
         );
         for Problem { problem, what, text: told } in &self.problems {
+            let (what, told) = (one_line(what), one_line(told));
             text.push_str(&format!("  {}: {what}: {told}\n", problem.replace('_', " ")));
         }
         text

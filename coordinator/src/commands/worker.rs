@@ -82,13 +82,13 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
                 line(&format!("done: {reason}"));
             }
             // The computing threads may be in the middle of something nobody wants any more.
-            std::process::exit(0);
+            log::exit(0)
         }
         Ok(End::Drained { reason }) => {
             if is_watched {
                 line(&format!("left: {reason}; everything computed was delivered"));
             }
-            std::process::exit(arguments.leave_with.into());
+            log::exit(arguments.leave_with)
         }
         Ok(End::Refused { reason }) => Err(Failure::new(
             exit::FAILED,
@@ -149,7 +149,7 @@ async fn listen_for_signals(drain: mpsc::Sender<String>) {
     let Ok(mut signals) = Signals::new() else { return drain.closed().await };
     let stop = signals.next().await;
     let _ = drain.send(format!("it was told to ({})", stop.name())).await;
-    std::process::exit(signals.next().await.code().into());
+    log::exit(signals.next().await.code())
 }
 
 /// What our supervisor says on standard input: how to reach it, and who we are.
@@ -190,7 +190,7 @@ fn end_with_the_supervisor() -> io::Result<()> {
     tokio::spawn(async move {
         let mut buffer = [0; 64];
         while input.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
-        std::process::exit(exit::FAILED.into());
+        log::exit(exit::FAILED)
     });
     Ok(())
 }

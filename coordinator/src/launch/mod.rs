@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use granule_worker::access::Access;
+use granule_worker::text::from_outside;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,6 @@ use tokio::task::JoinHandle;
 use self::roster::{Ending, Roster, Verdict};
 use self::ssh::{Ssh, Unfit};
 use crate::cli::exit;
-use crate::failure::printable;
 use crate::outputs::hex;
 use crate::scheduler::WorkerName;
 
@@ -382,7 +382,7 @@ async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
         if last.len() == LINES {
             last.pop_front();
         }
-        last.push_back(printable(String::from_utf8_lossy(&line).trim_end()));
+        last.push_back(from_outside(String::from_utf8_lossy(&line).trim_end()));
         line.clear();
     }
     last.retain(|line| !line.is_empty());

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use granule_worker::PIPED_GREETING;
 use granule_worker::access::Access;
 use granule_worker::files;
+use granule_worker::text::from_outside;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -225,8 +226,7 @@ async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, Unfit> {
         let Some(version) = text.trim_end().strip_prefix(PIPED_GREETING) else { continue };
         let ours = env!("CARGO_PKG_VERSION");
         if version != ours {
-            let version: String = version.chars().take(40).flat_map(char::escape_debug).collect();
-            return Err(Unfit(format!("has granule {version}, and this is {ours}")));
+            return Err(Unfit(format!("has granule {}, and this is {ours}", from_outside(version))));
         }
         return Ok(true);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use granule_worker::text::from_outside;
 use tokio::process::Command;
 
 use super::{JobId, State, state_of};
@@ -62,7 +63,7 @@ async fn told(command: &'static str, arguments: &[&str]) -> Result<String, Slurm
 fn last_words(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if said.is_empty() { format!("{}", output.status) } else { said.join("; ") }
+    if said.is_empty() { format!("{}", output.status) } else { from_outside(&said.join("; ")) }
 }
 
 /// Submits a script, or an array of so many of it.
@@ -73,7 +74,7 @@ pub(crate) async fn submit(script: &Path, array: Option<u32>) -> Result<JobId, S
     let said = told("sbatch", &arguments).await?;
     // With several clusters, `JOB;CLUSTER`.
     let number = said.lines().last().and_then(|line| line.split(';').next()?.trim().parse().ok());
-    number.map(JobId).ok_or(SlurmError::Strange { command: "sbatch", said })
+    number.map(JobId).ok_or_else(|| SlurmError::Strange { command: "sbatch", said: from_outside(&said) })
 }
 
 /// What a job is at.

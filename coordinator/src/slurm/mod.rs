@@ -7,6 +7,7 @@ pub(crate) mod script;
 
 use std::fmt;
 
+use granule_worker::text::from_outside;
 use serde::{Deserialize, Serialize};
 
 /// The number that Slurm gives a job.
@@ -92,10 +93,10 @@ pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> State {
     // `sacct` says by whom: `CANCELLED by 1000`.
     let ending = match word.split_whitespace().next().unwrap_or_default() {
         "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
-            return State::Waiting { reason: reason.to_owned() };
+            return State::Waiting { reason: from_outside(reason) };
         }
         "CONFIGURING" | "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT"
-        | "RESIZING" => return State::Running { nodes: nodes.to_owned() },
+        | "RESIZING" => return State::Running { nodes: from_outside(nodes) },
         "COMPLETED" => Ending::Completed,
         "TIMEOUT" | "DEADLINE" => Ending::TimedOut,
         "CANCELLED" | "REVOKED" => Ending::Cancelled,

@@ -1,14 +1,16 @@
 //! What is said on standard error: lines for people, or JSON for programs.
 //!
 //! Everything goes through `tracing`, under one target, so that both say the same. What happens at a
-//! time has a field `event` and is dated. Lines go around the bars of [`super::terminal`] if there are any.
+//! time has a field `event` and is dated. Nothing here waits for the terminal: [`super::stderr`] writes.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
-use std::io::{IsTerminal, Write as _};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use granule_worker::text;
 use jiff::{Timestamp, Zoned};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,7 +19,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::failure::printable;
+use super::stderr;
+use super::words::escaped_json;
 
 /// The target of all that granule says.
 pub(crate) const TARGET: &str = "granule";
@@ -33,7 +36,6 @@ pub(crate) enum LogFormat {
 }
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
-static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
 /// Decides how things are said from now on. Only the first call counts.
 pub(crate) fn init(format: LogFormat) {
@@ -46,42 +48,68 @@ pub(crate) fn init(format: LogFormat) {
     let _ = match format {
         LogFormat::Text => registry.with(Lines.with_filter(ours(Level::INFO))).try_init(),
         LogFormat::Json => {
-            let json = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
+            let json = tracing_subscriber::fmt::layer().json().with_writer(|| JsonLines);
             registry.with(json.with_filter(ours(Level::DEBUG))).try_init()
         }
     };
+    let by_default = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if stderr::is_writing_here() { by_default(panic) } else { tell_of_panic(panic) }
+    }));
 }
 
-/// Whether bars can be drawn.
-pub(crate) fn is_for_people_at_a_terminal() -> bool {
-    FORMAT.get() != Some(&LogFormat::Json) && std::io::stderr().is_terminal()
-}
-
-/// Lines go around these bars from now on.
-pub(crate) fn set_bars(bars: MultiProgress) {
-    *BARS.lock().unwrap_or_else(PoisonError::into_inner) = Some(bars);
-}
-
-/// Takes the bars away, if there are any, and leaves the screen to what is said next.
-pub(crate) fn clear_bars() {
-    if let Some(bars) = BARS.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let _ = bars.clear();
-        // Bars that finish one by one would leave the first of them on the screen.
-        bars.set_draw_target(ProgressDrawTarget::hidden());
+/// Reports a panic like any other error: the thread that panics must not wait for the terminal either.
+fn tell_of_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let mut text = format!("thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        text.push_str(&format!("\n{trace}"));
     }
+    error(&text);
+    // The panic may end the process.
+    stderr::settle();
+}
+
+/// Whether bars are drawn. A terminal that cannot move its cursor gets dated lines, as a file does.
+pub(crate) fn has_bars() -> bool {
+    FORMAT.get() != Some(&LogFormat::Json)
+        && io::stderr().is_terminal()
+        && moves_its_cursor(std::env::var("TERM").ok().as_deref())
+}
+
+/// Whether a terminal with this value of TERM can move its cursor. The names are those of the terminfo database for
+/// terminals that cannot, and for terminals of an unknown kind.
+fn moves_its_cursor(term: Option<&str>) -> bool {
+    !matches!(
+        term,
+        None | Some(
+            "" | "dumb"
+                | "unknown"
+                | "network"
+                | "dialup"
+                | "ethernet"
+                | "lpr"
+                | "printer"
+                | "glasstty"
+                | "hardcopy"
+        )
+    )
 }
 
 /// Says something.
 pub(crate) fn line(text: &str) {
+    let text = text::message(text);
     if FORMAT.get().is_some() {
         tracing::info!(target: TARGET, "{text}");
     } else {
-        show(text);
+        stderr::put(text);
     }
 }
 
 /// Says what happens now.
 pub(crate) fn event(event: &'static str, text: &str) {
+    let text = text::message(text);
     tracing::info!(target: TARGET, event, "{text}");
 }
 
@@ -90,17 +118,14 @@ pub(crate) fn error(text: &str) {
     if FORMAT.get().is_some() {
         tracing::error!(target: TARGET, "{text}");
     } else {
-        show(text);
+        stderr::put(text::lines(text));
     }
 }
 
-/// A line, or several, on standard error, which may be closed.
-fn show(text: &str) {
-    let text = printable(text);
-    match &*BARS.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(bars) => drop(bars.println(text)),
-        None => drop(writeln!(std::io::stderr(), "{text}")),
-    }
+/// Ends the process once all lines are written, or standard error is stuck.
+pub(crate) fn exit(code: u8) -> ! {
+    stderr::settle();
+    std::process::exit(code.into())
 }
 
 /// Writes the message of an event, with the time if it happened at one, and nothing else of it.
@@ -111,12 +136,13 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut message = Message::default();
         event.record(&mut message);
         let Message { text, is_dated } = message;
-        match (is_dated, std::io::stderr().is_terminal()) {
-            (false, _) => show(&text),
+        let text = text::lines(&text);
+        stderr::put(match (is_dated, has_bars()) {
+            (false, _) => text,
             // Who sits there knows the day, and where they are.
-            (true, true) => show(&format!("{} {text}", Zoned::now().strftime("%H:%M:%S"))),
-            (true, false) => show(&format!("{} {text}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))),
-        }
+            (true, true) => format!("{} {text}", Zoned::now().strftime("%H:%M:%S")),
+            (true, false) => format!("{} {text}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")),
+        });
     }
 }
 
@@ -133,5 +159,36 @@ impl Visit for Message {
             "event" => self.is_dated = true,
             _ => {}
         }
+    }
+}
+
+/// Takes a line of JSON at a time.
+struct JsonLines;
+
+impl io::Write for JsonLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::put(escaped_json(String::from_utf8_lossy(line).trim_end()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_that_cannot_move_their_cursor_have_no_bars() {
+        assert!(
+            ["xterm-256color", "screen", "linux", "vt100"]
+                .into_iter()
+                .all(|term| moves_its_cursor(Some(term)))
+        );
+        assert!(
+            [None, Some(""), Some("dumb"), Some("unknown")].into_iter().all(|term| !moves_its_cursor(term))
+        );
     }
 }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use granule_worker::text::one_line;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::words::{brief, pace};
 use crate::failure::plural;
@@ -139,6 +142,23 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+/// What another process has sent, if it is one of these: all text in it is on one line, and safe to show.
+pub(crate) fn understood<T: DeserializeOwned>(json: &str) -> Option<T> {
+    let mut value = serde_json::from_str(json).ok()?;
+    escape(&mut value);
+    serde_json::from_value(value).ok()
+}
+
+/// Makes all text in it safe to show. Its depth is that which serde_json takes.
+fn escape(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = one_line(text),
+        Value::Array(values) => values.iter_mut().for_each(escape),
+        Value::Object(fields) => fields.values_mut().for_each(escape),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 impl WorkerStatus {
     /// Whether it takes part, or may come back.
     pub(crate) fn is_here(&self) -> bool {
@@ -188,7 +208,8 @@ impl Notice {
             event: event.into(),
             is_trouble,
             worker,
-            text,
+            // Reasons come from elsewhere.
+            text: one_line(&text),
         }
     }
 
@@ -364,6 +385,22 @@ mod tests {
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot());
         let notice = Notice::new("worker_joined", None, "hello".into());
         assert_eq!(serde_json::from_str::<Notice>(&notice.to_json()).unwrap(), notice);
+    }
+
+    #[test]
+    fn what_another_process_sends_is_on_one_line() {
+        let forged = "x\n2026-11-29T06:00:00.000Z all is well\u{202e}";
+        let notice =
+            Notice { text: forged.into(), ..Notice::new("left", Some(forged.into()), forged.into()) };
+        let notice = understood::<Notice>(&notice.to_json()).expect("a notice");
+        let expected = one_line(forged);
+        assert_eq!((notice.text, notice.worker), (expected.clone(), Some(expected.clone())));
+        let mut sent = snapshot();
+        sent.workers[0].name = forged.into();
+        sent.conditions[0].name = forged.into();
+        let heard = understood::<Snapshot>(&sent.to_json()).expect("a snapshot");
+        assert_eq!((&heard.workers[0].name, &heard.conditions[0].name), (&expected, &expected));
+        assert_eq!(understood::<Notice>("x"), None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What a person sees of a run that goes on: bars on a terminal, now and then a line in a log.
 //!
-//! One more of those who watch the board, with a thread of its own, so that nothing waits for a terminal.
+//! One more of those who watch the board, in the thread that writes to standard error, so that nothing waits for a
+//! terminal.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use granule_worker::text::one_line;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Zoned;
@@ -12,11 +13,9 @@ use jiff::Zoned;
 use super::board::Board;
 use super::log;
 use super::status::{Part, Snapshot};
+use super::stderr;
 use super::words::{brief, clock_in, pace};
-use crate::failure::{plural, printable};
-
-/// How often it is looked at what there is to see.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+use crate::failure::plural;
 
 /// Time between two lines of a log: the least, and the most, and between them a part of the time so far.
 const LINES_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
@@ -26,55 +25,40 @@ const LINES_PART: u32 = 20;
 const MOST_BARS: usize = 12;
 
 /// Shows what a board says until it is dropped.
-pub(crate) struct Terminal {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(crate) struct Terminal(());
 
 impl Terminal {
     /// Shows what is on this board from now on.
     pub(crate) fn follow(board: Board) -> Terminal {
-        let (stop, stopped) = mpsc::channel();
-        let follow = move || {
-            let mut sink = Sink::new();
-            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                let snapshot = board.snapshots.borrow().clone();
-                sink.show(&snapshot);
-            }
-            sink.clear();
-        };
-        // Without a thread there is nothing to see, and everything else goes on.
-        let thread = thread::Builder::new().name("terminal".into()).spawn(follow).ok();
-        Terminal { stop: Some(stop), thread }
+        stderr::draw(Some(board));
+        Terminal(())
     }
 }
 
 impl Drop for Terminal {
-    /// Takes the bars away, before anything else is said.
+    /// Has the bars taken away before anything is written that is said from now on.
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        stderr::draw(None);
     }
 }
 
-enum Sink {
+/// Where it is shown.
+pub(super) enum Sink {
     Bars { started: Instant, bars: Option<Bars> },
     Lines { started: Instant, last: Instant, stored: Option<u64> },
 }
 
 impl Sink {
-    fn new() -> Sink {
+    pub(super) fn new() -> Sink {
         let started = Instant::now();
-        if log::is_for_people_at_a_terminal() {
+        if log::has_bars() {
             Sink::Bars { started, bars: None }
         } else {
             Sink::Lines { started, last: started, stored: None }
         }
     }
 
-    fn show(&mut self, snapshot: &Snapshot) {
+    pub(super) fn show(&mut self, snapshot: &Snapshot) {
         if snapshot.trials.total == 0 {
             return;
         }
@@ -97,15 +81,22 @@ impl Sink {
         }
     }
 
-    fn clear(self) {
-        if matches!(self, Sink::Bars { bars: Some(_), .. }) {
-            log::clear_bars();
+    /// Prints text above the bars; false if there are none.
+    pub(super) fn print(&self, text: &str) -> bool {
+        matches!(self, Sink::Bars { bars: Some(bars), .. } if bars.print(text))
+    }
+
+    pub(super) fn clear(self) {
+        if let Sink::Bars { bars: Some(bars), .. } = self {
+            let _ = bars.all.clear();
+            // Bars that finish one by one would leave the first of them on the screen.
+            bars.all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }
 
 /// Bars on a terminal, one below the other.
-struct Bars {
+pub(super) struct Bars {
     all: MultiProgress,
     _blank: ProgressBar,
     overall: ProgressBar,
@@ -144,8 +135,12 @@ impl Bars {
         let complete = (many > MOST_BARS).then(|| bar("  conditions", many as u64));
         let status = all.add(ProgressBar::new(1));
         status.set_style(style(TEXT));
-        log::set_bars(all.clone());
         Bars { all, _blank: blank, overall, conditions, complete, status, troubles: None }
+    }
+
+    /// Prints text above; false if it cannot be: what is hidden swallows it.
+    fn print(&self, text: &str) -> bool {
+        !self.all.is_hidden() && self.all.println(text.trim_end_matches('\n')).is_ok()
     }
 
     fn show(&mut self, snapshot: &Snapshot, elapsed: Duration) {
@@ -159,7 +154,7 @@ impl Bars {
             bar.set_position(complete as u64);
             bar.set_message("complete");
         }
-        self.status.set_message(printable(&status_of(snapshot, &Zoned::now())));
+        self.status.set_message(one_line(&status_of(snapshot, &Zoned::now())));
         let troubles = snapshot.counts.troubles();
         if !troubles.is_empty() {
             let bar = self.troubles.get_or_insert_with(|| {
@@ -199,7 +194,7 @@ impl Layout {
 
     /// A name, filled up or cut.
     fn prefix(&self, name: &str) -> String {
-        let name = printable(name);
+        let name = one_line(name);
         let width = self.name;
         if name.chars().count() > width {
             let cut: String = name.chars().take(width - 1).collect();

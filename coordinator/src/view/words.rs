@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use granule_worker::text::is_hidden;
 use jiff::{SignedDuration, Zoned};
 
 /// `3.1 s`, `42 s`, `12 min 5 s`, `5 h 12 min`, `3 days 4 h`.
@@ -57,6 +58,24 @@ pub(crate) fn pace(trials_per_second: f64) -> String {
     format!("{value:.1} trials/{unit}")
 }
 
+/// JSON on one line, with its hidden characters escaped as JSON has it: outside of its strings there are none but
+/// white space.
+pub(crate) fn escaped_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            c if is_hidden(c) => {
+                c.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// When something that takes this long from now on will be over, by the clock on the wall; nothing if that
 /// is in a moment, or in years.
 pub(crate) fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
@@ -102,6 +121,15 @@ mod tests {
         ] {
             assert_eq!(brief(Duration::from_secs_f64(seconds)), text);
         }
+    }
+
+    #[test]
+    fn json_says_the_same_without_hidden_characters() {
+        let value = serde_json::json!({ "a\u{202e}": "b\n\u{2028}\u{9b}\u{e0041}\u{200b}ö" });
+        let json = serde_json::to_string_pretty(&value).expect("it can be written");
+        let escaped = escaped_json(&json);
+        assert!(!escaped.chars().any(is_hidden), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("JSON"), value);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) struct Done {
     pub(super) files: Files,
     /// Whether the manifest in place is of this sweep.
     pub(super) has_manifest: bool,
+    /// For people, once all is in place.
+    pub(super) summary: Option<String>,
 }
 
 /// Output files.
@@ -62,7 +64,7 @@ pub(super) struct Summary {
 impl Job {
     /// What was done by a run that ends with this exit code.
     pub(super) fn summary(&self, code: u8, done: &Done) -> Summary {
-        let Done { computed, files, has_manifest } = done;
+        let Done { computed, files, has_manifest, .. } = done;
         let total = self.plan.len();
         let stored = total - self.inventory().missing;
         let manifest =

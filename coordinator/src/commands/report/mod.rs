@@ -18,7 +18,7 @@ use crate::failure::{Failure, plural};
 use crate::gallery::Of;
 use crate::outputs::OutputError;
 use crate::view::log::line;
-use crate::view::{say, say_json};
+use crate::view::stdout::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -88,12 +88,12 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
         })
     })?;
     if arguments.resting.json {
-        say_json(&report);
+        say_json(&report)?.done();
         return Ok(());
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
     let count = plural(report.figures as u64, "figure");
-    say(&format!("{}: {count} in {}, {}\n", report.sweep, report.file, DecimalBytes(report.bytes)));
+    say(&format!("{}: {count} in {}, {}\n", report.sweep, report.file, DecimalBytes(report.bytes)))?.done();
     Ok(())
 }
 

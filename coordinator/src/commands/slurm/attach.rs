@@ -13,14 +13,14 @@ use super::{ASK_EVERY, Request, of_slurm, unfit};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::{self, Stop, Stopped};
-use crate::failure::{Failure, plural, shell_path};
+use crate::failure::{Failure, plural, shell_path, shown};
 use crate::slurm::JobId;
 use crate::slurm::control::{self, SlurmError};
 use crate::slurm::script::Shape;
 use crate::view::board::Views;
 use crate::view::log;
-use crate::view::say;
 use crate::view::status::{SCHEMA, Snapshot};
+use crate::view::stdout::{LastWords, say};
 use crate::view::terminal::Terminal;
 
 /// How long a coordinator may take to begin.
@@ -66,7 +66,7 @@ impl Request<'_> {
     pub(super) async fn attach(&self) -> Result<(), Failure> {
         let script = self.plan.worker_job(&self.arguments.idle_timeout).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
-            say(&script);
+            say(&script)?.done();
             return Ok(());
         }
         let _lock = self.lock(LOCK, "keeps up the workers of")?;
@@ -100,11 +100,9 @@ impl Request<'_> {
         arrays.forget();
         match end {
             End::Over => {
-                say(&format!(
-                    "The coordinator has ended; no job is left. Its outputs: {}\n",
-                    self.out.display()
-                ));
-                Ok(())
+                let out = shown(&self.out);
+                LastWords::summary(format!("The coordinator has ended; no job is left. Its outputs: {out}\n"))
+                    .say()
             }
             End::Gone => {
                 let message = "error: the coordinator is gone and has not come back; the workers are taken back\n  \

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::commands::entrance::ACCESS;
-use crate::view::status::{Notice, Snapshot};
+use crate::view::status::{Notice, Snapshot, understood};
 
 /// Time between two attempts to reach one that should be there.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -45,13 +45,12 @@ impl Watching {
                     _ = &mut stopped => return,
                 };
                 let Ok(Some(wire::Report { json })) = report else { return };
-                let snapshot =
-                    serde_json::from_str::<Snapshot>(&json).ok().filter(|of| of.kind == "snapshot");
+                let snapshot = understood::<Snapshot>(&json).filter(|of| of.kind == "snapshot");
                 let heard = match snapshot {
                     Some(snapshot) => Heard::Snapshot(Box::new(snapshot)),
-                    None => match serde_json::from_str::<Notice>(&json) {
-                        Ok(notice) => Heard::Notice(notice),
-                        Err(_) => continue,
+                    None => match understood::<Notice>(&json) {
+                        Some(notice) => Heard::Notice(notice),
+                        None => continue,
                     },
                 };
                 if tell.send(heard).await.is_err() {
