@@ -1,11 +1,12 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use granule_sweep::Filter;
 
 use crate::view::log::LogFormat;
 
@@ -391,12 +392,8 @@ pub(crate) struct Plan {
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) planned: Planned,
-    /// Only this condition.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) condition: Option<String>,
-    /// Only this seed.
-    #[arg(long, value_name = "SEED")]
-    pub(crate) seed: Option<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// Only this trial, from 0.
     #[arg(long, value_name = "N")]
     pub(crate) trial: Option<u32>,
@@ -456,12 +453,8 @@ pub(crate) struct Export {
     /// Width of a bin of --psth in ms, a whole number of steps.
     #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth")]
     pub(crate) bin: f64,
-    /// Only these conditions.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) conditions: Vec<String>,
-    /// Only these seeds.
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
-    pub(crate) seeds: Vec<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// Replace a file that is not a table of granule.
     #[arg(long)]
     pub(crate) force: bool,
@@ -515,15 +508,51 @@ pub(crate) struct Report {
     pub(crate) chosen: Chosen,
 }
 
+/// Conditions and seeds of a sweep; all of them if nothing is given.
+#[derive(Debug, Args)]
+pub(crate) struct Only {
+    /// Only these conditions; in a name, * stands for any characters and ? for one.
+    #[arg(long, alias = "condition", value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) conditions: Vec<String>,
+    /// Only conditions with these values, as in `granule.tonic_factor=1`; =, <, >, <= or >=, and units as in a sweep
+    /// file. Of several, separated by commas or given one by one, all must hold.
+    #[arg(long = "where", value_name = "VALUES", value_parser = filters)]
+    pub(crate) wheres: Vec<Filters>,
+    /// Only these seeds, as in a sweep file: 7, or 1..20 with both ends included; several separated by commas.
+    #[arg(long, alias = "seed", value_name = "SEEDS", value_delimiter = ',', value_parser = granule_sweep::parse_seeds)]
+    pub(crate) seeds: Vec<RangeInclusive<u32>>,
+}
+
+impl Only {
+    /// All filters.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.wheres.iter().flat_map(|filters| &filters.0)
+    }
+
+    /// The first option that chooses something.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--conditions", self.conditions.is_empty()),
+            ("--where", self.wheres.is_empty()),
+            ("--seeds", self.seeds.is_empty()),
+        ];
+        given.into_iter().find(|(_, is_empty)| !is_empty).map(|(option, _)| option)
+    }
+}
+
+/// Filters of one `--where`.
+#[derive(Clone, Debug)]
+pub(crate) struct Filters(Vec<Filter>);
+
+fn filters(text: &str) -> Result<Filters, String> {
+    Filter::parse_all(text).map(Filters)
+}
+
 /// What of a sweep is drawn.
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
-    /// Only these conditions.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) conditions: Vec<String>,
-    /// Only these seeds.
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
-    pub(crate) seeds: Vec<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// The ms of a trial in which responses are looked for [default: those around the stimulus].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,

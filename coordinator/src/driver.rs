@@ -535,7 +535,7 @@ impl<'a> Driver<'a> {
             Kept::Discarded { trials } => {
                 for trial in &trials {
                     let seed = self.catalogue.seed(*trial);
-                    self.catalogue.conditions(*trial).iter().for_each(|at| self.progress.retreat(*at, seed));
+                    self.progress.retreat(self.catalogue.conditions(*trial), seed);
                 }
                 if let Some(counts) = &self.views.counts {
                     counts.discard(&trials);
@@ -556,7 +556,7 @@ impl<'a> Driver<'a> {
             Kept::Trial { worker, id, put, result } => {
                 if put == Put::New {
                     let seed = self.catalogue.seed(id);
-                    self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at, seed));
+                    self.progress.advance(self.catalogue.conditions(id), seed);
                     if let Some(counts) = &self.views.counts {
                         counts.add(id, &result.spikes);
                     }

@@ -31,7 +31,7 @@ use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, plural, shell_word};
+use crate::failure::{Failure, plural, shell_path, shell_word};
 use crate::outputs::manifest::{
     FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
     write_stamps,
@@ -360,7 +360,7 @@ impl Job {
     /// Prints a note for figures and reports that show an earlier state.
     fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
-        for path in drawn::stale(&out, manifest, is_new) {
+        for path in drawn::stale(&out, drawn::State::Complete { manifest, is_new }) {
             line(&format!("note: {} shows an earlier state of the sweep; draw it again", path.display()));
         }
     }
@@ -418,19 +418,20 @@ impl Job {
     async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), End> {
         let Inventory { parts, pairs, missing } = self.inventory();
         let total = self.plan.len();
+        let stored = total - missing;
+        let asked: u64 = parts.iter().map(|part| part.total).sum();
         line(&format!(
-            "{}: {} × {} × {}, {} of {total} stored; {}",
+            "{}: {} × {} × {}, {stored} of {total}{} stored; {}",
             self.sweep.name,
             plural(self.sweep.conditions.len() as u64, "condition"),
             plural(self.sweep.seeds.len() as u64, "seed"),
             plural(self.sweep.trials.into(), "trial"),
-            total - missing,
+            // Else the factors would not give the product.
+            if asked > total { " different trials" } else { "" },
             self.entrance.describe(self.options.workers)
         ));
         self.views.alter(|now| {
-            let sum = |of: fn(&Part) -> u64| parts.iter().map(of).sum();
-            let (all, stored) = (sum(|part| part.total), sum(|part| part.stored));
-            now.trials = Trials { total: all, stored, reused: stored };
+            now.trials = Trials { total, stored, reused: stored };
             now.sweep.clone_from(&self.sweep.name);
             now.conditions.clone_from(&parts);
             now.pairs.clone_from(&pairs);
@@ -441,7 +442,7 @@ impl Job {
         }
         driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
         let door = self.entrance.open().map_err(End::Entrance)?;
-        let mut progress = Progress::new(parts, pairs);
+        let mut progress = Progress::new(parts, pairs, total, stored);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
         let forward = tokio::spawn(async move {
@@ -634,6 +635,8 @@ impl Job {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
         text.push_str(&format!("\n  what was run, and hashes: {}\n", out.join("manifest.json").display()));
+        let shell = shell_path(&out);
+        text.push_str(&format!("  to see it: granule figures {shell}, or granule report {shell}\n"));
         self.tell(&text);
         self.tell_of_drawings(&manifest, true);
         Ok(())

@@ -404,7 +404,11 @@ impl Report {
         });
         let equal = match self.conditions_computed_once {
             0 => String::new(),
-            count => format!("; {} equal to another, computed once", plural(count, "condition")),
+            count => format!(
+                ", {} of them different: {} equal to another, computed once",
+                self.trials,
+                plural(count, "condition")
+            ),
         };
         format!(
             "{}: {} × {} × {} = {}{equal}\n\

@@ -136,8 +136,7 @@ impl View<'_> {
                     return true;
                 }
                 self.shown = Some(Instant::now());
-                let text = snapshot.to_text();
-                say(&format!("{} {}", snapshot.time, text.lines().next().unwrap_or_default()))
+                say(&format!("{} {}", snapshot.time, snapshot.headline()))
             }
             None => match serde_json::from_str::<Notice>(json) {
                 Ok(notice) => say(&format!("{} {}", notice.time, notice.text)),

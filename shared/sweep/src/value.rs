@@ -99,7 +99,8 @@ fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
     }
 }
 
-fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
+/// The value that a node stands for; whether it lies in its range is not looked at.
+pub(crate) fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
     let path = field.path;
     match field.kind {
         Kind::Quantity(unit) => number(path, unit, &example(field), node, problems).map(Value::Number),
