@@ -45,6 +45,7 @@ pub mod plan;
 mod record;
 mod schema;
 mod seeds;
+mod slips;
 mod suggest;
 mod template;
 mod units;

@@ -86,6 +86,13 @@ impl Seeds {
                 let Some(ends) = range(text, item.span, problems) else { return };
                 ends
             }
+            yaml::Value::Scalar { text, quoted: false } if ends(&text.replacen('-', "..", 1)).is_ok() => {
+                problems.add(|| {
+                    Problem::at(item.span, format!("{} is no range of seeds", quote(text)))
+                        .help(format!("write `{}`", text.replacen('-', "..", 1)))
+                });
+                return;
+            }
             _ => match count("seeds", 0, u32::MAX, item, problems) {
                 Some(seed) => (seed, seed),
                 None => return,

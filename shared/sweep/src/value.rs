@@ -343,7 +343,9 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
 
 /// The number that a reader would take a text for, also as other languages write it.
 fn in_digits(text: &str) -> Option<f64> {
-    let plain = text.replace('_', "");
+    // A comma between thousands; a decimal one has not three digits behind it.
+    let has_thousands = text.split(',').skip(1).all(|group| group.len() == 3);
+    let plain = if has_thousands { text.replace(['_', ','], "") } else { text.replace('_', "") };
     let of_radix = |prefix: &str, radix| {
         let digits = plain.strip_prefix(prefix)?;
         u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
