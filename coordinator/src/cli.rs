@@ -1,5 +1,7 @@
 //! The command line.
 
+mod hints;
+
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use granule_sweep::Filter;
 
+pub(crate) use self::hints::parse;
+use crate::address;
 use crate::view::log::LogFormat;
 
 /// Exit codes, and what `--help` and the manual say of them. docs/failures.md says the same, and a test
@@ -141,9 +145,9 @@ pub(crate) struct Common {
     /// Percent of trials that are computed once more, by another worker, and compared.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
-    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001; port 0 takes a free
-    /// one. Its URL is printed; off loopback it has a token in it.
-    #[arg(long, value_name = "ADDR")]
+    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001, or at this port of this machine
+    /// alone; port 0 takes a free one. Its URL is printed; off loopback it has a token in it.
+    #[arg(long, value_name = "ADDR", value_parser = address::of_this_machine)]
     pub(crate) dashboard: Option<SocketAddr>,
     /// Print what was done as JSON, one object on one line, however it ends.
     #[arg(long)]
@@ -170,7 +174,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) workers: Option<u32>,
     /// Loopback address on which the coordinator listens for its workers; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address::of_this_machine)]
     pub(crate) listen: SocketAddr,
 }
 
@@ -178,9 +182,9 @@ pub(crate) struct Run {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Address on which to listen for workers, such as 0.0.0.0:7000; port 0 takes a free one. Off
-    /// loopback everything is encrypted.
-    #[arg(long, value_name = "ADDR")]
+    /// Address on which to listen for workers, such as 10.0.0.5:7000; a port alone listens on all networks, as
+    /// 0.0.0.0:7000 does; port 0 takes a free one. Off loopback everything is encrypted.
+    #[arg(long, value_name = "ADDR", value_parser = address::of_all_networks)]
     pub(crate) listen: SocketAddr,
     /// Name or address at which workers reach this machine, if it is another [default: its addresses].
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -209,14 +213,15 @@ pub(crate) struct Serve {
     /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m [default: never].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Loopback address of /metrics and /health without a secret, such as 127.0.0.1:9464.
+    /// Loopback address, or port, of /metrics and /health without a secret, such as 127.0.0.1:9464; port 0 takes a free
+    /// one. The URL is printed.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    /// The access file of the coordinator, or a copy of it.
+    /// The access file of the coordinator, or a copy of it; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "supervised")]
     pub(crate) access: Option<PathBuf>,
     /// Wait for the access file, too, should it not be there yet.
@@ -432,7 +437,7 @@ pub(crate) struct Reproduce {
     #[arg(long, value_name = "NAME")]
     pub(crate) condition: String,
     /// The seed.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = one_seed)]
     pub(crate) seed: u32,
     /// The trial, from 0.
     #[arg(long, value_name = "N")]
@@ -663,6 +668,12 @@ fn duration_as_given(text: &str) -> Result<String, String> {
     duration(text).map(|_| text.to_owned())
 }
 
+fn one_seed(text: &str) -> Result<u32, String> {
+    let range = granule_sweep::parse_seeds(text)?;
+    let is_one = range.start() == range.end();
+    is_one.then_some(*range.start()).ok_or_else(|| format!("`{text}` is a range; choose one seed of it"))
+}
+
 fn percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse::<f64>().ok();
     percent
@@ -671,7 +682,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is no address; write IP:PORT"))?;
+    let address = address::of_this_machine(text)?;
     if address.ip().is_loopback() {
         return Ok(address);
     }

@@ -47,7 +47,10 @@ impl fmt::Display for Preliminary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Preliminary { drawn, chosen, stored, total } = self;
         if drawn == chosen && chosen < total {
-            return write!(f, "preliminary: all {drawn} trials of this part; {stored} of {total} trials of the sweep");
+            return write!(
+                f,
+                "preliminary: all {drawn} trials of this part; {stored} of {total} trials of the sweep"
+            );
         }
         write!(f, "preliminary: {drawn} of {chosen} trials")
     }

@@ -33,6 +33,7 @@ use crate::scheduler::{
 use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;
+use crate::view::log::line;
 use crate::view::progress::Progress;
 use crate::view::words::brief;
 
@@ -194,7 +195,9 @@ pub(crate) async fn compute(
     let pages = match options.metrics {
         None => None,
         Some(address) => {
-            let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
+            let wrong = |source| ComputeError::Listen { address, source };
+            let listener = listen(address).map_err(wrong)?;
+            line(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(wrong)?));
             Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
         }
     };

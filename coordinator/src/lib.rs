@@ -6,6 +6,7 @@
 //!
 //! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
+mod address;
 mod archive;
 #[doc(hidden)]
 pub mod bench;
@@ -37,13 +38,11 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::view::log::LogFormat;
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let command = cli::Cli::parse().command;
+    let command = cli::parse().command;
     view::log::init(match &command {
         cli::Command::Run(cli::Run { common, .. })
         | cli::Command::Serve(cli::Serve { common, .. })

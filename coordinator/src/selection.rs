@@ -339,12 +339,13 @@ pub(crate) fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Failure> {
 
 fn no_seed(sweep: &Sweep, range: &RangeInclusive<u32>) -> Failure {
     let what = ranges(&[(*range.start(), *range.end())], 1);
-    let what = if range.start() == range.end() { format!("no seed {what}") } else { format!("none of the seeds {what}") };
-    let message = format!(
-        "error: sweep {} has {what}\n  help: it has {}",
-        sweep.name,
-        ranges(&runs(&sweep.seeds), 12)
-    );
+    let what = if range.start() == range.end() {
+        format!("no seed {what}")
+    } else {
+        format!("none of the seeds {what}")
+    };
+    let message =
+        format!("error: sweep {} has {what}\n  help: it has {}", sweep.name, ranges(&runs(&sweep.seeds), 12));
     Failure::new(exit::USAGE, message)
 }
 
@@ -357,7 +358,7 @@ pub(crate) fn check_trial(sweep: &Sweep, trial: u32) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "error: sweep {} has no trial {trial}\n  help: its {} are counted from 0: choose one of {}",
+        "error: sweep {} has no trial {trial}\n  help: it has {}, counted from 0: choose one of {}",
         sweep.name,
         plural(sweep.trials.into(), "trial"),
         ranges(&[(0, sweep.trials - 1)], 1)

@@ -345,7 +345,9 @@ impl Report {
             text.push_str(&format!("  {}, {}, {told}\n", names.describe(&of), seeds(&numbers)));
         }
         if count > self.reused + self.to_compute {
-            text.push_str("  (conditions with equal parameters share their trials, which count once below)\n");
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
         }
         text.push_str(&format!(
             "{}: {} reused, {} to be computed\n",

@@ -275,12 +275,7 @@ impl Drop for Place {
 }
 
 impl<'a> Album<'a> {
-    fn new(
-        path: &'a Path,
-        arguments: &'a cli::Figures,
-        sweep: String,
-        source: Source,
-    ) -> Album<'a> {
+    fn new(path: &'a Path, arguments: &'a cli::Figures, sweep: String, source: Source) -> Album<'a> {
         let (place, figures, sha256) = (None, Vec::new(), BTreeMap::new());
         Album { path, arguments, sweep, source, place, figures, sha256 }
     }

@@ -5,7 +5,7 @@ mod summary;
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
-use granule_sweep::{Overrides, Plan, Sweep};
-use granule_worker::files::{self, Directory};
+use granule_sweep::{Plan, Sweep};
+use granule_worker::files::Directory;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
@@ -27,13 +27,14 @@ use crate::archive::{self, ArchiveError, Lock};
 use crate::catalogue::Catalogue;
 use crate::cli::exit;
 use crate::commands::entrance::{Entrance, EntranceError};
+use crate::commands::sweep_file::read_sweep;
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_path, shell_word};
 use crate::outputs::manifest::{
-    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
+    self, FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
     write_stamps,
 };
 use crate::outputs::space::{self, Fit, Needs, Size};
@@ -49,9 +50,6 @@ use crate::view::status::{Parcel, Part, Trials};
 use crate::view::terminal::Terminal;
 use crate::view::words::brief;
 use crate::view::{say, say_json};
-
-/// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
-const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// What is asked for.
 pub(crate) struct Order<'a> {
@@ -663,42 +661,6 @@ impl Job {
         let signal = stopped.borrow().unwrap_or(SignalKind::interrupt());
         End::Interrupted { signal, stored: total - missing, total }
     }
-}
-
-/// Reads and understands a sweep file, and what the environment overrides in it. Prints notes on it.
-pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    // What is wrong with the file comes first.
-    let text = read_text(path)?;
-    let sweep = understand(path, &text, &overrides()?)?;
-    granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
-    Ok(sweep)
-}
-
-/// What the environment overrides in every sweep file; says so.
-pub(crate) fn overrides() -> Result<Overrides, Failure> {
-    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
-        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
-    notices.iter().for_each(|notice| line(&format!("note: {notice}")));
-    Ok(overrides)
-}
-
-/// The bytes of a sweep file, as far as they are looked at.
-pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    files::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
-        Failure::new(
-            exit::USAGE,
-            format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
-        )
-    })?;
-    Ok(bytes)
-}
-
-/// The sweep that this text stands for.
-pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(&path.display().to_string(), text, &stem, overrides)
-        .map_err(|diagnostics| Failure::new(exit::USAGE, diagnostics.to_string()))
 }
 
 /// Where outputs, manifest and store of a sweep lie.

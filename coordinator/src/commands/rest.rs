@@ -306,7 +306,12 @@ impl Rest {
             })
             .collect();
         let width = |of: fn(&(String, String, String)) -> &String, most: usize| {
-            shown.iter().map(|line| of(line).chars().count()).filter(|width| *width <= most).max().unwrap_or(0)
+            shown
+                .iter()
+                .map(|line| of(line).chars().count())
+                .filter(|width| *width <= most)
+                .max()
+                .unwrap_or(0)
         };
         let [first, second] = [width(|line| &line.0, 32), width(|line| &line.1, 20)];
         for (names, seeds, told) in &shown {
@@ -316,13 +321,16 @@ impl Rest {
             let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
         }
         if self.pairs.iter().map(|pair| pair.total).sum::<u64>() > self.trials.total {
-            text.push_str("  (conditions with equal parameters share their trials, which count once below)\n");
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
         }
         for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
             let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
         }
         if self.set_aside.len() > MOST_LINES {
-            let _ = writeln!(text, "  and {} more set aside; --json has all", self.set_aside.len() - MOST_LINES);
+            let _ =
+                writeln!(text, "  and {} more set aside; --json has all", self.set_aside.len() - MOST_LINES);
         }
         for path in &self.stale {
             let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");

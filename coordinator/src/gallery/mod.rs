@@ -256,7 +256,8 @@ impl<'a> Gallery<'a> {
             take(Of::Sweep, heat_map(&of_seed))?;
         } else {
             let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
-            self.notes.push(format!("no raster and no heat map: {what} of one seed is stored of every condition"));
+            self.notes
+                .push(format!("no raster and no heat map: {what} of one seed is stored of every condition"));
         }
         self.draw_conductances(selection, some, &of_condition, take)?;
         for axis in axes(&conditions) {
@@ -398,7 +399,11 @@ impl<'a> Gallery<'a> {
                         continue;
                     };
                     let derived = pairs.iter().map(|pair| derived(selection, pair));
-                    Some(derived.collect::<Result<Vec<Recorded>, OutputError>>().map_err(|error| lost(&error))?)
+                    Some(
+                        derived
+                            .collect::<Result<Vec<Recorded>, OutputError>>()
+                            .map_err(|error| lost(&error))?,
+                    )
                 }
                 None => {
                     let folder = Folder::of_seed(self.archive, seed);

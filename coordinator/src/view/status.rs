@@ -326,21 +326,18 @@ impl Snapshot {
         text
     }
 
-    /// `2 workers, 1 lost, 3 gone`: those that take part or may come back, and of them, and beside them, how many do not.
+    /// `2 workers (1 lost), 3 gone`: those that take part or may come back, and beside them those that do not.
     fn workers_in_words(&self) -> String {
         let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
         let here = self.workers.iter().filter(|worker| worker.is_here()).count();
-        let mut text = plural(here as u64, "worker");
-        for (state, word) in [("lost", "lost"), ("gone", "gone"), ("quarantined", "shut out")] {
-            match count(state) {
-                0 => {}
-                // Those that are lost are among those that are counted first.
-                count if state == "lost" => {
-                    let _ = write!(text, " ({count} {word})");
-                }
-                count => {
-                    let _ = write!(text, ", {count} {word}");
-                }
+        let lost = match count("lost") {
+            0 => String::new(),
+            lost => format!(" ({lost} lost)"),
+        };
+        let mut text = format!("{}{lost}", plural(here as u64, "worker"));
+        for (count, word) in [(count("gone"), "gone"), (count("quarantined"), "shut out")] {
+            if count > 0 {
+                let _ = write!(text, ", {count} {word}");
             }
         }
         text
@@ -366,7 +363,9 @@ impl Snapshot {
             let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
         }
         if self.conditions.iter().map(|part| part.total).sum::<u64>() > self.trials.total {
-            text.push_str("  (conditions with equal parameters share their trials, which count once below)\n");
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
         }
         let here: Vec<&WorkerStatus> = self.workers.iter().filter(|worker| worker.state != "gone").collect();
         let width = widest(here.iter().take(MOST_LINES).map(|worker| &worker.name));
@@ -477,11 +476,11 @@ mod tests {
         let part = |name: String, stored| Part { name, total: 10, stored };
         let mut conditions = vec![part("Control".into(), 10)];
         conditions.extend((1..=10_000).map(|i| part(format!("leak-{i}"), u64::from(i <= 2) * 4)));
-        let snapshot = Snapshot { conditions, trials: Trials { total: 100_000, ..snapshot().trials }, ..snapshot() };
+        let snapshot =
+            Snapshot { conditions, trials: Trials { total: 100_000, ..snapshot().trials }, ..snapshot() };
         let text = snapshot.to_text();
-        let lines: Vec<String> = (text.lines())
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
+        let lines: Vec<String> =
+            (text.lines()).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let expected = [
             "Control 10/10",
             "leak-1, leak-2 4/10, each",

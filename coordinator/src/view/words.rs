@@ -50,7 +50,9 @@ pub(crate) fn seeds(seeds: &[u32]) -> String {
 }
 
 /// Names of the same kind, together, in the order in which each kind comes first.
-pub(crate) fn grouped<K: Clone + Eq + Hash>(of: impl IntoIterator<Item = (String, K)>) -> Vec<(Vec<String>, K)> {
+pub(crate) fn grouped<K: Clone + Eq + Hash>(
+    of: impl IntoIterator<Item = (String, K)>,
+) -> Vec<(Vec<String>, K)> {
     let mut places: HashMap<K, usize> = HashMap::new();
     let mut groups: Vec<(Vec<String>, K)> = Vec::new();
     for (name, kind) in of {
@@ -177,10 +179,7 @@ mod tests {
         check(&["Control", "other"], "Control, other");
         assert_eq!(names.describe(&all), "all 24 conditions");
         assert_eq!(names.describe(&leak), "leak-* (20 conditions)");
-        assert_eq!(
-            names.describe(&[&all[..1], &leak[..]].concat()),
-            "Control, leak-* (20 conditions)"
-        );
+        assert_eq!(names.describe(&[&all[..1], &leak[..]].concat()), "Control, leak-* (20 conditions)");
         assert_eq!(
             names.describe(&[&leak[..5], &leak[7..8], &leak[10..]].concat()),
             "leak-1 to leak-5 (5 conditions), leak-8, leak-11 to leak-20 (10 conditions)"

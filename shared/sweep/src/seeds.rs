@@ -192,7 +192,8 @@ fn range(text: &str, span: Span, problems: &mut Problems) -> Option<(u32, u32)> 
 pub fn parse_seeds(text: &str) -> Result<RangeInclusive<u32>, String> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let seed = text.parse().map_err(|_| format!("a seed is at most {}, not {}", u32::MAX, quote(text)))?;
+        let seed =
+            text.parse().map_err(|_| format!("a seed is at most {}, not {}", u32::MAX, quote(text)))?;
         return Ok(seed..=seed);
     }
     let range = text.replacen('-', "..", usize::from(!text.contains("..")));

@@ -40,7 +40,8 @@ pub(crate) fn near(text: &str, place: usize) -> Option<Slip> {
     let at = lines.partition_point(|(start, _)| *start <= place).saturating_sub(1);
     // The line itself, then the one before, which the parser may have taken for a part of it, then the one behind.
     let order = [Some(at), at.checked_sub(1), Some(at + 1)];
-    let near: Vec<(usize, &str)> = order.into_iter().flatten().filter_map(|at| lines.get(at).copied()).collect();
+    let near: Vec<(usize, &str)> =
+        order.into_iter().flatten().filter_map(|at| lines.get(at).copied()).collect();
     let tab = |&(start, line): &(usize, &str)| {
         let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
         let tab = line[..indentation].find('\t')?;
@@ -67,7 +68,11 @@ fn lookalike(line: &str, start: usize) -> Option<Slip> {
             '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{205f}' | '\u{3000}' => {
                 format!("replace the space U+{code:04X} with a plain one")
             }
-            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
+            '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => {
                 format!("remove the invisible character U+{code:04X}")
             }
             '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => {
@@ -121,7 +126,8 @@ fn decimal_comma(text: &str, span: Span) -> Option<Slip> {
         }
     };
     let digits = fraction.len() - fraction.trim_start_matches(digit).len();
-    let unit: String = fraction[digits..].trim_start_matches(' ').chars().take_while(|c| c.is_alphabetic()).collect();
+    let unit: String =
+        fraction[digits..].trim_start_matches(' ').chars().take_while(|c| c.is_alphabetic()).collect();
     if !is_whole(whole) || digits == 0 || unit.is_empty() {
         return None;
     }

@@ -42,7 +42,8 @@ impl Page<'_> {
     pub(super) fn html(&self) -> String {
         let Page { sweep, manifest, preliminary, .. } = self;
         let program = manifest.map_or(env!("CARGO_PKG_VERSION"), |manifest| &manifest.granule);
-        let title = format!("{}: {}report", sweep.name, if preliminary.is_some() { "preliminary " } else { "" });
+        let title =
+            format!("{}: {}report", sweep.name, if preliminary.is_some() { "preliminary " } else { "" });
         let seeds = plural(sweep.seeds.len() as u64, "seed");
         let conditions = plural(sweep.conditions.len() as u64, "condition");
         let style = STANDARD.encode(Sha256::digest(STYLE));
