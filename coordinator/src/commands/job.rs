@@ -34,7 +34,7 @@ use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_path, shell_word};
 use crate::outputs::manifest::{
-    self, FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
+    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
     write_stamps,
 };
 use crate::outputs::space::{self, Fit, Needs, Size};
