@@ -703,7 +703,10 @@ fn what_is_said_where() {
     let Ended { stdout, stderr, .. } = place.run(&["run", "x.yaml", "--workers", "2"]).succeeded();
     assert!(stdout.starts_with("Sweep test is complete: 9 trials computed, 0 reused, in "), "{stdout}");
     assert!(stdout.contains("\n  16 files, "), "{stdout}");
-    assert!(stdout.ends_with("\n  what was run, and hashes: out/test/manifest.json\n"), "{stdout}");
+    assert!(
+        stdout.contains("\n  what was run, and hashes: out/test/manifest.json\n  to see it: "),
+        "{stdout}"
+    );
     assert!(plain(&stdout) && plain(&stderr), "{stdout:?} {stderr:?}");
     for part in ["3 conditions × 1 seed × 3 trials", "2 workers", "writing 16 files to out/test"] {
         assert!(stderr.contains(part) && !stdout.contains(part), "{part}\n{stderr}\n{stdout}");

@@ -365,9 +365,12 @@ fn trials_come_out_again_as_they_are_stored() {
         let place_of = ["reproduce", "out", "--condition", condition, "--seed", seed, "--trial", trial];
         place.run(&place_of).failed_with(2, &[part]);
     };
-    wrong(["Contrl", "451", "0"], "has no condition `Contrl`\n  help: it has Control, GABAzine, ACh");
+    wrong(["Contrl", "451", "0"], "did you mean `Control`? it has Control, GABAzine, ACh");
     wrong(["Control", "450", "0"], "has no seed 450\n  help: it has 451, 9");
-    wrong(["Control", "451", "40"], "has trials 0 to 39, not 40");
+    wrong(
+        ["Control", "451", "40"],
+        "has no trial 40\n  help: it has 40 trials, counted from 0: choose one of 0..39",
+    );
     // A manifest that was edited is not taken for what was run.
     let mut manifest = place.manifest("out");
     manifest["sweep"]["conditions"][0]["parameters"]["golgi.leak_reversal"] = "-53 mV".into();
