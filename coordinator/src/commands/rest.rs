@@ -117,6 +117,9 @@ struct StoreStatus {
     damaged_bytes: u64,
 }
 
+/// Conditions, and what is to be said of which of their seeds.
+type Line = (Vec<String>, (Vec<u32>, String));
+
 /// Says what is there, and what its last Slurm job is at, if there was one.
 pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), Failure> {
     let report = match (look(out), job) {
@@ -263,7 +266,7 @@ impl Rest {
     }
 
     /// What is to be said of which conditions, and of which of their seeds.
-    fn lines(&self) -> Vec<(Vec<String>, (Vec<u32>, String))> {
+    fn lines(&self) -> Vec<Line> {
         let mut by_condition: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
         for pair in &self.pairs {
