@@ -366,7 +366,7 @@ fn trials_come_out_again_as_they_are_stored() {
         place.run(&place_of).failed_with(2, &[part]);
     };
     wrong(["Contrl", "451", "0"], "did you mean `Control`? it has Control, GABAzine, ACh");
-    wrong(["Control", "450", "0"], "has no seed 450\n  help: it has 451, 9");
+    wrong(["Control", "450", "0"], "has no seed 450\n  help: it has 451,9");
     wrong(
         ["Control", "451", "40"],
         "has no trial 40\n  help: it has 40 trials, counted from 0: choose one of 0..39",
