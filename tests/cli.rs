@@ -394,11 +394,8 @@ fn usage_that_is_wrong() {
     for wrong in ["abc", "1.5", "", "٣"] {
         run(&["--workers", wrong], &[&format!("'{wrong}' for '--workers <N>'")]);
     }
-    for wrong in ["nonsense", "127.0.0.1", "127.0.0.1:70000", ":0", "localhost:0"] {
-        run(
-            &["--listen", wrong],
-            &[&format!("invalid value '{wrong}' for '--listen <ADDR>': invalid socket address")],
-        );
+    for wrong in ["nonsense", "127.0.0.1:70000"] {
+        run(&["--listen", wrong], &[&format!("invalid value '{wrong}' for '--listen <ADDR>': `")]);
     }
     for outside in ["0.0.0.0:0", "[::]:4711", "192.0.2.7:4711"] {
         let message = format!("error: `run` listens on loopback only, and {outside} is not\n  help: leave");
@@ -706,7 +703,10 @@ fn what_is_said_where() {
     let Ended { stdout, stderr, .. } = place.run(&["run", "x.yaml", "--workers", "2"]).succeeded();
     assert!(stdout.starts_with("Sweep test is complete: 9 trials computed, 0 reused, in "), "{stdout}");
     assert!(stdout.contains("\n  16 files, "), "{stdout}");
-    assert!(stdout.ends_with("\n  what was run, and hashes: out/test/manifest.json\n"), "{stdout}");
+    assert!(
+        stdout.contains("\n  what was run, and hashes: out/test/manifest.json\n  to see it: "),
+        "{stdout}"
+    );
     assert!(plain(&stdout) && plain(&stderr), "{stdout:?} {stderr:?}");
     for part in ["3 conditions × 1 seed × 3 trials", "2 workers", "writing 16 files to out/test"] {
         assert!(stderr.contains(part) && !stdout.contains(part), "{part}\n{stderr}\n{stdout}");

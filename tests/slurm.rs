@@ -146,7 +146,7 @@ fn a_sweep_runs_on_three_nodes() {
         let following = cluster.granule(place, &slurm(&["--nodes", "3", "--", "--comment=with space"]));
         gather(place, 3)?;
         let ended = following.end().succeeded();
-        assert!(ended.stdout.starts_with("ci-10trials: complete, 30 of 30 trials stored"), "{ended:#?}");
+        assert!(ended.stdout.contains("\nci-10trials: complete, 30 of 30 trials stored"), "{ended:#?}");
         check_outputs(place);
         let (id, log) = job(place).expect("a job");
         assert_eq!(joined(&log), 3, "{log}");
@@ -362,7 +362,7 @@ fn a_job_that_was_cancelled_is_submitted_again_and_goes_on() {
         cluster.does("scontrol", &["release", &second]);
         cluster.is_left_alone();
         let status = place.run(&["status", OUT]).succeeded();
-        assert!(status.stdout.starts_with("ci-10trials: complete, 30 of 30"), "{status:#?}");
+        assert!(status.stdout.contains("\nci-10trials: complete, 30 of 30"), "{status:#?}");
         check_outputs(place);
         assert!(place.trials(OUT).reused > 0);
         Some(())

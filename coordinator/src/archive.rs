@@ -135,6 +135,12 @@ impl Archive {
         self.survey.sweep().expect("an archive has a sweep")
     }
 
+    /// When the last run of the sweep began, RFC 3339 in UTC.
+    pub(crate) fn begun(&self) -> &str {
+        let under_way = self.under_way().map(|under_way| under_way.started.as_str());
+        under_way.or(self.manifest().map(|manifest| manifest.run.started.as_str())).unwrap_or_default()
+    }
+
     /// The manifest of the sweep.
     ///
     /// # Errors
@@ -163,6 +169,14 @@ impl Archive {
     /// When there is none, or a run is at it.
     pub(crate) fn store(&self) -> Result<Store, ArchiveError> {
         Store::read(&self.store_path).map_err(|error| no_store(error, &self.store_path))
+    }
+
+    /// The store as it is at the moment, also while a run writes to it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn glance(&self) -> Result<Store, ArchiveError> {
+        Store::glance(&self.store_path).map_err(|error| no_store(error, &self.store_path))
     }
 }
 

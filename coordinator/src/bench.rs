@@ -184,7 +184,7 @@ pub async fn coordinate(
     let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
     let pairs =
         vec![0; parts.len() * plan.cohorts.last().map_or(0, |_| plan.seed_of(plan.cohorts.len() - 1) + 1)];
-    let mut progress = Progress::new(parts, pairs);
+    let mut progress = Progress::new(parts, pairs, plan.len(), 0);
     let (_interrupt, interrupted) = watch::channel(false);
     let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
     let views = Views::default();

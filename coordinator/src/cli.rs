@@ -1,12 +1,17 @@
 //! The command line.
 
+mod hints;
+
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use granule_sweep::Filter;
 
+pub(crate) use self::hints::parse;
+use crate::address;
 use crate::view::log::LogFormat;
 
 /// Exit codes, and what `--help` and the manual say of them. docs/failures.md says the same, and a test
@@ -32,7 +37,7 @@ pub(crate) mod exit {
         4 not the same.";
     /// Of `export`, `figures` and `report`.
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 something outside failed, or a run is at it; \
-        2 wrong usage; 3 trials are missing, or the sweep is not complete.";
+        2 wrong usage; 3 trials are missing, or for figures and report no trial is stored.";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
         2 wrong usage, or there is no such store; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
 
@@ -144,9 +149,9 @@ pub(crate) struct Common {
     /// Percent of trials that are computed once more, by another worker, and compared.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
-    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001; port 0 takes a free
-    /// one. Its URL is printed; off loopback it has a token in it.
-    #[arg(long, value_name = "ADDR")]
+    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001, or at this port of this machine
+    /// alone; port 0 takes a free one. Its URL is printed; off loopback it has a token in it.
+    #[arg(long, value_name = "ADDR", value_parser = address::of_this_machine)]
     pub(crate) dashboard: Option<SocketAddr>,
     /// Print what was done as JSON, one object on one line, however it ends.
     #[arg(long)]
@@ -173,7 +178,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) workers: Option<u32>,
     /// Loopback address on which the coordinator listens for its workers; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address::of_this_machine)]
     pub(crate) listen: SocketAddr,
 }
 
@@ -181,9 +186,9 @@ pub(crate) struct Run {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Address on which to listen for workers, such as 0.0.0.0:7000; port 0 takes a free one. Off
-    /// loopback everything is encrypted.
-    #[arg(long, value_name = "ADDR")]
+    /// Address on which to listen for workers, such as 10.0.0.5:7000; a port alone listens on all networks, as
+    /// 0.0.0.0:7000 does; port 0 takes a free one. Off loopback everything is encrypted.
+    #[arg(long, value_name = "ADDR", value_parser = address::of_all_networks)]
     pub(crate) listen: SocketAddr,
     /// Name or address at which workers reach this machine, if it is another [default: its addresses].
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -213,14 +218,15 @@ pub(crate) struct Serve {
     /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m [default: never].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Loopback address of /metrics and /health without a secret, such as 127.0.0.1:9464.
+    /// Loopback address, or port, of /metrics and /health without a secret, such as 127.0.0.1:9464; port 0 takes a free
+    /// one. The URL is printed.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    /// The access file of the coordinator, or a copy of it.
+    /// The access file of the coordinator, or a copy of it; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "supervised")]
     pub(crate) access: Option<PathBuf>,
     /// Wait for the access file, too, should it not be there yet.
@@ -396,12 +402,8 @@ pub(crate) struct Plan {
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) planned: Planned,
-    /// Only this condition.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) condition: Option<String>,
-    /// Only this seed.
-    #[arg(long, value_name = "SEED")]
-    pub(crate) seed: Option<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// Only this trial, from 0.
     #[arg(long, value_name = "N")]
     pub(crate) trial: Option<u32>,
@@ -440,7 +442,7 @@ pub(crate) struct Reproduce {
     #[arg(long, value_name = "NAME")]
     pub(crate) condition: String,
     /// The seed.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = one_seed)]
     pub(crate) seed: u32,
     /// The trial, from 0.
     #[arg(long, value_name = "N")]
@@ -461,12 +463,8 @@ pub(crate) struct Export {
     /// Width of a bin of --psth in ms, a whole number of steps.
     #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth")]
     pub(crate) bin: f64,
-    /// Only these conditions.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) conditions: Vec<String>,
-    /// Only these seeds.
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
-    pub(crate) seeds: Vec<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// Replace a file that is not a table of granule.
     #[arg(long)]
     pub(crate) force: bool,
@@ -520,15 +518,51 @@ pub(crate) struct Report {
     pub(crate) chosen: Chosen,
 }
 
+/// Conditions and seeds of a sweep; all of them if nothing is given.
+#[derive(Debug, Args)]
+pub(crate) struct Only {
+    /// Only these conditions; in a name, * stands for any characters and ? for one.
+    #[arg(long, alias = "condition", value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) conditions: Vec<String>,
+    /// Only conditions with these values, as in `granule.tonic_factor=1`; =, <, >, <= or >=, and units as in a sweep
+    /// file. Of several, separated by commas or given one by one, all must hold.
+    #[arg(long = "where", value_name = "VALUES", value_parser = filters)]
+    pub(crate) wheres: Vec<Filters>,
+    /// Only these seeds, as in a sweep file: 7, or 1..20 with both ends included; several separated by commas.
+    #[arg(long, alias = "seed", value_name = "SEEDS", value_delimiter = ',', value_parser = granule_sweep::parse_seeds)]
+    pub(crate) seeds: Vec<RangeInclusive<u32>>,
+}
+
+impl Only {
+    /// All filters.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.wheres.iter().flat_map(|filters| &filters.0)
+    }
+
+    /// The first option that chooses something.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--conditions", self.conditions.is_empty()),
+            ("--where", self.wheres.is_empty()),
+            ("--seeds", self.seeds.is_empty()),
+        ];
+        given.into_iter().find(|(_, is_empty)| !is_empty).map(|(option, _)| option)
+    }
+}
+
+/// Filters of one `--where`.
+#[derive(Clone, Debug)]
+pub(crate) struct Filters(Vec<Filter>);
+
+fn filters(text: &str) -> Result<Filters, String> {
+    Filter::parse_all(text).map(Filters)
+}
+
 /// What of a sweep is drawn.
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
-    /// Only these conditions.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) conditions: Vec<String>,
-    /// Only these seeds.
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
-    pub(crate) seeds: Vec<u32>,
+    #[command(flatten)]
+    pub(crate) only: Only,
     /// The ms of a trial in which responses are looked for [default: those around the stimulus].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
@@ -639,6 +673,12 @@ fn duration_as_given(text: &str) -> Result<String, String> {
     duration(text).map(|_| text.to_owned())
 }
 
+fn one_seed(text: &str) -> Result<u32, String> {
+    let range = granule_sweep::parse_seeds(text)?;
+    let is_one = range.start() == range.end();
+    is_one.then_some(*range.start()).ok_or_else(|| format!("`{text}` is a range; choose one seed of it"))
+}
+
 fn percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse::<f64>().ok();
     percent
@@ -647,7 +687,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is no address; write IP:PORT"))?;
+    let address = address::of_this_machine(text)?;
     if address.ip().is_loopback() {
         return Ok(address);
     }

@@ -35,6 +35,7 @@ use crate::scheduler::{
 use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;
+use crate::view::log::line;
 use crate::view::progress::Progress;
 use crate::view::words::brief;
 
@@ -212,7 +213,9 @@ pub(crate) async fn compute(
     let pages = match options.metrics {
         None => None,
         Some(address) => {
-            let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
+            let wrong = |source| ComputeError::Listen { address, source };
+            let listener = listen(address).map_err(wrong)?;
+            line(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(wrong)?));
             Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
         }
     };
@@ -567,7 +570,7 @@ impl<'a> Driver<'a> {
             Kept::Discarded { trials } => {
                 for trial in &trials {
                     let seed = self.catalogue.seed(*trial);
-                    self.catalogue.conditions(*trial).iter().for_each(|at| self.progress.retreat(*at, seed));
+                    self.progress.retreat(self.catalogue.conditions(*trial), seed);
                 }
                 if let Some(counts) = &self.views.counts {
                     counts.discard(&trials);
@@ -591,7 +594,7 @@ impl<'a> Driver<'a> {
             Kept::Trial { worker, id, put, result } => {
                 if put == Put::New {
                     let seed = self.catalogue.seed(id);
-                    self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at, seed));
+                    self.progress.advance(self.catalogue.conditions(id), seed);
                     if let Some(counts) = &self.views.counts {
                         counts.add(id, &result.spikes);
                     }

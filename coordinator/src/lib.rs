@@ -6,6 +6,7 @@
 //!
 //! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
+mod address;
 mod archive;
 #[doc(hidden)]
 pub mod bench;
@@ -39,15 +40,13 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::failure::Failure;
 use crate::view::log::LogFormat;
 use crate::view::{stderr, stdout};
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let (result, code) = match cli::Cli::try_parse() {
+    let (result, code) = match cli::parse() {
         Ok(cli) => (obey(cli.command), 0),
         // Help and versions are no errors to clap's caller; they are printed all the same.
         Err(said) if said.use_stderr() => {

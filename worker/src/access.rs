@@ -10,7 +10,8 @@
 //! Who has it can compute for the coordinator, and send it results; hence it is for its owner alone.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,6 +21,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::server::ParsedCertificate;
 
+use crate::files;
 use crate::private::{self, PrivateError};
 
 /// How to reach a coordinator.
@@ -156,6 +158,15 @@ impl Access {
         if bytes.len() as u64 > LONGEST {
             return Err(AccessError::TooLong);
         }
+        // Some editors start a file with a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(AccessError::Format {
+                line: 1,
+                column: 1,
+                problem: "is UTF-16 text, and UTF-8 is wanted",
+            });
+        }
         let Versioned { granule_access: found } = serde_json::from_slice(bytes).map_err(format_error)?;
         if found != VERSION {
             return Err(AccessError::Version { found });
@@ -175,14 +186,37 @@ impl Access {
         bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes) || Access::parse(bytes).is_ok()
     }
 
-    /// Reads an access file.
+    /// Reads an access file; `-` is standard input.
     ///
     /// # Errors
     /// When there is none, it makes no sense, or others can get at it.
     pub fn read(path: &Path) -> Result<Access, AccessError> {
-        let bytes = private::read(path, private::OTHERS, LONGEST)?;
-        Access::parse(&bytes)
-            .map_err(|source| AccessError::In { path: path.to_owned(), source: Box::new(source) })
+        let wrong = |source| AccessError::In { path: path.to_owned(), source: Box::new(source) };
+        if Access::is_read_once(path) {
+            let failed = |source| PrivateError::Read { path: path.to_owned(), source };
+            return Access::parse(&read_once(path).map_err(failed)?).map_err(wrong);
+        }
+        let bytes = match private::read(path, private::OTHERS, LONGEST) {
+            // A file that is no access file has no secret to be kept from others.
+            Err(PrivateError::Open { path, mode }) => {
+                if let Ok(bytes) = files::read(&path, LONGEST)
+                    && let Err(error @ AccessError::Format { .. }) = Access::parse(&bytes)
+                {
+                    return Err(wrong(error));
+                }
+                return Err(PrivateError::Open { path, mode }.into());
+            }
+            read => read?,
+        };
+        Access::parse(&bytes).map_err(wrong)
+    }
+
+    /// Whether this is standard input, or a file or pipe that a shell has opened for us, as for `<(…)`: it can be read
+    /// once, and to say who may read it is the shell's.
+    #[must_use]
+    pub fn is_read_once(path: &Path) -> bool {
+        let opened = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
+        path == Path::new("-") || opened.iter().any(|of| path.starts_with(of))
     }
 
     /// Writes the access file, for its owner alone, in place of what is there.
@@ -222,6 +256,17 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// What is in a file that can be read once, as far as an access file can go and a byte more.
+fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Says where, but not what is there: that could be the secret.

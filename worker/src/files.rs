@@ -169,6 +169,11 @@ impl Directory {
     pub fn create(path: &Path) -> io::Result<Directory> {
         let new: Vec<&Path> =
             path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+        if let Some((link, target)) = new.iter().find_map(|path| Some((path, fs::read_link(path).ok()?))) {
+            let (link, target) = (link.display(), target.display());
+            let message = format!("{link} is a symbolic link to {target}, which does not exist");
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
         fs::create_dir_all(path)?;
         for path in new {
             match sync_name(path) {

@@ -1,6 +1,6 @@
 //! `granule explain`: which trials will be computed, and why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use granule_sim::parameters::field;
 use granule_sim::{Engine, Model};
@@ -10,16 +10,15 @@ use serde::Serialize;
 
 use crate::archive::ArchiveError;
 use crate::cli;
-use crate::cli::exit;
 use crate::commands::plan::{Planned, load};
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
 use crate::outputs::survey::Survey;
-use crate::selection::{condition_of, is_damaged, seed_of};
+use crate::selection::{check_trial, conditions_of, is_damaged, seeds_of};
 use crate::store::Store;
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
-use crate::view::words::{MOST_RUNS, ranges, runs, seeds};
+use crate::view::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;
@@ -30,8 +29,8 @@ struct Report {
     #[serde(rename = "type")]
     kind: &'static str,
     sweep: String,
-    /// Trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
-    /// parameters are counted each.
+    /// Different trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
+    /// parameters share theirs, but each has entries.
     reused: u64,
     to_compute: u64,
     entries: Vec<Entry>,
@@ -90,20 +89,13 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         ));
     }
     let known = Known::of(&survey);
-    let conditions = match &arguments.condition {
-        Some(name) => vec![condition_of(&sweep, name)?],
-        None => (0..sweep.conditions.len()).collect(),
-    };
-    let seeds = match arguments.seed {
-        Some(seed) => vec![seed_of(&sweep, seed)?],
-        None => (0..sweep.seeds.len()).collect(),
-    };
+    let conditions = conditions_of(&sweep, &arguments.only)?;
+    let seeds = seeds_of(&sweep, &arguments.only)?;
     let trials = match arguments.trial {
-        Some(trial) if trial >= sweep.trials => {
-            let message = format!("error: the sweep has trials 0 to {}, not {trial}", sweep.trials - 1);
-            return Err(Failure::new(exit::USAGE, message));
+        Some(trial) => {
+            check_trial(&sweep, trial)?;
+            trial..trial + 1
         }
-        Some(trial) => trial..trial + 1,
         None => 0..sweep.trials,
     };
     let mut report = Report {
@@ -114,6 +106,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         to_compute: 0,
         entries: Vec::new(),
     };
+    let mut counted: HashSet<(usize, usize)> = HashSet::new();
     for &at in &conditions {
         let lineage = known.lineage(&sweep, &sweep.conditions[at], &resolved.conditions[at]);
         for &seed_at in &seeds {
@@ -129,11 +122,11 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
                 };
                 by_reason.entry(reason).or_default().push(trial);
             }
+            let is_counted = !counted.insert((cohort, variant));
             for (reason, trials) in by_reason {
-                let count = trials.len() as u64;
                 let total =
                     if reason == Reason::Stored { &mut report.reused } else { &mut report.to_compute };
-                *total += count;
+                *total += if is_counted { 0 } else { trials.len() as u64 };
                 report.entries.push(entry(&sweep.conditions[at].name, seed, reason, &lineage, &trials));
             }
         }
@@ -141,8 +134,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
     if arguments.planned.json {
         say_json(&report)?.done();
     } else {
-        let is_asked_for = arguments.condition.is_some() || arguments.seed.is_some();
-        say(&report.to_text(is_asked_for))?.done();
+        let names = Names::new(sweep.conditions.iter().map(|condition| condition.name.as_str()));
+        say(&report.to_text(&names, arguments.only.given().is_some()))?.done();
     }
     Ok(())
 }
@@ -326,28 +319,42 @@ fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: 
 }
 
 impl Report {
-    /// For people: a line for all seeds of a condition of which the same can be said, or for each seed.
-    fn to_text(&self, is_by_seed: bool) -> String {
-        let mut text = format!(
+    /// For people: a line for all conditions and seeds of which the same can be said, or, if only some are asked for,
+    /// for each of them. The sum comes last, where it stays in sight.
+    fn to_text(&self, names: &Names<'_>, is_by_seed: bool) -> String {
+        let most = if is_by_seed { usize::MAX } else { MOST_RUNS };
+        let mut lines: Vec<(String, (Vec<u32>, String))> = Vec::new();
+        for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
+            let first = lines.len();
+            for Entry { condition, seed, trials, fate, text, .. } in entries {
+                let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
+                match lines[first..].iter_mut().find(|(_, (_, line))| !is_by_seed && *line == told) {
+                    Some((_, (same, _))) => same.push(*seed),
+                    None => lines.push((condition.clone(), (vec![*seed], told))),
+                }
+            }
+        }
+        let count: u64 = self.entries.iter().map(|entry| entry.count).sum();
+        let groups = if is_by_seed {
+            lines.into_iter().map(|(name, told)| (vec![name], told)).collect()
+        } else {
+            grouped(lines)
+        };
+        let mut text = String::new();
+        for (of, (numbers, told)) in groups {
+            text.push_str(&format!("  {}, {}, {told}\n", names.describe(&of), seeds(&numbers)));
+        }
+        if count > self.reused + self.to_compute {
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
+        }
+        text.push_str(&format!(
             "{}: {} reused, {} to be computed\n",
             self.sweep,
             plural(self.reused, "trial"),
             self.to_compute
-        );
-        let most = if is_by_seed { usize::MAX } else { MOST_RUNS };
-        for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
-            let mut lines: Vec<(Vec<u32>, String)> = Vec::new();
-            for Entry { seed, trials, fate, text, .. } in entries {
-                let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
-                match lines.iter_mut().find(|(_, line)| !is_by_seed && *line == told) {
-                    Some((same, _)) => same.push(*seed),
-                    None => lines.push((vec![*seed], told)),
-                }
-            }
-            for (of, told) in lines {
-                text.push_str(&format!("  {}, {}, {told}\n", entries[0].condition, seeds(&of)));
-            }
-        }
+        ));
         text
     }
 }

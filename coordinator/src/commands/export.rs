@@ -90,8 +90,8 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         check_target(path, *format, &archive, arguments.force)?;
     }
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &arguments.conditions)?;
-    let seeds = seeds_of(&sweep, &arguments.seeds)?;
+    let conditions = conditions_of(&sweep, &arguments.only)?;
+    let seeds = seeds_of(&sweep, &arguments.only)?;
     if psth.is_some() {
         conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
     }

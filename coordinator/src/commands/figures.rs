@@ -1,4 +1,4 @@
-//! `granule figures`: pictures of a finished sweep, and the numbers behind them.
+//! `granule figures`: pictures of a sweep, and the numbers behind them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, Picture, exit};
-use crate::drawn::{self, INDEX};
+use crate::drawn::{self, INDEX, Preliminary};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::outputs::manifest::FileRecord;
+use crate::outputs::manifest::{FileRecord, Manifest};
 use crate::outputs::survey::sha256;
 use crate::outputs::{self, OutputError, Planned, directory_of_seed, hex};
-use crate::selection::{Selection, conditions_of, seeds_of};
+use crate::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
 
@@ -38,6 +38,9 @@ struct Report {
     /// Fingerprint of the manifest that was drawn; none of files without a manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<String>,
+    /// How far the sweep was; none of a complete one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preliminary: Option<Preliminary>,
     figures: Vec<Drawn>,
     /// Measures of all conditions and seeds, from the directory on.
     tables: Vec<String>,
@@ -66,6 +69,8 @@ struct Numbers<'a> {
     sweep: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preliminary: Option<Preliminary>,
     seed: Option<u32>,
     figure: &'a str,
     title: &'a str,
@@ -120,15 +125,18 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         let around = path.parent().filter(|around| Archive::find(around, None).is_ok());
         let _around = around.map(keep_still).transpose()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut album = Album::new(&directory, arguments, name, None);
+        let mut album = Album::new(&directory, arguments, name, Source::default());
         let window = arguments.chosen.window.clone();
         let notes = bare::draw(out, window, &mut |of, figure| album.take(of, &figure))?;
         album.finish(&[], notes)?
     } else {
         with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
-            let manifest = gallery.archive().finished()?.fingerprint();
+            let source = Source {
+                manifest: gallery.manifest().map(Manifest::fingerprint),
+                preliminary: gallery.preliminary(),
+            };
             let name = gallery.sweep().name.clone();
-            let mut album = Album::new(&directory, arguments, name, Some(manifest));
+            let mut album = Album::new(&directory, arguments, name, source);
             gallery.draw(&mut |of, figure| album.take(of, &figure))?;
             album.finish(&gallery.tables, gallery.notes.clone())
         })?
@@ -144,21 +152,23 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         say(&format!("  {title}{of}: {first}\n"))?.done();
     }
     let count = plural(report.figures.len() as u64, "figure");
-    say(&format!("{}: {count} in {}, each with its numbers beside it\n", report.sweep, directory.display()))?
-        .done();
+    let mark = report.preliminary.map_or(String::new(), |of| format!("; {of}"));
+    say(&format!(
+        "{}: {count} in {}, each with its numbers beside it{mark}\n",
+        report.sweep,
+        directory.display()
+    ))?
+    .done();
     Ok(())
 }
 
 /// Options that choose of a sweep have no meaning for the files of a seed alone.
 fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     let cli::Figures { resting, chosen, .. } = arguments;
-    let given = [
-        ("--conditions", !chosen.conditions.is_empty()),
-        ("--seeds", !chosen.seeds.is_empty()),
-        ("--trial", chosen.trial.is_some()),
-        ("--store", resting.store.is_some()),
-    ];
-    let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+    let of_sweep = chosen.only.given();
+    let of_trial = chosen.trial.is_some().then_some("--trial");
+    let of_store = resting.store.is_some().then_some("--store");
+    let Some(option) = of_sweep.or(of_trial).or(of_store) else { return Ok(()) };
     let error = ArchiveError::NoSweep { out: resting.out.clone() };
     let message = format!(
         "error: {option} chooses of a sweep, but {error}\n  help: without it, the paper's figures are drawn if the \
@@ -167,30 +177,48 @@ fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     Err(Failure::new(exit::USAGE, message))
 }
 
-/// Finds what was chosen of a finished sweep, and keeps runs away while it is drawn.
+/// Finds what was chosen of a sweep, and keeps runs away while a sweep at rest is drawn. A sweep that is not complete,
+/// or that a run is computing, is drawn as it is at the moment.
 pub(crate) fn with_gallery<T>(
     resting: &cli::Resting,
     chosen: &cli::Chosen,
     draw: impl FnOnce(&mut Gallery<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let cli::Resting { out, store, .. } = resting;
-    let _still = keep_still(out)?;
+    let still = match keep_still(out) {
+        Err(ArchiveError::InUse { .. }) => None,
+        still => Some(still?),
+    };
     let archive = Archive::find(out, store.as_deref())?;
-    let manifest = archive.finished()?;
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &chosen.conditions)?;
-    let seeds = seeds_of(&sweep, &chosen.seeds)?;
-    let stored = match archive.store() {
+    let conditions = conditions_of(&sweep, &chosen.only)?;
+    let seeds = seeds_of(&sweep, &chosen.only)?;
+    let of = (&conditions[..], &seeds[..]);
+    let choice = Choice { window: chosen.window.clone(), trial: chosen.trial };
+    let Ok(manifest) = archive.finished() else {
+        let stored = archive.glance()?;
+        let selection = Selection::so_far((&sweep, &plan), &stored, of.0, of.1)?;
+        if let Some(trial) = chosen.trial {
+            check_trial(&sweep, trial)?;
+        }
+        let preliminary = Preliminary {
+            drawn: selection.stored,
+            chosen: selection.total,
+            stored: selection::stored(&plan, &stored),
+            total: plan.len(),
+        };
+        return draw(&mut Gallery::preliminary_of(&archive, &sweep, of, &selection, preliminary, choice));
+    };
+    let stored = match if still.is_some() { archive.store() } else { archive.glance() } {
         // Whoever says where it is wants it.
         Err(ArchiveError::NoStore { .. }) if store.is_none() => None,
         found => Some(found?),
     };
     let selection = match &stored {
-        Some(stored) => Some(Selection::new(&archive, (&sweep, &plan), stored, &conditions, &seeds)?),
+        Some(stored) => Some(Selection::new(&archive, (&sweep, &plan), stored, of.0, of.1)?),
         None => None,
     };
-    let choice = Choice { window: chosen.window.clone(), trial: chosen.trial.unwrap_or(0) };
-    let mut gallery = Gallery::new(&archive, &sweep, (&conditions, &seeds), selection.as_ref(), choice);
+    let mut gallery = Gallery::new(&archive, &sweep, of, selection.as_ref(), choice);
     let planned = outputs::plan(&sweep, &plan);
     let records: BTreeMap<&str, &FileRecord> =
         manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
@@ -214,13 +242,20 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
 }
 
+/// What figures are drawn from: a manifest, a sweep that is not complete, or files alone.
+#[derive(Default)]
+struct Source {
+    manifest: Option<String>,
+    preliminary: Option<Preliminary>,
+}
+
 /// Figures that are written to a directory.
 struct Album<'a> {
     path: &'a Path,
     arguments: &'a cli::Figures,
     /// The name of the sweep.
     sweep: String,
-    manifest: Option<String>,
+    source: Source,
     /// Opened when the first figure is drawn: a command that is refused makes no directory.
     place: Option<Place>,
     figures: Vec<Drawn>,
@@ -241,14 +276,9 @@ impl Drop for Place {
 }
 
 impl<'a> Album<'a> {
-    fn new(
-        path: &'a Path,
-        arguments: &'a cli::Figures,
-        sweep: String,
-        manifest: Option<String>,
-    ) -> Album<'a> {
+    fn new(path: &'a Path, arguments: &'a cli::Figures, sweep: String, source: Source) -> Album<'a> {
         let (place, figures, sha256) = (None, Vec::new(), BTreeMap::new());
-        Album { path, arguments, sweep, manifest, place, figures, sha256 }
+        Album { path, arguments, sweep, source, place, figures, sha256 }
     }
 
     /// The directory; opened, or made, and locked when it is asked for first.
@@ -348,7 +378,8 @@ impl<'a> Album<'a> {
             schema: SCHEMA,
             kind: "figure",
             sweep: &self.sweep,
-            manifest: self.manifest.as_deref(),
+            manifest: self.source.manifest.as_deref(),
+            preliminary: self.source.preliminary,
             seed,
             figure: name,
             title,
@@ -388,7 +419,8 @@ impl<'a> Album<'a> {
             kind: "figures",
             sweep: self.sweep.clone(),
             directory: None,
-            manifest: self.manifest.clone(),
+            manifest: self.source.manifest.clone(),
+            preliminary: self.source.preliminary,
             figures: std::mem::take(&mut self.figures),
             tables: names,
             notes,

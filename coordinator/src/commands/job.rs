@@ -4,7 +4,7 @@ mod end;
 mod summary;
 
 use std::collections::HashSet;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
-use granule_sweep::{Overrides, Plan, Sweep};
-use granule_worker::files::{self, Directory};
+use granule_sweep::{Plan, Sweep};
+use granule_worker::files::Directory;
 use granule_worker::text::one_line;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
@@ -28,11 +28,12 @@ use crate::cli::exit;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
+use crate::commands::sweep_file::read_sweep;
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
 use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
-use crate::failure::{Failure, plural, shell_word, shown};
+use crate::failure::{Failure, plural, shell_path, shell_word, shown};
 use crate::outputs::manifest::{
     FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
     write_stamps,
@@ -51,9 +52,6 @@ use crate::view::status::{Parcel, Part, Trials};
 use crate::view::stdout::{LastWords, both};
 use crate::view::terminal::Terminal;
 use crate::view::words::brief;
-
-/// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
-const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// What is asked for.
 pub(crate) struct Order<'a> {
@@ -349,7 +347,7 @@ impl Job {
     /// Prints a note for figures and reports that show an earlier state.
     fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
-        for path in drawn::stale(&out, manifest, is_new) {
+        for path in drawn::stale(&out, drawn::State::Complete { manifest, is_new }) {
             line(&format!("note: {} shows an earlier state of the sweep; draw it again", shown(path)));
         }
     }
@@ -405,19 +403,20 @@ impl Job {
     async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), End> {
         let Inventory { parts, pairs, missing } = self.inventory();
         let total = self.plan.len();
+        let stored = total - missing;
+        let asked: u64 = parts.iter().map(|part| part.total).sum();
         line(&format!(
-            "{}: {} × {} × {}, {} of {total} stored; {}",
+            "{}: {} × {} × {}, {stored} of {total}{} stored; {}",
             self.sweep.name,
             plural(self.sweep.conditions.len() as u64, "condition"),
             plural(self.sweep.seeds.len() as u64, "seed"),
             plural(self.sweep.trials.into(), "trial"),
-            total - missing,
+            // Else the factors would not give the product.
+            if asked > total { " different trials" } else { "" },
             self.entrance.describe(self.options.workers)
         ));
         self.views.alter(|now| {
-            let sum = |of: fn(&Part) -> u64| parts.iter().map(of).sum();
-            let (all, stored) = (sum(|part| part.total), sum(|part| part.stored));
-            now.trials = Trials { total: all, stored, reused: stored };
+            now.trials = Trials { total, stored, reused: stored };
             now.sweep.clone_from(&self.sweep.name);
             now.conditions.clone_from(&parts);
             now.pairs.clone_from(&pairs);
@@ -429,7 +428,7 @@ impl Job {
         driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
         let door = self.entrance.open().map_err(End::Entrance)?;
         let _beacon = self.entrance.light(&door);
-        let mut progress = Progress::new(parts, pairs);
+        let mut progress = Progress::new(parts, pairs, total, stored);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
         let forward = tokio::spawn(async move {
@@ -615,6 +614,8 @@ impl Job {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
         text.push_str(&format!("\n  what was run, and hashes: {}\n", shown(out.join("manifest.json"))));
+        let shell = shell_path(&out);
+        text.push_str(&format!("  to see it: granule figures {shell}, or granule report {shell}\n"));
         done.summary = Some(text);
         self.tell_of_drawings(&manifest, true);
         Ok(())
@@ -641,42 +642,6 @@ impl Job {
         let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
         End::Interrupted { stop, stored: total - missing, total }
     }
-}
-
-/// Reads and understands a sweep file, and what the environment overrides in it. Prints notes on it.
-pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    // What is wrong with the file comes first.
-    let text = read_text(path)?;
-    let sweep = understand(path, &text, &overrides()?)?;
-    granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
-    Ok(sweep)
-}
-
-/// What the environment overrides in every sweep file; says so.
-pub(crate) fn overrides() -> Result<Overrides, Failure> {
-    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
-        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
-    notices.iter().for_each(|notice| line(&format!("note: {notice}")));
-    Ok(overrides)
-}
-
-/// The bytes of a sweep file, as far as they are looked at.
-pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    files::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
-        Failure::new(
-            exit::USAGE,
-            format!("error: cannot read sweep file {}\n  because: {error}", path.display()),
-        )
-    })?;
-    Ok(bytes)
-}
-
-/// The sweep that this text stands for.
-pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(&path.display().to_string(), text, &stem, overrides)
-        .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
 }
 
 /// Where outputs, manifest and store of a sweep lie.

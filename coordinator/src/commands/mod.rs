@@ -21,6 +21,7 @@ pub(crate) mod slurm;
 pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod sweep_file;
 pub(crate) mod target;
 pub(crate) mod verify;
 pub(crate) mod worker;

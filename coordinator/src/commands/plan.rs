@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use crate::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use crate::cli;
-use crate::commands::job::{check_size, directory_of, read_sweep};
+use crate::commands::job::{check_size, directory_of};
 use crate::commands::run::cores;
+use crate::commands::sweep_file::read_sweep;
 use crate::failure::{Failure, plural};
 use crate::outputs;
 use crate::outputs::manifest::ResolvedSweep;
@@ -406,7 +407,11 @@ impl Report {
         });
         let equal = match self.conditions_computed_once {
             0 => String::new(),
-            count => format!("; {} equal to another, computed once", plural(count, "condition")),
+            count => format!(
+                ", {} of them different: {} equal to another, computed once",
+                self.trials,
+                plural(count, "condition")
+            ),
         };
         format!(
             "{}: {} × {} × {} = {}{equal}\n\

@@ -11,7 +11,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::catalogue::first_difference;
 use crate::cli::{self, exit};
 use crate::failure::Failure;
-use crate::selection::{condition_of, seed_of};
+use crate::selection::{check_trial, condition_of, seed_of};
 use crate::store::StoreError;
 use crate::view::stdout::{Reader, both, say, say_json};
 
@@ -67,10 +67,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
     let (sweep, plan) = archive.restore()?;
     let at = condition_of(&sweep, &arguments.condition)?;
     let seed_at = seed_of(&sweep, seed)?;
-    if trial >= sweep.trials {
-        let message = format!("error: the sweep has trials 0 to {}, not {trial}", sweep.trials - 1);
-        return Err(Failure::new(exit::USAGE, message));
-    }
+    check_trial(&sweep, trial)?;
     let model = &sweep.conditions[at].model;
     let (cohort, variant) = plan.place(at, seed_at);
     let key = plan.key(cohort, variant, trial);

@@ -1,6 +1,6 @@
 //! `granule status` of an output directory that no coordinator can be asked about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::slurm::{JobId, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
 use crate::view::stdout::{say, say_json};
-use crate::view::words::seeds;
+use crate::view::words::{Names, grouped, seeds};
 
 /// Lines about conditions, and about trials set aside, that people are shown.
-const MOST_LINES: usize = 48;
+const MOST_LINES: usize = 16;
 
 /// What was made of a sweep.
 #[derive(Debug, Serialize)]
@@ -118,6 +118,9 @@ struct StoreStatus {
     damaged_bytes: u64,
 }
 
+/// Conditions, and what is to be said of which of their seeds.
+type Line = (Vec<String>, (Vec<u32>, String));
+
 /// Says what is there, and what its last Slurm job is at, if there was one.
 pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), Failure> {
     let report = match (look(out), job) {
@@ -206,8 +209,12 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let is_complete = manifest.is_some()
         && set_aside.is_empty()
         && pairs.iter().all(|pair| pair.files == pair.files_in_place);
-    let under_way = archive.under_way().map(|under_way| under_way.started.clone());
-    let started = under_way.or(manifest.map(|manifest| manifest.run.started.clone())).unwrap_or_default();
+    let started = archive.begun().to_owned();
+    let trials = Trials { total: plan.len(), stored: stored.iter().flatten().sum() };
+    let state = match manifest {
+        Some(manifest) => drawn::State::Complete { manifest, is_new: false },
+        None => drawn::State::Under { stored: trials.stored, total: trials.total },
+    };
     Ok(Rest {
         schema: SCHEMA,
         kind: "rest",
@@ -221,7 +228,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         },
         engine: archive.resolved().engine.clone(),
         engine_revision: archive.resolved().engine_revision,
-        trials: Trials { total: plan.len(), stored: stored.iter().flatten().sum() },
+        trials,
         pairs,
         set_aside,
         store: StoreStatus {
@@ -233,9 +240,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         started,
         last_run: manifest.map(|manifest| manifest.run.clone()),
         slurm_job: None,
-        stale: manifest.map_or_else(Vec::new, |manifest| {
-            drawn::stale(out, manifest, false).iter().map(|path| path.display().to_string()).collect()
-        }),
+        stale: drawn::stale(out, state).iter().map(|path| path.display().to_string()).collect(),
     })
 }
 
@@ -261,8 +266,8 @@ impl Rest {
         )
     }
 
-    /// What is to be said of each condition, and of which of its seeds.
-    fn lines(&self) -> Vec<(&str, Vec<u32>, String)> {
+    /// What is to be said of which conditions, and of which of their seeds.
+    fn lines(&self) -> Vec<Line> {
         let mut by_condition: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
         for pair in &self.pairs {
@@ -272,7 +277,7 @@ impl Rest {
             }
             pairs.push(pair);
         }
-        let mut lines: Vec<(&str, Vec<u32>, String)> = Vec::new();
+        let mut lines: Vec<(String, (Vec<u32>, String))> = Vec::new();
         for name in names {
             let first = lines.len();
             for pair in &by_condition[name] {
@@ -281,18 +286,67 @@ impl Rest {
                 if *set_aside > 0 {
                     let _ = write!(told, "  {set_aside} set aside");
                 }
-                match lines[first..].iter_mut().find(|(_, _, line)| *line == told) {
-                    Some((_, seeds, _)) => seeds.push(*seed),
-                    None => lines.push((name, vec![*seed], told)),
+                match lines[first..].iter_mut().find(|(_, (_, line))| *line == told) {
+                    Some((_, (seeds, _))) => seeds.push(*seed),
+                    None => lines.push((name.to_owned(), (vec![*seed], told))),
                 }
             }
         }
-        lines
+        grouped(lines)
     }
 
-    /// For people, in the width of a terminal.
+    /// For people, in the width of a terminal; what counts most comes last, where it stays in sight.
     pub(crate) fn to_text(&self) -> String {
-        let mut text = format!("{}\n", self.headline());
+        let mut text = String::new();
+        let lines = self.lines();
+        let mut conditions: Vec<&str> = self.pairs.iter().map(|pair| pair.condition.as_str()).collect();
+        let mut seen = HashSet::new();
+        conditions.retain(|name| seen.insert(*name));
+        let names = Names::new(conditions);
+        let shown: Vec<(String, String, String)> = (lines.iter().take(MOST_LINES))
+            .map(|(of, (numbers, told))| {
+                let each = if of.len() * numbers.len() > 1 { ", each" } else { "" };
+                (names.describe(of), seeds(numbers), format!("{told}{each}"))
+            })
+            .collect();
+        let width = |of: fn(&(String, String, String)) -> &String, most: usize| {
+            shown
+                .iter()
+                .map(|line| of(line).chars().count())
+                .filter(|width| *width <= most)
+                .max()
+                .unwrap_or(0)
+        };
+        let [first, second] = [width(|line| &line.0, 32), width(|line| &line.1, 20)];
+        for (names, seeds, told) in &shown {
+            let _ = writeln!(text, "  {names:first$}  {seeds:second$}  {told}");
+        }
+        if lines.len() > MOST_LINES {
+            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
+        }
+        if self.pairs.iter().map(|pair| pair.total).sum::<u64>() > self.trials.total {
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
+        }
+        for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
+            let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
+        }
+        if self.set_aside.len() > MOST_LINES {
+            let _ =
+                writeln!(text, "  and {} more set aside; --json has all", self.set_aside.len() - MOST_LINES);
+        }
+        for path in &self.stale {
+            let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");
+        }
+        let StoreStatus { path, found, bytes, damaged_bytes } = &self.store;
+        let size = if *found { DecimalBytes(*bytes).to_string() } else { "not there".to_owned() };
+        let _ = write!(text, "store: {path}, {size}");
+        let _ = match damaged_bytes {
+            0 => writeln!(text),
+            damaged => writeln!(text, ", {damaged} bytes damaged"),
+        };
+        text.extend(self.slurm_job.iter().map(SlurmJob::to_text));
         match &self.last_run {
             Some(run) => {
                 let _ = writeln!(
@@ -309,30 +363,7 @@ impl Rest {
                 let _ = writeln!(text, "last run: {}, without an end", self.started);
             }
         }
-        text.extend(self.slurm_job.iter().map(SlurmJob::to_text));
-        let StoreStatus { path, found, bytes, damaged_bytes } = &self.store;
-        let size = if *found { DecimalBytes(*bytes).to_string() } else { "not there".to_owned() };
-        let _ = write!(text, "store: {path}, {size}");
-        let _ = match damaged_bytes {
-            0 => writeln!(text),
-            damaged => writeln!(text, ", {damaged} bytes damaged"),
-        };
-        let lines = self.lines();
-        for (condition, of, told) in lines.iter().take(MOST_LINES) {
-            let each = if of.len() > 1 { ", each" } else { "" };
-            let _ = writeln!(text, "  {condition:24.24} {:<15} {told}{each}", seeds(of));
-        }
-        if lines.len() > MOST_LINES {
-            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
-        }
-        for path in &self.stale {
-            let path = one_line(path);
-            let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");
-        }
-        for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
-            let reason = one_line(reason);
-            let _ = writeln!(text, "  set aside: trial {trial} of {condition}, seed {seed}: {reason}");
-        }
+        let _ = writeln!(text, "{}", self.headline());
         text
     }
 }

@@ -262,8 +262,7 @@ impl View<'_> {
                     return Ok(Reader::Reads);
                 }
                 self.shown = Some(Instant::now());
-                let text = snapshot.to_text();
-                say(&format!("{} {}", snapshot.time, text.lines().next().unwrap_or_default()))
+                say(&format!("{} {}", snapshot.time, snapshot.headline()))
             }
             None => match understood::<Notice>(json) {
                 Some(notice) => say(&format!("{} {}", notice.time, notice.text)),

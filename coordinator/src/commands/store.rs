@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::archive::{ArchiveError, check_no_directory, no_store};
 use crate::cli::{self, exit};
-use crate::commands::job::{check_size, overrides, read_text, understand};
+use crate::commands::job::check_size;
+use crate::commands::sweep_file::{overrides, read_text, understand};
 use crate::failure::{Failure, plural};
 use crate::store::{Entry, Held, Put, Store, StoreError};
 use crate::view::log::line;

@@ -162,7 +162,7 @@ impl Report {
 
     /// Figures and reports of an earlier state.
     fn check_drawings(&mut self, out: &Path, manifest: &Manifest) {
-        for path in drawn::stale(out, manifest, false) {
+        for path in drawn::stale(out, drawn::State::Complete { manifest, is_new: false }) {
             let name = path.strip_prefix(out).unwrap_or(&path).display().to_string();
             self.tell("stale", name, "drawn from an earlier state of the sweep".to_owned());
         }

@@ -45,7 +45,12 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
                            written, or a copy of it";
             return Err(Failure::new(exit::USAGE, message));
         };
-        let way = Way::File { path: path.clone(), is_awaited: arguments.wait };
+        let way = if Access::is_read_once(path) {
+            let access = Access::read(path);
+            Way::Given(Box::new(access.map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?))
+        } else {
+            Way::File { path: path.clone(), is_awaited: arguments.wait }
+        };
         (way, rand::random(), threads)
     };
     let introduction = Introduction {

@@ -41,9 +41,9 @@ type Both = (Array2<f64>, Array2<f64>);
 pub(super) struct Recorded {
     pub(super) probability: Array2<f64>,
     pub(super) connections: Option<Array2<i32>>,
-    weights: Option<Weights>,
-    conductances: Option<Both>,
-    tonic_factors: Option<Array1<f64>>,
+    pub(super) weights: Option<Weights>,
+    pub(super) conductances: Option<Both>,
+    pub(super) tonic_factors: Option<Array1<f64>>,
 }
 
 impl Folder {

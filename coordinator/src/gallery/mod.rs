@@ -1,8 +1,10 @@
-//! All figures of a finished sweep: the paper's from its output files, those of any sweep from its store.
+//! All figures of a sweep: the paper's from its output files, those of any sweep from its store. Those of a sweep that is
+//! not complete are preliminary, drawn from the trials that are stored, and marked so.
 
 pub(crate) mod bare;
 mod folder;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use granule_figures::paper;
@@ -11,26 +13,29 @@ use granule_figures::sweep::{
     measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
-use granule_sim::derive::{Conductances, Structure};
+use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::Sweep;
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 
 use self::folder::{Folder, Recorded, Unreadable};
 use crate::archive::{Archive, ArchiveError};
 use crate::cli::exit;
+use crate::drawn::Preliminary;
 use crate::failure::{Failure, plural};
+use crate::outputs::manifest::Manifest;
 use crate::outputs::{OutputError, rows};
 use crate::selection::{Pair, Selection};
 use crate::threads::side_by_side;
+use crate::view::words::{Names, grouped, seeds as seeds_in_words};
 
 /// What is to be drawn.
 pub(crate) struct Choice {
     /// The ms in which responses are looked for, if not those around the stimulus.
     pub(crate) window: Option<Range<usize>>,
-    /// The trial of the raster.
-    pub(crate) trial: u32,
+    /// The trial of the raster, if not the first.
+    pub(crate) trial: Option<u32>,
 }
 
 /// The figures of some conditions and seeds.
@@ -42,6 +47,8 @@ pub(crate) struct Gallery<'a> {
     seeds: &'a [usize],
     /// Their trials; none where the store is gone.
     selection: Option<&'a Selection<'a>>,
+    /// How far the sweep is; none of a complete one.
+    preliminary: Option<Preliminary>,
     choice: Choice,
     /// What people should know of what is not drawn.
     pub(crate) notes: Vec<String>,
@@ -78,7 +85,47 @@ impl<'a> Gallery<'a> {
         if left_out > 0 {
             notes.push(format!("{} set aside and left out", plural(left_out, "trial")));
         }
-        Gallery { archive, sweep, conditions, seeds, selection, choice, notes, tables: Vec::new() }
+        let (preliminary, tables) = (None, Vec::new());
+        Gallery { archive, sweep, conditions, seeds, selection, preliminary, choice, notes, tables }
+    }
+
+    /// Of what is stored so far of what is chosen.
+    pub(crate) fn preliminary_of(
+        archive: &'a Archive,
+        sweep: &'a Sweep,
+        of: (&'a [usize], &'a [usize]),
+        selection: &'a Selection<'a>,
+        preliminary: Preliminary,
+        choice: Choice,
+    ) -> Gallery<'a> {
+        let mut gallery = Gallery::new(archive, sweep, of, Some(selection), choice);
+        gallery.preliminary = Some(preliminary);
+        gallery.notes.push(preliminary.to_string());
+        let there: HashSet<(usize, usize)> =
+            selection.pairs.iter().map(|pair| (pair.condition, pair.seed)).collect();
+        let has = |condition: usize, seed: usize| there.contains(&(condition, seed));
+        let empty = of.0.iter().map(|&condition| {
+            let seeds = of.1.iter().filter(|&&seed| !has(condition, seed)).map(|&seed| sweep.seeds[seed]);
+            (sweep.conditions[condition].name.clone(), seeds.collect::<Vec<u32>>())
+        });
+        let names = Names::new(sweep.conditions.iter().map(|condition| condition.name.as_str()));
+        for (conditions, without) in grouped(empty.filter(|(_, seeds)| !seeds.is_empty())) {
+            gallery.notes.push(format!(
+                "left out, as no trial is stored yet: {}, {}",
+                names.describe(&conditions),
+                seeds_in_words(&without)
+            ));
+        }
+        gallery
+    }
+
+    pub(crate) fn preliminary(&self) -> Option<Preliminary> {
+        self.preliminary
+    }
+
+    /// The manifest of what is drawn; none of a sweep that is not complete.
+    pub(crate) fn manifest(&self) -> Option<&'a Manifest> {
+        self.archive.finished().ok().filter(|_| self.preliminary.is_none())
     }
 
     pub(crate) fn sweep(&self) -> &'a Sweep {
@@ -96,8 +143,13 @@ impl<'a> Gallery<'a> {
     pub(crate) fn draw(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
         self.check()?;
         if let Some(selection) = self.selection {
-            self.draw_sweep(selection, take)?;
-            return self.draw_paper(take).map(drop);
+            let mark = self.preliminary.map(|of| of.to_string());
+            let mut take = |of: Of, mut figure: Figure| {
+                mark.iter().for_each(|mark| figure.mark(mark));
+                take(of, figure)
+            };
+            self.draw_sweep(selection, &mut take)?;
+            return self.draw_paper(&mut take).map(drop);
         }
         let path = self.archive.store_path.clone();
         self.notes.push(format!(
@@ -119,11 +171,15 @@ impl<'a> Gallery<'a> {
                 check_window(window, condition.model.bins(), &of)?;
             }
         }
+        if self.preliminary.is_some() {
+            return Ok(());
+        }
+        let shown = self.choice.trial.unwrap_or(0);
         for Pair { condition, seed, trials } in self.selection.iter().flat_map(|selection| &selection.pairs) {
-            if !trials.contains(&self.choice.trial) {
+            if !trials.contains(&shown) {
                 let message = format!(
                     "error: there is no trial {} of condition {}, seed {}\n  help: choose another with --trial",
-                    self.choice.trial, self.sweep.conditions[*condition].name, self.sweep.seeds[*seed]
+                    shown, self.sweep.conditions[*condition].name, self.sweep.seeds[*seed]
                 );
                 return Err(Failure::new(exit::USAGE, message));
             }
@@ -153,6 +209,7 @@ impl<'a> Gallery<'a> {
                 conditions.len()
             ));
         }
+        let common = self.common(&of_condition[..of_condition.len().min(MOST_SHOWN)]);
         let mut observed: Vec<Vec<Observed>> = Vec::new();
         let mut shown: Vec<(Vec<u32>, TrialSpikes)> = Vec::new();
         for (at, (condition, pairs)) in conditions.iter().zip(&of_condition).enumerate() {
@@ -165,7 +222,7 @@ impl<'a> Gallery<'a> {
                 for &trial in &pair.trials {
                     let spikes = selection.spikes(pair, trial).map_err(|error| lost(&error))?;
                     counter.add(&spikes);
-                    if is_shown && shown.len() == at && trial == self.choice.trial {
+                    if is_shown && common == Some((pair.seed, trial)) {
                         shown.push((driven.to_vec(), spikes));
                     }
                 }
@@ -176,26 +233,33 @@ impl<'a> Gallery<'a> {
         let all: Vec<(&Condition, &[Observed])> =
             conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[..])).collect();
         let some = &all[..all.len().min(MOST_SHOWN)];
-        let Some((first, of_first)) = some.first() else { return Ok(()) };
-        let seed = of_first.first().map_or(0, |of| of.seed);
-
+        let Some((first, _)) = some.first() else { return Ok(()) };
         self.tables = vec![measures(&all), means(&all)];
         take(Of::Sweep, psth(some))?;
-        let trials: Vec<Trial<'_>> = some
-            .iter()
-            .zip(&shown)
-            .map(|((condition, _), (driven, spikes))| Trial {
-                condition: &condition.name,
-                model: &condition.model,
-                driven,
-                spikes,
-            })
-            .collect();
-        let ms = self.window(first).shown(first.model.bins());
-        take(Of::Sweep, raster(&trials, seed, self.choice.trial, &ms))?;
-        let first_seeds: Vec<(&Condition, &Observed)> =
-            some.iter().filter_map(|(condition, of)| Some((*condition, of.first()?))).collect();
-        take(Of::Sweep, heat_map(&first_seeds))?;
+        if let Some((seed, trial)) = common {
+            let seed = sweep.seeds[seed];
+            let trials: Vec<Trial<'_>> = some
+                .iter()
+                .zip(&shown)
+                .map(|((condition, _), (driven, spikes))| Trial {
+                    condition: &condition.name,
+                    model: &condition.model,
+                    driven,
+                    spikes,
+                })
+                .collect();
+            let ms = self.window(first).shown(first.model.bins());
+            take(Of::Sweep, raster(&trials, seed, trial, &ms))?;
+            let of_seed: Vec<(&Condition, &Observed)> = some
+                .iter()
+                .filter_map(|(condition, of)| Some((*condition, of.iter().find(|of| of.seed == seed)?)))
+                .collect();
+            take(Of::Sweep, heat_map(&of_seed))?;
+        } else {
+            let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
+            self.notes
+                .push(format!("no raster and no heat map: {what} of one seed is stored of every condition"));
+        }
         self.draw_conductances(selection, some, &of_condition, take)?;
         for axis in axes(&conditions) {
             if let Some(figure) = responses(&all, &axis) {
@@ -208,6 +272,22 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
+    /// The first seed of which a trial of all these conditions is stored, and that trial.
+    fn common(&self, of_condition: &[&[Pair]]) -> Option<(usize, u32)> {
+        let (first, others) = of_condition.split_first()?;
+        let is_stored = |seed: usize, trial: u32| {
+            let has = |pair: &Pair| pair.seed == seed && pair.trials.binary_search(&trial).is_ok();
+            others.iter().all(|pairs| pairs.iter().any(has))
+        };
+        first.iter().find_map(|pair| {
+            let mut trials = pair.trials.iter().copied();
+            let is_shown = |trial: &u32| {
+                self.choice.trial.is_none_or(|chosen| chosen == *trial) && is_stored(pair.seed, *trial)
+            };
+            trials.find(is_shown).map(|trial| (pair.seed, trial))
+        })
+    }
+
     fn draw_conductances(
         &mut self,
         selection: &Selection<'_>,
@@ -217,23 +297,31 @@ impl<'a> Gallery<'a> {
     ) -> Result<(), Failure> {
         let mut traces = Vec::new();
         let [mut fixed, mut incomplete] = [0, 0];
-        for ((condition, _), pairs) in some.iter().zip(pairs) {
-            if !condition.model.parameters().weights.random {
+        // Weights belong to the number of a trial, so that a pair must be whole. Of those that are not when the sweep
+        // is complete, the files are withheld.
+        for (at, pairs) in pairs.iter().enumerate() {
+            let model = &self.sweep.conditions[pairs[0].condition].model;
+            if !model.parameters().weights.random {
                 fixed += 1;
                 continue;
             }
-            // The files of such a pair are withheld, and weights belong to the number of a trial.
-            if pairs.iter().any(|pair| pair.trials.len() < self.sweep.trials as usize) {
+            let whole: Vec<&Pair> = pairs.iter().filter(|pair| selection.is_whole(pair)).collect();
+            if whole.is_empty() || (self.preliminary.is_none() && whole.len() < pairs.len()) {
                 incomplete += 1;
                 continue;
             }
+            let Some((condition, _)) = some.get(at) else { continue };
             let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
-            for pair in *pairs {
+            for pair in whole {
                 self.add_conductances(selection, pair, &mut of_condition)?;
             }
             traces.push((*condition, of_condition));
         }
-        for (count, why) in [(fixed, "their weights are fixed"), (incomplete, "trials were set aside")] {
+        let incomplete_as = match self.preliminary {
+            None => "trials were set aside",
+            Some(_) => "no seed of them is whole",
+        };
+        for (count, why) in [(fixed, "their weights are fixed"), (incomplete, incomplete_as)] {
             if count > 0 {
                 self.notes.push(format!("no conductances of {}: {why}", plural(count, "condition")));
             }
@@ -255,10 +343,14 @@ impl<'a> Gallery<'a> {
         traces: &mut Traces,
     ) -> Result<(), Failure> {
         let (condition, seed) = (&self.sweep.conditions[pair.condition], self.sweep.seeds[pair.seed]);
-        let folder = Folder::of_seed(self.archive, seed);
-        if let Some((excitation, inhibition)) =
-            folder.conductances(&condition.prefix).map_err(|error| damaged(&error))?
-        {
+        // Files in the directory of a sweep that is not complete are of an earlier state.
+        let recorded = match self.preliminary {
+            Some(_) => None,
+            None => Folder::of_seed(self.archive, seed)
+                .conductances(&condition.prefix)
+                .map_err(|error| damaged(&error))?,
+        };
+        if let Some((excitation, inhibition)) = recorded {
             traces.add(excitation.view(), inhibition.view());
             return Ok(());
         }
@@ -296,14 +388,35 @@ impl<'a> Gallery<'a> {
         let Some(conditions) = PAPER.map(place).into_iter().collect::<Option<Vec<usize>>>() else {
             return Ok(drawn);
         };
+        let mut left_out = Vec::new();
         for &at in self.seeds {
             let seed = sweep.seeds[at];
-            let folder = Folder::of_seed(self.archive, seed);
-            let recorded = conditions
-                .iter()
-                .map(|&condition| self.recorded(&folder, condition, seed))
-                .collect::<Result<Option<Vec<Recorded>>, Unreadable>>()
-                .map_err(|error| damaged(&error))?;
+            let recorded = match self.selection.filter(|_| self.preliminary.is_some()) {
+                Some(selection) => {
+                    let pair = |&condition: &usize| {
+                        let is_it = |pair: &&Pair| (pair.condition, pair.seed) == (condition, at);
+                        selection.pairs.iter().find(is_it).filter(|pair| selection.is_whole(pair))
+                    };
+                    let Some(pairs) = conditions.iter().map(pair).collect::<Option<Vec<&Pair>>>() else {
+                        left_out.push(seed);
+                        continue;
+                    };
+                    let derived = pairs.iter().map(|pair| derived(selection, pair));
+                    Some(
+                        derived
+                            .collect::<Result<Vec<Recorded>, OutputError>>()
+                            .map_err(|error| lost(&error))?,
+                    )
+                }
+                None => {
+                    let folder = Folder::of_seed(self.archive, seed);
+                    let recorded =
+                        conditions.iter().map(|&condition| self.recorded(&folder, condition, seed));
+                    recorded
+                        .collect::<Result<Option<Vec<Recorded>>, Unreadable>>()
+                        .map_err(|error| damaged(&error))?
+                }
+            };
             let Some(recorded) = recorded else {
                 self.notes.push("spike probabilities are not recorded: no figures of the paper".to_owned());
                 return Ok(drawn);
@@ -325,6 +438,12 @@ impl<'a> Gallery<'a> {
                 take(Of::Seed(seed), figure)?;
                 drawn += 1;
             }
+        }
+        if !left_out.is_empty() {
+            self.notes.push(format!(
+                "no figures of the paper of {}: not all trials are stored of Control, GABAzine and ACh",
+                seeds_in_words(&left_out)
+            ));
         }
         Ok(drawn)
     }
@@ -358,6 +477,38 @@ impl<'a> Gallery<'a> {
         }
         criteria
     }
+}
+
+/// What the paper's analysis needs of a condition and a seed whose trials are all stored: the same numbers as its files
+/// would have.
+fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputError> {
+    let sweep = selection.sweep;
+    let model = &sweep.conditions[pair.condition].model;
+    let structure = Structure::new(model, sweep.seeds[pair.seed]);
+    let mut counts = SpikeCounts::new(model);
+    let mut golgi = Vec::with_capacity(pair.trials.len());
+    for &trial in &pair.trials {
+        let spikes = selection.spikes(pair, trial)?;
+        counts.add(&spikes.granule);
+        golgi.push(spikes.golgi);
+    }
+    let cells: Vec<u32> = (0..model.parameters().network.granule_cells).collect();
+    let bins = model.bins();
+    let conductances = Conductances::new(Isa::best(), &structure, &golgi).map(|of| {
+        let driven = structure.driven_cells();
+        (rows(driven, bins, |cell| of.excitation(cell)), rows(driven, bins, |cell| of.inhibition(cell)))
+    });
+    let weights = structure.weights(pair.trials.len() as u32).map(|weights| {
+        let fibers = structure.active_fibers().iter().map(|&fiber| i64::from(fiber));
+        fibers.zip(weights).collect()
+    });
+    Ok(Recorded {
+        probability: rows(&cells, bins, |cell| counts.probability(cell)),
+        connections: Some(Array2::from(structure.active_connections())),
+        weights,
+        conductances,
+        tonic_factors: Some(Array1::from(structure.tonic_factors())),
+    })
 }
 
 /// Trials of so many ms must hold the window.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::status::Part;
 
-/// How far a run has come, in trials.
+/// How far a run has come, in different trials. Conditions with equal parameters share theirs, so that the trials of
+/// conditions can add up to more.
 pub(crate) struct Progress {
     total: u64,
     done: u64,
@@ -19,27 +20,29 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Progress over these conditions, with what is stored by condition and seed, the seeds of a condition
-    /// side by side.
-    pub(crate) fn new(parts: Vec<Part>, pairs: Vec<u32>) -> Progress {
-        let total = parts.iter().map(|part| part.total).sum();
-        let done = parts.iter().map(|part| part.stored).sum();
-        let pace = Pace::new(done);
-        Progress { total, done, reused: done, started: Instant::now(), pace, parts, pairs }
+    /// side by side; and of all different trials.
+    pub(crate) fn new(parts: Vec<Part>, pairs: Vec<u32>, total: u64, stored: u64) -> Progress {
+        let pace = Pace::new(stored);
+        Progress { total, done: stored, reused: stored, started: Instant::now(), pace, parts, pairs }
     }
 
-    /// One more trial of a condition and a seed is stored.
-    pub(crate) fn advance(&mut self, condition: usize, seed: usize) {
+    /// One more trial of these conditions, which share it, and a seed is stored.
+    pub(crate) fn advance(&mut self, conditions: &[usize], seed: usize) {
         self.done += 1;
-        self.parts[condition].stored += 1;
-        *self.pair(condition, seed) += 1;
+        for &condition in conditions {
+            self.parts[condition].stored += 1;
+            *self.pair(condition, seed) += 1;
+        }
     }
 
-    /// One trial of a condition and a seed is no longer stored.
-    pub(crate) fn retreat(&mut self, condition: usize, seed: usize) {
+    /// One trial of these conditions, which share it, and a seed is no longer stored.
+    pub(crate) fn retreat(&mut self, conditions: &[usize], seed: usize) {
         self.done = self.done.saturating_sub(1);
-        self.parts[condition].stored = self.parts[condition].stored.saturating_sub(1);
-        let pair = self.pair(condition, seed);
-        *pair = pair.saturating_sub(1);
+        for &condition in conditions {
+            self.parts[condition].stored = self.parts[condition].stored.saturating_sub(1);
+            let pair = self.pair(condition, seed);
+            *pair = pair.saturating_sub(1);
+        }
     }
 
     fn pair(&mut self, condition: usize, seed: usize) -> &mut u32 {
@@ -57,7 +60,7 @@ impl Progress {
         &self.pairs
     }
 
-    /// All trials, those that are stored, and those that were stored at the beginning.
+    /// All different trials, those that are stored, and those that were stored at the beginning.
     pub(crate) fn trials(&self) -> (u64, u64, u64) {
         (self.total, self.done, self.reused)
     }
@@ -129,6 +132,19 @@ mod tests {
         }
         let rate = pace.rate(Duration::from_secs(until), done_at(until as f64));
         (pace, rate)
+    }
+
+    #[test]
+    fn a_trial_that_conditions_share_counts_once() {
+        let part = |name: &str| Part { name: name.into(), total: 10, stored: 1 };
+        let mut progress = Progress::new(vec![part("a"), part("b"), part("c")], vec![1; 3], 20, 2);
+        progress.advance(&[0, 2], 0);
+        progress.advance(&[1], 0);
+        assert_eq!(progress.trials(), (20, 4, 2));
+        assert_eq!(progress.parts().iter().map(|part| part.stored).collect::<Vec<_>>(), [2, 2, 2]);
+        progress.retreat(&[0, 2], 0);
+        assert_eq!(progress.trials(), (20, 3, 2));
+        assert_eq!(progress.pairs(), [1, 2, 1]);
     }
 
     #[test]

@@ -12,11 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::words::{brief, pace};
+use super::words::{Names, brief, grouped, pace};
 use crate::failure::plural;
 
 /// Number of the schema.
 pub(crate) const SCHEMA: u32 = 1;
+
+/// Lines about conditions, and about workers, that people are shown.
+const MOST_LINES: usize = 16;
 
 /// What a sweep is at.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,7 +58,7 @@ pub(crate) struct Snapshot {
     pub(crate) counts: Counts,
 }
 
-/// Trials, each of one condition and seed.
+/// Different trials of the sweep: conditions with equal parameters share theirs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trials {
     pub(crate) total: u64,
@@ -71,7 +74,7 @@ pub(crate) struct Parcel {
     pub(crate) done: u64,
 }
 
-/// A condition, over all seeds.
+/// A condition, over all seeds. Trials that it shares with others count for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) name: String,
@@ -135,6 +138,11 @@ pub(crate) struct Notice {
     pub(crate) worker: Option<String>,
     /// For people.
     pub(crate) text: String,
+}
+
+/// Width of a column of these words; those that are far longer stand out of it.
+fn widest<'a>(words: impl Iterator<Item = &'a String>) -> usize {
+    words.map(|word| word.chars().count()).filter(|width| *width <= 36).max().unwrap_or(0)
 }
 
 /// Now, as all of this is dated.
@@ -253,8 +261,25 @@ impl Snapshot {
         };
         let states = ["working", "idle", "draining", "lost", "gone", "quarantined"]
             .map(|state| (label("state", state), self.worker_states.get(state).copied().unwrap_or(0) as f64));
-        put("trials", "gauge", "Trials of the sweep.", &conditions(|part| part.total));
-        put("trials_stored", "gauge", "Trials that are stored.", &conditions(|part| part.stored));
+        put("sweep_trials", "gauge", "Different trials of the sweep.", &one(self.trials.total as f64));
+        put(
+            "sweep_trials_stored",
+            "gauge",
+            "Different trials of the sweep that are stored.",
+            &one(self.trials.stored as f64),
+        );
+        put(
+            "trials",
+            "gauge",
+            "Trials of each condition; conditions with equal parameters share theirs.",
+            &conditions(|part| part.total),
+        );
+        put(
+            "trials_stored",
+            "gauge",
+            "Trials of each condition that are stored.",
+            &conditions(|part| part.stored),
+        );
         put("workers", "gauge", "Workers of this run.", &states);
         let threads = self.workers.iter().filter(|of| ["working", "idle"].contains(&of.state.as_str()));
         put(
@@ -308,8 +333,8 @@ impl Snapshot {
         self.seconds_left.and_then(|left| Duration::try_from_secs_f64(left).ok())
     }
 
-    /// For people, in the width of a terminal.
-    pub(crate) fn to_text(&self) -> String {
+    /// What it is at, in a line.
+    pub(crate) fn headline(&self) -> String {
         let mut text = format!(
             "{}: {}, {} of {} trials stored ({} %), {}",
             self.sweep,
@@ -322,20 +347,56 @@ impl Snapshot {
         if let Some(left) = self.left() {
             let _ = write!(text, ", {} left", brief(left));
         }
-        let _ = writeln!(text, "\nrunning for {}", brief(Duration::from_secs_f64(self.elapsed_seconds)));
-        for Part { name, total, stored } in self.conditions.iter().take(24) {
-            let _ = writeln!(text, "  {name:24.24} {stored}/{total}");
+        text
+    }
+
+    /// `2 workers (1 lost), 3 gone`: those that take part or may come back, and beside them those that do not.
+    fn workers_in_words(&self) -> String {
+        let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
+        let here = self.workers.iter().filter(|worker| worker.is_here()).count();
+        let lost = match count("lost") {
+            0 => String::new(),
+            lost => format!(" ({lost} lost)"),
+        };
+        let mut text = format!("{}{lost}", plural(here as u64, "worker"));
+        for (count, word) in [(count("gone"), "gone"), (count("quarantined"), "shut out")] {
+            if count > 0 {
+                let _ = write!(text, ", {count} {word}");
+            }
         }
-        if self.conditions.len() > 24 {
-            let _ = writeln!(text, "  and {} conditions more", self.conditions.len() - 24);
+        text
+    }
+
+    /// For people, in the width of a terminal; what counts most comes last, where it stays in sight.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        let names = Names::new(self.conditions.iter().map(|part| part.name.as_str()));
+        let parts = self.conditions.iter().map(|part| (part.name.clone(), (part.stored, part.total)));
+        let lines: Vec<(String, String)> = grouped(parts)
+            .into_iter()
+            .map(|(of, (stored, total))| {
+                let each = if of.len() > 1 { ", each" } else { "" };
+                (names.describe(&of), format!("{stored}/{total}{each}"))
+            })
+            .collect();
+        let width = widest(lines.iter().take(MOST_LINES).map(|(names, _)| names));
+        for (names, counts) in lines.iter().take(MOST_LINES) {
+            let _ = writeln!(text, "  {names:width$}  {counts}");
         }
-        let here = self.workers.iter().filter(|worker| worker.state != "gone");
-        let gone = self.workers.len() - here.clone().count();
-        let _ = writeln!(text, "{}, {gone} gone", plural((self.workers.len() - gone) as u64, "worker"));
-        for worker in here {
+        if lines.len() > MOST_LINES {
+            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
+        }
+        if self.conditions.iter().map(|part| part.total).sum::<u64>() > self.trials.total {
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
+        }
+        let here: Vec<&WorkerStatus> = self.workers.iter().filter(|worker| worker.state != "gone").collect();
+        let width = widest(here.iter().take(MOST_LINES).map(|worker| &worker.name));
+        for worker in here.iter().take(MOST_LINES) {
             let _ = writeln!(
                 text,
-                "  {:28.28} {:11} {:>11} {:>10} {:>15}  heard {:.1} s ago",
+                "  {:width$}  {:11}  {}, {}, {}, heard {:.1} s ago",
                 worker.name,
                 worker.state,
                 plural(worker.threads.into(), "thread"),
@@ -344,9 +405,19 @@ impl Snapshot {
                 worker.silent_seconds
             );
         }
+        if here.len() > MOST_LINES {
+            let _ = writeln!(text, "  and {} workers more; --json has all", here.len() - MOST_LINES);
+        }
         for trouble in self.counts.troubles() {
             let _ = writeln!(text, "  ! {trouble}");
         }
+        let _ = writeln!(
+            text,
+            "running for {}; {}\n{}",
+            brief(Duration::from_secs_f64(self.elapsed_seconds)),
+            self.workers_in_words(),
+            self.headline()
+        );
         text
     }
 }
@@ -421,9 +492,42 @@ mod tests {
     }
 
     #[test]
-    fn people_see_who_is_here() {
-        let text = snapshot().to_text();
-        assert!(text.starts_with("paper: computing, 60 of 300 trials stored (20 %)"), "{text}");
-        assert!(text.contains("1 worker, 1 gone\n  node1/77 "), "{text}");
+    fn people_see_who_is_here_and_last_what_counts_most() {
+        let mut snapshot = snapshot();
+        let last = |snapshot: &Snapshot| {
+            snapshot.to_text().lines().rev().take(2).map(str::to_owned).collect::<Vec<String>>()
+        };
+        assert_eq!(
+            last(&snapshot),
+            [
+                "paper: computing, 60 of 300 trials stored (20 %), 0.0 trials/h, 12 s left",
+                "running for 0.0 s; 1 worker, 1 gone"
+            ]
+        );
+        assert!(snapshot.to_text().contains("\n  node1/77  working "), "{}", snapshot.to_text());
+        for state in ["lost", "quarantined"] {
+            snapshot.workers.push(WorkerStatus { state: state.into(), ..Default::default() });
+        }
+        assert_eq!(last(&snapshot)[1], "running for 0.0 s; 2 workers (1 lost), 1 gone, 1 shut out");
+    }
+
+    #[test]
+    fn conditions_that_are_alike_share_a_line() {
+        let part = |name: String, stored| Part { name, total: 10, stored };
+        let mut conditions = vec![part("Control".into(), 10)];
+        conditions.extend((1..=10_000).map(|i| part(format!("leak-{i}"), u64::from(i <= 2) * 4)));
+        let snapshot =
+            Snapshot { conditions, trials: Trials { total: 100_000, ..snapshot().trials }, ..snapshot() };
+        let text = snapshot.to_text();
+        let lines: Vec<String> =
+            (text.lines()).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let expected = [
+            "Control 10/10",
+            "leak-1, leak-2 4/10, each",
+            "leak-3 to leak-10000 (9998 conditions) 0/10, each",
+            "(conditions with equal parameters share their trials, which count once below)",
+        ];
+        assert_eq!(lines[..4], expected, "{text}");
+        assert!(text.lines().count() < 24, "{text}");
     }
 }

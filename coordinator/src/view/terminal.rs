@@ -105,17 +105,17 @@ pub(super) struct Bars {
     complete: Option<ProgressBar>,
     /// What goes on.
     status: ProgressBar,
-    /// What has gone wrong, once something has.
-    troubles: Option<ProgressBar>,
+    /// What has gone wrong, a line for each kind.
+    troubles: Vec<ProgressBar>,
 }
 
-/// The line below the bars, which is cut where the terminal ends.
+/// A line below the bars.
 const TEXT: &str = "  {wide_msg}";
 
 impl Bars {
     fn new(snapshot: &Snapshot) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let columns = console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+        let columns = columns();
         let parts: &[Part] = if snapshot.conditions.len() <= MOST_BARS { &snapshot.conditions } else { &[] };
         let layout = Layout::new(&snapshot.sweep, parts, snapshot.trials.total, columns);
         let bar = |name: &str, total: u64| {
@@ -135,7 +135,7 @@ impl Bars {
         let complete = (many > MOST_BARS).then(|| bar("  conditions", many as u64));
         let status = all.add(ProgressBar::new(1));
         status.set_style(style(TEXT));
-        Bars { all, _blank: blank, overall, conditions, complete, status, troubles: None }
+        Bars { all, _blank: blank, overall, conditions, complete, status, troubles: Vec::new() }
     }
 
     /// Prints text above; false if it cannot be: what is hidden swallows it.
@@ -154,17 +154,35 @@ impl Bars {
             bar.set_position(complete as u64);
             bar.set_message("complete");
         }
-        self.status.set_message(one_line(&status_of(snapshot, &Zoned::now())));
+        self.status.set_message(one_line(&fitting(&status_of(snapshot, &Zoned::now()), columns() - 3)));
         let troubles = snapshot.counts.troubles();
-        if !troubles.is_empty() {
-            let bar = self.troubles.get_or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(1));
-                bar.set_style(style(TEXT));
-                bar
-            });
-            bar.set_message(format!("! {}", troubles.join(", ")));
+        while self.troubles.len() < troubles.len() {
+            let bar = self.all.add(ProgressBar::new(1));
+            bar.set_style(style(TEXT));
+            self.troubles.push(bar);
+        }
+        for (bar, trouble) in self.troubles.iter().zip(&troubles) {
+            bar.set_message(format!("! {trouble}"));
         }
     }
+}
+
+/// Columns of the terminal.
+fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns).max(20))
+}
+
+/// As many of these parts as fit, but the first in any case: one that is cut in the middle says something else.
+fn fitting(parts: &[String], columns: usize) -> String {
+    let mut text = String::new();
+    for part in parts {
+        let more = if text.is_empty() { part.clone() } else { format!(" · {part}") };
+        if !text.is_empty() && text.chars().count() + more.chars().count() > columns {
+            break;
+        }
+        text.push_str(&more);
+    }
+    text
 }
 
 /// Widths of the columns of bars.
@@ -209,35 +227,42 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid").progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
-/// What goes on, in a line.
-fn status_of(snapshot: &Snapshot, now: &Zoned) -> String {
+/// What goes on, in parts of a line, the first of which say the most.
+fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     let here = snapshot.workers.iter().filter(|worker| worker.is_here());
     let (workers, leases) = here.fold((0, 0), |(workers, leases), of| (workers + 1, leases + of.leases));
+    let lost = snapshot.workers.iter().filter(|worker| worker.state == "lost").count();
+    let workers_in_words = match lost {
+        0 => plural(workers, "worker"),
+        lost => format!("{} ({lost} lost)", plural(workers, "worker")),
+    };
     let trials = snapshot.trials;
     match snapshot.state.as_str() {
-        "writing" => format!("writing: {} of {} files", snapshot.files.done, snapshot.files.total),
-        "draining" => format!("ending: {} called in; Ctrl-C again ends at once", plural(leases, "lease")),
-        "done" => "all trials are computed".to_owned(),
-        "ended" => "ending".to_owned(),
-        _ if workers == 0 => "waiting for workers".to_owned(),
-        _ if snapshot.spans.done < snapshot.spans.total && trials.stored == trials.reused => format!(
-            "preparing: {} of {} spans of the noise counted · {}",
-            snapshot.spans.done,
-            snapshot.spans.total,
-            plural(workers, "worker")
-        ),
+        "writing" => vec![format!("writing: {} of {} files", snapshot.files.done, snapshot.files.total)],
+        "draining" => vec![
+            format!("ending: {} called in", plural(leases, "lease")),
+            "Ctrl-C again ends at once".to_owned(),
+        ],
+        "done" => vec!["all trials are computed".to_owned()],
+        "ended" => vec!["ending".to_owned()],
+        _ if workers == 0 => vec!["waiting for workers".to_owned()],
+        _ if snapshot.spans.done < snapshot.spans.total && trials.stored == trials.reused => vec![
+            format!(
+                "preparing: {} of {} spans of the noise counted",
+                snapshot.spans.done, snapshot.spans.total
+            ),
+            workers_in_words,
+        ],
         _ => {
-            let mut text = plural(workers, "worker");
+            let mut parts = vec![workers_in_words];
             if trials.stored > trials.reused {
-                text.push_str(&format!(" · {}", pace(snapshot.trials_per_second)));
+                parts.push(pace(snapshot.trials_per_second));
             }
             if let Some(left) = snapshot.left() {
-                text.push_str(&format!(" · {} left", brief(left)));
-                if let Some(clock) = clock_in(left, now) {
-                    text.push_str(&format!(", until about {clock}"));
-                }
+                parts.push(format!("{} left", brief(left)));
+                parts.extend(clock_in(left, now).map(|clock| format!("until about {clock}")));
             }
-            text
+            parts
         }
     }
 }
@@ -257,7 +282,7 @@ fn line_of(snapshot: &Snapshot) -> String {
         "{}/{} trials ({percent} %) · {} · {of_conditions}",
         trials.stored,
         trials.total,
-        status_of(snapshot, &Zoned::now())
+        status_of(snapshot, &Zoned::now()).join(" · ")
     );
     let troubles = snapshot.counts.troubles();
     if !troubles.is_empty() {
@@ -291,20 +316,27 @@ mod tests {
         let check = |change: &dyn Fn(&mut Snapshot), expected: &str| {
             let mut snapshot = snapshot();
             change(&mut snapshot);
-            assert_eq!(status_of(&snapshot, &now), expected);
+            assert_eq!(status_of(&snapshot, &now).join(" · "), expected);
         };
-        check(&|_| {}, "10 workers · 6.0 trials/min · 4 h 43 min left, until about 03:33");
+        check(&|_| {}, "10 workers · 6.0 trials/min · 4 h 43 min left · until about 03:33");
         check(&|now| now.workers.clear(), "waiting for workers");
         check(
             &|now| now.workers[1..].iter_mut().for_each(|of| of.state = "gone".into()),
-            "1 worker · 6.0 trials/min · 4 h 43 min left, until about 03:33",
+            "1 worker · 6.0 trials/min · 4 h 43 min left · until about 03:33",
+        );
+        check(
+            &|now| now.workers[8..].iter_mut().for_each(|of| of.state = "lost".into()),
+            "10 workers (2 lost) · 6.0 trials/min · 4 h 43 min left · until about 03:33",
         );
         check(
             &|now| (now.trials.reused, now.spans) = (1300, Parcel { total: 12, done: 3 }),
             "preparing: 3 of 12 spans of the noise counted · 10 workers",
         );
         check(&|now| (now.trials.reused, now.seconds_left) = (1300, None), "10 workers");
-        check(&|now| now.state = "draining".into(), "ending: 20 leases called in; Ctrl-C again ends at once");
+        check(
+            &|now| now.state = "draining".into(),
+            "ending: 20 leases called in · Ctrl-C again ends at once",
+        );
         check(
             &|now| (now.state, now.files) = ("writing".into(), Parcel { total: 16, done: 7 }),
             "writing: 7 of 16 files",
@@ -323,6 +355,20 @@ mod tests {
         );
         snapshot.conditions = vec![Part { total: 10, stored: 10, ..Default::default() }; 200];
         assert!(line_of(&snapshot).contains(" · 200 of 200 conditions complete · "));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_not_cut() {
+        let parts = ["10 workers", "6.0 trials/min", "4 h 43 min left"].map(str::to_owned);
+        for (columns, expected) in [
+            (80, "10 workers · 6.0 trials/min · 4 h 43 min left"),
+            (45, "10 workers · 6.0 trials/min · 4 h 43 min left"),
+            (44, "10 workers · 6.0 trials/min"),
+            (26, "10 workers"),
+            (5, "10 workers"),
+        ] {
+            assert_eq!(fitting(&parts, columns), expected, "{columns}");
+        }
     }
 
     #[test]

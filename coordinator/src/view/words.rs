@@ -1,5 +1,7 @@
-//! Times, paces and troubles, as people read them.
+//! Times, paces, numbers and names, as people read them.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use granule_worker::text::is_hidden;
@@ -25,11 +27,11 @@ pub(crate) fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
     numbers.chunk_by(follows).map(|run| (run[0], run[run.len() - 1])).collect()
 }
 
-/// `3`, `0-4`, `0-4,7`: runs of numbers, as [`runs`] gives them. Of more than so many the first, and how many
+/// `3`, `0..4`, `0..4,7`: runs of numbers, as [`runs`] gives them and as sweep files have seeds. Of more than so many the first, and how many
 /// numbers they all are.
 pub(crate) fn ranges(runs: &[(u32, u32)], most: usize) -> String {
     let range = |&(first, last): &(u32, u32)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
+        if first == last { first.to_string() } else { format!("{first}..{last}") }
     };
     let mut told: Vec<String> = runs.iter().take(most).map(range).collect();
     if runs.len() > most {
@@ -42,10 +44,85 @@ pub(crate) fn ranges(runs: &[(u32, u32)], most: usize) -> String {
 /// Runs of numbers of which people are told where there is more to tell.
 pub(crate) const MOST_RUNS: usize = 6;
 
-/// `seed 3`, `seeds 0-4`.
+/// `seed 3`, `seeds 0..4`.
 pub(crate) fn seeds(seeds: &[u32]) -> String {
     let word = if seeds.len() == 1 { "seed" } else { "seeds" };
     format!("{word} {}", ranges(&runs(seeds), MOST_RUNS))
+}
+
+/// Names of the same kind, together, in the order in which each kind comes first.
+pub(crate) fn grouped<K: Clone + Eq + Hash>(
+    of: impl IntoIterator<Item = (String, K)>,
+) -> Vec<(Vec<String>, K)> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<(Vec<String>, K)> = Vec::new();
+    for (name, kind) in of {
+        let place = *places.entry(kind.clone()).or_insert_with(|| {
+            groups.push((Vec::new(), kind));
+            groups.len() - 1
+        });
+        groups[place].0.push(name);
+    }
+    groups
+}
+
+/// All names of the conditions of a sweep, to describe some of them in few words.
+pub(crate) struct Names<'a> {
+    all: Vec<&'a str>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Names<'a> {
+    /// So many names become a pattern or a range.
+    const FEWEST: usize = 3;
+    /// So many words describe them at most.
+    const MOST_WORDS: usize = 4;
+
+    pub(crate) fn new(all: impl IntoIterator<Item = &'a str>) -> Names<'a> {
+        let all: Vec<&str> = all.into_iter().collect();
+        let places = all.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+        Names { all, places }
+    }
+
+    /// Some of the names, in the order of the sweep: `Control`, `all 24 conditions`, `Control, leak-* (20 conditions)`.
+    /// A pattern stands for these names and no others, and `--conditions` takes it.
+    pub(crate) fn describe(&self, names: &[String]) -> String {
+        match names {
+            [name] => return name.clone(),
+            _ if names.len() == self.all.len() => return format!("all {} conditions", names.len()),
+            _ => {}
+        }
+        // A word, and how many names it stands for.
+        let mut words: Vec<(String, usize)> = Vec::new();
+        for (of, stem) in grouped(names.iter().map(|name| (name.clone(), stem(name)))) {
+            let count = of.len();
+            let fits = || self.all.iter().filter(|name| name.starts_with(stem)).count();
+            if count >= Self::FEWEST && fits() == count {
+                words.push((format!("{stem}* ({count} conditions)"), count));
+                continue;
+            }
+            let place = |name: &String| self.places.get(name.as_str()).copied().unwrap_or(0);
+            for run in of.chunk_by(|a, b| place(a) + 1 == place(b)) {
+                match run {
+                    [first, .., last] if run.len() >= Self::FEWEST => {
+                        words.push((format!("{first} to {last} ({} conditions)", run.len()), run.len()));
+                    }
+                    names => words.extend(names.iter().map(|name| (name.clone(), 1))),
+                }
+            }
+        }
+        let rest: usize = words.iter().skip(Self::MOST_WORDS).map(|(_, count)| count).sum();
+        let mut told: Vec<String> = words.into_iter().take(Self::MOST_WORDS).map(|(word, _)| word).collect();
+        if rest > 0 {
+            told.push(format!("and {rest} more"));
+        }
+        told.join(", ")
+    }
+}
+
+/// What names of the points of an axis have in common: all that is before the first digit.
+fn stem(name: &str) -> &str {
+    name.find(|c: char| c.is_ascii_digit()).map_or(name, |at| &name[..at])
 }
 
 /// `12.3 trials/s`, `12.3 trials/min`, `1.2 trials/h`: what says the most in few digits.
@@ -99,11 +176,39 @@ mod tests {
         assert_eq!(seeds(&[451]), "seed 451");
         assert_eq!(
             seeds(&[1, 2, 3, 451, 5, u32::MAX - 1, u32::MAX, 0]),
-            "seeds 1-3,451,5,4294967294-4294967295,0"
+            "seeds 1..3,451,5,4294967294..4294967295,0"
         );
         let odd: Vec<u32> = (0..20).map(|i| 2 * i + 1).collect();
         assert_eq!(seeds(&odd), "seeds 1,3,5,7,9,11,… (20 in all)");
         assert_eq!(ranges(&runs(&odd[..7]), usize::MAX), "1,3,5,7,9,11,13");
+    }
+
+    #[test]
+    fn names_are_described_by_patterns_that_fit_no_others() {
+        let leak: Vec<String> = (1..=20).map(|i| format!("leak-{i}")).collect();
+        let mut all: Vec<String> = ["Control", "GABAzine", "ACh"].map(str::to_owned).to_vec();
+        all.extend(leak.clone());
+        all.push("other".to_owned());
+        let names = Names::new(all.iter().map(String::as_str));
+        let check = |some: &[&str], expected: &str| {
+            let some: Vec<String> = some.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(names.describe(&some), expected);
+        };
+        check(&["ACh"], "ACh");
+        check(&["Control", "other"], "Control, other");
+        assert_eq!(names.describe(&all), "all 24 conditions");
+        assert_eq!(names.describe(&leak), "leak-* (20 conditions)");
+        assert_eq!(names.describe(&[&all[..1], &leak[..]].concat()), "Control, leak-* (20 conditions)");
+        assert_eq!(
+            names.describe(&[&leak[..5], &leak[7..8], &leak[10..]].concat()),
+            "leak-1 to leak-5 (5 conditions), leak-8, leak-11 to leak-20 (10 conditions)"
+        );
+        let odd: Vec<String> = leak.iter().step_by(2).cloned().collect();
+        assert_eq!(names.describe(&odd), "leak-1, leak-3, leak-5, leak-7, and 6 more");
+        let many: Vec<String> = (0..10_000).map(|i| format!("a{i}")).collect();
+        let names = Names::new(many.iter().map(String::as_str));
+        assert_eq!(names.describe(&many), "all 10000 conditions");
+        assert_eq!(names.describe(&many[..5000]), "a0 to a4999 (5000 conditions)");
     }
 
     #[test]

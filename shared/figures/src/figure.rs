@@ -31,6 +31,13 @@ impl Figure {
         Figure { name: name.into(), title: title.into(), description: description.into(), tables, canvas }
     }
 
+    /// Writes a text above the drawing, and into title and description.
+    pub fn mark(&mut self, text: &str) {
+        self.canvas.mark(text);
+        self.title = format!("{} ({text})", self.title);
+        self.description = format!("{text}. {}", self.description);
+    }
+
     /// The figure as SVG, with text as text.
     pub fn svg(&self) -> String {
         self.canvas.svg(&self.title, &self.description)

@@ -22,7 +22,7 @@ pub(crate) const MOST_CONDITIONS: usize = 10_000;
 /// What a condition starts from that does not say.
 const DEFAULT_BASE: &str = "Control";
 
-const KEYS: [&str; 7] = ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
+pub(crate) const KEYS: [&str; 7] = ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
 
 const FORM: &str = "write a preset's name, or `{ name: …, base: Control, set: { … } }`";
 

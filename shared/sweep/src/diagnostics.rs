@@ -9,6 +9,8 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use crate::slips::{self, Slip};
+
 /// More than this many are counted, not listed.
 const MOST_LISTED: usize = 20;
 
@@ -193,6 +195,10 @@ impl<'t> Problems<'t> {
             .kept
             .into_iter()
             .take(MOST_LISTED)
+            .map(|problem| match problem.span.and_then(|span| slips::at(self.text, span)) {
+                Some(Slip { span, help }) => Problem { span: Some(span), help, ..problem },
+                None => problem,
+            })
             .map(|problem| Diagnostic {
                 message: one_line(&problem.message),
                 help: one_line(&problem.help),

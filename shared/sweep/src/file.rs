@@ -127,7 +127,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
     let before = problems.count();
     let mut found: HashMap<&str, &Node> = HashMap::new();
     for Entry { key, key_span, value } in entries(map, problems) {
-        if KEYS.contains(&key) || groups().contains(&key) {
+        if is_key(key) {
             found.insert(key, value);
         } else {
             problems.add(|| unknown_key(key, key_span));
@@ -269,6 +269,11 @@ pub(crate) fn groups() -> Vec<&'static str> {
         is_new
     });
     groups
+}
+
+/// Whether a file has this key at the top.
+pub(crate) fn is_key(key: &str) -> bool {
+    KEYS.contains(&key) || groups().contains(&key)
 }
 
 fn unknown_key(key: &str, span: Span) -> Problem {

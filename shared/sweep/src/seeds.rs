@@ -1,6 +1,7 @@
 //! The seeds of a sweep: a list of numbers and ranges, a range, or so many at random.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
 use crate::draws;
@@ -85,6 +86,13 @@ impl Seeds {
                 let Some(ends) = range(text, item.span, problems) else { return };
                 ends
             }
+            yaml::Value::Scalar { text, quoted: false } if ends(&text.replacen('-', "..", 1)).is_ok() => {
+                problems.add(|| {
+                    Problem::at(item.span, format!("{} is no range of seeds", quote(text)))
+                        .help(format!("write `{}`", text.replacen('-', "..", 1)))
+                });
+                return;
+            }
             _ => match count("seeds", 0, u32::MAX, item, problems) {
                 Some(seed) => (seed, seed),
                 None => return,
@@ -118,34 +126,86 @@ impl Seeds {
     }
 }
 
+/// Why a text is no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    Backwards(u32, u32),
+    TooLarge,
+    Other,
+}
+
 /// Both ends of `1..20`.
+fn ends(text: &str) -> Result<(u32, u32), Unfit> {
+    let (first, last) = text.split_once("..").ok_or(Unfit::Other)?;
+    let seed = |end: &str| {
+        let is_number = !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { end.parse::<u32>().map_err(|_| Unfit::TooLarge) } else { Err(Unfit::Other) }
+    };
+    match (seed(first.trim_end()), seed(last.trim_start())) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        (Ok(first), Ok(last)) => Err(Unfit::Backwards(first, last)),
+        (Err(Unfit::Other), _) | (_, Err(Unfit::Other)) => Err(Unfit::Other),
+        (Err(unfit), _) | (_, Err(unfit)) => Err(unfit),
+    }
+}
+
+impl Unfit {
+    /// What is wrong, and what to write.
+    fn describe(self, text: &str) -> (String, String) {
+        let text = quote(text);
+        match self {
+            Unfit::Backwards(first, last) => {
+                (format!("the range {text} ends before it begins"), format!("write `{last}..{first}`"))
+            }
+            Unfit::TooLarge => (
+                format!("`seeds` must be between 0 and {}, not {text}", u32::MAX),
+                format!("write numbers up to `{}`", u32::MAX),
+            ),
+            Unfit::Other => (
+                format!("{text} is no range of seeds"),
+                "write it like `1..20`, first and last, both included".to_owned(),
+            ),
+        }
+    }
+}
+
 fn range(text: &str, span: Span, problems: &mut Problems) -> Option<(u32, u32)> {
-    let ends = text.split_once("..").map(|(first, last)| (first.trim_end(), last.trim_start()));
-    let digits =
-        |end: &str| (!end.is_empty() && end.bytes().all(|b| b.is_ascii_digit())).then(|| end.parse::<u32>());
-    let read = ends.and_then(|(first, last)| Some((digits(first)?, digits(last)?)));
-    match read {
-        Some((Ok(first), Ok(last))) if first <= last => Some((first, last)),
-        Some((Ok(first), Ok(last))) => {
-            problems.add(|| {
-                Problem::at(span, format!("the range {} ends before it begins", quote(text)))
-                    .help(format!("write `{last}..{first}`"))
-            });
-            None
-        }
-        Some(_) => {
-            problems.add(|| {
-                Problem::at(span, format!("`seeds` must be between 0 and {}, not {}", u32::MAX, quote(text)))
-                    .help(format!("write numbers up to `{}`", u32::MAX))
-            });
-            None
-        }
-        None => {
-            problems.add(|| {
-                Problem::at(span, format!("{} is no range of seeds", quote(text)))
-                    .help("write it like `1..20`, first and last, both included")
-            });
-            None
+    let ends = ends(text);
+    if let Err(unfit) = ends {
+        problems.add(|| {
+            let (message, help) = unfit.describe(text);
+            Problem::at(span, message).help(help)
+        });
+    }
+    ends.ok()
+}
+
+/// A seed or a range of seeds of a command line, as an item of `seeds` in a sweep file. Takes `1-20` for `1..20`, too.
+///
+/// # Errors
+/// In one line, what is wrong and what to write.
+///
+/// ```
+/// assert_eq!(granule_sweep::parse_seeds("1..20"), Ok(1..=20));
+/// assert_eq!(granule_sweep::parse_seeds("7"), Ok(7..=7));
+/// ```
+pub fn parse_seeds(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seed =
+            text.parse().map_err(|_| format!("a seed is at most {}, not {}", u32::MAX, quote(text)))?;
+        return Ok(seed..=seed);
+    }
+    let range = text.replacen('-', "..", usize::from(!text.contains("..")));
+    match ends(&range) {
+        Ok((first, last)) => Ok(first..=last),
+        Err(Unfit::Other) => Err(format!(
+            "{} is neither a seed nor a range of seeds; write it like `7` or `1..20`, both ends included",
+            quote(text)
+        )),
+        Err(unfit) => {
+            let (message, help) = unfit.describe(text);
+            Err(format!("{message}; {help}"))
         }
     }
 }
@@ -174,6 +234,32 @@ fn random(node: &Node, map: &[(Node, Node)], problems: &mut Problems) -> Vec<u32
                 problems.add(|| Problem::at(node.span, "random `seeds` need `count` and `seed`").help(FORMS));
             }
             Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_seeds;
+
+    #[test]
+    fn a_command_line_has_seeds_as_a_sweep_file_has_them() {
+        for (text, expected) in [("0", 0..=0), ("1..20", 1..=20), ("1 .. 20", 1..=20), ("3..3", 3..=3)] {
+            assert_eq!(parse_seeds(text), Ok(expected), "{text}");
+        }
+        assert_eq!(parse_seeds("1-20"), Ok(1..=20));
+        for (text, why) in [
+            ("", "is neither a seed nor a range"),
+            ("-1", "write it like `7` or `1..20`"),
+            ("1..", "write it like `7` or `1..20`"),
+            ("1..=20", "write it like `7` or `1..20`"),
+            ("a", "`a` is neither a seed nor a range of seeds"),
+            ("20..1", "the range `20..1` ends before it begins; write `1..20`"),
+            ("4294967296", "a seed is at most 4294967295"),
+            ("0..4294967296", "between 0 and 4294967295"),
+        ] {
+            let error = parse_seeds(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 }

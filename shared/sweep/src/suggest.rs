@@ -1,7 +1,8 @@
 //! "Did you mean …?"
 
 /// The candidate most likely meant by a mistyped word, if any is close.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are no slip of the finger, and comparing them would take time.
     const MOST_BYTES: usize = 64;
     if word.len() > MOST_BYTES {

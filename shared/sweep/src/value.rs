@@ -99,7 +99,8 @@ fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
     }
 }
 
-fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
+/// The value that a node stands for; whether it lies in its range is not looked at.
+pub(crate) fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
     let path = field.path;
     match field.kind {
         Kind::Quantity(unit) => number(path, unit, &example(field), node, problems).map(Value::Number),
@@ -342,7 +343,9 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
 
 /// The number that a reader would take a text for, also as other languages write it.
 fn in_digits(text: &str) -> Option<f64> {
-    let plain = text.replace('_', "");
+    // A comma between thousands; a decimal one has not three digits behind it.
+    let has_thousands = text.split(',').skip(1).all(|group| group.len() == 3);
+    let plain = if has_thousands { text.replace(['_', ','], "") } else { text.replace('_', "") };
     let of_radix = |prefix: &str, radix| {
         let digits = plain.strip_prefix(prefix)?;
         u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))

@@ -13,6 +13,7 @@ use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, Spanned};
 
 use crate::diagnostics::{Problem, Span, quote};
+use crate::slips::{self, Slip};
 
 /// Largest sweep file.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
@@ -255,6 +256,10 @@ fn problem(error: &Error, text: &str) -> Problem {
         ),
         Error::Budget { .. } => {
             (format!("the file has more than {MOST_NODES} values"), "split the sweep into several files")
+        }
+        other if let Some(Slip { span, help }) = slips::near(text, span.start) => {
+            let message = format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other));
+            return Problem::at(span, message).help(help);
         }
         other => (
             format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other)),

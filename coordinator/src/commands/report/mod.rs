@@ -1,4 +1,4 @@
-//! `granule report`: one page about a finished sweep, with everything in it.
+//! `granule report`: one page about a sweep, with everything in it.
 
 mod page;
 
@@ -14,6 +14,7 @@ use self::page::Page;
 use crate::cli::{self, exit};
 use crate::commands::figures::with_gallery;
 use crate::commands::target;
+use crate::drawn::Preliminary;
 use crate::failure::{Failure, plural};
 use crate::gallery::Of;
 use crate::outputs::OutputError;
@@ -35,6 +36,9 @@ struct Report {
     file: String,
     bytes: u64,
     figures: usize,
+    /// How far the sweep was; none of a complete one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preliminary: Option<Preliminary>,
     /// What is not in it, and why.
     notes: Vec<String>,
 }
@@ -67,7 +71,10 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
         let page = Page {
             sweep,
             yaml: &to_yaml(sweep),
-            manifest: gallery.archive().finished()?,
+            manifest: gallery.manifest(),
+            preliminary: gallery.preliminary(),
+            resolved: gallery.archive().resolved(),
+            begun: gallery.archive().begun(),
             figures: &figures,
             tables: &gallery.tables,
             notes: &notes,
@@ -84,6 +91,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
             file: target.display().to_string(),
             bytes: html.len() as u64,
             figures: figures.len(),
+            preliminary: gallery.preliminary(),
             notes,
         })
     })?;
@@ -93,7 +101,9 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
     let count = plural(report.figures as u64, "figure");
-    say(&format!("{}: {count} in {}, {}\n", report.sweep, report.file, DecimalBytes(report.bytes)))?.done();
+    let mark = report.preliminary.map_or(String::new(), |of| format!("; {of}"));
+    say(&format!("{}: {count} in {}, {}{mark}\n", report.sweep, report.file, DecimalBytes(report.bytes)))?
+        .done();
     Ok(())
 }
 

@@ -9,10 +9,11 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::drawn;
+use crate::drawn::{self, Preliminary};
 use crate::failure::{plural, shell_path};
 use crate::gallery::Of;
-use crate::outputs::manifest::Manifest;
+use crate::outputs::manifest::{Manifest, ResolvedSweep};
+use crate::view::words::{ranges, runs};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -24,7 +25,13 @@ pub(super) struct Page<'a> {
     pub(super) sweep: &'a Sweep,
     /// The sweep as a sweep file.
     pub(super) yaml: &'a str,
-    pub(super) manifest: &'a Manifest,
+    /// That of the complete sweep; none of one that is not.
+    pub(super) manifest: Option<&'a Manifest>,
+    pub(super) preliminary: Option<Preliminary>,
+    /// The sweep, with every default filled in.
+    pub(super) resolved: &'a ResolvedSweep,
+    /// When its last run began, RFC 3339 in UTC.
+    pub(super) begun: &'a str,
     pub(super) figures: &'a [(Of, Figure)],
     /// Measures of conditions and seeds, and means over seeds; none where the store is gone.
     pub(super) tables: &'a [Table],
@@ -33,8 +40,10 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     pub(super) fn html(&self) -> String {
-        let Page { sweep, manifest, .. } = self;
-        let title = format!("{}: report", sweep.name);
+        let Page { sweep, manifest, preliminary, .. } = self;
+        let program = manifest.map_or(env!("CARGO_PKG_VERSION"), |manifest| &manifest.granule);
+        let title =
+            format!("{}: {}report", sweep.name, if preliminary.is_some() { "preliminary " } else { "" });
         let seeds = plural(sweep.seeds.len() as u64, "seed");
         let conditions = plural(sweep.conditions.len() as u64, "condition");
         let style = STANDARD.encode(Sha256::digest(STYLE));
@@ -44,8 +53,9 @@ impl Page<'_> {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="generator" content={ "granule " (manifest.granule) };
-                    meta name=(drawn::META) content=(manifest.fingerprint());
+                    meta name="generator" content={ "granule " (program) };
+                    @if let Some(manifest) = manifest { meta name=(drawn::META) content=(manifest.fingerprint()); }
+                    @if let Some(of) = preliminary { meta name=(drawn::PRELIMINARY) content=(of.to_meta()); }
                     meta http-equiv="Content-Security-Policy"
                         content={ "default-src 'none'; style-src 'sha256-" (style) "'" };
                     title { (title) }
@@ -54,10 +64,13 @@ impl Page<'_> {
                 body {
                     header {
                         h1 { (sweep.name) }
+                        @if let Some(of) = preliminary { p class="alarm" { strong { (of) } } }
                         p {
                             (conditions) " × " (seeds) " × " (plural(sweep.trials.into(), "trial"))
                             " of the cerebellar granular-layer model of Fore et al. (2020), engine "
-                            code { (sweep.engine.name()) } ", completed by granule " (manifest.granule) "."
+                            code { (sweep.engine.name()) }
+                            @if preliminary.is_some() { ", not complete; drawn by granule " } @else { ", completed by granule " }
+                            (program) "."
                         }
                         nav aria-label="Contents" {
                             @if !self.tables.is_empty() {
@@ -67,7 +80,7 @@ impl Page<'_> {
                             @if self.has_paper() { a href="#paper" { "The paper’s analysis" } }
                             a href="#run" { "What was run" }
                             a href="#again" { "How to run it again" }
-                            a href="#files" { "Files" }
+                            @if manifest.is_some() { a href="#files" { "Files" } }
                         }
                     }
                     main {
@@ -93,7 +106,9 @@ impl Page<'_> {
                         }
                         section id="run" { h2 { "What was run" } (self.provenance()) }
                         section id="again" { h2 { "How to run it again" } (self.again()) }
-                        section id="files" { h2 { "Files" } (self.files()) }
+                        @if let Some(manifest) = manifest {
+                            section id="files" { h2 { "Files" } (files(manifest)) }
+                        }
                     }
                 }
             }
@@ -118,27 +133,36 @@ impl Page<'_> {
     }
 
     fn provenance(&self) -> Markup {
-        let Manifest { granule, run, set_aside, sweep, .. } = self.manifest;
+        let ResolvedSweep { engine, engine_revision, .. } = self.resolved;
         let seconds = |seconds: f64| format!("{seconds:.1} s");
-        let rows = [
-            ("Program", format!("granule {granule}")),
-            ("Engine", format!("{}, revision {}", sweep.engine, sweep.engine_revision)),
-            ("Begun", run.started.clone()),
-            ("Host", format!("{} ({}, {})", run.host, run.operating_system, run.architecture)),
-            ("Workers", run.workers.to_string()),
-            ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
-            ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
-            ("Computed twice", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
-            ("Seeds", list(&sweep.seeds)),
+        let mut rows = vec![
+            ("Engine", format!("{engine}, revision {engine_revision}")),
+            ("Begun", self.begun.to_owned()),
+            ("Seeds", ranges(&runs(&self.sweep.seeds), usize::MAX)),
         ];
+        if let Some(Preliminary { stored, total, .. }) = self.preliminary {
+            rows.push(("Trials", format!("{stored} of {total} stored so far")));
+        }
+        if let Some(Manifest { granule, run, .. }) = self.manifest {
+            rows.insert(0, ("Program", format!("granule {granule}")));
+            rows.extend([
+                ("Host", format!("{} ({}, {})", run.host, run.operating_system, run.architecture)),
+                ("Workers", run.workers.to_string()),
+                ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
+                ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
+                ("Computed twice", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
+            ]);
+        }
         html! {
             table class="facts" {
                 @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
             }
-            @for text in run.disagreements.iter().chain(&run.workers_shut_out) { p class="alarm" { (text) } }
-            @if !set_aside.is_empty() {
-                p class="alarm" { (plural(set_aside.len() as u64, "trial")) " could not be computed:" }
-                ul { @for of in set_aside { li { (of.condition) ", seed " (of.seed) ", trial " (of.trial) } } }
+            @if let Some(Manifest { run, set_aside, .. }) = self.manifest {
+                @for text in run.disagreements.iter().chain(&run.workers_shut_out) { p class="alarm" { (text) } }
+                @if !set_aside.is_empty() {
+                    p class="alarm" { (plural(set_aside.len() as u64, "trial")) " could not be computed:" }
+                    ul { @for of in set_aside { li { (of.condition) ", seed " (of.seed) ", trial " (of.trial) } } }
+                }
             }
             (self.parameters())
         }
@@ -146,7 +170,7 @@ impl Page<'_> {
 
     /// Parameters that differ between conditions, then all that do not.
     fn parameters(&self) -> Markup {
-        let conditions = &self.manifest.sweep.conditions;
+        let conditions = &self.resolved.conditions;
         let value = |condition: usize, path: &str| {
             let value = conditions[condition].parameters.get(path);
             value.and_then(|value| value.as_str()).unwrap_or("").to_owned()
@@ -196,26 +220,22 @@ impl Page<'_> {
             }
         }
     }
-
-    fn files(&self) -> Markup {
-        let files = &self.manifest.files;
-        let bytes = files.iter().map(|file| file.bytes).sum();
-        html! {
-            details {
-                summary { (plural(files.len() as u64, "file")) ", " (DecimalBytes(bytes)) ", with SHA-256" }
-                div class="wide" { table {
-                    thead { tr { th scope="col" { "file" } th scope="col" { "bytes" } th scope="col" { "SHA-256" } } }
-                    tbody { @for file in files {
-                        tr { td { (file.path) } td class="number" { (file.bytes) } td { code { (file.sha256) } } }
-                    } }
-                } }
-            }
-        }
-    }
 }
 
-fn list(seeds: &[u32]) -> String {
-    seeds.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+fn files(manifest: &Manifest) -> Markup {
+    let files = &manifest.files;
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    html! {
+        details {
+            summary { (plural(files.len() as u64, "file")) ", " (DecimalBytes(bytes)) ", with SHA-256" }
+            div class="wide" { table {
+                thead { tr { th scope="col" { "file" } th scope="col" { "bytes" } th scope="col" { "SHA-256" } } }
+                tbody { @for file in files {
+                    tr { td { (file.path) } td class="number" { (file.bytes) } td { code { (file.sha256) } } }
+                } }
+            } }
+        }
+    }
 }
 
 fn drawn(figure: &Figure, seed: Option<u32>) -> Markup {

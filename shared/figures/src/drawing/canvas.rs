@@ -155,6 +155,8 @@ impl TextStyle {
 pub struct Canvas {
     width_mm: f64,
     height_mm: f64,
+    /// Points above the drawing that a mark takes; none without one.
+    head: f64,
     body: String,
     depth: usize,
 }
@@ -162,7 +164,7 @@ pub struct Canvas {
 impl Canvas {
     /// An empty page of this size.
     pub fn new(width_mm: f64, height_mm: f64) -> Canvas {
-        Canvas { width_mm, height_mm, body: String::new(), depth: 1 }
+        Canvas { width_mm, height_mm, head: 0.0, body: String::new(), depth: 1 }
     }
 
     /// The whole page, in points.
@@ -174,18 +176,31 @@ impl Canvas {
     /// ids and no style sheet, so that it can stand in a page of HTML as often as one likes.
     pub fn svg(&self, title: &str, description: &str) -> String {
         let area = self.area();
-        let (width, height) = (number(area.width), number(area.height));
+        let (width, height) = (number(area.width), number(area.height + self.head));
+        let top = number(0.0 - self.head);
+        let y = if self.head > 0.0 { format!(" y=\"{top}\"") } else { String::new() };
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}mm\" height=\"{}mm\" viewBox=\"0 0 {width} {height}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}mm\" height=\"{}mm\" viewBox=\"0 {top} {width} {height}\" \
              role=\"img\" aria-label=\"{label}\" font-family=\"{FAMILIES}\">\n\
              <title>{}</title>\n<desc>{label}</desc>\n\
-             <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n{}</svg>\n",
+             <rect{y} width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n{}</svg>\n",
             number(self.width_mm),
-            number(self.height_mm),
+            number(self.height_mm + self.head / POINTS_PER_MM),
             escaped(title),
             self.body,
             label = escaped(description),
         )
+    }
+
+    /// Writes a line above the drawing, which stays as it is.
+    pub fn mark(&mut self, text: &str) {
+        const SIZE: f64 = 9.0;
+        // No letter of the font is wider than its size, and most are half as wide.
+        let room = self.area().width - 8.0;
+        let size = SIZE.min(room / (0.62 * text.chars().count().max(1) as f64));
+        self.head = 16.0;
+        let color = Color::rgb(178, 24, 43);
+        self.text((4.0, -4.0), text, TextStyle { bold: true, color, ..TextStyle::new(size, Anchor::Start) });
     }
 
     /// Draws a rectangle.
