@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use granule_proto::convert::engine_to_wire;
 use granule_proto::wire::from_worker::Message;
-use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
+use granule_proto::{AUTHORIZATION, LARGEST_OF_WORKER, PROTOCOL, wire};
 use granule_sim::Engine;
 use granule_worker::access::{Access, Secret};
 use granule_worker::connect::connect as connect_channel;
@@ -336,7 +336,7 @@ fn everything(target: Target) -> Attackers {
     all.call("no frames", u64::MAX, |_| Body::from(garbage(1000)));
     all.call("a gigantic length", u64::MAX, |_| Body::from(framed_as(u32::MAX, &[1, 2, 3])));
     all.call("a length just allowed, and a trickle", u64::MAX, |target| {
-        for_ever(target, framed_as(LARGEST_MESSAGE as u32, &[0; 16]), vec![0; 16])
+        for_ever(target, framed_as(LARGEST_OF_WORKER as u32, &[0; 16]), vec![0; 16])
     });
     all
 }
@@ -357,6 +357,7 @@ fn false_workers(all: &mut Attackers) {
             trial: 0,
             spikes: garbage(2000),
             digest: vec![7; 32],
+            length: 0,
         };
         let first = [hello(), say(Message::Offered(wire::Offered {}))].concat();
         for_ever(target, first, say(Message::Trial(none)))

@@ -26,9 +26,11 @@ use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
+use crate::room::Reservation;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
+    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
+    WorkerName,
 };
 use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
@@ -95,6 +97,8 @@ impl Door {
 pub(crate) struct Outcome {
     /// Trials that are not stored, as nobody could compute them, and why.
     pub(crate) set_aside: Vec<(TrialId, String)>,
+    /// Those of them that have more spikes than are stored, whoever computes them.
+    pub(crate) too_large: Vec<TrialId>,
     pub(crate) tally: Tally,
     /// Workers that nothing is taken from any more, and why.
     pub(crate) quarantined: Vec<String>,
@@ -108,6 +112,7 @@ impl Outcome {
     /// What has come of two runs, one after the other.
     pub(crate) fn add(&mut self, later: Outcome) {
         self.set_aside = later.set_aside;
+        self.too_large = later.too_large;
         self.tally.audited += later.tally.audited;
         self.tally.unaudited += later.tally.unaudited;
         self.quarantined.extend(later.quarantined);
@@ -352,10 +357,18 @@ impl<'a> Driver<'a> {
         let mut heard = Vec::with_capacity(HEARD);
         loop {
             for event in events.drain(..) {
+                let ended = match event {
+                    Event::Disconnected { connection } => Some(connection),
+                    _ => None,
+                };
                 for command in self.scheduler.handle(self.started.elapsed(), event) {
                     if let Some(end) = self.obey(command).await? {
                         return end;
                     }
+                }
+                // Not before: a worker that is shut out is told why, also if its connection has ended by now.
+                if let Some(connection) = ended {
+                    self.forget(connection);
                 }
             }
             tokio::select! {
@@ -432,19 +445,23 @@ impl<'a> Driver<'a> {
                 self.known.insert(worker, Known { host, process_id, from, is_ours });
                 events.push(Event::Joined { connection, worker, site, threads, held });
             }
-            FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
-            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
-            FromService::Left { connection } => {
-                self.links.remove(&connection);
-                if let Some(worker) = self.names.remove(&connection)
-                    && !self.names.values().any(|other| *other == worker)
-                {
-                    self.workers.left(worker);
-                }
-                events.push(Event::Disconnected { connection });
+            FromService::Said { connection, said, room } => {
+                self.on_said(connection, said, room, events).await?;
             }
+            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
+            FromService::Left { connection } => events.push(Event::Disconnected { connection }),
         }
         Ok(())
+    }
+
+    /// A connection has ended, and what was to be said on it has been said.
+    fn forget(&mut self, connection: ConnectionId) {
+        self.links.remove(&connection);
+        if let Some(worker) = self.names.remove(&connection)
+            && !self.names.values().any(|other| *other == worker)
+        {
+            self.workers.left(worker);
+        }
     }
 
     fn on_exited(
@@ -493,6 +510,7 @@ impl<'a> Driver<'a> {
         &mut self,
         connection: ConnectionId,
         said: Said,
+        room: Option<Reservation>,
         events: &mut Vec<Event>,
     ) -> Result<(), ComputeError> {
         let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
@@ -508,7 +526,7 @@ impl<'a> Driver<'a> {
                 Ok((id, key)) => {
                     events.push(Event::Received { connection, lease, trial: id });
                     // Waits while the store is busy; meanwhile nothing more is taken from workers.
-                    let keep = Keep::Trial { worker, id, key, result };
+                    let keep = Keep::Trial { worker, id, key, result, room };
                     self.keeper.ask(keep).await?;
                     return Ok(());
                 }
@@ -522,12 +540,49 @@ impl<'a> Driver<'a> {
                     Event::Invalid { connection, what: "spikes of cells or times that there are not".into() }
                 }
             },
+            Said::Part { lease } => Event::Part { connection, lease },
+            Said::TooLarge { lease, name } => match self.catalogue.place_of(name) {
+                Some(id) if self.catalogue.may_be_too_large(id) => {
+                    self.on_too_large(connection, worker, lease, id, events);
+                    return Ok(());
+                }
+                Some(_) => {
+                    let what = "that a trial has too many spikes whose cells cannot fire so often".into();
+                    Event::Invalid { connection, what }
+                }
+                None => {
+                    self.send(connection, wire::to_worker::Message::Acknowledged(name.to_wire()));
+                    Event::Heard { connection }
+                }
+            },
             Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
             Said::Finished { lease } => Event::Finished { connection, lease },
             Said::HandedBack { lease } => Event::HandedBack { connection, lease },
             Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
         });
         Ok(())
+    }
+
+    /// A worker says that a trial has too many spikes. If there is a result of it, they do not agree.
+    fn on_too_large(
+        &mut self,
+        connection: ConnectionId,
+        worker: WorkerName,
+        lease: LeaseId,
+        trial: TrialId,
+        events: &mut Vec<Event>,
+    ) {
+        let stored = self.store.digest(self.catalogue.key(trial));
+        let Some(stored) = stored.filter(|_| self.scheduler.is_stored(trial)) else {
+            return events.push(Event::TooLarge { connection, lease, trial });
+        };
+        self.disagreements.push(format!(
+            "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
+            self.catalogue.describe(trial),
+            self.describe(worker),
+        ));
+        events.push(Event::Received { connection, lease, trial });
+        events.push(Event::Disagreed { worker, trial, stored, received: TOO_LARGE });
     }
 
     fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
@@ -542,7 +597,7 @@ impl<'a> Driver<'a> {
                 }
                 events.push(Event::Discarded { trials });
             }
-            Kept::Trial { worker, id, put: Put::Differs { stored }, result } => {
+            Kept::Trial { worker, id, put: Put::Differs { stored }, result, room: _room } => {
                 let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
                 let difference = self.catalogue.first_difference(id, &before, &result.spikes);
                 self.disagreements.push(format!(
@@ -553,7 +608,7 @@ impl<'a> Driver<'a> {
                 ));
                 events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
             }
-            Kept::Trial { worker, id, put, result } => {
+            Kept::Trial { worker, id, put, result, room: _room } => {
                 if put == Put::New {
                     let seed = self.catalogue.seed(id);
                     self.catalogue.conditions(id).iter().for_each(|at| self.progress.advance(*at, seed));
@@ -640,8 +695,11 @@ impl<'a> Driver<'a> {
                 set_aside.push((id, reason.to_owned()));
             }
         }
+        let too_large: Vec<TrialId> = self.scheduler.too_large().collect();
+        set_aside.extend(too_large.iter().map(|id| (*id, self.catalogue.too_large_reason(*id))));
         Outcome {
             set_aside,
+            too_large,
             tally: self.scheduler.tally(),
             quarantined: self.quarantined.clone(),
             disagreements: self.disagreements.clone(),

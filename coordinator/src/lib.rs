@@ -25,6 +25,7 @@ mod histogram;
 mod identity;
 mod launch;
 mod outputs;
+mod room;
 mod scheduler;
 mod selection;
 mod service;

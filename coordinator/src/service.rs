@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -18,8 +18,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
-use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
+use granule_proto::convert::WireError;
+use granule_proto::parts::Assembly;
+use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, LARGEST_OF_WORKER, wire};
 use granule_sim::Engine;
+use granule_sim::spikes::LARGEST_ENCODED;
 use granule_worker::access::Secret;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::Stream;
@@ -29,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::dialogue::{Introduction, Said, introduce, understand};
 use crate::gate::{Connection, Peer, Refusal};
+use crate::room::{Reservation, Room};
 use crate::scheduler::ConnectionId;
 use crate::view::board::Board;
 use crate::view::status::Snapshot;
@@ -45,6 +49,8 @@ pub(crate) enum FromService {
     Said {
         connection: ConnectionId,
         said: Said,
+        /// That a result has which came in parts, until it is stored.
+        room: Option<Reservation>,
     },
     /// It sent what makes no sense.
     Nonsense {
@@ -61,6 +67,12 @@ pub(crate) type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
 
 /// Messages of a worker that go to the driver at once.
 const HEARD_AT_ONCE: usize = 64;
+
+/// Bytes of spikes after which no more messages are gathered.
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// How often the driver is told of a worker that waits until there is room for its result.
+const WAITING_EVERY: Duration = Duration::from_secs(1);
 
 /// Messages on their way to a worker, before it is taken for stuck.
 const OUTGOING: usize = 4096;
@@ -103,9 +115,10 @@ pub(crate) async fn serve(
         driver: subject.driver,
         board: subject.board,
         connections: AtomicU64::new(0),
+        room: Room::new(LARGEST_ENCODED),
     };
     let service = CoordinatorServer::new(service)
-        .max_decoding_message_size(LARGEST_MESSAGE)
+        .max_decoding_message_size(LARGEST_OF_WORKER)
         .max_encoding_message_size(LARGEST_MESSAGE);
     let routes = Routes::from(pages).add_service(service);
     tonic::transport::Server::builder()
@@ -169,6 +182,8 @@ struct Service {
     driver: mpsc::Sender<Vec<FromService>>,
     board: Board,
     connections: AtomicU64,
+    /// For results in parts, of all connections.
+    room: Arc<Room>,
 }
 
 /// Who is at the other end.
@@ -206,13 +221,18 @@ impl Coordinator for Service {
 
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
         let (link, outgoing) = mpsc::channel(OUTGOING);
+        let from = peer.clone();
         let peer = peer.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.address);
         let joined = FromService::Joined { connection, introduction, peer, link };
         let gone = |_| Status::unavailable("the coordinator is ending");
         self.driver.send(vec![joined]).await.map_err(gone)?;
-        let driver = self.driver.clone();
+        let (driver, room, door) = (self.driver.clone(), Arc::clone(&self.room), self.door.clone());
         tokio::spawn(async move {
-            listen(connection, &mut incoming, &driver).await;
+            let mut listener = Listener::new(connection, &driver, room);
+            if let Some(reason) = listener.listen(&mut incoming).await {
+                door.report(from.as_ref(), reason);
+            }
+            drop(listener);
             let _ = driver.send(vec![FromService::Left { connection }]).await;
         });
         Ok(Response::new(ReceiverStream::new(outgoing)))
@@ -281,41 +301,177 @@ async fn over(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> Option<String> 
 ///
 /// All that has arrived goes at once: with many workers that send much, each message alone would
 /// have to wait its turn, and what answers it would leave alone, too.
-async fn listen(
+struct Listener<'a> {
     connection: ConnectionId,
-    incoming: &mut Streaming<wire::FromWorker>,
-    driver: &mpsc::Sender<Vec<FromService>>,
-) {
-    let mut makes_sense = true;
-    while makes_sense && let Ok(Some(first)) = incoming.message().await {
-        let mut heard = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
-            match understand(message) {
-                Ok(said) => heard.extend(said.map(|said| FromService::Said { connection, said })),
-                Err(error) => {
-                    makes_sense = false;
+    driver: &'a mpsc::Sender<Vec<FromService>>,
+    room: Arc<Room>,
+    /// The result in parts that is arriving, and the room that it has.
+    assembly: Assembly,
+    reservation: Option<Reservation>,
+    heard: Vec<FromService>,
+    /// Bytes of spikes in there.
+    bytes: usize,
+}
+
+/// What came of listening.
+enum Heard {
+    Message(wire::FromWorker),
+    /// The worker has ended the call, or the line did.
+    End,
+    /// It sent what is no message.
+    Nonsense(String),
+    /// The room for the result that is arriving is needed for others.
+    RoomIsNeeded,
+}
+
+impl<'a> Listener<'a> {
+    fn new(connection: ConnectionId, driver: &'a mpsc::Sender<Vec<FromService>>, room: Arc<Room>) -> Self {
+        let (assembly, reservation, heard) = (Assembly::default(), None, Vec::new());
+        Listener { connection, driver, room, assembly, reservation, heard, bytes: 0 }
+    }
+
+    /// Listens to the end; gives a reason if it was we who ended it.
+    async fn listen(&mut self, incoming: &mut Streaming<wire::FromWorker>) -> Option<String> {
+        loop {
+            let mut next = Some(self.next(incoming).await);
+            while let Some(heard) = next.take() {
+                let nonsense = match heard {
+                    Heard::Message(message) => {
+                        if !self.make_room_for(&message).await {
+                            return None;
+                        }
+                        self.understand(message).err().map(|error| error.to_string())
+                    }
+                    Heard::Nonsense(what) => Some(what),
+                    Heard::End => {
+                        self.hand_on().await;
+                        return None;
+                    }
+                    Heard::RoomIsNeeded => {
+                        return Some("sent a large result more slowly than others could wait for".to_owned());
+                    }
+                };
+                if let Some(error) = nonsense {
                     let what = format!("a message that makes no sense: {error}");
-                    heard.push(FromService::Nonsense { connection, what });
+                    self.heard.push(FromService::Nonsense { connection: self.connection, what });
+                    self.hand_on().await;
+                    return None;
+                }
+                if self.heard.len() < HEARD_AT_ONCE && self.bytes < BYTES_AT_ONCE {
+                    next = arrived(incoming).await;
                 }
             }
-            if makes_sense && heard.len() < HEARD_AT_ONCE {
-                next = arrived(incoming).await;
+            if !self.hand_on().await {
+                return None;
             }
         }
-        if driver.send(heard).await.is_err() {
-            return;
+    }
+
+    /// Waits for what comes next.
+    async fn next(&self, incoming: &mut Streaming<wire::FromWorker>) -> Heard {
+        let room_is_needed = async {
+            match &self.reservation {
+                Some(reservation) => reservation.is_to_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = incoming.message() => Heard::from(message),
+            () = room_is_needed => Heard::RoomIsNeeded,
+        }
+    }
+
+    /// Waits until there is room for a result that is announced; false if the driver has ended.
+    ///
+    /// The worker is not heard meanwhile, and that is not its fault.
+    async fn make_room_for(&mut self, message: &wire::FromWorker) -> bool {
+        let bytes = self.assembly.wants(message);
+        if bytes == 0 {
+            return true;
+        }
+        // What is arriving is given up for it; and what it waits for may wait to be handed on.
+        (self.assembly, self.reservation) = (Assembly::default(), None);
+        if !self.hand_on().await {
+            return false;
+        }
+        let lease = match &message.message {
+            Some(wire::from_worker::Message::Trial(result)) => result.lease,
+            _ => 0,
+        };
+        // A result of more bytes than there are is refused when it is looked at.
+        let mut reserving = pin!(Arc::clone(&self.room).reserve(bytes.min(LARGEST_ENCODED)));
+        let mut tick = tokio::time::interval(WAITING_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                reservation = &mut reserving => {
+                    self.reservation = Some(reservation);
+                    return true;
+                }
+                _ = tick.tick() => {
+                    let said = Said::part(lease);
+                    let waiting = FromService::Said { connection: self.connection, said, room: None };
+                    if self.driver.send(vec![waiting]).await.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn understand(&mut self, message: wire::FromWorker) -> Result<(), WireError> {
+        let bytes = match &message.message {
+            Some(wire::from_worker::Message::Trial(result)) => result.spikes.len(),
+            Some(wire::from_worker::Message::Part(part)) => part.spikes.len(),
+            _ => 0,
+        };
+        let was_unfinished = self.assembly.is_unfinished();
+        let said = understand(message, &mut self.assembly)?;
+        let mut room = None;
+        if self.assembly.is_unfinished() {
+            if let Some(reservation) = &self.reservation {
+                reservation.arrived(bytes);
+            }
+        } else if was_unfinished || self.reservation.is_some() {
+            // It is whole, or was given up.
+            room = self.reservation.take();
+            room.iter().for_each(Reservation::is_whole);
+        }
+        self.bytes += bytes;
+        self.heard.extend(said.map(|said| FromService::Said { connection: self.connection, said, room }));
+        Ok(())
+    }
+
+    /// Hands on what was heard; false if the driver has ended.
+    async fn hand_on(&mut self) -> bool {
+        self.bytes = 0;
+        self.heard.is_empty() || self.driver.send(std::mem::take(&mut self.heard)).await.is_ok()
+    }
+}
+
+impl From<Result<Option<wire::FromWorker>, Status>> for Heard {
+    fn from(message: Result<Option<wire::FromWorker>, Status>) -> Heard {
+        match message {
+            Ok(Some(message)) => Heard::Message(message),
+            Err(status) if is_nonsense(&status) => Heard::Nonsense(status.message().to_owned()),
+            Ok(None) | Err(_) => Heard::End,
         }
     }
 }
 
-/// The next message, if it is here.
-async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<wire::FromWorker> {
+/// Whether this is the fault of what was sent, and not of the line.
+fn is_nonsense(status: &Status) -> bool {
+    // What the line did has a cause.
+    let is_of_decoding = matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange);
+    is_of_decoding && std::error::Error::source(status).is_none()
+}
+
+/// What comes next, if it is here.
+async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<Heard> {
     poll_fn(|context| {
         Poll::Ready(match Pin::new(&mut *incoming).poll_next(context) {
-            Poll::Ready(Some(Ok(message))) => Some(message),
-            // An end and an error are met again by who waits for more.
-            Poll::Ready(_) | Poll::Pending => None,
+            Poll::Ready(message) => Some(Heard::from(message.transpose())),
+            Poll::Pending => None,
         })
     })
     .await
@@ -387,7 +543,7 @@ mod tests {
         let door = Door { secret: blake3::hash(b"Bearer open"), refusals };
         let connections = AtomicU64::new(0);
         let service =
-            Service { door, engine: Engine::Pcg, epoch: 1, driver, board: views.board(), connections };
+            Service { door, engine: Engine::Pcg, epoch: 1, driver, board: views.board(), connections, room: Room::new(0) };
         let mut request = Request::new(wire::WatchRequest { follow: true });
         request.metadata_mut().insert(AUTHORIZATION, "Bearer open".parse().expect("it is ASCII"));
         let mut reports = service.watch(request).await.expect("it is let in").into_inner();

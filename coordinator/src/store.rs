@@ -396,6 +396,11 @@ impl Store {
         self.index().trials.contains_key(&key)
     }
 
+    /// What the spikes of this trial hash to.
+    pub(crate) fn digest(&self, key: TrialKey) -> Option<Digest> {
+        self.index().trials.get(&key).map(|place| place.digest)
+    }
+
     /// The encoded spikes of this trial: exactly the bytes put.
     ///
     /// # Errors

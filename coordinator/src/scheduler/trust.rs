@@ -209,9 +209,10 @@ impl Scheduler {
             }
             return;
         }
+        let expected = self.computable(place);
         let Some(audit) = self.trust.audits.get_mut(&place) else { return };
         audit.confirmed.insert(id.variant);
-        if audit.confirmed == self.cohorts[place.cohort as usize].variants {
+        if audit.confirmed == expected {
             self.trust.end_audit(place);
             self.tally.audited += 1;
         }
@@ -415,7 +416,7 @@ impl Scheduler {
         let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
         let may_do = |place: &&Place| self.is_independent(name, authors(place));
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
-            let variants = self.cohorts[place.cohort as usize].variants;
+            let variants = self.computable(place);
             let kind = Kind::Check { of: Check::Audit(place), missing: variants };
             Some((self.single(place, variants)?, kind))
         })
