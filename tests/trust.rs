@@ -199,7 +199,8 @@ fn a_worker_whose_results_are_damaged_is_told_why_it_is_shut_out() {
     place.sweep("sweep.yaml", &sweep);
     let coordinator = serve(&place, &["--lease-seconds", "4"]);
     meddle(&place, "damaged.json", Meddling::Damages);
-    let reason = "it sent a message that makes no sense: the spikes do not have the digest that came with them";
+    let reason =
+        "it sent a message that makes no sense: the spikes do not have the digest that came with them";
     let said = format!("the coordinator takes nothing more from this worker: {reason}");
     worker(&place, "damaged.json").end().failed_with(1, &[&said]);
     let honest = worker(&place, "out/access.json");

@@ -11,17 +11,40 @@ use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
 /// What a worker says once it is welcome.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Beat { held: Vec<LeaseId>, last: LeaseId },
+    Beat {
+        held: Vec<LeaseId>,
+        last: LeaseId,
+    },
     Offered,
-    Draining { reason: String },
-    Trial { lease: LeaseId, result: TrialResult },
+    Draining {
+        reason: String,
+    },
+    Trial {
+        lease: LeaseId,
+        result: TrialResult,
+    },
     /// A part of a result that is not whole yet.
-    Part { lease: LeaseId },
-    TooLarge { lease: LeaseId, name: TrialName },
-    Survey { lease: LeaseId, accepted: Vec<u32> },
-    Finished { lease: LeaseId },
-    HandedBack { lease: LeaseId },
-    Failed { lease: LeaseId, reason: String },
+    Part {
+        lease: LeaseId,
+    },
+    TooLarge {
+        lease: LeaseId,
+        name: TrialName,
+    },
+    Survey {
+        lease: LeaseId,
+        accepted: Vec<u32>,
+    },
+    Finished {
+        lease: LeaseId,
+    },
+    HandedBack {
+        lease: LeaseId,
+    },
+    Failed {
+        lease: LeaseId,
+        reason: String,
+    },
 }
 
 impl Said {

@@ -26,8 +26,8 @@ use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
-use crate::room::Reservation;
 use crate::launch::{Exited, Gone, Program, Workers};
+use crate::room::Reservation;
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
     WorkerName,

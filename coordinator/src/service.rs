@@ -17,9 +17,9 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
-use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::convert::WireError;
 use granule_proto::parts::Assembly;
+use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, LARGEST_OF_WORKER, wire};
 use granule_sim::Engine;
 use granule_sim::spikes::LARGEST_ENCODED;
@@ -542,8 +542,15 @@ mod tests {
         let (refusals, _refused) = mpsc::channel(1);
         let door = Door { secret: blake3::hash(b"Bearer open"), refusals };
         let connections = AtomicU64::new(0);
-        let service =
-            Service { door, engine: Engine::Pcg, epoch: 1, driver, board: views.board(), connections, room: Room::new(0) };
+        let service = Service {
+            door,
+            engine: Engine::Pcg,
+            epoch: 1,
+            driver,
+            board: views.board(),
+            connections,
+            room: Room::new(0),
+        };
         let mut request = Request::new(wire::WatchRequest { follow: true });
         request.metadata_mut().insert(AUTHORIZATION, "Bearer open".parse().expect("it is ASCII"));
         let mut reports = service.watch(request).await.expect("it is let in").into_inner();

@@ -780,7 +780,10 @@ impl<'a> History<'a> {
             // What is acknowledged is stored.
             let is_stored = self.store.contains_key(&self.catalogue.key(*trial));
             let is_large = self.large == Some(self.catalogue.name(*trial));
-            assert!(is_stored || is_large || self.disputed.contains(trial), "{trial:?} is acknowledged, but not stored");
+            assert!(
+                is_stored || is_large || self.disputed.contains(trial),
+                "{trial:?} is acknowledged, but not stored"
+            );
         }
         let heartbeat_ms = (self.config.lease_ttl / 10).as_millis() as u32;
         if let Some((connection, message)) = dialogue::message(self.catalogue, &command, epoch, heartbeat_ms)

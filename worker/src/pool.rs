@@ -164,8 +164,7 @@ impl Thread {
                 return End::Cancelled;
             }
             let mut too_large = Vec::new();
-            for (&fingerprint, spikes) in
-                fingerprints.iter().zip(trials.simulate_within(trial, MOST_SPIKES))
+            for (&fingerprint, spikes) in fingerprints.iter().zip(trials.simulate_within(trial, MOST_SPIKES))
             {
                 let name = TrialName { fingerprint, seed: work.seed, trial };
                 let Some(spikes) = spikes else {

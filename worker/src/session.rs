@@ -432,10 +432,8 @@ impl Session {
         use wire::from_worker::Message;
         let lease_of = |ticket: &u64| self.tickets.get(ticket).copied().flatten();
         // What says that a lease is over must not overtake its results.
-        let is_end = !matches!(
-            output,
-            Output::Trial { .. } | Output::TooLarge { .. } | Output::Survey { .. }
-        );
+        let is_end =
+            !matches!(output, Output::Trial { .. } | Output::TooLarge { .. } | Output::Survey { .. });
         let message = match output {
             Output::Trial { ticket, result } => {
                 let lease = lease_of(&ticket).unwrap_or(0);

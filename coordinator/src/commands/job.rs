@@ -304,8 +304,8 @@ impl Job {
         let Outcome { set_aside, too_large, disagreements, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
             let catalogue = Catalogue::new(&self.plan);
-            let said = |id: &TrialId| format!("{}: {}", catalogue.describe(*id), catalogue.too_large_reason(*id));
-            let too_large = too_large.iter().map(said).collect();
+            let said = |id| format!("{}: {}", catalogue.describe(id), catalogue.too_large_reason(id));
+            let too_large = too_large.iter().copied().map(said).collect();
             return Err(End::Incomplete { set_aside: set_aside.len(), too_large });
         }
         if !disagreements.is_empty() {

@@ -38,8 +38,14 @@ pub(super) enum Keep {
         /// In memory, until it is stored.
         room: Option<Reservation>,
     },
-    Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
-    Discard { trials: Vec<(TrialId, TrialKey)> },
+    Spans {
+        stream: StreamKey,
+        first: u32,
+        accepted: Vec<u32>,
+    },
+    Discard {
+        trials: Vec<(TrialId, TrialKey)>,
+    },
 }
 
 /// What the store has done, in the order in which it was asked.
@@ -125,7 +131,9 @@ fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     let mut trials: Vec<Trial> = Vec::new();
     for request in batch {
         match request {
-            Keep::Trial { worker, id, key, result, room } => trials.push(Trial { worker, id, key, result, room }),
+            Keep::Trial { worker, id, key, result, room } => {
+                trials.push(Trial { worker, id, key, result, room })
+            }
             Keep::Spans { stream, first, accepted } => store.push_spans(stream, first, &accepted)?,
             Keep::Discard { trials: gone } => {
                 put(store, &mut trials, &mut kept)?;
@@ -154,9 +162,15 @@ fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(
     }
     let entries: Vec<Entry<'_>> = trials.iter().map(entry).collect();
     let puts = store.put(&entries)?;
-    kept.extend(trials.drain(..).zip(puts).map(|(Trial { worker, id, result, room, .. }, put)| {
-        Kept::Trial { worker, id, put, result, room }
-    }));
+    kept.extend(
+        trials.drain(..).zip(puts).map(|(Trial { worker, id, result, room, .. }, put)| Kept::Trial {
+            worker,
+            id,
+            put,
+            result,
+            room,
+        }),
+    );
     Ok(())
 }
 

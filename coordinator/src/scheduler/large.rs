@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use granule_sim::spikes::Digest;
 
 use super::{
-    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Time, TrialId, Variants, Work,
-    WorkerName,
+    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Time, TrialId, Variants,
+    Work, WorkerName,
 };
 
 /// Leases after which a trial is given up, whoever had them.

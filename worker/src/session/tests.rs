@@ -340,7 +340,9 @@ fn a_large_result_begins_anew_on_every_connection_and_after_a_while() {
     let again = session.on_message(seconds(2), welcome(5, &[7])).unwrap();
     assert_eq!(again, []);
     let all = parts(&mut session, seconds(2));
-    let [Message::Trial(_), Message::Part(_), Message::Part(_), Message::Part(_), Message::Offered(_)] = &all[..] else {
+    let [Message::Trial(_), Message::Part(_), Message::Part(_), Message::Part(_), Message::Offered(_)] =
+        &all[..]
+    else {
         panic!("{all:?}")
     };
     session.on_time(seconds(3));
