@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use granule_proto::convert::engine_to_wire;
+use granule_proto::parts::PART;
 use granule_proto::wire::from_worker::Message;
 use granule_proto::{AUTHORIZATION, LARGEST_OF_WORKER, PROTOCOL, wire};
 use granule_sim::Engine;
+use granule_sim::spikes::LARGEST_ENCODED;
 use granule_worker::access::{Access, Secret};
 use granule_worker::connect::connect as connect_channel;
 use granule_worker::{authorised, client};
@@ -361,6 +363,20 @@ fn false_workers(all: &mut Attackers) {
         };
         let first = [hello(), say(Message::Offered(wire::Offered {}))].concat();
         for_ever(target, first, say(Message::Trial(none)))
+    });
+    all.call("results that are announced and never come", JOINS, |target| {
+        let announced = wire::TrialResult {
+            lease: 1,
+            fingerprint: vec![7; 32],
+            seed: 451,
+            trial: 0,
+            spikes: vec![],
+            digest: vec![7; 32],
+            length: LARGEST_ENCODED,
+        };
+        let part = |offset| wire::Part { digest: vec![7; 32], offset, spikes: garbage(PART) };
+        let first = [hello(), say(Message::Trial(announced)), say(Message::Part(part(0)))].concat();
+        for_ever(target, first, say(Message::Part(wire::Part { spikes: vec![], ..part(PART as u64) })))
     });
     all.call("heartbeats without an end", JOINS, |target| {
         let beat = say(Message::Heartbeat(wire::Heartbeat { held: (0..100).collect(), last: u64::MAX }));

@@ -200,7 +200,11 @@ pub(crate) async fn compute(
         None => None,
         Some(address) => {
             let listener = listen(address).map_err(|source| ComputeError::Listen { address, source })?;
-            Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
+            // Nobody is told of strangers here.
+            let (strangers, _) = mpsc::channel(1);
+            let connections = gate::open(listener, None, gate::Limits::PAGES, strangers);
+            let (stop, stopped) = oneshot::channel();
+            Some((tokio::spawn(service::answer(connections, service::open_pages(&board), stopped)), stop))
         }
     };
     let (exits, exited) = mpsc::unbounded_channel();
@@ -219,7 +223,7 @@ pub(crate) async fn compute(
         board,
     };
     let connections =
-        gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::default(), refusals);
+        gate::open(door.listener, door.tls.map(|tls| tls.config), gate::Limits::SERVICE, refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
 
     let outcome = tokio::select! {
@@ -242,7 +246,7 @@ pub(crate) async fn compute(
         let _ = tokio::time::timeout(PATIENCE, &mut server).await;
     }
     server.abort();
-    if let Some(pages) = pages {
+    if let Some((pages, _)) = pages {
         pages.abort();
     }
     outcome

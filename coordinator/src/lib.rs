@@ -22,6 +22,7 @@ pub mod fuzz;
 mod gallery;
 mod gate;
 mod histogram;
+mod host;
 mod identity;
 mod launch;
 mod outputs;

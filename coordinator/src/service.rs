@@ -31,7 +31,8 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::dialogue::{Introduction, Said, introduce, understand};
-use crate::gate::{Connection, Peer, Refusal};
+use crate::gate::{Connection, Held, Peer, Refusal};
+use crate::host;
 use crate::room::{Reservation, Room};
 use crate::scheduler::ConnectionId;
 use crate::view::board::Board;
@@ -120,7 +121,17 @@ pub(crate) async fn serve(
     let service = CoordinatorServer::new(service)
         .max_decoding_message_size(LARGEST_OF_WORKER)
         .max_encoding_message_size(LARGEST_MESSAGE);
-    let routes = Routes::from(pages).add_service(service);
+    answer(connections, Routes::from(pages).add_service(service), stop).await
+}
+
+/// Answers what is asked on these connections, of whichever port, until `stop` is resolved.
+///
+/// How long a connection may take, and how many there are, is the gate's affair; here is what one may ask for.
+pub(crate) async fn answer(
+    connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
+    routes: Routes,
+    stop: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(REQUESTS)
@@ -143,7 +154,7 @@ struct Door {
 }
 
 impl Door {
-    /// Lets a request in, or says why not.
+    /// Lets a request in, which then has to say how long it is answered, or says why not.
     fn admit(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), &'static str> {
         if peer.is_some_and(|peer| !peer.is_private) {
             return self.refuse(
@@ -155,9 +166,6 @@ impl Door {
         if shown != Some(self.secret) {
             return self
                 .refuse(peer, "the secret is wrong: use the access file that this coordinator has written");
-        }
-        if let Some(peer) = peer {
-            peer.admit();
         }
         Ok(())
     }
@@ -197,7 +205,7 @@ fn headers_of<T>(request: &Request<T>) -> HeaderMap {
 
 #[tonic::async_trait]
 impl Coordinator for Service {
-    type WorkStream = ReceiverStream<Result<wire::ToWorker, Status>>;
+    type WorkStream = Held<ReceiverStream<Result<wire::ToWorker, Status>>>;
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Report, Status>> + Send>>;
 
     async fn work(
@@ -206,6 +214,7 @@ impl Coordinator for Service {
     ) -> Result<Response<Self::WorkStream>, Status> {
         let peer = peer_of(&request);
         self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
+        let admission = peer.as_ref().map(Peer::admit);
         let mut incoming = request.into_inner();
         let hello = match tokio::time::timeout(HELLO_WITHIN, incoming.message()).await {
             Ok(Ok(Some(wire::FromWorker { message: Some(wire::from_worker::Message::Hello(hello)) }))) => {
@@ -235,7 +244,7 @@ impl Coordinator for Service {
             drop(listener);
             let _ = driver.send(vec![FromService::Left { connection }]).await;
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(Response::new(Held::new(ReceiverStream::new(outgoing), admission)))
     }
 
     async fn watch(
@@ -244,6 +253,7 @@ impl Coordinator for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let peer = peer_of(&request);
         self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
+        let admission = peer.as_ref().map(Peer::admit_looker);
         let follow = request.into_inner().follow;
         let (reports, outgoing) = mpsc::channel(16);
         let mut snapshots = self.board.snapshots.clone();
@@ -288,7 +298,7 @@ impl Coordinator for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(Box::pin(Held::new(ReceiverStream::new(outgoing), admission))))
     }
 }
 
@@ -481,7 +491,16 @@ async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<Heard> {
 fn pages(door: Door, board: Board) -> Router {
     let health = {
         let board = board.clone();
-        move || async move { text(StatusCode::OK, &format!("{}\n", board.snapshots.borrow().state)) }
+        move |request: axum::extract::Request| async move {
+            // From elsewhere a request may name this machine in any way, and no browser has led it here by a false one.
+            let is_from_here = |peer: &Peer| peer.address.ip().to_canonical().is_loopback();
+            if request.extensions().get::<Peer>().is_none_or(is_from_here)
+                && let Err(refusal) = check_host(&request)
+            {
+                return refusal;
+            }
+            state(&board)
+        }
     };
     let metrics = move |request: axum::extract::Request| async move {
         let peer = request.extensions().get::<Peer>();
@@ -494,15 +513,27 @@ fn pages(door: Door, board: Board) -> Router {
 }
 
 /// The same two pages without a secret, for a server on loopback.
-pub(crate) fn open_pages(board: &Board) -> Router {
-    let health = board.clone();
-    let metrics = board.clone();
-    Router::new()
-        .route(
-            "/health",
-            get(async move || text(StatusCode::OK, &format!("{}\n", health.snapshots.borrow().state))),
-        )
-        .route("/metrics", get(async move || exposition(&metrics)))
+pub(crate) fn open_pages(board: &Board) -> Routes {
+    let page = |answer: fn(&Board) -> HttpResponse| {
+        let board = board.clone();
+        get(async move |request: axum::extract::Request| {
+            check_host(&request).map_or_else(|refusal| refusal, |()| answer(&board))
+        })
+    };
+    Routes::from(Router::new().route("/health", page(state)).route("/metrics", page(exposition)))
+}
+
+/// Expects that a request means this machine, and comes from no page of another site.
+fn check_host(request: &axum::extract::Request) -> Result<(), HttpResponse> {
+    let named = host::named(request);
+    if host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named) {
+        return Ok(());
+    }
+    Err(text(StatusCode::FORBIDDEN, "This page is for this machine: ask for 127.0.0.1 or localhost.\n"))
+}
+
+fn state(board: &Board) -> HttpResponse {
+    text(StatusCode::OK, &format!("{}\n", board.snapshots.borrow().state))
 }
 
 fn exposition(board: &Board) -> HttpResponse {
@@ -518,12 +549,6 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").field("engine", &self.engine).finish_non_exhaustive()
     }
-}
-
-/// Serves pages on a listener until the task is dropped.
-pub(crate) async fn serve_pages(listener: tokio::net::TcpListener, pages: Router) {
-    // It ends with the task only: what goes wrong with a connection is that connection's end.
-    let _ = axum::serve(listener, pages).await;
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ mod tests {
             );
             notes(&parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap())
         };
-        assert_eq!(of("0.2 ms"), [""; 0]);
+        assert_eq!(of("0.3 ms"), [""; 0]);
         let expected = "condition Fast: if all cells fire as often as `granule.refractory` and `golgi.refractory` allow, a \
                         trial has 200000200 spikes; one of more than 100000000 cannot be stored, and is set aside";
         assert_eq!(of("0.1 ms"), [expected]);
