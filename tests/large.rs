@@ -12,7 +12,7 @@ fn sweep(duration_ms: u32, trials: u32) -> String {
     format!(
         "engine: pcg\nname: large\nseeds: [451]\ntrials: {trials}\n\
          network: {{ mossy_fibers: 20, granule_cells: 1000, golgi_cells: 3 }}\n\
-         time: {{ duration: {duration_ms} ms }}\nstimulus: {{ times: [10 ms] }}\nrecord: { probabilities: true, connections: false, weights: false, conductances: false }\n\
+         time: {{ duration: {duration_ms} ms }}\nstimulus: {{ times: [10 ms] }}\nrecord: {{ probabilities: true, connections: false, weights: false, conductances: false }}\n\
          conditions:\n  - Control\n  - ACh\n  \
          - {{ name: Storm, set: {{ granule.refractory: 0 ms, granule.threshold: -90 mV }} }}\n"
     )
