@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use granule_proto::convert::engine_to_wire;
+use granule_proto::parts::PART;
 use granule_proto::wire::from_worker::Message;
-use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, PROTOCOL, wire};
+use granule_proto::{AUTHORIZATION, LARGEST_OF_WORKER, PROTOCOL, wire};
 use granule_sim::Engine;
+use granule_sim::spikes::LARGEST_ENCODED;
 use granule_worker::access::{Access, Secret};
 use granule_worker::connect::connect as connect_channel;
 use granule_worker::{authorised, client};
@@ -336,7 +338,7 @@ fn everything(target: Target) -> Attackers {
     all.call("no frames", u64::MAX, |_| Body::from(garbage(1000)));
     all.call("a gigantic length", u64::MAX, |_| Body::from(framed_as(u32::MAX, &[1, 2, 3])));
     all.call("a length just allowed, and a trickle", u64::MAX, |target| {
-        for_ever(target, framed_as(LARGEST_MESSAGE as u32, &[0; 16]), vec![0; 16])
+        for_ever(target, framed_as(LARGEST_OF_WORKER as u32, &[0; 16]), vec![0; 16])
     });
     all
 }
@@ -357,9 +359,24 @@ fn false_workers(all: &mut Attackers) {
             trial: 0,
             spikes: garbage(2000),
             digest: vec![7; 32],
+            length: 0,
         };
         let first = [hello(), say(Message::Offered(wire::Offered {}))].concat();
         for_ever(target, first, say(Message::Trial(none)))
+    });
+    all.call("results that are announced and never come", JOINS, |target| {
+        let announced = wire::TrialResult {
+            lease: 1,
+            fingerprint: vec![7; 32],
+            seed: 451,
+            trial: 0,
+            spikes: vec![],
+            digest: vec![7; 32],
+            length: LARGEST_ENCODED,
+        };
+        let part = |offset| wire::Part { digest: vec![7; 32], offset, spikes: garbage(PART) };
+        let first = [hello(), say(Message::Trial(announced)), say(Message::Part(part(0)))].concat();
+        for_ever(target, first, say(Message::Part(wire::Part { spikes: vec![], ..part(PART as u64) })))
     });
     all.call("heartbeats without an end", JOINS, |target| {
         let beat = say(Message::Heartbeat(wire::Heartbeat { held: (0..100).collect(), last: u64::MAX }));

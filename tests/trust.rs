@@ -26,15 +26,22 @@ use tonic::{Request, Response, Status, Streaming};
 enum Meddling {
     /// No result has spikes.
     Lies,
+    /// No result has the digest that comes with it.
+    Damages,
     /// Who is given this trial of this seed is killed.
     Kills { seed: u32, trial: u32 },
 }
 
 impl Meddling {
     fn change(self, message: &mut FromWorker) {
-        if let (Meddling::Lies, Some(from_worker::Message::Trial(result))) = (self, &mut message.message) {
-            result.spikes = TrialSpikes::default().encode();
-            result.digest = Digest::of(&result.spikes).0.to_vec();
+        let Some(from_worker::Message::Trial(result)) = &mut message.message else { return };
+        match self {
+            Meddling::Lies => {
+                result.spikes = TrialSpikes::default().encode();
+                result.digest = Digest::of(&result.spikes).0.to_vec();
+            }
+            Meddling::Damages => result.digest[0] ^= 1,
+            Meddling::Kills { .. } => {}
         }
     }
 
@@ -189,6 +196,24 @@ fn a_worker_that_computes_wrongly_is_found_out() {
         place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
         place.is_left_alone();
     }
+}
+
+#[test]
+fn a_worker_whose_results_are_damaged_is_told_why_it_is_shut_out() {
+    let place = Place::new();
+    let sweep = Sweep { trials: 4, ..Sweep::small() };
+    place.sweep("sweep.yaml", &sweep);
+    let coordinator = serve(&place, &["--lease-seconds", "4"]);
+    meddle(&place, "damaged.json", Meddling::Damages);
+    let reason =
+        "it sent a message that makes no sense: the spikes do not have the digest that came with them";
+    let said = format!("the coordinator takes nothing more from this worker: {reason}");
+    worker(&place, "damaged.json").end().failed_with(1, &[&said]);
+    let honest = worker(&place, "out/access.json");
+    let ended = coordinator.end().succeeded();
+    assert!(ended.stderr.contains(&format!("is shut out: {reason}")), "{}", ended.stderr);
+    honest.end().succeeded();
+    assert_eq!(place.outputs("out"), sweep.undisturbed());
 }
 
 #[test]

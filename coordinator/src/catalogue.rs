@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
 use granule_sim::noise::NoiseIndex;
-use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sim::spikes::{MOST_SPIKES, Spike, TrialSpikes};
 use granule_sim::{Engine, Model};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::plan::Plan;
@@ -69,14 +69,35 @@ impl<'a> Catalogue<'a> {
     /// # Errors
     /// When it is of none of this plan, or when no trial of the plan can have these spikes.
     pub(crate) fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
-        let TrialName { fingerprint, seed, trial } = result.name;
-        let &(cohort, variant) = self.places.get(&(seed, fingerprint)).ok_or(Misplaced::Foreign)?;
-        if trial >= self.plan.trials {
-            return Err(Misplaced::Foreign);
+        let id = self.place_of(result.name).ok_or(Misplaced::Foreign)?;
+        let model = self.model(id.cohort, id.variant);
+        let spikes = TrialSpikes::count(&result.spikes, model.parameters().network, model.steps());
+        if !spikes.is_ok_and(|spikes| spikes <= MOST_SPIKES) {
+            return Err(Misplaced::Impossible);
         }
-        let id = TrialId { cohort, variant, trial };
-        self.decode(id, &result.spikes).ok_or(Misplaced::Impossible)?;
-        Ok((id, fingerprint.trial(seed, trial)))
+        Ok((id, self.key(id)))
+    }
+
+    /// The trial of this name; none if the plan does not have it.
+    pub(crate) fn place_of(&self, TrialName { fingerprint, seed, trial }: TrialName) -> Option<TrialId> {
+        let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
+        (trial < self.plan.trials).then_some(TrialId { cohort, variant, trial })
+    }
+
+    /// Whether the cells of a trial can fire so often that it has more spikes than are stored.
+    pub(crate) fn may_be_too_large(&self, id: TrialId) -> bool {
+        self.model(id.cohort, id.variant).most_spikes() > MOST_SPIKES
+    }
+
+    /// Why a trial that is too large is not stored, and what to do, for people.
+    pub(crate) fn too_large_reason(&self, id: TrialId) -> String {
+        let parameters = self.model(id.cohort, id.variant).parameters();
+        format!(
+            "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and will have them \
+             again: make the condition's cells fire less (`granule.refractory` is {} ms, `golgi.refractory` {} ms) or \
+             its trials shorter (`time.duration` is {} ms)",
+            parameters.granule.refractory_ms, parameters.golgi.refractory_ms, parameters.time.duration_ms
+        )
     }
 
     pub(crate) fn name(&self, id: TrialId) -> TrialName {

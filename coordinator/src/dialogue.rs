@@ -1,6 +1,7 @@
 //! Between the messages of the wire and the scheduler's words. Pure: simulations use it, too.
 
-use granule_proto::convert::{TrialResult, WireError, engine_from_wire};
+use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire};
+use granule_proto::parts::{Assembled, Assembly};
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
 use granule_worker::text::from_outside;
@@ -11,14 +12,47 @@ use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
 /// What a worker says once it is welcome.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Beat { held: Vec<LeaseId>, last: LeaseId },
+    Beat {
+        held: Vec<LeaseId>,
+        last: LeaseId,
+    },
     Offered,
-    Draining { reason: String },
-    Trial { lease: LeaseId, result: TrialResult },
-    Survey { lease: LeaseId, accepted: Vec<u32> },
-    Finished { lease: LeaseId },
-    HandedBack { lease: LeaseId },
-    Failed { lease: LeaseId, reason: String },
+    Draining {
+        reason: String,
+    },
+    Trial {
+        lease: LeaseId,
+        result: TrialResult,
+    },
+    /// A part of a result that is not whole yet.
+    Part {
+        lease: LeaseId,
+    },
+    TooLarge {
+        lease: LeaseId,
+        name: TrialName,
+    },
+    Survey {
+        lease: LeaseId,
+        accepted: Vec<u32>,
+    },
+    Finished {
+        lease: LeaseId,
+    },
+    HandedBack {
+        lease: LeaseId,
+    },
+    Failed {
+        lease: LeaseId,
+        reason: String,
+    },
+}
+
+impl Said {
+    /// That a result of this lease has come further.
+    pub(crate) fn part(id: u64) -> Said {
+        Said::Part { lease: lease(id) }
+    }
 }
 
 /// What a worker says when it comes.
@@ -71,11 +105,15 @@ pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Resul
     })
 }
 
-/// What a message says; none if it is a second hello.
+/// What a message says; none if it is a second hello, or a part of nothing. Results in parts are put together in the
+/// connection's assembly.
 ///
 /// # Errors
 /// When it makes no sense.
-pub(crate) fn understand(message: wire::FromWorker) -> Result<Option<Said>, WireError> {
+pub(crate) fn understand(
+    message: wire::FromWorker,
+    assembly: &mut Assembly,
+) -> Result<Option<Said>, WireError> {
     use wire::from_worker::Message;
     Ok(Some(match message.message.ok_or(WireError::Missing("message"))? {
         Message::Hello(_) => return Ok(None),
@@ -84,6 +122,11 @@ pub(crate) fn understand(message: wire::FromWorker) -> Result<Option<Said>, Wire
         }
         Message::Offered(wire::Offered {}) => Said::Offered,
         Message::Draining(wire::Draining { reason }) => Said::Draining { reason: from_outside(&reason) },
+        Message::Trial(result) if result.length > 0 => return Ok(assembled(assembly.begin(&result)?)),
+        Message::Part(part) => return Ok(assembled(assembly.add(&part)?)),
+        Message::TooLarge(wire::TooLarge { lease: id, fingerprint, seed, trial }) => {
+            Said::TooLarge { lease: lease(id), name: TrialName::new(&fingerprint, seed, trial)? }
+        }
         Message::Trial(result) => {
             Said::Trial { lease: lease(result.lease), result: TrialResult::from_wire(result)? }
         }
@@ -96,6 +139,14 @@ pub(crate) fn understand(message: wire::FromWorker) -> Result<Option<Said>, Wire
             Said::Failed { lease: lease(id), reason: from_outside(&reason) }
         }
     }))
+}
+
+fn assembled(assembled: Assembled) -> Option<Said> {
+    match assembled {
+        Assembled::Further { lease: id } => Some(Said::part(id)),
+        Assembled::Whole { lease: id, result } => Some(Said::Trial { lease: lease(id), result }),
+        Assembled::Stray => None,
+    }
 }
 
 /// The message that carries out a command, and where it goes; none for a command of another kind.

@@ -29,8 +29,10 @@ use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::limits;
+use crate::room::Reservation;
 use crate::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Scheduler, Site, Tally, TrialId, WorkerName,
+    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
+    WorkerName,
 };
 use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
@@ -98,6 +100,8 @@ impl Door {
 pub(crate) struct Outcome {
     /// Trials that are not stored, as nobody could compute them, and why.
     pub(crate) set_aside: Vec<(TrialId, String)>,
+    /// Those of them that have more spikes than are stored, whoever computes them.
+    pub(crate) too_large: Vec<TrialId>,
     pub(crate) tally: Tally,
     /// Workers that nothing is taken from any more, and why.
     pub(crate) quarantined: Vec<String>,
@@ -111,6 +115,7 @@ impl Outcome {
     /// What has come of two runs, one after the other.
     pub(crate) fn add(&mut self, later: Outcome) {
         self.set_aside = later.set_aside;
+        self.too_large = later.too_large;
         self.tally.audited += later.tally.audited;
         self.tally.unaudited += later.tally.unaudited;
         self.tally.disagreements += later.tally.disagreements;
@@ -216,7 +221,11 @@ pub(crate) async fn compute(
             let wrong = |source| ComputeError::Listen { address, source };
             let listener = listen(address).map_err(wrong)?;
             line(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(wrong)?));
-            Some(tokio::spawn(service::serve_pages(listener, service::open_pages(&board))))
+            // Strangers are not reported here.
+            let (strangers, _) = mpsc::channel(1);
+            let connections = gate::open(listener, None, gate::Limits::PAGES, strangers);
+            let (stop, stopped) = oneshot::channel();
+            Some((tokio::spawn(service::answer(connections, service::open_pages(&board), stopped)), stop))
         }
     };
     let (exits, exited) = mpsc::unbounded_channel();
@@ -238,7 +247,7 @@ pub(crate) async fn compute(
     let workers = options.workers as usize;
     let own = 12 + 3 * workers + 5 * hosts;
     let left = limits::files_left().saturating_sub(own).max(workers + hosts + 1);
-    let limits = gate::Limits::with_files(left);
+    let limits = gate::Limits::SERVICE.with_files(left);
     let connections = gate::open(door.listener, door.tls.map(|tls| tls.config), limits, refusals);
     let mut server = tokio::spawn(service::serve(connections, subject, stop));
 
@@ -262,7 +271,7 @@ pub(crate) async fn compute(
         let _ = tokio::time::timeout(PATIENCE, &mut server).await;
     }
     server.abort();
-    if let Some(pages) = pages {
+    if let Some((pages, _)) = pages {
         pages.abort();
     }
     outcome
@@ -382,10 +391,18 @@ impl<'a> Driver<'a> {
         let mut heard = Vec::with_capacity(HEARD);
         loop {
             for event in events.drain(..) {
+                let ended = match event {
+                    Event::Disconnected { connection } => Some(connection),
+                    _ => None,
+                };
                 for command in self.scheduler.handle(self.started.elapsed(), event) {
                     if let Some(end) = self.obey(command).await? {
                         return end;
                     }
+                }
+                // Not before: a worker that is shut out is told why, also if its connection has ended by now.
+                if let Some(connection) = ended {
+                    self.forget(connection);
                 }
             }
             tokio::select! {
@@ -465,19 +482,23 @@ impl<'a> Driver<'a> {
                 self.joined += u64::from(self.known.insert(worker, known).is_none());
                 events.push(Event::Joined { connection, worker, site, threads, held });
             }
-            FromService::Said { connection, said } => self.on_said(connection, said, events).await?,
-            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
-            FromService::Left { connection } => {
-                self.links.remove(&connection);
-                if let Some(worker) = self.names.remove(&connection)
-                    && !self.names.values().any(|other| *other == worker)
-                {
-                    self.workers.left(worker);
-                }
-                events.push(Event::Disconnected { connection });
+            FromService::Said { connection, said, room } => {
+                self.on_said(connection, said, room, events).await?;
             }
+            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
+            FromService::Left { connection } => events.push(Event::Disconnected { connection }),
         }
         Ok(())
+    }
+
+    /// A connection has ended, and what was to be said on it has been said.
+    fn forget(&mut self, connection: ConnectionId) {
+        self.links.remove(&connection);
+        if let Some(worker) = self.names.remove(&connection)
+            && !self.names.values().any(|other| *other == worker)
+        {
+            self.workers.left(worker);
+        }
     }
 
     fn on_exited(
@@ -528,6 +549,7 @@ impl<'a> Driver<'a> {
         &mut self,
         connection: ConnectionId,
         said: Said,
+        room: Option<Reservation>,
         events: &mut Vec<Event>,
     ) -> Result<(), ComputeError> {
         let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
@@ -543,7 +565,7 @@ impl<'a> Driver<'a> {
                 Ok((id, key)) => {
                     events.push(Event::Received { connection, lease, trial: id });
                     // Waits while the store is busy; meanwhile nothing more is taken from workers.
-                    let keep = Keep::Trial { worker, id, key, result };
+                    let keep = Keep::Trial { worker, id, key, result, room };
                     self.keeper.ask(keep).await?;
                     return Ok(());
                 }
@@ -557,12 +579,49 @@ impl<'a> Driver<'a> {
                     Event::Invalid { connection, what: "spikes of cells or times that there are not".into() }
                 }
             },
+            Said::Part { lease } => Event::Part { connection, lease },
+            Said::TooLarge { lease, name } => match self.catalogue.place_of(name) {
+                Some(id) if self.catalogue.may_be_too_large(id) => {
+                    self.on_too_large(connection, worker, lease, id, events);
+                    return Ok(());
+                }
+                Some(_) => {
+                    let what = "that a trial has too many spikes whose cells cannot fire so often".into();
+                    Event::Invalid { connection, what }
+                }
+                None => {
+                    self.send(connection, wire::to_worker::Message::Acknowledged(name.to_wire()));
+                    Event::Heard { connection }
+                }
+            },
             Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
             Said::Finished { lease } => Event::Finished { connection, lease },
             Said::HandedBack { lease } => Event::HandedBack { connection, lease },
             Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
         });
         Ok(())
+    }
+
+    /// A worker says that a trial has too many spikes. If there is a result of it, they do not agree.
+    fn on_too_large(
+        &mut self,
+        connection: ConnectionId,
+        worker: WorkerName,
+        lease: LeaseId,
+        trial: TrialId,
+        events: &mut Vec<Event>,
+    ) {
+        let stored = self.store.digest(self.catalogue.key(trial));
+        let Some(stored) = stored.filter(|_| self.scheduler.is_stored(trial)) else {
+            return events.push(Event::TooLarge { connection, lease, trial });
+        };
+        self.disagreements.push(format!(
+            "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
+            self.catalogue.describe(trial),
+            self.describe(worker),
+        ));
+        events.push(Event::Received { connection, lease, trial });
+        events.push(Event::Disagreed { worker, trial, stored, received: TOO_LARGE });
     }
 
     fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
@@ -577,7 +636,7 @@ impl<'a> Driver<'a> {
                 }
                 events.push(Event::Discarded { trials });
             }
-            Kept::Trial { worker, id, put: Put::Differs { stored }, result } => {
+            Kept::Trial { worker, id, put: Put::Differs { stored }, result, room: _room } => {
                 let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
                 let difference = self.catalogue.first_difference(id, &before, &result.spikes);
                 let text = format!(
@@ -591,7 +650,7 @@ impl<'a> Driver<'a> {
                 }
                 events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
             }
-            Kept::Trial { worker, id, put, result } => {
+            Kept::Trial { worker, id, put, result, room: _room } => {
                 if put == Put::New {
                     let seed = self.catalogue.seed(id);
                     self.progress.advance(self.catalogue.conditions(id), seed);
@@ -679,8 +738,11 @@ impl<'a> Driver<'a> {
                 set_aside.push((id, reason.to_owned()));
             }
         }
+        let too_large: Vec<TrialId> = self.scheduler.too_large().collect();
+        set_aside.extend(too_large.iter().map(|id| (*id, self.catalogue.too_large_reason(*id))));
         Outcome {
             set_aside,
+            too_large,
             tally: self.scheduler.tally(),
             quarantined: self.quarantined.clone(),
             disagreements: self.disagreements.clone(),

@@ -12,6 +12,7 @@ use granule_proto::PROTOCOL;
 use granule_proto::convert::{
     Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_to_wire,
 };
+use granule_proto::parts::Assembly;
 use granule_proto::wire::{self, from_worker, to_worker};
 use granule_sim::noise::NoiseStart;
 use granule_sim::parameters::{NetworkSize, PRESETS};
@@ -91,7 +92,7 @@ fn of_worker(message: from_worker::Message) -> bool {
     use from_worker::Message;
     match message {
         Message::Hello(hello) => introduce(hello, Engine::Brian2_2_2_1, 1).is_ok(),
-        Message::Trial(result) => {
+        Message::Trial(result) if result.length == 0 => {
             let lease = result.lease;
             let Ok(result) = TrialResult::from_wire(result) else { return false };
             assert_eq!(Digest::of(&result.spikes), result.digest);
@@ -99,7 +100,7 @@ fn of_worker(message: from_worker::Message) -> bool {
             spikes(&result.spikes);
             true
         }
-        message => understand(wire::FromWorker { message: Some(message) }).is_ok(),
+        message => understand(wire::FromWorker { message: Some(message) }, &mut Assembly::default()).is_ok(),
     }
 }
 
@@ -400,6 +401,9 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         ("draining", From::Draining(wire::Draining { reason: "told to".to_owned() })),
         ("handed-back", From::HandedBack(wire::HandedBack { lease: 300 })),
         ("trial", From::Trial(result.to_wire(300))),
+        ("announcement", From::Trial(result.announcement(300))),
+        ("part", From::Part(result.part(3, 5).expect("a part").0)),
+        ("too-large", From::TooLarge(name.too_large(300))),
         ("surveyed", From::Survey(wire::SurveyResult { lease: 2, accepted: vec![3_926_991, 3_927_004] })),
         ("finished", From::Finished(wire::Finished { lease: 300 })),
         ("failed", From::Failed(wire::Failed { lease: 300, reason: "for no reason".to_owned() })),

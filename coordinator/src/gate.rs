@@ -1,16 +1,20 @@
-//! The gate: takes connections from a listener, speaks TLS with them, and hands on those that do.
+//! The gate of every port: takes connections from a listener, speaks TLS with them, and hands on those that do.
 //!
 //! Whoever reaches the listener can connect, so nothing that a stranger does or omits may keep workers
-//! out. A connection has until a deadline to be *admitted*, which the service does once the secret was
-//! right; then it is closed. Of those that wait for it there is a limit, and the oldest makes room for
-//! a new one: a worker shows its secret within milliseconds, so a flood would have to open as many
-//! connections in that time to push it out. Handshakes run side by side, never where connections are
-//! accepted.
+//! out. A connection stays while it has a request that was *admitted*, as the service does once the secret was
+//! right: a worker's or a watcher's call, or the events of a page. Any other has until a deadline, for the handshake,
+//! its requests and their answers together, however slowly it writes or reads; then it is closed. When the last
+//! admitted request of a connection has ended, it has as long again.
+//!
+//! Of those that are not admitted there is a limit. When it is reached, the oldest of the address with the most of
+//! them makes room for a new one: a worker shows its secret within milliseconds, so a flood would have to open as
+//! many connections in that time to push it out. Of those that only look on, the oldest makes room for a new one,
+//! too. Handshakes run side by side, never where connections are accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -32,26 +36,37 @@ use crate::limits;
 /// What strangers are granted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How long a connection may take from being accepted to being admitted.
+    /// How long a connection may take from being accepted to being admitted, or without an admitted request.
     pub(crate) authenticate_within: Duration,
     /// Connections that are not admitted yet.
     pub(crate) unauthenticated: usize,
     /// All connections.
     pub(crate) connections: usize,
+    /// Connections that look on.
+    pub(crate) lookers: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { authenticate_within: Duration::from_secs(10), unauthenticated: 1024, connections: 8192 }
-    }
+impl Limits {
+    /// Of the port that workers come to.
+    pub(crate) const SERVICE: Limits = Limits {
+        authenticate_within: Duration::from_secs(10),
+        unauthenticated: 1024,
+        connections: 8192,
+        lookers: 256,
+    };
+
+    /// Of a port with pages that need no secret.
+    pub(crate) const PAGES: Limits =
+        Limits { unauthenticated: 64, connections: 128, lookers: 0, ..Limits::SERVICE };
 }
 
 impl Limits {
     /// The same, with no more connections than this process can open files.
-    pub(crate) fn with_files(files: usize) -> Limits {
-        let all = Limits::default();
-        let connections = all.connections.min(files.max(1));
-        Limits { connections, unauthenticated: all.unauthenticated.min(connections), ..all }
+    pub(crate) fn with_files(self, files: usize) -> Limits {
+        let connections = self.connections.min(files.max(1));
+        let [unauthenticated, lookers] =
+            [self.unauthenticated, self.lookers].map(|limit| limit.min(connections));
+        Limits { connections, unauthenticated, lookers, ..self }
     }
 
     /// Why there cannot be more connections, for people.
@@ -101,24 +116,79 @@ struct Gate {
 /// All connections that there are.
 #[derive(Debug, Default)]
 struct Crowd {
-    /// Those that are not admitted, by number; the oldest has the lowest, and the first deadline.
-    waiting: BTreeMap<u64, Waiting>,
-    /// How many there are, admitted or not.
+    /// By number.
+    seats: HashMap<u64, Seat>,
+    /// Those that are not admitted, by the address that they come from, and in the order of their deadlines.
+    waiting: HashMap<IpAddr, BTreeSet<(Instant, u64)>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Connections that look on, by the order in which they began.
+    lookers: BTreeMap<u64, u64>,
+    /// Connections that are not dropped yet, closed or not.
     connections: usize,
-    /// Number of the next.
+    /// Number of the next connection, or looker.
     next: u64,
 }
 
+/// A connection that is not closed.
 #[derive(Debug)]
-struct Waiting {
+struct Seat {
     peer: SocketAddr,
-    deadline: Instant,
+    /// When it is closed; none while it has admitted requests.
+    deadline: Option<Instant>,
+    admitted: u32,
+    was_admitted: bool,
     /// Dropped, it closes the connection.
-    verdict: oneshot::Sender<Admitted>,
+    _open: oneshot::Sender<()>,
 }
 
-#[derive(Debug)]
-struct Admitted;
+/// What counts as one address: who has one of IPv6 has a network of them.
+fn origin(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
+impl Crowd {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Has a connection wait for its deadline.
+    fn wait(&mut self, number: u64, deadline: Instant) {
+        let Some(seat) = self.seats.get_mut(&number) else { return };
+        seat.deadline = Some(deadline);
+        self.waiting.entry(origin(seat.peer)).or_default().insert((deadline, number));
+        self.deadlines.insert((deadline, number));
+    }
+
+    /// A connection does not wait any more.
+    fn wait_no_more(&mut self, number: u64) {
+        let Some(seat) = self.seats.get_mut(&number) else { return };
+        let Some(deadline) = seat.deadline.take() else { return };
+        let origin = origin(seat.peer);
+        self.deadlines.remove(&(deadline, number));
+        if let Some(of_origin) = self.waiting.get_mut(&origin) {
+            of_origin.remove(&(deadline, number));
+            if of_origin.is_empty() {
+                self.waiting.remove(&origin);
+            }
+        }
+    }
+
+    /// Closes a connection; where it came from.
+    fn close(&mut self, number: u64) -> Option<SocketAddr> {
+        self.wait_no_more(number);
+        self.seats.remove(&number).map(|seat| seat.peer)
+    }
+
+    /// The one that waits, and has to make room first.
+    fn first_to_go(&self) -> Option<u64> {
+        let (_, crowd) = self.waiting.iter().max_by_key(|(origin, crowd)| (crowd.len(), **origin))?;
+        crowd.first().map(|(_, number)| *number)
+    }
+}
 
 impl Gate {
     async fn take(
@@ -157,7 +227,7 @@ impl Gate {
                     let limit = limits::behind_io(&error).unwrap_or_else(|| error.to_string());
                     let reason =
                         format!("was not authenticated yet when another could not be accepted: {limit}");
-                    let half = self.crowd().waiting.len().div_ceil(2);
+                    let half = self.crowd().deadlines.len().div_ceil(2);
                     for _ in 0..half {
                         self.close_oldest(&reason);
                     }
@@ -166,7 +236,11 @@ impl Gate {
                 }
             }
         }
-        self.crowd().waiting.clear();
+        let mut crowd = self.crowd();
+        let waiting: Vec<u64> = crowd.deadlines.iter().map(|(_, number)| *number).collect();
+        for number in waiting {
+            crowd.close(number);
+        }
     }
 
     fn crowd(&self) -> MutexGuard<'_, Crowd> {
@@ -178,7 +252,7 @@ impl Gate {
     fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(Ticket, Verdict)> {
         let (is_full, is_crowded) = {
             let crowd = self.crowd();
-            let is_crowded = crowd.waiting.len() >= self.limits.unauthenticated;
+            let is_crowded = crowd.deadlines.len() >= self.limits.unauthenticated;
             (crowd.connections >= self.limits.connections, is_crowded)
         };
         let is_room_made = if is_full {
@@ -193,24 +267,28 @@ impl Gate {
             self.report(peer, self.limits.why());
             return None;
         }
-        let (verdict, heard) = oneshot::channel();
+        let (open, closed) = oneshot::channel();
         let deadline = Instant::now() + self.limits.authenticate_within;
         let mut crowd = self.crowd();
-        let number = crowd.next;
-        crowd.next += 1;
+        let number = crowd.number();
         crowd.connections += 1;
-        crowd.waiting.insert(number, Waiting { peer, deadline, verdict });
-        Some((Ticket { gate: Arc::clone(self), number, peer }, Verdict(Some(heard))))
+        crowd
+            .seats
+            .insert(number, Seat { peer, deadline: None, admitted: 0, was_admitted: false, _open: open });
+        crowd.wait(number, deadline);
+        Some((Ticket { gate: Arc::clone(self), number, peer }, Verdict(Some(closed))))
     }
 
     fn is_half_full(&self) -> bool {
-        self.crowd().waiting.len() > self.limits.unauthenticated / 2
+        self.crowd().deadlines.len() > self.limits.unauthenticated / 2
     }
 
-    /// Closes the connection that has waited longest; false if none waits.
+    /// Closes a connection that waits; false if none does.
     fn close_oldest(&self, reason: &str) -> bool {
-        let oldest = self.crowd().waiting.pop_first();
-        oldest.map(|(_, oldest)| self.report(oldest.peer, reason.to_owned())).is_some()
+        let mut crowd = self.crowd();
+        let closed = crowd.first_to_go().and_then(|number| crowd.close(number));
+        drop(crowd);
+        closed.map(|peer| self.report(peer, reason.to_owned())).is_some()
     }
 
     /// Closes those whose deadline has passed.
@@ -218,24 +296,49 @@ impl Gate {
         let now = Instant::now();
         let mut late = Vec::new();
         let mut crowd = self.crowd();
-        while let Some(oldest) = crowd.waiting.first_entry().filter(|oldest| oldest.get().deadline <= now) {
-            late.push(oldest.remove());
+        while let Some((_, number)) =
+            crowd.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now)
+        {
+            let is_stranger = crowd.seats.get(&number).is_some_and(|seat| !seat.was_admitted);
+            late.extend(crowd.close(number).filter(|_| is_stranger));
         }
         drop(crowd);
         let limit = self.limits.authenticate_within;
-        for late in late {
-            self.report(late.peer, format!("did not authenticate within {limit:?}"));
+        for peer in late {
+            self.report(peer, format!("did not authenticate within {limit:?}"));
         }
     }
 
     /// Resolved at the first deadline; never, if nothing waits. Deadlines only come later, so nobody
     /// who is let in meanwhile has an earlier one.
     async fn oldest_is_late(&self) {
-        let first = self.crowd().waiting.first_key_value().map(|(_, oldest)| oldest.deadline);
+        let first = self.crowd().deadlines.first().map(|(deadline, _)| *deadline);
         match first {
             Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
+            // Those that have waited before may wait again, and are not accepted for that.
+            None => sleep(self.limits.authenticate_within).await,
         }
+    }
+
+    /// A request of a connection is admitted. One that only looks on may take the place of another.
+    fn admit(self: &Arc<Self>, number: u64, looks_on: bool) -> Admission {
+        let mut crowd = self.crowd();
+        crowd.wait_no_more(number);
+        if let Some(seat) = crowd.seats.get_mut(&number) {
+            seat.admitted += 1;
+            seat.was_admitted = true;
+        }
+        let looker = looks_on.then(|| {
+            if crowd.lookers.len() >= self.limits.lookers
+                && let Some((_, oldest)) = crowd.lookers.pop_first()
+            {
+                crowd.close(oldest);
+            }
+            let looker = crowd.number();
+            crowd.lookers.insert(looker, number);
+            looker
+        });
+        Admission { gate: Arc::clone(self), number, looker }
     }
 
     fn report(&self, peer: SocketAddr, reason: String) {
@@ -260,32 +363,71 @@ struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut crowd = self.gate.crowd();
-        crowd.waiting.remove(&self.number);
+        crowd.close(self.number);
         crowd.connections -= 1;
     }
 }
 
-/// What becomes of a connection; nothing any more once it is admitted.
+/// Keeps a connection while one of its requests is admitted.
 #[derive(Debug)]
-struct Verdict(Option<oneshot::Receiver<Admitted>>);
+pub(crate) struct Admission {
+    gate: Arc<Gate>,
+    number: u64,
+    looker: Option<u64>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut crowd = self.gate.crowd();
+        if let Some(looker) = self.looker {
+            crowd.lookers.remove(&looker);
+        }
+        let Some(seat) = crowd.seats.get_mut(&self.number) else { return };
+        seat.admitted -= 1;
+        if seat.admitted == 0 {
+            crowd.wait(self.number, Instant::now() + self.gate.limits.authenticate_within);
+        }
+    }
+}
+
+/// What answers a request that was admitted; while there is more of it, its connection stays.
+#[derive(Debug)]
+pub(crate) struct Held<S> {
+    stream: S,
+    _admission: Option<Admission>,
+}
+
+impl<S> Held<S> {
+    pub(crate) fn new(stream: S, admission: Option<Admission>) -> Held<S> {
+        Held { stream, _admission: admission }
+    }
+}
+
+impl<S: tokio_stream::Stream + Unpin> tokio_stream::Stream for Held<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        Pin::new(&mut self.stream).poll_next(context)
+    }
+}
+
+/// Tells a connection when it is to be closed.
+#[derive(Debug)]
+struct Verdict(Option<oneshot::Receiver<()>>);
 
 impl Verdict {
     /// An error when the connection is to be closed. The task is woken when it is.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(heard) = &mut self.0 else { return Ok(()) };
-        match Pin::new(heard).poll(context) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(Ok(Admitted)) => {
-                self.0 = None;
-                Ok(())
-            }
-            Poll::Ready(Err(_)) => {
-                // Asked again, it is to say the same, and a receiver answers once.
-                let (_, closed) = oneshot::channel();
-                self.0 = Some(closed);
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not authenticated in time"))
-            }
+        // Asked again, it says the same; a receiver answers once.
+        let is_closed = self.0.as_mut().is_none_or(|closed| Pin::new(closed).poll(context).is_ready());
+        if is_closed {
+            self.0 = None;
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the connection was not authenticated in time",
+            ));
         }
+        Ok(())
     }
 
     /// Resolved when the connection is to be closed.
@@ -499,12 +641,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Lets the connection stay, if it has not been closed: its secret was right.
-    pub(crate) fn admit(&self) {
-        let waiting = self.gate.crowd().waiting.remove(&self.number);
-        if let Some(waiting) = waiting {
-            let _ = waiting.verdict.send(Admitted);
-        }
+    /// Lets the connection stay, if it has not been closed, while a request is answered: its secret was right.
+    pub(crate) fn admit(&self) -> Admission {
+        self.gate.admit(self.number, false)
+    }
+
+    /// The same for one that looks on for as long as it likes. If there are too many, the oldest is closed.
+    pub(crate) fn admit_looker(&self) -> Admission {
+        self.gate.admit(self.number, true)
     }
 }
 

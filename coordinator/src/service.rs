@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -17,9 +17,12 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
+use granule_proto::convert::WireError;
+use granule_proto::parts::Assembly;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
-use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
+use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, LARGEST_OF_WORKER, wire};
 use granule_sim::Engine;
+use granule_sim::spikes::LARGEST_ENCODED;
 use granule_worker::access::Secret;
 use granule_worker::text::from_outside;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -29,7 +32,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::dialogue::{Introduction, Said, introduce, understand};
-use crate::gate::{Connection, Peer, Refusal};
+use crate::gate::{Connection, Held, Peer, Refusal};
+use crate::host;
+use crate::room::{Reservation, Room};
 use crate::scheduler::ConnectionId;
 use crate::view::board::Board;
 use crate::view::status::Snapshot;
@@ -46,6 +51,8 @@ pub(crate) enum FromService {
     Said {
         connection: ConnectionId,
         said: Said,
+        /// That a result has which came in parts, until it is stored.
+        room: Option<Reservation>,
     },
     /// It sent what makes no sense.
     Nonsense {
@@ -62,6 +69,12 @@ pub(crate) type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
 
 /// Messages of a worker that go to the driver at once.
 const HEARD_AT_ONCE: usize = 64;
+
+/// Bytes of spikes after which no more messages are gathered.
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// How often the driver is told of a worker that waits until there is room for its result.
+const WAITING_EVERY: Duration = Duration::from_secs(1);
 
 /// Messages on their way to a worker, before it is taken for stuck.
 const OUTGOING: usize = 4096;
@@ -104,11 +117,22 @@ pub(crate) async fn serve(
         driver: subject.driver,
         board: subject.board,
         connections: AtomicU64::new(0),
+        room: Room::new(LARGEST_ENCODED),
     };
     let service = CoordinatorServer::new(service)
-        .max_decoding_message_size(LARGEST_MESSAGE)
+        .max_decoding_message_size(LARGEST_OF_WORKER)
         .max_encoding_message_size(LARGEST_MESSAGE);
-    let routes = Routes::from(pages).add_service(service);
+    answer(connections, Routes::from(pages).add_service(service), stop).await
+}
+
+/// Answers what is asked on these connections, of whichever port, until `stop` is resolved.
+///
+/// How long a connection may take, and how many there are, is the gate's affair; here is what one may ask for.
+pub(crate) async fn answer(
+    connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
+    routes: Routes,
+    stop: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(REQUESTS)
@@ -131,7 +155,7 @@ struct Door {
 }
 
 impl Door {
-    /// Lets a request in, or says why not.
+    /// Lets a request in, which then has to say how long it is answered, or says why not.
     fn admit(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), &'static str> {
         if peer.is_some_and(|peer| !peer.is_private) {
             return self.refuse(
@@ -143,9 +167,6 @@ impl Door {
         if shown != Some(self.secret) {
             return self
                 .refuse(peer, "the secret is wrong: use the access file that this coordinator has written");
-        }
-        if let Some(peer) = peer {
-            peer.admit();
         }
         Ok(())
     }
@@ -170,6 +191,8 @@ struct Service {
     driver: mpsc::Sender<Vec<FromService>>,
     board: Board,
     connections: AtomicU64,
+    /// For results in parts, of all connections.
+    room: Arc<Room>,
 }
 
 /// Who is at the other end.
@@ -183,7 +206,7 @@ fn headers_of<T>(request: &Request<T>) -> HeaderMap {
 
 #[tonic::async_trait]
 impl Coordinator for Service {
-    type WorkStream = ReceiverStream<Result<wire::ToWorker, Status>>;
+    type WorkStream = Held<ReceiverStream<Result<wire::ToWorker, Status>>>;
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Report, Status>> + Send>>;
 
     async fn work(
@@ -192,6 +215,7 @@ impl Coordinator for Service {
     ) -> Result<Response<Self::WorkStream>, Status> {
         let peer = peer_of(&request);
         self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
+        let admission = peer.as_ref().map(Peer::admit);
         let mut incoming = request.into_inner();
         let hello = match tokio::time::timeout(HELLO_WITHIN, incoming.message()).await {
             Ok(Ok(Some(wire::FromWorker { message: Some(wire::from_worker::Message::Hello(hello)) }))) => {
@@ -207,16 +231,21 @@ impl Coordinator for Service {
 
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
         let (link, outgoing) = mpsc::channel(OUTGOING);
+        let from = peer.clone();
         let peer = peer.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.address);
         let joined = FromService::Joined { connection, introduction, peer, link };
         let gone = |_| Status::unavailable("the coordinator is ending");
         self.driver.send(vec![joined]).await.map_err(gone)?;
-        let driver = self.driver.clone();
+        let (driver, room, door) = (self.driver.clone(), Arc::clone(&self.room), self.door.clone());
         tokio::spawn(async move {
-            listen(connection, &mut incoming, &driver).await;
+            let mut listener = Listener::new(connection, &driver, room);
+            if let Some(reason) = listener.listen(&mut incoming).await {
+                door.report(from.as_ref(), reason);
+            }
+            drop(listener);
             let _ = driver.send(vec![FromService::Left { connection }]).await;
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(Response::new(Held::new(ReceiverStream::new(outgoing), admission)))
     }
 
     async fn watch(
@@ -225,6 +254,7 @@ impl Coordinator for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let peer = peer_of(&request);
         self.door.admit(peer.as_ref(), &headers_of(&request)).map_err(Status::unauthenticated)?;
+        let admission = peer.as_ref().map(Peer::admit_looker);
         let follow = request.into_inner().follow;
         let (reports, outgoing) = mpsc::channel(16);
         let mut snapshots = self.board.snapshots.clone();
@@ -269,7 +299,7 @@ impl Coordinator for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(Box::pin(Held::new(ReceiverStream::new(outgoing), admission))))
     }
 }
 
@@ -282,41 +312,177 @@ async fn over(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> Option<String> 
 ///
 /// All that has arrived goes at once: with many workers that send much, each message alone would
 /// have to wait its turn, and what answers it would leave alone, too.
-async fn listen(
+struct Listener<'a> {
     connection: ConnectionId,
-    incoming: &mut Streaming<wire::FromWorker>,
-    driver: &mpsc::Sender<Vec<FromService>>,
-) {
-    let mut makes_sense = true;
-    while makes_sense && let Ok(Some(first)) = incoming.message().await {
-        let mut heard = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
-            match understand(message) {
-                Ok(said) => heard.extend(said.map(|said| FromService::Said { connection, said })),
-                Err(error) => {
-                    makes_sense = false;
-                    let what = format!("a message that makes no sense: {}", from_outside(&error.to_string()));
-                    heard.push(FromService::Nonsense { connection, what });
+    driver: &'a mpsc::Sender<Vec<FromService>>,
+    room: Arc<Room>,
+    /// The result in parts that is arriving, and the room that it has.
+    assembly: Assembly,
+    reservation: Option<Reservation>,
+    heard: Vec<FromService>,
+    /// Bytes of spikes in there.
+    bytes: usize,
+}
+
+/// What came of listening.
+enum Heard {
+    Message(wire::FromWorker),
+    /// The worker has ended the call, or the line did.
+    End,
+    /// It sent what is no message.
+    Nonsense(String),
+    /// The room for the result that is arriving is needed for others.
+    RoomIsNeeded,
+}
+
+impl<'a> Listener<'a> {
+    fn new(connection: ConnectionId, driver: &'a mpsc::Sender<Vec<FromService>>, room: Arc<Room>) -> Self {
+        let (assembly, reservation, heard) = (Assembly::default(), None, Vec::new());
+        Listener { connection, driver, room, assembly, reservation, heard, bytes: 0 }
+    }
+
+    /// Listens to the end; gives a reason if it was we who ended it.
+    async fn listen(&mut self, incoming: &mut Streaming<wire::FromWorker>) -> Option<String> {
+        loop {
+            let mut next = Some(self.next(incoming).await);
+            while let Some(heard) = next.take() {
+                let nonsense = match heard {
+                    Heard::Message(message) => {
+                        if !self.make_room_for(&message).await {
+                            return None;
+                        }
+                        self.understand(message).err().map(|error| error.to_string())
+                    }
+                    Heard::Nonsense(what) => Some(what),
+                    Heard::End => {
+                        self.hand_on().await;
+                        return None;
+                    }
+                    Heard::RoomIsNeeded => {
+                        return Some("sent a large result more slowly than others could wait for".to_owned());
+                    }
+                };
+                if let Some(error) = nonsense {
+                    let what = format!("a message that makes no sense: {}", from_outside(&error));
+                    self.heard.push(FromService::Nonsense { connection: self.connection, what });
+                    self.hand_on().await;
+                    return None;
+                }
+                if self.heard.len() < HEARD_AT_ONCE && self.bytes < BYTES_AT_ONCE {
+                    next = arrived(incoming).await;
                 }
             }
-            if makes_sense && heard.len() < HEARD_AT_ONCE {
-                next = arrived(incoming).await;
+            if !self.hand_on().await {
+                return None;
             }
         }
-        if driver.send(heard).await.is_err() {
-            return;
+    }
+
+    /// Waits for what comes next.
+    async fn next(&self, incoming: &mut Streaming<wire::FromWorker>) -> Heard {
+        let room_is_needed = async {
+            match &self.reservation {
+                Some(reservation) => reservation.is_to_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = incoming.message() => Heard::from(message),
+            () = room_is_needed => Heard::RoomIsNeeded,
+        }
+    }
+
+    /// Waits until there is room for a result that is announced; false if the driver has ended.
+    ///
+    /// The worker is not heard meanwhile, and that is not its fault.
+    async fn make_room_for(&mut self, message: &wire::FromWorker) -> bool {
+        let bytes = self.assembly.wants(message);
+        if bytes == 0 {
+            return true;
+        }
+        // What is arriving is given up for it; and what it waits for may wait to be handed on.
+        (self.assembly, self.reservation) = (Assembly::default(), None);
+        if !self.hand_on().await {
+            return false;
+        }
+        let lease = match &message.message {
+            Some(wire::from_worker::Message::Trial(result)) => result.lease,
+            _ => 0,
+        };
+        // A result of more bytes than there are is refused when it is looked at.
+        let mut reserving = pin!(Arc::clone(&self.room).reserve(bytes.min(LARGEST_ENCODED)));
+        let mut tick = tokio::time::interval(WAITING_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                reservation = &mut reserving => {
+                    self.reservation = Some(reservation);
+                    return true;
+                }
+                _ = tick.tick() => {
+                    let said = Said::part(lease);
+                    let waiting = FromService::Said { connection: self.connection, said, room: None };
+                    if self.driver.send(vec![waiting]).await.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn understand(&mut self, message: wire::FromWorker) -> Result<(), WireError> {
+        let bytes = match &message.message {
+            Some(wire::from_worker::Message::Trial(result)) => result.spikes.len(),
+            Some(wire::from_worker::Message::Part(part)) => part.spikes.len(),
+            _ => 0,
+        };
+        let was_unfinished = self.assembly.is_unfinished();
+        let said = understand(message, &mut self.assembly)?;
+        let mut room = None;
+        if self.assembly.is_unfinished() {
+            if let Some(reservation) = &self.reservation {
+                reservation.arrived(bytes);
+            }
+        } else if was_unfinished || self.reservation.is_some() {
+            // It is whole, or was given up.
+            room = self.reservation.take();
+            room.iter().for_each(Reservation::is_whole);
+        }
+        self.bytes += bytes;
+        self.heard.extend(said.map(|said| FromService::Said { connection: self.connection, said, room }));
+        Ok(())
+    }
+
+    /// Hands on what was heard; false if the driver has ended.
+    async fn hand_on(&mut self) -> bool {
+        self.bytes = 0;
+        self.heard.is_empty() || self.driver.send(std::mem::take(&mut self.heard)).await.is_ok()
+    }
+}
+
+impl From<Result<Option<wire::FromWorker>, Status>> for Heard {
+    fn from(message: Result<Option<wire::FromWorker>, Status>) -> Heard {
+        match message {
+            Ok(Some(message)) => Heard::Message(message),
+            Err(status) if is_nonsense(&status) => Heard::Nonsense(status.message().to_owned()),
+            Ok(None) | Err(_) => Heard::End,
         }
     }
 }
 
-/// The next message, if it is here.
-async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<wire::FromWorker> {
+/// Whether this is the fault of what was sent, and not of the line.
+fn is_nonsense(status: &Status) -> bool {
+    // What the line did has a cause.
+    let is_of_decoding = matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange);
+    is_of_decoding && std::error::Error::source(status).is_none()
+}
+
+/// What comes next, if it is here.
+async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<Heard> {
     poll_fn(|context| {
         Poll::Ready(match Pin::new(&mut *incoming).poll_next(context) {
-            Poll::Ready(Some(Ok(message))) => Some(message),
-            // An end and an error are met again by who waits for more.
-            Poll::Ready(_) | Poll::Pending => None,
+            Poll::Ready(message) => Some(Heard::from(message.transpose())),
+            Poll::Pending => None,
         })
     })
     .await
@@ -326,7 +492,16 @@ async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<wire::Fro
 fn pages(door: Door, board: Board) -> Router {
     let health = {
         let board = board.clone();
-        move || async move { text(StatusCode::OK, &format!("{}\n", board.snapshots.borrow().state)) }
+        move |request: axum::extract::Request| async move {
+            // From elsewhere a request may name this machine in any way, and no browser has led it here by a false one.
+            let is_from_here = |peer: &Peer| peer.address.ip().to_canonical().is_loopback();
+            if request.extensions().get::<Peer>().is_none_or(is_from_here)
+                && let Err(refusal) = check_host(&request)
+            {
+                return refusal;
+            }
+            state(&board)
+        }
     };
     let metrics = move |request: axum::extract::Request| async move {
         let peer = request.extensions().get::<Peer>();
@@ -339,15 +514,27 @@ fn pages(door: Door, board: Board) -> Router {
 }
 
 /// The same two pages without a secret, for a server on loopback.
-pub(crate) fn open_pages(board: &Board) -> Router {
-    let health = board.clone();
-    let metrics = board.clone();
-    Router::new()
-        .route(
-            "/health",
-            get(async move || text(StatusCode::OK, &format!("{}\n", health.snapshots.borrow().state))),
-        )
-        .route("/metrics", get(async move || exposition(&metrics)))
+pub(crate) fn open_pages(board: &Board) -> Routes {
+    let page = |answer: fn(&Board) -> HttpResponse| {
+        let board = board.clone();
+        get(async move |request: axum::extract::Request| {
+            check_host(&request).map_or_else(|refusal| refusal, |()| answer(&board))
+        })
+    };
+    Routes::from(Router::new().route("/health", page(state)).route("/metrics", page(exposition)))
+}
+
+/// Expects that a request means this machine, and comes from no page of another site.
+fn check_host(request: &axum::extract::Request) -> Result<(), HttpResponse> {
+    let named = host::named(request);
+    if host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named) {
+        return Ok(());
+    }
+    Err(text(StatusCode::FORBIDDEN, "This page is for this machine: ask for 127.0.0.1 or localhost.\n"))
+}
+
+fn state(board: &Board) -> HttpResponse {
+    text(StatusCode::OK, &format!("{}\n", board.snapshots.borrow().state))
 }
 
 fn exposition(board: &Board) -> HttpResponse {
@@ -363,12 +550,6 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").field("engine", &self.engine).finish_non_exhaustive()
     }
-}
-
-/// Serves pages on a listener until the task is dropped.
-pub(crate) async fn serve_pages(listener: tokio::net::TcpListener, pages: Router) {
-    // It ends with the task only: what goes wrong with a connection is that connection's end.
-    let _ = axum::serve(listener, pages).await;
 }
 
 #[cfg(test)]
@@ -387,8 +568,15 @@ mod tests {
         let (refusals, _refused) = mpsc::channel(1);
         let door = Door { secret: blake3::hash(b"Bearer open"), refusals };
         let connections = AtomicU64::new(0);
-        let service =
-            Service { door, engine: Engine::Pcg, epoch: 1, driver, board: views.board(), connections };
+        let service = Service {
+            door,
+            engine: Engine::Pcg,
+            epoch: 1,
+            driver,
+            board: views.board(),
+            connections,
+            room: Room::new(0),
+        };
         let mut request = Request::new(wire::WatchRequest { follow: true });
         request.metadata_mut().insert(AUTHORIZATION, "Bearer open".parse().expect("it is ASCII"));
         let mut reports = service.watch(request).await.expect("it is let in").into_inner();

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use granule_proto::convert::{TrialName, TrialResult, Work as WireWork};
+use granule_proto::parts::{Assembly, PART};
 use granule_proto::wire;
 use granule_sim::Engine;
 use granule_sim::spikes::{Digest, Spike, TrialSpikes};
@@ -70,6 +71,10 @@ struct Faults {
     lie: f64,
     /// Whether a trial kills its workers.
     poison: bool,
+    /// Whether a trial of a condition has too many spikes.
+    large: bool,
+    /// Bytes of spikes in a message; of each result, some or all.
+    part: usize,
 }
 
 impl Faults {
@@ -86,6 +91,8 @@ impl Faults {
         let delay = if rng.random_bool(0.5) { 0.01 } else { rng.random_range(0.01..3.0) };
         let lie = if rng.random_bool(0.15) { rng.random_range(0.05..1.0) } else { 0.0 };
         let poison = rng.random_bool(0.1);
+        let large = !poison && lie == 0.0 && rng.random_bool(0.2);
+        let part = if rng.random_bool(0.5) { PART } else { rng.random_range(1..6) };
         Faults {
             reset,
             partition,
@@ -100,6 +107,8 @@ impl Faults {
             delay,
             lie,
             poison,
+            large,
+            part,
         }
     }
 }
@@ -133,6 +142,11 @@ enum Happening {
         worker: usize,
         life: u64,
         thread: usize,
+    },
+    /// There is room for another part of what a worker has to send.
+    Part {
+        worker: usize,
+        line: usize,
     },
     /// Time passes for a worker.
     WorkerTime {
@@ -189,6 +203,8 @@ struct Worker {
     is_liar: bool,
     is_ours: bool,
     is_partitioned: bool,
+    /// It sends parts, one after another.
+    is_sending: bool,
     /// It does nothing before.
     frozen_until: Time,
     /// Added to its clock.
@@ -212,6 +228,7 @@ impl Worker {
             is_liar,
             is_ours,
             is_partitioned: false,
+            is_sending: false,
             frozen_until: Time::ZERO,
             jumped: Time::ZERO,
             timer: Time::MAX,
@@ -240,6 +257,7 @@ struct Coordinator {
     /// Lines by what they are called here.
     lines: BTreeMap<ConnectionId, usize>,
     names: BTreeMap<ConnectionId, WorkerName>,
+    assemblies: BTreeMap<ConnectionId, Assembly>,
     pipeline: VecDeque<Keep>,
 }
 
@@ -266,6 +284,8 @@ struct History<'a> {
     counts: Counts,
     story: Option<String>,
     poison: Option<(u32, u32)>,
+    /// What has too many spikes, and what was said of it.
+    large: Option<TrialName>,
     /// Trials whose result was noted down as disputed: acknowledged without being stored.
     disputed: BTreeSet<TrialId>,
 }
@@ -280,6 +300,7 @@ struct Counts {
     partitions: u64,
     lost: u64,
     lies: u64,
+    parts: u64,
     /// Histories with a liar, and trials of these that could not be settled.
     lying: u64,
     unsettled: u64,
@@ -326,6 +347,11 @@ impl<'a> History<'a> {
         // A coordinator that is started again does not audit what is stored already.
         let faults = if faults.lie > 0.0 { Faults { coordinator: f64::INFINITY, ..faults } } else { faults };
         let poison = faults.poison.then(|| (rng.random_range(1..3), rng.random_range(0..8)));
+        let large = faults.large.then(|| {
+            let cohort = rng.random_range(0..2);
+            let variant = rng.random_range(0..3);
+            catalogue.name(TrialId { cohort, variant, trial: rng.random_range(0..8) })
+        });
         let mut history = History {
             rng,
             seed,
@@ -348,6 +374,7 @@ impl<'a> History<'a> {
             counts: Counts::default(),
             story: is_told.then(String::new),
             poison,
+            large,
             disputed: BTreeSet::new(),
         };
         let count = history.rng.random_range(1..6_usize);
@@ -429,6 +456,7 @@ impl<'a> History<'a> {
             }
             Happening::NoConnection { worker, .. }
             | Happening::Step { worker, .. }
+            | Happening::Part { worker, .. }
             | Happening::WorkerTime { worker, .. } => self.workers[*worker].frozen_until,
             _ => Time::ZERO,
         };
@@ -466,6 +494,18 @@ impl<'a> History<'a> {
                 if self.workers[worker].life == life {
                     self.step(worker, thread);
                 }
+            }
+            Happening::Part { worker, line } => {
+                self.workers[worker].is_sending = false;
+                if self.workers[worker].line == Some(line) {
+                    let now = self.time_of(worker);
+                    let part = self.workers[worker].session.as_mut().and_then(|of| of.next_part(now));
+                    if let Some(part) = part {
+                        self.counts.parts += 1;
+                        self.send(line, Some(part), None);
+                    }
+                }
+                self.send_parts(worker);
             }
             Happening::WorkerTime { worker, life } => {
                 if self.workers[worker].life == life {
@@ -654,6 +694,7 @@ impl<'a> History<'a> {
             epoch: self.lives,
             lines: BTreeMap::new(),
             names: BTreeMap::new(),
+            assemblies: BTreeMap::new(),
             pipeline: VecDeque::new(),
         });
         self.event(Event::WakeUp);
@@ -696,7 +737,8 @@ impl<'a> History<'a> {
             });
         };
         let worker = coordinator.names[&connection];
-        let Some(said) = dialogue::understand(message).expect("it makes sense") else { return };
+        let assembly = coordinator.assemblies.entry(connection).or_default();
+        let Some(said) = dialogue::understand(message, assembly).expect("it makes sense") else { return };
         let event = match said {
             Said::Beat { held, last } => Event::Beat { connection, held, last },
             Said::Offered => Event::Offered { connection },
@@ -705,6 +747,12 @@ impl<'a> History<'a> {
             Said::Finished { lease } => Event::Finished { connection, lease },
             Said::HandedBack { lease } => Event::HandedBack { connection, lease },
             Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
+            Said::Part { lease } => Event::Part { connection, lease },
+            Said::TooLarge { lease, name } => {
+                assert_eq!(Some(name), self.large);
+                let trial = self.catalogue.place_of(name).expect("it is of this sweep");
+                Event::TooLarge { connection, lease, trial }
+            }
             Said::Trial { lease, result } => {
                 let (id, key) = self.catalogue.place(&result).expect("it is of this sweep");
                 self.ask_store(Keep::Trial { worker, id, key, result });
@@ -733,7 +781,11 @@ impl<'a> History<'a> {
         if let Command::Acknowledge { trial, .. } = &command {
             // What is acknowledged is stored.
             let is_stored = self.store.contains_key(&self.catalogue.key(*trial));
-            assert!(is_stored || self.disputed.contains(trial), "{trial:?} is acknowledged, but not stored");
+            let is_large = self.large == Some(self.catalogue.name(*trial));
+            assert!(
+                is_stored || is_large || self.disputed.contains(trial),
+                "{trial:?} is acknowledged, but not stored"
+            );
         }
         let heartbeat_ms = (self.config.lease_ttl / 10).as_millis() as u32;
         if let Some((connection, message)) = dialogue::message(self.catalogue, &command, epoch, heartbeat_ms)
@@ -851,7 +903,8 @@ impl<'a> History<'a> {
         let worker = &mut self.workers[at];
         worker.life = self.lives;
         worker.name = name;
-        worker.session = Some(Session::new(introduction, patience, seed));
+        worker.session = Some(Session::new(introduction, patience, seed).with_parts_of(self.faults.part));
+        worker.is_sending = false;
         worker.started = self.now;
         worker.jumped = Time::ZERO;
         worker.line = None;
@@ -935,6 +988,7 @@ impl<'a> History<'a> {
                 }
             }
         }
+        self.send_parts(at);
         let worker = &self.workers[at];
         let Some(due) = worker.session.as_ref().and_then(Session::wake_up) else { return };
         // On our clock; it may have been due before its own jumped.
@@ -943,6 +997,17 @@ impl<'a> History<'a> {
             let life = worker.life;
             self.workers[at].timer = due;
             self.at(due, Happening::WorkerTime { worker: at, life });
+        }
+    }
+
+    /// Has a worker send the next part of what it has to send in parts, once there is room.
+    fn send_parts(&mut self, at: usize) {
+        let worker = &self.workers[at];
+        let Some(line) = worker.line else { return };
+        if !worker.is_sending && worker.session.as_ref().is_some_and(Session::has_parts) {
+            let soon = self.random(0.1);
+            self.workers[at].is_sending = true;
+            self.at(soon, Happening::Part { worker: at, line });
         }
     }
 
@@ -978,7 +1043,7 @@ impl<'a> History<'a> {
                 if self.poison == Some((work.seed, trial)) {
                     return self.crash(at);
                 }
-                let mut outputs = Vec::new();
+                let (mut outputs, mut too_large) = (Vec::new(), None);
                 for model in &work.models {
                     let fingerprint = Fingerprint::new(model);
                     let name = TrialName { fingerprint, seed: work.seed, trial };
@@ -989,8 +1054,13 @@ impl<'a> History<'a> {
                     } else {
                         truth(&name)
                     };
-                    outputs.push(Output::Trial { ticket, result: TrialResult::new(name, spikes) });
+                    if self.large == Some(name) {
+                        too_large = Some(Output::TooLarge { ticket, name });
+                    } else {
+                        outputs.push(Output::Trial { ticket, result: TrialResult::new(name, spikes) });
+                    }
                 }
+                outputs.extend(too_large);
                 let is_last = done + 1 == work.count;
                 if is_last {
                     outputs.push(Output::Finished { ticket });
@@ -1027,6 +1097,11 @@ impl<'a> History<'a> {
                 let mut is_missing = false;
                 for variant in 0..cohort.variants.len() as u32 {
                     let id = TrialId { cohort: at as u32, variant, trial };
+                    if self.large == Some(self.catalogue.name(id)) {
+                        assert!(!self.store.contains_key(&self.catalogue.key(id)));
+                        assert_eq!(coordinator.scheduler.too_large().collect::<Vec<_>>(), [id]);
+                        continue;
+                    }
                     let right = Digest::of(&truth(&self.catalogue.name(id)));
                     match self.store.get(&self.catalogue.key(id)) {
                         Some(stored) if *stored == right => {}
@@ -1121,8 +1196,8 @@ fn histories_end_well() {
     eprintln!("{histories} histories: {all:?}");
     // They were no holidays.
     if histories >= 1000 {
-        let Counts { crashes, coordinator_crashes, resets, partitions, lost, lies, .. } = all;
-        for count in [crashes, coordinator_crashes, resets, partitions, lost, lies] {
+        let Counts { crashes, coordinator_crashes, resets, partitions, lost, lies, parts, .. } = all;
+        for count in [crashes, coordinator_crashes, resets, partitions, lost, lies, parts] {
             assert!(count > histories / 10, "{all:?}");
         }
         assert!(all.unsettled < all.lying / 4, "{all:?}");
@@ -1139,6 +1214,7 @@ impl Counts {
             partitions: self.partitions + other.partitions,
             lost: self.lost + other.lost,
             lies: self.lies + other.lies,
+            parts: self.parts + other.parts,
             lying: self.lying + other.lying,
             unsettled: self.unsettled + other.unsettled,
         }

@@ -23,7 +23,7 @@
 //!
 //! # Commit
 //!
-//! One write of one frame at the end of the file, then `fdatasync`, then the answer. There is no
+//! One write of one frame at the end of the file (large values in writes of their own), then `fdatasync`, then the answer. There is no
 //! other state on the disk to agree with: the index is in memory, about 200 bytes a trial, and is
 //! rebuilt from the directories on opening, without reading the values.
 //!
@@ -59,6 +59,7 @@
 //! Here values are large, immutable, each with a digest of its own, and nobody asks for ranges: a log
 //! with an index in memory does all of that in fewer ways to fail.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
@@ -84,6 +85,8 @@ const BLOCK: u64 = 4096;
 const FILE_HEAD: usize = 84;
 const FRAME_HEAD: usize = 88;
 const ENTRY: usize = 73;
+/// A value of so many bytes is written by itself, and not copied for that.
+const LARGE: usize = 1 << 20;
 
 /// Spikes to put.
 #[derive(Clone, Copy, Debug)]
@@ -396,6 +399,11 @@ impl Store {
         self.index().trials.contains_key(&key)
     }
 
+    /// What the spikes of this trial hash to.
+    pub(crate) fn digest(&self, key: TrialKey) -> Option<Digest> {
+        self.index().trials.get(&key).map(|place| place.digest)
+    }
+
     /// The encoded spikes of this trial: exactly the bytes put.
     ///
     /// # Errors
@@ -526,9 +534,9 @@ impl Store {
         if parts.is_empty() {
             return Ok(());
         }
-        let (bytes, places) = self.log.frame(tail.end, parts);
-        let end = tail.end + bytes.len() as u64;
-        self.log.write(tail, &bytes).map_err(|source| self.failed("write to", source))?;
+        let (pieces, places) = self.log.frame(tail.end, parts);
+        let end = tail.end + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.log.write(tail, &pieces).map_err(|source| self.failed("write to", source))?;
         tail.end = end;
         // Behind the sync: what is not durable must not be known to readers either.
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -643,8 +651,8 @@ struct Log {
 }
 
 impl Log {
-    /// The bytes of a frame at this place, and where its values will be.
-    fn frame(&self, at: u64, parts: &[Part<'_>]) -> (Vec<u8>, Vec<Place>) {
+    /// The bytes of a frame at this place, piece by piece, and where its values will be. Large values are not copied.
+    fn frame<'a>(&self, at: u64, parts: &[Part<'a>]) -> (Vec<Cow<'a, [u8]>>, Vec<Place>) {
         let values: usize = parts.iter().map(|part| part.value.len()).sum();
         let mut directory = Vec::with_capacity(parts.len() * ENTRY);
         let mut places = Vec::with_capacity(parts.len());
@@ -658,20 +666,30 @@ impl Log {
             places.push(Place { at: next, length, digest: part.digest });
             next += length;
         }
-        let mut bytes = Vec::with_capacity((next - at).next_multiple_of(BLOCK) as usize);
+        let mut bytes = Vec::with_capacity(FRAME_HEAD + directory.len());
         bytes.extend(FRAME_MAGIC);
         bytes.extend((parts.len() as u64).to_le_bytes());
         bytes.extend((values as u64).to_le_bytes());
         bytes.extend(self.hash(at, &directory));
         bytes.extend(self.hash(at, &bytes));
         bytes.extend(directory);
-        parts.iter().for_each(|part| bytes.extend(part.value));
-        bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
-        (bytes, places)
+        let mut pieces = Vec::new();
+        for part in parts {
+            if part.value.len() < LARGE {
+                bytes.extend(part.value);
+                continue;
+            }
+            pieces.push(Cow::Owned(std::mem::take(&mut bytes)));
+            pieces.push(Cow::Borrowed(part.value));
+        }
+        let padding = next.next_multiple_of(BLOCK) - next;
+        bytes.resize(bytes.len() + padding as usize, 0);
+        pieces.push(Cow::Owned(bytes));
+        (pieces, places)
     }
 
     /// Writes a frame to the end, durably or not at all.
-    fn write(&self, tail: &mut Tail, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, tail: &mut Tail, pieces: &[Cow<'_, [u8]>]) -> io::Result<()> {
         if tail.failed {
             return Err(io::Error::other("the disk failed before; run again once it is in order"));
         }
@@ -679,7 +697,12 @@ impl Log {
             // It would all go to a file that is gone when this process is.
             return Err(io::Error::new(io::ErrorKind::NotFound, "its file was deleted; run again"));
         }
-        let written = self.file.write_all_at(bytes, tail.end);
+        let mut at = tail.end;
+        let written = pieces.iter().try_for_each(|piece| {
+            let written = self.file.write_all_at(piece, at);
+            at += piece.len() as u64;
+            written
+        });
         let synced = written.and_then(|()| {
             let synced = self.file.sync_data();
             tail.failed = synced.is_err();

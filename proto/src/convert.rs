@@ -2,7 +2,7 @@
 
 use granule_sim::noise::NoiseStart;
 use granule_sim::parameters::{CellFactor, FIELDS, Population, Rejected, Value, field};
-use granule_sim::spikes::Digest;
+use granule_sim::spikes::{Digest, LARGEST_ENCODED};
 use granule_sim::{Engine, Inconsistent, Model, Parameters};
 use granule_sweep::key::Fingerprint;
 
@@ -111,6 +111,12 @@ pub enum WireError {
     /// The spikes are not those that were sent.
     #[error("the spikes do not have the digest that came with them")]
     Digest,
+    /// A result has more bytes than a trial can have, or both spikes and parts.
+    #[error("a result in parts of {0} bytes, of which there are at most {LARGEST_ENCODED}")]
+    Length(u64),
+    /// A part goes on behind the end of its result.
+    #[error("a part that goes on behind the end of its result")]
+    Part,
 }
 
 /// The engine as sent.
@@ -257,7 +263,21 @@ impl TrialName {
     /// When the fingerprint is none.
     pub fn from_wire(acknowledged: wire::Acknowledged) -> Result<TrialName, WireError> {
         let wire::Acknowledged { fingerprint, seed, trial } = acknowledged;
-        Ok(TrialName { fingerprint: Fingerprint(hash(&fingerprint)?), seed, trial })
+        TrialName::new(&fingerprint, seed, trial)
+    }
+
+    /// Of parts as sent.
+    ///
+    /// # Errors
+    /// When the fingerprint is none.
+    pub fn new(fingerprint: &[u8], seed: u32, trial: u32) -> Result<TrialName, WireError> {
+        Ok(TrialName { fingerprint: Fingerprint(hash(fingerprint)?), seed, trial })
+    }
+
+    /// That the trial has too many spikes, as sent under this lease.
+    pub fn too_large(self, lease: u64) -> wire::TooLarge {
+        let TrialName { fingerprint, seed, trial } = self;
+        wire::TooLarge { lease, fingerprint: fingerprint.0.to_vec(), seed, trial }
     }
 }
 
@@ -268,9 +288,10 @@ impl TrialResult {
         TrialResult { name, spikes, digest }
     }
 
-    /// As sent, under this lease.
+    /// As sent in one message, under this lease.
     pub fn to_wire(&self, lease: u64) -> wire::TrialResult {
         wire::TrialResult {
+            length: 0,
             lease,
             fingerprint: self.name.fingerprint.0.to_vec(),
             seed: self.name.seed,
@@ -280,7 +301,7 @@ impl TrialResult {
         }
     }
 
-    /// The result received.
+    /// The result received in one message.
     ///
     /// # Errors
     /// When a hash is none or the spikes do not have the digest.
@@ -289,13 +310,12 @@ impl TrialResult {
         if Digest::of(&result.spikes) != digest {
             return Err(WireError::Digest);
         }
-        let fingerprint = Fingerprint(hash(&result.fingerprint)?);
-        let name = TrialName { fingerprint, seed: result.seed, trial: result.trial };
+        let name = TrialName::new(&result.fingerprint, result.seed, result.trial)?;
         Ok(TrialResult { name, spikes: result.spikes, digest })
     }
 }
 
-fn hash(bytes: &[u8]) -> Result<[u8; 32], WireError> {
+pub(crate) fn hash(bytes: &[u8]) -> Result<[u8; 32], WireError> {
     bytes.try_into().map_err(|_| WireError::HashLength(bytes.len()))
 }
 

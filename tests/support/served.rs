@@ -124,7 +124,7 @@ fn tls_client(access: &Access, protocols: &[&[u8]]) -> ClientConnection {
 /// Gets a page over HTTP/1.1: its status and its text.
 pub fn get(mut stream: impl Read + Write, path: &str, secret: Option<&str>) -> (u16, String) {
     let shown = secret.map_or(String::new(), |secret| format!("Authorization: Bearer {secret}\r\n"));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: coordinator\r\n{shown}Connection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{shown}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request can be sent");
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use granule_proto::convert::WireError;
@@ -17,7 +18,6 @@ use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -146,7 +146,29 @@ struct Line {
     address: String,
     place: Option<SocketAddr>,
     sender: mpsc::Sender<wire::FromWorker>,
+    /// For what is sent when there is nothing else.
+    parts: mpsc::Sender<wire::FromWorker>,
     incoming: Streaming<wire::ToWorker>,
+}
+
+/// What is sent: parts of large results only when there is nothing else. It ends with the rest.
+struct Outgoing {
+    urgent: mpsc::Receiver<wire::FromWorker>,
+    parts: mpsc::Receiver<wire::FromWorker>,
+}
+
+impl tokio_stream::Stream for Outgoing {
+    type Item = wire::FromWorker;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<wire::FromWorker>> {
+        if let Poll::Ready(message) = self.urgent.poll_recv(context) {
+            return Poll::Ready(message);
+        }
+        match self.parts.poll_recv(context) {
+            Poll::Ready(Some(part)) => Poll::Ready(Some(part)),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 /// What the loop waits for.
@@ -155,6 +177,8 @@ enum Happened {
     Heard(Result<Option<wire::ToWorker>, Status>),
     /// There is room for a message; none if the call has ended.
     Room(Option<mpsc::OwnedPermit<wire::FromWorker>>),
+    /// And for a part.
+    RoomForPart(Option<mpsc::OwnedPermit<wire::FromWorker>>),
     Computed(Output),
     Drain(String),
     Time,
@@ -240,14 +264,15 @@ pub async fn run(
         was_there |= was_up;
         let wake = session.wake_up().map(|due| started + due);
         let may_take = !session.is_full() && outgoing.len() < OUTGOING;
-        let (sender, incoming) = match &mut line {
-            Some(line) => (Some(&line.sender), Some(&mut line.incoming)),
-            None => (None, None),
+        let (sender, parts, incoming) = match &mut line {
+            Some(line) => (Some(&line.sender), Some(&line.parts), Some(&mut line.incoming)),
+            None => (None, None, None),
         };
         let happened = tokio::select! {
             called = maybe(&mut attempt) => Happened::Called(called),
             heard = hear(incoming) => Happened::Heard(heard),
             permit = room(sender), if !outgoing.is_empty() => Happened::Room(permit),
+            permit = room(parts), if session.has_parts() => Happened::RoomForPart(permit),
             // We hold a sender ourselves: the channel does not close.
             Some(output) = computed.recv(), if may_take => Happened::Computed(output),
             Some(reason) = drain.recv() => Happened::Drain(reason),
@@ -290,7 +315,13 @@ pub async fn run(
                 }
                 None
             }
-            Happened::Room(None) => Some("the connection was lost".to_owned()),
+            Happened::RoomForPart(Some(permit)) => {
+                if let Some(part) = session.next_part(now) {
+                    permit.send(from_worker(part));
+                }
+                None
+            }
+            Happened::Room(None) | Happened::RoomForPart(None) => Some("the connection was lost".to_owned()),
             Happened::Computed(output) => {
                 instructions.extend(session.on_output(now, output));
                 None
@@ -336,11 +367,13 @@ async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<
         Err(error) => return Err(CallError::Fatal(error.into())),
     };
     let mut client = client(channel);
-    let (sender, outgoing) = mpsc::channel(OUTGOING);
+    let (sender, urgent) = mpsc::channel(OUTGOING);
+    // One at a time: whatever waits behind a part waits for that one only.
+    let (parts, following) = mpsc::channel(1);
     let _ = sender.send(from_worker(wire::from_worker::Message::Hello(hello))).await;
-    let request = authorised(&access, ReceiverStream::new(outgoing));
+    let request = authorised(&access, Outgoing { urgent, parts: following });
     match client.work(request).await {
-        Ok(response) => Ok(Line { address, place, sender, incoming: response.into_inner() }),
+        Ok(response) => Ok(Line { address, place, sender, parts, incoming: response.into_inner() }),
         Err(status) => match status.code() {
             Code::Unauthenticated
             | Code::FailedPrecondition

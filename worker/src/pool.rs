@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-use granule_proto::LARGEST_MESSAGE;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
 use granule_sim::isa::Isa;
 use granule_sim::network::{Network, Wiring};
 use granule_sim::noise::count_accepted;
+use granule_sim::spikes::MOST_SPIKES;
 use granule_sim::trial::Cohort;
 use granule_sweep::key::Fingerprint;
 use tokio::sync::mpsc as tokio_mpsc;
@@ -24,6 +24,13 @@ pub enum Output {
         ticket: u64,
         /// Its spikes.
         result: TrialResult,
+    },
+    /// A trial has more spikes than can be stored.
+    TooLarge {
+        /// The piece of work it belongs to.
+        ticket: u64,
+        /// Which trial.
+        name: TrialName,
     },
     /// A survey is done.
     Survey {
@@ -170,14 +177,24 @@ impl Thread {
             if self.is_cancelled(ticket) {
                 return End::Cancelled;
             }
-            let spikes = trials.simulate(trial);
-            for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
+            let mut too_large = Vec::new();
+            for (&fingerprint, spikes) in fingerprints.iter().zip(trials.simulate_within(trial, MOST_SPIKES))
+            {
                 let name = TrialName { fingerprint, seed: work.seed, trial };
+                let Some(spikes) = spikes else {
+                    too_large.push(Output::TooLarge { ticket, name });
+                    continue;
+                };
                 let encoded = spikes.encode();
-                if encoded.len() > LARGEST_MESSAGE / 2 {
-                    return End::Failed(format!("trial {trial} has {} MB of spikes", encoded.len() >> 20));
-                }
+                // Of a large trial, both would be twice the memory while the result waits to be taken.
+                drop(spikes);
                 if !self.hand_out(Output::Trial { ticket, result: TrialResult::new(name, encoded) }) {
+                    return End::Unwanted;
+                }
+            }
+            // Last: what others have to compute again for it has then been sent.
+            for output in too_large {
+                if !self.hand_out(output) {
                     return End::Unwanted;
                 }
             }

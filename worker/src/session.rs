@@ -4,13 +4,18 @@
 //! what is to be done, in order. There is no clock, no IO and no async in here: simulations run it
 //! under faults, by the thousand.
 //!
+//! Results that are too large for one message are sent in parts, which whoever sends them asks for one by one
+//! ([`Session::next_part`]). So heartbeats and small results never wait for them. What must not overtake them,
+//! as it says that a lease is finished, waits in the same line.
+//!
 //! It keeps every result until a coordinator has acknowledged it, through any number of connections,
 //! and offers it again on each. What it computes goes on while there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use granule_proto::convert::{TrialName, TrialResult, WireError, Work, engine_to_wire};
+use granule_proto::parts::PART;
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
 use rand::{RngExt, SeedableRng};
@@ -139,6 +144,12 @@ pub struct Session {
     tickets: BTreeMap<u64, Option<u64>>,
     unacknowledged: BTreeMap<TrialName, Offer>,
     unacknowledged_bytes: usize,
+    /// Bytes of spikes in a part.
+    part: usize,
+    /// Results in parts that are to be sent on this connection, and what must not overtake them.
+    queue: VecDeque<Queued>,
+    /// Of the first of them, how much has been sent; none if it is not begun.
+    sent_of_first: Option<usize>,
     /// Since when there has been nothing to do.
     idle_since: Option<Time>,
     /// Why we leave, and since when.
@@ -161,12 +172,27 @@ enum Line {
     Up { heartbeat: Duration, next: Time },
 }
 
-/// A result that has not been acknowledged.
+/// What is sent when there is nothing else to send.
+#[derive(Debug)]
+enum Queued {
+    /// A result in parts.
+    Result(TrialName),
+    Message(wire::from_worker::Message),
+}
+
+/// What came of a trial.
+#[derive(Debug)]
+enum Outcome {
+    Result(TrialResult),
+    TooLarge,
+}
+
+/// What came of a trial and has not been acknowledged.
 #[derive(Debug)]
 struct Offer {
     lease: u64,
-    result: TrialResult,
-    /// When it was sent last on this connection.
+    outcome: Outcome,
+    /// When it was sent last on this connection, to its last part.
     sent: Option<Time>,
     /// How often it was sent again on this connection.
     repeats: u32,
@@ -187,9 +213,65 @@ impl Session {
             tickets: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             unacknowledged_bytes: 0,
+            part: PART,
+            queue: VecDeque::new(),
+            sent_of_first: None,
             idle_since: Some(Time::ZERO),
             draining: None,
         }
+    }
+
+    /// Sends results of more bytes than this in parts of so many. For tests: these have no large results.
+    #[must_use]
+    pub fn with_parts_of(mut self, bytes: usize) -> Session {
+        self.part = bytes;
+        self
+    }
+
+    /// Whether [`Session::next_part`] has something.
+    pub fn has_parts(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// What to send next when nothing else is to be sent.
+    pub fn next_part(&mut self, now: Time) -> Option<wire::from_worker::Message> {
+        use wire::from_worker::Message;
+        loop {
+            let name = match self.queue.pop_front()? {
+                Queued::Message(message) => return Some(message),
+                Queued::Result(name) => name,
+            };
+            let at = self.sent_of_first.take();
+            // It may have been acknowledged meanwhile, as another worker has sent it.
+            let Some(offer) = self.unacknowledged.get_mut(&name) else { continue };
+            let Outcome::Result(result) = &offer.outcome else { continue };
+            let Some(at) = at else {
+                self.sent_of_first = Some(0);
+                self.queue.push_front(Queued::Result(name));
+                return Some(Message::Trial(result.announcement(offer.lease)));
+            };
+            let Some((part, next)) = result.part(at, self.part) else {
+                // Another took its place, and is shorter. It is sent again after a while.
+                offer.sent = Some(now);
+                continue;
+            };
+            if next < result.spikes.len() {
+                self.sent_of_first = Some(next);
+                self.queue.push_front(Queued::Result(name));
+            } else {
+                offer.sent = Some(now);
+            }
+            return Some(Message::Part(part));
+        }
+    }
+
+    /// Sends this once all parts before it are sent.
+    fn queue(&mut self, message: wire::from_worker::Message) -> Option<Instruction> {
+        if self.queue.is_empty() {
+            return Some(Instruction::Send(message));
+        }
+        self.queue.push_back(Queued::Message(message));
+        None
     }
 
     /// Results that have not been acknowledged.
@@ -254,6 +336,8 @@ impl Session {
             Line::Down { since, attempts, .. } | Line::Greeting { since, attempts, .. } => (since, attempts),
         };
         self.unacknowledged.values_mut().for_each(|offer| (offer.sent, offer.repeats) = (None, 0));
+        self.queue.clear();
+        self.sent_of_first = None;
         let wait = LONGEST_WAIT.min(SHORTEST_WAIT * 2_u32.saturating_pow(attempts.min(16)));
         let wait = wait.mul_f64(self.jitter.random_range(0.5..1.0));
         self.line = Line::Down { since, attempts: attempts + 1, next: now + wait };
@@ -273,7 +357,7 @@ impl Session {
             Message::Acknowledged(acknowledged) => {
                 let name = TrialName::from_wire(acknowledged)?;
                 if let Some(offer) = self.unacknowledged.remove(&name) {
-                    self.unacknowledged_bytes -= offer.result.spikes.len();
+                    self.unacknowledged_bytes -= offer.bytes();
                 }
             }
             Message::Revoked(wire::Revoked { lease }) => {
@@ -306,14 +390,19 @@ impl Session {
                 instructions.push(Instruction::Cancel { ticket });
             }
         }
-        for offer in self.unacknowledged.values_mut() {
+        for (name, offer) in &mut self.unacknowledged {
             if !is_same_life {
                 offer.lease = 0;
             }
-            offer.sent = Some(now);
-            instructions.push(Instruction::Send(offer.message()));
+            match offer.message(*name, self.part) {
+                Some(message) => {
+                    offer.sent = Some(now);
+                    instructions.push(Instruction::Send(message));
+                }
+                None => self.queue.push_back(Queued::Result(*name)),
+            }
         }
-        instructions.push(Instruction::Send(wire::from_worker::Message::Offered(wire::Offered {})));
+        instructions.extend(self.queue(wire::from_worker::Message::Offered(wire::Offered {})));
         if let Some((reason, _)) = &self.draining {
             instructions.push(Instruction::Send(draining(reason)));
         }
@@ -344,17 +433,17 @@ impl Session {
     pub fn on_output(&mut self, now: Time, output: Output) -> Vec<Instruction> {
         use wire::from_worker::Message;
         let lease_of = |ticket: &u64| self.tickets.get(ticket).copied().flatten();
+        // What says that a lease is over must not overtake its results.
+        let is_end =
+            !matches!(output, Output::Trial { .. } | Output::TooLarge { .. } | Output::Survey { .. });
         let message = match output {
             Output::Trial { ticket, result } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
-                let sent = self.is_up().then_some(now);
-                let offer = Offer { lease, result, sent, repeats: 0 };
-                let message = offer.message();
-                self.unacknowledged_bytes += offer.result.spikes.len();
-                if let Some(before) = self.unacknowledged.insert(offer.result.name, offer) {
-                    self.unacknowledged_bytes -= before.result.spikes.len();
-                }
-                Some(message)
+                self.offer(now, lease, result.name, Outcome::Result(result))
+            }
+            Output::TooLarge { ticket, name } => {
+                let lease = lease_of(&ticket).unwrap_or(0);
+                self.offer(now, lease, name, Outcome::TooLarge)
             }
             Output::Survey { ticket, accepted } => {
                 let lease = lease_of(&ticket);
@@ -378,9 +467,34 @@ impl Session {
         }
         let mut instructions = Vec::new();
         // What is not sent now is offered when we are welcome again, or follows from what we hold.
-        instructions.extend(message.filter(|_| self.is_up()).map(Instruction::Send));
+        if let Some(message) = message.filter(|_| self.is_up()) {
+            instructions.extend(if is_end { self.queue(message) } else { Some(Instruction::Send(message)) });
+        }
         instructions.extend(self.settle(now));
         instructions
+    }
+
+    /// Keeps what came of a trial; the message that says it, if it goes in one.
+    fn offer(
+        &mut self,
+        now: Time,
+        lease: u64,
+        name: TrialName,
+        outcome: Outcome,
+    ) -> Option<wire::from_worker::Message> {
+        let mut offer = Offer { lease, outcome, sent: None, repeats: 0 };
+        let message = offer.message(name, self.part);
+        if self.is_up() {
+            match message {
+                Some(_) => offer.sent = Some(now),
+                None => self.queue.push_back(Queued::Result(name)),
+            }
+        }
+        self.unacknowledged_bytes += offer.bytes();
+        if let Some(before) = self.unacknowledged.insert(name, offer) {
+            self.unacknowledged_bytes -= before.bytes();
+        }
+        message
     }
 
     /// Time has passed.
@@ -404,12 +518,21 @@ impl Session {
                 self.line = Line::Up { heartbeat, next: now + heartbeat };
                 let beat = wire::Heartbeat { held: self.held(), last: self.last_lease };
                 instructions.push(Instruction::Send(wire::from_worker::Message::Heartbeat(beat)));
-                for offer in self.unacknowledged.values_mut() {
+                for (name, offer) in &mut self.unacknowledged {
                     let overdue = heartbeat * (RESEND_AFTER << offer.repeats.min(MOST_DOUBLINGS));
-                    if offer.sent.is_some_and(|sent| sent + overdue <= now) {
-                        offer.sent = Some(now);
-                        offer.repeats += 1;
-                        instructions.push(Instruction::Send(offer.message()));
+                    if offer.sent.is_none_or(|sent| sent + overdue > now) {
+                        continue;
+                    }
+                    offer.repeats += 1;
+                    match offer.message(*name, self.part) {
+                        Some(message) => {
+                            offer.sent = Some(now);
+                            instructions.push(Instruction::Send(message));
+                        }
+                        None => {
+                            offer.sent = None;
+                            self.queue.push_back(Queued::Result(*name));
+                        }
                     }
                 }
             }
@@ -453,15 +576,34 @@ impl Session {
         is_late.then_some(Instruction::Stop(End::GaveUp { after, undelivered }))
     }
 
-    /// Leases that the pool is at.
+    /// Leases that the pool is at, or that have results in parts of which the last is not sent.
     fn held(&self) -> Vec<u64> {
-        self.tickets.values().copied().flatten().collect()
+        let unsent = |offer: &&Offer| offer.lease != 0 && offer.sent.is_none() && offer.bytes() > self.part;
+        let sending = self.unacknowledged.values().filter(unsent).map(|offer| offer.lease);
+        let mut held: Vec<u64> = self.tickets.values().copied().flatten().chain(sending).collect();
+        held.sort_unstable();
+        held.dedup();
+        held
     }
 }
 
 impl Offer {
-    fn message(&self) -> wire::from_worker::Message {
-        wire::from_worker::Message::Trial(self.result.to_wire(self.lease))
+    /// Bytes of its spikes.
+    fn bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::Result(result) => result.spikes.len(),
+            Outcome::TooLarge => 0,
+        }
+    }
+
+    /// The message that says it; none if it takes several, as a message has so many bytes of spikes at most.
+    fn message(&self, name: TrialName, most: usize) -> Option<wire::from_worker::Message> {
+        use wire::from_worker::Message;
+        match &self.outcome {
+            Outcome::Result(result) if result.spikes.len() > most => None,
+            Outcome::Result(result) => Some(Message::Trial(result.to_wire(self.lease))),
+            Outcome::TooLarge => Some(Message::TooLarge(name.too_large(self.lease))),
+        }
     }
 }
 

@@ -268,9 +268,12 @@ impl Job {
         drop(terminal);
         self.finish(done, kept).map_err(End::Output)?;
         self.entrance.close().map_err(End::Entrance)?;
-        let Outcome { set_aside, tally, .. } = &done.computed.outcome;
+        let Outcome { set_aside, too_large, tally, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
-            return Err(End::Incomplete { set_aside: set_aside.len() });
+            let catalogue = Catalogue::new(&self.plan);
+            let said = |id| format!("{}: {}", catalogue.describe(id), catalogue.too_large_reason(id));
+            let too_large = too_large.iter().copied().map(said).collect();
+            return Err(End::Incomplete { set_aside: set_aside.len(), too_large });
         }
         if tally.disagreements > 0 {
             return Err(End::Disagreed { count: tally.disagreements, weakly_settled: tally.weakly_settled });

@@ -30,6 +30,7 @@ use self::subject::Subject;
 use crate::driver::listen;
 use crate::gate::{self, Limits};
 use crate::identity;
+use crate::service::answer;
 use crate::store::Store;
 use crate::threads;
 use crate::view::board::{Board, Views};
@@ -42,8 +43,7 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who may connect.
-const LIMITS: Limits =
-    Limits { authenticate_within: Duration::from_secs(10), unauthenticated: 64, connections: 512 };
+const LIMITS: Limits = Limits { unauthenticated: 64, connections: 512, lookers: 128, ..Limits::SERVICE };
 
 /// A dashboard that is served.
 #[derive(Debug)]
@@ -93,12 +93,8 @@ impl Dashboard {
             // Nobody is told of strangers: browsers open connections that they do not use.
             let (refusals, _) = mpsc::channel(1);
             let connections = gate::open(TcpListener::from_std(listener)?, None, LIMITS, refusals);
-            let (stop, stopped) = oneshot::channel::<()>();
-            let server =
-                tonic::transport::Server::builder().accept_http1(true).add_routes(Routes::from(pages));
-            let mut server = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
-                let _ = stopped.await;
-            }));
+            let (stop, stopped) = oneshot::channel();
+            let mut server = tokio::spawn(answer(connections, Routes::from(pages), stopped));
             tell(&feed, board, &behind, ended).await;
             let _ = stop.send(());
             // What was said last is to reach those who listen.

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, HeaderName, LOCATION,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderName, LOCATION,
     REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -22,7 +22,8 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::feed::Feed;
-use crate::gate::Peer;
+use crate::gate::{Admission, Held, Peer};
+use crate::host;
 use crate::outputs::hex;
 
 const PAGE: &str = include_str!("page/index.html");
@@ -87,60 +88,47 @@ impl Door {
         places.iter().map(|place| format!("http://{place}/{query}")).collect()
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        match &self.token {
-            None => self.check_host(headers),
-            Some(token) => {
-                let name = self.cookie();
-                let shown = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-                let mut shown = shown
-                    .flat_map(|cookies| cookies.split(';'))
-                    .filter_map(|cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='));
-                if shown.any(|value| token.is(value)) {
-                    return Ok(());
-                }
-                Err((
-                    StatusCode::UNAUTHORIZED,
-                    "This page needs its token: open the whole address that granule has printed.\n"
-                        .to_owned(),
-                ))
-            }
-        }
-    }
-
-    /// Whether the one who asks means this machine.
-    fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let port = self.address.port();
-        let asked = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let is_ours = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-            let rest = asked.strip_prefix(name);
-            rest.is_some_and(|rest| {
-                rest.strip_prefix(':').is_some_and(|digits| digits == port.to_string())
-                    || (rest.is_empty() && port == 80)
-            })
-        });
-        if is_ours {
+    fn admit(&self, headers: &HeaderMap, named: &str) -> Result<(), Refusal> {
+        let Some(token) = &self.token else { return self.check_host(named) };
+        let name = self.cookie(named);
+        let shown = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut shown = shown
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='));
+        if shown.any(|value| token.is(value)) {
             return Ok(());
         }
         Err((
+            StatusCode::UNAUTHORIZED,
+            "This page needs its token: open the whole address that granule has printed.\n".to_owned(),
+        ))
+    }
+
+    /// Whether the one who asks means this machine.
+    fn check_host(&self, named: &str) -> Result<(), Refusal> {
+        if host::is_this_machine(named) {
+            return Ok(());
+        }
+        let port = self.address.port();
+        Err((
             StatusCode::FORBIDDEN,
             format!(
-                "This page is at http://127.0.0.1:{port}/ or http://localhost:{port}/, and under no other name or \
-                 port: forward the same one, as in ssh -L {port}:127.0.0.1:{port}.\n"
+                "This page is at http://127.0.0.1:{port}/ or http://localhost:{port}/, and under no other name.\n"
             ),
         ))
     }
 
-    /// Cookies are of a host, whatever the port: each coordinator on it has its own.
-    fn cookie(&self) -> String {
-        format!("granule-{}", self.address.port())
+    /// Browsers send a cookie to every port of a host, so that its name tells those ports apart. It has the port
+    /// that the browser sees: two tunnels can lead from one host to the same port of two others.
+    fn cookie(&self, named: &str) -> String {
+        format!("granule-{}", host::port(named).unwrap_or(self.address.port()))
     }
 
     /// Whoever brings the right token gets a cookie.
-    fn exchange(&self, query: Option<&str>) -> Option<Response> {
+    fn exchange(&self, query: Option<&str>, named: &str) -> Option<Response> {
         let shown = query?.split('&').find_map(|field| field.strip_prefix("token="))?;
         let token = self.token.as_ref().filter(|token| token.is(shown))?;
-        let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie(), token.expose());
+        let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie(named), token.expose());
         Some((StatusCode::SEE_OTHER, [(SET_COOKIE, cookie), (LOCATION, "/".to_owned())]).into_response())
     }
 }
@@ -160,44 +148,38 @@ pub(super) fn pages(door: Door, feed: Arc<Feed>) -> Router {
 }
 
 fn answer(door: &Door, feed: &Arc<Feed>, request: &Request) -> Response {
-    let admit = || request.extensions().get::<Peer>().into_iter().for_each(Peer::admit);
     if request.method() != Method::GET {
         let text = "This page is to be looked at only.\n";
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], text).into_response();
     }
     let (path, query) = (request.uri().path(), request.uri().query());
+    let named = host::named(request);
     if path == "/"
-        && let Some(response) = door.exchange(query)
+        && let Some(response) = door.exchange(query, named)
     {
-        admit();
         return response;
     }
-    if let Err(refusal) = door.admit(request.headers()) {
+    if let Err(refusal) = door.admit(request.headers(), named) {
         return refusal.into_response();
     }
-    admit();
     let text = |kind: &'static str, text: &'static str| ([(CONTENT_TYPE, kind)], text).into_response();
     match path {
         "/" => text("text/html; charset=utf-8", PAGE),
         "/dashboard.js" => text("text/javascript; charset=utf-8", SCRIPT),
         "/dashboard.css" => text("text/css; charset=utf-8", STYLE),
         "/icon.svg" => text("image/svg+xml", ICON),
-        "/events" if is_of_another_site(request.headers()) => {
+        // What another site asks for it could not read, but it could keep us busy.
+        "/events" if host::is_of_another_site(request.headers(), named) => {
             (StatusCode::FORBIDDEN, "These events are for their own page.\n").into_response()
         }
-        "/events" => events(feed, query),
+        "/events" => events(feed, query, request.extensions().get::<Peer>().map(Peer::admit_looker)),
         _ => (StatusCode::NOT_FOUND, "There is no such page; there is only http://HOST:PORT/.\n")
             .into_response(),
     }
 }
 
-/// Browsers say who asks. What another site asks for it could not read, but it could keep us busy.
-fn is_of_another_site(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
-}
-
 /// What happens, with the spikes of the conditions in `watch=0,7`, for as long as somebody listens.
-fn events(feed: &Arc<Feed>, query: Option<&str>) -> Response {
+fn events(feed: &Arc<Feed>, query: Option<&str>, admission: Option<Admission>) -> Response {
     let watch = query.into_iter().flat_map(|query| query.split('&'));
     let lists = watch.filter_map(|field| field.strip_prefix("watch="));
     // Some who ask write the comma as `%2C`; of numbers nothing else can be written otherwise.
@@ -206,7 +188,8 @@ fn events(feed: &Arc<Feed>, query: Option<&str>) -> Response {
     let conditions = numbers.take(super::feed::MOST_WATCHED).collect();
     let (page, told) = mpsc::channel::<Bytes>(1);
     tokio::spawn(Arc::clone(feed).follow(conditions, page));
-    let body = Body::from_stream(ReceiverStream::new(told).map(Ok::<Bytes, std::convert::Infallible>));
+    let told = Held::new(ReceiverStream::new(told), admission);
+    let body = Body::from_stream(told.map(Ok::<Bytes, std::convert::Infallible>));
     ([(CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
@@ -221,15 +204,10 @@ mod tests {
     #[test]
     fn on_loopback_only_names_of_this_machine_lead_here() {
         let door = Door { address: "127.0.0.1:7001".parse().expect("an address"), token: None };
-        for host in ["127.0.0.1:7001", "localhost:7001", "[::1]:7001"] {
-            assert!(door.admit(&headers(HOST, host)).is_ok(), "{host}");
-        }
-        for host in
-            ["", "127.0.0.1", "127.0.0.1:7002", "127.0.0.1:70010", "evil.example:7001", "localhost.evil:7001"]
-        {
-            assert!(door.admit(&headers(HOST, host)).is_err(), "{host}");
-        }
-        assert!(door.admit(&HeaderMap::new()).is_err());
+        let admits = |named: &str| door.admit(&HeaderMap::new(), named).is_ok();
+        // The second is that of a tunnel.
+        assert!(admits("127.0.0.1:7001") && admits("localhost:7002"));
+        assert!(!admits("evil.example:7001") && !admits(""));
     }
 
     #[test]
@@ -237,15 +215,22 @@ mod tests {
         let token = Token::generate();
         let door = Door { address: "10.0.0.5:7001".parse().expect("an address"), token: Some(token.clone()) };
         let right = format!("theme=dark; granule-7001={}", token.expose());
-        assert!(door.admit(&headers(COOKIE, &right)).is_ok());
+        let admits = |cookies: &str, named: &str| door.admit(&headers(COOKIE, cookies), named).is_ok();
+        assert!(admits(&right, "10.0.0.5:7001"));
+        assert!(admits(&right, "???"));
+        // Through a tunnel, under the port that the browser sees, beside another that leads elsewhere.
+        assert!(!admits(&right, "localhost:7002"));
+        assert!(admits(&format!("granule-7001=other; granule-7002={}", token.expose()), "localhost:7002"));
         for wrong in
             ["", "granule-7001=", "granule-7001", &right.replace("7001", "7002"), &format!("{right}0")]
         {
-            assert!(door.admit(&headers(COOKIE, wrong)).is_err(), "{wrong}");
+            assert!(!admits(wrong, "10.0.0.5:7001"), "{wrong}");
         }
-        assert!(door.exchange(Some(&format!("token={}", token.expose()))).is_some());
+        let given =
+            door.exchange(Some(&format!("token={}", token.expose())), "localhost:7002").expect("a cookie");
+        assert!(given.headers()[SET_COOKIE].to_str().expect("text").starts_with("granule-7002="));
         for wrong in [None, Some("token="), Some("token"), Some("tokens=1")] {
-            assert!(door.exchange(wrong).is_none(), "{wrong:?}");
+            assert!(door.exchange(wrong, "10.0.0.5:7001").is_none(), "{wrong:?}");
         }
         assert_eq!(format!("{token:?}"), "Token");
         assert_eq!(token.expose().len(), 32);

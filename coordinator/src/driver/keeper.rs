@@ -9,12 +9,12 @@ use granule_proto::convert::TrialResult;
 use granule_sim::Engine;
 use granule_sim::network::Wiring;
 use granule_sim::noise::shipped_counts;
-use granule_sim::spikes::Digest;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::plan::{Cohort, Plan};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ComputeError;
+use crate::room::Reservation;
 use crate::scheduler::{TrialId, WorkerName};
 use crate::store::{Entry, Put, Store, StoreError};
 
@@ -30,14 +30,27 @@ const LONG: Duration = Duration::from_millis(250);
 
 /// What the store is asked for, in order.
 pub(super) enum Keep {
-    Trial { worker: WorkerName, id: TrialId, key: TrialKey, result: TrialResult },
-    Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
-    Discard { trials: Vec<(TrialId, TrialKey)> },
+    Trial {
+        worker: WorkerName,
+        id: TrialId,
+        key: TrialKey,
+        result: TrialResult,
+        /// In memory, until it is stored.
+        room: Option<Reservation>,
+    },
+    Spans {
+        stream: StreamKey,
+        first: u32,
+        accepted: Vec<u32>,
+    },
+    Discard {
+        trials: Vec<(TrialId, TrialKey)>,
+    },
 }
 
 /// What the store has done, in the order in which it was asked.
 pub(super) enum Kept {
-    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult },
+    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult, room: Option<Reservation> },
     Discarded { trials: Vec<TrialId> },
 }
 
@@ -122,10 +135,12 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
 
 fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     let mut kept = Vec::new();
-    let mut trials = Vec::new();
+    let mut trials: Vec<Trial> = Vec::new();
     for request in batch {
         match request {
-            Keep::Trial { worker, id, key, result } => trials.push((worker, id, key, result)),
+            Keep::Trial { worker, id, key, result, room } => {
+                trials.push(Trial { worker, id, key, result, room })
+            }
             Keep::Spans { stream, first, accepted } => store.push_spans(stream, first, &accepted)?,
             Keep::Discard { trials: gone } => {
                 put(store, &mut trials, &mut kept)?;
@@ -139,25 +154,30 @@ fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     Ok(kept)
 }
 
-fn put(
-    store: &Store,
-    trials: &mut Vec<(WorkerName, TrialId, TrialKey, TrialResult)>,
-    kept: &mut Vec<Kept>,
-) -> Result<(), StoreError> {
-    let entry = |(_, _, key, result): &'_ (WorkerName, TrialId, TrialKey, TrialResult)| (*key, result.digest);
-    let labels: Vec<(TrialKey, Digest)> = trials.iter().map(entry).collect();
-    let entries: Vec<Entry<'_>> = labels
-        .iter()
-        .zip(trials.iter())
-        .map(|(&(key, digest), (_, _, _, result))| Entry { key, digest, spikes: &result.spikes })
-        .collect();
+/// A result to be stored.
+struct Trial {
+    worker: WorkerName,
+    id: TrialId,
+    key: TrialKey,
+    result: TrialResult,
+    room: Option<Reservation>,
+}
+
+fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(), StoreError> {
+    fn entry(trial: &Trial) -> Entry<'_> {
+        Entry { key: trial.key, digest: trial.result.digest, spikes: &trial.result.spikes }
+    }
+    let entries: Vec<Entry<'_>> = trials.iter().map(entry).collect();
     let puts = store.put(&entries)?;
-    kept.extend(trials.drain(..).zip(puts).map(|((worker, id, _, result), put)| Kept::Trial {
-        worker,
-        id,
-        put,
-        result,
-    }));
+    kept.extend(
+        trials.drain(..).zip(puts).map(|(Trial { worker, id, result, room, .. }, put)| Kept::Trial {
+            worker,
+            id,
+            put,
+            result,
+            room,
+        }),
+    );
     Ok(())
 }
 

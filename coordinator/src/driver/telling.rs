@@ -94,6 +94,11 @@ impl Driver<'_> {
                 let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
                 ("trial_set_aside", None, true, text)
             }
+            Report::TooLarge { trial } => {
+                let reason = self.catalogue.too_large_reason(*trial);
+                let text = format!("{} is set aside: {reason}", self.catalogue.describe(*trial));
+                ("trial_set_aside", None, true, text)
+            }
             Report::Disagreed { trial, stored_by, worker } => {
                 let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
                 let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -31,7 +32,7 @@ struct Doorkeeper {
 
 #[tonic::async_trait]
 impl Coordinator for Doorkeeper {
-    type WorkStream = ReceiverStream<Result<wire::ToWorker, Status>>;
+    type WorkStream = Held<ReceiverStream<Result<wire::ToWorker, Status>>>;
     type WatchStream = ReceiverStream<Result<wire::Report, Status>>;
 
     async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -50,7 +51,7 @@ impl Coordinator for Doorkeeper {
         if request.metadata().get(AUTHORIZATION).is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
             return Err(Status::unauthenticated("another secret"));
         }
-        peer.admit();
+        let admission = peer.admit();
         let mut incoming = request.into_inner();
         let (link, outgoing) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -60,7 +61,7 @@ impl Coordinator for Doorkeeper {
                 let _ = link.send(Ok(wire::ToWorker { message })).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(Response::new(Held::new(ReceiverStream::new(outgoing), Some(admission))))
     }
 }
 
@@ -157,7 +158,7 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 fn limits(authenticate_within: Duration) -> Limits {
-    Limits { authenticate_within, ..Limits::default() }
+    Limits { authenticate_within, ..Limits::SERVICE }
 }
 
 #[tokio::test]
@@ -195,8 +196,8 @@ async fn who_has_another_secret_is_closed_at_the_deadline() {
 
 #[tokio::test]
 async fn another_certificate_is_noticed_on_both_sides() {
-    let mut running = Running::start(true, Limits::default()).await;
-    let other = Running::start(true, Limits::default()).await;
+    let mut running = Running::start(true, Limits::SERVICE).await;
+    let other = Running::start(true, Limits::SERVICE).await;
     let access = Access {
         addresses: running.access.addresses.clone(),
         certificate: other.access.certificate.clone(),
@@ -211,7 +212,7 @@ async fn another_certificate_is_noticed_on_both_sides() {
 
 #[tokio::test]
 async fn plain_text_where_tls_is_spoken_is_answered() {
-    let running = Running::start(true, Limits::default()).await;
+    let running = Running::start(true, Limits::SERVICE).await;
     let access = Access { certificate: None, ..running.access.clone() };
     let (channel, _) = connect(&access).await.expect("HTTP/2 is answered");
     let status = Worker::over(channel, &access.secret).await.err().expect("not let in");
@@ -221,8 +222,8 @@ async fn plain_text_where_tls_is_spoken_is_answered() {
 
 #[tokio::test]
 async fn tls_where_plain_text_is_spoken_is_an_error_that_says_so() {
-    let running = Running::start(false, Limits::default()).await;
-    let other = Running::start(true, Limits::default()).await;
+    let running = Running::start(false, Limits::SERVICE).await;
+    let other = Running::start(true, Limits::SERVICE).await;
     let access = Access { certificate: other.access.certificate.clone(), ..running.access.clone() };
     let error = connect(&access).await.map(|(_, address)| address).expect_err("no TLS");
     assert!(matches!(error, ConnectError::NotTls { .. }), "{error}");
@@ -266,7 +267,7 @@ async fn who_stops_half_way_is_closed_and_keeps_nobody_out() {
 
 #[tokio::test]
 async fn what_is_neither_tls_nor_http_is_closed_at_once() {
-    let mut running = Running::start(true, Limits::default()).await;
+    let mut running = Running::start(true, Limits::SERVICE).await;
     for said in [&b"SSH-2.0-OpenSSH\r\n"[..], b"\0", b"PRX", b"GETS"] {
         let mut stranger = running.stranger().await;
         stranger.write_all(said).await.expect("sent");
@@ -297,7 +298,7 @@ fn open_many_files() {
 async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     open_many_files();
     for is_tls in [true, false] {
-        let limits = Limits { unauthenticated: 64, authenticate_within: AGES * 10, ..Limits::default() };
+        let limits = Limits { unauthenticated: 64, authenticate_within: AGES * 10, ..Limits::SERVICE };
         let mut running = Running::start(is_tls, limits).await;
         let mut settled = Worker::join(&running.access).await;
         let mut crowd = Vec::new();
@@ -327,7 +328,7 @@ async fn who_takes_all_files_keeps_nobody_out_for_long() {
     if std::env::var_os(ROLE).is_some() {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         setrlimit(Resource::RLIMIT_NOFILE, 100, most).expect("a lower limit");
-        let running = Running::start(false, Limits::default()).await;
+        let running = Running::start(false, Limits::SERVICE).await;
         let mut stdout = tokio::io::stdout();
         let access = format!("\n{}\n", running.access.to_json());
         stdout.write_all(access.as_bytes()).await.expect("written");
@@ -367,7 +368,7 @@ async fn who_takes_all_files_keeps_nobody_out_for_long() {
 async fn a_flood_keeps_nobody_out_for_long() {
     open_many_files();
     for is_tls in [true, false] {
-        let running = Running::start(is_tls, Limits::default()).await;
+        let running = Running::start(is_tls, Limits::SERVICE).await;
         let address = running.address;
         let enough = Arc::new(AtomicBool::new(false));
         let flood = std::thread::spawn({
@@ -405,7 +406,7 @@ async fn a_flood_keeps_nobody_out_for_long() {
 
 #[tokio::test]
 async fn there_is_room_for_so_many() {
-    let limits = Limits { connections: 3, ..Limits::default() };
+    let limits = Limits { connections: 3, ..Limits::SERVICE };
     let mut running = Running::start(true, limits).await;
     let mut workers = Vec::new();
     for _ in 0..3 {
@@ -433,7 +434,7 @@ async fn there_is_room_for_so_many() {
 #[tokio::test]
 async fn many_workers_can_come_at_once() {
     open_many_files();
-    let mut running = Running::start(true, Limits::default()).await;
+    let mut running = Running::start(true, Limits::SERVICE).await;
     let mut joining = tokio::task::JoinSet::new();
     for _ in 0..500 {
         let access = running.access.clone();
@@ -448,7 +449,7 @@ async fn many_workers_can_come_at_once() {
 
 #[tokio::test]
 async fn it_ends_with_the_server() {
-    let running = Running::start(true, Limits::default()).await;
+    let running = Running::start(true, Limits::SERVICE).await;
     let mut silent = running.stranger().await;
     let mut half = running.stranger().await;
     half.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
@@ -516,4 +517,64 @@ proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn whoever_has_nothing_to_do_any_more_has_no_place() {
+    let listener = crate::driver::listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (refusals, mut refused) = mpsc::channel(1);
+    let mut connections = open(listener, None, limits(LATER), refusals);
+    let _ours = TcpStream::connect(address).await.expect("connected");
+    let mut theirs = connections.next().await.expect("the gate is there").expect("a connection");
+    let mut buffer = [0; 1];
+    let (first, second) = (theirs.connect_info().admit(), theirs.connect_info().admit());
+    drop(first);
+    assert!(
+        timeout(LATER + LATER / 2, theirs.read(&mut buffer)).await.is_err(),
+        "a request is being answered"
+    );
+    drop(second);
+    let begun = Instant::now();
+    assert!(timeout(AGES, theirs.read(&mut buffer)).await.expect("it is closed").is_err());
+    assert!(begun.elapsed() > LATER / 2);
+    assert!(refused.try_recv().is_err(), "it is no stranger");
+}
+
+#[tokio::test]
+async fn a_crowd_from_one_address_pushes_out_its_own() {
+    let limits = Limits { unauthenticated: 8, ..limits(AGES) };
+    let running = Running::start(false, limits).await;
+    let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+    other.bind("127.0.0.2:0".parse().expect("an address")).expect("it is of loopback");
+    let other = other.connect(running.address).await.expect("connected");
+    let mut crowd = Vec::new();
+    for _ in 0..30 {
+        crowd.push(running.stranger().await);
+    }
+    until_closed(&mut crowd[10]).await;
+    assert!(is_open(&other));
+    assert!(is_open(crowd.last().expect("there are some")));
+}
+
+#[tokio::test]
+async fn of_too_many_that_look_on_the_oldest_goes() {
+    let listener = crate::driver::listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (refusals, _refused) = mpsc::channel(1);
+    let limits = Limits { lookers: 2, ..limits(AGES) };
+    let mut connections = open(listener, None, limits, refusals);
+    let mut looking = Vec::new();
+    for _ in 0..3 {
+        let ours = TcpStream::connect(address).await.expect("connected");
+        let theirs = connections.next().await.expect("the gate is there").expect("a connection");
+        let admission = theirs.connect_info().admit_looker();
+        looking.push((ours, theirs, admission));
+    }
+    let mut ends = Vec::new();
+    for (_, theirs, _) in &mut looking {
+        let read = timeout(Duration::from_millis(50), theirs.read(&mut [0; 1])).await;
+        ends.push(read.is_ok_and(|read| read.is_err()));
+    }
+    assert_eq!(ends, [true, false, false]);
 }

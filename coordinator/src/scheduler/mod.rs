@@ -14,13 +14,15 @@
 //! How many leases a worker gets depends on what it has delivered ([`sites`]).
 //!
 //! A trial at which workers die becomes a suspect, is tried alone once there is nothing else, and
-//! set aside in the end ([`suspects`]). Workers whose results differ from those of others are found out, and what
+//! set aside in the end ([`suspects`]). One with more spikes than can be stored is given up by itself ([`large`]).
+//! Workers whose results differ from those of others are found out, and what
 //! they alone have computed is computed again ([`trust`]).
 //!
 //! A trial can only start where the place of its noise is known. The seed's noise stream is
 //! therefore surveyed, by workers too, ahead of the trials that need it.
 
 mod copies;
+mod large;
 mod members;
 #[cfg(test)]
 mod model;
@@ -43,8 +45,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use granule_sim::noise::{NoiseIndex, NoiseStart};
-use granule_sim::spikes::Digest;
+use granule_sim::spikes::{Digest, MOST_SPIKES};
 
+use large::Large;
+pub(crate) use large::TOO_LARGE;
 use members::Worker;
 pub(crate) use members::{WorkerState, WorkerView};
 use noise::Stream;
@@ -159,6 +163,10 @@ pub(crate) enum Event {
     Draining { connection: ConnectionId },
     /// A result came in; it is on its way to the store.
     Received { connection: ConnectionId, lease: LeaseId, trial: TrialId },
+    /// A part of a result of this lease came in, or waits until there is room for it.
+    Part { connection: ConnectionId, lease: LeaseId },
+    /// A trial, of which no result is stored, has too many spikes.
+    TooLarge { connection: ConnectionId, lease: LeaseId, trial: TrialId },
     /// A result is stored for good, now or before.
     Stored { worker: WorkerName, trial: TrialId },
     /// A result is not the one that is stored.
@@ -252,6 +260,8 @@ pub(crate) enum Report {
     Copied { place: Place, trials: u32, slow: WorkerName, idle: WorkerName },
     /// A trial is not tried any more.
     SetAside { place: Place, reason: String },
+    /// A trial is not tried any more, as it has too many spikes.
+    TooLarge { trial: TrialId },
     /// Two workers have computed a trial with different spikes. The first is none of this run if the
     /// trial was stored by an earlier one.
     Disagreed { trial: TrialId, stored_by: Option<WorkerName>, worker: WorkerName },
@@ -283,6 +293,12 @@ pub(crate) enum Reason {
         "no worker could compute anything: {count} trials were tried again and again; of the last one, {last}"
     )]
     Nothing { count: usize, last: String },
+    /// Nothing that was computed can be stored.
+    #[error(
+        "no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes; make \
+         the cells fire less (`granule.refractory`, `golgi.refractory`), or trials shorter (`time.duration`)"
+    )]
+    TooLarge { count: usize },
 }
 
 /// Trials that may be set aside before anything has been stored.
@@ -389,6 +405,7 @@ pub(crate) struct Scheduler {
     crashes: u32,
     suspects: BTreeMap<Place, Suspect>,
     set_aside: BTreeMap<Place, String>,
+    large: Large,
     trust: Trust,
     tally: Tally,
     /// When to look again at what idle workers could do.
@@ -454,6 +471,7 @@ impl Scheduler {
             crashes: 0,
             suspects: BTreeMap::new(),
             set_aside: BTreeMap::new(),
+            large: Large::default(),
             trust: Trust::default(),
             tally: Tally::default(),
             next_look: Time::ZERO,
@@ -478,6 +496,10 @@ impl Scheduler {
             Event::Disconnected { connection } => self.on_disconnected(now, connection, &mut commands),
             Event::Draining { connection } => self.on_draining(now, connection, &mut commands),
             Event::Received { connection, lease, trial } => self.on_received(now, connection, lease, trial),
+            Event::Part { connection, lease } => self.on_part(now, connection, lease),
+            Event::TooLarge { connection, lease, trial } => {
+                self.on_too_large(now, connection, lease, trial, &mut commands);
+            }
             Event::Stored { worker, trial } => self.on_stored(worker, trial, &mut commands),
             Event::Disagreed { worker, trial, stored, received } => {
                 self.on_disagreed(worker, trial, stored, received, &mut commands);

@@ -263,6 +263,11 @@ impl Scheduler {
         true
     }
 
+    /// Where a worker runs, if it is remembered.
+    pub(super) fn site(&self, name: WorkerName) -> Option<Site> {
+        self.workers.get(&name).map(|worker| worker.site)
+    }
+
     /// Whether workers of more than one machine were ever here.
     pub(super) fn has_several_machines(&self) -> bool {
         self.machines.len() > 1

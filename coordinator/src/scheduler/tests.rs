@@ -482,6 +482,104 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(reason, "tried 4 times; the last time, its worker was killed by signal 9");
 }
 
+fn is_too_large(scheduler: &mut Scheduler, worker: u64, lease: LeaseId, trial: TrialId) -> Vec<Command> {
+    let event = Event::TooLarge { connection: connection(worker), lease, trial };
+    let commands = scheduler.handle(Time::ZERO, event);
+    scheduler.check();
+    commands
+}
+
+#[test]
+fn a_trial_that_is_too_large_costs_neither_its_worker_nor_its_neighbours_anything() {
+    for workers in [1, 2] {
+        let config = Config { shard_trials: Some(3), ..CONFIG };
+        let mut scheduler = Scheduler::new(config, shape(3, &[(2, 0, 0)], 1), |_| false);
+        let mut commands = Vec::new();
+        for worker in 0..workers {
+            commands.extend(scheduler.handle(Time::ZERO, joined(worker, 1)));
+        }
+        // With two of them, the second is free to compute it, too.
+        let large = TrialId { cohort: 0, variant: 1, trial: 1 };
+        let mut claims = 0;
+        while let Some((of, lease, trials)) = granted(&commands).first().cloned() {
+            let worker = of.0;
+            let variants = scheduler.leases[&lease].work.clone();
+            let Work::Trials { variants, .. } = variants else { panic!("{variants:?}") };
+            commands.remove(0);
+            commands.retain(|command| !matches!(command, Command::Grant { lease: of, .. } if *of == lease));
+            for trial in trials {
+                for variant in variants.iter() {
+                    let id = TrialId { cohort: 0, variant, trial };
+                    if id == large {
+                        let told = is_too_large(&mut scheduler, worker, lease, id);
+                        assert!(told.contains(&Command::Acknowledge { connection: of, trial: id }));
+                        claims += 1;
+                        // Said twice, it counts once.
+                        commands.extend(told);
+                        commands.extend(is_too_large(&mut scheduler, worker, lease, id));
+                        continue;
+                    }
+                    let received = Event::Received { connection: of, lease, trial: id };
+                    commands.extend(scheduler.handle(Time::ZERO, received));
+                    let stored = Event::Stored { worker: name(worker), trial: id };
+                    commands.extend(scheduler.handle(Time::ZERO, stored));
+                    scheduler.check();
+                }
+            }
+            commands.extend(finish(&mut scheduler, Time::ZERO, worker, lease));
+        }
+        assert!(commands.contains(&Command::Complete), "{commands:?}");
+        assert_eq!(claims, if workers == 1 { 3 } else { 2 });
+        assert_eq!(scheduler.too_large().collect::<Vec<_>>(), [large]);
+        assert!(scheduler.set_aside().next().is_none());
+        assert_eq!((scheduler.tally().stored, scheduler.tally().quarantined), (5, 0));
+        assert!(commands.contains(&Command::Report(Report::TooLarge { trial: large })));
+    }
+}
+
+#[test]
+fn whoever_has_no_lease_of_a_trial_cannot_say_that_it_is_too_large() {
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 2, &[(0, 1), (1, 1)]);
+    let [(_, first, _), (_, second, _)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    for (worker, lease, trial) in [(0, *first, 1), (0, *second, 1), (1, *first, 0), (1, LeaseId(77), 1)] {
+        is_too_large(&mut scheduler, worker, lease, id(trial));
+    }
+    assert!(scheduler.large_is_empty());
+}
+
+#[test]
+fn a_trial_that_was_said_to_be_too_large_and_is_not_is_taken() {
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 2, &[(0, 1)]);
+    for _ in 0..3 {
+        let [(_, lease, trials)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+        assert_eq!(*trials, 0..1);
+        let lease = *lease;
+        commands = is_too_large(&mut scheduler, 0, lease, id(0));
+        commands.extend(finish(&mut scheduler, Time::ZERO, 0, lease));
+    }
+    assert_eq!(scheduler.too_large().collect::<Vec<_>>(), [id(0)]);
+    scheduler.handle(Time::ZERO, Event::Stored { worker: name(0), trial: id(0) });
+    scheduler.check();
+    assert_eq!((scheduler.too_large().count(), scheduler.tally().set_aside), (0, 0));
+    let [(_, lease, trials)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    let last = deliver(&mut scheduler, Time::ZERO, 0, *lease, trials.clone());
+    assert!(last.contains(&Command::Complete));
+}
+
+#[test]
+fn parts_of_a_result_keep_its_lease() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 1, &[(0, 1)]);
+    let [(_, lease, _)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    for second in 1..100 {
+        let part = Event::Part { connection: connection(0), lease: *lease };
+        scheduler.handle(seconds(second.into()), part);
+        scheduler.handle(seconds(second.into()), Event::WakeUp);
+        assert!(scheduler.leases.contains_key(lease));
+    }
+}
+
 /// How many workers a trial is given to that are severed with it, until it is set aside.
 fn severed_until_set_aside(is_death: bool) -> u64 {
     let config = Config { shard_trials: Some(1), crash_limit: 1, ..CONFIG };

@@ -233,9 +233,10 @@ impl Scheduler {
             }
             return;
         }
+        let expected = self.computable(place);
         let Some(audit) = self.trust.audits.get_mut(&place) else { return };
         audit.confirmed.insert(id.variant);
-        if audit.confirmed != self.cohorts[place.cohort as usize].variants {
+        if audit.confirmed != expected {
             return;
         }
         let mut authors = audit.authors.clone();
@@ -314,7 +315,7 @@ impl Scheduler {
 
     /// Notes down what a worker says of a disputed trial, and settles the dispute if one digest is believed.
     fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName, commands: &mut Vec<Command>) {
-        let Some(site) = self.workers.get(&name).map(|worker| worker.site) else { return };
+        let Some(site) = self.site(name) else { return };
         let Some(dispute) = self.trust.disputes.get_mut(&id) else { return };
         dispute.lease = None;
         if dispute.voters().any(|(voter, _)| voter == name) {
@@ -352,14 +353,14 @@ impl Scheduler {
     /// workers are on one machine, another worker.
     fn is_independent(&self, name: WorkerName, mut of: impl Iterator<Item = WorkerName>) -> bool {
         let several = self.has_several_machines();
-        let machine = |name: WorkerName| self.workers.get(&name).map(|worker| worker.site.machine());
+        let machine = |name: WorkerName| self.site(name).map(Site::machine);
         !of.any(|other| other == name || several && machine(other) == machine(name))
     }
 
     /// Whether a worker's vote can settle a dispute: it is on a machine that has not voted, or the coordinator
     /// started it, and no trusted worker elsewhere has voted.
     fn may_vote(&self, name: WorkerName, dispute: &Dispute) -> bool {
-        let Some(site) = self.workers.get(&name).map(|worker| worker.site) else { return false };
+        let Some(site) = self.site(name) else { return false };
         if dispute.voters().any(|(voter, _)| voter == name) {
             return false;
         }
@@ -466,7 +467,7 @@ impl Scheduler {
             is_independent(name) && self.is_first_choice(name, is_independent)
         };
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
-            let variants = self.cohorts[place.cohort as usize].variants;
+            let variants = self.computable(place);
             let kind = Kind::Check { of: Check::Audit(place), missing: variants };
             Some((self.single(place, variants)?, kind))
         })

@@ -28,6 +28,10 @@ impl Variants {
         *self != before
     }
 
+    pub(super) fn contains(self, variant: u32) -> bool {
+        self.0 & 1 << variant != 0
+    }
+
     /// Those that are not among the others.
     pub(super) fn without(self, others: Variants) -> Variants {
         Variants(self.0 & !others.0)
@@ -39,6 +43,6 @@ impl Variants {
 
     /// In ascending order.
     pub(crate) fn iter(self) -> impl Iterator<Item = u32> + Clone {
-        (0..Variants::MOST).filter(move |variant| self.0 & 1 << variant != 0)
+        (0..Variants::MOST).filter(move |variant| self.contains(*variant))
     }
 }

@@ -89,63 +89,65 @@ impl Scheduler {
     }
 
     pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
-        let worker = self.workers.get_mut(&name);
-        if let Some(connection) = worker.as_ref().and_then(|worker| worker.connection) {
+        if let Some(connection) = self.workers.get(&name).and_then(|worker| worker.connection) {
             commands.push(Command::Acknowledge { connection, trial: id });
         }
         let place = id.place();
-        let cohort = &mut self.cohorts[place.cohort as usize];
-        let slot = &mut cohort.slots[place.trial as usize];
-        let is_first = slot.stored.insert(id.variant);
-        let is_unproven = worker.as_ref().is_some_and(|worker| worker.delivered == 0 || worker.is_stalled);
+        if self.workers.get(&name).is_some_and(|worker| worker.delivered == 0 || worker.is_stalled) {
+            // It was computed under a lease that is over.
+            self.deliver(name);
+        }
+        self.take_back(id);
+        let is_first = self.slot(place).stored.insert(id.variant);
         if !is_first {
-            if is_unproven {
-                self.deliver(name);
-            }
             return self.on_confirmed(name, id, commands);
         }
-        let is_done = slot.stored == cohort.variants;
-        if let Some(worker) = worker {
+        if let Some(worker) = self.workers.get_mut(&name) {
             worker.stored += 1;
             worker.authored.push(id);
         }
         self.crashes = 0;
         self.tally.stored += 1;
+        let is_done = self.settle(id, commands);
+        self.sample(name, place, is_done);
+        if self.is_quarantined(name) {
+            // It was on its way when its author was found out.
+            self.discard(vec![id], commands);
+        }
+    }
+
+    /// A variant of a place is stored, or counts as stored. Whether all are.
+    pub(super) fn settle(&mut self, id: TrialId, commands: &mut Vec<Command>) -> bool {
+        let place = id.place();
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        let is_done = slot.stored == cohort.variants;
         if slot.lease == LeaseId::ASIDE {
             // It came all the same.
             if is_done {
                 slot.lease = LeaseId::NONE;
                 self.set_aside.remove(&place);
             }
-        } else {
-            self.unstored -= 1;
-            let lease = slot.lease;
-            if let Some(of) = self.leases.get_mut(&lease) {
-                // If it came from somebody else, the lease need not deliver it any more.
-                of.missing -= u32::from(slot.missing.remove(id.variant));
-                of.undone -= u32::from(is_done);
-                self.end_if_settled(lease, commands);
-            } else if is_done {
-                slot.lease = LeaseId::NONE;
-                if lease == LeaseId::NONE {
-                    let cohort = &mut self.cohorts[place.cohort as usize];
-                    cohort.pending -= 1;
-                    self.pending -= 1;
-                }
-            }
-            if is_done {
-                self.suspects.remove(&place);
+            return is_done;
+        }
+        self.unstored -= 1;
+        let lease = slot.lease;
+        if let Some(of) = self.leases.get_mut(&lease) {
+            // If it came from somebody else, the lease need not deliver it any more.
+            of.missing -= u32::from(slot.missing.remove(id.variant));
+            of.undone -= u32::from(is_done);
+            self.end_if_settled(lease, commands);
+        } else if is_done {
+            slot.lease = LeaseId::NONE;
+            if lease == LeaseId::NONE {
+                cohort.pending -= 1;
+                self.pending -= 1;
             }
         }
-        if is_unproven {
-            // It was computed under a lease that is over.
-            self.deliver(name);
+        if is_done {
+            self.suspects.remove(&place);
         }
-        self.sample(name, place, is_done);
-        if self.is_quarantined(name) {
-            // It was on its way when its author was found out.
-            self.discard(vec![id], commands);
-        }
+        is_done
     }
 
     /// Ends a lease once all of its slots are done, and whatever is still computed of it.

@@ -71,17 +71,23 @@ fn what_is_put_is_got_also_after_opening_again() {
     assert_eq!(put(&store, 0..200).unwrap(), vec![Put::New; 200]);
     assert_eq!(put(&store, 200..201).unwrap(), [Put::New]);
     assert_eq!(put(&store, []).unwrap(), []);
-    let large = Bytes::new(7).take(300_000);
-    let entry = Entry { key: key(201), digest: Digest::of(&large), spikes: &large };
-    store.put(&[entry]).unwrap();
+    // Values that are copied into their frame, and ones that are written by themselves.
+    let large = [1, LARGE - 1, LARGE, LARGE + 300_000, 5, LARGE + 1].map(|length| Bytes::new(7).take(length));
+    let entry = |(i, spikes): (u32, &'_ Vec<u8>)| (key(201 + i), Digest::of(spikes), spikes.clone());
+    let large: Vec<(TrialKey, Digest, Vec<u8>)> = (0..).zip(&large).map(entry).collect();
+    let entries: Vec<Entry<'_>> =
+        large.iter().map(|(key, digest, spikes)| Entry { key: *key, digest: *digest, spikes }).collect();
+    store.put(&entries).unwrap();
     store.push_spans(stream(0), 0, &[5, 6]).unwrap();
     store.push_spans(stream(0), 2, &[7]).unwrap();
     drop(store);
 
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.found(), Found { trials: 202, ..Found::default() });
+    assert_eq!(store.found(), Found { trials: 207, ..Found::default() });
     assert!((0..201).all(|i| holds(&store, i)));
-    assert_eq!(store.get(key(201)).unwrap().unwrap(), large);
+    for (key, _, spikes) in large {
+        assert!(store.get(key).unwrap().unwrap() == spikes);
+    }
     assert!(!holds(&store, 300));
     assert_eq!(store.spans(stream(0)), [5, 6, 7]);
     assert_eq!(store.damaged().unwrap(), []);

@@ -402,6 +402,16 @@ impl Model {
         decay_factor(self.parameters.inhibitory.tau_ms, self.step_s())
     }
 
+    /// Spikes that a trial can have at most: every cell fires as soon as it is no longer refractory.
+    pub fn most_spikes(&self) -> u64 {
+        let size = self.parameters.network;
+        let of = |cells: u32, refractory: u32| {
+            u64::from(cells) * u64::from(self.steps.div_ceil(refractory.max(1)))
+        };
+        of(size.granule_cells, self.granule_refractory_steps())
+            + of(size.golgi_cells, self.golgi_refractory_steps())
+    }
+
     /// Refractory steps of a granule cell: it is refractory while fewer have passed since its spike.
     pub fn granule_refractory_steps(&self) -> u32 {
         self.clock.step_of(self.parameters.granule.refractory_ms)

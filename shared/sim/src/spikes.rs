@@ -20,6 +20,14 @@ pub struct TrialSpikes {
     pub golgi: Vec<Spike>,
 }
 
+/// Most spikes of a trial, of all cells together. What is computed, sent, stored and written holds the spikes
+/// of one trial in memory: these are 800 MB.
+pub const MOST_SPIKES: u64 = 100_000_000;
+
+/// No trial of [`MOST_SPIKES`] is longer when it is encoded. A cell takes three bytes at most, and a time one, but
+/// for the few that are 128 steps and more after the spike before.
+pub const LARGEST_ENCODED: u64 = 5 * MOST_SPIKES;
+
 /// A content hash of a trial's encoded spikes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -28,6 +36,22 @@ impl Digest {
     /// The digest of encoded spikes.
     pub fn of(encoded: &[u8]) -> Digest {
         Digest(*blake3::hash(encoded).as_bytes())
+    }
+}
+
+/// A [`Digest`] of spikes that come piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Digesting(blake3::Hasher);
+
+impl Digesting {
+    /// Takes in the next piece.
+    pub fn update(&mut self, encoded: &[u8]) {
+        self.0.update(encoded);
+    }
+
+    /// The digest of all pieces so far.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }
 
@@ -80,39 +104,78 @@ impl TrialSpikes {
         bytes
     }
 
+    /// How many they are.
+    pub fn len(&self) -> u64 {
+        self.granule.len() as u64 + self.golgi.len() as u64
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The spikes that these bytes encode, of a network of this size and a trial of so many steps.
     ///
     /// # Errors
     /// When [`Self::encode`] would not give these bytes for any such trial.
     pub fn decode(bytes: &[u8], size: NetworkSize, steps: u32) -> Result<TrialSpikes, Malformed> {
         let mut rest = bytes;
-        let mut train = |cells: u32| -> Result<Vec<Spike>, Malformed> {
-            let count = take(&mut rest)? as usize;
-            // A spike has at least two bytes: no claim of a count makes us reserve more than there is.
-            if count > rest.len() / 2 {
-                return Err(Malformed::Length);
-            }
-            let mut train: Vec<Spike> = Vec::with_capacity(count);
-            let mut before = Spike { step: 0, cell: 0 };
-            for i in 0..count {
-                let later = take(&mut rest)?;
-                let cell = take(&mut rest)?;
-                let step = before.step.checked_add(later).ok_or(Malformed::Range)?;
-                let cell =
-                    if later == 0 { before.cell.checked_add(cell).ok_or(Malformed::Range)? } else { cell };
-                let spike = Spike { step, cell };
-                if step >= steps || cell >= cells || (i > 0 && spike <= before) {
-                    return Err(Malformed::Range);
-                }
-                train.push(spike);
-                before = spike;
-            }
+        let mut train = |cells: u32| {
+            let count = count(&mut rest)?;
+            let mut train = Vec::with_capacity(count);
+            each(&mut rest, count, cells, steps, |spike| train.push(spike))?;
             Ok(train)
         };
         let granule = train(size.granule_cells)?;
         let golgi = train(size.golgi_cells)?;
         if rest.is_empty() { Ok(TrialSpikes { granule, golgi }) } else { Err(Malformed::Length) }
     }
+
+    /// Whether [`Self::decode`] takes these bytes; how many spikes they are. It needs no memory.
+    ///
+    /// # Errors
+    /// As those of [`Self::decode`].
+    pub fn count(bytes: &[u8], size: NetworkSize, steps: u32) -> Result<u64, Malformed> {
+        let mut rest = bytes;
+        let mut spikes = 0;
+        for cells in [size.granule_cells, size.golgi_cells] {
+            let count = count(&mut rest)?;
+            each(&mut rest, count, cells, steps, |_| ())?;
+            spikes += count as u64;
+        }
+        if rest.is_empty() { Ok(spikes) } else { Err(Malformed::Length) }
+    }
+}
+
+/// The number of spikes of a train.
+fn count(rest: &mut &[u8]) -> Result<usize, Malformed> {
+    let count = take(rest)? as usize;
+    // A spike has at least two bytes: no claim of a count makes us reserve more than there is.
+    if count > rest.len() / 2 { Err(Malformed::Length) } else { Ok(count) }
+}
+
+/// Reads so many spikes of a train.
+fn each(
+    rest: &mut &[u8],
+    count: usize,
+    cells: u32,
+    steps: u32,
+    mut found: impl FnMut(Spike),
+) -> Result<(), Malformed> {
+    let mut before = Spike { step: 0, cell: 0 };
+    for i in 0..count {
+        let later = take(rest)?;
+        let cell = take(rest)?;
+        let step = before.step.checked_add(later).ok_or(Malformed::Range)?;
+        let cell = if later == 0 { before.cell.checked_add(cell).ok_or(Malformed::Range)? } else { cell };
+        let spike = Spike { step, cell };
+        if step >= steps || cell >= cells || (i > 0 && spike <= before) {
+            return Err(Malformed::Range);
+        }
+        found(spike);
+        before = spike;
+    }
+    Ok(())
 }
 
 fn put(bytes: &mut Vec<u8>, mut number: u32) {
@@ -157,12 +220,15 @@ mod tests {
         #[test]
         fn spikes_survive_the_encoding(granule in train(5000), golgi in train(30)) {
             let spikes = TrialSpikes { granule, golgi };
+            prop_assert_eq!(TrialSpikes::count(&spikes.encode(), SIZE, STEPS), Ok(spikes.len()));
             prop_assert_eq!(TrialSpikes::decode(&spikes.encode(), SIZE, STEPS), Ok(spikes));
         }
 
         #[test]
         fn any_bytes_are_refused_or_are_the_encoding_of_their_spikes(bytes in proptest::collection::vec(0_u8..140, 0..40)) {
-            if let Ok(spikes) = TrialSpikes::decode(&bytes, SIZE, STEPS) {
+            let decoded = TrialSpikes::decode(&bytes, SIZE, STEPS);
+            prop_assert_eq!(TrialSpikes::count(&bytes, SIZE, STEPS), decoded.as_ref().map(TrialSpikes::len).map_err(|error| *error));
+            if let Ok(spikes) = decoded {
                 prop_assert_eq!(spikes.encode(), bytes);
             }
         }

@@ -120,6 +120,13 @@ pub struct Trials<'a> {
 impl Trials<'_> {
     /// Runs a trial of every condition, in their order.
     pub fn simulate(&mut self, trial: u32) -> Vec<TrialSpikes> {
+        let of_any_size = self.simulate_within(trial, u64::MAX);
+        of_any_size.into_iter().map(|spikes| spikes.expect("no trial has more")).collect()
+    }
+
+    /// Runs a trial of every condition, in their order; none for one that has more than so many spikes. Such
+    /// a condition is not computed any further than to that point.
+    pub fn simulate_within(&mut self, trial: u32, most: u64) -> Vec<Option<TrialSpikes>> {
         let cohort = self.cohort;
         let noisy = cohort.network.size.noisy_cells() as usize;
         // As many steps at once as keep their noise in a core's second-level cache, but enough that
@@ -129,7 +136,7 @@ impl Trials<'_> {
         let mut running: Vec<Running<'_>> = cohort
             .circuits
             .iter()
-            .map(|circuit| Running::new(cohort.isa, circuit, &cohort.network, trial))
+            .map(|circuit| Running::new(cohort.isa, circuit, &cohort.network, trial, most))
             .collect();
         let chunks =
             (0..cohort.steps).step_by(chunk as usize).map(|first| (first, cohort.steps.min(first + chunk)));
@@ -264,11 +271,13 @@ struct Running<'a> {
     golgi: Cells,
     /// Golgi spikes whose effect on granule cells has been delivered.
     delivered: usize,
-    spikes: TrialSpikes,
+    /// None once there are too many.
+    spikes: Option<TrialSpikes>,
+    most: u64,
 }
 
 impl<'a> Running<'a> {
-    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32) -> Running<'a> {
+    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32, most: u64) -> Running<'a> {
         let parameters = circuit.model.parameters();
         let random = circuit.weights.as_ref().map(|weights| weights.of_trial(trial));
         let weighted = |synapses: &[(u32, usize)], fixed: f64| -> Vec<(u32, f64)> {
@@ -288,13 +297,15 @@ impl<'a> Running<'a> {
             ),
             golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize], false),
             delivered: 0,
-            spikes: TrialSpikes::default(),
+            spikes: Some(TrialSpikes::default()),
+            most,
         }
     }
 
     /// Runs a chunk of steps: the Golgi cells first, then the granule cells, which nothing but the
     /// spikes of those reaches.
     fn advance(&mut self, first: u32, end: u32, of_golgi: NoiseRows<'_>, of_granule: NoiseRows<'_>) {
+        let Some(spikes) = &mut self.spikes else { return };
         let model = &self.circuit.model;
         let parameters = model.parameters();
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
@@ -304,13 +315,13 @@ impl<'a> Running<'a> {
         };
         let arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
-        self.golgi.advance(first, end, of_golgi, &arrivals, &mut self.spikes.golgi);
+        self.golgi.advance(first, end, of_golgi, &arrivals, &mut spikes.golgi);
 
         let mut arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_granule[..], parameters.mossy_to_granule.scale).collect();
         let delay = model.golgi_delay_steps();
         let weight = parameters.golgi_to_granule.weight_nsiemens;
-        while let Some(&Spike { step, cell }) = self.spikes.golgi.get(self.delivered)
+        while let Some(&Spike { step, cell }) = spikes.golgi.get(self.delivered)
             && step.saturating_add(delay) < end
         {
             self.delivered += 1;
@@ -321,6 +332,9 @@ impl<'a> Running<'a> {
             }
         }
         arrivals.sort_by_key(|arrival| arrival.step);
-        self.granule.advance(first, end, of_granule, &arrivals, &mut self.spikes.granule);
+        self.granule.advance(first, end, of_granule, &arrivals, &mut spikes.granule);
+        if spikes.len() > self.most {
+            self.spikes = None;
+        }
     }
 }

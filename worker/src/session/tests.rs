@@ -292,3 +292,84 @@ fn an_empty_message_is_an_error() {
     let empty = session_with(PATIENCE).on_message(Time::ZERO, wire::ToWorker { message: None });
     assert_eq!(empty, Err(WireError::Missing("message")));
 }
+
+/// What is left to be sent in parts, all of it.
+fn parts(session: &mut Session, now: Time) -> Vec<Message> {
+    std::iter::from_fn(|| session.next_part(now)).collect()
+}
+
+fn large(ticket: u64, trial: u32) -> Output {
+    Output::Trial { ticket, result: TrialResult::new(name(trial), vec![7; 10]) }
+}
+
+#[test]
+fn a_large_result_goes_in_parts_which_nothing_but_the_end_of_its_lease_waits_for() {
+    let mut session = session_with(PATIENCE).with_parts_of(4);
+    up(&mut session, Time::ZERO, 5);
+    let [a, b] = [7, 8].map(|id| compute(&mut session, Time::ZERO, id));
+    assert_eq!(session.on_output(Time::ZERO, large(a, 1)), []);
+    let Some(Message::Trial(announced)) = session.next_part(Time::ZERO) else { panic!("no announcement") };
+    assert_eq!((announced.lease, announced.length, announced.spikes.len()), (7, 10, 0));
+    assert!(matches!(session.next_part(Time::ZERO), Some(Message::Part(part)) if part.offset == 0));
+    // Others overtake it.
+    assert!(matches!(sent(&session.on_output(Time::ZERO, output(b, 2)))[..], [Message::Trial(_)]));
+    assert_eq!(session.on_output(Time::ZERO, Output::Finished { ticket: a }), []);
+    let beat = session.on_time(seconds(1));
+    assert!(matches!(sent(&beat)[..], [Message::Heartbeat(beat)] if beat.held == [7, 8]), "{beat:?}");
+    let rest = parts(&mut session, seconds(1));
+    let [Message::Part(second), Message::Part(third), Message::Finished(end)] = &rest[..] else {
+        panic!("{rest:?}")
+    };
+    assert_eq!((second.offset, third.offset, third.spikes.len(), end.lease), (4, 8, 2, 7));
+    assert!(matches!(sent(&session.on_time(seconds(2)))[..], [Message::Heartbeat(beat)] if beat.held == [8]));
+}
+
+#[test]
+fn a_large_result_begins_anew_on_every_connection_and_after_a_while() {
+    let mut session = session_with(PATIENCE).with_parts_of(4);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 7);
+    session.on_output(Time::ZERO, large(ticket, 1));
+    session.on_output(Time::ZERO, Output::Finished { ticket });
+    session.next_part(Time::ZERO);
+    session.next_part(Time::ZERO);
+    session.on_disconnected(seconds(1));
+    assert!(!session.has_parts());
+    // Its lease is not over before its last part is sent.
+    assert_eq!(connect(&mut session, seconds(2)).held, [7]);
+    let again = session.on_message(seconds(2), welcome(5, &[7])).unwrap();
+    assert_eq!(again, []);
+    let all = parts(&mut session, seconds(2));
+    let [Message::Trial(_), Message::Part(_), Message::Part(_), Message::Part(_), Message::Offered(_)] =
+        &all[..]
+    else {
+        panic!("{all:?}")
+    };
+    session.on_time(seconds(3));
+    assert!(!session.has_parts());
+    session.on_time(seconds(2 + u64::from(RESEND_AFTER)));
+    assert_eq!(parts(&mut session, seconds(30)).len(), 4);
+    // What another has delivered meanwhile is not sent to its end.
+    session.on_disconnected(seconds(31));
+    connect(&mut session, seconds(32));
+    session.on_message(seconds(32), welcome(5, &[7])).unwrap();
+    session.next_part(seconds(32));
+    let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(1).to_wire()));
+    session.on_message(seconds(32), acknowledged).unwrap();
+    assert!(matches!(parts(&mut session, seconds(33))[..], [Message::Offered(_)]));
+}
+
+#[test]
+fn that_a_trial_is_too_large_is_said_until_it_is_acknowledged() {
+    let mut session = session_with(PATIENCE);
+    up(&mut session, Time::ZERO, 5);
+    let ticket = compute(&mut session, Time::ZERO, 7);
+    let said = session.on_output(Time::ZERO, Output::TooLarge { ticket, name: name(4) });
+    assert!(matches!(sent(&said)[..], [Message::TooLarge(of)] if (of.lease, of.trial) == (7, 4)));
+    session.on_disconnected(seconds(1));
+    let again = up(&mut session, seconds(2), 5);
+    assert!(matches!(sent(&again)[..], [Message::TooLarge(_), Message::Offered(_)]), "{again:?}");
+    let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(4).to_wire()));
+    session.on_message(seconds(3), acknowledged).unwrap();
+    assert_eq!(session.unacknowledged(), 0);
+}

@@ -11,6 +11,9 @@ use crate::failure::{Failure, plural};
 use crate::outputs::OutputError;
 use crate::store::StoreError;
 
+/// Trials that are named at the end; the manifest names all.
+const NAMED: usize = 3;
+
 /// Why a run ended early.
 #[derive(Debug)]
 pub(super) enum End {
@@ -25,6 +28,8 @@ pub(super) enum End {
     /// All has been done, but not all could be.
     Incomplete {
         set_aside: usize,
+        /// Of those that no further run can compute, which they are and why.
+        too_large: Vec<String>,
     },
     /// All has been done, but workers did not agree.
     Disagreed {
@@ -73,14 +78,26 @@ impl End {
                 Failure::caused_by(code, &error, help.as_deref())
             }
             End::Entrance(error) => Failure::caused_by(error.code(), &error, error.help().as_deref()),
-            End::Incomplete { set_aside } => Failure::new(
-                exit::INCOMPLETE,
-                format!(
-                    "error: {} could not be computed; the files of their conditions and seeds are withheld, and \
-                     manifest.json says which\n  help: all else is in place; to try them again: {resume}",
-                    plural(set_aside as u64, "trial")
-                ),
-            ),
+            End::Incomplete { set_aside, too_large } => {
+                let mut named: String =
+                    too_large.iter().take(NAMED).map(|trial| format!("\n  {trial}")).collect();
+                if too_large.len() > NAMED {
+                    named.push_str(&format!("\n  and {} more, for the same reason", too_large.len() - NAMED));
+                }
+                let again = match set_aside - too_large.len() {
+                    0 => "change these conditions in the sweep file, then",
+                    _ if too_large.is_empty() => "to try them again",
+                    _ => "change these conditions in the sweep file; to try the others again",
+                };
+                Failure::new(
+                    exit::INCOMPLETE,
+                    format!(
+                        "error: {} could not be computed; the files of their conditions and seeds are withheld, and \
+                         manifest.json says which{named}\n  help: all else is in place; {again}: {resume}",
+                        plural(set_aside as u64, "trial")
+                    ),
+                )
+            }
             End::Disagreed { count, weakly_settled } => {
                 let results = plural(count, "result");
                 let settled = match weakly_settled {

@@ -1,0 +1,168 @@
+//! Results that take long to arrive, and trials with more spikes than are stored.
+//!
+//! Such a trial counts against its own variant alone: neither against the worker, nor against the other variants of
+//! the place. As a single worker may be wrong, or lie, the trial is computed again, and given up once two workers
+//! have said so, or [`CLAIMS`] leases have come to that; claims of one site are not enough while a worker elsewhere can
+//! try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granule_sim::spikes::Digest;
+
+use super::members::Worker;
+use super::{
+    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
+    Variants, Work, WorkerName,
+};
+
+/// Leases after which a trial is given up, whoever had them.
+const CLAIMS: usize = 3;
+
+/// Claims of a trial that are remembered.
+const MOST_CLAIMS: usize = 64;
+
+/// What stands for the digest of a trial's spikes where a worker says that they are too many, and others have a
+/// result.
+pub(crate) const TOO_LARGE: Digest = Digest([0xff; 32]);
+
+/// Trials that are too large.
+#[derive(Debug, Default)]
+pub(super) struct Large {
+    /// Who has said so of trials that are tried again, and under which lease.
+    claims: BTreeMap<TrialId, Vec<(WorkerName, LeaseId)>>,
+    given_up: BTreeSet<TrialId>,
+}
+
+impl Scheduler {
+    /// Trials that are not stored as they have too many spikes.
+    pub(crate) fn too_large(&self) -> impl Iterator<Item = TrialId> {
+        self.large.given_up.iter().copied()
+    }
+
+    /// Whether a result of this trial is stored.
+    pub(crate) fn is_stored(&self, id: TrialId) -> bool {
+        self.slot_of(id).contains(id.variant) && !self.large.given_up.contains(&id)
+    }
+
+    /// Variants of a place that are not given up.
+    pub(super) fn computable(&self, place: Place) -> Variants {
+        let mut variants = self.cohorts[place.cohort as usize].variants;
+        for variant in variants.iter() {
+            if self.large.given_up.contains(&TrialId { cohort: place.cohort, variant, trial: place.trial }) {
+                variants.remove(variant);
+            }
+        }
+        variants
+    }
+
+    /// A part of a result has arrived, or its worker waits for us to take it.
+    pub(super) fn on_part(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
+        let Some(name) = self.hear(now, connection) else { return };
+        // From a worker that has delivered nothing, parts may be all there will ever be.
+        let is_proven = self.workers.get(&name).is_some_and(Worker::is_proven);
+        if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name) && is_proven)
+        {
+            lease.progress = now;
+        }
+    }
+
+    pub(super) fn on_too_large(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: LeaseId,
+        trial: TrialId,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(name) = self.hear(now, connection) else { return };
+        commands.push(Command::Acknowledge { connection, trial });
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        lease.progress = now;
+        let was_asked = match &lease.work {
+            Work::Trials { cohort, trials, variants, .. } => {
+                *cohort == trial.cohort && trials.contains(&trial.trial) && variants.contains(trial.variant)
+            }
+            Work::Survey { .. } => false,
+        };
+        if !was_asked || self.slot_of(trial).contains(trial.variant) {
+            return;
+        }
+        let claims = self.large.claims.entry(trial).or_default();
+        if claims.iter().any(|(_, of)| *of == id) {
+            return;
+        }
+        if claims.len() < MOST_CLAIMS {
+            claims.push((name, id));
+        }
+        let claims = claims.clone();
+        let is_certain = claims.len() >= CLAIMS || claims.iter().any(|(of, _)| *of != name);
+        let sites: BTreeSet<Option<Site>> = claims.iter().map(|(of, _)| self.site(*of)).collect();
+        let can_try = |worker: &Worker| worker.is_hopeful() && !sites.contains(&Some(worker.site));
+        if is_certain && (sites.len() > 1 || !self.workers.values().any(can_try)) {
+            self.give_up(name, trial, commands);
+        } else {
+            self.detach(trial.place(), commands);
+        }
+    }
+
+    /// Takes a place out of its lease: it is for another.
+    fn detach(&mut self, place: Place, commands: &mut Vec<Command>) {
+        let slot = self.slot(place);
+        let (id, missing) = (slot.lease, slot.missing);
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.missing -= missing.len();
+        lease.undone -= 1;
+        self.return_slot(place);
+        self.end_if_settled(id, commands);
+    }
+
+    /// Nothing more is expected of a trial.
+    fn give_up(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+        self.large.claims.remove(&id);
+        self.large.given_up.insert(id);
+        self.slot(id.place()).stored.insert(id.variant);
+        self.tally.set_aside += 1;
+        commands.push(Command::Report(Report::TooLarge { trial: id }));
+        let is_done = self.settle(id, commands);
+        if self.computable(id.place()).len() > 0 {
+            self.sample(name, id.place(), is_done);
+        }
+        let count = self.large.given_up.len();
+        if self.tally.stored == 0 && count >= HOPELESS {
+            self.end(Command::Abandon(Reason::TooLarge { count }), commands);
+        }
+    }
+
+    /// A result has come of a trial that was given up: it was not too large.
+    pub(super) fn take_back(&mut self, id: TrialId) {
+        if !self.large.given_up.remove(&id) {
+            return;
+        }
+        self.tally.set_aside -= 1;
+        let place = id.place();
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        let was_done = slot.stored == cohort.variants;
+        slot.stored.remove(id.variant);
+        let lease = slot.lease;
+        if lease == LeaseId::ASIDE {
+            return;
+        }
+        self.unstored += 1;
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.undone += u32::from(was_done);
+        } else if was_done {
+            self.return_slot(place);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn large_is_empty(&self) -> bool {
+        self.large.claims.is_empty() && self.large.given_up.is_empty()
+    }
+
+    /// What is stored of the place of a trial, or given up.
+    fn slot_of(&self, id: TrialId) -> Variants {
+        self.cohorts[id.cohort as usize].slots[id.trial as usize].stored
+    }
+}
