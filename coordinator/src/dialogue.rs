@@ -66,6 +66,9 @@ pub(crate) struct Introduction {
     pub(crate) held: Vec<LeaseId>,
 }
 
+/// Characters of a host name: as many as DNS allows.
+const LONGEST_HOST: usize = 253;
+
 /// Most leases that a worker has at a time.
 const MOST_THREADS: u32 = 4096;
 
@@ -99,7 +102,7 @@ pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Resul
     Ok(Introduction {
         worker: WorkerName(name),
         threads: hello.threads.clamp(1, MOST_THREADS),
-        host: from_outside(&hello.host),
+        host: from_outside(&hello.host.chars().take(LONGEST_HOST).collect::<String>()),
         process_id: hello.process_id,
         held: leases(&held),
     })

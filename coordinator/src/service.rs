@@ -496,7 +496,7 @@ fn pages(door: Door, board: Board) -> Router {
             // From elsewhere a request may name this machine in any way, and no browser has led it here by a false one.
             let is_from_here = |peer: &Peer| peer.address.ip().to_canonical().is_loopback();
             if request.extensions().get::<Peer>().is_none_or(is_from_here)
-                && let Err(refusal) = check_host(&request)
+                && let Some(refusal) = refuse_host(&request)
             {
                 return refusal;
             }
@@ -518,19 +518,18 @@ pub(crate) fn open_pages(board: &Board) -> Routes {
     let page = |answer: fn(&Board) -> HttpResponse| {
         let board = board.clone();
         get(async move |request: axum::extract::Request| {
-            check_host(&request).map_or_else(|refusal| refusal, |()| answer(&board))
+            refuse_host(&request).unwrap_or_else(|| answer(&board))
         })
     };
     Routes::from(Router::new().route("/health", page(state)).route("/metrics", page(exposition)))
 }
 
-/// Expects that a request means this machine, and comes from no page of another site.
-fn check_host(request: &axum::extract::Request) -> Result<(), HttpResponse> {
+/// Refuses a request that does not name this machine, or comes from a page of another site.
+fn refuse_host(request: &axum::extract::Request) -> Option<HttpResponse> {
     let named = host::named(request);
-    if host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named) {
-        return Ok(());
-    }
-    Err(text(StatusCode::FORBIDDEN, "This page is for this machine: ask for 127.0.0.1 or localhost.\n"))
+    let is_meant = host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named);
+    let refusal = "This page is for this machine: ask for 127.0.0.1 or localhost.\n";
+    (!is_meant).then(|| text(StatusCode::FORBIDDEN, refusal))
 }
 
 fn state(board: &Board) -> HttpResponse {
