@@ -91,7 +91,7 @@ async fn a_page_that_comes_after_the_end_is_told_it() {
     let text = told.recv().await.expect("a snapshot");
     assert_eq!(names(&text), [("snapshot".to_owned(), Some(1)), ("spikes".to_owned(), None)]);
     let text = String::from_utf8(text.to_vec()).expect("text");
-    assert!(text.contains(r#""text":"a\nb""#), "{text}");
+    assert!(text.contains(r#""text":"a\\u{a}b""#), "{text}");
     assert!(told.recv().await.is_none());
     assert!(feed.state().watched.is_empty(), "nobody looks any more");
 }
