@@ -26,9 +26,9 @@ fn stored(place: &Place) -> u64 {
 #[test]
 fn a_result_of_many_messages_is_delivered_over_a_slow_line_within_its_lease() {
     let place = Place::new();
-    let path = place.write("sweep.yaml", sweep(1200, 1));
+    let path = place.write("sweep.yaml", sweep(1800, 1));
     let reference = Place::new();
-    reference.write("sweep.yaml", sweep(1200, 1));
+    reference.write("sweep.yaml", sweep(1800, 1));
     reference.run(&["run", "sweep.yaml", "--out", "out", "--workers", "1"]).succeeded();
     assert!(stored(&reference) > 32 << 20, "{} bytes", stored(&reference));
 
@@ -55,7 +55,7 @@ fn a_result_of_many_messages_is_delivered_over_a_slow_line_within_its_lease() {
 #[test]
 fn a_trial_too_large_to_be_stored_is_set_aside_alone() {
     let place = Place::new();
-    place.write("sweep.yaml", sweep(10_001, 2));
+    place.write("sweep.yaml", sweep(10_001, 1));
     let note = "condition Storm: if all cells fire as often as";
     let planned = place.run(&["plan", "sweep.yaml", "--out", "out"]).succeeded();
     assert!(planned.stderr.contains(note), "{planned:#?}");
@@ -64,19 +64,19 @@ fn a_trial_too_large_to_be_stored_is_set_aside_alone() {
         &[
             note,
             "trial 0 of condition Storm, seed 451 is set aside: it has more than 100000000 spikes",
-            "error: 2 trials could not be computed",
-            "\n  trial 1 of condition Storm, seed 451: it has more than 100000000 spikes",
+            "error: 1 trial could not be computed",
+            "\n  trial 0 of condition Storm, seed 451: it has more than 100000000 spikes",
             "`granule.refractory` is 0 ms",
-            "help: all else is in place; change these conditions in the sweep file, then: granule run",
+            "help: all else is in place; change these conditions in the sweep file, then: ",
         ],
     );
     assert!(!ended.stderr.contains("shut out"), "{}", ended.stderr);
-    assert!(ended.stdout.contains("NOT complete: 4 trials computed"), "{ended:#?}");
+    assert!(ended.stdout.contains("NOT complete: 2 trials computed"), "{ended:#?}");
     let files = place.outputs("out");
     assert!(
         files.keys().any(|file| file.contains("Control")) && files.keys().any(|file| file.contains("ACh"))
     );
     assert!(!files.keys().any(|file| file.contains("Storm")), "{files:?}");
     let set_aside = place.manifest("out")["set_aside"].as_array().expect("a list").len();
-    assert_eq!(set_aside, 2);
+    assert_eq!(set_aside, 1);
 }
