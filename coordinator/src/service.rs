@@ -494,10 +494,8 @@ fn pages(door: Door, board: Board) -> Router {
         move |request: axum::extract::Request| async move {
             // From elsewhere a request may name this machine in any way, and no browser has led it here by a false one.
             let is_from_here = |peer: &Peer| peer.address.ip().to_canonical().is_loopback();
-            if request.extensions().get::<Peer>().is_none_or(is_from_here)
-                && let Err(refusal) = check_host(&request)
-            {
-                return refusal;
+            if request.extensions().get::<Peer>().is_none_or(is_from_here) && !means_this_machine(&request) {
+                return elsewhere();
             }
             state(&board)
         }
@@ -516,20 +514,23 @@ fn pages(door: Door, board: Board) -> Router {
 pub(crate) fn open_pages(board: &Board) -> Routes {
     let page = |answer: fn(&Board) -> HttpResponse| {
         let board = board.clone();
-        get(async move |request: axum::extract::Request| {
-            check_host(&request).map_or_else(|refusal| refusal, |()| answer(&board))
-        })
+        get(
+            async move |request: axum::extract::Request| {
+                if means_this_machine(&request) { answer(&board) } else { elsewhere() }
+            },
+        )
     };
     Routes::from(Router::new().route("/health", page(state)).route("/metrics", page(exposition)))
 }
 
-/// Expects that a request means this machine, and comes from no page of another site.
-fn check_host(request: &axum::extract::Request) -> Result<(), HttpResponse> {
+/// Whether a request means this machine, and comes from no page of another site.
+fn means_this_machine(request: &axum::extract::Request) -> bool {
     let named = host::named(request);
-    if host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named) {
-        return Ok(());
-    }
-    Err(text(StatusCode::FORBIDDEN, "This page is for this machine: ask for 127.0.0.1 or localhost.\n"))
+    host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named)
+}
+
+fn elsewhere() -> HttpResponse {
+    text(StatusCode::FORBIDDEN, "This page is for this machine: ask for 127.0.0.1 or localhost.\n")
 }
 
 fn state(board: &Board) -> HttpResponse {
