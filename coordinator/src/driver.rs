@@ -615,13 +615,20 @@ impl<'a> Driver<'a> {
         let Some(stored) = stored.filter(|_| self.scheduler.is_stored(trial)) else {
             return events.push(Event::TooLarge { connection, lease, trial });
         };
-        self.disagreements.push(format!(
+        self.keep_disagreement(format!(
             "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
             self.catalogue.describe(trial),
             self.describe(worker),
         ));
         events.push(Event::Received { connection, lease, trial });
         events.push(Event::Disagreed { worker, trial, stored, received: TOO_LARGE });
+    }
+
+    /// Keeps what differed, for the manifest.
+    fn keep_disagreement(&mut self, text: String) {
+        if self.disagreements.len() < MOST_KEPT {
+            self.disagreements.push(text);
+        }
     }
 
     fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
@@ -645,9 +652,7 @@ impl<'a> Driver<'a> {
                     self.describe(worker),
                     result.digest,
                 );
-                if self.disagreements.len() < MOST_KEPT {
-                    self.disagreements.push(text);
-                }
+                self.keep_disagreement(text);
                 events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
             }
             Kept::Trial { worker, id, put, result, room: _room } => {

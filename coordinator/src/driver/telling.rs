@@ -16,8 +16,8 @@ pub(super) const MOST_KEPT: usize = 1000;
 /// Notices of one kind that may follow each other at once; after that, one a second.
 const NOTICES_AT_ONCE: f64 = 1024.0;
 
-/// Workers in a snapshot. Of the others it has the number.
-const WORKERS_SHOWN: usize = 1024;
+/// Workers in a snapshot that take no part any more. Of the others it has the number.
+const GONE_SHOWN: usize = 1024;
 
 /// How many more notices of each kind may be printed now. Strangers can cause any number of them.
 #[derive(Debug, Default)]
@@ -177,13 +177,13 @@ impl Driver<'_> {
         let (total, stored, reused) = self.progress.trials();
         let tally = self.scheduler.tally();
         let (counted, spans) = self.scheduler.spans();
-        let mut views: Vec<WorkerView> = self.scheduler.workers().collect();
+        let views: Vec<WorkerView> = self.scheduler.workers().collect();
         let mut worker_states = BTreeMap::new();
         views.iter().for_each(|view| *worker_states.entry(view.state.name().to_owned()).or_default() += 1);
-        // Those that are here first, and of the others the last that were heard of.
-        let rank = |view: &WorkerView| (view.state > WorkerState::Lost, std::cmp::Reverse(view.heard));
-        views.sort_by_key(rank);
-        views.truncate(WORKERS_SHOWN);
+        let (mut views, mut gone): (Vec<_>, Vec<_>) =
+            views.into_iter().partition(|view| view.state <= WorkerState::Lost);
+        gone.sort_by_key(|view| std::cmp::Reverse(view.heard));
+        views.extend(gone.into_iter().take(GONE_SHOWN));
         views.sort_by_key(|view| view.name);
         let workers = views.iter().map(|view| self.status_of(view, elapsed)).collect();
         let snapshot = Snapshot {

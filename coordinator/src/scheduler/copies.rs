@@ -103,7 +103,8 @@ impl Scheduler {
         let slow = &self.workers[&lease.worker?];
         let effort = pace::effort(&self.cohorts[cohort as usize].shape, variants);
         let seconds = |name: &WorkerName| self.workers[name].pace.seconds(effort);
-        let candidates = self.free.iter().filter(|name| Some(**name) != lease.worker);
+        let may_help = |name: &&WorkerName| Some(**name) != lease.worker && self.may_have_lease(**name);
+        let candidates = self.free.iter().filter(may_help);
         let (name, per_trial) = candidates
             .map(|name| (*name, seconds(name)))
             .min_by(|a, b| a.1.unwrap_or(f64::INFINITY).total_cmp(&b.1.unwrap_or(f64::INFINITY)))?;

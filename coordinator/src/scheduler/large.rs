@@ -1,7 +1,7 @@
 //! Results that take long to arrive, and trials with more spikes than are stored.
 //!
 //! Such a trial counts against its own variant alone: neither against the worker, nor against the other variants of
-//! the place. As a single worker may be wrong, or lie, the trial is computed again, and given up once two workers
+//! the place. As a single worker may be wrong, or lie, the trial is computed again, alone, and given up once two workers
 //! have said so, or [`CLAIMS`] leases have come to that; claims of one site are not enough while a worker elsewhere can
 //! try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
 
@@ -29,8 +29,16 @@ pub(crate) const TOO_LARGE: Digest = Digest([0xff; 32]);
 #[derive(Debug, Default)]
 pub(super) struct Large {
     /// Who has said so of trials that are tried again, and under which lease.
-    claims: BTreeMap<TrialId, Vec<(WorkerName, LeaseId)>>,
+    claims: BTreeMap<TrialId, Vec<Claim>>,
     given_up: BTreeSet<TrialId>,
+}
+
+/// A worker has found too many spikes.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    worker: WorkerName,
+    site: Site,
+    lease: LeaseId,
 }
 
 impl Scheduler {
@@ -76,33 +84,46 @@ impl Scheduler {
     ) {
         let Some(name) = self.hear(now, connection) else { return };
         commands.push(Command::Acknowledge { connection, trial });
+        let Some(site) = self.site(name) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        lease.progress = now;
         let was_asked = match &lease.work {
             Work::Trials { cohort, trials, variants, .. } => {
                 *cohort == trial.cohort && trials.contains(&trial.trial) && variants.contains(trial.variant)
             }
             Work::Survey { .. } => false,
         };
-        if !was_asked || self.slot_of(trial).contains(trial.variant) {
+        // A claim is as good as a result, and counts once as well.
+        if !was_asked || !lease.received.insert(trial) {
+            return;
+        }
+        lease.progress = now;
+        if self.slot_of(trial).contains(trial.variant) {
             return;
         }
         let claims = self.large.claims.entry(trial).or_default();
-        if claims.iter().any(|(_, of)| *of == id) {
-            return;
-        }
         if claims.len() < MOST_CLAIMS {
-            claims.push((name, id));
+            claims.push(Claim { worker: name, site, lease: id });
         }
-        let claims = claims.clone();
-        let is_certain = claims.len() >= CLAIMS || claims.iter().any(|(of, _)| *of != name);
-        let sites: BTreeSet<Option<Site>> = claims.iter().map(|(of, _)| self.site(*of)).collect();
-        let can_try = |worker: &Worker| worker.is_hopeful() && !sites.contains(&Some(worker.site));
+        let leases: BTreeSet<LeaseId> = claims.iter().map(|claim| claim.lease).collect();
+        let workers: BTreeSet<WorkerName> = claims.iter().map(|claim| claim.worker).collect();
+        let sites: BTreeSet<Site> = claims.iter().map(|claim| claim.site).collect();
+        let can_try = |worker: &Worker| worker.is_hopeful() && !sites.contains(&worker.site);
+        let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
         if is_certain && (sites.len() > 1 || !self.workers.values().any(can_try)) {
             self.give_up(name, trial, commands);
-        } else {
+        } else if self.slot(trial.place()).lease == id {
+            self.suspect(trial.place(), "a worker found too many spikes");
             self.detach(trial.place(), commands);
         }
+    }
+
+    /// Whether a worker of this site has found too many spikes in a variant of a place.
+    pub(super) fn has_claimed(&self, site: Site, place: Place) -> bool {
+        let Place { cohort, trial } = place;
+        let first = TrialId { cohort, trial, variant: 0 };
+        let of_place = self.large.claims.range(first..).take_while(|(id, _)| id.cohort == cohort);
+        let mut claims = of_place.filter(|(id, _)| id.trial == trial).flat_map(|(_, claims)| claims);
+        claims.any(|claim| claim.site == site)
     }
 
     /// Takes a place out of its lease: it is for another.

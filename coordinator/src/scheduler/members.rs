@@ -195,6 +195,7 @@ impl Scheduler {
             commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
         }
         (worker.threads, worker.heard, worker.draining, worker.vanished) = (threads, now, false, false);
+        let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         let (kept, unspoken) = worker.leases.iter().partition(|lease| held.contains(lease));
         worker.unspoken = unspoken;
         self.connections.insert(connection, name);
@@ -225,6 +226,7 @@ impl Scheduler {
         // What it had was sent before this.
         self.on_offered(now, connection);
         let ttl = self.config.lease_ttl;
+        let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         let is_over = |lease: &LeaseId| {
             // A lease can be on its way, but not for ever.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
@@ -438,7 +440,7 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         let room = worker.room();
         worker.delivered = worker.delivered.saturating_add(1);
-        if std::mem::take(&mut worker.is_stalled) || room < worker.threads {
+        if std::mem::take(&mut worker.is_stalled) || room < worker.threads || worker.delivered == 1 {
             self.update(name);
         }
     }

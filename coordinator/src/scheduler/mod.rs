@@ -526,7 +526,10 @@ impl Scheduler {
                 self.on_severed(now, worker, &description, is_death, &mut commands);
             }
             Event::WakeUp => self.on_wake_up(now, &mut commands),
-            Event::Stalled => self.workers.values_mut().for_each(|worker| worker.heard = now),
+            Event::Stalled => {
+                self.workers.values_mut().for_each(|worker| worker.heard = now);
+                self.leases.values_mut().for_each(|lease| lease.progress = now);
+            }
             Event::Drain => self.on_drain(&mut commands),
         }
         if !self.ended && self.unstored == 0 && self.trust.is_settled() {

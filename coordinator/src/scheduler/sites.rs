@@ -170,13 +170,18 @@ impl Scheduler {
         }
     }
 
-    /// Whether a free worker has to wait, as too many of its site have a lease and have delivered nothing.
-    pub(super) fn has_to_wait(&mut self, name: WorkerName) -> bool {
+    /// Whether a free worker has delivered, or not too many of its site have a lease and have delivered nothing.
+    pub(super) fn may_have_lease(&self, name: WorkerName) -> bool {
         let worker = &self.workers[&name];
-        let site = worker.site;
-        if worker.is_proven() || self.sites[&site].has_room() {
+        worker.is_proven() || self.sites.get(&worker.site).is_none_or(Standing::has_room)
+    }
+
+    /// Has a free worker wait if it may not have a lease now; whether it does.
+    pub(super) fn has_to_wait(&mut self, name: WorkerName) -> bool {
+        if self.may_have_lease(name) {
             return false;
         }
+        let site = self.workers[&name].site;
         self.tickets += 1;
         self.free.remove(&name);
         self.sites.entry(site).or_default().waiting.insert(self.tickets, name);

@@ -6,11 +6,13 @@
 //! delivers is welcome, but others get the same work: trials by copies ([`super::copies`]), spans of noise and
 //! checks here. The worker gets no other lease until it delivers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::members::Worker;
 use super::pace;
 use super::work::{Kind, Lease};
-use super::{LeaseId, Scheduler, Time, Work};
+use super::{LeaseId, Scheduler, Site, Time, Work};
 
 /// A trial that takes so many times as long as it should is stalled.
 const STUCK: f64 = 3.0;
@@ -18,7 +20,7 @@ const STUCK: f64 = 3.0;
 /// What is granted to a lease in any case: latency, and other work on the worker's machine.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How much slower than the fastest worker one may be of which nothing is known yet.
+/// How much slower than typical a worker may be of which nothing is known yet.
 const SLOWER: f64 = 10.0;
 
 /// The most that is granted while no trial took longer, in lease times.
@@ -30,10 +32,10 @@ const SURVEY: Duration = Duration::from_secs(3);
 impl Scheduler {
     /// Finds leases that have stalled, and makes their work available to others.
     pub(super) fn note_stalls(&mut self, now: Time) {
-        let fastest = self.workers.values().filter_map(|worker| worker.pace.seconds(1.0)).reduce(f64::min);
+        let typical = self.typical_pace();
         let is_stalled = |lease: &Lease| {
             let idle_for = now.saturating_sub(lease.progress);
-            !lease.is_stalled && lease.worker.is_some() && idle_for >= self.patience(lease, fastest)
+            !lease.is_stalled && lease.worker.is_some() && idle_for >= self.patience(lease, typical)
         };
         let stalled: Vec<LeaseId> =
             self.leases.iter().filter(|(_, lease)| is_stalled(lease)).map(|(id, _)| *id).collect();
@@ -57,8 +59,22 @@ impl Scheduler {
         }
     }
 
+    /// Seconds for a unit of effort: the median over sites, of the fastest worker of each that is here and delivers.
+    fn typical_pace(&self) -> Option<f64> {
+        let mut sites: BTreeMap<Site, f64> = BTreeMap::new();
+        let delivers = |worker: &&Worker| worker.share.here && worker.delivered > 0;
+        for worker in self.workers.values().filter(delivers) {
+            if let Some(pace) = worker.pace.seconds(1.0) {
+                sites.entry(worker.site).and_modify(|fastest| *fastest = fastest.min(pace)).or_insert(pace);
+            }
+        }
+        let mut paces: Vec<f64> = sites.into_values().collect();
+        paces.sort_by(f64::total_cmp);
+        paces.get(paces.len() / 2).copied()
+    }
+
     /// How long a lease may make no progress.
-    fn patience(&self, lease: &Lease, fastest: Option<f64>) -> Duration {
+    fn patience(&self, lease: &Lease, typical: Option<f64>) -> Duration {
         let Work::Trials { cohort, variants, .. } = &lease.work else { return SURVEY };
         let shape = &self.cohorts[*cohort as usize].shape;
         let effort = pace::effort(shape, *variants);
@@ -67,8 +83,8 @@ impl Scheduler {
             Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_add(GRACE)
         };
         let own = lease.worker.and_then(|name| self.workers[&name].pace.seconds(effort));
-        let expected = [own.map(|seconds| STUCK * seconds), fastest.map(|pace| SLOWER * pace * effort)];
-        let patience = expected.into_iter().flatten().reduce(f64::min).map_or(ttl, time);
+        let expected = own.map(|seconds| STUCK * seconds).or(typical.map(|pace| SLOWER * pace * effort));
+        let patience = expected.map_or(ttl, time);
         // Paces come from trials of any kind, and say little of others; so the longest there was is a limit, too.
         let patience = patience.min((LONGEST * ttl).max(self.longest.mul_f64(STUCK)));
         // A suspect is tried by one worker at a time.

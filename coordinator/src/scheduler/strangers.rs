@@ -308,11 +308,56 @@ fn claims_of_one_address_do_not_set_trials_aside() {
     }
     assert!(!scheduler.ended, "an address has ended the sweep");
     assert_eq!(scheduler.tally().set_aside, 0);
-    while let Some((worker, lease, work)) = honest.pop() {
-        honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
+    while !scheduler.ended {
+        assert!(now < seconds(60.0), "the sweep does not end");
+        while let Some((worker, lease, work)) = honest.pop() {
+            honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
+        }
+        // Leases of those that left are given up in time.
+        let until = now + LOOK_EVERY;
+        honest.extend(granted(&wait(&mut scheduler, &mut now, until, &[9999])));
     }
-    assert!(scheduler.ended);
     assert_eq!((scheduler.tally().stored, scheduler.tally().set_aside), (20, 0));
+}
+
+#[test]
+fn what_was_delivered_before_keeps_no_lease() {
+    let mut scheduler = scheduler(CONFIG, 3);
+    let mut now = Time::ZERO;
+    let commands = join(&mut scheduler, now, 1, abroad(1), 1);
+    let (_, lease, work) = granted(&commands)[0].clone();
+    let commands = deliver(&mut scheduler, now, 1, lease, &work);
+    let (_, held, _) = granted(&commands)[0].clone();
+    let mut honest = granted(&join(&mut scheduler, now, 2, abroad(2), 1));
+    while !scheduler.ended {
+        assert!(now < seconds(120.0), "the sweep does not end");
+        // Its one result again, under the lease that it holds, and that it is too large.
+        let connection = connection(1);
+        scheduler.handle(now, Event::Received { connection, lease: held, trial: id(0) });
+        scheduler.handle(now, Event::Stored { worker: name(1), trial: id(0) });
+        scheduler.handle(now, Event::TooLarge { connection, lease: held, trial: id(0) });
+        while let Some((worker, lease, work)) = honest.pop() {
+            honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
+        }
+        let until = now + LOOK_EVERY;
+        honest.extend(granted(&wait(&mut scheduler, &mut now, until, &[1, 2])));
+        honest.retain(|(worker, ..)| *worker == 2);
+    }
+}
+
+#[test]
+fn a_worker_that_says_it_is_fast_does_not_make_others_slow() {
+    let mut scheduler = scheduler(CONFIG, 100);
+    let mut now = Time::ZERO;
+    join(&mut scheduler, now, 1, abroad(1), 1);
+    join(&mut scheduler, now, 2, abroad(2), 1);
+    // It finishes without a result, at once, again and again.
+    for lease in 1..4 {
+        let (connection, lease) = (connection(1), LeaseId(lease));
+        scheduler.handle(now, Event::Finished { connection, lease });
+    }
+    wait(&mut scheduler, &mut now, seconds(5.0), &[1, 2]);
+    assert!(!scheduler.workers[&name(2)].is_stalled);
 }
 
 #[test]

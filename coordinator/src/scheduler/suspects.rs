@@ -75,11 +75,39 @@ impl Scheduler {
             let cohort = &self.cohorts[place.cohort as usize];
             cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
         };
-        let work = self.suspects.keys().filter(is_free).find_map(|&place| {
+        let may_try = |place: &&Place| self.may_try(self.workers[&name].site, **place);
+        let work = self.suspects.keys().filter(is_free).filter(may_try).find_map(|&place| {
             let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
             self.single(place, variants)
         });
         Some((work?, Kind::Own))
+    }
+
+    /// Whether a worker of this site should try a suspect: not if enough workers of its site have, and one elsewhere can.
+    fn may_try(&self, site: Site, place: Place) -> bool {
+        let claimed = &self.suspects[&place].claimed;
+        let is_enough = |site: Site| {
+            claimed.get(&site).is_some_and(|weight| *weight >= self.config.loss_limit.div_ceil(2))
+                || self.has_claimed(site, place)
+        };
+        let can_try = |worker: &Worker| {
+            worker.is_hopeful()
+                && !claimed.contains_key(&worker.site)
+                && !self.has_claimed(worker.site, place)
+        };
+        !is_enough(site) || !self.workers.values().any(can_try)
+    }
+
+    /// A trial that is not done is to be tried alone from now on.
+    pub(super) fn suspect(&mut self, place: Place, reason: &str) {
+        reason.clone_into(&mut self.suspects.entry(place).or_default().reason);
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        if slot.lease == LeaseId::NONE {
+            slot.lease = LeaseId::SUSPECT;
+            cohort.pending -= 1;
+            self.pending -= 1;
+        }
     }
 
     /// Counts that a worker lost a trial. It is tried alone from now on, when there is nothing else, and in the end no
@@ -91,20 +119,15 @@ impl Scheduler {
         loss: Loss<'_>,
         commands: &mut Vec<Command>,
     ) {
-        let cohort = &mut self.cohorts[place.cohort as usize];
-        let slot = &mut cohort.slots[place.trial as usize];
+        let cohort = &self.cohorts[place.cohort as usize];
+        let slot = &cohort.slots[place.trial as usize];
         if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
             return;
         }
-        if slot.lease == LeaseId::NONE {
-            slot.lease = LeaseId::SUSPECT;
-            cohort.pending -= 1;
-            self.pending -= 1;
-        }
-        let is_free = slot.lease == LeaseId::SUSPECT;
+        self.suspect(place, loss.reason);
+        let is_free = self.slot(place).lease == LeaseId::SUSPECT;
         let suspect = self.suspects.entry(place).or_default();
         suspect.losses = suspect.losses.saturating_add(1);
-        loss.reason.clone_into(&mut suspect.reason);
         let weight = loss.weight;
         if loss.is_certain {
             suspect.certain = suspect.certain.saturating_add(weight);

@@ -1,5 +1,6 @@
 //! Leases: what is handed out, what comes of it, and what becomes of the rest.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::pace;
@@ -24,6 +25,10 @@ pub(super) struct Lease {
     pub(super) missing: u32,
     /// Slots that are not done.
     pub(super) undone: u32,
+    /// What has arrived of it.
+    pub(super) received: BTreeSet<TrialId>,
+    /// Whether the spans that it asked for have been counted.
+    pub(super) is_counted: bool,
     /// Nothing has come of it for so long that it is given to others as well.
     pub(super) is_stalled: bool,
     /// Its worker was told that nothing more of it is needed.
@@ -78,6 +83,12 @@ impl Scheduler {
         }
         let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
         let Some(lease) = self.leases.get_mut(&id) else { return };
+        // Only what the lease asked for is progress, and only once.
+        let is_asked = matches!(&lease.work, Work::Trials { cohort, trials, variants, .. }
+            if *cohort == trial.cohort && trials.contains(&trial.trial) && variants.contains(trial.variant));
+        if !is_asked || !lease.received.insert(trial) {
+            return;
+        }
         self.longest = self.longest.max(now.saturating_sub(lease.progress));
         (lease.progress, lease.is_stalled) = (now, false);
         match &mut lease.kind {
@@ -93,10 +104,6 @@ impl Scheduler {
             commands.push(Command::Acknowledge { connection, trial: id });
         }
         let place = id.place();
-        if self.workers.get(&name).is_some_and(|worker| worker.delivered == 0 || worker.is_stalled) {
-            // It was computed under a lease that is over.
-            self.deliver(name);
-        }
         self.take_back(id);
         let is_first = self.slot(place).stored.insert(id.variant);
         if !is_first {
@@ -105,6 +112,10 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&name) {
             worker.stored += 1;
             worker.authored.push(id);
+            if worker.delivered == 0 || worker.is_stalled {
+                // It was computed under a lease that is over.
+                self.deliver(name);
+            }
         }
         self.crashes = 0;
         self.tally.stored += 1;
@@ -123,7 +134,7 @@ impl Scheduler {
         let slot = &mut cohort.slots[place.trial as usize];
         let is_done = slot.stored == cohort.variants;
         if slot.lease == LeaseId::ASIDE {
-            // It came all the same.
+            // The result arrived after its trial was set aside.
             if is_done {
                 slot.lease = LeaseId::NONE;
                 self.set_aside.remove(&place);
@@ -182,8 +193,11 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let Some(name) = self.hear(now, connection) else { return };
-        let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         let Work::Survey { cohort, spans } = &lease.work else { return };
+        if std::mem::replace(&mut lease.is_counted, true) {
+            return;
+        }
         if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
             // Believed, it would shift the noise of every later trial.
             return self.quarantine(name, "it counted the attempts of a noise stream wrongly", commands);
@@ -211,13 +225,19 @@ impl Scheduler {
     ) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        if let Work::Trials { cohort, trials, variants, .. } = &lease.work {
+        let lacks_results = match &lease.work {
+            Work::Trials { .. } => lease.missing > 0 || lease.received.is_empty() && !lease.is_revoked,
+            Work::Survey { .. } => !lease.is_counted,
+        };
+        if let Work::Trials { cohort, trials, variants, .. } = &lease.work
+            && !lacks_results
+        {
             let shape = &self.cohorts[*cohort as usize].shape;
             let effort = pace::effort(shape, *variants) * trials.len() as f64;
             let took = now.saturating_sub(lease.granted);
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
-        if self.leases[&id].missing > 0 {
+        if lacks_results {
             self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
         } else {
             self.absolve(name);
@@ -372,6 +392,8 @@ impl Scheduler {
             is_alone: false,
             missing: 0,
             undone: 0,
+            received: BTreeSet::new(),
+            is_counted: false,
             is_stalled: false,
             is_revoked: false,
             copies: Vec::new(),

@@ -50,7 +50,7 @@ pub(crate) struct Snapshot {
     pub(crate) spans: Parcel,
     /// Output files, once they are written.
     pub(crate) files: Parcel,
-    /// At most 1024: those that are here first, and of the others the last that were heard of.
+    /// All that take part, and of the others the last 1024 that were heard of.
     pub(crate) workers: Vec<WorkerStatus>,
     /// Number of workers in each state, of all that are remembered.
     #[serde(default)]
@@ -352,7 +352,7 @@ impl Snapshot {
 
     /// `2 workers (1 lost), 3 gone`: those that take part or may come back, and beside them those that do not.
     fn workers_in_words(&self) -> String {
-        let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
+        let count = |state: &str| self.worker_states.get(state).copied().unwrap_or(0);
         let here = self.workers.iter().filter(|worker| worker.is_here()).count();
         let lost = match count("lost") {
             0 => String::new(),
@@ -444,6 +444,7 @@ mod tests {
                 },
                 WorkerStatus { state: "gone".into(), threads: 8, ..Default::default() },
             ],
+            worker_states: [("working".to_owned(), 1), ("gone".to_owned(), 1)].into(),
             counts: Counts { leases: 7, refused: 3, ..Default::default() },
             ..Default::default()
         }
@@ -507,6 +508,7 @@ mod tests {
         assert!(snapshot.to_text().contains("\n  node1/77  working "), "{}", snapshot.to_text());
         for state in ["lost", "quarantined"] {
             snapshot.workers.push(WorkerStatus { state: state.into(), ..Default::default() });
+            snapshot.worker_states.insert(state.to_owned(), 1);
         }
         assert_eq!(last(&snapshot)[1], "running for 0.0 s; 2 workers (1 lost), 1 gone, 1 shut out");
     }
