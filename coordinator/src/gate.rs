@@ -164,6 +164,15 @@ impl Crowd {
         self.seats.remove(&number).map(|seat| seat.peer)
     }
 
+    /// Closes all that were never admitted. Where a request was answered, the end of the answer may be on its way.
+    fn close_strangers(&mut self) {
+        let is_stranger = |(number, seat): (&u64, &Seat)| (!seat.was_admitted).then_some(*number);
+        let strangers: Vec<u64> = self.seats.iter().filter_map(is_stranger).collect();
+        for number in strangers {
+            self.close(number);
+        }
+    }
+
     /// The one that waits, and has to make room first.
     fn first_to_go(&self) -> Option<u64> {
         let (_, crowd) = self.waiting.iter().max_by_key(|(origin, crowd)| (crowd.len(), **origin))?;
@@ -214,11 +223,7 @@ impl Gate {
                 }
             }
         }
-        let mut crowd = self.crowd();
-        let waiting: Vec<u64> = crowd.deadlines.iter().map(|(_, number)| *number).collect();
-        for number in waiting {
-            crowd.close(number);
-        }
+        self.crowd().close_strangers();
     }
 
     fn crowd(&self) -> MutexGuard<'_, Crowd> {
