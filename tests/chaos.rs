@@ -357,8 +357,9 @@ fn killed_at_every_write_it_goes_on() {
             if !ended.stdout.contains("is complete already") {
                 let trials = place.trials("out");
                 assert_eq!(trials.computed + trials.reused, 24, "{call} {number}");
-                // All is stored once outputs are written: only the first syncs are those of a new store.
-                assert!(store_only || trials.reused == 24 || number <= 4, "{call} {number}: {trials:?}");
+                // All is stored once outputs are written: only the first syncs are those of a new store, and of the
+                // file by which the run is found.
+                assert!(store_only || trials.reused == 24 || number <= 6, "{call} {number}: {trials:?}");
                 reused = reused.max(trials.reused);
             }
             place.is_left_alone();
@@ -597,8 +598,9 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
             .contains("leaving: it was told to (SIGTERM); once more to stop at once\n")
             .then_some(())
     });
-    hurried.signal(Signal::SIGTERM);
-    hurried.end().failed_with(143, &[]);
+    // Another SIGTERM so soon may be the same event.
+    hurried.signal(Signal::SIGINT);
+    hurried.end().failed_with(130, &[]);
     serve.signal(Signal::SIGCONT);
 
     let ended = serve.end().succeeded();

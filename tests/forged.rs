@@ -130,7 +130,7 @@ fn nothing_that_a_worker_says_forges_a_line() {
     served.running.until("it leaves", |running| running.stderr().contains(" leaves: ").then_some(()));
     let status = wait_for("it is seen", || {
         let status = place.run(&["status", "out"]).succeeded().stdout;
-        status.contains("1 worker, ").then_some(status)
+        status.contains("; 1 worker").then_some(status)
     });
     // Names are cut there.
     check("status", &status, &[]);

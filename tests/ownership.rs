@@ -1063,8 +1063,8 @@ fn a_file_that_is_on_record_and_is_another_is_not_replaced() {
     }
     let place = Place::new();
     place.sweep("tiny.yaml", &tiny());
-    // The names of the sweep's record, of the journal and of two arrays.
-    killed_at(&place, "tiny.yaml", "renameat,renameat2", 3);
+    // The names of the sweep's record, of the file by which the run is found, of the journal and of two arrays.
+    killed_at(&place, "tiny.yaml", "renameat,renameat2", 4);
     let path = "seed-1/achCondE.npy";
     let journal = fs::read_to_string(place.path("out/outputs.pending.json")).expect("a journal");
     assert!(journal.contains(path) && !place.path("out").join(path).exists(), "{journal}");

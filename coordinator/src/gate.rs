@@ -11,10 +11,11 @@
 //! many connections in that time to push it out. Of those that only look on, the oldest makes room for a new one,
 //! too. Handshakes run side by side, never where connections are accepted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod crowd;
+
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -31,6 +32,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use self::crowd::{Crowd, Seat};
 use crate::limits;
 
 /// What strangers are granted.
@@ -113,83 +115,6 @@ struct Gate {
     crowd: Mutex<Crowd>,
 }
 
-/// All connections that there are.
-#[derive(Debug, Default)]
-struct Crowd {
-    /// By number.
-    seats: HashMap<u64, Seat>,
-    /// Those that are not admitted, by the address that they come from, and in the order of their deadlines.
-    waiting: HashMap<IpAddr, BTreeSet<(Instant, u64)>>,
-    deadlines: BTreeSet<(Instant, u64)>,
-    /// Connections that look on, by the order in which they began.
-    lookers: BTreeMap<u64, u64>,
-    /// Connections that are not dropped yet, closed or not.
-    connections: usize,
-    /// Number of the next connection, or looker.
-    next: u64,
-}
-
-/// A connection that is not closed.
-#[derive(Debug)]
-struct Seat {
-    peer: SocketAddr,
-    /// When it is closed; none while it has admitted requests.
-    deadline: Option<Instant>,
-    admitted: u32,
-    was_admitted: bool,
-    /// Dropped, it closes the connection.
-    _open: oneshot::Sender<()>,
-}
-
-/// What counts as one address: who has one of IPv6 has a network of them.
-fn origin(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    }
-}
-
-impl Crowd {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// Has a connection wait for its deadline.
-    fn wait(&mut self, number: u64, deadline: Instant) {
-        let Some(seat) = self.seats.get_mut(&number) else { return };
-        seat.deadline = Some(deadline);
-        self.waiting.entry(origin(seat.peer)).or_default().insert((deadline, number));
-        self.deadlines.insert((deadline, number));
-    }
-
-    /// A connection does not wait any more.
-    fn wait_no_more(&mut self, number: u64) {
-        let Some(seat) = self.seats.get_mut(&number) else { return };
-        let Some(deadline) = seat.deadline.take() else { return };
-        let origin = origin(seat.peer);
-        self.deadlines.remove(&(deadline, number));
-        if let Some(of_origin) = self.waiting.get_mut(&origin) {
-            of_origin.remove(&(deadline, number));
-            if of_origin.is_empty() {
-                self.waiting.remove(&origin);
-            }
-        }
-    }
-
-    /// Closes a connection; where it came from.
-    fn close(&mut self, number: u64) -> Option<SocketAddr> {
-        self.wait_no_more(number);
-        self.seats.remove(&number).map(|seat| seat.peer)
-    }
-
-    /// The one that waits, and has to make room first.
-    fn first_to_go(&self) -> Option<u64> {
-        let (_, crowd) = self.waiting.iter().max_by_key(|(origin, crowd)| (crowd.len(), **origin))?;
-        crowd.first().map(|(_, number)| *number)
-    }
-}
-
 impl Gate {
     async fn take(
         self: Arc<Self>,
@@ -236,11 +161,7 @@ impl Gate {
                 }
             }
         }
-        let mut crowd = self.crowd();
-        let waiting: Vec<u64> = crowd.deadlines.iter().map(|(_, number)| *number).collect();
-        for number in waiting {
-            crowd.close(number);
-        }
+        self.crowd().close_strangers();
     }
 
     fn crowd(&self) -> MutexGuard<'_, Crowd> {

@@ -578,3 +578,25 @@ async fn of_too_many_that_look_on_the_oldest_goes() {
     }
     assert_eq!(ends, [true, false, false]);
 }
+
+#[tokio::test]
+async fn when_the_gate_ends_strangers_go_and_answers_are_ended() {
+    let listener = crate::driver::listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (refusals, _refused) = mpsc::channel(1);
+    let mut connections = open(listener, None, Limits::SERVICE, refusals);
+    let mut theirs = Vec::new();
+    let mut ours = Vec::new();
+    for _ in 0..2 {
+        ours.push(TcpStream::connect(address).await.expect("connected"));
+        theirs.push(connections.next().await.expect("the gate is there").expect("a connection"));
+    }
+    // Its request was admitted, and the last of the answer is still to be sent.
+    drop(theirs[0].connect_info().admit());
+    drop(connections);
+    let mut buffer = [0; 7];
+    assert!(timeout(AGES, theirs[1].read(&mut buffer)).await.expect("it is closed").is_err());
+    theirs[0].write_all(b"goodbye").await.expect("it is open");
+    timeout(AGES, ours[0].read_exact(&mut buffer)).await.expect("in time").expect("it is sent");
+    assert_eq!(&buffer, b"goodbye");
+}

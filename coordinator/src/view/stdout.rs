@@ -142,20 +142,26 @@ impl LastWords {
 }
 
 /// Writes in a thread of its own; returns the result, or none after so long without progress.
-fn within(
-    patience: Duration,
-    write: impl FnOnce(&mut dyn FnMut()) -> io::Result<()> + Send + 'static,
-) -> Option<io::Result<()>> {
+fn within<W>(patience: Duration, write: W) -> Option<io::Result<()>>
+where
+    W: FnOnce(&mut dyn FnMut()) -> io::Result<()> + Send + 'static,
+{
     let (progress, news) = mpsc::channel();
+    let (give, given) = mpsc::channel::<W>();
     let writing = move || {
+        // The sender may have been dropped.
+        let Ok(write) = given.recv() else { return };
         let on_progress = progress.clone();
         let written = write(&mut || drop(on_progress.send(None)));
         // The receiver may have been dropped.
         let _ = progress.send(Some(written));
     };
-    if let Err(error) = thread::Builder::new().name("stdout".into()).spawn(writing) {
-        return Some(Err(error));
+    if thread::Builder::new().name("stdout".into()).spawn(writing).is_err() {
+        // The system allows no further thread: this one waits.
+        return Some(write(&mut || {}));
     }
+    // The thread takes it, unless it has ended.
+    let _ = give.send(write);
     loop {
         match news.recv_timeout(patience) {
             Ok(None) => {}
