@@ -15,7 +15,7 @@ use support::{Place, Running, Sweep, wait_for};
 
 fn place() -> Place {
     let place = Place::new();
-    place.sweep("sweep.yaml", &Sweep::slow());
+    place.sweep("sweep.yaml", &Sweep { trials: 400, ..Sweep::slow() });
     place
 }
 
@@ -91,8 +91,10 @@ fn a_run_leaves_the_access_file_of_others_alone_until_the_sweep_is_complete() {
     served.end().failed_with(130, &[]);
     let access = fs::read(place.path("out/access.json")).expect("it is kept");
     let mut running = run(&place);
-    let status = until_it_computes(&place, &mut running);
-    assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
+    until_it_computes(&place, &mut running);
+    running.until("both workers are there", |_| {
+        place.status().filter(|status| status["workers"].as_array().map(Vec::len) == Some(2))
+    });
     assert_eq!(fs::read(place.path("out/access.json")).expect("it is kept"), access);
     running.end().succeeded();
     assert!(!place.path("out/access.json").exists() && !place.path("out/.run.json").exists());

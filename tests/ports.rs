@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use support::{PATIENCE, Place, Running};
@@ -21,14 +21,16 @@ struct Open {
 impl Open {
     fn start(place: &Place) -> Open {
         place.write("sweep.yaml", "trials: 3\nconditions: [Control]\n");
-        // Two starts could be given one port, but hardly are.
-        let metrics =
-            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let mut running = place.serve(&["--metrics", &metrics.to_string(), "--dashboard", "127.0.0.1:0"]);
+        let mut running = place.serve(&["--metrics", "127.0.0.1:0", "--dashboard", "127.0.0.1:0"]);
         let dashboard = running.until("it says where the dashboard is", |running| {
             let said = running.stderr();
             let url = said.lines().find_map(|line| line.strip_prefix("dashboard: http://"))?;
             said.contains("to add workers: ").then(|| url.trim_end_matches('/').parse().expect("an address"))
+        });
+        let metrics = running.until("it says where metrics are", |running| {
+            let said = running.stderr();
+            let url = said.lines().find_map(|line| line.strip_prefix("metrics: http://"))?;
+            Some(url.strip_suffix("/metrics").expect("a page").parse().expect("an address"))
         });
         let access = std::fs::read(place.path("out/access.json")).expect("an access file");
         let access: serde_json::Value = serde_json::from_slice(&access).expect("JSON");

@@ -239,7 +239,7 @@ fn a_terminal_that_takes_no_output_does_not_hold_up_a_run() {
 
 #[test]
 fn a_terminal_that_takes_no_output_does_not_hold_up_a_coordinator() {
-    let sweep = Sweep { trials: 100, ..Sweep::slow() };
+    let sweep = Sweep { trials: 400, ..Sweep::slow() };
     let place = Place::new();
     place.sweep("x.yaml", &sweep);
     let serve = ["serve", "x.yaml", "--out", "out", "--listen", "127.0.0.1:0"];

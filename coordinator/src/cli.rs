@@ -26,7 +26,7 @@ pub(crate) mod exit {
         129 hung up; 130, 143 interrupted, cancelled.";
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
-        130, 143 ended by a second signal.";
+        129, 130, 143 ended by a second signal.";
     pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
         1 with --access: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";

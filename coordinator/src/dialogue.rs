@@ -102,7 +102,7 @@ pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Resul
     Ok(Introduction {
         worker: WorkerName(name),
         threads: hello.threads.clamp(1, MOST_THREADS),
-        host: from_outside(&hello.host.chars().take(LONGEST_HOST).collect::<String>()),
+        host: from_outside(&hello.host).chars().take(LONGEST_HOST).collect(),
         process_id: hello.process_id,
         held: leases(&held),
     })

@@ -316,11 +316,19 @@ impl Drop for Admission {
 pub(crate) struct Held<S> {
     stream: S,
     _admission: Option<Admission>,
+    /// Dropped with the rest.
+    _end: Option<oneshot::Sender<()>>,
 }
 
 impl<S> Held<S> {
     pub(crate) fn new(stream: S, admission: Option<Admission>) -> Held<S> {
-        Held { stream, _admission: admission }
+        Held { stream, _admission: admission, _end: None }
+    }
+
+    /// The same, and what resolves when it has ended, for whatever reason.
+    pub(crate) fn until_its_end(self) -> (Held<S>, oneshot::Receiver<()>) {
+        let (end, ended) = oneshot::channel();
+        (Held { _end: Some(end), ..self }, ended)
     }
 }
 

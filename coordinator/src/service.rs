@@ -237,15 +237,16 @@ impl Coordinator for Service {
         let gone = |_| Status::unavailable("the coordinator is ending");
         self.driver.send(vec![joined]).await.map_err(gone)?;
         let (driver, room, door) = (self.driver.clone(), Arc::clone(&self.room), self.door.clone());
+        let (answer, ended) = Held::new(ReceiverStream::new(outgoing), admission).until_its_end();
         tokio::spawn(async move {
-            let mut listener = Listener::new(connection, &driver, room);
+            let mut listener = Listener::new(connection, &driver, room, ended);
             if let Some(reason) = listener.listen(&mut incoming).await {
                 door.report(from.as_ref(), reason);
             }
             drop(listener);
             let _ = driver.send(vec![FromService::Left { connection }]).await;
         });
-        Ok(Response::new(Held::new(ReceiverStream::new(outgoing), admission)))
+        Ok(Response::new(answer))
     }
 
     async fn watch(
@@ -322,6 +323,8 @@ struct Listener<'a> {
     heard: Vec<FromService>,
     /// Bytes of spikes in there.
     bytes: usize,
+    /// Resolves when nothing can be said to the worker any more.
+    ended: oneshot::Receiver<()>,
 }
 
 /// What came of listening.
@@ -336,9 +339,14 @@ enum Heard {
 }
 
 impl<'a> Listener<'a> {
-    fn new(connection: ConnectionId, driver: &'a mpsc::Sender<Vec<FromService>>, room: Arc<Room>) -> Self {
+    fn new(
+        connection: ConnectionId,
+        driver: &'a mpsc::Sender<Vec<FromService>>,
+        room: Arc<Room>,
+        ended: oneshot::Receiver<()>,
+    ) -> Self {
         let (assembly, reservation, heard) = (Assembly::default(), None, Vec::new());
-        Listener { connection, driver, room, assembly, reservation, heard, bytes: 0 }
+        Listener { connection, driver, room, assembly, reservation, heard, bytes: 0, ended }
     }
 
     /// Listens to the end; gives a reason if it was we who ended it.
@@ -392,7 +400,7 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Waits until there is room for a result that is announced; false if the driver has ended.
+    /// Waits until there is room for a result that is announced; false if the driver or the connection has ended.
     ///
     /// The worker is not heard meanwhile, and that is not its fault.
     async fn make_room_for(&mut self, message: &wire::FromWorker) -> bool {
@@ -412,9 +420,12 @@ impl<'a> Listener<'a> {
         // A result of more bytes than there are is refused when it is looked at.
         let mut reserving = pin!(Arc::clone(&self.room).reserve(bytes.min(LARGEST_ENCODED)));
         let mut tick = tokio::time::interval(WAITING_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
+                // The worker is gone, or was cut off.
+                _ = &mut self.ended => return false,
                 reservation = &mut reserving => {
                     self.reservation = Some(reservation);
                     return true;

@@ -43,8 +43,7 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
             Place::Directory(out)
         }
         (None, None) => {
-            let message =
-                "error: whose status?\n  help: say the output directory of a sweep, or --access FILE";
+            let message = "error: missing DIR: which sweep's status?\n  help: name the output directory of a sweep, or --access FILE";
             return Err(Failure::new(exit::USAGE, message));
         }
     };
@@ -164,6 +163,10 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         if let Place::Directory(out) = place
             && let Some(set_aside) = finished(out)?
         {
+            if last.is_none() {
+                // Nothing of it was followed.
+                rest::run(out, view.arguments.json, slurm::last_job(out).await)?;
+            }
             return ended(set_aside);
         }
         if let Place::Access(path) = place {

@@ -17,7 +17,7 @@ pub(super) const MOST_KEPT: usize = 1000;
 const NOTICES_AT_ONCE: f64 = 1024.0;
 
 /// Workers in a snapshot that take no part any more. Of the others it has the number.
-const GONE_SHOWN: usize = 1024;
+const GONE_SHOWN: usize = 256;
 
 /// How many more notices of each kind may be printed now. Strangers can cause any number of them.
 #[derive(Debug, Default)]

@@ -257,7 +257,7 @@ fn write_seed(
     written: &mut Vec<Kept>,
 ) -> Result<(), OutputError> {
     // Each of them is an open file; some are needed for what else is written.
-    let most = MOST_WAITING.min(limits::files_left() / 2);
+    let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
     let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
     let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
     while let Some(files) = conditions.next() {

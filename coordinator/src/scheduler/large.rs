@@ -107,9 +107,10 @@ impl Scheduler {
         let leases: BTreeSet<LeaseId> = claims.iter().map(|claim| claim.lease).collect();
         let workers: BTreeSet<WorkerName> = claims.iter().map(|claim| claim.worker).collect();
         let sites: BTreeSet<Site> = claims.iter().map(|claim| claim.site).collect();
-        let can_try = |worker: &Worker| worker.is_hopeful() && !sites.contains(&worker.site);
+        let place = trial.place();
+        let can_try = |worker: &Worker| self.is_hopeful_of(worker, place) && !sites.contains(&worker.site);
         let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
-        if is_certain && (sites.len() > 1 || !self.workers.values().any(can_try)) {
+        if is_certain && !self.workers.values().any(can_try) {
             self.give_up(name, trial, commands);
         } else if self.slot(trial.place()).lease == id {
             self.suspect(trial.place(), "a worker found too many spikes");

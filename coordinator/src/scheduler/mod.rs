@@ -486,6 +486,8 @@ impl Scheduler {
         if self.ended {
             return commands;
         }
+        // What says nothing new leaves everything as it was.
+        let says_nothing = matches!(event, Event::Heard { .. } | Event::Part { .. });
         match event {
             Event::Joined { connection, worker, site, threads, held } => {
                 self.on_joined(now, connection, (worker, site), threads.max(1), &held, &mut commands);
@@ -538,7 +540,7 @@ impl Scheduler {
         if self.draining && !self.ended && !self.leases.values().any(|lease| lease.worker.is_some()) {
             self.end(Command::Drained, &mut commands);
         }
-        if !self.ended && !self.draining {
+        if !self.ended && !self.draining && !says_nothing {
             self.assign(now, &mut commands);
         }
         self.forget(&mut commands);

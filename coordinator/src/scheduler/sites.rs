@@ -43,6 +43,12 @@ impl Site {
 /// Unproven workers of a site that may have a lease at the same time; one more for each proven worker of it.
 const UNPROVEN: usize = 64;
 
+/// The same for a site of which many workers were quarantined.
+const UNPROVEN_AT_LEAST: usize = 8;
+
+/// Connected workers of a site that have delivered nothing; more are not let in.
+const MOST_UNPROVEN: usize = 4096;
+
 /// Workers of a site that may be quarantined before the whole site is, unless it has a steady worker.
 const MOST_REFUSED: u32 = 8;
 
@@ -74,7 +80,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether another unproven worker may have a lease.
     fn has_room(&self) -> bool {
-        self.unproven < ((UNPROVEN + self.steady) >> self.refused.min(16)).max(1)
+        self.unproven < ((UNPROVEN + self.steady) >> self.refused.min(16)).max(UNPROVEN_AT_LEAST)
     }
 }
 
@@ -249,6 +255,13 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) -> bool {
         if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
+            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            return false;
+        }
+        let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
+        if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
+            let reason =
+                format!("{MOST_UNPROVEN} workers of this address are here and have delivered nothing");
             commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }

@@ -18,8 +18,9 @@ const SURELY: u32 = 4;
 /// line.
 const PERHAPS: u32 = 1;
 
-/// Steady workers that must have lost a trial before it is set aside on claims, as far as there are any.
-const STEADY: usize = 2;
+/// Workers, and addresses, that must have lost a trial before it is set aside on claims, as far as there are so many that
+/// fail at nothing.
+const MANY: usize = 8;
 
 /// How a worker lost a trial.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +92,24 @@ impl Scheduler {
                 || self.has_claimed(site, place)
         };
         let can_try = |worker: &Worker| {
-            worker.is_hopeful()
+            self.is_hopeful_of(worker, place)
                 && !claimed.contains_key(&worker.site)
                 && !self.has_claimed(worker.site, place)
         };
         !is_enough(site) || !self.workers.values().any(can_try)
+    }
+
+    /// Whether a worker can be expected to compute a trial, if that can be computed. One that has delivered nothing, and
+    /// has no lease but of this trial, has shown nothing.
+    pub(super) fn is_hopeful_of(&self, worker: &Worker, place: Place) -> bool {
+        let is_other = |id: &LeaseId| match self.leases.get(id).map(|lease| &lease.work) {
+            Some(Work::Trials { cohort, trials, .. }) => {
+                (*cohort, trials.clone()) != (place.cohort, place.trial..place.trial + 1)
+            }
+            Some(Work::Survey { .. }) => true,
+            None => false,
+        };
+        worker.is_hopeful() && (worker.is_proven() || worker.leases.iter().any(is_other))
     }
 
     /// A trial that is not done is to be tried alone from now on.
@@ -135,31 +149,35 @@ impl Scheduler {
             let claimed = suspect.claimed.entry(worker.site).or_default();
             *claimed = claimed.saturating_add(weight);
             // A worker that dies of it is not steady any more.
-            if worker.is_proven() && suspect.tried_by.len() < STEADY {
+            if worker.is_proven() && suspect.tried_by.len() < MANY {
                 suspect.tried_by.insert(name);
             }
         }
-        if is_free && self.is_enough(&self.suspects[&place]) {
+        if is_free && self.is_enough(place) {
             let suspect = &self.suspects[&place];
             let reason = format!("tried {} times; the last time, {}", suspect.losses, suspect.reason);
             self.put_aside(place, reason, commands);
         }
     }
 
-    /// Whether enough speaks for it that workers fail because of this trial. Claims of one site are not enough while a
-    /// worker elsewhere can try it, and no claims are while workers that fail at nothing can, but for two of these.
-    fn is_enough(&self, suspect: &Suspect) -> bool {
+    /// Whether enough speaks for it that workers fail because of this trial. Claims are not enough while a worker at an
+    /// address without any can try it, up to [`MANY`] addresses, or any worker that fails at nothing can, up to as many
+    /// workers.
+    fn is_enough(&self, place: Place) -> bool {
         let limit = self.config.loss_limit;
-        let untried =
-            |(name, worker): &(&WorkerName, &Worker)| worker.is_hopeful() && !suspect.tried_by.contains(name);
-        let is_elsewhere = |worker: &Worker| !suspect.claimed.contains_key(&worker.site);
-        let others = || self.workers.iter().filter(untried);
-        let most = if others().any(|(_, worker)| is_elsewhere(worker)) { limit.div_ceil(2) } else { limit };
-        let claimed =
-            suspect.claimed.values().fold(0_u32, |sum, weight| sum.saturating_add((*weight).min(most)));
-        suspect.certain >= limit
-            || suspect.certain.saturating_add(claimed) >= limit
-                && (suspect.tried_by.len() >= STEADY || others().next().is_none())
+        let suspect = &self.suspects[&place];
+        if suspect.certain >= limit {
+            return true;
+        }
+        let untried = |(name, worker): &(&WorkerName, &Worker)| {
+            !suspect.tried_by.contains(name) && self.is_hopeful_of(worker, place)
+        };
+        let mut others = self.workers.iter().filter(untried).map(|(_, worker)| worker.site).peekable();
+        let is_tried_by_many = suspect.tried_by.len() >= MANY || others.peek().is_none();
+        let is_tried_everywhere =
+            suspect.claimed.len() >= MANY || others.all(|site| suspect.claimed.contains_key(&site));
+        let claimed = suspect.claimed.values().fold(0_u32, |sum, weight| sum.saturating_add(*weight));
+        is_tried_by_many && is_tried_everywhere && suspect.certain.saturating_add(claimed) >= limit
     }
 
     /// Gives up a trial that nobody has a lease of and that is not pending.

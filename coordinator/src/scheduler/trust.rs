@@ -19,6 +19,9 @@ use super::{
     CohortShape, Command, LeaseId, Place, Report, Scheduler, Site, Time, TrialId, Variants, Work, WorkerName,
 };
 
+/// Leases of a check that may come to nothing before it is only for workers that have delivered.
+const MOST_TRIES: u32 = 3;
+
 /// Workers of our own that are started to settle one dispute.
 const REINFORCEMENTS: u32 = 2;
 
@@ -67,12 +70,16 @@ struct Audit {
     authors: Vec<WorkerName>,
     lease: Option<LeaseId>,
     confirmed: Variants,
+    /// Leases that have come to nothing.
+    tries: u32,
 }
 
 /// A trial of which there are different results.
 #[derive(Debug)]
 struct Dispute {
     lease: Option<LeaseId>,
+    /// Leases that have come to nothing.
+    tries: u32,
     stored: Digest,
     votes: Vec<Vote>,
 }
@@ -131,13 +138,15 @@ impl Trust {
     pub(super) fn give_back(&mut self, check: Check, id: LeaseId) {
         match check {
             Check::Audit(place) => {
-                if self.audits.get(&place).is_some_and(|audit| audit.lease == Some(id)) {
+                if let Some(audit) = self.audits.get_mut(&place).filter(|audit| audit.lease == Some(id)) {
+                    audit.tries += 1;
                     self.open_audit(place);
                 }
             }
             Check::Dispute(trial) => {
                 if let Some(dispute) = self.disputes.get_mut(&trial).filter(|of| of.lease == Some(id)) {
                     dispute.lease = None;
+                    dispute.tries += 1;
                 }
             }
         }
@@ -207,7 +216,9 @@ impl Scheduler {
         trust.due += percent;
         if trust.due >= 100.0 - 1e-9 {
             trust.due -= 100.0;
-            trust.audits.insert(place, Audit { authors, lease: None, confirmed: Variants::default() });
+            trust
+                .audits
+                .insert(place, Audit { authors, lease: None, confirmed: Variants::default(), tries: 0 });
             trust.open_audit(place);
         }
     }
@@ -253,7 +264,9 @@ impl Scheduler {
     pub(super) fn reconsider(&mut self) {
         for (place, authors) in std::mem::take(&mut self.trust.provisional) {
             self.tally.audited -= 1;
-            self.trust.audits.insert(place, Audit { authors, lease: None, confirmed: Variants::default() });
+            self.trust
+                .audits
+                .insert(place, Audit { authors, lease: None, confirmed: Variants::default(), tries: 0 });
             self.trust.open_audit(place);
             let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
             self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
@@ -304,7 +317,8 @@ impl Scheduler {
         commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
         self.trust.end_audit(place);
         let voter = stored_by.and_then(|name| Some((name, self.workers.get(&name)?.site)));
-        let dispute = || Dispute { lease: None, stored, votes: vec![Vote { digest: stored, voter }] };
+        let dispute =
+            || Dispute { lease: None, tries: 0, stored, votes: vec![Vote { digest: stored, voter }] };
         self.trust.disputes.entry(id).or_insert_with(dispute);
         // What an earlier run has stored this one has not looked for.
         let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
@@ -450,8 +464,8 @@ impl Scheduler {
         }
         let disputes = self.trust.disputes.iter().filter(|(_, dispute)| dispute.lease.is_none());
         for (&id, dispute) in disputes {
-            if self.may_vote(name, dispute) && self.is_first_choice(name, |name| self.may_vote(name, dispute))
-            {
+            let may_vote = |name| self.may_vote(name, dispute);
+            if may_vote(name) && self.is_first_choice(name, dispute.tries, may_vote) {
                 let mut variants = Variants::default();
                 variants.insert(id.variant);
                 let kind = Kind::Check { of: Check::Dispute(id), missing: variants };
@@ -464,7 +478,8 @@ impl Scheduler {
         let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
         let may_do = |place: &&Place| {
             let is_independent = |name| self.is_independent(name, authors(place));
-            is_independent(name) && self.is_first_choice(name, is_independent)
+            is_independent(name)
+                && self.is_first_choice(name, self.trust.audits[*place].tries, is_independent)
         };
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
             let variants = self.computable(place);
@@ -474,11 +489,11 @@ impl Scheduler {
     }
 
     /// Whether a worker should do a check that these may do: one that has delivered nothing does only if no steady
-    /// worker can.
-    fn is_first_choice(&self, name: WorkerName, may_do: impl Fn(WorkerName) -> bool) -> bool {
+    /// worker can, and not after several leases have come to nothing.
+    fn is_first_choice(&self, name: WorkerName, tries: u32, may_do: impl Fn(WorkerName) -> bool) -> bool {
         let is_steady = |name: WorkerName| self.workers[&name].share.steady;
-        self.workers[&name].is_proven()
-            || !self.workers.keys().any(|&other| is_steady(other) && may_do(other))
+        let can_any = || self.workers.keys().any(|&other| is_steady(other) && may_do(other));
+        self.workers[&name].is_proven() || tries < MOST_TRIES && !can_any()
     }
 
     /// Does without checks that there is nobody for.
@@ -489,14 +504,18 @@ impl Scheduler {
             worker.quarantined.is_none() && !worker.is_stalled && may_deliver
         };
         let here: Vec<WorkerName> = self.workers.keys().copied().filter(|name| is_here(name)).collect();
+        let may_come = |name: WorkerName, tries: u32| tries < MOST_TRIES || self.workers[&name].is_proven();
         let cannot_do = |audit: &Audit| {
-            !here.iter().any(|name| self.is_independent(*name, audit.authors.iter().copied()))
+            let authors = || audit.authors.iter().copied();
+            !here.iter().any(|name| may_come(*name, audit.tries) && self.is_independent(*name, authors()))
         };
         let unaudited: Vec<Place> = (self.trust.audits.iter())
             .filter(|(_, audit)| cannot_do(audit))
             .map(|(place, _)| *place)
             .collect();
-        let cannot_vote = |dispute: &Dispute| !here.iter().any(|name| self.may_vote(*name, dispute));
+        let cannot_vote = |dispute: &Dispute| {
+            !here.iter().any(|name| may_come(*name, dispute.tries) && self.may_vote(*name, dispute))
+        };
         let unsettled: Vec<TrialId> = (self.trust.disputes.iter())
             .filter(|(_, dispute)| cannot_vote(dispute))
             .map(|(id, _)| *id)

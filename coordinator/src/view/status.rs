@@ -50,7 +50,7 @@ pub(crate) struct Snapshot {
     pub(crate) spans: Parcel,
     /// Output files, once they are written.
     pub(crate) files: Parcel,
-    /// All that take part, and of the others the last 1024 that were heard of.
+    /// All that take part, and of the others the last 256 that were heard of.
     pub(crate) workers: Vec<WorkerStatus>,
     /// Number of workers in each state, of all that are remembered.
     #[serde(default)]

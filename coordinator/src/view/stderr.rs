@@ -285,8 +285,8 @@ mod tests {
         let shared = Arc::new(Shared::new());
         let (patience, longest) = (Duration::from_millis(1500), Duration::from_secs(60));
         assert!(shared.settle(patience, longest), "there is nothing to do");
-        shared.lock().push("never written\n".into());
         let begun = Instant::now();
+        shared.lock().push("never written\n".into());
         assert!(!shared.settle(patience, longest));
         assert!(begun.elapsed() >= patience && begun.elapsed() < longest);
         // It has been stuck for long.
