@@ -26,7 +26,7 @@ pub(crate) mod exit {
         129 hung up; 130, 143 interrupted, cancelled.";
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
         1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
-        129, 130, 143 ended by a second signal.";
+        130, 143 ended by a second signal.";
     pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
         1 with --access: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";
@@ -160,10 +160,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
     /// Seconds without a sign of life after which a worker is given up.
-    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86400), hide_short_help = true)]
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = whole(1, 86400), hide_short_help = true)]
     pub(crate) lease_seconds: u32,
     /// Executable that worker processes of the coordinator's own run [default: this one].
     #[arg(long, value_name = "FILE", hide_short_help = true)]
@@ -175,7 +175,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Worker processes to start [default: the machine's cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) workers: Option<u32>,
     /// Loopback address on which the coordinator listens for its workers; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address::of_this_machine)]
@@ -213,7 +213,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["advertise", "interface", "access", "certificate", "key"])]
     pub(crate) identity: Option<PathBuf>,
     /// Worker processes to start on this machine, too.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1024))]
     pub(crate) workers: u32,
     /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m [default: never].
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -233,7 +233,7 @@ pub(crate) struct Worker {
     #[arg(long, requires = "access")]
     pub(crate) wait: bool,
     /// Trials to compute side by side [default: the machine's cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) threads: Option<u32>,
     /// Leave after this time, as in 90s, 45m, 2h30m or 12:00:00.
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -267,7 +267,7 @@ pub(crate) struct Ssh {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Worker processes to start on this machine, too.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1024))]
     pub(crate) workers: u32,
     /// The granule of those machines: a name, or a path from the home directory there.
     #[arg(long, value_name = "FILE", default_value = "granule")]
@@ -298,13 +298,13 @@ pub(crate) struct Slurm {
     #[arg(long)]
     pub(crate) force: bool,
     /// Nodes, each with a worker on all of its cores.
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "workers", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "workers", value_parser = whole(1, 100_000))]
     pub(crate) nodes: u32,
     /// Workers, wherever there are cores for them.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = whole(1, 100_000))]
     pub(crate) workers: Option<u32>,
     /// Cores of each of these workers.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = whole(1, 1024))]
     pub(crate) cores: u32,
     /// How long the job may take, as Slurm writes it: minutes, 2:00:00 or 1-12.
     #[arg(long, value_name = "TIME")]
@@ -332,7 +332,7 @@ pub(crate) struct Slurm {
     #[arg(long, value_name = "FILE")]
     pub(crate) granule: Option<PathBuf>,
     /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
     /// Time without work after which the workers of --attach leave.
     #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", value_parser = duration_as_given, hide_short_help = true)]
@@ -405,7 +405,7 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) only: Only,
     /// Only this trial, from 0.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: Option<u32>,
 }
 
@@ -445,7 +445,7 @@ pub(crate) struct Reproduce {
     #[arg(long, value_name = "SEED", value_parser = one_seed)]
     pub(crate) seed: u32,
     /// The trial, from 0.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: u32,
 }
 
@@ -461,7 +461,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FILE")]
     pub(crate) psth: Option<PathBuf>,
     /// Width of a bin of --psth in ms, a whole number of steps.
-    #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth")]
+    #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth", value_parser = milliseconds)]
     pub(crate) bin: f64,
     #[command(flatten)]
     pub(crate) only: Only,
@@ -500,7 +500,7 @@ pub(crate) struct Figures {
     #[arg(long)]
     pub(crate) force: bool,
     /// Resolution of PNG files.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=1200))]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = whole(30, 1200))]
     pub(crate) dpi: u32,
 }
 
@@ -567,7 +567,7 @@ pub(crate) struct Chosen {
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
     /// The trial whose spikes are shown one by one [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: Option<u32>,
 }
 
@@ -677,6 +677,32 @@ fn one_seed(text: &str) -> Result<u32, String> {
     let range = granule_sweep::parse_seeds(text)?;
     let is_one = range.start() == range.end();
     is_one.then_some(*range.start()).ok_or_else(|| format!("`{text}` is a range; choose one seed of it"))
+}
+
+/// A whole number within these bounds.
+fn whole(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| match most {
+            u32::MAX => format!("`{text}` is no whole number from {least} on"),
+            _ => format!("`{text}` is no whole number from {least} to {most}"),
+        })
+    }
+}
+
+/// The number of a trial.
+fn trial(text: &str) -> Result<u32, String> {
+    let is_range = text.contains("..") || text.contains('-') || text.contains(',');
+    text.parse().map_err(|_| match is_range {
+        true => format!("`{text}` is a range; choose one trial"),
+        false => format!("`{text}` is no number of a trial; trials count from 0"),
+    })
+}
+
+/// A time in milliseconds, with or without its unit.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("ms").unwrap_or(text).trim_end();
+    number.parse().map_err(|_| format!("`{text}` is no time in milliseconds; write it like 0.5"))
 }
 
 fn percent(text: &str) -> Result<f64, String> {

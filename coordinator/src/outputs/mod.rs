@@ -259,31 +259,48 @@ fn write_seed(
     // Each of them is an open file; some are needed for what else is written.
     let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
     let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
-    let mut conditions = files.chunk_by(|a, b| a.condition == b.condition).peekable();
-    while let Some(files) = conditions.next() {
+    for files in files.chunk_by(|a, b| a.condition == b.condition) {
         let derived = Derived::load(files[0], source)?;
-        // Made side by side, as hashing a file is as much work as deriving it.
-        let is_interrupted = source.is_interrupted;
-        let made = files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
-        waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
-        let bytes: u64 = waiting.iter().map(|(_, file)| file.bytes).sum();
-        if conditions.peek().is_none() || waiting.len() >= most || bytes >= MOST_WAITING_BYTES {
-            waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
-            let record = |file: &Planned, writer: &HashedFile| {
-                let (bytes, sha256) = writer.written();
-                FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() }
-            };
-            let records: Vec<FileRecord> =
-                waiting.iter().map(|(file, writer)| record(file, writer)).collect();
-            // First it is on record that these files are granule's. Once they are durable, they are put in place one
-            // after the other.
-            journal.add(&records)?;
-            for ((file, writer), record) in waiting.drain(..).zip(records) {
-                let seal = writer.put_in_place(replaces(file))?;
-                written.push((record, Some(seal)));
-                (source.on_file)();
+        for files in files.chunks(most) {
+            if waiting.len() + files.len() > most {
+                put_in_place(&mut waiting, source, journal, replaces, written)?;
+            }
+            // Made side by side, as hashing a file is as much work as deriving it.
+            let is_interrupted = source.is_interrupted;
+            let made =
+                files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
+            waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
+            if waiting.iter().map(|(_, file)| file.bytes).sum::<u64>() >= MOST_WAITING_BYTES {
+                put_in_place(&mut waiting, source, journal, replaces, written)?;
             }
         }
+    }
+    put_in_place(&mut waiting, source, journal, replaces, written)
+}
+
+/// Makes files durable that are written, and then puts them in place one after the other.
+fn put_in_place(
+    waiting: &mut Vec<(&Planned, HashedFile)>,
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+    written: &mut Vec<Kept>,
+) -> Result<(), OutputError> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
+    let record = |file: &Planned, writer: &HashedFile| {
+        let (bytes, sha256) = writer.written();
+        FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() }
+    };
+    let records: Vec<FileRecord> = waiting.iter().map(|(file, writer)| record(file, writer)).collect();
+    // First it is on record that these files are granule's.
+    journal.add(&records)?;
+    for ((file, writer), record) in waiting.drain(..).zip(records) {
+        let seal = writer.put_in_place(replaces(file))?;
+        written.push((record, Some(seal)));
+        (source.on_file)();
     }
     Ok(())
 }
