@@ -13,9 +13,14 @@ use pty_process::blocking::open;
 use serde_json::Value;
 use support::{Place, Running, Sweep, wait_for};
 
+/// Takes seconds, in which it can be found and stopped.
+fn sweep() -> Sweep<'static> {
+    Sweep { trials: 400, ..Sweep::slow() }
+}
+
 fn place() -> Place {
     let place = Place::new();
-    place.sweep("sweep.yaml", &Sweep { trials: 400, ..Sweep::slow() });
+    place.sweep("sweep.yaml", &sweep());
     place
 }
 
@@ -76,7 +81,7 @@ fn a_run_is_followed_through_kills_and_restarts_to_its_end() {
     run(&place).end().succeeded();
     follower.end().succeeded();
     assert!(!beacon.exists());
-    assert_eq!(place.outputs("out"), Sweep::slow().undisturbed());
+    assert_eq!(place.outputs("out"), sweep().undisturbed());
     // There is nothing to wait for.
     place.run(&["status", "out", "--follow"]).succeeded();
 }
@@ -133,7 +138,7 @@ fn a_hangup_ends_runs_and_workers_in_good_order() {
     running.signal(Signal::SIGHUP);
     running.end().failed_with(129, &["hung up: ", "to resume: "]);
     run(&place).end().succeeded();
-    assert_eq!(place.outputs("out"), Sweep::slow().undisturbed());
+    assert_eq!(place.outputs("out"), sweep().undisturbed());
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn what_nohup_started_goes_on() {
     });
     worker.end().succeeded();
     coordinator.end().succeeded();
-    assert_eq!(place.outputs("out"), Sweep::slow().undisturbed());
+    assert_eq!(place.outputs("out"), sweep().undisturbed());
 }
 
 /// Its messages go nowhere then, as lines and as JSON.
@@ -177,7 +182,7 @@ fn a_terminal_that_is_gone_stops_nothing() {
         let status = wait_for("it ends", || child.try_wait().expect("a child"));
         assert_eq!(status.code(), Some(129), "{format}, process {id}");
         run(&place).end().succeeded();
-        assert_eq!(place.outputs("out"), Sweep::slow().undisturbed());
+        assert_eq!(place.outputs("out"), sweep().undisturbed());
     }
 }
 
