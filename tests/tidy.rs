@@ -216,8 +216,8 @@ fn only_the_view_writes_to_standard_streams_and_ends_the_process() {
         sources().into_iter().filter(|(file, _)| is_program(file) && !file.ends_with("/tests.rs"))
     {
         let writes = |line: &str| {
-            // Tokio's is the connection of a worker over ssh.
-            let line = line.replace("tokio::io::stdout()", "");
+            // The connection of a worker over ssh.
+            let line = line.replace("Output::of(io::stdout())", "");
             ["io::stdout()", "io::stderr()", "process::exit("].iter().any(|word| line.contains(word))
         };
         let found = code(&text).into_iter().find(|(_, line)| writes(line));
