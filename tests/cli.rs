@@ -389,7 +389,10 @@ fn usage_that_is_wrong() {
         check(&place, &arguments, 2, parts);
     };
     for wrong in ["0", "1025", "4294967296"] {
-        run(&["--workers", wrong], &[&format!("invalid value '{wrong}' for '--workers <N>'"), "from 1 to 1024"]);
+        run(
+            &["--workers", wrong],
+            &[&format!("invalid value '{wrong}' for '--workers <N>'"), "from 1 to 1024"],
+        );
     }
     for wrong in ["abc", "1.5", "", "٣"] {
         run(&["--workers", wrong], &[&format!("'{wrong}' for '--workers <N>'")]);
