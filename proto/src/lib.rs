@@ -19,7 +19,7 @@ pub const PROTOCOL: u32 = 3;
 /// Largest message that a worker or a watcher takes, in bytes.
 pub const LARGEST_MESSAGE: usize = 64 << 20;
 
-/// Largest message that a coordinator takes, in bytes: a worker's. Larger results come in [parts](parts).
+/// Largest message that a coordinator takes, in bytes: a worker's. Larger results come in [`parts`].
 pub const LARGEST_OF_WORKER: usize = 1 << 20;
 
 /// Name of the request header that carries the coordinator's secret, as `Bearer …`.

@@ -109,7 +109,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same, of a file of this name in an open directory.
 ///
 /// # Errors
-/// As [`write`]; [`io::ErrorKind::Unsupported`] where others could read the file whatever its mode is to be. Nothing is
+/// As [`write()`]; [`io::ErrorKind::Unsupported`] where others could read the file whatever its mode is to be. Nothing is
 /// written then.
 pub fn write_in(directory: &Directory, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
     let mut file = directory.write(name, Mode::from_bits_truncate(0o600))?;
@@ -123,7 +123,7 @@ pub fn write_in(directory: &Directory, name: &OsStr, bytes: &[u8]) -> io::Result
 /// Expects that a file for its owner alone can be written here. Nothing is left.
 ///
 /// # Errors
-/// As [`write`], where there is such a directory.
+/// As [`write()`], where there is such a directory.
 pub fn check_place(path: &Path) -> io::Result<()> {
     let Ok((directory, name)) = Directory::of(path) else { return Ok(()) };
     let file = directory.write(&name, Mode::from_bits_truncate(0o600))?;
