@@ -100,7 +100,7 @@ impl Door {
 pub(crate) struct Outcome {
     /// Trials that are not stored, as nobody could compute them, and why.
     pub(crate) set_aside: Vec<(TrialId, String)>,
-    /// Those of them that have more spikes than are stored, whoever computes them.
+    /// Those of them that have more spikes than a store takes.
     pub(crate) too_large: Vec<TrialId>,
     pub(crate) tally: Tally,
     /// Workers that nothing is taken from any more, and why.
@@ -400,7 +400,7 @@ impl<'a> Driver<'a> {
                         return end;
                     }
                 }
-                // Not before: a worker that is shut out is told why, also if its connection has ended by now.
+                // The scheduler has handled all earlier events by now, so a worker that it shut out gets its goodbye.
                 if let Some(connection) = ended {
                     self.forget(connection);
                 }

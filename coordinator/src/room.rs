@@ -1,9 +1,9 @@
 //! Room in memory for results that arrive in parts, and for those that are whole and not yet stored.
 //!
-//! A connection reserves room for a whole result before it reads the first part, and waits for it while it is
-//! taken by others; meanwhile nothing is read from that worker. So no two can wait for each other: whoever has room
-//! needs no more of it. Those who wait are served in order. A worker that sends slowly, or not at all, while others
-//! wait loses its room and its connection.
+//! A connection reserves room for a whole result before it reads the first part. While there is no room, the connection
+//! waits and the coordinator reads nothing from its worker. A connection with room never needs more, so two connections
+//! cannot wait for each other. Waiting connections get room in the order in which they asked. If others wait, a worker
+//! that sends slowly, or not at all, loses its room and its connection.
 
 use std::collections::BTreeMap;
 use std::pin::pin;

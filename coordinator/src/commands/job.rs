@@ -192,7 +192,7 @@ struct Computed {
 }
 
 impl Job {
-    /// Does it, and tells those who look how it ended; gives what is to be printed of it.
+    /// Runs the sweep and shows its final state to watchers. Returns the result and the summary to print.
     async fn run(mut self, stopped: Stopped) -> (Result<(), Failure>, Option<LastWords>) {
         let mut dashboard = None;
         let mut done = Done::default();

@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     })
 }
 
-/// Where it is said how a coordinator is reached.
+/// Where the access to a coordinator is read from.
 enum Place<'a> {
     Access(&'a Path),
     /// An output directory, of which there is something to say without a coordinator, too.
