@@ -171,7 +171,7 @@ fn what_is_chosen_is_drawn() {
         (&["--window", "1000..1001"], "it has at least 2 ms"),
         (&["--window", "1990..2010"], "goes beyond the 2000 ms of a trial of condition Control"),
         (&["--trial", "3"], "there is no trial 3 of condition Control, seed 7"),
-        (&["--dpi", "5000"], "5000 is not in 30..=1200"),
+        (&["--dpi", "5000"], "`5000` is no whole number from 30 to 1200"),
     ] {
         place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(2, &[why]);
     }
