@@ -78,7 +78,7 @@ fn dispatch(criterion: &mut Criterion) {
     {
         for connections in [1, 8, 64, 1000] {
             // Enough of them that the first leases, granted before anything is measured, do not count.
-            let trials = if shard == 1 { 6_000.max(20 * connections) } else { 30_000.max(100 * connections) };
+            let trials = if shard == 1 { 6_000.max(20 * connections) } else { 30_000.max(400 * connections) };
             let text = format!(
                 "network: {{ mossy_fibers: 40, granule_cells: 16, golgi_cells: 3 }}\nseeds: [1, 2, 3, 4]\n\
                  trials: {}\nconditions: {conditions}\n",

@@ -481,8 +481,7 @@ fn an_output_directory_that_cannot_be_used() {
 fn a_file_where_an_output_directory_is_wanted() {
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
-    let parts =
-        ["error: x.yaml is a file, and an output directory is wanted\n  help: say the directory that"];
+    let parts = ["error: x.yaml is a file, not an output directory\n  help: say the directory that"];
     for arguments in [
         &["status", "x.yaml"][..],
         &["status", "x.yaml", "--follow"],

@@ -97,10 +97,12 @@ fn a_link_that_leads_nowhere_is_named() {
     let place = place();
     symlink("nowhere", place.path("link")).expect("a link");
     for out in ["link", "link/below"] {
-        let ended = place.run(&["run", "quick.yaml", "--out", out]);
-        let ended =
-            ended.failed_with(1, &["link is a symbolic link to nowhere, which does not exist", "help: "]);
-        assert!(!ended.stderr.contains("File exists"), "{}", ended.stderr);
+        for command in ["run", "plan"] {
+            let ended = place.run(&[command, "quick.yaml", "--out", out]);
+            let ended =
+                ended.failed_with(1, &["link is a symbolic link to nowhere, which does not exist", "help: "]);
+            assert!(!ended.stderr.contains("File exists"), "{}", ended.stderr);
+        }
     }
     assert!(!place.path("nowhere").exists());
 }

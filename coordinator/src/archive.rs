@@ -34,7 +34,7 @@ pub(crate) enum ArchiveError {
     #[error("{} is no output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
     NoSweep { out: PathBuf },
     /// It is none.
-    #[error("{} is a file, and an output directory is wanted", out.display())]
+    #[error("{} is a file, not an output directory", out.display())]
     NoDirectory { out: PathBuf },
     /// A run is at it.
     #[error("the output directory {} is in use by another granule", out.display())]

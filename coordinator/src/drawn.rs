@@ -52,6 +52,12 @@ impl fmt::Display for Preliminary {
                 "preliminary: all {drawn} trials of this part; {stored} of {total} trials of the sweep"
             );
         }
+        if drawn == total {
+            return write!(
+                f,
+                "preliminary: all {drawn} trials are stored, but the output files are not written"
+            );
+        }
         write!(f, "preliminary: {drawn} of {chosen} trials")
     }
 }

@@ -549,7 +549,7 @@ impl<'a> Driver<'a> {
         &mut self,
         connection: ConnectionId,
         said: Said,
-        room: Option<Reservation>,
+        room: Option<Box<Reservation>>,
         events: &mut Vec<Event>,
     ) -> Result<(), ComputeError> {
         let Some(&worker) = self.names.get(&connection) else { return Ok(()) };

@@ -33,6 +33,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use self::crowd::{Crowd, Seat};
+use crate::failure::plural;
 use crate::limits;
 
 /// What strangers are granted.
@@ -75,7 +76,8 @@ impl Limits {
     fn why(&self) -> String {
         const FEW: usize = 64;
         let limit = (limits::files_left() < FEW).then(|| format!(": {}", limits::of_files()));
-        format!("there are {} connections already{}", self.connections, limit.unwrap_or_default())
+        let connections = plural(self.connections as u64, "connection");
+        format!("it has {connections} already, and takes no more{}", limit.unwrap_or_default())
     }
 }
 

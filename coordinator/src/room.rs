@@ -58,8 +58,8 @@ impl Room {
         Arc::new(Room { units, arriving: Mutex::default(), grace })
     }
 
-    /// Room for a result of so many bytes; waits until there is.
-    pub(crate) async fn reserve(self: Arc<Self>, bytes: u64) -> Reservation {
+    /// Room for a result of so many bytes; waits until there is. Boxed, as few of the messages that could carry one do.
+    pub(crate) async fn reserve(self: Arc<Self>, bytes: u64) -> Box<Reservation> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let mut wanted = pin!(Arc::clone(&self.units).acquire_many_owned(units));
         let mut look = tokio::time::interval(self.grace / LOOKS);
@@ -76,7 +76,7 @@ impl Room {
         arriving.next += 1;
         arriving.results.insert(number, arrival);
         drop(arriving);
-        Reservation { room: self, number, end, _permit: permit }
+        Box::new(Reservation { room: self, number, end, _permit: permit })
     }
 
     /// Ends the one that arrives most slowly, of those that have had their time.

@@ -52,7 +52,7 @@ pub(crate) enum FromService {
         connection: ConnectionId,
         said: Said,
         /// That a result has which came in parts, until it is stored.
-        room: Option<Reservation>,
+        room: Option<Box<Reservation>>,
     },
     /// It sent what makes no sense.
     Nonsense {
@@ -319,7 +319,7 @@ struct Listener<'a> {
     room: Arc<Room>,
     /// The result in parts that is arriving, and the room that it has.
     assembly: Assembly,
-    reservation: Option<Reservation>,
+    reservation: Option<Box<Reservation>>,
     heard: Vec<FromService>,
     /// Bytes of spikes in there.
     bytes: usize,
@@ -457,7 +457,7 @@ impl<'a> Listener<'a> {
         } else if was_unfinished || self.reservation.is_some() {
             // It is whole, or was given up.
             room = self.reservation.take();
-            room.iter().for_each(Reservation::is_whole);
+            room.iter().for_each(|of| of.is_whole());
         }
         self.bytes += bytes;
         self.heard.extend(said.map(|said| FromService::Said { connection: self.connection, said, room }));

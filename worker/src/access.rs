@@ -51,7 +51,7 @@ pub enum AccessError {
         source: io::Error,
     },
     /// What a file has makes no sense; says which file.
-    #[error("{} cannot be used", path.display())]
+    #[error("{} cannot be used", name(path))]
     In {
         /// The file.
         path: PathBuf,
@@ -258,6 +258,11 @@ impl Access {
     }
 }
 
+/// What people call the place that an access file is read from.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
 /// What is in a file that can be read once, as far as an access file can go and a byte more.
 fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -273,6 +278,7 @@ fn read_once(path: &Path) -> io::Result<Vec<u8>> {
 fn format_error(error: serde_json::Error) -> AccessError {
     use serde_json::error::Category;
     let problem = match error.classify() {
+        Category::Eof if error.line() <= 1 && error.column() == 0 => "is its end: it is empty",
         Category::Eof => "is where it ends too early",
         Category::Data => {
             "lacks one of `granule_access`, `addresses` and `secret`, or has something else than these and \
@@ -340,6 +346,9 @@ impl FromStr for Address {
 
     fn from_str(address: &str) -> Result<Address, AccessError> {
         let wrong = |problem| AccessError::Address { address: shown(address), problem };
+        if address.contains("://") {
+            return Err(wrong("it is a URL; only its host and port are wanted"));
+        }
         let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         let port = match port.parse() {
             // A sign would be taken, too.

@@ -169,11 +169,7 @@ impl Directory {
     pub fn create(path: &Path) -> io::Result<Directory> {
         let new: Vec<&Path> =
             path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-        if let Some((link, target)) = new.iter().find_map(|path| Some((path, fs::read_link(path).ok()?))) {
-            let (link, target) = (link.display(), target.display());
-            let message = format!("{link} is a symbolic link to {target}, which does not exist");
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
-        }
+        Directory::check_links(path)?;
         fs::create_dir_all(path)?;
         for path in new {
             match sync_name(path) {
@@ -183,6 +179,20 @@ impl Directory {
             }
         }
         Directory::open(path)
+    }
+
+    /// Whether a directory could be made here: a part of the path may be a symbolic link to nothing.
+    ///
+    /// # Errors
+    /// When one is; it says which.
+    pub fn check_links(path: &Path) -> io::Result<()> {
+        let mut absent = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let Some((link, target)) = absent.find_map(|path| Some((path, fs::read_link(path).ok()?))) else {
+            return Ok(());
+        };
+        let (link, target) = (link.display(), target.display());
+        let message = format!("{link} is a symbolic link to {target}, which does not exist");
+        Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
 
     /// The directory of a file that is to be written, and the file's name.

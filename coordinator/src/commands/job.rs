@@ -647,6 +647,12 @@ impl Job {
     }
 }
 
+/// Why there is no output directory.
+pub(crate) fn cannot_create(out: &Path, error: &io::Error) -> Failure {
+    let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
+    Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
+}
+
 /// Where outputs, manifest and store of a sweep lie.
 pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned)
@@ -690,10 +696,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         }
     }
     // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
-    let out = Directory::create(path).map_err(|error| {
-        let message = format!("error: cannot create output directory {}\n  because: {error}", path.display());
-        Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
-    })?;
+    let out = Directory::create(path).map_err(|error| cannot_create(path, &error))?;
     let held = archive::hold(&out)?;
     if !out.is_at(path) {
         let message =

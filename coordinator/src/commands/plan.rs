@@ -13,6 +13,7 @@ use granule_sim::trial::Cohort;
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
 use granule_sweep::{Condition, Plan, Sweep};
+use granule_worker::files::Directory;
 use granule_worker::text::one_line;
 use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use crate::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use crate::cli;
-use crate::commands::job::{check_size, directory_of};
+use crate::commands::job::{cannot_create, check_size, directory_of};
 use crate::commands::run::cores;
 use crate::commands::sweep_file::read_sweep;
 use crate::failure::{Failure, plural};
@@ -250,6 +251,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     let mut sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
+    Directory::check_links(&out).map_err(|error| cannot_create(&out, &error))?;
     let survey = survey(&out, &mut sweep)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
     let resolved = ResolvedSweep::of(&sweep);

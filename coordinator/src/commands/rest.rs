@@ -37,7 +37,7 @@ pub(crate) struct Rest {
     time: String,
     sweep: String,
     /// `complete`, `incomplete` (files are missing, or trials were set aside), `interrupted` (there is no
-    /// manifest yet) or `busy` (a granule is at it).
+    /// manifest yet) or `busy` (another granule is using it).
     state: &'static str,
     engine: String,
     engine_revision: u32,
@@ -257,7 +257,7 @@ impl Rest {
             "{}: {}, {stored} of {total} trials stored ({} %)",
             self.sweep,
             match self.state {
-                "busy" => "a granule is at it",
+                "busy" => "another granule is using it",
                 "interrupted" => "interrupted; the same command again goes on",
                 "incomplete" => "NOT complete",
                 state => state,

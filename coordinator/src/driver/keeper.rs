@@ -36,7 +36,7 @@ pub(super) enum Keep {
         key: TrialKey,
         result: TrialResult,
         /// In memory, until it is stored.
-        room: Option<Reservation>,
+        room: Option<Box<Reservation>>,
     },
     Spans {
         stream: StreamKey,
@@ -50,7 +50,7 @@ pub(super) enum Keep {
 
 /// What the store has done, in the order in which it was asked.
 pub(super) enum Kept {
-    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult, room: Option<Reservation> },
+    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult, room: Option<Box<Reservation>> },
     Discarded { trials: Vec<TrialId> },
 }
 
@@ -160,7 +160,7 @@ struct Trial {
     id: TrialId,
     key: TrialKey,
     result: TrialResult,
-    room: Option<Reservation>,
+    room: Option<Box<Reservation>>,
 }
 
 fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(), StoreError> {

@@ -51,9 +51,8 @@ impl Identity {
 
 /// The address that workers are to be told, which has a port: nothing is bound yet that could lend one.
 pub(crate) fn address(given: &str) -> Result<String, AdvertiseError> {
-    let has_port = given.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|it| it > 0));
-    let is_bare = given.parse::<std::net::IpAddr>().is_ok();
-    if !has_port || is_bare {
+    let bare = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(given);
+    if !given.contains(':') || bare.parse::<std::net::IpAddr>().is_ok() {
         return Err(AdvertiseError::NoPort { given: given.to_owned() });
     }
     advertised(given, 0)
@@ -106,8 +105,19 @@ mod tests {
     fn an_address_has_a_port() {
         assert_eq!(address("granule:7000").expect("fine"), "granule:7000");
         assert_eq!(address("[fd00::1]:7000").expect("fine"), "[fd00::1]:7000");
-        for wrong in ["granule", "fd00::1", "granule:0", "granule:", ":7000", "0.0.0.0:7000", "a b:1"] {
-            assert!(address(wrong).is_err(), "{wrong}");
+        for (wrong, why) in [
+            ("granule", "has no port"),
+            ("fd00::1", "has no port"),
+            ("[fd00::1]", "has no port"),
+            ("granule:0", "its port is no number from 1 to 65535"),
+            ("granule:", "its port is no number from 1 to 65535"),
+            (":7000", "it has no name of a host"),
+            ("0.0.0.0:7000", "it is no single address"),
+            ("a b:1", "characters that no name has"),
+            ("https://granule:7000", "it is a URL"),
+        ] {
+            let error = address(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(why), "{wrong}: {error}");
         }
     }
 }

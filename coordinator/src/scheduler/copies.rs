@@ -22,7 +22,12 @@ impl Scheduler {
         if self.pending > 0 {
             return;
         }
-        while let Some((id, idle, work)) = self.next_copy(now) {
+        let left = |(id, lease): (&LeaseId, &Lease)| Some((self.seconds_left(now, *id, lease)?, *id));
+        let mut leases: Vec<(f64, LeaseId)> = self.leases.iter().filter_map(left).collect();
+        // The last of them would hold up the sweep longest.
+        leases.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+        while let Some((left, id)) = leases.pop() {
+            let Some((idle, work)) = self.help(now, id, left) else { continue };
             let Work::Trials { cohort, trials, .. } = &work else { return };
             let slow = self.leases[&id].worker.expect("only leases with a worker are copied");
             let place = Place { cohort: *cohort, trial: trials.start };
@@ -30,22 +35,12 @@ impl Scheduler {
             commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
             self.tally.copies += 1;
             self.grant(now, idle, work, Kind::Copy { of: id }, commands);
+            // What is left of it may be worth a copy, too.
+            if let Some(left) = self.seconds_left(now, id, &self.leases[&id]) {
+                let at = leases.partition_point(|of| of.0.total_cmp(&left).then(id.cmp(&of.1)).is_lt());
+                leases.insert(at, (left, id));
+            }
         }
-    }
-
-    /// The lease that would hold up the sweep longest, the fastest worker that could help, and with
-    /// what.
-    fn next_copy(&self, now: Time) -> Option<(LeaseId, WorkerName, Work)> {
-        let mut slowest: Vec<(f64, LeaseId)> = self
-            .leases
-            .iter()
-            .filter_map(|(&id, lease)| Some((self.seconds_left(now, id, lease)?, id)))
-            .collect();
-        slowest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        slowest.into_iter().find_map(|(left, id)| {
-            let (idle, work) = self.help(now, id, left)?;
-            Some((id, idle, work))
-        })
     }
 
     /// How long a lease will take, by what is not copied of it yet.
@@ -77,16 +72,18 @@ impl Scheduler {
                 && slot.missing.len() > 0
                 && !copies.iter().any(|copied| copied.contains(trial))
         };
-        let first = trials.clone().find(is_open)?;
+        let (mut first, mut count, mut run) = (None, 0, 0..0);
+        for trial in trials.clone().filter(is_open) {
+            first.get_or_insert(trial);
+            count += 1;
+            run = if run.end == trial { run.start..trial + 1 } else { trial..trial + 1 };
+        }
         // A suspect is tried by one worker at a time, unless that takes too long.
-        let is_suspect = self.suspects.contains_key(&Place { cohort: *at, trial: first });
+        let is_suspect = self.suspects.contains_key(&Place { cohort: *at, trial: first? });
         if is_suspect && now < lease.granted + self.config.lease_ttl {
             return None;
         }
-        let last = trials.clone().rfind(is_open)?;
-        let run = (first..=last).rev().take_while(is_open).last()?;
-        let count = (first..=last).filter(is_open).count() as u32;
-        Some(Open { cohort: *at, variants: *variants, count, run: run..last + 1 })
+        Some(Open { cohort: *at, variants: *variants, count, run })
     }
 
     /// The trials that a copy is computing, unless it has stalled.

@@ -12,7 +12,7 @@ use granule_sim::spikes::Digest;
 use super::members::Worker;
 use super::{
     Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
-    Variants, Work, WorkerName,
+    Variants, WorkerName,
 };
 
 /// Leases after which a trial is given up, whoever had them.
@@ -86,14 +86,8 @@ impl Scheduler {
         commands.push(Command::Acknowledge { connection, trial });
         let Some(site) = self.site(name) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        let was_asked = match &lease.work {
-            Work::Trials { cohort, trials, variants, .. } => {
-                *cohort == trial.cohort && trials.contains(&trial.trial) && variants.contains(trial.variant)
-            }
-            Work::Survey { .. } => false,
-        };
         // A claim is as good as a result, and counts once as well.
-        if !was_asked || !lease.received.insert(trial) {
+        if !lease.receive(trial) {
             return;
         }
         lease.progress = now;

@@ -461,9 +461,4 @@ impl Scheduler {
         commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
         self.refuse(site, commands);
     }
-
-    /// Whether a worker has a trial at which others died. It has nothing else then.
-    pub(super) fn tries_suspect(&self, worker: &Worker) -> bool {
-        worker.leases.first().is_some_and(|lease| self.is_of_one(*lease))
-    }
 }

@@ -128,16 +128,17 @@ impl Scheduler {
     pub(super) fn update(&mut self, name: WorkerName) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         worker.is_stalled &= !worker.leases.is_empty();
-        let worker = &self.workers[&name];
         let is_here = worker.connection.is_some() && worker.quarantined.is_none();
         let takes_leases = is_here && !worker.draining;
         let room = if takes_leases { worker.room() } else { 0 };
+        // Who tries a suspect has nothing else.
+        let is_alone = |id| self.leases.get(id).is_some_and(|lease| lease.is_alone);
         let is_free = takes_leases
             && !worker.is_stalled
             && worker.leases.len() < room as usize
-            && !self.tries_suspect(worker);
+            && !worker.leases.first().is_some_and(is_alone);
         let is_proven = worker.is_proven();
-        let (site, before) = (worker.site, worker.share);
+        let before = worker.share;
         let share = Share {
             here: is_here,
             steady: takes_leases && is_proven && !worker.is_stalled,
@@ -145,8 +146,18 @@ impl Scheduler {
             room,
             waiting: before.waiting.filter(|_| is_free && !is_proven),
         };
+        if is_free && share.waiting.is_none() {
+            self.free.insert(name);
+        } else {
+            self.free.remove(&name);
+        }
+        if share == before {
+            return;
+        }
+        worker.share = share;
         self.threads = self.threads - before.room + share.room;
         self.steady = self.steady + usize::from(share.steady) - usize::from(before.steady);
+        let site = worker.site;
         let standing = self.sites.entry(site).or_default();
         let count = |of: &mut usize, now: bool, then: bool| *of = *of + usize::from(now) - usize::from(then);
         count(&mut standing.here, share.here, before.here);
@@ -155,12 +166,6 @@ impl Scheduler {
         if let Some(ticket) = before.waiting.filter(|_| share.waiting.is_none()) {
             standing.waiting.remove(&ticket);
         }
-        if is_free && share.waiting.is_none() {
-            self.free.insert(name);
-        } else {
-            self.free.remove(&name);
-        }
-        self.workers.get_mut(&name).expect("just seen").share = share;
         self.call_up(site);
     }
 

@@ -1,6 +1,5 @@
 //! Leases: what is handed out, what comes of it, and what becomes of the rest.
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::pace;
@@ -25,8 +24,8 @@ pub(super) struct Lease {
     pub(super) missing: u32,
     /// Slots that are not done.
     pub(super) undone: u32,
-    /// What has arrived of it.
-    pub(super) received: BTreeSet<TrialId>,
+    /// What has arrived of each of its trials; empty if nothing has.
+    received: Vec<Variants>,
     /// Whether the spans that it asked for have been counted.
     pub(super) is_counted: bool,
     /// Nothing has come of it for so long that it is given to others as well.
@@ -34,6 +33,20 @@ pub(super) struct Lease {
     /// Its worker was told that nothing more of it is needed.
     pub(super) is_revoked: bool,
     pub(super) copies: Vec<LeaseId>,
+}
+
+impl Lease {
+    /// Notes that a result has arrived. False if the lease did not ask for it, or has it already.
+    pub(super) fn receive(&mut self, id: TrialId) -> bool {
+        let Work::Trials { cohort, trials, variants, .. } = &self.work else { return false };
+        if *cohort != id.cohort || !trials.contains(&id.trial) || !variants.contains(id.variant) {
+            return false;
+        }
+        if self.received.is_empty() {
+            self.received = vec![Variants::default(); trials.len()];
+        }
+        self.received[(id.trial - trials.start) as usize].insert(id.variant)
+    }
 }
 
 /// What a lease is for.
@@ -78,17 +91,12 @@ impl Scheduler {
 
     pub(super) fn on_received(&mut self, now: Time, connection: ConnectionId, id: LeaseId, trial: TrialId) {
         let Some(name) = self.hear(now, connection) else { return };
-        if !self.is_of(id, name) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        // Only what the lease asked for is progress, and only once.
+        if !lease.receive(trial) {
             return;
         }
         let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
-        let Some(lease) = self.leases.get_mut(&id) else { return };
-        // Only what the lease asked for is progress, and only once.
-        let is_asked = matches!(&lease.work, Work::Trials { cohort, trials, variants, .. }
-            if *cohort == trial.cohort && trials.contains(&trial.trial) && variants.contains(trial.variant));
-        if !is_asked || !lease.received.insert(trial) {
-            return;
-        }
         self.longest = self.longest.max(now.saturating_sub(lease.progress));
         (lease.progress, lease.is_stalled) = (now, false);
         match &mut lease.kind {
@@ -100,28 +108,32 @@ impl Scheduler {
     }
 
     pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
-        if let Some(connection) = self.workers.get(&name).and_then(|worker| worker.connection) {
-            commands.push(Command::Acknowledge { connection, trial: id });
-        }
         let place = id.place();
         self.take_back(id);
         let is_first = self.slot(place).stored.insert(id.variant);
+        let mut is_quarantined = false;
+        if let Some(worker) = self.workers.get_mut(&name) {
+            if let Some(connection) = worker.connection {
+                commands.push(Command::Acknowledge { connection, trial: id });
+            }
+            if is_first {
+                is_quarantined = worker.quarantined.is_some();
+                worker.stored += 1;
+                worker.authored.push(id);
+                if worker.delivered == 0 || worker.is_stalled {
+                    // It was computed under a lease that is over.
+                    self.deliver(name);
+                }
+            }
+        }
         if !is_first {
             return self.on_confirmed(name, id, commands);
-        }
-        if let Some(worker) = self.workers.get_mut(&name) {
-            worker.stored += 1;
-            worker.authored.push(id);
-            if worker.delivered == 0 || worker.is_stalled {
-                // It was computed under a lease that is over.
-                self.deliver(name);
-            }
         }
         self.crashes = 0;
         self.tally.stored += 1;
         let is_done = self.settle(id, commands);
         self.sample(name, place, is_done);
-        if self.is_quarantined(name) {
+        if is_quarantined {
             // It was on its way when its author was found out.
             self.discard(vec![id], commands);
         }
@@ -392,7 +404,7 @@ impl Scheduler {
             is_alone: false,
             missing: 0,
             undone: 0,
-            received: BTreeSet::new(),
+            received: Vec::new(),
             is_counted: false,
             is_stalled: false,
             is_revoked: false,
