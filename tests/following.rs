@@ -7,11 +7,12 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use nix::sys::signal::Signal;
 use pty_process::blocking::open;
 use serde_json::Value;
-use support::{Place, Running, Sweep, wait_for};
+use support::{Ended, Place, Running, Sweep, skip, wait_for};
 
 /// Takes seconds, in which it can be found and stopped.
 fn sweep() -> Sweep<'static> {
@@ -231,4 +232,34 @@ fn a_worker_that_comes_too_late_is_told_that_the_sweep_has_ended() {
     }
     // One that was never there is a mistake.
     place.run(&["worker", "--access", "access.json"]).failed_with(2, &["cannot read access.json"]);
+}
+
+#[test]
+fn a_colleague_sees_what_is_stored_and_is_not_let_in() {
+    const NOBODY: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can be another user");
+    }
+    let place = place();
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::copy(env!("CARGO_BIN_EXE_granule"), place.path("granule")).expect("a program");
+    let colleague = |arguments: &[&str]| {
+        let mut command = place.command(place.path("granule").to_str().expect("text"));
+        command.args(arguments).uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let mut run = place.start(&["serve", "sweep.yaml", "--out", "out", "--listen", "127.0.0.1:0"]);
+    run.until("there is an access file", |_| place.path("out/access.json").exists().then_some(()));
+    let worker = place.start(&["worker", "--access", "out/access.json"]);
+    until_it_computes(&place, &mut run);
+    let seen = Ended::from(colleague(&["status", "out"]).output().expect("it starts")).succeeded();
+    assert!(seen.stdout.contains("another granule is using it, "), "{seen:#?}");
+    let mut follower = place.start_this(colleague(&["status", "out", "--follow"]));
+    follower.until("it is told", |follower| {
+        let is_told = follower.stderr().contains("answers its owner only; this is what is stored");
+        (is_told && follower.stdout().contains("another granule is using it, ")).then_some(())
+    });
+    run.end().succeeded();
+    worker.end().succeeded();
+    follower.end().succeeded();
 }

@@ -81,7 +81,7 @@ fn access_comes_from_a_file_from_standard_input_or_from_a_shell() {
         served.end().succeeded();
     }
     shell(&place, "$GRANULE worker --access - </dev/null")
-        .failed_with(2, &["- cannot be used", "not an access file"]);
+        .failed_with(2, &["standard input cannot be used", "not an access file"]);
     // What is no access file is called so, whoever may read it.
     fs::set_permissions(place.path("quick.yaml"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let ended = place.run(&["worker", "--access", "quick.yaml"]);

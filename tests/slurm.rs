@@ -428,6 +428,241 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
     });
 }
 
+/// A program for the nodes: this one, but for its workers, which do this.
+fn with_workers_that(place: &Place, what: &str) -> String {
+    let program = shell_word(env!("CARGO_BIN_EXE_granule"));
+    let script = format!("if [ \"$1\" = worker ]; then {what}; fi\nexec {program} \"$@\"");
+    place.script("nodes", &script).into_os_string().into_string().expect("text")
+}
+
+#[test]
+fn a_job_whose_workers_cannot_start_ends_at_once_and_says_why() {
+    on_a_cluster(|cluster, place| {
+        let nodes = with_workers_that(place, "echo no such library >&2; exit 127");
+        let ended = cluster.granule(place, &slurm(&["--nodes", "3", "--granule", &nodes])).end();
+        let (id, log) = job(place).expect("a job");
+        let parts = [
+            &*format!("error: job {id} has failed, and the sweep is not complete"),
+            "no such library",
+            "srun has ended before the sweep, with code 127",
+        ];
+        ended.failed_with(3, &parts);
+        assert!(!log.contains("no worker has been here"), "it waited for workers: {log}");
+        Some(())
+    });
+}
+
+#[test]
+fn workers_that_are_warned_leave_and_their_job_ends() {
+    on_a_cluster(|cluster, place| {
+        let following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        let workers = stop_in_the_middle(place, 3)?;
+        let (id, _) = job(place).expect("a job");
+        cluster.does("scancel", &["--signal=USR1", &id]);
+        workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        following.end().failed_with(3, &["srun has ended before the sweep"]);
+        cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
+        check_outputs(place);
+        assert!(place.trials(OUT).reused > 0);
+        Some(())
+    });
+}
+
+#[test]
+fn a_sweep_that_was_changed_while_its_job_ran_is_completed_as_it_is_now() {
+    on_a_cluster(|cluster, place| {
+        let first = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "30"]));
+        let workers = stop_in_the_middle(place, 3)?;
+        let (id, _) = job(place).expect("a job");
+        let text = fs::read_to_string(place.path("sweep.yaml")).expect("a sweep");
+        let changed = text.replace("trials: 10", "trials: 12");
+        assert_ne!(text, changed);
+        place.write("sweep.yaml", &changed);
+        let differs = format!(
+            "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed × 12 trials)"
+        );
+        // Who does not wait is not told that all is well.
+        let detached = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "30", "--detach"])).end();
+        detached.failed_with(3, &[&differs, &format!("job {id} is under way for the sweep as it was")]);
+        let second = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "20"]));
+        let options = ", and with --time=30 (now --time=20); the rest is submitted when it has ended";
+        wait_for("the second follows", || second.stderr().contains(options).then_some(()));
+        workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        for following in [first, second] {
+            let ended = following.end().succeeded();
+            assert!(ended.stdout.contains("complete, 36 of 36 trials stored"), "{ended:#?}");
+        }
+        assert_ne!(job(place).expect("a job").0, id);
+        assert_eq!(place.trials(OUT).reused, 30);
+        Some(())
+    });
+}
+
+#[test]
+fn what_the_environment_would_ask_of_slurm_is_not_asked() {
+    on_a_cluster(|cluster, place| {
+        let mut command = place.granule(&slurm(&["--nodes", "2", "--time", "30"]));
+        for (variable, value) in [
+            ("SLURM_MEM_PER_CPU", "10"),
+            ("SLURM_MEM_PER_NODE", "10"),
+            ("SLURM_NTASKS", "7"),
+            ("SLURM_NNODES", "1"),
+            ("SLURM_JOB_ID", "987654"),
+            ("SLURM_EXPORT_ENV", "NONE"),
+            ("SRUN_CPUS_PER_TASK", "9"),
+            ("SBATCH_TIMELIMIT", "3"),
+            ("SBATCH_JOB_NAME", "other"),
+            ("SBATCH_PARTITION", "urgent"),
+            ("SBATCH_EXPORT", "NONE"),
+            ("SBATCH_ARRAY_INX", "1-3"),
+            ("SQUEUE_STATES", "COMPLETED"),
+            ("SQUEUE_FORMAT", "%i"),
+            ("SQUEUE_PARTITION", "nowhere"),
+            ("SACCT_FORMAT", "jobid"),
+            ("SCANCEL_NAME", "nothing"),
+        ] {
+            command.env(variable, value);
+        }
+        cluster.at_home(&mut command);
+        let following = place.start_this(command);
+        gather(place, 2)?;
+        following.end().succeeded();
+        check_outputs(place);
+        let (id, _) = job(place).expect("a job");
+        assert_eq!(told(cluster, &id, "TimeLimit"), "00:30:00");
+        assert_eq!(told(cluster, &id, "JobName"), "ci-10trials-granule");
+        // For what was not said a user's default holds.
+        assert_eq!(told(cluster, &id, "Partition"), "urgent");
+        Some(())
+    });
+}
+
+#[test]
+fn a_script_that_was_submitted_by_hand_is_followed_and_left_as_it_is() {
+    on_a_cluster(|cluster, place| {
+        cluster.granule(place, &slurm(&["--nodes", "3", "--detach", "--", "--hold"])).end().succeeded();
+        let (first, _) = job(place).expect("a job");
+        cluster.does("scancel", &[&first]);
+        let script = place.path(OUT).join("slurm/job.sh");
+        let edited = fs::read_to_string(&script).expect("a script") + "# edited\n";
+        fs::write(&script, &edited).expect("written");
+        cluster.does("sbatch", &[script.to_str().expect("text")]);
+        let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        following.until("it is known", |following| {
+            following.stderr().contains(" is under way already").then_some(())
+        });
+        let (second, _) = job(place).expect("a job");
+        assert_ne!(first, second);
+        cluster.does("scontrol", &["release", &second]);
+        following.end().succeeded();
+        check_outputs(place);
+        assert_eq!(fs::read_to_string(&script).expect("a script"), edited);
+        Some(())
+    });
+}
+
+#[test]
+fn an_sbatch_that_says_more_than_the_number_is_understood() {
+    on_a_cluster(|cluster, place| {
+        fs::create_dir(place.path("programs")).expect("a directory");
+        place.script(
+            "programs/sbatch",
+            "echo Welcome to the cluster\n/usr/bin/sbatch \"$@\" && echo See the news: 17 new",
+        );
+        let mut command = place.granule(&slurm(&["--nodes", "1"]));
+        let path = format!("{}:{}", place.path("programs").display(), std::env::var("PATH").expect("a path"));
+        command.env("PATH", path);
+        cluster.at_home(&mut command);
+        place.start_this(command).end().succeeded();
+        check_outputs(place);
+        // One that says nothing may have submitted a job all the same.
+        place.script("programs/sbatch", "echo submitted");
+        fs::remove_dir_all(place.path("out")).expect("removed");
+        let mut command = place.granule(&slurm(&["--nodes", "1"]));
+        command.env("PATH", place.path("programs"));
+        cluster.at_home(&mut command);
+        let parts = ["a job may be there; it said: submitted", "`squeue --me` lists your jobs"];
+        place.start_this(command).end().failed_with(1, &parts);
+        Some(())
+    });
+}
+
+#[test]
+fn why_a_job_waits_or_does_not_go_on_is_told() {
+    on_a_cluster(|cluster, place| {
+        cluster.does("scontrol", &["update", "partitionname=main", "state=down"]);
+        let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
+        following.until("it waits for the partition", |following| {
+            following.stderr().contains("waits: PartitionDown: the partition is down").then_some(())
+        });
+        let mut asking = place.granule(&["status", OUT, "--follow"]);
+        cluster.at_home(&mut asking);
+        let mut watching = place.start_this(asking);
+        watching
+            .until("it says the same", |watching| watching.stderr().contains("PartitionDown").then_some(()));
+        cluster.does("scontrol", &["update", "partitionname=main", "state=up"]);
+        let workers = stop_in_the_middle(place, 3)?;
+        let (id, _) = job(place).expect("a job");
+        cluster.does("scontrol", &["suspend", &id]);
+        following.until("it is suspended", |following| {
+            following.stderr().contains(" is suspended: ").then_some(())
+        });
+        cluster.does("scontrol", &["resume", &id]);
+        workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        following.end().succeeded();
+        watching.end().succeeded();
+        check_outputs(place);
+        Some(())
+    });
+}
+
+#[test]
+fn workers_that_end_at_once_are_no_storm() {
+    on_a_cluster(|cluster, place| {
+        let serving = place.start(&["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo"]);
+        wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
+        let nodes = with_workers_that(place, "echo no such library >&2; exit 127");
+        let attach = ["slurm", "sweep.yaml", "--attach", "--workers", "2", "--granule", &nodes];
+        let mut command = place.granule(&attach);
+        command.env("SQUEUE_STATES", "RUNNING");
+        cluster.at_home(&mut command);
+        let ended = place.start_this(command).end();
+        let parts = [
+            "workers ended within a minute of their start; no more for 10 s",
+            "error: 8 workers ended within a minute of their start, and no other runs",
+            "no such library",
+        ];
+        let ended = ended.failed_with(3, &parts);
+        assert!(!ended.stderr.contains(", 3 waiting") && !ended.stderr.contains("4 waiting"), "{ended:#?}");
+        serving.signal(Signal::SIGTERM);
+        assert_eq!(serving.end().code, Some(143));
+        Some(())
+    });
+}
+
+#[test]
+fn options_that_contradict_granules_own_are_refused() {
+    let place = Place::new();
+    fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
+    for (option, help) in [
+        ("--array=1-3", "use granule's --nodes, or --workers and --cores"),
+        ("--ntasks=1", "use granule's --nodes, or --workers and --cores"),
+        ("-c4", "use granule's --workers and --cores"),
+        ("--output=x", "the log lies beside the outputs"),
+        ("--test-only", "use --dry-run"),
+        ("--wrap=true", "the job runs granule's script"),
+    ] {
+        let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--", option]);
+        ended.failed_with(2, &[&format!("error: `{option}` contradicts what granule tells sbatch"), help]);
+    }
+    place.write("site.sh", "module load granule\nexport OMP_PROC_BIND=false\n");
+    let script = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]).succeeded().stdout;
+    assert!(script.contains("\nmodule load granule\nexport OMP_PROC_BIND=false\n"), "{script}");
+    place.write("site.sh", "#SBATCH --time=3\n");
+    let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]);
+    ended.failed_with(2, &["it has an `#SBATCH` line; options for sbatch stand behind `--`"]);
+}
+
 /// The commands of the guide, block by block.
 fn guide() -> Vec<String> {
     let guide = fs::read_to_string(root().join("docs/cluster.md")).expect("the guide");
@@ -483,7 +718,11 @@ fn a_job_goes_back_into_the_queue_only_if_it_has_stored_something() {
         "programs/srun",
         "[ -e go ] || exec sleep 1000\nwhile [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec \"$@\"",
     );
-    place.script("programs/scontrol", "echo \"$@\" >> calls; exit 1");
+    // The first time it refuses.
+    place.script(
+        "programs/scontrol",
+        "echo \"$@\" >> calls; [ $(wc -l < calls) -gt 1 ] || { echo held >&2; exit 1; }",
+    );
     let path = format!("{}:{}", place.path("programs").display(), std::env::var("PATH").expect("a path"));
     let start = || {
         let mut bash = place.command("/bin/bash");
@@ -502,8 +741,19 @@ fn a_job_goes_back_into_the_queue_only_if_it_has_stored_something() {
     let mut something = start();
     something.until("a trial is stored", |_| (place.length(&store()) > 8_000).then_some(()));
     something.signal(Signal::SIGUSR1);
-    something.end().failed_with(143, &["the time is over: it goes back into the queue, and on from there"]);
-    assert_eq!(fs::read_to_string(place.path("calls")).expect("calls"), "requeue 7\n");
+    something
+        .end()
+        .failed_with(143, &["the time is over, and Slurm does not take it back into the queue: held"]);
+    let mut more = start();
+    let before = place.length(&store());
+    more.until("another trial is stored", |_| (place.length(&store()) > before).then_some(()));
+    more.signal(Signal::SIGUSR1);
+    let says = "the time is over: it goes back into the queue, and on from there";
+    more.until("it is put back", |more| more.stderr().contains(says).then_some(()));
+    // Slurm ends it.
+    more.signal(Signal::SIGTERM);
+    more.end();
+    assert_eq!(fs::read_to_string(place.path("calls")).expect("calls"), "requeue 7\n".repeat(2));
     place.is_left_alone();
 }
 

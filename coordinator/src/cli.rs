@@ -312,6 +312,9 @@ pub(crate) struct Slurm {
     /// Slurm's partition.
     #[arg(long, value_name = "NAME")]
     pub(crate) partition: Option<String>,
+    /// A file with shell commands for the beginning of the job script: modules, an environment, exports.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) setup: Option<PathBuf>,
     /// The network interface over which the nodes reach the coordinator, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "attach")]
     pub(crate) interface: Option<String>,

@@ -15,6 +15,7 @@ use granule_proto::wire;
 use granule_sim::Engine;
 use granule_sweep::plan::Plan;
 use granule_worker::access::{Access, Secret};
+use nix::errno::Errno;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::error::TrySendError;
@@ -178,12 +179,12 @@ const REFUSALS: usize = 64;
 /// Time between two words about those who are not let in.
 const REFUSALS_EVERY: Duration = Duration::from_secs(5);
 
-/// The site of a connection from this address. Loopback has many addresses, and who has one of IPv6 mostly has
-/// all that share its first 64 bits.
+/// The site of a connection from this address.
 fn site_of(peer: IpAddr) -> Site {
-    match peer.to_canonical() {
+    match gate::origin(peer) {
         ip if ip.is_loopback() => Site::Loopback,
         IpAddr::V4(ip) => Site::Address(u64::from(ip.to_bits())),
+        // The first half is all there is; those in use begin with 001 or 1, so no address of IPv4 is like it.
         IpAddr::V6(ip) => Site::Address((ip.to_bits() >> 64) as u64 | 1 << 63),
     }
 }
@@ -280,6 +281,22 @@ pub(crate) async fn compute(
 /// Listens for workers, of which a thousand may come at once: those that find no room are put off for
 /// seconds, or taken for accepted when they are not.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_on(address) {
+        // All addresses of a machine without IPv6 are those of IPv4.
+        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && has_no_address(&error) => {
+            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
+        listening => listening,
+    }
+}
+
+/// Whether the machine has no address of the family that was asked for.
+fn has_no_address(error: &io::Error) -> bool {
+    let errors = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|raw| errors.contains(&Errno::from_raw(raw)))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A coordinator that is started again on its port need not wait for what is left of its connections.
     socket.set_reuseaddr(true)?;
@@ -822,5 +839,23 @@ impl<'a> Driver<'a> {
             (Some(reason), Some(worker)) => self.workers.kill(*worker, &reason),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_what_a_worker_cannot_choose() {
+        let of = |ip: &str| site_of(ip.parse().expect("an address"));
+        for here in ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(here), Site::Loopback, "{here}");
+        }
+        assert_eq!(of("10.0.0.1"), of("::ffff:10.0.0.1"));
+        assert_eq!(of("fd00:1:2:3::1"), of("fd00:1:2:3:ffff:ffff:ffff:ffff"));
+        let places = ["10.0.0.1", "10.0.0.2", "fd00:1:2:3::1", "fd00:1:2:4::1", "127.0.0.1"].map(of);
+        let different: std::collections::BTreeSet<Site> = places.into_iter().collect();
+        assert_eq!(different.len(), places.len());
     }
 }

@@ -32,6 +32,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+pub(crate) use self::crowd::origin;
 use self::crowd::{Crowd, Seat};
 use crate::failure::plural;
 use crate::limits;
@@ -135,6 +136,8 @@ impl Gate {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // What listens on all addresses of IPv6 has those of IPv4 in another form.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let Some((ticket, verdict)) = self.enter(peer) else { continue };
                     // What is wrong with it will be seen at once when it is read.
                     let _ = stream.set_nodelay(true);

@@ -375,7 +375,7 @@ pub(crate) enum AdvertiseError {
     )]
     None,
     #[error(
-        "the interface `{given}` has no address at which others could reach it; those that have: {known}"
+        "the interface `{given}` has no address at which others could reach it; {known}"
     )]
     Interface { given: String, known: String },
 }
@@ -446,7 +446,13 @@ fn reachable(
     match wanted {
         _ if !found.is_empty() => Ok(found),
         None => Err(AdvertiseError::None),
-        Some(given) => Err(AdvertiseError::Interface { given: given.to_owned(), known: known.join(", ") }),
+        Some(given) => {
+            let known = match known.is_empty() {
+                true => "no other has one either".to_owned(),
+                false => format!("those that have: {}", known.join(", ")),
+            };
+            Err(AdvertiseError::Interface { given: given.to_owned(), known })
+        }
     }
 }
 

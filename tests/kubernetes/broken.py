@@ -133,7 +133,7 @@ BROKEN = [
     ("no version", change(coordinator, lambda it: it.update(image="granule:latest")), "no version"),
     ("an option that granule has not", change(workers, swap("--leave-with", "--leaf-with")), "--leaf-with"),
     ("a value that granule does not take", change(workers, swap("=1h", "=1y")), "granule does not take"),
-    ("another port to listen on", change(coordinator, swap("0.0.0.0:7000", "0.0.0.0:7007")), "none of its ports"),
+    ("another port to listen on", change(coordinator, swap("[::]:7000", "[::]:7007")), "none of its ports"),
     ("another dashboard", change(coordinator, swap("127.0.0.1:7001", "127.0.0.1:7002")), "does not ask the dashboard"),
     ("a probe of no port", change(coordinator, lambda it: it["readinessProbe"]["httpGet"].update(port="x")), "port x"),
     (

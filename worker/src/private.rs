@@ -56,6 +56,12 @@ impl PrivateError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, PrivateError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether the file is for others, who may read it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, PrivateError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// Permissions that nobody but the owner may have.

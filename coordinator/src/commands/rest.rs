@@ -17,7 +17,7 @@ use crate::outputs::manifest::{ResolvedSweep, Run, SetAside};
 use crate::outputs::survey::Changes;
 use crate::outputs::{self, Planned};
 use crate::slurm::control::SlurmError;
-use crate::slurm::{JobId, State};
+use crate::slurm::{Job, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
 use crate::view::stdout::{say, say_json};
@@ -63,8 +63,9 @@ pub(crate) struct SlurmJob {
     /// Always `slurm_job`.
     #[serde(rename = "type")]
     kind: &'static str,
-    job: JobId,
-    /// `waiting`, `running`, `ended` or `unknown`.
+    #[serde(flatten)]
+    job: Job,
+    /// `waiting`, `running`, `suspended`, `ended` or `unknown`.
     state: &'static str,
     /// For people: why it waits, where it runs, how it ended.
     text: String,
@@ -72,18 +73,20 @@ pub(crate) struct SlurmJob {
 }
 
 impl SlurmJob {
-    pub(crate) fn new(job: JobId, state: &Result<State, SlurmError>, log: &Path) -> SlurmJob {
+    pub(crate) fn new(job: &Job, state: &Result<State, SlurmError>, log: &Path) -> SlurmJob {
         let (word, text) = match state {
             Ok(State::Unknown) => ("unknown", "is not known to Slurm any more".to_owned()),
             Ok(state @ State::Waiting { .. }) => ("waiting", state.describe()),
             Ok(state @ State::Running { .. }) => ("running", state.describe()),
+            Ok(state @ State::Suspended) => ("suspended", state.describe()),
             Ok(state @ State::Ended(_)) => ("ended", state.describe()),
             Err(error) => ("unknown", format!("cannot be asked about: {error}")),
         };
-        SlurmJob { schema: SCHEMA, kind: "slurm_job", job, state: word, text, log: log.display().to_string() }
+        let (job, log) = (job.clone(), log.display().to_string());
+        SlurmJob { schema: SCHEMA, kind: "slurm_job", job, state: word, text, log }
     }
 
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("Slurm job {} {}; its log: {}\n", self.job, self.text, self.log)
     }
 }

@@ -1,4 +1,4 @@
-//! Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP.
+//! Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP; and SIGUSR1, with which schedulers warn of a SIGTERM.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::view::stderr;
 pub(crate) enum Stop {
     /// SIGINT, of Ctrl-C.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM or SIGUSR1.
     Terminate,
     /// SIGHUP: the terminal is gone.
     HangUp,
@@ -71,6 +71,8 @@ pub(crate) type Stopped = watch::Receiver<Option<Stop>>;
 pub(crate) struct Signals {
     interrupts: Signal,
     terminations: Signal,
+    /// SIGUSR1.
+    warnings: Signal,
     /// None where SIGHUP was ignored at the start, as `nohup` does, or may have been.
     hangups: Option<Signal>,
     first: Option<(Stop, Instant)>,
@@ -85,7 +87,8 @@ impl Signals {
         let hangups = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         let interrupts = signal(SignalKind::interrupt())?;
         let terminations = signal(SignalKind::terminate())?;
-        Ok(Signals { interrupts, terminations, hangups, first: None })
+        let warnings = signal(SignalKind::user_defined1())?;
+        Ok(Signals { interrupts, terminations, warnings, hangups, first: None })
     }
 
     /// The next signal that says something new: the first, and then each that asks to end at once.
@@ -94,6 +97,7 @@ impl Signals {
             let stop = tokio::select! {
                 _ = self.interrupts.recv() => Stop::Interrupt,
                 _ = self.terminations.recv() => Stop::Terminate,
+                _ = self.warnings.recv() => Stop::Terminate,
                 () = hangup(self.hangups.as_mut()) => Stop::HangUp,
             };
             match self.first {

@@ -23,13 +23,14 @@ use crate::commands::rest::{self, SlurmJob};
 use crate::commands::signals::Signals;
 use crate::commands::sweep_file::read_sweep;
 use crate::commands::target;
-use crate::failure::{Failure, shell_path, shown};
+use crate::failure::{Failure, plural, shell_path, shown};
 use crate::outputs;
 use crate::outputs::manifest::ResolvedSweep;
 use crate::outputs::survey::Survey;
-use crate::slurm::control::{self, SlurmError};
+use crate::slurm::control::{self, Slurm, SlurmError};
+use crate::slurm::options::Options;
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
-use crate::slurm::{Ending, JobId, State};
+use crate::slurm::{Ending, Job, State};
 use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
@@ -64,6 +65,9 @@ const LONGEST_RECORD: u64 = 1 << 24;
 /// Lines of a log that are shown when a job has failed.
 const LAST_LINES: usize = 12;
 
+/// Longest file of `--setup`, in bytes.
+const LONGEST_SETUP: u64 = 1 << 16;
+
 /// A job that was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
@@ -71,10 +75,51 @@ struct Record {
     /// Always `slurm_job`.
     #[serde(rename = "type")]
     kind: String,
-    job: JobId,
+    #[serde(flatten)]
+    job: Job,
     /// RFC 3339, UTC.
     submitted: String,
     log: PathBuf,
+    /// What it was submitted for; none of jobs of version 0.1.0, and of scripts that were submitted by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
+}
+
+/// What a job is submitted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asked {
+    /// Hash of the resolved sweep.
+    sweep: String,
+    /// Its size, for people.
+    size: String,
+    /// What was asked of Slurm and of the coordinator, in the words of their options.
+    options: Vec<String>,
+}
+
+impl Asked {
+    /// In what this differs from what is asked for now, for people; nothing if it does not.
+    fn difference(&self, now: &Asked) -> Option<String> {
+        let mut words = Vec::new();
+        if self.sweep != now.sweep {
+            words.push(match self.size == now.size {
+                true => "other values of the sweep's parameters".to_owned(),
+                false => format!("{} (now {})", self.size, now.size),
+            });
+        }
+        let only = |of: &Asked, other: &Asked| -> String {
+            let only: Vec<&str> = (of.options.iter().filter(|word| !other.options.contains(word)))
+                .map(String::as_str)
+                .collect();
+            only.join(" ")
+        };
+        match (only(self, now), only(now, self)) {
+            (there, here) if there.is_empty() && here.is_empty() => {}
+            (there, here) if there.is_empty() => words.push(format!("without {here}")),
+            (there, here) if here.is_empty() => words.push(format!("with {there}")),
+            (there, here) => words.push(format!("with {there} (now {here})")),
+        }
+        (!words.is_empty()).then(|| words.join(", and "))
+    }
 }
 
 /// What is asked for, with paths that hold on every node.
@@ -87,40 +132,94 @@ struct Request<'a> {
 }
 
 pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
-    let mut sweep = read_sweep(&arguments.sweep)?;
-    check_size(&arguments.sweep, &sweep)?;
-    let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
-    archive::survey(&out, &mut sweep)?;
-    if out.join(DIRECTORY).is_symlink() {
-        let message = format!(
-            "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
-            out.join(DIRECTORY).display()
-        );
-        return Err(Failure::new(exit::FAILED, message));
-    }
-    let logs = out.join(DIRECTORY);
-    let granule = match &arguments.granule {
-        Some(path) => whole(path)?,
-        None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
-    };
-    let shape = match arguments.workers {
-        Some(workers) => Shape::Workers { workers, cores: arguments.cores },
-        None => Shape::Nodes(arguments.nodes),
-    };
-    let plan = Plan {
-        name: sweep.name.clone(),
-        command: command_line(),
-        granule,
-        out: out.clone(),
-        logs: logs.clone(),
-        shape,
-        time: arguments.time.clone(),
-        partition: arguments.partition.clone(),
-        options: arguments.options.clone(),
-    };
-    let request = Request { arguments, sweep, out, logs, plan };
     let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    runtime.block_on(async { if arguments.attach { request.attach().await } else { request.run().await } })
+    if arguments.attach {
+        let request = Request::new(arguments)?;
+        return runtime.block_on(request.attach());
+    }
+    // A sweep file that was changed while its job ran calls for another job.
+    while runtime.block_on(Request::new(arguments)?.run())? == Next::Again {}
+    Ok(())
+}
+
+/// What is left to be done after a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// The job has done what it was submitted for, and that is not all that is asked for now.
+    Again,
+}
+
+impl<'a> Request<'a> {
+    fn new(arguments: &'a cli::Slurm) -> Result<Request<'a>, Failure> {
+        let options = Options::new(arguments.options.clone());
+        if let Some((word, instead)) = options.contradiction() {
+            let message = format!("error: `{}` contradicts what granule tells sbatch", shown(word));
+            return Err(Failure::new(exit::USAGE, format!("{message}\n  help: {instead}")));
+        }
+        let mut sweep = read_sweep(&arguments.sweep)?;
+        check_size(&arguments.sweep, &sweep)?;
+        let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
+        archive::survey(&out, &mut sweep)?;
+        if out.join(DIRECTORY).is_symlink() {
+            let message = format!(
+                "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
+                out.join(DIRECTORY).display()
+            );
+            return Err(Failure::new(exit::FAILED, message));
+        }
+        let logs = out.join(DIRECTORY);
+        let granule = match &arguments.granule {
+            Some(path) => whole(path)?,
+            None => {
+                std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?
+            }
+        };
+        let shape = match arguments.workers {
+            Some(workers) => Shape::Workers { workers, cores: arguments.cores },
+            None => Shape::Nodes(arguments.nodes),
+        };
+        let plan = Plan {
+            name: sweep.name.clone(),
+            command: command_line(),
+            granule,
+            out: out.clone(),
+            logs: logs.clone(),
+            shape,
+            time: arguments.time.clone(),
+            partition: arguments.partition.clone(),
+            options: arguments.options.clone(),
+            setup: arguments.setup.as_deref().map(setup).transpose()?,
+        };
+        Ok(Request { arguments, sweep, out, logs, plan })
+    }
+
+    /// All options that were given for `sbatch`, also those that are granule's own.
+    fn options(&self) -> Options {
+        let time = self.arguments.time.iter().map(|_| "--time".to_owned());
+        let partition = self.arguments.partition.iter().map(|_| "--partition".to_owned());
+        Options::new(time.chain(partition).chain(self.arguments.options.iter().cloned()).collect())
+    }
+}
+
+/// The commands in a file of `--setup`.
+fn setup(path: &Path) -> Result<String, Failure> {
+    let wrong = |problem: &str| {
+        Failure::new(
+            exit::USAGE,
+            format!("error: cannot use {} with --setup\n  because: {problem}", shown(path)),
+        )
+    };
+    let bytes = files::read(path, LONGEST_SETUP).map_err(|error| wrong(&error.to_string()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.contains('\0') => Err(wrong("it is no text")),
+        // Slurm takes what looks like its options as such, wherever it is.
+        Ok(text) if text.lines().any(|line| line.starts_with("#SBATCH")) => {
+            Err(wrong("it has an `#SBATCH` line; options for sbatch stand behind `--`"))
+        }
+        Ok(text) => Ok(text),
+        Err(_) => Err(wrong("it is not UTF-8")),
+    }
 }
 
 /// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
@@ -150,7 +249,7 @@ fn of_slurm(error: &SlurmError) -> Failure {
 
 impl Request<'_> {
     /// A job that is the whole sweep.
-    async fn run(&self) -> Result<(), Failure> {
+    async fn run(&self) -> Result<Next, Failure> {
         let store = look(&self.out, &self.sweep, self.arguments)?;
         let serving = Serving {
             sweep: whole(&self.arguments.sweep)?,
@@ -164,42 +263,76 @@ impl Request<'_> {
         let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
             say(&script)?.done();
-            return Ok(());
+            return Ok(Next::Nothing);
         }
         if rest::is_complete(&self.out, &self.sweep) {
             say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, shown(&self.out)))?.done();
-            return Ok(());
+            return Ok(Next::Nothing);
         }
+        let asked = self.asked(&serving);
         // From here on: what is submitted must be written down before this ends.
         let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-        let record = {
+        let (record, joined) = {
             let _lock = self.lock(LOCK, "submits")?;
             let under_way = tokio::select! {
                 under_way = self.under_way() => under_way?,
                 stop = signals.next() => return Err(Failure::new(stop.code(), stop.word())),
             };
             match under_way {
-                Some(record) => {
-                    line(&format!("job {} is under way already", record.job));
-                    record
-                }
-                None => self.submit(&script).await?,
+                Some(record) => (record, true),
+                None => (self.submit(&script, asked.clone()).await?, false),
             }
         };
-        let job = record.job;
+        let job = &record.job;
+        let other = record.asked.as_ref().filter(|_| joined).filter(|of| of.sweep != asked.sweep);
+        if joined {
+            line(&format!("job {job} is under way already"));
+            if let Some(difference) = record.asked.as_ref().and_then(|of| of.difference(&asked)) {
+                let then = match other {
+                    Some(_) if self.arguments.detach => "",
+                    Some(_) => "; the rest is submitted when it has ended",
+                    None => "; it keeps them",
+                };
+                line(&format!("note: it was submitted for {difference}{then}"));
+            }
+        }
         let how = format!("granule status {}", shell_path(&self.out));
         if self.arguments.detach {
+            if other.is_some() {
+                let message = format!(
+                    "error: job {job} is under way for the sweep as it was, and nothing is submitted for the rest\n  \
+                     help: run this again when the job has ended; without --detach it waits for that, and goes on"
+                );
+                return Err(Failure::new(exit::INCOMPLETE, message));
+            }
             let log = shown(&record.log);
             let text = format!("Slurm job {job}; to see what it is at: {how}; its log: {log}\n");
-            return LastWords::summary(text).say();
+            return LastWords::summary(text).say().map(|()| Next::Nothing);
         }
         tokio::select! {
-            ended = self.follow(&record) => self.end(&record, ended?),
+            ended = self.follow(&record) => self.end(&record, ended?, other.is_some()),
             stop = signals.next() => Err(Failure::new(stop.code(), format!(
                 "job {job} goes on without being followed\n  to follow it: {}\n  to see what it is at: {how}\n  \
-                 to end it: scancel {job}",
-                command_line()
+                 to end it: {}",
+                command_line(),
+                job.scancel(),
             ))),
+        }
+    }
+
+    /// What is asked for now.
+    fn asked(&self, serving: &Serving) -> Asked {
+        let resolved = ResolvedSweep::of(&self.sweep);
+        let Sweep { conditions, seeds, trials, .. } = &self.sweep;
+        Asked {
+            sweep: resolved.fingerprint(),
+            size: format!(
+                "{} × {} × {}",
+                plural(conditions.len() as u64, "condition"),
+                plural(seeds.len() as u64, "seed"),
+                plural((*trials).into(), "trial")
+            ),
+            options: self.plan.asked().into_iter().chain(serving.options.iter().cloned()).collect(),
         }
     }
 
@@ -222,13 +355,35 @@ impl Request<'_> {
         options
     }
 
-    /// The job that was submitted before, if it still waits or runs.
+    /// The job for this directory that waits or runs: the last one that was submitted, or its script that somebody has
+    /// submitted by hand.
     async fn under_way(&self) -> Result<Option<Record>, Failure> {
+        if let Some(record) = self.last_under_way().await? {
+            return Ok(Some(record));
+        }
+        let script = self.logs.join(SCRIPT);
+        let cluster = Record::find(&self.out).and_then(|record| record.job.cluster);
+        let slurm = Slurm { cluster: cluster.clone() };
+        if script.exists()
+            && let Some(job) = slurm.find(&script).await.map_err(|error| of_slurm(&error))?
+        {
+            return Ok(Some(self.note(Job { job, cluster }, None)?));
+        }
+        // Whoever else computes this keeps the store, and a job would end at once.
+        match archive::keep_still(&self.out) {
+            Err(error @ ArchiveError::InUse { .. }) => Err(error.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The job that was submitted before, if it still waits or runs.
+    async fn last_under_way(&self) -> Result<Option<Record>, Failure> {
         let Some(record) = Record::find(&self.out) else { return Ok(None) };
+        let slurm = Slurm { cluster: record.job.cluster.clone() };
         let begun = Instant::now();
         loop {
-            match control::look(record.job).await.map_err(|error| of_slurm(&error))? {
-                State::Waiting { .. } | State::Running { .. } => return Ok(Some(record)),
+            match slurm.look(record.job.job).await.map_err(|error| of_slurm(&error))? {
+                State::Waiting { .. } | State::Running { .. } | State::Suspended => return Ok(Some(record)),
                 State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
                 State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
                 State::Unknown => tokio::time::sleep(ASK_EVERY.0).await,
@@ -268,24 +423,26 @@ impl Request<'_> {
     }
 
     /// Keeps the script, and submits it.
-    async fn submit(&self, script: &str) -> Result<Record, Failure> {
+    async fn submit(&self, script: &str, asked: Asked) -> Result<Record, Failure> {
         let path = self.keep(SCRIPT, script)?;
         // The job would fail when it starts.
         private::check_place(&self.out.join(ACCESS)).map_err(|error| {
             let code = if private::is_modeless(&error) { exit::USAGE } else { exit::FAILED };
             Failure::caused_by(code, &error, Some("choose another directory with --out"))
         })?;
-        let job = control::submit(&path, None).await.map_err(|error| of_slurm(&error))?;
-        let record = Record {
-            schema: SCHEMA,
-            kind: "slurm_job".to_owned(),
-            job,
-            submitted: now(),
-            log: self.logs.join(format!("{job}.log")),
-        };
+        let job = control::submit(&path, None, &self.options()).await.map_err(|error| of_slurm(&error))?;
+        let record = self.note(job, Some(asked))?;
+        line(&format!("job {} is submitted; its script: {}", record.job, path.display()));
+        Ok(record)
+    }
+
+    /// Writes down which job it is.
+    fn note(&self, job: Job, asked: Option<Asked>) -> Result<Record, Failure> {
+        let log = self.logs.join(format!("{}.log", job.job));
+        let kind = "slurm_job".to_owned();
+        let record = Record { schema: SCHEMA, kind, job, submitted: now(), log, asked };
         let json = serde_json::to_string(&record).expect("text and numbers can be written");
         self.keep(RECORD, &format!("{json}\n"))?;
-        line(&format!("job {job} is submitted; its script: {}", path.display()));
         Ok(record)
     }
 
@@ -315,10 +472,11 @@ impl Request<'_> {
         let mut unknown_since: Option<Instant> = None;
         let mut ended_since: Option<Instant> = None;
         let mut is_silent = false;
+        let slurm = Slurm { cluster: record.job.cluster.clone() };
         let (least, most) = ASK_EVERY;
         let mut pause = least;
         let ended = loop {
-            match control::look(record.job).await {
+            match slurm.look(record.job.job).await {
                 Ok(State::Unknown) => {
                     if unknown_since.get_or_insert_with(Instant::now).elapsed() >= UNKNOWN_FOR {
                         break State::Unknown;
@@ -329,7 +487,7 @@ impl Request<'_> {
                     is_silent = false;
                     if state != seen {
                         if !matches!(state, State::Ended(_)) {
-                            self.tell(record.job, &state);
+                            tell(&record.job, &state);
                         }
                         pause = least;
                     }
@@ -345,7 +503,7 @@ impl Request<'_> {
                         }
                     };
                     if is_final {
-                        self.tell(record.job, &state);
+                        tell(&record.job, &state);
                         break state;
                     }
                     seen = state;
@@ -391,13 +549,10 @@ impl Request<'_> {
         Ok(ended)
     }
 
-    fn tell(&self, job: JobId, state: &State) {
-        log::event("slurm", &format!("job {job} {}", state.describe()));
-    }
-
-    /// What has come of it: what Slurm says is one thing, what lies there the other.
-    fn end(&self, record: &Record, state: State) -> Result<(), Failure> {
-        let job = record.job;
+    /// What has come of it: what Slurm says is one thing, what lies there the other. `is_of_another` says that the job
+    /// was submitted for another sweep than was asked for.
+    fn end(&self, record: &Record, state: State, is_of_another: bool) -> Result<Next, Failure> {
+        let job = &record.job;
         let rest = rest::look(&self.out);
         // What lies there may be of an earlier run, unless this one has ended well.
         let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
@@ -405,7 +560,17 @@ impl Request<'_> {
             && rest.is_complete()
             && is_well
         {
-            return LastWords::summary(rest.to_text()).say();
+            // It may have been changed since.
+            let mut sweep = read_sweep(&self.arguments.sweep)?;
+            archive::survey(&self.out, &mut sweep)?;
+            if rest::is_complete(&self.out, &sweep) {
+                return LastWords::summary(rest.to_text()).say().map(|()| Next::Nothing);
+            }
+            let is_changed = ResolvedSweep::of(&sweep) != ResolvedSweep::of(&self.sweep);
+            if is_changed || is_of_another {
+                line(&format!("job {job} has computed the sweep as it was; now the rest"));
+                return Ok(Next::Again);
+            }
         }
         let (word, help, code) = match state {
             State::Ended(ending) => {
@@ -416,6 +581,7 @@ impl Request<'_> {
         };
         let log = end_of(&record.log).unwrap_or_default();
         // With `--no-kill` Slurm itself does not say why.
+        let help = if is_out_of_memory(&log) { Ending::OutOfMemory.help() } else { help };
         let node = failed_node(&log).filter(|_| state == State::Ended(Ending::Failed));
         let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
         let mut message = format!("error: job {job} {word}{with}, and the sweep is not complete");
@@ -434,6 +600,18 @@ impl Request<'_> {
         message.push_str(&format!("\n  to go on: {}", command_line()));
         Err(Failure::new(code, message))
     }
+}
+
+fn tell(job: &Job, state: &State) {
+    log::event("slurm", &format!("job {job} {}", state.describe()));
+}
+
+/// Whether a log says that something was ended because of its memory, which Slurm may report as any failure.
+fn is_out_of_memory(log: &str) -> bool {
+    let said = log.to_ascii_lowercase();
+    ["oom-kill", "oom_kill", "oom killed", "out of memory", "out-of-memory"]
+        .iter()
+        .any(|words| said.contains(words))
 }
 
 /// The end of a log, which may be of any length.
@@ -475,6 +653,7 @@ impl Record {
 /// What the job is at that was submitted last for this directory.
 pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
     let record = Record::find(out)?;
-    let state = control::look(record.job).await;
-    Some(SlurmJob::new(record.job, &state, &record.log))
+    let slurm = Slurm { cluster: record.job.cluster.clone() };
+    let state = slurm.look(record.job.job).await;
+    Some(SlurmJob::new(&record.job, &state, &record.log))
 }

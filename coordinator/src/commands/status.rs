@@ -14,12 +14,13 @@ use tonic::Streaming;
 use crate::archive::{ArchiveError, check_directory, keep_still};
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
+use crate::commands::rest::Rest;
 use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
 use crate::outputs::survey::Survey;
 use crate::threads;
 use crate::view::log;
-use crate::view::status::{Notice, Snapshot, understood};
+use crate::view::status::{Notice, Snapshot, now, understood};
 use crate::view::stdout::{self, Reader};
 use crate::view::words::escaped_json;
 
@@ -73,9 +74,18 @@ impl Place<'_> {
             Err(AccessError::File(file)) if file.is_not_found() => None,
             // A run in this directory has its own way.
             Err(_) if beacon.is_some() => None,
+            // It is another user's, who lets others see the rest.
+            Err(AccessError::File(file)) if file.is_denied() && matches!(self, Place::Directory(_)) => None,
             Err(error) => return Err(Failure::caused_by(exit::FAILED, &error, None)),
         };
         Ok(beacon.into_iter().chain(access).collect())
+    }
+
+    /// Whether there is a way to a coordinator that is not for this user.
+    fn is_for_others(&self) -> bool {
+        let Place::Directory(out) = self else { return false };
+        let access = Access::read(&out.join(ACCESS));
+        matches!(access, Err(AccessError::File(file)) if file.is_denied())
     }
 
     /// For people.
@@ -128,6 +138,7 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
     let mut last = None;
     let mut pause = least;
     let mut alone_since: Option<Instant> = None;
+    let mut told = None;
     loop {
         let ways = place.ways()?;
         let is_there = !ways.is_empty();
@@ -190,9 +201,28 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
                 Some(address) => {
                     format!("the coordinator at {address} is gone, and the sweep is not complete")
                 }
+                None if place.is_for_others() => {
+                    format!(
+                        "the coordinator in {} answers its owner only; this is what is stored",
+                        place.display()
+                    )
+                }
                 None => format!("no coordinator is running in {}", place.display()),
             };
-            log::event("waiting", &format!("{text}; waiting for it (Ctrl-C ends this)"));
+            log::event("waiting", &format!("{text}; waiting for the end (Ctrl-C ends this)"));
+        }
+        if let Place::Directory(out) = place {
+            let job = slurm::last_job(out).await.map(|job| job.to_text());
+            if job.is_some() && job != told {
+                job.iter().for_each(|text| log::event("slurm", text.trim_end()));
+                told = job;
+            }
+            if place.is_for_others()
+                && let Ok(rest) = rest::look(out)
+                && view.show_rest(&rest)? == Reader::IsGone
+            {
+                return Ok(());
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(most);
@@ -245,6 +275,18 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// Shows what is stored of a sweep whose coordinator cannot be asked.
+    fn show_rest(&mut self, rest: &Rest) -> Result<Reader, Failure> {
+        if self.shown.is_some_and(|shown| shown.elapsed() < SUMMARY_EVERY) {
+            return Ok(Reader::Reads);
+        }
+        self.shown = Some(Instant::now());
+        if self.arguments.json {
+            return stdout::say_json(rest);
+        }
+        say(&format!("{} {}", now(), rest.headline()))
+    }
+
     /// Shows a report.
     fn show(&mut self, json: &str) -> Result<Reader, Failure> {
         let report: Value = serde_json::from_str(json).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The connections of a gate: which are admitted, which wait for their deadline, and which has to make room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,9 +34,10 @@ pub(super) struct Seat {
     pub(super) _open: oneshot::Sender<()>,
 }
 
-/// What counts as one address: who has one of IPv6 has a network of them.
-fn origin(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
+/// What counts as one address: loopback has many, and who has one of IPv6 mostly has all that share its first 64 bits.
+pub(crate) fn origin(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         ip => ip,
     }
@@ -52,7 +53,7 @@ impl Crowd {
     pub(super) fn wait(&mut self, number: u64, deadline: Instant) {
         let Some(seat) = self.seats.get_mut(&number) else { return };
         seat.deadline = Some(deadline);
-        self.waiting.entry(origin(seat.peer)).or_default().insert((deadline, number));
+        self.waiting.entry(origin(seat.peer.ip())).or_default().insert((deadline, number));
         self.deadlines.insert((deadline, number));
     }
 
@@ -60,7 +61,7 @@ impl Crowd {
     pub(super) fn wait_no_more(&mut self, number: u64) {
         let Some(seat) = self.seats.get_mut(&number) else { return };
         let Some(deadline) = seat.deadline.take() else { return };
-        let origin = origin(seat.peer);
+        let origin = origin(seat.peer.ip());
         self.deadlines.remove(&(deadline, number));
         if let Some(of_origin) = self.waiting.get_mut(&origin) {
             of_origin.remove(&(deadline, number));

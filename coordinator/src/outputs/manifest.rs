@@ -63,6 +63,14 @@ pub(crate) struct ResolvedSweep {
     pub(crate) conditions: Vec<ResolvedCondition>,
 }
 
+impl ResolvedSweep {
+    /// Hash of all of it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let content = serde_json::to_vec(self).expect("text and numbers can be written");
+        blake3::hash(&content).to_hex().to_string()
+    }
+}
+
 /// A condition with all its parameters, as text with units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ResolvedCondition {

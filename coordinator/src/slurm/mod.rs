@@ -3,12 +3,16 @@
 //! Slurm places, limits and ends; nothing here decides about machines.
 
 pub(crate) mod control;
+pub(crate) mod options;
+pub(crate) mod reasons;
 pub(crate) mod script;
 
 use std::fmt;
 
 use granule_worker::text::from_outside;
 use serde::{Deserialize, Serialize};
+
+use crate::failure::shell_word;
 
 /// The number that Slurm gives a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +25,31 @@ impl fmt::Display for JobId {
     }
 }
 
+/// A job, and the cluster that it is on; none is the one of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) job: JobId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
+}
+
+impl Job {
+    /// What to run to end it.
+    pub(crate) fn scancel(&self) -> String {
+        let cluster = self.cluster.iter().map(|cluster| format!("--clusters={} ", shell_word(cluster)));
+        format!("scancel {}{}", cluster.collect::<String>(), self.job)
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cluster {
+            Some(cluster) => write!(f, "{} on cluster {}", self.job, from_outside(cluster)),
+            None => self.job.fmt(f),
+        }
+    }
+}
+
 /// What a job is at (Slurm's job state codes, `man squeue`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -28,6 +57,8 @@ pub(crate) enum State {
     Waiting { reason: String },
     /// On these nodes, in Slurm's notation; also while it begins or ends.
     Running { nodes: String },
+    /// It has its nodes, but its processes are stopped.
+    Suspended,
     /// Over.
     Ended(Ending),
     /// Slurm does not know such a job, or no longer.
@@ -35,11 +66,22 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// Whether it has ended, or Slurm does not know it.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, State::Ended(_) | State::Unknown)
+    }
+
     /// For people, after the number of the job.
     pub(crate) fn describe(&self) -> String {
         match self {
             State::Waiting { reason } if reason.is_empty() || reason == "None" => "waits".to_owned(),
-            State::Waiting { reason } => format!("waits: {reason}"),
+            State::Waiting { reason } => match reasons::advice(reason) {
+                Some(advice) => format!("waits: {reason}: {advice}"),
+                None => format!("waits: {reason}"),
+            },
+            State::Suspended => {
+                "is suspended: it goes on when Slurm lets it, by itself or with `scontrol resume`".to_owned()
+            }
             State::Running { nodes } => format!("runs on {nodes}"),
             State::Ended(ending) => ending.describe().to_owned(),
             State::Unknown => "is not known to Slurm".to_owned(),
@@ -95,8 +137,10 @@ pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> State {
         "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
             return State::Waiting { reason: from_outside(reason) };
         }
-        "CONFIGURING" | "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT"
-        | "RESIZING" => return State::Running { nodes: from_outside(nodes) },
+        "CONFIGURING" | "RUNNING" | "COMPLETING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
+            return State::Running { nodes: from_outside(nodes) };
+        }
+        "SUSPENDED" | "STOPPED" => return State::Suspended,
         "COMPLETED" => Ending::Completed,
         "TIMEOUT" | "DEADLINE" => Ending::TimedOut,
         "CANCELLED" | "REVOKED" => Ending::Cancelled,
@@ -122,6 +166,7 @@ mod tests {
             ("REQUEUED", waits),
             ("RUNNING", runs.clone()),
             ("COMPLETING", runs),
+            ("SUSPENDED", State::Suspended),
             ("COMPLETED", State::Ended(Ending::Completed)),
             ("CANCELLED by 1000", State::Ended(Ending::Cancelled)),
             ("OUT_OF_MEMORY", State::Ended(Ending::OutOfMemory)),

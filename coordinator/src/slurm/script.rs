@@ -13,6 +13,18 @@ use crate::failure::{shell_path, shell_word};
 /// Slurm may be a minute early.
 const WARNING_SECONDS: u32 = 30;
 
+/// The environment that a script makes for itself. A login session, `salloc` or another job sets variables that `srun`
+/// takes for options, and that contradict those of the job.
+const ENVIRONMENT: &str = r#"
+# What srun is told is in its arguments: what the environment would add is not for this job.
+for variable in $(compgen -e); do
+  case $variable in
+    SLURM_JOB_ID | SLURM_CONF | SLURM_CONF_SERVER | SLURM_JWT | SLURM_WORKING_CLUSTER) ;;
+    SLURM_* | SLURMD_* | SBATCH_* | SRUN_* | SALLOC_*) unset "$variable" ;;
+  esac
+done
+"#;
+
 /// Name of the script of a sweep, beside its logs.
 pub(crate) const SCRIPT: &str = "job.sh";
 
@@ -33,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) partition: Option<String>,
     /// Given for Slurm, word by word.
     pub(crate) options: Vec<String>,
+    /// Shell commands that come first: what a site needs.
+    pub(crate) setup: Option<String>,
 }
 
 /// Where workers are.
@@ -56,6 +70,20 @@ pub(crate) struct Serving {
 }
 
 impl Plan {
+    /// What is asked of Slurm, in the words of its options.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let mut asked = match self.shape {
+            Shape::Nodes(nodes) => vec![format!("--nodes={nodes}")],
+            Shape::Workers { workers, cores } => {
+                vec![format!("--ntasks={workers}"), format!("--cpus-per-task={cores}")]
+            }
+        };
+        asked.extend(self.time.iter().map(|time| format!("--time={time}")));
+        asked.extend(self.partition.iter().map(|partition| format!("--partition={partition}")));
+        asked.extend(self.options.iter().cloned());
+        asked
+    }
+
     /// The comments and the `#SBATCH` lines.
     fn head(&self, what: &str, log: &str, own: &[String]) -> Result<String, Unfit> {
         let mut text =
@@ -65,7 +93,7 @@ impl Plan {
         text.push('\n');
         let logs = pattern(&self.logs)?;
         let mut lines = vec![
-            format!("--job-name=granule-{}", self.name),
+            format!("--job-name={}-granule", self.name),
             format!("--output={logs}/{log}"),
             "--open-mode=append".to_owned(),
         ];
@@ -85,6 +113,10 @@ impl Plan {
             }
             text.push('\n');
         }
+        if let Some(setup) = &self.setup {
+            let _ = write!(text, "\n# Given with --setup.\n{}\n# The end of it.\n", setup.trim_end());
+        }
+        text.push_str(ENVIRONMENT);
         Ok(text)
     }
 
@@ -97,7 +129,7 @@ impl Plan {
             Shape::Nodes(nodes) => (
                 vec![format!("--nodes={nodes}"), "--ntasks-per-node=1".to_owned(), "--exclusive".to_owned()],
                 // Without a number of cores a step has all of its nodes.
-                "--ntasks-per-node=1".to_owned(),
+                format!("--nodes={nodes} --ntasks={nodes} --ntasks-per-node=1"),
                 String::new(),
             ),
             Shape::Workers { workers, cores } => (
@@ -139,7 +171,7 @@ before=$(stored)
 
 # The coordinator stores every trial as it comes: whatever happens to this job, the next one goes on from there.
 # It gives up when all of its workers are gone.
-"$granule" serve "$sweep" --out "$out" --store "$store" --listen 0.0.0.0:0 --give-up-after 5m "${{options[@]}}" &
+"$granule" serve "$sweep" --out "$out" --store "$store" --listen '[::]:0' --give-up-after 5m "${{options[@]}}" &
 coordinator=$!
 
 # Slurm warns before the time is over (USR1), or ends the job (TERM): leases are called in, and stored.
@@ -155,8 +187,22 @@ while [ "$before" -eq 0 ] && kill -0 "$coordinator" 2>/dev/null; do
 done
 
 # The workers find the coordinator by its access file. One that dies does not take the others with it.
-srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none \
-  "$granule" worker --access "$out/access.json" --wait{threads} &
+is_computing() {{ "$granule" status --access "$out/access.json" --json 2>/dev/null | grep -q '"state":"computing"'; }}
+work() {{
+  trap 'kill -TERM "$step" 2>/dev/null' TERM
+  trap '' USR1
+  srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none --export=ALL \
+    "$granule" worker --access "$out/access.json" --wait{threads} &
+  step=$!
+  wait "$step"; ended=$?
+  kill -0 "$step" 2>/dev/null && wait "$step"
+  # Nobody computes any more: the job does not wait for what cannot come.
+  if kill -0 "$coordinator" 2>/dev/null && sleep 1 && is_computing; then
+    say "srun has ended before the sweep, with code $ended; what it said is above"
+    kill -TERM "$coordinator" 2>/dev/null
+  fi
+}}
+work &
 workers=$!
 
 # Signals interrupt the waiting; the shell remembers how the coordinator has ended.
@@ -165,11 +211,13 @@ while [ -n "$interrupted" ]; do interrupted=; wait "$coordinator"; code=$?; done
 kill -TERM "$workers" 2>/dev/null
 
 if [ "$why" = time ] && [ "$code" -ne 0 ]; then
-  if [ "$(stored)" -gt "$before" ]; then
-    say "the time is over: it goes back into the queue, and on from there"
-    scontrol requeue "$SLURM_JOB_ID" && exec sleep 600
-  else
+  if [ "$(stored)" -le "$before" ]; then
     say "the time is over, and nothing was stored in it: give it longer"
+  elif refusal=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then
+    say "the time is over: it goes back into the queue, and on from there"
+    exec sleep 600
+  else
+    say "the time is over, and Slurm does not take it back into the queue: $refusal"
   fi
 fi
 [ "$code" -eq 0 ] || say "exited with code $code; to resume: sbatch $(printf %q "$script")"
@@ -303,6 +351,7 @@ mod tests {
             time: Some("1:00:00".into()),
             partition: None,
             options: ["--account", "lab", "--mem=4G", "--comment=a b"].map(str::to_owned).to_vec(),
+            setup: Some("module load gcc\n\n".into()),
         }
     }
 
@@ -324,7 +373,7 @@ mod tests {
         assert_eq!(
             options,
             [
-                "--job-name=granule-paper",
+                "--job-name=paper-granule",
                 "--output=/scratch/100%%/slurm/%j.log",
                 "--open-mode=append",
                 "--nodes=3",
@@ -342,6 +391,7 @@ mod tests {
         assert!(script.contains("\nout='/scratch/it'\\''s here/out'\n"), "{script}");
         assert!(script.contains("\nexport CHAT_NUM_TRIAL=7\nunset CHAT_RANDOM_WEIGHTS\n"), "{script}");
         assert!(script.contains("\noptions=(--audit 5)\n"), "{script}");
+        assert!(script.contains("\n# Given with --setup.\nmodule load gcc\n# The end of it.\n"), "{script}");
     }
 
     #[test]

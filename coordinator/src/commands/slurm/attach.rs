@@ -1,7 +1,8 @@
 //! Jobs of workers for a sweep that is served, as many as there is work for.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use granule_worker::files;
@@ -9,19 +10,20 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::watching::{Heard, Watching};
-use super::{ASK_EVERY, Request, of_slurm, unfit};
+use super::{ASK_EVERY, LAST_LINES, REMEMBERED_FOR, Request, end_of, of_slurm, unfit};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::failure::{Failure, plural, shell_path, shown};
-use crate::slurm::JobId;
-use crate::slurm::control::{self, SlurmError};
+use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::script::Shape;
+use crate::slurm::{Job, JobId, State};
 use crate::view::board::Views;
 use crate::view::log;
-use crate::view::status::{SCHEMA, Snapshot};
+use crate::view::status::{SCHEMA, Snapshot, now};
 use crate::view::stdout::{LastWords, say};
 use crate::view::terminal::Terminal;
+use crate::view::words::brief;
 
 /// How long a coordinator may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(10);
@@ -41,6 +43,18 @@ const LOCK: &str = "workers.lock";
 /// What is known of the workers' jobs.
 const RECORD: &str = "workers.json";
 
+/// A worker that ends within this time after its start has ended early.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// The pause after workers that ended early: the first, and the longest. Each is twice the one before.
+const AFTER_EARLY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
+/// How often in a row workers may end early while no other runs.
+const MOST_EARLY: u32 = 4;
+
+/// How long no more workers are submitted once Slurm has refused more.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
 /// Jobs of workers that were submitted and may not be over.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -48,7 +62,43 @@ struct Record {
     /// Always `slurm_workers`.
     #[serde(rename = "type")]
     kind: String,
-    jobs: Vec<JobId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+    arrays: Vec<Array>,
+}
+
+/// An array of jobs of workers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Array {
+    job: JobId,
+    /// Workers in it, with numbers from 0.
+    tasks: u32,
+    /// RFC 3339, UTC.
+    submitted: String,
+}
+
+impl Array {
+    /// Whether Slurm would still list a task of it, waiting, running or just ended.
+    fn is_remembered(&self) -> bool {
+        let age =
+            |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted).unsigned_abs();
+        self.submitted.parse().is_ok_and(|submitted| age(submitted) < REMEMBERED_FOR)
+    }
+}
+
+/// What is there of workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    waiting: u32,
+    running: u32,
+    /// Why some wait.
+    why: Option<String>,
+}
+
+impl Counts {
+    fn all(&self) -> u32 {
+        self.waiting + self.running
+    }
 }
 
 /// How the keeping up of workers has ended.
@@ -94,9 +144,7 @@ impl Request<'_> {
         };
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
         // not, they are told to, in good order.
-        take_back(&arrays.jobs, matches!(end, End::Over))
-            .await
-            .map_err(|error| arrays.left(of_slurm(&error)))?;
+        arrays.take_back(matches!(end, End::Over)).await.map_err(|error| arrays.left(of_slurm(&error)))?;
         arrays.forget();
         match end {
             End::Over => {
@@ -118,7 +166,7 @@ impl Request<'_> {
     /// Keeps up the number of workers until the coordinator has ended.
     async fn keep_up(
         &self,
-        script: &Path,
+        script: &PathBuf,
         mut watching: Watching,
         mut stopped: Stopped,
         arrays: &mut Arrays<'_>,
@@ -132,23 +180,28 @@ impl Request<'_> {
         let (least, most) = ASK_EVERY;
         let mut pause = least;
         let mut work = 0;
-        let mut shown = (0, 0);
+        let mut shown = Counts::default();
         let mut is_silent = false;
         loop {
             // What is begun is done to its end: a job that was submitted unnoticed would be left.
             match arrays.top_up(script, limit.min(work)).await {
                 Ok(counts) => {
                     is_silent = false;
+                    if let Some(failure) = arrays.hopeless(&counts) {
+                        return Err(failure);
+                    }
                     if counts != shown {
-                        let (waiting, running) = counts;
-                        let text = format!("workers: {running} running, {waiting} waiting, at most {limit}");
+                        let Counts { waiting, running, why } = &counts;
+                        let why = why.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+                        let text =
+                            format!("workers: {running} running, {waiting} waiting, at most {limit}{why}");
                         log::event("slurm", &text);
                         shown = counts;
                         pause = least;
                     }
                 }
                 // One that cannot even be submitted would not be later.
-                Err(error) if arrays.jobs.is_empty() => return Err(of_slurm(&error)),
+                Err(error) if arrays.arrays.is_empty() => return Err(of_slurm(&error)),
                 Err(error) if !is_silent => {
                     is_silent = true;
                     log::event("slurm", &format!("{error}; trying again"));
@@ -199,7 +252,19 @@ fn work_of(snapshot: &Snapshot) -> u32 {
 /// The jobs of workers that were submitted, also by a command before that was ended without a word.
 struct Arrays<'a> {
     request: &'a Request<'a>,
-    jobs: Vec<JobId>,
+    slurm: Slurm,
+    arrays: Vec<Array>,
+    /// Workers that have ended early, and how often in a row some did.
+    early: BTreeSet<(JobId, u32)>,
+    strikes: u32,
+    /// The last job that was submitted before the last of them ended.
+    judged: JobId,
+    /// No worker is submitted before.
+    not_before: Option<Instant>,
+    /// Workers that Slurm takes at a time.
+    most: u32,
+    /// Slurm has refused more, and that was told.
+    is_refused: bool,
 }
 
 impl<'a> Arrays<'a> {
@@ -208,20 +273,143 @@ impl<'a> Arrays<'a> {
         let written = files::read(&request.logs.join(RECORD), super::LONGEST_RECORD).unwrap_or_default();
         let written =
             serde_json::from_slice::<Record>(&written).ok().filter(|record| record.schema == SCHEMA);
-        Arrays { request, jobs: written.map(|record| record.jobs).unwrap_or_default() }
+        let (cluster, arrays) =
+            written.map(|Record { cluster, arrays, .. }| (cluster, arrays)).unwrap_or_default();
+        Arrays {
+            request,
+            slurm: Slurm { cluster },
+            arrays,
+            early: BTreeSet::new(),
+            strikes: 0,
+            judged: JobId(0),
+            not_before: None,
+            most: u32::MAX,
+            is_refused: false,
+        }
+    }
+
+    fn jobs(&self) -> Vec<JobId> {
+        self.arrays.iter().map(|array| array.job).collect()
+    }
+
+    /// Counts workers, and notes those that have ended early. One that Slurm does not list counts as waiting while
+    /// Slurm would still list it if it had ended: so there are never too many.
+    async fn count(&mut self) -> Result<Counts, SlurmError> {
+        let tasks = self.slurm.tasks(&self.jobs()).await?;
+        let mut counts = Counts::default();
+        let mut is_early = false;
+        for array in &self.arrays {
+            for number in 0..array.tasks {
+                let task = tasks.iter().find(|task| (task.job, task.number) == (array.job, number));
+                let Some(task) = task else {
+                    counts.waiting += u32::from(array.is_remembered());
+                    continue;
+                };
+                match &task.state {
+                    State::Waiting { .. } => {
+                        counts.waiting += 1;
+                        counts.why.get_or_insert_with(|| task.state.describe());
+                    }
+                    State::Running { .. } | State::Suspended => counts.running += 1,
+                    State::Ended(_) if task.ran < EARLY => {
+                        is_early |= self.early.insert((task.job, task.number));
+                    }
+                    State::Ended(_) | State::Unknown => {}
+                }
+                // Of those that began after the last that ended early.
+                if task.job > self.judged && task.ran >= EARLY {
+                    self.strikes = 0;
+                }
+            }
+        }
+        if is_early {
+            self.strikes += 1;
+            self.judged = self.arrays.iter().map(|array| array.job).max().unwrap_or(self.judged);
+            let (first, longest) = AFTER_EARLY;
+            let pause = (first * 2_u32.saturating_pow(self.strikes - 1)).min(longest);
+            self.not_before = Some(Instant::now() + pause);
+            let text = format!("workers ended within a minute of their start; no more for {}", brief(pause));
+            log::event("slurm", &format!("{text}{}", self.last_words()));
+        }
+        Ok(counts)
     }
 
     /// Submits what is missing of so many; gives how many wait and run.
-    async fn top_up(&mut self, script: &Path, wanted: u32) -> Result<(u32, u32), SlurmError> {
-        let (waiting, running) = control::count(&self.jobs).await?;
-        if wanted > waiting + running {
-            self.jobs.push(control::submit(script, Some(wanted - waiting - running)).await?);
-            let record = Record { schema: SCHEMA, kind: "slurm_workers".to_owned(), jobs: self.jobs.clone() };
-            let json = serde_json::to_string(&record).expect("text and numbers can be written");
-            // It is for the next command, if this one does not end as it should.
-            let _ = self.request.keep(RECORD, &format!("{json}\n"));
+    async fn top_up(&mut self, script: &PathBuf, wanted: u32) -> Result<Counts, SlurmError> {
+        let counts = self.count().await?;
+        let mut missing = wanted.saturating_sub(counts.all()).min(self.most);
+        if self.not_before.is_some_and(|time| Instant::now() < time) {
+            missing = 0;
         }
-        Ok((waiting, running))
+        while missing > 0 {
+            match control::submit(script, Some(missing), &self.request.options()).await {
+                Ok(Job { job, cluster }) => {
+                    self.slurm.cluster = cluster;
+                    self.arrays.push(Array { job, tasks: missing, submitted: now() });
+                    self.most = missing.saturating_mul(2).max(self.most);
+                    self.write();
+                    break;
+                }
+                // A limit on the size of arrays, or on jobs that wait.
+                Err(error) if error.is_too_many() && missing > 1 => {
+                    missing /= 2;
+                    self.most = missing;
+                }
+                Err(error) if error.is_too_many() && counts.all() > 0 => {
+                    if !std::mem::replace(&mut self.is_refused, true) {
+                        log::event(
+                            "slurm",
+                            &format!("there are no more workers than {} now: {error}", counts.all()),
+                        );
+                    }
+                    self.not_before = Some(Instant::now() + AFTER_REFUSAL);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Writes down which jobs there are, for the next command, if this one does not end as it should.
+    fn write(&self) {
+        let arrays = self.arrays.iter().map(|Array { job, tasks, submitted }| Array {
+            job: *job,
+            tasks: *tasks,
+            submitted: submitted.clone(),
+        });
+        let kind = "slurm_workers".to_owned();
+        let record =
+            Record { schema: SCHEMA, kind, cluster: self.slurm.cluster.clone(), arrays: arrays.collect() };
+        let json = serde_json::to_string(&record).expect("text and numbers can be written");
+        let _ = self.request.keep(RECORD, &format!("{json}\n"));
+    }
+
+    /// Why no more workers are submitted: all end as soon as they have begun.
+    fn hopeless(&self, counts: &Counts) -> Option<Failure> {
+        if self.strikes < MOST_EARLY || counts.running > 0 {
+            return None;
+        }
+        let message = format!(
+            "error: {} ended within a minute of their start, and no other runs{}\n  help: the log says why, or `sacct`; \
+             then run this again",
+            plural(self.early.len() as u64, "worker"),
+            self.last_words()
+        );
+        Some(Failure::new(exit::INCOMPLETE, message))
+    }
+
+    /// The end of the log of the worker that was the last to end early.
+    fn last_words(&self) -> String {
+        let Some((job, number)) = self.early.last() else { return String::new() };
+        let path = self.request.logs.join(format!("worker-{job}_{number}.log"));
+        let log = end_of(&path).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        format!("\n  the end of {}:\n    {}", path.display(), last.join("\n    "))
     }
 
     /// None of them is there any more.
@@ -231,47 +419,54 @@ impl<'a> Arrays<'a> {
 
     /// Says which may be left.
     fn left(&self, failure: Failure) -> Failure {
-        if self.jobs.is_empty() {
+        if self.arrays.is_empty() {
             return failure;
         }
-        let jobs = self.jobs.iter().map(JobId::to_string).collect::<Vec<_>>().join(" ");
-        let message =
-            format!("{}\n  workers may be left; to take them back: scancel {jobs}", failure.message);
+        let jobs = self.arrays.iter().map(|array| {
+            let cluster = self.slurm.cluster.clone();
+            Job { job: array.job, cluster }.scancel()
+        });
+        let commands = jobs.collect::<Vec<_>>().join("; ");
+        let message = format!("{}\n  workers may be left; to take them back: {commands}", failure.message);
         Failure::new(failure.code, message)
     }
-}
 
-/// Takes back jobs, those that wait only or all, and waits until none of them is left; a controller that does not
-/// answer is asked again for a while.
-async fn take_back(jobs: &[JobId], waiting_only: bool) -> Result<(), SlurmError> {
-    let mut silent_since: Option<Instant> = None;
-    let mut shown = (0, 0);
-    let mut is_told = false;
-    loop {
-        // Who is told to leave once more leaves at once.
-        let told = if is_told { Ok(()) } else { control::cancel(jobs, waiting_only).await };
-        is_told = told.is_ok();
-        match (control::count(jobs).await, told) {
-            // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
-            (Ok((0, 0)), _) => return Ok(()),
-            (Ok(left), Ok(())) => {
-                silent_since = None;
-                let (waiting, running) = left;
-                if left != shown {
-                    let workers = plural((waiting + running).into(), "worker");
-                    log::event("slurm", &format!("{workers} to leave"));
-                    shown = left;
+    /// Takes back jobs, those that wait only or all, and waits until none of them is left; a controller that does not
+    /// answer is asked again for a while.
+    async fn take_back(&self, waiting_only: bool) -> Result<(), SlurmError> {
+        let jobs = self.jobs();
+        let mut silent_since: Option<Instant> = None;
+        let mut shown = 0;
+        let mut is_told = false;
+        loop {
+            // Who is told to leave once more leaves at once.
+            let told = if is_told { Ok(()) } else { self.slurm.cancel(&jobs, waiting_only).await };
+            is_told = told.is_ok();
+            let left = self
+                .slurm
+                .tasks(&jobs)
+                .await
+                .map(|tasks| tasks.iter().filter(|of| !of.state.is_over()).count());
+            match (left, told) {
+                // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
+                (Ok(0), _) => return Ok(()),
+                (Ok(left), Ok(())) => {
+                    silent_since = None;
+                    if left != shown {
+                        log::event("slurm", &format!("{} to leave", plural(left as u64, "worker")));
+                        shown = left;
+                    }
+                }
+                (Err(error), _) | (Ok(_), Err(error)) => {
+                    if silent_since.is_none() {
+                        log::event("slurm", &format!("{error}; trying again"));
+                    }
+                    if silent_since.get_or_insert_with(Instant::now).elapsed() >= SILENT_FOR {
+                        return Err(error);
+                    }
                 }
             }
-            (Err(error), _) | (Ok(_), Err(error)) => {
-                if silent_since.is_none() {
-                    log::event("slurm", &format!("{error}; trying again"));
-                }
-                if silent_since.get_or_insert_with(Instant::now).elapsed() >= SILENT_FOR {
-                    return Err(error);
-                }
-            }
+            sleep(ASK_EVERY.0 * 2).await;
         }
-        sleep(ASK_EVERY.0 * 2).await;
     }
 }

@@ -1,0 +1,130 @@
+//! Options for `sbatch` that a user gives, word by word.
+
+/// What the user gave, and what granule gives in the user's name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    words: Vec<String>,
+}
+
+/// Options that are granule's, by their names and letters, and what to do instead.
+const GRANULES: [(&str, Option<char>, &str); 19] = [
+    ("array", Some('a'), WORKERS),
+    ("ntasks", Some('n'), WORKERS),
+    ("nodes", Some('N'), "use granule's --nodes"),
+    ("cpus-per-task", Some('c'), "use granule's --workers and --cores"),
+    ("cpus-per-gpu", None, "use granule's --workers and --cores"),
+    ("ntasks-per-node", None, WORKERS),
+    ("tasks-per-node", None, WORKERS),
+    ("ntasks-per-core", None, WORKERS),
+    ("ntasks-per-socket", None, WORKERS),
+    ("ntasks-per-gpu", None, WORKERS),
+    ("output", Some('o'), LOGS),
+    ("error", Some('e'), LOGS),
+    ("input", Some('i'), "leave it out: the job reads nothing"),
+    ("wrap", None, "leave it out: the job runs granule's script"),
+    (
+        "test-only",
+        None,
+        "use --dry-run, which shows the script; `sbatch --test-only` of it says when it would begin",
+    ),
+    ("wait", Some('W'), "leave it out: granule follows the job, unless there is --detach"),
+    ("help", Some('h'), "ask `sbatch --help`"),
+    ("usage", None, "ask `sbatch --usage`"),
+    ("version", Some('V'), "ask `sbatch --version`"),
+];
+
+const WORKERS: &str = "use granule's --nodes, or --workers and --cores";
+const LOGS: &str = "leave it out: the log lies beside the outputs, where granule looks for it";
+
+/// Letters of options without a value, which may stand before others in one word.
+const FLAGS: &str = "HIkOQsvhVW";
+
+impl Options {
+    pub(crate) fn new(words: Vec<String>) -> Options {
+        Options { words }
+    }
+
+    /// Whether an option is given, in any of the ways in which `sbatch` takes it.
+    pub(crate) fn has(&self, long: &str, short: Option<char>) -> bool {
+        self.words.iter().any(|word| is(word, long, short))
+    }
+
+    /// The first word that gives an option which is granule's, and what to do instead.
+    pub(crate) fn contradiction(&self) -> Option<(&str, &'static str)> {
+        self.words.iter().find_map(|word| {
+            let (_, _, instead) = GRANULES.iter().find(|(long, short, _)| is(word, long, *short))?;
+            Some((&**word, *instead))
+        })
+    }
+}
+
+/// Whether a word gives this option. Names may be shortened, as `getopt_long` has it.
+fn is(word: &str, long: &str, short: Option<char>) -> bool {
+    if let Some(name) = word.strip_prefix("--") {
+        let name = name.split('=').next().unwrap_or_default();
+        return !name.is_empty() && long.starts_with(name);
+    }
+    let Some(letters) = word.strip_prefix('-') else { return false };
+    for letter in letters.chars() {
+        if Some(letter) == short {
+            return true;
+        }
+        if !FLAGS.contains(letter) {
+            // What follows is its value.
+            return false;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[&str]) -> Options {
+        Options::new(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    #[test]
+    fn options_are_found_in_every_form() {
+        for words in [&["--time=4"][..], &["--time", "4"], &["-t4"], &["-t", "4"], &["-Ht4"], &["--tim=4"]] {
+            assert!(of(words).has("time", Some('t')), "{words:?}");
+        }
+        for words in [&["--account=time"][..], &["-At"], &["--", "x"], &["time"], &["--time-min=4"]] {
+            assert!(!of(words).has("time", Some('t')), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_granule_says_itself_is_no_option() {
+        for word in
+            ["--array=1-3", "-a1", "-n1", "--ntasks=1", "--out=x", "-ox", "--test", "-HV", "-N2", "-c4"]
+        {
+            assert!(of(&[word]).contradiction().is_some(), "{word}");
+        }
+        let fine = [
+            "--mem=4G",
+            "--account=lab",
+            "--no-kill=off",
+            "--nodelist=n1",
+            "-wn1",
+            "--nice",
+            "--exclusive",
+            "-Mtwo",
+            "--signal=B:USR1@1",
+            "--comment=a b",
+            "--export=NONE",
+            "--hold",
+            "-H",
+            "--dependency=afterok:1",
+            "-Lx:2",
+            "--exclude=n1",
+            "--time=3",
+            "--wckey=a",
+            "--ntasks-is-a-value",
+        ];
+        for word in fine {
+            assert_eq!(of(&[word]).contradiction(), None, "{word}");
+        }
+    }
+}
