@@ -629,7 +629,7 @@ fn workers_that_end_at_once_are_no_storm() {
         let ended = place.start_this(command).end();
         let parts = [
             "workers ended within a minute of their start; no more for 10 s",
-            "error: 8 workers ended within a minute of their start, and no other runs",
+            "error: 6 workers ended within a minute of their start, and no other runs",
             "no such library",
         ];
         let ended = ended.failed_with(3, &parts);

@@ -50,7 +50,7 @@ const EARLY: Duration = Duration::from_secs(60);
 const AFTER_EARLY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// How often in a row workers may end early while no other runs.
-const MOST_EARLY: u32 = 4;
+const MOST_EARLY: u32 = 3;
 
 /// How long no more workers are submitted once Slurm has refused more.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
