@@ -1,9 +1,11 @@
-//! A Slurm cluster on this machine: munge, a controller, and several nodes that are daemons beside each other.
+//! A Slurm cluster on this machine: munge, a controller, and several nodes that are daemons beside each other; or two
+//! of them, with accounts in a database.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,31 +13,80 @@ use nix::sys::signal::Signal;
 
 use super::{Ended, Place, Running, send, wait_for};
 
-/// The cluster; everything of it is ended when this is dropped.
+/// The cluster, or several that know each other; where none is named, the first is meant. Everything of it is ended
+/// when this is dropped.
 pub struct Cluster {
     directory: tempfile::TempDir,
-    daemons: Vec<Child>,
-    /// Which of them is the controller.
-    controller: usize,
+    /// Of the clusters.
+    names: &'static [&'static str],
+    /// What runs, by name.
+    daemons: BTreeMap<String, Child>,
 }
+
+/// The names of clusters, and what the names of their nodes begin with.
+const NAMES: [&str; 2] = ["one", "two"];
+const NODES: [&str; 2] = ["n", "m"];
+
+/// What is asked of clusters with accounts.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// How many nodes each has.
+    pub nodes: usize,
+    /// Slurm's `MaxArraySize`, if it is not as it comes: no task of an array has this number, or a larger one.
+    pub max_array: Option<u32>,
+    /// Whether there are two clusters.
+    pub is_double: bool,
+}
+
+/// An ordinary user of this machine, and the group in which everything is done.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    pub name: &'static str,
+    pub group: &'static str,
+}
+
+/// Two who work together, in the account `lab` of every cluster. Accounts that every system has: nobody has to be
+/// made, and nobody is left.
+pub const OWNER: User = User { name: "games", group: "users" };
+pub const COLLEAGUE: User = User { name: "news", group: "users" };
+
+/// One who has no account on the clusters.
+pub const STRANGER: User = User { name: "nobody", group: "nogroup" };
 
 /// Whether there is a Slurm here, and we may start one.
 pub fn is_possible() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("daemons of Slurm that start jobs of others run as root".into());
     }
-    for program in ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel"] {
-        if Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_err()
-        {
-            return Err(format!("there is no {program}: apt-get install slurm-wlm munge"));
-        }
+    let programs = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel"];
+    are_there(&programs, "slurm-wlm munge")
+}
+
+/// Whether there are the programs for accounts, too.
+pub fn is_accounting_possible() -> Result<(), String> {
+    is_possible()?;
+    let programs =
+        ["mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr", "sacct", "setpriv"];
+    are_there(&programs, "mariadb-server-core mariadb-client-core slurmdbd")
+}
+
+fn are_there(programs: &[&str], packages: &str) -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&&str| std::env::split_paths(&path).any(|of| of.join(program).exists());
+    match programs.iter().find(|program| !is_there(program)) {
+        None => Ok(()),
+        Some(program) => Err(format!("there is no {program}: apt-get install {packages}")),
     }
-    Ok(())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+fn give(path: &Path, user: User) {
+    let whose = nix::unistd::User::from_name(user.name).expect("users").expect(user.name).uid.as_raw();
+    let group = nix::unistd::Group::from_name(user.group).expect("groups").expect(user.group).gid.as_raw();
+    chown(path, Some(whose), Some(group)).expect("it is theirs");
 }
 
 /// So many ports side by side that are free, of those that the system gives to nobody by itself: what a
@@ -49,37 +100,121 @@ fn free_ports(count: usize) -> Vec<u16> {
     })
 }
 
+/// The names of so many nodes of a cluster.
+fn nodes_of(cluster: usize, count: usize) -> Vec<String> {
+    (1..=count).map(|node| format!("{}{node}", NODES[cluster])).collect()
+}
+
+/// What a command says; nothing if it fails.
+fn said(command: &mut Command) -> String {
+    let output = command.stderr(Stdio::null()).output().expect("a command of Slurm's");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 impl Cluster {
     /// Starts one of so many nodes, each with one processor, and waits until all of them are idle.
     pub fn start(nodes: usize) -> Cluster {
+        let mut cluster = Cluster::with_munge(&NAMES[..1]);
+        cluster.configure(0, &free_ports(nodes + 1), "AccountingStorageType=accounting_storage/none\n");
+        cluster.start_clusters(nodes);
+        cluster
+    }
+
+    /// Starts one or two with accounts, and waits until all nodes are idle. Limits of users hold.
+    pub fn accounted(site: Site) -> Cluster {
+        let names = if site.is_double { &NAMES[..] } else { &NAMES[..1] };
+        let mut cluster = Cluster::with_munge(names);
+        for user in [OWNER, COLLEAGUE, STRANGER] {
+            let home = cluster.home_of(user);
+            fs::create_dir_all(&home).expect("a directory");
+            give(&home, user);
+        }
+        // Where the program was built, it may be root's alone.
+        fs::copy(env!("CARGO_BIN_EXE_granule"), cluster.path("granule")).expect("a copy of the program");
+        let ports = free_ports(1 + names.len() * (site.nodes + 1));
+        let (port, ports) = ports.split_first().expect("a port");
+        let munge = cluster.path("munge/socket").display().to_string();
+        let mut accounting = format!(
+            "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n\
+             AccountingStoragePort={port}\nAccountingStoragePass={munge}\n\
+             AccountingStorageEnforce=associations,limits,qos\n"
+        );
+        if let Some(size) = site.max_array {
+            accounting.push_str(&format!("MaxArraySize={size}\n"));
+        }
+        for (at, ports) in ports.chunks(site.nodes + 1).enumerate() {
+            cluster.configure(at, ports, &accounting);
+        }
+        cluster.start_database();
+        let root = cluster.directory.path().display();
+        let conf = format!(
+            "AuthType=auth/munge\nAuthInfo=socket={munge}\nDbdHost=localhost\nDbdAddr=127.0.0.1\nDbdPort={port}\n\
+             SlurmUser=root\nStorageType=accounting_storage/mysql\nStorageHost=localhost\nStorageUser=root\n\
+             PidFile={root}/slurmdbd.pid\nLogFile={root}/log/slurmdbd.log\n"
+        );
+        // It looks for it beside the clusters' own.
+        fs::write(cluster.path("slurmdbd.conf"), conf).expect("a configuration");
+        set_mode(&cluster.path("slurmdbd.conf"), 0o600);
+        cluster.start_accounting();
+        let all = format!("cluster={}", names.join(","));
+        cluster.sacctmgr(&[&["add", "cluster"], names].concat());
+        cluster.sacctmgr(&["add", "account", "lab", &all]);
+        let users = [OWNER, COLLEAGUE].map(|user| user.name).join(",");
+        cluster.sacctmgr(&["add", "user", &users, "account=lab", &all]);
+        cluster.start_clusters(site.nodes);
+        cluster
+    }
+
+    /// What all clusters of these names share.
+    fn with_munge(names: &'static [&'static str]) -> Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| directory.path().join(name);
-        for name in ["munge", "state", "spool", "log"] {
-            fs::create_dir(path(name)).expect("a directory");
+        let mut cluster = Cluster { directory, names, daemons: BTreeMap::new() };
+        for name in ["munge", "log"] {
+            fs::create_dir(cluster.path(name)).expect("a directory");
         }
         // Slurm's controller and munge look at whose it is all the way up; jobs read it.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
-        fs::set_permissions(path("munge"), fs::Permissions::from_mode(0o711)).expect("a mode");
+        set_mode(cluster.directory.path(), 0o755);
+        set_mode(&cluster.path("munge"), 0o711);
         let key: Vec<u8> = (0..1024).map(|_| rand::random()).collect();
-        fs::write(path("munge/key"), key).expect("a key");
-        fs::set_permissions(path("munge/key"), fs::Permissions::from_mode(0o400)).expect("a mode");
-        let ports = free_ports(nodes + 1);
+        fs::write(cluster.path("munge/key"), key).expect("a key");
+        set_mode(&cluster.path("munge/key"), 0o400);
+        let mut command = cluster.command("munged");
+        command.args(["--foreground", "--force"]);
+        for (name, file) in [
+            ("socket", "socket"),
+            ("key-file", "key"),
+            ("pid-file", "pid"),
+            ("seed-file", "seed"),
+            ("log-file", "log"),
+        ] {
+            command.arg(format!("--{name}={}", cluster.path("munge").join(file).display()));
+        }
+        cluster.daemon("munged", command);
+        wait_for("munge listens", || cluster.path("munge/socket").exists().then_some(()));
+        cluster
+    }
+
+    /// Writes the configuration of a cluster with one of these ports for its controller, and one for each node.
+    fn configure(&self, at: usize, ports: &[u16], accounting: &str) {
+        let name = self.names[at];
+        for directory in ["state", "spool"] {
+            fs::create_dir_all(self.path(name).join(directory)).expect("a directory");
+        }
         let host = nix::unistd::gethostname().expect("a name").into_string().expect("text");
-        let root = directory.path().display();
+        let root = self.directory.path().display();
         let mut conf = format!(
-            "ClusterName=test\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser=root\nSlurmdUser=root\n\
+            "ClusterName={name}\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser=root\nSlurmdUser=root\n\
              AuthType=auth/munge\nAuthInfo=socket={root}/munge/socket\nCredType=cred/munge\n\
-             StateSaveLocation={root}/state\nSlurmdSpoolDir={root}/spool/%n\n\
-             SlurmctldPidFile={root}/slurmctld.pid\nSlurmdPidFile={root}/slurmd-%n.pid\n\
-             SlurmctldLogFile={root}/log/slurmctld.log\nSlurmdLogFile={root}/log/slurmd-%n.log\n\
+             StateSaveLocation={root}/{name}/state\nSlurmdSpoolDir={root}/{name}/spool/%n\n\
+             SlurmctldPidFile={root}/slurmctld-{name}.pid\nSlurmdPidFile={root}/slurmd-%n.pid\n\
+             SlurmctldLogFile={root}/log/slurmctld-{name}.log\nSlurmdLogFile={root}/log/slurmd-%n.log\n\
              ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nMpiDefault=none\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\nReturnToService=1\nKillWait=3\n\
-             PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n\
-             JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
-             SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0\n",
+             PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\nJobAcctGatherType=jobacct_gather/none\n\
+             SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0\n{accounting}",
             ports[0]
         );
-        let names: Vec<String> = (1..=nodes).map(|node| format!("n{node}")).collect();
+        let names = nodes_of(at, ports.len() - 1);
         for (name, port) in names.iter().zip(&ports[1..]) {
             conf.push_str(&format!(
                 "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=100\n"
@@ -92,76 +227,150 @@ impl Cluster {
                 names.join(",")
             ));
         }
-        fs::write(path("slurm.conf"), conf).expect("a configuration");
+        fs::write(self.conf_of(name), conf).expect("a configuration");
+    }
 
-        let mut cluster = Cluster { directory, daemons: Vec::new(), controller: 0 };
-        let munge = |name: &str, file: &str| format!("--{name}={}", cluster.path(file).display());
-        let arguments = [
-            munge("socket", "munge/socket"),
-            munge("key-file", "munge/key"),
-            munge("pid-file", "munge/pid"),
-            munge("seed-file", "munge/seed"),
-            munge("log-file", "munge/log"),
-        ];
-        let arguments: Vec<&str> =
-            ["--foreground", "--force"].into_iter().chain(arguments.iter().map(|of| &**of)).collect();
-        cluster.daemon("munged", &arguments);
-        wait_for("munge listens", || cluster.path("munge/socket").exists().then_some(()));
-        // A node that does not find it waits for long before it looks again.
-        cluster.start_controller();
-        for name in &names {
-            cluster.daemon("slurmd", &["-D", "-N", name]);
+    /// Starts controllers and nodes.
+    fn start_clusters(&mut self, nodes: usize) {
+        let names = self.names;
+        // A node that does not find its controller waits for long before it looks again.
+        names.iter().for_each(|name| self.start_controller_of(name));
+        for (at, name) in names.iter().enumerate() {
+            for node in nodes_of(at, nodes) {
+                let mut command = self.command_of(name, "slurmd");
+                command.args(["-D", "-N", &node]);
+                self.daemon(&format!("slurmd-{node}"), command);
+            }
         }
-        wait_for("all nodes are idle", || {
-            let said = cluster.asked("sinfo", &["--noheader", "--Node", "--partition=main", "--format=%T"]);
-            (said.lines().filter(|state| *state == "idle").count() == nodes).then_some(())
+        for name in names {
+            wait_for("all nodes are idle", || {
+                let states = ["--noheader", "--Node", "--partition=main", "--format=%T"];
+                let said = said(self.command_of(name, "sinfo").args(states));
+                (said.lines().filter(|state| *state == "idle").count() == nodes).then_some(())
+            });
+        }
+    }
+
+    /// Starts a database that only root can reach, and that keeps nothing safe.
+    fn start_database(&mut self) {
+        let path = self.path("database");
+        fs::create_dir(&path).expect("a directory");
+        set_mode(&path, 0o700);
+        let always = |program: &str| {
+            let mut command = Command::new(program);
+            command.args([
+                "--no-defaults",
+                "--user=root",
+                "--innodb-flush-method=nosync",
+                "--innodb-doublewrite=0",
+            ]);
+            command.arg(format!("--datadir={}", path.display()));
+            command
+        };
+        let mut install = always("mariadb-install-db");
+        install.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
+        Ended::from(install.output().expect("mariadb-install-db")).succeeded();
+        let mut command = always("mariadbd");
+        command.arg("--skip-networking").arg(format!("--socket={}", path.join("socket").display()));
+        command.arg(format!("--pid-file={}", path.join("pid").display()));
+        command.arg(format!("--log-error={}", self.path("log/mariadbd.log").display()));
+        self.daemon("mariadbd", command);
+        wait_for("the database listens", || path.join("socket").exists().then_some(()));
+    }
+
+    /// Starts what keeps the accounts, and knows what was done for them before.
+    pub fn start_accounting(&mut self) {
+        let mut command = self.command("slurmdbd");
+        command.arg("-D").env("MYSQL_UNIX_PORT", self.path("database/socket"));
+        self.daemon("slurmdbd", command);
+        wait_for("the accounting answers", || {
+            self.asked("sacctmgr", &["--noheader", "show", "qos"]).contains("normal").then_some(())
         });
-        cluster
+    }
+
+    /// Ends what keeps the accounts; the database is left.
+    pub fn stop_accounting(&mut self) {
+        self.stop("slurmdbd");
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn daemon(&mut self, program: &str, arguments: &[&str]) {
-        let mut command = self.command(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.daemons.push(command.spawn().expect(program));
+    /// The configuration of the cluster of this name.
+    pub fn conf_of(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.conf"))
+    }
+
+    fn home_of(&self, user: User) -> PathBuf {
+        self.path("home").join(user.name)
+    }
+
+    fn daemon(&mut self, name: &str, mut command: Command) {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.daemons.insert(name.to_owned(), command.spawn().expect(name));
+    }
+
+    fn stop(&mut self, name: &str) {
+        let mut daemon = self.daemons.remove(name).expect("it runs");
+        send(daemon.id(), Signal::SIGTERM);
+        daemon.wait().expect("it ends");
     }
 
     /// Starts the controller, which remembers what it knew before.
     pub fn start_controller(&mut self) {
-        self.daemon("slurmctld", &["-D"]);
-        self.controller = self.daemons.len() - 1;
+        self.start_controller_of(NAMES[0]);
+    }
+
+    /// Starts the controller of the cluster of this name.
+    pub fn start_controller_of(&mut self, name: &str) {
+        let mut command = self.command_of(name, "slurmctld");
+        command.arg("-D");
+        self.daemon(&format!("slurmctld-{name}"), command);
         wait_for("the controller is up", || {
-            self.asked("scontrol", &["ping"]).contains(" is UP").then_some(())
+            said(self.command_of(name, "scontrol").arg("ping")).contains(" is UP").then_some(())
         });
     }
 
     /// Ends the controller. What is killed may not have noted down yet which jobs it had begun.
     pub fn stop_controller(&mut self) {
-        let controller = &mut self.daemons[self.controller];
-        send(controller.id(), Signal::SIGTERM);
-        controller.wait().expect("it ends");
+        self.stop_controller_of(NAMES[0]);
+    }
+
+    /// Ends the controller of the cluster of this name.
+    pub fn stop_controller_of(&mut self, name: &str) {
+        self.stop(&format!("slurmctld-{name}"));
     }
 
     /// A program that finds this cluster.
     fn command(&self, program: &str) -> Command {
+        self.command_of(NAMES[0], program)
+    }
+
+    /// A program that finds the cluster of this name.
+    pub fn command_of(&self, name: &str, program: &str) -> Command {
         let mut command = Command::new(program);
-        self.at_home(&mut command);
+        command.env("SLURM_CONF", self.conf_of(name));
         command
     }
 
     /// What a command of Slurm's says; nothing if it fails.
     pub fn asked(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.command(program).args(arguments).stderr(Stdio::null()).output().expect(program);
-        String::from_utf8(output.stdout).expect("text")
+        said(self.command(program).args(arguments))
     }
 
     /// Has Slurm do something, which must succeed.
     #[track_caller]
     pub fn does(&self, program: &str, arguments: &[&str]) {
         Ended::from(self.command(program).args(arguments).output().expect(program)).succeeded();
+    }
+
+    /// Changes accounts, users and their limits, and gives what is said of it.
+    #[track_caller]
+    pub fn sacctmgr(&self, arguments: &[&str]) -> String {
+        let mut command = self.command("sacctmgr");
+        command.arg("--immediate").args(arguments);
+        Ended::from(command.output().expect("sacctmgr")).succeeded().stdout
     }
 
     /// The program on this cluster's login node.
@@ -171,28 +380,67 @@ impl Cluster {
         place.start_this(command)
     }
 
+    /// An empty place that is this user's, and that others of the group can read.
+    pub fn place_of(&self, user: User) -> Place {
+        let place = Place::new();
+        give(&place.path(""), user);
+        set_mode(&place.path(""), 0o2750);
+        place
+    }
+
+    /// Any program, to be run in this place by this user, whose files the group can read and nobody else.
+    pub fn command_as(&self, user: User, place: &Place, program: impl AsRef<Path>) -> Command {
+        let mut command = place.command("setpriv");
+        command.args(["--reuid", user.name, "--regid", user.group, "--clear-groups"]);
+        command.args(["sh", "-c", "umask 027; exec \"$0\" \"$@\""]).arg(program.as_ref());
+        self.at_home(&mut command).env("HOME", self.home_of(user)).env("USER", user.name);
+        command
+    }
+
+    /// The program on this cluster's login node, run by this user.
+    pub fn granule_as(&self, user: User, place: &Place, arguments: &[&str]) -> Running {
+        let mut command = self.command_as(user, place, self.path("granule"));
+        command.args(arguments);
+        place.start_this(command)
+    }
+
     /// The command finds this cluster.
     pub fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("SLURM_CONF", self.path("slurm.conf"))
+        command.env("SLURM_CONF", self.conf_of(NAMES[0]))
     }
 
-    /// The states of all jobs that are not over, one word each; none if the controller does not say.
+    /// The states of all jobs of all clusters that are not over, one word each; none if a controller does not say.
     fn ask_for_jobs(&self) -> Option<Vec<String>> {
-        let mut asking = self.command("squeue");
-        let output = asking.args(["--noheader", "--array", "--format=%T"]).output().expect("squeue");
-        let said = String::from_utf8(output.stdout).expect("text");
-        output.status.success().then(|| said.lines().map(|line| line.trim().to_owned()).collect())
+        let mut jobs = Vec::new();
+        for name in self.names {
+            let mut asking = self.command_of(name, "squeue");
+            let output = asking.args(["--noheader", "--array", "--format=%T"]).output().expect("squeue");
+            let said = String::from_utf8(output.stdout).expect("text");
+            jobs.extend(output.status.success().then_some(said)?.lines().map(|line| line.trim().to_owned()));
+        }
+        Some(jobs)
     }
 
-    /// The states of all jobs that are not over, one word each.
+    /// The states of all jobs of all clusters that are not over, one word each.
     #[track_caller]
     pub fn jobs(&self) -> Vec<String> {
         wait_for("Slurm says which jobs there are", || self.ask_for_jobs())
     }
 
+    /// Has all jobs of all clusters ended.
+    fn cancel(&self) {
+        for name in self.names {
+            // Slurm wants to be told whose.
+            for user in ["root", OWNER.name, COLLEAGUE.name] {
+                let user = format!("--user={user}");
+                let _ = self.command_of(name, "scancel").args(["--quiet", &user]).output();
+            }
+        }
+    }
+
     /// Ends all jobs.
     pub fn clear(&self) {
-        self.does("scancel", &["--quiet", "--user=root"]);
+        self.cancel();
         self.is_left_alone();
     }
 
@@ -216,12 +464,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = self.command("scancel").args(["--quiet", "--user=root"]).output();
+        self.cancel();
         let begun = std::time::Instant::now();
         while self.ask_for_jobs() != Some(Vec::new()) && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(100));
         }
-        for daemon in self.daemons.iter_mut().rev() {
+        for daemon in self.daemons.values_mut() {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
