@@ -6,9 +6,11 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use support::slurm::{COLLEAGUE, Cluster, OWNER, STRANGER, Site, is_accounting_possible};
 use support::{Ended, expected, root, skip, told, wait_for};
 
@@ -58,72 +60,90 @@ fn an_ordinary_user_computes_a_sweep_and_the_accounts_know_it() {
 }
 
 #[test]
-fn a_job_for_another_cluster_is_known_there() {
-    at(Site { nodes: 1, max_array: Some(8), is_double: true }, |cluster| {
+fn a_sweep_runs_on_another_cluster_and_is_followed_there() {
+    at(Site { nodes: 1, max_array: None, is_double: true }, |cluster| {
         let place = cluster.place_of(OWNER);
-        let run = |program: &str, arguments: &[&str]| {
-            let mut command = cluster.command_as(OWNER, &place, program);
-            Ended::from(command.args(arguments).output().expect(program))
+        fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
+        let slurm = |more: &[&'static str]| {
+            let arguments = ["slurm", "sweep.yaml", "--interface", "lo"];
+            cluster.granule_as(OWNER, &place, &[&arguments, more].concat())
         };
-        let submit =
-            |more: &[&str]| run("sbatch", &[&["--clusters=two", "--parsable", "--wrap=true"], more].concat());
-        let said = submit(&["--hold"]).succeeded().stdout;
-        let (job, name) = said.trim().split_once(';').expect("a job and its cluster");
-        assert_eq!(name, "two");
-        let state = ["--clusters=two", "--noheader", "--format=%i|%T|%r", "--jobs", job];
-        assert_eq!(run("squeue", &state).succeeded().stdout, format!("{job}|PENDING|JobHeldUser\n"));
-        assert_eq!(run("squeue", &["--noheader"]).succeeded().stdout, "");
-        run("scontrol", &["--clusters=two", "release", job]).succeeded();
-        cluster.is_left_alone();
-        wait_for("the accounts know that it is complete", || {
-            let asked = [
-                "--clusters=two",
-                "--noheader",
-                "--parsable2",
-                "--allocations",
-                "--format=JobID,State,Cluster",
-            ];
-            (run("sacct", &asked).succeeded().stdout == format!("{job}|COMPLETED|two\n")).then_some(())
+        let held = slurm(&["--detach", "--", "--clusters=two", "--hold"]).end().succeeded();
+        let record = fs::read(place.path(OUT).join("slurm/job.json")).expect("a record");
+        let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+        let job = record["job"].to_string();
+        assert_eq!(record["cluster"], "two");
+        assert!(held.stdout.contains(&format!("Slurm job {job} on cluster two; ")), "{held:#?}");
+        let status = cluster.granule_as(OWNER, &place, &["status", OUT]).end().succeeded();
+        assert!(
+            status.stdout.contains(&format!("job {job} on cluster two waits: JobHeldUser")),
+            "{status:#?}"
+        );
+        // The job that is there is followed, whatever is said of clusters.
+        let mut following = slurm(&[]);
+        following.until("it is known", |following| {
+            following.stderr().contains("on cluster two is under way already").then_some(())
         });
-        assert_eq!(run("sacct", &["--noheader"]).succeeded().stdout, "");
-
-        // Limits hold.
-        submit(&["--array=1-7"]).succeeded();
-        submit(&["--array=1-8"]).failed_with(1, &["Invalid job array specification"]);
-        cluster.clear();
-        cluster.sacctmgr(&["modify", "user", OWNER.name, "where", "cluster=two", "set", "MaxSubmitJobs=2"]);
-        submit(&["--array=1-2", "--hold"]).succeeded();
-        submit(&[]).failed_with(1, &["AssocMaxSubmitJobLimit", "Job violates accounting/QOS policy"]);
-        cluster.clear();
-        let mut strange = cluster.command_as(STRANGER, &place, "sbatch");
-        Ended::from(strange.args(["--parsable", "--wrap=true"]).output().expect("sbatch"))
-            .failed_with(1, &["Invalid account or account/partition combination"]);
+        // What cannot be asked now is asked again.
+        cluster.stop_controller_of("two");
+        following
+            .until("it is missed", |following| following.stderr().contains("; trying again").then_some(()));
+        cluster.start_controller_of("two");
+        let release = ["--clusters=two", "release", &job];
+        wait_for("it is let go", || {
+            let mut scontrol = cluster.command_as(OWNER, &place, "scontrol");
+            (Ended::from(scontrol.args(release).output().expect("scontrol")).code == Some(0)).then_some(())
+        });
+        following.end().succeeded();
+        let outputs = place.hashes(&format!("{OUT}/seed-451"));
+        assert_eq!(outputs, expected(include_str!("expected/ci-10trials.sha256")));
+        let mut sacct = cluster.command_as(OWNER, &place, "sacct");
+        let said = Ended::from(sacct.arg("--noheader").output().expect("sacct")).succeeded();
+        assert_eq!(said.stdout, "", "there was a job on this cluster");
+        place.is_left_alone();
     });
 }
 
 #[test]
-fn without_its_controller_or_the_accounts_a_cluster_is_out_of_reach_for_a_while() {
-    at(Site { nodes: 1, max_array: None, is_double: true }, |cluster| {
+fn where_slurm_takes_few_workers_few_are_submitted() {
+    at(Site { nodes: 1, max_array: Some(2), is_double: false }, |cluster| {
         let place = cluster.place_of(OWNER);
-        let run = |cluster: &Cluster, arguments: &[&str]| {
-            let mut command = cluster.command_as(OWNER, &place, "squeue");
-            Ended::from(command.arg("--noheader").args(arguments).output().expect("squeue"))
+        fs::copy(root().join("sweeps/ci-10trials.yaml"), place.path("sweep.yaml")).expect("a sweep");
+        let serve = ["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo"];
+        let mut serving = cluster.granule_as(OWNER, &place, &serve);
+        serving
+            .until("there is an access file", |_| place.path(OUT).join("access.json").exists().then_some(()));
+        let sleeping = place.script("sleeping", "exec sleep 1000");
+        fs::set_permissions(&sleeping, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let attach = [
+            "slurm",
+            "sweep.yaml",
+            "--attach",
+            "--workers",
+            "3",
+            "--granule",
+            sleeping.to_str().expect("text"),
+        ];
+        let limit = |most: &str| {
+            let set = format!("MaxSubmitJobs={most}");
+            cluster.sacctmgr(&["modify", "user", OWNER.name, "where", "cluster=one", "set", &set]);
         };
-        let two: &[&str] = &["--clusters=two"];
-        cluster.stop_controller_of("two");
-        run(cluster, two).failed_with(1, &["'two' can't be reached now"]);
-        run(cluster, &[]).succeeded();
-        cluster.start_controller_of("two");
-        let comes_back = |cluster: &Cluster| {
-            wait_for("it can be reached again", || (run(cluster, two).code == Some(0)).then_some(()));
-        };
-        // It has to tell the accounts where it is.
-        comes_back(cluster);
-        cluster.stop_accounting();
-        run(cluster, two)
-            .failed_with(1, &["There is a problem talking to the database: Connection refused."]);
-        run(cluster, &[]).succeeded();
-        cluster.start_accounting();
-        comes_back(cluster);
+        for (most, said) in [
+            (
+                "2",
+                "there are no more workers than 2 now: sbatch refused: sbatch: error: AssocMaxSubmitJobLimit",
+            ),
+            ("-1", "workers: 1 running, 2 waiting, at most 3"),
+        ] {
+            limit(most);
+            let mut attached = cluster.granule_as(OWNER, &place, &attach);
+            attached.until("they are there", |attached| attached.stderr().contains(said).then_some(()));
+            attached.signal(Signal::SIGINT);
+            attached.end().failed_with(130, &["interrupted: the workers are taken back"]);
+            assert!(cluster.jobs().is_empty());
+        }
+        serving.signal(Signal::SIGTERM);
+        assert_eq!(serving.end().code, Some(143));
+        place.is_left_alone();
     });
 }

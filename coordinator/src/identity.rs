@@ -374,9 +374,7 @@ pub(crate) enum AdvertiseError {
          or listen on a certain address"
     )]
     None,
-    #[error(
-        "the interface `{given}` has no address at which others could reach it; {known}"
-    )]
+    #[error("the interface `{given}` has no address at which others could reach it; {known}")]
     Interface { given: String, known: String },
 }
 

@@ -71,10 +71,9 @@ impl SlurmError {
 
     /// Whether `sbatch` refused because of the number of jobs, so that fewer may be taken.
     pub(crate) fn is_too_many(&self) -> bool {
-        const WORDS: [&str; 4] =
-            ["Invalid job array", "submit limit", "MaxSubmit", "slurm limits on the number of jobs"];
+        const WORDS: [&str; 2] = ["Invalid job array", "MaxSubmit"];
         let SlurmError::Refused { command: "sbatch", said } = self else { return false };
-        WORDS.iter().any(|words| said.contains(words)) || said.contains("violates accounting/QOS policy")
+        WORDS.iter().any(|words| said.contains(words))
     }
 }
 
@@ -313,6 +312,12 @@ mod tests {
         ] {
             assert!(refused(said).is_too_many(), "{said}");
         }
-        assert!(!refused("sbatch: error: invalid partition specified: x").is_too_many());
+        for said in [
+            "sbatch: error: invalid partition specified: x",
+            "sbatch: error: QOSMaxNodePerJobLimit; Batch job submission failed: Job violates accounting/QOS policy (job \
+             submit limit, user's size and/or time limits)",
+        ] {
+            assert!(!refused(said).is_too_many(), "{said}");
+        }
     }
 }

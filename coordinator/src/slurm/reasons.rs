@@ -12,7 +12,7 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
     Some(match word {
         "PartitionTimeLimit" | "QOSTimeLimit" | "AssociationTimeLimit" | "AssociationWallClockLimit" => TIME,
         _ if word.contains("MaxWall") => TIME,
-        "PartitionNodeLimit" => SIZE,
+        "PartitionNodeLimit" | "PartitionConfig" => SIZE,
         "QOSResourceLimit"
         | "AssociationResourceLimit"
         | "AssociationJobLimit"
@@ -34,7 +34,7 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
         "JobHoldMaxRequeue" => "it was put back into the queue too often; to let it go: scontrol release JOB",
         "Dependency" => "it waits for another job",
         "DependencyNeverSatisfied" => "what it depends on has failed, and it will never begin: cancel it",
-        "ReqNodeNotAvail" => "nodes that it needs are down, drained or reserved",
+        "ReqNodeNotAvail" | "Nodes" => "nodes that it needs are down, drained or reserved",
         "BadConstraints" => {
             "no node has what it asks for, and it will never begin: cancel it, and ask for something else"
         }
@@ -62,6 +62,11 @@ mod tests {
             ("QOSMaxWallDurationPerJobLimit", "ask for less with --time"),
             ("AssocMaxWallDurationPerJobLimit", "ask for less with --time"),
             ("PartitionNodeLimit", "ask for less with --nodes"),
+            ("PartitionConfig", "ask for less with --nodes"),
+            (
+                "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+                "down, drained or reserved",
+            ),
             ("QOSMaxCpuPerJobLimit", "ask for less with --nodes"),
             ("AssocMaxJobsLimit", "when other jobs have ended"),
             ("QOSMaxJobsPerUserLimit", "when other jobs have ended"),
