@@ -478,12 +478,10 @@ fn a_sweep_that_was_changed_while_its_job_ran_is_completed_as_it_is_now() {
         let changed = text.replace("trials: 10", "trials: 12");
         assert_ne!(text, changed);
         place.write("sweep.yaml", &changed);
-        let differs = format!(
-            "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed × 12 trials)"
-        );
+        let differs = "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed × 12 trials)";
         // Who does not wait is not told that all is well.
         let detached = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "30", "--detach"])).end();
-        detached.failed_with(3, &[&differs, &format!("job {id} is under way for the sweep as it was")]);
+        detached.failed_with(3, &[differs, &format!("job {id} is under way for the sweep as it was")]);
         let second = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "20"]));
         let options = ", and with --time=30 (now --time=20); the rest is submitted when it has ended";
         wait_for("the second follows", || second.stderr().contains(options).then_some(()));

@@ -5,7 +5,7 @@
 //! and `sbatch` those of the user's defaults for which no option was given ([`DEFAULTS`]).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -244,11 +244,7 @@ fn last_words(output: &Output) -> String {
 }
 
 /// Submits a script that has these options, or an array of so many of it, with numbers from 0.
-pub(crate) async fn submit(
-    script: &PathBuf,
-    array: Option<u32>,
-    options: &Options,
-) -> Result<Job, SlurmError> {
+pub(crate) async fn submit(script: &Path, array: Option<u32>, options: &Options) -> Result<Job, SlurmError> {
     let script = script.display().to_string();
     let array = array.map(|count| format!("--array=0-{}", count - 1));
     let arguments: Vec<&str> = ["--parsable"].into_iter().chain(array.as_deref()).chain([&*script]).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use granule_worker::files;
@@ -166,7 +166,7 @@ impl Request<'_> {
     /// Keeps up the number of workers until the coordinator has ended.
     async fn keep_up(
         &self,
-        script: &PathBuf,
+        script: &Path,
         mut watching: Watching,
         mut stopped: Stopped,
         arrays: &mut Arrays<'_>,
@@ -335,7 +335,7 @@ impl<'a> Arrays<'a> {
     }
 
     /// Submits what is missing of so many; gives how many wait and run.
-    async fn top_up(&mut self, script: &PathBuf, wanted: u32) -> Result<Counts, SlurmError> {
+    async fn top_up(&mut self, script: &Path, wanted: u32) -> Result<Counts, SlurmError> {
         let counts = self.count().await?;
         let mut missing = wanted.saturating_sub(counts.all()).min(self.most);
         if self.not_before.is_some_and(|time| Instant::now() < time) {
