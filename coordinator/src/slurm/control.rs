@@ -10,6 +10,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use granule_worker::text::from_outside;
+use nix::unistd::getuid;
 use tokio::process::Command;
 
 use super::options::Options;
@@ -135,9 +136,8 @@ impl Slurm {
     }
 
     /// What the accounting says of jobs, line by line, which not every cluster has.
-    async fn accounts(&self, format: &str, jobs: &str) -> Vec<String> {
-        let asked =
-            ["--noheader", "--parsable2", "--allocations", "--array", "--format", format, "--jobs", jobs];
+    async fn accounts(&self, more: &[&str]) -> Vec<String> {
+        let asked = [&["--noheader", "--parsable2", "--allocations"], more].concat();
         match self.ask("sacct", &asked).await {
             Ok(output) if output.status.success() => {
                 String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
@@ -156,13 +156,14 @@ impl Slurm {
             return Ok(state_of(field(), field(), field()));
         }
         // What ended a while ago only the accounting knows.
-        let said = self.accounts("State", &number).await;
+        let said = self.accounts(&["--format=State", "--jobs", &number]).await;
         Ok(state_of(said.last().map_or("", |word| word), "", ""))
     }
 
     /// A job of this user that runs this script and is not over.
     pub(crate) async fn find(&self, script: &Path) -> Result<Option<JobId>, SlurmError> {
-        let said = self.queue(&["--me", "--format=%A|%T|%o"]).await?;
+        let user = format!("--user={}", getuid());
+        let said = self.queue(&[&user, "--format=%A|%T|%o"]).await?;
         let is_it = |line: &String| {
             let mut fields = line.splitn(3, '|');
             let job = fields.next()?.parse().ok().map(JobId)?;
@@ -190,7 +191,7 @@ impl Slurm {
         if arrays.iter().all(|job| tasks.iter().any(|task| task.job == *job)) {
             return Ok(tasks);
         }
-        for line in self.accounts("JobID,State,Elapsed", &numbers).await {
+        for line in self.accounts(&["--array", "--format=JobID,State,Elapsed", "--jobs", &numbers]).await {
             let fields: Vec<&str> = line.splitn(3, '|').collect();
             let [id, state, ran] = fields[..] else { continue };
             let Some((job, number)) = id.split_once('_') else { continue };

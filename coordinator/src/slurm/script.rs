@@ -114,7 +114,8 @@ impl Plan {
             text.push('\n');
         }
         if let Some(setup) = &self.setup {
-            let _ = write!(text, "\n# Given with --setup.\n{}\n# The end of it.\n", setup.trim_end());
+            let _ =
+                write!(text, "\n# Given with --setup.\n{}\n# The end of it.\nset +eu\n", setup.trim_end());
         }
         text.push_str(ENVIRONMENT);
         Ok(text)

@@ -109,6 +109,8 @@ enum End {
     Gone,
     /// We were asked to.
     Stopped(Stop),
+    /// Workers end as soon as they have begun.
+    Hopeless(Failure),
 }
 
 impl Request<'_> {
@@ -157,6 +159,7 @@ impl Request<'_> {
                                help: start it again with its command, then this";
                 Err(Failure::new(exit::INCOMPLETE, message))
             }
+            End::Hopeless(failure) => Err(failure),
             End::Stopped(stop) => {
                 Err(Failure::new(stop.code(), format!("{}: the workers are taken back", stop.word())))
             }
@@ -188,7 +191,7 @@ impl Request<'_> {
                 Ok(counts) => {
                     is_silent = false;
                     if let Some(failure) = arrays.hopeless(&counts) {
-                        return Err(failure);
+                        return Ok(End::Hopeless(failure));
                     }
                     if counts != shown {
                         let Counts { waiting, running, why } = &counts;
@@ -257,6 +260,8 @@ struct Arrays<'a> {
     /// Workers that have ended early, and how often in a row some did.
     early: BTreeSet<(JobId, u32)>,
     strikes: u32,
+    /// Those that an earlier command has left are counted: what became of them is no news any more.
+    is_counted: bool,
     /// The last job that was submitted before the last of them ended.
     judged: JobId,
     /// No worker is submitted before.
@@ -281,6 +286,7 @@ impl<'a> Arrays<'a> {
             arrays,
             early: BTreeSet::new(),
             strikes: 0,
+            is_counted: false,
             judged: JobId(0),
             not_before: None,
             most: u32::MAX,
@@ -298,7 +304,9 @@ impl<'a> Arrays<'a> {
         let tasks = self.slurm.tasks(&self.jobs()).await?;
         let mut counts = Counts::default();
         let mut is_early = false;
+        let mut over = BTreeSet::new();
         for array in &self.arrays {
+            let before = counts.all();
             for number in 0..array.tasks {
                 let task = tasks.iter().find(|task| (task.job, task.number) == (array.job, number));
                 let Some(task) = task else {
@@ -321,8 +329,12 @@ impl<'a> Arrays<'a> {
                     self.strikes = 0;
                 }
             }
+            if counts.all() == before && !array.is_remembered() {
+                over.insert(array.job);
+            }
         }
-        if is_early {
+        self.arrays.retain(|array| !over.contains(&array.job));
+        if std::mem::replace(&mut self.is_counted, true) && is_early {
             self.strikes += 1;
             self.judged = self.arrays.iter().map(|array| array.job).max().unwrap_or(self.judged);
             let (first, longest) = AFTER_EARLY;
