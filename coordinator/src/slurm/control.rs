@@ -191,7 +191,7 @@ impl Slurm {
         if arrays.iter().all(|job| tasks.iter().any(|task| task.job == *job)) {
             return Ok(tasks);
         }
-        for line in self.accounts(&["--array", "--format=JobID,State,Elapsed", "--jobs", &numbers]).await {
+        for line in self.accounts(&["--format=JobID,State,Elapsed", "--jobs", &numbers]).await {
             let fields: Vec<&str> = line.splitn(3, '|').collect();
             let [id, state, ran] = fields[..] else { continue };
             let Some((job, number)) = id.split_once('_') else { continue };
