@@ -182,7 +182,8 @@ const REFUSALS_EVERY: Duration = Duration::from_secs(5);
 /// The site of a connection from this address.
 fn site_of(peer: IpAddr) -> Site {
     match gate::origin(peer) {
-        ip if ip.is_loopback() => Site::Loopback,
+        // It has many addresses.
+        _ if peer.to_canonical().is_loopback() => Site::Loopback,
         IpAddr::V4(ip) => Site::Address(u64::from(ip.to_bits())),
         // The first half is all there is; those in use begin with 001 or 1, so no address of IPv4 is like it.
         IpAddr::V6(ip) => Site::Address((ip.to_bits() >> 64) as u64 | 1 << 63),

@@ -1,7 +1,7 @@
 //! The connections of a gate: which are admitted, which wait for their deadline, and which has to make room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,10 +34,9 @@ pub(super) struct Seat {
     pub(super) _open: oneshot::Sender<()>,
 }
 
-/// What counts as one address: loopback has many, and who has one of IPv6 mostly has all that share its first 64 bits.
+/// What counts as one address: who has one of IPv6 mostly has all that share its first 64 bits.
 pub(crate) fn origin(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
-        ip if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         ip => ip,
     }

@@ -18,6 +18,9 @@ use super::{
 /// Leases after which a trial is given up, whoever had them.
 const CLAIMS: usize = 3;
 
+/// How long parts keep a lease without a whole result, in lease times.
+const PARTS_FOR: u32 = 4;
+
 /// Claims of a trial that are remembered.
 const MOST_CLAIMS: usize = 64;
 
@@ -66,10 +69,10 @@ impl Scheduler {
     /// A part of a result has arrived, or its worker waits for us to take it.
     pub(super) fn on_part(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
         let Some(name) = self.hear(now, connection) else { return };
-        // From a worker that has delivered nothing, parts may be all there will ever be.
+        // From a worker that has delivered nothing, parts may be all there will ever be; and from any, for long.
         let is_proven = self.workers.get(&name).is_some_and(Worker::is_proven);
-        if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name) && is_proven)
-        {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        if is_proven && now < lease.delivered + PARTS_FOR * self.config.lease_ttl {
             lease.progress = now;
         }
     }

@@ -530,7 +530,7 @@ impl Scheduler {
             Event::WakeUp => self.on_wake_up(now, &mut commands),
             Event::Stalled => {
                 self.workers.values_mut().for_each(|worker| worker.heard = now);
-                self.leases.values_mut().for_each(|lease| lease.progress = now);
+                self.leases.values_mut().for_each(|lease| (lease.progress, lease.delivered) = (now, now));
             }
             Event::Drain => self.on_drain(&mut commands),
         }

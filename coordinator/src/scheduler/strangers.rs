@@ -404,3 +404,31 @@ fn workers_that_have_gone_are_forgotten() {
     assert_eq!(forgotten, (0..5000 - 1024).map(name).collect::<Vec<_>>(), "the oldest first");
     assert_eq!(scheduler.workers().count(), 1024);
 }
+
+#[test]
+fn parts_without_an_end_do_not_keep_a_lease_from_others() {
+    let mut scheduler = scheduler(CONFIG, 40);
+    let [trickles, works] = [Site::Address(1), Site::Address(2)];
+    let mut granted_to = granted(&join(&mut scheduler, Time::ZERO, 1, trickles, 1));
+    let (_, lease, work) = granted_to.remove(0);
+    // It has delivered once, and from then on it sends parts.
+    let commands = deliver(&mut scheduler, seconds(1), 1, lease, &work);
+    let [(_, lease, work)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    let (lease, held) = (*lease, trials(work));
+    let mut open = granted(&join(&mut scheduler, seconds(1), 2, works, 1));
+    let mut is_given = false;
+    for second in 2..200 {
+        let part = Event::Part { connection: connection(1), lease };
+        scheduler.handle(seconds(second), part);
+        for (worker, lease, work) in std::mem::take(&mut open) {
+            assert_eq!(worker, 2);
+            is_given |= trials(&work) == held;
+            open.extend(granted(&deliver(&mut scheduler, seconds(second), 2, lease, &work)));
+        }
+        let beat = Event::Beat { connection: connection(2), held: vec![], last: LeaseId::NONE };
+        scheduler.handle(seconds(second), beat);
+        open.extend(granted(&scheduler.handle(seconds(second), Event::WakeUp)));
+        scheduler.check();
+    }
+    assert!(is_given, "the other worker was never given what is held");
+}

@@ -14,8 +14,10 @@ pub(super) struct Lease {
     /// None once the worker has sent everything.
     pub(super) worker: Option<WorkerName>,
     pub(super) granted: Time,
-    /// When a result of it came in last.
+    /// When a result of it came in last, or a part of one.
     pub(super) progress: Time,
+    /// When a whole result did.
+    pub(super) delivered: Time,
     pub(super) work: Work,
     pub(super) kind: Kind,
     /// It is of one trial, and its worker has nothing else.
@@ -98,7 +100,7 @@ impl Scheduler {
         }
         let slot = &mut self.cohorts[trial.cohort as usize].slots[trial.trial as usize];
         self.longest = self.longest.max(now.saturating_sub(lease.progress));
-        (lease.progress, lease.is_stalled) = (now, false);
+        (lease.progress, lease.delivered, lease.is_stalled) = (now, now, false);
         match &mut lease.kind {
             Kind::Own if slot.lease == id && slot.missing.remove(trial.variant) => lease.missing -= 1,
             Kind::Check { of, missing } if of.place() == trial.place() => drop(missing.remove(trial.variant)),
@@ -399,6 +401,7 @@ impl Scheduler {
             worker: Some(name),
             granted: now,
             progress: now,
+            delivered: now,
             work,
             kind,
             is_alone: false,
