@@ -419,6 +419,16 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
             attached.stderr().contains("workers: 4 running, 2 waiting, at most 6").then_some(())
         });
         assert_eq!(cluster.jobs().len(), 6);
+        attached.signal(Signal::SIGKILL);
+        drop(attached);
+        // And one that wants fewer takes back what waits.
+        let fewer =
+            ["slurm", "sweep.yaml", "--attach", "--workers", "5", "--granule", sleeping.to_str().unwrap()];
+        let mut attached = cluster.granule(place, &fewer);
+        attached.until("one is taken back", |attached| {
+            attached.stderr().contains("workers: 4 running, 1 waiting, at most 5").then_some(())
+        });
+        wait_for("it is gone", || (cluster.jobs().len() == 5).then_some(()));
         attached.signal(Signal::SIGINT);
         attached.end().failed_with(130, &["interrupted: the workers are taken back"]);
         assert!(cluster.jobs().is_empty());
@@ -567,7 +577,9 @@ fn an_sbatch_that_says_more_than_the_number_is_understood() {
             "programs/sbatch",
             "echo Welcome to the cluster\n/usr/bin/sbatch \"$@\" && echo See the news: 17 new",
         );
-        let mut command = place.granule(&slurm(&["--nodes", "1"]));
+        // What a site's commands set for themselves does not change the job.
+        place.write("site.sh", "set -eu\n");
+        let mut command = place.granule(&slurm(&["--nodes", "1", "--setup", "site.sh"]));
         let path = format!("{}:{}", place.path("programs").display(), std::env::var("PATH").expect("a path"));
         command.env("PATH", path);
         cluster.at_home(&mut command);
@@ -649,6 +661,7 @@ fn options_that_contradict_granules_own_are_refused() {
         ("--output=x", "the log lies beside the outputs"),
         ("--test-only", "use --dry-run"),
         ("--wrap=true", "the job runs granule's script"),
+        ("--signal=INT@5", "the script is warned with `--signal=B:USR1@SECONDS`"),
     ] {
         let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--", option]);
         ended.failed_with(2, &[&format!("error: `{option}` contradicts what granule tells sbatch"), help]);
@@ -656,6 +669,9 @@ fn options_that_contradict_granules_own_are_refused() {
     place.write("site.sh", "module load granule\nexport OMP_PROC_BIND=false\n");
     let script = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]).succeeded().stdout;
     assert!(script.contains("\nmodule load granule\nexport OMP_PROC_BIND=false\n"), "{script}");
+    place.write("site.sh", "if true; then\n");
+    let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]);
+    ended.failed_with(2, &["bash does not understand it: site.sh: line 2: syntax error"]);
     place.write("site.sh", "#SBATCH --time=3\n");
     let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]);
     ended.failed_with(2, &["it has an `#SBATCH` line; options for sbatch stand behind `--`"]);

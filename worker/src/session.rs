@@ -117,7 +117,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a worker that is about to leave looks for a coordinator to deliver to.
-const LEAVE_WITHIN: Duration = Duration::from_secs(30);
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Heartbeats after which a result that was not acknowledged is sent again; each time twice as many as
 /// the time before, as who is slow to store it is not helped by more of the same.

@@ -77,8 +77,8 @@ impl SlurmJob {
         let (word, text) = match state {
             Ok(State::Unknown) => ("unknown", "is not known to Slurm any more".to_owned()),
             Ok(state @ State::Waiting { .. }) => ("waiting", state.describe()),
-            Ok(state @ State::Running { .. }) => ("running", state.describe()),
-            Ok(state @ State::Suspended) => ("suspended", state.describe()),
+            Ok(state @ (State::Running { .. } | State::Ending)) => ("running", state.describe()),
+            Ok(state @ State::Suspended { .. }) => ("suspended", state.describe()),
             Ok(state @ State::Ended(_)) => ("ended", state.describe()),
             Err(error) => ("unknown", format!("cannot be asked about: {error}")),
         };

@@ -1,19 +1,23 @@
 //! `granule slurm`: a sweep as a job on a cluster, followed to its end; or workers for one that is served.
 
 mod attach;
+mod record;
 mod watching;
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
+use granule_worker::access::{Access, AccessError};
+use granule_worker::text::from_outside;
 use granule_worker::{files, private};
 use nix::fcntl::OFlag;
-use serde::{Deserialize, Serialize};
 
+use self::record::{Asked, RECORD, Record};
 use self::watching::{Heard, Watching};
 use crate::archive::{self, ArchiveError};
 use crate::cli::{self, exit};
@@ -41,9 +45,6 @@ use crate::view::terminal::Terminal;
 /// Where the script, its logs and what is known of the job lie, in the output directory.
 const DIRECTORY: &str = "slurm";
 
-/// What is known of the last job.
-const RECORD: &str = "job.json";
-
 /// Held while a job is submitted, so that two commands at once do not submit two.
 const LOCK: &str = "job.lock";
 
@@ -53,74 +54,14 @@ const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How long Slurm may not know a job that it has taken, as after a controller was started anew.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// How long Slurm remembers every job, at least (`MinJobAge` is 300 s).
-const REMEMBERED_FOR: Duration = Duration::from_secs(240);
-
 /// How long a job must have ended other than well before that is believed.
 const ENDED_FOR: Duration = Duration::from_secs(4);
-
-/// Longest record of jobs that is read, in bytes.
-const LONGEST_RECORD: u64 = 1 << 24;
 
 /// Lines of a log that are shown when a job has failed.
 const LAST_LINES: usize = 12;
 
 /// Longest file of `--setup`, in bytes.
 const LONGEST_SETUP: u64 = 1 << 16;
-
-/// A job that was submitted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
-    schema: u32,
-    /// Always `slurm_job`.
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(flatten)]
-    job: Job,
-    /// RFC 3339, UTC.
-    submitted: String,
-    log: PathBuf,
-    /// What it was submitted for; none of jobs of version 0.1.0, and of scripts that were submitted by hand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    asked: Option<Asked>,
-}
-
-/// What a job is submitted for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Asked {
-    /// Hash of the resolved sweep.
-    sweep: String,
-    /// Its size, for people.
-    size: String,
-    /// What was asked of Slurm and of the coordinator, in the words of their options.
-    options: Vec<String>,
-}
-
-impl Asked {
-    /// In what this differs from what is asked for now, for people; nothing if it does not.
-    fn difference(&self, now: &Asked) -> Option<String> {
-        let mut words = Vec::new();
-        if self.sweep != now.sweep {
-            words.push(match self.size == now.size {
-                true => "other values of the sweep's parameters".to_owned(),
-                false => format!("{} (now {})", self.size, now.size),
-            });
-        }
-        let only = |of: &Asked, other: &Asked| -> String {
-            let only: Vec<&str> = (of.options.iter().filter(|word| !other.options.contains(word)))
-                .map(String::as_str)
-                .collect();
-            only.join(" ")
-        };
-        match (only(self, now), only(now, self)) {
-            (there, here) if there.is_empty() && here.is_empty() => {}
-            (there, here) if there.is_empty() => words.push(format!("without {here}")),
-            (there, here) if here.is_empty() => words.push(format!("with {there}")),
-            (there, here) => words.push(format!("with {there} (now {here})")),
-        }
-        (!words.is_empty()).then(|| words.join(", and "))
-    }
-}
 
 /// What is asked for, with paths that hold on every node.
 struct Request<'a> {
@@ -217,7 +158,13 @@ fn setup(path: &Path) -> Result<String, Failure> {
         Ok(text) if text.lines().any(|line| line.starts_with("#SBATCH")) => {
             Err(wrong("it has an `#SBATCH` line; options for sbatch stand behind `--`"))
         }
-        Ok(text) => Ok(text),
+        Ok(text) => match Command::new("bash").arg("-n").arg(path).stdin(Stdio::null()).output() {
+            Ok(checked) if !checked.status.success() => {
+                let said = String::from_utf8_lossy(&checked.stderr);
+                Err(wrong(&format!("bash does not understand it: {}", from_outside(said.trim()))))
+            }
+            _ => Ok(text),
+        },
         Err(_) => Err(wrong("it is not UTF-8")),
     }
 }
@@ -267,6 +214,7 @@ impl Request<'_> {
         }
         if rest::is_complete(&self.out, &self.sweep) {
             say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, shown(&self.out)))?.done();
+            self.tell_of_rest().await;
             return Ok(Next::Nothing);
         }
         let asked = self.asked(&serving);
@@ -317,6 +265,18 @@ impl Request<'_> {
                 command_line(),
                 job.scancel(),
             ))),
+        }
+    }
+
+    /// Says that a job waits or runs which has nothing to do any more, where Slurm says so at once.
+    async fn tell_of_rest(&self) {
+        let Some(Record { job, .. }) = Record::find(&self.out) else { return };
+        let slurm = Slurm { cluster: job.cluster.clone() };
+        let state = tokio::time::timeout(ENDED_FOR, slurm.look(job.job)).await;
+        if let Ok(Ok(state @ (State::Waiting { .. } | State::Running { .. } | State::Suspended { .. }))) =
+            state
+        {
+            line(&format!("note: job {job} {}; to end it: {}", state.describe(), job.scancel()));
         }
     }
 
@@ -381,12 +341,22 @@ impl Request<'_> {
         let Some(record) = Record::find(&self.out) else { return Ok(None) };
         let slurm = Slurm { cluster: record.job.cluster.clone() };
         let begun = Instant::now();
+        let mut is_told = false;
         loop {
             match slurm.look(record.job.job).await.map_err(|error| of_slurm(&error))? {
-                State::Waiting { .. } | State::Running { .. } | State::Suspended => return Ok(Some(record)),
+                State::Waiting { .. } | State::Running { .. } | State::Suspended { .. } => {
+                    return Ok(Some(record));
+                }
                 State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
                 State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
-                State::Unknown => tokio::time::sleep(ASK_EVERY.0).await,
+                state @ (State::Unknown | State::Ending) => {
+                    // A moment is no news.
+                    if !is_told && begun.elapsed() >= ENDED_FOR {
+                        is_told = true;
+                        line(&format!("job {} {}; waiting until it is over", record.job, state.describe()));
+                    }
+                    tokio::time::sleep(ASK_EVERY.0).await;
+                }
                 // On its way back into the queue a job seems to have failed for a moment.
                 State::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
                 State::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
@@ -426,6 +396,14 @@ impl Request<'_> {
     async fn submit(&self, script: &str, asked: Asked) -> Result<Record, Failure> {
         let path = self.keep(SCRIPT, script)?;
         // The job would fail when it starts.
+        if let Err(AccessError::File(file)) = Access::read(&self.out.join(ACCESS))
+            && file.is_denied()
+        {
+            let message =
+                format!("error: {} is another user's: its {ACCESS} is for its owner only", shown(&self.out));
+            let help = "choose another directory with --out, or have its owner go on";
+            return Err(Failure::new(exit::FAILED, format!("{message}\n  help: {help}")));
+        }
         private::check_place(&self.out.join(ACCESS)).map_err(|error| {
             let code = if private::is_modeless(&error) { exit::USAGE } else { exit::FAILED };
             Failure::caused_by(code, &error, Some("choose another directory with --out"))
@@ -554,20 +532,23 @@ impl Request<'_> {
     fn end(&self, record: &Record, state: State, is_of_another: bool) -> Result<Next, Failure> {
         let job = &record.job;
         let rest = rest::look(&self.out);
-        // What lies there may be of an earlier run, unless this one has ended well.
-        let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
         if let Ok(rest) = &rest
             && rest.is_complete()
-            && is_well
         {
-            // It may have been changed since.
-            let mut sweep = read_sweep(&self.arguments.sweep)?;
+            let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
+            // The sweep file may have been changed since.
+            let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
+                line(&format!("job {job} {}; the sweep file as it was is complete", state.describe()));
+            })?;
             archive::survey(&self.out, &mut sweep)?;
             if rest::is_complete(&self.out, &sweep) {
+                if !is_well {
+                    line(&format!("note: job {job} {}, but the sweep is complete", state.describe()));
+                }
                 return LastWords::summary(rest.to_text()).say().map(|()| Next::Nothing);
             }
             let is_changed = ResolvedSweep::of(&sweep) != ResolvedSweep::of(&self.sweep);
-            if is_changed || is_of_another {
+            if is_well && (is_changed || is_of_another) {
                 line(&format!("job {job} has computed the sweep as it was; now the rest"));
                 return Ok(Next::Again);
             }
@@ -594,6 +575,9 @@ impl Request<'_> {
             message.push_str(&format!("\n  the end of its log, {}:", record.log.display()));
             last.iter().for_each(|line| message.push_str(&format!("\n    {line}")));
         }
+        let help = help.or(lines.is_empty().then_some(
+            "its log is empty: the script ended before the coordinator began; see --setup, and `sacct`",
+        ));
         if let Some(help) = help {
             message.push_str(&format!("\n  help: {help}"));
         }
@@ -631,23 +615,6 @@ fn failed_node(log: &str) -> Option<&str> {
         .rev()
         .take(LAST_LINES)
         .find_map(|line| line.split("Node failure on ").nth(1)?.split_whitespace().next())
-}
-
-impl Record {
-    /// Whether Slurm may have forgotten it in good order.
-    fn is_old(&self) -> bool {
-        let age = |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted);
-        let submitted = self.submitted.parse().ok();
-        submitted.is_none_or(|submitted| {
-            age(submitted) > jiff::SignedDuration::try_from(REMEMBERED_FOR).unwrap_or_default()
-        })
-    }
-
-    /// The job that was submitted last for the sweep of this directory.
-    fn find(out: &Path) -> Option<Record> {
-        let bytes = files::read(&out.join(DIRECTORY).join(RECORD), LONGEST_RECORD).ok()?;
-        serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
-    }
 }
 
 /// What the job is at that was submitted last for this directory.

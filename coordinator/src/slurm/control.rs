@@ -202,12 +202,20 @@ impl Slurm {
         Ok(tasks)
     }
 
+    /// Takes back tasks of arrays.
+    pub(crate) async fn cancel_tasks(&self, tasks: &[(JobId, u32)]) -> Result<(), SlurmError> {
+        self.cancel_named(tasks.iter().map(|(job, number)| format!("{job}_{number}")).collect(), true).await
+    }
+
     /// Takes jobs back: those that wait only, or all.
     pub(crate) async fn cancel(&self, jobs: &[JobId], waiting_only: bool) -> Result<(), SlurmError> {
-        if jobs.is_empty() {
+        self.cancel_named(jobs.iter().map(JobId::to_string).collect(), waiting_only).await
+    }
+
+    async fn cancel_named(&self, numbers: Vec<String>, waiting_only: bool) -> Result<(), SlurmError> {
+        if numbers.is_empty() {
             return Ok(());
         }
-        let numbers: Vec<String> = jobs.iter().map(JobId::to_string).collect();
         let state = waiting_only.then_some("--state=PENDING");
         let arguments: Vec<&str> =
             ["--quiet"].into_iter().chain(state).chain(numbers.iter().map(|n| &**n)).collect();

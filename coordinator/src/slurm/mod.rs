@@ -55,10 +55,12 @@ impl fmt::Display for Job {
 pub(crate) enum State {
     /// In the queue, for this reason, in Slurm's word.
     Waiting { reason: String },
-    /// On these nodes, in Slurm's notation; also while it begins or ends.
+    /// On these nodes, in Slurm's notation; also while it begins.
     Running { nodes: String },
-    /// It has its nodes, but its processes are stopped.
-    Suspended,
+    /// It has its nodes, but its processes are stopped: by Slurm, or by a signal.
+    Suspended { is_by_signal: bool },
+    /// Its processes are being ended.
+    Ending,
     /// Over.
     Ended(Ending),
     /// Slurm does not know such a job, or no longer.
@@ -79,9 +81,13 @@ impl State {
                 Some(advice) => format!("waits: {reason}: {advice}"),
                 None => format!("waits: {reason}"),
             },
-            State::Suspended => {
-                "is suspended: it goes on when Slurm lets it, by itself or with `scontrol resume`".to_owned()
+            State::Suspended { is_by_signal: false } => {
+                "is suspended: it goes on when Slurm or one of its operators resumes it".to_owned()
             }
+            State::Suspended { is_by_signal: true } => {
+                "is stopped by a signal: `scancel --signal=CONT` lets it go on".to_owned()
+            }
+            State::Ending => "is ending".to_owned(),
             State::Running { nodes } => format!("runs on {nodes}"),
             State::Ended(ending) => ending.describe().to_owned(),
             State::Unknown => "is not known to Slurm".to_owned(),
@@ -137,10 +143,11 @@ pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> State {
         "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
             return State::Waiting { reason: from_outside(reason) };
         }
-        "CONFIGURING" | "RUNNING" | "COMPLETING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
+        "CONFIGURING" | "RUNNING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
             return State::Running { nodes: from_outside(nodes) };
         }
-        "SUSPENDED" | "STOPPED" => return State::Suspended,
+        "COMPLETING" => return State::Ending,
+        "SUSPENDED" | "STOPPED" => return State::Suspended { is_by_signal: word == "STOPPED" },
         "COMPLETED" => Ending::Completed,
         "TIMEOUT" | "DEADLINE" => Ending::TimedOut,
         "CANCELLED" | "REVOKED" => Ending::Cancelled,
@@ -164,9 +171,10 @@ mod tests {
         for (word, expected) in [
             ("PENDING", waits.clone()),
             ("REQUEUED", waits),
-            ("RUNNING", runs.clone()),
-            ("COMPLETING", runs),
-            ("SUSPENDED", State::Suspended),
+            ("RUNNING", runs),
+            ("COMPLETING", State::Ending),
+            ("SUSPENDED", State::Suspended { is_by_signal: false }),
+            ("STOPPED", State::Suspended { is_by_signal: true }),
             ("COMPLETED", State::Ended(Ending::Completed)),
             ("CANCELLED by 1000", State::Ended(Ending::Cancelled)),
             ("OUT_OF_MEMORY", State::Ended(Ending::OutOfMemory)),

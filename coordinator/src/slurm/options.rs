@@ -34,6 +34,7 @@ const GRANULES: [(&str, Option<char>, &str); 19] = [
 ];
 
 const WORKERS: &str = "use granule's --nodes, or --workers and --cores";
+const SIGNAL: &str = "the script is warned with `--signal=B:USR1@SECONDS`, workers of --attach with `B:TERM`";
 const LOGS: &str = "leave it out: the log lies beside the outputs, where granule looks for it";
 
 /// Letters of options without a value, which may stand before others in one word.
@@ -51,10 +52,22 @@ impl Options {
 
     /// The first word that gives an option which is granule's, and what to do instead.
     pub(crate) fn contradiction(&self) -> Option<(&str, &'static str)> {
-        self.words.iter().find_map(|word| {
+        let granules = self.words.iter().find_map(|word| {
             let (_, _, instead) = GRANULES.iter().find(|(long, short, _)| is(word, long, *short))?;
             Some((&**word, *instead))
-        })
+        });
+        granules.or_else(|| self.signal().map(|word| (word, SIGNAL)))
+    }
+
+    /// A word that asks for another warning than the one that the script knows.
+    fn signal(&self) -> Option<&str> {
+        let at = self.words.iter().position(|word| word.starts_with("--") && is(word, "signal", None))?;
+        let word = &self.words[at];
+        let value =
+            word.split_once('=').map(|(_, value)| value).or(self.words.get(at + 1).map(String::as_str));
+        let is_known =
+            value.is_some_and(|value| ["B:USR1", "B:TERM"].iter().any(|known| value.starts_with(known)));
+        (!is_known).then_some(word)
     }
 }
 

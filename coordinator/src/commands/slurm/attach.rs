@@ -9,15 +9,16 @@ use granule_worker::files;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::record::{LONGEST_RECORD, REMEMBERED_FOR};
 use super::watching::{Heard, Watching};
-use super::{ASK_EVERY, LAST_LINES, REMEMBERED_FOR, Request, end_of, of_slurm, unfit};
+use super::{ASK_EVERY, LAST_LINES, Request, end_of, of_slurm, unfit};
 use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::failure::{Failure, plural, shell_path, shown};
 use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::script::Shape;
-use crate::slurm::{Job, JobId, State};
+use crate::slurm::{Ending, Job, JobId, State};
 use crate::view::board::Views;
 use crate::view::log;
 use crate::view::status::{SCHEMA, Snapshot, now};
@@ -182,12 +183,12 @@ impl Request<'_> {
         let _terminal = Terminal::follow(views.board());
         let (least, most) = ASK_EVERY;
         let mut pause = least;
-        let mut work = 0;
+        let mut work = None;
         let mut shown = Counts::default();
         let mut is_silent = false;
         loop {
             // What is begun is done to its end: a job that was submitted unnoticed would be left.
-            match arrays.top_up(script, limit.min(work)).await {
+            match arrays.top_up(script, work.map(|work: u32| limit.min(work))).await {
                 Ok(counts) => {
                     is_silent = false;
                     if let Some(failure) = arrays.hopeless(&counts) {
@@ -223,11 +224,19 @@ impl Request<'_> {
                 };
                 match heard {
                     Ok(Some(Heard::Snapshot(snapshot))) => {
-                        work = work_of(&snapshot);
+                        work = Some(work_of(&snapshot));
                         views.put_up(*snapshot);
                     }
                     Ok(Some(Heard::Notice(_))) => {}
                     Ok(None) => {
+                        if self.out.join(ACCESS).exists() {
+                            log::event(
+                                "slurm",
+                                "the coordinator does not answer; waiting for it, with no worker more",
+                            );
+                            // Who begins now has nobody to ask.
+                            let _ = arrays.slurm.cancel(&arrays.jobs(), true).await;
+                        }
                         let again = tokio::select! {
                             again = Watching::within(&self.out, TO_COME_BACK, false) => again,
                             _ = stopped.wait_for(Option::is_some) => continue,
@@ -275,7 +284,7 @@ struct Arrays<'a> {
 impl<'a> Arrays<'a> {
     /// Those that are written down.
     fn find(request: &'a Request<'a>) -> Arrays<'a> {
-        let written = files::read(&request.logs.join(RECORD), super::LONGEST_RECORD).unwrap_or_default();
+        let written = files::read(&request.logs.join(RECORD), LONGEST_RECORD).unwrap_or_default();
         let written =
             serde_json::from_slice::<Record>(&written).ok().filter(|record| record.schema == SCHEMA);
         let (cluster, arrays) =
@@ -300,11 +309,12 @@ impl<'a> Arrays<'a> {
 
     /// Counts workers, and notes those that have ended early. One that Slurm does not list counts as waiting while
     /// Slurm would still list it if it had ended: so there are never too many.
-    async fn count(&mut self) -> Result<Counts, SlurmError> {
+    async fn count(&mut self, wanted: Option<u32>) -> Result<Counts, SlurmError> {
         let tasks = self.slurm.tasks(&self.jobs()).await?;
         let mut counts = Counts::default();
         let mut is_early = false;
         let mut over = BTreeSet::new();
+        let mut waiting = Vec::new();
         for array in &self.arrays {
             let before = counts.all();
             for number in 0..array.tasks {
@@ -316,10 +326,14 @@ impl<'a> Arrays<'a> {
                 match &task.state {
                     State::Waiting { .. } => {
                         counts.waiting += 1;
+                        waiting.push((task.job, task.number));
                         counts.why.get_or_insert_with(|| task.state.describe());
                     }
-                    State::Running { .. } | State::Suspended => counts.running += 1,
-                    State::Ended(_) if task.ran < EARLY => {
+                    State::Running { .. } | State::Suspended { .. } | State::Ending => counts.running += 1,
+                    // What was taken back has not ended by itself; and without work, all leave.
+                    State::Ended(ending)
+                        if task.ran < EARLY && *ending != Ending::Cancelled && wanted != Some(0) =>
+                    {
                         is_early |= self.early.insert((task.job, task.number));
                     }
                     State::Ended(_) | State::Unknown => {}
@@ -334,6 +348,13 @@ impl<'a> Arrays<'a> {
             }
         }
         self.arrays.retain(|array| !over.contains(&array.job));
+        // An earlier command may have asked for more; and when little is left, who waits comes too late.
+        let surplus = wanted.map_or(0, |wanted| counts.all().saturating_sub(wanted)) as usize;
+        let surplus = waiting.split_off(waiting.len().saturating_sub(surplus));
+        if !surplus.is_empty() {
+            self.slurm.cancel_tasks(&surplus).await?;
+            counts.waiting -= surplus.len() as u32;
+        }
         if std::mem::replace(&mut self.is_counted, true) && is_early {
             self.strikes += 1;
             self.judged = self.arrays.iter().map(|array| array.job).max().unwrap_or(self.judged);
@@ -347,9 +368,9 @@ impl<'a> Arrays<'a> {
     }
 
     /// Submits what is missing of so many; gives how many wait and run.
-    async fn top_up(&mut self, script: &Path, wanted: u32) -> Result<Counts, SlurmError> {
-        let counts = self.count().await?;
-        let mut missing = wanted.saturating_sub(counts.all()).min(self.most);
+    async fn top_up(&mut self, script: &Path, wanted: Option<u32>) -> Result<Counts, SlurmError> {
+        let counts = self.count(wanted).await?;
+        let mut missing = wanted.unwrap_or(0).saturating_sub(counts.all()).min(self.most);
         if self.not_before.is_some_and(|time| Instant::now() < time) {
             missing = 0;
         }
