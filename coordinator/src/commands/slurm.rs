@@ -54,6 +54,9 @@ const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How long Slurm may not know a job that it has taken, as after a controller was started anew.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// Time between two attempts to be the only one.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a job must have ended other than well before that is believed.
 const ENDED_FOR: Duration = Duration::from_secs(4);
 
@@ -221,9 +224,13 @@ impl Request<'_> {
         // From here on: what is submitted must be written down before this ends.
         let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         let (record, joined) = {
-            let _lock = self.lock(LOCK, "submits")?;
-            let under_way = tokio::select! {
-                under_way = self.under_way() => under_way?,
+            let find = async {
+                // The other is done as soon as Slurm has answered.
+                let lock = self.lock(LOCK, "is submitting", 2 * UNKNOWN_FOR).await?;
+                Ok::<_, Failure>((lock, self.under_way().await?))
+            };
+            let (_lock, under_way) = tokio::select! {
+                found = find => found?,
                 stop = signals.next() => return Err(Failure::new(stop.code(), stop.word())),
             };
             match under_way {
@@ -364,8 +371,8 @@ impl Request<'_> {
         }
     }
 
-    /// Keeps others from doing the same, as long as it lives.
-    fn lock(&self, name: &str, what: &str) -> Result<fs::File, Failure> {
+    /// Keeps others from doing the same, as long as it lives. Another that does it is waited for, for so long.
+    async fn lock(&self, name: &str, what: &str, patience: Duration) -> Result<fs::File, Failure> {
         let path = self.logs.join(name);
         let open = || -> std::io::Result<fs::File> {
             fs::create_dir_all(&self.logs)?;
@@ -379,16 +386,20 @@ impl Request<'_> {
             let message = format!("error: cannot write {}\n  because: {error}", path.display());
             Failure::new(exit::FAILED, message)
         })?;
-        match file.try_lock() {
-            // Where there are no locks, the store's own refuses the second coordinator.
-            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(Failure::new(
-                exit::FAILED,
-                format!(
-                    "error: another `granule slurm` {what} {} at this moment\n  help: wait until it has ended",
-                    self.sweep.name
-                ),
-            )),
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                // Where there are no locks, the store's own refuses the second coordinator.
+                Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
+                Err(fs::TryLockError::WouldBlock) if begun.elapsed() >= patience => {
+                    let what = format!("error: another `granule slurm` {what} {}", self.sweep.name);
+                    return Err(Failure::new(
+                        exit::FAILED,
+                        format!("{what}\n  help: run this again when that has ended"),
+                    ));
+                }
+                Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
     }
 

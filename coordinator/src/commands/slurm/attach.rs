@@ -122,7 +122,7 @@ impl Request<'_> {
             say(&script)?.done();
             return Ok(());
         }
-        let _lock = self.lock(LOCK, "keeps up the workers of")?;
+        let _lock = self.lock(LOCK, "keeps up the workers of", Duration::ZERO).await?;
         // One that was ended without a word has left its workers, which count.
         let mut arrays = Arrays::find(self);
         let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
