@@ -412,22 +412,23 @@ fn parts_without_an_end_do_not_keep_a_lease_from_others() {
     let mut granted_to = granted(&join(&mut scheduler, Time::ZERO, 1, trickles, 1));
     let (_, lease, work) = granted_to.remove(0);
     // It has delivered once, and from then on it sends parts.
-    let commands = deliver(&mut scheduler, seconds(1), 1, lease, &work);
+    let commands = deliver(&mut scheduler, seconds(1.0), 1, lease, &work);
     let [(_, lease, work)] = &granted(&commands)[..] else { panic!("{commands:?}") };
     let (lease, held) = (*lease, trials(work));
-    let mut open = granted(&join(&mut scheduler, seconds(1), 2, works, 1));
+    let mut open = granted(&join(&mut scheduler, seconds(1.0), 2, works, 1));
     let mut is_given = false;
     for second in 2..200 {
+        let now = seconds(second.into());
         let part = Event::Part { connection: connection(1), lease };
-        scheduler.handle(seconds(second), part);
+        scheduler.handle(now, part);
         for (worker, lease, work) in std::mem::take(&mut open) {
             assert_eq!(worker, 2);
             is_given |= trials(&work) == held;
-            open.extend(granted(&deliver(&mut scheduler, seconds(second), 2, lease, &work)));
+            open.extend(granted(&deliver(&mut scheduler, now, 2, lease, &work)));
         }
         let beat = Event::Beat { connection: connection(2), held: vec![], last: LeaseId::NONE };
-        scheduler.handle(seconds(second), beat);
-        open.extend(granted(&scheduler.handle(seconds(second), Event::WakeUp)));
+        scheduler.handle(now, beat);
+        open.extend(granted(&scheduler.handle(now, Event::WakeUp)));
         scheduler.check();
     }
     assert!(is_given, "the other worker was never given what is held");
