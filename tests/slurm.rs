@@ -764,7 +764,9 @@ fn a_job_goes_back_into_the_queue_only_if_it_has_stored_something() {
     more.signal(Signal::SIGUSR1);
     let says = "the time is over: it goes back into the queue, and on from there";
     more.until("it is put back", |more| more.stderr().contains(says).then_some(()));
-    // Slurm ends it.
+    // Slurm ends it, when it does nothing any more.
+    let is_over = |id| words_of(id).get(1).is_some_and(|word| word == "600");
+    wait_for("it waits for its end", || place.processes().into_iter().any(is_over).then_some(()));
     more.signal(Signal::SIGTERM);
     more.end();
     assert_eq!(fs::read_to_string(place.path("calls")).expect("calls"), "requeue 7\n".repeat(2));

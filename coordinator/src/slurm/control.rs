@@ -202,9 +202,9 @@ impl Slurm {
         Ok(tasks)
     }
 
-    /// Takes back tasks of arrays.
+    /// Takes back tasks of arrays. Of tasks that wait, `scancel` finds none by their state.
     pub(crate) async fn cancel_tasks(&self, tasks: &[(JobId, u32)]) -> Result<(), SlurmError> {
-        self.cancel_named(tasks.iter().map(|(job, number)| format!("{job}_{number}")).collect(), true).await
+        self.cancel_named(tasks.iter().map(|(job, number)| format!("{job}_{number}")).collect(), false).await
     }
 
     /// Takes jobs back: those that wait only, or all.
