@@ -336,7 +336,7 @@ impl Request<'_> {
         {
             return Ok(Some(self.note(Job { job, cluster }, None)?));
         }
-        // Whoever else computes this keeps the store, and a job would end at once.
+        // While another granule has the store, a job would end at once.
         match archive::keep_still(&self.out) {
             Err(error @ ArchiveError::InUse { .. }) => Err(error.into()),
             _ => Ok(None),
@@ -357,7 +357,7 @@ impl Request<'_> {
                 State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
                 State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
                 state @ (State::Unknown | State::Ending) => {
-                    // A moment is no news.
+                    // A short wait needs no message.
                     if !is_told && begun.elapsed() >= ENDED_FOR {
                         is_told = true;
                         line(&format!("job {} {}; waiting until it is over", record.job, state.describe()));

@@ -232,9 +232,9 @@ impl Request<'_> {
                         if self.out.join(ACCESS).exists() {
                             log::event(
                                 "slurm",
-                                "the coordinator does not answer; waiting for it, with no worker more",
+                                "the coordinator does not answer; waiting for it, and submitting no more workers",
                             );
-                            // Who begins now has nobody to ask.
+                            // A worker that begins now would find no coordinator.
                             let _ = arrays.slurm.cancel(&arrays.jobs(), true).await;
                         }
                         let again = tokio::select! {
@@ -269,7 +269,7 @@ struct Arrays<'a> {
     /// Workers that have ended early, and how often in a row some did.
     early: BTreeSet<(JobId, u32)>,
     strikes: u32,
-    /// Those that an earlier command has left are counted: what became of them is no news any more.
+    /// Whether the workers that an earlier command left have been counted. Their early ends are not reported.
     is_counted: bool,
     /// The last job that was submitted before the last of them ended.
     judged: JobId,
@@ -330,7 +330,7 @@ impl<'a> Arrays<'a> {
                         counts.why.get_or_insert_with(|| task.state.describe());
                     }
                     State::Running { .. } | State::Suspended { .. } | State::Ending => counts.running += 1,
-                    // What was taken back has not ended by itself; and without work, all leave.
+                    // Cancelled workers did not end by themselves, and workers leave when no work is left.
                     State::Ended(ending)
                         if task.ran < EARLY && *ending != Ending::Cancelled && wanted != Some(0) =>
                     {
@@ -348,7 +348,7 @@ impl<'a> Arrays<'a> {
             }
         }
         self.arrays.retain(|array| !over.contains(&array.job));
-        // An earlier command may have asked for more; and when little is left, who waits comes too late.
+        // An earlier command may have asked for more workers, and when little work is left, waiting ones start too late.
         let surplus = wanted.map_or(0, |wanted| counts.all().saturating_sub(wanted)) as usize;
         let surplus = waiting.split_off(waiting.len().saturating_sub(surplus));
         if !surplus.is_empty() {
