@@ -706,6 +706,7 @@ mod tests {
             ("eth0", up, "fd00::5"),
             ("eth0", up, "192.168.1.5"),
             ("ib0", up, "172.17.0.1"),
+            ("ib1", up, "fd00:1::7"),
         ];
         let places = |count: usize| {
             let place = |(name, flags, ip): (&str, InterfaceFlags, &str)| Spot {
@@ -720,9 +721,16 @@ mod tests {
         };
         let found = |bound: &str, wanted: Option<&str>| look(bound, wanted, 99).expect("some");
         assert_eq!(found("0.0.0.0:7000", None), ["192.168.1.5:7000", "172.17.0.1:7000"]);
-        assert_eq!(found("[::]:7000", None), ["192.168.1.5:7000", "[fd00::5]:7000", "172.17.0.1:7000"]);
+        assert_eq!(
+            found("[::]:7000", None),
+            ["192.168.1.5:7000", "[fd00::5]:7000", "172.17.0.1:7000", "[fd00:1::7]:7000"]
+        );
         assert_eq!(found("0.0.0.0:7000", Some("ib0")), ["172.17.0.1:7000"]);
         assert_eq!(found("0.0.0.0:7000", Some("lo")), ["127.0.0.1:7000", "10.9.9.9:7000"]);
+        // An interface that has addresses of IPv6 only.
+        assert_eq!(found("[::]:7000", Some("ib1")), ["[fd00:1::7]:7000"]);
+        let error = look("0.0.0.0:1", Some("eth1"), 0).expect_err("there is no interface");
+        assert!(error.to_string().ends_with("no other has one either"), "{error}");
         assert!(matches!(look("0.0.0.0:1", None, 2), Err(AdvertiseError::None)));
         let error = look("0.0.0.0:1", Some("eth1"), 99).expect_err("it is down");
         assert!(error.to_string().ends_with("those that have: lo, eth0, ib0"), "{error}");

@@ -635,3 +635,20 @@ pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
     let state = slurm.look(record.job.job).await;
     Some(SlurmJob::new(&record.job, &state, &record.log))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_out_of_memory;
+
+    #[test]
+    fn a_log_tells_of_memory_in_whichever_words() {
+        for log in [
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have been killed",
+            "srun: error: n1: task 0: Out Of Memory",
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch",
+        ] {
+            assert!(is_out_of_memory(log), "{log}");
+        }
+        assert!(!is_out_of_memory("srun: error: n1: task 0: Exited with exit code 1"));
+    }
+}
