@@ -50,7 +50,7 @@ fn an_ordinary_user_computes_a_sweep_and_the_accounts_know_it() {
             let said = Ended::from(sacct.args(asked).output().expect("sacct")).succeeded().stdout;
             (said == "games|lab|COMPLETED|2\n").then_some(())
         });
-        // The group can read it, and nobody else.
+        // Members of the group can read it; a stranger cannot.
         let status = cluster.granule_as(COLLEAGUE, &place, &["status", OUT]).end().succeeded();
         assert!(status.stdout.contains("ci-10trials: complete, 30 of 30"), "{status:#?}");
         let status = cluster.granule_as(STRANGER, &place, &["status", OUT]).end();
@@ -79,7 +79,7 @@ fn a_sweep_runs_on_another_cluster_and_is_followed_there() {
             status.stdout.contains(&format!("job {job} on cluster two waits: JobHeldUser")),
             "{status:#?}"
         );
-        // The job that is there is followed, whatever is said of clusters.
+        // The command follows the job that is there, though it does not name the cluster.
         let mut following = slurm(&[]);
         following.until("it is known", |following| {
             following.stderr().contains("on cluster two is under way already").then_some(())

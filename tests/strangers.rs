@@ -205,7 +205,7 @@ fn run(hosts: [&Host; 3], sweep: &Sweep<'_>, is_attacked: bool) -> Run {
     let begun = Instant::now();
     let worker = ["worker", "--access", copy.to_str().unwrap(), "--threads", "1"];
     let mut worker = place.start_this(hosts[2].runs(&place.granule(&worker)));
-    // Alone, strangers of one address could compute all of it, and there would be nobody to compare them with.
+    // Without this worker, strangers of one address could compute the whole sweep, and no result would be compared.
     worker.until("it is connected", |worker| worker.stderr().contains("connected to ").then_some(()));
     let strangers = is_attacked.then(|| Strangers::come(hosts[1].namespace(), access));
     let mut peak = 0;

@@ -45,8 +45,8 @@ pub struct User {
     pub group: &'static str,
 }
 
-/// Two who work together, in the account `lab` of every cluster. Accounts that every system has: nobody has to be
-/// made, and nobody is left.
+/// Two users of one group, in the account `lab` of every cluster. Every Debian system has these users, so the tests
+/// create and remove none.
 pub const OWNER: User = User { name: "games", group: "users" };
 pub const COLLEAGUE: User = User { name: "news", group: "users" };
 

@@ -322,8 +322,8 @@ impl Request<'_> {
         options
     }
 
-    /// The job for this directory that waits or runs: the last one that was submitted, or its script that somebody has
-    /// submitted by hand.
+    /// Finds the job of this directory that waits or runs. It is the last one that granule submitted, or a job of the
+    /// same script that a user submitted by hand.
     async fn under_way(&self) -> Result<Option<Record>, Failure> {
         if let Some(record) = self.last_under_way().await? {
             return Ok(Some(record));

@@ -125,7 +125,7 @@ impl Slurm {
         let output = self.ask("squeue", &[&["--noheader", "--states=all"], arguments].concat()).await?;
         if output.status.success() {
             let said = String::from_utf8_lossy(&output.stdout);
-            // Of a cluster that was named it says the name first.
+            // Some versions print the name of the cluster first, although no header was asked for.
             let is_job = |line: &&str| !line.is_empty() && !line.starts_with("CLUSTER: ");
             return Ok(Some(said.lines().map(str::trim).filter(is_job).map(str::to_owned).collect()));
         }

@@ -472,7 +472,7 @@ impl<'a> Arrays<'a> {
         let mut shown = 0;
         let mut is_told = false;
         loop {
-            // Who is told to leave once more leaves at once.
+            // A second signal would end a worker at once, so each gets one.
             let told = if is_told { Ok(()) } else { self.slurm.cancel(&jobs, waiting_only).await };
             is_told = told.is_ok();
             let left = self
