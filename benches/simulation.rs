@@ -7,22 +7,22 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use granule_sim::Engine;
-use granule_sim::derive::{Conductances, SpikeCounts, Structure};
-use granule_sim::isa::Isa;
-use granule_sim::noise::keyed::KeyedNoise;
-use granule_sim::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
-use granule_sim::parameters::{CellFactor, NetworkSize, Population};
-use granule_sim::random::keyed::Streams;
-use granule_sim::random::{Mt19937, jump};
-use granule_sim::trial::Cohort;
-use granule_sim::{Model, Parameters};
+use granule_granular::Method;
+use granule_granular::derive::{Conductances, SpikeCounts, Structure};
+use granule_granular::isa::Isa;
+use granule_granular::noise::keyed::KeyedNoise;
+use granule_granular::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
+use granule_granular::parameters::{CellFactor, NetworkSize, Population};
+use granule_granular::random::keyed::Streams;
+use granule_granular::random::{Mt19937, jump};
+use granule_granular::trial::Cohort;
+use granule_granular::{Layer, Parameters};
 
 const SEED: u32 = 451;
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: SEED, words: 0 };
 
 /// The paper's conditions, over a network of the paper's or another size.
-fn models(engine: Engine, size: NetworkSize) -> [Model; 3] {
+fn models(engine: Method, size: NetworkSize) -> [Layer; 3] {
     let control = Parameters { network: size, ..Parameters::default() };
     let mut gabazine = control.clone();
     gabazine.tonic.factor = CellFactor::Constant(0.0);
@@ -33,11 +33,11 @@ fn models(engine: Engine, size: NetworkSize) -> [Model; 3] {
     ach.mossy_to_granule.scale = 0.4521;
     ach.mossy_to_golgi.scale = 0.4578;
     ach.golgi.leak_reversal_mvolt = -55.0;
-    [control, gabazine, ach].map(|parameters| Model::new(engine, parameters).expect("the paper's parameters"))
+    [control, gabazine, ach].map(|parameters| Layer::new(engine, parameters).expect("the paper's parameters"))
 }
 
-fn paper() -> [Model; 3] {
-    models(Engine::Brian2_2_2_1, Parameters::default().network)
+fn paper() -> [Layer; 3] {
+    models(Method::Brian2_2_2_1, Parameters::default().network)
 }
 
 /// MT19937: words one by one, as wiring and weights draw them, and entering the stream far away.
@@ -85,7 +85,7 @@ fn trials(c: &mut Criterion) {
     // A network of which one trial is a tenth of a second, with the paper's convergences.
     let size = NetworkSize { granule_cells: 1024, ..Parameters::default().network };
     for isa in Isa::available() {
-        for (&engine, conditions) in Engine::ALL.iter().flat_map(|engine| [(engine, 1), (engine, 3)]) {
+        for (&engine, conditions) in Method::ALL.iter().flat_map(|engine| [(engine, 1), (engine, 3)]) {
             let models = models(engine, size);
             let cohort = Cohort::new(isa, &models[..conditions], SEED, 1).expect("one network");
             group.throughput(Throughput::Elements(cohort.normals_per_trial()));

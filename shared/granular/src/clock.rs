@@ -5,20 +5,13 @@
 //! they are made as Brian2 2.2.1 makes them: in seconds, in double precision.
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
+use granule_engine::decimal::decimal;
 
-use crate::Engine;
+use crate::Method;
 use crate::parameters::Time;
 
 /// How far a whole number of steps may be from 1 ms: a step of 1/3 ms can only be written as a rounded decimal.
 const TOLERANCE: f64 = 1e-9;
-
-/// The decimal that a double stands for.
-///
-/// # Panics
-/// If it is not finite.
-pub fn decimal(x: f64) -> BigDecimal {
-    format!("{x:e}").parse().expect("a finite number is a decimal")
-}
 
 /// floor(x·n + shift) of exact decimals; saturates at the largest of 32 bits.
 fn floor(x: f64, n: u32, shift: f64) -> u32 {
@@ -56,21 +49,21 @@ fn whole(x: &BigDecimal, mode: RoundingMode) -> u32 {
 /// The grid of a model's time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
-    engine: Engine,
+    engine: Method,
     step_ms: f64,
     steps_per_ms: u32,
 }
 
 impl Clock {
     /// The grid with this step; none if no whole number of steps makes a millisecond.
-    pub(crate) fn new(engine: Engine, time: Time) -> Option<Clock> {
+    pub(crate) fn new(engine: Method, time: Time) -> Option<Clock> {
         let steps_per_ms = (1.0 / time.step_ms).round();
         let fits = (steps_per_ms * time.step_ms - 1.0).abs() <= TOLERANCE;
         fits.then_some(Clock { engine, step_ms: time.step_ms, steps_per_ms: steps_per_ms as u32 })
     }
 
     /// The engine whose rules it follows.
-    pub(crate) fn engine(self) -> Engine {
+    pub(crate) fn method(self) -> Method {
         self.engine
     }
 
@@ -91,8 +84,8 @@ impl Clock {
     /// ends of steps instead. That differs only for times that are exactly a thousandth of a step before one.)
     pub(crate) fn step_of(self, time_ms: f64) -> u32 {
         match self.engine {
-            Engine::Pcg => floor(time_ms, self.steps_per_ms, 1e-3),
-            Engine::Brian2_2_2_1 => {
+            Method::Pcg => floor(time_ms, self.steps_per_ms, 1e-3),
+            Method::Brian2_2_2_1 => {
                 let step_s = self.step_s();
                 ((time_ms * 1e-3 + 1e-3 * step_s) / step_s) as u32
             }
@@ -104,8 +97,8 @@ impl Clock {
     /// Brian2 2.2.1: `CSpikeQueue::prepare` in `synapses/cspikequeue.cpp`.
     pub(crate) fn delay(self, span_ms: f64) -> u32 {
         match self.engine {
-            Engine::Pcg => floor(span_ms, self.steps_per_ms, 0.5),
-            Engine::Brian2_2_2_1 => (span_ms * 1e-3 / self.step_s() + 0.5) as u32,
+            Method::Pcg => floor(span_ms, self.steps_per_ms, 0.5),
+            Method::Brian2_2_2_1 => (span_ms * 1e-3 / self.step_s() + 0.5) as u32,
         }
     }
 
@@ -115,22 +108,9 @@ impl Clock {
     /// are not zero: a spike at the beginning of a millisecond can count in the one before, and one in step 0 is lost.
     pub fn bin(self, step: u32) -> Option<usize> {
         match self.engine {
-            Engine::Pcg => Some((step / self.steps_per_ms) as usize),
-            Engine::Brian2_2_2_1 => (step > 0).then(|| ((f64::from(step) * self.step_s()) / 1e-3) as usize),
+            Method::Pcg => Some((step / self.steps_per_ms) as usize),
+            Method::Brian2_2_2_1 => (step > 0).then(|| ((f64::from(step) * self.step_s()) / 1e-3) as usize),
         }
-    }
-
-    /// The whole number of steps that make this span, if there is one.
-    pub fn whole_steps(self, span_ms: f64) -> Option<u32> {
-        if !span_ms.is_finite() {
-            return None;
-        }
-        let steps = decimal(span_ms) * self.steps_per_ms;
-        let nearest = steps.with_scale_round(0, RoundingMode::HalfUp);
-        // Where steps make no finite decimal, neither do spans.
-        let tolerance =
-            if is_decimal(self.steps_per_ms) { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
-        ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()
     }
 }
 
@@ -138,12 +118,12 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn clock(engine: Engine, step_ms: f64) -> Clock {
+    fn clock(engine: Method, step_ms: f64) -> Clock {
         Clock::new(engine, Time { step_ms, duration_ms: 100.0 }).unwrap()
     }
 
-    const PCG: Engine = Engine::Pcg;
-    const BRIAN: Engine = Engine::Brian2_2_2_1;
+    const PCG: Method = Method::Pcg;
+    const BRIAN: Method = Method::Brian2_2_2_1;
 
     /// Half steps, of all steps that are a decimal of three places.
     fn half_steps() -> impl Iterator<Item = (f64, u32, f64)> {
@@ -222,7 +202,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!([f64::NAN, f64::INFINITY, 1e300].map(|span| clock(PCG, 0.1).whole_steps(span)), [None; 3]);
     }
 
     #[test]
@@ -248,12 +227,6 @@ mod tests {
         assert_eq!(third.step_of(999_999.0), 2_999_997);
         assert_eq!(third.bin(2_999_997), Some(999_999));
         assert_eq!(third.delay(0.5), 2);
-        assert_eq!((third.whole_steps(0.333_333_333_3), third.whole_steps(0.33)), (Some(1), None));
-        let tenth = clock(PCG, 0.1);
-        assert_eq!(
-            (tenth.whole_steps(0.3), tenth.whole_steps(0.3 + 1e-9), tenth.whole_steps(0.0)),
-            (Some(3), None, Some(0))
-        );
         let step_ms = 0.3;
         assert_eq!(Clock::new(PCG, Time { step_ms, duration_ms: 3.0 }), None);
     }

@@ -7,10 +7,10 @@
 
 use crate::clock::Clock;
 use crate::isa::{Isa, Simd, vectorised};
-use crate::model::Model;
+use crate::layer::Layer;
 use crate::network::{Network, Projection, Wiring, active_fibers};
-use crate::spikes::Spike;
 use crate::weights::{RandomWeights, cell_factors};
+use granule_engine::spikes::Spike;
 
 /// Siemens in a nanosiemens.
 const NANO: f64 = 1e-9;
@@ -25,7 +25,7 @@ type Samples = [f64; WIDTH];
 #[derive(Clone, Debug)]
 pub struct Structure {
     seed: u32,
-    model: Model,
+    model: Layer,
     network: Network,
     active: Vec<u32>,
     driven: Vec<u32>,
@@ -33,8 +33,8 @@ pub struct Structure {
 
 impl Structure {
     /// The structure of a condition of this seed.
-    pub fn new(model: &Model, seed: u32) -> Structure {
-        let network = Network::new(model.engine(), Wiring::of(model), seed);
+    pub fn new(model: &Layer, seed: u32) -> Structure {
+        let network = Network::new(model.method(), Wiring::of(model), seed);
         let active = active_fibers(model, seed);
         let mut driven: Vec<u32> =
             active.iter().flat_map(|&fiber| network.mossy_to_granule.targets_of(fiber)).copied().collect();
@@ -43,8 +43,8 @@ impl Structure {
         Structure { seed, model: model.clone(), network, active, driven }
     }
 
-    /// The model.
-    pub fn model(&self) -> &Model {
+    /// The condition.
+    pub fn layer(&self) -> &Layer {
         &self.model
     }
 
@@ -71,12 +71,12 @@ impl Structure {
     /// Tonic factor of each driven cell.
     pub fn tonic_factors(&self) -> Vec<f64> {
         let factor = &self.model.parameters().tonic.factor;
-        let factors = cell_factors(self.model.engine(), factor, self.seed, self.network.size.granule_cells);
+        let factors = cell_factors(self.model.method(), factor, self.seed, self.network.size.granule_cells);
         self.driven.iter().map(|&cell| factors[cell as usize]).collect()
     }
 
     fn random_weights(&self, trials: u32) -> Option<RandomWeights> {
-        RandomWeights::new(self.model.engine(), self.model.parameters(), self.seed, &self.active, trials)
+        RandomWeights::new(self.model.method(), self.model.parameters(), self.seed, &self.active, trials)
     }
 
     /// Weights in nS, per active fibre one for each of the first `trials` trials; none where weights
@@ -106,7 +106,7 @@ pub struct SpikeCounts {
 
 impl SpikeCounts {
     /// No trials yet.
-    pub fn new(model: &Model) -> SpikeCounts {
+    pub fn new(model: &Layer) -> SpikeCounts {
         let bins = model.bins();
         let cells = model.parameters().network.granule_cells as usize;
         SpikeCounts {
@@ -430,12 +430,12 @@ fn pairwise(samples: &impl Fn(usize, usize) -> Vec<Samples>, first: usize, trial
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Engine;
+    use crate::Method;
     use crate::parameters::{NetworkSize, Parameters};
 
-    fn small(engine: Engine) -> Model {
+    fn small(engine: Method) -> Layer {
         let network = NetworkSize { mossy_fibers: 20, granule_cells: 12, golgi_cells: 5 };
-        Model::new(engine, Parameters { network, ..Parameters::default() }).unwrap()
+        Layer::new(engine, Parameters { network, ..Parameters::default() }).unwrap()
     }
 
     /// Number of terms and the bits of their sum, made with numpy.
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_bin_counts_once_a_trial_and_step_0_is_lost_with_the_originals_engine() {
-        for (engine, first) in [(Engine::Pcg, 1.0), (Engine::Brian2_2_2_1, 0.5)] {
+        for (engine, first) in [(Method::Pcg, 1.0), (Method::Brian2_2_2_1, 0.5)] {
             let mut counts = SpikeCounts::new(&small(engine));
             let spike = |step| Spike { step, cell: 3 };
             counts.add(&[spike(0), spike(9), spike(25), spike(27)]);
@@ -526,7 +526,7 @@ mod tests {
             jump(119, 0, 0.5),
             jump(5000, 1, 1.0),
         ];
-        let decay = crate::model::decay_factor(12.0, 1e-4);
+        let decay = crate::layer::decay_factor(12.0, 1e-4);
         for isa in Isa::available() {
             for synapses in [0, 1, 3, 7] {
                 for trials in [1, 2, 3, 5, 7, 8, 9, 13, 16, 24, 25, 26, 31, WIDTH] {
@@ -544,7 +544,7 @@ mod tests {
 
     #[test]
     fn stored_weights_went_through_siemens() {
-        let structure = Structure::new(&small(Engine::Brian2_2_2_1), 451);
+        let structure = Structure::new(&small(Method::Brian2_2_2_1), 451);
         let weights = structure.weights(300).unwrap();
         let random = structure.random_weights(300).unwrap();
         let changed = (0..300).any(|trial| {

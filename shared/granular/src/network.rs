@@ -3,14 +3,14 @@
 //! With engine `brian2-2.2.1` as Brian2 2.2.1 draws it, from one generator; with engine `pcg` each
 //! presynaptic cell has a stream of its own.
 
-use crate::Engine;
-use crate::model::Model;
+use crate::Method;
+use crate::layer::Layer;
 use crate::noise::NoiseOrigin;
 use crate::parameters::{NetworkSize, Parameters};
 use crate::random::cpython::Random;
-use crate::random::elementary::ln;
 use crate::random::keyed::{Scalars, Streams};
 use crate::random::numpy::RandomState;
+use granule_engine::elementary::ln;
 
 /// Uniform numbers the original's generator draws at once; what is left of the last block is
 /// dropped before the noise begins.
@@ -70,7 +70,7 @@ pub struct Wiring {
 
 impl Wiring {
     /// The wiring a model asks for.
-    pub fn of(model: &Model) -> Wiring {
+    pub fn of(model: &Layer) -> Wiring {
         Wiring::of_parameters(model.parameters())
     }
 
@@ -102,10 +102,10 @@ pub struct Network {
 
 impl Network {
     /// The network of this seed.
-    pub fn new(engine: Engine, wiring: Wiring, seed: u32) -> Network {
+    pub fn new(engine: Method, wiring: Wiring, seed: u32) -> Network {
         match engine {
-            Engine::Pcg => Network::keyed(wiring, seed),
-            Engine::Brian2_2_2_1 => Network::of_one_generator(wiring, seed),
+            Method::Pcg => Network::keyed(wiring, seed),
+            Method::Brian2_2_2_1 => Network::of_one_generator(wiring, seed),
         }
     }
 
@@ -212,11 +212,11 @@ fn connect<G>(
 /// The active mossy fibres of this seed, ascending.
 ///
 /// # Panics
-/// If more are to be active than there are, which [`Model`] excludes.
-pub fn active_fibers(model: &Model, seed: u32) -> Vec<u32> {
+/// If more are to be active than there are, which [`Layer`] excludes.
+pub fn active_fibers(model: &Layer, seed: u32) -> Vec<u32> {
     let (fibers, count) = (model.parameters().network.mossy_fibers, model.active_fibers());
-    let mut active = match model.engine() {
-        Engine::Pcg => {
+    let mut active = match model.method() {
+        Method::Pcg => {
             // Those that drew the smallest words: with more of them, these stay active.
             let streams = Streams::new("active fibers", &[seed]);
             let mut drawn: Vec<(u64, u32)> =
@@ -224,7 +224,7 @@ pub fn active_fibers(model: &Model, seed: u32) -> Vec<u32> {
             drawn.sort_unstable();
             drawn.iter().take(count as usize).map(|&(_, fiber)| fiber).collect()
         }
-        Engine::Brian2_2_2_1 => Random::new(seed).sample(fibers, count),
+        Method::Brian2_2_2_1 => Random::new(seed).sample(fibers, count),
     };
     active.sort_unstable();
     active
@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn the_papers_network() {
-        let network = Network::new(Engine::Brian2_2_2_1, wiring(315, 4096, 27), 451);
-        let model = Model::new(Engine::Brian2_2_2_1, Default::default()).unwrap();
+        let network = Network::new(Method::Brian2_2_2_1, wiring(315, 4096, 27), 451);
+        let model = Layer::new(Method::Brian2_2_2_1, Default::default()).unwrap();
         let active = active_fibers(&model, 451);
         assert_eq!(active.len(), 32);
         let connections: usize = active.iter().map(|&m| network.mossy_to_granule.targets_of(m).len()).sum();
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn targets_ascend_and_noise_starts_on_a_block() {
         for (mossy, granule, golgi) in [(315, 4096, 27), (40, 64, 5), (20, 64, 4), (12, 64, 3), (3, 2, 1)] {
-            for engine in Engine::ALL.iter().copied() {
+            for engine in Method::ALL.iter().copied() {
                 let network = Network::new(engine, wiring(mossy, granule, golgi), 3);
                 for (projection, presynaptic, postsynaptic) in [
                     (&network.mossy_to_granule, mossy, granule),
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn keyed_networks_have_their_convergence_and_grow_in_place() {
         let mean = |projection: &Projection, cells: u32| projection.len() as f64 / f64::from(cells);
-        let network = Network::new(Engine::Pcg, wiring(315, 4096, 270), 451);
+        let network = Network::new(Method::Pcg, wiring(315, 4096, 270), 451);
         for (found, expected, within) in [
             (mean(&network.mossy_to_granule, 4096), 4.0, 0.15),
             (mean(&network.mossy_to_golgi, 270), 10.0, 0.8),
@@ -302,12 +302,12 @@ mod tests {
             assert!((found - expected).abs() < within, "{found} synapses a cell, not {expected}");
         }
         // More granule cells at the end leave the synapses of the others where they were.
-        let larger = Network::new(Engine::Pcg, wiring(315, 5000, 270), 451);
+        let larger = Network::new(Method::Pcg, wiring(315, 5000, 270), 451);
         for fiber in 0..315 {
             let before = network.mossy_to_granule.targets_of(fiber);
             assert!(larger.mossy_to_granule.targets_of(fiber).starts_with(before));
         }
-        assert_ne!(network, Network::new(Engine::Pcg, wiring(315, 4096, 270), 452));
+        assert_ne!(network, Network::new(Method::Pcg, wiring(315, 4096, 270), 452));
     }
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
         let of = |fraction: f64| {
             let mut parameters = Parameters::default();
             parameters.stimulus.active_fraction = fraction;
-            active_fibers(&Model::new(Engine::Pcg, parameters).unwrap(), 451)
+            active_fibers(&Layer::new(Method::Pcg, parameters).unwrap(), 451)
         };
         let (few, many) = (of(0.1), of(0.3));
         assert_eq!((few.len(), many.len()), (32, 94));

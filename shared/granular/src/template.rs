@@ -1,10 +1,10 @@
 //! A sweep file to begin with.
 
-use granule_sim::parameters::PRESETS;
+use crate::parameters::PRESETS;
 
 /// A sweep file with everything that can be written in one, most of it commented out: a `#` without a
 /// space after it stands before what can be used, one with a space before what explains it.
-pub fn template() -> String {
+pub(crate) fn template() -> String {
     let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     TEMPLATE.replace("PRESETS", &presets.join(", "))
 }

@@ -8,9 +8,9 @@
 
 use std::thread;
 
-use granule_sim::isa::Isa;
-use granule_sim::noise::keyed::KeyedNoise;
-use granule_sim::random::keyed::Streams;
+use granule_granular::isa::Isa;
+use granule_granular::noise::keyed::KeyedNoise;
+use granule_granular::random::keyed::Streams;
 
 const CELLS: usize = 2048;
 /// Steps that are looked at together.

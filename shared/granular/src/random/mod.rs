@@ -6,10 +6,8 @@
 //! * [`numpy`]: the draws of `numpy.random.RandomState`, frozen by numpy as "legacy".
 //! * [`cpython`]: the draws of Python's `random` module.
 //! * [`keyed`]: streams by identity, of the PCG family.
-//! * [`elementary`]: the logarithm and power those draws were made with.
 
 pub mod cpython;
-pub mod elementary;
 pub mod jump;
 pub mod keyed;
 pub mod mt19937;

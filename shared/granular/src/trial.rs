@@ -1,24 +1,26 @@
 //! A trial, from noise to spikes, for all conditions that share its noise.
 
-use crate::Engine;
+use granule_engine::{Spike, Start, TrialSpikes};
+
+use crate::Method;
 use crate::isa::Isa;
 use crate::kernel::{Arrival, Cells, Input, KeyedProcess, Membrane, NoiseProcess, NoiseRows, noise_decay};
-use crate::model::Model;
+use crate::layer::Layer;
 use crate::network::{Network, Wiring, active_fibers};
-use crate::noise::{NoiseStart, NormalStream};
+use crate::noise::NormalStream;
 use crate::parameters::{NetworkSize, Noise, Parameters, Population};
 use crate::random::keyed::Streams;
-use crate::spikes::{Spike, TrialSpikes};
+
 use crate::weights::{RandomWeights, cell_factors};
 
 /// Whether trials of these models, with the same seed, read the same noise and can be computed
 /// together.
-pub fn share_noise(a: &Model, b: &Model) -> bool {
-    let stream = |model: &Model| match model.engine() {
-        Engine::Pcg => model.parameters().noise.stream,
-        Engine::Brian2_2_2_1 => 0,
+pub fn share_noise(a: &Layer, b: &Layer) -> bool {
+    let stream = |model: &Layer| match model.method() {
+        Method::Pcg => model.parameters().noise.stream,
+        Method::Brian2_2_2_1 => 0,
     };
-    a.engine() == b.engine()
+    a.method() == b.method()
         && Wiring::of(a) == Wiring::of(b)
         && a.steps() == b.steps()
         && stream(a) == stream(b)
@@ -49,7 +51,7 @@ struct Circuit {
     weights: Option<RandomWeights>,
     /// Index of its noise process.
     noise: usize,
-    model: Model,
+    model: Layer,
 }
 
 /// Why conditions cannot be computed together.
@@ -62,12 +64,12 @@ impl Cohort {
     ///
     /// # Errors
     /// When they do not all [share their noise](share_noise).
-    pub fn new(isa: Isa, models: &[Model], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
+    pub fn new(isa: Isa, models: &[Layer], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
         let first = models.first().ok_or(NoSharedNoise)?;
         if models.iter().any(|model| !share_noise(first, model)) {
             return Err(NoSharedNoise);
         }
-        let network = Network::new(first.engine(), Wiring::of(first), seed);
+        let network = Network::new(first.method(), Wiring::of(first), seed);
         let mut noises: Vec<(Noise, f64)> = Vec::new();
         let mut circuits = Vec::with_capacity(models.len());
         for model in models {
@@ -103,7 +105,7 @@ impl Cohort {
 
     /// Trials one after the other. With engine `brian2-2.2.1` the noise of the first one begins at
     /// `start`, and each goes on where the one before ended; with engine `pcg` they may be any.
-    pub fn trials(&self, start: NoiseStart) -> Trials<'_> {
+    pub fn trials(&self, start: Start) -> Trials<'_> {
         let stream = self.network.noise_origin.map(|origin| NormalStream::new(self.isa, origin, start));
         Trials { cohort: self, stream }
     }
@@ -219,13 +221,13 @@ impl Cohort {
 }
 
 /// Normals that one trial of this model takes.
-pub fn normals_per_trial(model: &Model) -> u64 {
+pub fn normals_per_trial(model: &Layer) -> u64 {
     model.parameters().network.noisy_cells() * u64::from(model.steps())
 }
 
 impl Circuit {
-    fn new(model: &Model, network: &Network, seed: u32, trials: u32, noise: usize) -> Circuit {
-        let (engine, parameters) = (model.engine(), model.parameters());
+    fn new(model: &Layer, network: &Network, seed: u32, trials: u32, noise: usize) -> Circuit {
+        let (engine, parameters) = (model.method(), model.parameters());
         let active = active_fibers(model, seed);
         let synapses = |targets_of: &dyn Fn(u32) -> Vec<u32>| {
             let mut list: Vec<(u32, usize)> = active
@@ -297,7 +299,7 @@ impl<'a> Running<'a> {
             ),
             golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize], false),
             delivered: 0,
-            spikes: Some(TrialSpikes::default()),
+            spikes: Some(TrialSpikes { trains: vec![Vec::new(); 2] }),
             most,
         }
     }
@@ -306,6 +308,7 @@ impl<'a> Running<'a> {
     /// spikes of those reaches.
     fn advance(&mut self, first: u32, end: u32, of_golgi: NoiseRows<'_>, of_granule: NoiseRows<'_>) {
         let Some(spikes) = &mut self.spikes else { return };
+        let [granule, golgi] = &mut spikes.trains[..] else { unreachable!("two populations") };
         let model = &self.circuit.model;
         let parameters = model.parameters();
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
@@ -315,13 +318,13 @@ impl<'a> Running<'a> {
         };
         let arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
-        self.golgi.advance(first, end, of_golgi, &arrivals, &mut spikes.golgi);
+        self.golgi.advance(first, end, of_golgi, &arrivals, golgi);
 
         let mut arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_granule[..], parameters.mossy_to_granule.scale).collect();
         let delay = model.golgi_delay_steps();
         let weight = parameters.golgi_to_granule.weight_nsiemens;
-        while let Some(&Spike { step, cell }) = spikes.golgi.get(self.delivered)
+        while let Some(&Spike { step, cell }) = golgi.get(self.delivered)
             && step.saturating_add(delay) < end
         {
             self.delivered += 1;
@@ -332,7 +335,7 @@ impl<'a> Running<'a> {
             }
         }
         arrivals.sort_by_key(|arrival| arrival.step);
-        self.granule.advance(first, end, of_granule, &arrivals, &mut spikes.granule);
+        self.granule.advance(first, end, of_granule, &arrivals, granule);
         if spikes.len() > self.most {
             self.spikes = None;
         }

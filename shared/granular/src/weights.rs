@@ -1,7 +1,9 @@
 //! Weights of the active mossy fibres, and factors per cell.
 
-use crate::Engine;
-use crate::parameters::{CellFactor, Parameters, Weights};
+use granule_engine::space::CellFactor;
+
+use crate::Method;
+use crate::parameters::{Parameters, Weights};
 use crate::random::keyed::Streams;
 use crate::random::numpy::RandomState;
 
@@ -44,7 +46,7 @@ enum Draws {
 impl RandomWeights {
     /// The weights of the first `trials` trials, for these active fibres; none where they are fixed.
     pub fn new(
-        engine: Engine,
+        engine: Method,
         parameters: &Parameters,
         seed: u32,
         active: &[u32],
@@ -52,7 +54,7 @@ impl RandomWeights {
     ) -> Option<RandomWeights> {
         let weights = &parameters.weights;
         weights.random.then(|| match engine {
-            Engine::Pcg => {
+            Method::Pcg => {
                 let of_fibers = Streams::new("mean weight", &[seed, weights.seed]);
                 let mean =
                     |&fiber: &u32| of_fibers.scalars(fiber).gamma(weights.mean_nsiemens, weights.sd_nsiemens);
@@ -61,7 +63,7 @@ impl RandomWeights {
                     draws: Draws::Keyed([seed, weights.trial_seed]),
                 }
             }
-            Engine::Brian2_2_2_1 => RandomWeights {
+            Method::Brian2_2_2_1 => RandomWeights {
                 means: mean_weights(weights, active.len()),
                 draws: Draws::Seeded(trial_seeds(weights, trials)),
             },
@@ -84,14 +86,14 @@ impl RandomWeights {
 }
 
 /// The factor of each cell.
-pub fn cell_factors(engine: Engine, factor: &CellFactor, seed: u32, cells: u32) -> Vec<f64> {
+pub fn cell_factors(engine: Method, factor: &CellFactor, seed: u32, cells: u32) -> Vec<f64> {
     match (*factor, engine) {
         (CellFactor::Constant(x), _) => vec![x; cells as usize],
-        (CellFactor::Gamma { mean, sd, seed: own }, Engine::Pcg) => {
+        (CellFactor::Gamma { mean, sd, seed: own }, Method::Pcg) => {
             let streams = Streams::new("factor of a cell", &[seed, own]);
             (0..cells).map(|cell| streams.scalars(cell).gamma(mean, sd)).collect()
         }
-        (CellFactor::Gamma { mean, sd, seed: own }, Engine::Brian2_2_2_1) => {
+        (CellFactor::Gamma { mean, sd, seed: own }, Method::Brian2_2_2_1) => {
             let mut state = RandomState::new(own);
             (0..cells).map(|_| state.gamma(mean, sd)).collect()
         }
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn trials_do_not_depend_on_how_many_there_are() {
         let parameters = Parameters::default();
-        for engine in Engine::ALL.iter().copied() {
+        for engine in Method::ALL.iter().copied() {
             let of = |trials| RandomWeights::new(engine, &parameters, 451, &[3, 5, 8], trials).unwrap();
             assert_eq!(of(3).of_trial(2), of(300).of_trial(2));
         }
@@ -124,7 +126,7 @@ mod tests {
     fn fixed_weights_are_not_drawn() {
         let mut parameters = Parameters::default();
         parameters.weights.random = false;
-        for engine in Engine::ALL.iter().copied() {
+        for engine in Method::ALL.iter().copied() {
             assert!(RandomWeights::new(engine, &parameters, 451, &[3, 5], 3).is_none());
         }
     }
@@ -132,12 +134,12 @@ mod tests {
     #[test]
     fn keyed_weights_and_factors_belong_to_their_fibre_and_cell() {
         let of = |active: &[u32]| {
-            RandomWeights::new(Engine::Pcg, &Parameters::default(), 451, active, 3).unwrap().of_trial(1)
+            RandomWeights::new(Method::Pcg, &Parameters::default(), 451, active, 3).unwrap().of_trial(1)
         };
         assert_eq!(of(&[3, 5, 8])[1..], of(&[5, 8]));
         let factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
-        let many = cell_factors(Engine::Pcg, &factor, 451, 1000);
-        assert!(many.starts_with(&cell_factors(Engine::Pcg, &factor, 451, 10)));
-        assert_ne!(many[..10], cell_factors(Engine::Pcg, &factor, 452, 10));
+        let many = cell_factors(Method::Pcg, &factor, 451, 1000);
+        assert!(many.starts_with(&cell_factors(Method::Pcg, &factor, 451, 10)));
+        assert_ne!(many[..10], cell_factors(Method::Pcg, &factor, 452, 10));
     }
 }

@@ -4,8 +4,8 @@
 //! its legacy distributions follow: Marsaglia & Bray (1964) for the polar normal, Johnk and
 //! Marsaglia & Tsang (2000) for the gamma distribution.
 
-use super::elementary::{ln, pow};
 use super::mt19937::Mt19937;
+use granule_engine::elementary::{ln, pow};
 
 /// A `RandomState`: a Mersenne Twister and the normal it may have kept back.
 #[derive(Clone, Debug)]

@@ -3,22 +3,13 @@
 //! It divided times by the step in double precision and in milliseconds, for both engines, so that some came out one step
 //! off. A trial that this changed has another key than it had; every other trial keeps its key.
 
-use granule_sim::parameters::CellFactor;
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::Recounted;
+use granule_engine::space::CellFactor;
 
-/// A parameter of which version 0.1.0 made other whole numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recounted {
-    /// Path of the parameter.
-    pub path: &'static str,
-    /// The numbers that version 0.1.0 made of it: steps, or active fibres.
-    pub before: Vec<u32>,
-    /// The numbers now.
-    pub now: Vec<u32>,
-}
+use crate::{Layer, Method, Parameters};
 
 /// The parameters of which version 0.1.0 made other numbers, where that reaches a spike.
-pub fn recounted(model: &Model) -> Vec<Recounted> {
+pub fn recounted(model: &Layer) -> Vec<Recounted> {
     let parameters = model.parameters();
     let step_ms = parameters.time.step_ms;
     let whole_steps = |span_ms: f64| ((span_ms + 1e-3 * step_ms) / step_ms) as u32;
@@ -69,24 +60,27 @@ pub fn recounted(model: &Model) -> Vec<Recounted> {
     numbers
         .into_iter()
         .filter(|(_, counts, now, before)| *counts && now != before)
-        .map(|(path, _, now, before)| Recounted { path, before, now })
+        .map(|(path, _, now, before)| {
+            let unit = if path == "stimulus.active_fraction" { "fibres" } else { "steps" };
+            Recounted { path, unit, before, now }
+        })
         .collect()
 }
 
 /// Whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. It took the
 /// original's rule for bins with engine `pcg`, too.
-pub fn has_other_bins(model: &Model) -> bool {
+pub fn has_other_bins(model: &Layer) -> bool {
     let (clock, per_ms) = (model.clock(), model.steps_per_ms());
     // Only the first step of a bin can fall into another one: within 10^6 ms, bins drift by less than a step.
     let is_early = |bin: u32| {
         let step = bin * per_ms;
         ((f64::from(step) * clock.step_s()) / 1e-3) as usize != bin as usize
     };
-    model.engine() == Engine::Pcg && (may_spike_at_once(model) || (1..model.bins() as u32).any(is_early))
+    model.method() == Method::Pcg && (may_spike_at_once(model) || (1..model.bins() as u32).any(is_early))
 }
 
 /// Whether a granule cell may spike in step 0, in which there is no noise and no input yet.
-fn may_spike_at_once(model: &Model) -> bool {
+fn may_spike_at_once(model: &Layer) -> bool {
     let Parameters { granule, tonic, inhibitory, time, .. } = model.parameters();
     let v = granule.initial_mvolt;
     let leak = granule.leak_conductance_nsiemens * (granule.leak_reversal_mvolt - v);
@@ -104,17 +98,16 @@ fn may_spike_at_once(model: &Model) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use granule_sim::parameters::{NetworkSize, Value, field};
+    use granule_engine::Value;
 
-    use super::super::Fingerprint;
     use super::*;
+    use crate::parameters::{NetworkSize, field};
 
-    fn model(engine: Engine, set: &[(&str, Value)]) -> Model {
+    fn model(engine: Method, set: &[(&str, Value)]) -> Layer {
         let network = NetworkSize { mossy_fibers: 40, granule_cells: 30, golgi_cells: 5 };
         let mut parameters = Parameters { network, ..Parameters::default() };
-        set.iter()
-            .for_each(|(path, value)| field(path).unwrap().set(&mut parameters, value.clone()).unwrap());
-        Model::new(engine, parameters).unwrap()
+        set.iter().for_each(|(path, value)| field(path).unwrap().set(&mut parameters, value).unwrap());
+        Layer::new(engine, parameters).unwrap()
     }
 
     fn number(path: &'static str, x: f64) -> (&'static str, Value) {
@@ -125,12 +118,13 @@ mod tests {
     #[test]
     fn only_what_changed_has_another_key() {
         let check = |set: &[(&str, Value)], expected: [&[(&str, u32)]; 2]| {
-            for (engine, expected) in [Engine::Pcg, Engine::Brian2_2_2_1].into_iter().zip(expected) {
+            for (engine, expected) in [Method::Pcg, Method::Brian2_2_2_1].into_iter().zip(expected) {
                 let model = model(engine, set);
                 let found = recounted(&model);
                 let found: Vec<(&str, u32)> = found.iter().map(|of| (of.path, of.now[0])).collect();
                 assert_eq!(found, expected, "{engine:?}, {set:?}");
-                let is_another = Fingerprint::new(&model) != Fingerprint::in_version_0_1_0(&model);
+                let facts = engine.engine().check(&model.parameters().values().unwrap()).unwrap();
+                let is_another = facts.fingerprint != facts.fingerprint_0_1_0;
                 assert_eq!(is_another, !expected.is_empty(), "{engine:?}, {set:?}");
             }
         };
@@ -164,18 +158,18 @@ mod tests {
         let step = |x| number("time.step", x);
         let duration = |x| number("time.duration", x);
         let none = ("stimulus.times", Value::Numbers(Vec::new()));
-        assert!(!changed(Engine::Pcg, &[]));
-        assert!(!changed(Engine::Pcg, &[duration(2001.0)]));
-        assert!(changed(Engine::Pcg, &[duration(2002.0)]), "2001 ms was in the bin before");
-        assert!(changed(Engine::Pcg, &[step(0.008)]));
-        assert!(!changed(Engine::Pcg, &[step(0.008), duration(7.0), none.clone()]));
-        assert!(changed(Engine::Pcg, &[step(0.008), duration(8.0), none]));
+        assert!(!changed(Method::Pcg, &[]));
+        assert!(!changed(Method::Pcg, &[duration(2001.0)]));
+        assert!(changed(Method::Pcg, &[duration(2002.0)]), "2001 ms was in the bin before");
+        assert!(changed(Method::Pcg, &[step(0.008)]));
+        assert!(!changed(Method::Pcg, &[step(0.008), duration(7.0), none.clone()]));
+        assert!(changed(Method::Pcg, &[step(0.008), duration(8.0), none]));
         // All cells spike in step 0.
-        assert!(changed(Engine::Pcg, &[number("granule.threshold", -80.0)]));
-        assert!(changed(Engine::Pcg, &[number("granule.initial", -54.0)]));
-        assert!(!changed(Engine::Pcg, &[number("granule.initial", -56.0)]));
+        assert!(changed(Method::Pcg, &[number("granule.threshold", -80.0)]));
+        assert!(changed(Method::Pcg, &[number("granule.initial", -54.0)]));
+        assert!(!changed(Method::Pcg, &[number("granule.initial", -56.0)]));
         for set in [step(0.008), number("granule.threshold", -80.0), duration(2001.0)] {
-            assert!(!changed(Engine::Brian2_2_2_1, &[set]));
+            assert!(!changed(Method::Brian2_2_2_1, &[set]));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
 
-use crate::Engine;
+use granule_engine::space::{CellFactor, in_short};
+
+use crate::Method;
 use crate::clock::{Clock, half_to_even, is_decimal};
-use crate::parameters::{Cell, CellFactor, MossyProjection, Parameters, in_short};
-use crate::random::elementary::ln;
+use crate::parameters::{Cell, MossyProjection, Parameters};
+use granule_engine::elementary::ln;
 
 /// Why parameters that are each in range do not make a model together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -53,12 +55,13 @@ pub enum Inconsistent {
     },
     /// The membrane potential would explode.
     #[error(
-        "`time.step` of {step_ms} ms is too long for {what}: with a time constant of {tau_ms:.3} ms at rest, \
-         forward Euler needs a step below it"
+        "`time.step` of {step_ms} ms is too long for {}: with a time constant of {tau_ms:.3} ms at rest, \
+         forward Euler needs a step below it",
+        listed(paths)
     )]
     UnstableMembrane {
         /// The paths that decide it.
-        what: &'static str,
+        paths: &'static [&'static str],
         /// Capacitance over resting conductance.
         tau_ms: f64,
         /// The integration step.
@@ -92,16 +95,17 @@ pub enum Inconsistent {
     /// One synapse would throw the membrane potential to the other side of its reversal potential, and
     /// further away.
     #[error(
-        "{what}: {} nS at one synapse, but with `{cell}.capacitance` and a `time.step` of {step_ms} ms forward \
+        "{}: {} nS at one synapse, but with `{capacitance}` and a `time.step` of {step_ms} ms forward \
          Euler needs less than {} nS",
+        listed(paths),
         rounded(*conductance_nsiemens),
         rounded(*limit_nsiemens)
     )]
     StrongSynapse {
         /// The paths that decide the weight.
-        what: &'static str,
-        /// The population it is on.
-        cell: &'static str,
+        paths: &'static [&'static str],
+        /// Path of the capacitance of the cells it is on.
+        capacitance: &'static str,
         /// Weight with its factor; of random weights their mean.
         conductance_nsiemens: f64,
         /// Twice capacitance over step.
@@ -110,20 +114,23 @@ pub enum Inconsistent {
         step_ms: f64,
     },
     /// A gamma distribution so skewed that its draws vanish.
-    #[error("{what}: the standard deviation {sd} is more than {MOST_SKEWED:.0} times the mean {mean}")]
+    #[error(
+        "{}: the standard deviation {sd} is more than {MOST_SKEWED:.0} times the mean {mean}",
+        listed(paths)
+    )]
     TooSkewed {
         /// The paths that decide it.
-        what: &'static str,
+        paths: &'static [&'static str],
         /// The mean.
         mean: f64,
         /// The standard deviation.
         sd: f64,
     },
     /// A gamma distribution so narrow that its shape is beyond all numbers.
-    #[error("{what}: the standard deviation {sd} is less than a millionth of the mean {mean}")]
+    #[error("{}: the standard deviation {sd} is less than a millionth of the mean {mean}", listed(paths))]
     TooNarrow {
         /// The paths that decide it.
-        what: &'static str,
+        paths: &'static [&'static str],
         /// The mean.
         mean: f64,
         /// The standard deviation.
@@ -160,7 +167,37 @@ fn rounded(x: f64) -> String {
     in_short(if x.abs() < 1e9 { (x * 1e3).round() / 1e3 } else { x })
 }
 
+/// Paths for people.
+fn listed(paths: &[&str]) -> String {
+    let quoted: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
 impl Inconsistent {
+    /// Parameters that have a part in it.
+    pub fn paths(&self) -> Vec<&'static str> {
+        match self {
+            Inconsistent::Step { .. } => vec!["time.step"],
+            Inconsistent::Duration { .. } => vec!["time.duration"],
+            Inconsistent::StimulusOutside { .. } | Inconsistent::StimuliCoincide { .. } => {
+                vec!["stimulus.times"]
+            }
+            Inconsistent::Unstable { path, .. } => vec!["time.step", path],
+            Inconsistent::UnstableMembrane { paths, .. } => [&["time.step"], *paths].concat(),
+            Inconsistent::UnstableTonic { .. } => vec!["time.step", "granule.tonic_factor"],
+            Inconsistent::StrongSynapse { paths, capacitance, .. } => {
+                [*paths, &[*capacitance, "time.step"]].concat()
+            }
+            Inconsistent::TooSkewed { paths, .. } | Inconsistent::TooNarrow { paths, .. } => paths.to_vec(),
+            Inconsistent::TooLong { .. } => vec!["time.duration"],
+            Inconsistent::TooLarge { .. } => vec!["network.granule_cells", "time.duration"],
+            Inconsistent::TooManySynapses { path, .. } => vec![path],
+        }
+    }
+
     /// What to do about it, in one line.
     pub fn remedy(&self) -> String {
         match self {
@@ -242,7 +279,7 @@ fn near_steps(step_ms: f64) -> [f64; 2] {
 
 /// A checked model: parameters, and what follows from them alone with an engine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Model {
+pub struct Layer {
     parameters: Parameters,
     clock: Clock,
     steps: u32,
@@ -250,12 +287,12 @@ pub struct Model {
     active_fibers: u32,
 }
 
-impl Model {
+impl Layer {
     /// Checks the parameters against each other.
     ///
     /// # Errors
     /// The first thing found that does not fit.
-    pub fn new(engine: Engine, parameters: Parameters) -> Result<Model, Inconsistent> {
+    pub fn new(engine: Method, parameters: Parameters) -> Result<Layer, Inconsistent> {
         let time = parameters.time;
         let step_ms = time.step_ms;
         let clock = Clock::new(engine, time).ok_or(Inconsistent::Step { step_ms })?;
@@ -275,20 +312,20 @@ impl Model {
         }
         let weights = &parameters.weights;
         let factor = match parameters.tonic.factor {
-            CellFactor::Gamma { mean, sd, .. } => Some(("`granule.tonic_factor`", mean, sd)),
+            CellFactor::Gamma { mean, sd, .. } => Some((&["granule.tonic_factor"][..], mean, sd)),
             CellFactor::Constant(_) => None,
         };
         let weights = weights.random.then_some((
-            "`weights.sd` and `weights.mean`",
+            &["weights.sd", "weights.mean"][..],
             weights.mean_nsiemens,
             weights.sd_nsiemens,
         ));
-        for (what, mean, sd) in weights.into_iter().chain(factor) {
+        for (paths, mean, sd) in weights.into_iter().chain(factor) {
             if sd > MOST_SKEWED * mean {
-                return Err(Inconsistent::TooSkewed { what, mean, sd });
+                return Err(Inconsistent::TooSkewed { paths, mean, sd });
             }
             if sd < LEAST_WIDE * mean {
-                return Err(Inconsistent::TooNarrow { what, mean, sd });
+                return Err(Inconsistent::TooNarrow { paths, mean, sd });
             }
         }
         membranes(&parameters)?;
@@ -344,12 +381,12 @@ impl Model {
         }
         // Half to even, as Python rounds the n/10 of the original.
         let active_fibers = half_to_even(parameters.stimulus.active_fraction, size.mossy_fibers);
-        Ok(Model { parameters, clock, steps, stimulus_steps, active_fibers })
+        Ok(Layer { parameters, clock, steps, stimulus_steps, active_fibers })
     }
 
-    /// The engine that computes it.
-    pub fn engine(&self) -> Engine {
-        self.clock.engine()
+    /// The way in which it is computed.
+    pub fn method(&self) -> Method {
+        self.clock.method()
     }
 
     /// The parameters this was made from.
@@ -449,13 +486,13 @@ fn membranes(parameters: &Parameters) -> Result<(), Inconsistent> {
                 step_ms,
             });
         }
-        let what = "`granule.capacitance`, `granule.leak_conductance` and `granule.tonic_conductance`";
-        return Err(Inconsistent::UnstableMembrane { what, tau_ms: of_granule, step_ms });
+        let paths = &["granule.capacitance", "granule.leak_conductance", "granule.tonic_conductance"];
+        return Err(Inconsistent::UnstableMembrane { paths, tau_ms: of_granule, step_ms });
     }
     let of_golgi = tau_ms(golgi, 0.0);
     if of_golgi <= step_ms {
-        let what = "`golgi.capacitance` and `golgi.leak_conductance`";
-        return Err(Inconsistent::UnstableMembrane { what, tau_ms: of_golgi, step_ms });
+        let paths = &["golgi.capacitance", "golgi.leak_conductance"];
+        return Err(Inconsistent::UnstableMembrane { paths, tau_ms: of_golgi, step_ms });
     }
     Ok(())
 }
@@ -482,44 +519,45 @@ fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
     let step_ms = parameters.time.step_ms;
     let Parameters { granule, golgi, weights, mossy_to_granule, mossy_to_golgi, golgi_to_granule, .. } =
         parameters;
-    let mossy = |projection: &MossyProjection, fixed: &'static str, random: &'static str| {
-        let (weight, what) = match weights.random {
+    type Paths = &'static [&'static str];
+    let mossy = |projection: &MossyProjection, fixed: Paths, random: Paths| {
+        let (weight, paths) = match weights.random {
             true => (weights.mean_nsiemens, random),
             false => (projection.weight_nsiemens, fixed),
         };
         // Where there are no synapses, none is too strong.
-        (what, if projection.convergence > 0.0 { weight * projection.scale } else { 0.0 })
+        (paths, if projection.convergence > 0.0 { weight * projection.scale } else { 0.0 })
     };
     let inhibition = match golgi_to_granule.convergence > 0.0 {
         true => golgi_to_granule.weight_nsiemens,
         false => 0.0,
     };
-    for ((what, conductance_nsiemens), name, cell) in [
-        (("`golgi_to_granule.weight`", inhibition), "granule", granule),
+    for ((paths, conductance_nsiemens), capacitance, cell) in [
+        ((&["golgi_to_granule.weight"][..], inhibition), "granule.capacitance", granule),
         (
             mossy(
                 mossy_to_granule,
-                "`mossy_to_granule.weight` and `mossy_to_granule.scale`",
-                "`weights.mean` and `mossy_to_granule.scale`",
+                &["mossy_to_granule.weight", "mossy_to_granule.scale"],
+                &["weights.mean", "mossy_to_granule.scale"],
             ),
-            "granule",
+            "granule.capacitance",
             granule,
         ),
         (
             mossy(
                 mossy_to_golgi,
-                "`mossy_to_golgi.weight` and `mossy_to_golgi.scale`",
-                "`weights.mean` and `mossy_to_golgi.scale`",
+                &["mossy_to_golgi.weight", "mossy_to_golgi.scale"],
+                &["weights.mean", "mossy_to_golgi.scale"],
             ),
-            "golgi",
+            "golgi.capacitance",
             golgi,
         ),
     ] {
         let limit_nsiemens = 2.0 * cell.capacitance_pfarad / step_ms;
         if conductance_nsiemens >= limit_nsiemens {
             return Err(Inconsistent::StrongSynapse {
-                what,
-                cell: name,
+                paths,
+                capacitance,
                 conductance_nsiemens,
                 limit_nsiemens,
                 step_ms,
@@ -547,20 +585,21 @@ const MOST_SYNAPSES: f64 = 200_000_000.0;
 
 #[cfg(test)]
 mod tests {
+    use granule_engine::Value;
+
     use super::*;
-    use crate::Engine;
-    use crate::parameters::{Tonic, Value, field};
+    use crate::parameters::{Tonic, field};
     use crate::weights::cell_factors;
 
-    fn with(path: &str, value: Value) -> Result<Model, Inconsistent> {
+    fn with(path: &str, value: Value) -> Result<Layer, Inconsistent> {
         let mut parameters = Parameters::default();
-        field(path).unwrap().set(&mut parameters, value).unwrap();
-        Model::new(Engine::Pcg, parameters)
+        field(path).unwrap().set(&mut parameters, &value).unwrap();
+        Layer::new(Method::Pcg, parameters)
     }
 
     #[test]
     fn the_papers_grid() {
-        let model = Model::new(Engine::Pcg, Parameters::default()).unwrap();
+        let model = Layer::new(Method::Pcg, Parameters::default()).unwrap();
         assert_eq!(model.steps(), 20_000);
         assert_eq!(model.bins(), 2000);
         assert_eq!(model.stimulus_steps(), [10_100, 10_200, 10_300]);
@@ -592,7 +631,7 @@ mod tests {
         let model = |conductance: f64, factor: CellFactor| {
             let tonic = Tonic { conductance_nsiemens: conductance, factor };
             let parameters = Parameters { tonic, ..Parameters::default() };
-            Model::new(Engine::Pcg, parameters).map_err(|error| error.to_string())
+            Layer::new(Method::Pcg, parameters).map_err(|error| error.to_string())
         };
         let constant = CellFactor::Constant;
         for (conductance, factor) in [(1.0, 30.79), (30.79, 1.0), (61.58, 0.5), (1e6, 0.0), (0.0, 1e6)] {
@@ -619,7 +658,7 @@ mod tests {
 
     #[test]
     fn factors_that_are_drawn_are_below_the_largest_to_be_expected() {
-        for engine in Engine::ALL.iter().copied() {
+        for engine in Method::ALL.iter().copied() {
             for (mean, sd) in [(0.4, 0.07), (1.0, 1.0), (0.4, 1.2), (20.0, 1.0)] {
                 let largest = (1..20)
                     .flat_map(|seed| {
@@ -643,8 +682,8 @@ mod tests {
                 let mut parameters = Parameters::default();
                 parameters.weights.random = random;
                 parameters.mossy_to_granule.scale = 0.5;
-                field(path).unwrap().set(&mut parameters, Value::Number(x)).unwrap();
-                Model::new(Engine::Pcg, parameters)
+                field(path).unwrap().set(&mut parameters, &Value::Number(x)).unwrap();
+                Layer::new(Method::Pcg, parameters)
             };
             assert!(with(0.999 * limit).is_ok(), "{path}");
             let error = with(1.001 * limit).unwrap_err();
@@ -669,7 +708,7 @@ mod tests {
         let mut parameters = Parameters::default();
         parameters.network.mossy_fibers = 1_000_000;
         parameters.mossy_to_granule.convergence = 1e5;
-        let error = Model::new(Engine::Pcg, parameters).unwrap_err().to_string();
+        let error = Layer::new(Method::Pcg, parameters).unwrap_err().to_string();
         assert_eq!(
             error,
             "`mossy_to_granule.convergence` makes about 409600000 synapses, more than 200000000"

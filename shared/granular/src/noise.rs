@@ -3,14 +3,16 @@
 //! One stream runs through all trials of a seed. Every attempt of the polar method eats exactly
 //! four words of MT19937, so attempts lie at fixed places of its output and only how many of them
 //! are accepted has to be found out. [`count_accepted`] does that for a span of attempts, spans can
-//! be counted anywhere in any order, and [`NoiseIndex`] adds the counts up to say where a given
-//! normal lies. A trial then starts from a [`NoiseStart`] without anything before it being drawn.
+//! be counted anywhere in any order, and an [`Index`](granule_engine::stream::Index) adds the counts up to say where a
+//! given normal lies. A trial then starts from a [`Start`] without anything before it being drawn.
 //!
 //! The accept test has the bits of the original. The normals themselves need not: no spike depends
 //! on their last bits. They must only be the same on every machine, so the logarithm here is our
 //! own, in operations that IEEE 754 defines to the last bit.
 
 pub mod keyed;
+
+use granule_engine::stream::{Parts, Start};
 
 use crate::isa::{Isa, Portable, Simd, vectorised};
 use crate::network::Wiring;
@@ -28,7 +30,7 @@ const ATTEMPTS: usize = BLOCK / ATTEMPT;
 const ROOM: usize = 2 * ATTEMPTS + 8;
 type Normals = [f64; ROOM];
 
-/// Attempts in one entry of a [`NoiseIndex`]; about 20 MB of raw output.
+/// Attempts in a span, the part of a stream that is surveyed at once; about 20 MB of raw output.
 pub const SPAN_ATTEMPTS: u64 = 5_000_000;
 
 /// Where the noise of a seed begins: its generator and the words that wiring took from it.
@@ -47,65 +49,6 @@ impl NoiseOrigin {
     }
 }
 
-/// A place in a noise stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoiseStart {
-    /// The attempt to begin at.
-    pub attempt: u64,
-    /// Normals from there to drop.
-    pub skip: u64,
-}
-
-/// How many attempts of each span are accepted, from the first span on; grows as spans are counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NoiseIndex {
-    /// Normals that lie before each span, and behind the last.
-    normals_before: Vec<u64>,
-    /// Whether there is nothing to count.
-    is_keyed: bool,
-}
-
-impl NoiseIndex {
-    /// An index of nothing.
-    pub fn new() -> NoiseIndex {
-        NoiseIndex { normals_before: vec![0], is_keyed: false }
-    }
-
-    /// The index of noise that is [by identity](keyed): every trial can start.
-    pub fn keyed() -> NoiseIndex {
-        NoiseIndex { normals_before: vec![0], is_keyed: true }
-    }
-
-    /// Spans counted so far.
-    pub fn spans(&self) -> u32 {
-        (self.normals_before.len() - 1) as u32
-    }
-
-    /// Normals that lie in the counted spans.
-    pub fn normals(&self) -> u64 {
-        self.normals_before.last().copied().unwrap_or(0)
-    }
-
-    /// Adds the count of the next span.
-    pub fn push(&mut self, accepted: u32) {
-        self.normals_before.push(self.normals() + 2 * u64::from(accepted));
-    }
-
-    /// Where the normal of this number lies, if its span has been counted.
-    ///
-    /// The very first needs no count, and none does of noise by identity.
-    pub fn locate(&self, normal: u64) -> Option<NoiseStart> {
-        if normal == 0 || self.is_keyed {
-            return Some(NoiseStart::default());
-        }
-        if normal >= self.normals() {
-            return None;
-        }
-        let span = self.normals_before.partition_point(|&before| before <= normal) - 1;
-        Some(NoiseStart { attempt: span as u64 * SPAN_ATTEMPTS, skip: normal - self.normals_before[span] })
-    }
-}
-
 /// Accepted attempts of the first spans as they come with the program: of the paper's own seed and
 /// network, as far as its hundred trials reach, and of no other.
 ///
@@ -120,11 +63,11 @@ pub fn shipped_counts(wiring: Wiring, seed: u32) -> Vec<u32> {
 
 const SHIPPED_SEED: u32 = 451;
 
-/// Spans that surely reach past this many normals, to plan how many to count.
-pub fn spans_to_reach(normals: u64) -> u32 {
-    // An attempt gives 2·π/4 normals. A thousandth on top is beyond any fluctuation of a span.
-    let normals_per_span = SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_2 / 1.001;
-    (normals as f64 / normals_per_span).ceil() as u32 + 1
+/// How the stream is cut: an attempt is accepted with a chance of π/4, and gives two normals then.
+pub fn parts() -> Parts {
+    let (attempts, chance) = (SPAN_ATTEMPTS as f64, std::f64::consts::FRAC_PI_4);
+    let sd = (attempts * chance * (1.0 - chance)).sqrt();
+    Parts { items_per_finding: 2, mean: attempts * chance, sd }
 }
 
 /// Accepted attempts of each of `count` spans from `first` on.
@@ -146,8 +89,8 @@ pub struct NormalStream {
 
 impl NormalStream {
     /// The stream of this origin from this place on.
-    pub fn new(isa: Isa, origin: NoiseOrigin, start: NoiseStart) -> NormalStream {
-        let words = origin.generator_at(start.attempt);
+    pub fn new(isa: Isa, origin: NoiseOrigin, start: Start) -> NormalStream {
+        let words = origin.generator_at(u64::from(start.part) * SPAN_ATTEMPTS);
         let mut stream = NormalStream { isa, words, ready: [0.0; ROOM], from: 0, to: 0 };
         let mut skip = start.skip;
         while skip >= 2 * ATTEMPTS as u64 {
@@ -364,13 +307,15 @@ fn ln_scaled<S: Simd>(simd: S, x: S::F64) -> S::F64 {
 
 #[cfg(test)]
 mod tests {
+    use granule_engine::stream::Index;
+
     use super::*;
-    use crate::Engine;
+    use crate::Method;
     use crate::random::numpy::RandomState;
 
     const ORIGIN: NoiseOrigin = NoiseOrigin { seed: 451, words: 0 };
 
-    fn normals(isa: Isa, start: NoiseStart, count: usize) -> Vec<f64> {
+    fn normals(isa: Isa, start: Start, count: usize) -> Vec<f64> {
         let mut out = vec![0.0; count];
         NormalStream::new(isa, ORIGIN, start).fill(&mut out);
         out
@@ -390,7 +335,7 @@ mod tests {
     fn the_logarithm_is_good_to_an_ulp() {
         let mut state = RandomState::new(1);
         let mut worst = 0;
-        let mut check = |x: f64| worst = worst.max(ulps(ln_below_one(x), crate::random::elementary::ln(x)));
+        let mut check = |x: f64| worst = worst.max(ulps(ln_below_one(x), granule_engine::elementary::ln(x)));
         for _ in 0..1_000_000 {
             let u = state.double();
             check(u);
@@ -406,7 +351,7 @@ mod tests {
     #[test]
     fn normals_are_those_of_numpy() {
         let mut state = RandomState::new(451);
-        for (i, x) in normals(Isa::best(), NoiseStart::default(), 100_000).into_iter().enumerate() {
+        for (i, x) in normals(Isa::best(), Start::default(), 100_000).into_iter().enumerate() {
             let expected = state.standard_normal();
             assert!(ulps(x, expected) <= 2, "{i}: {x} not {expected}");
         }
@@ -414,9 +359,9 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        let expected = normals(Isa::available()[0], NoiseStart::default(), 1_000_000);
+        let expected = normals(Isa::available()[0], Start::default(), 1_000_000);
         for isa in Isa::available() {
-            let found = normals(isa, NoiseStart::default(), 1_000_000);
+            let found = normals(isa, Start::default(), 1_000_000);
             assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", isa.name());
             assert_eq!(count_accepted(isa, ORIGIN, 1, 1), count_accepted(Isa::available()[0], ORIGIN, 1, 1));
         }
@@ -425,13 +370,13 @@ mod tests {
     #[test]
     fn a_stream_can_be_entered_anywhere() {
         let isa = Isa::best();
-        let mut index = NoiseIndex::new();
+        let mut index = Index::new(Some(parts()));
         // Counted apart, as different workers would.
         for first in 0..3 {
             index.push(count_accepted(isa, ORIGIN, first, 1)[0]);
         }
-        let all = normals(isa, NoiseStart::default(), index.normals() as usize);
-        let span = index.normals_before[1] as usize;
+        let all = normals(isa, Start::default(), index.items() as usize);
+        let span = 2 * count_accepted(isa, ORIGIN, 0, 1)[0] as usize;
         for normal in [0, 1, 2, 311, 312, 313, span - 1, span, span + 1, 2 * span + 12_345, all.len() - 1] {
             let start = index.locate(normal as u64).unwrap();
             let count = 1000.min(all.len() - normal);
@@ -442,16 +387,16 @@ mod tests {
 
     #[test]
     fn shipped_counts_are_what_counting_gives() {
-        let model = crate::Model::new(crate::Engine::Brian2_2_2_1, Parameters::default()).unwrap();
+        let model = crate::Layer::new(crate::Method::Brian2_2_2_1, Parameters::default()).unwrap();
         let wiring = Wiring::of(&model);
         let shipped = shipped_counts(wiring, SHIPPED_SEED);
-        let mut index = NoiseIndex::new();
+        let mut index = Index::new(Some(parts()));
         shipped.iter().for_each(|&accepted| index.push(accepted));
         let last_trial = 99 * crate::trial::normals_per_trial(&model);
         assert!(index.locate(last_trial).is_some(), "the paper's trials are all located");
 
         let origin =
-            crate::network::Network::new(Engine::Brian2_2_2_1, wiring, SHIPPED_SEED).noise_origin.unwrap();
+            crate::network::Network::new(Method::Brian2_2_2_1, wiring, SHIPPED_SEED).noise_origin.unwrap();
         let spans: Vec<u32> = (0..shipped.len() as u32).collect();
         let counted = std::thread::scope(|scope| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -471,11 +416,11 @@ mod tests {
 
     #[test]
     fn enough_spans_are_planned() {
-        let mut index = NoiseIndex::new();
+        let mut index = Index::new(Some(parts()));
         for accepted in count_accepted(Isa::best(), ORIGIN, 0, 8) {
             index.push(accepted);
         }
-        assert!(spans_to_reach(index.normals()) >= 8);
-        assert!(spans_to_reach(index.normals()) <= 10);
+        assert!(parts().to_reach(index.items()) >= 8);
+        assert!(parts().to_reach(index.items()) <= 10);
     }
 }

@@ -1,7 +1,5 @@
 //! The spikes of a trial, and their one encoding: what travels, what is stored, what is hashed.
 
-use crate::parameters::NetworkSize;
-
 /// A spike of a cell in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spike {
@@ -11,13 +9,11 @@ pub struct Spike {
     pub cell: u32,
 }
 
-/// All spikes of one trial; each train ascending by step, then cell.
+/// All spikes of one trial: a train for each population, ascending by step, then cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrialSpikes {
-    /// Of the granule cells.
-    pub granule: Vec<Spike>,
-    /// Of the Golgi cells.
-    pub golgi: Vec<Spike>,
+    /// In the order of the model's populations.
+    pub trains: Vec<Vec<Spike>>,
 }
 
 /// Most spikes of a trial, of all cells together. What is computed, sent, stored and written holds the spikes
@@ -84,12 +80,12 @@ pub enum Malformed {
 impl TrialSpikes {
     /// The spikes as bytes.
     ///
-    /// Granule cells, then Golgi cells; of each the number of spikes and per spike the steps since
-    /// the one before and, the cell: the difference to the one before within a step, else itself.
-    /// All numbers are LEB128 in their shortest form, so that equal spikes are equal bytes.
+    /// Train after train: the number of its spikes and, for each spike, the steps since the spike before and the cell.
+    /// Within a step, the cell is the difference to the cell before. All numbers are LEB128 in their shortest form, so
+    /// that equal spikes are equal bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(3 * (self.granule.len() + self.golgi.len()) + 8);
-        for train in [&self.granule, &self.golgi] {
+        let mut bytes = Vec::with_capacity(3 * self.len() as usize + 4 * self.trains.len());
+        for train in &self.trains {
             put(&mut bytes, train.len() as u32);
             let mut before = Spike { step: 0, cell: 0 };
             for &spike in train {
@@ -104,41 +100,40 @@ impl TrialSpikes {
         bytes
     }
 
-    /// How many they are.
+    /// Number of all spikes.
     pub fn len(&self) -> u64 {
-        self.granule.len() as u64 + self.golgi.len() as u64
+        self.trains.iter().map(|train| train.len() as u64).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there is no spike.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The spikes that these bytes encode, of a network of this size and a trial of so many steps.
+    /// The spikes that these bytes encode, of populations of these sizes and a trial of this many steps.
     ///
     /// # Errors
     /// When [`Self::encode`] would not give these bytes for any such trial.
-    pub fn decode(bytes: &[u8], size: NetworkSize, steps: u32) -> Result<TrialSpikes, Malformed> {
+    pub fn decode(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<TrialSpikes, Malformed> {
         let mut rest = bytes;
-        let mut train = |cells: u32| {
+        let train = |cells: &u32| {
             let count = count(&mut rest)?;
             let mut train = Vec::with_capacity(count);
-            each(&mut rest, count, cells, steps, |spike| train.push(spike))?;
+            each(&mut rest, count, *cells, steps, |spike| train.push(spike))?;
             Ok(train)
         };
-        let granule = train(size.granule_cells)?;
-        let golgi = train(size.golgi_cells)?;
-        if rest.is_empty() { Ok(TrialSpikes { granule, golgi }) } else { Err(Malformed::Length) }
+        let trains = sizes.iter().map(train).collect::<Result<_, _>>()?;
+        if rest.is_empty() { Ok(TrialSpikes { trains }) } else { Err(Malformed::Length) }
     }
 
-    /// Whether [`Self::decode`] takes these bytes; how many spikes they are. It needs no memory.
+    /// Checks that [`Self::decode`] takes these bytes, without memory for the spikes; returns their number.
     ///
     /// # Errors
     /// As those of [`Self::decode`].
-    pub fn count(bytes: &[u8], size: NetworkSize, steps: u32) -> Result<u64, Malformed> {
+    pub fn count(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<u64, Malformed> {
         let mut rest = bytes;
         let mut spikes = 0;
-        for cells in [size.granule_cells, size.golgi_cells] {
+        for &cells in sizes {
             let count = count(&mut rest)?;
             each(&mut rest, count, cells, steps, |_| ())?;
             spikes += count as u64;
@@ -208,7 +203,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SIZE: NetworkSize = NetworkSize { mossy_fibers: 1, granule_cells: 5000, golgi_cells: 30 };
+    const SIZE: &[u32] = &[5000, 30];
     const STEPS: u32 = 20_000;
 
     fn train(cells: u32) -> impl Strategy<Value = Vec<Spike>> {
@@ -219,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn spikes_survive_the_encoding(granule in train(5000), golgi in train(30)) {
-            let spikes = TrialSpikes { granule, golgi };
+            let spikes = TrialSpikes { trains: vec![granule, golgi] };
             prop_assert_eq!(TrialSpikes::count(&spikes.encode(), SIZE, STEPS), Ok(spikes.len()));
             prop_assert_eq!(TrialSpikes::decode(&spikes.encode(), SIZE, STEPS), Ok(spikes));
         }

@@ -17,7 +17,7 @@ use crate::isa::{Isa, Simd, vectorised};
 use crate::noise::keyed::KeyedNoise;
 use crate::parameters::{Cell, Noise, Parameters, Receptor};
 use crate::random::keyed::Streams;
-use crate::spikes::Spike;
+use granule_engine::spikes::Spike;
 
 /// Vectors in a tile: four of each of the state's three arrays, which leaves a quarter of AVX2's
 /// sixteen registers, and more of AVX-512's.

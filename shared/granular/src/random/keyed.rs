@@ -12,7 +12,7 @@
 use rand::Rng;
 use rand_pcg::Pcg64;
 
-use super::elementary::{ln, pow};
+use granule_engine::elementary::{ln, pow};
 
 /// What the names of all streams are hashed with; a new definition of the engine would have another.
 const CONTEXT: &str = "granule engine pcg, revision 1";

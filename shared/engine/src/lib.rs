@@ -1,0 +1,26 @@
+//! What a model is to the rest of granule.
+//!
+//! An [`Engine`] computes trials of one model. Everything that orchestrates (sweep files, scheduler, wire, store,
+//! output files) knows a model by what this crate describes: parameters as data ([`space`]), spikes by population
+//! ([`spikes`]), content hashes ([`key`]), streams of random numbers ([`stream`]) and output files ([`output`]).
+//!
+//! Everything here is pure: no IO, no clock, no threads, no global state.
+
+pub mod decimal;
+pub mod elementary;
+mod engine;
+pub mod key;
+mod model;
+pub mod output;
+pub mod space;
+pub mod spikes;
+pub mod stream;
+mod time;
+
+pub use engine::{Engine, Engines, Memory, Note, Population, Recounted, Shard, Take, Unable, engine_of};
+pub use key::{CohortKey, Fingerprint, StreamKey, TrialKey};
+pub use model::{Facts, Inconsistent, Model};
+pub use space::{Parameter, Preset, Space, Value, Values};
+pub use spikes::{Digest, Spike, TrialSpikes};
+pub use stream::Start;
+pub use time::TimeAxis;

@@ -1,0 +1,551 @@
+//! Parameters of a model as data: path, kind, unit, range, default and meaning of each, and values for all of them.
+//!
+//! Sweep files, content hashes, the wire and the manifest go through a [`Space`], so that a parameter is described in
+//! one place only.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::key::{Hash, SpaceKey};
+
+/// All parameters of a model, and what else a sweep file may say of them.
+#[derive(Debug, PartialEq)]
+pub struct Space {
+    parameters: Vec<Parameter>,
+    presets: Vec<Preset>,
+    variables: Vec<Variable>,
+    sharing: Option<Sharing>,
+}
+
+/// A parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Dotted path, the parameter's one name everywhere.
+    pub path: &'static str,
+    /// What kind of value it takes.
+    pub kind: Kind,
+    /// The values it may take.
+    pub range: Range,
+    /// What it is, in a line.
+    pub meaning: &'static str,
+    /// The value where a sweep file says nothing.
+    pub default: Value,
+    /// The value that held before this parameter existed; `None` for parameters of the first version.
+    pub before: Option<Value>,
+    /// Its place in the space.
+    place: usize,
+}
+
+/// A named condition that every sweep file can use: values that differ from the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preset {
+    /// Its name in sweep files.
+    pub name: &'static str,
+    /// First part of the names of its output files.
+    pub prefix: &'static str,
+    /// Path and value of each parameter that differs.
+    pub overrides: Vec<(&'static str, Value)>,
+}
+
+/// An environment variable that wins over the sweep file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it sets.
+    pub target: Target,
+}
+
+/// What an environment variable sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A whole number: the parameter of this path.
+    Count(&'static str),
+    /// The flag of this path: on for any value but the empty one.
+    Flag(&'static str),
+    /// The number of trials.
+    Trials,
+    /// The one seed.
+    Seed,
+}
+
+/// A choice whether the conditions of a seed have their random numbers in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Group of parameters that has the key `sharing`; the group itself may be given as `independent`, too.
+    pub group: &'static str,
+    /// Parameter that numbers the random numbers of a condition.
+    pub stream: &'static str,
+}
+
+impl Space {
+    /// A space of these parameters, in the order that content hashes use.
+    ///
+    /// # Panics
+    /// If a preset has a path or a value that the parameters do not take.
+    pub fn new(parameters: Vec<Parameter>) -> Space {
+        let mut parameters = parameters;
+        parameters.iter_mut().enumerate().for_each(|(place, parameter)| parameter.place = place);
+        Space { parameters, presets: Vec::new(), variables: Vec::new(), sharing: None }
+    }
+
+    /// With these presets.
+    #[must_use]
+    pub fn with_presets(mut self, presets: Vec<Preset>) -> Space {
+        self.presets = presets;
+        self
+    }
+
+    /// With these environment variables.
+    #[must_use]
+    pub fn with_variables(mut self, variables: Vec<Variable>) -> Space {
+        self.variables = variables;
+        self
+    }
+
+    /// With a choice of common or independent random numbers.
+    #[must_use]
+    pub fn with_sharing(mut self, sharing: Sharing) -> Space {
+        self.sharing = Some(sharing);
+        self
+    }
+
+    /// All parameters, in order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The parameter of this path.
+    pub fn parameter(&self, path: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.path == path)
+    }
+
+    /// The groups of parameters (first parts of paths), in order.
+    pub fn groups(&self) -> Vec<&'static str> {
+        let mut groups: Vec<&str> = Vec::new();
+        for (group, _) in self.parameters.iter().filter_map(|parameter| parameter.path.split_once('.')) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// All presets, in order.
+    pub fn presets(&self) -> &[Preset] {
+        &self.presets
+    }
+
+    /// The preset of this name.
+    pub fn preset(&self, name: &str) -> Option<&Preset> {
+        self.presets.iter().find(|preset| preset.name == name)
+    }
+
+    /// Environment variables that win over the sweep file.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// The choice of common or independent random numbers, if there is one.
+    pub fn sharing(&self) -> Option<Sharing> {
+        self.sharing
+    }
+
+    /// The defaults of all parameters.
+    pub fn defaults(&'static self) -> Values {
+        let values = self.parameters.iter().map(|parameter| parameter.default.clone()).collect();
+        Values { space: self, values: Arc::new(values) }
+    }
+
+    /// Identity of the space: two programs with equal keys understand each other's values.
+    pub fn key(&self) -> SpaceKey {
+        let mut hash = Hash::plain("granule space");
+        for Parameter { path, kind, range, default, before, .. } in &self.parameters {
+            hash.text(path);
+            hash.text(&format!("{kind:?} {range:?}"));
+            hash.value(default);
+            hash.number(u32::from(before.is_some()));
+            before.iter().for_each(|before| hash.value(before));
+        }
+        SpaceKey(hash.finish())
+    }
+}
+
+impl Parameter {
+    /// A parameter that every version has had.
+    pub fn new(
+        path: &'static str,
+        kind: Kind,
+        range: Range,
+        default: Value,
+        meaning: &'static str,
+    ) -> Parameter {
+        Parameter { path, kind, range, meaning, default, before: None, place: 0 }
+    }
+
+    /// The same parameter, added later: before, this value held. Conditions with this value keep their keys.
+    #[must_use]
+    pub fn added_with(mut self, before: Value) -> Parameter {
+        self.before = Some(before);
+        self
+    }
+
+    /// Symbol of its unit; empty for what has none.
+    pub fn unit(&self) -> &'static str {
+        match self.kind {
+            Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
+            _ => "",
+        }
+    }
+
+    /// Checks that the parameter takes a value.
+    ///
+    /// # Errors
+    /// When the value is of the wrong kind or out of range.
+    pub fn check(&self, value: &Value) -> Result<(), Rejected> {
+        let out_of_range =
+            |range, unit, found| Err(Rejected::OutOfRange { path: self.path, range, unit, found });
+        let numbers: &[f64] = match (value, self.kind) {
+            (Value::Number(x), Kind::Quantity(_)) => &[*x],
+            (Value::Count(n), Kind::Count) => &[f64::from(*n)],
+            (Value::Numbers(list), Kind::Quantities(_)) => list,
+            (Value::Factor(CellFactor::Constant(x)), Kind::Factor) => &[*x],
+            (Value::Factor(CellFactor::Gamma { mean, sd, .. }), Kind::Factor) => {
+                // A gamma distribution has neither a zero mean nor a zero spread.
+                if let Some(&found) = [mean, sd].into_iter().find(|x| !Range::Positive.contains(**x)) {
+                    return out_of_range(Range::Positive, "", found);
+                }
+                &[]
+            }
+            (Value::Flag(_), Kind::Flag) => &[],
+            (Value::Choice(name), Kind::Choice(names)) if names.contains(name) => &[],
+            _ => return Err(Rejected::WrongKind { path: self.path }),
+        };
+        match numbers.iter().find(|x| !self.range.contains(**x)) {
+            Some(&found) => out_of_range(self.range, self.unit(), found),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A value for each parameter of a space.
+#[derive(Clone)]
+pub struct Values {
+    space: &'static Space,
+    values: Arc<Vec<Value>>,
+}
+
+impl Values {
+    /// The space that the values are of.
+    pub fn space(&self) -> &'static Space {
+        self.space
+    }
+
+    /// The value of this parameter.
+    ///
+    /// # Panics
+    /// If the parameter is of another space.
+    pub fn of(&self, parameter: &Parameter) -> &Value {
+        &self.values[parameter.place]
+    }
+
+    /// The value of the parameter of this path.
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        self.space.parameter(path).map(|parameter| self.of(parameter))
+    }
+
+    /// Every parameter with its value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Parameter, &Value)> {
+        self.space.parameters.iter().zip(self.values.iter())
+    }
+
+    /// Sets a parameter.
+    ///
+    /// # Errors
+    /// When the parameter does not take the value; nothing is changed then.
+    pub fn set(&mut self, parameter: &Parameter, value: Value) -> Result<(), Rejected> {
+        parameter.check(&value)?;
+        Arc::make_mut(&mut self.values)[parameter.place] = value;
+        Ok(())
+    }
+
+    /// The same values with those of a preset.
+    #[must_use]
+    pub fn with(mut self, preset: &Preset) -> Values {
+        for (path, value) in &preset.overrides {
+            let parameter = self.space.parameter(path).unwrap_or_else(|| panic!("no parameter `{path}`"));
+            self.set(parameter, value.clone()).unwrap_or_else(|rejected| panic!("{rejected}"));
+        }
+        self
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Values) -> bool {
+        std::ptr::eq(self.space, other.space) && self.values == other.values
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(parameter, value)| (parameter.path, value))).finish()
+    }
+}
+
+/// The unit a quantity is held in. Sweep files may use any prefix of the same dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A bare number.
+    One,
+    /// Milliseconds.
+    Millisecond,
+    /// Millivolts.
+    Millivolt,
+    /// Nanosiemens.
+    Nanosiemens,
+    /// Picofarads.
+    Picofarad,
+}
+
+impl Unit {
+    /// The symbol as written in sweep files; empty for a bare number.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Unit::One => "",
+            Unit::Millisecond => "ms",
+            Unit::Millivolt => "mV",
+            Unit::Nanosiemens => "nS",
+            Unit::Picofarad => "pF",
+        }
+    }
+}
+
+/// A factor that each cell has its own value of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CellFactor {
+    /// The same for every cell.
+    Constant(f64),
+    /// One draw per cell, in order of the cells, from a gamma distribution.
+    Gamma {
+        /// Mean of the distribution.
+        mean: f64,
+        /// Standard deviation of the distribution.
+        sd: f64,
+        /// Seed of the generator that these draws alone come from.
+        seed: u32,
+    },
+}
+
+/// A value of a parameter, in the unit its [`Kind`] states.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A quantity, in the parameter's unit.
+    Number(f64),
+    /// A whole number.
+    Count(u32),
+    /// Yes or no.
+    Flag(bool),
+    /// Several quantities, in the parameter's unit. Their order does not count.
+    Numbers(Vec<f64>),
+    /// A factor per cell.
+    Factor(CellFactor),
+    /// One of several names.
+    Choice(&'static str),
+}
+
+impl Value {
+    /// Whether both mean the same: lists of numbers are compared without their order.
+    pub fn is_same(&self, other: &Value) -> bool {
+        let sorted = |list: &[f64]| {
+            let mut list = list.to_vec();
+            list.sort_by(f64::total_cmp);
+            list
+        };
+        match (self, other) {
+            (Value::Numbers(a), Value::Numbers(b)) => sorted(a) == sorted(b),
+            (a, b) => a == b,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Number(x) => write!(f, "{x}"),
+            Value::Count(n) => write!(f, "{n}"),
+            Value::Flag(b) => write!(f, "{b}"),
+            Value::Numbers(list) => {
+                let list: Vec<String> = list.iter().map(f64::to_string).collect();
+                write!(f, "[{}]", list.join(", "))
+            }
+            Value::Factor(CellFactor::Constant(x)) => write!(f, "{x}"),
+            Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+                write!(f, "gamma(mean: {mean}, sd: {sd}, seed: {seed})")
+            }
+            Value::Choice(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What kind of [`Value`] a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Value::Number`] in this unit.
+    Quantity(Unit),
+    /// [`Value::Count`].
+    Count,
+    /// [`Value::Flag`].
+    Flag,
+    /// [`Value::Numbers`] in this unit.
+    Quantities(Unit),
+    /// [`Value::Factor`].
+    Factor,
+    /// [`Value::Choice`], one of these.
+    Choice(&'static [&'static str]),
+}
+
+/// The values a quantity or a count may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Range {
+    /// Any finite number.
+    Finite,
+    /// Finite and above zero.
+    Positive,
+    /// Finite and not below zero.
+    NonNegative,
+    /// Between these two, both included.
+    Between(f64, f64),
+}
+
+impl Range {
+    /// Whether a number is in it.
+    pub fn contains(self, x: f64) -> bool {
+        x.is_finite()
+            && match self {
+                Range::Finite => true,
+                Range::Positive => x > 0.0,
+                Range::NonNegative => x >= 0.0,
+                Range::Between(low, high) => (low..=high).contains(&x),
+            }
+    }
+
+    /// The range for people, with the symbol of its unit.
+    pub fn in_words(self, unit: &str) -> String {
+        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+        match self {
+            Range::Finite => "a finite number".to_owned(),
+            Range::Positive => format!("above 0{unit}"),
+            Range::NonNegative => format!("0{unit} or above"),
+            Range::Between(low, high) => format!("between {low} and {high}{unit}"),
+        }
+    }
+}
+
+/// Why a parameter does not take a value.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Rejected {
+    /// The value is of another kind than the parameter.
+    #[error("`{path}` cannot take this kind of value")]
+    WrongKind {
+        /// The parameter's path.
+        path: &'static str,
+    },
+    /// The value lies outside the parameter's range.
+    #[error("`{path}` must be {}, not {}", range.in_words(unit), in_short(*found))]
+    OutOfRange {
+        /// The parameter's path.
+        path: &'static str,
+        /// The values that it may take.
+        range: Range,
+        /// Symbol of the parameter's unit.
+        unit: &'static str,
+        /// The value that it was given.
+        found: f64,
+    },
+}
+
+/// A number for people: with an exponent where it would be a row of zeros.
+pub fn in_short(x: f64) -> String {
+    if x.abs() < 1e15 { x.to_string() } else { format!("{x:e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(more: Vec<Parameter>) -> &'static Space {
+        let parameters = vec![
+            Parameter::new(
+                "cell.capacitance",
+                Kind::Quantity(Unit::Picofarad),
+                Range::Positive,
+                Value::Number(3.1),
+                "",
+            ),
+            Parameter::new("cell.count", Kind::Count, Range::Between(1.0, 10.0), Value::Count(4), ""),
+            Parameter::new(
+                "cell.factor",
+                Kind::Factor,
+                Range::NonNegative,
+                Value::Factor(CellFactor::Constant(1.0)),
+                "",
+            ),
+            Parameter::new(
+                "input.times",
+                Kind::Quantities(Unit::Millisecond),
+                Range::NonNegative,
+                Value::Numbers(vec![]),
+                "",
+            ),
+            Parameter::new("order", Kind::Choice(&["a", "b"]), Range::Finite, Value::Choice("a"), ""),
+        ];
+        Box::leak(Box::new(Space::new(parameters.into_iter().chain(more).collect())))
+    }
+
+    #[test]
+    fn values_out_of_range_or_of_the_wrong_kind_change_nothing() {
+        let space = space(Vec::new());
+        let check = |path: &str, value: Value, message: &str| {
+            let mut values = space.defaults();
+            let error = values.set(space.parameter(path).unwrap(), value).unwrap_err();
+            assert_eq!(error.to_string(), message);
+            assert_eq!(values, space.defaults());
+        };
+        check("cell.capacitance", Value::Number(0.0), "`cell.capacitance` must be above 0 pF, not 0");
+        check("cell.count", Value::Count(0), "`cell.count` must be between 1 and 10, not 0");
+        let gamma = CellFactor::Gamma { mean: 0.4, sd: 0.0, seed: 1 };
+        check("cell.factor", Value::Factor(gamma), "`cell.factor` must be above 0, not 0");
+        check("cell.count", Value::Flag(true), "`cell.count` cannot take this kind of value");
+        check("order", Value::Choice("c"), "`order` cannot take this kind of value");
+        check("input.times", Value::Numbers(vec![1.0, -1.0]), "`input.times` must be 0 ms or above, not -1");
+    }
+
+    #[test]
+    fn a_parameter_that_is_added_later_changes_no_hash_until_it_is_set() {
+        let hash = |values: &Values| {
+            let mut hash = Hash::plain("test");
+            hash.values(values, |_| true);
+            hash.finish()
+        };
+        let later = || {
+            let more = Parameter::new("cell.shift", Kind::Count, Range::Finite, Value::Count(0), "");
+            more.added_with(Value::Count(0))
+        };
+        let (before, now) = (space(Vec::new()), space(vec![later()]));
+        let mut values = now.defaults();
+        assert_eq!(hash(&before.defaults()), hash(&values));
+        values.set(now.parameter("cell.shift").unwrap(), Value::Count(1)).unwrap();
+        assert_ne!(hash(&before.defaults()), hash(&values));
+        assert_ne!(before.key(), now.key());
+        // With a default that differs from what held before, the default is what counts.
+        let other = Parameter { default: Value::Count(1), ..later() };
+        assert_eq!(hash(&space(vec![other]).defaults()), hash(&values));
+    }
+
+    #[test]
+    fn the_order_of_a_list_does_not_count() {
+        let list = |list: &[f64]| Value::Numbers(list.to_vec());
+        assert!(list(&[1.0, 2.0]).is_same(&list(&[2.0, 1.0])));
+        assert!(!list(&[1.0, 2.0]).is_same(&list(&[2.0])));
+    }
+}

@@ -1,0 +1,171 @@
+//! The output files of a condition: those of the original program, with its names.
+
+use granule_engine::output::{Array, Derive, File, Kind, Size};
+use granule_engine::space::CellFactor;
+use granule_engine::{Spike, TrialSpikes};
+
+use crate::derive::{Conductances, SpikeCounts, Structure};
+use crate::isa::Isa;
+use crate::parameters::Parameters;
+use crate::version_0_1_0::has_other_bins;
+use crate::{GOLGI, GRANULE, Layer};
+
+/// The kinds of files, in the order of `record` in sweep files.
+pub(crate) const KINDS: &[Kind] = &[
+    Kind { key: "probabilities", about: "spike probabilities (SpikeProb)", is_large: true },
+    Kind { key: "connections", about: "synapses from active fibres (Connections)", is_large: false },
+    Kind { key: "weights", about: "weights of the active fibres in each trial (Weights)", is_large: false },
+    Kind { key: "conductances", about: "mean conductances (CondE, CondI)", is_large: true },
+    Kind {
+        key: "tonic_factors",
+        about: "drawn factors on tonic inhibition (TonicReduction)",
+        is_large: false,
+    },
+];
+
+const PROBABILITIES: &str = "SpikeProbability";
+const CONNECTIONS: &str = "Connections";
+const WEIGHTS: &str = "Weights";
+const EXCITATION: &str = "Excitation";
+const INHIBITION: &str = "Inhibition";
+const TONIC_FACTORS: &str = "TonicFactors";
+
+/// The files of a condition, in the order in which they are written.
+pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File> {
+    let parameters = layer.parameters();
+    let bins = layer.bins() as f64;
+    let cells = f64::from(parameters.network.granule_cells);
+    let active = f64::from(layer.active_fibers());
+    let driven = driven(parameters, layer.active_fibers());
+    let file = |name: String, kind, array| File {
+        name,
+        kind,
+        array,
+        rule: "",
+        dtype: "<f8",
+        axes: &[],
+        unit: "",
+        size: Size::default(),
+        is_of_spikes: false,
+    };
+    let probabilities = |name: String| File {
+        rule: if has_other_bins(layer) { " bins of whole steps" } else { "" },
+        axes: &["granule cell", "ms"],
+        size: Size::exactly(8.0 * cells * bins),
+        is_of_spikes: true,
+        ..file(name, 0, PROBABILITIES)
+    };
+    if !parameters.weights.random {
+        return vec![probabilities(format!("{prefix}SpikeProb.npy"))];
+    }
+    let synapses =
+        active * cells * parameters.mossy_to_granule.convergence / f64::from(parameters.network.mossy_fibers);
+    let conductance = |name: String, array| File {
+        axes: &["driven granule cell", "ms"],
+        unit: "nS",
+        size: driven.times(8.0 * bins),
+        ..file(name, 3, array)
+    };
+    let mut files = vec![
+        probabilities(format!("randomized_{prefix}SpikeProb.npy")),
+        File {
+            dtype: "<i4",
+            axes: &["synapse", "mossy fibre, granule cell"],
+            size: Size { least: 0.0, expected: 8.0 * synapses },
+            ..file(format!("{prefix}Connections.npy"), 1, CONNECTIONS)
+        },
+        File {
+            dtype: "|O",
+            axes: &["active mossy fibre", "trial"],
+            unit: "nS",
+            size: Size { least: 0.0, expected: 9.0 * active * f64::from(trials) },
+            ..file(format!("{prefix}Weights.npy"), 2, WEIGHTS)
+        },
+        conductance(format!("{prefix}CondE.npy"), EXCITATION),
+        conductance(format!("{prefix}CondI.npy"), INHIBITION),
+    ];
+    let is_drawn = matches!(parameters.tonic.factor, CellFactor::Gamma { .. });
+    let tonic = match preset {
+        // The original has no condition with drawn factors but this one.
+        Some("ACh") => Some("tonicReduction.npy".to_owned()),
+        _ => is_drawn.then(|| format!("{prefix}TonicReduction.npy")),
+    };
+    files.extend(tonic.map(|name| File {
+        axes: &["driven granule cell"],
+        size: driven.times(8.0),
+        ..file(name, 4, TONIC_FACTORS)
+    }));
+    files
+}
+
+/// Granule cells with an active mossy fibre, over all networks: their mean, and a number that all but one of a thousand
+/// million networks exceed.
+fn driven(parameters: &Parameters, active: u32) -> Size {
+    let fibers = f64::from(parameters.network.mossy_fibers);
+    let probability = (parameters.mossy_to_granule.convergence / fibers).clamp(0.0, 1.0);
+    let share = 1.0 - (1.0 - probability).powi(active as i32);
+    let cells = f64::from(parameters.network.granule_cells);
+    let expected = cells * share;
+    let deviation = (expected * (1.0 - share)).sqrt();
+    Size { least: (expected - 6.0 * deviation).max(0.0), expected }
+}
+
+/// The arrays of a condition and a seed in the making.
+#[derive(Debug)]
+pub(crate) struct Arrays {
+    structure: Structure,
+    counts: SpikeCounts,
+    /// Golgi spikes of each trial, which conductances are replayed from.
+    golgi: Vec<Vec<Spike>>,
+}
+
+impl Arrays {
+    pub(crate) fn new(layer: &Layer, seed: u32, trials: u32) -> Arrays {
+        Arrays {
+            structure: Structure::new(layer, seed),
+            counts: SpikeCounts::new(layer),
+            golgi: Vec::with_capacity(trials as usize),
+        }
+    }
+}
+
+impl Derive for Arrays {
+    fn add(&mut self, mut spikes: TrialSpikes) {
+        self.counts.add(&spikes.trains[GRANULE]);
+        self.golgi.push(spikes.trains.swap_remove(GOLGI));
+    }
+
+    fn array(&self, name: &str) -> Array<'_> {
+        let structure = &self.structure;
+        let layer = structure.layer();
+        let columns = layer.bins();
+        let conductances = || {
+            Conductances::new(Isa::best(), structure, &self.golgi)
+                .expect("these files are of conditions with random weights only")
+        };
+        let driven = || structure.driven_cells().to_vec();
+        match name {
+            PROBABILITIES => Array::Rows {
+                cells: (0..layer.parameters().network.granule_cells).collect(),
+                columns,
+                row: Box::new(|cell| self.counts.probability(cell)),
+            },
+            CONNECTIONS => Array::Pairs(structure.active_connections()),
+            WEIGHTS => {
+                let weights = structure.weights(self.golgi.len() as u32).unwrap_or_default();
+                let fibers = structure.active_fibers().iter().map(|&fiber| i64::from(fiber));
+                Array::Dictionary(fibers.zip(weights).collect())
+            }
+            EXCITATION => {
+                let of = conductances();
+                Array::Rows { cells: driven(), columns, row: Box::new(move |cell| of.excitation(cell)) }
+            }
+            INHIBITION => {
+                let of = conductances();
+                Array::Rows { cells: driven(), columns, row: Box::new(move |cell| of.inhibition(cell)) }
+            }
+            TONIC_FACTORS => Array::Vector(structure.tonic_factors()),
+            _ => panic!("no array {name}"),
+        }
+    }
+}

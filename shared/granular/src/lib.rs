@@ -1,0 +1,39 @@
+//! The cerebellar granular layer: a spiking network model, and two engines that compute it.
+//!
+//! Everything here is a pure function of its arguments. There is no IO, no clock, no async and no
+//! global state, so that the spikes of a trial depend on nothing but its parameters, seed and index.
+//!
+//! ```text
+//! Parameters → Layer → Network (wiring) ┐
+//!                      Weights          ├→ simulate → TrialSpikes → derive → arrays
+//!                      Start            ┘
+//! ```
+//!
+//! [`Method`] offers all of it as a [`granule_engine::Engine`].
+
+pub mod clock;
+pub mod derive;
+mod engine;
+mod files;
+pub mod isa;
+mod kernel;
+pub mod layer;
+mod method;
+pub mod network;
+pub mod noise;
+pub mod parameters;
+pub mod random;
+mod template;
+pub mod trial;
+pub mod version_0_1_0;
+pub mod weights;
+
+pub use engine::layer_of;
+pub use layer::{Inconsistent, Layer};
+pub use method::{ENGINES, Method};
+pub use parameters::{Parameters, space};
+
+/// Place of the granule cells among the populations.
+pub const GRANULE: usize = 0;
+/// Place of the Golgi cells among the populations.
+pub const GOLGI: usize = 1;
