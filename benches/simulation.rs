@@ -10,8 +10,9 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use granule_sim::Engine;
 use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
+use granule_sim::network::NoiseOrigin;
 use granule_sim::noise::keyed::KeyedNoise;
-use granule_sim::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
+use granule_sim::noise::{NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
 use granule_sim::parameters::{CellFactor, NetworkSize, Population};
 use granule_sim::random::keyed::Streams;
 use granule_sim::random::{Mt19937, jump};

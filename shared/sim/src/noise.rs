@@ -13,7 +13,7 @@
 pub mod keyed;
 
 use crate::isa::{Isa, Portable, Simd, vectorised};
-use crate::network::Wiring;
+use crate::network::{NoiseOrigin, Wiring};
 use crate::parameters::Parameters;
 use crate::random::jump;
 use crate::random::mt19937::{BLOCK, Mt19937, temper, vectors, words};
@@ -30,15 +30,6 @@ type Normals = [f64; ROOM];
 
 /// Attempts in one entry of a [`NoiseIndex`]; about 20 MB of raw output.
 pub const SPAN_ATTEMPTS: u64 = 5_000_000;
-
-/// Where the noise of a seed begins: its generator and the words that wiring took from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoiseOrigin {
-    /// Seed of the generator.
-    pub seed: u32,
-    /// Words drawn before the first attempt; a multiple of 4.
-    pub words: u64,
-}
 
 impl NoiseOrigin {
     fn generator_at(self, attempt: u64) -> Mt19937 {
