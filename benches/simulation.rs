@@ -7,12 +7,15 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use granule_engine::Start;
+use granule_engine::space::CellFactor;
 use granule_granular::Method;
 use granule_granular::derive::{Conductances, SpikeCounts, Structure};
 use granule_granular::isa::Isa;
 use granule_granular::noise::keyed::KeyedNoise;
-use granule_granular::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
-use granule_granular::parameters::{CellFactor, NetworkSize, Population};
+use granule_granular::network::NoiseOrigin;
+use granule_granular::noise::{NormalStream, SPAN_ATTEMPTS, count_accepted};
+use granule_granular::parameters::{NetworkSize, Population};
 use granule_granular::random::keyed::Streams;
 use granule_granular::random::{Mt19937, jump};
 use granule_granular::trial::Cohort;
@@ -60,7 +63,7 @@ fn noise(c: &mut Criterion) {
     let mut normals = vec![0.0; 1 << 16];
     for isa in Isa::available() {
         group.throughput(Throughput::Elements(normals.len() as u64));
-        let mut stream = NormalStream::new(isa, ORIGIN, NoiseStart::default());
+        let mut stream = NormalStream::new(isa, ORIGIN, Start::default());
         group.bench_function(BenchmarkId::new("normals", isa.name()), |b| {
             b.iter(|| stream.fill(&mut normals));
         });
@@ -89,7 +92,7 @@ fn trials(c: &mut Criterion) {
             let models = models(engine, size);
             let cohort = Cohort::new(isa, &models[..conditions], SEED, 1).expect("one network");
             group.throughput(Throughput::Elements(cohort.normals_per_trial()));
-            let trials = cohort.trials(NoiseStart::default());
+            let trials = cohort.trials(Start::default());
             let name = format!("{}, {conditions} conditions", engine.name());
             group.bench_function(BenchmarkId::new(name, isa.name()), |b| {
                 b.iter_batched(|| trials.clone(), |mut trials| trials.simulate(0), BatchSize::LargeInput);
@@ -108,7 +111,7 @@ fn derive(c: &mut Criterion) {
     let structure = Structure::new(&control, SEED);
     let models = std::slice::from_ref(&control);
     let cohort = Cohort::new(Isa::best(), models, SEED, 1).expect("one network");
-    let spikes = cohort.trials(NoiseStart::default()).simulate(0).remove(0);
+    let spikes = cohort.trials(Start::default()).simulate(0).remove(0);
     // The same trial a hundred times: what is measured does not depend on the times of spikes.
     let golgi = vec![spikes.golgi; TRIALS as usize];
     let cell = structure.driven_cells()[0];

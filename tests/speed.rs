@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use granule_sim::Model;
 use granule_sim::isa::Isa;
-use granule_sim::noise::{NoiseOrigin, NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
+use granule_sim::network::NoiseOrigin;
+use granule_sim::noise::{NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
 use granule_sim::random::numpy::RandomState;
 use granule_sim::trial::Cohort;
 use granule_sweep::{Overrides, parse};

@@ -5,7 +5,6 @@
 
 use crate::Method;
 use crate::layer::Layer;
-use crate::noise::NoiseOrigin;
 use crate::parameters::{NetworkSize, Parameters};
 use crate::random::cpython::Random;
 use crate::random::keyed::{Scalars, Streams};
@@ -83,6 +82,15 @@ impl Wiring {
             golgi_to_granule: parameters.golgi_to_granule.convergence,
         }
     }
+}
+
+/// Where the noise of a seed begins: its generator and the words that wiring took from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoiseOrigin {
+    /// Seed of the generator.
+    pub seed: u32,
+    /// Words drawn before the first attempt; a multiple of 4.
+    pub words: u64,
 }
 
 /// A wired network.

@@ -15,7 +15,7 @@ pub mod keyed;
 use granule_engine::stream::{Parts, Start};
 
 use crate::isa::{Isa, Portable, Simd, vectorised};
-use crate::network::Wiring;
+use crate::network::{NoiseOrigin, Wiring};
 use crate::parameters::Parameters;
 use crate::random::jump;
 use crate::random::mt19937::{BLOCK, Mt19937, temper, vectors, words};
@@ -32,15 +32,6 @@ type Normals = [f64; ROOM];
 
 /// Attempts in a span, the part of a stream that is surveyed at once; about 20 MB of raw output.
 pub const SPAN_ATTEMPTS: u64 = 5_000_000;
-
-/// Where the noise of a seed begins: its generator and the words that wiring took from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoiseOrigin {
-    /// Seed of the generator.
-    pub seed: u32,
-    /// Words drawn before the first attempt; a multiple of 4.
-    pub words: u64,
-}
 
 impl NoiseOrigin {
     fn generator_at(self, attempt: u64) -> Mt19937 {

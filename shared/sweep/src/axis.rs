@@ -5,10 +5,11 @@ use granule_sim::Parameters;
 use granule_sim::clock::decimal;
 use granule_sim::parameters::{CellFactor, Field, Kind, Rejected, Unit, Value};
 
-use crate::condition::MOST_CONDITIONS;
-use crate::diagnostics::{Problem, Problems, Span};
+use crate::diagnostics::{Problem, Problems};
 use crate::draws::{Distribution, independent, stratified};
+use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
+use crate::text::{Span, quote};
 use crate::units::{self, Unfit};
 use crate::value::{self, Entry, entries};
 use crate::yaml::{self, Node};
@@ -159,8 +160,11 @@ fn made(
                 Problem::at(rule_span, format!("the distribution `{rule}` alone is no axis"))
                     .help(random_form(field))
             }
-            _ => Problem::at(rule_span, format!("unknown kind of axis {}", crate::diagnostics::quote(rule)))
-                .help(suggest::help(rule, "an axis is a list or one of", &RULES)),
+            _ => Problem::at(rule_span, format!("unknown kind of axis {}", quote(rule))).help(suggest::help(
+                rule,
+                "an axis is a list or one of",
+                &RULES,
+            )),
         });
         return None;
     }
@@ -514,8 +518,11 @@ fn distribution(
     let &Entry { key, key_span, value: node } = entry;
     if !DISTRIBUTIONS.contains(&key) {
         problems.add(|| {
-            Problem::at(key_span, format!("unknown distribution {}", crate::diagnostics::quote(key)))
-                .help(suggest::help(key, "the distributions are", &DISTRIBUTIONS))
+            Problem::at(key_span, format!("unknown distribution {}", quote(key))).help(suggest::help(
+                key,
+                "the distributions are",
+                &DISTRIBUTIONS,
+            ))
         });
         return None;
     }

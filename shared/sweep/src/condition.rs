@@ -3,26 +3,24 @@
 
 use std::collections::HashMap;
 
-use granule_sim::parameters::{FIELDS, PRESETS, Preset, Value, field, preset};
+use granule_sim::parameters::{PRESETS, Preset, Value, field, preset};
 use granule_sim::{Engine, Model, Parameters};
 
-use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
+use crate::diagnostics::{Problem, Problems, line_number};
 use crate::environment::Overrides;
 use crate::grid::Points;
+use crate::limits::MOST_CONDITIONS;
 use crate::names::Template;
 use crate::naming::{check_condition_name, prefix_of};
 use crate::record::{ExplicitRecord, Record, record};
 use crate::suggest;
-use crate::value::{self, Entry, entries};
+use crate::text::{Span, quote};
+use crate::value::{self, Entry, entries, unknown_parameter};
+use crate::vocabulary::KEYS_OF_CONDITION;
 use crate::yaml::{self, Node};
-
-/// Most conditions of a sweep.
-pub(crate) const MOST_CONDITIONS: usize = 10_000;
 
 /// What a condition starts from that does not say.
 const DEFAULT_BASE: &str = "Control";
-
-pub(crate) const KEYS: [&str; 7] = ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
 
 const FORM: &str = "write a preset's name, or `{ name: …, base: Control, set: { … } }`";
 
@@ -357,7 +355,7 @@ impl<'a> Reader<'a, '_, '_> {
             let help = match (preset(key), field(key)) {
                 (Some(_), _) => FORM.to_owned(),
                 (_, Some(_)) => format!("parameters go into `set: {{ {key}: … }}`"),
-                _ => suggest::help(key, "the keys are", &KEYS),
+                _ => suggest::help(key, "the keys are", &KEYS_OF_CONDITION),
             };
             Problem::at(span, format!("unknown key {} in a condition", quote(key))).help(help)
         });
@@ -570,20 +568,4 @@ fn name_of(item: &Node) -> Option<&str> {
         }
         _ => None,
     })
-}
-
-pub(crate) fn unknown_parameter(path: &str, span: Span) -> Problem {
-    let paths = || FIELDS.iter().map(|field| field.path);
-    let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
-    let help = match (paths().find(in_group), suggest::nearest_path(path, paths())) {
-        (Some(first), _) => format!("write dotted paths, such as `{first}: …`"),
-        (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
-        (None, None) => {
-            let mut groups: Vec<&str> =
-                paths().filter_map(|path| path.split_once('.')).map(|(g, _)| g).collect();
-            groups.dedup();
-            format!("parameters are in the groups {}", suggest::list(&groups))
-        }
-    };
-    Problem::at(span, format!("unknown parameter {}", quote(path))).help(help)
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::slips::{self, Slip};
+use crate::text::{Span, is_treacherous, one_line};
 
 /// More than this many are counted, not listed.
 const MOST_LISTED: usize = 20;
@@ -107,13 +108,6 @@ impl fmt::Display for Diagnostics {
             n => write!(f, "\n\n… and {n} more errors"),
         }
     }
-}
-
-/// Byte positions in the text of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
 }
 
 /// A problem before it is drawn.
@@ -217,16 +211,6 @@ pub(crate) fn only(problem: Problem, source_name: &str, text: &str) -> Diagnosti
     problems.finish(source_name).expect("one was added")
 }
 
-/// Text of the user in a message: in backticks, cut when long. Control characters are escaped
-/// together with those of the rest of the message.
-pub(crate) fn quote(text: &str) -> String {
-    const MOST_CHARS: usize = 60;
-    match text.char_indices().nth(MOST_CHARS) {
-        None => format!("`{text}`"),
-        Some((end, _)) => format!("`{}…`", &text[..end]),
-    }
-}
-
 /// The number of the line that a position is in, from 1.
 pub(crate) fn line_number(text: &str, position: usize) -> usize {
     place(text, Span { start: position, end: position }).line
@@ -269,26 +253,6 @@ fn shown(c: char) -> char {
     if c != '\t' && is_treacherous(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
-/// Escapes everything that could break out of a line of a message.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_treacherous(c) {
-            line.extend(c.escape_unicode());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
-/// Control characters, line and paragraph separators, bidirectional and invisible formatting.
-fn is_treacherous(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
-
 fn floor_char_boundary(text: &str, position: usize) -> usize {
     let position = position.min(text.len());
     (0..=position).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
@@ -297,6 +261,7 @@ fn floor_char_boundary(text: &str, position: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::quote;
 
     /// Draws one problem at the bytes of `needle` in `text`.
     fn check(text: &str, needle: &str, drawn: &str) {

@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use granule_sim::Parameters;
 use granule_sim::parameters::{Override, Value, field};
 
-use crate::diagnostics::one_line;
-use crate::file::MOST_TRIALS;
+use crate::limits::MOST_TRIALS;
+use crate::text::one_line;
 use crate::value::count_range;
 
 /// Values that replace those of a sweep file. The default replaces nothing.

@@ -6,14 +6,17 @@ use granule_sim::parameters::{FIELDS, field};
 use granule_sim::{Engine, Model, Parameters};
 
 use crate::condition::{Common, Condition, conditions, settings};
-use crate::diagnostics::{Diagnostics, Problem, Problems, Span, line_number, only, quote};
+use crate::diagnostics::{Diagnostics, Problem, Problems, line_number, only};
 use crate::environment::Overrides;
 use crate::key::Fingerprint;
+use crate::limits::{MOST_PAIRS, MOST_TRIALS};
 use crate::naming::{Unfit, check_sweep_name, unfit_sweep};
 use crate::record::{ExplicitRecord, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
+use crate::text::{Span, quote};
 use crate::value::{self, Entry, count, entries};
+use crate::vocabulary::{KEYS, groups, is_key};
 use crate::yaml::{self, Node};
 
 /// The one version of the format.
@@ -21,17 +24,7 @@ const FORMAT: u32 = 1;
 
 const DEFAULT_TRIALS: u32 = 100;
 
-/// Most trials of a condition and seed.
-pub(crate) const MOST_TRIALS: u32 = 1_000_000;
-
-/// Most pairs of a condition and a seed: each has files of its own.
-pub(crate) const MOST_PAIRS: usize = 200_000;
-
 const EXAMPLE_NAME: &str = "my-sweep";
-
-/// The keys that are no group of parameters. `granule` is both: as a number it is the format's version.
-pub(crate) const KEYS: [&str; 8] =
-    ["granule", "name", "engine", "seeds", "trials", "record", "set", "conditions"];
 
 /// The group of noise has a key more: whether conditions share the noise.
 const NOISE: &str = "noise";
@@ -256,24 +249,6 @@ fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, prob
         conditions[at].model =
             Model::new(engine, parameters).expect("it was consistent, and the noise has no part in that");
     }
-}
-
-/// The groups of parameters, in order of the table.
-pub(crate) fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> =
-        FIELDS.iter().filter_map(|field| field.path.split_once('.')).map(|(group, _)| group).collect();
-    let mut seen = Vec::new();
-    groups.retain(|group| {
-        let is_new = !seen.contains(group);
-        seen.push(*group);
-        is_new
-    });
-    groups
-}
-
-/// Whether a file has this key at the top.
-pub(crate) fn is_key(key: &str) -> bool {
-    KEYS.contains(&key) || groups().contains(&key)
 }
 
 fn unknown_key(key: &str, span: Span) -> Problem {

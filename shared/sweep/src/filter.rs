@@ -5,8 +5,9 @@
 use granule_sim::Parameters;
 use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
 
-use crate::diagnostics::{Problems, Span, quote};
+use crate::diagnostics::Problems;
 use crate::suggest;
+use crate::text::{Span, quote};
 use crate::value::value;
 use crate::yaml::{self, Node};
 

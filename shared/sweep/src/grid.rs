@@ -5,10 +5,11 @@ use std::ops::Range;
 use granule_sim::parameters::{Value, field};
 
 use crate::axis::{Axis, axis, latin};
-use crate::condition::{MOST_CONDITIONS, unknown_parameter};
-use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::diagnostics::{Problem, Problems};
+use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
-use crate::value::{self, Entry, entries};
+use crate::text::{Span, quote};
+use crate::value::{self, Entry, entries, unknown_parameter};
 use crate::yaml;
 
 /// What a condition stands for: one point for each combination of its dimensions, the first of which

@@ -7,8 +7,9 @@
 //! bytes → yaml (tree with positions, limits) → file, seeds, condition → Sweep
 //!                                              grid, axis, draws, names: its points
 //!                                              value, units: values of parameters
+//!                                              vocabulary: the keys
 //!                                              naming, limits: rules that hold for manifests, too
-//!                       diagnostics: of all of them
+//!                       diagnostics: of all of them; text: what they quote, and where it is
 //! ```
 //!
 //! ```
@@ -48,8 +49,10 @@ mod seeds;
 mod slips;
 mod suggest;
 mod template;
+mod text;
 mod units;
 mod value;
+mod vocabulary;
 mod write;
 mod yaml;
 

@@ -1,8 +1,16 @@
 //! How large a sweep can be.
 
-use crate::condition::MOST_CONDITIONS;
-use crate::file::{MOST_PAIRS, MOST_TRIALS};
-use crate::seeds::MOST_SEEDS;
+/// Most conditions of a sweep.
+pub(crate) const MOST_CONDITIONS: usize = 10_000;
+
+/// Most seeds of a sweep.
+pub(crate) const MOST_SEEDS: usize = 100_000;
+
+/// Most trials of a condition and seed.
+pub(crate) const MOST_TRIALS: u32 = 1_000_000;
+
+/// Most pairs of a condition and a seed: each has files of its own.
+pub(crate) const MOST_PAIRS: usize = 200_000;
 
 /// Most trials of a sweep, over all conditions and seeds: what fits in the memory of a coordinator.
 pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;

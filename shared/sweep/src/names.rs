@@ -3,8 +3,9 @@
 use granule_sim::parameters::{CellFactor, Value};
 
 use crate::axis::Axis;
-use crate::diagnostics::{Problem, Problems, Span, quote};
+use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
+use crate::text::{Span, quote};
 
 /// The placeholder of a point's number.
 const INDEX: &str = "index";

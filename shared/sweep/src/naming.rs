@@ -6,7 +6,7 @@
 
 use granule_sim::parameters::preset;
 
-use crate::diagnostics::{one_line, quote};
+use crate::text::{one_line, quote};
 
 /// Longest name of a condition: it starts the names of the condition's output files.
 const MOST_CONDITION_CHARS: usize = 80;

@@ -1,7 +1,8 @@
 //! Which output files are written for a condition.
 
-use crate::diagnostics::{Problem, Problems, quote};
+use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
+use crate::text::quote;
 use crate::value::{Entry, entries, flag};
 use crate::yaml::{self, Node};
 

@@ -9,12 +9,12 @@ use granule_sim::parameters::{
 use serde_json::{Map, Value, json};
 
 use crate::axis::{DISTRIBUTIONS, unit};
-use crate::condition::MOST_CONDITIONS;
-use crate::file::{MOST_TRIALS, NoiseSharing, groups};
+use crate::file::NoiseSharing;
+use crate::limits::{MOST_CONDITIONS, MOST_SEEDS, MOST_TRIALS};
 use crate::record;
-use crate::seeds::MOST_SEEDS;
 use crate::units;
 use crate::value;
+use crate::vocabulary::groups;
 
 /// The schema, draft 2020-12, of what [`parse`](crate::parse) accepts, made from the tables it reads by.
 pub fn schema() -> Value {

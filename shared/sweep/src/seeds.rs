@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
+use crate::diagnostics::{Problem, Problems, line_number};
 use crate::draws;
+use crate::limits::MOST_SEEDS;
 use crate::suggest;
+use crate::text::{Span, quote};
 use crate::value::{count, entries};
 use crate::yaml::{self, Node};
 
 pub(crate) const DEFAULT_SEED: u32 = 451;
-
-/// Most seeds of a sweep.
-pub(crate) const MOST_SEEDS: usize = 100_000;
 
 const FORMS: &str = "write `[451, 452]`, `1..20` (both included) or `{ count: 20, seed: 7 }`";
 

@@ -4,9 +4,8 @@
 
 use granule_sim::parameters::field;
 
-use crate::condition;
-use crate::diagnostics::{Span, quote};
-use crate::file;
+use crate::text::{Span, quote};
+use crate::vocabulary::{KEYS_OF_CONDITION, is_key};
 
 /// Where a slip is, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,7 +101,7 @@ fn missing_space(line: &str, start: usize, text: &str) -> Option<Slip> {
         return before.trim().is_empty().then_some(Slip { span, help });
     }
     let (key, value) = line.split_once(':')?;
-    let is_key = file::is_key(key) || condition::KEYS.contains(&key) || field(key).is_some();
+    let is_key = is_key(key) || KEYS_OF_CONDITION.contains(&key) || field(key).is_some();
     if !is_key || value.is_empty() || value.starts_with([' ', '\t']) {
         return None;
     }

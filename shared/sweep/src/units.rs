@@ -5,8 +5,8 @@
 
 use granule_sim::parameters::Unit;
 
-use crate::diagnostics::quote;
 use crate::suggest;
+use crate::text::quote;
 
 /// Longest number; beyond it decimal parsing is no longer exact at every exponent.
 const MOST_BYTES: usize = 200;

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 
 use granule_sim::Parameters;
-use granule_sim::parameters::{CellFactor, Field, Kind, Population, Range, Rejected, Unit, Value};
+use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Population, Range, Rejected, Unit, Value};
 
-use crate::diagnostics::{Problem, Problems, Span, line_number, quote};
+use crate::diagnostics::{Problem, Problems, line_number};
 use crate::suggest;
+use crate::text::{Span, quote};
 use crate::units;
 use crate::yaml::{self, Node};
 
@@ -64,6 +65,23 @@ pub(crate) fn set(field: &Field, node: &Node, parameters: &mut Parameters, probl
             false
         }
     }
+}
+
+/// There is no such parameter.
+pub(crate) fn unknown_parameter(path: &str, span: Span) -> Problem {
+    let paths = || FIELDS.iter().map(|field| field.path);
+    let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
+    let help = match (paths().find(in_group), suggest::nearest_path(path, paths())) {
+        (Some(first), _) => format!("write dotted paths, such as `{first}: …`"),
+        (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
+        (None, None) => {
+            let mut groups: Vec<&str> =
+                paths().filter_map(|path| path.split_once('.')).map(|(g, _)| g).collect();
+            groups.dedup();
+            format!("parameters are in the groups {}", suggest::list(&groups))
+        }
+    };
+    Problem::at(span, format!("unknown parameter {}", quote(path))).help(help)
 }
 
 /// What to write instead of a value that is out of its range.

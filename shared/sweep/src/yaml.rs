@@ -12,8 +12,9 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, Spanned};
 
-use crate::diagnostics::{Problem, Span, quote};
+use crate::diagnostics::Problem;
 use crate::slips::{self, Slip};
+use crate::text::{Span, quote};
 
 /// Largest sweep file.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
