@@ -1,10 +1,10 @@
 //! Between wire and domain types.
 
-use granule_sim::noise::NoiseStart;
-use granule_sim::parameters::{CellFactor, FIELDS, Population, Rejected, Value, field};
-use granule_sim::spikes::{Digest, LARGEST_ENCODED};
-use granule_sim::{Engine, Inconsistent, Model, Parameters};
-use granule_sweep::key::Fingerprint;
+use granule_engine::space::{CellFactor, Kind, Rejected};
+use granule_engine::spikes::LARGEST_ENCODED;
+use granule_engine::{
+    Digest, Engine, Engines, Fingerprint, Inconsistent, Model, Start, Value, engine_of,
+};
 
 use crate::wire;
 
@@ -13,37 +13,37 @@ use crate::wire;
 pub enum Work {
     /// Simulate trials.
     Trials(Trials),
-    /// Count accepted attempts of a noise stream.
+    /// Find out what parts of a stream hold.
     Survey(Survey),
 }
 
-/// Contiguous trials of one seed, for conditions that share its noise.
+/// Contiguous trials of one seed, for conditions that are computed together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trials {
     /// The engine.
-    pub engine: Engine,
+    pub engine: &'static dyn Engine,
     /// The seed.
     pub seed: u32,
     /// The first trial.
     pub first: u32,
     /// How many.
     pub count: u32,
-    /// Where the noise of the first starts.
-    pub start: NoiseStart,
+    /// Where the first starts.
+    pub start: Start,
     /// The conditions.
     pub models: Vec<Model>,
 }
 
-/// Spans of a noise stream.
+/// Parts of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
     /// The engine.
-    pub engine: Engine,
+    pub engine: &'static dyn Engine,
     /// The seed.
     pub seed: u32,
-    /// Decides the wiring, and with it where the stream begins.
+    /// A condition whose trials read the stream.
     pub model: Box<Model>,
-    /// The first span.
+    /// The first part.
     pub first: u32,
     /// How many.
     pub count: u32,
@@ -88,6 +88,15 @@ pub enum WireError {
         /// Revision asked for.
         revision: u32,
     },
+    /// The engine has other parameters at the other end.
+    #[error(
+        "engine {} has other parameters at the other end; both ends must run the same version of granule",
+        .name.escape_debug()
+    )]
+    Space {
+        /// Name of the engine.
+        name: String,
+    },
     /// A parameter is unknown.
     #[error("`{}` is no parameter", .0.escape_debug())]
     Parameter(String),
@@ -120,60 +129,68 @@ pub enum WireError {
 }
 
 /// The engine as sent.
-pub fn engine_to_wire(engine: Engine) -> wire::Engine {
-    wire::Engine { name: engine.name().to_owned(), revision: engine.revision() }
+pub fn engine_to_wire(engine: &dyn Engine) -> wire::Engine {
+    let space = engine.space().key().0.to_vec();
+    wire::Engine { name: engine.name().to_owned(), revision: engine.revision(), space }
 }
 
 /// The engine meant.
 ///
 /// # Errors
-/// When this program does not have it in that revision.
-pub fn engine_from_wire(engine: Option<wire::Engine>) -> Result<Engine, WireError> {
-    let wire::Engine { name, revision } = engine.ok_or(WireError::Missing("engine"))?;
-    Engine::named(&name)
-        .filter(|engine| engine.revision() == revision)
-        .ok_or(WireError::Engine { name, revision })
+/// When this program does not have it in that revision and with those parameters.
+pub fn engine_from_wire(
+    engines: Engines,
+    engine: Option<wire::Engine>,
+) -> Result<&'static dyn Engine, WireError> {
+    let wire::Engine { name, revision, space } = engine.ok_or(WireError::Missing("engine"))?;
+    match engine_of(engines, &name).filter(|engine| engine.revision() == revision) {
+        None => Err(WireError::Engine { name, revision }),
+        Some(engine) if engine.space().key().0[..] != space => Err(WireError::Space { name }),
+        Some(engine) => Ok(engine),
+    }
 }
 
-/// A model's parameters as sent: all fields of the table, in its order.
+/// The values of a condition as sent: all parameters, in their order.
 pub fn condition_to_wire(model: &Model) -> wire::Condition {
     use wire::setting::Value as Wire;
-    let settings = FIELDS
-        .iter()
-        .map(|field| {
-            let value = match field.get(model.parameters()) {
-                Value::Number(x) => Wire::Number(x),
-                Value::Count(n) => Wire::Count(n),
-                Value::Flag(flag) => Wire::Flag(flag),
-                Value::Numbers(numbers) => Wire::Numbers(wire::Numbers { numbers }),
-                Value::Factor(CellFactor::Constant(x)) => Wire::ConstantFactor(x),
-                Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
-                    Wire::Gamma(wire::Gamma { mean, sd, seed })
-                }
-                Value::Population(population) => Wire::Population(population.name().to_owned()),
-            };
-            wire::Setting { path: field.path.to_owned(), value: Some(value) }
-        })
-        .collect();
-    wire::Condition { settings }
+    let setting = |(parameter, value): (&granule_engine::Parameter, &Value)| {
+        let value = match value {
+            Value::Number(x) => Wire::Number(*x),
+            Value::Count(n) => Wire::Count(*n),
+            Value::Flag(flag) => Wire::Flag(*flag),
+            Value::Numbers(numbers) => Wire::Numbers(wire::Numbers { numbers: numbers.clone() }),
+            Value::Factor(CellFactor::Constant(x)) => Wire::ConstantFactor(*x),
+            Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+                Wire::Gamma(wire::Gamma { mean: *mean, sd: *sd, seed: *seed })
+            }
+            Value::Choice(name) => Wire::Choice((*name).to_owned()),
+        };
+        wire::Setting { path: parameter.path.to_owned(), value: Some(value) }
+    };
+    wire::Condition { settings: model.values().iter().map(setting).collect() }
 }
 
-/// The model of these parameters, with this engine.
+/// The condition of these values, with this engine.
 ///
 /// # Errors
 /// When a parameter is unknown, missing or wrong, or they do not fit together.
-pub fn condition_from_wire(engine: Engine, condition: wire::Condition) -> Result<Model, WireError> {
+pub fn condition_from_wire(
+    engine: &'static dyn Engine,
+    condition: wire::Condition,
+) -> Result<Model, WireError> {
     use wire::setting::Value as Wire;
-    let found = condition.settings.len();
-    let in_order = condition.settings.iter().zip(FIELDS).all(|(setting, field)| setting.path == field.path);
-    if let Some(unknown) = condition.settings.iter().find(|setting| field(&setting.path).is_none()) {
+    let space = engine.space();
+    let (found, expected) = (condition.settings.len(), space.parameters().len());
+    if let Some(unknown) = condition.settings.iter().find(|setting| space.parameter(&setting.path).is_none())
+    {
         return Err(WireError::Parameter(unknown.path.clone()));
     }
-    if found != FIELDS.len() || !in_order {
-        return Err(WireError::Incomplete { found, expected: FIELDS.len() });
+    let pairs = || condition.settings.iter().zip(space.parameters());
+    if found != expected || pairs().any(|(setting, parameter)| setting.path != parameter.path) {
+        return Err(WireError::Incomplete { found, expected });
     }
-    let mut parameters = Parameters::default();
-    for (setting, field) in condition.settings.into_iter().zip(FIELDS) {
+    let mut values = space.defaults();
+    for (setting, parameter) in condition.settings.into_iter().zip(space.parameters()) {
         let value = match setting.value.ok_or(WireError::Missing("value"))? {
             Wire::Number(x) => Value::Number(x),
             Wire::Count(n) => Value::Count(n),
@@ -183,16 +200,18 @@ pub fn condition_from_wire(engine: Engine, condition: wire::Condition) -> Result
                 Value::Factor(CellFactor::Gamma { mean, sd, seed })
             }
             Wire::ConstantFactor(x) => Value::Factor(CellFactor::Constant(x)),
-            Wire::Population(name) => Value::Population(
-                [Population::Golgi, Population::Granule]
-                    .into_iter()
-                    .find(|population| population.name() == name)
-                    .ok_or(WireError::Missing("population"))?,
-            ),
+            Wire::Choice(name) => {
+                let names = match parameter.kind {
+                    Kind::Choice(names) => names,
+                    _ => &[],
+                };
+                let known = names.iter().find(|known| **known == name);
+                Value::Choice(known.copied().ok_or(Rejected::WrongKind { path: parameter.path })?)
+            }
         };
-        field.set(&mut parameters, value)?;
+        values.set(parameter, value)?;
     }
-    Ok(Model::new(engine, parameters)?)
+    Ok(Model::new(engine, values)?)
 }
 
 impl Work {
@@ -204,7 +223,7 @@ impl Work {
                 seed: work.seed,
                 first: work.first,
                 count: work.count,
-                start: Some(wire::NoiseStart { attempt: work.start.attempt, skip: work.start.skip }),
+                start: Some(wire::Start { part: work.start.part, skip: work.start.skip }),
                 conditions: work.models.iter().map(condition_to_wire).collect(),
             }),
             Work::Survey(work) => wire::lease::Work::Survey(wire::Survey {
@@ -221,23 +240,23 @@ impl Work {
     ///
     /// # Errors
     /// When it cannot be understood.
-    pub fn from_wire(work: Option<wire::lease::Work>) -> Result<Work, WireError> {
+    pub fn from_wire(engines: Engines, work: Option<wire::lease::Work>) -> Result<Work, WireError> {
         match work.ok_or(WireError::Missing("work"))? {
             wire::lease::Work::Trials(work) => {
-                let wire::NoiseStart { attempt, skip } = work.start.ok_or(WireError::Missing("start"))?;
-                let engine = engine_from_wire(work.engine)?;
+                let wire::Start { part, skip } = work.start.ok_or(WireError::Missing("start"))?;
+                let engine = engine_from_wire(engines, work.engine)?;
                 let model = |condition| condition_from_wire(engine, condition);
                 Ok(Work::Trials(Trials {
                     engine,
                     seed: work.seed,
                     first: work.first,
                     count: work.count,
-                    start: NoiseStart { attempt, skip },
+                    start: Start { part, skip },
                     models: work.conditions.into_iter().map(model).collect::<Result<_, _>>()?,
                 }))
             }
             wire::lease::Work::Survey(work) => {
-                let engine = engine_from_wire(work.engine)?;
+                let engine = engine_from_wire(engines, work.engine)?;
                 let condition = work.condition.ok_or(WireError::Missing("condition"))?;
                 Ok(Work::Survey(Survey {
                     engine,
@@ -322,36 +341,38 @@ pub(crate) fn hash(bytes: &[u8]) -> Result<[u8; 32], WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use granule_sim::parameters::PRESETS;
+    use granule_granular::ENGINES;
+
+    fn exact() -> &'static dyn Engine {
+        ENGINES[1]
+    }
 
     fn models() -> Vec<Model> {
-        PRESETS
-            .iter()
-            .map(|preset| Parameters::default().with(preset.overrides).unwrap())
-            .map(|parameters| Model::new(Engine::Brian2_2_2_1, parameters).unwrap())
-            .collect()
+        let space = exact().space();
+        let values = space.presets().iter().map(|preset| space.defaults().with(preset));
+        values.map(|values| Model::new(exact(), values).unwrap()).collect()
     }
 
     #[test]
     fn work_survives_the_wire() {
         let trials = Work::Trials(Trials {
-            engine: Engine::Brian2_2_2_1,
+            engine: exact(),
             seed: 451,
             first: 3,
             count: 4,
-            start: NoiseStart { attempt: 5, skip: 6 },
+            start: Start { part: 5, skip: 6 },
             models: models(),
         });
-        assert_eq!(Work::from_wire(Some(trials.to_wire())), Ok(trials));
+        assert_eq!(Work::from_wire(ENGINES, Some(trials.to_wire())), Ok(trials));
         let survey = Work::Survey(Survey {
-            engine: Engine::Brian2_2_2_1,
+            engine: exact(),
             seed: 1,
             model: Box::new(models().remove(2)),
             first: 7,
             count: 8,
         });
-        assert_eq!(Work::from_wire(Some(survey.to_wire())), Ok(survey));
-        assert_eq!(Work::from_wire(None), Err(WireError::Missing("work")));
+        assert_eq!(Work::from_wire(ENGINES, Some(survey.to_wire())), Ok(survey));
+        assert_eq!(Work::from_wire(ENGINES, None), Err(WireError::Missing("work")));
     }
 
     #[test]
@@ -373,7 +394,7 @@ mod tests {
         let check = |change: &dyn Fn(&mut wire::Condition), expected: &str| {
             let mut condition = condition_to_wire(&models()[0]);
             change(&mut condition);
-            let error = condition_from_wire(Engine::Brian2_2_2_1, condition).unwrap_err().to_string();
+            let error = condition_from_wire(exact(), condition).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(&|c| c.settings[3].path = "time.stp".into(), "`time.stp` is no parameter");
@@ -382,8 +403,13 @@ mod tests {
         check(&|c| c.settings[0].value = None, "no value");
         check(&|c| c.settings[0].value = Some(wire::setting::Value::Flag(true)), "kind of value");
         check(&|c| c.settings[0].value = Some(wire::setting::Value::Count(0)), "between 1 and");
-        let mut engine = engine_to_wire(Engine::Brian2_2_2_1);
+        let mut engine = engine_to_wire(exact());
         engine.revision += 1;
-        assert!(engine_from_wire(Some(engine)).unwrap_err().to_string().contains("same version of granule"));
+        let error = engine_from_wire(ENGINES, Some(engine)).unwrap_err().to_string();
+        assert!(error.contains("revision 2 is not one of this program's"), "{error}");
+        let mut engine = engine_to_wire(exact());
+        engine.space[0] ^= 1;
+        let error = engine_from_wire(ENGINES, Some(engine)).unwrap_err().to_string();
+        assert!(error.contains("has other parameters at the other end"), "{error}");
     }
 }

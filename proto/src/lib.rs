@@ -14,7 +14,7 @@ pub mod wire {
 }
 
 /// Counts incompatible changes of the protocol. Both ends must have the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Largest message that a worker or a watcher takes, in bytes.
 pub const LARGEST_MESSAGE: usize = 64 << 20;

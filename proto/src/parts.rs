@@ -4,7 +4,7 @@
 //! part that was lost leaves the result unfinished, and the sender sends it again after a while; one that comes
 //! twice, or belongs to a result that was given up, changes nothing.
 
-use granule_sim::spikes::{Digest, Digesting, LARGEST_ENCODED};
+use granule_engine::spikes::{Digest, Digesting, LARGEST_ENCODED};
 
 use crate::convert::{TrialName, TrialResult, WireError, hash};
 use crate::wire;
@@ -157,7 +157,7 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use granule_sweep::key::Fingerprint;
+    use granule_engine::key::Fingerprint;
 
     fn result(trial: u32, length: usize) -> TrialResult {
         let name = TrialName { fingerprint: Fingerprint([7; 32]), seed: 1, trial };

@@ -88,6 +88,9 @@ pub struct Engine {
     pub name: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub revision: u32,
+    /// Identity of its parameters: hash of their paths, kinds, ranges and defaults.
+    #[prost(bytes = "vec", tag = "3")]
+    pub space: ::prost::alloc::vec::Vec<u8>,
 }
 /// The coordinator's answer to hello.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -139,7 +142,7 @@ pub mod lease {
         Survey(super::Survey),
     }
 }
-/// Contiguous trials of one seed, for conditions that share its noise.
+/// Contiguous trials of one seed, for conditions that are computed together.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trials {
     #[prost(message, optional, tag = "1")]
@@ -150,13 +153,13 @@ pub struct Trials {
     pub first: u32,
     #[prost(uint32, tag = "4")]
     pub count: u32,
-    /// Where the noise of the first trial starts.
+    /// Where the first trial starts in the stream of random numbers.
     #[prost(message, optional, tag = "5")]
-    pub start: ::core::option::Option<NoiseStart>,
+    pub start: ::core::option::Option<Start>,
     #[prost(message, repeated, tag = "6")]
     pub conditions: ::prost::alloc::vec::Vec<Condition>,
 }
-/// Resolved parameters of a condition, in the order of the table of parameters.
+/// Values of all parameters of a condition, in the order of the engine's parameters.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Condition {
     #[prost(message, repeated, tag = "1")]
@@ -187,7 +190,7 @@ pub mod setting {
         #[prost(double, tag = "7")]
         ConstantFactor(f64),
         #[prost(string, tag = "8")]
-        Population(::prost::alloc::string::String),
+        Choice(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -204,23 +207,25 @@ pub struct Gamma {
     #[prost(uint32, tag = "3")]
     pub seed: u32,
 }
+/// A place in a stream; only the engine knows what the numbers mean.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NoiseStart {
-    #[prost(uint64, tag = "1")]
-    pub attempt: u64,
+pub struct Start {
+    #[prost(uint32, tag = "1")]
+    pub part: u32,
     #[prost(uint64, tag = "2")]
     pub skip: u64,
 }
-/// Counting how many attempts at a normal are accepted in spans of a noise stream.
+/// Finding out what parts of a stream hold.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Survey {
     #[prost(message, optional, tag = "1")]
     pub engine: ::core::option::Option<Engine>,
     #[prost(uint32, tag = "2")]
     pub seed: u32,
-    /// Decides the wiring, and with it where the stream begins.
+    /// Decides, with the seed, which stream it is.
     #[prost(message, optional, tag = "3")]
     pub condition: ::core::option::Option<Condition>,
+    /// The first part.
     #[prost(uint32, tag = "4")]
     pub first: u32,
     #[prost(uint32, tag = "5")]
@@ -277,9 +282,9 @@ pub struct TooLarge {
 pub struct SurveyResult {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
-    /// Accepted attempts of each span asked for.
+    /// What each part holds.
     #[prost(uint32, repeated, tag = "2")]
-    pub accepted: ::prost::alloc::vec::Vec<u32>,
+    pub findings: ::prost::alloc::vec::Vec<u32>,
 }
 /// All results of the lease have been sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
