@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use granule_sweep::key::Fingerprint;
 use granule_sweep::{Plan, Sweep};
-use granule_worker::files::Directory;
+use granule_system::exit;
+use granule_system::files::Directory;
 
-use crate::cli::exit;
 use crate::failure::{Failure, shell_path};
 use crate::outputs::OutputError;
 use crate::outputs::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};

@@ -144,7 +144,7 @@ fn config(shard_trials: Option<u32>) -> Config {
 /// # Errors
 /// When the system has no more threads.
 pub fn runtime() -> std::io::Result<Runtime> {
-    crate::threads::runtime()
+    granule_system::threads::runtime()
 }
 
 /// Listens for workers, as `granule run` does.

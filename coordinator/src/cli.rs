@@ -41,24 +41,7 @@ pub(crate) mod exit {
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
         2 wrong usage, or there is no such store; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
 
-    /// Something outside the sweep went wrong: files, network, the system.
-    pub(crate) const FAILED: u8 = 1;
-    /// The command line, the environment or the sweep file is wrong. clap uses the same.
-    pub(crate) const USAGE: u8 = 2;
-    /// The sweep could not be computed to its end, or something is not there or not as it should be.
-    pub(crate) const INCOMPLETE: u8 = 3;
-    /// A trial has different results: of workers (all was computed), of stores, or here and there.
-    pub(crate) const DISAGREED: u8 = 4;
-    /// A worker that was started over `ssh` has lost its connection; `ssh` says it with the same.
-    pub(crate) const CUT_OFF: u8 = 255;
-    /// A worker process of the coordinator's own that the system refused a thread or a file (`EX_TEMPFAIL`).
-    pub(crate) const STARVED: u8 = 75;
-    /// Ended by SIGHUP (128 + SIGHUP).
-    pub(crate) const HUNG_UP: u8 = 129;
-    /// Ended by Ctrl-C (128 + SIGINT).
-    pub(crate) const INTERRUPTED: u8 = 130;
-    /// Ended by SIGTERM (128 + SIGTERM).
-    pub(crate) const TERMINATED: u8 = 143;
+    pub(crate) use granule_system::exit::*;
 }
 
 /// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): the same bytes whatever the number of

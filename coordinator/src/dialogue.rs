@@ -4,7 +4,7 @@ use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire
 use granule_proto::parts::{Assembled, Assembly};
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
-use granule_worker::text::from_outside;
+use granule_text::from_outside;
 
 use crate::catalogue::Catalogue;
 use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use granule_worker::files;
+use granule_system::files;
 use serde::{Deserialize, Serialize};
 
 use crate::outputs::manifest::Manifest;

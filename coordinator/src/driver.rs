@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use granule_proto::wire;
 use granule_sim::Engine;
 use granule_sweep::plan::Plan;
+use granule_system::limits;
+use granule_text::words::brief;
 use granule_worker::access::{Access, Secret};
 use nix::errno::Errno;
 use rustls_pki_types::CertificateDer;
@@ -29,7 +31,6 @@ use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
-use crate::limits;
 use crate::room::Reservation;
 use crate::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
@@ -40,7 +41,6 @@ use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::Progress;
-use crate::view::words::brief;
 
 /// How to run.
 #[derive(Clone, Debug)]

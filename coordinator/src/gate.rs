@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use granule_system::limits;
+use granule_text::plural;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -34,8 +36,6 @@ use tonic::transport::server::Connected;
 
 pub(crate) use self::crowd::origin;
 use self::crowd::{Crowd, Seat};
-use crate::failure::plural;
-use crate::limits;
 
 /// What strangers are granted.
 #[derive(Clone, Copy, Debug)]

@@ -13,9 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use granule_system::files;
+use granule_system::private::{self, PrivateError};
 use granule_worker::access::{Access, AccessError, Address, Secret};
-use granule_worker::files;
-use granule_worker::private::{self, PrivateError};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};

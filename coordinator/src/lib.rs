@@ -26,7 +26,6 @@ mod histogram;
 mod host;
 mod identity;
 mod launch;
-mod limits;
 mod outputs;
 mod room;
 mod scheduler;
@@ -36,11 +35,15 @@ mod service;
 mod simulation;
 mod slurm;
 mod store;
-mod threads;
+#[cfg(test)]
+#[path = "../../tests/support/stubs.rs"]
+mod stubs;
 mod version;
 mod view;
 
 use std::process::ExitCode;
+
+use granule_system::limits;
 
 use crate::failure::Failure;
 use crate::view::log::LogFormat;

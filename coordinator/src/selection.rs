@@ -7,6 +7,8 @@ use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Filter, Plan, Sweep};
+use granule_system::threads::side_by_side;
+use granule_text::words::{ranges, runs};
 use rayon::prelude::*;
 
 use crate::archive::Archive;
@@ -15,8 +17,6 @@ use crate::failure::{Failure, plural};
 use crate::outputs::OutputError;
 use crate::outputs::manifest::SetAside;
 use crate::store::{Store, StoreError};
-use crate::threads::side_by_side;
-use crate::view::words::{ranges, runs};
 
 /// A condition and a seed, by their index, and which trials there are of them.
 pub(crate) struct Pair {

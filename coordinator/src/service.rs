@@ -23,8 +23,8 @@ use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, LARGEST_OF_WORKER, wire};
 use granule_sim::Engine;
 use granule_sim::spikes::LARGEST_ENCODED;
+use granule_text::from_outside;
 use granule_worker::access::Secret;
-use granule_worker::text::from_outside;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -564,9 +564,10 @@ impl fmt::Debug for Subject {
 
 #[cfg(test)]
 mod tests {
+    use granule_sim::Engine;
+
     use super::*;
     use crate::view::board::Views;
-    use granule_sim::Engine;
     use tokio_stream::StreamExt;
 
     #[tokio::test]

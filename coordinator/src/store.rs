@@ -71,7 +71,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use granule_sim::spikes::Digest;
 use granule_sweep::Plan;
 use granule_sweep::key::{StreamKey, TrialKey};
-use granule_worker::files::{harmless, sync_name};
+use granule_system::files::{harmless, sync_name};
 use nix::errno::Errno;
 
 use crate::outputs::stamps::{Seal, Stamp};

@@ -15,6 +15,7 @@ use std::time::Duration;
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
+use granule_text::{from_outside, one_line};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -26,7 +27,6 @@ use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
 use crate::pool::{Output, Pool};
 use crate::session::{End, Instruction, Introduction, Patience, Session};
-use crate::text::{from_outside, one_line};
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]

@@ -18,11 +18,11 @@ use granule_proto::convert::{TrialName, TrialResult, WireError, Work, engine_to_
 use granule_proto::parts::PART;
 use granule_proto::{PROTOCOL, wire};
 use granule_sim::Engine;
+use granule_text::from_outside;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::pool::Output;
-use crate::text::from_outside;
 
 /// Time since the worker started.
 pub type Time = Duration;

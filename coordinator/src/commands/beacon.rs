@@ -7,9 +7,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
+use granule_system::files::{self, Directory};
+use granule_system::private;
 use granule_worker::access::Access;
-use granule_worker::files::{self, Directory};
-use granule_worker::private;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::worker::host;

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use granule_system::files::{self, Directory};
+use granule_system::private;
 use granule_worker::access::{Access, AccessError, Secret};
-use granule_worker::files::{self, Directory};
-use granule_worker::private;
 use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};

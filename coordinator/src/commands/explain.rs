@@ -6,6 +6,7 @@ use granule_sim::parameters::field;
 use granule_sim::{Engine, Model};
 use granule_sweep::key::{Fingerprint, Recounted, TrialKey, is_idle, recounted};
 use granule_sweep::{Condition, Sweep};
+use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 use serde::Serialize;
 
 use crate::archive::ArchiveError;
@@ -18,7 +19,6 @@ use crate::selection::{check_trial, conditions_of, is_damaged, seeds_of};
 use crate::store::Store;
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
-use crate::view::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
-use granule_worker::text::one_line;
+use granule_text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 

@@ -7,7 +7,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use granule_figures::{Figure, Table};
-use granule_worker::files::{self, Directory, kind_of};
+use granule_system::files::{self, Directory, kind_of};
+use granule_system::hex;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -19,7 +20,7 @@ use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
 use crate::outputs::manifest::{FileRecord, Manifest};
 use crate::outputs::survey::sha256;
-use crate::outputs::{self, OutputError, Planned, directory_of_seed, hex};
+use crate::outputs::{self, OutputError, Planned, directory_of_seed};
 use crate::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};

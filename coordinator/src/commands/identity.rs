@@ -1,6 +1,6 @@
 //! `granule identity`: what a coordinator is known by, made before it runs.
 
-use granule_worker::private;
+use granule_system::private;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;

@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
-use granule_worker::files::Directory;
-use granule_worker::text::one_line;
+use granule_system::exit;
+use granule_system::files::Directory;
+use granule_system::threads;
+use granule_text::one_line;
+use granule_text::words::brief;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +27,6 @@ use self::end::{End, opening_help};
 use self::summary::{Done, Files};
 use crate::archive::{self, ArchiveError, Lock};
 use crate::catalogue::Catalogue;
-use crate::cli::exit;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
@@ -44,14 +46,12 @@ use crate::outputs::survey::{Changes, Survey};
 use crate::outputs::{self, Kept, OutputError, Planned, Source};
 use crate::selection;
 use crate::store::{Store, StoreError};
-use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;
 use crate::view::status::{Parcel, Part, Trials};
 use crate::view::stdout::{LastWords, both};
 use crate::view::terminal::Terminal;
-use crate::view::words::brief;
 
 /// What is asked for.
 pub(crate) struct Order<'a> {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use granule_worker::files;
+use granule_system::files;
 
 use crate::cli::{self, exit};
 use crate::commands::target;

@@ -13,8 +13,9 @@ use granule_sim::trial::Cohort;
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
 use granule_sweep::{Condition, Plan, Sweep};
-use granule_worker::files::Directory;
-use granule_worker::text::one_line;
+use granule_system::files::Directory;
+use granule_text::one_line;
+use granule_text::words::brief;
 use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -31,7 +32,6 @@ use crate::outputs::space::{self, Fit, Needs, Room, Size};
 use crate::outputs::survey::Survey;
 use crate::store::{Store, StoreError};
 use crate::view::stdout::{say, say_json};
-use crate::view::words::brief;
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

@@ -178,12 +178,13 @@ fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32
 
 #[cfg(test)]
 mod tests {
+    use granule_sim::spikes::Spike;
+    use granule_sweep::{Overrides, Plan, parse};
+    use granule_system::files::Directory;
+
     use super::*;
     use crate::outputs::manifest::{STORE, StoreName, UnderWay};
     use crate::store::{Entry, Store};
-    use granule_sim::spikes::Spike;
-    use granule_sweep::{Overrides, Plan, parse};
-    use granule_worker::files::Directory;
 
     #[test]
     fn a_trial_that_is_stored_otherwise_is_found_out() {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use granule_sweep::Sweep;
-use granule_worker::text::one_line;
+use granule_text::one_line;
+use granule_text::words::{Names, grouped, seeds};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
@@ -21,7 +22,6 @@ use crate::slurm::{Job, State};
 use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
 use crate::view::stdout::{say, say_json};
-use crate::view::words::{Names, grouped, seeds};
 
 /// Lines about conditions, and about trials set aside, that people are shown.
 const MOST_LINES: usize = 16;

@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use granule_system::exit;
+use granule_system::threads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::exit;
-use crate::threads;
 use crate::view::log::{self, line};
 use crate::view::stderr;
 

@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
+use granule_system::threads;
+use granule_text::from_outside;
 use granule_worker::access::{Access, AccessError};
-use granule_worker::text::from_outside;
 use granule_worker::{files, private};
 use nix::fcntl::OFlag;
 
@@ -35,7 +36,6 @@ use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::options::Options;
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
 use crate::slurm::{Ending, Job, State};
-use crate::threads;
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::status::{SCHEMA, now};

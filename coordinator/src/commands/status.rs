@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use granule_proto::wire;
+use granule_system::threads;
+use granule_text::from_outside;
+use granule_text::words::escaped_json;
 use granule_worker::access::{Access, AccessError};
 use granule_worker::connect::{Connected, reconnect};
-use granule_worker::text::from_outside;
 use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::Streaming;
@@ -18,11 +20,9 @@ use crate::commands::rest::Rest;
 use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
 use crate::outputs::survey::Survey;
-use crate::threads;
 use crate::view::log;
 use crate::view::status::{Notice, Snapshot, now, understood};
 use crate::view::stdout::{self, Reader};
-use crate::view::words::escaped_json;
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);

@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use granule_sweep::{Overrides, Sweep};
-use granule_worker::files;
+use granule_system::exit;
+use granule_system::files;
 
-use crate::cli::exit;
 use crate::failure::{Failure, shell_path};
 use crate::outputs::manifest;
 use crate::view::log::line;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::{Plan, Sweep};
-use granule_worker::files::{self, Directory};
-use granule_worker::text::one_line;
+use granule_system::files::{self, Directory};
+use granule_text::one_line;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, keep_still};

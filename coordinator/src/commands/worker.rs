@@ -4,9 +4,11 @@ use std::io::{self, BufRead as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use granule_system::limits;
+use granule_system::standard::{Input, Output};
+use granule_system::threads;
 use granule_worker::access::Access;
 use granule_worker::session::{End, Introduction, Patience};
-use granule_worker::standard::{Input, Output};
 use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
@@ -15,8 +17,6 @@ use crate::cli::{self, exit};
 use crate::commands::run::cores;
 use crate::commands::signals::Signals;
 use crate::failure::{Failure, plural};
-use crate::limits;
-use crate::threads;
 use crate::view::log::{self, line};
 
 /// How long a worker looks for its coordinator, if it is not told.

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan, Sweep};
+use granule_system::threads;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +33,6 @@ use crate::gate::{self, Limits};
 use crate::identity;
 use crate::service::answer;
 use crate::store::Store;
-use crate::threads;
 use crate::view::board::{Board, Views};
 use crate::view::log::line;
 

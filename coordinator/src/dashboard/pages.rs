@@ -17,6 +17,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use granule_system::hex;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,7 +25,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::feed::Feed;
 use crate::gate::{Admission, Held, Peer};
 use crate::host;
-use crate::outputs::hex;
 
 const PAGE: &str = include_str!("page/index.html");
 const SCRIPT: &str = include_str!("page/dashboard.js");

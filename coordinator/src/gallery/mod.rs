@@ -17,18 +17,18 @@ use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::Sweep;
+use granule_system::exit;
+use granule_system::threads::side_by_side;
+use granule_text::words::{Names, grouped, seeds as seeds_in_words};
 use ndarray::{Array1, Array2};
 
 use self::folder::{Folder, Recorded, Unreadable};
 use crate::archive::{Archive, ArchiveError};
-use crate::cli::exit;
 use crate::drawn::Preliminary;
 use crate::failure::{Failure, plural};
 use crate::outputs::manifest::Manifest;
 use crate::outputs::{OutputError, rows};
 use crate::selection::{Pair, Selection};
-use crate::threads::side_by_side;
-use crate::view::words::{Names, grouped, seeds as seeds_in_words};
 
 /// What is to be drawn.
 pub(crate) struct Choice {

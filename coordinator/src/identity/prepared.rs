@@ -4,9 +4,9 @@
 use std::fs::TryLockError;
 use std::path::Path;
 
+use granule_system::files::Directory;
+use granule_system::private;
 use granule_worker::access::{Access, Secret};
-use granule_worker::files::Directory;
-use granule_worker::private;
 
 use super::{AdvertiseError, Identity, IdentityError, LONGEST, advertised, make, read_pair};
 

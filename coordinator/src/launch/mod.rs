@@ -19,8 +19,10 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use granule_system::exit;
+use granule_system::hex;
+use granule_text::from_outside;
 use granule_worker::access::Access;
-use granule_worker::text::from_outside;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -28,8 +30,6 @@ use tokio::task::JoinHandle;
 
 use self::roster::{Ending, Roster, Verdict};
 use self::ssh::{Ssh, Unfit};
-use crate::cli::exit;
-use crate::outputs::hex;
 use crate::scheduler::WorkerName;
 
 /// How long it may take to log in to another machine: scripts that run then can be slow.

@@ -14,17 +14,17 @@ use std::process::Stdio;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use granule_system::files;
+use granule_system::shell::shell_word;
+use granule_text::from_outside;
 use granule_worker::PIPED_GREETING;
 use granule_worker::access::Access;
-use granule_worker::files;
-use granule_worker::text::from_outside;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use super::roster::Ending;
 use super::{End, How, Orders};
-use crate::failure::shell_word;
 
 /// The program, found as any other is.
 pub(crate) const PROGRAM: &str = "ssh";
@@ -254,7 +254,7 @@ pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::stubs::Stubs;
+    use crate::stubs::Stubs;
 
     fn told(text: &str) -> String {
         hosts(text).expect_err(text).to_string()

@@ -17,7 +17,7 @@ use granule_sweep::{
     Condition, NameProblem, NoiseSharing, Record, SizeProblem, Sweep, check_condition_name, check_size,
     check_sweep_name, prefix_of,
 };
-use granule_worker::files::Directory;
+use granule_system::files::Directory;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
@@ -532,8 +532,9 @@ fn remove(out: &Directory, name: &str) -> Result<bool, OutputError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use granule_sweep::{Overrides, parse};
+
+    use super::*;
 
     #[test]
     fn a_sweep_is_restored_from_its_manifest() {

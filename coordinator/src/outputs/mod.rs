@@ -23,14 +23,14 @@ use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::key::{Fingerprint, TrialKey, has_other_bins};
 use granule_sweep::{Condition, Plan, Record, Sweep};
+use granule_system::files::{self, Directory, Whole};
+use granule_system::limits;
+use granule_system::threads::side_by_side;
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::limits;
 use crate::store::{Store, StoreError};
-use crate::threads::side_by_side;
-use granule_worker::files::{self, Directory, Whole};
 use manifest::{FileRecord, Journal};
 use nix::sys::stat::Mode;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
@@ -603,9 +603,4 @@ impl Write for HashedFile {
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
     let path = path.to_owned();
     move |source| OutputError::Io { path, doing, source }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

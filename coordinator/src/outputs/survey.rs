@@ -17,7 +17,10 @@ use std::sync::OnceLock;
 
 use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Plan, Record, Sweep};
-use granule_worker::files::{self, Directory, kind_of};
+use granule_system::exit;
+use granule_system::files::{self, Directory, kind_of};
+use granule_system::hex;
+use granule_system::threads::side_by_side;
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -25,9 +28,7 @@ use sha2::{Digest as _, Sha256};
 use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
 use super::space::Size;
 use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
-use super::{Kept, OutputError, Planned, directory_of_seed, failed, hex};
-use crate::cli::exit;
-use crate::threads::side_by_side;
+use super::{Kept, OutputError, Planned, directory_of_seed, failed};
 
 /// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
 const LONGEST: u64 = 1 << 30;

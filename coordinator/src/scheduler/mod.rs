@@ -46,7 +46,6 @@ use std::time::Duration;
 
 use granule_sim::noise::{NoiseIndex, NoiseStart};
 use granule_sim::spikes::{Digest, MOST_SPIKES};
-
 use large::Large;
 pub(crate) use large::TOO_LARGE;
 use members::Worker;

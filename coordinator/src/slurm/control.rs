@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use granule_worker::text::from_outside;
+use granule_text::from_outside;
 use nix::unistd::getuid;
 use tokio::process::Command;
 

@@ -9,10 +9,9 @@ pub(crate) mod script;
 
 use std::fmt;
 
-use granule_worker::text::from_outside;
+use granule_system::shell::shell_word;
+use granule_text::from_outside;
 use serde::{Deserialize, Serialize};
-
-use crate::failure::shell_word;
 
 /// The number that Slurm gives a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

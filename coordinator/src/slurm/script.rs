@@ -339,7 +339,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::failure::stubs::Stubs;
+    use crate::stubs::Stubs;
 
     fn plan() -> Plan {
         Plan {

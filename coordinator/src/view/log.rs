@@ -10,7 +10,8 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
-use granule_worker::text;
+use granule_text as text;
+use granule_text::words::escaped_json;
 use jiff::{Timestamp, Zoned};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -20,7 +21,6 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::stderr;
-use super::words::escaped_json;
 
 /// The target of all that granule says.
 pub(crate) const TARGET: &str = "granule";

@@ -7,4 +7,3 @@ pub(crate) mod status;
 pub(crate) mod stderr;
 pub(crate) mod stdout;
 pub(crate) mod terminal;
-pub(crate) mod words;

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use granule_worker::text::one_line;
+use granule_text::one_line;
+use granule_text::plural;
+use granule_text::words::{Names, brief, grouped, pace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::words::{Names, brief, grouped, pace};
-use crate::failure::plural;
 
 /// Number of the schema.
 pub(crate) const SCHEMA: u32 = 1;

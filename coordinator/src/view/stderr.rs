@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use granule_text::plural;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
@@ -18,7 +19,6 @@ use nix::unistd::write;
 use super::board::Board;
 use super::log;
 use super::terminal::Sink;
-use crate::failure::plural;
 
 /// Most bytes that wait to be written.
 const MOST_WAITING: usize = 256 << 10;

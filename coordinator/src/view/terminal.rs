@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use granule_worker::text::one_line;
-
+use granule_text::one_line;
+use granule_text::plural;
+use granule_text::words::{brief, clock_in, pace};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Zoned;
 
@@ -14,8 +15,6 @@ use super::board::Board;
 use super::log;
 use super::status::{Part, Snapshot};
 use super::stderr;
-use super::words::{brief, clock_in, pace};
-use crate::failure::plural;
 
 /// Time between two lines of a log: the least, and the most, and between them a part of the time so far.
 const LINES_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use granule_system::exit;
+
 use super::command_line;
-use crate::cli::exit;
 use crate::commands::entrance::EntranceError;
 use crate::commands::signals::Stop;
 use crate::driver::ComputeError;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use granule_figures::Figure;
 use granule_sweep::to_yaml;
-use granule_worker::files::put;
+use granule_system::files::put;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use granule_worker::files;
+use granule_system::exit;
+use granule_system::files;
+use granule_text::words::brief;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::record::{LONGEST_RECORD, REMEMBERED_FOR};
 use super::watching::{Heard, Watching};
 use super::{ASK_EVERY, LAST_LINES, Request, end_of, of_slurm, unfit};
-use crate::cli::exit;
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::failure::{Failure, plural, shell_path, shown};
@@ -24,7 +25,6 @@ use crate::view::log;
 use crate::view::status::{SCHEMA, Snapshot, now};
 use crate::view::stdout::{LastWords, say};
 use crate::view::terminal::Terminal;
-use crate::view::words::brief;
 
 /// How long a coordinator may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use granule_worker::files;
+use granule_system::files;
 use serde::{Deserialize, Serialize};
 
 use super::DIRECTORY;

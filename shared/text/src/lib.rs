@@ -3,6 +3,15 @@
 //!
 //! Text from another process is escaped where it becomes a domain type ([`from_outside`]). The writers of terminals, logs
 //! and reports escape again, because file names and messages of the system reach them directly. Escaped text stays as it is.
+//!
+//! [`words`] has times, paces and numbers as people read them. This crate computes text from text. It needs no crate of ours,
+//! and it must not know where a text comes from or where it goes.
+
+#![allow(missing_docs, reason = "read by this workspace alone")]
+
+pub mod words;
+
+pub use words::plural;
 
 /// Whether a terminal obeys the character, or shows nothing for it: control characters, line and paragraph separators,
 /// and what Unicode 16 lists as format characters (category Cf), as ignorable by default, or as a filler.
@@ -25,7 +34,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Like [`one_line`], for messages of granule. A line feed stays if the next line begins with a space, as continuation lines
-/// of messages do, or with a quote, as a [`shell_word`](crate::shell::shell_word) with line feeds at its end does.
+/// of messages do, or with a quote, as a word for a shell with line feeds at its end does.
 #[must_use]
 pub fn message(text: &str) -> String {
     let is_ours = |rest: &str| rest.trim_start_matches('\n').starts_with([' ', '\'']);

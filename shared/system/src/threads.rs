@@ -19,7 +19,7 @@ const PAIRS: usize = 5;
 ///
 /// # Errors
 /// When the system has no files for it.
-pub(crate) fn runtime() -> io::Result<Runtime> {
+pub fn runtime() -> io::Result<Runtime> {
     let files = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>();
     // They are closed before the runtime opens its own.
     let built = files.map(drop).and_then(|()| Builder::new_current_thread().enable_all().build());
@@ -32,7 +32,7 @@ struct NoRuntime(#[source] io::Error);
 
 /// Runs work whose parallel iterators use the machine's cores; if the system refuses threads, fewer, down to the calling
 /// one. The threads end with the work.
-pub(crate) fn side_by_side<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn side_by_side<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_thread_index().is_some() {
         return work();
     }

@@ -11,7 +11,7 @@ use nix::unistd::getuid;
 
 /// Raises the soft limit on open files to the hard limit: every worker is a connection, and every connection a file.
 /// The soft limit is often 1024.
-pub(crate) fn raise_files() {
+pub fn raise_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
@@ -27,7 +27,7 @@ fn files() -> Option<u64> {
 }
 
 /// Files that this process can still open.
-pub(crate) fn files_left() -> usize {
+pub fn files_left() -> usize {
     // Where the system does not list them, there are the three standard streams.
     let open = fs::read_dir("/proc/self/fd").map_or(3, |files| files.count() as u64);
     left(files(), open)
@@ -38,7 +38,7 @@ fn left(most: Option<u64>, open: u64) -> usize {
 }
 
 /// The limit that an error or one of its causes comes from, with its value, and what to do about it.
-pub(crate) fn behind(error: &(dyn Error + 'static)) -> Option<String> {
+pub fn behind(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(limit) = error.downcast_ref().and_then(behind_io) {
@@ -50,7 +50,7 @@ pub(crate) fn behind(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 /// The same, of an error of the system.
-pub(crate) fn behind_io(error: &io::Error) -> Option<String> {
+pub fn behind_io(error: &io::Error) -> Option<String> {
     // An error in an error is no cause of it.
     if let Some(inner) = error.get_ref() {
         return behind(inner);
@@ -67,7 +67,7 @@ pub(crate) fn behind_io(error: &io::Error) -> Option<String> {
 }
 
 /// The limit on open files.
-pub(crate) fn of_files() -> String {
+pub fn of_files() -> String {
     match files() {
         Some(most) => format!(
             "this process may have {most} open files (RLIMIT_NOFILE); raise the limit (`ulimit -Hn`), or use fewer workers"

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::text::is_hidden;
+use granule_text::is_hidden;
 
 /// The word as a shell has to read it to get exactly these bytes, on one line, in characters that every terminal
 /// shows as they are.

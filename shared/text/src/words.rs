@@ -4,11 +4,17 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use granule_worker::text::is_hidden;
 use jiff::{SignedDuration, Zoned};
 
+use crate::is_hidden;
+
+/// `1 trial`, `2 trials`.
+pub fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// `3.1 s`, `42 s`, `12 min 5 s`, `5 h 12 min`, `3 days 4 h`.
-pub(crate) fn brief(duration: Duration) -> String {
+pub fn brief(duration: Duration) -> String {
     if duration < Duration::from_millis(9950) {
         return format!("{:.1} s", duration.as_secs_f64());
     }
@@ -22,14 +28,14 @@ pub(crate) fn brief(duration: Duration) -> String {
 }
 
 /// Numbers as runs of those that follow each other: the first and the last of each.
-pub(crate) fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
+pub fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
     let follows = |a: &u32, b: &u32| a.checked_add(1) == Some(*b);
     numbers.chunk_by(follows).map(|run| (run[0], run[run.len() - 1])).collect()
 }
 
 /// `3`, `0..4`, `0..4,7`: runs of numbers, as [`runs`] gives them and as sweep files have seeds. Of more than so many the first, and how many
 /// numbers they all are.
-pub(crate) fn ranges(runs: &[(u32, u32)], most: usize) -> String {
+pub fn ranges(runs: &[(u32, u32)], most: usize) -> String {
     let range = |&(first, last): &(u32, u32)| {
         if first == last { first.to_string() } else { format!("{first}..{last}") }
     };
@@ -42,18 +48,16 @@ pub(crate) fn ranges(runs: &[(u32, u32)], most: usize) -> String {
 }
 
 /// Runs of numbers of which people are told where there is more to tell.
-pub(crate) const MOST_RUNS: usize = 6;
+pub const MOST_RUNS: usize = 6;
 
 /// `seed 3`, `seeds 0..4`.
-pub(crate) fn seeds(seeds: &[u32]) -> String {
+pub fn seeds(seeds: &[u32]) -> String {
     let word = if seeds.len() == 1 { "seed" } else { "seeds" };
     format!("{word} {}", ranges(&runs(seeds), MOST_RUNS))
 }
 
 /// Names of the same kind, together, in the order in which each kind comes first.
-pub(crate) fn grouped<K: Clone + Eq + Hash>(
-    of: impl IntoIterator<Item = (String, K)>,
-) -> Vec<(Vec<String>, K)> {
+pub fn grouped<K: Clone + Eq + Hash>(of: impl IntoIterator<Item = (String, K)>) -> Vec<(Vec<String>, K)> {
     let mut places: HashMap<K, usize> = HashMap::new();
     let mut groups: Vec<(Vec<String>, K)> = Vec::new();
     for (name, kind) in of {
@@ -67,7 +71,7 @@ pub(crate) fn grouped<K: Clone + Eq + Hash>(
 }
 
 /// All names of the conditions of a sweep, to describe some of them in few words.
-pub(crate) struct Names<'a> {
+pub struct Names<'a> {
     all: Vec<&'a str>,
     places: HashMap<&'a str, usize>,
 }
@@ -78,7 +82,7 @@ impl<'a> Names<'a> {
     /// So many words describe them at most.
     const MOST_WORDS: usize = 4;
 
-    pub(crate) fn new(all: impl IntoIterator<Item = &'a str>) -> Names<'a> {
+    pub fn new(all: impl IntoIterator<Item = &'a str>) -> Names<'a> {
         let all: Vec<&str> = all.into_iter().collect();
         let places = all.iter().enumerate().map(|(at, name)| (*name, at)).collect();
         Names { all, places }
@@ -86,7 +90,7 @@ impl<'a> Names<'a> {
 
     /// Some of the names, in the order of the sweep: `Control`, `all 24 conditions`, `Control, leak-* (20 conditions)`.
     /// A pattern stands for these names and no others, and `--conditions` takes it.
-    pub(crate) fn describe(&self, names: &[String]) -> String {
+    pub fn describe(&self, names: &[String]) -> String {
         match names {
             [name] => return name.clone(),
             _ if names.len() == self.all.len() => return format!("all {} conditions", names.len()),
@@ -126,7 +130,7 @@ fn stem(name: &str) -> &str {
 }
 
 /// `12.3 trials/s`, `12.3 trials/min`, `1.2 trials/h`: what says the most in few digits.
-pub(crate) fn pace(trials_per_second: f64) -> String {
+pub fn pace(trials_per_second: f64) -> String {
     let (value, unit) = match trials_per_second {
         0.95.. => (trials_per_second, "s"),
         0.0158.. => (60.0 * trials_per_second, "min"),
@@ -137,7 +141,7 @@ pub(crate) fn pace(trials_per_second: f64) -> String {
 
 /// JSON on one line, with its hidden characters escaped as JSON has it: outside of its strings there are none but
 /// white space.
-pub(crate) fn escaped_json(json: &str) -> String {
+pub fn escaped_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -155,7 +159,7 @@ pub(crate) fn escaped_json(json: &str) -> String {
 
 /// When something that takes this long from now on will be over, by the clock on the wall; nothing if that
 /// is in a moment, or in years.
-pub(crate) fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
+pub fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
     let then = now.checked_add(SignedDuration::try_from(left).ok()?).ok()?;
     let format = match left.as_secs() {
         ..120 => return None,
