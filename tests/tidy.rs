@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("shared/figures", &["granule-sim"]),
     ("proto", &["granule-sim", "granule-sweep"]),
     ("worker", &["granule-sim", "granule-sweep", "granule-proto"]),
-    ("coordinator", &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"]),
+    ("coordinator/granule", &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"]),
 ];
 
 /// Crates that compute and do nothing else, and what they therefore do not use.
@@ -38,7 +38,7 @@ const IMPURE: [&str; 11] = [
 
 /// Where threads may wait for standard output or standard error, and where the process ends.
 const OUTPUT: [&str; 3] =
-    ["coordinator/src/view/log.rs", "coordinator/src/view/stderr.rs", "coordinator/src/view/stdout.rs"];
+    ["coordinator/granule/src/view/log.rs", "coordinator/granule/src/view/stderr.rs", "coordinator/granule/src/view/stdout.rs"];
 
 /// The one file with code that the compiler cannot check.
 const UNCHECKED: [&str; 2] = ["shared/sim/src/isa.rs", "shared/sim/src/isa/x86.rs"];
@@ -211,7 +211,7 @@ fn code_that_the_compiler_cannot_check_is_in_one_place() {
 
 #[test]
 fn only_the_view_writes_to_standard_streams_and_ends_the_process() {
-    let is_program = |file: &str| file.starts_with("coordinator/src/") || file.starts_with("worker/src/");
+    let is_program = |file: &str| file.starts_with("coordinator/granule/src/") || file.starts_with("worker/src/");
     for (file, text) in
         sources().into_iter().filter(|(file, _)| is_program(file) && !file.ends_with("/tests.rs"))
     {
@@ -256,7 +256,7 @@ fn every_source_file_says_what_it_is_for() {
 /// What a file of tests or benchmarks must be to be run at all.
 #[test]
 fn every_file_of_tests_is_declared() {
-    let manifests = ["coordinator/Cargo.toml", "shared/sim/Cargo.toml"].map(read).concat();
+    let manifests = ["coordinator/granule/Cargo.toml", "shared/sim/Cargo.toml"].map(read).concat();
     let declared: BTreeSet<String> = manifests
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"../"))
@@ -299,7 +299,7 @@ fn every_target_of_fuzzing_is_declared_tested_and_has_a_corpus() {
     // No member of the workspace: its versions and lints are its own, its code is the program's.
     let tables = tables(&manifest);
     let of_ours = tables["dependencies"].iter().filter(|line| line.starts_with("granule"));
-    assert_eq!(of_ours.collect::<Vec<_>>(), ["granule = { path = \"../coordinator\" }"]);
+    assert_eq!(of_ours.collect::<Vec<_>>(), ["granule = { path = \"../coordinator/granule\" }"]);
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn check_granule(words: &[String]) {
 fn the_commands_of_the_readme_exist() {
     let top: BTreeSet<String> =
         files().iter().filter_map(|file| file.split_once('/')).map(|(top, _)| top.to_owned()).collect();
-    let tests = read("coordinator/Cargo.toml") + &read("shared/sim/Cargo.toml");
+    let tests = read("coordinator/granule/Cargo.toml") + &read("shared/sim/Cargo.toml");
     let of_cargo = commands("cargo");
     let of_granule = commands("granule");
     assert!(of_cargo.len() >= 2, "the README's commands: {of_cargo:?}");

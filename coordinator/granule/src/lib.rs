@@ -36,7 +36,7 @@ mod simulation;
 mod slurm;
 mod store;
 #[cfg(test)]
-#[path = "../../tests/support/stubs.rs"]
+#[path = "../../../tests/support/stubs.rs"]
 mod stubs;
 mod version;
 mod view;
