@@ -17,7 +17,10 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("shared/figures", &["granule-sim"]),
     ("proto", &["granule-sim", "granule-sweep"]),
     ("worker", &["granule-sim", "granule-sweep", "granule-proto"]),
-    ("coordinator/granule", &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"]),
+    (
+        "coordinator/granule",
+        &["granule-sim", "granule-sweep", "granule-figures", "granule-proto", "granule-worker"],
+    ),
 ];
 
 /// Crates that compute and do nothing else, and what they therefore do not use.
@@ -37,8 +40,11 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Where threads may wait for standard output or standard error, and where the process ends.
-const OUTPUT: [&str; 3] =
-    ["coordinator/granule/src/view/log.rs", "coordinator/granule/src/view/stderr.rs", "coordinator/granule/src/view/stdout.rs"];
+const OUTPUT: [&str; 3] = [
+    "coordinator/granule/src/view/log.rs",
+    "coordinator/granule/src/view/stderr.rs",
+    "coordinator/granule/src/view/stdout.rs",
+];
 
 /// The one file with code that the compiler cannot check.
 const UNCHECKED: [&str; 2] = ["shared/sim/src/isa.rs", "shared/sim/src/isa/x86.rs"];
@@ -211,7 +217,8 @@ fn code_that_the_compiler_cannot_check_is_in_one_place() {
 
 #[test]
 fn only_the_view_writes_to_standard_streams_and_ends_the_process() {
-    let is_program = |file: &str| file.starts_with("coordinator/granule/src/") || file.starts_with("worker/src/");
+    let is_program =
+        |file: &str| file.starts_with("coordinator/granule/src/") || file.starts_with("worker/src/");
     for (file, text) in
         sources().into_iter().filter(|(file, _)| is_program(file) && !file.ends_with("/tests.rs"))
     {

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use granule_farm::session::Output;
+use granule_farm::session::{End, Instruction, Introduction, Patience, Session};
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
@@ -25,8 +27,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
-use crate::pool::{Output, Pool};
-use crate::session::{End, Instruction, Introduction, Patience, Session};
+use crate::pool::Pool;
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]

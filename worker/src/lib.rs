@@ -8,7 +8,6 @@ pub mod access;
 mod client;
 pub mod connect;
 pub mod pool;
-pub mod session;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 

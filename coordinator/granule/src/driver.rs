@@ -11,6 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use granule_farm::catalogue::{Catalogue, Misplaced};
+use granule_farm::dialogue::{self, Introduction, Said};
+use granule_farm::scheduler::{
+    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
+    WorkerName,
+};
 use granule_proto::wire;
 use granule_sim::Engine;
 use granule_sweep::plan::Plan;
@@ -26,16 +32,10 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::keeper::{Answer, Keep, Keeper, Kept};
 use self::telling::{MOST_KEPT, Quotas};
-use crate::catalogue::{Catalogue, Misplaced};
-use crate::dialogue::{self, Introduction, Said};
 use crate::gate::{self, Refusal};
 use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::room::Reservation;
-use crate::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
-    WorkerName,
-};
 use crate::service::{self, FromService, Link, Subject};
 use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use granule_farm::dialogue::{introduce, understand};
 use granule_proto::PROTOCOL;
 use granule_proto::convert::{
     Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_to_wire,
@@ -23,7 +24,6 @@ use granule_sweep::{Overrides, Plan, parse};
 use granule_worker::access::{Access, Address};
 use prost::Message;
 
-use crate::dialogue::{introduce, understand};
 use crate::store::{Entry, Put, Store, StoreError};
 
 /// Takes any bytes; says whether it accepted them.

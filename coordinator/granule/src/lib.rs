@@ -10,11 +10,9 @@ mod address;
 mod archive;
 #[doc(hidden)]
 pub mod bench;
-mod catalogue;
 mod cli;
 mod commands;
 mod dashboard;
-mod dialogue;
 mod drawn;
 mod driver;
 mod failure;
@@ -28,11 +26,8 @@ mod identity;
 mod launch;
 mod outputs;
 mod room;
-mod scheduler;
 mod selection;
 mod service;
-#[cfg(test)]
-mod simulation;
 mod slurm;
 mod store;
 #[cfg(test)]

@@ -17,6 +17,8 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
+use granule_farm::dialogue::{Introduction, Said, introduce, understand};
+use granule_farm::scheduler::ConnectionId;
 use granule_proto::convert::WireError;
 use granule_proto::parts::Assembly;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
@@ -31,11 +33,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::dialogue::{Introduction, Said, introduce, understand};
 use crate::gate::{Connection, Held, Peer, Refusal};
 use crate::host;
 use crate::room::{Reservation, Room};
-use crate::scheduler::ConnectionId;
 use crate::view::board::Board;
 use crate::view::status::Snapshot;
 

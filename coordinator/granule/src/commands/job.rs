@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use granule_farm::catalogue::Catalogue;
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
@@ -26,7 +27,6 @@ use tokio::sync::watch;
 use self::end::{End, opening_help};
 use self::summary::{Done, Files};
 use crate::archive::{self, ArchiveError, Lock};
-use crate::catalogue::Catalogue;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};

@@ -1,5 +1,6 @@
 //! `granule reproduce`: one trial, computed here and now, beside what is stored of it.
 
+use granule_farm::catalogue::first_difference;
 use granule_sim::isa::Isa;
 use granule_sim::network::Wiring;
 use granule_sim::noise::{NoiseIndex, NoiseStart, count_accepted, shipped_counts};
@@ -8,7 +9,6 @@ use granule_sim::trial::Cohort;
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::catalogue::first_difference;
 use crate::cli::{self, exit};
 use crate::failure::Failure;
 use crate::selection::{check_trial, condition_of, seed_of};

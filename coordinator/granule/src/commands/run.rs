@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use granule_farm::scheduler::Config;
+
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
 use crate::commands::job::{self, Order, this_program};
 use crate::driver::Options;
 use crate::failure::Failure;
-use crate::scheduler::Config;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     if !arguments.listen.ip().is_loopback() {

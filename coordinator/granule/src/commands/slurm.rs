@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use granule_sweep::{Plan as SweepPlan, Sweep};
 use granule_system::threads;
+use granule_system::{files, private};
 use granule_text::from_outside;
 use granule_worker::access::{Access, AccessError};
-use granule_worker::{files, private};
 use nix::fcntl::OFlag;
 
 use self::record::{Asked, RECORD, Record};

@@ -4,11 +4,11 @@ use std::io::{self, BufRead as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use granule_farm::session::{End, Introduction, Patience};
 use granule_system::limits;
 use granule_system::standard::{Input, Output};
 use granule_system::threads;
 use granule_worker::access::Access;
-use granule_worker::session::{End, Introduction, Patience};
 use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use granule_farm::scheduler::{TrialId, WorkerName};
 use granule_proto::convert::TrialResult;
 use granule_sim::Engine;
 use granule_sim::network::Wiring;
@@ -15,7 +16,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ComputeError;
 use crate::room::Reservation;
-use crate::scheduler::{TrialId, WorkerName};
 use crate::store::{Entry, Put, Store, StoreError};
 
 /// Results taken from workers that wait to be stored.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use granule_farm::scheduler::{Report, WorkerName, WorkerState, WorkerView};
 use granule_system::hex;
 use granule_text::plural;
 
 use super::{Driver, Known};
-use crate::scheduler::{Report, WorkerName, WorkerState, WorkerView};
 use crate::view::log;
 use crate::view::status::{Counts, Notice, Parcel, SCHEMA, Snapshot, Trials, WorkerStatus, now};
 

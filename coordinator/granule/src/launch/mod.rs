@@ -19,6 +19,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use granule_farm::scheduler::WorkerName;
 use granule_system::exit;
 use granule_system::hex;
 use granule_text::from_outside;
@@ -30,7 +31,6 @@ use tokio::task::JoinHandle;
 
 use self::roster::{Ending, Roster, Verdict};
 use self::ssh::{Ssh, Unfit};
-use crate::scheduler::WorkerName;
 
 /// How long it may take to log in to another machine: scripts that run then can be slow.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);

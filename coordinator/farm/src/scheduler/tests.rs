@@ -55,7 +55,7 @@ pub(super) fn seconds(s: f64) -> Time {
 
 impl Scheduler {
     /// What must hold after every event.
-    pub(crate) fn check(&self) {
+    pub fn check(&self) {
         let mut pending = 0;
         let mut unstored = 0;
         let mut undone: BTreeMap<LeaseId, (u32, u32)> = BTreeMap::new();

@@ -2,11 +2,11 @@
 
 /// Some variants of a cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Variants(u16);
+pub struct Variants(u16);
 
 impl Variants {
     /// How many a cohort can have.
-    pub(crate) const MOST: u32 = u16::BITS;
+    pub const MOST: u32 = u16::BITS;
 
     /// The first `count`.
     pub(super) fn first(count: u32) -> Variants {
@@ -37,12 +37,13 @@ impl Variants {
         Variants(self.0 & !others.0)
     }
 
-    pub(crate) fn len(self) -> u32 {
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
+    pub fn len(self) -> u32 {
         self.0.count_ones()
     }
 
     /// In ascending order.
-    pub(crate) fn iter(self) -> impl Iterator<Item = u32> + Clone {
+    pub fn iter(self) -> impl Iterator<Item = u32> + Clone {
         (0..Variants::MOST).filter(move |variant| self.contains(*variant))
     }
 }

@@ -47,23 +47,23 @@ use std::time::Duration;
 use granule_sim::noise::{NoiseIndex, NoiseStart};
 use granule_sim::spikes::{Digest, MOST_SPIKES};
 use large::Large;
-pub(crate) use large::TOO_LARGE;
+pub use large::TOO_LARGE;
 use members::Worker;
-pub(crate) use members::{WorkerState, WorkerView};
+pub use members::{WorkerState, WorkerView};
 use noise::Stream;
-pub(crate) use sites::Site;
+pub use sites::Site;
 use sites::{Machines, Sites};
 use suspects::Suspect;
 use trust::Trust;
-pub(crate) use variants::Variants;
+pub use variants::Variants;
 use work::Lease;
 
 /// Time since the driver started.
-pub(crate) type Time = Duration;
+pub type Time = Duration;
 
 /// A worker process, whatever connection it uses: what it calls itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WorkerName(pub(crate) [u8; 16]);
+pub struct WorkerName(pub [u8; 16]);
 
 impl fmt::Debug for WorkerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,15 +73,15 @@ impl fmt::Debug for WorkerName {
 
 /// A connection of a worker; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ConnectionId(pub(crate) u64);
+pub struct ConnectionId(pub u64);
 
 /// A lease; never used twice. As many as there are would take decades to grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LeaseId(pub(crate) u32);
+pub struct LeaseId(pub u32);
 
 impl LeaseId {
     /// None.
-    pub(crate) const NONE: LeaseId = LeaseId(0);
+    pub const NONE: LeaseId = LeaseId(0);
     /// In a slot: none, and nobody is to get it along with others.
     const SUSPECT: LeaseId = LeaseId(u32::MAX);
     /// In a slot: none, and nobody is to get it.
@@ -90,10 +90,10 @@ impl LeaseId {
 
 /// A trial of the plan: of this cohort's variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TrialId {
-    pub(crate) cohort: u32,
-    pub(crate) variant: u32,
-    pub(crate) trial: u32,
+pub struct TrialId {
+    pub cohort: u32,
+    pub variant: u32,
+    pub trial: u32,
 }
 
 impl TrialId {
@@ -104,50 +104,50 @@ impl TrialId {
 
 /// A trial of a cohort in all its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    pub(crate) cohort: u32,
-    pub(crate) trial: u32,
+pub struct Place {
+    pub cohort: u32,
+    pub trial: u32,
 }
 
 /// What the scheduler needs to know of a plan.
 #[derive(Clone, Debug)]
-pub(crate) struct Shape {
-    pub(crate) trials: u32,
-    pub(crate) cohorts: Vec<CohortShape>,
+pub struct Shape {
+    pub trials: u32,
+    pub cohorts: Vec<CohortShape>,
     /// What is known of each noise stream.
-    pub(crate) streams: Vec<NoiseIndex>,
+    pub streams: Vec<NoiseIndex>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CohortShape {
+pub struct CohortShape {
     /// At most [`Variants::MOST`].
-    pub(crate) variants: u32,
-    pub(crate) normals_per_trial: u64,
+    pub variants: u32,
+    pub normals_per_trial: u64,
     /// Index of its noise stream.
-    pub(crate) stream: usize,
+    pub stream: usize,
 }
 
 /// How the scheduler goes about it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
+pub struct Config {
     /// A worker not heard of for this long has lost its leases.
-    pub(crate) lease_ttl: Duration,
+    pub lease_ttl: Duration,
     /// How long a lease should keep a worker busy.
-    pub(crate) lease_target: Duration,
+    pub lease_target: Duration,
     /// Trials per shard, if not to be chosen by the scheduler.
-    pub(crate) shard_trials: Option<u32>,
+    pub shard_trials: Option<u32>,
     /// Worker processes of ours that may die without a trial stored in between.
-    pub(crate) crash_limit: u32,
+    pub crash_limit: u32,
     /// How much has to speak for it that a trial kills its workers before it is set aside: so many
     /// workers that vanished with it, or a quarter of that many deaths of which there is no doubt.
-    pub(crate) loss_limit: u32,
+    pub loss_limit: u32,
     /// Percent of trials that are computed once more, by another worker.
-    pub(crate) audit_percent: f64,
+    pub audit_percent: f64,
 }
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// A worker has connected, and is still at these leases of ours.
     Joined { connection: ConnectionId, worker: WorkerName, site: Site, threads: u32, held: Vec<LeaseId> },
     /// It has sent everything it had when it connected.
@@ -196,7 +196,7 @@ pub(crate) enum Event {
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Command {
+pub enum Command {
     /// Let a worker in; it goes on with these leases and no others.
     Welcome { connection: ConnectionId, kept: Vec<LeaseId> },
     /// Send a lease.
@@ -229,7 +229,7 @@ pub(crate) enum Command {
 
 /// Why a connection is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Dropped {
+pub enum Dropped {
     /// The worker was not heard of.
     Silent,
     /// It has another.
@@ -240,7 +240,7 @@ pub(crate) enum Dropped {
 
 /// What people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub enum Report {
     /// A worker is here for the first time.
     Joined { worker: WorkerName },
     /// A worker is back.
@@ -274,7 +274,7 @@ pub(crate) enum Report {
 
 /// What a lease gives a right to.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Work {
+pub enum Work {
     /// Trials of these variants of a cohort.
     Trials { cohort: u32, trials: Range<u32>, variants: Variants, start: NoiseStart },
     /// Spans of the noise stream that this cohort reads.
@@ -283,7 +283,7 @@ pub(crate) enum Work {
 
 /// Why a sweep cannot be finished.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Reason {
+pub enum Reason {
     /// Worker processes die again and again.
     #[error("{count} worker processes died without a single trial stored in between; the last one {last}")]
     Crashes { count: u32, last: String },
@@ -343,24 +343,24 @@ impl Cohort {
 
 /// What has been done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Trials stored by this run.
-    pub(crate) stored: u64,
-    pub(crate) leases: u64,
-    pub(crate) copies: u64,
+    pub stored: u64,
+    pub leases: u64,
+    pub copies: u64,
     /// Leases that were taken from workers, or that these gave back.
-    pub(crate) given_back: u64,
-    pub(crate) disconnections: u64,
-    pub(crate) returns: u64,
+    pub given_back: u64,
+    pub disconnections: u64,
+    pub returns: u64,
     /// Trials that were computed once more, with the same result.
-    pub(crate) audited: u64,
-    pub(crate) unaudited: u64,
-    pub(crate) disagreements: u64,
+    pub audited: u64,
+    pub unaudited: u64,
+    pub disagreements: u64,
     /// Disputes that were settled without a third machine.
-    pub(crate) weakly_settled: u64,
-    pub(crate) discarded: u64,
-    pub(crate) quarantined: u64,
-    pub(crate) set_aside: u64,
+    pub weakly_settled: u64,
+    pub discarded: u64,
+    pub quarantined: u64,
+    pub set_aside: u64,
 }
 
 /// The scheduler.
@@ -368,7 +368,7 @@ pub(crate) struct Tally {
 /// What an event costs does not grow with the number of workers, trials and cohorts, but for the
 /// depth of ordered collections. Only when time passes all workers are looked at.
 #[derive(Debug)]
-pub(crate) struct Scheduler {
+pub struct Scheduler {
     config: Config,
     cohorts: Vec<Cohort>,
     streams: Vec<Stream>,
@@ -418,7 +418,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Scheduler {
     /// A scheduler for this plan, of which `is_stored` says what is there already.
-    pub(crate) fn new(config: Config, shape: Shape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
+    pub fn new(config: Config, shape: Shape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
         let mut unstored = 0;
         let mut cohorts = Vec::with_capacity(shape.cohorts.len());
         let mut streams: Vec<Stream> = shape.streams.into_iter().map(Stream::new).collect();
@@ -480,7 +480,7 @@ impl Scheduler {
     }
 
     /// Takes in what happened and says what to do, in order.
-    pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         if self.ended {
             return commands;
@@ -547,7 +547,7 @@ impl Scheduler {
     }
 
     /// When [`Event::WakeUp`] is due, if nothing happens before.
-    pub(crate) fn wake_up(&self) -> Option<Time> {
+    pub fn wake_up(&self) -> Option<Time> {
         let busy = self.workers.values().filter(|worker| !worker.leases.is_empty());
         let expiry = busy.map(|worker| worker.heard + self.config.lease_ttl).min();
         let is_idle = !(self.free.is_empty() || self.leases.is_empty()) || self.is_anybody_waiting();
@@ -557,7 +557,7 @@ impl Scheduler {
     }
 
     /// Spans of noise that are counted, and those that have to be before all trials can begin.
-    pub(crate) fn spans(&self) -> (u64, u64) {
+    pub fn spans(&self) -> (u64, u64) {
         self.streams
             .iter()
             .map(Stream::progress)
@@ -565,17 +565,17 @@ impl Scheduler {
     }
 
     /// What has been done so far.
-    pub(crate) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         self.tally
     }
 
     /// Trials that were set aside, and why.
-    pub(crate) fn set_aside(&self) -> impl Iterator<Item = (Place, &str)> {
+    pub fn set_aside(&self) -> impl Iterator<Item = (Place, &str)> {
         self.set_aside.iter().map(|(place, reason)| (*place, reason.as_str()))
     }
 
     /// Variants of a trial that are not stored.
-    pub(crate) fn unstored_of(&self, place: Place) -> Variants {
+    pub fn unstored_of(&self, place: Place) -> Variants {
         self.cohorts[place.cohort as usize].unstored_of(place.trial)
     }
 

@@ -26,7 +26,7 @@ const MOST_CLAIMS: usize = 64;
 
 /// What stands for the digest of a trial's spikes where a worker says that they are too many, and others have a
 /// result.
-pub(crate) const TOO_LARGE: Digest = Digest([0xff; 32]);
+pub const TOO_LARGE: Digest = Digest([0xff; 32]);
 
 /// Trials that are too large.
 #[derive(Debug, Default)]
@@ -46,12 +46,12 @@ struct Claim {
 
 impl Scheduler {
     /// Trials that are not stored as they have too many spikes.
-    pub(crate) fn too_large(&self) -> impl Iterator<Item = TrialId> {
+    pub fn too_large(&self) -> impl Iterator<Item = TrialId> {
         self.large.given_up.iter().copied()
     }
 
     /// Whether a result of this trial is stored.
-    pub(crate) fn is_stored(&self, id: TrialId) -> bool {
+    pub fn is_stored(&self, id: TrialId) -> bool {
         self.slot_of(id).contains(id.variant) && !self.large.given_up.contains(&id)
     }
 

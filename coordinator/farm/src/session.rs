@@ -22,8 +22,6 @@ use granule_text::from_outside;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::pool::Output;
-
 /// Time since the worker started.
 pub type Time = Duration;
 
@@ -79,6 +77,49 @@ pub enum End {
         after: Duration,
         /// Results that nobody has taken.
         undelivered: usize,
+    },
+}
+
+/// What a pool of threads hands out.
+#[derive(Debug)]
+pub enum Output {
+    /// A trial is done.
+    Trial {
+        /// The piece of work it belongs to.
+        ticket: u64,
+        /// Its spikes.
+        result: TrialResult,
+    },
+    /// A trial has more spikes than can be stored.
+    TooLarge {
+        /// The piece of work it belongs to.
+        ticket: u64,
+        /// Which trial.
+        name: TrialName,
+    },
+    /// A survey is done.
+    Survey {
+        /// The piece of work it belongs to.
+        ticket: u64,
+        /// Accepted attempts of each span.
+        accepted: Vec<u32>,
+    },
+    /// Everything of a piece of work has been handed out.
+    Finished {
+        /// The piece of work.
+        ticket: u64,
+    },
+    /// A piece of work was cancelled; what had been begun has been handed out.
+    HandedBack {
+        /// The piece of work.
+        ticket: u64,
+    },
+    /// A piece of work cannot be computed, or not to its end.
+    Failed {
+        /// The piece of work.
+        ticket: u64,
+        /// Why.
+        reason: String,
     },
 }
 

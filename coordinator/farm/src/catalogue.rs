@@ -13,7 +13,7 @@ use crate::scheduler::{CohortShape, Place, Shape, TrialId, Work};
 
 /// A plan and where everything in it is.
 #[derive(Debug)]
-pub(crate) struct Catalogue<'a> {
+pub struct Catalogue<'a> {
     plan: &'a Plan,
     streams: Vec<StreamKey>,
     cohorts: Vec<CohortShape>,
@@ -23,7 +23,7 @@ pub(crate) struct Catalogue<'a> {
 
 /// Why a result has no place in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misplaced {
+pub enum Misplaced {
     /// It is of another sweep, or of more trials of this one: of no use, but no sign of anything.
     Foreign,
     /// It is none: cells or times that there are not.
@@ -31,7 +31,7 @@ pub(crate) enum Misplaced {
 }
 
 impl<'a> Catalogue<'a> {
-    pub(crate) fn new(plan: &'a Plan) -> Catalogue<'a> {
+    pub fn new(plan: &'a Plan) -> Catalogue<'a> {
         let mut streams: Vec<StreamKey> = Vec::new();
         let mut stream_places: HashMap<StreamKey, usize> = HashMap::new();
         let mut places = HashMap::new();
@@ -51,7 +51,7 @@ impl<'a> Catalogue<'a> {
     }
 
     /// What the scheduler needs to know, with the counts of spans that are known of each stream.
-    pub(crate) fn shape(&self, spans: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
+    pub fn shape(&self, spans: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
         let known = |stream: &StreamKey| {
             if self.plan.engine == Engine::Pcg {
                 return NoiseIndex::keyed();
@@ -68,7 +68,7 @@ impl<'a> Catalogue<'a> {
     ///
     /// # Errors
     /// When it is of none of this plan, or when no trial of the plan can have these spikes.
-    pub(crate) fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
+    pub fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
         let id = self.place_of(result.name).ok_or(Misplaced::Foreign)?;
         let model = self.model(id.cohort, id.variant);
         let spikes = TrialSpikes::count(&result.spikes, model.parameters().network, model.steps());
@@ -79,18 +79,18 @@ impl<'a> Catalogue<'a> {
     }
 
     /// The trial of this name; none if the plan does not have it.
-    pub(crate) fn place_of(&self, TrialName { fingerprint, seed, trial }: TrialName) -> Option<TrialId> {
+    pub fn place_of(&self, TrialName { fingerprint, seed, trial }: TrialName) -> Option<TrialId> {
         let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
         (trial < self.plan.trials).then_some(TrialId { cohort, variant, trial })
     }
 
     /// Whether the cells of a trial can fire so often that it has more spikes than are stored.
-    pub(crate) fn may_be_too_large(&self, id: TrialId) -> bool {
+    pub fn may_be_too_large(&self, id: TrialId) -> bool {
         self.model(id.cohort, id.variant).most_spikes() > MOST_SPIKES
     }
 
     /// Why a trial that is too large is not stored, and what to do, for people.
-    pub(crate) fn too_large_reason(&self, id: TrialId) -> String {
+    pub fn too_large_reason(&self, id: TrialId) -> String {
         let parameters = self.model(id.cohort, id.variant).parameters();
         format!(
             "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and will have them \
@@ -100,22 +100,22 @@ impl<'a> Catalogue<'a> {
         )
     }
 
-    pub(crate) fn name(&self, id: TrialId) -> TrialName {
+    pub fn name(&self, id: TrialId) -> TrialName {
         let cohort = &self.plan.cohorts[id.cohort as usize];
         let fingerprint = cohort.variants[id.variant as usize].fingerprint;
         TrialName { fingerprint, seed: cohort.seed, trial: id.trial }
     }
 
-    pub(crate) fn key(&self, id: TrialId) -> TrialKey {
+    pub fn key(&self, id: TrialId) -> TrialKey {
         self.plan.key(id.cohort as usize, id.variant as usize, id.trial)
     }
 
-    pub(crate) fn stream(&self, stream: usize) -> StreamKey {
+    pub fn stream(&self, stream: usize) -> StreamKey {
         self.streams[stream]
     }
 
     /// Work as it is told to a worker.
-    pub(crate) fn work(&self, work: &Work) -> WireWork {
+    pub fn work(&self, work: &Work) -> WireWork {
         match work {
             Work::Trials { cohort, trials, variants, start } => WireWork::Trials(Trials {
                 engine: self.plan.engine,
@@ -136,23 +136,23 @@ impl<'a> Catalogue<'a> {
     }
 
     /// Conditions of the sweep that a trial belongs to.
-    pub(crate) fn conditions(&self, id: TrialId) -> &'a [usize] {
+    pub fn conditions(&self, id: TrialId) -> &'a [usize] {
         &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize].conditions
     }
 
     /// The seed of a trial, by its index in the sweep.
-    pub(crate) fn seed(&self, id: TrialId) -> usize {
+    pub fn seed(&self, id: TrialId) -> usize {
         self.plan.seed_of(id.cohort as usize)
     }
 
     /// For people.
-    pub(crate) fn describe(&self, id: TrialId) -> String {
+    pub fn describe(&self, id: TrialId) -> String {
         let name = &self.plan.conditions[self.conditions(id)[0]].name;
         format!("trial {} of condition {name}, seed {}", id.trial, self.plan.cohorts[id.cohort as usize].seed)
     }
 
     /// For people.
-    pub(crate) fn describe_place(&self, place: Place) -> String {
+    pub fn describe_place(&self, place: Place) -> String {
         let cohort = &self.plan.cohorts[place.cohort as usize];
         let names: Vec<&str> = cohort
             .variants
@@ -165,7 +165,7 @@ impl<'a> Catalogue<'a> {
     }
 
     /// Where the spikes of a trial first differ, for people.
-    pub(crate) fn first_difference(&self, id: TrialId, stored: &[u8], received: &[u8]) -> String {
+    pub fn first_difference(&self, id: TrialId, stored: &[u8], received: &[u8]) -> String {
         let (Some(stored), Some(received)) = (self.decode(id, stored), self.decode(id, received)) else {
             return "the spikes stored cannot be read".to_owned();
         };
@@ -186,12 +186,7 @@ impl<'a> Catalogue<'a> {
 
 /// Where the spikes of a trial first differ from those stored, for people; `other` is what the others
 /// were.
-pub(crate) fn first_difference(
-    step_ms: f64,
-    stored: &TrialSpikes,
-    others: &TrialSpikes,
-    other: &str,
-) -> String {
+pub fn first_difference(step_ms: f64, stored: &TrialSpikes, others: &TrialSpikes, other: &str) -> String {
     for (what, a, b) in
         [("granule", &stored.granule, &others.granule), ("Golgi", &stored.golgi, &others.golgi)]
     {

@@ -24,8 +24,9 @@ use granule_sim::Engine;
 use granule_sim::spikes::{Digest, Spike, TrialSpikes};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
-use granule_worker::pool::Output;
-use granule_worker::session::{End, Instruction, Introduction, Patience, Session};
+
+use crate::session::Output;
+use crate::session::{End, Instruction, Introduction, Patience, Session};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 

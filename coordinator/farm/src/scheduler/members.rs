@@ -88,19 +88,19 @@ impl Worker {
 
 /// A worker as others see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct WorkerView {
-    pub(crate) name: WorkerName,
-    pub(crate) state: WorkerState,
-    pub(crate) threads: u32,
-    pub(crate) leases: usize,
+pub struct WorkerView {
+    pub name: WorkerName,
+    pub state: WorkerState,
+    pub threads: u32,
+    pub leases: usize,
     /// Trials stored that it was the first to compute.
-    pub(crate) stored: u64,
-    pub(crate) heard: Time,
+    pub stored: u64,
+    pub heard: Time,
 }
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WorkerState {
+pub enum WorkerState {
     Working,
     Idle,
     Draining,
@@ -112,7 +112,7 @@ pub(crate) enum WorkerState {
 
 impl WorkerState {
     /// Its name in snapshots.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             WorkerState::Working => "working",
             WorkerState::Idle => "idle",
@@ -126,7 +126,7 @@ impl WorkerState {
 
 impl Scheduler {
     /// All workers that were ever here, but those that were forgotten.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerView> {
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().map(|(&name, worker)| WorkerView {
             name,
             state: match worker {

@@ -11,7 +11,7 @@ use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
 
 /// What a worker says once it is welcome.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub enum Said {
     Beat {
         held: Vec<LeaseId>,
         last: LeaseId,
@@ -50,20 +50,20 @@ pub(crate) enum Said {
 
 impl Said {
     /// That a result of this lease has come further.
-    pub(crate) fn part(id: u64) -> Said {
+    pub fn part(id: u64) -> Said {
         Said::Part { lease: lease(id) }
     }
 }
 
 /// What a worker says when it comes.
 #[derive(Clone, Debug)]
-pub(crate) struct Introduction {
-    pub(crate) worker: WorkerName,
-    pub(crate) threads: u32,
-    pub(crate) host: String,
-    pub(crate) process_id: u32,
+pub struct Introduction {
+    pub worker: WorkerName,
+    pub threads: u32,
+    pub host: String,
+    pub process_id: u32,
     /// Leases of ours that it is still at.
-    pub(crate) held: Vec<LeaseId>,
+    pub held: Vec<LeaseId>,
 }
 
 /// Characters of a host name: as many as DNS allows.
@@ -76,7 +76,7 @@ const MOST_THREADS: u32 = 4096;
 ///
 /// # Errors
 /// A text for both sides that says what to do.
-pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Introduction, String> {
+pub fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Introduction, String> {
     let ours = env!("CARGO_PKG_VERSION");
     let theirs = from_outside(&hello.version);
     if hello.protocol != PROTOCOL {
@@ -113,10 +113,7 @@ pub(crate) fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Resul
 ///
 /// # Errors
 /// When it makes no sense.
-pub(crate) fn understand(
-    message: wire::FromWorker,
-    assembly: &mut Assembly,
-) -> Result<Option<Said>, WireError> {
+pub fn understand(message: wire::FromWorker, assembly: &mut Assembly) -> Result<Option<Said>, WireError> {
     use wire::from_worker::Message;
     Ok(Some(match message.message.ok_or(WireError::Missing("message"))? {
         Message::Hello(_) => return Ok(None),
@@ -153,7 +150,7 @@ fn assembled(assembled: Assembled) -> Option<Said> {
 }
 
 /// The message that carries out a command, and where it goes; none for a command of another kind.
-pub(crate) fn message(
+pub fn message(
     catalogue: &Catalogue<'_>,
     command: &Command,
     epoch: u64,

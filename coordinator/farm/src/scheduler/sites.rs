@@ -14,7 +14,7 @@ use super::{Command, Dropped, Scheduler, WorkerName};
 
 /// Where a worker runs, as far as the worker cannot choose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Site {
+pub enum Site {
     /// The coordinator's machine: a process that the coordinator started.
     Own,
     /// The coordinator's machine: a worker that connects over loopback.
