@@ -2,7 +2,7 @@
 //! messages between them, under a simulated network, clock, pool and store.
 //!
 //! A history follows from its seed. What fails says the seed, and
-//! `GRANULE_HISTORY=SEED cargo test --release -p granule --lib simulation -- --nocapture` plays it
+//! `GRANULE_HISTORY=SEED cargo test --release -p granule-farm --lib simulation -- --nocapture` plays it
 //! again and tells it. `GRANULE_HISTORIES=N` plays so many.
 //!
 //! *Safety*, after every event: the scheduler's own books are in order; what is acknowledged is

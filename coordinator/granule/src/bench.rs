@@ -9,7 +9,9 @@ use std::time::Duration;
 
 pub use granule_farm::bench::Life;
 use granule_farm::bench::config;
+use granule_outputs::{HashedFile, write_rows};
 use granule_sim::spikes::{Digest, TrialSpikes};
+use granule_store::{Entry, Put, Store};
 use granule_sweep::Plan;
 use granule_sweep::key::TrialKey;
 use granule_worker::access::Secret;
@@ -18,12 +20,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::driver::{self, Door, Options};
-use crate::outputs::{HashedFile, write_rows};
-pub use crate::outputs::{ReadWeightsError, read_weights};
-use crate::store::{Entry, Put, Store};
 use crate::view::board::Views;
 use crate::view::progress::Progress;
 use crate::view::status::Part;
+pub use granule_outputs::{ReadWeightsError, read_weights};
 
 /// What the coordinator runs in.
 ///

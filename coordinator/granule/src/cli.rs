@@ -7,7 +7,9 @@ use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{EnumValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
+use granule_outputs::table::Format;
 use granule_sweep::Filter;
 
 pub(crate) use self::hints::parse;
@@ -455,19 +457,29 @@ pub(crate) struct Export {
     #[arg(long)]
     pub(crate) force: bool,
     /// Format of the file [default: what its name ends with].
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<TableFormat>::new().map(Format::from))]
     pub(crate) format: Option<Format>,
 }
 
-/// Format of a table.
+/// [`Format`], as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
+enum TableFormat {
     /// Apache Parquet.
     Parquet,
     /// An archive of one numpy array a column.
     Npz,
     /// Comma-separated values.
     Csv,
+}
+
+impl From<TableFormat> for Format {
+    fn from(format: TableFormat) -> Format {
+        match format {
+            TableFormat::Parquet => Format::Parquet,
+            TableFormat::Npz => Format::Npz,
+            TableFormat::Csv => Format::Csv,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ use granule_farm::scheduler::{
 };
 use granule_proto::wire;
 use granule_sim::Engine;
+use granule_store::{Put, Store, StoreError};
 use granule_sweep::plan::Plan;
 use granule_system::limits;
 use granule_text::words::brief;
@@ -37,7 +38,6 @@ use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::room::Reservation;
 use crate::service::{self, FromService, Link, Subject};
-use crate::store::{Put, Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::Progress;

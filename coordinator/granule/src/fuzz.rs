@@ -19,12 +19,11 @@ use granule_sim::noise::NoiseStart;
 use granule_sim::parameters::{NetworkSize, PRESETS};
 use granule_sim::spikes::{Digest, Spike, TrialSpikes};
 use granule_sim::{Engine, Model, Parameters};
+use granule_store::{Entry, Put, Store, StoreError};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
 use granule_worker::access::{Access, Address};
 use prost::Message;
-
-use crate::store::{Entry, Put, Store, StoreError};
 
 /// Takes any bytes; says whether it accepted them.
 pub type Target = fn(&[u8]) -> bool;

@@ -7,29 +7,23 @@
 //! A program, and a library only so that its benchmarks and fuzzing can reach into it.
 
 mod address;
-mod archive;
 #[doc(hidden)]
 pub mod bench;
 mod cli;
 mod commands;
 mod dashboard;
-mod drawn;
 mod driver;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
 mod gallery;
 mod gate;
-mod histogram;
 mod host;
 mod identity;
 mod launch;
-mod outputs;
 mod room;
-mod selection;
 mod service;
 mod slurm;
-mod store;
 #[cfg(test)]
 #[path = "../../../tests/support/stubs.rs"]
 mod stubs;

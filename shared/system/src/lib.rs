@@ -1,7 +1,7 @@
 //! What the programs ask of the operating system.
 //!
 //! [`files`] is the one way to open a file and the one way to write one, [`private`] has files for their owner alone, and
-//! [`standard`] has the standard streams as connections. [`shell`] writes words as a shell takes them, [`threads`] starts as
+//! [`stamp`] says which file a file is and when it last changed, and [`standard`] has the standard streams as connections. [`shell`] writes words as a shell takes them, [`threads`] starts as
 //! many threads as the system allows, [`limits`] says which limit an error comes from, and [`exit`] has the exit codes.
 //!
 //! This crate must not know sweeps, stores, outputs or the protocol. Of our crates it needs the one that escapes text.
@@ -13,6 +13,7 @@ pub mod files;
 pub mod limits;
 pub mod private;
 pub mod shell;
+pub mod stamp;
 pub mod standard;
 pub mod threads;
 

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use granule_outputs::archive::ArchiveError;
+use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
+use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
+use granule_outputs::survey::Survey;
 use granule_sim::parameters::field;
 use granule_sim::{Engine, Model};
+use granule_store::Store;
 use granule_sweep::key::{Fingerprint, Recounted, TrialKey, is_idle, recounted};
 use granule_sweep::{Condition, Sweep};
 use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 use serde::Serialize;
 
-use crate::archive::ArchiveError;
 use crate::cli;
 use crate::commands::plan::{Planned, load};
 use crate::failure::{Failure, plural};
-use crate::outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
-use crate::outputs::survey::Survey;
-use crate::selection::{check_trial, conditions_of, is_damaged, seeds_of};
-use crate::store::Store;
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
 
@@ -89,8 +89,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         ));
     }
     let known = Known::of(&survey);
-    let conditions = conditions_of(&sweep, &arguments.only)?;
-    let seeds = seeds_of(&sweep, &arguments.only)?;
+    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
     let trials = match arguments.trial {
         Some(trial) => {
             check_trial(&sweep, trial)?;

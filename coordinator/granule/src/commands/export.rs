@@ -5,21 +5,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use granule_outputs::OutputError;
+use granule_outputs::archive::{Archive, keep_still};
+use granule_outputs::histogram::Histogram;
+use granule_outputs::manifest;
+use granule_outputs::selection::{Selection, conditions_of, seeds_of};
+use granule_outputs::table::Format;
+use granule_outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
 use granule_text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::archive::{Archive, keep_still};
-use crate::cli::{self, Format, exit};
+use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::{Failure, plural};
-use crate::histogram::Histogram;
-use crate::outputs::OutputError;
-use crate::outputs::manifest;
-use crate::outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
-use crate::selection::{Selection, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::stdout::{self, Stream, say, say_json};
 
@@ -90,8 +91,8 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         check_target(path, *format, &archive, arguments.force)?;
     }
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &arguments.only)?;
-    let seeds = seeds_of(&sweep, &arguments.only)?;
+    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
     if psth.is_some() {
         conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
     }

@@ -7,21 +7,21 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use granule_figures::{Figure, Table};
+use granule_outputs::archive::{Archive, ArchiveError, keep_still};
+use granule_outputs::drawn::{self, INDEX, Preliminary};
+use granule_outputs::manifest::{FileRecord, Manifest};
+use granule_outputs::selection::{self, Selection, check_trial, conditions_of, seeds_of};
+use granule_outputs::survey::sha256;
+use granule_outputs::{self as outputs, OutputError, Planned, directory_of_seed};
 use granule_system::files::{self, Directory, kind_of};
 use granule_system::hex;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, Picture, exit};
-use crate::drawn::{self, INDEX, Preliminary};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::outputs::manifest::{FileRecord, Manifest};
-use crate::outputs::survey::sha256;
-use crate::outputs::{self, OutputError, Planned, directory_of_seed};
-use crate::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
 
@@ -192,8 +192,8 @@ pub(crate) fn with_gallery<T>(
     };
     let archive = Archive::find(out, store.as_deref())?;
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &chosen.only)?;
-    let seeds = seeds_of(&sweep, &chosen.only)?;
+    let conditions = conditions_of(&sweep, &chosen.only.conditions, chosen.only.filters())?;
+    let seeds = seeds_of(&sweep, &chosen.only.seeds)?;
     let of = (&conditions[..], &seeds[..]);
     let choice = Choice { window: chosen.window.clone(), trial: chosen.trial };
     let Ok(manifest) = archive.finished() else {

@@ -12,6 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_farm::catalogue::Catalogue;
+use granule_outputs::archive::{self, ArchiveError, Lock};
+use granule_outputs::drawn;
+use granule_outputs::manifest::{
+    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
+    write_stamps,
+};
+use granule_outputs::selection;
+use granule_outputs::space::{self, Fit, Needs, Size};
+use granule_outputs::stamps::Seen;
+use granule_outputs::survey::{Changes, Survey};
+use granule_outputs::{self as outputs, Kept, OutputError, Planned, Source};
+use granule_store::{Store, StoreError};
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
@@ -26,26 +38,14 @@ use tokio::sync::watch;
 
 use self::end::{End, opening_help};
 use self::summary::{Done, Files};
-use crate::archive::{self, ArchiveError, Lock};
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::commands::sweep_file::read_sweep;
 use crate::commands::worker::host;
 use crate::dashboard::{self, Dashboard};
-use crate::drawn;
 use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_path, shell_word, shown};
-use crate::outputs::manifest::{
-    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
-    write_stamps,
-};
-use crate::outputs::space::{self, Fit, Needs, Size};
-use crate::outputs::stamps::Seen;
-use crate::outputs::survey::{Changes, Survey};
-use crate::outputs::{self, Kept, OutputError, Planned, Source};
-use crate::selection;
-use crate::store::{Store, StoreError};
 use crate::view::board::Views;
 use crate::view::log::{self, line};
 use crate::view::progress::Progress;

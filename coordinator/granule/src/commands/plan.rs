@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use granule_outputs as outputs;
+use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
+use granule_outputs::manifest::ResolvedSweep;
+use granule_outputs::space::{self, Fit, Needs, Room, Size};
+use granule_outputs::survey::Survey;
 use granule_sim::Engine;
 use granule_sim::isa::Isa;
 use granule_sim::model::Model;
 use granule_sim::network::Wiring;
 use granule_sim::noise::{NoiseStart, count_accepted, shipped_counts, spans_to_reach};
 use granule_sim::trial::Cohort;
+use granule_store::{Store, StoreError};
 use granule_sweep::key::StreamKey;
 use granule_sweep::plan::Cohort as PlannedCohort;
 use granule_sweep::{Condition, Plan, Sweep};
@@ -20,17 +26,11 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use crate::cli;
 use crate::commands::job::{cannot_create, check_size, directory_of};
 use crate::commands::run::cores;
 use crate::commands::sweep_file::read_sweep;
 use crate::failure::{Failure, plural};
-use crate::outputs;
-use crate::outputs::manifest::ResolvedSweep;
-use crate::outputs::space::{self, Fit, Needs, Room, Size};
-use crate::outputs::survey::Survey;
-use crate::store::{Store, StoreError};
 use crate::view::stdout::{say, say_json};
 
 /// Number of the schema of the report.

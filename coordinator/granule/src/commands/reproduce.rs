@@ -1,18 +1,18 @@
 //! `granule reproduce`: one trial, computed here and now, beside what is stored of it.
 
 use granule_farm::catalogue::first_difference;
+use granule_outputs::archive::{Archive, ArchiveError};
+use granule_outputs::selection::{check_trial, condition_of, seed_of};
 use granule_sim::isa::Isa;
 use granule_sim::network::Wiring;
 use granule_sim::noise::{NoiseIndex, NoiseStart, count_accepted, shipped_counts};
 use granule_sim::spikes::{Digest, TrialSpikes};
 use granule_sim::trial::Cohort;
+use granule_store::StoreError;
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError};
 use crate::cli::{self, exit};
 use crate::failure::Failure;
-use crate::selection::{check_trial, condition_of, seed_of};
-use crate::store::StoreError;
 use crate::view::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the report.
@@ -178,13 +178,13 @@ fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32
 
 #[cfg(test)]
 mod tests {
+    use granule_outputs::manifest::{STORE, StoreName, UnderWay};
     use granule_sim::spikes::Spike;
+    use granule_store::{Entry, Store};
     use granule_sweep::{Overrides, Plan, parse};
     use granule_system::files::Directory;
 
     use super::*;
-    use crate::outputs::manifest::{STORE, StoreName, UnderWay};
-    use crate::store::{Entry, Store};
 
     #[test]
     fn a_trial_that_is_stored_otherwise_is_found_out() {

@@ -5,21 +5,21 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use granule_outputs::archive::{Archive, ArchiveError, keep_still, no_store};
+use granule_outputs::drawn;
+use granule_outputs::manifest::{ResolvedSweep, Run, SetAside};
+use granule_outputs::survey::Changes;
+use granule_outputs::{self as outputs, Planned};
+use granule_store::{Store, StoreError};
 use granule_sweep::Sweep;
 use granule_text::one_line;
 use granule_text::words::{Names, grouped, seeds};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, keep_still, no_store};
-use crate::drawn;
 use crate::failure::{Failure, plural};
-use crate::outputs::manifest::{ResolvedSweep, Run, SetAside};
-use crate::outputs::survey::Changes;
-use crate::outputs::{self, Planned};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{Job, State};
-use crate::store::{Store, StoreError};
 use crate::view::status::{SCHEMA, now};
 use crate::view::stdout::{say, say_json};
 

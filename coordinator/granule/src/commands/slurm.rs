@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use granule_outputs as outputs;
+use granule_outputs::archive::{self, ArchiveError};
+use granule_outputs::manifest::ResolvedSweep;
+use granule_outputs::survey::Survey;
 use granule_sweep::{Plan as SweepPlan, Sweep};
 use granule_system::threads;
 use granule_system::{files, private};
@@ -20,7 +24,6 @@ use nix::fcntl::OFlag;
 
 use self::record::{Asked, RECORD, Record};
 use self::watching::{Heard, Watching};
-use crate::archive::{self, ArchiveError};
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of};
@@ -29,9 +32,6 @@ use crate::commands::signals::Signals;
 use crate::commands::sweep_file::read_sweep;
 use crate::commands::target;
 use crate::failure::{Failure, plural, shell_path, shown};
-use crate::outputs;
-use crate::outputs::manifest::ResolvedSweep;
-use crate::outputs::survey::Survey;
 use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::options::Options;
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};

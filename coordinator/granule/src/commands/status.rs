@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use granule_outputs::archive::{ArchiveError, check_directory, keep_still};
+use granule_outputs::survey::Survey;
 use granule_proto::wire;
 use granule_system::threads;
 use granule_text::from_outside;
@@ -13,13 +15,11 @@ use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::Streaming;
 
-use crate::archive::{ArchiveError, check_directory, keep_still};
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::rest::Rest;
 use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
-use crate::outputs::survey::Survey;
 use crate::view::log;
 use crate::view::status::{Notice, Snapshot, now, understood};
 use crate::view::stdout::{self, Reader};

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use granule_outputs::archive::{ArchiveError, check_no_directory, no_store};
 use granule_sim::spikes::Digest;
+use granule_store::{Entry, Held, Put, Store, StoreError};
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
 use granule_system::files::Directory;
@@ -15,12 +17,10 @@ use indicatif::DecimalBytes;
 use nix::sys::stat::Mode;
 use serde::Serialize;
 
-use crate::archive::{ArchiveError, check_no_directory, no_store};
 use crate::cli::{self, exit};
 use crate::commands::job::check_size;
 use crate::commands::sweep_file::{overrides, read_text, understand};
 use crate::failure::{Failure, plural};
-use crate::store::{Entry, Held, Put, Store, StoreError};
 use crate::view::log::line;
 use crate::view::stdout::{Reader, both, say, say_json};
 

@@ -8,11 +8,12 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use granule_outputs::table::Format;
 use granule_system::files::{self, kind_of};
 use granule_system::hex;
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::{Format, exit};
+use crate::cli::exit;
 use crate::failure::Failure;
 
 /// What is to be written.

@@ -6,20 +6,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use granule_outputs::archive::{Archive, ArchiveError, keep_still};
+use granule_outputs::drawn;
+use granule_outputs::manifest::{FileRecord, Manifest, forget_stamps};
+use granule_outputs::survey::sha256;
+use granule_outputs::{self as outputs, OutputError, Planned, Source, failed};
 use granule_sim::spikes::TrialSpikes;
+use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory};
 use granule_text::one_line;
 use serde::Serialize;
 
-use crate::archive::{Archive, ArchiveError, keep_still};
 use crate::cli::{self, exit};
-use crate::drawn;
 use crate::failure::{Failure, plural, shell_path};
-use crate::outputs::manifest::{FileRecord, Manifest, forget_stamps};
-use crate::outputs::survey::sha256;
-use crate::outputs::{self, OutputError, Planned, Source, failed};
-use crate::store::{Store, StoreError};
 use crate::view::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the report.

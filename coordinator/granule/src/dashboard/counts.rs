@@ -9,12 +9,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use granule_farm::scheduler::TrialId;
+use granule_outputs::histogram::Histogram;
 use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
+use granule_store::Store;
 use granule_sweep::plan::Plan;
-
-use crate::histogram::Histogram;
-use crate::store::Store;
 
 /// Width of a bin, but of trials so long that there would be more bins than that.
 const BIN_MS: u32 = 5;

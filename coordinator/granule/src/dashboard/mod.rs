@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use granule_store::Store;
 use granule_sweep::{Plan, Sweep};
 use granule_system::threads;
 use tokio::net::TcpListener;
@@ -32,7 +33,6 @@ use crate::driver::listen;
 use crate::gate::{self, Limits};
 use crate::identity;
 use crate::service::answer;
-use crate::store::Store;
 use crate::view::board::{Board, Views};
 use crate::view::log::line;
 

@@ -10,13 +10,13 @@ use granule_proto::convert::TrialResult;
 use granule_sim::Engine;
 use granule_sim::network::Wiring;
 use granule_sim::noise::shipped_counts;
+use granule_store::{Entry, Put, Store, StoreError};
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::plan::{Cohort, Plan};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ComputeError;
 use crate::room::Reservation;
-use crate::store::{Entry, Put, Store, StoreError};
 
 /// Results taken from workers that wait to be stored.
 const UNSTORED: usize = 256;

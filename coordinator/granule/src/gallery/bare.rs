@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use granule_figures::{Analysis, AnalysisError, Condition, Criteria, paper};
+use granule_outputs::archive::ArchiveError;
 use granule_system::exit;
 
 use super::folder::{Folder, Recorded, Unreadable, connections, probability};
 use super::{Of, Take, check_window};
-use crate::archive::ArchiveError;
 use crate::failure::Failure;
 
 /// Draws them by the paper's criteria; `window` moves where responses are looked for. Gives what people should know.

@@ -7,15 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use granule_figures::{Conductances, Recording, Responses, Weights};
+use granule_outputs::archive::Archive;
+use granule_outputs::manifest::FileRecord;
+use granule_outputs::read_weights;
 use granule_system::files;
 use granule_system::hex;
 use ndarray::{Array, Array1, Array2, ArrayView, Dimension};
 use ndarray_npy::{ViewElement, ViewNpyExt};
 use sha2::{Digest as _, Sha256};
-
-use crate::archive::Archive;
-use crate::outputs::manifest::FileRecord;
-use crate::outputs::read_weights;
 
 /// A folder with the files of a seed.
 pub(super) struct Folder {

@@ -13,6 +13,11 @@ use granule_figures::sweep::{
     measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
+use granule_outputs::archive::{Archive, ArchiveError};
+use granule_outputs::drawn::Preliminary;
+use granule_outputs::manifest::Manifest;
+use granule_outputs::selection::{Pair, Selection};
+use granule_outputs::{OutputError, rows};
 use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::spikes::{Spike, TrialSpikes};
@@ -23,12 +28,7 @@ use granule_text::words::{Names, grouped, seeds as seeds_in_words};
 use ndarray::{Array1, Array2};
 
 use self::folder::{Folder, Recorded, Unreadable};
-use crate::archive::{Archive, ArchiveError};
-use crate::drawn::Preliminary;
 use crate::failure::{Failure, plural};
-use crate::outputs::manifest::Manifest;
-use crate::outputs::{OutputError, rows};
-use crate::selection::{Pair, Selection};
 
 /// What is to be drawn.
 pub(crate) struct Choice {

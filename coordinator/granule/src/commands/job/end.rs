@@ -2,6 +2,8 @@
 
 use std::io;
 
+use granule_outputs::OutputError;
+use granule_store::StoreError;
 use granule_system::exit;
 
 use super::command_line;
@@ -9,8 +11,6 @@ use crate::commands::entrance::EntranceError;
 use crate::commands::signals::Stop;
 use crate::driver::ComputeError;
 use crate::failure::{Failure, plural};
-use crate::outputs::OutputError;
-use crate::store::StoreError;
 
 /// Trials that are named at the end; the manifest names all.
 const NAMED: usize = 3;

@@ -1,10 +1,10 @@
 //! What a run did, for programs.
 
+use granule_outputs::manifest;
 use granule_system::exit;
 use serde::Serialize;
 
 use super::{Computed, Job, cpu_seconds};
-use crate::outputs::manifest;
 
 /// Number of the schema of the summary; it grows when a field is renamed, removed or changes its meaning.
 const SCHEMA: u32 = 1;

@@ -5,6 +5,8 @@ mod page;
 use std::path::Path;
 
 use granule_figures::Figure;
+use granule_outputs::OutputError;
+use granule_outputs::drawn::Preliminary;
 use granule_sweep::to_yaml;
 use granule_system::files::put;
 use indicatif::DecimalBytes;
@@ -14,10 +16,8 @@ use self::page::Page;
 use crate::cli::{self, exit};
 use crate::commands::figures::with_gallery;
 use crate::commands::target;
-use crate::drawn::Preliminary;
 use crate::failure::{Failure, plural};
 use crate::gallery::Of;
-use crate::outputs::OutputError;
 use crate::view::log::line;
 use crate::view::stdout::{say, say_json};
 

@@ -4,16 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use granule_figures::sweep::Measure;
 use granule_figures::{Figure, Table, Values};
+use granule_outputs::drawn::{self, Preliminary};
+use granule_outputs::manifest::{Manifest, ResolvedSweep};
 use granule_sweep::Sweep;
 use granule_text::words::{ranges, runs};
 use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::drawn::{self, Preliminary};
 use crate::failure::{plural, shell_path};
 use crate::gallery::Of;
-use crate::outputs::manifest::{Manifest, ResolvedSweep};
 
 const STYLE: &str = include_str!("page.css");
 

@@ -1,9 +1,9 @@
 use granule_sim::spikes::{Digest, Spike};
+use granule_store::Entry;
 use granule_sweep::{Overrides, parse};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::Entry;
 
 /// Two seeds and three trials of three conditions, of which two are the same.
 const SWEEP: &str = "engine: pcg\nnetwork: { mossy_fibers: 20, granule_cells: 8, golgi_cells: 2 }\nseeds: [1, 2]\ntrials: 3\n\

@@ -12,10 +12,10 @@ use super::Planned;
 
 /// A size in bytes that is not known exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Size {
+pub struct Size {
     /// A lower bound.
-    pub(crate) least: f64,
-    pub(crate) expected: f64,
+    pub least: f64,
+    pub expected: f64,
 }
 
 impl Size {
@@ -55,7 +55,7 @@ fn driven(parameters: &Parameters, active: u32) -> Size {
 
 impl Planned {
     /// The bytes that it will have.
-    pub(crate) fn size(&self, sweep: &Sweep) -> Size {
+    pub fn size(&self, sweep: &Sweep) -> Size {
         let condition: &Condition = &sweep.conditions[self.condition];
         let model = &condition.model;
         let parameters = model.parameters();
@@ -86,18 +86,18 @@ impl Planned {
 
 /// The file system that a path is on, or will be, and the bytes that are free there for this user.
 #[derive(Clone, Debug)]
-pub(crate) struct Room {
+pub struct Room {
     /// The path, or the nearest directory above it that is there.
-    pub(crate) at: PathBuf,
+    pub at: PathBuf,
     device: u64,
-    pub(crate) free: u64,
+    pub free: u64,
     /// Whether files can take less than their length there.
     compresses: bool,
 }
 
 impl Room {
     /// None where the system does not say.
-    pub(crate) fn of(path: &Path) -> Option<Room> {
+    pub fn of(path: &Path) -> Option<Room> {
         let absolute = std::path::absolute(path).ok()?;
         let at = absolute.ancestors().find(|path| path.exists())?.to_owned();
         let device = std::fs::metadata(&at).ok()?.dev();
@@ -116,25 +116,25 @@ impl Room {
 }
 
 /// The least that the trials of a plan take in a store: their entries, without a single spike.
-pub(crate) fn least_of_store(plan: &Plan) -> Size {
+pub fn least_of_store(plan: &Plan) -> Size {
     const ENTRY: f64 = 73.0;
     Size::exactly(ENTRY * plan.len() as f64)
 }
 
 /// What a run is going to need.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Needs {
+pub struct Needs {
     /// Of files that are written where nothing is, or in place of others.
-    pub(crate) outputs: Size,
+    pub outputs: Size,
     /// Of files that are replaced and removed.
-    pub(crate) given_back: u64,
+    pub given_back: u64,
     /// Of trials that are stored.
-    pub(crate) store: Size,
+    pub store: Size,
 }
 
 /// Whether it fits.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fit {
+pub enum Fit {
     /// As far as the system says.
     Fits,
     /// It may or may not.
@@ -144,7 +144,7 @@ pub(crate) enum Fit {
 }
 
 /// Whether there is room for the outputs and the store at these places.
-pub(crate) fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
+pub fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
     let (of_out, of_store) = (Room::of(out), Room::of(store));
     let outputs = Size {
         least: (needs.outputs.least - needs.given_back as f64).max(0.0),

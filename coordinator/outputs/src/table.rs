@@ -19,7 +19,14 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::npy::{NpyError, write_vector_header};
 use super::{HashedFile, OutputError};
-use crate::cli::Format;
+
+/// Format of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Parquet,
+    Npz,
+    Csv,
+}
 
 /// Rows of a row group of Parquet, but for those of the batch that completes it.
 const ROW_GROUP: usize = 1 << 18;
@@ -30,14 +37,14 @@ const AT_ONCE: usize = 1 << 13;
 
 /// A column.
 #[derive(Clone, Debug)]
-pub(crate) struct Column {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
 }
 
 /// The type of a column.
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One of these.
     Word(Arc<[String]>),
     U32,
@@ -47,7 +54,7 @@ pub(crate) enum Kind {
 
 /// Values of a column.
 #[derive(Clone, Debug)]
-pub(crate) enum Values {
+pub enum Values {
     /// By their place among the words of the column.
     Word(Vec<u32>),
     U32(Vec<u32>),
@@ -56,10 +63,10 @@ pub(crate) enum Values {
 }
 
 /// Some rows of a table: of each column as many values.
-pub(crate) type Batch = Vec<Values>;
+pub type Batch = Vec<Values>;
 
 /// Where rows come from.
-pub(crate) trait Rows {
+pub trait Rows {
     /// The columns of every batch, in their order.
     fn columns(&self) -> Vec<Column>;
 
@@ -72,7 +79,7 @@ pub(crate) trait Rows {
 
 /// Why a table was not written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TableError {
+pub enum TableError {
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("the table cannot be encoded")]
@@ -133,7 +140,7 @@ impl Values {
 }
 
 /// Writes a table to this place, whole or not at all. Returns how many rows and bytes it has.
-pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
+pub fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
     let failed = |source| OutputError::Io { path: place.to_owned(), doing: "create", source };
     let (directory, _) = Directory::of(place).map_err(failed)?;
     directory.remove_leftovers().map_err(failed)?;
@@ -150,7 +157,7 @@ pub(crate) fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u6
 
 /// Writes a table of comma-separated values to what reads it at once. Returns how many rows and bytes it
 /// has; none if nobody reads on.
-pub(crate) fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
+pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
     match write_csv(Counted { to, bytes: 0 }, rows) {
         Ok((Counted { mut to, bytes }, count)) => match to.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),

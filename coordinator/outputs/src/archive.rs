@@ -7,29 +7,29 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use granule_sweep::key::Fingerprint;
+use granule_store::{Store, StoreError};
+use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;
 
-use crate::failure::{Failure, shell_path};
-use crate::outputs::OutputError;
-use crate::outputs::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
-use crate::outputs::survey::{Refusal, Survey, Trouble};
-use crate::store::{Store, StoreError};
+use crate::OutputError;
+use crate::complaint::Complaint;
+use crate::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
+use crate::survey::{Refusal, Survey, Trouble};
 
 /// What an output directory says of itself.
 #[derive(Debug)]
-pub(crate) struct Archive {
-    pub(crate) out: PathBuf,
-    pub(crate) survey: Survey,
+pub struct Archive {
+    pub out: PathBuf,
+    pub survey: Survey,
     /// Where its trials are stored.
-    pub(crate) store_path: PathBuf,
+    pub store_path: PathBuf,
 }
 
 /// Why an output directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
     /// No run was ever at it.
     #[error("{} is no output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
     NoSweep { out: PathBuf },
@@ -63,49 +63,9 @@ pub(crate) enum ArchiveError {
     Output(#[from] OutputError),
 }
 
-impl From<ArchiveError> for Failure {
-    fn from(error: ArchiveError) -> Failure {
-        let (code, help) = match &error {
-            ArchiveError::NoSweep { .. } | ArchiveError::NoDirectory { .. } => {
-                (exit::USAGE, Some("say the directory that `granule run` has written, such as out/NAME"))
-            }
-            ArchiveError::InUse { .. } => (exit::FAILED, Some("wait until it ends, or stop it")),
-            ArchiveError::Foreign { .. } => {
-                (exit::FAILED, Some("use the granule that made it, or run the sweep again with this one"))
-            }
-            ArchiveError::Incomplete { .. } => {
-                (exit::INCOMPLETE, Some("run it to its end; `granule status` says what is missing"))
-            }
-            ArchiveError::NoStore { .. } => (
-                exit::FAILED,
-                Some("say where it is with --store FILE, or run the sweep again to make it anew"),
-            ),
-            ArchiveError::Store(StoreError::Corrupted { .. }) => (
-                exit::FAILED,
-                Some(
-                    "if it is that of the sweep, move it away and run again: all that a store holds can be \
-                     computed anew",
-                ),
-            ),
-            ArchiveError::LostStore { out, .. } => {
-                let help = format!(
-                    "--store FILE says where it is now; to compute all trials again into a new one: --store {}",
-                    shell_path(out.join(STORE))
-                );
-                return Failure::caused_by(exit::FAILED, &error, Some(&help));
-            }
-            ArchiveError::Record(trouble) => (exit::FAILED, Some(trouble.help())),
-            ArchiveError::Refused(refusal) => (refusal.code(), Some(refusal.help())),
-            ArchiveError::Output(OutputError::Refused(refusal)) => (exit::FAILED, Some(refusal.help())),
-            ArchiveError::Store(_) | ArchiveError::Output(_) => (exit::FAILED, None),
-        };
-        Failure::caused_by(code, &error, help)
-    }
-}
-
 impl Archive {
     /// What this directory says of itself. `store` is where the store is, if not where it was.
-    pub(crate) fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
+    pub fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
         check_directory(out)?;
         let survey = Survey::new(out)?;
         if let Some(trouble) = survey.troubles.first() {
@@ -121,22 +81,22 @@ impl Archive {
     }
 
     /// The manifest in place: of this sweep, unless another was begun since.
-    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+    pub fn manifest(&self) -> Option<&Manifest> {
         self.survey.manifest.as_ref()
     }
 
     /// A sweep that was begun and is not finished.
-    pub(crate) fn under_way(&self) -> Option<&UnderWay> {
+    pub fn under_way(&self) -> Option<&UnderWay> {
         self.survey.under_way.as_ref()
     }
 
     /// The sweep, with every default filled in.
-    pub(crate) fn resolved(&self) -> &ResolvedSweep {
+    pub fn resolved(&self) -> &ResolvedSweep {
         self.survey.sweep().expect("an archive has a sweep")
     }
 
     /// When the last run of the sweep began, RFC 3339 in UTC.
-    pub(crate) fn begun(&self) -> &str {
+    pub fn begun(&self) -> &str {
         let under_way = self.under_way().map(|under_way| under_way.started.as_str());
         under_way.or(self.manifest().map(|manifest| manifest.run.started.as_str())).unwrap_or_default()
     }
@@ -145,7 +105,7 @@ impl Archive {
     ///
     /// # Errors
     /// When there is none of it.
-    pub(crate) fn finished(&self) -> Result<&Manifest, ArchiveError> {
+    pub fn finished(&self) -> Result<&Manifest, ArchiveError> {
         match (self.under_way(), self.manifest()) {
             (None, Some(manifest)) => Ok(manifest),
             _ => Err(ArchiveError::Incomplete { out: self.out.clone() }),
@@ -156,7 +116,7 @@ impl Archive {
     ///
     /// # Errors
     /// When this program does not compute such trials.
-    pub(crate) fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
+    pub fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
         let foreign = |source| ArchiveError::Foreign { out: self.out.clone(), source };
         let sweep = self.resolved().restore().map_err(foreign)?;
         let plan = Plan::new(&sweep);
@@ -167,7 +127,7 @@ impl Archive {
     ///
     /// # Errors
     /// When there is none, or a run is at it.
-    pub(crate) fn store(&self) -> Result<Store, ArchiveError> {
+    pub fn store(&self) -> Result<Store, ArchiveError> {
         Store::read(&self.store_path).map_err(|error| no_store(error, &self.store_path))
     }
 
@@ -175,7 +135,7 @@ impl Archive {
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn glance(&self) -> Result<Store, ArchiveError> {
+    pub fn glance(&self) -> Result<Store, ArchiveError> {
         Store::glance(&self.store_path).map_err(|error| no_store(error, &self.store_path))
     }
 }
@@ -184,7 +144,7 @@ impl Archive {
 ///
 /// # Errors
 /// When it is no directory, or the system refuses.
-pub(crate) fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
+pub fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
     check_directory(out)?;
     let survey = Survey::new(out)?;
     survey.inherit(sweep);
@@ -195,7 +155,7 @@ pub(crate) fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveErr
 ///
 /// # Errors
 /// When it is a file.
-pub(crate) fn check_directory(out: &Path) -> Result<(), ArchiveError> {
+pub fn check_directory(out: &Path) -> Result<(), ArchiveError> {
     match fs::metadata(out) {
         Ok(found) if !found.is_dir() => Err(ArchiveError::NoDirectory { out: out.to_owned() }),
         _ => Ok(()),
@@ -203,7 +163,7 @@ pub(crate) fn check_directory(out: &Path) -> Result<(), ArchiveError> {
 }
 
 /// As [`ArchiveError::NoStore`], if that is it.
-pub(crate) fn no_store(error: StoreError, path: &Path) -> ArchiveError {
+pub fn no_store(error: StoreError, path: &Path) -> ArchiveError {
     match error {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             ArchiveError::NoStore { path: path.to_owned() }
@@ -213,7 +173,7 @@ pub(crate) fn no_store(error: StoreError, path: &Path) -> ArchiveError {
 }
 
 /// Expects that no directory was given for a store.
-pub(crate) fn check_no_directory(path: &Path) -> Result<(), Failure> {
+pub fn check_no_directory(path: &Path) -> Result<(), Complaint> {
     if !path.is_dir() {
         return Ok(());
     }
@@ -223,7 +183,7 @@ pub(crate) fn check_no_directory(path: &Path) -> Result<(), Failure> {
     } else {
         format!("say the file; that of a sweep is {STORE} in its output directory")
     };
-    Err(Failure::new(
+    Err(Complaint::new(
         exit::USAGE,
         format!("error: {} is a directory, no store\n  help: {help}", path.display()),
     ))
@@ -231,7 +191,7 @@ pub(crate) fn check_no_directory(path: &Path) -> Result<(), Failure> {
 
 /// The right to an output directory; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Lock(Directory);
+pub struct Lock(Directory);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -245,7 +205,7 @@ impl Drop for Lock {
 ///
 /// # Errors
 /// When another process holds it or reads it.
-pub(crate) fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
+pub fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
     // A process that asks for the status holds it for a moment, to see whether another does.
     for _ in 0..50 {
         match lock(out.clone(), File::try_lock) {
@@ -260,7 +220,7 @@ pub(crate) fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
 ///
 /// # Errors
 /// When a run is in progress there.
-pub(crate) fn keep_still(out: &Path) -> Result<Option<Lock>, ArchiveError> {
+pub fn keep_still(out: &Path) -> Result<Option<Lock>, ArchiveError> {
     Directory::open(out).map_or(Ok(None), |directory| lock(directory, File::try_lock_shared))
 }
 
@@ -309,8 +269,9 @@ impl StoreName {
                 // Under their present keys, or those of version 0.1.0.
                 let before = plan.conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model));
                 let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
-                Store::glance(path)
-                    .is_ok_and(|store| store.has_any_of(plan) || before.any(|key| store.contains(key)))
+                Store::glance(path).is_ok_and(|store| {
+                    store.has_any_of(keys_of(plan)) || before.any(|key| store.contains(key))
+                })
             })
         };
         match there.iter().position(has_trials) {
@@ -322,8 +283,17 @@ impl StoreName {
     }
 }
 
+/// The keys of all trials of a plan.
+fn keys_of(plan: &Plan) -> impl Iterator<Item = TrialKey> {
+    let variants = plan
+        .cohorts
+        .iter()
+        .flat_map(|cohort| cohort.variants.iter().map(|variant| (cohort.seed, variant.fingerprint)));
+    variants.flat_map(|(seed, of)| (0..plan.trials).map(move |trial| of.trial(seed, trial)))
+}
+
 /// Whether this name leads to this store.
-pub(crate) fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
+pub fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let names = [Some(out.join(&name.store)), name.store_beside.as_ref().map(|beside| out.join(beside))];
     let mut names = names.into_iter().flatten();
@@ -335,7 +305,7 @@ pub(crate) fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
 ///
 /// # Errors
 /// When the one in which they are stored lay elsewhere and is not found.
-pub(crate) fn store_of_run(
+pub fn store_of_run(
     out: &Path,
     given: Option<&Path>,
     survey: &Survey,
@@ -358,7 +328,7 @@ pub(crate) fn store_of_run(
 ///
 /// # Errors
 /// When the path cannot be written as text.
-pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Failure> {
+pub fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Complaint> {
     let text = |path: PathBuf| {
         path.into_os_string().into_string().map_err(|name| {
             let message = format!(
@@ -366,7 +336,7 @@ pub(crate) fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Failu
                  help: put it below the output directory, or under a path that is UTF-8",
                 Path::new(&name).display()
             );
-            Failure::new(exit::USAGE, message)
+            Complaint::new(exit::USAGE, message)
         })
     };
     let (Ok(out), Ok(store)) = (out.canonicalize(), store.canonicalize()) else {

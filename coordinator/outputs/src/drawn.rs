@@ -11,36 +11,36 @@ use std::path::{Path, PathBuf};
 use granule_system::files;
 use serde::{Deserialize, Serialize};
 
-use crate::outputs::manifest::Manifest;
+use crate::manifest::Manifest;
 
 /// Directory of figures, in an output directory.
-pub(crate) const FIGURES: &str = "figures";
+pub const FIGURES: &str = "figures";
 
 /// What is in a directory of figures.
-pub(crate) const INDEX: &str = "figures.json";
+pub const INDEX: &str = "figures.json";
 
 /// The report, in an output directory.
-pub(crate) const REPORT: &str = "report.html";
+pub const REPORT: &str = "report.html";
 
 /// The name of the element of a report that has the fingerprint.
-pub(crate) const META: &str = "granule-manifest";
+pub const META: &str = "granule-manifest";
 
 /// Longest index, in bytes.
-pub(crate) const LONGEST_INDEX: u64 = 1 << 26;
+pub const LONGEST_INDEX: u64 = 1 << 26;
 
 /// The name of the element of a report that says how far the sweep was.
-pub(crate) const PRELIMINARY: &str = "granule-preliminary";
+pub const PRELIMINARY: &str = "granule-preliminary";
 
 /// How far a sweep was when it was drawn before it was complete. Of different trials: conditions with equal parameters
 /// share theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Preliminary {
+pub struct Preliminary {
     /// Trials of the conditions and seeds that were chosen: those that were stored, and all.
-    pub(crate) drawn: u64,
-    pub(crate) chosen: u64,
+    pub drawn: u64,
+    pub chosen: u64,
     /// Trials of the sweep: those that were stored, and all.
-    pub(crate) stored: u64,
-    pub(crate) total: u64,
+    pub stored: u64,
+    pub total: u64,
 }
 
 impl fmt::Display for Preliminary {
@@ -64,7 +64,7 @@ impl fmt::Display for Preliminary {
 
 impl Preliminary {
     /// For the head of a report.
-    pub(crate) fn to_meta(self) -> String {
+    pub fn to_meta(self) -> String {
         let Preliminary { drawn, chosen, stored, total } = self;
         format!("{drawn}/{chosen} {stored}/{total}")
     }
@@ -88,7 +88,7 @@ enum Source {
 
 /// What a sweep is at, as far as drawings can show it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum State<'a> {
+pub enum State<'a> {
     /// It is complete. Has the manifest just been written, `is_new`, then drawings that do not say what they were
     /// drawn from show an earlier state.
     Complete { manifest: &'a Manifest, is_new: bool },
@@ -97,7 +97,7 @@ pub(crate) enum State<'a> {
 }
 
 /// Drawings that show an earlier state than this.
-pub(crate) fn stale(out: &Path, state: State<'_>) -> Vec<PathBuf> {
+pub fn stale(out: &Path, state: State<'_>) -> Vec<PathBuf> {
     let found = [(FIGURES, of_figures(&out.join(FIGURES))), (REPORT, of_report(&out.join(REPORT)))];
     if found.iter().all(|(_, source)| matches!(source, Source::None)) {
         return Vec::new();

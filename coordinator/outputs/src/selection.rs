@@ -5,38 +5,39 @@ use std::ops::RangeInclusive;
 
 use granule_sim::Model;
 use granule_sim::spikes::TrialSpikes;
+use granule_store::{Store, StoreError};
 use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Filter, Plan, Sweep};
+use granule_system::exit;
 use granule_system::threads::side_by_side;
+use granule_text::plural;
 use granule_text::words::{ranges, runs};
 use rayon::prelude::*;
 
+use crate::OutputError;
 use crate::archive::Archive;
-use crate::cli::{self, exit};
-use crate::failure::{Failure, plural};
-use crate::outputs::OutputError;
-use crate::outputs::manifest::SetAside;
-use crate::store::{Store, StoreError};
+use crate::complaint::Complaint;
+use crate::manifest::SetAside;
 
 /// A condition and a seed, by their index, and which trials there are of them.
-pub(crate) struct Pair {
-    pub(crate) condition: usize,
-    pub(crate) seed: usize,
-    pub(crate) trials: Vec<u32>,
+pub struct Pair {
+    pub condition: usize,
+    pub seed: usize,
+    pub trials: Vec<u32>,
 }
 
 /// Trials of some conditions and seeds.
-pub(crate) struct Selection<'a> {
-    pub(crate) sweep: &'a Sweep,
+pub struct Selection<'a> {
+    pub sweep: &'a Sweep,
     plan: &'a Plan,
     store: &'a Store,
     /// A condition after the other, both in the order of the sweep.
-    pub(crate) pairs: Vec<Pair>,
+    pub pairs: Vec<Pair>,
     /// Trials that were set aside and are not among them.
-    pub(crate) left_out: u64,
+    pub left_out: u64,
     /// Different trials of what is chosen, and how many of them are stored.
-    pub(crate) total: u64,
-    pub(crate) stored: u64,
+    pub total: u64,
+    pub stored: u64,
     /// The first trial that is neither stored nor set aside: condition, seed and trial.
     missing: Option<(usize, usize, u32)>,
 }
@@ -46,13 +47,13 @@ impl<'a> Selection<'a> {
     ///
     /// # Errors
     /// When another is not stored.
-    pub(crate) fn new(
+    pub fn new(
         archive: &Archive,
         (sweep, plan): (&'a Sweep, &'a Plan),
         store: &'a Store,
         conditions: &[usize],
         seeds: &[usize],
-    ) -> Result<Selection<'a>, Failure> {
+    ) -> Result<Selection<'a>, Complaint> {
         let set_aside = archive.manifest().map_or(&[][..], |manifest| &manifest.set_aside);
         let selection = Selection::gather(set_aside, (sweep, plan), store, conditions, seeds);
         let Some((condition, seed, trial)) = selection.missing else { return Ok(selection) };
@@ -61,19 +62,19 @@ impl<'a> Selection<'a> {
              that out with --conditions and --seeds",
             sweep.conditions[condition].name, sweep.seeds[seed]
         );
-        Err(Failure::new(exit::INCOMPLETE, message))
+        Err(Complaint::new(exit::INCOMPLETE, message))
     }
 
     /// Those trials of these conditions and seeds, by their index, that are stored so far.
     ///
     /// # Errors
     /// When none is.
-    pub(crate) fn so_far(
+    pub fn so_far(
         (sweep, plan): (&'a Sweep, &'a Plan),
         store: &'a Store,
         conditions: &[usize],
         seeds: &[usize],
-    ) -> Result<Selection<'a>, Failure> {
+    ) -> Result<Selection<'a>, Complaint> {
         let mut selection = Selection::gather(&[], (sweep, plan), store, conditions, seeds);
         selection.pairs.retain(|pair| !pair.trials.is_empty());
         if selection.pairs.is_empty() {
@@ -86,7 +87,7 @@ impl<'a> Selection<'a> {
                 },
                 sweep.name
             );
-            return Err(Failure::new(exit::INCOMPLETE, message));
+            return Err(Complaint::new(exit::INCOMPLETE, message));
         }
         Ok(selection)
     }
@@ -133,7 +134,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Whether all trials of a condition and a seed are stored.
-    pub(crate) fn is_whole(&self, pair: &Pair) -> bool {
+    pub fn is_whole(&self, pair: &Pair) -> bool {
         pair.trials.len() == self.plan.trials as usize
     }
 
@@ -141,7 +142,7 @@ impl<'a> Selection<'a> {
     ///
     /// # Errors
     /// When the store has lost it.
-    pub(crate) fn spikes(&self, pair: &Pair, trial: u32) -> Result<TrialSpikes, OutputError> {
+    pub fn spikes(&self, pair: &Pair, trial: u32) -> Result<TrialSpikes, OutputError> {
         let (cohort, variant) = self.plan.place(pair.condition, pair.seed);
         let key = self.plan.key(cohort, variant, trial);
         let bytes = self.store.get(key)?.ok_or(OutputError::Missing { key })?;
@@ -156,7 +157,7 @@ impl<'a> Selection<'a> {
 ///
 /// # Errors
 /// When the store cannot be read; [`OutputError::Interrupted`].
-pub(crate) fn damaged(
+pub fn damaged(
     sweep: &Sweep,
     plan: &Plan,
     store: &Store,
@@ -188,7 +189,7 @@ pub(crate) fn damaged(
 }
 
 /// Whether a trial is stored, and not what it should be.
-pub(crate) fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
+pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
     match store.get(key) {
         Ok(Some(spikes)) => {
             Ok(TrialSpikes::decode(&spikes, model.parameters().network, model.steps()).is_err())
@@ -200,7 +201,7 @@ pub(crate) fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<
 }
 
 /// Different trials of a plan that are stored.
-pub(crate) fn stored(plan: &Plan, store: &Store) -> u64 {
+pub fn stored(plan: &Plan, store: &Store) -> u64 {
     let variants = plan
         .cohorts
         .iter()
@@ -214,9 +215,13 @@ pub(crate) fn stored(plan: &Plan, store: &Store) -> u64 {
 ///
 /// # Errors
 /// When a name, a pattern or the filters fit no condition.
-pub(crate) fn conditions_of(sweep: &Sweep, only: &cli::Only) -> Result<Vec<usize>, Failure> {
-    let all = chosen(sweep.conditions.len(), &only.conditions, |pattern| conditions_like(sweep, pattern))?;
-    let filters: Vec<&Filter> = only.filters().collect();
+pub fn conditions_of<'f>(
+    sweep: &Sweep,
+    patterns: &[String],
+    filters: impl Iterator<Item = &'f Filter>,
+) -> Result<Vec<usize>, Complaint> {
+    let all = chosen(sweep.conditions.len(), patterns, |pattern| conditions_like(sweep, pattern))?;
+    let filters: Vec<&Filter> = filters.collect();
     let holds = |filter: &Filter, at: usize| filter.holds(sweep.conditions[at].model.parameters());
     let found: Vec<usize> =
         all.iter().copied().filter(|&at| filters.iter().all(|filter| holds(filter, at))).collect();
@@ -236,15 +241,15 @@ pub(crate) fn conditions_of(sweep: &Sweep, only: &cli::Only) -> Result<Vec<usize
     };
     let message =
         format!("error: no condition of sweep {} has {}\n  help: {help}", sweep.name, text.join(" and "));
-    Err(Failure::new(exit::USAGE, message))
+    Err(Complaint::new(exit::USAGE, message))
 }
 
 /// Indices of the seeds that are chosen, each once and in the order of the sweep; of all if none are.
 ///
 /// # Errors
 /// When a seed, or all of a range, are not in the sweep.
-pub(crate) fn seeds_of(sweep: &Sweep, only: &cli::Only) -> Result<Vec<usize>, Failure> {
-    chosen(sweep.seeds.len(), &only.seeds, |range| {
+pub fn seeds_of(sweep: &Sweep, ranges: &[RangeInclusive<u32>]) -> Result<Vec<usize>, Complaint> {
+    chosen(sweep.seeds.len(), ranges, |range| {
         let places = (0..).zip(&sweep.seeds).filter(|(_, seed)| range.contains(seed));
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
         if places.is_empty() { Err(no_seed(sweep, range)) } else { Ok(places) }
@@ -254,17 +259,17 @@ pub(crate) fn seeds_of(sweep: &Sweep, only: &cli::Only) -> Result<Vec<usize>, Fa
 fn chosen<T>(
     count: usize,
     asked: &[T],
-    places: impl Fn(&T) -> Result<Vec<usize>, Failure>,
-) -> Result<Vec<usize>, Failure> {
+    places: impl Fn(&T) -> Result<Vec<usize>, Complaint>,
+) -> Result<Vec<usize>, Complaint> {
     if asked.is_empty() {
         return Ok((0..count).collect());
     }
-    let places = asked.iter().map(places).collect::<Result<Vec<Vec<usize>>, Failure>>()?;
+    let places = asked.iter().map(places).collect::<Result<Vec<Vec<usize>>, Complaint>>()?;
     Ok(places.into_iter().flatten().collect::<BTreeSet<usize>>().into_iter().collect())
 }
 
 /// The conditions whose names a pattern fits.
-fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Failure> {
+fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Complaint> {
     // No name of a condition has these characters.
     if !pattern.contains(['*', '?']) {
         return condition_of(sweep, pattern).map(|at| vec![at]);
@@ -308,19 +313,19 @@ fn fits(pattern: &str, name: &str) -> bool {
 ///
 /// # Errors
 /// When the sweep has none.
-pub(crate) fn condition_of(sweep: &Sweep, name: &str) -> Result<usize, Failure> {
+pub fn condition_of(sweep: &Sweep, name: &str) -> Result<usize, Complaint> {
     sweep.conditions.iter().position(|condition| condition.name == name).ok_or_else(|| {
         not_a_condition(sweep, &format!("sweep {} has no condition `{name}`", sweep.name), name)
     })
 }
 
-fn not_a_condition(sweep: &Sweep, what: &str, name: &str) -> Failure {
+fn not_a_condition(sweep: &Sweep, what: &str, name: &str) -> Complaint {
     let names: Vec<String> = sweep.conditions.iter().map(|condition| condition.name.clone()).collect();
     let meant = match granule_sweep::nearest(name, names.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`? "),
         None => String::new(),
     };
-    Failure::new(exit::USAGE, format!("error: {what}\n  help: {meant}it has {}", some(&names)))
+    Complaint::new(exit::USAGE, format!("error: {what}\n  help: {meant}it has {}", some(&names)))
 }
 
 /// The first of these words.
@@ -336,12 +341,12 @@ fn some(words: &[String]) -> String {
 ///
 /// # Errors
 /// When the sweep does not have it.
-pub(crate) fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Failure> {
+pub fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Complaint> {
     let place = sweep.seeds.iter().position(|&of| of == seed);
     place.ok_or_else(|| no_seed(sweep, &(seed..=seed)))
 }
 
-fn no_seed(sweep: &Sweep, range: &RangeInclusive<u32>) -> Failure {
+fn no_seed(sweep: &Sweep, range: &RangeInclusive<u32>) -> Complaint {
     let what = ranges(&[(*range.start(), *range.end())], 1);
     let what = if range.start() == range.end() {
         format!("no seed {what}")
@@ -350,14 +355,14 @@ fn no_seed(sweep: &Sweep, range: &RangeInclusive<u32>) -> Failure {
     };
     let message =
         format!("error: sweep {} has {what}\n  help: it has {}", sweep.name, ranges(&runs(&sweep.seeds), 12));
-    Failure::new(exit::USAGE, message)
+    Complaint::new(exit::USAGE, message)
 }
 
 /// Expects that the sweep has a trial of this number.
 ///
 /// # Errors
 /// When it has fewer.
-pub(crate) fn check_trial(sweep: &Sweep, trial: u32) -> Result<(), Failure> {
+pub fn check_trial(sweep: &Sweep, trial: u32) -> Result<(), Complaint> {
     if trial < sweep.trials {
         return Ok(());
     }
@@ -367,7 +372,7 @@ pub(crate) fn check_trial(sweep: &Sweep, trial: u32) -> Result<(), Failure> {
         plural(sweep.trials.into(), "trial"),
         ranges(&[(0, sweep.trials - 1)], 1)
     );
-    Err(Failure::new(exit::USAGE, message))
+    Err(Complaint::new(exit::USAGE, message))
 }
 
 #[cfg(test)]

@@ -25,47 +25,47 @@ use super::stamps::{self, Seen, Stamp, Stamps, SweepId};
 use super::{HashedFile, OutputError, failed};
 
 /// Its name in the output directory.
-pub(crate) const NAME: &str = "manifest.json";
+pub const NAME: &str = "manifest.json";
 /// Name of [`Pending`].
-pub(crate) const PENDING: &str = "outputs.pending.json";
+pub const PENDING: &str = "outputs.pending.json";
 /// Name of [`UnderWay`].
-pub(crate) const UNDER_WAY: &str = "sweep.json";
+pub const UNDER_WAY: &str = "sweep.json";
 /// Version of the formats of the manifest and of [`UnderWay`].
-pub(crate) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// The manifest of a finished sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Manifest {
+pub struct Manifest {
     /// Version of this format.
-    pub(crate) manifest: u32,
+    pub manifest: u32,
     /// Version of granule.
-    pub(crate) granule: String,
-    pub(crate) sweep: ResolvedSweep,
-    pub(crate) run: Run,
+    pub granule: String,
+    pub sweep: ResolvedSweep,
+    pub run: Run,
     /// Trials that could not be computed. The files of their conditions and seeds are not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) set_aside: Vec<SetAside>,
+    pub set_aside: Vec<SetAside>,
     /// Every output file, by path.
-    pub(crate) files: Vec<FileRecord>,
+    pub files: Vec<FileRecord>,
 }
 
 /// The sweep with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ResolvedSweep {
-    pub(crate) name: String,
-    pub(crate) engine: String,
-    pub(crate) engine_revision: u32,
+pub struct ResolvedSweep {
+    pub name: String,
+    pub engine: String,
+    pub engine_revision: u32,
     /// `common` or `independent`; in the latter case, conditions differ in `noise.stream`.
     #[serde(default = "common_noise")]
-    pub(crate) noise: String,
-    pub(crate) seeds: Vec<u32>,
-    pub(crate) trials: u32,
-    pub(crate) conditions: Vec<ResolvedCondition>,
+    pub noise: String,
+    pub seeds: Vec<u32>,
+    pub trials: u32,
+    pub conditions: Vec<ResolvedCondition>,
 }
 
 impl ResolvedSweep {
     /// Hash of all of it.
-    pub(crate) fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> String {
         let content = serde_json::to_vec(self).expect("text and numbers can be written");
         blake3::hash(&content).to_hex().to_string()
     }
@@ -73,49 +73,49 @@ impl ResolvedSweep {
 
 /// A condition with all its parameters, as text with units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ResolvedCondition {
-    pub(crate) name: String,
-    pub(crate) prefix: String,
-    pub(crate) fingerprint: String,
+pub struct ResolvedCondition {
+    pub name: String,
+    pub prefix: String,
+    pub fingerprint: String,
     /// Keys of `record` that are switched off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) not_recorded: Vec<String>,
-    pub(crate) parameters: serde_json::Map<String, serde_json::Value>,
+    pub not_recorded: Vec<String>,
+    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The run that completed the sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Run {
-    pub(crate) host: String,
-    pub(crate) operating_system: String,
-    pub(crate) architecture: String,
-    pub(crate) workers: u32,
+pub struct Run {
+    pub host: String,
+    pub operating_system: String,
+    pub architecture: String,
+    pub workers: u32,
     /// Where its trials are stored.
     #[serde(flatten)]
-    pub(crate) store: StoreName,
+    pub store: StoreName,
     /// When it began, RFC 3339 in UTC.
-    pub(crate) started: String,
-    pub(crate) wall_seconds: f64,
+    pub started: String,
+    pub wall_seconds: f64,
     /// Of all its processes on this machine.
-    pub(crate) cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// Trials, each of one condition and seed.
-    pub(crate) trials_computed: u64,
-    pub(crate) trials_reused: u64,
+    pub trials_computed: u64,
+    pub trials_reused: u64,
     /// Output files that were already as they should be.
-    pub(crate) files_reused: u64,
+    pub files_reused: u64,
     /// Trials that were computed once more by another worker, with the same result.
     #[serde(default)]
-    pub(crate) trials_audited: u64,
+    pub trials_audited: u64,
     /// Workers that nothing was taken from any more, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) workers_shut_out: Vec<String>,
+    pub workers_shut_out: Vec<String>,
     /// Results that differed from those stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) disagreements: Vec<String>,
+    pub disagreements: Vec<String>,
 }
 
 /// Where a run stores its trials unless it is told otherwise.
-pub(crate) const STORE: &str = "store.granule";
+pub const STORE: &str = "store.granule";
 
 fn default_store() -> String {
     STORE.to_owned()
@@ -123,14 +123,14 @@ fn default_store() -> String {
 
 /// Where the trials of an output directory are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreName {
+pub struct StoreName {
     /// A path from the output directory if the store lies below it, else from the root.
     #[serde(default = "default_store")]
-    pub(crate) store: String,
+    pub store: String,
     /// A path from the output directory to a store that does not lie below it: where the store is when both were
     /// moved or copied together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) store_beside: Option<String>,
+    pub store_beside: Option<String>,
 }
 
 impl Default for StoreName {
@@ -141,29 +141,29 @@ impl Default for StoreName {
 
 /// A sweep that is being computed, or was until something ended the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct UnderWay {
+pub struct UnderWay {
     /// Version of this format.
-    pub(crate) format: u32,
-    pub(crate) sweep: ResolvedSweep,
+    pub format: u32,
+    pub sweep: ResolvedSweep,
     #[serde(flatten)]
-    pub(crate) store: StoreName,
+    pub store: StoreName,
     /// When the last run of it began, RFC 3339 in UTC.
-    pub(crate) started: String,
+    pub started: String,
 }
 
 /// Removes what a run leaves until its manifest is there.
-pub(crate) fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
+pub fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
     remove(out, PENDING)?;
     remove(out, UNDER_WAY).map(drop)
 }
 
 impl UnderWay {
-    pub(crate) fn new(sweep: &Sweep, store: StoreName, started: String) -> UnderWay {
+    pub fn new(sweep: &Sweep, store: StoreName, started: String) -> UnderWay {
         UnderWay { format: FORMAT, sweep: ResolvedSweep::of(sweep), store, started }
     }
 
     /// Writes it into the output directory; the manifest takes its place.
-    pub(crate) fn write(&self, out: &Directory) -> Result<(), OutputError> {
+    pub fn write(&self, out: &Directory) -> Result<(), OutputError> {
         write_json(out, UNDER_WAY, self)?;
         out.sync().map_err(failed("write", out.path()))
     }
@@ -173,11 +173,11 @@ impl UnderWay {
 /// files; each further line has a file that there may be. A file is on record before it is put in its place, with its
 /// hash, so that a file that is not as recorded is known not to be granule's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Pending {
-    pub(crate) sweeps: Vec<ResolvedSweep>,
-    pub(crate) records: Vec<FileRecord>,
+pub struct Pending {
+    pub sweeps: Vec<ResolvedSweep>,
+    pub records: Vec<FileRecord>,
     /// Version 0.1.0 listed paths, and nothing else.
-    pub(crate) listed: BTreeSet<String>,
+    pub listed: BTreeSet<String>,
 }
 
 /// The first line of [`Pending`].
@@ -189,14 +189,14 @@ struct PendingHead {
 
 impl Pending {
     /// Version of this format. The first one was a list of paths.
-    pub(crate) const FORMAT: u32 = 2;
-    pub(crate) const KEYS: &[&str] = &["format", "sweeps"];
+    pub const FORMAT: u32 = 2;
+    pub const KEYS: &[&str] = &["format", "sweeps"];
 
     /// Reads it. None if it is of a later format.
     ///
     /// # Errors
     /// When it is something else.
-    pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Option<Pending>> {
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Option<Pending>> {
         if bytes.trim_ascii_start().starts_with(b"[") {
             let listed = serde_json::from_slice(bytes)?;
             return Ok(Some(Pending { listed, ..Pending::default() }));
@@ -214,14 +214,14 @@ impl Pending {
 
 /// [`Pending`] in the making.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     file: File,
     path: PathBuf,
 }
 
 impl Journal {
     /// Writes what is on record so far into the output directory, then removes the manifest.
-    pub(crate) fn begin(out: &Directory, pending: &Pending) -> Result<Journal, OutputError> {
+    pub fn begin(out: &Directory, pending: &Pending) -> Result<Journal, OutputError> {
         let path = out.path().join(PENDING);
         let begin = || {
             let mut file = out.write(OsStr::new(PENDING), Mode::from_bits_truncate(0o666))?;
@@ -239,7 +239,7 @@ impl Journal {
     }
 
     /// Records these files; on return that is durable.
-    pub(crate) fn add(&mut self, records: &[FileRecord]) -> Result<(), OutputError> {
+    pub fn add(&mut self, records: &[FileRecord]) -> Result<(), OutputError> {
         let lines: Vec<u8> = records.iter().flat_map(line_of).collect();
         let added = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         added.map_err(failed("write", &self.path))
@@ -254,26 +254,26 @@ fn line_of(content: &impl Serialize) -> Vec<u8> {
 
 /// A trial that could not be computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SetAside {
-    pub(crate) condition: String,
-    pub(crate) seed: u32,
-    pub(crate) trial: u32,
-    pub(crate) reason: String,
+pub struct SetAside {
+    pub condition: String,
+    pub seed: u32,
+    pub trial: u32,
+    pub reason: String,
 }
 
 /// An output file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileRecord {
+pub struct FileRecord {
     /// Below the output directory, with `/`.
-    pub(crate) path: String,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
     /// Hash of everything that decides its bytes.
-    pub(crate) identity: String,
+    pub identity: String,
 }
 
 impl Manifest {
-    pub(crate) fn new(
+    pub fn new(
         sweep: ResolvedSweep,
         run: Run,
         set_aside: Vec<SetAside>,
@@ -291,7 +291,7 @@ impl Manifest {
     }
 
     /// Writes the manifest, after all files that it lists; then the stamps of these files and of the store.
-    pub(crate) fn write(
+    pub fn write(
         &self,
         out: &Directory,
         files: BTreeMap<String, Seen>,
@@ -309,21 +309,21 @@ impl Manifest {
 
     /// Hash of what was made: the sweep, its files, and the trials that are missing. It stays the same when the sweep
     /// is run again and gives the same. Figures and reports say with it what they were drawn from.
-    pub(crate) fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> String {
         let content = serde_json::to_vec(&(&self.sweep, &self.set_aside, &self.files));
         blake3::hash(&content.expect("text and numbers can be written")).to_hex().to_string()
     }
 }
 
 /// Writes the stamps of an output directory.
-pub(crate) fn write_stamps(out: &Directory, stamps: &Stamps) -> Result<(), OutputError> {
+pub fn write_stamps(out: &Directory, stamps: &Stamps) -> Result<(), OutputError> {
     let mut file = HashedFile::create_in(out, stamps::NAME)?;
     file.write_all(&stamps.to_json()).map_err(failed("write", &out.path().join(stamps::NAME)))?;
     file.commit().map(drop)
 }
 
 /// Removes them, so that the next run looks at everything again.
-pub(crate) fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
+pub fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
     remove(out, stamps::NAME).map(drop)
 }
 
@@ -332,7 +332,7 @@ fn common_noise() -> String {
 }
 
 impl ResolvedSweep {
-    pub(crate) fn of(sweep: &Sweep) -> ResolvedSweep {
+    pub fn of(sweep: &Sweep) -> ResolvedSweep {
         let conditions = sweep
             .conditions
             .iter()
@@ -372,7 +372,7 @@ impl ResolvedSweep {
 /// Why this program cannot use the sweep of a manifest. What a manifest says may come from anywhere: it is
 /// escaped in messages, and a sweep that breaks a rule of sweep files is refused as a whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Foreign {
+pub enum Foreign {
     /// It was computed in another way.
     #[error(
         "it was computed by engine {}, revision {revision}, which this granule does not have",
@@ -411,7 +411,7 @@ impl ResolvedSweep {
     ///
     /// # Errors
     /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
-    pub(crate) fn restore(&self) -> Result<Sweep, Foreign> {
+    pub fn restore(&self) -> Result<Sweep, Foreign> {
         let known = Engine::named(&self.engine).filter(|engine| engine.revision() == self.engine_revision);
         let Some(engine) = known else {
             let engine = self.engine.chars().take(MOST_SHOWN).collect();

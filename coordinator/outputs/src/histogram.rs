@@ -5,27 +5,27 @@ use granule_sim::spikes::{Spike, TrialSpikes};
 
 /// Spikes of any number of trials of a condition, by population and bin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     /// Steps of a bin.
     width: u32,
     /// Trials that were counted.
-    pub(crate) trials: u64,
+    pub trials: u64,
     /// Spikes of granule cells in each bin.
-    pub(crate) granule: Vec<u64>,
+    pub granule: Vec<u64>,
     /// Spikes of Golgi cells in each bin.
-    pub(crate) golgi: Vec<u64>,
+    pub golgi: Vec<u64>,
 }
 
 impl Histogram {
     /// Nothing counted yet, of a model's trials in bins of so many steps. The last bin may be cut short
     /// by the end of a trial.
-    pub(crate) fn new(model: &Model, width: u32) -> Histogram {
+    pub fn new(model: &Model, width: u32) -> Histogram {
         let bins = model.steps().div_ceil(width) as usize;
         Histogram { width, trials: 0, granule: vec![0; bins], golgi: vec![0; bins] }
     }
 
     /// Counts a trial of that model.
-    pub(crate) fn add(&mut self, spikes: &TrialSpikes) {
+    pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
         for (counts, train) in [(&mut self.granule, &spikes.granule), (&mut self.golgi, &spikes.golgi)] {
             train.iter().for_each(|Spike { step, .. }| counts[(step / self.width) as usize] += 1);

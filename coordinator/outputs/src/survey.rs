@@ -35,7 +35,7 @@ const LONGEST: u64 = 1 << 30;
 
 /// Why a run does not write to an output directory.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// A name that granule needs is taken.
     #[error("{} {what}", path.display())]
     Taken { path: PathBuf, what: String },
@@ -60,7 +60,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Exit code of a command that is refused: the directory is the wrong one, or something in it is.
-    pub(crate) fn code(&self) -> u8 {
+    pub fn code(&self) -> u8 {
         match self {
             Refusal::AnotherSweep { .. } | Refusal::Unlisted { .. } => exit::USAGE,
             Refusal::Taken { .. } | Refusal::Later { .. } | Refusal::Damaged { .. } => exit::FAILED,
@@ -68,7 +68,7 @@ impl Refusal {
     }
 
     /// What to do about it.
-    pub(crate) fn help(&self) -> &'static str {
+    pub fn help(&self) -> &'static str {
         match self {
             Refusal::Taken { .. } => "move it away, or choose another directory with --out DIR",
             Refusal::Damaged { .. } => {
@@ -89,7 +89,7 @@ impl Refusal {
 
 /// A record in an output directory that cannot be used.
 #[derive(Clone, Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// It is one of granule's, and damaged.
     Damaged { path: PathBuf, what: String },
     /// It is something else.
@@ -99,13 +99,13 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         match self {
             Trouble::Damaged { path, .. } | Trouble::Taken { path, .. } | Trouble::Later { path } => path,
         }
     }
 
-    pub(crate) fn what(&self) -> &str {
+    pub fn what(&self) -> &str {
         match self {
             Trouble::Damaged { what, .. } | Trouble::Taken { what, .. } => what,
             Trouble::Later { .. } => "was written by a later version of granule",
@@ -113,7 +113,7 @@ impl Trouble {
     }
 
     /// What to do about it.
-    pub(crate) fn help(&self) -> &'static str {
+    pub fn help(&self) -> &'static str {
         match self {
             Trouble::Damaged { .. } => {
                 "run the sweep again, with --replace if that is refused: it writes its records anew"
@@ -126,19 +126,19 @@ impl Trouble {
 
 /// What granule's records in an output directory say.
 #[derive(Debug, Default)]
-pub(crate) struct Survey {
+pub struct Survey {
     out: PathBuf,
     /// None where there is none.
     directory: Option<Directory>,
     /// The manifest in place: of the sweep in `under_way` if there is one and it was finished before.
-    pub(crate) manifest: Option<Manifest>,
+    pub manifest: Option<Manifest>,
     /// A sweep that was begun and is not finished.
-    pub(crate) under_way: Option<UnderWay>,
+    pub under_way: Option<UnderWay>,
     pending: Pending,
     /// Stamps of the files and of the store, and whether they hold for the manifest.
     stamps: Option<Stamps>,
     holds: bool,
-    pub(crate) troubles: Vec<Trouble>,
+    pub troubles: Vec<Trouble>,
     /// Paths of the files that the recorded sweeps make; see [`Self::can_be_listed`].
     made: OnceLock<Made>,
 }
@@ -156,7 +156,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn new(out: &Path) -> Result<Survey, OutputError> {
+    pub fn new(out: &Path) -> Result<Survey, OutputError> {
         match Directory::open(out) {
             Ok(directory) => Survey::of(&directory),
             Err(error) if is_absent(&error) => Ok(Survey { out: out.to_owned(), ..Survey::default() }),
@@ -168,7 +168,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn of(directory: &Directory) -> Result<Survey, OutputError> {
+    pub fn of(directory: &Directory) -> Result<Survey, OutputError> {
         let out = directory.path().to_owned();
         let mut survey = Survey { out, directory: Some(directory.clone()), ..Survey::default() };
         let text = survey.read(manifest::NAME)?;
@@ -239,7 +239,7 @@ impl Survey {
     }
 
     /// The sweep that the directory belongs to, if any.
-    pub(crate) fn sweep(&self) -> Option<&ResolvedSweep> {
+    pub fn sweep(&self) -> Option<&ResolvedSweep> {
         let under_way = self.under_way.as_ref().map(|under_way| &under_way.sweep);
         under_way.or(self.manifest.as_ref().map(|manifest| &manifest.sweep))
     }
@@ -270,7 +270,7 @@ impl Survey {
     }
 
     /// Expects the directory to be free, or that of this sweep; with `replaces`, it may be another sweep's.
-    pub(crate) fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
+    pub fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
         let ids = self.ids();
         for trouble in &self.troubles {
             match trouble.clone() {
@@ -296,14 +296,14 @@ impl Survey {
     }
 
     /// Whether this sweep is one that is recorded, extended or changed.
-    pub(crate) fn is_of(&self, sweep: &ResolvedSweep) -> bool {
+    pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
         let id = SweepId::of(sweep).with_version_0_1_0(sweep);
         self.ids().iter().any(|held| difference(held, &id).is_none())
     }
 
     /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
     /// is recorded by default has changed since version 0.1.0.
-    pub(crate) fn inherit(&self, sweep: &mut Sweep) {
+    pub fn inherit(&self, sweep: &mut Sweep) {
         if !self.is_of(&ResolvedSweep::of(sweep)) {
             return;
         }
@@ -359,7 +359,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses; [`OutputError::Interrupted`].
-    pub(crate) fn changes<'a>(
+    pub fn changes<'a>(
         &self,
         planned: &'a [Planned],
         is_interrupted: &(dyn Fn() -> bool + Sync),
@@ -371,7 +371,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn assumed_changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
+    pub fn assumed_changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
         self.look(planned, None)
     }
 
@@ -522,7 +522,7 @@ impl Survey {
     }
 
     /// Whether a run of version 0.1.0 was writing files here when it ended early.
-    pub(crate) fn has_first_format(&self) -> bool {
+    pub fn has_first_format(&self) -> bool {
         !self.pending.listed.is_empty()
     }
 
@@ -567,13 +567,13 @@ impl Survey {
     }
 
     /// Whether the stamps say that a store with this stamp has all trials of this sweep, whole.
-    pub(crate) fn trusts_store(&self, sweep: &ResolvedSweep, stamp: Option<Stamp>) -> bool {
+    pub fn trusts_store(&self, sweep: &ResolvedSweep, stamp: Option<Stamp>) -> bool {
         let is_it = self.manifest.as_ref().is_some_and(|manifest| manifest.sweep == *sweep);
         is_it && self.holds && self.stamps.as_ref().is_some_and(|stamps| stamps.trust_store(stamp))
     }
 
     /// Stamps that hold for the manifest, if they are others than those that are there.
-    pub(crate) fn renewed(&self, files: BTreeMap<String, Seen>, store: Option<Stamp>) -> Option<Stamps> {
+    pub fn renewed(&self, files: BTreeMap<String, Seen>, store: Option<Stamp>) -> Option<Stamps> {
         let file = self.directory.as_ref()?.open_file(OsStr::new(manifest::NAME)).ok()?;
         let text = files::read_open(file, LONGEST).ok()?;
         let sweep = SweepId::of(&self.manifest.as_ref()?.sweep);
@@ -586,7 +586,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn retire(
+    pub fn retire(
         &self,
         sweep: &ResolvedSweep,
         changes: &Changes<'_>,
@@ -629,7 +629,7 @@ impl Survey {
     }
 
     /// Trials of a plan that the sweep of the manifest had computed, and of which this is true.
-    pub(crate) fn computed_before(&self, plan: &Plan, is_counted: impl Fn(TrialKey) -> bool) -> u64 {
+    pub fn computed_before(&self, plan: &Plan, is_counted: impl Fn(TrialKey) -> bool) -> u64 {
         let Some(Manifest { sweep, set_aside, .. }) = &self.manifest else { return 0 };
         let known: BTreeMap<&str, &str> =
             sweep.conditions.iter().map(|of| (of.fingerprint.as_str(), of.name.as_str())).collect();
@@ -652,19 +652,19 @@ impl Survey {
 
 /// What a run does to the files in an output directory.
 #[derive(Debug, Default)]
-pub(crate) struct Changes<'a> {
+pub struct Changes<'a> {
     /// Files that are as they are to be.
-    pub(crate) in_place: Vec<(&'a Planned, FileRecord, Option<Seal>)>,
+    pub in_place: Vec<(&'a Planned, FileRecord, Option<Seal>)>,
     /// Files where there is nothing yet.
-    pub(crate) written: Vec<&'a Planned>,
+    pub written: Vec<&'a Planned>,
     /// Files that take the place of granule's own.
-    pub(crate) replaced: Vec<&'a Planned>,
+    pub replaced: Vec<&'a Planned>,
     /// Files that would take the place of files that no record lists.
-    pub(crate) unlisted: Vec<&'a Planned>,
+    pub unlisted: Vec<&'a Planned>,
     /// Granule's own files that the sweep does not have.
-    pub(crate) removed: BTreeSet<String>,
+    pub removed: BTreeSet<String>,
     /// The same, but they are not as granule wrote them, and stay.
-    pub(crate) left: BTreeSet<String>,
+    pub left: BTreeSet<String>,
     /// What is in the way, and what it is.
     taken: BTreeMap<PathBuf, String>,
     given_back: u64,
@@ -672,7 +672,7 @@ pub(crate) struct Changes<'a> {
 
 impl Changes<'_> {
     /// Expects that nothing of another is in the way; with `replaces`, files may be.
-    pub(crate) fn check(&self, out: &Path, replaces: bool) -> Result<(), Refusal> {
+    pub fn check(&self, out: &Path, replaces: bool) -> Result<(), Refusal> {
         if let Some((path, what)) = self.taken.first_key_value() {
             return Err(Refusal::Taken { path: path.clone(), what: what.clone() });
         }
@@ -687,22 +687,22 @@ impl Changes<'_> {
     }
 
     /// Bytes of the files that are to be written.
-    pub(crate) fn size(&self, sweep: &Sweep) -> Size {
+    pub fn size(&self, sweep: &Sweep) -> Size {
         self.to_write().map(|file| file.size(sweep)).sum()
     }
 
     /// Files that are to be written.
-    pub(crate) fn to_write(&self) -> impl Iterator<Item = &'_ Planned> {
+    pub fn to_write(&self) -> impl Iterator<Item = &'_ Planned> {
         self.written.iter().chain(&self.replaced).chain(&self.unlisted).copied()
     }
 
     /// Bytes of the files that are to be replaced or removed.
-    pub(crate) fn given_back(&self) -> u64 {
+    pub fn given_back(&self) -> u64 {
         self.given_back
     }
 
     /// Whether the planned files are there, all of them and no others of granule's.
-    pub(crate) fn are_none(&self) -> bool {
+    pub fn are_none(&self) -> bool {
         self.written.is_empty()
             && self.replaced.is_empty()
             && self.unlisted.is_empty()
@@ -866,7 +866,7 @@ fn trouble(path: PathBuf, text: &[u8], keys: &[&str], format: u32, error: &serde
 }
 
 /// Hash of an open file, in hexadecimal; none if it does not have this many bytes.
-pub(crate) fn sha256(mut file: &File, bytes: u64) -> io::Result<Option<String>> {
+pub fn sha256(mut file: &File, bytes: u64) -> io::Result<Option<String>> {
     if file.metadata()?.len() != bytes {
         return Ok(None);
     }

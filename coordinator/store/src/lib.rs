@@ -58,6 +58,12 @@
 //! after the check still panics or passes (of 1000 cases, half; the others hit nothing in use).
 //! Here values are large, immutable, each with a digest of its own, and nobody asks for ranges: a log
 //! with an index in memory does all of that in fewer ways to fail.
+//!
+//! # What it must not know
+//!
+//! Of trials it knows their keys, and of spikes their bytes. It must not know plans, output files or the protocol.
+
+#![allow(missing_docs, reason = "read by this workspace alone")]
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -69,12 +75,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use granule_sim::spikes::Digest;
-use granule_sweep::Plan;
 use granule_sweep::key::{StreamKey, TrialKey};
 use granule_system::files::{harmless, sync_name};
+use granule_system::stamp::{Seal, Stamp};
 use nix::errno::Errno;
-
-use crate::outputs::stamps::{Seal, Stamp};
 
 /// Counts the changes of the format.
 const VERSION: u32 = 1;
@@ -90,18 +94,18 @@ const LARGE: usize = 1 << 20;
 
 /// Spikes to put.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     /// The trial.
-    pub(crate) key: TrialKey,
+    pub key: TrialKey,
     /// What its spikes hash to.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
     /// Its encoded spikes; any bytes, here.
-    pub(crate) spikes: &'a [u8],
+    pub spikes: &'a [u8],
 }
 
 /// What became of an [`Entry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
+pub enum Put {
     /// The store did not have the trial, or had it damaged, and has it now.
     New,
     /// The store has the same spikes already.
@@ -115,31 +119,31 @@ pub(crate) enum Put {
 
 /// A trial in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub struct Held {
     /// The trial.
-    pub(crate) key: TrialKey,
+    pub key: TrialKey,
     /// What its spikes hash to.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
     /// Length of its encoded spikes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// What opening found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// Trials the store holds.
-    pub(crate) trials: usize,
+    pub trials: usize,
     /// Bytes of a last write that was never finished nor acknowledged, now cut off. Damage to the end
     /// of the file looks the same.
-    pub(crate) unfinished_bytes: u64,
+    pub unfinished_bytes: u64,
     /// Bytes of damaged blocks, and of frames that they made unreadable: what these held counts as
     /// missing. They stay in the file and are found at every opening.
-    pub(crate) damaged_bytes: u64,
+    pub damaged_bytes: u64,
 }
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// Another process, or another [`Store`] of this one, has the file.
     #[error("the store {} is in use by another granule: wait until it ends, or stop it", path.display())]
     InUse {
@@ -243,7 +247,7 @@ fn has_no_locks(error: &io::Error) -> bool {
 ///
 /// All calls block, and may come from several threads: reads go on while a write waits for the disk.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     log: Log,
     index: RwLock<Index>,
     tail: Mutex<Tail>,
@@ -259,7 +263,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::NoLocks`], [`StoreError::Version`], [`StoreError::Corrupted`],
     /// [`StoreError::Io`].
-    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let mut attempts = 0..8;
         let file = loop {
@@ -284,7 +288,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) fn in_file(file: File, path: &Path) -> Result<Store, StoreError> {
+    pub fn in_file(file: File, path: &Path) -> Result<Store, StoreError> {
         let fail = |doing| move |source| StoreError::Io { path: path.to_owned(), doing, source };
         let salt = match salt_of(&file, path)? {
             Some(salt) => salt,
@@ -307,7 +311,7 @@ impl Store {
     ///
     /// # Errors
     /// As those of [`Self::open`] but for [`StoreError::NoLocks`], and [`StoreError::Io`] where there is none.
-    pub(crate) fn read(path: &Path) -> Result<Store, StoreError> {
+    pub fn read(path: &Path) -> Result<Store, StoreError> {
         let file = open_to_read(path)?;
         match file.try_lock_shared() {
             // Nobody on this machine writes where there are no locks, and what others write is whole or not there.
@@ -322,7 +326,7 @@ impl Store {
     ///
     /// # Errors
     /// As those of [`Self::read`], but for [`StoreError::InUse`].
-    pub(crate) fn glance(path: &Path) -> Result<Store, StoreError> {
+    pub fn glance(path: &Path) -> Result<Store, StoreError> {
         Store::replayed(open_to_read(path)?, path)
     }
 
@@ -336,12 +340,12 @@ impl Store {
     }
 
     /// Which file it is, and when it last changed; none if the system does not say.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
+    pub fn stamp(&self) -> Option<Stamp> {
         self.log.file.metadata().ok().and_then(|metadata| Seal::of_written(&metadata).lasting())
     }
 
     /// Whether its path leads to it.
-    pub(crate) fn is_in_place(&self) -> bool {
+    pub fn is_in_place(&self) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let there = fs::metadata(&self.log.path).map(identity).ok();
         there.is_some() && there == self.log.file.metadata().map(identity).ok()
@@ -351,31 +355,27 @@ impl Store {
     ///
     /// # Errors
     /// As those of [`Self::read`], but for locks.
-    pub(crate) fn probe(path: &Path) -> Result<(), StoreError> {
+    pub fn probe(path: &Path) -> Result<(), StoreError> {
         salt_of(&open_to_read(path)?, path).map(drop)
     }
 
     /// Its file.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.log.path
     }
 
     /// Whether it holds no trial.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.index().trials.is_empty()
     }
 
-    /// Whether it holds a trial of this plan.
-    pub(crate) fn has_any_of(&self, plan: &Plan) -> bool {
-        let mut variants = plan
-            .cohorts
-            .iter()
-            .flat_map(|cohort| cohort.variants.iter().map(|variant| (cohort.seed, variant.fingerprint)));
-        variants.any(|(seed, of)| (0..plan.trials).any(|trial| self.contains(of.trial(seed, trial))))
+    /// Whether it holds one of these trials.
+    pub fn has_any_of(&self, keys: impl IntoIterator<Item = TrialKey>) -> bool {
+        keys.into_iter().any(|key| self.contains(key))
     }
 
     /// Every trial it holds, in the order in which they were put: key, digest and bytes of the spikes.
-    pub(crate) fn trials(&self) -> Vec<Held> {
+    pub fn trials(&self) -> Vec<Held> {
         let index = self.index();
         let mut held: Vec<(u64, Held)> = (index.trials.iter())
             .map(|(&key, place)| (place.at, Held { key, digest: place.digest, bytes: place.length }))
@@ -385,22 +385,22 @@ impl Store {
     }
 
     /// Every noise stream that it holds span counts of, ascending, and these.
-    pub(crate) fn streams(&self) -> Vec<(StreamKey, Vec<u32>)> {
+    pub fn streams(&self) -> Vec<(StreamKey, Vec<u32>)> {
         self.index().spans.iter().map(|(&stream, spans)| (stream, spans.clone())).collect()
     }
 
     /// What opening found.
-    pub(crate) fn found(&self) -> Found {
+    pub fn found(&self) -> Found {
         self.found
     }
 
     /// Whether the store has spikes of this trial. Whether they are undamaged, reading them tells.
-    pub(crate) fn contains(&self, key: TrialKey) -> bool {
+    pub fn contains(&self, key: TrialKey) -> bool {
         self.index().trials.contains_key(&key)
     }
 
     /// What the spikes of this trial hash to.
-    pub(crate) fn digest(&self, key: TrialKey) -> Option<Digest> {
+    pub fn digest(&self, key: TrialKey) -> Option<Digest> {
         self.index().trials.get(&key).map(|place| place.digest)
     }
 
@@ -408,7 +408,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when they no longer are; [`StoreError::Io`].
-    pub(crate) fn get(&self, key: TrialKey) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get(&self, key: TrialKey) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(place) = self.index().trials.get(&key).copied() else { return Ok(None) };
         match self.log.value(place).map_err(|source| self.failed("read", source))? {
             Some(spikes) => Ok(Some(spikes)),
@@ -421,7 +421,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(crate) fn damaged(&self) -> Result<Vec<TrialKey>, StoreError> {
+    pub fn damaged(&self) -> Result<Vec<TrialKey>, StoreError> {
         let mut places: Vec<_> =
             self.index().trials.iter().map(|(&key, &place)| (place.at, key, place)).collect();
         places.sort_unstable_by_key(|&(at, key, _)| (at, key));
@@ -443,7 +443,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Mislabelled`]; [`StoreError::Io`], for example when the disk is full, and then
     /// for good if the disk failed to sync. Nothing of the batch is stored then.
-    pub(crate) fn put(&self, batch: &[Entry<'_>]) -> Result<Vec<Put>, StoreError> {
+    pub fn put(&self, batch: &[Entry<'_>]) -> Result<Vec<Put>, StoreError> {
         if let Some(entry) = batch.iter().find(|entry| Digest::of(entry.spikes) != entry.digest) {
             return Err(StoreError::Mislabelled { key: entry.key });
         }
@@ -485,7 +485,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(crate) fn remove(&self, keys: &[TrialKey]) -> Result<(), StoreError> {
+    pub fn remove(&self, keys: &[TrialKey]) -> Result<(), StoreError> {
         let mut tail = self.tail();
         let digest = Digest::of(&[]);
         let parts: Vec<_> = (keys.iter().filter(|&&key| self.contains(key)))
@@ -495,7 +495,7 @@ impl Store {
     }
 
     /// The span counts stored of this noise stream, from its first on.
-    pub(crate) fn spans(&self, stream: StreamKey) -> Vec<u32> {
+    pub fn spans(&self, stream: StreamKey) -> Vec<u32> {
         self.index().spans.get(&stream).cloned().unwrap_or_default()
     }
 
@@ -504,12 +504,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::Gap`], [`StoreError::Io`].
-    pub(crate) fn push_spans(
-        &self,
-        stream: StreamKey,
-        first: u32,
-        accepted: &[u32],
-    ) -> Result<(), StoreError> {
+    pub fn push_spans(&self, stream: StreamKey, first: u32, accepted: &[u32]) -> Result<(), StoreError> {
         let mut tail = self.tail();
         let index = self.index();
         let stored = index.spans.get(&stream).map_or(&[][..], |spans| spans);

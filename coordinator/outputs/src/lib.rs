@@ -4,14 +4,25 @@
 //! directory and decides which files a run may write, replace and remove there. [`write()`] makes the files that
 //! are not in place: each is written beside its place, synced, and renamed, so that it is there whole or not at
 //! all. The manifest is removed first and written last.
+//!
+//! [`archive`] is an output directory at rest, with its store; [`selection`] has some of its trials, [`histogram`] counts
+//! spikes, and [`drawn`] says what figures and reports were drawn from. This crate must not know the protocol, the scheduler
+//! or the command line.
 
-pub(crate) mod manifest;
+#![allow(missing_docs, reason = "read by this workspace alone")]
+
+pub mod archive;
+pub mod complaint;
+pub mod drawn;
+pub mod histogram;
+pub mod manifest;
 mod npy;
 mod pickle;
-pub(crate) mod space;
-pub(crate) mod stamps;
-pub(crate) mod survey;
-pub(crate) mod table;
+pub mod selection;
+pub mod space;
+pub mod stamps;
+pub mod survey;
+pub mod table;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -21,16 +32,17 @@ use granule_sim::derive::{Conductances, SpikeCounts, Structure};
 use granule_sim::isa::Isa;
 use granule_sim::parameters::CellFactor;
 use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_store::{Store, StoreError};
 use granule_sweep::key::{Fingerprint, TrialKey, has_other_bins};
 use granule_sweep::{Condition, Plan, Record, Sweep};
 use granule_system::files::{self, Directory, Whole};
+use granule_system::hex;
 use granule_system::limits;
 use granule_system::threads::side_by_side;
 use ndarray::{Array2, ArrayView1, Axis};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Store, StoreError};
 use manifest::{FileRecord, Journal};
 use nix::sys::stat::Mode;
 use npy::{F64MatrixWriter, MatrixShape, NpyError};
@@ -42,11 +54,11 @@ const REVISION: u32 = 1;
 
 /// A file of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
+pub struct Planned {
     /// Below the output directory, with `/`.
-    pub(crate) path: String,
+    pub path: String,
     /// Hash of everything that decides its bytes.
-    pub(crate) identity: String,
+    pub identity: String,
     /// The identity that version 0.1.0 gave it, where it made other bytes of it.
     identity_before: Option<String>,
     content: Content,
@@ -57,27 +69,27 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Cohort and variant that it is made of.
-    pub(crate) fn place(&self, plan: &Plan) -> (usize, usize) {
+    pub fn place(&self, plan: &Plan) -> (usize, usize) {
         plan.place(self.condition, self.seed)
     }
 
     /// Condition and seed that it is of, by their index in the sweep.
-    pub(crate) fn pair(&self) -> (usize, usize) {
+    pub fn pair(&self) -> (usize, usize) {
         (self.condition, self.seed)
     }
 
     /// Its name in the directory of its seed.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
     }
 
     /// Whether what is recorded is the file as version 0.1.0 made it, and other bytes would be made of it now.
-    pub(crate) fn is_outdated(&self, record: &FileRecord) -> bool {
+    pub fn is_outdated(&self, record: &FileRecord) -> bool {
         self.identity_before.as_ref() == Some(&record.identity)
     }
 
     /// Whether spikes are all that it is made of.
-    pub(crate) fn is_of_spikes(&self) -> bool {
+    pub fn is_of_spikes(&self) -> bool {
         self.content == Content::SpikeProbability
     }
 }
@@ -106,7 +118,7 @@ impl Content {
 
 /// Why outputs were not written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OutputError {
+pub enum OutputError {
     /// A file could not be written.
     #[error("cannot {doing} {}", path.display())]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
@@ -132,7 +144,7 @@ pub(crate) enum OutputError {
 
 /// Why an array could not be encoded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EncodeError {
+pub enum EncodeError {
     #[error(transparent)]
     Npy(#[from] NpyError),
     #[error(transparent)]
@@ -142,7 +154,7 @@ pub(crate) enum EncodeError {
 }
 
 /// The files of a sweep, seed by seed, condition by condition.
-pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
+pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
     let before = |condition: &Condition| {
         (has_other_bins(&condition.model), Fingerprint::in_version_0_1_0(&condition.model))
     };
@@ -196,14 +208,14 @@ pub(crate) fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
 }
 
 /// What is needed to write outputs.
-pub(crate) struct Source<'a> {
-    pub(crate) sweep: &'a Sweep,
-    pub(crate) plan: &'a Plan,
-    pub(crate) store: &'a Store,
+pub struct Source<'a> {
+    pub sweep: &'a Sweep,
+    pub plan: &'a Plan,
+    pub store: &'a Store,
     /// Asked between pieces of work.
-    pub(crate) is_interrupted: &'a (dyn Fn() -> bool + Sync),
+    pub is_interrupted: &'a (dyn Fn() -> bool + Sync),
     /// Told when a file has been written.
-    pub(crate) on_file: &'a (dyn Fn() + Sync),
+    pub on_file: &'a (dyn Fn() + Sync),
 }
 
 /// Files that wait to be made durable together, which costs less than one after the other, and their bytes.
@@ -211,11 +223,11 @@ const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
 /// A file that is in place: what the manifest says of it, and its seal if its content was looked at.
-pub(crate) type Kept = (FileRecord, Option<Seal>);
+pub type Kept = (FileRecord, Option<Seal>);
 
 /// Writes these files below `out`. They must come in the order of [`plan`]. A file is recorded in the journal before it
 /// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
-pub(crate) fn write(
+pub fn write(
     out: &Directory,
     files: &[&Planned],
     source: &Source<'_>,
@@ -306,7 +318,7 @@ fn put_in_place(
 }
 
 /// Whether granule writes something else than a store to this name in an output directory.
-pub(crate) fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     const NAMES: [&str; 10] = [
         manifest::NAME,
         manifest::UNDER_WAY,
@@ -327,7 +339,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 ///
 /// # Errors
 /// [`OutputError::Disturbed`] when another program has changed or removed one.
-pub(crate) fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputError> {
+pub fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputError> {
     let mut seeds = survey::Seeds::new(out);
     for (record, seal) in kept {
         let disturbed = || OutputError::Disturbed { path: out.path().join(&record.path) };
@@ -346,13 +358,13 @@ pub(crate) fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), O
 }
 
 /// Name of the directory with the files of a seed.
-pub(crate) fn directory_of_seed(seed: u32) -> String {
+pub fn directory_of_seed(seed: u32) -> String {
     format!("seed-{seed}")
 }
 
 /// Length and SHA-256 of what these files would be if they were written now. They must come in the
 /// order of [`plan`].
-pub(crate) fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+pub fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
     side_by_side(|| rederive_all(files, source))
 }
 
@@ -491,7 +503,7 @@ impl Derived {
 }
 
 /// Writes a matrix with a row for each of these cells, computed side by side; false when interrupted.
-pub(crate) fn write_rows<W: Write>(
+pub fn write_rows<W: Write>(
     writer: &mut W,
     cells: &[u32],
     bins: usize,
@@ -512,7 +524,7 @@ pub(crate) fn write_rows<W: Write>(
 }
 
 /// A matrix with a row for each of these cells, computed in parallel.
-pub(crate) fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + Sync) -> Array2<f64> {
+pub fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + Sync) -> Array2<f64> {
     side_by_side(|| {
         let mut rows = Array2::zeros((cells.len(), bins));
         rows.axis_iter_mut(Axis(0))
@@ -525,7 +537,7 @@ pub(crate) fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + S
 
 /// A file that is hashed while it is written, and appears under its name when it is whole.
 #[derive(Debug)]
-pub(crate) struct HashedFile {
+pub struct HashedFile {
     file: Whole,
     hash: Sha256,
     bytes: u64,
@@ -533,14 +545,14 @@ pub(crate) struct HashedFile {
 
 impl HashedFile {
     /// Begins to write the file at this path.
-    pub(crate) fn create(path: &Path) -> Result<HashedFile, OutputError> {
+    pub fn create(path: &Path) -> Result<HashedFile, OutputError> {
         let (directory, name) = Directory::of(path).map_err(failed("create", path))?;
         let file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(failed("create", path))?;
         Ok(HashedFile::of(file))
     }
 
     /// Begins to write a file of this name.
-    pub(crate) fn create_in(directory: &Directory, name: &str) -> Result<HashedFile, OutputError> {
+    pub fn create_in(directory: &Directory, name: &str) -> Result<HashedFile, OutputError> {
         let file = directory.write(OsStr::new(name), Mode::from_bits_truncate(0o666));
         Ok(HashedFile::of(file.map_err(failed("create", &directory.path().join(name)))?))
     }
@@ -578,7 +590,7 @@ impl HashedFile {
     }
 
     /// Puts the file in its place, durably but for the directory; gives its length and SHA-256.
-    pub(crate) fn commit(mut self) -> Result<(u64, String), OutputError> {
+    pub fn commit(mut self) -> Result<(u64, String), OutputError> {
         self.sync()?;
         let written = self.written();
         self.put_in_place(true)?;
@@ -600,7 +612,7 @@ impl Write for HashedFile {
 }
 
 /// For `map_err`: what failed, and where.
-pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
     let path = path.to_owned();
     move |source| OutputError::Io { path, doing, source }
 }
