@@ -19,11 +19,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::driver::{self, Door, Options};
-use crate::view::board::Views;
-use crate::view::progress::Progress;
-use crate::view::status::Part;
 pub use granule_outputs::{ReadWeightsError, read_weights};
+use granule_server::driver::{self, Door, Options};
+use granule_server::view::board::Views;
+use granule_server::view::progress::Progress;
+use granule_server::view::status::Part;
 
 /// What the coordinator runs in.
 ///

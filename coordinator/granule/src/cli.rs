@@ -10,11 +10,11 @@ use std::time::Duration;
 use clap::builder::{EnumValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use granule_outputs::table::Format;
+use granule_server::view::log::LogFormat;
 use granule_sweep::Filter;
 
 pub(crate) use self::hints::parse;
 use crate::address;
-use crate::view::log::LogFormat;
 
 /// Exit codes, and what `--help` and the manual say of them. docs/failures.md says the same, and a test
 /// compares.
@@ -142,7 +142,7 @@ pub(crate) struct Common {
     #[arg(long)]
     pub(crate) json: bool,
     /// How messages are written to standard error.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<Said>::new().map(LogFormat::from))]
     pub(crate) log_format: LogFormat,
     /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
     #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
@@ -233,7 +233,7 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "CODE", default_value_t = 0)]
     pub(crate) leave_with: u8,
     /// How messages are written to standard error.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<Said>::new().map(LogFormat::from))]
     pub(crate) log_format: LogFormat,
     /// Take access and name from standard input and end when that closes; `run` and `serve` start
     /// their own workers so.
@@ -459,6 +459,24 @@ pub(crate) struct Export {
     /// Format of the file [default: what its name ends with].
     #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<TableFormat>::new().map(Format::from))]
     pub(crate) format: Option<Format>,
+}
+
+/// [`LogFormat`], as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Said {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<Said> for LogFormat {
+    fn from(said: Said) -> LogFormat {
+        match said {
+            Said::Text => LogFormat::Text,
+            Said::Json => LogFormat::Json,
+        }
+    }
 }
 
 /// [`Format`], as it is written.

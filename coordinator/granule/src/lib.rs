@@ -11,32 +11,24 @@ mod address;
 pub mod bench;
 mod cli;
 mod commands;
-mod dashboard;
-mod driver;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
 mod gallery;
-mod gate;
-mod host;
-mod identity;
-mod launch;
-mod room;
-mod service;
 mod slurm;
+mod stdout;
 #[cfg(test)]
 #[path = "../../../tests/support/stubs.rs"]
 mod stubs;
 mod version;
-mod view;
 
 use std::process::ExitCode;
 
+use granule_server::view::log::LogFormat;
+use granule_server::view::{self, stderr};
 use granule_system::limits;
 
 use crate::failure::Failure;
-use crate::view::log::LogFormat;
-use crate::view::{stderr, stdout};
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {

@@ -69,7 +69,7 @@ pub struct MatrixShape {
 }
 
 /// Writes a float64 array of shape (n,) and flushes the writer.
-pub fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
+pub(crate) fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
     write_header(&mut w, f64::DESCR, Order::C, &[values.len()])?;
     write_elements(&mut w, values.iter().copied())?;
     Ok(w.flush()?)
@@ -79,7 +79,7 @@ pub fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyErr
 ///
 /// The file holds all first members, then all second members. With fewer than two pairs this is also C order,
 /// and the header says so, as numpy's does.
-pub fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result<(), NpyError> {
+pub(crate) fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result<(), NpyError> {
     let order = if pairs.len() < 2 { Order::C } else { Order::Fortran };
     write_header(&mut w, i32::DESCR, order, &[pairs.len(), 2])?;
     let first = pairs.iter().map(|&[first, _]| first);
@@ -89,12 +89,12 @@ pub fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result
 }
 
 /// Writes the header of an object array of shape (), dtype `|O`. The pickle of the array must follow.
-pub fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
+pub(crate) fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
     write_header(&mut w, "|O", Order::C, &[])
 }
 
 /// Writes the header of an array of shape (`length`,) and this dtype; its elements must follow.
-pub fn write_vector_header<W: Write>(mut w: W, descr: &str, length: usize) -> Result<(), NpyError> {
+pub(crate) fn write_vector_header<W: Write>(mut w: W, descr: &str, length: usize) -> Result<(), NpyError> {
     write_header(&mut w, descr, Order::C, &[length])
 }
 
@@ -102,7 +102,7 @@ pub fn write_vector_header<W: Write>(mut w: W, descr: &str, length: usize) -> Re
 ///
 /// A writer dropped before [`finish`](Self::finish) leaves an incomplete file.
 #[derive(Debug)]
-pub struct F64MatrixWriter<W: Write> {
+pub(crate) struct F64MatrixWriter<W: Write> {
     w: W,
     cols: usize,
     missing_rows: usize,
@@ -110,7 +110,7 @@ pub struct F64MatrixWriter<W: Write> {
 
 impl<W: Write> F64MatrixWriter<W> {
     /// Writes the header of a matrix of the given shape.
-    pub fn new(mut w: W, shape: MatrixShape) -> Result<Self, NpyError> {
+    pub(crate) fn new(mut w: W, shape: MatrixShape) -> Result<Self, NpyError> {
         let bytes = shape.rows.checked_mul(shape.cols).and_then(|n| n.checked_mul(size_of::<f64>()));
         if bytes.is_none_or(|n| n > isize::MAX as usize) {
             return Err(NpyError::TooLarge(shape));
@@ -120,7 +120,7 @@ impl<W: Write> F64MatrixWriter<W> {
     }
 
     /// Writes the next rows, any number of them, whatever the memory order of the view.
-    pub fn write_rows(&mut self, rows: ArrayView2<'_, f64>) -> Result<(), NpyError> {
+    pub(crate) fn write_rows(&mut self, rows: ArrayView2<'_, f64>) -> Result<(), NpyError> {
         let (given, found) = rows.dim();
         if found != self.cols {
             return Err(NpyError::WrongColumns { found, cols: self.cols });
@@ -134,7 +134,7 @@ impl<W: Write> F64MatrixWriter<W> {
     }
 
     /// Checks that all rows were written, flushes and returns the writer.
-    pub fn finish(mut self) -> Result<W, NpyError> {
+    pub(crate) fn finish(mut self) -> Result<W, NpyError> {
         if self.missing_rows > 0 {
             return Err(NpyError::MissingRows { missing: self.missing_rows });
         }

@@ -88,7 +88,7 @@ pub enum WeightsError {
 ///
 /// Each fiber is its index, a numpy int64 to Python, and its weights in nS, one per trial. The dict has the
 /// order of the slice.
-pub fn write_weights<W: Write>(w: W, fibers: &[(i64, &[f64])]) -> Result<(), WeightsError> {
+pub(crate) fn write_weights<W: Write>(w: W, fibers: &[(i64, &[f64])]) -> Result<(), WeightsError> {
     let mut seen = BTreeSet::new();
     if let Some((index, _)) = fibers.iter().find(|(index, _)| !seen.insert(*index)) {
         return Err(WeightsError::DuplicateFiber(*index));

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use granule_server::driver::{Door, Tls, listen};
+use granule_server::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
+use granule_server::view::log::line;
 use granule_system::files::{self, Directory};
 use granule_system::private;
 use granule_worker::access::{Access, AccessError, Secret};
@@ -14,10 +17,7 @@ use tokio::net::TcpListener;
 use crate::cli::{self, exit};
 use crate::commands::beacon::Beacon;
 use crate::commands::target;
-use crate::driver::{Door, Tls, listen};
 use crate::failure::{plural, shell_path};
-use crate::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
-use crate::view::log::line;
 
 /// Name of the access file in the output directory.
 pub(crate) const ACCESS: &str = "access.json";

@@ -6,6 +6,7 @@ use granule_outputs::archive::ArchiveError;
 use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
 use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
 use granule_outputs::survey::Survey;
+use granule_server::view::log::line;
 use granule_sim::parameters::field;
 use granule_sim::{Engine, Model};
 use granule_store::Store;
@@ -17,8 +18,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::commands::plan::{Planned, load};
 use crate::failure::{Failure, plural};
-use crate::view::log::line;
-use crate::view::stdout::{say, say_json};
+use crate::stdout::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

@@ -12,6 +12,7 @@ use granule_outputs::manifest;
 use granule_outputs::selection::{Selection, conditions_of, seeds_of};
 use granule_outputs::table::Format;
 use granule_outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
+use granule_server::view::log::line;
 use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
 use granule_text::one_line;
@@ -21,8 +22,7 @@ use serde::Serialize;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::{Failure, plural};
-use crate::view::log::line;
-use crate::view::stdout::{self, Stream, say, say_json};
+use crate::stdout::{self, Stream, say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

@@ -13,6 +13,7 @@ use granule_outputs::manifest::{FileRecord, Manifest};
 use granule_outputs::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use granule_outputs::survey::sha256;
 use granule_outputs::{self as outputs, OutputError, Planned, directory_of_seed};
+use granule_server::view::log::line;
 use granule_system::files::{self, Directory, kind_of};
 use granule_system::hex;
 use nix::sys::stat::Mode;
@@ -22,8 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::{self, Picture, exit};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::view::log::line;
-use crate::view::stdout::{say, say_json};
+use crate::stdout::{say, say_json};
 
 /// Number of the schema of the report and of the numbers beside figures.
 const SCHEMA: u32 = 1;

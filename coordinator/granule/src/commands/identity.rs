@@ -1,12 +1,12 @@
 //! `granule identity`: what a coordinator is known by, made before it runs.
 
+use granule_server::identity::{FILE, Identity, IdentityError, prepared};
 use granule_system::private;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::failure::{Failure, shell_path, shown};
-use crate::identity::{FILE, Identity, IdentityError, prepared};
-use crate::view::stdout::say;
+use crate::stdout::say;
 
 pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
     let address = prepared::address(&arguments.advertise)

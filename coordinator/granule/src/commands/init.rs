@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use crate::cli::{self, exit};
 use crate::failure::{Failure, shell_path, shown};
-use crate::view::stdout::say;
+use crate::stdout::say;
 
 pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     let path = &arguments.file;

@@ -23,6 +23,13 @@ use granule_outputs::space::{self, Fit, Needs, Size};
 use granule_outputs::stamps::Seen;
 use granule_outputs::survey::{Changes, Survey};
 use granule_outputs::{self as outputs, Kept, OutputError, Planned, Source};
+use granule_server::dashboard::{self, Dashboard};
+use granule_server::driver::{self, ComputeError, Options, Outcome};
+use granule_server::view::board::Views;
+use granule_server::view::log::{self, line};
+use granule_server::view::progress::Progress;
+use granule_server::view::status::{Parcel, Part, Trials};
+use granule_server::view::terminal::Terminal;
 use granule_store::{Store, StoreError};
 use granule_sweep::key::TrialKey;
 use granule_sweep::{Plan, Sweep};
@@ -43,15 +50,8 @@ use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::commands::sweep_file::read_sweep;
 use crate::commands::worker::host;
-use crate::dashboard::{self, Dashboard};
-use crate::driver::{self, ComputeError, Options, Outcome};
 use crate::failure::{Failure, plural, shell_path, shell_word, shown};
-use crate::view::board::Views;
-use crate::view::log::{self, line};
-use crate::view::progress::Progress;
-use crate::view::status::{Parcel, Part, Trials};
-use crate::view::stdout::{LastWords, both};
-use crate::view::terminal::Terminal;
+use crate::stdout::{LastWords, both};
 
 /// What is asked for.
 pub(crate) struct Order<'a> {

@@ -10,7 +10,7 @@ use granule_system::files;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::Failure;
-use crate::view::stdout::say;
+use crate::stdout::say;
 
 pub(crate) fn completions(arguments: &cli::Completions) -> Result<(), Failure> {
     let mut script = Vec::new();

@@ -31,7 +31,7 @@ use crate::commands::job::{cannot_create, check_size, directory_of};
 use crate::commands::run::cores;
 use crate::commands::sweep_file::read_sweep;
 use crate::failure::{Failure, plural};
-use crate::view::stdout::{say, say_json};
+use crate::stdout::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

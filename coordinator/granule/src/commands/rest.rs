@@ -10,6 +10,7 @@ use granule_outputs::drawn;
 use granule_outputs::manifest::{ResolvedSweep, Run, SetAside};
 use granule_outputs::survey::Changes;
 use granule_outputs::{self as outputs, Planned};
+use granule_server::view::status::{SCHEMA, now};
 use granule_store::{Store, StoreError};
 use granule_sweep::Sweep;
 use granule_text::one_line;
@@ -20,8 +21,7 @@ use serde::Serialize;
 use crate::failure::{Failure, plural};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{Job, State};
-use crate::view::status::{SCHEMA, now};
-use crate::view::stdout::{say, say_json};
+use crate::stdout::{say, say_json};
 
 /// Lines about conditions, and about trials set aside, that people are shown.
 const MOST_LINES: usize = 16;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use granule_farm::scheduler::Config;
+use granule_server::driver::Options;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
 use crate::commands::job::{self, Order, this_program};
-use crate::driver::Options;
 use crate::failure::Failure;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! `granule schema`: the shape of sweep files, for editors.
 
 use crate::failure::Failure;
-use crate::view::stdout::say;
+use crate::stdout::say;
 
 pub(crate) fn run() -> Result<(), Failure> {
     let schema =

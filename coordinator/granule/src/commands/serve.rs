@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use granule_server::driver::Options;
+
 use crate::cli;
 use crate::commands::entrance::Entrance;
 use crate::commands::job::{self, Order};
 use crate::commands::run::{config, program};
-use crate::driver::Options;
 use crate::failure::Failure;
 
 /// How long leases may take to end when the coordinator is asked to.

@@ -4,13 +4,12 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use granule_server::view::log::{self, line};
+use granule_server::view::stderr;
 use granule_system::exit;
 use granule_system::threads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-
-use crate::view::log::{self, line};
-use crate::view::stderr;
 
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

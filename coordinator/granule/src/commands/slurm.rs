@@ -15,6 +15,10 @@ use granule_outputs as outputs;
 use granule_outputs::archive::{self, ArchiveError};
 use granule_outputs::manifest::ResolvedSweep;
 use granule_outputs::survey::Survey;
+use granule_server::view::board::Views;
+use granule_server::view::log::{self, line};
+use granule_server::view::status::{SCHEMA, now};
+use granule_server::view::terminal::Terminal;
 use granule_sweep::{Plan as SweepPlan, Sweep};
 use granule_system::threads;
 use granule_system::{files, private};
@@ -36,11 +40,7 @@ use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::options::Options;
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
 use crate::slurm::{Ending, Job, State};
-use crate::view::board::Views;
-use crate::view::log::{self, line};
-use crate::view::status::{SCHEMA, now};
-use crate::view::stdout::{LastWords, say};
-use crate::view::terminal::Terminal;
+use crate::stdout::{LastWords, say};
 
 /// Where the script, its logs and what is known of the job lie, in the output directory.
 const DIRECTORY: &str = "slurm";

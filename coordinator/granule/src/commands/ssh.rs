@@ -2,14 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use granule_server::driver::Options;
+use granule_server::launch::ssh::{Ssh, hosts};
+
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
 use crate::commands::job::{self, Order};
 use crate::commands::run::{config, program};
 use crate::commands::serve::DRAIN_WITHIN;
-use crate::driver::Options;
 use crate::failure::Failure;
-use crate::launch::ssh::{Ssh, hosts};
 
 pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
     let hosts = hosts(&arguments.hosts)

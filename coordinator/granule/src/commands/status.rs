@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use granule_outputs::archive::{ArchiveError, check_directory, keep_still};
 use granule_outputs::survey::Survey;
 use granule_proto::wire;
+use granule_server::view::log;
+use granule_server::view::status::{Notice, Snapshot, now, understood};
 use granule_system::threads;
 use granule_text::from_outside;
 use granule_text::words::escaped_json;
@@ -20,9 +22,7 @@ use crate::commands::entrance::ACCESS;
 use crate::commands::rest::Rest;
 use crate::commands::{beacon, rest, slurm};
 use crate::failure::{Failure, plural};
-use crate::view::log;
-use crate::view::status::{Notice, Snapshot, now, understood};
-use crate::view::stdout::{self, Reader};
+use crate::stdout::{self, Reader};
 
 /// Time between two summaries for people who follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use granule_outputs::archive::{ArchiveError, check_no_directory, no_store};
+use granule_server::view::log::line;
 use granule_sim::spikes::Digest;
 use granule_store::{Entry, Held, Put, Store, StoreError};
 use granule_sweep::key::{StreamKey, TrialKey};
@@ -21,8 +22,7 @@ use crate::cli::{self, exit};
 use crate::commands::job::check_size;
 use crate::commands::sweep_file::{overrides, read_text, understand};
 use crate::failure::{Failure, plural};
-use crate::view::log::line;
-use crate::view::stdout::{Reader, both, say, say_json};
+use crate::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the reports; it grows when a field is renamed, removed or changes its meaning.
 const SCHEMA: u32 = 1;

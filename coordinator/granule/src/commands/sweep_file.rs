@@ -4,12 +4,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use granule_outputs::manifest;
+use granule_server::view::log::line;
 use granule_sweep::{Overrides, Sweep};
 use granule_system::exit;
 use granule_system::files;
 
 use crate::failure::{Failure, shell_path};
-use crate::view::log::line;
 
 /// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::cli::{self, exit};
 use crate::failure::{Failure, plural, shell_path};
-use crate::view::stdout::{Reader, both, say, say_json};
+use crate::stdout::{Reader, both, say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

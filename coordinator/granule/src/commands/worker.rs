@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use granule_farm::session::{End, Introduction, Patience};
+use granule_server::view::log::{self, line};
 use granule_system::limits;
 use granule_system::standard::{Input, Output};
 use granule_system::threads;
@@ -17,7 +18,6 @@ use crate::cli::{self, exit};
 use crate::commands::run::cores;
 use crate::commands::signals::Signals;
 use crate::failure::{Failure, plural};
-use crate::view::log::{self, line};
 
 /// How long a worker looks for its coordinator, if it is not told.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);

@@ -7,6 +7,7 @@ use std::path::Path;
 use granule_figures::Figure;
 use granule_outputs::OutputError;
 use granule_outputs::drawn::Preliminary;
+use granule_server::view::log::line;
 use granule_sweep::to_yaml;
 use granule_system::files::put;
 use indicatif::DecimalBytes;
@@ -18,8 +19,7 @@ use crate::commands::figures::with_gallery;
 use crate::commands::target;
 use crate::failure::{Failure, plural};
 use crate::gallery::Of;
-use crate::view::log::line;
-use crate::view::stdout::{say, say_json};
+use crate::stdout::{say, say_json};
 
 /// Number of the schema of the report.
 const SCHEMA: u32 = 1;

@@ -5,6 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use granule_server::view::board::Views;
+use granule_server::view::log;
+use granule_server::view::status::{SCHEMA, Snapshot, now};
+use granule_server::view::terminal::Terminal;
 use granule_system::exit;
 use granule_system::files;
 use granule_text::words::brief;
@@ -20,11 +24,7 @@ use crate::failure::{Failure, plural, shell_path, shown};
 use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::script::Shape;
 use crate::slurm::{Ending, Job, JobId, State};
-use crate::view::board::Views;
-use crate::view::log;
-use crate::view::status::{SCHEMA, Snapshot, now};
-use crate::view::stdout::{LastWords, say};
-use crate::view::terminal::Terminal;
+use crate::stdout::{LastWords, say};
 
 /// How long a coordinator may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(10);

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use granule_server::view::status::SCHEMA;
 use granule_system::files;
 use serde::{Deserialize, Serialize};
 
 use super::DIRECTORY;
 use crate::slurm::Job;
-use crate::view::status::SCHEMA;
 
 /// What is known of the last job.
 pub(super) const RECORD: &str = "job.json";

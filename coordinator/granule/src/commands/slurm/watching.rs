@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use granule_proto::wire;
+use granule_server::view::status::{Notice, Snapshot, understood};
 use granule_worker::access::Access;
 use granule_worker::connect::connect;
 use granule_worker::{authorised, client};
@@ -11,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::commands::entrance::ACCESS;
-use crate::view::status::{Notice, Snapshot, understood};
 
 /// Time between two attempts to reach one that should be there.
 const AGAIN: Duration = Duration::from_millis(250);

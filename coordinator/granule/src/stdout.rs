@@ -5,13 +5,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use granule_server::view::log;
+use granule_server::view::stderr::{PATIENCE, settle, write_all};
 use granule_system::exit;
 use granule_text as text;
 use granule_text::words::escaped_json;
 use serde::Serialize;
 
-use super::log;
-use super::stderr::{PATIENCE, settle, write_all};
 use crate::failure::Failure;
 
 /// Whether anything reads what is printed.

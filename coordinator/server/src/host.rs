@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Request};
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 /// The `HOST:PORT` that a request names; empty if it names none.
-pub(crate) fn named<B>(request: &Request<B>) -> &str {
+pub fn named<B>(request: &Request<B>) -> &str {
     let by_header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     by_header.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()
 }
@@ -26,17 +26,17 @@ fn parts(named: &str) -> Option<(&str, u16)> {
 }
 
 /// The port that is named; none if that is none.
-pub(crate) fn port(named: &str) -> Option<u16> {
+pub fn port(named: &str) -> Option<u16> {
     parts(named).map(|(_, port)| port)
 }
 
 /// Whether this names this machine, from itself.
-pub(crate) fn is_this_machine(named: &str) -> bool {
+pub fn is_this_machine(named: &str) -> bool {
     parts(named).is_some_and(|(name, _)| NAMES.iter().any(|own| own.eq_ignore_ascii_case(name)))
 }
 
 /// Whether a browser says that another site asks.
-pub(crate) fn is_of_another_site(headers: &HeaderMap, named: &str) -> bool {
+pub fn is_of_another_site(headers: &HeaderMap, named: &str) -> bool {
     let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
     let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, host)| host == named);

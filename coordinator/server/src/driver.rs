@@ -44,44 +44,44 @@ use crate::view::progress::Progress;
 
 /// How to run.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// Name of the sweep, for people.
-    pub(crate) sweep: String,
+    pub sweep: String,
     /// Worker processes to start.
-    pub(crate) workers: u32,
+    pub workers: u32,
     /// The executable they run.
-    pub(crate) program: PathBuf,
+    pub program: PathBuf,
     /// Machines on which there are workers, too.
-    pub(crate) ssh: Option<Ssh>,
-    pub(crate) scheduler: Config,
+    pub ssh: Option<Ssh>,
+    pub scheduler: Config,
     /// How long leases may take to end when we are asked to.
-    pub(crate) drain_within: Duration,
+    pub drain_within: Duration,
     /// How long there may be no worker, if not for ever.
-    pub(crate) give_up_after: Option<Duration>,
+    pub give_up_after: Option<Duration>,
     /// Whether people are told of workers that come and go.
-    pub(crate) tells_of_workers: bool,
+    pub tells_of_workers: bool,
     /// Where metrics are to be had without a secret.
-    pub(crate) metrics: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
 }
 
 /// How a coordinator speaks TLS, and the certificate that it is known by.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls {
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) certificate: CertificateDer<'static>,
+pub struct Tls {
+    pub config: Arc<ServerConfig>,
+    pub certificate: CertificateDer<'static>,
 }
 
 /// Where workers come to, and what they need for that.
 #[derive(Debug)]
-pub(crate) struct Door {
-    pub(crate) listener: TcpListener,
-    pub(crate) tls: Option<Tls>,
-    pub(crate) secret: Secret,
+pub struct Door {
+    pub listener: TcpListener,
+    pub tls: Option<Tls>,
+    pub secret: Secret,
 }
 
 impl Door {
     /// What our own workers need to come in.
-    pub(crate) fn access(&self) -> io::Result<Access> {
+    pub fn access(&self) -> io::Result<Access> {
         let mut address = self.listener.local_addr()?;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -98,23 +98,23 @@ impl Door {
 
 /// What has come of a run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Trials that are not stored, as nobody could compute them, and why.
-    pub(crate) set_aside: Vec<(TrialId, String)>,
+    pub set_aside: Vec<(TrialId, String)>,
     /// Those of them that have more spikes than a store takes.
-    pub(crate) too_large: Vec<TrialId>,
-    pub(crate) tally: Tally,
+    pub too_large: Vec<TrialId>,
+    pub tally: Tally,
     /// Workers that nothing is taken from any more, and why.
-    pub(crate) quarantined: Vec<String>,
+    pub quarantined: Vec<String>,
     /// Results that were not those stored.
-    pub(crate) disagreements: Vec<String>,
+    pub disagreements: Vec<String>,
     /// Workers that were there.
-    pub(crate) workers: u64,
+    pub workers: u64,
 }
 
 impl Outcome {
     /// What has come of two runs, one after the other.
-    pub(crate) fn add(&mut self, later: Outcome) {
+    pub fn add(&mut self, later: Outcome) {
         self.set_aside = later.set_aside;
         self.too_large = later.too_large;
         self.tally.audited += later.tally.audited;
@@ -129,7 +129,7 @@ impl Outcome {
 
 /// Why the trials of a sweep were not all computed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ComputeError {
+pub enum ComputeError {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start worker process {}", program.display())]
@@ -197,12 +197,12 @@ fn site_of_host(host: &str) -> Site {
 }
 
 /// Puts into the store what need not be computed; to be done before workers can come.
-pub(crate) fn prepare(plan: &Plan, store: &Store) -> Result<(), ComputeError> {
+pub fn prepare(plan: &Plan, store: &Store) -> Result<(), ComputeError> {
     Ok(keeper::unpack_shipped_counts(plan, store)?)
 }
 
 /// Computes everything of the plan that the store lacks, with workers that come to this door.
-pub(crate) async fn compute(
+pub async fn compute(
     door: Door,
     plan: &Plan,
     store: &Arc<Store>,
@@ -281,7 +281,7 @@ pub(crate) async fn compute(
 
 /// Listens for workers, of which a thousand may come at once: those that find no room are put off for
 /// seconds, or taken for accepted when they are not.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match listen_on(address) {
         // All addresses of a machine without IPv6 are those of IPv4.
         Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && has_no_address(&error) => {

@@ -12,18 +12,18 @@ const NOTICES: usize = 1024;
 
 /// What a run shows of itself, from its beginning to its end.
 #[derive(Debug)]
-pub(crate) struct Views {
+pub struct Views {
     snapshots: watch::Sender<Arc<Snapshot>>,
     notices: broadcast::Sender<Arc<Notice>>,
     /// Of spikes, if there is a dashboard.
-    pub(crate) counts: Option<Arc<Counts>>,
+    pub counts: Option<Arc<Counts>>,
 }
 
 /// What those who watch see.
 #[derive(Clone, Debug)]
-pub(crate) struct Board {
-    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub(crate) notices: broadcast::Sender<Arc<Notice>>,
+pub struct Board {
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub notices: broadcast::Sender<Arc<Notice>>,
 }
 
 impl Default for Views {
@@ -34,22 +34,22 @@ impl Default for Views {
 
 impl Views {
     /// For those who watch.
-    pub(crate) fn board(&self) -> Board {
+    pub fn board(&self) -> Board {
         Board { snapshots: self.snapshots.subscribe(), notices: self.notices.clone() }
     }
 
     /// This is what the run is at.
-    pub(crate) fn put_up(&self, snapshot: Snapshot) {
+    pub fn put_up(&self, snapshot: Snapshot) {
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 
     /// Changes what the run is at.
-    pub(crate) fn alter(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub fn alter(&self, change: impl FnOnce(&mut Snapshot)) {
         self.snapshots.send_modify(|snapshot| change(Arc::make_mut(snapshot)));
     }
 
     /// Something happened.
-    pub(crate) fn notify(&self, notice: Notice) {
+    pub fn notify(&self, notice: Notice) {
         // Nobody may be watching.
         let _ = self.notices.send(Arc::new(notice));
     }

@@ -7,7 +7,7 @@ use super::status::Part;
 
 /// How far a run has come, in different trials. Conditions with equal parameters share theirs, so that the trials of
 /// conditions can add up to more.
-pub(crate) struct Progress {
+pub struct Progress {
     total: u64,
     done: u64,
     reused: u64,
@@ -21,13 +21,13 @@ pub(crate) struct Progress {
 impl Progress {
     /// Progress over these conditions, with what is stored by condition and seed, the seeds of a condition
     /// side by side; and of all different trials.
-    pub(crate) fn new(parts: Vec<Part>, pairs: Vec<u32>, total: u64, stored: u64) -> Progress {
+    pub fn new(parts: Vec<Part>, pairs: Vec<u32>, total: u64, stored: u64) -> Progress {
         let pace = Pace::new(stored);
         Progress { total, done: stored, reused: stored, started: Instant::now(), pace, parts, pairs }
     }
 
     /// One more trial of these conditions, which share it, and a seed is stored.
-    pub(crate) fn advance(&mut self, conditions: &[usize], seed: usize) {
+    pub fn advance(&mut self, conditions: &[usize], seed: usize) {
         self.done += 1;
         for &condition in conditions {
             self.parts[condition].stored += 1;
@@ -36,7 +36,7 @@ impl Progress {
     }
 
     /// One trial of these conditions, which share it, and a seed is no longer stored.
-    pub(crate) fn retreat(&mut self, conditions: &[usize], seed: usize) {
+    pub fn retreat(&mut self, conditions: &[usize], seed: usize) {
         self.done = self.done.saturating_sub(1);
         for &condition in conditions {
             self.parts[condition].stored = self.parts[condition].stored.saturating_sub(1);
@@ -51,32 +51,32 @@ impl Progress {
     }
 
     /// Conditions and what is stored of each.
-    pub(crate) fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
     /// What is stored by condition and seed, the seeds of a condition side by side.
-    pub(crate) fn pairs(&self) -> &[u32] {
+    pub fn pairs(&self) -> &[u32] {
         &self.pairs
     }
 
     /// All different trials, those that are stored, and those that were stored at the beginning.
-    pub(crate) fn trials(&self) -> (u64, u64, u64) {
+    pub fn trials(&self) -> (u64, u64, u64) {
         (self.total, self.done, self.reused)
     }
 
     /// Time has passed.
-    pub(crate) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         self.pace.note(self.started.elapsed(), self.done);
     }
 
     /// Trials per second of late.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         self.pace.rate(self.started.elapsed(), self.done)
     }
 
     /// How long the rest will take at that rate.
-    pub(crate) fn left(&self) -> Option<Duration> {
+    pub fn left(&self) -> Option<Duration> {
         let left = self.total.saturating_sub(self.done) as f64 / self.rate();
         Duration::try_from_secs_f64(left).ok()
     }

@@ -12,7 +12,7 @@ const UNREACHED: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 
 /// The machines, by their place in the list that was given.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub struct Roster {
     entries: Vec<Entry>,
 }
 
@@ -42,7 +42,7 @@ enum State {
 
 /// How a worker has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// It had been told to leave, or was done.
     Left,
     /// The connection to it, or to its machine; what happened to it is not known.
@@ -57,15 +57,15 @@ pub(crate) enum Ending {
 
 /// What comes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// When the machine is tried again, if it is.
-    pub(crate) again: Option<Duration>,
+    pub again: Option<Duration>,
     /// Whether this is news.
-    pub(crate) is_news: bool,
+    pub is_news: bool,
 }
 
 impl Roster {
-    pub(crate) fn new(hosts: &[Host], now: Instant) -> Roster {
+    pub fn new(hosts: &[Host], now: Instant) -> Roster {
         let entry = |host: &Host| Entry {
             host: host.clone(),
             state: State::Waits(now),
@@ -77,12 +77,12 @@ impl Roster {
         Roster { entries: hosts.iter().map(entry).collect() }
     }
 
-    pub(crate) fn host(&self, at: usize) -> &Host {
+    pub fn host(&self, at: usize) -> &Host {
         &self.entries[at].host
     }
 
     /// Machines on which a worker is to be started now; they are taken to be in use.
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<usize> {
+    pub fn due(&mut self, now: Instant) -> Vec<usize> {
         let is_due = |entry: &Entry| matches!(entry.state, State::Waits(until) if until <= now);
         let due: Vec<usize> = (0..self.entries.len()).filter(|at| is_due(&self.entries[*at])).collect();
         due.iter().for_each(|at| self.entries[*at].state = State::InUse);
@@ -90,7 +90,7 @@ impl Roster {
     }
 
     /// A worker is there.
-    pub(crate) fn joined(&mut self, at: usize, now: Instant) {
+    pub fn joined(&mut self, at: usize, now: Instant) {
         let entry = &mut self.entries[at];
         if !std::mem::replace(&mut entry.was_there, true) {
             entry.failures = 0;
@@ -99,7 +99,7 @@ impl Roster {
     }
 
     /// A worker has ended, or none could be started.
-    pub(crate) fn ended(&mut self, at: usize, ending: Ending, description: &str, now: Instant) -> Verdict {
+    pub fn ended(&mut self, at: usize, ending: Ending, description: &str, now: Instant) -> Verdict {
         let entry = &mut self.entries[at];
         let is_over = match ending {
             Ending::Left | Ending::Unfit => true,
@@ -125,7 +125,7 @@ impl Roster {
     }
 
     /// Whether nothing can be expected any more: each is out of use, or was never reached.
-    pub(crate) fn is_hopeless(&self) -> bool {
+    pub fn is_hopeless(&self) -> bool {
         let is_out = |entry: &Entry| match entry.state {
             State::InUse => false,
             State::Waits(_) => !entry.was_there && entry.failures > 0,
@@ -135,7 +135,7 @@ impl Roster {
     }
 
     /// What was last said of each machine that something is to be said of.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self) -> Vec<String> {
         let said = |entry: &Entry| entry.said.as_ref().map(|said| format!("{} {said}", entry.host.name));
         self.entries.iter().filter_map(said).collect()
     }

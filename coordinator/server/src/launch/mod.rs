@@ -7,8 +7,8 @@
 //!
 //! The same holds for those on other machines, with [`ssh`] in between.
 
-pub(crate) mod roster;
-pub(crate) mod ssh;
+pub mod roster;
+pub mod ssh;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -37,18 +37,18 @@ const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A worker process ended.
 #[derive(Debug)]
-pub(crate) struct Exited {
-    pub(crate) worker: WorkerName,
-    pub(crate) process_id: u32,
+pub struct Exited {
+    pub worker: WorkerName,
+    pub process_id: u32,
     /// Only those on other machines are told apart by it.
     ending: Ending,
     /// How, for people: `was killed by signal 9`.
-    pub(crate) description: String,
+    pub description: String,
 }
 
 /// What is known of a worker that has ended.
 #[derive(Debug)]
-pub(crate) enum Gone {
+pub enum Gone {
     /// It was one of this machine.
     Here {
         /// Whether it ended because the system refused it a thread or a file.
@@ -74,18 +74,18 @@ enum Place {
 
 /// How to start workers.
 #[derive(Clone, Debug)]
-pub(crate) struct Program {
-    pub(crate) path: PathBuf,
+pub struct Program {
+    pub path: PathBuf,
     /// Other machines.
-    pub(crate) ssh: Option<Ssh>,
-    pub(crate) access: Access,
+    pub ssh: Option<Ssh>,
+    pub access: Access,
     /// How long a process may take to connect.
-    pub(crate) connect_within: Duration,
+    pub connect_within: Duration,
 }
 
 /// The worker processes of a run.
 #[derive(Debug)]
-pub(crate) struct Workers {
+pub struct Workers {
     program: Program,
     exits: mpsc::UnboundedSender<Exited>,
     running: BTreeMap<WorkerName, Running>,
@@ -107,14 +107,14 @@ struct Running {
 }
 
 impl Workers {
-    pub(crate) fn new(program: Program, exits: mpsc::UnboundedSender<Exited>) -> Workers {
+    pub fn new(program: Program, exits: mpsc::UnboundedSender<Exited>) -> Workers {
         let hosts = program.ssh.as_ref().map_or(&[][..], |ssh| &ssh.hosts);
         let roster = Roster::new(hosts, Instant::now());
         Workers { program, exits, running: BTreeMap::new(), roster }
     }
 
     /// Starts one more on this machine.
-    pub(crate) fn start(&mut self) -> io::Result<()> {
+    pub fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new(&self.program.path);
         command
             // The path may be one that says nothing, `/proc/self/exe`.
@@ -129,7 +129,7 @@ impl Workers {
     ///
     /// # Errors
     /// When there is no `ssh`.
-    pub(crate) fn start_others(&mut self) -> io::Result<()> {
+    pub fn start_others(&mut self) -> io::Result<()> {
         for at in self.roster.due(Instant::now()) {
             let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
             if let Some(command) = command {
@@ -174,18 +174,18 @@ impl Workers {
     }
 
     /// Whether there are any on this machine.
-    pub(crate) fn are_any_here(&self) -> bool {
+    pub fn are_any_here(&self) -> bool {
         self.running.values().any(|running| matches!(running.place, Place::Here))
     }
 
     /// The process of a worker of ours on this machine.
-    pub(crate) fn process_id(&self, worker: WorkerName) -> Option<u32> {
+    pub fn process_id(&self, worker: WorkerName) -> Option<u32> {
         let running = self.running.get(&worker)?;
         matches!(running.place, Place::Here).then_some(running.process_id)
     }
 
     /// The other machine on which a worker of ours is, as it was named.
-    pub(crate) fn host(&self, worker: WorkerName) -> Option<&str> {
+    pub fn host(&self, worker: WorkerName) -> Option<&str> {
         match self.running.get(&worker)?.place {
             Place::Here => None,
             Place::There(at) => Some(&self.roster.host(at).name),
@@ -193,7 +193,7 @@ impl Workers {
     }
 
     /// Notes that a worker has connected.
-    pub(crate) fn joined(&mut self, worker: WorkerName) {
+    pub fn joined(&mut self, worker: WorkerName) {
         if let Some(running) = self.running.get_mut(&worker) {
             (running.has_joined, running.was_there) = (true, true);
             if let Place::There(at) = running.place {
@@ -203,7 +203,7 @@ impl Workers {
     }
 
     /// Notes that a worker has lost its connection: it is to end, or to connect again, in time.
-    pub(crate) fn left(&mut self, worker: WorkerName) {
+    pub fn left(&mut self, worker: WorkerName) {
         if let Some(running) = self.running.get_mut(&worker) {
             running.has_joined = false;
             running.started = Instant::now();
@@ -211,7 +211,7 @@ impl Workers {
     }
 
     /// Notes that a process has ended, and says what comes of it; nothing of one that is not ours.
-    pub(crate) fn exited(&mut self, exited: &Exited) -> Option<Gone> {
+    pub fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
             Place::Here => Gone::Here { is_starved: exited.ending == Ending::Starved },
@@ -225,18 +225,18 @@ impl Workers {
 
     /// What is wrong with the other machines, if nothing can be expected of them any more and there are no
     /// workers here.
-    pub(crate) fn is_hopeless(&self) -> Option<Vec<String>> {
+    pub fn is_hopeless(&self) -> Option<Vec<String>> {
         let is_hopeless = self.program.ssh.is_some() && !self.are_any_here() && self.roster.is_hopeless();
         is_hopeless.then(|| self.roster.complaints())
     }
 
     /// Ends a process for this reason. Its exit will be reported.
-    pub(crate) fn kill(&mut self, worker: WorkerName, reason: &str) {
+    pub fn kill(&mut self, worker: WorkerName, reason: &str) {
         self.end_one(worker, Ending::Unknown, reason);
     }
 
     /// The same, of one that cannot work for us, nor can another on its machine.
-    pub(crate) fn dismiss(&mut self, worker: WorkerName, reason: &str) {
+    pub fn dismiss(&mut self, worker: WorkerName, reason: &str) {
         self.end_one(worker, Ending::Unfit, reason);
     }
 
@@ -248,7 +248,7 @@ impl Workers {
     }
 
     /// Ends the processes that should have connected by now.
-    pub(crate) fn kill_unconnected(&mut self) {
+    pub fn kill_unconnected(&mut self) {
         let here = self.program.connect_within;
         let limit = |running: &Running| match running.place {
             Place::Here => here,
@@ -267,7 +267,7 @@ impl Workers {
     }
 
     /// Waits a little for all processes to end by themselves, then ends them.
-    pub(crate) async fn end(self, patience: Duration) {
+    pub async fn end(self, patience: Duration) {
         let deadline = tokio::time::Instant::now() + patience;
         let mut left = Vec::new();
         for (_, Running { kill, mut task, .. }) in self.running {

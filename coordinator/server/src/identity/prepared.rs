@@ -13,7 +13,7 @@ use super::{AdvertiseError, Identity, IdentityError, LONGEST, advertised, make, 
 impl Identity {
     /// Makes the key and the access file of a coordinator that workers will reach at this address; the
     /// two files must not be there.
-    pub(crate) fn prepare(key_path: &Path, access_path: &Path, address: &str) -> Result<(), IdentityError> {
+    pub fn prepare(key_path: &Path, access_path: &Path, address: &str) -> Result<(), IdentityError> {
         let wrong = |source| IdentityError::Write { path: key_path.to_owned(), source };
         let directory = key_path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = Directory::create(directory.unwrap_or(Path::new("."))).map_err(wrong)?;
@@ -38,7 +38,7 @@ impl Identity {
     }
 
     /// The identity that was made before, and how workers reach it. Nothing is written or removed.
-    pub(crate) fn prepared(key_path: &Path, access_path: &Path) -> Result<(Identity, Access), IdentityError> {
+    pub fn prepared(key_path: &Path, access_path: &Path) -> Result<(Identity, Access), IdentityError> {
         let pem = private::read(key_path, private::OTHERS, LONGEST)?;
         let (chain, key) = read_pair(key_path, &pem, key_path, &pem)?;
         let access = Access::read(access_path)?;
@@ -50,7 +50,7 @@ impl Identity {
 }
 
 /// The address that workers are to be told, which has a port: nothing is bound yet that could lend one.
-pub(crate) fn address(given: &str) -> Result<String, AdvertiseError> {
+pub fn address(given: &str) -> Result<String, AdvertiseError> {
     let bare = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(given);
     if !given.contains(':') || bare.parse::<std::net::IpAddr>().is_ok() {
         return Err(AdvertiseError::NoPort { given: given.to_owned() });

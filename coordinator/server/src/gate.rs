@@ -34,25 +34,25 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-pub(crate) use self::crowd::origin;
+pub use self::crowd::origin;
 use self::crowd::{Crowd, Seat};
 
 /// What strangers are granted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// How long a connection may take from being accepted to being admitted, or without an admitted request.
-    pub(crate) authenticate_within: Duration,
+    pub authenticate_within: Duration,
     /// Connections that are not admitted yet.
-    pub(crate) unauthenticated: usize,
+    pub unauthenticated: usize,
     /// All connections.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// Connections that look on.
-    pub(crate) lookers: usize,
+    pub lookers: usize,
 }
 
 impl Limits {
     /// Of the port that workers come to.
-    pub(crate) const SERVICE: Limits = Limits {
+    pub const SERVICE: Limits = Limits {
         authenticate_within: Duration::from_secs(10),
         unauthenticated: 1024,
         connections: 8192,
@@ -60,13 +60,12 @@ impl Limits {
     };
 
     /// Of a port with pages that need no secret.
-    pub(crate) const PAGES: Limits =
-        Limits { unauthenticated: 64, connections: 128, lookers: 0, ..Limits::SERVICE };
+    pub const PAGES: Limits = Limits { unauthenticated: 64, connections: 128, lookers: 0, ..Limits::SERVICE };
 }
 
 impl Limits {
     /// The same, with no more connections than this process can open files.
-    pub(crate) fn with_files(self, files: usize) -> Limits {
+    pub fn with_files(self, files: usize) -> Limits {
         let connections = self.connections.min(files.max(1));
         let [unauthenticated, lookers] =
             [self.unauthenticated, self.lookers].map(|limit| limit.min(connections));
@@ -84,10 +83,10 @@ impl Limits {
 
 /// A connection that was closed by us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) peer: SocketAddr,
+pub struct Refusal {
+    pub peer: SocketAddr,
     /// For people: `did not authenticate within 10 s`.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// Connections on their way to the server.
@@ -99,7 +98,7 @@ const BACK_OFF: Duration = Duration::from_millis(20);
 /// Takes connections until what this gives is dropped. With no TLS all go on in plain text.
 ///
 /// Refusals for which there is no room are not reported.
-pub(crate) fn open(
+pub fn open(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     limits: Limits,
@@ -296,7 +295,7 @@ impl Drop for Ticket {
 
 /// Keeps a connection while one of its requests is admitted.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub struct Admission {
     gate: Arc<Gate>,
     number: u64,
     looker: Option<u64>,
@@ -318,7 +317,7 @@ impl Drop for Admission {
 
 /// What answers a request that was admitted; while there is more of it, its connection stays.
 #[derive(Debug)]
-pub(crate) struct Held<S> {
+pub struct Held<S> {
     stream: S,
     _admission: Option<Admission>,
     /// Dropped with the rest.
@@ -326,12 +325,12 @@ pub(crate) struct Held<S> {
 }
 
 impl<S> Held<S> {
-    pub(crate) fn new(stream: S, admission: Option<Admission>) -> Held<S> {
+    pub fn new(stream: S, admission: Option<Admission>) -> Held<S> {
         Held { stream, _admission: admission, _end: None }
     }
 
     /// The same, and what resolves when it has ended, for whatever reason.
-    pub(crate) fn until_its_end(self) -> (Held<S>, oneshot::Receiver<()>) {
+    pub fn until_its_end(self) -> (Held<S>, oneshot::Receiver<()>) {
         let (end, ended) = oneshot::channel();
         (Held { _end: Some(end), ..self }, ended)
     }
@@ -556,7 +555,7 @@ enum Stream {
 
 /// A connection for the server. Until it is admitted, it may come to an end at any time.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: Stream,
     is_private: bool,
     verdict: Verdict,
@@ -565,23 +564,23 @@ pub(crate) struct Connection {
 
 /// Who is at the other end of a connection; requests have it among their extensions.
 #[derive(Clone)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
+pub struct Peer {
+    pub address: SocketAddr,
     /// Nobody else can listen: it is TLS, or has never left this machine. Plain text where TLS is spoken
     /// is not, wherever it comes from.
-    pub(crate) is_private: bool,
+    pub is_private: bool,
     gate: Arc<Gate>,
     number: u64,
 }
 
 impl Peer {
     /// Lets the connection stay, if it has not been closed, while a request is answered: its secret was right.
-    pub(crate) fn admit(&self) -> Admission {
+    pub fn admit(&self) -> Admission {
         self.gate.admit(self.number, false)
     }
 
     /// The same for one that looks on for as long as it likes. If there are too many, the oldest is closed.
-    pub(crate) fn admit_looker(&self) -> Admission {
+    pub fn admit_looker(&self) -> Admission {
         self.gate.admit(self.number, true)
     }
 }

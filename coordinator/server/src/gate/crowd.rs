@@ -35,7 +35,7 @@ pub(super) struct Seat {
 }
 
 /// What counts as one address: who has one of IPv6 mostly has all that share its first 64 bits.
-pub(crate) fn origin(ip: IpAddr) -> IpAddr {
+pub fn origin(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         ip => ip,

@@ -24,7 +24,7 @@ use super::terminal::Sink;
 const MOST_WAITING: usize = 256 << 10;
 
 /// How long the end of the program waits for output that makes no progress.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest time that the end of the program waits for what is left to be written, be it slow or stuck.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ struct Step {
 }
 
 /// Puts a line, or several, into the queue. Never waits.
-pub(crate) fn put(mut text: String) {
+pub fn put(mut text: String) {
     text.push('\n');
     match writer() {
         Some(shared) => {
@@ -85,7 +85,7 @@ pub(crate) fn put(mut text: String) {
 }
 
 /// Has what is on this board drawn from now on, or nothing any more. Never waits.
-pub(crate) fn draw(board: Option<Board>) {
+pub fn draw(board: Option<Board>) {
     if let Some(shared) = writer() {
         let mut state = shared.lock();
         state.board = board;
@@ -97,7 +97,7 @@ pub(crate) fn draw(board: Option<Board>) {
 }
 
 /// Waits until all is written and bars that are to go are gone; false if output is stuck.
-pub(crate) fn settle() -> bool {
+pub fn settle() -> bool {
     match WRITER.get() {
         Some(Some(shared)) => shared.settle(PATIENCE, LONGEST),
         _ => true,
@@ -105,7 +105,7 @@ pub(crate) fn settle() -> bool {
 }
 
 /// Whether this is the thread that writes.
-pub(crate) fn is_writing_here() -> bool {
+pub fn is_writing_here() -> bool {
     thread::current().name() == Some(THREAD)
 }
 
@@ -239,7 +239,7 @@ impl State {
 
 /// Writes everything and calls `on_progress` after each part. Another program that shares the file may have made it
 /// non-blocking; then this waits until it is writable.
-pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8], mut on_progress: impl FnMut()) -> io::Result<()> {
+pub fn write_all(to: impl AsFd, mut bytes: &[u8], mut on_progress: impl FnMut()) -> io::Result<()> {
     while !bytes.is_empty() {
         match write(&to, &bytes[..bytes.len().min(CHUNK)]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -24,11 +24,11 @@ const LINES_PART: u32 = 20;
 const MOST_BARS: usize = 12;
 
 /// Shows what a board says until it is dropped.
-pub(crate) struct Terminal(());
+pub struct Terminal(());
 
 impl Terminal {
     /// Shows what is on this board from now on.
-    pub(crate) fn follow(board: Board) -> Terminal {
+    pub fn follow(board: Board) -> Terminal {
         stderr::draw(Some(board));
         Terminal(())
     }

@@ -4,7 +4,7 @@
 //! coordinator that is started again there is the same one for all workers that have a copy of its
 //! access file. How workers check a certificate is said in `granule_worker::connect`.
 
-pub(crate) mod prepared;
+pub mod prepared;
 
 use std::fmt;
 use std::fs;
@@ -29,7 +29,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 /// What a coordinator is known by.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// The certificate that workers know it by.
     certificate: CertificateDer<'static>,
     server_config: Arc<ServerConfig>,
@@ -41,7 +41,7 @@ pub(crate) struct Identity {
 
 /// Where an identity comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// It is that of the coordinator that was here before: its workers find it again.
     Kept,
     /// It was made before, by `granule identity`.
@@ -67,7 +67,7 @@ impl fmt::Display for Origin {
 
 /// Why a coordinator has no identity.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IdentityError {
+pub enum IdentityError {
     /// A file cannot be read, or must not be trusted.
     #[error(transparent)]
     File(#[from] PrivateError),
@@ -105,10 +105,10 @@ pub(crate) enum IdentityError {
 const NAME: &str = "granule coordinator";
 
 /// File with the key and certificate that we make.
-pub(crate) const FILE: &str = "coordinator.pem";
+pub const FILE: &str = "coordinator.pem";
 
 /// Longest file of keys or certificates, in bytes.
-pub(crate) const LONGEST: u64 = 1 << 20;
+pub const LONGEST: u64 = 1 << 20;
 
 /// Permissions that a key of the user's own must not have: a group may read it, as is usual for keys
 /// that several services have.
@@ -119,10 +119,7 @@ impl Identity {
     ///
     /// The key is on the disk when this returns. The access file is the caller's to write, once it
     /// knows the addresses.
-    pub(crate) fn load_or_make(
-        directory: &Path,
-        access_path: &Path,
-    ) -> Result<(Identity, Origin), IdentityError> {
+    pub fn load_or_make(directory: &Path, access_path: &Path) -> Result<(Identity, Origin), IdentityError> {
         let path = directory.join(FILE);
         let kept = match private::read(&path, private::OTHERS, LONGEST) {
             Err(error) if error.is_not_found() => None,
@@ -160,7 +157,7 @@ impl Identity {
     ///
     /// The certificate's own file comes first in a chain. Workers know it by the certificate itself,
     /// so a renewed one needs new copies of the access file.
-    pub(crate) fn from_files(
+    pub fn from_files(
         certificate_path: &Path,
         key_path: &Path,
         access_path: &Path,
@@ -194,23 +191,23 @@ impl Identity {
     }
 
     /// What workers know it by.
-    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+    pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
     /// How to speak TLS as this coordinator.
-    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+    pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server_config)
     }
 
     /// How to reach this coordinator at these addresses.
-    pub(crate) fn access(&self, addresses: Vec<String>) -> Access {
+    pub fn access(&self, addresses: Vec<String>) -> Access {
         Access { addresses, certificate: Some(self.certificate.clone()), secret: self.secret.clone() }
     }
 
     /// Removes what was made: the access file, unless it has become that of another coordinator, and
     /// the key, unless it is the user's own.
-    pub(crate) fn remove(&self) -> Result<(), IdentityError> {
+    pub fn remove(&self) -> Result<(), IdentityError> {
         let is_anothers = |access: Access| access.certificate.as_ref() != Some(&self.certificate);
         let access = (!Access::read(&self.access_path).is_ok_and(is_anothers)).then_some(&self.access_path);
         // A key that has become another's stays, too.
@@ -255,7 +252,7 @@ fn known(path: &Path) -> Result<Option<Result<Access, String>>, PrivateError> {
 }
 
 /// Whether this is the text of a key and a certificate that [`make`] made.
-pub(crate) fn is_made(pem: &[u8]) -> bool {
+pub fn is_made(pem: &[u8]) -> bool {
     let certificate = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
     let is_named = |certificate: CertificateDer<'_>| {
         certificate.windows(NAME.len()).any(|window| window == NAME.as_bytes())
@@ -264,7 +261,7 @@ pub(crate) fn is_made(pem: &[u8]) -> bool {
 }
 
 /// Expects that a key may be made in this place: a key that was damaged is made anew, anything else is the user's.
-pub(crate) fn check_place(path: &Path) -> Result<(), IdentityError> {
+pub fn check_place(path: &Path) -> Result<(), IdentityError> {
     match files::read(path, LONGEST) {
         Ok(bytes) if !is_replaceable(&bytes) => Err(IdentityError::Exists { path: path.to_owned() }),
         _ => Ok(()),
@@ -362,7 +359,7 @@ fn server_config(
 
 /// Why there are no addresses to tell workers.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AdvertiseError {
+pub enum AdvertiseError {
     #[error("`{given}` cannot be told to workers as our address: {problem}; write host or host:port")]
     Given { given: String, problem: &'static str },
     #[error("`{given}` has no port, and workers need one; write host:port")]
@@ -387,7 +384,7 @@ struct Spot {
 
 /// The addresses at which workers reach what is bound to this one: the one to advertise if there is
 /// one, otherwise all that are meant, of this interface only if one is named.
-pub(crate) fn addresses(
+pub fn addresses(
     bound: SocketAddr,
     advertise: Option<&str>,
     interface: Option<&str>,

@@ -9,7 +9,6 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 
-use clap::ValueEnum;
 use granule_text as text;
 use granule_text::words::escaped_json;
 use jiff::{Timestamp, Zoned};
@@ -23,11 +22,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::stderr;
 
 /// The target of all that granule says.
-pub(crate) const TARGET: &str = "granule";
+pub const TARGET: &str = "granule";
 
 /// How things are said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
@@ -38,7 +37,7 @@ pub(crate) enum LogFormat {
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Decides how things are said from now on. Only the first call counts.
-pub(crate) fn init(format: LogFormat) {
+pub fn init(format: LogFormat) {
     if FORMAT.set(format).is_err() {
         return;
     }
@@ -72,7 +71,7 @@ fn tell_of_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Whether bars are drawn. A terminal that cannot move its cursor gets dated lines, as a file does.
-pub(crate) fn has_bars() -> bool {
+pub fn has_bars() -> bool {
     FORMAT.get() != Some(&LogFormat::Json)
         && io::stderr().is_terminal()
         && moves_its_cursor(std::env::var("TERM").ok().as_deref())
@@ -98,7 +97,7 @@ fn moves_its_cursor(term: Option<&str>) -> bool {
 }
 
 /// Says something.
-pub(crate) fn line(text: &str) {
+pub fn line(text: &str) {
     let text = text::message(text);
     if FORMAT.get().is_some() {
         tracing::info!(target: TARGET, "{text}");
@@ -108,13 +107,13 @@ pub(crate) fn line(text: &str) {
 }
 
 /// Says what happens now.
-pub(crate) fn event(event: &'static str, text: &str) {
+pub fn event(event: &'static str, text: &str) {
     let text = text::message(text);
     tracing::info!(target: TARGET, event, "{text}");
 }
 
 /// Says what went wrong.
-pub(crate) fn error(text: &str) {
+pub fn error(text: &str) {
     if FORMAT.get().is_some() {
         tracing::error!(target: TARGET, "{text}");
     } else {
@@ -123,7 +122,7 @@ pub(crate) fn error(text: &str) {
 }
 
 /// Ends the process once all lines are written, or standard error is stuck.
-pub(crate) fn exit(code: u8) -> ! {
+pub fn exit(code: u8) -> ! {
     stderr::settle();
     std::process::exit(code.into())
 }

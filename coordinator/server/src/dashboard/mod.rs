@@ -4,7 +4,7 @@
 //! spikes that were stored; all else is done in threads of its own, so that nobody who looks, or many,
 //! hold up the sweep.
 
-pub(crate) mod counts;
+pub mod counts;
 mod feed;
 mod pages;
 mod subject;
@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use self::counts::Counts;
-pub(crate) use self::feed::End;
+pub use self::feed::End;
 use self::feed::Feed;
 use self::pages::{Door, Token};
 use self::subject::Subject;
@@ -47,9 +47,9 @@ const LIMITS: Limits = Limits { unauthenticated: 64, connections: 512, lookers: 
 
 /// A dashboard that is served.
 #[derive(Debug)]
-pub(crate) struct Dashboard {
+pub struct Dashboard {
     /// For people: where it is.
-    pub(crate) urls: Vec<String>,
+    pub urls: Vec<String>,
     counts: Arc<Counts>,
     end: oneshot::Sender<End>,
     server: JoinHandle<io::Result<()>>,
@@ -61,7 +61,7 @@ impl Dashboard {
     ///
     /// # Errors
     /// When the address is not to be had, or no thread.
-    pub(crate) fn open(
+    pub fn open(
         address: SocketAddr,
         sweep: &Sweep,
         plan: &Arc<Plan>,
@@ -108,7 +108,7 @@ impl Dashboard {
     }
 
     /// Tells all who look how it ended, and ends.
-    pub(crate) fn end(self, end: End) {
+    pub fn end(self, end: End) {
         let Dashboard { counts, end: teller, server, reader, .. } = self;
         // If it has ended, there is nobody to tell.
         let _ = teller.send(end);

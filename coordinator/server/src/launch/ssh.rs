@@ -27,33 +27,33 @@ use super::roster::Ending;
 use super::{End, How, Orders};
 
 /// The program, found as any other is.
-pub(crate) const PROGRAM: &str = "ssh";
+pub const PROGRAM: &str = "ssh";
 
 /// What may come from a login script before the worker speaks, in bytes.
 const MOST_NOISE: u64 = 64 << 10;
 
 /// A machine to log in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Host {
+pub struct Host {
     /// As `ssh` knows it: a name of its configuration, `host` or `user@host`.
-    pub(crate) name: String,
+    pub name: String,
     /// Trials to compute side by side there, if not as many as it has cores.
-    pub(crate) threads: Option<u32>,
+    pub threads: Option<u32>,
 }
 
 /// How to reach machines, and which.
 #[derive(Clone, Debug)]
-pub(crate) struct Ssh {
-    pub(crate) hosts: Vec<Host>,
+pub struct Ssh {
+    pub hosts: Vec<Host>,
     /// The program there: a name, or a path from the home directory.
-    pub(crate) granule: String,
+    pub granule: String,
     /// Given for `ssh`, word by word.
-    pub(crate) options: Vec<String>,
+    pub options: Vec<String>,
 }
 
 /// Why a text does not say which machines there are.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HostsError {
+pub enum HostsError {
     #[error("`{}` is no host: {problem}", .text.escape_debug())]
     Host { text: String, problem: &'static str },
     #[error("`{host}` is named twice")]
@@ -65,7 +65,7 @@ pub(crate) enum HostsError {
 }
 
 impl HostsError {
-    pub(crate) fn help(&self) -> String {
+    pub fn help(&self) -> String {
         match self {
             HostsError::Twice { .. } => {
                 "give it once; 8/HOST has it compute eight trials side by side".to_owned()
@@ -114,7 +114,7 @@ const LONGEST_LIST: u64 = 1 << 20;
 ///
 /// # Errors
 /// When one of them is none, is named twice, there is none, or the file cannot be read.
-pub(crate) fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
+pub fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
     let of_file;
     let names: Vec<&str> = match text.strip_prefix('@') {
         None => text.split(',').collect(),
@@ -158,7 +158,7 @@ impl Ssh {
     }
 
     /// A command for people that must work if a host is to be used.
-    pub(crate) fn probe(&self, host: &str) -> String {
+    pub fn probe(&self, host: &str) -> String {
         let options = self.options.iter().map(String::as_str);
         // Two shells read it, here and there.
         let granule = shell_word(&self.granule);

@@ -32,11 +32,11 @@ const SILENCE: u64 = 5;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct End {
+pub struct End {
     /// Whether the sweep is complete.
-    pub(crate) is_complete: bool,
+    pub is_complete: bool,
     /// For people.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// What pages are told.

@@ -15,128 +15,128 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Number of the schema.
-pub(crate) const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 /// Lines about conditions, and about workers, that people are shown.
 const MOST_LINES: usize = 16;
 
 /// What a sweep is at.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
-    pub(crate) schema: u32,
+pub struct Snapshot {
+    pub schema: u32,
     /// Always `snapshot`.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub kind: String,
     /// RFC 3339, UTC.
-    pub(crate) time: String,
-    pub(crate) sweep: String,
+    pub time: String,
+    pub sweep: String,
     /// `computing`, `draining`, `done`, `writing` (the output files), or `ended` before it was done.
-    pub(crate) state: String,
+    pub state: String,
     /// Version of the coordinator.
-    pub(crate) granule: String,
-    pub(crate) engine: String,
-    pub(crate) engine_revision: u32,
-    pub(crate) elapsed_seconds: f64,
-    pub(crate) trials: Trials,
+    pub granule: String,
+    pub engine: String,
+    pub engine_revision: u32,
+    pub elapsed_seconds: f64,
+    pub trials: Trials,
     /// Of late: over the last ten minutes, or the last twenty trials if those took longer.
-    pub(crate) trials_per_second: f64,
-    pub(crate) seconds_left: Option<f64>,
-    pub(crate) conditions: Vec<Part>,
+    pub trials_per_second: f64,
+    pub seconds_left: Option<f64>,
+    pub conditions: Vec<Part>,
     /// Trials stored by condition and seed, the seeds of a condition side by side: for the dashboard only.
     #[serde(skip)]
-    pub(crate) pairs: Vec<u32>,
+    pub pairs: Vec<u32>,
     /// Spans of noise in which normals are counted before trials can begin.
-    pub(crate) spans: Parcel,
+    pub spans: Parcel,
     /// Output files, once they are written.
-    pub(crate) files: Parcel,
+    pub files: Parcel,
     /// All that take part, and of the others the last 256 that were heard of.
-    pub(crate) workers: Vec<WorkerStatus>,
+    pub workers: Vec<WorkerStatus>,
     /// Number of workers in each state, of all that are remembered.
     #[serde(default)]
-    pub(crate) worker_states: BTreeMap<String, u64>,
-    pub(crate) counts: Counts,
+    pub worker_states: BTreeMap<String, u64>,
+    pub counts: Counts,
 }
 
 /// Different trials of the sweep: conditions with equal parameters share theirs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trials {
-    pub(crate) total: u64,
-    pub(crate) stored: u64,
+pub struct Trials {
+    pub total: u64,
+    pub stored: u64,
     /// Stored by earlier runs.
-    pub(crate) reused: u64,
+    pub reused: u64,
 }
 
 /// Something that is done piece by piece; nothing if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Parcel {
-    pub(crate) total: u64,
-    pub(crate) done: u64,
+pub struct Parcel {
+    pub total: u64,
+    pub done: u64,
 }
 
 /// A condition, over all seeds. Trials that it shares with others count for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) total: u64,
-    pub(crate) stored: u64,
+pub struct Part {
+    pub name: String,
+    pub total: u64,
+    pub stored: u64,
 }
 
 /// A worker that was here during this run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct WorkerStatus {
+pub struct WorkerStatus {
     /// The name that it draws when it starts, shortened; no other worker has it.
-    pub(crate) id: String,
+    pub id: String,
     /// Host and process, for people.
-    pub(crate) name: String,
-    pub(crate) host: String,
-    pub(crate) process_id: u32,
-    pub(crate) address: String,
+    pub name: String,
+    pub host: String,
+    pub process_id: u32,
+    pub address: String,
     /// `working`, `idle`, `draining`, `lost` (not connected, but may come back), `gone` or `quarantined`.
-    pub(crate) state: String,
-    pub(crate) threads: u32,
-    pub(crate) leases: u64,
-    pub(crate) trials: u64,
+    pub state: String,
+    pub threads: u32,
+    pub leases: u64,
+    pub trials: u64,
     /// Since the last sign of life.
-    pub(crate) silent_seconds: f64,
+    pub silent_seconds: f64,
 }
 
 /// What has happened during this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    pub(crate) leases: u64,
-    pub(crate) copied_leases: u64,
-    pub(crate) leases_given_back: u64,
-    pub(crate) disconnections: u64,
-    pub(crate) returns: u64,
-    pub(crate) worker_deaths: u64,
-    pub(crate) audited: u64,
-    pub(crate) unaudited: u64,
-    pub(crate) disagreements: u64,
-    pub(crate) discarded_trials: u64,
-    pub(crate) quarantined_workers: u64,
-    pub(crate) trials_set_aside: u64,
+pub struct Counts {
+    pub leases: u64,
+    pub copied_leases: u64,
+    pub leases_given_back: u64,
+    pub disconnections: u64,
+    pub returns: u64,
+    pub worker_deaths: u64,
+    pub audited: u64,
+    pub unaudited: u64,
+    pub disagreements: u64,
+    pub discarded_trials: u64,
+    pub quarantined_workers: u64,
+    pub trials_set_aside: u64,
     /// Requests and connections that were not let in.
-    pub(crate) refused: u64,
+    pub refused: u64,
 }
 
 /// Something that happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Notice {
-    pub(crate) schema: u32,
+pub struct Notice {
+    pub schema: u32,
     /// Always `notice`.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub kind: String,
     /// RFC 3339, UTC.
-    pub(crate) time: String,
+    pub time: String,
     /// `worker_joined`, `trial_set_aside`, …
-    pub(crate) event: String,
+    pub event: String,
     /// Whether people want to look into it.
     #[serde(default)]
-    pub(crate) is_trouble: bool,
+    pub is_trouble: bool,
     /// Of the worker it is about, if it is about one.
-    pub(crate) worker: Option<String>,
+    pub worker: Option<String>,
     /// For people.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// Width of a column of these words; those that are far longer stand out of it.
@@ -145,12 +145,12 @@ fn widest<'a>(words: impl Iterator<Item = &'a String>) -> usize {
 }
 
 /// Now, as all of this is dated.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// What another process has sent, if it is one of these: all text in it is on one line, and safe to show.
-pub(crate) fn understood<T: DeserializeOwned>(json: &str) -> Option<T> {
+pub fn understood<T: DeserializeOwned>(json: &str) -> Option<T> {
     let mut value = serde_json::from_str(json).ok()?;
     escape(&mut value);
     serde_json::from_value(value).ok()
@@ -168,14 +168,14 @@ fn escape(value: &mut Value) {
 
 impl WorkerStatus {
     /// Whether it takes part, or may come back.
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         !["gone", "quarantined"].contains(&self.state.as_str())
     }
 }
 
 impl Counts {
     /// What people may want to look into, the gravest first.
-    pub(crate) fn troubles(&self) -> Vec<String> {
+    pub fn troubles(&self) -> Vec<String> {
         let troubles = [
             (self.disagreements, "result", "results", "differed from those stored"),
             (self.trials_set_aside, "trial", "trials", "set aside"),
@@ -206,7 +206,7 @@ const TROUBLE: [&str; 11] = [
 ];
 
 impl Notice {
-    pub(crate) fn new(event: &str, worker: Option<String>, text: String) -> Notice {
+    pub fn new(event: &str, worker: Option<String>, text: String) -> Notice {
         let is_trouble = TROUBLE.contains(&event);
         Notice {
             schema: SCHEMA,
@@ -220,28 +220,28 @@ impl Notice {
         }
     }
 
-    pub(crate) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("text and numbers can be written")
     }
 }
 
 impl Snapshot {
     /// Whether nothing is computed any more.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.is_computed() || self.state == "ended"
     }
 
     /// Whether all trials are computed, and at most the output files are still to be written.
-    pub(crate) fn is_computed(&self) -> bool {
+    pub fn is_computed(&self) -> bool {
         ["done", "writing"].contains(&self.state.as_str())
     }
 
-    pub(crate) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("text and numbers can be written")
     }
 
     /// The text format of Prometheus, version 0.0.4.
-    pub(crate) fn to_prometheus(&self) -> String {
+    pub fn to_prometheus(&self) -> String {
         let mut page = String::new();
         let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
             let _ = writeln!(page, "# HELP granule_{name} {help}\n# TYPE granule_{name} {kind}");
@@ -328,12 +328,12 @@ impl Snapshot {
     }
 
     /// How long the rest will take, if that can be said.
-    pub(crate) fn left(&self) -> Option<Duration> {
+    pub fn left(&self) -> Option<Duration> {
         self.seconds_left.and_then(|left| Duration::try_from_secs_f64(left).ok())
     }
 
     /// What it is at, in a line.
-    pub(crate) fn headline(&self) -> String {
+    pub fn headline(&self) -> String {
         let mut text = format!(
             "{}: {}, {} of {} trials stored ({} %), {}",
             self.sweep,
@@ -367,7 +367,7 @@ impl Snapshot {
     }
 
     /// For people, in the width of a terminal; what counts most comes last, where it stays in sight.
-    pub(crate) fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut text = String::new();
         let names = Names::new(self.conditions.iter().map(|part| part.name.as_str()));
         let parts = self.conditions.iter().map(|part| (part.name.clone(), (part.stored, part.total)));

@@ -41,7 +41,7 @@ use crate::view::status::Snapshot;
 
 /// What the driver hears from workers.
 #[derive(Debug)]
-pub(crate) enum FromService {
+pub enum FromService {
     Joined {
         connection: ConnectionId,
         introduction: Introduction,
@@ -65,7 +65,7 @@ pub(crate) enum FromService {
 }
 
 /// The way to a worker. Dropping it ends the connection.
-pub(crate) type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
+pub type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
 
 /// Messages of a worker that go to the driver at once.
 const HEARD_AT_ONCE: usize = 64;
@@ -89,18 +89,18 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const REQUESTS: u32 = 16;
 
 /// What the server is about.
-pub(crate) struct Subject {
-    pub(crate) secret: Secret,
-    pub(crate) engine: Engine,
+pub struct Subject {
+    pub secret: Secret,
+    pub engine: Engine,
     /// The life of this process.
-    pub(crate) epoch: u64,
-    pub(crate) driver: mpsc::Sender<Vec<FromService>>,
-    pub(crate) refusals: mpsc::Sender<Refusal>,
-    pub(crate) board: Board,
+    pub epoch: u64,
+    pub driver: mpsc::Sender<Vec<FromService>>,
+    pub refusals: mpsc::Sender<Refusal>,
+    pub board: Board,
 }
 
 /// Serves these connections until `stop` is resolved.
-pub(crate) async fn serve(
+pub async fn serve(
     connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
     subject: Subject,
     stop: oneshot::Receiver<()>,
@@ -128,7 +128,7 @@ pub(crate) async fn serve(
 /// Answers what is asked on these connections, of whichever port, until `stop` is resolved.
 ///
 /// How long a connection may take, and how many there are, is the gate's affair; here is what one may ask for.
-pub(crate) async fn answer(
+pub async fn answer(
     connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
     routes: Routes,
     stop: oneshot::Receiver<()>,
@@ -525,7 +525,7 @@ fn pages(door: Door, board: Board) -> Router {
 }
 
 /// The same two pages without a secret, for a server on loopback.
-pub(crate) fn open_pages(board: &Board) -> Routes {
+pub fn open_pages(board: &Board) -> Routes {
     let page = |answer: fn(&Board) -> HttpResponse| {
         let board = board.clone();
         get(async move |request: axum::extract::Request| {

@@ -20,14 +20,14 @@ const BIN_MS: u32 = 5;
 const MOST_BINS: u32 = 1000;
 
 /// Width of the bins in which spikes of a model's trials are counted.
-pub(crate) fn bin_ms(model: &Model) -> u32 {
+pub fn bin_ms(model: &Model) -> u32 {
     let duration_ms = model.steps() / model.steps_per_ms();
     BIN_MS * duration_ms.div_ceil(BIN_MS * MOST_BINS).max(1)
 }
 
 /// Counts of spikes.
 #[derive(Debug)]
-pub(crate) struct Counts {
+pub struct Counts {
     plan: Arc<Plan>,
     /// Trials in the cohorts before each.
     before: Vec<u64>,
@@ -58,7 +58,7 @@ struct Counted {
 impl Counts {
     /// Of a plan; nothing is counted yet. Stored trials are read by [`Counts::read`], which gets what
     /// comes with it.
-    pub(crate) fn new(plan: Arc<Plan>) -> (Counts, Receiver<usize>) {
+    pub fn new(plan: Arc<Plan>) -> (Counts, Receiver<usize>) {
         let mut trials = 0;
         let mut before = Vec::with_capacity(plan.cohorts.len());
         for cohort in &plan.cohorts {
@@ -76,7 +76,7 @@ impl Counts {
     }
 
     /// Has this condition counted from now on.
-    pub(crate) fn watch(&self, condition: usize) {
+    pub fn watch(&self, condition: usize) {
         let condition = self.stand_in(condition);
         let state = &mut *self.state();
         if state.conditions[condition].is_none() {
@@ -88,7 +88,7 @@ impl Counts {
     }
 
     /// What is counted of a condition that is watched, if that is another version than this one.
-    pub(crate) fn later_than(&self, condition: usize, version: u64) -> Option<(u64, Histogram)> {
+    pub fn later_than(&self, condition: usize, version: u64) -> Option<(u64, Histogram)> {
         let condition = self.stand_in(condition);
         let state = self.state();
         let counted = state.conditions[condition].as_ref()?;
@@ -96,14 +96,14 @@ impl Counts {
     }
 
     /// Counts a trial that was stored.
-    pub(crate) fn add(&self, id: TrialId, encoded: &[u8]) {
+    pub fn add(&self, id: TrialId, encoded: &[u8]) {
         let condition = self.condition(id);
         let Some(life) = self.life(condition) else { return };
         self.count(id, condition, life, encoded);
     }
 
     /// These trials are no longer stored.
-    pub(crate) fn discard(&self, trials: &[TrialId]) {
+    pub fn discard(&self, trials: &[TrialId]) {
         let mut conditions: Vec<usize> = trials.iter().map(|id| self.condition(*id)).collect();
         conditions.sort_unstable();
         conditions.dedup();
@@ -123,12 +123,12 @@ impl Counts {
     }
 
     /// Whether stored trials are still being read.
-    pub(crate) fn is_behind(&self) -> bool {
+    pub fn is_behind(&self) -> bool {
         self.state().unread > 0
     }
 
     /// Reads what is stored of the conditions that are asked for, until nobody can ask any more.
-    pub(crate) fn read(&self, store: &Store, asked: &Receiver<usize>) {
+    pub fn read(&self, store: &Store, asked: &Receiver<usize>) {
         while let Ok(condition) = asked.recv() {
             for (id, bit) in self.trials(condition) {
                 let (life, is_counted) = {
@@ -152,7 +152,7 @@ impl Counts {
     }
 
     /// Nothing more is to be read.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.state().to_read = None;
     }
 

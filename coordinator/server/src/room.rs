@@ -27,7 +27,7 @@ const LOOKS: u32 = 30;
 
 /// Room for so many bytes.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub struct Room {
     units: Arc<Semaphore>,
     arriving: Mutex<Arriving>,
     grace: Duration,
@@ -48,7 +48,7 @@ struct Arrival {
 }
 
 impl Room {
-    pub(crate) fn new(bytes: u64) -> Arc<Room> {
+    pub fn new(bytes: u64) -> Arc<Room> {
         Room::with_grace(bytes, GRACE)
     }
 
@@ -59,7 +59,7 @@ impl Room {
     }
 
     /// Room for a result of so many bytes; waits until there is. Boxed, as few of the messages that could carry one do.
-    pub(crate) async fn reserve(self: Arc<Self>, bytes: u64) -> Box<Reservation> {
+    pub async fn reserve(self: Arc<Self>, bytes: u64) -> Box<Reservation> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let mut wanted = pin!(Arc::clone(&self.units).acquire_many_owned(units));
         let mut look = tokio::time::interval(self.grace / LOOKS);
@@ -104,7 +104,7 @@ impl Arrival {
 
 /// Room that is taken, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     room: Arc<Room>,
     number: u64,
     end: Arc<Notify>,
@@ -113,19 +113,19 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// So many bytes have arrived.
-    pub(crate) fn arrived(&self, bytes: usize) {
+    pub fn arrived(&self, bytes: usize) {
         if let Some(arrival) = self.room.arriving().results.get_mut(&self.number) {
             arrival.bytes += bytes as u64;
         }
     }
 
     /// All have. From now on it waits for us.
-    pub(crate) fn is_whole(&self) {
+    pub fn is_whole(&self) {
         self.room.arriving().results.remove(&self.number);
     }
 
     /// Resolved when the room is needed for others.
-    pub(crate) async fn is_to_end(&self) {
+    pub async fn is_to_end(&self) {
         self.end.notified().await;
     }
 }
