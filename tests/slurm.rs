@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use granule_worker::shell::shell_word;
+use granule_system::shell::shell_word;
 use nix::sys::signal::Signal;
 use support::slurm::{Cluster, is_possible};
 use support::{Ended, Hashes, Place, expected, is_connected, root, send, skip, wait_for};

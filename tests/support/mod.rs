@@ -35,7 +35,7 @@ pub type Hashes = BTreeMap<String, String>;
 
 /// Root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// A directory of its own, in which the program is run; removed at the end.

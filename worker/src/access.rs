@@ -16,13 +16,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use granule_system::files;
+use granule_system::private::{self, PrivateError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::server::ParsedCertificate;
-
-use crate::files;
-use crate::private::{self, PrivateError};
 
 /// How to reach a coordinator.
 #[derive(Clone, Debug)]

@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use granule_farm::session::Output;
+use granule_farm::session::{End, Instruction, Introduction, Patience, Session};
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
+use granule_text::{from_outside, one_line};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,9 +27,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
-use crate::pool::{Output, Pool};
-use crate::session::{End, Instruction, Introduction, Patience, Session};
-use crate::text::{from_outside, one_line};
+use crate::pool::Pool;
 
 /// How to reach a coordinator, and as whom.
 #[derive(Clone, Debug)]

@@ -7,13 +7,7 @@
 pub mod access;
 mod client;
 pub mod connect;
-pub mod files;
 pub mod pool;
-pub mod private;
-pub mod session;
-pub mod shell;
-pub mod standard;
-pub mod text;
 
 pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
 

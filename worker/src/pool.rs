@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
+use granule_farm::session::Output;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
 use granule_sim::isa::Isa;
 use granule_sim::network::{Network, Wiring};
@@ -14,49 +15,6 @@ use granule_sim::spikes::MOST_SPIKES;
 use granule_sim::trial::Cohort;
 use granule_sweep::key::Fingerprint;
 use tokio::sync::mpsc as tokio_mpsc;
-
-/// What the pool hands out.
-#[derive(Debug)]
-pub enum Output {
-    /// A trial is done.
-    Trial {
-        /// The piece of work it belongs to.
-        ticket: u64,
-        /// Its spikes.
-        result: TrialResult,
-    },
-    /// A trial has more spikes than can be stored.
-    TooLarge {
-        /// The piece of work it belongs to.
-        ticket: u64,
-        /// Which trial.
-        name: TrialName,
-    },
-    /// A survey is done.
-    Survey {
-        /// The piece of work it belongs to.
-        ticket: u64,
-        /// Accepted attempts of each span.
-        accepted: Vec<u32>,
-    },
-    /// Everything of a piece of work has been handed out.
-    Finished {
-        /// The piece of work.
-        ticket: u64,
-    },
-    /// A piece of work was cancelled; what had been begun has been handed out.
-    HandedBack {
-        /// The piece of work.
-        ticket: u64,
-    },
-    /// A piece of work cannot be computed, or not to its end.
-    Failed {
-        /// The piece of work.
-        ticket: u64,
-        /// Why.
-        reason: String,
-    },
-}
 
 /// Threads that compute pieces of work, each one at a time.
 #[derive(Debug)]

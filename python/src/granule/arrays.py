@@ -93,7 +93,7 @@ def _sizes(sizes: range) -> str:
 
 # The constant parts of a file of weights. CPython 3.7 and numpy 1.21 wrote the original's files; granule writes the same
 # bytes. A pickle is a program, which can do anything or take forever. It is not run here: `_WeightsReader` compares its
-# bytes with these parts, and takes keys and floats from between them. coordinator/src/outputs/pickle.rs explains them.
+# bytes with these parts, and takes keys and floats from between them. coordinator/outputs/src/pickle.rs explains them.
 _OBJECT_HEADER = (
     b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
 )

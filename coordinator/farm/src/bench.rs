@@ -1,0 +1,122 @@
+//! What benchmarks, and tests of speed, need of the scheduler. Nothing else uses it, and nothing here is promised to stay.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use granule_sim::noise::{NoiseIndex, SPAN_ATTEMPTS};
+
+use crate::scheduler::{
+    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
+    WorkerName,
+};
+
+/// A plan, as far as the scheduler sees it, and who computes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Workers of one thread each.
+    pub workers: u32,
+    /// Cohorts, each with a noise stream of its own.
+    pub cohorts: u32,
+    /// Variants of each.
+    pub variants: u32,
+    /// Trials of each variant.
+    pub trials: u32,
+    /// Trials of a shard.
+    pub shard: u32,
+}
+
+impl Life {
+    /// Trials in all variants.
+    pub fn len(&self) -> u64 {
+        u64::from(self.cohorts) * u64::from(self.variants) * u64::from(self.trials)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Has the scheduler hand everything out to workers that need no time, and whose results are
+    /// stored after their lease has been finished. Returns how many events that took.
+    ///
+    /// # Panics
+    /// If the scheduler does not get to the end of it.
+    pub fn live(&self) -> u64 {
+        let cohort =
+            |i| CohortShape { variants: self.variants, normals_per_trial: 1_000_000, stream: i as usize };
+        let shape = Shape {
+            trials: self.trials,
+            cohorts: (0..self.cohorts).map(cohort).collect(),
+            streams: vec![NoiseIndex::new(); self.cohorts as usize],
+        };
+        let mut scheduler = Scheduler::new(config(Some(self.shard)), shape, |_| false);
+        let mut granted = VecDeque::new();
+        let mut is_complete = false;
+        let mut events = 0;
+        let mut happen = |event, granted: &mut VecDeque<_>| {
+            events += 1;
+            for command in scheduler.handle(Time::from_micros(events), event) {
+                match command {
+                    Command::Grant { connection, lease, work } => {
+                        granted.push_back((connection, lease, work))
+                    }
+                    Command::Complete => is_complete = true,
+                    Command::Abandon(reason) => panic!("{reason}"),
+                    _ => {}
+                }
+            }
+        };
+        for worker in 0..u64::from(self.workers) {
+            let name = WorkerName(u128::from(worker).to_be_bytes());
+            let connection = ConnectionId(worker);
+            happen(
+                Event::Joined {
+                    connection,
+                    worker: name,
+                    site: Site::Address(worker),
+                    threads: 1,
+                    held: vec![],
+                },
+                &mut granted,
+            );
+        }
+        while let Some((connection, lease, work)) = granted.pop_front() {
+            match work {
+                Work::Survey { spans, .. } => {
+                    let accepted =
+                        vec![(SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32; spans.len()];
+                    happen(Event::Surveyed { connection, lease, accepted }, &mut granted);
+                    happen(Event::Finished { connection, lease }, &mut granted);
+                }
+                Work::Trials { cohort, trials, variants, .. } => {
+                    let of_trial =
+                        |trial| variants.iter().map(move |variant| TrialId { cohort, variant, trial });
+                    let ids: Vec<TrialId> = trials.flat_map(of_trial).collect();
+                    for &trial in &ids {
+                        happen(Event::Received { connection, lease, trial }, &mut granted);
+                    }
+                    happen(Event::Finished { connection, lease }, &mut granted);
+                    let worker = WorkerName(u128::from(connection.0).to_be_bytes());
+                    for &trial in &ids {
+                        happen(Event::Stored { worker, trial }, &mut granted);
+                    }
+                }
+            }
+        }
+        assert!(is_complete);
+        events
+    }
+}
+
+/// Of schedulers in benchmarks.
+pub fn config(shard_trials: Option<u32>) -> Config {
+    Config {
+        // Workers of benchmarks have no heartbeats, and a disk that others write to may stall for long.
+        lease_ttl: Duration::from_secs(600),
+        lease_target: Duration::from_secs(2),
+        shard_trials,
+        crash_limit: 4,
+        loss_limit: 12,
+        audit_percent: 0.0,
+    }
+}

@@ -1,0 +1,187 @@
+//! Between the messages of the wire and the scheduler's words. Pure: simulations use it, too.
+
+use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire};
+use granule_proto::parts::{Assembled, Assembly};
+use granule_proto::{PROTOCOL, wire};
+use granule_sim::Engine;
+use granule_text::from_outside;
+
+use crate::catalogue::Catalogue;
+use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
+
+/// What a worker says once it is welcome.
+#[derive(Debug)]
+pub enum Said {
+    Beat {
+        held: Vec<LeaseId>,
+        last: LeaseId,
+    },
+    Offered,
+    Draining {
+        reason: String,
+    },
+    Trial {
+        lease: LeaseId,
+        result: TrialResult,
+    },
+    /// A part of a result that is not whole yet.
+    Part {
+        lease: LeaseId,
+    },
+    TooLarge {
+        lease: LeaseId,
+        name: TrialName,
+    },
+    Survey {
+        lease: LeaseId,
+        accepted: Vec<u32>,
+    },
+    Finished {
+        lease: LeaseId,
+    },
+    HandedBack {
+        lease: LeaseId,
+    },
+    Failed {
+        lease: LeaseId,
+        reason: String,
+    },
+}
+
+impl Said {
+    /// That a result of this lease has come further.
+    pub fn part(id: u64) -> Said {
+        Said::Part { lease: lease(id) }
+    }
+}
+
+/// What a worker says when it comes.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    pub worker: WorkerName,
+    pub threads: u32,
+    pub host: String,
+    pub process_id: u32,
+    /// Leases of ours that it is still at.
+    pub held: Vec<LeaseId>,
+}
+
+/// Characters of a host name: as many as DNS allows.
+const LONGEST_HOST: usize = 253;
+
+/// Most leases that a worker has at a time.
+const MOST_THREADS: u32 = 4096;
+
+/// Whether a worker can be let in: what it says of itself, or why not.
+///
+/// # Errors
+/// A text for both sides that says what to do.
+pub fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Introduction, String> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let theirs = from_outside(&hello.version);
+    if hello.protocol != PROTOCOL {
+        return Err(format!(
+            "this coordinator (granule {ours}) speaks protocol {PROTOCOL}, the worker (granule {theirs}) {}; \
+             run the same version on both sides",
+            hello.protocol
+        ));
+    }
+    let is_ours = |engine: &wire::Engine| engine_from_wire(Some(engine.clone()));
+    if !hello.engines.iter().any(|theirs| is_ours(theirs) == Ok(engine)) {
+        return Err(format!(
+            "the worker (granule {theirs}) does not have engine {} revision {} of this coordinator (granule {ours}); \
+             run the same version on both sides",
+            engine.name(),
+            engine.revision()
+        ));
+    }
+    let Ok(name) = hello.name.as_slice().try_into() else {
+        return Err(format!("the worker's name has {} bytes instead of 16", hello.name.len()));
+    };
+    let held = if hello.epoch == epoch { hello.held } else { Vec::new() };
+    Ok(Introduction {
+        worker: WorkerName(name),
+        threads: hello.threads.clamp(1, MOST_THREADS),
+        host: from_outside(&hello.host).chars().take(LONGEST_HOST).collect(),
+        process_id: hello.process_id,
+        held: leases(&held),
+    })
+}
+
+/// What a message says; none if it is a second hello, or a part of nothing. Results in parts are put together in the
+/// connection's assembly.
+///
+/// # Errors
+/// When it makes no sense.
+pub fn understand(message: wire::FromWorker, assembly: &mut Assembly) -> Result<Option<Said>, WireError> {
+    use wire::from_worker::Message;
+    Ok(Some(match message.message.ok_or(WireError::Missing("message"))? {
+        Message::Hello(_) => return Ok(None),
+        Message::Heartbeat(wire::Heartbeat { held, last }) => {
+            Said::Beat { held: leases(&held), last: lease(last) }
+        }
+        Message::Offered(wire::Offered {}) => Said::Offered,
+        Message::Draining(wire::Draining { reason }) => Said::Draining { reason: from_outside(&reason) },
+        Message::Trial(result) if result.length > 0 => return Ok(assembled(assembly.begin(&result)?)),
+        Message::Part(part) => return Ok(assembled(assembly.add(&part)?)),
+        Message::TooLarge(wire::TooLarge { lease: id, fingerprint, seed, trial }) => {
+            Said::TooLarge { lease: lease(id), name: TrialName::new(&fingerprint, seed, trial)? }
+        }
+        Message::Trial(result) => {
+            Said::Trial { lease: lease(result.lease), result: TrialResult::from_wire(result)? }
+        }
+        Message::Survey(wire::SurveyResult { lease: id, accepted }) => {
+            Said::Survey { lease: lease(id), accepted }
+        }
+        Message::Finished(wire::Finished { lease: id }) => Said::Finished { lease: lease(id) },
+        Message::HandedBack(wire::HandedBack { lease: id }) => Said::HandedBack { lease: lease(id) },
+        Message::Failed(wire::Failed { lease: id, reason }) => {
+            Said::Failed { lease: lease(id), reason: from_outside(&reason) }
+        }
+    }))
+}
+
+fn assembled(assembled: Assembled) -> Option<Said> {
+    match assembled {
+        Assembled::Further { lease: id } => Some(Said::part(id)),
+        Assembled::Whole { lease: id, result } => Some(Said::Trial { lease: lease(id), result }),
+        Assembled::Stray => None,
+    }
+}
+
+/// The message that carries out a command, and where it goes; none for a command of another kind.
+pub fn message(
+    catalogue: &Catalogue<'_>,
+    command: &Command,
+    epoch: u64,
+    heartbeat_ms: u32,
+) -> Option<(ConnectionId, wire::ToWorker)> {
+    use wire::to_worker::Message;
+    let (connection, message) = match command {
+        Command::Welcome { connection, kept } => {
+            let kept = kept.iter().map(|lease| lease.0.into()).collect();
+            (connection, Message::Welcome(wire::Welcome { heartbeat_ms, epoch, kept }))
+        }
+        Command::Grant { connection, lease, work } => {
+            let work = Some(catalogue.work(work).to_wire());
+            (connection, Message::Lease(wire::Lease { id: lease.0.into(), work }))
+        }
+        Command::Revoke { connection, lease } => {
+            (connection, Message::Revoked(wire::Revoked { lease: lease.0.into() }))
+        }
+        Command::Acknowledge { connection, trial } => {
+            (connection, Message::Acknowledged(catalogue.name(*trial).to_wire()))
+        }
+        _ => return None,
+    };
+    Some((*connection, wire::ToWorker { message: Some(message) }))
+}
+
+fn leases(numbers: &[u64]) -> Vec<LeaseId> {
+    numbers.iter().take(MOST_THREADS as usize).map(|&number| lease(number)).collect()
+}
+
+/// The lease of this number; none for a number that was never given to one.
+fn lease(number: u64) -> LeaseId {
+    number.try_into().map_or(LeaseId::NONE, LeaseId)
+}

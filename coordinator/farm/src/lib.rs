@@ -1,0 +1,19 @@
+//! The farm: who computes what, and what is said about it, as pure state machines.
+//!
+//! [`scheduler`] hands out shards of trials to workers, and [`session`] is a worker's half of the protocol. [`catalogue`] has
+//! the names of what is computed, and [`dialogue`] turns messages into events and commands into messages. A simulation plays
+//! whole histories with both halves, under faults of every kind.
+//!
+//! Whatever happens is handed in together with its time. This crate must not know clocks, files, connections, threads or
+//! async code, and it must not know the store or the output files.
+
+#![allow(missing_docs, reason = "read by this workspace alone")]
+
+#[doc(hidden)]
+pub mod bench;
+pub mod catalogue;
+pub mod dialogue;
+pub mod scheduler;
+pub mod session;
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,187 @@
+//! Results that take long to arrive, and trials with more spikes than are stored.
+//!
+//! Such a trial counts against its own variant alone: neither against the worker, nor against the other variants of
+//! the place. As a single worker may be wrong, or lie, the trial is computed again, alone, and given up once two workers
+//! have said so, or [`CLAIMS`] leases have come to that; claims of one site are not enough while a worker elsewhere can
+//! try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granule_sim::spikes::Digest;
+
+use super::members::Worker;
+use super::{
+    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
+    Variants, WorkerName,
+};
+
+/// Leases after which a trial is given up, whoever had them.
+const CLAIMS: usize = 3;
+
+/// How long parts keep a lease without a whole result, in lease times.
+const PARTS_FOR: u32 = 4;
+
+/// Claims of a trial that are remembered.
+const MOST_CLAIMS: usize = 64;
+
+/// What stands for the digest of a trial's spikes where a worker says that they are too many, and others have a
+/// result.
+pub const TOO_LARGE: Digest = Digest([0xff; 32]);
+
+/// Trials that are too large.
+#[derive(Debug, Default)]
+pub(super) struct Large {
+    /// Who has said so of trials that are tried again, and under which lease.
+    claims: BTreeMap<TrialId, Vec<Claim>>,
+    given_up: BTreeSet<TrialId>,
+}
+
+/// A worker has found too many spikes.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    worker: WorkerName,
+    site: Site,
+    lease: LeaseId,
+}
+
+impl Scheduler {
+    /// Trials that are not stored as they have too many spikes.
+    pub fn too_large(&self) -> impl Iterator<Item = TrialId> {
+        self.large.given_up.iter().copied()
+    }
+
+    /// Whether a result of this trial is stored.
+    pub fn is_stored(&self, id: TrialId) -> bool {
+        self.slot_of(id).contains(id.variant) && !self.large.given_up.contains(&id)
+    }
+
+    /// Variants of a place that are not given up.
+    pub(super) fn computable(&self, place: Place) -> Variants {
+        let mut variants = self.cohorts[place.cohort as usize].variants;
+        for variant in variants.iter() {
+            if self.large.given_up.contains(&TrialId { cohort: place.cohort, variant, trial: place.trial }) {
+                variants.remove(variant);
+            }
+        }
+        variants
+    }
+
+    /// A part of a result has arrived, or its worker waits for us to take it.
+    pub(super) fn on_part(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
+        let Some(name) = self.hear(now, connection) else { return };
+        // From a worker that has delivered nothing, parts may be all there will ever be; and from any, for long.
+        let is_proven = self.workers.get(&name).is_some_and(Worker::is_proven);
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        if is_proven && now < lease.delivered + PARTS_FOR * self.config.lease_ttl {
+            lease.progress = now;
+        }
+    }
+
+    pub(super) fn on_too_large(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: LeaseId,
+        trial: TrialId,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(name) = self.hear(now, connection) else { return };
+        commands.push(Command::Acknowledge { connection, trial });
+        let Some(site) = self.site(name) else { return };
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
+        // A claim is as good as a result, and counts once as well.
+        if !lease.receive(trial) {
+            return;
+        }
+        lease.progress = now;
+        if self.slot_of(trial).contains(trial.variant) {
+            return;
+        }
+        let claims = self.large.claims.entry(trial).or_default();
+        if claims.len() < MOST_CLAIMS {
+            claims.push(Claim { worker: name, site, lease: id });
+        }
+        let leases: BTreeSet<LeaseId> = claims.iter().map(|claim| claim.lease).collect();
+        let workers: BTreeSet<WorkerName> = claims.iter().map(|claim| claim.worker).collect();
+        let sites: BTreeSet<Site> = claims.iter().map(|claim| claim.site).collect();
+        let place = trial.place();
+        let can_try = |worker: &Worker| self.is_hopeful_of(worker, place) && !sites.contains(&worker.site);
+        let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
+        if is_certain && !self.workers.values().any(can_try) {
+            self.give_up(name, trial, commands);
+        } else if self.slot(trial.place()).lease == id {
+            self.suspect(trial.place(), "a worker found too many spikes");
+            self.detach(trial.place(), commands);
+        }
+    }
+
+    /// Whether a worker of this site has found too many spikes in a variant of a place.
+    pub(super) fn has_claimed(&self, site: Site, place: Place) -> bool {
+        let Place { cohort, trial } = place;
+        let first = TrialId { cohort, trial, variant: 0 };
+        let of_place = self.large.claims.range(first..).take_while(|(id, _)| id.cohort == cohort);
+        let mut claims = of_place.filter(|(id, _)| id.trial == trial).flat_map(|(_, claims)| claims);
+        claims.any(|claim| claim.site == site)
+    }
+
+    /// Takes a place out of its lease: it is for another.
+    fn detach(&mut self, place: Place, commands: &mut Vec<Command>) {
+        let slot = self.slot(place);
+        let (id, missing) = (slot.lease, slot.missing);
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.missing -= missing.len();
+        lease.undone -= 1;
+        self.return_slot(place);
+        self.end_if_settled(id, commands);
+    }
+
+    /// Nothing more is expected of a trial.
+    fn give_up(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+        self.large.claims.remove(&id);
+        self.large.given_up.insert(id);
+        self.slot(id.place()).stored.insert(id.variant);
+        self.tally.set_aside += 1;
+        commands.push(Command::Report(Report::TooLarge { trial: id }));
+        let is_done = self.settle(id, commands);
+        if self.computable(id.place()).len() > 0 {
+            self.sample(name, id.place(), is_done);
+        }
+        let count = self.large.given_up.len();
+        if self.tally.stored == 0 && count >= HOPELESS {
+            self.end(Command::Abandon(Reason::TooLarge { count }), commands);
+        }
+    }
+
+    /// A result has come of a trial that was given up: it was not too large.
+    pub(super) fn take_back(&mut self, id: TrialId) {
+        if !self.large.given_up.remove(&id) {
+            return;
+        }
+        self.tally.set_aside -= 1;
+        let place = id.place();
+        let cohort = &mut self.cohorts[place.cohort as usize];
+        let slot = &mut cohort.slots[place.trial as usize];
+        let was_done = slot.stored == cohort.variants;
+        slot.stored.remove(id.variant);
+        let lease = slot.lease;
+        if lease == LeaseId::ASIDE {
+            return;
+        }
+        self.unstored += 1;
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.undone += u32::from(was_done);
+        } else if was_done {
+            self.return_slot(place);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn large_is_empty(&self) -> bool {
+        self.large.claims.is_empty() && self.large.given_up.is_empty()
+    }
+
+    /// What is stored of the place of a trial, or given up.
+    fn slot_of(&self, id: TrialId) -> Variants {
+        self.cohorts[id.cohort as usize].slots[id.trial as usize].stored
+    }
+}

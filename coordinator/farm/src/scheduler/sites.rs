@@ -1,0 +1,302 @@
+//! Where workers come from, and how much work they get before they have delivered any.
+//!
+//! A worker that connects with the access file chooses its name, its host name and its number of threads; it cannot
+//! choose its network address. So whatever one worker may not do alone is counted by [`Site`]: votes on
+//! disputed trials, failures, and leases of workers that have delivered nothing yet.
+//!
+//! An *unproven* worker has delivered nothing in this run. It gets one lease, and a site has a bounded number of such
+//! leases; the others wait in the order in which they came. Each delivered result adds room for two more leases. A worker that
+//! the coordinator started itself is *trusted*: it is proven from the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Command, Dropped, Scheduler, WorkerName};
+
+/// Where a worker runs, as far as the worker cannot choose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Site {
+    /// The coordinator's machine: a process that the coordinator started.
+    Own,
+    /// The coordinator's machine: a worker that connects over loopback.
+    Loopback,
+    /// A host that the coordinator logged in to.
+    Host(u64),
+    /// The network address of the connection.
+    Address(u64),
+}
+
+impl Site {
+    /// Whether the coordinator started the worker itself.
+    pub(super) fn is_trusted(self) -> bool {
+        matches!(self, Site::Own | Site::Host(_))
+    }
+
+    /// The machine, which computes wrongly in all of its processes if it does in one.
+    pub(super) fn machine(self) -> Site {
+        match self {
+            Site::Loopback => Site::Own,
+            site => site,
+        }
+    }
+}
+
+/// Unproven workers of a site that may have a lease at the same time; one more for each proven worker of it.
+const UNPROVEN: usize = 64;
+
+/// The same for a site of which many workers were quarantined.
+const UNPROVEN_AT_LEAST: usize = 8;
+
+/// Connected workers of a site that have delivered nothing; more are not let in.
+const MOST_UNPROVEN: usize = 4096;
+
+/// Workers of a site that may be quarantined before the whole site is, unless it has a steady worker.
+const MOST_REFUSED: u32 = 8;
+
+/// Failures in a row, of any workers, before the whole site is quarantined, unless it has a steady worker.
+const MOST_FAULTS: u32 = 40;
+
+/// Sites without workers that are remembered.
+const MOST_SITES: usize = 4096;
+
+/// What is known of a site.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Connected workers.
+    here: usize,
+    /// Connected workers that have delivered, and go on delivering.
+    steady: usize,
+    /// Unproven workers that have a lease and no reason to be given up yet.
+    unproven: usize,
+    /// Unproven workers without a lease, in the order in which they came.
+    waiting: BTreeMap<u64, WorkerName>,
+    /// Workers that were quarantined.
+    refused: u32,
+    /// Failures since any of its workers delivered.
+    faults: u32,
+    /// Why nothing is taken from any of its workers, if that is so.
+    pub(super) shut_out: Option<String>,
+}
+
+impl Standing {
+    /// Whether another unproven worker may have a lease.
+    fn has_room(&self) -> bool {
+        self.unproven < ((UNPROVEN + self.steady) >> self.refused.min(16)).max(UNPROVEN_AT_LEAST)
+    }
+}
+
+#[cfg(test)]
+impl Standing {
+    /// Who has this place in the queue.
+    pub(super) fn place(&self, ticket: u64) -> Option<WorkerName> {
+        self.waiting.get(&ticket).copied()
+    }
+
+    /// Workers that are here, steady, unproven with a lease, and waiting.
+    pub(super) fn sums(&self) -> [usize; 4] {
+        [self.here, self.steady, self.unproven, self.waiting.len()]
+    }
+}
+
+/// The same, of shares.
+#[cfg(test)]
+pub(super) fn sums_of(shares: impl Iterator<Item = Share>) -> [usize; 4] {
+    shares.fold([0; 4], |[here, steady, unproven, waiting], share| {
+        let one = usize::from;
+        [
+            here + one(share.here),
+            steady + one(share.steady),
+            unproven + one(share.unproven),
+            waiting + one(share.waiting.is_some()),
+        ]
+    })
+}
+
+/// What a worker adds to its site's standing, and to the sums of the scheduler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) here: bool,
+    pub(super) steady: bool,
+    pub(super) unproven: bool,
+    /// Leases that it may have.
+    pub(super) room: u32,
+    /// Its place among those that wait.
+    pub(super) waiting: Option<u64>,
+}
+
+impl Scheduler {
+    /// Counts a worker anew after anything about it has changed, and decides whether it can have another lease.
+    pub(super) fn update(&mut self, name: WorkerName) {
+        let Some(worker) = self.workers.get_mut(&name) else { return };
+        worker.is_stalled &= !worker.leases.is_empty();
+        let is_here = worker.connection.is_some() && worker.quarantined.is_none();
+        let takes_leases = is_here && !worker.draining;
+        let room = if takes_leases { worker.room() } else { 0 };
+        // Who tries a suspect has nothing else.
+        let is_alone = |id| self.leases.get(id).is_some_and(|lease| lease.is_alone);
+        let is_free = takes_leases
+            && !worker.is_stalled
+            && worker.leases.len() < room as usize
+            && !worker.leases.first().is_some_and(is_alone);
+        let is_proven = worker.is_proven();
+        let before = worker.share;
+        let share = Share {
+            here: is_here,
+            steady: takes_leases && is_proven && !worker.is_stalled,
+            unproven: is_here && !is_proven && !worker.is_stalled && !worker.leases.is_empty(),
+            room,
+            waiting: before.waiting.filter(|_| is_free && !is_proven),
+        };
+        if is_free && share.waiting.is_none() {
+            self.free.insert(name);
+        } else {
+            self.free.remove(&name);
+        }
+        if share == before {
+            return;
+        }
+        worker.share = share;
+        self.threads = self.threads - before.room + share.room;
+        self.steady = self.steady + usize::from(share.steady) - usize::from(before.steady);
+        let site = worker.site;
+        let standing = self.sites.entry(site).or_default();
+        let count = |of: &mut usize, now: bool, then: bool| *of = *of + usize::from(now) - usize::from(then);
+        count(&mut standing.here, share.here, before.here);
+        count(&mut standing.steady, share.steady, before.steady);
+        count(&mut standing.unproven, share.unproven, before.unproven);
+        if let Some(ticket) = before.waiting.filter(|_| share.waiting.is_none()) {
+            standing.waiting.remove(&ticket);
+        }
+        self.call_up(site);
+    }
+
+    /// Lets unproven workers of a site that wait have leases, as far as there is room.
+    fn call_up(&mut self, site: Site) {
+        let Some(standing) = self.sites.get_mut(&site) else { return };
+        if !standing.has_room() {
+            return;
+        }
+        if let Some((_, name)) = standing.waiting.pop_first() {
+            self.workers.get_mut(&name).expect("it waits").share.waiting = None;
+            self.free.insert(name);
+        }
+    }
+
+    /// Whether a free worker has delivered, or not too many of its site have a lease and have delivered nothing.
+    pub(super) fn may_have_lease(&self, name: WorkerName) -> bool {
+        let worker = &self.workers[&name];
+        worker.is_proven() || self.sites.get(&worker.site).is_none_or(Standing::has_room)
+    }
+
+    /// Has a free worker wait if it may not have a lease now; whether it does.
+    pub(super) fn has_to_wait(&mut self, name: WorkerName) -> bool {
+        if self.may_have_lease(name) {
+            return false;
+        }
+        let site = self.workers[&name].site;
+        self.tickets += 1;
+        self.free.remove(&name);
+        self.sites.entry(site).or_default().waiting.insert(self.tickets, name);
+        self.workers.get_mut(&name).expect("just seen").share.waiting = Some(self.tickets);
+        true
+    }
+
+    /// Whether any worker waits for its first lease.
+    pub(super) fn is_anybody_waiting(&self) -> bool {
+        self.sites.values().any(|standing| !standing.waiting.is_empty())
+    }
+
+    /// A worker has failed at what it was given: so has its site.
+    pub(super) fn blame(&mut self, site: Site, commands: &mut Vec<Command>) {
+        let standing = self.sites.entry(site).or_default();
+        standing.faults += 1;
+        if standing.faults >= MOST_FAULTS && standing.steady == 0 {
+            let reason = format!("the workers of this address failed {} leases in a row", standing.faults);
+            self.shut_out(site, &reason, false, commands);
+        }
+    }
+
+    /// A worker has delivered: its site does.
+    pub(super) fn absolve_site(&mut self, site: Site) {
+        if let Some(standing) = self.sites.get_mut(&site) {
+            standing.faults = 0;
+        }
+    }
+
+    /// A worker was quarantined: others of its site may follow.
+    pub(super) fn refuse(&mut self, site: Site, commands: &mut Vec<Command>) {
+        let standing = self.sites.entry(site).or_default();
+        standing.refused += 1;
+        if standing.refused >= MOST_REFUSED && standing.steady == 0 {
+            let reason = format!("{} workers of this address were quarantined", standing.refused);
+            self.shut_out(site, &reason, true, commands);
+        }
+    }
+
+    /// Takes nothing from a site any more. If its workers computed wrongly, all that was computed only there is
+    /// computed again.
+    fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool, commands: &mut Vec<Command>) {
+        let standing = self.sites.entry(site).or_default();
+        if site.is_trusted() || standing.shut_out.is_some() {
+            return;
+        }
+        standing.shut_out = Some(reason.to_owned());
+        let of_site = self.workers.iter().filter(|(_, worker)| worker.site == site);
+        let names: Vec<WorkerName> = of_site.map(|(name, _)| *name).collect();
+        let mut trials = Vec::new();
+        for name in names {
+            self.quarantine(name, reason, commands);
+            if is_wrong {
+                trials.extend(self.distrusted(name, commands));
+            }
+        }
+        self.discard(trials, commands);
+    }
+
+    /// Notes the machine of a new worker; false if nothing is taken from its site, and then it is dropped.
+    pub(super) fn admit(
+        &mut self,
+        site: Site,
+        connection: super::ConnectionId,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
+            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            return false;
+        }
+        let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
+        if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
+            let reason =
+                format!("{MOST_UNPROVEN} workers of this address are here and have delivered nothing");
+            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            return false;
+        }
+        if self.machines.len() < MOST_SITES
+            && self.machines.insert(site.machine())
+            && self.machines.len() == 2
+        {
+            self.reconsider();
+        }
+        if self.sites.len() >= MOST_SITES {
+            // A site that was shut out is remembered as long as there is room for it.
+            self.sites.retain(|_, standing| standing.here > 0 || standing.shut_out.is_some());
+            if self.sites.len() >= MOST_SITES {
+                self.sites.retain(|_, standing| standing.here > 0);
+            }
+        }
+        true
+    }
+
+    /// Where a worker runs, if it is remembered.
+    pub(super) fn site(&self, name: WorkerName) -> Option<Site> {
+        self.workers.get(&name).map(|worker| worker.site)
+    }
+
+    /// Whether workers of more than one machine were ever here.
+    pub(super) fn has_several_machines(&self) -> bool {
+        self.machines.len() > 1
+    }
+}
+
+/// Machines that were ever here, and who waits where.
+pub(super) type Sites = BTreeMap<Site, Standing>;
+pub(super) type Machines = BTreeSet<Site>;

@@ -1,0 +1,349 @@
+//! Where workers come in: on loopback without ceremony, from elsewhere over TLS only.
+
+use std::ffi::OsStr;
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use granule_server::driver::{Door, Tls, listen};
+use granule_server::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
+use granule_server::view::log::line;
+use granule_system::files::{self, Directory};
+use granule_system::private;
+use granule_worker::access::{Access, AccessError, Secret};
+use tokio::net::TcpListener;
+
+use crate::cli::{self, exit};
+use crate::commands::beacon::Beacon;
+use crate::commands::target;
+use crate::failure::{plural, shell_path};
+
+/// Name of the access file in the output directory.
+pub(crate) const ACCESS: &str = "access.json";
+
+/// Where workers come in.
+#[derive(Debug)]
+pub(crate) enum Entrance {
+    /// Our own processes only, with a secret that nobody else learns: on this machine, and on so many that are
+    /// reached by `ssh`.
+    Local { listen: SocketAddr, out: Directory, hosts: usize },
+    /// Whoever has the access file.
+    Served(Box<Served>),
+}
+
+/// An entrance for others.
+#[derive(Debug)]
+pub(crate) struct Served {
+    listen: SocketAddr,
+    advertise: Option<String>,
+    interface: Option<String>,
+    access: PathBuf,
+    /// Whether a file that is no access file may be replaced.
+    forces: bool,
+    out: Directory,
+    /// Files of a certificate and its key.
+    own: Option<(PathBuf, PathBuf)>,
+    /// Directory of an identity that was made before.
+    prepared: Option<PathBuf>,
+    /// What is in the access file, if it was written without a certificate.
+    secret: Mutex<Option<Secret>>,
+    /// What is to be removed at the end.
+    identity: Mutex<Option<Identity>>,
+}
+
+/// Why nobody can come in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntranceError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot serve the dashboard at {address}")]
+    Dashboard { address: SocketAddr, source: io::Error },
+    #[error("{} exists and is not an access file of granule", path.display())]
+    NotAccess { path: PathBuf },
+    #[error("cannot write {} for its owner alone", path.display())]
+    Open { path: PathBuf, source: io::Error, is_key: bool },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Advertise(#[from] AdvertiseError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+impl EntranceError {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            EntranceError::Advertise(AdvertiseError::Given { .. } | AdvertiseError::Interface { .. }) => {
+                exit::USAGE
+            }
+            EntranceError::NotAccess { .. } => exit::USAGE,
+            EntranceError::Open { source, .. } if private::is_modeless(source) => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            EntranceError::Listen { .. } | EntranceError::Dashboard { .. } => {
+                Some("port 0 takes a free one; the address must be one of this machine's".to_owned())
+            }
+            EntranceError::NotAccess { .. } => {
+                Some("choose another file with --access, or replace this one with --force".to_owned())
+            }
+            EntranceError::Open { source, is_key: false, .. } if private::is_modeless(source) => Some(
+                "--access FILE puts the access file elsewhere, such as into your home directory".to_owned(),
+            ),
+            EntranceError::Open { source, is_key: true, .. } if private::is_modeless(source) => Some(
+                "make key and access file elsewhere, such as below your home directory, with `granule identity DIR \
+                 --advertise HOST:PORT`, and pass --identity DIR"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Entrance {
+    /// For our own processes.
+    pub(crate) fn local(listen: SocketAddr, out: &Directory) -> Entrance {
+        Entrance::Local { listen, out: out.clone(), hosts: 0 }
+    }
+
+    /// For our own processes, of which there are some on other machines.
+    pub(crate) fn over_ssh(listen: SocketAddr, out: &Directory, hosts: usize) -> Entrance {
+        Entrance::Local { listen, out: out.clone(), hosts }
+    }
+
+    /// As the command line asks.
+    pub(crate) fn served(arguments: &cli::Serve, out: &Directory) -> Entrance {
+        let prepared = arguments.identity.clone();
+        let place = prepared.as_deref().unwrap_or(out.path());
+        Entrance::Served(Box::new(Served {
+            listen: arguments.listen,
+            advertise: arguments.advertise.clone(),
+            interface: arguments.interface.clone(),
+            access: arguments.access.clone().unwrap_or_else(|| place.join(ACCESS)),
+            forces: arguments.force,
+            out: out.clone(),
+            own: arguments.certificate.clone().zip(arguments.key.clone()),
+            prepared,
+            secret: Mutex::new(None),
+            identity: Mutex::new(None),
+        }))
+    }
+
+    /// Who is to compute, for people.
+    pub(crate) fn describe(&self, workers: u32) -> String {
+        match (self, workers) {
+            (Entrance::Served(_), 0) => "workers come from elsewhere".to_owned(),
+            (Entrance::Served(_), count) => {
+                format!("{} here, others come from elsewhere", plural(count.into(), "worker"))
+            }
+            (Entrance::Local { hosts: 0, .. }, count) => plural(count.into(), "worker"),
+            (Entrance::Local { hosts, .. }, 0) => format!("workers on {}", plural(*hosts as u64, "host")),
+            (Entrance::Local { hosts, .. }, count) => {
+                format!(
+                    "{} here, others on {}",
+                    plural(count.into(), "worker"),
+                    plural(*hosts as u64, "host")
+                )
+            }
+        }
+    }
+
+    /// Whose the CPU time is that we know of, for people.
+    pub(crate) fn whose_time(&self) -> &'static str {
+        match self {
+            Entrance::Local { hosts: 0, .. } => "",
+            Entrance::Local { .. } | Entrance::Served(_) => " here",
+        }
+    }
+
+    /// Expects that the files that let workers in may be written.
+    pub(crate) fn check(&self) -> Result<(), EntranceError> {
+        match self {
+            Entrance::Served(served) if served.prepared.is_none() => served.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<Door, EntranceError> {
+        match self {
+            Entrance::Local { listen, .. } => {
+                let secret = Secret::generate();
+                Ok(Door { listener: bind(*listen)?, tls: None, secret })
+            }
+            Entrance::Served(served) => served.open(),
+        }
+    }
+
+    /// Lets `granule status` find a run that has no access file; where it cannot, says why.
+    pub(crate) fn light(&self, door: &Door) -> Option<Beacon> {
+        let Entrance::Local { out, .. } = self else { return None };
+        match door.access().and_then(|access| Beacon::light(out, &access)) {
+            Ok(beacon) => Some(beacon),
+            Err(error) => {
+                line(&format!("note: `granule status` will not see the progress of this run: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Lets no more workers in: removes the access file and the key, also those that an earlier run left in the output
+    /// directory when it was killed. Workers that wait for the access file see by that that the sweep is complete.
+    pub(crate) fn close(&self) -> Result<(), EntranceError> {
+        let served = match self {
+            // The user's, for the next time.
+            Entrance::Served(served) if served.prepared.is_some() => return Ok(()),
+            Entrance::Served(served) => served,
+            // This run holds the directory, so that no coordinator serves from it.
+            Entrance::Local { out, .. } => return remove_left(out, true),
+        };
+        let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
+        if let Some(identity) = identity {
+            identity.remove()?;
+        } else if let Some(secret) = served.secret.lock().map(|mut secret| secret.take()).unwrap_or_default()
+        {
+            // Without TLS there is the access file only.
+            if Access::read(&served.access).is_ok_and(|access| access.secret.expose() == secret.expose()) {
+                remove(&served.access)?;
+            }
+        }
+        remove_left(&served.out, served.own.is_none())
+    }
+}
+
+/// Removes the access file that a coordinator left in an output directory, and its key.
+fn remove_left(out: &Directory, with_key: bool) -> Result<(), EntranceError> {
+    let text = |name: &str| {
+        out.open_file(OsStr::new(name)).and_then(|file| files::read_open(file, identity::LONGEST)).ok()
+    };
+    let removed = |name: &str| {
+        out.remove(OsStr::new(name)).map(drop).map_err(|source| {
+            EntranceError::from(IdentityError::Remove { path: out.path().join(name), source })
+        })
+    };
+    if text(ACCESS).is_some_and(|text| Access::parse(&text).is_ok()) {
+        removed(ACCESS)?;
+    }
+    if with_key && text(identity::FILE).is_some_and(|text| identity::is_made(&text)) {
+        removed(identity::FILE)?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), EntranceError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IdentityError::Remove { path: path.to_owned(), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, EntranceError> {
+    listen(address).map_err(|source| EntranceError::Listen { address, source })
+}
+
+impl Served {
+    fn open(&self) -> Result<Door, EntranceError> {
+        let earlier = Access::read(&self.access).ok();
+        let listener = self.bind_again(earlier.as_ref())?;
+        let bound =
+            listener.local_addr().map_err(|source| EntranceError::Listen { address: self.listen, source })?;
+        if let Some(directory) = &self.prepared {
+            let (identity, access) = Identity::prepared(&directory.join(identity::FILE), &self.access)?;
+            let tls = self.tls(bound, &identity, &Origin::Prepared);
+            self.invite();
+            return Ok(Door { listener, tls: Some(tls), secret: access.secret });
+        }
+        let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
+        let (access, tls) = if self.needs_tls(bound) {
+            let (identity, origin) = match &self.own {
+                Some((certificate, key)) => Identity::from_files(certificate, key, &self.access)?,
+                None => Identity::load_or_make(self.out.path(), &self.access)?,
+            };
+            let access = identity.access(addresses);
+            let tls = self.tls(bound, &identity, &origin);
+            if let Ok(mut place) = self.identity.lock() {
+                *place = Some(identity);
+            }
+            (access, Some(tls))
+        } else {
+            let kept = earlier.filter(|access| access.certificate.is_none());
+            let secret = kept.map_or_else(Secret::generate, |access| access.secret);
+            line(&format!("listening on {bound}, this machine only; access file: {}", self.access.display()));
+            if let Ok(mut place) = self.secret.lock() {
+                *place = Some(secret.clone());
+            }
+            (Access { addresses, certificate: None, secret }, None)
+        };
+        access.write(&self.access)?;
+        self.invite();
+        Ok(Door { listener, tls, secret: access.secret })
+    }
+
+    /// Expects that access file and key are not there, or are earlier ones.
+    fn check(&self) -> Result<(), EntranceError> {
+        if target::is_there(&self.access) {
+            let is_file = std::fs::symlink_metadata(&self.access).is_ok_and(|found| found.is_file());
+            let is_access = || {
+                let found = files::read(&self.access, identity::LONGEST);
+                found.is_ok_and(|bytes| Access::is_replaceable(&bytes))
+            };
+            // The store would be lost.
+            let begins = files::open(&self.access).and_then(|mut file| {
+                let mut magic = [0; 13];
+                file.read_exact(&mut magic).map(|()| magic)
+            });
+            let is_store = begins.is_ok_and(|magic| magic == *b"granule store");
+            if !is_file || is_store || !(self.forces || is_access()) {
+                return Err(EntranceError::NotAccess { path: self.access.clone() });
+            }
+        }
+        let key = self.out.path().join(identity::FILE);
+        let for_us = |path: &Path, is_key| {
+            private::check_place(path).map_err(|source| EntranceError::Open {
+                path: path.to_owned(),
+                source,
+                is_key,
+            })
+        };
+        if self.own.is_none() {
+            identity::check_place(&key)?;
+            if self.needs_tls(self.listen) {
+                for_us(&key, true)?;
+            }
+        }
+        for_us(&self.access, false)
+    }
+
+    /// Whether what is bound to this address has to speak TLS.
+    fn needs_tls(&self, bound: SocketAddr) -> bool {
+        !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some()
+    }
+
+    fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {
+        line(&format!("listening on {bound} with TLS; {origin}: {}", self.access.display()));
+        Tls { config: identity.server_config(), certificate: identity.certificate().clone() }
+    }
+
+    fn invite(&self) {
+        line(&format!("to add workers: granule worker --access {}", shell_path(&self.access)));
+    }
+
+    /// Listens; where any port will do, on the one that workers know from before, if it is free.
+    fn bind_again(&self, earlier: Option<&Access>) -> Result<TcpListener, EntranceError> {
+        let port = earlier
+            .filter(|_| self.listen.port() == 0)
+            .and_then(|access| access.addresses.first()?.rsplit_once(':')?.1.parse().ok());
+        if let Some(port) = port
+            && let Ok(listener) = listen(SocketAddr::new(self.listen.ip(), port))
+        {
+            return Ok(listener);
+        }
+        bind(self.listen)
+    }
+}

@@ -1,0 +1,360 @@
+//! `granule explain`: which trials will be computed, and why.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use granule_outputs::archive::ArchiveError;
+use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
+use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
+use granule_outputs::survey::Survey;
+use granule_server::view::log::line;
+use granule_sim::parameters::field;
+use granule_sim::{Engine, Model};
+use granule_store::Store;
+use granule_sweep::key::{Fingerprint, Recounted, TrialKey, is_idle, recounted};
+use granule_sweep::{Condition, Sweep};
+use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
+use serde::Serialize;
+
+use crate::cli;
+use crate::commands::plan::{Planned, load};
+use crate::failure::{Failure, plural};
+use crate::stdout::{say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    /// Different trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
+    /// parameters share theirs, but each has entries.
+    reused: u64,
+    to_compute: u64,
+    entries: Vec<Entry>,
+}
+
+/// Trials of a condition and a seed of which the same can be said.
+#[derive(Debug, Serialize)]
+struct Entry {
+    condition: String,
+    seed: u32,
+    /// First and last of each run of trials.
+    trials: Vec<(u32, u32)>,
+    count: u64,
+    /// `reused` or `to_compute`.
+    fate: &'static str,
+    /// `stored`; `engine`, `parameters`, `new_seed`, `new_trial`, `set_aside`, `damaged`, `not_stored` or
+    /// `nothing_known`.
+    why: &'static str,
+    /// The condition that this one differs from the least, where `why` is `parameters`.
+    nearest: Option<String>,
+    changes: Vec<Change>,
+    /// For people.
+    text: String,
+}
+
+/// A parameter that is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Change {
+    parameter: String,
+    old: String,
+    new: String,
+}
+
+impl Change {
+    /// The parameter is what it was, but other numbers are made of it.
+    fn of_recounted(of: Recounted) -> Change {
+        let what = if of.path == "stimulus.active_fraction" { "fibres" } else { "steps" };
+        // Of a long list, what differs first.
+        let first = of.before.iter().zip(&of.now).position(|(before, now)| before != now).unwrap_or(0);
+        let counted = |numbers: &[u32]| format!("{} {what}", numbers.get(first).copied().unwrap_or(0));
+        Change {
+            parameter: of.path.to_owned(),
+            old: format!("{} in version 0.1.0", counted(&of.before)),
+            new: counted(&of.now),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
+    let Planned { sweep, plan, out, store, survey, resolved, .. } = load(&arguments.planned)?;
+    if let Err(refusal) = survey.check(&resolved, arguments.planned.replace) {
+        line(&format!(
+            "note: `granule run` refuses {}: {refusal}\n  help: {}",
+            out.display(),
+            refusal.help()
+        ));
+    }
+    let known = Known::of(&survey);
+    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
+    let trials = match arguments.trial {
+        Some(trial) => {
+            check_trial(&sweep, trial)?;
+            trial..trial + 1
+        }
+        None => 0..sweep.trials,
+    };
+    let mut report = Report {
+        schema: SCHEMA,
+        kind: "explained",
+        sweep: sweep.name.clone(),
+        reused: 0,
+        to_compute: 0,
+        entries: Vec::new(),
+    };
+    let mut counted: HashSet<(usize, usize)> = HashSet::new();
+    for &at in &conditions {
+        let lineage = known.lineage(&sweep, &sweep.conditions[at], &resolved.conditions[at]);
+        for &seed_at in &seeds {
+            let seed = sweep.seeds[seed_at];
+            let (cohort, variant) = plan.place(at, seed_at);
+            let mut by_reason: BTreeMap<Reason, Vec<u32>> = BTreeMap::new();
+            for trial in trials.clone() {
+                let model = &sweep.conditions[at].model;
+                let reason = match look(store.as_ref(), plan.key(cohort, variant, trial), model)? {
+                    Stored::Whole => Reason::Stored,
+                    Stored::Damaged => Reason::Damaged,
+                    Stored::No => known.reason(&lineage, seed, trial),
+                };
+                by_reason.entry(reason).or_default().push(trial);
+            }
+            let is_counted = !counted.insert((cohort, variant));
+            for (reason, trials) in by_reason {
+                let total =
+                    if reason == Reason::Stored { &mut report.reused } else { &mut report.to_compute };
+                *total += if is_counted { 0 } else { trials.len() as u64 };
+                report.entries.push(entry(&sweep.conditions[at].name, seed, reason, &lineage, &trials));
+            }
+        }
+    }
+    if arguments.planned.json {
+        say_json(&report)?.done();
+    } else {
+        let names = Names::new(sweep.conditions.iter().map(|condition| condition.name.as_str()));
+        say(&report.to_text(&names, arguments.only.given().is_some()))?.done();
+    }
+    Ok(())
+}
+
+/// What the store has of a trial.
+enum Stored {
+    Whole,
+    Damaged,
+    No,
+}
+
+fn look(store: Option<&Store>, key: TrialKey, model: &Model) -> Result<Stored, Failure> {
+    let Some(store) = store.filter(|store| store.contains(key)) else { return Ok(Stored::No) };
+    let is_damaged = is_damaged(store, key, model).map_err(ArchiveError::from)?;
+    Ok(if is_damaged { Stored::Damaged } else { Stored::Whole })
+}
+
+/// Why a trial is reused, or is not; in the order in which they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Stored,
+    Damaged,
+    SetAside,
+    NewTrial,
+    NewSeed,
+    Parameters,
+    Engine,
+    NotStored,
+    NothingKnown,
+}
+
+/// What a condition comes from.
+enum Lineage {
+    /// No sweep is known.
+    Nothing,
+    /// The sweeps known were computed by another engine, or another revision of it.
+    Engine(String),
+    /// A condition with the same fingerprint is known, under these names.
+    Same(BTreeSet<String>),
+    /// The nearest one, and what differs.
+    Differs(String, Vec<Change>),
+}
+
+/// The sweeps that an output directory tells of.
+struct Known<'a> {
+    sweeps: Vec<&'a ResolvedSweep>,
+    set_aside: &'a [SetAside],
+}
+
+impl<'a> Known<'a> {
+    fn of(survey: &'a Survey) -> Known<'a> {
+        let (under_way, manifest) = (survey.under_way.as_ref(), survey.manifest.as_ref());
+        Known {
+            sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
+            set_aside: manifest.map_or(&[], |manifest| &manifest.set_aside),
+        }
+    }
+
+    fn lineage(&self, sweep: &Sweep, condition: &Condition, resolved: &ResolvedCondition) -> Lineage {
+        let (engine, revision) = (sweep.engine.name(), sweep.engine.revision());
+        let is_of_engine =
+            |of: &&&ResolvedSweep| (of.engine.as_str(), of.engine_revision) == (engine, revision);
+        let Some(latest) = self.sweeps.first() else { return Lineage::Nothing };
+        if !self.sweeps.iter().any(|of| is_of_engine(&of)) {
+            let old = format!("{}, revision {}", latest.engine, latest.engine_revision);
+            return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
+        }
+        let all = || self.sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions);
+        let fingerprint = Fingerprint::new(&condition.model).to_string();
+        let same: BTreeSet<String> =
+            all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
+        if !same.is_empty() {
+            return Lineage::Same(same);
+        }
+        // Equal parameters of which version 0.1.0 made other numbers.
+        let recounted = recounted(&condition.model);
+        let before = Fingerprint::in_version_0_1_0(&condition.model).to_string();
+        if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
+            return Lineage::Differs(
+                known.name.clone(),
+                recounted.into_iter().map(Change::of_recounted).collect(),
+            );
+        }
+        // That of the same name if there is one, else that with the fewest differences.
+        let namesake = all().find(|known| known.name == condition.name);
+        let nearest = namesake
+            .or_else(|| all().min_by_key(|known| changes(sweep.engine, known, resolved, condition).len()));
+        match nearest {
+            Some(known) => {
+                Lineage::Differs(known.name.clone(), changes(sweep.engine, known, resolved, condition))
+            }
+            None => Lineage::Nothing,
+        }
+    }
+
+    /// Why a trial is not in the store.
+    fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Reason {
+        let names = match lineage {
+            Lineage::Nothing => return Reason::NothingKnown,
+            Lineage::Engine(_) => return Reason::Engine,
+            Lineage::Differs(..) => return Reason::Parameters,
+            Lineage::Same(names) => names,
+        };
+        let of_seed = || self.sweeps.iter().filter(|sweep| sweep.seeds.contains(&seed));
+        let is_set_aside = self
+            .set_aside
+            .iter()
+            .any(|aside| names.contains(&aside.condition) && (aside.seed, aside.trial) == (seed, trial));
+        if is_set_aside {
+            Reason::SetAside
+        } else if of_seed().next().is_none() {
+            Reason::NewSeed
+        } else if of_seed().all(|sweep| trial >= sweep.trials) {
+            Reason::NewTrial
+        } else {
+            Reason::NotStored
+        }
+    }
+}
+
+/// Parameters in which a condition differs from a known one, but for those that reach no spike.
+fn changes(
+    engine: Engine,
+    known: &ResolvedCondition,
+    new: &ResolvedCondition,
+    condition: &Condition,
+) -> Vec<Change> {
+    let text = |of: &ResolvedCondition, path: &str| {
+        let value = of.parameters.get(path).and_then(serde_json::Value::as_str);
+        value.unwrap_or("not there").to_owned()
+    };
+    let paths: BTreeSet<&String> = known.parameters.keys().chain(new.parameters.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| field(path).is_none() || !is_idle(path, engine, condition.model.parameters()))
+        .map(|path| Change { parameter: path.clone(), old: text(known, path), new: text(new, path) })
+        .filter(|change| change.old != change.new)
+        .collect()
+}
+
+fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: &[u32]) -> Entry {
+    let (nearest, changes) = match (reason, lineage) {
+        (Reason::Parameters, Lineage::Differs(name, changes)) => (Some(name.clone()), changes.clone()),
+        _ => (None, Vec::new()),
+    };
+    let (why, text) = match reason {
+        Reason::Stored => ("stored", "stored with the same key".to_owned()),
+        Reason::Damaged => ("damaged", "damaged in the store".to_owned()),
+        Reason::SetAside => {
+            ("set_aside", "set aside by the last run, which could not compute them".to_owned())
+        }
+        Reason::NewTrial => ("new_trial", "the last sweep had fewer trials".to_owned()),
+        Reason::NewSeed => ("new_seed", "the last sweep did not have this seed".to_owned()),
+        Reason::Parameters => {
+            let told: Vec<String> =
+                changes.iter().map(|of| format!("{} {} -> {}", of.parameter, of.old, of.new)).collect();
+            let name = nearest.as_deref().unwrap_or_default();
+            ("parameters", format!("other parameters than {name} had: {}", told.join("; ")))
+        }
+        Reason::Engine => match lineage {
+            Lineage::Engine(change) => ("engine", format!("another engine: {change}")),
+            _ => ("engine", "another engine".to_owned()),
+        },
+        Reason::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
+        Reason::NothingKnown => (
+            "nothing_known",
+            "the store does not have it, and no last sweep is known to compare with".to_owned(),
+        ),
+    };
+    Entry {
+        condition: condition.to_owned(),
+        seed,
+        trials: runs(trials),
+        count: trials.len() as u64,
+        fate: if reason == Reason::Stored { "reused" } else { "to_compute" },
+        why,
+        nearest,
+        changes,
+        text,
+    }
+}
+
+impl Report {
+    /// For people: a line for all conditions and seeds of which the same can be said, or, if only some are asked for,
+    /// for each of them. The sum comes last, where it stays in sight.
+    fn to_text(&self, names: &Names<'_>, is_by_seed: bool) -> String {
+        let most = if is_by_seed { usize::MAX } else { MOST_RUNS };
+        let mut lines: Vec<(String, (Vec<u32>, String))> = Vec::new();
+        for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
+            let first = lines.len();
+            for Entry { condition, seed, trials, fate, text, .. } in entries {
+                let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
+                match lines[first..].iter_mut().find(|(_, (_, line))| !is_by_seed && *line == told) {
+                    Some((_, (same, _))) => same.push(*seed),
+                    None => lines.push((condition.clone(), (vec![*seed], told))),
+                }
+            }
+        }
+        let count: u64 = self.entries.iter().map(|entry| entry.count).sum();
+        let groups = if is_by_seed {
+            lines.into_iter().map(|(name, told)| (vec![name], told)).collect()
+        } else {
+            grouped(lines)
+        };
+        let mut text = String::new();
+        for (of, (numbers, told)) in groups {
+            text.push_str(&format!("  {}, {}, {told}\n", names.describe(&of), seeds(&numbers)));
+        }
+        if count > self.reused + self.to_compute {
+            text.push_str(
+                "  (conditions with equal parameters share their trials, which count once below)\n",
+            );
+        }
+        text.push_str(&format!(
+            "{}: {} reused, {} to be computed\n",
+            self.sweep,
+            plural(self.reused, "trial"),
+            self.to_compute
+        ));
+        text
+    }
+}

@@ -1,0 +1,326 @@
+//! `granule export`: what is stored of a sweep as one table.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use granule_outputs::OutputError;
+use granule_outputs::archive::{Archive, keep_still};
+use granule_outputs::histogram::Histogram;
+use granule_outputs::manifest;
+use granule_outputs::selection::{Selection, conditions_of, seeds_of};
+use granule_outputs::table::Format;
+use granule_outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
+use granule_server::view::log::line;
+use granule_sim::spikes::TrialSpikes;
+use granule_sweep::Sweep;
+use granule_text::one_line;
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use crate::cli::{self, exit};
+use crate::commands::target;
+use crate::failure::{Failure, plural};
+use crate::stdout::{self, Stream, say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    tables: Vec<Written>,
+    /// Trials that were set aside and are in no table.
+    trials_left_out: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    /// `spikes` or `psth`.
+    table: &'static str,
+    file: String,
+    rows: u64,
+    bytes: u64,
+}
+
+/// Stands for standard output, as elsewhere.
+const STANDARD_OUTPUT: &str = "-";
+
+fn is_standard_output(path: &Path) -> bool {
+    path == Path::new(STANDARD_OUTPUT)
+}
+
+/// Expects that a table may be written here. It never replaces the store that it is made from.
+fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) -> Result<(), Failure> {
+    if is_standard_output(path) {
+        return Ok(());
+    }
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let records = [archive.store_path.clone(), archive.out.join(manifest::NAME)];
+    if identity(path).is_some() && records.iter().any(|record| identity(record) == identity(path)) {
+        let message = format!(
+            "error: {} is the sweep's own\n  help: choose another name for the table",
+            path.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    target::check(path, target::Kind::Table(format), forces)
+}
+
+pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
+    let cli::Resting { out, store, json } = &arguments.resting;
+    let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
+    let spikes = arguments.to.as_deref().map(target).transpose()?;
+    let psth = arguments.psth.as_deref().map(target).transpose()?;
+    if let (Some((one, _)), Some((other, _))) = (&spikes, &psth)
+        && one == other
+    {
+        let message = format!(
+            "error: two tables cannot be written to one place, {}\n  help: say another with --psth, or export twice",
+            one.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let still = keep_still(out)?;
+    let archive = Archive::find(out, store.as_deref())?;
+    for (path, format) in spikes.iter().chain(&psth) {
+        check_target(path, *format, &archive, arguments.force)?;
+    }
+    let (sweep, plan) = archive.restore()?;
+    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
+    if psth.is_some() {
+        conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
+    }
+    let store = archive.store()?;
+    let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    if selection.left_out > 0 {
+        line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
+    }
+    let mut report = Report {
+        schema: SCHEMA,
+        kind: "exported",
+        sweep: sweep.name.clone(),
+        tables: Vec::new(),
+        trials_left_out: selection.left_out,
+    };
+    if let Some((path, format)) = spikes {
+        report.write("spikes", &path, format, &Spikes(&selection))?;
+    }
+    if let Some((path, format)) = psth {
+        report.write("psth", &path, format, &Psth { selection: &selection, bin_ms: arguments.bin })?;
+    }
+    drop(still);
+    // Where a table is on standard output, what is said of it is not.
+    let is_streamed = report.tables.iter().any(|table| table.file == STANDARD_OUTPUT);
+    match (*json, is_streamed) {
+        (true, true) => line(stdout::json(&report).trim_end()),
+        (true, false) => say_json(&report)?.done(),
+        (false, _) => {
+            for Written { file, rows, bytes, .. } in &report.tables {
+                let rows = plural(*rows, "row");
+                let bytes = DecimalBytes(*bytes);
+                match is_streamed {
+                    true => line(&format!("{}: {rows} to standard output, {bytes}", report.sweep)),
+                    false => {
+                        say(&format!("{}: {rows} to {}, {bytes}\n", report.sweep, one_line(file)))?.done()
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Report {
+    fn write(
+        &mut self,
+        table: &'static str,
+        path: &Path,
+        format: Format,
+        rows: &dyn Rows,
+    ) -> Result<(), Failure> {
+        let failed = |error: TableError| {
+            let help = match &error {
+                TableError::Output(OutputError::Missing { .. } | OutputError::Store(_)) => {
+                    "the store is damaged; run the sweep again, which computes anew what is lost"
+                }
+                _ if is_standard_output(path) => "what has come so far is not the whole table",
+                _ => "nothing was written; choose another file, or make room",
+            };
+            let mut failure = Failure::caused_by(exit::FAILED, &error, Some(help));
+            failure.message = failure.message.replacen("error: ", &format!("error: {}: ", path.display()), 1);
+            Failure::new(failure.code, failure.message)
+        };
+        let (rows, bytes) = if is_standard_output(path) {
+            match table::stream_csv(Stream, rows).map_err(failed)? {
+                Some(written) => written,
+                // Who reads has seen enough, and wants no summary either.
+                None => return Ok(()),
+            }
+        } else {
+            table::write(path, format, rows).map_err(failed)?
+        };
+        self.tables.push(Written { table, file: path.display().to_string(), rows, bytes });
+        Ok(())
+    }
+}
+
+fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
+    if is_standard_output(path) {
+        return match given {
+            None | Some(Format::Csv) => Ok(Format::Csv),
+            Some(Format::Parquet | Format::Npz) => {
+                let message = "error: only CSV can go to standard output\n  help: say a file, or --format csv; \
+                               a file that is called `-` is `./-`";
+                Err(Failure::new(exit::USAGE, message))
+            }
+        };
+    }
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let named = match ending.as_deref() {
+        Some("parquet") => Some(Format::Parquet),
+        Some("npz") => Some(Format::Npz),
+        Some("csv") => Some(Format::Csv),
+        _ => None,
+    };
+    given.or(named).ok_or_else(|| {
+        let message = format!(
+            "error: which format is {} to have?\n  help: end its name with .parquet, .npz or .csv, or use --format",
+            path.display()
+        );
+        Failure::new(exit::USAGE, message)
+    })
+}
+
+/// Steps of a bin of this width.
+fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Failure> {
+    let model = &sweep.conditions[condition].model;
+    if let Some(steps) = model.clock().whole_steps(bin_ms).filter(|steps| (1..=model.steps()).contains(steps))
+    {
+        return Ok(steps);
+    }
+    let time = model.parameters().time;
+    let message = format!(
+        "error: a bin of {bin_ms} ms is no whole number of steps of {} ms within {} ms, as condition {} has them",
+        time.step_ms, time.duration_ms, sweep.conditions[condition].name
+    );
+    Err(Failure::new(exit::USAGE, message))
+}
+
+/// The words of the column of populations.
+const POPULATIONS: [&str; 2] = ["granule", "golgi"];
+
+fn condition_names(sweep: &Sweep) -> Column {
+    let names = sweep.conditions.iter().map(|condition| condition.name.clone());
+    Column { name: "condition", kind: Kind::Word(names.collect()) }
+}
+
+fn populations() -> Column {
+    let names: Arc<[String]> = POPULATIONS.map(str::to_owned).into();
+    Column { name: "population", kind: Kind::Word(names) }
+}
+
+/// A row for every spike, by condition, seed, trial, population, time and cell.
+struct Spikes<'a>(&'a Selection<'a>);
+
+impl Rows for Spikes<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            condition_names(self.0.sweep),
+            Column { name: "seed", kind: Kind::U32 },
+            Column { name: "trial", kind: Kind::U32 },
+            populations(),
+            Column { name: "cell", kind: Kind::U32 },
+            Column { name: "time_ms", kind: Kind::F64 },
+        ]
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let Spikes(selection) = self;
+        for pair in &selection.pairs {
+            let seed = selection.sweep.seeds[pair.seed];
+            // The decimal that is nearest to the time, which a product with the step is not.
+            let per_ms = f64::from(selection.sweep.conditions[pair.condition].model.steps_per_ms());
+            for &trial in &pair.trials {
+                let TrialSpikes { granule, golgi } = selection.spikes(pair, trial)?;
+                let count = granule.len() + golgi.len();
+                let population = [(0, granule.len()), (1, golgi.len())];
+                let all = || granule.iter().chain(&golgi);
+                take(vec![
+                    Values::Word(vec![pair.condition as u32; count]),
+                    Values::U32(vec![seed; count]),
+                    Values::U32(vec![trial; count]),
+                    Values::Word(population.iter().flat_map(|&(of, count)| vec![of; count]).collect()),
+                    Values::U32(all().map(|spike| spike.cell).collect()),
+                    Values::F64(all().map(|spike| f64::from(spike.step) / per_ms).collect()),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row for every bin of time, by condition, seed and population: spikes in it of all trials and cells.
+struct Psth<'a> {
+    selection: &'a Selection<'a>,
+    bin_ms: f64,
+}
+
+impl Rows for Psth<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            condition_names(self.selection.sweep),
+            Column { name: "seed", kind: Kind::U32 },
+            populations(),
+            Column { name: "time_ms", kind: Kind::F64 },
+            Column { name: "bin_ms", kind: Kind::F64 },
+            Column { name: "spikes", kind: Kind::U64 },
+            Column { name: "rate_hz", kind: Kind::F64 },
+        ]
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let Psth { selection, bin_ms } = self;
+        for pair in &selection.pairs {
+            let model = &selection.sweep.conditions[pair.condition].model;
+            let per_ms = f64::from(model.steps_per_ms());
+            let width = model.clock().whole_steps(*bin_ms).expect("the width was checked");
+            let mut histogram = Histogram::new(model, width);
+            for &trial in &pair.trials {
+                histogram.add(&selection.spikes(pair, trial)?);
+            }
+            let Histogram { granule, golgi, .. } = histogram;
+            let bins = granule.len();
+            let size = model.parameters().network;
+            for ((population, counts), cells) in
+                (0..).zip([granule, golgi]).zip([size.granule_cells, size.golgi_cells])
+            {
+                let firsts = || (0..bins as u32).map(|bin| bin * width);
+                // The last one may be cut short by the end of the trial.
+                let widths: Vec<f64> =
+                    firsts().map(|first| f64::from(width.min(model.steps() - first)) / per_ms).collect();
+                let observed = f64::from(cells) * pair.trials.len() as f64;
+                let rate = |(&count, &width_ms): (&u64, &f64)| match count {
+                    0 => 0.0,
+                    count => count as f64 / (observed * width_ms * 1e-3),
+                };
+                let rates = counts.iter().zip(&widths).map(rate).collect();
+                take(vec![
+                    Values::Word(vec![pair.condition as u32; bins]),
+                    Values::U32(vec![selection.sweep.seeds[pair.seed]; bins]),
+                    Values::Word(vec![population; bins]),
+                    Values::F64(firsts().map(|first| f64::from(first) / per_ms).collect()),
+                    Values::F64(widths),
+                    Values::U64(counts),
+                    Values::F64(rates),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}

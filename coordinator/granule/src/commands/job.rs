@@ -1,0 +1,799 @@
+//! A whole sweep, from its file to the manifest: what `run` and `serve` have in common.
+
+mod end;
+mod summary;
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use granule_farm::catalogue::Catalogue;
+use granule_outputs::archive::{self, ArchiveError, Lock};
+use granule_outputs::drawn;
+use granule_outputs::manifest::{
+    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
+    write_stamps,
+};
+use granule_outputs::selection;
+use granule_outputs::space::{self, Fit, Needs, Size};
+use granule_outputs::stamps::Seen;
+use granule_outputs::survey::{Changes, Survey};
+use granule_outputs::{self as outputs, Kept, OutputError, Planned, Source};
+use granule_server::dashboard::{self, Dashboard};
+use granule_server::driver::{self, ComputeError, Options, Outcome};
+use granule_server::view::board::Views;
+use granule_server::view::log::{self, line};
+use granule_server::view::progress::Progress;
+use granule_server::view::status::{Parcel, Part, Trials};
+use granule_server::view::terminal::Terminal;
+use granule_store::{Store, StoreError};
+use granule_sweep::key::TrialKey;
+use granule_sweep::{Plan, Sweep};
+use granule_system::exit;
+use granule_system::files::Directory;
+use granule_system::threads;
+use granule_text::one_line;
+use granule_text::words::brief;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use self::end::{End, opening_help};
+use self::summary::{Done, Files};
+use crate::commands::beacon;
+use crate::commands::entrance::{Entrance, EntranceError};
+use crate::commands::signals::{self, Stop, Stopped};
+use crate::commands::sweep_file::read_sweep;
+use crate::commands::worker::host;
+use crate::failure::{Failure, plural, shell_path, shell_word, shown};
+use crate::stdout::{LastWords, both};
+
+/// What is asked for.
+pub(crate) struct Order<'a> {
+    pub(crate) sweep: &'a Path,
+    /// Where outputs, manifest and store lie, if not where they do by default.
+    pub(crate) out: Option<&'a Path>,
+    /// Where the store is, if not in the output directory.
+    pub(crate) store: Option<&'a Path>,
+    /// Whether the outputs of another sweep, and files that no record lists, may be replaced.
+    pub(crate) replaces: bool,
+    /// Where a page shows what goes on.
+    pub(crate) dashboard: Option<SocketAddr>,
+    /// Whether what was done is told as JSON.
+    pub(crate) json: bool,
+}
+
+/// Does it: `entrance` says where workers come in, given the output directory.
+pub(crate) fn run(
+    order: &Order<'_>,
+    entrance: impl FnOnce(&Directory) -> Entrance,
+    options: impl FnOnce(&Sweep) -> Options,
+) -> Result<(), Failure> {
+    let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
+    let mut sweep = read_sweep(order.sweep)?;
+    check_size(order.sweep, &sweep)?;
+    let path = directory_of(&sweep, order.out);
+    if path.is_dir() {
+        archive::survey(&path, &mut sweep)?;
+    }
+    let plan = Arc::new(Plan::new(&sweep));
+    let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let _file_size_limit = {
+        let _context = runtime.enter();
+        // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
+        signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
+    };
+    let (entrance, options) = (entrance(&out), options(&sweep));
+    entrance.check().map_err(|error| Failure::caused_by(error.code(), &error, error.help().as_deref()))?;
+    let store = Arc::new(open_store(&store, order.store.is_none())?);
+    let store_name = archive::name_of_store(&path, store.path())?;
+    let Order { dashboard, json, replaces, .. } = *order;
+    let job = Job {
+        sweep,
+        resolved,
+        plan,
+        out,
+        _held: held,
+        survey,
+        planned,
+        replaces,
+        store,
+        store_name,
+        entrance,
+        options,
+        dashboard,
+        json,
+        views: Views::default(),
+        begun,
+        is_only_begun: AtomicBool::new(false),
+    };
+    let farewell = format!("ended at once: what was computed is stored\n  to resume: {}", command_line());
+    let stopped =
+        signals::listen(farewell).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    // All of it but signals and the store runs in this thread: messages go through several tasks without waking another
+    // thread for each. While files are read and written, there is nothing else to do.
+    let (result, last_words) = runtime.block_on(job.run(stopped));
+    // Nothing may hold up the end; what counts is durable.
+    runtime.shutdown_background();
+    // All is in place, the store is closed, and the directory is free: nothing hangs on whether this is read.
+    both(result, last_words.map_or(Ok(()), LastWords::say))
+}
+
+/// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
+pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
+    granule_sweep::check_size(sweep.conditions.len(), sweep.seeds.len(), sweep.trials).map_err(|problem| {
+        let message = format!("error: {} {problem}\n  help: split it into several", path.display());
+        Failure::new(exit::USAGE, message)
+    })
+}
+
+/// When and since when.
+struct Begun {
+    at: Instant,
+    started: jiff::Timestamp,
+    /// What the process had used by then: `cargo run` becomes the program it has just built.
+    cpu_seconds: f64,
+}
+
+impl Begun {
+    /// When, RFC 3339 in UTC.
+    fn to_text(&self) -> String {
+        self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+}
+
+/// A run that knows all it needs.
+struct Job {
+    sweep: Sweep,
+    /// The same, as it is recorded.
+    resolved: ResolvedSweep,
+    plan: Arc<Plan>,
+    out: Directory,
+    /// While it is ours.
+    _held: Option<Lock>,
+    /// The directory before this run.
+    survey: Survey,
+    planned: Vec<Planned>,
+    replaces: bool,
+    store: Arc<Store>,
+    /// As it is noted down.
+    store_name: StoreName,
+    entrance: Entrance,
+    options: Options,
+    dashboard: Option<SocketAddr>,
+    json: bool,
+    views: Views,
+    begun: Begun,
+    /// Whether `sweep.json` is all that this run has written, beside the manifest of a finished sweep.
+    is_only_begun: AtomicBool,
+}
+
+/// What is stored, and what is not.
+struct Inventory {
+    /// Of each condition.
+    parts: Vec<Part>,
+    /// Trials stored by condition and seed, the seeds of a condition side by side.
+    pairs: Vec<u32>,
+    /// Different trials that are not stored.
+    missing: u64,
+}
+
+/// What has been computed, over all times that something was.
+#[derive(Default)]
+struct Computed {
+    trials: u64,
+    outcome: Outcome,
+}
+
+impl Job {
+    /// Runs the sweep and shows its final state to watchers. Returns the result and the summary to print.
+    async fn run(mut self, stopped: Stopped) -> (Result<(), Failure>, Option<LastWords>) {
+        let mut dashboard = None;
+        let mut done = Done::default();
+        let result = self.work(&stopped, &mut dashboard, &mut done).await;
+        if result.is_err() && self.is_only_begun.load(Ordering::Relaxed) && done.computed.trials == 0 {
+            // Nothing has come of it: the finished sweep in the directory is as it was.
+            let _ = forget_under_way(&self.out);
+        }
+        let result = result.map_err(|end| end.into_failure(&command_line()));
+        let last_words = if self.json {
+            let code = result.as_ref().map_or_else(|failure| failure.code, |()| 0);
+            Some(LastWords::json(&self.summary(code, &done)))
+        } else {
+            done.summary.take().map(LastWords::summary)
+        };
+        if let Some(dashboard) = dashboard {
+            let text = match &result {
+                Ok(()) => format!("The files are in {}.", self.out.current_path().display()),
+                Err(failure) => failure.message.clone(),
+            };
+            dashboard.end(dashboard::End { is_complete: result.is_ok(), text });
+        }
+        (result, last_words)
+    }
+
+    async fn work(
+        &mut self,
+        stopped: &Stopped,
+        dashboard: &mut Option<Dashboard>,
+        done: &mut Done,
+    ) -> Result<(), End> {
+        let survey = std::mem::take(&mut self.survey);
+        let is_interrupted = || stopped.borrow().is_some();
+        let changes = survey.changes(&self.planned, &is_interrupted);
+        let changes = changes.map_err(|error| self.ended(error, stopped))?;
+        let has_manifest = survey.manifest.as_ref().is_some_and(|manifest| {
+            manifest.files.len() == self.planned.len()
+                && manifest.set_aside.is_empty()
+                && manifest.sweep == self.resolved
+        });
+        // Files are not all there is: later runs, figures and tables are made from the store.
+        if !survey.trusts_store(&self.resolved, self.store.stamp()) {
+            let damaged = self.damaged(&is_interrupted).map_err(|error| self.ended(error, stopped))?;
+            self.remove_damaged(&damaged)?;
+        }
+        if changes.are_none() && has_manifest && self.inventory().missing == 0 {
+            return self.leave_as_it_is(done, &survey, &changes);
+        }
+        changes.check(self.out.path(), self.replaces).map_err(|refusal| End::Output(refusal.into()))?;
+        if survey.has_first_format() {
+            self.tell_of_left(&changes);
+        }
+        *dashboard = self.open_dashboard()?;
+        let started = self.begun.to_text();
+        let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
+        under_way.write(&self.out).map_err(End::Output)?;
+        self.is_only_begun.store(survey.manifest.is_some() && survey.under_way.is_none(), Ordering::Relaxed);
+        self.tell_of_store(&survey);
+        let terminal = Terminal::follow(self.views.board());
+        self.compute(stopped, &mut done.computed).await?;
+        let planned: Vec<Planned> =
+            self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
+        let kept = loop {
+            let attempt = self.write_anew(&planned, done, &is_interrupted);
+            match attempt {
+                Ok(kept) => break kept,
+                Err(error) if self.drop_damaged(&error, &is_interrupted)? > 0 => {
+                    self.compute(stopped, &mut done.computed).await?;
+                }
+                Err(error) => return Err(self.ended(error, stopped)),
+            }
+        };
+        drop(terminal);
+        self.finish(done, kept).map_err(End::Output)?;
+        self.entrance.close().map_err(End::Entrance)?;
+        let Outcome { set_aside, too_large, tally, .. } = &done.computed.outcome;
+        if !set_aside.is_empty() {
+            let catalogue = Catalogue::new(&self.plan);
+            let said = |id| format!("{}: {}", catalogue.describe(id), catalogue.too_large_reason(id));
+            let too_large = too_large.iter().copied().map(said).collect();
+            return Err(End::Incomplete { set_aside: set_aside.len(), too_large });
+        }
+        if tally.disagreements > 0 {
+            return Err(End::Disagreed { count: tally.disagreements, weakly_settled: tally.weakly_settled });
+        }
+        Ok(())
+    }
+
+    /// Writes the files that the directory lacks by now; returns the records of all files.
+    fn write_anew(
+        &self,
+        planned: &[Planned],
+        done: &mut Done,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Kept>, OutputError> {
+        let survey = Survey::of(&self.out)?;
+        survey.check(&self.resolved, self.replaces)?;
+        let changes = survey.changes(planned, is_interrupted)?;
+        changes.check(self.out.path(), self.replaces)?;
+        done.files.reused = changes.in_place.len() as u64;
+        self.is_only_begun.store(false, Ordering::Relaxed);
+        let (journal, removed) = survey.retire(&self.resolved, &changes)?;
+        done.files.removed += removed as u64;
+        self.tell_of_left(&changes);
+        self.write_outputs(planned, &changes, journal, &mut done.files, is_interrupted)
+    }
+
+    /// Prints a note for each file that the sweep does not have any more and that is not removed.
+    fn tell_of_left(&self, changes: &Changes<'_>) {
+        for left in &changes.left {
+            let left = one_line(left);
+            line(&format!("note: {left} is not as granule wrote it, or lies behind a link, and stays"));
+        }
+    }
+
+    /// Why files could not be looked at or written.
+    fn ended(&self, error: OutputError, stopped: &Stopped) -> End {
+        match error {
+            OutputError::Interrupted => self.interrupted(stopped),
+            error => End::Output(error),
+        }
+    }
+
+    /// Ends the run of a sweep that is complete: nothing is computed or written.
+    fn leave_as_it_is(&self, done: &mut Done, survey: &Survey, changes: &Changes<'_>) -> Result<(), End> {
+        done.summary = Some(format!(
+            "Sweep {} is complete already: {}\n",
+            self.sweep.name,
+            describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
+        ));
+        survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest, false));
+        done.files.reused = changes.in_place.len() as u64;
+        done.has_manifest = true;
+        forget_under_way(&self.out).map_err(End::Output)?;
+        let kept: Vec<Kept> =
+            changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)).collect();
+        let (files, store) = (Seen::of(kept.iter()), self.store.stamp());
+        match &survey.manifest {
+            // The store was moved, or is another one with the same trials: later commands look for it there.
+            Some(manifest) if !archive::leads_to(&manifest.run.store, self.out.path(), self.store.path()) => {
+                let run = Run { store: self.store_name.clone(), ..manifest.run.clone() };
+                let moved = Manifest { run, ..manifest.clone() };
+                moved.write(&self.out, files, store).map_err(End::Output)?;
+            }
+            _ => {
+                if let Some(stamps) = survey.renewed(files, store) {
+                    // A cache: where it cannot be written, files are hashed again.
+                    let _ = write_stamps(&self.out, &stamps);
+                }
+            }
+        }
+        self.entrance.close().map_err(End::Entrance)
+    }
+
+    /// Prints a note for figures and reports that show an earlier state.
+    fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
+        let out = self.out.current_path();
+        for path in drawn::stale(&out, drawn::State::Complete { manifest, is_new }) {
+            line(&format!("note: {} shows an earlier state of the sweep; draw it again", shown(path)));
+        }
+    }
+
+    /// Prints notes about the store, before anything is computed.
+    fn tell_of_store(&self, survey: &Survey) {
+        let found = self.store.found();
+        if found.unfinished_bytes > 0 {
+            line(&format!(
+                "note: the store's last write was not finished and is dropped ({} bytes)",
+                found.unfinished_bytes
+            ));
+        }
+        if found.damaged_bytes > 0 {
+            line(&format!(
+                "note: {} damaged bytes in the store are passed over; trials that were in them are computed anew",
+                found.damaged_bytes
+            ));
+        }
+        let lost = survey.computed_before(&self.plan, |key| !self.store.contains(key));
+        if lost > 0 {
+            line(&format!(
+                "note: {} that the manifest says were computed before {} not in the store {}: {} computed again",
+                plural(lost, "trial"),
+                if lost == 1 { "is" } else { "are" },
+                self.store.path().display(),
+                if lost == 1 { "it is" } else { "they are" }
+            ));
+        }
+    }
+
+    /// Stored trials of the sweep that are not what they should be.
+    fn damaged(&self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TrialKey>, OutputError> {
+        selection::damaged(&self.sweep, &self.plan, &self.store, is_interrupted)
+    }
+
+    /// Serves the page, if it is asked for, and says where.
+    fn open_dashboard(&mut self) -> Result<Option<Dashboard>, End> {
+        let Some(address) = self.dashboard else { return Ok(None) };
+        let dashboard = Dashboard::open(address, &self.sweep, &self.plan, &self.store, &mut self.views)
+            .map_err(|source| End::Entrance(EntranceError::Dashboard { address, source }))?;
+        line(&format!("dashboard: {}", dashboard.urls.join(" or ")));
+        Ok(Some(dashboard))
+    }
+
+    /// Whether all trials that a file is made of are stored.
+    fn is_stored(&self, file: &Planned) -> bool {
+        let (cohort, variant) = file.place(&self.plan);
+        (0..self.plan.trials).all(|trial| self.store.contains(self.plan.key(cohort, variant, trial)))
+    }
+
+    /// Computes what the store lacks.
+    async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), End> {
+        let Inventory { parts, pairs, missing } = self.inventory();
+        let total = self.plan.len();
+        let stored = total - missing;
+        let asked: u64 = parts.iter().map(|part| part.total).sum();
+        line(&format!(
+            "{}: {} × {} × {}, {stored} of {total}{} stored; {}",
+            self.sweep.name,
+            plural(self.sweep.conditions.len() as u64, "condition"),
+            plural(self.sweep.seeds.len() as u64, "seed"),
+            plural(self.sweep.trials.into(), "trial"),
+            // Else the factors would not give the product.
+            if asked > total { " different trials" } else { "" },
+            self.entrance.describe(self.options.workers)
+        ));
+        self.views.alter(|now| {
+            now.trials = Trials { total, stored, reused: stored };
+            now.sweep.clone_from(&self.sweep.name);
+            now.conditions.clone_from(&parts);
+            now.pairs.clone_from(&pairs);
+            now.state = "computing".to_owned();
+        });
+        if missing == 0 {
+            return Ok(());
+        }
+        driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
+        let door = self.entrance.open().map_err(End::Entrance)?;
+        let _beacon = self.entrance.light(&door);
+        let mut progress = Progress::new(parts, pairs, total, stored);
+        let (interrupt, interrupted) = watch::channel(false);
+        let mut signals = stopped.clone();
+        let forward = tokio::spawn(async move {
+            if signals.wait_for(Option::is_some).await.is_ok() {
+                let _ = interrupt.send(true);
+            } else {
+                interrupt.closed().await;
+            }
+        });
+        let result = driver::compute(
+            door,
+            &self.plan,
+            &self.store,
+            &self.options,
+            &mut progress,
+            &self.views,
+            interrupted,
+        )
+        .await;
+        forward.abort();
+        computed.trials += missing.saturating_sub(self.inventory().missing);
+        match result {
+            Ok(outcome) => {
+                computed.outcome.add(outcome);
+                Ok(())
+            }
+            Err(ComputeError::Interrupted) => Err(self.interrupted(stopped)),
+            Err(error) => Err(End::Compute(error)),
+        }
+    }
+
+    fn inventory(&self) -> Inventory {
+        let part = |condition: &granule_sweep::Condition| Part {
+            name: condition.name.clone(),
+            total: self.sweep.seeds.len() as u64 * u64::from(self.sweep.trials),
+            stored: 0,
+        };
+        let mut parts: Vec<Part> = self.sweep.conditions.iter().map(part).collect();
+        let seeds = self.sweep.seeds.len();
+        let mut pairs = vec![0; parts.len() * seeds];
+        let mut missing = 0;
+        for (at, cohort) in self.plan.cohorts.iter().enumerate() {
+            for variant in &cohort.variants {
+                let is_stored =
+                    |trial: &u32| self.store.contains(variant.fingerprint.trial(cohort.seed, *trial));
+                let stored = (0..self.plan.trials).filter(is_stored).count() as u64;
+                missing += u64::from(self.plan.trials) - stored;
+                for &condition in &variant.conditions {
+                    parts[condition].stored += stored;
+                    pairs[condition * seeds + self.plan.seed_of(at)] += stored as u32;
+                }
+            }
+        }
+        Inventory { parts, pairs, missing }
+    }
+
+    /// Writes the files that no manifest vouches for; returns the records of all files.
+    fn write_outputs(
+        &self,
+        planned: &[Planned],
+        changes: &Changes<'_>,
+        mut journal: Journal,
+        files: &mut Files,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Kept>, OutputError> {
+        let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
+        let wanted: Vec<&Planned> =
+            planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
+        if !wanted.is_empty() && !log::has_bars() {
+            let out = self.out.current_path();
+            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), shown(out)));
+        }
+        self.views.alter(|now| {
+            now.state = "writing".to_owned();
+            now.seconds_left = None;
+            now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
+            now.files = Parcel { total: wanted.len() as u64, done: 0 };
+        });
+        let written = AtomicU64::new(0);
+        let on_file = || {
+            written.fetch_add(1, Ordering::Relaxed);
+            self.views.alter(|now| {
+                now.files.done += 1;
+                now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
+            });
+        };
+        let source = Source {
+            sweep: &self.sweep,
+            plan: &self.plan,
+            store: &self.store,
+            is_interrupted,
+            on_file: &on_file,
+        };
+        let new: HashSet<&str> = changes.written.iter().map(|file| file.path.as_str()).collect();
+        let replaces = |file: &Planned| !new.contains(file.path.as_str());
+        let result = outputs::write(&self.out, &wanted, &source, &mut journal, &replaces);
+        files.written = written.into_inner();
+        let mut kept = result?;
+        kept.extend(changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)));
+        Ok(kept)
+    }
+
+    /// Takes damaged trials out of the store, all of them, if that is what went wrong; returns how many.
+    fn drop_damaged(
+        &self,
+        error: &OutputError,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<usize, End> {
+        let (OutputError::Store(StoreError::Damaged { .. }) | OutputError::Missing { .. }) = error else {
+            return Ok(0);
+        };
+        let damaged = self.damaged(is_interrupted).map_err(End::Output)?;
+        self.remove_damaged(&damaged)?;
+        Ok(damaged.len())
+    }
+
+    fn remove_damaged(&self, damaged: &[TrialKey]) -> Result<(), End> {
+        if !damaged.is_empty() {
+            line(&format!(
+                "note: {} damaged in the store, computed anew",
+                plural(damaged.len() as u64, "trial")
+            ));
+            self.store.remove(damaged).map_err(|error| End::Output(error.into()))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, done: &mut Done, mut kept: Vec<Kept>) -> Result<(), OutputError> {
+        let wall = self.begun.at.elapsed();
+        let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
+        let Computed { trials: computed, outcome } = &done.computed;
+        let reused = self.plan.len().saturating_sub(computed + outcome.set_aside.len() as u64);
+        let run = Run {
+            host: host(),
+            operating_system: std::env::consts::OS.to_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            workers: outcome.workers.max(self.options.workers.into()) as u32,
+            store: self.store_name.clone(),
+            started: self.begun.to_text(),
+            wall_seconds: wall.as_secs_f64(),
+            cpu_seconds,
+            trials_computed: *computed,
+            trials_reused: reused,
+            files_reused: done.files.reused,
+            trials_audited: outcome.tally.audited,
+            workers_shut_out: outcome.quarantined.clone(),
+            disagreements: outcome.disagreements.clone(),
+        };
+        let set_aside = self.set_aside(outcome);
+        let out = self.out.current_path();
+        let files = describe_files(kept.iter().map(|(record, _)| record), &out);
+        outputs::check_in_place(&self.out, &mut kept)?;
+        let stamps = Seen::of(kept.iter());
+        let records = kept.into_iter().map(|(record, _)| record).collect();
+        let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
+        let manifest = Manifest::new(self.resolved.clone(), run, set_aside, records);
+        manifest.write(&self.out, stamps, store)?;
+        let is_moved_along = self.store.path().starts_with(self.out.path()) && out != self.out.path();
+        if !is_moved_along && !self.store.is_in_place() {
+            line(&format!(
+                "note: the store {} was moved while this run used it; --store FILE says where it is now",
+                self.store.path().display()
+            ));
+        }
+        done.has_manifest = true;
+        let mut text = format!(
+            "Sweep {} is {}: {} computed, {reused} reused, in {} ({} of CPU time{})\n  {files}",
+            self.sweep.name,
+            if outcome.set_aside.is_empty() { "complete" } else { "NOT complete" },
+            plural(*computed, "trial"),
+            brief(wall),
+            brief(Duration::from_secs_f64(cpu_seconds)),
+            self.entrance.whose_time()
+        );
+        if outcome.tally.audited + outcome.tally.unaudited > 0 {
+            text.push_str(&format!(
+                "\n  {} computed once more by another worker, {} not for want of one",
+                plural(outcome.tally.audited, "trial"),
+                outcome.tally.unaudited
+            ));
+        }
+        if done.files.removed > 0 {
+            text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
+        }
+        text.push_str(&format!("\n  what was run, and hashes: {}\n", shown(out.join("manifest.json"))));
+        let shell = shell_path(&out);
+        text.push_str(&format!("  to see it: granule figures {shell}, or granule report {shell}\n"));
+        done.summary = Some(text);
+        self.tell_of_drawings(&manifest, true);
+        Ok(())
+    }
+
+    /// What has been set aside, as the manifest says it.
+    fn set_aside(&self, outcome: &Outcome) -> Vec<SetAside> {
+        let catalogue = Catalogue::new(&self.plan);
+        let mut set_aside = Vec::new();
+        for (id, reason) in &outcome.set_aside {
+            set_aside.extend(catalogue.conditions(*id).iter().map(|condition| SetAside {
+                condition: self.sweep.conditions[*condition].name.clone(),
+                seed: self.plan.cohorts[id.cohort as usize].seed,
+                trial: id.trial,
+                reason: reason.clone(),
+            }));
+        }
+        set_aside
+    }
+
+    fn interrupted(&self, stopped: &Stopped) -> End {
+        let missing = self.inventory().missing;
+        let total = self.plan.len();
+        let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
+        End::Interrupted { stop, stored: total - missing, total }
+    }
+}
+
+/// Why there is no output directory.
+pub(crate) fn cannot_create(out: &Path, error: &io::Error) -> Failure {
+    let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
+    Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
+}
+
+/// Where outputs, manifest and store of a sweep lie.
+pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned)
+}
+
+/// An output directory that this run holds, and the sweep that is to be there.
+struct Ground {
+    out: Directory,
+    held: Option<Lock>,
+    survey: Survey,
+    resolved: ResolvedSweep,
+    planned: Vec<Planned>,
+    /// The path of the store, which need not be there.
+    store: PathBuf,
+}
+
+/// Finds the output directory, or makes it, and holds it for this run. A directory that is another's is left as it
+/// is, and so is a disk on which the outputs have no room.
+fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result<Ground, Failure> {
+    let resolved = ResolvedSweep::of(sweep);
+    let planned = outputs::plan(sweep, plan);
+    let look = |survey: Survey| -> Result<(Survey, PathBuf), Failure> {
+        survey.check(&resolved, order.replaces).map_err(ArchiveError::from)?;
+        let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
+        changes.check(path, order.replaces).map_err(ArchiveError::from)?;
+        let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
+        check_store_name(path, &store)?;
+        let room = check_room(path, &store, sweep, plan, &changes)?;
+        // A directory that is to be made is looked at twice.
+        if let Some(tight) = room.filter(|_| path.exists()) {
+            line(&format!("note: the disk may become full: {tight}"));
+        }
+        Ok((survey, store))
+    };
+    if !path.exists() {
+        let (_, store) = look(Survey::default())?;
+        // A file that is not a store is refused before the directory is made.
+        if store.exists() {
+            order.store.map_or(Ok(()), archive::check_no_directory)?;
+            Store::probe(&store).map_err(|error| cannot_open(&error, order.store.is_none()))?;
+        }
+    }
+    // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
+    let out = Directory::create(path).map_err(|error| cannot_create(path, &error))?;
+    let held = archive::hold(&out)?;
+    if !out.is_at(path) {
+        let message =
+            format!("error: {} was moved at this moment\n  help: run the command again", path.display());
+        return Err(Failure::new(exit::FAILED, message));
+    }
+    out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
+    // What a killed run left leads nowhere.
+    let _ = beacon::clear(&out);
+    let (survey, store) = look(Survey::of(&out).map_err(ArchiveError::from)?)?;
+    Ok(Ground { out, held, survey, resolved, planned, store })
+}
+
+/// Compares what the run will write with what is free; says so if that is little.
+fn check_room(
+    out: &Path,
+    store: &Path,
+    sweep: &Sweep,
+    plan: &Plan,
+    changes: &Changes<'_>,
+) -> Result<Option<String>, Failure> {
+    let needs =
+        Needs { outputs: changes.size(sweep), given_back: changes.given_back(), store: Size::default() };
+    let stored = std::fs::metadata(store).map_or(0, |metadata| metadata.len());
+    // Trials that are stored already are not known yet.
+    let needs = if stored == 0 { Needs { store: space::least_of_store(plan), ..needs } } else { needs };
+    match space::fit(out, store, needs) {
+        Fit::Fits => Ok(None),
+        Fit::Tight { what } => Ok(Some(what)),
+        Fit::Lacks { what } => {
+            let message = format!(
+                "error: the disk is too small: {what}\n  help: make room, choose another with --out and --store, or \
+                 write fewer files with `record` in the sweep file; `granule plan` says what is needed"
+            );
+            Err(Failure::new(exit::FAILED, message))
+        }
+    }
+}
+
+fn open_store(path: &Path, is_own: bool) -> Result<Store, Failure> {
+    if !is_own {
+        archive::check_no_directory(path)?;
+    }
+    Store::open(path).map_err(|error| cannot_open(&error, is_own))
+}
+
+fn cannot_open(error: &StoreError, is_own: bool) -> Failure {
+    Failure::caused_by(exit::FAILED, error, opening_help(error, is_own).as_deref())
+}
+
+/// Expects that a store has no name in the output directory that granule writes something else to.
+fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
+    let whole = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().ok().map(|parent| parent.join(path.file_name().unwrap_or_default()))
+    };
+    let out = out.canonicalize().or_else(|_| std::path::absolute(out));
+    let below =
+        out.ok().zip(whole(store)).and_then(|(out, store)| store.strip_prefix(out).ok().map(Path::to_owned));
+    let first = below.as_ref().and_then(|below| below.iter().next()).unwrap_or_default().to_string_lossy();
+    if !outputs::is_reserved(&first) {
+        return Ok(());
+    }
+    let message = format!(
+        "error: the store cannot be {}: granule writes something else of that name there\n  help: choose another with --store",
+        store.display()
+    );
+    Err(Failure::new(exit::USAGE, message))
+}
+
+/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Ok(own) } else { std::env::current_exe() }
+}
+
+/// This command, as it could be typed into a shell once more.
+pub(crate) fn command_line() -> String {
+    std::env::args_os().map(shell_word).collect::<Vec<_>>().join(" ")
+}
+
+/// User and system time of this process and its children so far.
+fn cpu_seconds() -> f64 {
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|who| getrusage(who).ok())
+        .flat_map(|usage| [usage.user_time(), usage.system_time()])
+        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6)
+        .sum()
+}
+
+fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out: &Path) -> String {
+    let bytes: u64 = records.clone().map(|record| record.bytes).sum();
+    format!(
+        "{}, {}, in {}",
+        plural(records.count() as u64, "file"),
+        indicatif::DecimalBytes(bytes),
+        shown(out)
+    )
+}

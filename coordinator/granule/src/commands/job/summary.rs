@@ -1,0 +1,104 @@
+//! What a run did, for programs.
+
+use granule_outputs::manifest;
+use granule_system::exit;
+use serde::Serialize;
+
+use super::{Computed, Job, cpu_seconds};
+
+/// Number of the schema of the summary; it grows when a field is renamed, removed or changes its meaning.
+const SCHEMA: u32 = 1;
+
+/// What has been done so far.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) computed: Computed,
+    pub(super) files: Files,
+    /// Whether the manifest in place is of this sweep.
+    pub(super) has_manifest: bool,
+    /// For people, once all is in place.
+    pub(super) summary: Option<String>,
+}
+
+/// Output files.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Files {
+    pub(super) written: u64,
+    /// That were already as they should be.
+    pub(super) reused: u64,
+    /// Of an earlier sweep.
+    pub(super) removed: u64,
+}
+
+/// Different trials, each of one condition and seed.
+#[derive(Debug, Serialize)]
+struct Trials {
+    total: u64,
+    /// By this run.
+    computed: u64,
+    /// Stored before.
+    reused: u64,
+    set_aside: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    schema: u32,
+    /// Always `run`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    /// `complete`, `incomplete`, `disagreed`, `hung_up`, `interrupted`, `terminated` or `failed`.
+    state: &'static str,
+    trials: Trials,
+    files: Files,
+    seconds: f64,
+    /// Of all processes on this machine.
+    cpu_seconds: f64,
+    out: String,
+    store: String,
+    /// None unless the manifest in place is of this sweep.
+    manifest: Option<String>,
+}
+
+impl Job {
+    /// What was done by a run that ends with this exit code.
+    pub(super) fn summary(&self, code: u8, done: &Done) -> Summary {
+        let Done { computed, files, has_manifest, .. } = done;
+        let total = self.plan.len();
+        let stored = total - self.inventory().missing;
+        let manifest =
+            has_manifest.then(|| self.out.current_path().join(manifest::NAME).display().to_string());
+        Summary {
+            schema: SCHEMA,
+            kind: "run",
+            sweep: self.sweep.name.clone(),
+            state: state_of(code),
+            trials: Trials {
+                total,
+                computed: computed.trials,
+                reused: stored.saturating_sub(computed.trials),
+                set_aside: computed.outcome.set_aside.len() as u64,
+            },
+            files: *files,
+            seconds: self.begun.at.elapsed().as_secs_f64(),
+            cpu_seconds: cpu_seconds() - self.begun.cpu_seconds,
+            out: self.out.current_path().display().to_string(),
+            store: self.store.path().display().to_string(),
+            manifest,
+        }
+    }
+}
+
+/// What an exit code says.
+fn state_of(code: u8) -> &'static str {
+    match code {
+        0 => "complete",
+        exit::INCOMPLETE => "incomplete",
+        exit::DISAGREED => "disagreed",
+        exit::HUNG_UP => "hung_up",
+        exit::INTERRUPTED => "interrupted",
+        exit::TERMINATED => "terminated",
+        _ => "failed",
+    }
+}

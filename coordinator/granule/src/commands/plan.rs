@@ -1,0 +1,449 @@
+//! `granule plan`: what a sweep asks for and what it will cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use granule_outputs as outputs;
+use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
+use granule_outputs::manifest::ResolvedSweep;
+use granule_outputs::space::{self, Fit, Needs, Room, Size};
+use granule_outputs::survey::Survey;
+use granule_sim::Engine;
+use granule_sim::isa::Isa;
+use granule_sim::model::Model;
+use granule_sim::network::Wiring;
+use granule_sim::noise::{NoiseStart, count_accepted, shipped_counts, spans_to_reach};
+use granule_sim::trial::Cohort;
+use granule_store::{Store, StoreError};
+use granule_sweep::key::StreamKey;
+use granule_sweep::plan::Cohort as PlannedCohort;
+use granule_sweep::{Condition, Plan, Sweep};
+use granule_system::files::Directory;
+use granule_text::one_line;
+use granule_text::words::brief;
+use indicatif::DecimalBytes;
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use crate::cli;
+use crate::commands::job::{cannot_create, check_size, directory_of};
+use crate::commands::run::cores;
+use crate::commands::sweep_file::read_sweep;
+use crate::failure::{Failure, plural};
+use crate::stdout::{say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+/// Work that a lease is to be, as the scheduler has it.
+const SECONDS_PER_SHARD: f64 = 2.0;
+
+/// Files of each kind that people are shown.
+const SHOWN: usize = 8;
+
+/// Kinds of cohorts that are tried out; others are taken to go at their pace.
+const MOST_TRIED: usize = 3;
+
+/// Normals that are drawn to try them all out: less than half a second of work.
+const TRIED_NORMALS: u64 = 100_000_000;
+
+/// Bytes of a coordinator that has nothing to do, and what a trial adds.
+const COORDINATOR_BYTES: u64 = 10 << 20;
+const COORDINATOR_BYTES_PER_TRIAL: u64 = 250;
+
+/// Bytes of a worker without its network.
+const WORKER_BYTES: u64 = 8 << 20;
+
+/// Bytes of a trial in the store beside its spikes: its entry, and its part of a block's rest.
+const STORE_BYTES_PER_TRIAL: f64 = 120.0;
+
+/// Of making a file durable and putting it in place: on a fast disk, and on one that turns or is behind a network.
+const SECONDS_PER_FILE: [f64; 2] = [0.2e-3, 10e-3];
+
+/// Of one core, of deriving and hashing a byte of an output file.
+const SECONDS_PER_BYTE: f64 = 7e-9;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    out: String,
+    store: String,
+    conditions: u64,
+    seeds: u64,
+    trials_each: u32,
+    /// Conditions × seeds × trials.
+    trials_asked: u64,
+    /// Those that differ: conditions with equal parameters are computed once.
+    trials: u64,
+    stored: u64,
+    missing: u64,
+    /// Conditions that are equal to an earlier one.
+    conditions_computed_once: u64,
+    /// Groups of conditions and a seed that share noise and are computed together.
+    cohorts: u64,
+    /// Leases of about two seconds that a worker of this machine's pace gets.
+    shards: u64,
+    /// Spans of noise streams to be counted first.
+    spans_missing: u64,
+    /// Of one core of this machine, for what is missing.
+    core_seconds: f64,
+    cores_here: u32,
+    store_bytes: u64,
+    output_files: u64,
+    output_bytes: u64,
+    /// Files that are not in place as the last manifest has them.
+    files_to_write: u64,
+    /// Of these, the ones where nothing is yet.
+    files_new: Vec<String>,
+    /// And the ones that take the place of a file that is there.
+    files_replaced: Vec<String>,
+    /// Files of the sweep in the directory that this one does not have.
+    files_removed: Vec<String>,
+    /// The same, but they are not as granule wrote them, and stay.
+    files_left: Vec<String>,
+    /// Why `granule run` would refuse the output directory, and what to do; none if it would not.
+    refused: Option<String>,
+    /// That are free where the outputs are; none if the system does not say.
+    free_bytes: Option<u64>,
+    /// What is the matter with the room on the disk, if anything.
+    disk: Option<String>,
+    /// To derive and write these on this machine, on a fast disk and on a slow one.
+    writing_seconds: [f64; 2],
+    /// Of the coordinator, and of each worker process.
+    coordinator_bytes: u64,
+    worker_bytes: u64,
+}
+
+pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
+    let Planned { sweep, plan, out, store_path, store, survey, resolved } = load(&arguments.planned)?;
+    let costs = Costs::measure(&plan);
+    let mut stored = 0;
+    let mut shards = 0;
+    let mut core_seconds = 0.0;
+    let mut store_bytes = 0.0;
+    // Of each stream, how far trials reach that are missing, and how many spans are known.
+    let mut reach: BTreeMap<StreamKey, (u64, u64)> = BTreeMap::new();
+    for (at, cohort) in plan.cohorts.iter().enumerate() {
+        let is_missing = |trial: u32, variant: usize| {
+            !store.as_ref().is_some_and(|store| store.contains(plan.key(at, variant, trial)))
+        };
+        // A trial of a cohort is computed for the variants that lack it, and these are few kinds.
+        let mut by_variants: BTreeMap<usize, u64> = BTreeMap::new();
+        for trial in 0..plan.trials {
+            let missing = (0..cohort.variants.len()).filter(|&variant| is_missing(trial, variant)).count();
+            stored += (cohort.variants.len() - missing) as u64;
+            if missing > 0 {
+                *by_variants.entry(missing).or_default() += 1;
+                let behind = u64::from(trial + 1) * cohort.normals_per_trial;
+                let known = || known_spans(&plan, cohort, store.as_ref());
+                let (far, _) = reach.entry(cohort.stream).or_insert_with(|| (0, known()));
+                *far = behind.max(*far);
+            }
+        }
+        let mut cohort_seconds = 0.0;
+        for (variants, trials) in by_variants {
+            let seconds = costs.seconds(cohort.normals_per_trial, variants);
+            cohort_seconds += trials as f64 * seconds;
+            let bytes = costs.bytes_per_normal * cohort.normals_per_trial as f64 + STORE_BYTES_PER_TRIAL;
+            store_bytes += (trials * variants as u64) as f64 * bytes;
+        }
+        core_seconds += cohort_seconds;
+        shards += (cohort_seconds / SECONDS_PER_SHARD).ceil() as u64;
+    }
+    let spans_missing: u64 = match plan.engine {
+        Engine::Pcg => 0,
+        Engine::Brian2_2_2_1 => {
+            reach.values().map(|&(far, known)| u64::from(spans_to_reach(far)).saturating_sub(known)).sum()
+        }
+    };
+    core_seconds += spans_missing as f64 * costs.seconds_per_span;
+    let files = outputs::plan(&sweep, &plan);
+    let changes = survey.changes(&files, &|| false).map_err(ArchiveError::from)?;
+    let replaces = arguments.planned.replace;
+    let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
+    let output_bytes = files.iter().map(|file| file.size(&sweep)).sum::<Size>().expected as u64;
+    let to_write = changes.size(&sweep);
+    let bytes_to_write = to_write.expected;
+    let files_to_write = changes.to_write().count() as u64;
+    let store_needs = Size { least: 0.0, expected: store_bytes };
+    let needs = Needs { outputs: to_write, given_back: changes.given_back(), store: store_needs };
+    let disk = match space::fit(&out, &store_path, needs) {
+        Fit::Fits => None,
+        Fit::Tight { what } => Some(format!("may become full: {what}")),
+        Fit::Lacks { what } => Some(format!("is too small, and `granule run` refuses: {what}")),
+    };
+    let names = |list: &[&outputs::Planned]| list.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+    let writing_seconds = SECONDS_PER_FILE.map(|of_file| {
+        files_to_write as f64 * of_file + bytes_to_write * SECONDS_PER_BYTE / f64::from(cores())
+    });
+    let asked = sweep.conditions.len() as u64 * sweep.seeds.len() as u64 * u64::from(sweep.trials);
+    let variants: usize = plan.cohorts.iter().map(|cohort| cohort.variants.len()).sum();
+    let report = Report {
+        schema: SCHEMA,
+        kind: "plan",
+        sweep: sweep.name.clone(),
+        out: out.display().to_string(),
+        store: store_path.display().to_string(),
+        conditions: sweep.conditions.len() as u64,
+        seeds: sweep.seeds.len() as u64,
+        trials_each: sweep.trials,
+        trials_asked: asked,
+        trials: plan.len(),
+        stored,
+        missing: plan.len() - stored,
+        conditions_computed_once: (sweep.conditions.len() - variants / sweep.seeds.len()) as u64,
+        cohorts: plan.cohorts.len() as u64,
+        shards,
+        spans_missing,
+        core_seconds,
+        cores_here: cores(),
+        store_bytes: store_bytes as u64,
+        output_files: files.len() as u64,
+        output_bytes,
+        files_to_write,
+        files_new: names(&changes.written),
+        files_replaced: [names(&changes.replaced), names(&changes.unlisted)].concat(),
+        files_removed: changes.removed.iter().cloned().collect(),
+        files_left: changes.left.iter().cloned().collect(),
+        refused: refused.map(|refusal| format!("{refusal}; help: {}", refusal.help())),
+        free_bytes: Room::of(&out).map(|room| room.free),
+        disk,
+        writing_seconds,
+        coordinator_bytes: COORDINATOR_BYTES
+            + COORDINATOR_BYTES_PER_TRIAL * plan.len()
+            + sweep.conditions.iter().map(|of| bytes_to_derive(of, sweep.trials)).max().unwrap_or(0),
+        worker_bytes: plan.cohorts.iter().map(|cohort| bytes_of_worker(&plan, cohort)).max().unwrap_or(0),
+    };
+    if arguments.planned.json {
+        say_json(&report)?.done();
+    } else {
+        say(&report.to_text())?.done();
+    }
+    Ok(())
+}
+
+/// Spans of a cohort's noise that the store or the program knows.
+fn known_spans(plan: &Plan, cohort: &PlannedCohort, store: Option<&Store>) -> u64 {
+    let stored = store.map_or(0, |store| store.spans(cohort.stream).len());
+    let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
+    stored.max(shipped_counts(Wiring::of(model), cohort.seed).len()) as u64
+}
+
+/// A sweep file, and what there is of it.
+pub(crate) struct Planned {
+    pub(crate) sweep: Sweep,
+    pub(crate) plan: Plan,
+    pub(crate) out: PathBuf,
+    pub(crate) store_path: PathBuf,
+    /// None where there is none yet.
+    pub(crate) store: Option<Store>,
+    /// What is in the output directory.
+    pub(crate) survey: Survey,
+    pub(crate) resolved: ResolvedSweep,
+}
+
+/// Reads them, and changes nothing. A store that is being written to is read as it is at the moment.
+pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
+    let mut sweep = read_sweep(&arguments.sweep)?;
+    check_size(&arguments.sweep, &sweep)?;
+    let out = directory_of(&sweep, arguments.out.as_deref());
+    Directory::check_links(&out).map_err(|error| cannot_create(&out, &error))?;
+    let survey = survey(&out, &mut sweep)?;
+    arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
+    let resolved = ResolvedSweep::of(&sweep);
+    // As `run` has it.
+    let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &resolved)?;
+    let store = match Store::glance(&store_path) {
+        Ok(store) => Some(store),
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(ArchiveError::from(error).into()),
+    };
+    let plan = Plan::new(&sweep);
+    Ok(Planned { sweep, plan, out, store_path, store, survey, resolved })
+}
+
+/// What computing costs here, by having tried it.
+struct Costs {
+    /// For a normal, and for a normal and a variant: of each kind of cohort tried out.
+    tried: Vec<(u64, f64)>,
+    seconds_per_span: f64,
+    /// Bytes of the spikes of a trial of one variant, per normal.
+    bytes_per_normal: f64,
+}
+
+/// What a trial costs beside drawing its noise, per variant, in parts of that: as the scheduler has it.
+const VARIANT_SHARE: f64 = 0.1;
+
+impl Costs {
+    /// Tries out the kinds of cohorts that most work is in: a trial, or the beginning of one.
+    fn measure(plan: &Plan) -> Costs {
+        let mut kinds: BTreeMap<u64, (f64, &PlannedCohort)> = BTreeMap::new();
+        for cohort in &plan.cohorts {
+            let effort = cohort.normals_per_trial as f64 * cohort.variants.len() as f64;
+            kinds.entry(cohort.normals_per_trial).or_insert((0.0, cohort)).0 += effort;
+        }
+        let mut kinds: Vec<(f64, &PlannedCohort)> = kinds.into_values().collect();
+        kinds.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        kinds.truncate(MOST_TRIED);
+        let budget = TRIED_NORMALS / kinds.len().max(1) as u64;
+        let isa = Isa::best();
+        let mut costs = Costs { tried: Vec::new(), seconds_per_span: 0.0, bytes_per_normal: 0.0 };
+        let mut bytes = 0.0;
+        for (_, cohort) in &kinds {
+            let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
+            let Some(model) = shortened(model, budget) else { continue };
+            let Ok(alone) = Cohort::new(isa, &[model], cohort.seed, 1) else { continue };
+            if let Some(origin) = alone.network().noise_origin
+                && costs.seconds_per_span == 0.0
+            {
+                let begun = cpu_seconds();
+                count_accepted(isa, origin, 0, 1);
+                costs.seconds_per_span = cpu_seconds() - begun;
+            }
+            let mut trials = alone.trials(NoiseStart::default());
+            let begun = cpu_seconds();
+            let spikes = trials.simulate(0);
+            let normals = alone.normals_per_trial() as f64;
+            let per_normal = (cpu_seconds() - begun) / normals / (1.0 + VARIANT_SHARE);
+            costs.tried.push((cohort.normals_per_trial, per_normal));
+            bytes += spikes.iter().map(|spikes| spikes.encode().len()).sum::<usize>() as f64 / normals;
+        }
+        costs.bytes_per_normal = bytes / costs.tried.len().max(1) as f64;
+        costs
+    }
+
+    /// Of a trial with so many normals and variants. What was not tried goes as that which is nearest.
+    fn seconds(&self, normals: u64, variants: usize) -> f64 {
+        let nearest = self.tried.iter().min_by_key(|(of, _)| of.abs_diff(normals));
+        let per_normal = nearest.map_or(0.0, |(_, seconds)| *seconds);
+        normals as f64 * per_normal * (1.0 + VARIANT_SHARE * variants as f64)
+    }
+}
+
+/// Of this thread so far: others may be at the same core.
+fn cpu_seconds() -> f64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
+}
+
+/// The model with trials of about so many normals at most.
+fn shortened(model: &Model, normals: u64) -> Option<Model> {
+    let mut parameters = model.parameters().clone();
+    let per_ms = parameters.network.noisy_cells() * u64::from(model.steps_per_ms());
+    let most_ms = (normals / per_ms.max(1)).max(1) as f64;
+    if parameters.time.duration_ms <= most_ms {
+        return Some(model.clone());
+    }
+    parameters.time.duration_ms = most_ms;
+    parameters.stimulus.times_ms.retain(|time| *time < most_ms - parameters.time.step_ms);
+    Model::new(model.engine(), parameters).ok()
+}
+
+/// What the coordinator needs while it writes the files of a condition and a seed.
+fn bytes_to_derive(condition: &Condition, trials: u32) -> u64 {
+    let model = &condition.model;
+    let size = model.parameters().network;
+    let counts = 4 * model.bins() as u64 * u64::from(size.granule_cells);
+    // Rows of several files that are made side by side, and Golgi spikes at some 50 a second.
+    let rows = 5 * 256 * 8 * model.bins() as u64;
+    let seconds = model.parameters().time.duration_ms * 1e-3;
+    let golgi = f64::from(trials) * f64::from(size.golgi_cells) * 50.0 * seconds * 8.0;
+    counts + rows + golgi as u64
+}
+
+fn bytes_of_worker(plan: &Plan, cohort: &PlannedCohort) -> u64 {
+    let parameters = plan.conditions[cohort.variants[0].conditions[0]].model.parameters();
+    let size = parameters.network;
+    let synapses = parameters.mossy_to_granule.convergence * f64::from(size.granule_cells)
+        + parameters.mossy_to_golgi.convergence * f64::from(size.golgi_cells)
+        + parameters.golgi_to_granule.convergence * f64::from(size.granule_cells);
+    let taus: BTreeSet<u64> = cohort
+        .variants
+        .iter()
+        .map(|variant| plan.conditions[variant.conditions[0]].model.parameters().noise.tau_ms.to_bits())
+        .collect();
+    let rows = taus.len() as u64 * 8 * (size.noisy_cells() * 16).max(1 << 16);
+    let state = cohort.variants.len() as u64 * 64 * size.noisy_cells();
+    WORKER_BYTES + 4 * synapses as u64 + rows + state
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let all = self.core_seconds / f64::from(self.cores_here);
+        let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));
+        let [fast, slow] = self.writing_seconds;
+        let writing = match self.files_to_write {
+            0 => "nothing; all files are in place".to_owned(),
+            count => format!(
+                "then {} ({} new), each made durable: about {} on a fast disk, {} on a slow one",
+                plural(count, "file"),
+                self.files_new.len(),
+                time(fast),
+                time(slow)
+            ),
+        };
+        let some = |paths: &[String]| {
+            let shown: String =
+                paths.iter().take(SHOWN).map(|path| format!("\n  {}", one_line(path))).collect();
+            let rest = paths.len().saturating_sub(SHOWN);
+            if rest > 0 { format!("{shown}\n  and {rest} more; --json lists all") } else { shown }
+        };
+        let list = |what: &str, paths: &[String]| match paths.len() as u64 {
+            0 => String::new(),
+            count => format!("{what} {}:{}\n", plural(count, "file"), some(paths)),
+        };
+        let changes = [
+            list("to replace:", &self.files_replaced),
+            list("to remove, as this sweep does not have them:", &self.files_removed),
+            list("not as granule wrote them, and to be left:", &self.files_left),
+        ]
+        .concat();
+        let free = self.free_bytes.map_or(String::new(), |free| format!("; {} are free", DecimalBytes(free)));
+        let disk = self.disk.as_ref().map_or(String::new(), |what| format!("warning: the disk {what}\n"));
+        let refused = self.refused.as_ref().map_or(String::new(), |why| {
+            format!("refused: `granule run` stops at once: {}\n", why.replace("; help: ", "\n  help: "))
+        });
+        let equal = match self.conditions_computed_once {
+            0 => String::new(),
+            count => format!(
+                ", {} of them different: {} equal to another, computed once",
+                self.trials,
+                plural(count, "condition")
+            ),
+        };
+        format!(
+            "{}: {} × {} × {} = {}{equal}\n\
+             to compute: {} ({} stored), in {} and about {}\n\
+             time: about {} of one core like those here, {} on all {} of this machine\n\
+             writing: {}\n\
+             disk: about {} more in {}, about {} of outputs in {} ({}){free}\n\
+             {disk}{changes}\
+             memory: about {} for the coordinator and {} for each worker process\n\
+             {refused}",
+            self.sweep,
+            plural(self.conditions, "condition"),
+            plural(self.seeds, "seed"),
+            plural(self.trials_each.into(), "trial"),
+            plural(self.trials_asked, "trial"),
+            plural(self.missing, "trial"),
+            self.stored,
+            plural(self.cohorts, "cohort"),
+            plural(self.shards, "shard"),
+            time(self.core_seconds),
+            time(all),
+            self.cores_here,
+            writing,
+            DecimalBytes(self.store_bytes),
+            self.store,
+            DecimalBytes(self.output_bytes),
+            self.out,
+            plural(self.output_files, "file"),
+            DecimalBytes(self.coordinator_bytes),
+            DecimalBytes(self.worker_bytes)
+        )
+    }
+}

@@ -1,0 +1,69 @@
+//! `granule run`: a sweep on this machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use granule_farm::scheduler::Config;
+use granule_server::driver::Options;
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order, this_program};
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
+    if !arguments.listen.ip().is_loopback() {
+        let message = format!(
+            "error: `run` listens on loopback only, and {} is not\n  help: leave --listen out, or use \
+             127.0.0.1:PORT; `granule serve` is for workers on other machines",
+            arguments.listen
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let workers = arguments.workers.unwrap_or_else(cores);
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
+    let (out, store) = (out.as_deref(), store.as_deref());
+    let order =
+        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
+    job::run(
+        &order,
+        |out| Entrance::local(arguments.listen, out),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers,
+            program,
+            ssh: None,
+            scheduler: config(&arguments.common, workers),
+            drain_within: Duration::ZERO,
+            give_up_after: None,
+            tells_of_workers: false,
+            metrics: None,
+        },
+    )
+}
+
+/// Cores of this machine.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32)
+}
+
+/// The executable that worker processes run.
+pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(program) => Ok(program.clone()),
+        None => this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None)),
+    }
+}
+
+/// How the scheduler goes about it, with so many worker processes of ours.
+pub(crate) fn config(arguments: &cli::Common, workers: u32) -> Config {
+    Config {
+        lease_ttl: Duration::from_secs(arguments.lease_seconds.into()),
+        lease_target: Duration::from_secs(2),
+        shard_trials: arguments.shard_trials,
+        crash_limit: 4 + workers,
+        loss_limit: 12,
+        audit_percent: arguments.audit,
+    }
+}

@@ -1,0 +1,11 @@
+//! `granule schema`: the shape of sweep files, for editors.
+
+use crate::failure::Failure;
+use crate::stdout::say;
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let schema =
+        serde_json::to_string_pretty(&granule_sweep::schema()).expect("text and numbers can be written");
+    say(&format!("{schema}\n"))?.done();
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! `granule serve`: a sweep with workers on other machines.
+
+use std::time::Duration;
+
+use granule_server::driver::Options;
+
+use crate::cli;
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order};
+use crate::commands::run::{config, program};
+use crate::failure::Failure;
+
+/// How long leases may take to end when the coordinator is asked to.
+pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(15);
+
+pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let order = Order {
+        sweep: &arguments.common.sweep,
+        out: arguments.common.out.as_deref(),
+        store: arguments.common.store.as_deref(),
+        replaces: arguments.common.replace,
+        dashboard: arguments.common.dashboard,
+        json: arguments.common.json,
+    };
+    job::run(
+        &order,
+        |out| Entrance::served(arguments, out),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers: arguments.workers,
+            program,
+            ssh: None,
+            scheduler: config(&arguments.common, arguments.workers),
+            drain_within: DRAIN_WITHIN,
+            give_up_after: arguments.give_up_after,
+            tells_of_workers: true,
+            metrics: arguments.metrics,
+        },
+    )
+}

@@ -1,0 +1,654 @@
+//! `granule slurm`: a sweep as a job on a cluster, followed to its end; or workers for one that is served.
+
+mod attach;
+mod record;
+mod watching;
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf, absolute};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use granule_outputs as outputs;
+use granule_outputs::archive::{self, ArchiveError};
+use granule_outputs::manifest::ResolvedSweep;
+use granule_outputs::survey::Survey;
+use granule_server::view::board::Views;
+use granule_server::view::log::{self, line};
+use granule_server::view::status::{SCHEMA, now};
+use granule_server::view::terminal::Terminal;
+use granule_sweep::{Plan as SweepPlan, Sweep};
+use granule_system::threads;
+use granule_system::{files, private};
+use granule_text::from_outside;
+use granule_worker::access::{Access, AccessError};
+use nix::fcntl::OFlag;
+
+use self::record::{Asked, RECORD, Record};
+use self::watching::{Heard, Watching};
+use crate::cli::{self, exit};
+use crate::commands::entrance::ACCESS;
+use crate::commands::job::{check_size, command_line, directory_of};
+use crate::commands::rest::{self, SlurmJob};
+use crate::commands::signals::Signals;
+use crate::commands::sweep_file::read_sweep;
+use crate::commands::target;
+use crate::failure::{Failure, plural, shell_path, shown};
+use crate::slurm::control::{self, Slurm, SlurmError};
+use crate::slurm::options::Options;
+use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
+use crate::slurm::{Ending, Job, State};
+use crate::stdout::{LastWords, say};
+
+/// Where the script, its logs and what is known of the job lie, in the output directory.
+const DIRECTORY: &str = "slurm";
+
+/// Held while a job is submitted, so that two commands at once do not submit two.
+const LOCK: &str = "job.lock";
+
+/// Time between two questions to Slurm, which others ask, too: soon at first, rarely later.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// How long Slurm may not know a job that it has taken, as after a controller was started anew.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// Time between two attempts to be the only one.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a job must have ended other than well before that is believed.
+const ENDED_FOR: Duration = Duration::from_secs(4);
+
+/// Lines of a log that are shown when a job has failed.
+const LAST_LINES: usize = 12;
+
+/// Longest file of `--setup`, in bytes.
+const LONGEST_SETUP: u64 = 1 << 16;
+
+/// What is asked for, with paths that hold on every node.
+struct Request<'a> {
+    arguments: &'a cli::Slurm,
+    sweep: Sweep,
+    out: PathBuf,
+    logs: PathBuf,
+    plan: Plan,
+}
+
+pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    if arguments.attach {
+        let request = Request::new(arguments)?;
+        return runtime.block_on(request.attach());
+    }
+    // A sweep file that was changed while its job ran calls for another job.
+    while runtime.block_on(Request::new(arguments)?.run())? == Next::Again {}
+    Ok(())
+}
+
+/// What is left to be done after a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// The job has done what it was submitted for, and that is not all that is asked for now.
+    Again,
+}
+
+impl<'a> Request<'a> {
+    fn new(arguments: &'a cli::Slurm) -> Result<Request<'a>, Failure> {
+        let options = Options::new(arguments.options.clone());
+        if let Some((word, instead)) = options.contradiction() {
+            let message = format!("error: `{}` contradicts what granule tells sbatch", shown(word));
+            return Err(Failure::new(exit::USAGE, format!("{message}\n  help: {instead}")));
+        }
+        let mut sweep = read_sweep(&arguments.sweep)?;
+        check_size(&arguments.sweep, &sweep)?;
+        let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
+        archive::survey(&out, &mut sweep)?;
+        if out.join(DIRECTORY).is_symlink() {
+            let message = format!(
+                "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
+                out.join(DIRECTORY).display()
+            );
+            return Err(Failure::new(exit::FAILED, message));
+        }
+        let logs = out.join(DIRECTORY);
+        let granule = match &arguments.granule {
+            Some(path) => whole(path)?,
+            None => {
+                std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?
+            }
+        };
+        let shape = match arguments.workers {
+            Some(workers) => Shape::Workers { workers, cores: arguments.cores },
+            None => Shape::Nodes(arguments.nodes),
+        };
+        let plan = Plan {
+            name: sweep.name.clone(),
+            command: command_line(),
+            granule,
+            out: out.clone(),
+            logs: logs.clone(),
+            shape,
+            time: arguments.time.clone(),
+            partition: arguments.partition.clone(),
+            options: arguments.options.clone(),
+            setup: arguments.setup.as_deref().map(setup).transpose()?,
+        };
+        Ok(Request { arguments, sweep, out, logs, plan })
+    }
+
+    /// All options that were given for `sbatch`, also those that are granule's own.
+    fn options(&self) -> Options {
+        let time = self.arguments.time.iter().map(|_| "--time".to_owned());
+        let partition = self.arguments.partition.iter().map(|_| "--partition".to_owned());
+        Options::new(time.chain(partition).chain(self.arguments.options.iter().cloned()).collect())
+    }
+}
+
+/// The commands in a file of `--setup`.
+fn setup(path: &Path) -> Result<String, Failure> {
+    let wrong = |problem: &str| {
+        Failure::new(
+            exit::USAGE,
+            format!("error: cannot use {} with --setup\n  because: {problem}", shown(path)),
+        )
+    };
+    let bytes = files::read(path, LONGEST_SETUP).map_err(|error| wrong(&error.to_string()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.contains('\0') => Err(wrong("it is no text")),
+        // Slurm takes what looks like its options as such, wherever it is.
+        Ok(text) if text.lines().any(|line| line.starts_with("#SBATCH")) => {
+            Err(wrong("it has an `#SBATCH` line; options for sbatch stand behind `--`"))
+        }
+        Ok(text) => match Command::new("bash").arg("-n").arg(path).stdin(Stdio::null()).output() {
+            Ok(checked) if !checked.status.success() => {
+                let said = String::from_utf8_lossy(&checked.stderr);
+                Err(wrong(&format!("bash does not understand it: {}", from_outside(said.trim()))))
+            }
+            _ => Ok(text),
+        },
+        Err(_) => Err(wrong("it is not UTF-8")),
+    }
+}
+
+/// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
+fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Failure> {
+    let resolved = ResolvedSweep::of(sweep);
+    let survey = Survey::new(out).map_err(ArchiveError::from)?;
+    survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
+    // Files that changed are hashed by the job, not by the login node: only what is in the way counts here.
+    let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
+    let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
+    changes.check(out, arguments.replace).map_err(ArchiveError::from)?;
+    Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
+}
+
+/// A path from the root.
+fn whole(path: &Path) -> Result<PathBuf, Failure> {
+    absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))
+}
+
+fn unfit(error: &Unfit) -> Failure {
+    Failure::caused_by(exit::USAGE, error, Some(error.help))
+}
+
+fn of_slurm(error: &SlurmError) -> Failure {
+    Failure::caused_by(exit::FAILED, error, error.help())
+}
+
+impl Request<'_> {
+    /// A job that is the whole sweep.
+    async fn run(&self) -> Result<Next, Failure> {
+        let store = look(&self.out, &self.sweep, self.arguments)?;
+        let serving = Serving {
+            sweep: whole(&self.arguments.sweep)?,
+            store: whole(&store)?,
+            options: self.serve_options(),
+            variables: granule_sweep::from_variables(|name| std::env::var_os(name))
+                .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
+                .0
+                .variables(),
+        };
+        let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
+        if self.arguments.dry_run {
+            say(&script)?.done();
+            return Ok(Next::Nothing);
+        }
+        if rest::is_complete(&self.out, &self.sweep) {
+            say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, shown(&self.out)))?.done();
+            self.tell_of_rest().await;
+            return Ok(Next::Nothing);
+        }
+        let asked = self.asked(&serving);
+        // From here on: what is submitted must be written down before this ends.
+        let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+        let (record, joined) = {
+            let find = async {
+                // The other is done as soon as Slurm has answered.
+                let lock = self.lock(LOCK, "is submitting", 2 * UNKNOWN_FOR).await?;
+                Ok::<_, Failure>((lock, self.under_way().await?))
+            };
+            let (_lock, under_way) = tokio::select! {
+                found = find => found?,
+                stop = signals.next() => return Err(Failure::new(stop.code(), stop.word())),
+            };
+            match under_way {
+                Some(record) => (record, true),
+                None => (self.submit(&script, asked.clone()).await?, false),
+            }
+        };
+        let job = &record.job;
+        let other = record.asked.as_ref().filter(|_| joined).filter(|of| of.sweep != asked.sweep);
+        if joined {
+            line(&format!("job {job} is under way already"));
+            if let Some(difference) = record.asked.as_ref().and_then(|of| of.difference(&asked)) {
+                let then = match other {
+                    Some(_) if self.arguments.detach => "",
+                    Some(_) => "; the rest is submitted when it has ended",
+                    None => "; it keeps them",
+                };
+                line(&format!("note: it was submitted for {difference}{then}"));
+            }
+        }
+        let how = format!("granule status {}", shell_path(&self.out));
+        if self.arguments.detach {
+            if other.is_some() {
+                let message = format!(
+                    "error: job {job} is under way for the sweep as it was, and nothing is submitted for the rest\n  \
+                     help: run this again when the job has ended; without --detach it waits for that, and goes on"
+                );
+                return Err(Failure::new(exit::INCOMPLETE, message));
+            }
+            let log = shown(&record.log);
+            let text = format!("Slurm job {job}; to see what it is at: {how}; its log: {log}\n");
+            return LastWords::summary(text).say().map(|()| Next::Nothing);
+        }
+        tokio::select! {
+            ended = self.follow(&record) => self.end(&record, ended?, other.is_some()),
+            stop = signals.next() => Err(Failure::new(stop.code(), format!(
+                "job {job} goes on without being followed\n  to follow it: {}\n  to see what it is at: {how}\n  \
+                 to end it: {}",
+                command_line(),
+                job.scancel(),
+            ))),
+        }
+    }
+
+    /// Says that a job waits or runs which has nothing to do any more, where Slurm says so at once.
+    async fn tell_of_rest(&self) {
+        let Some(Record { job, .. }) = Record::find(&self.out) else { return };
+        let slurm = Slurm { cluster: job.cluster.clone() };
+        let state = tokio::time::timeout(ENDED_FOR, slurm.look(job.job)).await;
+        if let Ok(Ok(state @ (State::Waiting { .. } | State::Running { .. } | State::Suspended { .. }))) =
+            state
+        {
+            line(&format!("note: job {job} {}; to end it: {}", state.describe(), job.scancel()));
+        }
+    }
+
+    /// What is asked for now.
+    fn asked(&self, serving: &Serving) -> Asked {
+        let resolved = ResolvedSweep::of(&self.sweep);
+        let Sweep { conditions, seeds, trials, .. } = &self.sweep;
+        Asked {
+            sweep: resolved.fingerprint(),
+            size: format!(
+                "{} × {} × {}",
+                plural(conditions.len() as u64, "condition"),
+                plural(seeds.len() as u64, "seed"),
+                plural((*trials).into(), "trial")
+            ),
+            options: self.plan.asked().into_iter().chain(serving.options.iter().cloned()).collect(),
+        }
+    }
+
+    /// What the coordinator is told beyond its paths.
+    fn serve_options(&self) -> Vec<String> {
+        let cli::Slurm { interface, audit, shard_trials, replace, .. } = self.arguments;
+        let mut options = Vec::new();
+        if *replace {
+            options.push("--replace".to_owned());
+        }
+        if let Some(interface) = interface {
+            options.extend(["--interface".to_owned(), interface.clone()]);
+        }
+        if *audit > 0.0 {
+            options.extend(["--audit".to_owned(), audit.to_string()]);
+        }
+        if let Some(trials) = shard_trials {
+            options.extend(["--shard-trials".to_owned(), trials.to_string()]);
+        }
+        options
+    }
+
+    /// Finds the job of this directory that waits or runs. It is the last one that granule submitted, or a job of the
+    /// same script that a user submitted by hand.
+    async fn under_way(&self) -> Result<Option<Record>, Failure> {
+        if let Some(record) = self.last_under_way().await? {
+            return Ok(Some(record));
+        }
+        let script = self.logs.join(SCRIPT);
+        let cluster = Record::find(&self.out).and_then(|record| record.job.cluster);
+        let slurm = Slurm { cluster: cluster.clone() };
+        if script.exists()
+            && let Some(job) = slurm.find(&script).await.map_err(|error| of_slurm(&error))?
+        {
+            return Ok(Some(self.note(Job { job, cluster }, None)?));
+        }
+        // While another granule has the store, a job would end at once.
+        match archive::keep_still(&self.out) {
+            Err(error @ ArchiveError::InUse { .. }) => Err(error.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The job that was submitted before, if it still waits or runs.
+    async fn last_under_way(&self) -> Result<Option<Record>, Failure> {
+        let Some(record) = Record::find(&self.out) else { return Ok(None) };
+        let slurm = Slurm { cluster: record.job.cluster.clone() };
+        let begun = Instant::now();
+        let mut is_told = false;
+        loop {
+            match slurm.look(record.job.job).await.map_err(|error| of_slurm(&error))? {
+                State::Waiting { .. } | State::Running { .. } | State::Suspended { .. } => {
+                    return Ok(Some(record));
+                }
+                State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
+                State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
+                state @ (State::Unknown | State::Ending) => {
+                    // A short wait needs no message.
+                    if !is_told && begun.elapsed() >= ENDED_FOR {
+                        is_told = true;
+                        line(&format!("job {} {}; waiting until it is over", record.job, state.describe()));
+                    }
+                    tokio::time::sleep(ASK_EVERY.0).await;
+                }
+                // On its way back into the queue a job seems to have failed for a moment.
+                State::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
+                State::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
+            }
+        }
+    }
+
+    /// Keeps others from doing the same, as long as it lives. Another that does it is waited for, for so long.
+    async fn lock(&self, name: &str, what: &str, patience: Duration) -> Result<fs::File, Failure> {
+        let path = self.logs.join(name);
+        let open = || -> std::io::Result<fs::File> {
+            fs::create_dir_all(&self.logs)?;
+            let flags = files::harmless() | OFlag::O_NOFOLLOW;
+            let file =
+                fs::File::options().create(true).append(true).custom_flags(flags.bits()).open(&path)?;
+            files::check_regular(&file)?;
+            Ok(file)
+        };
+        let file = open().map_err(|error| {
+            let message = format!("error: cannot write {}\n  because: {error}", path.display());
+            Failure::new(exit::FAILED, message)
+        })?;
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                // Where there are no locks, the store's own refuses the second coordinator.
+                Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
+                Err(fs::TryLockError::WouldBlock) if begun.elapsed() >= patience => {
+                    let what = format!("error: another `granule slurm` {what} {}", self.sweep.name);
+                    return Err(Failure::new(
+                        exit::FAILED,
+                        format!("{what}\n  help: run this again when that has ended"),
+                    ));
+                }
+                Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Keeps the script, and submits it.
+    async fn submit(&self, script: &str, asked: Asked) -> Result<Record, Failure> {
+        let path = self.keep(SCRIPT, script)?;
+        // The job would fail when it starts.
+        if let Err(AccessError::File(file)) = Access::read(&self.out.join(ACCESS))
+            && file.is_denied()
+        {
+            let message =
+                format!("error: {} is another user's: its {ACCESS} is for its owner only", shown(&self.out));
+            let help = "choose another directory with --out, or have its owner go on";
+            return Err(Failure::new(exit::FAILED, format!("{message}\n  help: {help}")));
+        }
+        private::check_place(&self.out.join(ACCESS)).map_err(|error| {
+            let code = if private::is_modeless(&error) { exit::USAGE } else { exit::FAILED };
+            Failure::caused_by(code, &error, Some("choose another directory with --out"))
+        })?;
+        let job = control::submit(&path, None, &self.options()).await.map_err(|error| of_slurm(&error))?;
+        let record = self.note(job, Some(asked))?;
+        line(&format!("job {} is submitted; its script: {}", record.job, path.display()));
+        Ok(record)
+    }
+
+    /// Writes down which job it is.
+    fn note(&self, job: Job, asked: Option<Asked>) -> Result<Record, Failure> {
+        let log = self.logs.join(format!("{}.log", job.job));
+        let kind = "slurm_job".to_owned();
+        let record = Record { schema: SCHEMA, kind, job, submitted: now(), log, asked };
+        let json = serde_json::to_string(&record).expect("text and numbers can be written");
+        self.keep(RECORD, &format!("{json}\n"))?;
+        Ok(record)
+    }
+
+    /// Writes a file beside the outputs.
+    fn keep(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.logs.join(name);
+        let is_script = name.ends_with(".sh");
+        let text = if is_script { target::with_hash(text) } else { text.to_owned() };
+        if is_script {
+            target::check(&path, target::Kind::Script, self.arguments.force)?;
+        }
+        fs::create_dir_all(&self.logs).and_then(|()| files::put(&path, text.as_bytes())).map_err(
+            |error| {
+                let message = format!("error: cannot write {}\n  because: {error}", path.display());
+                Failure::new(exit::FAILED, message)
+            },
+        )?;
+        Ok(path)
+    }
+
+    /// Tells what the job is at until it is over.
+    async fn follow(&self, record: &Record) -> Result<State, Failure> {
+        let views = Views::default();
+        let terminal = Terminal::follow(views.board());
+        let mut watching: Option<Watching> = None;
+        let mut seen = State::Unknown;
+        let mut unknown_since: Option<Instant> = None;
+        let mut ended_since: Option<Instant> = None;
+        let mut is_silent = false;
+        let slurm = Slurm { cluster: record.job.cluster.clone() };
+        let (least, most) = ASK_EVERY;
+        let mut pause = least;
+        let ended = loop {
+            match slurm.look(record.job.job).await {
+                Ok(State::Unknown) => {
+                    if unknown_since.get_or_insert_with(Instant::now).elapsed() >= UNKNOWN_FOR {
+                        break State::Unknown;
+                    }
+                }
+                Ok(state) => {
+                    unknown_since = None;
+                    is_silent = false;
+                    if state != seen {
+                        if !matches!(state, State::Ended(_)) {
+                            tell(&record.job, &state);
+                        }
+                        pause = least;
+                    }
+                    // On its way back into the queue a job seems to have failed for a moment.
+                    let is_final = match state {
+                        State::Ended(Ending::Completed) => true,
+                        State::Ended(_) => {
+                            ended_since.get_or_insert_with(Instant::now).elapsed() >= ENDED_FOR
+                        }
+                        _ => {
+                            ended_since = None;
+                            false
+                        }
+                    };
+                    if is_final {
+                        tell(&record.job, &state);
+                        break state;
+                    }
+                    seen = state;
+                }
+                // Jobs go on without Slurm's controller.
+                Err(error) if !is_silent => {
+                    is_silent = true;
+                    log::event("slurm", &format!("{error}; trying again"));
+                }
+                Err(_) => {}
+            }
+            let until = tokio::time::Instant::now() + pause;
+            pause = (pause * 3 / 2).min(most);
+            if !matches!(seen, State::Running { .. }) {
+                watching = None;
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            if watching.as_ref().is_none_or(Watching::is_over) {
+                watching = Watching::start(&self.out).await;
+            }
+            // Until Slurm is asked again, or there is nobody to hear from.
+            while let Some(watching) = &mut watching {
+                match tokio::time::timeout_at(until, watching.heard.recv()).await {
+                    Ok(Some(Heard::Snapshot(snapshot))) => {
+                        let is_over = snapshot.is_over();
+                        views.put_up(*snapshot);
+                        if is_over {
+                            pause = least;
+                        }
+                    }
+                    Ok(Some(Heard::Notice(notice))) if notice.is_trouble => {
+                        log::event("notice", &notice.text)
+                    }
+                    Ok(Some(Heard::Notice(_))) => {}
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            tokio::time::sleep_until(until).await;
+        };
+        drop(watching);
+        drop(terminal);
+        Ok(ended)
+    }
+
+    /// What has come of it: what Slurm says is one thing, what lies there the other. `is_of_another` says that the job
+    /// was submitted for another sweep than was asked for.
+    fn end(&self, record: &Record, state: State, is_of_another: bool) -> Result<Next, Failure> {
+        let job = &record.job;
+        let rest = rest::look(&self.out);
+        if let Ok(rest) = &rest
+            && rest.is_complete()
+        {
+            let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
+            // The sweep file may have been changed since.
+            let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
+                line(&format!("job {job} {}; the sweep file as it was is complete", state.describe()));
+            })?;
+            archive::survey(&self.out, &mut sweep)?;
+            if rest::is_complete(&self.out, &sweep) {
+                if !is_well {
+                    line(&format!("note: job {job} {}, but the sweep is complete", state.describe()));
+                }
+                return LastWords::summary(rest.to_text()).say().map(|()| Next::Nothing);
+            }
+            let is_changed = ResolvedSweep::of(&sweep) != ResolvedSweep::of(&self.sweep);
+            if is_well && (is_changed || is_of_another) {
+                line(&format!("job {job} has computed the sweep as it was; now the rest"));
+                return Ok(Next::Again);
+            }
+        }
+        let (word, help, code) = match state {
+            State::Ended(ending) => {
+                let code = if ending == Ending::Cancelled { exit::TERMINATED } else { exit::INCOMPLETE };
+                (ending.describe(), ending.help(), code)
+            }
+            _ => ("is not known to Slurm any more", None, exit::INCOMPLETE),
+        };
+        let log = end_of(&record.log).unwrap_or_default();
+        // With `--no-kill` Slurm itself does not say why.
+        let help = if is_out_of_memory(&log) { Ending::OutOfMemory.help() } else { help };
+        let node = failed_node(&log).filter(|_| state == State::Ended(Ending::Failed));
+        let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
+        let mut message = format!("error: job {job} {word}{with}, and the sweep is not complete");
+        if let Ok(rest) = &rest {
+            message.push_str(&format!("\n  {}", rest.headline()));
+        }
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        if !last.is_empty() {
+            message.push_str(&format!("\n  the end of its log, {}:", record.log.display()));
+            last.iter().for_each(|line| message.push_str(&format!("\n    {line}")));
+        }
+        let help = help.or(lines.is_empty().then_some(
+            "its log is empty: the script ended before the coordinator began; see --setup, and `sacct`",
+        ));
+        if let Some(help) = help {
+            message.push_str(&format!("\n  help: {help}"));
+        }
+        message.push_str(&format!("\n  to go on: {}", command_line()));
+        Err(Failure::new(code, message))
+    }
+}
+
+fn tell(job: &Job, state: &State) {
+    log::event("slurm", &format!("job {job} {}", state.describe()));
+}
+
+/// Whether a log says that something was ended because of its memory, which Slurm may report as any failure.
+fn is_out_of_memory(log: &str) -> bool {
+    let said = log.to_ascii_lowercase();
+    ["oom-kill", "oom_kill", "oom killed", "out of memory", "out-of-memory"]
+        .iter()
+        .any(|words| said.contains(words))
+}
+
+/// The end of a log, which may be of any length.
+fn end_of(log: &Path) -> std::io::Result<String> {
+    const MOST: u64 = 1 << 16;
+    let mut file = files::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The node whose end ended the job, as `srun` says it in the job's log.
+fn failed_node(log: &str) -> Option<&str> {
+    log.lines()
+        .rev()
+        .take(LAST_LINES)
+        .find_map(|line| line.split("Node failure on ").nth(1)?.split_whitespace().next())
+}
+
+/// What the job is at that was submitted last for this directory.
+pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
+    let record = Record::find(out)?;
+    let slurm = Slurm { cluster: record.job.cluster.clone() };
+    let state = slurm.look(record.job.job).await;
+    Some(SlurmJob::new(&record.job, &state, &record.log))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_out_of_memory;
+
+    #[test]
+    fn a_log_tells_of_memory_in_whichever_words() {
+        for log in [
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have been killed",
+            "srun: error: n1: task 0: Out Of Memory",
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch",
+        ] {
+            assert!(is_out_of_memory(log), "{log}");
+        }
+        assert!(!is_out_of_memory("srun: error: n1: task 0: Exited with exit code 1"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What is known of the job that was submitted last for an output directory.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use granule_server::view::status::SCHEMA;
+use granule_system::files;
+use serde::{Deserialize, Serialize};
+
+use super::DIRECTORY;
+use crate::slurm::Job;
+
+/// What is known of the last job.
+pub(super) const RECORD: &str = "job.json";
+
+/// How long Slurm remembers every job, at least (`MinJobAge` is 300 s).
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(240);
+
+/// Longest record of jobs that is read, in bytes.
+pub(super) const LONGEST_RECORD: u64 = 1 << 24;
+
+/// A job that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) schema: u32,
+    /// Always `slurm_job`.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(flatten)]
+    pub(super) job: Job,
+    /// RFC 3339, UTC.
+    pub(super) submitted: String,
+    pub(super) log: PathBuf,
+    /// What it was submitted for; none of jobs of version 0.1.0, and of scripts that were submitted by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) asked: Option<Asked>,
+}
+
+/// What a job is submitted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// Hash of the resolved sweep.
+    pub(super) sweep: String,
+    /// Its size, for people.
+    pub(super) size: String,
+    /// What was asked of Slurm and of the coordinator, in the words of their options.
+    pub(super) options: Vec<String>,
+}
+
+impl Asked {
+    /// In what this differs from what is asked for now, for people; nothing if it does not.
+    pub(super) fn difference(&self, now: &Asked) -> Option<String> {
+        let mut words = Vec::new();
+        if self.sweep != now.sweep {
+            words.push(match self.size == now.size {
+                true => "other values of the sweep's parameters".to_owned(),
+                false => format!("{} (now {})", self.size, now.size),
+            });
+        }
+        let only = |of: &Asked, other: &Asked| -> String {
+            let only: Vec<&str> = (of.options.iter().filter(|word| !other.options.contains(word)))
+                .map(String::as_str)
+                .collect();
+            only.join(" ")
+        };
+        match (only(self, now), only(now, self)) {
+            (there, here) if there.is_empty() && here.is_empty() => {}
+            (there, here) if there.is_empty() => words.push(format!("without {here}")),
+            (there, here) if here.is_empty() => words.push(format!("with {there}")),
+            (there, here) => words.push(format!("with {there} (now {here})")),
+        }
+        (!words.is_empty()).then(|| words.join(", and "))
+    }
+}
+
+impl Record {
+    /// Whether Slurm may have forgotten it in good order.
+    pub(super) fn is_old(&self) -> bool {
+        let age = |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted);
+        let submitted = self.submitted.parse().ok();
+        submitted.is_none_or(|submitted| {
+            age(submitted) > jiff::SignedDuration::try_from(REMEMBERED_FOR).unwrap_or_default()
+        })
+    }
+
+    /// The job that was submitted last for the sweep of this directory.
+    pub(super) fn find(out: &Path) -> Option<Record> {
+        let bytes = files::read(&out.join(DIRECTORY).join(RECORD), LONGEST_RECORD).ok()?;
+        serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
+    }
+}

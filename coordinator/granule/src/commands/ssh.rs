@@ -1,0 +1,50 @@
+//! `granule ssh`: a sweep with workers on machines that one can log in to.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use granule_server::driver::Options;
+use granule_server::launch::ssh::{Ssh, hosts};
+
+use crate::cli::{self, exit};
+use crate::commands::entrance::Entrance;
+use crate::commands::job::{self, Order};
+use crate::commands::run::{config, program};
+use crate::commands::serve::DRAIN_WITHIN;
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
+    let hosts = hosts(&arguments.hosts)
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, Some(&error.help())))?;
+    // The shell there would take a `-` for an option of its `exec`, and `ssh` one for its own.
+    let granule = &arguments.granule;
+    if granule.is_empty() || granule.starts_with('-') || granule.chars().any(char::is_control) {
+        let message = format!(
+            "error: --granule cannot be `{}`\n  help: give a name that PATH there leads to, or a path from the home \
+             directory there, without control characters; ./ before a - at its beginning",
+            granule.escape_debug()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let program = program(arguments.common.worker_program.as_ref())?;
+    let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
+    let (out, store) = (out.as_deref(), store.as_deref());
+    let order =
+        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let count = hosts.len();
+    job::run(
+        &order,
+        |out| Entrance::over_ssh(here, out, count),
+        |sweep| Options {
+            sweep: sweep.name.clone(),
+            workers: arguments.workers,
+            program,
+            ssh: Some(Ssh { hosts, granule: granule.clone(), options: arguments.options.clone() }),
+            scheduler: config(&arguments.common, arguments.workers),
+            drain_within: DRAIN_WITHIN,
+            give_up_after: Some(arguments.give_up_after),
+            tells_of_workers: true,
+            metrics: None,
+        },
+    )
+}

@@ -1,0 +1,201 @@
+//! Checks a file that a command is going to write: which existing files it may replace.
+//!
+//! A file is replaced only if it is recognisably one that granule wrote, of the same kind; with `--force`, any regular
+//! file is. Links, directories, pipes and devices never are.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use granule_outputs::table::Format;
+use granule_system::files::{self, kind_of};
+use granule_system::hex;
+use sha2::{Digest as _, Sha256};
+
+use crate::cli::exit;
+use crate::failure::Failure;
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A table of `granule export`.
+    Table(Format),
+    /// A page of `granule report`.
+    Report,
+    /// A page of the manual.
+    Manual,
+    /// A script for Slurm.
+    Script,
+}
+
+/// First lines of the tables of `granule export`.
+const CSV_HEADS: [&str; 2] = [
+    "condition,seed,trial,population,cell,time_ms\n",
+    "condition,seed,population,time_ms,bin_ms,spikes,rate_hz\n",
+];
+
+/// Files that both tables have, in the directory at the end of an archive.
+const NPZ_FILES: [&str; 4] = ["condition.npy", "seed.npy", "population.npy", "time_ms.npy"];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Table(Format::Csv) => "a CSV table",
+            Kind::Table(Format::Parquet) => "a Parquet table",
+            Kind::Table(Format::Npz) => "an NPZ table",
+            Kind::Report => "a report",
+            Kind::Manual => "a manual page",
+            Kind::Script => "a job script",
+        }
+    }
+
+    /// Whether a file of this kind, written by any version of granule, begins and ends so.
+    fn is_it(self, head: &[u8], tail: &[u8]) -> bool {
+        let has =
+            |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+        match self {
+            Kind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
+            // The name of the schema, and who made it.
+            Kind::Table(Format::Parquet) => {
+                head.starts_with(b"PAR1")
+                    && tail.ends_with(b"PAR1")
+                    && has(tail, "granule ")
+                    && has(tail, "population")
+            }
+            Kind::Table(Format::Npz) => {
+                head.starts_with(b"PK\x03\x04") && NPZ_FILES.iter().all(|name| has(tail, name))
+            }
+            Kind::Report => {
+                head.starts_with(b"<!DOCTYPE html>")
+                    && has(head, "<meta name=\"generator\" content=\"granule ")
+            }
+            Kind::Manual => has(head, ".TH granule ") || has(head, ".TH granule-"),
+            Kind::Script => is_script(head),
+        }
+    }
+}
+
+/// What the second line of a script begins with; the SHA-256 of all that follows it comes behind.
+const SCRIPT_HASH: &str = "# sha256 of what follows: ";
+
+/// The script with a line that tells whether it was changed since.
+pub(crate) fn with_hash(script: &str) -> String {
+    match script.split_once('\n') {
+        Some((first, rest)) => format!("{first}\n{SCRIPT_HASH}{}\n{rest}", hex(&Sha256::digest(rest))),
+        None => script.to_owned(),
+    }
+}
+
+/// Whether a script is as granule wrote it. Those of version 0.1.0 have no hash.
+fn is_script(bytes: &[u8]) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"#!/bin/bash\n") else { return false };
+    let Some(hashed) = rest.strip_prefix(SCRIPT_HASH.as_bytes()) else {
+        let mark: &[u8] = b"\n# Written by granule ";
+        return rest.windows(mark.len()).any(|window| window == mark);
+    };
+    let end = hashed.iter().position(|byte| *byte == b'\n').unwrap_or(hashed.len());
+    let (hash, body) = (&hashed[..end], hashed.get(end + 1..).unwrap_or_default());
+    hash == hex(&Sha256::digest(body)).as_bytes()
+}
+
+/// Bytes of a file that are looked at, at its beginning and at its end.
+const LOOKED_AT: u64 = 1 << 16;
+
+/// Whether anything has this name, a dangling link included.
+pub(crate) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Expects that a file of this kind may be written here.
+///
+/// # Errors
+/// When something else is there.
+pub(crate) fn check(path: &Path, kind: Kind, forces: bool) -> Result<(), Failure> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    let refuse = |what: &str, help: &str| {
+        let message = format!("error: {} exists and is {what}\n  help: {help}", path.display());
+        Err(Failure::new(exit::USAGE, message))
+    };
+    let is = kind_of(found.mode());
+    if is != "a file" {
+        return refuse(&format!("{is}, not a file"), "choose another name");
+    }
+    if forces || found.len() == 0 || looks_like(path, kind) {
+        return Ok(());
+    }
+    refuse(
+        &format!("not {} that granule wrote", kind.name()),
+        "choose another name, or replace it with --force",
+    )
+}
+
+fn looks_like(path: &Path, kind: Kind) -> bool {
+    let read = || {
+        let mut file = files::open(path)?;
+        let head = some(&mut file, 0)?;
+        let length = file.metadata()?.len();
+        let tail = some(&mut file, length.saturating_sub(LOOKED_AT))?;
+        Ok::<_, std::io::Error>(kind.is_it(&head, &tail))
+    };
+    read().unwrap_or(false)
+}
+
+fn some(file: &mut File, at: u64) -> std::io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.take(LOOKED_AT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_granules_own_files_of_that_kind_are_replaced() {
+        let place = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| place.path().join(name);
+        let own: [(Kind, &[u8]); 4] = [
+            (Kind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
+            (Kind::Table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
+            (Kind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
+            (Kind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
+        ];
+        let others: [&[u8]; 5] = [
+            b"PAR1 pandas PAR1",
+            b"name: sweep\n",
+            b"cell,condition\n",
+            b"<!DOCTYPE html><html>",
+            b"PK\x03\x04x.txt",
+        ];
+        for (kind, bytes) in own {
+            fs::write(at("file"), bytes).expect("written");
+            check(&at("file"), kind, false).expect("granule's own");
+            for (other, bytes) in own {
+                fs::write(at("file"), bytes).expect("written");
+                assert_eq!(check(&at("file"), kind, false).is_ok(), kind == other);
+            }
+            for bytes in others {
+                fs::write(at("file"), bytes).expect("written");
+                let refused = check(&at("file"), kind, false).expect_err("not granule's");
+                assert!(refused.message.contains("--force"), "{}", refused.message);
+                check(&at("file"), kind, true).expect("forced");
+            }
+            std::os::unix::fs::symlink(at("file"), at("link")).expect("a link");
+            check(&at("link"), kind, true).expect_err("a link");
+            fs::remove_file(at("link")).expect("removed");
+            check(place.path(), kind, true).expect_err("a directory");
+            check(&at("nothing"), kind, false).expect("free");
+        }
+    }
+    #[test]
+    fn a_script_that_was_changed_is_the_users() {
+        let script = with_hash("#!/bin/bash\n# Written by granule 0.1.0 for: x\nexec true\n");
+        assert!(Kind::Script.is_it(script.as_bytes(), b""));
+        let changed = script.replace("exec true", "module load openmpi\nexec true");
+        assert!(!Kind::Script.is_it(changed.as_bytes(), b""));
+        assert!(Kind::Script.is_it(b"#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n", b""));
+        assert!(!Kind::Script.is_it(b"#!/bin/bash\nrm -r x\n", b""));
+    }
+}

@@ -1,0 +1,324 @@
+//! `granule verify`: whether the files of a finished sweep are what they were, and what is stored gives
+//! the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use granule_outputs::archive::{Archive, ArchiveError, keep_still};
+use granule_outputs::drawn;
+use granule_outputs::manifest::{FileRecord, Manifest, forget_stamps};
+use granule_outputs::survey::sha256;
+use granule_outputs::{self as outputs, OutputError, Planned, Source, failed};
+use granule_sim::spikes::TrialSpikes;
+use granule_store::{Store, StoreError};
+use granule_sweep::{Plan, Sweep};
+use granule_system::files::{self, Directory};
+use granule_text::one_line;
+use serde::Serialize;
+
+use crate::cli::{self, exit};
+use crate::failure::{Failure, plural, shell_path};
+use crate::stdout::{Reader, both, say, say_json};
+
+/// Number of the schema of the report.
+const SCHEMA: u32 = 1;
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sweep: String,
+    /// Files whose hash is that of the manifest.
+    files: u64,
+    /// Files that were derived from the store anew, with that hash.
+    files_derived: u64,
+    /// Stored trials that are whole; none if the store was left out.
+    trials: Option<u64>,
+    problems: Vec<Problem>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Serialize)]
+struct Problem {
+    /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `differs`, `stale`, `no_store`, `trial_missing`,
+    /// `trial_damaged`.
+    problem: &'static str,
+    /// The file, below the output directory; or the trial, in words.
+    what: String,
+    /// For people.
+    text: String,
+}
+
+pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
+    let cli::Resting { out, store, json } = &arguments.resting;
+    Archive::find(out, store.as_deref())?.finished()?;
+    let _still = keep_still(out)?;
+    // As it is now that no run is at it.
+    let archive = Archive::find(out, store.as_deref())?;
+    let manifest = archive.finished()?;
+    let mut report = Report {
+        schema: SCHEMA,
+        kind: "verified",
+        sweep: manifest.sweep.name.clone(),
+        files: 0,
+        files_derived: 0,
+        trials: None,
+        problems: Vec::new(),
+    };
+    report.check_files(out, manifest);
+    report.check_strangers(out, manifest).map_err(ArchiveError::from)?;
+    report.check_drawings(out, manifest);
+    if !arguments.files_only {
+        let (sweep, plan) = archive.restore()?;
+        let planned = outputs::plan(&sweep, &plan);
+        report.check_records(manifest, &planned, &sweep);
+        match archive.store() {
+            Ok(store) => report.check_store(manifest, &sweep, &plan, &planned, &store, arguments.all)?,
+            Err(ArchiveError::NoStore { path }) => {
+                let text =
+                    "there is no store; --store FILE says where it is, --files-only does without".to_owned();
+                report.tell("no_store", path.display().to_string(), text);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let said = if *json { say_json(&report) } else { say(&report.to_text()) };
+    both(report.verdict(out), said.map(Reader::done))
+}
+
+impl Report {
+    fn verdict(&self, out: &Path) -> Result<(), Failure> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        // What was seen to be whole is not trusted any more: the next run looks at everything.
+        if let Ok(out) = Directory::open(out) {
+            let _ = forget_stamps(&out);
+        }
+        let message = format!(
+            "error: {} with {}{}",
+            plural(self.problems.len() as u64, "problem"),
+            out.display(),
+            self.help(out)
+        );
+        Err(Failure::new(exit::INCOMPLETE, message))
+    }
+
+    fn tell(&mut self, problem: &'static str, what: String, text: String) {
+        self.problems.push(Problem { problem, what, text });
+    }
+
+    /// The files that the manifest lists.
+    fn check_files(&mut self, out: &Path, manifest: &Manifest) {
+        for FileRecord { path, bytes, sha256: recorded, .. } in &manifest.files {
+            let place = out.join(path);
+            let hashed =
+                files::open(&place).and_then(|file| Ok((file.metadata()?.len(), sha256(&file, *bytes)?)));
+            match hashed {
+                Ok((_, Some(hash))) if hash == *recorded => self.files += 1,
+                Ok((_, Some(hash))) => {
+                    self.tell("changed", path.clone(), format!("SHA-256 is {hash} instead of {recorded}"));
+                }
+                Ok((length, None)) => {
+                    self.tell("changed", path.clone(), format!("{length} bytes long instead of {bytes}"));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.tell("missing", path.clone(), "not there".to_owned());
+                }
+                Err(error) => self.tell("unreadable", path.clone(), error.to_string()),
+            }
+        }
+    }
+
+    /// Arrays in the directories of seeds that are not of this sweep.
+    fn check_strangers(&mut self, out: &Path, manifest: &Manifest) -> Result<(), OutputError> {
+        let ours: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let names = |directory: &Path| -> Result<Vec<String>, OutputError> {
+            let entries = fs::read_dir(directory).map_err(failed("read", directory))?;
+            let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            let mut names = names.collect::<io::Result<Vec<String>>>().map_err(failed("read", directory))?;
+            names.sort();
+            Ok(names)
+        };
+        for seed in names(out)? {
+            let directory = out.join(&seed);
+            if !seed.starts_with("seed-") || !directory.is_dir() {
+                continue;
+            }
+            for name in names(&directory)? {
+                let path = format!("{seed}/{name}");
+                let is_array = name.ends_with(".npy") || name.ends_with(".npy.unfinished");
+                if is_array && !ours.contains(path.as_str()) {
+                    self.tell("foreign", path, "not of this sweep: the manifest does not list it".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Figures and reports of an earlier state.
+    fn check_drawings(&mut self, out: &Path, manifest: &Manifest) {
+        for path in drawn::stale(out, drawn::State::Complete { manifest, is_new: false }) {
+            let name = path.strip_prefix(out).unwrap_or(&path).display().to_string();
+            self.tell("stale", name, "drawn from an earlier state of the sweep".to_owned());
+        }
+    }
+
+    /// What to do about each kind of problem that was found.
+    fn help(&self, out: &Path) -> String {
+        let out = shell_path(out);
+        let remedies: [(&[&str], String); 6] = [
+            (&["foreign"], "move the foreign files away: granule leaves them as they are".to_owned()),
+            (&["unreadable"], "move away what is unreadable, then run the sweep again".to_owned()),
+            (
+                &["differs"],
+                "delete the files that differ, then run the sweep again: it derives them anew".to_owned(),
+            ),
+            (&["no_store"], "say where the store is with --store FILE, or run the sweep again".to_owned()),
+            (
+                &["missing", "changed", "unplanned", "outdated", "trial_missing", "trial_damaged"],
+                format!(
+                    "run the sweep again with --out {out}: it writes anew what is missing or changed, and computes \
+                     what the store has lost"
+                ),
+            ),
+            (&["stale"], format!("draw again: granule figures {out}; granule report {out}")),
+        ];
+        let found: BTreeSet<&str> = self.problems.iter().map(|problem| problem.problem).collect();
+        let wanted = remedies.iter().filter(|(kinds, _)| kinds.iter().any(|kind| found.contains(kind)));
+        wanted.map(|(_, help)| format!("\n  help: {help}")).collect()
+    }
+
+    /// Whether the manifest lists the files that its sweep has.
+    fn check_records(&mut self, manifest: &Manifest, planned: &[Planned], sweep: &Sweep) {
+        let planned_at: BTreeMap<&str, &Planned> =
+            planned.iter().map(|file| (file.path.as_str(), file)).collect();
+        for record in &manifest.files {
+            let file = planned_at.get(record.path.as_str());
+            if file.is_some_and(|file| file.is_outdated(record)) {
+                let text = "made by version 0.1.0, with other steps, bins or counts".to_owned();
+                self.tell("outdated", record.path.clone(), text);
+            } else if file.is_none_or(|file| file.identity != record.identity) {
+                let text = "the manifest lists it, but its sweep does not make it so".to_owned();
+                self.tell("unplanned", record.path.clone(), text);
+            }
+        }
+        let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        for file in planned {
+            let (condition, seed) = file.pair();
+            let is_withheld = manifest.set_aside.iter().any(|aside| {
+                aside.condition == sweep.conditions[condition].name && aside.seed == sweep.seeds[seed]
+            });
+            if !is_withheld && !listed.contains(file.path.as_str()) {
+                self.tell("unplanned", file.path.clone(), "the manifest does not list it".to_owned());
+            }
+        }
+    }
+
+    /// Whether what is stored is whole and gives the files.
+    fn check_store(
+        &mut self,
+        manifest: &Manifest,
+        sweep: &Sweep,
+        plan: &Plan,
+        planned: &[Planned],
+        store: &Store,
+        all: bool,
+    ) -> Result<(), Failure> {
+        let mut whole = 0;
+        // Cohorts and variants of which something is missing.
+        let mut broken: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (at, cohort) in plan.cohorts.iter().enumerate() {
+            for (variant, of) in cohort.variants.iter().enumerate() {
+                let condition = &sweep.conditions[of.conditions[0]];
+                let size = condition.model.parameters().network;
+                // Version 0.1.0 stored its trials under another key. That is one problem, not one for each trial.
+                let recorded = &manifest.sweep.conditions[of.conditions[0]].fingerprint;
+                let is_outdated = *recorded != of.fingerprint.to_string();
+                if is_outdated {
+                    let what = format!("condition {}, seed {}", condition.name, cohort.seed);
+                    let text = "computed by version 0.1.0, with other steps or counts".to_owned();
+                    self.tell("outdated", what, text);
+                }
+                for trial in 0..plan.trials {
+                    let problem = match store.get(plan.key(at, variant, trial)) {
+                        Ok(Some(spikes)) => {
+                            match TrialSpikes::decode(&spikes, size, condition.model.steps()) {
+                                Ok(_) => {
+                                    whole += 1;
+                                    continue;
+                                }
+                                Err(error) => Some(("trial_damaged", error.to_string())),
+                            }
+                        }
+                        Ok(None) => {
+                            let is_known = manifest.set_aside.iter().any(|aside| {
+                                (aside.seed, aside.trial) == (cohort.seed, trial)
+                                    && aside.condition == condition.name
+                            });
+                            (!is_known).then(|| ("trial_missing", "not in the store".to_owned()))
+                        }
+                        Err(StoreError::Damaged { .. }) => {
+                            Some(("trial_damaged", "its spikes are damaged in the store".to_owned()))
+                        }
+                        Err(error) => return Err(ArchiveError::from(error).into()),
+                    };
+                    broken.insert((at, variant));
+                    if problem.as_ref().is_some_and(|(problem, _)| *problem == "trial_missing") && is_outdated
+                    {
+                        continue;
+                    }
+                    if let Some((problem, text)) = problem {
+                        let name = &condition.name;
+                        let what = format!("trial {trial} of condition {name}, seed {}", cohort.seed);
+                        self.tell(problem, what, text);
+                    }
+                }
+            }
+        }
+        self.trials = Some(whole);
+        let wanted: Vec<&Planned> = planned
+            .iter()
+            .filter(|file| (all || file.is_of_spikes()) && !broken.contains(&file.place(plan)))
+            .collect();
+        let source = Source { sweep, plan, store, is_interrupted: &|| false, on_file: &|| {} };
+        let derived = outputs::rederive(&wanted, &source).map_err(ArchiveError::from)?;
+        let records: BTreeMap<&str, &FileRecord> =
+            manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
+        for (file, (_, hash)) in wanted.iter().zip(derived) {
+            match records.get(file.path.as_str()) {
+                Some(record) if record.sha256 == hash => self.files_derived += 1,
+                // Already reported as outdated.
+                Some(record) if file.is_outdated(record) => {}
+                Some(record) => {
+                    let recorded = &record.sha256;
+                    let text = format!("the stored spikes give SHA-256 {hash}, the manifest says {recorded}");
+                    self.tell("differs", file.path.clone(), text);
+                }
+                // That has been told.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// For people.
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "{}: {} as in the manifest, {} derived from the store with the same bytes{}\n",
+            self.sweep,
+            plural(self.files, "file"),
+            self.files_derived,
+            self.trials.map_or(String::new(), |trials| format!(", {} whole", plural(trials, "stored trial")))
+        );
+        for Problem { problem, what, text: told } in &self.problems {
+            let (what, told) = (one_line(what), one_line(told));
+            text.push_str(&format!("  {}: {what}: {told}\n", problem.replace('_', " ")));
+        }
+        text
+    }
+}

@@ -1,0 +1,207 @@
+//! `granule worker`: computes for a coordinator.
+
+use std::io::{self, BufRead as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use granule_farm::session::{End, Introduction, Patience};
+use granule_server::view::log::{self, line};
+use granule_system::limits;
+use granule_system::standard::{Input, Output};
+use granule_system::threads;
+use granule_worker::access::Access;
+use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::sync::mpsc;
+
+use crate::cli::{self, exit};
+use crate::commands::run::cores;
+use crate::commands::signals::Signals;
+use crate::failure::{Failure, plural};
+
+/// How long a worker looks for its coordinator, if it is not told.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+
+/// Bytes of the longest line that we are told on standard input.
+const LONGEST_ORDER: u64 = 64 << 10;
+
+pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
+    // Its coordinator does not take it for a death when the system refuses a thread or a file.
+    let starved = if arguments.supervised { exit::STARVED } else { exit::FAILED };
+    let runtime = threads::runtime().map_err(|error| Failure::caused_by(starved, &error, None))?;
+    let threads = arguments.threads.unwrap_or_else(cores);
+    let (way, name, threads) = if arguments.supervised {
+        let (access, name) = orders(std::io::stdin().lock().lines().map_while(Result::ok))?;
+        runtime
+            .block_on(async { end_with_the_supervisor() })
+            .map_err(|error| Failure::caused_by(starved, &error, None))?;
+        (Way::Given(Box::new(access)), name, 1)
+    } else if arguments.piped {
+        let (way, name) = runtime.block_on(piped())?;
+        (way, name, threads)
+    } else {
+        let Some(path) = &arguments.access else {
+            let message = "error: which coordinator?\n  help: --access FILE, with the file that `granule serve` has \
+                           written, or a copy of it";
+            return Err(Failure::new(exit::USAGE, message));
+        };
+        let way = if Access::is_read_once(path) {
+            let access = Access::read(path);
+            Way::Given(Box::new(access.map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?))
+        } else {
+            Way::File { path: path.clone(), is_awaited: arguments.wait }
+        };
+        (way, rand::random(), threads)
+    };
+    let introduction = Introduction {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        threads,
+        host: host(),
+        process_id: std::process::id(),
+        name,
+    };
+    let patience = Patience {
+        give_up_after: arguments.give_up_after.unwrap_or(GIVE_UP_AFTER),
+        idle_timeout: arguments.idle_timeout,
+        time_limit: arguments.time_limit,
+    };
+    let (drain, drained) = mpsc::channel(1);
+    let config = Config { way, introduction, patience };
+    let is_watched = !arguments.supervised && !arguments.piped;
+    let mut told = None;
+    let tell = |progress: Progress| {
+        // A supervisor sees for itself, and takes what is said for last words. Nobody wants to read
+        // of every attempt that comes to nothing.
+        if is_watched && told.as_ref() != Some(&progress) {
+            tell(&progress);
+            told = Some(progress);
+        }
+    };
+    let result = runtime.block_on(async {
+        tokio::spawn(listen_for_signals(drain));
+        granule_worker::run(config, drained, tell).await
+    });
+    match result {
+        Ok(End::Goodbye { reason }) => {
+            if is_watched {
+                line(&format!("done: {reason}"));
+            }
+            // The computing threads may be in the middle of something nobody wants any more.
+            log::exit(0)
+        }
+        Ok(End::Drained { reason }) => {
+            if is_watched {
+                line(&format!("left: {reason}; everything computed was delivered"));
+            }
+            log::exit(arguments.leave_with)
+        }
+        Ok(End::Refused { reason }) => Err(Failure::new(
+            exit::FAILED,
+            format!("error: the coordinator takes nothing more from this worker: {reason}"),
+        )),
+        Ok(End::GaveUp { after, undelivered }) => {
+            let lost = if undelivered == 0 {
+                String::new()
+            } else {
+                format!("; {} not delivered, to be computed again", plural(undelivered as u64, "result"))
+            };
+            let message = format!(
+                "error: no coordinator was found for {} s{lost}\n  help: start the coordinator again with its command, \
+                 then this worker; --give-up-after has it look longer",
+                after.as_secs()
+            );
+            Err(Failure::new(exit::FAILED, message))
+        }
+        Err(error) => {
+            let code = match error {
+                WorkerError::Thread(_) => starved,
+                WorkerError::Access(_) => exit::USAGE,
+                WorkerError::CutOff { .. } => exit::CUT_OFF,
+                _ => exit::FAILED,
+            };
+            Err(Failure::caused_by(code, &error, None))
+        }
+    }
+}
+
+fn tell(progress: &Progress) {
+    let (event, text) = match progress {
+        Progress::Connected { address, threads } => {
+            ("connected", format!("connected to {address}, {}", plural((*threads).into(), "thread")))
+        }
+        Progress::FewThreads { threads, reason: (reason, code) } => {
+            let limit =
+                code.map(std::io::Error::from_raw_os_error).and_then(|error| limits::behind_io(&error));
+            let limit = limit.map(|limit| format!(": {limit}")).unwrap_or_default();
+            (
+                "few_threads",
+                format!("computing with {} only: {reason}{limit}", plural((*threads).into(), "thread")),
+            )
+        }
+        Progress::Disconnected { reason } => {
+            ("disconnected", format!("not connected: {reason}; trying again"))
+        }
+        Progress::Draining { reason } => {
+            ("draining", format!("leaving: {reason}; once more to stop at once"))
+        }
+    };
+    log::event(event, &text);
+}
+
+/// The first signal has the worker leave in good order, a second ends it at once.
+async fn listen_for_signals(drain: mpsc::Sender<String>) {
+    // Without handlers the signals end the process, which loses nothing either.
+    let Ok(mut signals) = Signals::new() else { return drain.closed().await };
+    let stop = signals.next().await;
+    let _ = drain.send(format!("it was told to ({})", stop.name())).await;
+    log::exit(signals.next().await.code())
+}
+
+/// What our supervisor says on standard input: how to reach it, and who we are.
+fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]), Failure> {
+    let (Some(access), Some(name)) = (lines.next(), lines.next()) else {
+        let message = "error: --supervised and --piped are for workers that granule itself starts";
+        return Err(Failure::new(exit::USAGE, message));
+    };
+    let access =
+        Access::parse(access.as_bytes()).map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    let name = u128::from_str_radix(name.trim_end(), 16)
+        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    Ok((access, name.to_be_bytes()))
+}
+
+/// A coordinator at the other end of our standard streams: says who we are, and hears who we are to be.
+async fn piped() -> Result<(Way, [u8; 16]), Failure> {
+    let failed = |error| Failure::caused_by(exit::CUT_OFF, &error, None);
+    let mut output = Output::of(io::stdout()).map_err(failed)?;
+    // What a login script has printed may have no end of its line.
+    let greeting = format!("\n{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
+    output.write_all(greeting.as_bytes()).await.map_err(failed)?;
+    output.flush().await.map_err(failed)?;
+    // What follows the orders is for the connection, also what is read with them.
+    let mut input = BufReader::new(Input::of(io::stdin()).map_err(failed)?);
+    let mut lines = [String::new(), String::new()];
+    for line in &mut lines {
+        (&mut input).take(LONGEST_ORDER).read_line(line).await.map_err(failed)?;
+    }
+    let (access, name) = orders(lines.into_iter().filter(|line| !line.is_empty()))?;
+    let stream: Box<dyn Stream> = Box::new(tokio::io::join(input, output));
+    Ok((Way::Open(Box::new(access), Arc::new(Mutex::new(Some(stream)))), name))
+}
+
+/// However the supervisor ends, its end of our standard input closes. Must be called in a runtime.
+fn end_with_the_supervisor() -> io::Result<()> {
+    let mut input = Input::of(io::stdin())?;
+    tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        while input.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+        log::exit(exit::FAILED)
+    });
+    Ok(())
+}
+
+/// Name of this machine.
+pub(crate) fn host() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}

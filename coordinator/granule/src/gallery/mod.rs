@@ -1,0 +1,532 @@
+//! All figures of a sweep: the paper's from its output files, those of any sweep from its store. Those of a sweep that is
+//! not complete are preliminary, drawn from the trials that are stored, and marked so.
+
+pub(crate) mod bare;
+mod folder;
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use granule_figures::paper;
+use granule_figures::sweep::{
+    Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, means,
+    measures, psth, raster, responses, seeds,
+};
+use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
+use granule_outputs::archive::{Archive, ArchiveError};
+use granule_outputs::drawn::Preliminary;
+use granule_outputs::manifest::Manifest;
+use granule_outputs::selection::{Pair, Selection};
+use granule_outputs::{OutputError, rows};
+use granule_sim::derive::{Conductances, SpikeCounts, Structure};
+use granule_sim::isa::Isa;
+use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_sweep::Sweep;
+use granule_system::exit;
+use granule_system::threads::side_by_side;
+use granule_text::words::{Names, grouped, seeds as seeds_in_words};
+use ndarray::{Array1, Array2};
+
+use self::folder::{Folder, Recorded, Unreadable};
+use crate::failure::{Failure, plural};
+
+/// What is to be drawn.
+pub(crate) struct Choice {
+    /// The ms in which responses are looked for, if not those around the stimulus.
+    pub(crate) window: Option<Range<usize>>,
+    /// The trial of the raster, if not the first.
+    pub(crate) trial: Option<u32>,
+}
+
+/// The figures of some conditions and seeds.
+pub(crate) struct Gallery<'a> {
+    archive: &'a Archive,
+    sweep: &'a Sweep,
+    /// Conditions and seeds, by their index.
+    conditions: &'a [usize],
+    seeds: &'a [usize],
+    /// Their trials; none where the store is gone.
+    selection: Option<&'a Selection<'a>>,
+    /// How far the sweep is; none of a complete one.
+    preliminary: Option<Preliminary>,
+    choice: Choice,
+    /// What people should know of what is not drawn.
+    pub(crate) notes: Vec<String>,
+    /// All measures of all conditions and seeds, and their means over seeds; once all is drawn.
+    pub(crate) tables: Vec<Table>,
+}
+
+/// Of the sweep, or of one of its seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Conditions of any kind; or all that there is.
+    Sweep,
+    /// The paper's conditions with this seed.
+    Seed(u32),
+}
+
+/// Takes a figure.
+pub(crate) type Take<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
+
+/// The paper's conditions, as presets are called.
+const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
+
+impl<'a> Gallery<'a> {
+    /// Of what is chosen of a sweep. Without its trials only the paper's figures can be drawn.
+    pub(crate) fn new(
+        archive: &'a Archive,
+        sweep: &'a Sweep,
+        (conditions, seeds): (&'a [usize], &'a [usize]),
+        selection: Option<&'a Selection<'a>>,
+        choice: Choice,
+    ) -> Gallery<'a> {
+        let mut notes = Vec::new();
+        let left_out = selection.map_or(0, |selection| selection.left_out);
+        if left_out > 0 {
+            notes.push(format!("{} set aside and left out", plural(left_out, "trial")));
+        }
+        let (preliminary, tables) = (None, Vec::new());
+        Gallery { archive, sweep, conditions, seeds, selection, preliminary, choice, notes, tables }
+    }
+
+    /// Of what is stored so far of what is chosen.
+    pub(crate) fn preliminary_of(
+        archive: &'a Archive,
+        sweep: &'a Sweep,
+        of: (&'a [usize], &'a [usize]),
+        selection: &'a Selection<'a>,
+        preliminary: Preliminary,
+        choice: Choice,
+    ) -> Gallery<'a> {
+        let mut gallery = Gallery::new(archive, sweep, of, Some(selection), choice);
+        gallery.preliminary = Some(preliminary);
+        gallery.notes.push(preliminary.to_string());
+        let there: HashSet<(usize, usize)> =
+            selection.pairs.iter().map(|pair| (pair.condition, pair.seed)).collect();
+        let has = |condition: usize, seed: usize| there.contains(&(condition, seed));
+        let empty = of.0.iter().map(|&condition| {
+            let seeds = of.1.iter().filter(|&&seed| !has(condition, seed)).map(|&seed| sweep.seeds[seed]);
+            (sweep.conditions[condition].name.clone(), seeds.collect::<Vec<u32>>())
+        });
+        let names = Names::new(sweep.conditions.iter().map(|condition| condition.name.as_str()));
+        for (conditions, without) in grouped(empty.filter(|(_, seeds)| !seeds.is_empty())) {
+            gallery.notes.push(format!(
+                "left out, as no trial is stored yet: {}, {}",
+                names.describe(&conditions),
+                seeds_in_words(&without)
+            ));
+        }
+        gallery
+    }
+
+    pub(crate) fn preliminary(&self) -> Option<Preliminary> {
+        self.preliminary
+    }
+
+    /// The manifest of what is drawn; none of a sweep that is not complete.
+    pub(crate) fn manifest(&self) -> Option<&'a Manifest> {
+        self.archive.finished().ok().filter(|_| self.preliminary.is_none())
+    }
+
+    pub(crate) fn sweep(&self) -> &'a Sweep {
+        self.sweep
+    }
+
+    pub(crate) fn archive(&self) -> &'a Archive {
+        self.archive
+    }
+
+    /// Draws all figures, one after the other.
+    ///
+    /// # Errors
+    /// When there is no store and none can be drawn without, too.
+    pub(crate) fn draw(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+        self.check()?;
+        if let Some(selection) = self.selection {
+            let mark = self.preliminary.map(|of| of.to_string());
+            let mut take = |of: Of, mut figure: Figure| {
+                mark.iter().for_each(|mark| figure.mark(mark));
+                take(of, figure)
+            };
+            self.draw_sweep(selection, &mut take)?;
+            return self.draw_paper(&mut take).map(drop);
+        }
+        let path = self.archive.store_path.clone();
+        self.notes.push(format!(
+            "there is no store {}: the paper's figures are drawn from output files; figures of any sweep need the store",
+            path.display()
+        ));
+        match self.draw_paper(take)? {
+            0 => Err(ArchiveError::NoStore { path }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The window must lie in the trials, and the trial be there.
+    fn check(&self) -> Result<(), Failure> {
+        if let Some(window) = &self.choice.window {
+            for &condition in self.conditions {
+                let condition = &self.sweep.conditions[condition];
+                let of = format!("a trial of condition {}", condition.name);
+                check_window(window, condition.model.bins(), &of)?;
+            }
+        }
+        if self.preliminary.is_some() {
+            return Ok(());
+        }
+        let shown = self.choice.trial.unwrap_or(0);
+        for Pair { condition, seed, trials } in self.selection.iter().flat_map(|selection| &selection.pairs) {
+            if !trials.contains(&shown) {
+                let message = format!(
+                    "error: there is no trial {} of condition {}, seed {}\n  help: choose another with --trial",
+                    shown, self.sweep.conditions[*condition].name, self.sweep.seeds[*seed]
+                );
+                return Err(Failure::new(exit::USAGE, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&self, condition: &Condition) -> Window {
+        let chosen = self.choice.window.clone();
+        chosen.map_or_else(|| Window::of(&condition.model), |ms| Window { ms })
+    }
+
+    /// What is the same for any sweep.
+    fn draw_sweep(&mut self, selection: &Selection<'_>, take: &mut Take<'_>) -> Result<(), Failure> {
+        let Selection { sweep, pairs, .. } = selection;
+        let of_condition: Vec<&[Pair]> = pairs.chunk_by(|a, b| a.condition == b.condition).collect();
+        let conditions: Vec<Condition> = of_condition
+            .iter()
+            .map(|pairs| {
+                let of = &sweep.conditions[pairs[0].condition];
+                Condition { name: of.name.clone(), model: of.model.clone() }
+            })
+            .collect();
+        if conditions.len() > MOST_SHOWN {
+            self.notes.push(format!(
+                "the first {MOST_SHOWN} of {} conditions are drawn one by one; choose others with --conditions",
+                conditions.len()
+            ));
+        }
+        let common = self.common(&of_condition[..of_condition.len().min(MOST_SHOWN)]);
+        let mut observed: Vec<Vec<Observed>> = Vec::new();
+        let mut shown: Vec<(Vec<u32>, TrialSpikes)> = Vec::new();
+        for (at, (condition, pairs)) in conditions.iter().zip(&of_condition).enumerate() {
+            let is_shown = at < MOST_SHOWN;
+            let mut of_seeds = Vec::with_capacity(pairs.len());
+            for pair in *pairs {
+                let structure = Structure::new(&condition.model, sweep.seeds[pair.seed]);
+                let driven = structure.driven_cells();
+                let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
+                for &trial in &pair.trials {
+                    let spikes = selection.spikes(pair, trial).map_err(|error| lost(&error))?;
+                    counter.add(&spikes);
+                    if is_shown && common == Some((pair.seed, trial)) {
+                        shown.push((driven.to_vec(), spikes));
+                    }
+                }
+                of_seeds.push(counter.finish(sweep.seeds[pair.seed]));
+            }
+            observed.push(of_seeds);
+        }
+        let all: Vec<(&Condition, &[Observed])> =
+            conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[..])).collect();
+        let some = &all[..all.len().min(MOST_SHOWN)];
+        let Some((first, _)) = some.first() else { return Ok(()) };
+        self.tables = vec![measures(&all), means(&all)];
+        take(Of::Sweep, psth(some))?;
+        if let Some((seed, trial)) = common {
+            let seed = sweep.seeds[seed];
+            let trials: Vec<Trial<'_>> = some
+                .iter()
+                .zip(&shown)
+                .map(|((condition, _), (driven, spikes))| Trial {
+                    condition: &condition.name,
+                    model: &condition.model,
+                    driven,
+                    spikes,
+                })
+                .collect();
+            let ms = self.window(first).shown(first.model.bins());
+            take(Of::Sweep, raster(&trials, seed, trial, &ms))?;
+            let of_seed: Vec<(&Condition, &Observed)> = some
+                .iter()
+                .filter_map(|(condition, of)| Some((*condition, of.iter().find(|of| of.seed == seed)?)))
+                .collect();
+            take(Of::Sweep, heat_map(&of_seed))?;
+        } else {
+            let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
+            self.notes
+                .push(format!("no raster and no heat map: {what} of one seed is stored of every condition"));
+        }
+        self.draw_conductances(selection, some, &of_condition, take)?;
+        for axis in axes(&conditions) {
+            if let Some(figure) = responses(&all, &axis) {
+                take(Of::Sweep, figure)?;
+            }
+        }
+        if of_condition[0].len() > 1 {
+            take(Of::Sweep, seeds(some))?;
+        }
+        Ok(())
+    }
+
+    /// The first seed of which a trial of all these conditions is stored, and that trial.
+    fn common(&self, of_condition: &[&[Pair]]) -> Option<(usize, u32)> {
+        let (first, others) = of_condition.split_first()?;
+        let is_stored = |seed: usize, trial: u32| {
+            let has = |pair: &Pair| pair.seed == seed && pair.trials.binary_search(&trial).is_ok();
+            others.iter().all(|pairs| pairs.iter().any(has))
+        };
+        first.iter().find_map(|pair| {
+            let mut trials = pair.trials.iter().copied();
+            let is_shown = |trial: &u32| {
+                self.choice.trial.is_none_or(|chosen| chosen == *trial) && is_stored(pair.seed, *trial)
+            };
+            trials.find(is_shown).map(|trial| (pair.seed, trial))
+        })
+    }
+
+    fn draw_conductances(
+        &mut self,
+        selection: &Selection<'_>,
+        some: &[(&Condition, &[Observed])],
+        pairs: &[&[Pair]],
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        let mut traces = Vec::new();
+        let [mut fixed, mut incomplete] = [0, 0];
+        // Weights belong to the number of a trial, so that a pair must be whole. Of those that are not when the sweep
+        // is complete, the files are withheld.
+        for (at, pairs) in pairs.iter().enumerate() {
+            let model = &self.sweep.conditions[pairs[0].condition].model;
+            if !model.parameters().weights.random {
+                fixed += 1;
+                continue;
+            }
+            let whole: Vec<&Pair> = pairs.iter().filter(|pair| selection.is_whole(pair)).collect();
+            if whole.is_empty() || (self.preliminary.is_none() && whole.len() < pairs.len()) {
+                incomplete += 1;
+                continue;
+            }
+            let Some((condition, _)) = some.get(at) else { continue };
+            let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
+            for pair in whole {
+                self.add_conductances(selection, pair, &mut of_condition)?;
+            }
+            traces.push((*condition, of_condition));
+        }
+        let incomplete_as = match self.preliminary {
+            None => "trials were set aside",
+            Some(_) => "no seed of them is whole",
+        };
+        for (count, why) in [(fixed, "their weights are fixed"), (incomplete, incomplete_as)] {
+            if count > 0 {
+                self.notes.push(format!("no conductances of {}: {why}", plural(count, "condition")));
+            }
+        }
+        if traces.is_empty() {
+            return Ok(());
+        }
+        let traces: Vec<(&Condition, &Traces)> =
+            traces.iter().map(|(condition, traces)| (*condition, traces)).collect();
+        take(Of::Sweep, conductances(&traces))
+    }
+
+    /// Adds the conductances of a condition and a seed: from their files, or from the stored spikes if they are
+    /// not recorded, which gives the same numbers.
+    fn add_conductances(
+        &self,
+        selection: &Selection<'_>,
+        pair: &Pair,
+        traces: &mut Traces,
+    ) -> Result<(), Failure> {
+        let (condition, seed) = (&self.sweep.conditions[pair.condition], self.sweep.seeds[pair.seed]);
+        // Files in the directory of a sweep that is not complete are of an earlier state.
+        let recorded = match self.preliminary {
+            Some(_) => None,
+            None => Folder::of_seed(self.archive, seed)
+                .conductances(&condition.prefix)
+                .map_err(|error| damaged(&error))?,
+        };
+        if let Some((excitation, inhibition)) = recorded {
+            traces.add(excitation.view(), inhibition.view());
+            return Ok(());
+        }
+        let golgi = pair
+            .trials
+            .iter()
+            .map(|&trial| Ok(selection.spikes(pair, trial)?.golgi))
+            .collect::<Result<Vec<Vec<Spike>>, OutputError>>()
+            .map_err(|error| lost(&error))?;
+        let structure = Structure::new(&condition.model, seed);
+        let Some(of) = Conductances::new(Isa::best(), &structure, &golgi) else { return Ok(()) };
+        // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
+        // those of all cells at once.
+        const AT_ONCE: usize = 256;
+        side_by_side(|| {
+            for cells in structure.driven_cells().chunks(AT_ONCE) {
+                let [excitation, inhibition] = [
+                    rows(cells, condition.model.bins(), |cell| of.excitation(cell)),
+                    rows(cells, condition.model.bins(), |cell| of.inhibition(cell)),
+                ];
+                traces.add(excitation.view(), inhibition.view());
+            }
+        });
+        Ok(())
+    }
+
+    /// The paper's figures of every seed, if its conditions are there. Gives how many there are.
+    fn draw_paper(&mut self, take: &mut Take<'_>) -> Result<usize, Failure> {
+        let mut drawn = 0;
+        let sweep = self.sweep;
+        let place = |preset: &str| {
+            let is_it = |&&condition: &&usize| sweep.conditions[condition].preset == Some(preset);
+            self.conditions.iter().find(is_it).copied()
+        };
+        let Some(conditions) = PAPER.map(place).into_iter().collect::<Option<Vec<usize>>>() else {
+            return Ok(drawn);
+        };
+        let mut left_out = Vec::new();
+        for &at in self.seeds {
+            let seed = sweep.seeds[at];
+            let recorded = match self.selection.filter(|_| self.preliminary.is_some()) {
+                Some(selection) => {
+                    let pair = |&condition: &usize| {
+                        let is_it = |pair: &&Pair| (pair.condition, pair.seed) == (condition, at);
+                        selection.pairs.iter().find(is_it).filter(|pair| selection.is_whole(pair))
+                    };
+                    let Some(pairs) = conditions.iter().map(pair).collect::<Option<Vec<&Pair>>>() else {
+                        left_out.push(seed);
+                        continue;
+                    };
+                    let derived = pairs.iter().map(|pair| derived(selection, pair));
+                    Some(
+                        derived
+                            .collect::<Result<Vec<Recorded>, OutputError>>()
+                            .map_err(|error| lost(&error))?,
+                    )
+                }
+                None => {
+                    let folder = Folder::of_seed(self.archive, seed);
+                    let recorded =
+                        conditions.iter().map(|&condition| self.recorded(&folder, condition, seed));
+                    recorded
+                        .collect::<Result<Option<Vec<Recorded>>, Unreadable>>()
+                        .map_err(|error| damaged(&error))?
+                }
+            };
+            let Some(recorded) = recorded else {
+                self.notes.push("spike probabilities are not recorded: no figures of the paper".to_owned());
+                return Ok(drawn);
+            };
+            let criteria = self.criteria(conditions[0]);
+            let analysis = match Analysis::new(&Recorded::recording(&recorded), &criteria) {
+                Ok(analysis) => analysis,
+                Err(error @ AnalysisError::Criteria) => {
+                    self.notes.push(format!("no figures of the paper: {error}"));
+                    return Ok(drawn);
+                }
+                Err(error) => {
+                    let failure = Failure::caused_by(exit::FAILED, &error, None);
+                    let message = failure.message.replacen("error: ", &format!("error: seed {seed}: "), 1);
+                    return Err(Failure::new(failure.code, message));
+                }
+            };
+            for figure in paper::all(&analysis) {
+                take(Of::Seed(seed), figure)?;
+                drawn += 1;
+            }
+        }
+        if !left_out.is_empty() {
+            self.notes.push(format!(
+                "no figures of the paper of {}: not all trials are stored of Control, GABAzine and ACh",
+                seeds_in_words(&left_out)
+            ));
+        }
+        Ok(drawn)
+    }
+
+    /// What there is of a condition. Connections follow from the sweep where no file has them.
+    fn recorded(&self, folder: &Folder, condition: usize, seed: u32) -> Result<Option<Recorded>, Unreadable> {
+        let of = &self.sweep.conditions[condition];
+        let mut recorded = folder.recorded(of.model.parameters().weights.random, &of.prefix)?;
+        if let Some(recorded) = &mut recorded {
+            recorded.connections.get_or_insert_with(|| {
+                let structure = Structure::new(&of.model, seed);
+                Array2::from(structure.active_connections())
+            });
+        }
+        Ok(recorded)
+    }
+
+    /// The paper's, moved to where the stimulus is.
+    fn criteria(&self, condition: usize) -> Criteria {
+        let model = &self.sweep.conditions[condition].model;
+        let mut criteria = Criteria::default();
+        let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
+        let mut stimuli: Vec<usize> = model.stimulus_steps().iter().map(ms).collect();
+        stimuli.sort_unstable();
+        if stimuli != criteria.stimuli_ms && !stimuli.is_empty() {
+            criteria.window_ms = Window::of(model).ms;
+            criteria.stimuli_ms = stimuli;
+        }
+        if let Some(window) = &self.choice.window {
+            criteria.window_ms = window.clone();
+        }
+        criteria
+    }
+}
+
+/// What the paper's analysis needs of a condition and a seed whose trials are all stored: the same numbers as its files
+/// would have.
+fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputError> {
+    let sweep = selection.sweep;
+    let model = &sweep.conditions[pair.condition].model;
+    let structure = Structure::new(model, sweep.seeds[pair.seed]);
+    let mut counts = SpikeCounts::new(model);
+    let mut golgi = Vec::with_capacity(pair.trials.len());
+    for &trial in &pair.trials {
+        let spikes = selection.spikes(pair, trial)?;
+        counts.add(&spikes.granule);
+        golgi.push(spikes.golgi);
+    }
+    let cells: Vec<u32> = (0..model.parameters().network.granule_cells).collect();
+    let bins = model.bins();
+    let conductances = Conductances::new(Isa::best(), &structure, &golgi).map(|of| {
+        let driven = structure.driven_cells();
+        (rows(driven, bins, |cell| of.excitation(cell)), rows(driven, bins, |cell| of.inhibition(cell)))
+    });
+    let weights = structure.weights(pair.trials.len() as u32).map(|weights| {
+        let fibers = structure.active_fibers().iter().map(|&fiber| i64::from(fiber));
+        fibers.zip(weights).collect()
+    });
+    Ok(Recorded {
+        probability: rows(&cells, bins, |cell| counts.probability(cell)),
+        connections: Some(Array2::from(structure.active_connections())),
+        weights,
+        conductances,
+        tonic_factors: Some(Array1::from(structure.tonic_factors())),
+    })
+}
+
+/// Trials of so many ms must hold the window.
+fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Failure> {
+    if window.end <= bins {
+        return Ok(());
+    }
+    let Range { start, end } = window;
+    let message = format!("error: the window of {start} to {end} ms goes beyond the {bins} ms of {of}");
+    Err(Failure::new(exit::USAGE, message))
+}
+
+fn damaged(error: &Unreadable) -> Failure {
+    let help = "`granule verify` says which files are not as they were; a run of the sweep writes them again";
+    Failure::caused_by(exit::FAILED, error, Some(help))
+}
+
+fn lost(error: &OutputError) -> Failure {
+    let help = "the store is damaged; run the sweep again, which computes anew what is lost";
+    Failure::caused_by(exit::FAILED, error, Some(help))
+}

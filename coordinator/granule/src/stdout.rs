@@ -1,0 +1,200 @@
+//! Standard output: what a command was asked to print.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use granule_server::view::log;
+use granule_server::view::stderr::{PATIENCE, settle, write_all};
+use granule_system::exit;
+use granule_text as text;
+use granule_text::words::escaped_json;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Whether anything reads what is printed.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Reads,
+    /// The reader of the pipe has closed it, as `head` does. This is no error.
+    IsGone,
+}
+
+impl Reader {
+    /// Ignores whether the reader is gone, because nothing more is printed.
+    pub(crate) fn done(self) {}
+}
+
+/// Prints a text, and waits for its reader without a limit.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn say(text: &str) -> Result<Reader, Failure> {
+    reader_of(write_all(io::stdout(), text::lines(text).as_bytes(), || {}))
+}
+
+/// Prints an object, as a line of JSON.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn say_json(report: &impl Serialize) -> Result<Reader, Failure> {
+    reader_of(write_all(io::stdout(), json(report).as_bytes(), || {}))
+}
+
+/// An object as a line of JSON.
+pub(crate) fn json(report: &impl Serialize) -> String {
+    let json = serde_json::to_string(report).expect("text and numbers can be written");
+    format!("{}\n", escaped_json(&json))
+}
+
+/// Standard output, unbuffered, for output that is too large for memory.
+pub(crate) struct Stream;
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_all(io::stdout(), bytes, || {})?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What has come of writing to standard output.
+///
+/// # Errors
+/// When it failed, unless the reader is gone.
+pub(crate) fn reader_of(written: io::Result<()>) -> Result<Reader, Failure> {
+    match written {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::IsGone),
+        Err(error) => {
+            let message = format!(
+                "error: cannot write to standard output\n  because: {error}\n  help: what was to be printed is not \
+                 complete; make room, or send it elsewhere"
+            );
+            Err(Failure::new(exit::FAILED, message))
+        }
+    }
+}
+
+/// The result of a command that has done something and printed it. If both failed, both are reported, and the exit
+/// code is that of what was done.
+pub(crate) fn both(done: Result<(), Failure>, said: Result<(), Failure>) -> Result<(), Failure> {
+    match (done, said) {
+        (Err(failure), Err(unsaid)) => {
+            log::error(&unsaid.message);
+            Err(failure)
+        }
+        (done, said) => done.and(said),
+    }
+}
+
+/// The last output of a command that handles signals itself. A signal would not end it while it waits for a stopped
+/// reader, so it waits for a limited time.
+pub(crate) struct LastWords {
+    text: String,
+    /// Whether the command fails if they are not read.
+    are_asked_for: bool,
+}
+
+impl LastWords {
+    /// A summary: the sweep has succeeded even if it is not read.
+    pub(crate) fn summary(text: String) -> LastWords {
+        LastWords { text: text::lines(&text), are_asked_for: false }
+    }
+
+    /// An object that was asked for, as a line of JSON.
+    pub(crate) fn json(report: &impl Serialize) -> LastWords {
+        LastWords { text: json(report), are_asked_for: true }
+    }
+
+    /// Prints them after the lines on standard error.
+    ///
+    /// # Errors
+    /// When they cannot be written, or when they were asked for and are not read.
+    pub(crate) fn say(self) -> Result<(), Failure> {
+        // Bars would be drawn over them.
+        settle();
+        let LastWords { text, are_asked_for } = self;
+        let written =
+            within(PATIENCE, move |on_progress| write_all(io::stdout(), text.as_bytes(), on_progress));
+        match written {
+            Some(written) => reader_of(written).map(Reader::done),
+            None if are_asked_for => reader_of(Err(io::Error::other(format!(
+                "nothing was read from it for {} s",
+                PATIENCE.as_secs()
+            ))))
+            .map(Reader::done),
+            None => {
+                let seconds = PATIENCE.as_secs();
+                log::line(&format!(
+                    "note: the summary was not printed: nothing was read from standard output for {seconds} s"
+                ));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes in a thread of its own; returns the result, or none after so long without progress.
+fn within<W>(patience: Duration, write: W) -> Option<io::Result<()>>
+where
+    W: FnOnce(&mut dyn FnMut()) -> io::Result<()> + Send + 'static,
+{
+    let (progress, news) = mpsc::channel();
+    let (give, given) = mpsc::channel::<W>();
+    let writing = move || {
+        // The sender may have been dropped.
+        let Ok(write) = given.recv() else { return };
+        let on_progress = progress.clone();
+        let written = write(&mut || drop(on_progress.send(None)));
+        // The receiver may have been dropped.
+        let _ = progress.send(Some(written));
+    };
+    if thread::Builder::new().name("stdout".into()).spawn(writing).is_err() {
+        // The system allows no further thread: this one waits.
+        return Some(write(&mut || {}));
+    }
+    // The thread takes it, unless it has ended.
+    let _ = give.send(write);
+    loop {
+        match news.recv_timeout(patience) {
+            Ok(None) => {}
+            Ok(Some(written)) => return Some(written),
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_not_waited_for() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut rest = writer.try_clone().expect("an end");
+        let fill = move |on_progress: &mut dyn FnMut()| write_all(writer, &[b'x'; 1 << 20], on_progress);
+        assert!(within(Duration::from_millis(300), fill).is_none());
+        // Nor does it matter then that it is closed.
+        drop(reader);
+        let closed = within(Duration::from_secs(60), move |_| rest.write_all(b"x")).expect("it ends at once");
+        assert_eq!(reader_of(closed).expect("that is no failure"), Reader::IsGone);
+    }
+
+    #[test]
+    fn what_is_not_written_is_a_failure() {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+        let failure = reader_of(write_all(full, b"x", || {})).expect_err("it is full");
+        assert_eq!(failure.code, exit::FAILED);
+        assert!(
+            failure.message.starts_with("error: cannot write to standard output\n  because: "),
+            "{failure:?}"
+        );
+    }
+}

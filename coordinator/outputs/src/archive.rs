@@ -1,0 +1,354 @@
+//! An output directory while no run is at it: which sweep it is of, what was made of that, and where
+//! its trials are stored.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use granule_store::{Store, StoreError};
+use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_sweep::{Plan, Sweep};
+use granule_system::exit;
+use granule_system::files::Directory;
+
+use crate::OutputError;
+use crate::complaint::Complaint;
+use crate::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
+use crate::survey::{Refusal, Survey, Trouble};
+
+/// What an output directory says of itself.
+#[derive(Debug)]
+pub struct Archive {
+    pub out: PathBuf,
+    pub survey: Survey,
+    /// Where its trials are stored.
+    pub store_path: PathBuf,
+}
+
+/// Why an output directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// No run was ever at it.
+    #[error("{} is no output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
+    NoSweep { out: PathBuf },
+    /// It is none.
+    #[error("{} is a file, not an output directory", out.display())]
+    NoDirectory { out: PathBuf },
+    /// A run is at it.
+    #[error("the output directory {} is in use by another granule", out.display())]
+    InUse { out: PathBuf },
+    /// Its sweep is not one that this program computes.
+    #[error("the sweep in {} cannot be taken up", out.display())]
+    Foreign { out: PathBuf, source: Foreign },
+    /// There is no manifest of its sweep.
+    #[error("the sweep in {} is not complete", out.display())]
+    Incomplete { out: PathBuf },
+    /// Its store is not where it was.
+    #[error("there is no store {}", path.display())]
+    NoStore { path: PathBuf },
+    /// The same, and a run would compute everything again.
+    #[error("the trials of the sweep in {} are stored in {}, which does not exist", out.display(), path.display())]
+    LostStore { out: PathBuf, path: PathBuf },
+    /// One of its records cannot be used.
+    #[error("{} {}", .0.path().display(), .0.what())]
+    Record(Trouble),
+    /// A run must not write there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl Archive {
+    /// What this directory says of itself. `store` is where the store is, if not where it was.
+    pub fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
+        check_directory(out)?;
+        let survey = Survey::new(out)?;
+        if let Some(trouble) = survey.troubles.first() {
+            return Err(ArchiveError::Record(trouble.clone()));
+        }
+        if survey.sweep().is_none() {
+            return Err(ArchiveError::NoSweep { out: out.to_owned() });
+        }
+        let noted = store_name(&survey);
+        let found = |noted: StoreName| noted.find(out, survey.sweep()).unwrap_or_else(|path| path);
+        let store_path = store.map_or_else(|| found(noted), Path::to_owned);
+        Ok(Archive { out: out.to_owned(), survey, store_path })
+    }
+
+    /// The manifest in place: of this sweep, unless another was begun since.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.survey.manifest.as_ref()
+    }
+
+    /// A sweep that was begun and is not finished.
+    pub fn under_way(&self) -> Option<&UnderWay> {
+        self.survey.under_way.as_ref()
+    }
+
+    /// The sweep, with every default filled in.
+    pub fn resolved(&self) -> &ResolvedSweep {
+        self.survey.sweep().expect("an archive has a sweep")
+    }
+
+    /// When the last run of the sweep began, RFC 3339 in UTC.
+    pub fn begun(&self) -> &str {
+        let under_way = self.under_way().map(|under_way| under_way.started.as_str());
+        under_way.or(self.manifest().map(|manifest| manifest.run.started.as_str())).unwrap_or_default()
+    }
+
+    /// The manifest of the sweep.
+    ///
+    /// # Errors
+    /// When there is none of it.
+    pub fn finished(&self) -> Result<&Manifest, ArchiveError> {
+        match (self.under_way(), self.manifest()) {
+            (None, Some(manifest)) => Ok(manifest),
+            _ => Err(ArchiveError::Incomplete { out: self.out.clone() }),
+        }
+    }
+
+    /// The sweep and its plan.
+    ///
+    /// # Errors
+    /// When this program does not compute such trials.
+    pub fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
+        let foreign = |source| ArchiveError::Foreign { out: self.out.clone(), source };
+        let sweep = self.resolved().restore().map_err(foreign)?;
+        let plan = Plan::new(&sweep);
+        Ok((sweep, plan))
+    }
+
+    /// The store, to be read.
+    ///
+    /// # Errors
+    /// When there is none, or a run is at it.
+    pub fn store(&self) -> Result<Store, ArchiveError> {
+        Store::read(&self.store_path).map_err(|error| no_store(error, &self.store_path))
+    }
+
+    /// The store as it is at the moment, also while a run writes to it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn glance(&self) -> Result<Store, ArchiveError> {
+        Store::glance(&self.store_path).map_err(|error| no_store(error, &self.store_path))
+    }
+}
+
+/// What is in an output directory, which need not be there; and has the sweep keep the files that it has there.
+///
+/// # Errors
+/// When it is no directory, or the system refuses.
+pub fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
+    check_directory(out)?;
+    let survey = Survey::new(out)?;
+    survey.inherit(sweep);
+    Ok(survey)
+}
+
+/// Tells a file, such as a sweep file, from an output directory, which need not be there.
+///
+/// # Errors
+/// When it is a file.
+pub fn check_directory(out: &Path) -> Result<(), ArchiveError> {
+    match fs::metadata(out) {
+        Ok(found) if !found.is_dir() => Err(ArchiveError::NoDirectory { out: out.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// As [`ArchiveError::NoStore`], if that is it.
+pub fn no_store(error: StoreError, path: &Path) -> ArchiveError {
+    match error {
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ArchiveError::NoStore { path: path.to_owned() }
+        }
+        error => ArchiveError::Store(error),
+    }
+}
+
+/// Expects that no directory was given for a store.
+pub fn check_no_directory(path: &Path) -> Result<(), Complaint> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let own = path.join(STORE);
+    let help = if own.is_file() {
+        format!("did you mean {}?", own.display())
+    } else {
+        format!("say the file; that of a sweep is {STORE} in its output directory")
+    };
+    Err(Complaint::new(
+        exit::USAGE,
+        format!("error: {} is a directory, no store\n  help: {help}", path.display()),
+    ))
+}
+
+/// The right to an output directory; given back when dropped.
+#[derive(Debug)]
+pub struct Lock(Directory);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // As of a store, closing would not do while a process is being started.
+        let _ = self.0.handle().unlock();
+    }
+}
+
+/// Holds an output directory for a run. None where the file system cannot lock directories: then only
+/// the store is held.
+///
+/// # Errors
+/// When another process holds it or reads it.
+pub fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
+    // A process that asks for the status holds it for a moment, to see whether another does.
+    for _ in 0..50 {
+        match lock(out.clone(), File::try_lock) {
+            Err(ArchiveError::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            held => return held,
+        }
+    }
+    lock(out.clone(), File::try_lock)
+}
+
+/// Keeps runs out of an output directory while it is read.
+///
+/// # Errors
+/// When a run is in progress there.
+pub fn keep_still(out: &Path) -> Result<Option<Lock>, ArchiveError> {
+    Directory::open(out).map_or(Ok(None), |directory| lock(directory, File::try_lock_shared))
+}
+
+fn lock(
+    out: Directory,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<Option<Lock>, ArchiveError> {
+    match lock(out.handle()) {
+        Ok(()) => Ok(Some(Lock(out))),
+        Err(TryLockError::WouldBlock) => Err(ArchiveError::InUse { out: out.path().to_owned() }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Where the records of a directory say that its trials are stored.
+fn store_name(survey: &Survey) -> StoreName {
+    let under_way = survey.under_way.as_ref().map(|under_way| &under_way.store);
+    let noted = under_way.or(survey.manifest.as_ref().map(|manifest| &manifest.run.store));
+    noted.cloned().unwrap_or_default()
+}
+
+impl StoreName {
+    /// The store of this output directory, or else where it should be. A store that was moved or copied together with
+    /// the directory comes before the one that both were moved or copied from, if it has trials of the sweep.
+    fn find(&self, out: &Path, sweep: Option<&ResolvedSweep>) -> Result<PathBuf, PathBuf> {
+        if !Path::new(&self.store).is_absolute() {
+            // A manifest may come from anywhere: below is below.
+            let is_below =
+                Path::new(&self.store).components().all(|part| matches!(part, Component::Normal(_)));
+            let noted = out.join(if is_below { &self.store } else { STORE });
+            return if noted.is_file() { Ok(noted) } else { Err(noted) };
+        }
+        let noted = PathBuf::from(&self.store);
+        let beside = self.store_beside.as_ref().map(|path| out.join(path));
+        // Version 0.1.0 did not note where a store beside the directory is.
+        let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+        let around = noted
+            .file_name()
+            .into_iter()
+            .flat_map(|name| [absolute.parent().unwrap_or(&absolute).join(name), absolute.join(name)]);
+        let all = beside.into_iter().chain([noted.clone()]).chain(around);
+        let mut there: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
+        let plan = sweep.and_then(|sweep| sweep.restore().ok()).map(|sweep| Plan::new(&sweep));
+        let has_trials = |path: &PathBuf| {
+            plan.as_ref().is_some_and(|plan| {
+                // Under their present keys, or those of version 0.1.0.
+                let before = plan.conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model));
+                let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
+                Store::glance(path).is_ok_and(|store| {
+                    store.has_any_of(keys_of(plan)) || before.any(|key| store.contains(key))
+                })
+            })
+        };
+        match there.iter().position(has_trials) {
+            Some(at) => Ok(there.swap_remove(at)),
+            // Nothing was stored yet, or this program cannot tell.
+            None if noted.is_file() => Ok(noted),
+            None => Err(noted),
+        }
+    }
+}
+
+/// The keys of all trials of a plan.
+fn keys_of(plan: &Plan) -> impl Iterator<Item = TrialKey> {
+    let variants = plan
+        .cohorts
+        .iter()
+        .flat_map(|cohort| cohort.variants.iter().map(|variant| (cohort.seed, variant.fingerprint)));
+    variants.flat_map(|(seed, of)| (0..plan.trials).map(move |trial| of.trial(seed, trial)))
+}
+
+/// Whether this name leads to this store.
+pub fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let names = [Some(out.join(&name.store)), name.store_beside.as_ref().map(|beside| out.join(beside))];
+    let mut names = names.into_iter().flatten();
+    names.any(|path| identity(&path).is_some() && identity(&path) == identity(store))
+}
+
+/// The store of a run: the one that is given, else the one in which the trials of this directory are stored, else a new
+/// one in the directory.
+///
+/// # Errors
+/// When the one in which they are stored lay elsewhere and is not found.
+pub fn store_of_run(
+    out: &Path,
+    given: Option<&Path>,
+    survey: &Survey,
+    sweep: &ResolvedSweep,
+) -> Result<PathBuf, ArchiveError> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let noted = store_name(survey);
+    match noted.find(out, survey.sweep()) {
+        Ok(path) => Ok(path),
+        // It was in the directory, and was deleted; or it was that of a sweep that is replaced.
+        Err(path) if !Path::new(&noted.store).is_absolute() => Ok(path),
+        Err(_) if !survey.is_of(sweep) => Ok(out.join(STORE)),
+        Err(path) => Err(ArchiveError::LostStore { out: out.to_owned(), path }),
+    }
+}
+
+/// How a store is noted down in an output directory.
+///
+/// # Errors
+/// When the path cannot be written as text.
+pub fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Complaint> {
+    let text = |path: PathBuf| {
+        path.into_os_string().into_string().map_err(|name| {
+            let message = format!(
+                "error: the store's path {} is not UTF-8, and the sweep would not find it again\n  \
+                 help: put it below the output directory, or under a path that is UTF-8",
+                Path::new(&name).display()
+            );
+            Complaint::new(exit::USAGE, message)
+        })
+    };
+    let (Ok(out), Ok(store)) = (out.canonicalize(), store.canonicalize()) else {
+        return Ok(StoreName { store: text(store.to_owned())?, store_beside: None });
+    };
+    if let Ok(below) = store.strip_prefix(&out) {
+        return Ok(StoreName { store: text(below.to_owned())?, store_beside: None });
+    }
+    let common = out.components().zip(store.components()).take_while(|(a, b)| a == b).count();
+    let up = out.components().skip(common).map(|_| Component::ParentDir);
+    let beside: PathBuf = up.chain(store.components().skip(common)).collect();
+    // Two paths that share only the root will not be moved together.
+    let beside = (common > 1).then(|| text(beside)).transpose()?;
+    Ok(StoreName { store: text(store)?, store_beside: beside })
+}

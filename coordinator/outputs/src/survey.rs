@@ -1,0 +1,887 @@
+//! What lies in an output directory, whose it is, and what a run may do there.
+//!
+//! A directory belongs to one sweep. Two resolved sweeps are the same one, extended or changed, if they have the same
+//! name and a trial in common: then what was computed is used again. Otherwise they are two sweeps, also if they have
+//! the same name, because nothing of the one serves the other.
+//!
+//! A run replaces or removes a file only if granule wrote that file: one of the sweeps that are recorded in the
+//! directory makes a file of this name, and the records say that it was written. Lists alone prove nothing, and no link
+//! is followed. All commands ask here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_sweep::{Plan, Record, Sweep};
+use granule_system::exit;
+use granule_system::files::{self, Directory, kind_of};
+use granule_system::hex;
+use granule_system::threads::side_by_side;
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
+use super::space::Size;
+use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
+use super::{Kept, OutputError, Planned, directory_of_seed, failed};
+
+/// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
+const LONGEST: u64 = 1 << 30;
+
+/// Why a run does not write to an output directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A name that granule needs is taken.
+    #[error("{} {what}", path.display())]
+    Taken { path: PathBuf, what: String },
+    /// One of its records was written by a later version.
+    #[error("{} was written by a later version of granule", path.display())]
+    Later { path: PathBuf },
+    /// One of its records is damaged, and no other says whose the directory is.
+    #[error("{} is damaged, and nothing else says of which sweep the directory is", path.display())]
+    Damaged { path: PathBuf },
+    /// Another sweep's.
+    #[error("{} holds another sweep, {held}: {why}", out.display())]
+    AnotherSweep { out: PathBuf, held: String, why: &'static str },
+    /// There are files at the places of its outputs that it did not write.
+    #[error(
+        "{} has {} where this sweep writes outputs, and no record says that granule wrote {}, such as {first}",
+        out.display(),
+        if *count == 1 { "a file".to_owned() } else { format!("{count} files") },
+        if *count == 1 { "it" } else { "them" }
+    )]
+    Unlisted { out: PathBuf, count: usize, first: String },
+}
+
+impl Refusal {
+    /// Exit code of a command that is refused: the directory is the wrong one, or something in it is.
+    pub fn code(&self) -> u8 {
+        match self {
+            Refusal::AnotherSweep { .. } | Refusal::Unlisted { .. } => exit::USAGE,
+            Refusal::Taken { .. } | Refusal::Later { .. } | Refusal::Damaged { .. } => exit::FAILED,
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Refusal::Taken { .. } => "move it away, or choose another directory with --out DIR",
+            Refusal::Damaged { .. } => {
+                "if it is this sweep's, pass --replace; else choose another directory with --out DIR"
+            }
+            Refusal::Later { .. } => "use that version, or choose another directory with --out DIR",
+            Refusal::AnotherSweep { .. } => {
+                "choose another directory with --out DIR; --replace removes the files of the sweep that is there and \
+                 writes this sweep's (stored trials stay stored; `granule plan --replace` lists the files)"
+            }
+            Refusal::Unlisted { .. } => {
+                "choose another directory with --out DIR, or move them away; --replace overwrites them (`granule plan \
+                 --replace` lists them)"
+            }
+        }
+    }
+}
+
+/// A record in an output directory that cannot be used.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// It is one of granule's, and damaged.
+    Damaged { path: PathBuf, what: String },
+    /// It is something else.
+    Taken { path: PathBuf, what: String },
+    /// It was written by a later version.
+    Later { path: PathBuf },
+}
+
+impl Trouble {
+    pub fn path(&self) -> &Path {
+        match self {
+            Trouble::Damaged { path, .. } | Trouble::Taken { path, .. } | Trouble::Later { path } => path,
+        }
+    }
+
+    pub fn what(&self) -> &str {
+        match self {
+            Trouble::Damaged { what, .. } | Trouble::Taken { what, .. } => what,
+            Trouble::Later { .. } => "was written by a later version of granule",
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Trouble::Damaged { .. } => {
+                "run the sweep again, with --replace if that is refused: it writes its records anew"
+            }
+            Trouble::Taken { .. } => "move it away, and run the sweep again",
+            Trouble::Later { .. } => "use that version",
+        }
+    }
+}
+
+/// What granule's records in an output directory say.
+#[derive(Debug, Default)]
+pub struct Survey {
+    out: PathBuf,
+    /// None where there is none.
+    directory: Option<Directory>,
+    /// The manifest in place: of the sweep in `under_way` if there is one and it was finished before.
+    pub manifest: Option<Manifest>,
+    /// A sweep that was begun and is not finished.
+    pub under_way: Option<UnderWay>,
+    pending: Pending,
+    /// Stamps of the files and of the store, and whether they hold for the manifest.
+    stamps: Option<Stamps>,
+    holds: bool,
+    pub troubles: Vec<Trouble>,
+    /// Paths of the files that the recorded sweeps make; see [`Self::can_be_listed`].
+    made: OnceLock<Made>,
+}
+
+/// Paths of the files that some sweeps make.
+#[derive(Debug, Default)]
+struct Made {
+    paths: BTreeSet<String>,
+    /// Whether this program can resolve all of the sweeps.
+    is_whole: bool,
+}
+
+impl Survey {
+    /// Looks at a directory, which need not be there.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new(out: &Path) -> Result<Survey, OutputError> {
+        match Directory::open(out) {
+            Ok(directory) => Survey::of(&directory),
+            Err(error) if is_absent(&error) => Ok(Survey { out: out.to_owned(), ..Survey::default() }),
+            Err(error) => Err(failed("read", out)(error)),
+        }
+    }
+
+    /// Looks at an open directory.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn of(directory: &Directory) -> Result<Survey, OutputError> {
+        let out = directory.path().to_owned();
+        let mut survey = Survey { out, directory: Some(directory.clone()), ..Survey::default() };
+        let text = survey.read(manifest::NAME)?;
+        survey.manifest = text.as_deref().and_then(|text| {
+            survey.parse(manifest::NAME, text, &["manifest", "sweep"], |of: &Manifest| of.manifest)
+        });
+        if let Some(text) = survey.read(manifest::UNDER_WAY)? {
+            survey.under_way =
+                survey.parse(manifest::UNDER_WAY, &text, &["format", "sweep"], |of: &UnderWay| of.format);
+        }
+        if let Some(text) = survey.read(manifest::PENDING)? {
+            let path = survey.out.join(manifest::PENDING);
+            match Pending::parse(&text) {
+                Ok(Some(pending)) => survey.pending = pending,
+                Ok(None) => survey.troubles.push(Trouble::Later { path }),
+                Err(error) => {
+                    survey.troubles.push(trouble(path, &text, Pending::KEYS, Pending::FORMAT, &error));
+                }
+            }
+        }
+        if let Some(text) = survey.read(stamps::NAME)? {
+            // A cache: what is damaged is none.
+            survey.stamps = Stamps::parse(&text);
+            if survey.stamps.is_none() && !stamps::is_replaceable(&text) {
+                let path = survey.out.join(stamps::NAME);
+                survey.troubles.push(Trouble::Taken { path, what: "exists and is not granule's".to_owned() });
+            }
+        }
+        let sha256 = text.map(|text| hex(&Sha256::digest(&text)));
+        survey.holds =
+            survey.stamps.as_ref().zip(sha256).is_some_and(|(stamps, sha256)| stamps.are_of(&sha256));
+        Ok(survey)
+    }
+
+    /// One of granule's records, if it is there.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, OutputError> {
+        let path = self.out.join(name);
+        let Some(directory) = &self.directory else { return Ok(None) };
+        match directory.open_file(OsStr::new(name)).and_then(|file| files::read_open(file, LONGEST)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge) =>
+            {
+                let what = format!("is not a record of granule: {error}");
+                self.troubles.push(Trouble::Taken { path, what });
+                Ok(None)
+            }
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
+    /// Understands a record, which has a format and these keys.
+    fn parse<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        text: &[u8],
+        keys: &[&str],
+        format: impl Fn(&T) -> u32,
+    ) -> Option<T> {
+        let path = self.out.join(name);
+        match serde_json::from_slice::<T>(text) {
+            Ok(record) if format(&record) == FORMAT => return Some(record),
+            Ok(_) => self.troubles.push(Trouble::Later { path }),
+            Err(error) => self.troubles.push(trouble(path, text, keys, FORMAT, &error)),
+        }
+        None
+    }
+
+    /// The sweep that the directory belongs to, if any.
+    pub fn sweep(&self) -> Option<&ResolvedSweep> {
+        let under_way = self.under_way.as_ref().map(|under_way| &under_way.sweep);
+        under_way.or(self.manifest.as_ref().map(|manifest| &manifest.sweep))
+    }
+
+    /// All sweeps that are recorded.
+    fn sweeps(&self) -> impl Iterator<Item = &ResolvedSweep> {
+        let manifest = self.manifest.iter().map(|manifest| &manifest.sweep);
+        self.under_way.iter().map(|under_way| &under_way.sweep).chain(manifest).chain(&self.pending.sweeps)
+    }
+
+    /// By what they are known; where no other record can be read, the sweep of the stamps.
+    fn ids(&self) -> Vec<SweepId> {
+        let mut ids: Vec<SweepId> = self.sweeps().map(SweepId::of).collect();
+        if ids.is_empty() {
+            ids.extend(self.stamps.as_ref().map(|stamps| stamps.sweep.clone()));
+        }
+        ids
+    }
+
+    /// Whether the directory is one of granule's beyond doubt, so that a damaged record in it was a record.
+    fn is_granules(&self) -> bool {
+        let is_store = || {
+            let mut magic = [0; 14];
+            let read = files::open(&self.out.join(STORE)).and_then(|mut file| file.read_exact(&mut magic));
+            read.is_ok() && magic == *b"granule store\r"
+        };
+        !self.ids().is_empty() || is_store()
+    }
+
+    /// Expects the directory to be free, or that of this sweep; with `replaces`, it may be another sweep's.
+    pub fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
+        let ids = self.ids();
+        for trouble in &self.troubles {
+            match trouble.clone() {
+                // It is written anew, if it is known whose it was.
+                Trouble::Damaged { .. } if !ids.is_empty() || (replaces && self.is_granules()) => {}
+                Trouble::Damaged { path, .. } if self.is_granules() => {
+                    return Err(Refusal::Damaged { path });
+                }
+                Trouble::Damaged { path, what } | Trouble::Taken { path, what } => {
+                    return Err(Refusal::Taken { path, what });
+                }
+                Trouble::Later { path } => return Err(Refusal::Later { path }),
+            }
+        }
+        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
+        let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
+        match differences.and_then(|all| all.first().copied()) {
+            Some(why) if !replaces => {
+                Err(Refusal::AnotherSweep { out: self.out.clone(), held: self.describe(), why })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this sweep is one that is recorded, extended or changed.
+    pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
+        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
+        self.ids().iter().any(|held| difference(held, &id).is_none())
+    }
+
+    /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
+    /// is recorded by default has changed since version 0.1.0.
+    pub fn inherit(&self, sweep: &mut Sweep) {
+        if !self.is_of(&ResolvedSweep::of(sweep)) {
+            return;
+        }
+        let mut recorded: BTreeMap<(&str, &str), Record> = BTreeMap::new();
+        for held in self.sweeps().filter(|held| held.name == sweep.name).flat_map(|held| &held.conditions) {
+            let record = Record::without(held.not_recorded.iter().map(String::as_str));
+            if let Some(record) = record {
+                let all = recorded.entry((&held.name, &held.fingerprint)).or_insert(record);
+                *all = all.or(record);
+            }
+        }
+        if recorded.is_empty() {
+            return;
+        }
+        for condition in &mut sweep.conditions {
+            let fingerprints =
+                [Fingerprint::new(&condition.model), Fingerprint::in_version_0_1_0(&condition.model)];
+            let known = fingerprints
+                .map(|of| recorded.get(&(condition.name.as_str(), of.to_string().as_str())).copied());
+            if let Some(record) = known.into_iter().flatten().next() {
+                condition.inherit_record(record);
+            }
+        }
+    }
+
+    /// The sweep that is recorded here, for people.
+    fn describe(&self) -> String {
+        let Some(held) = self.sweep().or(self.pending.sweeps.first()) else {
+            let name = self.stamps.as_ref().map_or("", |stamps| &stamps.sweep.name);
+            return format!("`{name}`");
+        };
+        let some = |names: &mut dyn Iterator<Item = String>, count: usize| {
+            let shown = names.take(4).collect::<Vec<_>>().join(", ");
+            if count > 4 { format!("{shown}, … ({count})") } else { shown }
+        };
+        let conditions = some(&mut held.conditions.iter().map(|of| of.name.clone()), held.conditions.len());
+        let seeds = some(&mut held.seeds.iter().map(u32::to_string), held.seeds.len());
+        let files = match &self.manifest {
+            Some(manifest) if self.under_way.is_none() => format!(
+                "{} files, {}",
+                manifest.files.len(),
+                indicatif::DecimalBytes(manifest.files.iter().map(|file| file.bytes).sum())
+            ),
+            _ => "not finished".to_owned(),
+        };
+        format!(
+            "`{}` (conditions {conditions}; seeds {seeds}; {} trials each; {files})",
+            held.name, held.trials
+        )
+    }
+
+    /// What a run that is to have these files does to the directory. Hashes files whose stamps do not vouch for them.
+    ///
+    /// # Errors
+    /// When the system refuses; [`OutputError::Interrupted`].
+    pub fn changes<'a>(
+        &self,
+        planned: &'a [Planned],
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Changes<'a>, OutputError> {
+        self.look(planned, Some(is_interrupted))
+    }
+
+    /// The same without hashing: takes recorded files for what they were. What is in the way of the outputs is certain.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn assumed_changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
+        self.look(planned, None)
+    }
+
+    fn look<'a>(
+        &self,
+        planned: &'a [Planned],
+        hashes: Option<&(dyn Fn() -> bool + Sync)>,
+    ) -> Result<Changes<'a>, OutputError> {
+        let mut changes = Changes::default();
+        let Some(out) = &self.directory else {
+            changes.written = planned.iter().collect();
+            return Ok(changes);
+        };
+        let mut records: BTreeMap<&str, Vec<&FileRecord>> = BTreeMap::new();
+        for record in self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records) {
+            records.entry(&record.path).or_default().push(record);
+        }
+        let no_records = Vec::new();
+        let of_path = |path: &str| records.get(path).unwrap_or(&no_records);
+        let mut seeds = Seeds::new(out);
+        // Whatever is at a planned path is in place, granule's to be replaced, or in the way.
+        let listed: BTreeSet<&str> =
+            self.manifest.iter().flat_map(|of| &of.files).map(|file| file.path.as_str()).collect();
+        let mut recorded: Vec<(&Planned, Stamp)> = Vec::new();
+        for file in planned {
+            let there = match seeds.stat(&file.path)? {
+                There::Nothing => {
+                    changes.written.push(file);
+                    continue;
+                }
+                There::Other(path, kind) => {
+                    changes
+                        .taken
+                        .entry(path)
+                        .or_insert_with(|| format!("is {kind}, where granule writes outputs"));
+                    continue;
+                }
+                There::File(stamp) => stamp,
+            };
+            let records = of_path(&file.path);
+            // What the manifest lists is written anew, changed or not. What is only in the journal may not have come to
+            // its place yet: a file there is granule's if it is as recorded.
+            let is_listed = listed.contains(file.path.as_str());
+            let is_same = records.iter().any(|record| record.identity == file.identity);
+            if is_same || (!records.is_empty() && !is_listed) {
+                recorded.push((file, there));
+                continue;
+            }
+            changes.given_back += there.bytes();
+            let is_granules = (is_listed && self.can_be_listed(&file.path))
+                || self.is_listed_by_first_format(&file.path)
+                || self.has_seen(out, &file.path, there, hashes.is_some())?;
+            let list = if is_granules { &mut changes.replaced } else { &mut changes.unlisted };
+            list.push(file);
+        }
+        let vouch = |path: &str, identity: Option<&str>, there: Stamp| {
+            let records = of_path(path);
+            match hashes {
+                None => {
+                    let is_it = |record: &&&FileRecord| Some(record.identity.as_str()) == identity;
+                    let record = records.iter().find(is_it).or(records.first());
+                    Ok(record.map(|record| ((*record).clone(), None)))
+                }
+                Some(is_interrupted) if is_interrupted() => Err(OutputError::Interrupted),
+                Some(_) => self.vouch(out, path, records, identity, there),
+            }
+        };
+        let vouched = side_by_side(|| {
+            let vouched =
+                recorded.par_iter().map(|(file, there)| vouch(&file.path, Some(&file.identity), *there));
+            vouched.collect::<Result<Vec<_>, OutputError>>()
+        })?;
+        for ((file, there), vouched) in recorded.into_iter().zip(vouched) {
+            match vouched {
+                Some((record, seal)) if record.identity == file.identity => {
+                    changes.in_place.push((file, record, seal));
+                    continue;
+                }
+                Some(_) => changes.replaced.push(file),
+                None if listed.contains(file.path.as_str())
+                    || self.has_seen(out, &file.path, there, hashes.is_some())? =>
+                {
+                    changes.replaced.push(file);
+                }
+                None => changes.unlisted.push(file),
+            }
+            changes.given_back += there.bytes();
+        }
+        // Through a link files are read, and neither written nor removed.
+        for file in changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted) {
+            if let Some(path) = seeds.link(&file.path)? {
+                changes
+                    .taken
+                    .entry(path)
+                    .or_insert("is a symbolic link, where granule writes outputs".to_owned());
+            }
+        }
+        let wanted: BTreeSet<&str> = planned.iter().map(|file| file.path.as_str()).collect();
+        let listed =
+            self.pending.listed.iter().map(String::as_str).filter(|path| !records.contains_key(path));
+        for path in records.keys().copied().chain(listed).filter(|path| !wanted.contains(path)) {
+            let is_listed = records.contains_key(path) && self.can_be_listed(path);
+            if !is_listed && !self.is_listed_by_first_format(path) {
+                continue;
+            }
+            let There::File(there) = seeds.stat(path)? else { continue };
+            // A list of version 0.1.0 has no hashes: what it lists may be the user's, and stays.
+            let is_intact = is_listed && vouch(path, None, there)?.is_some();
+            if is_intact && seeds.link(path)?.is_none() {
+                changes.given_back += there.bytes();
+                changes.removed.insert(path.to_owned());
+            } else {
+                changes.left.insert(path.to_owned());
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Whether the stamps know a file as granule's, by its stamp or by its hash.
+    fn has_seen(&self, out: &Directory, path: &str, there: Stamp, hashes: bool) -> Result<bool, OutputError> {
+        let Some(seen) = self.stamps.as_ref().and_then(|stamps| stamps.seen(path)) else { return Ok(false) };
+        if !hashes || seen.stamp == Some(there) {
+            return Ok(true);
+        }
+        let hashed = open_file(out, path).and_then(|file| sha256(&file, there.bytes()));
+        Ok(hashed.map_err(failed("read", &self.out.join(path)))?.as_ref() == Some(&seen.sha256))
+    }
+
+    /// Whether a recorded sweep makes a file of this path.
+    fn can_be_listed(&self, path: &str) -> bool {
+        let made = || {
+            let mut made = Made { is_whole: true, ..Made::default() };
+            let mut seen: Vec<&ResolvedSweep> = Vec::new();
+            for sweep in self.sweeps() {
+                if seen.contains(&sweep) {
+                    continue;
+                }
+                seen.push(sweep);
+                match paths(sweep) {
+                    Some(paths) => made.paths.extend(paths),
+                    None => made.is_whole = false,
+                }
+            }
+            made
+        };
+        let made = || self.made.get_or_init(made);
+        has_form(path) && (made().paths.contains(path) || !made().is_whole)
+    }
+
+    /// Whether a run of version 0.1.0 was writing files here when it ended early.
+    pub fn has_first_format(&self) -> bool {
+        !self.pending.listed.is_empty()
+    }
+
+    /// Whether a run of version 0.1.0 was writing a file of this path when it ended early: it listed the file, and its
+    /// sweep has it.
+    fn is_listed_by_first_format(&self, path: &str) -> bool {
+        self.pending.listed.contains(path) && self.under_way.is_some() && self.can_be_listed(path)
+    }
+
+    /// The record that says what a file holds, one of this identity if there are several; and the file's seal.
+    fn vouch(
+        &self,
+        out: &Directory,
+        path: &str,
+        records: &[&FileRecord],
+        identity: Option<&str>,
+        there: Stamp,
+    ) -> Result<Option<Kept>, OutputError> {
+        let of_hash = |sha256: &str| {
+            let mut of_hash = records.iter().filter(|record| record.sha256 == sha256);
+            let first = of_hash.clone().next();
+            of_hash.find(|record| Some(record.identity.as_str()) == identity).or(first)
+        };
+        if let Some(seen) = self.stamps.as_ref().filter(|_| self.holds).and_then(|stamps| stamps.seen(path))
+            && seen.stamp == Some(there)
+        {
+            return Ok(of_hash(&seen.sha256).map(|record| ((*record).clone(), Some(Seal::certain(there)))));
+        }
+        let file = match open_file(out, path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(error) => return Err(failed("read", &self.out.join(path))(error)),
+        };
+        let Some(bytes) = records.iter().map(|record| record.bytes).find(|bytes| *bytes == there.bytes())
+        else {
+            return Ok(None);
+        };
+        let hashed = sealed(&file, |file| sha256(file, bytes));
+        let (sha256, seal) = hashed.map_err(failed("read", &self.out.join(path)))?;
+        let record = sha256.as_deref().and_then(of_hash);
+        Ok(record.zip(seal).map(|(record, seal)| ((*record).clone(), Some(seal))))
+    }
+
+    /// Whether the stamps say that a store with this stamp has all trials of this sweep, whole.
+    pub fn trusts_store(&self, sweep: &ResolvedSweep, stamp: Option<Stamp>) -> bool {
+        let is_it = self.manifest.as_ref().is_some_and(|manifest| manifest.sweep == *sweep);
+        is_it && self.holds && self.stamps.as_ref().is_some_and(|stamps| stamps.trust_store(stamp))
+    }
+
+    /// Stamps that hold for the manifest, if they are others than those that are there.
+    pub fn renewed(&self, files: BTreeMap<String, Seen>, store: Option<Stamp>) -> Option<Stamps> {
+        let file = self.directory.as_ref()?.open_file(OsStr::new(manifest::NAME)).ok()?;
+        let text = files::read_open(file, LONGEST).ok()?;
+        let sweep = SweepId::of(&self.manifest.as_ref()?.sweep);
+        let stamps = Stamps::new(sweep, hex(&Sha256::digest(&text)), files, store);
+        (self.stamps.as_ref() != Some(&stamps)).then_some(stamps)
+    }
+
+    /// Begins the journal of the files that are to be written, and removes the manifest, then the files that are to
+    /// be removed. Gives how many it removed.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn retire(
+        &self,
+        sweep: &ResolvedSweep,
+        changes: &Changes<'_>,
+    ) -> Result<(Journal, usize), OutputError> {
+        let out = self.directory.as_ref().expect("a run has its directory");
+        let mut pending = Pending { sweeps: vec![sweep.clone()], ..Pending::default() };
+        let finished = self.manifest.iter().map(|manifest| &manifest.sweep);
+        for held in finished.chain(&self.pending.sweeps) {
+            if !pending.sweeps.contains(held) {
+                pending.sweeps.push(held.clone());
+            }
+        }
+        // What is left as it is belongs to the user from now on.
+        let records = self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records);
+        let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let records = records.filter(|record| {
+            !changes.left.contains(&record.path) && seen.insert((&record.path, &record.sha256))
+        });
+        pending.records = records.cloned().collect();
+        let journal = Journal::begin(out, &pending)?;
+        let mut removed = 0;
+        let mut seeds = Seeds::new(out);
+        for path in &changes.removed {
+            removed += usize::from(seeds.remove(path)?);
+        }
+        let wanted: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
+        let earlier: BTreeSet<u32> = self.sweeps().flat_map(|held| held.seeds.iter().copied()).collect();
+        // A run that was killed may have left something unfinished anywhere.
+        let was_killed = self.pending != Pending::default();
+        for seed in earlier.union(&wanted).filter(|seed| was_killed || !wanted.contains(seed)) {
+            let name = directory_of_seed(*seed);
+            if let (Seed::Directory(directory), _) = seeds.seed(&name)? {
+                let place = out.path().join(&name);
+                directory.remove_leftovers().map_err(failed("clean up", &place))?;
+                // Only an empty directory goes.
+                out.remove_if_empty(OsStr::new(&name));
+            }
+        }
+        Ok((journal, removed))
+    }
+
+    /// Trials of a plan that the sweep of the manifest had computed, and of which this is true.
+    pub fn computed_before(&self, plan: &Plan, is_counted: impl Fn(TrialKey) -> bool) -> u64 {
+        let Some(Manifest { sweep, set_aside, .. }) = &self.manifest else { return 0 };
+        let known: BTreeMap<&str, &str> =
+            sweep.conditions.iter().map(|of| (of.fingerprint.as_str(), of.name.as_str())).collect();
+        let seeds: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
+        let aside: BTreeSet<(u32, u32, &str)> =
+            set_aside.iter().map(|aside| (aside.seed, aside.trial, aside.condition.as_str())).collect();
+        let mut count = 0;
+        for cohort in plan.cohorts.iter().filter(|cohort| seeds.contains(&cohort.seed)) {
+            for variant in &cohort.variants {
+                let Some(&name) = known.get(variant.fingerprint.to_string().as_str()) else { continue };
+                let trials = 0..plan.trials.min(sweep.trials);
+                let trials = trials.filter(|trial| !aside.contains(&(cohort.seed, *trial, name)));
+                count +=
+                    trials.filter(|trial| is_counted(variant.fingerprint.trial(cohort.seed, *trial))).count();
+            }
+        }
+        count as u64
+    }
+}
+
+/// What a run does to the files in an output directory.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// Files that are as they are to be.
+    pub in_place: Vec<(&'a Planned, FileRecord, Option<Seal>)>,
+    /// Files where there is nothing yet.
+    pub written: Vec<&'a Planned>,
+    /// Files that take the place of granule's own.
+    pub replaced: Vec<&'a Planned>,
+    /// Files that would take the place of files that no record lists.
+    pub unlisted: Vec<&'a Planned>,
+    /// Granule's own files that the sweep does not have.
+    pub removed: BTreeSet<String>,
+    /// The same, but they are not as granule wrote them, and stay.
+    pub left: BTreeSet<String>,
+    /// What is in the way, and what it is.
+    taken: BTreeMap<PathBuf, String>,
+    given_back: u64,
+}
+
+impl Changes<'_> {
+    /// Expects that nothing of another is in the way; with `replaces`, files may be.
+    pub fn check(&self, out: &Path, replaces: bool) -> Result<(), Refusal> {
+        if let Some((path, what)) = self.taken.first_key_value() {
+            return Err(Refusal::Taken { path: path.clone(), what: what.clone() });
+        }
+        match self.unlisted.first() {
+            Some(first) if !replaces => Err(Refusal::Unlisted {
+                out: out.to_owned(),
+                count: self.unlisted.len(),
+                first: first.path.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of the files that are to be written.
+    pub fn size(&self, sweep: &Sweep) -> Size {
+        self.to_write().map(|file| file.size(sweep)).sum()
+    }
+
+    /// Files that are to be written.
+    pub fn to_write(&self) -> impl Iterator<Item = &'_ Planned> {
+        self.written.iter().chain(&self.replaced).chain(&self.unlisted).copied()
+    }
+
+    /// Bytes of the files that are to be replaced or removed.
+    pub fn given_back(&self) -> u64 {
+        self.given_back
+    }
+
+    /// Whether the planned files are there, all of them and no others of granule's.
+    pub fn are_none(&self) -> bool {
+        self.written.is_empty()
+            && self.replaced.is_empty()
+            && self.unlisted.is_empty()
+            && self.removed.is_empty()
+    }
+}
+
+/// The directories of seeds, one after the other.
+pub(super) struct Seeds<'a> {
+    out: &'a Directory,
+    /// The one that was looked at last.
+    last: Option<(String, Seed)>,
+}
+
+/// What has the name of a seed's directory.
+#[derive(Clone)]
+enum Seed {
+    Nothing,
+    Directory(Directory),
+    /// A link to a directory.
+    Linked(Directory),
+    /// Something else.
+    Other(&'static str),
+}
+
+/// What is at a path.
+pub(super) enum There {
+    Nothing,
+    File(Stamp),
+    /// Something else, and where; also something that is in the place of the directory.
+    Other(PathBuf, &'static str),
+}
+
+impl Seeds<'_> {
+    pub(super) fn new(out: &Directory) -> Seeds<'_> {
+        Seeds { out, last: None }
+    }
+
+    /// The directory of the seed that a path begins with, and the name of the file in it.
+    fn seed<'p>(&mut self, path: &'p str) -> Result<(Seed, &'p OsStr), OutputError> {
+        let (name, file) = path.split_once('/').unwrap_or((path, ""));
+        if let Some((last, seed)) = &self.last
+            && last == name
+        {
+            return Ok((seed.clone(), OsStr::new(file)));
+        }
+        let place = self.out.path().join(name);
+        let wrong = failed("read", &place);
+        let seed = match self.out.below(OsStr::new(name)) {
+            Ok(directory) => Seed::Directory(directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Seed::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                let stat = self.out.stat(OsStr::new(name)).map_err(wrong)?;
+                match stat.map_or("something else", |stat| kind_of(stat.st_mode)) {
+                    "a symbolic link" => match self.out.below_linked(OsStr::new(name)) {
+                        Ok(directory) => Seed::Linked(directory),
+                        Err(_) => Seed::Other("a symbolic link"),
+                    },
+                    kind => Seed::Other(kind),
+                }
+            }
+            Err(error) => return Err(wrong(error)),
+        };
+        self.last = Some((name.to_owned(), seed.clone()));
+        Ok((seed, OsStr::new(file)))
+    }
+
+    pub(super) fn stat(&mut self, path: &str) -> Result<There, OutputError> {
+        let (seed, name) = self.seed(path)?;
+        let directory = match seed {
+            Seed::Nothing => return Ok(There::Nothing),
+            Seed::Other(kind) => {
+                let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
+                return Ok(There::Other(self.out.path().join(seed), kind));
+            }
+            Seed::Directory(directory) | Seed::Linked(directory) => directory,
+        };
+        let stat = directory.stat(name).map_err(failed("look at", &self.out.path().join(path)))?;
+        Ok(match stat {
+            None => There::Nothing,
+            Some(stat) => match kind_of(stat.st_mode) {
+                "a file" => There::File(Stamp::of_stat(&stat)),
+                kind => There::Other(self.out.path().join(path), kind),
+            },
+        })
+    }
+
+    /// The link that is in the place of the directory of this path, if there is one.
+    fn link(&mut self, path: &str) -> Result<Option<PathBuf>, OutputError> {
+        let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
+        Ok(matches!(self.seed(path)?.0, Seed::Linked(_)).then(|| self.out.path().join(seed)))
+    }
+
+    fn remove(&mut self, path: &str) -> Result<bool, OutputError> {
+        let (Seed::Directory(directory), name) = self.seed(path)? else { return Ok(false) };
+        directory.remove(name).map_err(failed("remove", &self.out.path().join(path)))
+    }
+}
+
+/// Opens an output to read it.
+pub(super) fn open_file(out: &Directory, path: &str) -> io::Result<File> {
+    let (seed, name) = path.split_once('/').ok_or(io::ErrorKind::NotFound)?;
+    let seed = OsStr::new(seed);
+    out.below(seed).or_else(|_| out.below_linked(seed))?.open_file(OsStr::new(name))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// In what two sweeps are not the same one; none if they are.
+fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
+    if held.name != sweep.name {
+        return Some("this one has another name");
+    }
+    let fingerprints: BTreeSet<&String> = held.fingerprints.iter().collect();
+    let seeds: BTreeSet<u32> = held.seeds.iter().copied().collect();
+    if !sweep.fingerprints.iter().any(|fingerprint| fingerprints.contains(fingerprint)) {
+        return Some("this one has the same name, but no condition with the same parameters");
+    }
+    let has_seed = sweep.seeds.iter().any(|seed| seeds.contains(seed));
+    (!has_seed).then_some("this one has the same name, but no seed in common")
+}
+
+/// Paths of the files that a recorded sweep makes; none if this program cannot resolve it.
+fn paths(sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
+    let sweep = sweep.restore().ok()?;
+    let planned = super::plan(&sweep, &Plan::new(&sweep));
+    Some(planned.into_iter().map(|file| file.path).collect())
+}
+
+/// Whether a file of this path can be an output.
+fn has_form(path: &str) -> bool {
+    let Some((seed, name)) = path.split_once('/') else { return false };
+    let Some(number) = seed.strip_prefix("seed-") else { return false };
+    if number.parse::<u32>().map(|seed| seed.to_string()).as_deref() != Ok(number) {
+        return false;
+    }
+    if name == "tonicReduction.npy" {
+        return true;
+    }
+    let name = name.strip_prefix("randomized_").unwrap_or(name);
+    let suffixes = ["SpikeProb", "Connections", "Weights", "CondE", "CondI", "TonicReduction"];
+    let prefix = name.strip_suffix(".npy").and_then(|stem| {
+        suffixes.iter().find_map(|suffix| stem.strip_suffix(suffix)).filter(|prefix| !prefix.is_empty())
+    });
+    prefix.is_some_and(|prefix| prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)))
+}
+
+/// What is the matter with a record that cannot be understood.
+fn trouble(path: PathBuf, text: &[u8], keys: &[&str], format: u32, error: &serde_json::Error) -> Trouble {
+    match serde_json::from_slice::<serde_json::Value>(text) {
+        Ok(value) if keys.iter().any(|key| value.get(key).is_none()) => {
+            Trouble::Taken { path, what: "exists and is not a record of granule".to_owned() }
+        }
+        Ok(value) if value.get(keys[0]).and_then(serde_json::Value::as_u64) > Some(format.into()) => {
+            Trouble::Later { path }
+        }
+        _ => Trouble::Damaged { path, what: format!("is damaged, or not a record of granule: {error}") },
+    }
+}
+
+/// Hash of an open file, in hexadecimal; none if it does not have this many bytes.
+pub fn sha256(mut file: &File, bytes: u64) -> io::Result<Option<String>> {
+    if file.metadata()?.len() != bytes {
+        return Ok(None);
+    }
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut read = 0;
+    // A file that grows has an end all the same.
+    while read <= bytes {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => {
+                hash.update(&buffer[..count]);
+                read += count as u64;
+            }
+        }
+    }
+    Ok((read == bytes).then(|| hex(&hash.finalize())))
+}

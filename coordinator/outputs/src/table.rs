@@ -1,0 +1,329 @@
+//! Tables: rows that come in batches, of columns with one type each, as Parquet, an archive of numpy
+//! arrays, or comma-separated values. Nothing is ever held but a batch, or a row group.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use granule_system::files::Directory;
+use parquet::basic::Compression;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::npy::{NpyError, write_vector_header};
+use super::{HashedFile, OutputError};
+
+/// Format of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Parquet,
+    Npz,
+    Csv,
+}
+
+/// Rows of a row group of Parquet, but for those of the batch that completes it.
+const ROW_GROUP: usize = 1 << 18;
+
+/// Values of a column that Parquet is given at a time: many of the batches in which it takes them, so that pages
+/// end where they would if it was given all.
+const AT_ONCE: usize = 1 << 13;
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+/// The type of a column.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// One of these.
+    Word(Arc<[String]>),
+    U32,
+    U64,
+    F64,
+}
+
+/// Values of a column.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// By their place among the words of the column.
+    Word(Vec<u32>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+    F64(Vec<f64>),
+}
+
+/// Some rows of a table: of each column as many values.
+pub type Batch = Vec<Values>;
+
+/// Where rows come from.
+pub trait Rows {
+    /// The columns of every batch, in their order.
+    fn columns(&self) -> Vec<Column>;
+
+    /// Hands out all batches, the same whenever it is called.
+    ///
+    /// # Errors
+    /// When a batch cannot be made, or was not taken.
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError>;
+}
+
+/// Why a table was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("the table cannot be encoded")]
+    Parquet(#[from] ParquetError),
+    #[error("the table cannot be encoded")]
+    Zip(#[from] ZipError),
+    #[error("the table cannot be encoded")]
+    Npy(#[from] NpyError),
+    #[error("the table cannot be written")]
+    Csv(#[from] csv::Error),
+    #[error("the table cannot be written")]
+    Io(#[from] io::Error),
+}
+
+impl TableError {
+    fn is_of_nobody_reading(&self) -> bool {
+        let error = match self {
+            TableError::Csv(error) => match error.kind() {
+                csv::ErrorKind::Io(error) => error,
+                _ => return false,
+            },
+            TableError::Io(error) => error,
+            _ => return false,
+        };
+        error.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Values::Word(values) | Values::U32(values) => values.len(),
+            Values::U64(values) => values.len(),
+            Values::F64(values) => values.len(),
+        }
+    }
+
+    fn append(&mut self, more: Values) {
+        match (self, more) {
+            (Values::Word(values), Values::Word(more)) | (Values::U32(values), Values::U32(more)) => {
+                values.extend(more);
+            }
+            (Values::U64(values), Values::U64(more)) => values.extend(more),
+            (Values::F64(values), Values::F64(more)) => values.extend(more),
+            _ => unreachable!("all batches have the same columns"),
+        }
+    }
+
+    /// A value as text; of a word, the word.
+    fn text(&self, kind: &Kind, at: usize) -> String {
+        match (self, kind) {
+            (Values::Word(values), Kind::Word(words)) => words[values[at] as usize].clone(),
+            (Values::Word(values) | Values::U32(values), _) => values[at].to_string(),
+            (Values::U64(values), _) => values[at].to_string(),
+            (Values::F64(values), _) => values[at].to_string(),
+        }
+    }
+}
+
+/// Writes a table to this place, whole or not at all. Returns how many rows and bytes it has.
+pub fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
+    let failed = |source| OutputError::Io { path: place.to_owned(), doing: "create", source };
+    let (directory, _) = Directory::of(place).map_err(failed)?;
+    directory.remove_leftovers().map_err(failed)?;
+    let file = HashedFile::create(place)?;
+    let (file, count) = match format {
+        Format::Csv => write_csv(file, rows)?,
+        Format::Parquet => write_parquet(file, rows)?,
+        Format::Npz => write_npz(file, rows)?,
+    };
+    let (bytes, _) = file.commit()?;
+    directory.sync().map_err(failed)?;
+    Ok((count, bytes))
+}
+
+/// Writes a table of comma-separated values to what reads it at once. Returns how many rows and bytes it
+/// has; none if nobody reads on.
+pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
+    match write_csv(Counted { to, bytes: 0 }, rows) {
+        Ok((Counted { mut to, bytes }, count)) => match to.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            flushed => flushed.map(|()| Some((count, bytes))).map_err(TableError::Io),
+        },
+        Err(error) if error.is_of_nobody_reading() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    to: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(buffer)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn write_csv<W: Write>(file: W, rows: &dyn Rows) -> Result<(W, u64), TableError> {
+    let columns = rows.columns();
+    let mut count = 0;
+    let mut writer = csv::Writer::from_writer(file);
+    writer.write_record(columns.iter().map(|column| column.name))?;
+    rows.each(&mut |batch| {
+        let length = batch.first().map_or(0, Values::len);
+        for at in 0..length {
+            writer.write_record(
+                columns.iter().zip(&batch).map(|(column, values)| values.text(&column.kind, at)),
+            )?;
+        }
+        count += length as u64;
+        Ok(())
+    })?;
+    let file = writer.into_inner().map_err(|error| error.into_error())?;
+    Ok((file, count))
+}
+
+fn write_parquet(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
+    let columns = rows.columns();
+    let fields: String = columns
+        .iter()
+        .map(|Column { name, kind }| match kind {
+            Kind::Word(_) => format!("required binary {name} (STRING);"),
+            Kind::U32 => format!("required int32 {name} (INTEGER(32, false));"),
+            Kind::U64 => format!("required int64 {name} (INTEGER(64, false));"),
+            Kind::F64 => format!("required double {name};"),
+        })
+        .collect();
+    let schema = Arc::new(parse_message_type(&format!("message granule {{ {fields} }}"))?);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_created_by(concat!("granule ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;
+    let mut waiting: Option<Batch> = None;
+    let mut count = 0;
+    rows.each(&mut |batch| {
+        count += batch.first().map_or(0, Values::len) as u64;
+        match &mut waiting {
+            None => waiting = Some(batch),
+            Some(waiting) => waiting.iter_mut().zip(batch).for_each(|(values, more)| values.append(more)),
+        }
+        if waiting.as_ref().is_some_and(|waiting| waiting[0].len() >= ROW_GROUP) {
+            write_row_group(&mut writer, &columns, &waiting.take().unwrap_or_default())?;
+        }
+        Ok(())
+    })?;
+    if let Some(rest) = waiting {
+        write_row_group(&mut writer, &columns, &rest)?;
+    }
+    Ok((writer.into_inner()?, count))
+}
+
+fn write_row_group(
+    writer: &mut SerializedFileWriter<HashedFile>,
+    columns: &[Column],
+    batch: &Batch,
+) -> Result<(), TableError> {
+    let mut group = writer.next_row_group()?;
+    for (column, values) in columns.iter().zip(batch) {
+        let Some(mut writer) = group.next_column()? else { break };
+        match (writer.untyped(), values) {
+            (ColumnWriter::ByteArrayColumnWriter(writer), Values::Word(values)) => {
+                let Kind::Word(words) = &column.kind else { unreachable!("a column of words has them") };
+                let words: Vec<ByteArray> = words.iter().map(|word| word.as_str().into()).collect();
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<ByteArray> =
+                        values.iter().map(|&at| words[at as usize].clone()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
+            }
+            (ColumnWriter::Int32ColumnWriter(writer), Values::U32(values)) => {
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
+            }
+            (ColumnWriter::Int64ColumnWriter(writer), Values::U64(values)) => {
+                for values in values.chunks(AT_ONCE) {
+                    let values: Vec<i64> = values.iter().map(|&value| value.cast_signed()).collect();
+                    writer.write_batch(&values, None, None)?;
+                }
+            }
+            (ColumnWriter::DoubleColumnWriter(writer), Values::F64(values)) => {
+                writer.write_batch(values, None, None)?;
+            }
+            _ => unreachable!("the schema is that of the columns"),
+        }
+        writer.close()?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// An array a column: they are made one after the other, each from all rows.
+fn write_npz(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
+    let columns = rows.columns();
+    let mut count = 0_u64;
+    rows.each(&mut |batch| {
+        count += batch.first().map_or(0, Values::len) as u64;
+        Ok(())
+    })?;
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        // An array may have more than 4 GiB.
+        .large_file(true);
+    let mut archive = ZipWriter::new_stream(file);
+    for (at, Column { name, kind }) in columns.iter().enumerate() {
+        archive.start_file(format!("{name}.npy"), options)?;
+        let (descr, words) = match kind {
+            // Text of numpy is as wide as the longest, of four bytes a character.
+            Kind::Word(words) => {
+                let width = words.iter().map(|word| word.chars().count()).max().unwrap_or(0).max(1);
+                let padded = |word: &String| {
+                    let mut bytes: Vec<u8> = word.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+                    bytes.resize(4 * width, 0);
+                    bytes
+                };
+                (format!("<U{width}"), words.iter().map(padded).collect::<Vec<_>>())
+            }
+            Kind::U32 => ("<u4".to_owned(), Vec::new()),
+            Kind::U64 => ("<u8".to_owned(), Vec::new()),
+            Kind::F64 => ("<f8".to_owned(), Vec::new()),
+        };
+        write_vector_header(&mut archive, &descr, count as usize)?;
+        let mut bytes = Vec::new();
+        rows.each(&mut |mut batch| {
+            bytes.clear();
+            match batch.swap_remove(at) {
+                Values::Word(values) => values.iter().for_each(|&word| bytes.extend(&words[word as usize])),
+                Values::U32(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
+                Values::U64(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
+                Values::F64(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
+            }
+            Ok(archive.write_all(&bytes)?)
+        })?;
+    }
+    Ok((archive.finish()?.into_inner(), count))
+}

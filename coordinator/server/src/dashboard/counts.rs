@@ -1,0 +1,225 @@
+//! Spikes by condition and bin of time, for the pages that look at a condition.
+//!
+//! A condition is counted from when somebody first looks at it: what is stored of it is read in the
+//! background, and what is stored from then on is counted as it comes. Which trials are counted is
+//! known one by one, so that none is counted twice. When trials are taken out of the store again, their
+//! conditions are counted anew.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use granule_farm::scheduler::TrialId;
+use granule_outputs::histogram::Histogram;
+use granule_sim::Model;
+use granule_sim::spikes::TrialSpikes;
+use granule_store::Store;
+use granule_sweep::plan::Plan;
+
+/// Width of a bin, but of trials so long that there would be more bins than that.
+const BIN_MS: u32 = 5;
+const MOST_BINS: u32 = 1000;
+
+/// Width of the bins in which spikes of a model's trials are counted.
+pub fn bin_ms(model: &Model) -> u32 {
+    let duration_ms = model.steps() / model.steps_per_ms();
+    BIN_MS * duration_ms.div_ceil(BIN_MS * MOST_BINS).max(1)
+}
+
+/// Counts of spikes.
+#[derive(Debug)]
+pub struct Counts {
+    plan: Arc<Plan>,
+    /// Trials in the cohorts before each.
+    before: Vec<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Which trials are counted: a bit each, cohort by cohort, variant by variant.
+    counted: Vec<u64>,
+    /// By condition; of several with equal parameters the first one stands for all.
+    conditions: Vec<Option<Counted>>,
+    /// Conditions of which stored trials have to be read. Taken away, the reader ends.
+    to_read: Option<Sender<usize>>,
+    /// Conditions in there, or being read.
+    unread: usize,
+}
+
+#[derive(Debug)]
+struct Counted {
+    histogram: Histogram,
+    /// Grows with every change.
+    version: u64,
+    /// Grows when counting begins anew: what was read of the store before is void.
+    life: u64,
+}
+
+impl Counts {
+    /// Of a plan; nothing is counted yet. Stored trials are read by [`Counts::read`], which gets what
+    /// comes with it.
+    pub fn new(plan: Arc<Plan>) -> (Counts, Receiver<usize>) {
+        let mut trials = 0;
+        let mut before = Vec::with_capacity(plan.cohorts.len());
+        for cohort in &plan.cohorts {
+            before.push(trials);
+            trials += cohort.variants.len() as u64 * u64::from(plan.trials);
+        }
+        let (to_read, asked) = channel();
+        let state = State {
+            counted: vec![0; trials.div_ceil(64) as usize],
+            conditions: plan.conditions.iter().map(|_| None).collect(),
+            to_read: Some(to_read),
+            unread: 0,
+        };
+        (Counts { plan, before, state: Mutex::new(state) }, asked)
+    }
+
+    /// Has this condition counted from now on.
+    pub fn watch(&self, condition: usize) {
+        let condition = self.stand_in(condition);
+        let state = &mut *self.state();
+        if state.conditions[condition].is_none() {
+            let model = &self.plan.conditions[condition].model;
+            let histogram = Histogram::new(model, bin_ms(model) * model.steps_per_ms());
+            state.conditions[condition] = Some(Counted { histogram, version: 1, life: 0 });
+            state.ask(condition);
+        }
+    }
+
+    /// What is counted of a condition that is watched, if that is another version than this one.
+    pub fn later_than(&self, condition: usize, version: u64) -> Option<(u64, Histogram)> {
+        let condition = self.stand_in(condition);
+        let state = self.state();
+        let counted = state.conditions[condition].as_ref()?;
+        (counted.version != version).then(|| (counted.version, counted.histogram.clone()))
+    }
+
+    /// Counts a trial that was stored.
+    pub fn add(&self, id: TrialId, encoded: &[u8]) {
+        let condition = self.condition(id);
+        let Some(life) = self.life(condition) else { return };
+        self.count(id, condition, life, encoded);
+    }
+
+    /// These trials are no longer stored.
+    pub fn discard(&self, trials: &[TrialId]) {
+        let mut conditions: Vec<usize> = trials.iter().map(|id| self.condition(*id)).collect();
+        conditions.sort_unstable();
+        conditions.dedup();
+        let state = &mut *self.state();
+        for condition in conditions {
+            let Some(counted) = &mut state.conditions[condition] else { continue };
+            let model = &self.plan.conditions[condition].model;
+            counted.histogram = Histogram::new(model, bin_ms(model) * model.steps_per_ms());
+            counted.version += 1;
+            counted.life += 1;
+            for (id, bit) in self.trials(condition) {
+                debug_assert_eq!(self.condition(id), condition);
+                state.counted[(bit / 64) as usize] &= !(1 << (bit % 64));
+            }
+            state.ask(condition);
+        }
+    }
+
+    /// Whether stored trials are still being read.
+    pub fn is_behind(&self) -> bool {
+        self.state().unread > 0
+    }
+
+    /// Reads what is stored of the conditions that are asked for, until nobody can ask any more.
+    pub fn read(&self, store: &Store, asked: &Receiver<usize>) {
+        while let Ok(condition) = asked.recv() {
+            for (id, bit) in self.trials(condition) {
+                let (life, is_counted) = {
+                    let state = self.state();
+                    if state.to_read.is_none() {
+                        return;
+                    }
+                    let life = state.conditions[condition].as_ref().map(|counted| counted.life);
+                    (life, state.counted[(bit / 64) as usize] & 1 << (bit % 64) != 0)
+                };
+                let key = self.plan.key(id.cohort as usize, id.variant as usize, id.trial);
+                // What is damaged in the store is found, and computed anew, by those who need it.
+                if let Some(life) = life.filter(|_| !is_counted)
+                    && let Ok(Some(encoded)) = store.get(key)
+                {
+                    self.count(id, condition, life, &encoded);
+                }
+            }
+            self.state().unread -= 1;
+        }
+    }
+
+    /// Nothing more is to be read.
+    pub fn end(&self) {
+        self.state().to_read = None;
+    }
+
+    /// Counts a trial unless it is counted, or counting has begun anew since.
+    fn count(&self, id: TrialId, condition: usize, life: u64, encoded: &[u8]) {
+        let model = &self.plan.conditions[condition].model;
+        let Ok(spikes) = TrialSpikes::decode(encoded, model.parameters().network, model.steps()) else {
+            return;
+        };
+        let bit = self.bit(id);
+        let state = &mut *self.state();
+        let Some(counted) = &mut state.conditions[condition] else { return };
+        let word = &mut state.counted[(bit / 64) as usize];
+        if counted.life == life && *word & 1 << (bit % 64) == 0 {
+            *word |= 1 << (bit % 64);
+            counted.histogram.add(&spikes);
+            counted.version += 1;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It makes sense after every operation.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn life(&self, condition: usize) -> Option<u64> {
+        self.state().conditions[condition].as_ref().map(|counted| counted.life)
+    }
+
+    fn bit(&self, id: TrialId) -> u64 {
+        let trials = u64::from(self.plan.trials);
+        self.before[id.cohort as usize] + u64::from(id.variant) * trials + u64::from(id.trial)
+    }
+
+    /// All trials of a condition, and their bits.
+    fn trials(&self, condition: usize) -> impl Iterator<Item = (TrialId, u64)> {
+        let seeds = self.plan.cohorts.len().checked_sub(1).map_or(0, |last| self.plan.seed_of(last) + 1);
+        (0..seeds).flat_map(move |seed| {
+            let (cohort, variant) = self.plan.place(condition, seed);
+            (0..self.plan.trials).map(move |trial| {
+                let id = TrialId { cohort: cohort as u32, variant: variant as u32, trial };
+                (id, self.bit(id))
+            })
+        })
+    }
+
+    /// The condition whose trial this is; of several the first.
+    fn condition(&self, id: TrialId) -> usize {
+        self.plan.cohorts[id.cohort as usize].variants[id.variant as usize].conditions[0]
+    }
+
+    /// The first condition with the same parameters.
+    fn stand_in(&self, condition: usize) -> usize {
+        let (cohort, variant) = self.plan.place(condition, 0);
+        self.plan.cohorts[cohort].variants[variant].conditions[0]
+    }
+}
+
+impl State {
+    fn ask(&mut self, condition: usize) {
+        if let Some(to_read) = &self.to_read
+            && to_read.send(condition).is_ok()
+        {
+            self.unread += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

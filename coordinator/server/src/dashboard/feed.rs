@@ -1,0 +1,406 @@
+//! What pages are told, as server-sent events: all there is to know when they come, then what changes.
+//!
+//! Everything is written down once, not once a page. A page that cannot follow misses frames and is
+//! told all again; nobody waits for it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use serde::Serialize;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
+
+use super::counts::Counts;
+use super::subject::Subject;
+use crate::view::status::{Counts as Tally, Notice, Parcel, Snapshot, Trials, WorkerStatus};
+
+/// Conditions that a page can look at together.
+pub(super) const MOST_WATCHED: usize = 12;
+
+/// Notices that a page is told of when it comes.
+const NOTICES: usize = 300;
+
+/// Frames that a page may be behind before it is told all again.
+const FRAMES: usize = 16;
+
+/// Histograms are most of what is told, and need not be told each time.
+const FRAMES_PER_HISTOGRAM: u64 = 2;
+
+/// Silence of a worker that is worth telling of, in seconds, and in steps of that.
+const SILENCE: u64 = 5;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// Whether the sweep is complete.
+    pub is_complete: bool,
+    /// For people.
+    pub text: String,
+}
+
+/// What pages are told.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// The life of this process.
+    epoch: String,
+    /// What does not change, as JSON.
+    subject: String,
+    counts: Arc<Counts>,
+    conditions: usize,
+    state: Mutex<State>,
+    frames: broadcast::Sender<Arc<Frame>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of the last frame.
+    version: u64,
+    told: Arc<Snapshot>,
+    end: Option<End>,
+    /// The last ones, each with its number.
+    notices: VecDeque<(u64, Arc<Notice>)>,
+    next_notice: u64,
+    /// Everything, as it was written down for a page that came since the last frame.
+    everything: Option<Bytes>,
+    watched: BTreeMap<usize, Watched>,
+}
+
+/// A condition that pages look at.
+#[derive(Debug, Default)]
+struct Watched {
+    pages: usize,
+    /// Of the counts that were last written down.
+    version: u64,
+    event: Bytes,
+}
+
+/// What has changed.
+#[derive(Debug)]
+struct Frame {
+    version: u64,
+    changes: Bytes,
+    /// By condition.
+    histograms: BTreeMap<usize, Bytes>,
+    is_last: bool,
+}
+
+/// What a run is at, without what belongs to parts of it.
+#[derive(Serialize)]
+struct Head<'a> {
+    state: &'a str,
+    elapsed_seconds: f64,
+    trials: Trials,
+    trials_per_second: f64,
+    seconds_left: Option<f64>,
+    spans: Parcel,
+    files: Parcel,
+    counts: Tally,
+    end: Option<&'a End>,
+}
+
+/// A worker, as pages are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Worker<'a> {
+    id: &'a str,
+    name: &'a str,
+    address: &'a str,
+    state: &'a str,
+    threads: u32,
+    leases: u64,
+    trials: u64,
+    /// 0 if it was heard of just now.
+    silent_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    seq: u64,
+    time: &'a str,
+    event: &'a str,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Everything<'a> {
+    head: Head<'a>,
+    pairs: &'a [u32],
+    workers: Vec<Worker<'a>>,
+    notices: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Changes<'a> {
+    head: Head<'a>,
+    /// Place and number of trials.
+    pairs: Vec<(usize, u32)>,
+    workers: Vec<Worker<'a>>,
+    notices: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Spikes<'a> {
+    condition: usize,
+    trials: u64,
+    granule: &'a [u64],
+    golgi: &'a [u64],
+}
+
+impl Feed {
+    pub(super) fn new(subject: &Subject, counts: Arc<Counts>) -> Feed {
+        Feed {
+            epoch: format!("{:016x}", rand::random::<u64>()),
+            subject: to_json(subject),
+            counts,
+            conditions: subject.conditions.len(),
+            state: Mutex::default(),
+            frames: broadcast::Sender::new(FRAMES),
+        }
+    }
+
+    /// Tells pages what has changed since the last time.
+    pub(super) fn tell(&self, now: Arc<Snapshot>, news: Vec<Arc<Notice>>, end: Option<&End>) {
+        let state = &mut *self.state();
+        let is_last = end.is_some();
+        let first_new = state.next_notice;
+        for notice in news {
+            state.notices.push_back((state.next_notice, notice));
+            state.next_notice += 1;
+        }
+        while state.notices.len() > NOTICES {
+            state.notices.pop_front();
+        }
+        state.version += 1;
+        state.everything = None;
+        state.end = end.cloned();
+        let before = std::mem::replace(&mut state.told, now);
+        if self.frames.receiver_count() == 0 {
+            return;
+        }
+        let changes = match changes(&before, &state.told) {
+            Some((pairs, workers)) => {
+                let notices = told(&state.notices, first_new);
+                let head = head(&state.told, state.end.as_ref());
+                self.event("changes", state.version, &to_json(&Changes { head, pairs, workers, notices }))
+            }
+            // Another run of the same sweep has begun, or the first one.
+            None => self.everything(state),
+        };
+        let mut histograms = BTreeMap::new();
+        let is_due = is_last || state.version.is_multiple_of(FRAMES_PER_HISTOGRAM);
+        for (&condition, watched) in &mut state.watched {
+            if is_due && self.write_down(condition, watched) {
+                histograms.insert(condition, watched.event.clone());
+            }
+        }
+        let frame = Frame { version: state.version, changes, histograms, is_last };
+        // They may just have gone.
+        let _ = self.frames.send(Arc::new(frame));
+    }
+
+    /// Tells a page all there is to know, and then what changes, until it goes or there is nothing more
+    /// to tell. It looks at these conditions; places that there are not are left out.
+    pub(super) async fn follow(self: Arc<Self>, conditions: Vec<usize>, page: mpsc::Sender<Bytes>) {
+        let watch = Watch::new(&self, conditions);
+        let (mut seen, mut is_last, mut told, mut frames) = self.join(&watch.conditions);
+        loop {
+            if page.send(told).await.is_err() || is_last {
+                return;
+            }
+            (seen, is_last, told) = loop {
+                let frame = tokio::select! {
+                    frame = frames.recv() => frame,
+                    () = page.closed() => return,
+                };
+                match frame {
+                    Ok(frame) if frame.version > seen => {
+                        break (frame.version, frame.is_last, frame.text_for(&watch.conditions));
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => {
+                        let (version, is_last, all, _) = self.join(&watch.conditions);
+                        break (version, is_last, all);
+                    }
+                    Err(RecvError::Closed) => return,
+                }
+            };
+        }
+    }
+
+    /// Everything as it is now, and the frames to come.
+    fn join(&self, conditions: &[usize]) -> (u64, bool, Bytes, broadcast::Receiver<Arc<Frame>>) {
+        let state = &mut *self.state();
+        let mut text = self.everything(state).to_vec();
+        for condition in conditions {
+            if let Some(watched) = state.watched.get_mut(condition) {
+                if watched.event.is_empty() {
+                    self.write_down(*condition, watched);
+                }
+                text.extend_from_slice(&watched.event);
+            }
+        }
+        (state.version, state.end.is_some(), text.into(), self.frames.subscribe())
+    }
+
+    /// Everything, as an event.
+    fn everything(&self, state: &mut State) -> Bytes {
+        if let Some(text) = &state.everything {
+            return text.clone();
+        }
+        let of_run = to_json(&Everything {
+            head: head(&state.told, state.end.as_ref()),
+            pairs: &state.told.pairs,
+            workers: state.told.workers.iter().map(worker).collect(),
+            notices: told(&state.notices, 0),
+        });
+        let (epoch, subject) = (&self.epoch, &self.subject);
+        let json = format!(r#"{{"epoch":"{epoch}","subject":{subject},"run":{of_run}}}"#);
+        let text = self.event("snapshot", state.version, &json);
+        state.everything = Some(text.clone());
+        text
+    }
+
+    /// Writes the counts of a condition down if they have changed.
+    fn write_down(&self, condition: usize, watched: &mut Watched) -> bool {
+        let Some((version, counted)) = self.counts.later_than(condition, watched.version) else {
+            return false;
+        };
+        let spikes =
+            Spikes { condition, trials: counted.trials, granule: &counted.granule, golgi: &counted.golgi };
+        let text = format!("event: spikes\ndata: {}\n\n", to_json(&spikes));
+        (watched.version, watched.event) = (version, text.into());
+        true
+    }
+
+    /// JSON has no line breaks outside of its texts, and escapes those in them.
+    fn event(&self, name: &str, version: u64, json: &str) -> Bytes {
+        format!("event: {name}\nid: {}-{version}\ndata: {json}\n\n", self.epoch).into()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It makes sense after every operation.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Frame {
+    fn text_for(&self, conditions: &[usize]) -> Bytes {
+        let histograms: Vec<&Bytes> =
+            conditions.iter().filter_map(|condition| self.histograms.get(condition)).collect();
+        if histograms.is_empty() {
+            return self.changes.clone();
+        }
+        let mut text = self.changes.to_vec();
+        histograms.into_iter().for_each(|event| text.extend_from_slice(event));
+        text.into()
+    }
+}
+
+/// A page's look at conditions.
+struct Watch {
+    feed: Arc<Feed>,
+    conditions: Vec<usize>,
+}
+
+impl Watch {
+    fn new(feed: &Arc<Feed>, mut conditions: Vec<usize>) -> Watch {
+        conditions.retain(|condition| *condition < feed.conditions);
+        conditions.sort_unstable();
+        conditions.dedup();
+        conditions.truncate(MOST_WATCHED);
+        conditions.iter().for_each(|condition| feed.counts.watch(*condition));
+        let state = &mut *feed.state();
+        for condition in &conditions {
+            state.watched.entry(*condition).or_default().pages += 1;
+        }
+        Watch { feed: Arc::clone(feed), conditions }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let state = &mut *self.feed.state();
+        for condition in &self.conditions {
+            if let Some(watched) = state.watched.get_mut(condition) {
+                watched.pages -= 1;
+                if watched.pages == 0 {
+                    state.watched.remove(condition);
+                }
+            }
+        }
+    }
+}
+
+/// Pairs, each with its place, and workers.
+type Changed<'a> = (Vec<(usize, u32)>, Vec<Worker<'a>>);
+
+/// Pairs and workers that are not what they were; nothing if these are not the same pairs, or workers are
+/// gone from the list.
+fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<Changed<'a>> {
+    if before.pairs.len() != now.pairs.len() {
+        return None;
+    }
+    let pairs = before.pairs.iter().zip(&now.pairs).enumerate();
+    let pairs = pairs.filter(|(_, (before, now))| before != now).map(|(at, (_, now))| (at, *now)).collect();
+    let known: HashMap<&str, Worker<'_>> =
+        before.workers.iter().map(|status| (status.id.as_str(), worker(status))).collect();
+    let mut seen = 0;
+    let mut workers = Vec::new();
+    for status in &now.workers {
+        let now = worker(status);
+        match known.get(status.id.as_str()) {
+            Some(before) => {
+                seen += 1;
+                if *before != now {
+                    workers.push(now);
+                }
+            }
+            None => workers.push(now),
+        }
+    }
+    (seen == known.len()).then_some((pairs, workers))
+}
+
+fn head<'a>(snapshot: &'a Snapshot, end: Option<&'a End>) -> Head<'a> {
+    Head {
+        state: &snapshot.state,
+        elapsed_seconds: snapshot.elapsed_seconds,
+        trials: snapshot.trials,
+        trials_per_second: snapshot.trials_per_second,
+        seconds_left: snapshot.seconds_left,
+        spans: snapshot.spans,
+        files: snapshot.files,
+        counts: snapshot.counts,
+        end,
+    }
+}
+
+fn worker(status: &WorkerStatus) -> Worker<'_> {
+    let WorkerStatus { id, name, address, state, threads, leases, trials, silent_seconds, .. } = status;
+    let is_gone = state == "gone" || state == "quarantined";
+    let silent = if is_gone { 0 } else { *silent_seconds as u64 / SILENCE * SILENCE };
+    Worker {
+        id,
+        name,
+        address,
+        state,
+        threads: *threads,
+        leases: *leases,
+        trials: *trials,
+        silent_seconds: silent,
+    }
+}
+
+fn told(notices: &VecDeque<(u64, Arc<Notice>)>, from: u64) -> Vec<Told<'_>> {
+    let notices = notices.iter().filter(|(seq, _)| *seq >= from);
+    notices
+        .map(|(seq, notice)| Told { seq: *seq, time: &notice.time, event: &notice.event, text: &notice.text })
+        .collect()
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("text and numbers can be written")
+}
+
+#[cfg(test)]
+mod tests;

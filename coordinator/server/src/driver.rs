@@ -1,0 +1,862 @@
+//! The loop around the scheduler: what happens goes in as events, and the commands that come out
+//! are carried out. It decides nothing.
+
+mod keeper;
+mod telling;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use granule_farm::catalogue::{Catalogue, Misplaced};
+use granule_farm::dialogue::{self, Introduction, Said};
+use granule_farm::scheduler::{
+    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
+    WorkerName,
+};
+use granule_proto::wire;
+use granule_sim::Engine;
+use granule_store::{Put, Store, StoreError};
+use granule_sweep::plan::Plan;
+use granule_system::limits;
+use granule_text::words::brief;
+use granule_worker::access::{Access, Secret};
+use nix::errno::Errno;
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_rustls::rustls::ServerConfig;
+
+use self::keeper::{Answer, Keep, Keeper, Kept};
+use self::telling::{MOST_KEPT, Quotas};
+use crate::gate::{self, Refusal};
+use crate::launch::ssh::Ssh;
+use crate::launch::{Exited, Gone, Program, Workers};
+use crate::room::Reservation;
+use crate::service::{self, FromService, Link, Subject};
+use crate::view::board::Views;
+use crate::view::log::line;
+use crate::view::progress::Progress;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the sweep, for people.
+    pub sweep: String,
+    /// Worker processes to start.
+    pub workers: u32,
+    /// The executable they run.
+    pub program: PathBuf,
+    /// Machines on which there are workers, too.
+    pub ssh: Option<Ssh>,
+    pub scheduler: Config,
+    /// How long leases may take to end when we are asked to.
+    pub drain_within: Duration,
+    /// How long there may be no worker, if not for ever.
+    pub give_up_after: Option<Duration>,
+    /// Whether people are told of workers that come and go.
+    pub tells_of_workers: bool,
+    /// Where metrics are to be had without a secret.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// How a coordinator speaks TLS, and the certificate that it is known by.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub config: Arc<ServerConfig>,
+    pub certificate: CertificateDer<'static>,
+}
+
+/// Where workers come to, and what they need for that.
+#[derive(Debug)]
+pub struct Door {
+    pub listener: TcpListener,
+    pub tls: Option<Tls>,
+    pub secret: Secret,
+}
+
+impl Door {
+    /// What our own workers need to come in.
+    pub fn access(&self) -> io::Result<Access> {
+        let mut address = self.listener.local_addr()?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Ok(Access {
+            addresses: vec![address.to_string()],
+            certificate: self.tls.as_ref().map(|tls| tls.certificate.clone()),
+            secret: self.secret.clone(),
+        })
+    }
+}
+
+/// What has come of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Trials that are not stored, as nobody could compute them, and why.
+    pub set_aside: Vec<(TrialId, String)>,
+    /// Those of them that have more spikes than a store takes.
+    pub too_large: Vec<TrialId>,
+    pub tally: Tally,
+    /// Workers that nothing is taken from any more, and why.
+    pub quarantined: Vec<String>,
+    /// Results that were not those stored.
+    pub disagreements: Vec<String>,
+    /// Workers that were there.
+    pub workers: u64,
+}
+
+impl Outcome {
+    /// What has come of two runs, one after the other.
+    pub fn add(&mut self, later: Outcome) {
+        self.set_aside = later.set_aside;
+        self.too_large = later.too_large;
+        self.tally.audited += later.tally.audited;
+        self.tally.unaudited += later.tally.unaudited;
+        self.tally.disagreements += later.tally.disagreements;
+        self.tally.weakly_settled += later.tally.weakly_settled;
+        self.quarantined.extend(later.quarantined);
+        self.disagreements.extend(later.disagreements);
+        self.workers += later.workers;
+    }
+}
+
+/// Why the trials of a sweep were not all computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot start worker process {}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("cannot start a thread for the store")]
+    Thread(#[source] io::Error),
+    #[error("worker processes cannot compute here\n  because: {description}")]
+    Starved { description: String },
+    #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
+    Login(#[source] io::Error),
+    #[error("no host can be used{}", listed(complaints))]
+    Hosts {
+        complaints: Vec<String>,
+        /// A command that finds out why.
+        probe: String,
+    },
+    #[error("the server for workers failed")]
+    Serve(#[source] tonic::transport::Error),
+    #[error("{0}")]
+    Abandoned(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn listed(complaints: &[String]) -> String {
+    complaints.iter().map(|complaint| format!("\n  {complaint}")).collect()
+}
+
+/// How often the view is refreshed and processes are looked after.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A pause between two ticks in which we ourselves were not running.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long workers may take to end once they are told to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Deliveries of workers that wait for the driver, and that it takes at a time: what is done for each
+/// of them alone, waking a thread above all, would cost more than a message.
+const HEARD: usize = 16;
+
+/// Words about those who are not let in that wait for the driver; more are not heard.
+const REFUSALS: usize = 64;
+
+/// Time between two words about those who are not let in.
+const REFUSALS_EVERY: Duration = Duration::from_secs(5);
+
+/// The site of a connection from this address.
+fn site_of(peer: IpAddr) -> Site {
+    match gate::origin(peer) {
+        // It has many addresses.
+        _ if peer.to_canonical().is_loopback() => Site::Loopback,
+        IpAddr::V4(ip) => Site::Address(u64::from(ip.to_bits())),
+        // The first half is all there is; those in use begin with 001 or 1, so no address of IPv4 is like it.
+        IpAddr::V6(ip) => Site::Address((ip.to_bits() >> 64) as u64 | 1 << 63),
+    }
+}
+
+/// The site of a host that we log in to, by what it was called.
+fn site_of_host(host: &str) -> Site {
+    let hash = blake3::hash(host.as_bytes());
+    Site::Host(u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")))
+}
+
+/// Puts into the store what need not be computed; to be done before workers can come.
+pub fn prepare(plan: &Plan, store: &Store) -> Result<(), ComputeError> {
+    Ok(keeper::unpack_shipped_counts(plan, store)?)
+}
+
+/// Computes everything of the plan that the store lacks, with workers that come to this door.
+pub async fn compute(
+    door: Door,
+    plan: &Plan,
+    store: &Arc<Store>,
+    options: &Options,
+    progress: &mut Progress,
+    views: &Views,
+    interrupted: watch::Receiver<bool>,
+) -> Result<Outcome, ComputeError> {
+    let no_address = |source| ComputeError::Listen { address: SocketAddr::from(([0; 4], 0)), source };
+    let access = door.access().map_err(no_address)?;
+    let (to_driver, from_service) = mpsc::channel(HEARD);
+    let (refusals, refused) = mpsc::channel(REFUSALS);
+    let (stop_server, stop) = oneshot::channel();
+    let board = views.board();
+    let pages = match options.metrics {
+        None => None,
+        Some(address) => {
+            let wrong = |source| ComputeError::Listen { address, source };
+            let listener = listen(address).map_err(wrong)?;
+            line(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(wrong)?));
+            // Strangers are not reported here.
+            let (strangers, _) = mpsc::channel(1);
+            let connections = gate::open(listener, None, gate::Limits::PAGES, strangers);
+            let (stop, stopped) = oneshot::channel();
+            Some((tokio::spawn(service::answer(connections, service::open_pages(&board), stopped)), stop))
+        }
+    };
+    let (exits, exited) = mpsc::unbounded_channel();
+    let connect_within = options.scheduler.lease_ttl;
+    let (path, ssh) = (options.program.clone(), options.ssh.clone());
+    let workers = Workers::new(Program { path, ssh, access, connect_within }, exits);
+    let (keeper, stored) = Keeper::start(store).map_err(ComputeError::Thread)?;
+    let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
+    let subject = Subject {
+        secret: door.secret,
+        engine: plan.engine,
+        epoch: driver.epoch,
+        driver: to_driver,
+        refusals: refusals.clone(),
+        board,
+    };
+    // A worker process of ours has three files, or five over `ssh`; the store and outputs need some, too.
+    let hosts = options.ssh.as_ref().map_or(0, |ssh| ssh.hosts.len());
+    let workers = options.workers as usize;
+    let own = 12 + 3 * workers + 5 * hosts;
+    let left = limits::files_left().saturating_sub(own).max(workers + hosts + 1);
+    let limits = gate::Limits::SERVICE.with_files(left);
+    let connections = gate::open(door.listener, door.tls.map(|tls| tls.config), limits, refusals);
+    let mut server = tokio::spawn(service::serve(connections, subject, stop));
+
+    let outcome = tokio::select! {
+        outcome = driver.run(from_service, refused, exited, stored, interrupted) => outcome,
+        ended = &mut server => match ended {
+            Ok(Err(source)) => Err(ComputeError::Serve(source)),
+            _ => Err(ComputeError::Abandoned("the server for workers ended unexpectedly".into())),
+        },
+    };
+    driver.put_up(if outcome.is_ok() { "done" } else { "ended" });
+    let patience = if outcome.is_ok() { PATIENCE } else { Duration::ZERO };
+    let Driver { workers, keeper, links, .. } = driver;
+    drop(links);
+    let _ = stop_server.send(());
+    workers.end(patience).await;
+    // What was taken is stored, whatever the outcome.
+    keeper.end().await;
+    if outcome.is_ok() {
+        // What has been said last is to reach those who are still there.
+        let _ = tokio::time::timeout(PATIENCE, &mut server).await;
+    }
+    server.abort();
+    if let Some((pages, _)) = pages {
+        pages.abort();
+    }
+    outcome
+}
+
+/// Listens for workers, of which a thousand may come at once: those that find no room are put off for
+/// seconds, or taken for accepted when they are not.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_on(address) {
+        // All addresses of a machine without IPv6 are those of IPv4.
+        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && has_no_address(&error) => {
+            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
+        listening => listening,
+    }
+}
+
+/// Whether the machine has no address of the family that was asked for.
+fn has_no_address(error: &io::Error) -> bool {
+    let errors = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|raw| errors.contains(&Errno::from_raw(raw)))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A coordinator that is started again on its port need not wait for what is left of its connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+async fn until_set(flag: &mut watch::Receiver<bool>) {
+    // What this gives holds a lock, and must not be held any longer.
+    let _ = flag.wait_for(|is_set| *is_set).await;
+}
+
+struct Driver<'a> {
+    options: &'a Options,
+    catalogue: Catalogue<'a>,
+    engine: Engine,
+    store: Arc<Store>,
+    progress: &'a mut Progress,
+    views: &'a Views,
+    scheduler: Scheduler,
+    started: Instant,
+    epoch: u64,
+    /// Our own processes.
+    workers: Workers,
+    links: BTreeMap<ConnectionId, Link>,
+    /// Who is at the other end of each connection.
+    names: BTreeMap<ConnectionId, WorkerName>,
+    /// Workers that the scheduler knows.
+    known: BTreeMap<WorkerName, Known>,
+    keeper: Keeper,
+    deaths: u64,
+    refusals: u64,
+    disagreements: Vec<String>,
+    quarantined: Vec<String>,
+    quotas: Quotas,
+    /// Workers that were ever here.
+    joined: u64,
+    /// When people were last told of somebody who was not let in, and how many there were since.
+    refused: Option<(Instant, u64)>,
+}
+
+/// What is known of a worker, for people.
+struct Known {
+    host: String,
+    process_id: u32,
+    /// Where it has come from.
+    from: String,
+    is_ours: bool,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        plan: &'a Plan,
+        store: &Arc<Store>,
+        options: &'a Options,
+        progress: &'a mut Progress,
+        views: &'a Views,
+        workers: Workers,
+        keeper: Keeper,
+    ) -> Driver<'a> {
+        let catalogue = Catalogue::new(plan);
+        let shape = catalogue.shape(|stream| store.spans(stream));
+        let scheduler = Scheduler::new(options.scheduler, shape, |id| store.contains(catalogue.key(id)));
+        Driver {
+            options,
+            catalogue,
+            engine: plan.engine,
+            store: Arc::clone(store),
+            progress,
+            views,
+            scheduler,
+            started: Instant::now(),
+            epoch: rand::random::<u64>().max(1),
+            workers,
+            links: BTreeMap::new(),
+            names: BTreeMap::new(),
+            known: BTreeMap::new(),
+            keeper,
+            deaths: 0,
+            refusals: 0,
+            disagreements: Vec::new(),
+            quarantined: Vec::new(),
+            quotas: Quotas::default(),
+            joined: 0,
+            refused: None,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        mut from_service: mpsc::Receiver<Vec<FromService>>,
+        mut refused: mpsc::Receiver<Refusal>,
+        mut exited: mpsc::UnboundedReceiver<Exited>,
+        mut stored: mpsc::UnboundedReceiver<Answer>,
+        mut interrupted: watch::Receiver<bool>,
+    ) -> Result<Outcome, ComputeError> {
+        for _ in 0..self.options.workers {
+            self.start_worker()?;
+        }
+        self.workers.start_others().map_err(ComputeError::Login)?;
+        self.put_up("computing");
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_tick = Instant::now();
+        let mut drain_until: Option<Instant> = None;
+        let mut last_here = Instant::now();
+        // What is stored already may be all there is.
+        let mut events = vec![Event::WakeUp];
+        let mut heard = Vec::with_capacity(HEARD);
+        loop {
+            for event in events.drain(..) {
+                let ended = match event {
+                    Event::Disconnected { connection } => Some(connection),
+                    _ => None,
+                };
+                for command in self.scheduler.handle(self.started.elapsed(), event) {
+                    if let Some(end) = self.obey(command).await? {
+                        return end;
+                    }
+                }
+                // The scheduler has handled all earlier events by now, so a worker that it shut out gets its goodbye.
+                if let Some(connection) = ended {
+                    self.forget(connection);
+                }
+            }
+            tokio::select! {
+                biased;
+                () = until_set(&mut interrupted), if drain_until.is_none() => {
+                    if self.options.drain_within.is_zero() {
+                        return Err(ComputeError::Interrupted);
+                    }
+                    let within = self.options.drain_within;
+                    drain_until = Some(Instant::now() + within);
+                    let text = format!("ending: leases are called in, which may take {} s; again to end at once", within.as_secs());
+                    self.notice("draining", None, true, text);
+                    events.push(Event::Drain);
+                }
+                Some(Refusal { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
+                answer = stored.recv() => {
+                    for kept in answer.ok_or_else(keeper::gone)?? {
+                        self.on_kept(kept, &mut events);
+                    }
+                }
+                Some(ended) = exited.recv() => self.on_exited(ended, drain_until.is_some(), &mut events)?,
+                _ = tick.tick() => {
+                    self.progress.tick();
+                    self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
+                    let now = self.started.elapsed();
+                    if self.keeper.was_slow() || last_tick.elapsed() > STALL {
+                        // Suspended, starved, or kept by the disk: what workers sent meanwhile is yet to be read.
+                        events.push(Event::Stalled);
+                    } else {
+                        self.workers.kill_unconnected();
+                    }
+                    if drain_until.is_none() {
+                        self.workers.start_others().map_err(ComputeError::Login)?;
+                    }
+                    last_tick = Instant::now();
+                    if !self.links.is_empty() {
+                        last_here = last_tick;
+                    }
+                    if let Some(patience) = self.options.give_up_after
+                        && last_here.elapsed() > patience
+                    {
+                        let text = format!("no worker was there for {}", brief(patience));
+                        return Err(ComputeError::Abandoned(text));
+                    }
+                    if self.scheduler.wake_up().is_some_and(|due| due <= now) {
+                        events.push(Event::WakeUp);
+                    }
+                    if drain_until.is_some_and(|until| until <= last_tick) {
+                        return Err(ComputeError::Interrupted);
+                    }
+                }
+                // Last: what is stored is acknowledged before more is taken, or acknowledgements would pile up, and
+                // come to a worker all at once.
+                1.. = from_service.recv_many(&mut heard, HEARD) => {
+                    for heard in heard.drain(..).flatten() {
+                        self.on_heard(heard, &mut events).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_heard(&mut self, heard: FromService, events: &mut Vec<Event>) -> Result<(), ComputeError> {
+        match heard {
+            FromService::Joined { connection, introduction, peer, link } => {
+                let Introduction { worker, threads, host, process_id, held } = introduction;
+                self.workers.joined(worker);
+                self.links.insert(connection, link);
+                self.names.insert(connection, worker);
+                let is_ours = self.workers.process_id(worker).is_some();
+                let (site, from) = match self.workers.host(worker) {
+                    Some(host) => (site_of_host(host), format!("ssh {host}")),
+                    None if is_ours => (Site::Own, peer.to_string()),
+                    None => (site_of(peer.ip()), peer.to_string()),
+                };
+                let known = Known { host, process_id, from, is_ours };
+                self.joined += u64::from(self.known.insert(worker, known).is_none());
+                events.push(Event::Joined { connection, worker, site, threads, held });
+            }
+            FromService::Said { connection, said, room } => {
+                self.on_said(connection, said, room, events).await?;
+            }
+            FromService::Nonsense { connection, what } => events.push(Event::Invalid { connection, what }),
+            FromService::Left { connection } => events.push(Event::Disconnected { connection }),
+        }
+        Ok(())
+    }
+
+    /// A connection has ended, and what was to be said on it has been said.
+    fn forget(&mut self, connection: ConnectionId) {
+        self.links.remove(&connection);
+        if let Some(worker) = self.names.remove(&connection)
+            && !self.names.values().any(|other| *other == worker)
+        {
+            self.workers.left(worker);
+        }
+    }
+
+    fn on_exited(
+        &mut self,
+        exited: Exited,
+        is_draining: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ComputeError> {
+        let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
+        let Exited { worker, process_id, description, .. } = exited;
+        match gone {
+            // Those that are left have what it would have got.
+            Gone::Here { is_starved: true } => self.has_fewer(description)?,
+            Gone::Here { is_starved: false } => {
+                self.deaths += 1;
+                let text = format!("worker process {process_id} {description}");
+                self.notice("worker_died", Some(worker), true, text);
+                events.push(Event::ProcessDied { worker: Some(worker), description });
+            }
+            Gone::There { host, is_death, verdict } => {
+                let event = match verdict.again {
+                    _ if is_death => "worker_died",
+                    Some(_) => "host_lost",
+                    None => "host_dropped",
+                };
+                self.deaths += u64::from(is_death);
+                let again = match verdict.again {
+                    // Nobody is started any more.
+                    _ if is_draining => String::new(),
+                    Some(again) => format!("; trying again in {}", brief(again)),
+                    None => "; it is not used any more".to_owned(),
+                };
+                let known = self.known.contains_key(&worker).then_some(worker);
+                let hopeless = self.workers.is_hopeless().filter(|_| !is_draining);
+                // The last of them says it for all.
+                let is_for_people = verdict.is_news && hopeless.is_none();
+                self.notice(event, known, is_for_people, format!("{host} {description}{again}"));
+                events.push(Event::Severed { worker, description, is_death });
+                if let (Some(complaints), Some(ssh)) = (hopeless, &self.options.ssh) {
+                    return Err(ComputeError::Hosts { complaints, probe: ssh.probe(&host) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_said(
+        &mut self,
+        connection: ConnectionId,
+        said: Said,
+        room: Option<Box<Reservation>>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ComputeError> {
+        let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
+        events.push(match said {
+            Said::Beat { held, last } => Event::Beat { connection, held, last },
+            Said::Offered => Event::Offered { connection },
+            Said::Draining { reason } => {
+                let text = format!("{} leaves: {reason}", self.describe(worker));
+                self.notice("worker_draining", Some(worker), self.options.tells_of_workers, text);
+                Event::Draining { connection }
+            }
+            Said::Trial { lease, result } => match self.catalogue.place(&result) {
+                Ok((id, key)) => {
+                    events.push(Event::Received { connection, lease, trial: id });
+                    // Waits while the store is busy; meanwhile nothing more is taken from workers.
+                    let keep = Keep::Trial { worker, id, key, result, room };
+                    self.keeper.ask(keep).await?;
+                    return Ok(());
+                }
+                Err(Misplaced::Foreign) => {
+                    // It was computed for another sweep, or another coordinator: it is to forget it.
+                    let name = result.name.to_wire();
+                    self.send(connection, wire::to_worker::Message::Acknowledged(name));
+                    Event::Heard { connection }
+                }
+                Err(Misplaced::Impossible) => {
+                    Event::Invalid { connection, what: "spikes of cells or times that there are not".into() }
+                }
+            },
+            Said::Part { lease } => Event::Part { connection, lease },
+            Said::TooLarge { lease, name } => match self.catalogue.place_of(name) {
+                Some(id) if self.catalogue.may_be_too_large(id) => {
+                    self.on_too_large(connection, worker, lease, id, events);
+                    return Ok(());
+                }
+                Some(_) => {
+                    let what = "that a trial has too many spikes whose cells cannot fire so often".into();
+                    Event::Invalid { connection, what }
+                }
+                None => {
+                    self.send(connection, wire::to_worker::Message::Acknowledged(name.to_wire()));
+                    Event::Heard { connection }
+                }
+            },
+            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
+            Said::Finished { lease } => Event::Finished { connection, lease },
+            Said::HandedBack { lease } => Event::HandedBack { connection, lease },
+            Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
+        });
+        Ok(())
+    }
+
+    /// A worker says that a trial has too many spikes. If there is a result of it, they do not agree.
+    fn on_too_large(
+        &mut self,
+        connection: ConnectionId,
+        worker: WorkerName,
+        lease: LeaseId,
+        trial: TrialId,
+        events: &mut Vec<Event>,
+    ) {
+        let stored = self.store.digest(self.catalogue.key(trial));
+        let Some(stored) = stored.filter(|_| self.scheduler.is_stored(trial)) else {
+            return events.push(Event::TooLarge { connection, lease, trial });
+        };
+        self.keep_disagreement(format!(
+            "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
+            self.catalogue.describe(trial),
+            self.describe(worker),
+        ));
+        events.push(Event::Received { connection, lease, trial });
+        events.push(Event::Disagreed { worker, trial, stored, received: TOO_LARGE });
+    }
+
+    /// Keeps what differed, for the manifest.
+    fn keep_disagreement(&mut self, text: String) {
+        if self.disagreements.len() < MOST_KEPT {
+            self.disagreements.push(text);
+        }
+    }
+
+    fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
+        match kept {
+            Kept::Discarded { trials } => {
+                for trial in &trials {
+                    let seed = self.catalogue.seed(*trial);
+                    self.progress.retreat(self.catalogue.conditions(*trial), seed);
+                }
+                if let Some(counts) = &self.views.counts {
+                    counts.discard(&trials);
+                }
+                events.push(Event::Discarded { trials });
+            }
+            Kept::Trial { worker, id, put: Put::Differs { stored }, result, room: _room } => {
+                let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
+                let difference = self.catalogue.first_difference(id, &before, &result.spikes);
+                let text = format!(
+                    "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
+                    self.catalogue.describe(id),
+                    self.describe(worker),
+                    result.digest,
+                );
+                self.keep_disagreement(text);
+                events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
+            }
+            Kept::Trial { worker, id, put, result, room: _room } => {
+                if put == Put::New {
+                    let seed = self.catalogue.seed(id);
+                    self.progress.advance(self.catalogue.conditions(id), seed);
+                    if let Some(counts) = &self.views.counts {
+                        counts.add(id, &result.spikes);
+                    }
+                }
+                events.push(Event::Stored { worker, trial: id });
+            }
+        }
+    }
+
+    fn on_refused(&mut self, peer: SocketAddr, reason: &str) {
+        self.refusals += 1;
+        let (last, count) = self.refused.unwrap_or_else(|| (Instant::now() - REFUSALS_EVERY, 0));
+        if last.elapsed() < REFUSALS_EVERY {
+            self.refused = Some((last, count + 1));
+            return;
+        }
+        let others = if count == 0 { String::new() } else { format!(" ({count} others meanwhile)") };
+        self.refused = Some((Instant::now(), 0));
+        self.notice("refused", None, true, format!("refused {peer}: {reason}{others}"));
+    }
+
+    /// Carries out a command; gives the end, if it is one.
+    async fn obey(
+        &mut self,
+        command: Command,
+    ) -> Result<Option<Result<Outcome, ComputeError>>, ComputeError> {
+        if let Some((connection, message)) =
+            dialogue::message(&self.catalogue, &command, self.epoch, self.heartbeat_ms())
+        {
+            self.send_message(connection, message);
+            return Ok(None);
+        }
+        match command {
+            Command::Drop { connection, why } => self.cut_off(connection, why),
+            Command::KeepSpans { stream, first, accepted } => {
+                let stream = self.catalogue.stream(stream);
+                let keep = Keep::Spans { stream, first, accepted };
+                self.keeper.ask(keep).await?;
+            }
+            Command::Discard { trials } => {
+                let trials = trials.into_iter().map(|id| (id, self.catalogue.key(id))).collect();
+                self.keeper.ask(Keep::Discard { trials }).await?;
+            }
+            Command::Replace => {
+                if self.options.workers > 0 {
+                    self.start_worker()?;
+                }
+            }
+            Command::Reinforce => {
+                let text = "two workers do not agree: one more is started here to settle it".to_owned();
+                self.notice("reinforced", None, true, text);
+                self.start_worker()?;
+            }
+            Command::Report(report) => self.report(report),
+            Command::Forget { worker } => drop(self.known.remove(&worker)),
+            Command::Complete => {
+                let goodbye = wire::Goodbye { reason: "the sweep is complete".into(), refused: false };
+                let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
+                for connection in connections {
+                    self.send(connection, wire::to_worker::Message::Goodbye(goodbye.clone()));
+                }
+                return Ok(Some(Ok(self.outcome())));
+            }
+            Command::Drained => return Ok(Some(Err(ComputeError::Interrupted))),
+            Command::Abandon(reason) => {
+                return Ok(Some(Err(ComputeError::Abandoned(reason.to_string()))));
+            }
+            // Those were messages.
+            Command::Welcome { .. }
+            | Command::Grant { .. }
+            | Command::Revoke { .. }
+            | Command::Acknowledge { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let mut set_aside = Vec::new();
+        for (place, reason) in self.scheduler.set_aside() {
+            for variant in self.scheduler.unstored_of(place).iter() {
+                let id = TrialId { cohort: place.cohort, variant, trial: place.trial };
+                set_aside.push((id, reason.to_owned()));
+            }
+        }
+        let too_large: Vec<TrialId> = self.scheduler.too_large().collect();
+        set_aside.extend(too_large.iter().map(|id| (*id, self.catalogue.too_large_reason(*id))));
+        Outcome {
+            set_aside,
+            too_large,
+            tally: self.scheduler.tally(),
+            quarantined: self.quarantined.clone(),
+            disagreements: self.disagreements.clone(),
+            workers: self.joined,
+        }
+    }
+
+    fn start_worker(&mut self) -> Result<(), ComputeError> {
+        match self.workers.start() {
+            Err(error) if limits::behind_io(&error).is_some() && self.workers.are_any_here() => {
+                self.has_fewer(format!("cannot be started: {error}"))
+            }
+            started => started.map_err(|source| {
+                let program = self.options.program.clone();
+                ComputeError::Start { program, source }
+            }),
+        }
+    }
+
+    /// Goes on without a worker process that a limit of the system does not allow, if there is another.
+    fn has_fewer(&mut self, description: String) -> Result<(), ComputeError> {
+        if !self.workers.are_any_here() && !self.options.tells_of_workers {
+            return Err(ComputeError::Starved { description });
+        }
+        let text = format!("goes on with fewer worker processes: one {description}");
+        self.notice("worker_starved", None, true, text);
+        Ok(())
+    }
+
+    fn heartbeat_ms(&self) -> u32 {
+        (self.options.scheduler.lease_ttl / 10).as_millis().clamp(10, 5000) as u32
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: wire::to_worker::Message) {
+        self.send_message(connection, wire::ToWorker { message: Some(message) });
+    }
+
+    fn send_message(&mut self, connection: ConnectionId, message: wire::ToWorker) {
+        let Some(link) = self.links.get(&connection) else { return };
+        match link.try_send(Ok(message)) {
+            Ok(()) => {}
+            // Its connection has ended, which is heard of in its turn; it may come back.
+            Err(TrySendError::Closed(_)) => drop(self.links.remove(&connection)),
+            Err(TrySendError::Full(_)) => {
+                self.links.remove(&connection);
+                if let Some(worker) = self.names.get(&connection) {
+                    self.workers.kill(*worker, "did not take what it was sent");
+                }
+            }
+        }
+    }
+
+    /// Ends a connection, and if there is something about its worker, and its process is ours, that too.
+    fn cut_off(&mut self, connection: ConnectionId, why: Dropped) {
+        let is_for_good = matches!(why, Dropped::Quarantined(_));
+        let reason = match why {
+            Dropped::Superseded => None,
+            Dropped::Silent => {
+                let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
+                Some(format!("was not heard of for {ttl} s and was ended"))
+            }
+            Dropped::Quarantined(reason) => {
+                let goodbye = wire::Goodbye { reason: reason.clone(), refused: true };
+                self.send(connection, wire::to_worker::Message::Goodbye(goodbye));
+                Some(format!("is shut out: {reason}"))
+            }
+        };
+        self.links.remove(&connection);
+        let worker = self.names.get(&connection);
+        match (reason, worker) {
+            (Some(reason), Some(worker)) if is_for_good => self.workers.dismiss(*worker, &reason),
+            (Some(reason), Some(worker)) => self.workers.kill(*worker, &reason),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_what_a_worker_cannot_choose() {
+        let of = |ip: &str| site_of(ip.parse().expect("an address"));
+        for here in ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(here), Site::Loopback, "{here}");
+        }
+        assert_eq!(of("10.0.0.1"), of("::ffff:10.0.0.1"));
+        assert_eq!(of("fd00:1:2:3::1"), of("fd00:1:2:3:ffff:ffff:ffff:ffff"));
+        let places = ["10.0.0.1", "10.0.0.2", "fd00:1:2:3::1", "fd00:1:2:4::1", "127.0.0.1"].map(of);
+        let different: std::collections::BTreeSet<Site> = places.into_iter().collect();
+        assert_eq!(different.len(), places.len());
+    }
+}

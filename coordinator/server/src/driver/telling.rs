@@ -1,0 +1,243 @@
+//! What people, logs and watchers are told of a run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use granule_farm::scheduler::{Report, WorkerName, WorkerState, WorkerView};
+use granule_system::hex;
+use granule_text::plural;
+
+use super::{Driver, Known};
+use crate::view::log;
+use crate::view::status::{Counts, Notice, Parcel, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+
+/// Disagreements and quarantined workers that are kept for the manifest. Their numbers are counted beyond that.
+pub(super) const MOST_KEPT: usize = 1000;
+
+/// Notices of one kind that may follow each other at once; after that, one a second.
+const NOTICES_AT_ONCE: f64 = 1024.0;
+
+/// Workers in a snapshot that take no part any more. Of the others it has the number.
+const GONE_SHOWN: usize = 256;
+
+/// How many more notices of each kind may be printed now. Strangers can cause any number of them.
+#[derive(Debug, Default)]
+pub(super) struct Quotas(BTreeMap<&'static str, Quota>);
+
+#[derive(Debug)]
+struct Quota {
+    left: f64,
+    since: Instant,
+    left_out: u64,
+}
+
+impl Quotas {
+    /// Whether another notice of this kind may be printed; then, how many were left out before it.
+    fn take(&mut self, event: &'static str, now: Instant) -> Option<u64> {
+        let fresh = || Quota { left: NOTICES_AT_ONCE, since: now, left_out: 0 };
+        let quota = self.0.entry(event).or_insert_with(fresh);
+        let gained = now.saturating_duration_since(quota.since).as_secs_f64();
+        (quota.left, quota.since) = ((quota.left + gained).min(NOTICES_AT_ONCE), now);
+        if quota.left < 1.0 {
+            quota.left_out += 1;
+            return None;
+        }
+        quota.left -= 1.0;
+        Some(std::mem::take(&mut quota.left_out))
+    }
+}
+
+impl Driver<'_> {
+    pub(super) fn report(&mut self, report: Report) {
+        let tells = self.options.tells_of_workers;
+        let name = |worker: &WorkerName| self.describe(*worker);
+        let (event, worker, is_for_people, text) = match &report {
+            Report::Joined { worker } => {
+                let threads = self.scheduler.workers().find(|view| view.name == *worker);
+                let threads = threads.map_or(0, |view| view.threads);
+                let from = self.known.get(worker).map_or("", |known| &known.from);
+                let threads = plural(threads.into(), "thread");
+                let text = format!("{} joined from {from}, {threads}", name(worker));
+                ("worker_joined", Some(*worker), tells, text)
+            }
+            Report::Returned { worker } => {
+                ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
+            }
+            Report::Lost { worker } => {
+                let hope = if self.workers.host(*worker).is_some() { "" } else { "; it may come back" };
+                let text = format!("{} lost its connection{hope}", name(worker));
+                ("worker_lost", Some(*worker), tells, text)
+            }
+            Report::Left { worker } => {
+                ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
+            }
+            // It has said so itself, and why.
+            Report::Draining { .. } => return,
+            Report::GivenUp { worker, leases } => {
+                let leases = plural(*leases as u64, "lease");
+                let text = format!("{} is given up; its {leases} for others", name(worker));
+                ("worker_given_up", Some(*worker), tells, text)
+            }
+            Report::Quarantined { worker, reason } => {
+                ("worker_quarantined", Some(*worker), true, format!("{} is shut out: {reason}", name(worker)))
+            }
+            Report::Copied { place, trials, slow, idle } => {
+                let text = format!(
+                    "{} computes {} that {} has, too, from {}",
+                    name(idle),
+                    plural((*trials).into(), "trial"),
+                    name(slow),
+                    self.catalogue.describe_place(*place)
+                );
+                ("lease_copied", Some(*idle), false, text)
+            }
+            Report::SetAside { place, reason } => {
+                let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
+                ("trial_set_aside", None, true, text)
+            }
+            Report::TooLarge { trial } => {
+                let reason = self.catalogue.too_large_reason(*trial);
+                let text = format!("{} is set aside: {reason}", self.catalogue.describe(*trial));
+                ("trial_set_aside", None, true, text)
+            }
+            Report::Disagreed { trial, stored_by, worker } => {
+                let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
+                let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);
+                let difference = last.map_or("", |text| text);
+                let text = format!(
+                    "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
+                    name(worker),
+                    self.catalogue.describe(*trial)
+                );
+                ("disagreement", Some(*worker), true, text)
+            }
+            Report::Settled { trial, stored_is_right, machines } => {
+                let verdict = if *stored_is_right { "stay" } else { "are replaced" };
+                let caveat = if *machines < 3 { "; no third machine computed them" } else { "" };
+                let trial = self.catalogue.describe(*trial);
+                let text = format!("settled: the spikes stored of {trial} {verdict}{caveat}");
+                ("settled", None, true, text)
+            }
+            Report::Distrusted { worker, trials } => {
+                let text =
+                    format!("{} of {} to be computed again", plural(*trials as u64, "trial"), name(worker));
+                ("distrusted", Some(*worker), true, text)
+            }
+            Report::Unaudited { trials } => {
+                let text = format!(
+                    "{} not computed once more: there was no other worker",
+                    plural(*trials as u64, "trial")
+                );
+                ("unaudited", None, true, text)
+            }
+        };
+        if let Report::Quarantined { reason, .. } = &report
+            && self.quarantined.len() < MOST_KEPT
+        {
+            self.quarantined
+                .push(format!("{}: {reason}", worker.map_or(String::new(), |of| self.describe(of))));
+        }
+        self.notice(event, worker, is_for_people, text);
+    }
+
+    /// Tells people, logs and watchers.
+    pub(super) fn notice(
+        &mut self,
+        event: &'static str,
+        worker: Option<WorkerName>,
+        is_for_people: bool,
+        mut text: String,
+    ) {
+        match self.quotas.take(event, Instant::now()) {
+            None => return,
+            Some(0) => {}
+            Some(left_out) => text.push_str(&format!(" ({left_out} notices of this kind were left out)")),
+        }
+        let worker = worker.map(|worker| self.describe(worker));
+        let name = worker.as_deref().unwrap_or_default();
+        if is_for_people {
+            tracing::info!(target: log::TARGET, event, worker = name, "{text}");
+        } else {
+            tracing::debug!(target: log::TARGET, event, worker = name, "{text}");
+        }
+        self.views.notify(Notice::new(event, worker, text));
+    }
+
+    /// A worker's name for people.
+    pub(super) fn describe(&self, worker: WorkerName) -> String {
+        match self.known.get(&worker) {
+            Some(Known { process_id, is_ours: true, .. }) => format!("worker process {process_id}"),
+            Some(Known { host, process_id, .. }) => format!("worker {host}/{process_id}"),
+            None => "a worker".to_owned(),
+        }
+    }
+
+    /// Shows what the sweep is at to whoever watches.
+    pub(super) fn put_up(&self, state: &str) {
+        let elapsed = self.started.elapsed();
+        let (total, stored, reused) = self.progress.trials();
+        let tally = self.scheduler.tally();
+        let (counted, spans) = self.scheduler.spans();
+        let views: Vec<WorkerView> = self.scheduler.workers().collect();
+        let mut worker_states = BTreeMap::new();
+        views.iter().for_each(|view| *worker_states.entry(view.state.name().to_owned()).or_default() += 1);
+        let (mut views, mut gone): (Vec<_>, Vec<_>) =
+            views.into_iter().partition(|view| view.state <= WorkerState::Lost);
+        gone.sort_by_key(|view| std::cmp::Reverse(view.heard));
+        views.extend(gone.into_iter().take(GONE_SHOWN));
+        views.sort_by_key(|view| view.name);
+        let workers = views.iter().map(|view| self.status_of(view, elapsed)).collect();
+        let snapshot = Snapshot {
+            schema: SCHEMA,
+            kind: "snapshot".to_owned(),
+            time: now(),
+            sweep: self.options.sweep.clone(),
+            state: state.to_owned(),
+            granule: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: self.engine.name().to_owned(),
+            engine_revision: self.engine.revision(),
+            elapsed_seconds: elapsed.as_secs_f64(),
+            trials: Trials { total, stored, reused },
+            trials_per_second: self.progress.rate(),
+            seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
+            conditions: self.progress.parts().to_vec(),
+            pairs: self.progress.pairs().to_vec(),
+            spans: Parcel { total: spans, done: counted },
+            files: Parcel::default(),
+            workers,
+            worker_states,
+            counts: Counts {
+                leases: tally.leases,
+                copied_leases: tally.copies,
+                leases_given_back: tally.given_back,
+                disconnections: tally.disconnections,
+                returns: tally.returns,
+                worker_deaths: self.deaths,
+                audited: tally.audited,
+                unaudited: tally.unaudited,
+                disagreements: tally.disagreements,
+                discarded_trials: tally.discarded,
+                quarantined_workers: tally.quarantined,
+                trials_set_aside: tally.set_aside,
+                refused: self.refusals,
+            },
+        };
+        self.views.put_up(snapshot);
+    }
+
+    fn status_of(&self, view: &WorkerView, elapsed: Duration) -> WorkerStatus {
+        let known = self.known.get(&view.name);
+        WorkerStatus {
+            id: hex(&view.name.0[..8]),
+            name: known.map_or(String::new(), |known| format!("{}/{}", known.host, known.process_id)),
+            host: known.map_or(String::new(), |known| known.host.clone()),
+            process_id: known.map_or(0, |known| known.process_id),
+            address: known.map_or(String::new(), |known| known.from.clone()),
+            state: view.state.name().to_owned(),
+            threads: view.threads,
+            leases: view.leases as u64,
+            trials: view.stored,
+            silent_seconds: elapsed.saturating_sub(view.heard).as_secs_f64(),
+        }
+    }
+}

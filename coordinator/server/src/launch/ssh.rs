@@ -1,0 +1,373 @@
+//! Workers on other machines, reached through the user's own `ssh`.
+//!
+//! `ssh` starts `granule worker --piped` there, and its standard input and output are the connection to the
+//! coordinator: no port is opened for it on either side, and nothing lies on a disk. The worker says first who it
+//! is, as many a login script prints something, too; only then is it told the secret, on its standard input. It
+//! ends when that closes, however this side ends.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use granule_system::files;
+use granule_system::shell::shell_word;
+use granule_text::from_outside;
+use granule_worker::PIPED_GREETING;
+use granule_worker::access::Access;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+use super::roster::Ending;
+use super::{End, How, Orders};
+
+/// The program, found as any other is.
+pub const PROGRAM: &str = "ssh";
+
+/// What may come from a login script before the worker speaks, in bytes.
+const MOST_NOISE: u64 = 64 << 10;
+
+/// A machine to log in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// As `ssh` knows it: a name of its configuration, `host` or `user@host`.
+    pub name: String,
+    /// Trials to compute side by side there, if not as many as it has cores.
+    pub threads: Option<u32>,
+}
+
+/// How to reach machines, and which.
+#[derive(Clone, Debug)]
+pub struct Ssh {
+    pub hosts: Vec<Host>,
+    /// The program there: a name, or a path from the home directory.
+    pub granule: String,
+    /// Given for `ssh`, word by word.
+    pub options: Vec<String>,
+}
+
+/// Why a text does not say which machines there are.
+#[derive(Debug, thiserror::Error)]
+pub enum HostsError {
+    #[error("`{}` is no host: {problem}", .text.escape_debug())]
+    Host { text: String, problem: &'static str },
+    #[error("`{host}` is named twice")]
+    Twice { host: String },
+    #[error("no host is named")]
+    None,
+    #[error("cannot read the list of hosts {path}")]
+    File { path: String, source: io::Error },
+}
+
+impl HostsError {
+    pub fn help(&self) -> String {
+        match self {
+            HostsError::Twice { .. } => {
+                "give it once; 8/HOST has it compute eight trials side by side".to_owned()
+            }
+            HostsError::Host { .. } | HostsError::None | HostsError::File { .. } => {
+                "write node1,ann@node2,8/node3, or @FILE with one a line; what `ssh` needs to know of them \
+                 belongs into its configuration, or after --"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostsError;
+
+    /// `host`, `user@host`, and `N/` before it for so many threads.
+    fn from_str(text: &str) -> Result<Host, HostsError> {
+        let wrong = |problem| HostsError::Host { text: text.to_owned(), problem };
+        let (threads, name) = match text.split_once('/') {
+            None => (None, text),
+            Some((threads, name)) => match threads.parse() {
+                Ok(threads @ 1..=1024_u32) => (Some(threads), name),
+                _ => return Err(wrong("what stands before the / is no number of threads from 1 to 1024")),
+            },
+        };
+        if name.is_empty() {
+            return Err(wrong("it has no name"));
+        }
+        // `ssh` would take it for an option; a proxy's command may get user and host as words of their own.
+        if name.split('@').any(|part| part.starts_with('-')) {
+            return Err(wrong("a host or user begins with a -"));
+        }
+        let is_allowed = |c: char| c.is_alphanumeric() || "._-@:%[]+".contains(c);
+        if !name.chars().all(is_allowed) {
+            return Err(wrong("it has characters that no name has"));
+        }
+        Ok(Host { name: name.to_owned(), threads })
+    }
+}
+
+/// Longest list of hosts that is read, in bytes.
+const LONGEST_LIST: u64 = 1 << 20;
+
+/// The hosts of a list with commas, or, after an `@`, of a file with one a line; what follows a `#` is not read.
+///
+/// # Errors
+/// When one of them is none, is named twice, there is none, or the file cannot be read.
+pub fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
+    let of_file;
+    let names: Vec<&str> = match text.strip_prefix('@') {
+        None => text.split(',').collect(),
+        Some(path) => {
+            let read = files::read(Path::new(path), LONGEST_LIST).and_then(|bytes| {
+                let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+                String::from_utf8(bytes).map_err(not_text)
+            });
+            of_file = read.map_err(|source| HostsError::File { path: path.to_owned(), source })?;
+            let lines = of_file.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+            lines.filter(|line| !line.is_empty()).collect()
+        }
+    };
+    let hosts: Vec<Host> = names.into_iter().map(str::parse).collect::<Result<_, _>>()?;
+    let mut seen = BTreeSet::new();
+    match hosts.iter().find(|host| !seen.insert(&host.name)) {
+        Some(twice) => Err(HostsError::Twice { host: twice.name.clone() }),
+        None if hosts.is_empty() => Err(HostsError::None),
+        None => Ok(hosts),
+    }
+}
+
+impl Ssh {
+    /// What starts a worker on this host.
+    pub(super) fn command(&self, host: &Host) -> Command {
+        let threads = host.threads.map_or(String::new(), |threads| format!(" --threads {threads}"));
+        let mut command = Command::new(PROGRAM);
+        command
+            // `ssh` takes what is said first.
+            .args(&self.options)
+            .args(["-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
+            // What a configuration wants for people would be in the way. A connection that they have is used, but
+            // theirs are not to hang on ours. What a server has to say to everybody is no reason for anything.
+            .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlMaster=no"])
+            .args(["-o", "LogLevel=ERROR", "--", &host.name])
+            .arg(format!("exec {} worker --piped{threads}", shell_word(&self.granule)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
+    }
+
+    /// A command for people that must work if a host is to be used.
+    pub fn probe(&self, host: &str) -> String {
+        let options = self.options.iter().map(String::as_str);
+        // Two shells read it, here and there.
+        let granule = shell_word(&self.granule);
+        let words = [PROGRAM].into_iter().chain(options).chain([host, &granule, "--version"]);
+        words.map(shell_word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What answered at the other end is not a worker of ours.
+#[derive(Debug)]
+pub(super) struct Unfit(String);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Connects a worker's standard streams to the coordinator until either ends; then it has none any more. Once it has
+/// said who it is, it `was_there`.
+///
+/// # Errors
+/// When it is no worker of this version. What goes wrong otherwise is seen at how `ssh` ends.
+pub(super) async fn connect(
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    orders: Orders,
+    access: &Access,
+    was_there: &AtomicBool,
+) -> Result<(), Unfit> {
+    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Ok(()) };
+    let mut stdout = BufReader::new(stdout);
+    if !greeting(&mut stdout).await? {
+        return Ok(());
+    }
+    was_there.store(true, Ordering::Relaxed);
+    // Our own port: an address, no name.
+    let address = access.addresses.first().and_then(|address| address.parse::<SocketAddr>().ok());
+    let Some(address) = address else { return Ok(()) };
+    let Ok(mut coordinator) = TcpStream::connect(address).await else { return Ok(()) };
+    let _ = coordinator.set_nodelay(true);
+    if stdin.write_all(orders.0.as_bytes()).await.is_err() {
+        return Ok(());
+    }
+    let (mut from, mut to) = coordinator.split();
+    tokio::select! {
+        _ = tokio::io::copy_buf(&mut stdout, &mut to) => {}
+        _ = tokio::io::copy(&mut from, &mut stdin) => {}
+    }
+    Ok(())
+}
+
+/// Reads what a worker says first; false when there is nothing of the kind before the end.
+async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, Unfit> {
+    let mut noise = stdout.take(MOST_NOISE);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match noise.read_until(b'\n', &mut line).await {
+            Ok(1..) => {}
+            _ if noise.limit() == 0 => return Err(Unfit("says much, but nothing that granule would".into())),
+            _ => return Ok(false),
+        }
+        let text = String::from_utf8_lossy(&line);
+        let Some(version) = text.trim_end().strip_prefix(PIPED_GREETING) else { continue };
+        let ours = env!("CARGO_PKG_VERSION");
+        if version != ours {
+            return Err(Unfit(format!("has granule {}, and this is {ours}", from_outside(version))));
+        }
+        return Ok(true);
+    }
+}
+
+/// How a worker on another machine has ended; `ssh` has its exit code, or 255 for whatever happened to `ssh` or to
+/// the connection, or for a worker that was killed. A worker says so itself when it has lost its connection.
+pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, String) {
+    let saying = |how: String| if said.is_empty() { how } else { format!("{how}, saying: {said}") };
+    match how {
+        How::ByUs(ending, reason) => (ending, saying(reason)),
+        How::ByItself(status) => match status.code() {
+            Some(0) => (Ending::Left, "has left".to_owned()),
+            Some(code @ (126 | 127)) if !was_there => {
+                (Ending::Failed, saying(format!("cannot run granule: its shell gave {code}")))
+            }
+            Some(255) | None if was_there => (Ending::Unknown, saying("has lost its connection".to_owned())),
+            Some(255) | None if said.is_empty() => (Ending::Unknown, "cannot be reached".to_owned()),
+            Some(255) | None => (Ending::Unknown, format!("cannot be reached: {said}")),
+            Some(code) => (Ending::Failed, saying(format!("exited with code {code}"))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stubs::Stubs;
+
+    fn told(text: &str) -> String {
+        hosts(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn hosts_are_named_with_commas_or_in_a_file() {
+        let host = |name: &str, threads| Host { name: name.to_owned(), threads };
+        let three = [host("node1", None), host("ann@node2.lab", Some(8)), host("fd00::1", None)];
+        assert_eq!(hosts("node1,8/ann@node2.lab,fd00::1").expect("hosts"), three);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("hosts");
+        std::fs::write(&path, "# ours\nnode1\n\n  8/ann@node2.lab # has eight\nfd00::1\n").expect("written");
+        assert_eq!(hosts(&format!("@{}", path.display())).expect("hosts"), three);
+        std::fs::write(&path, "# none\n").expect("written");
+        assert_eq!(told(&format!("@{}", path.display())), "no host is named");
+        assert!(told("@nowhere").starts_with("cannot read the list of hosts nowhere"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for (text, problem) in [
+            ("", "`` is no host: it has no name"),
+            ("a,,b", "`` is no host: it has no name"),
+            ("-oProxyCommand=x", "begins with a -"),
+            ("ann@-oProxyCommand", "begins with a -"),
+            ("4/-oProxyCommand=x", "begins with a -"),
+            ("0/a", "no number of threads from 1 to 1024"),
+            ("1025/a", "no number of threads"),
+            ("x/a", "no number of threads"),
+            ("4/", "it has no name"),
+            ("a b", "characters that no name has"),
+            ("a;b", "characters that no name has"),
+            ("a\u{1b}b", "`a\\u{1b}b` is no host"),
+            ("a,b,2/a", "`a` is named twice"),
+        ] {
+            assert!(told(text).contains(problem), "{text:?}: {}", told(text));
+        }
+    }
+
+    #[test]
+    fn how_ssh_has_ended_is_told_by_its_code_and_by_whether_a_worker_was_there() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let told = |code: i32, said: &str, was_there| {
+            let how = How::ByItself(std::process::ExitStatus::from_raw(code << 8));
+            describe(End { how, said: said.to_owned() }, was_there)
+        };
+        let is = |ending, text: &str| (ending, text.to_owned());
+        assert_eq!(told(0, "", true), is(Ending::Left, "has left"));
+        assert_eq!(told(255, "", false), is(Ending::Unknown, "cannot be reached"));
+        assert_eq!(told(255, "no route", false), is(Ending::Unknown, "cannot be reached: no route"));
+        assert_eq!(told(255, "", true), is(Ending::Unknown, "has lost its connection"));
+        assert_eq!(told(255, "oh", true), is(Ending::Unknown, "has lost its connection, saying: oh"));
+        assert_eq!(
+            told(127, "?", false),
+            is(Ending::Failed, "cannot run granule: its shell gave 127, saying: ?")
+        );
+        assert_eq!(told(101, "", true), is(Ending::Failed, "exited with code 101"));
+    }
+
+    #[test]
+    fn nothing_secret_is_in_the_command_and_what_was_given_comes_first() {
+        let ssh = Ssh {
+            hosts: Vec::new(),
+            granule: "my programs/granule".into(),
+            options: vec!["-p".into(), "2222".into()],
+        };
+        let command = ssh.command(&"8/ann@node".parse().expect("a host"));
+        let words: Vec<_> = command.as_std().get_args().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(words[..3], ["-p", "2222", "-T"]);
+        let last = ["--", "ann@node", "exec 'my programs/granule' worker --piped --threads 8"];
+        assert_eq!(words[words.len() - 3..], last);
+    }
+
+    #[test]
+    fn what_is_given_reaches_the_shell_there_as_it_is() {
+        for name in [
+            "a$(touch X)",
+            "`touch X`",
+            "it's",
+            "a\"b",
+            "two  words",
+            "*",
+            "$HOME",
+            "~",
+            "!!",
+            "=ls",
+            "a;touch X",
+            r"back\slash\\",
+            "größe",
+            "\u{202e}",
+        ] {
+            let place = Stubs::new();
+            // It joins what follows the host, as the real one does, and has a shell read it.
+            let ssh = "while [ \"$1\" != node ]; do shift; done; shift; exec sh -c \"$*\"";
+            place.add(&place.programs().join("ssh"), ssh);
+            std::fs::create_dir(place.directory.path().join(name)).expect("a directory");
+            place.add(&place.directory.path().join(name).join("granule"), "");
+            let ssh = Ssh {
+                hosts: Vec::new(),
+                granule: format!("{name}/granule"),
+                options: vec!["-i".into(), name.into(), "-oUser=a b".into()],
+            };
+            let ended = place.run("bash", &ssh.probe("node"));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("--version"), ["--version"]);
+            assert_eq!(place.told("ssh")[..4], ["-i", name, "-oUser=a b", "node"]);
+            let command = ssh.command(&"8/node".parse().expect("a host"));
+            let words: Vec<String> = command.as_std().get_args().map(shell_word).collect();
+            let ended = place.run("bash", &format!("ssh {}", words.join(" ")));
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+            assert_eq!(place.told("worker"), ["worker", "--piped", "--threads", "8"]);
+            assert!(!place.directory.path().join("X").exists(), "the name was run: {name}");
+        }
+    }
+}

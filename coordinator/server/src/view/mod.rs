@@ -1,0 +1,8 @@
+//! What a person, or a program that watches, sees of a run.
+
+pub mod board;
+pub mod log;
+pub mod progress;
+pub mod status;
+pub mod stderr;
+pub mod terminal;

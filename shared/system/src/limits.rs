@@ -1,0 +1,161 @@
+//! The limits that the system sets on this process: what they leave, and which of them an error comes from.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::unistd::getuid;
+
+/// Raises the soft limit on open files to the hard limit: every worker is a connection, and every connection a file.
+/// The soft limit is often 1024.
+pub fn raise_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Where it cannot be raised, the soft limit has to do.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Files that this process may have open, if that is limited.
+fn files() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+/// Files that this process can still open.
+pub fn files_left() -> usize {
+    // Where the system does not list them, there are the three standard streams.
+    let open = fs::read_dir("/proc/self/fd").map_or(3, |files| files.count() as u64);
+    left(files(), open)
+}
+
+fn left(most: Option<u64>, open: u64) -> usize {
+    most.map_or(usize::MAX, |most| most.saturating_sub(open) as usize)
+}
+
+/// The limit that an error or one of its causes comes from, with its value, and what to do about it.
+pub fn behind(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(limit) = error.downcast_ref().and_then(behind_io) {
+            return Some(limit);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The same, of an error of the system.
+pub fn behind_io(error: &io::Error) -> Option<String> {
+    // An error in an error is no cause of it.
+    if let Some(inner) = error.get_ref() {
+        return behind(inner);
+    }
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE => Some(of_files()),
+        Errno::ENFILE => {
+            let most = fs::read_to_string("/proc/sys/fs/file-max").unwrap_or_default();
+            Some(format!("this machine may have no more open files (/proc/sys/fs/file-max: {})", most.trim()))
+        }
+        Errno::EAGAIN => processes(),
+        _ => None,
+    }
+}
+
+/// The limit on open files.
+pub fn of_files() -> String {
+    match files() {
+        Some(most) => format!(
+            "this process may have {most} open files (RLIMIT_NOFILE); raise the limit (`ulimit -Hn`), or use fewer workers"
+        ),
+        None => "this process may have no more open files".to_owned(),
+    }
+}
+
+/// The limits on processes and threads, if there are any.
+fn processes() -> Option<String> {
+    let mut limits = Vec::new();
+    let user = getuid();
+    // Root may have any number.
+    if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NPROC)
+        && most != RLIM_INFINITY
+        && !user.is_root()
+    {
+        limits.push(format!("user {user} may have {most} processes and threads (RLIMIT_NPROC, `ulimit -u`)"));
+    }
+    for (file, most) in fs::read_to_string("/proc/self/cgroup").iter().flat_map(|groups| groups_of(groups)) {
+        limits.push(format!("this control group may have {most} processes and threads ({})", file.display()));
+    }
+    if limits.is_empty() {
+        return None;
+    }
+    Some(format!("{}; raise the limit, or use fewer workers and threads", limits.join("; ")))
+}
+
+/// The limited control groups that a process is in, which `/proc/self/cgroup` lists: their files, and what these say.
+fn groups_of(list: &str) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for line in list.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
+        let mount = match controllers {
+            "" => Path::new("/sys/fs/cgroup"),
+            _ if controllers.split(',').any(|controller| controller == "pids") => {
+                Path::new("/sys/fs/cgroup/pids")
+            }
+            _ => continue,
+        };
+        // A group is limited by those around it, too.
+        for group in Path::new(group.trim_start_matches('/')).ancestors() {
+            let file = mount.join(group).join("pids.max");
+            if let Some(most) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
+                found.push((file, most));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno as i32)
+    }
+
+    #[test]
+    fn a_limit_is_named_with_its_value_however_deep_the_error_is() {
+        // Other tests change the value meanwhile.
+        let direct = behind_io(&of(Errno::EMFILE)).expect("a limit");
+        assert!(
+            direct.contains("RLIMIT_NOFILE") && direct.contains(|c: char| c.is_ascii_digit()),
+            "{direct}"
+        );
+        let deep = io::Error::other(io::Error::other(of(Errno::EMFILE)));
+        let is_named =
+            |error: &(dyn Error + 'static)| behind(error).is_some_and(|text| text.contains("RLIMIT_NOFILE"));
+        assert!(is_named(&deep));
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+        assert!(is_named(&Outer(deep)));
+        assert_eq!(behind(&Outer(of(Errno::ENOENT))), None);
+        assert!(behind_io(&of(Errno::ENFILE)).expect("a limit").contains("file-max"));
+    }
+
+    #[test]
+    fn files_that_are_open_are_not_left() {
+        assert_eq!([left(Some(10), 3), left(Some(3), 10), left(None, 3)], [7, 0, usize::MAX]);
+    }
+
+    #[test]
+    fn only_groups_with_a_limit_count() {
+        assert_eq!(groups_of("0::/nowhere\n3:cpu,cpuacct:/\nnonsense\n").len(), groups_of("0::/\n").len());
+    }
+}
