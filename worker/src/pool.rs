@@ -2,18 +2,15 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
+use granule_engine::spikes::MOST_SPIKES;
+use granule_engine::{Fingerprint, Model, Shard, TrialSpikes};
 use granule_farm::session::Output;
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
-use granule_sim::isa::Isa;
-use granule_sim::network::{Network, Wiring};
-use granule_sim::noise::count_accepted;
-use granule_sim::spikes::MOST_SPIKES;
-use granule_sim::trial::Cohort;
-use granule_sweep::key::Fingerprint;
 use tokio::sync::mpsc as tokio_mpsc;
 
 /// Threads that compute pieces of work, each one at a time.
@@ -121,55 +118,69 @@ impl Thread {
         if self.is_cancelled(ticket) {
             return End::Cancelled;
         }
-        let isa = Isa::best();
         let Some(end) = work.first.checked_add(work.count) else {
             return End::Failed("the trials are out of range".into());
         };
-        let cohort = match Cohort::new(isa, &work.models, work.seed, end) {
-            Ok(cohort) => cohort,
-            Err(error) => return End::Failed(error.to_string()),
+        let shard = Shard {
+            models: &work.models,
+            seed: work.seed,
+            trials: work.first..end,
+            start: work.start,
+            most_spikes: MOST_SPIKES,
         };
-        let fingerprints: Vec<Fingerprint> = work.models.iter().map(Fingerprint::new).collect();
-        let mut trials = cohort.trials(work.start);
-        for trial in work.first..end {
-            if self.is_cancelled(ticket) {
-                return End::Cancelled;
+        let fingerprints: Vec<Fingerprint> = work.models.iter().map(Model::fingerprint).collect();
+        let mut end = End::Finished;
+        let computed = work.engine.compute(&shard, &mut |trial, spikes| {
+            let is_wanted = self.hand_out_trial(ticket, work.seed, trial, &fingerprints, spikes);
+            if !is_wanted {
+                end = End::Unwanted;
+            } else if trial + 1 < shard.trials.end && self.is_cancelled(ticket) {
+                end = End::Cancelled;
+            } else {
+                return ControlFlow::Continue(());
             }
-            let mut too_large = Vec::new();
-            for (&fingerprint, spikes) in fingerprints.iter().zip(trials.simulate_within(trial, MOST_SPIKES))
-            {
-                let name = TrialName { fingerprint, seed: work.seed, trial };
-                let Some(spikes) = spikes else {
-                    too_large.push(Output::TooLarge { ticket, name });
-                    continue;
-                };
-                let encoded = spikes.encode();
-                // Of a large trial, both would be twice the memory while the result waits to be taken.
-                drop(spikes);
-                if !self.hand_out(Output::Trial { ticket, result: TrialResult::new(name, encoded) }) {
-                    return End::Unwanted;
-                }
-            }
-            // Last: what others have to compute again for it has then been sent.
-            for output in too_large {
-                if !self.hand_out(output) {
-                    return End::Unwanted;
-                }
+            ControlFlow::Break(())
+        });
+        computed.map_or_else(|error| End::Failed(error.to_string()), |()| end)
+    }
+
+    /// Hands out what came of a trial of these conditions. False if nobody takes it.
+    fn hand_out_trial(
+        &self,
+        ticket: u64,
+        seed: u32,
+        trial: u32,
+        fingerprints: &[Fingerprint],
+        spikes: Vec<Option<TrialSpikes>>,
+    ) -> bool {
+        let mut too_large = Vec::new();
+        for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
+            let name = TrialName { fingerprint, seed, trial };
+            let Some(spikes) = spikes else {
+                too_large.push(Output::TooLarge { ticket, name });
+                continue;
+            };
+            let encoded = spikes.encode();
+            // Of a large trial, both would be twice the memory while the result waits to be taken.
+            drop(spikes);
+            if !self.hand_out(Output::Trial { ticket, result: TrialResult::new(name, encoded) }) {
+                return false;
             }
         }
-        End::Finished
+        // Last: what others have to compute again for it has then been sent.
+        too_large.into_iter().all(|output| self.hand_out(output))
     }
 
     fn survey(&self, ticket: u64, work: &Survey) -> End {
         if self.is_cancelled(ticket) {
             return End::Cancelled;
         }
-        let network = Network::new(work.engine, Wiring::of(&work.model), work.seed);
-        let Some(origin) = network.noise_origin else {
-            return End::Failed(format!("engine {} has no noise stream to survey", work.engine.name()));
-        };
-        let accepted = count_accepted(Isa::best(), origin, work.first, work.count);
-        if self.hand_out(Output::Survey { ticket, accepted }) { End::Finished } else { End::Unwanted }
+        let parts = work.first..work.first.saturating_add(work.count);
+        match work.engine.survey(&work.model, work.seed, parts) {
+            Err(error) => End::Failed(error.to_string()),
+            Ok(findings) if self.hand_out(Output::Survey { ticket, findings }) => End::Finished,
+            Ok(_) => End::Unwanted,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Between the messages of the wire and the scheduler's words. Pure: simulations use it, too.
 
+use granule_engine::Engine;
 use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire};
 use granule_proto::parts::{Assembled, Assembly};
 use granule_proto::{PROTOCOL, wire};
-use granule_sim::Engine;
 use granule_text::from_outside;
 
 use crate::catalogue::Catalogue;
@@ -76,7 +76,11 @@ const MOST_THREADS: u32 = 4096;
 ///
 /// # Errors
 /// A text for both sides that says what to do.
-pub fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Introduction, String> {
+pub fn introduce(
+    hello: wire::Hello,
+    engine: &'static dyn Engine,
+    epoch: u64,
+) -> Result<Introduction, String> {
     let ours = env!("CARGO_PKG_VERSION");
     let theirs = from_outside(&hello.version);
     if hello.protocol != PROTOCOL {
@@ -86,8 +90,17 @@ pub fn introduce(hello: wire::Hello, engine: Engine, epoch: u64) -> Result<Intro
             hello.protocol
         ));
     }
-    let is_ours = |engine: &wire::Engine| engine_from_wire(Some(engine.clone()));
-    if !hello.engines.iter().any(|theirs| is_ours(theirs) == Ok(engine)) {
+    let of_name = hello.engines.iter().filter(|theirs| theirs.name == engine.name());
+    let found: Vec<Result<_, WireError>> =
+        of_name.map(|theirs| engine_from_wire(&[engine], Some(theirs.clone()))).collect();
+    if let [Err(WireError::Space { .. }), ..] = found[..] {
+        return Err(format!(
+            "engine {} of the worker (granule {theirs}) has other parameters than that of this coordinator (granule \
+             {ours}); run the same version on both sides",
+            engine.name()
+        ));
+    }
+    if !found.iter().any(Result::is_ok) {
         return Err(format!(
             "the worker (granule {theirs}) does not have engine {} revision {} of this coordinator (granule {ours}); \
              run the same version on both sides",

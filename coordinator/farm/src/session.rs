@@ -14,10 +14,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use granule_engine::Engines;
 use granule_proto::convert::{TrialName, TrialResult, WireError, Work, engine_to_wire};
 use granule_proto::parts::PART;
 use granule_proto::{PROTOCOL, wire};
-use granule_sim::Engine;
 use granule_text::from_outside;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -101,8 +101,8 @@ pub enum Output {
     Survey {
         /// The piece of work it belongs to.
         ticket: u64,
-        /// Accepted attempts of each span.
-        accepted: Vec<u32>,
+        /// What each part holds.
+        findings: Vec<u32>,
     },
     /// Everything of a piece of work has been handed out.
     Finished {
@@ -128,6 +128,8 @@ pub enum Output {
 pub struct Introduction {
     /// Version of the program.
     pub version: String,
+    /// Engines that it can run.
+    pub engines: Engines,
     /// Leases computed side by side.
     pub threads: u32,
     /// Name of the machine.
@@ -356,11 +358,11 @@ impl Session {
     }
 
     fn hello(&self) -> wire::Hello {
-        let Introduction { version, threads, host, process_id, name } = self.introduction.clone();
+        let Introduction { version, engines, threads, host, process_id, name } = self.introduction.clone();
         wire::Hello {
             protocol: PROTOCOL,
             version,
-            engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
+            engines: engines.iter().map(|engine| engine_to_wire(*engine)).collect(),
             threads,
             host,
             process_id,
@@ -458,7 +460,7 @@ impl Session {
         if self.draining.is_some() {
             return instructions.push(Instruction::Send(handed_back(id)));
         }
-        match Work::from_wire(work) {
+        match Work::from_wire(self.introduction.engines, work) {
             Ok(work) => {
                 self.last_ticket += 1;
                 let ticket = self.last_ticket;
@@ -486,13 +488,13 @@ impl Session {
                 let lease = lease_of(&ticket).unwrap_or(0);
                 self.offer(now, lease, name, Outcome::TooLarge)
             }
-            Output::Survey { ticket, accepted } => {
+            Output::Survey { ticket, findings } => {
                 let lease = lease_of(&ticket);
                 if !self.is_up() {
                     // Cheaper counted again than kept: the lease is not held any more.
                     self.tickets.entry(ticket).and_modify(|lease| *lease = None);
                 }
-                lease.map(|lease| Message::Survey(wire::SurveyResult { lease, accepted }))
+                lease.map(|lease| Message::Survey(wire::SurveyResult { lease, findings }))
             }
             Output::Finished { ticket } => {
                 let lease = self.tickets.remove(&ticket).flatten();

@@ -74,8 +74,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use granule_sim::spikes::Digest;
-use granule_sweep::key::{StreamKey, TrialKey};
+use granule_engine::Digest;
+use granule_engine::{StreamKey, TrialKey};
 use granule_system::files::{harmless, sync_name};
 use granule_system::stamp::{Seal, Stamp};
 use nix::errno::Errno;

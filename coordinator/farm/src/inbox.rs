@@ -1,0 +1,80 @@
+//! From what a worker says to what the scheduler is told: the one translation, used by the driver and by the fault
+//! simulation.
+
+use granule_engine::{Digest, TrialKey};
+use granule_proto::convert::TrialResult;
+use granule_proto::wire;
+
+use crate::catalogue::{Catalogue, Misplaced};
+use crate::dialogue::Said;
+use crate::scheduler::{ConnectionId, Event, TOO_LARGE, TrialId, WorkerName};
+
+/// A step that follows from a worker's message.
+#[derive(Debug)]
+pub enum Step {
+    /// Tell the scheduler.
+    Handle(Event),
+    /// Store a result; then tell the scheduler what [`stored`] says.
+    Store { trial: TrialId, key: TrialKey, result: TrialResult },
+    /// Send a message to the worker.
+    Reply(wire::to_worker::Message),
+    /// Note that the worker says of a stored trial that it has too many spikes.
+    Contradicted { trial: TrialId, stored: Digest },
+}
+
+/// The steps that follow from a worker's message, in order. `stored` gives the digest of a trial whose result is stored.
+pub fn steps(
+    catalogue: &Catalogue<'_>,
+    connection: ConnectionId,
+    worker: WorkerName,
+    said: Said,
+    stored: impl Fn(TrialId) -> Option<Digest>,
+) -> Vec<Step> {
+    let invalid = |what: &str| vec![Step::Handle(Event::Invalid { connection, what: what.to_owned() })];
+    // A result that was computed for another sweep or another coordinator: the worker is to forget it.
+    let foreign = |name| {
+        vec![Step::Reply(wire::to_worker::Message::Acknowledged(name)), Step::Handle(Event::Heard { connection })]
+    };
+    vec![Step::Handle(match said {
+        Said::Trial { lease, result } => match catalogue.place(&result) {
+            Ok((trial, key)) => {
+                let received = Step::Handle(Event::Received { connection, lease, trial });
+                return vec![received, Step::Store { trial, key, result }];
+            }
+            Err(Misplaced::Foreign) => return foreign(result.name.to_wire()),
+            Err(Misplaced::Impossible) => return invalid("spikes of cells or times that there are not"),
+        },
+        Said::TooLarge { lease, name } => {
+            let Some(trial) = catalogue.place_of(name) else { return foreign(name.to_wire()) };
+            if !catalogue.may_be_too_large(trial) {
+                return invalid("that a trial has too many spikes whose cells cannot fire so often");
+            }
+            match stored(trial) {
+                None => Event::TooLarge { connection, lease, trial },
+                Some(stored) => {
+                    return vec![
+                        Step::Contradicted { trial, stored },
+                        Step::Handle(Event::Received { connection, lease, trial }),
+                        Step::Handle(Event::Disagreed { worker, trial, stored, received: TOO_LARGE }),
+                    ];
+                }
+            }
+        }
+        Said::Beat { held, last } => Event::Beat { connection, held, last },
+        Said::Offered => Event::Offered { connection },
+        Said::Draining { .. } => Event::Draining { connection },
+        Said::Part { lease } => Event::Part { connection, lease },
+        Said::Survey { lease, findings } => Event::Surveyed { connection, lease, findings },
+        Said::Finished { lease } => Event::Finished { connection, lease },
+        Said::HandedBack { lease } => Event::HandedBack { connection, lease },
+        Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
+    })]
+}
+
+/// What the scheduler is told once the store has a result, or has another result of the same trial.
+pub fn stored(worker: WorkerName, trial: TrialId, received: Digest, stored: Option<Digest>) -> Event {
+    match stored {
+        Some(stored) if stored != received => Event::Disagreed { worker, trial, stored, received },
+        _ => Event::Stored { worker, trial },
+    }
+}
