@@ -15,6 +15,8 @@ pub struct Space {
     presets: Vec<Preset>,
     variables: Vec<Variable>,
     sharing: Option<Sharing>,
+    reserved: Option<Reserved>,
+    words: Words,
 }
 
 /// A parameter.
@@ -54,6 +56,8 @@ pub struct Variable {
     pub name: &'static str,
     /// What it sets.
     pub target: Target,
+    /// What to say where a flag is switched on by a value that looks as if it switched it off; may be empty.
+    pub remark: &'static str,
 }
 
 /// What an environment variable sets.
@@ -78,6 +82,42 @@ pub struct Sharing {
     pub stream: &'static str,
 }
 
+/// Names that no condition can have, as its output files could then be those of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// How these names begin, in lower case.
+    pub start: &'static str,
+    /// What begins so.
+    pub of: &'static str,
+}
+
+/// What is said of a model in messages and descriptions, and does not follow from its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The model, with its article.
+    pub model: &'static str,
+    /// What each seed stands for.
+    pub seed: &'static str,
+    /// What each preset is.
+    pub preset: &'static str,
+    /// A word for the names of conditions in examples.
+    pub name: &'static str,
+    /// A comparison of a parameter with a value, as an example for command lines; may be empty.
+    pub comparison: &'static str,
+}
+
+impl Default for Words {
+    fn default() -> Words {
+        Words {
+            model: "the model",
+            seed: "the random numbers of a network",
+            preset: "a condition of the model",
+            name: "effect",
+            comparison: "",
+        }
+    }
+}
+
 impl Space {
     /// A space of these parameters, in the order that content hashes use.
     ///
@@ -86,7 +126,14 @@ impl Space {
     pub fn new(parameters: Vec<Parameter>) -> Space {
         let mut parameters = parameters;
         parameters.iter_mut().enumerate().for_each(|(place, parameter)| parameter.place = place);
-        Space { parameters, presets: Vec::new(), variables: Vec::new(), sharing: None }
+        Space {
+            parameters,
+            presets: Vec::new(),
+            variables: Vec::new(),
+            sharing: None,
+            reserved: None,
+            words: Words::default(),
+        }
     }
 
     /// With these presets.
@@ -107,6 +154,20 @@ impl Space {
     #[must_use]
     pub fn with_sharing(mut self, sharing: Sharing) -> Space {
         self.sharing = Some(sharing);
+        self
+    }
+
+    /// With names that no condition can have.
+    #[must_use]
+    pub fn with_reserved(mut self, reserved: Reserved) -> Space {
+        self.reserved = Some(reserved);
+        self
+    }
+
+    /// With these words.
+    #[must_use]
+    pub fn with_words(mut self, words: Words) -> Space {
+        self.words = words;
         self
     }
 
@@ -149,6 +210,16 @@ impl Space {
     /// The choice of common or independent random numbers, if there is one.
     pub fn sharing(&self) -> Option<Sharing> {
         self.sharing
+    }
+
+    /// The names that no condition can have, if there are such.
+    pub fn reserved(&self) -> Option<Reserved> {
+        self.reserved
+    }
+
+    /// What is said of the model.
+    pub fn words(&self) -> Words {
+        self.words
     }
 
     /// The defaults of all parameters.

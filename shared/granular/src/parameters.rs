@@ -12,7 +12,8 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use granule_engine::space::{
-    CellFactor, Kind, Parameter, Range, Rejected, Sharing, Space, Target, Unit, Value, Values, Variable,
+    CellFactor, Kind, Parameter, Range, Rejected, Reserved, Sharing, Space, Target, Unit, Value, Values,
+    Variable, Words,
 };
 
 /// One of the two simulated populations.
@@ -323,11 +324,19 @@ pub fn space() -> &'static Space {
             prefix: preset.prefix,
             overrides: preset.overrides.to_vec(),
         });
-        let variable = |&(name, target)| Variable { name, target };
+        let variable = |&(name, target)| Variable { name, target, remark: ANY_VALUE };
         Space::new(FIELDS.iter().map(|field| field.parameter(&defaults)).collect())
             .with_presets(presets.collect())
             .with_variables(VARIABLES.iter().map(variable).collect())
             .with_sharing(Sharing { group: "noise", stream: "noise.stream" })
+            .with_reserved(Reserved { start: "randomized_", of: "output files of random weights" })
+            .with_words(Words {
+                model: "the granular-layer model",
+                seed: "one network and its noise",
+                preset: "a condition of the paper",
+                name: "tonic",
+                comparison: "golgi.leak_reversal<-52 mV",
+            })
     });
     &SPACE
 }
@@ -342,6 +351,10 @@ const VARIABLES: [(&str, Target); 7] = [
     ("CHAT_SEED_TRIAL", Target::Seed),
     ("CHAT_RANDOM_WEIGHTS", Target::Flag("weights.random")),
 ];
+
+/// What is said of `CHAT_RANDOM_WEIGHTS=False`.
+const ANY_VALUE: &str =
+    "as any value means true in the original program; an empty value turns random weights off";
 
 /// The field of this path.
 pub fn field(path: &str) -> Option<&'static Field> {

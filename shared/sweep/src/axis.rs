@@ -1,12 +1,13 @@
 //! An axis: a parameter and the values it takes, listed or made by a rule.
 
 use bigdecimal::BigDecimal;
-use granule_sim::Parameters;
-use granule_sim::clock::decimal;
-use granule_sim::parameters::{CellFactor, Field, Kind, Rejected, Unit, Value};
+use granule_engine::decimal::decimal;
+use granule_engine::elementary::pow;
+use granule_engine::space::{CellFactor, Kind, Parameter, Rejected, Space, Unit, Value};
 
 use crate::diagnostics::{Problem, Problems};
 use crate::draws::{Distribution, independent, stratified};
+use crate::examples::{example, whole_example};
 use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
 use crate::text::{Span, quote};
@@ -23,9 +24,9 @@ pub(crate) const DISTRIBUTIONS: [&str; 3] = ["uniform", "loguniform", "normal"];
 /// What the third entry of `linspace` and `logspace` is called in messages.
 const COUNT: &str = "number of values";
 
-/// A parameter and the values it takes, each of them one that the field takes.
+/// A parameter and the values it takes, each of them one that the parameter takes.
 pub(crate) struct Axis {
-    pub(crate) field: &'static Field,
+    pub(crate) parameter: &'static Parameter,
     /// Where the parameter is named.
     pub(crate) span: Span,
     /// At least one, with the place of each.
@@ -33,63 +34,64 @@ pub(crate) struct Axis {
 }
 
 /// Reads an axis of `grid` or `zip`; `key` is where it is named.
-pub(crate) fn axis(field: &'static Field, key: Span, node: &Node, problems: &mut Problems) -> Option<Axis> {
+pub(crate) fn axis(parameter: &'static Parameter, key: Span, node: &Node, problems: &mut Problems) -> Option<Axis> {
+    let space = problems.space();
     let values = match &node.value {
-        yaml::Value::List(items) => listed(field, node, items, problems)?,
+        yaml::Value::List(items) => listed(parameter, node, items, problems)?,
         yaml::Value::Map(map) => match map.as_slice() {
             [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] => {
-                made(field, text, *span, node, argument, problems)?
+                made(parameter, text, *span, node, argument, problems)?
             }
             _ => {
-                problems.add(|| not_an_axis(field, node));
+                problems.add(|| not_an_axis(space, parameter, node));
                 return None;
             }
         },
         _ => {
-            problems.add(|| not_an_axis(field, node));
+            problems.add(|| not_an_axis(space, parameter, node));
             return None;
         }
     };
-    Some(Axis { field, span: key, values })
+    Some(Axis { parameter, span: key, values })
 }
 
-fn not_an_axis(field: &'static Field, node: &Node) -> Problem {
+fn not_an_axis(space: &'static Space, parameter: &Parameter, node: &Node) -> Problem {
     let message = format!(
         "the axis `{}` must be a list or one of {}, not {}",
-        field.path,
+        parameter.path,
         suggest::list(&RULES),
         node.shown()
     );
     Problem::at(node.span, message).help(match &node.value {
-        yaml::Value::Scalar { text, .. } => instead_of(field, node, text),
-        _ => format!("write it like `{}: [{}]`", field.path, value::whole_example(field)),
+        yaml::Value::Scalar { text, .. } => instead_of(space, parameter, node, text),
+        _ => format!("write it like `{}: [{}]`", parameter.path, whole_example(parameter)),
     })
 }
 
 /// What to write instead of a single value that is no axis.
-fn instead_of(field: &'static Field, node: &Node, text: &str) -> String {
+fn instead_of(space: &'static Space, parameter: &Parameter, node: &Node, text: &str) -> String {
     if let Some((first, last)) = text.split_once("..")
-        && let Some(unit) = unit(field)
-        && let [Some(first), Some(last)] = [first, last].map(|end| with_unit(end.trim(), unit))
+        && let Some(unit) = unit(parameter)
+        && let [Some(first), Some(last)] = [first, last].map(|end| needing_unit(end.trim(), unit))
     {
-        return match field.kind {
+        return match parameter.kind {
             Kind::Count => format!("only seeds have ranges; list the values, as in `[{first}, {last}]`"),
             _ => format!(
                 "only seeds have ranges; write `{{ linspace: [{first}, {last}, 5] }}`, or list the values"
             ),
         };
     }
-    let text = unit(field).and_then(|unit| with_unit(text, unit)).unwrap_or_else(|| text.to_owned());
-    let mut unseen = Problems::of("");
+    let text = unit(parameter).and_then(|unit| needing_unit(text, unit)).unwrap_or_else(|| text.to_owned());
+    let mut unseen = Problems::of(space, "");
     let node = Node { span: node.span, value: yaml::Value::Scalar { text: text.clone(), quoted: false } };
-    match value::set(field, &node, &mut Parameters::default(), &mut unseen) {
-        true => format!("write `[{text}]`, or set what does not vary in `set`"),
-        false => format!("write it like `[{}]`", value::whole_example(field)),
+    match value::checked(parameter, &node, &mut unseen) {
+        Some(_) => format!("write `[{text}]`, or set what does not vary in `set`"),
+        None => format!("write it like `[{}]`", whole_example(parameter)),
     }
 }
 
 /// A number as it was written, with the unit that it needs; `None` of what is none.
-fn with_unit(text: &str, unit: Unit) -> Option<String> {
+fn needing_unit(text: &str, unit: Unit) -> Option<String> {
     match units::quantity(text, unit) {
         Ok(_) => Some(text.to_owned()),
         Err(Unfit::NoUnit { number }) => Some(format!("{number} {}", unit.symbol())),
@@ -98,53 +100,52 @@ fn with_unit(text: &str, unit: Unit) -> Option<String> {
 }
 
 fn listed(
-    field: &'static Field,
+    parameter: &'static Parameter,
     node: &Node,
     items: &[Node],
     problems: &mut Problems,
 ) -> Option<Vec<(Value, Span)>> {
     if items.is_empty() {
         problems.add(|| {
-            Problem::at(node.span, format!("the axis `{}` has no values", field.path))
-                .help(format!("write it like `[{}]`, or leave it out", value::whole_example(field)))
+            Problem::at(node.span, format!("the axis `{}` has no values", parameter.path))
+                .help(format!("write it like `[{}]`, or leave it out", whole_example(parameter)))
         });
         return None;
     }
     if items.len() > MOST_CONDITIONS {
-        problems.add(|| too_many(field, node.span, items.len() as f64));
+        problems.add(|| too_many(parameter, node.span, items.len() as f64));
         return None;
     }
-    let is_flat = matches!(field.kind, Kind::Quantities(_))
+    let is_flat = matches!(parameter.kind, Kind::Quantities(_))
         && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
     if is_flat {
         problems.add(|| {
-            Problem::at(node.span, format!("each value of the axis `{}` must be a list", field.path)).help(
-                format!("write it like `[[{}], {}]`", value::example(field), value::whole_example(field)),
+            Problem::at(node.span, format!("each value of the axis `{}` must be a list", parameter.path)).help(
+                format!("write it like `[[{}], {}]`", example(parameter), whole_example(parameter)),
             )
         });
         return None;
     }
-    let mut scratch = Parameters::default();
     // All of them, to report each that is wrong.
     let read: Vec<Option<(Value, Span)>> = items
         .iter()
-        .map(|item| value::set(field, item, &mut scratch, problems).then(|| (field.get(&scratch), item.span)))
+        .map(|item| value::checked(parameter, item, problems).map(|value| (value, item.span)))
         .collect();
     read.into_iter().collect()
 }
 
-fn too_many(field: &Field, span: Span, count: f64) -> Problem {
+fn too_many(parameter: &Parameter, span: Span, count: f64) -> Problem {
     let count = if count < 1e15 { count.to_string() } else { format!("{count:e}") };
     let message = format!(
         "the axis `{}` has {count} values; at most {MOST_CONDITIONS} conditions are possible",
-        field.path
+        parameter.path
     );
     Problem::at(span, message).help("take fewer values")
 }
 
 /// The values of an axis that a rule makes.
 fn made(
-    field: &'static Field,
+    parameter: &'static Parameter,
     rule: &str,
     rule_span: Span,
     node: &Node,
@@ -152,13 +153,13 @@ fn made(
     problems: &mut Problems,
 ) -> Option<Vec<(Value, Span)>> {
     if !RULES.contains(&rule) {
-        problems.add(|| match (rule, field.kind) {
+        problems.add(|| match (rule, parameter.kind) {
             ("gamma", Kind::Factor) => Problem::at(node.span, "one distribution is no axis").help(
                 "write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`",
             ),
             _ if DISTRIBUTIONS.contains(&rule) => {
                 Problem::at(rule_span, format!("the distribution `{rule}` alone is no axis"))
-                    .help(random_form(field))
+                    .help(random_form(parameter))
             }
             _ => Problem::at(rule_span, format!("unknown kind of axis {}", quote(rule))).help(suggest::help(
                 rule,
@@ -168,40 +169,40 @@ fn made(
         });
         return None;
     }
-    let Some(unit) = unit(field) else {
+    let Some(unit) = unit(parameter) else {
         problems.add(|| {
-            let example = value::whole_example(field);
+            let example = whole_example(parameter);
             Problem::at(
                 rule_span,
-                format!("`{}` is no number, so `{rule}` cannot make its values", field.path),
+                format!("`{}` is no number, so `{rule}` cannot make its values", parameter.path),
             )
             .help(format!("list them, as in `[{example}]`"))
         });
         return None;
     };
     let numbers = match rule {
-        "linspace" => linspace(field, unit, argument, problems)?,
-        "logspace" => logspace(field, unit, argument, problems)?,
-        "arange" => arange(field, unit, argument, problems)?,
-        _ => random(field, unit, argument, problems)?,
+        "linspace" => linspace(parameter, unit, argument, problems)?,
+        "logspace" => logspace(parameter, unit, argument, problems)?,
+        "arange" => arange(parameter, unit, argument, problems)?,
+        _ => random(parameter, unit, argument, problems)?,
     };
     // Whole numbers cannot be had at even distances of the logarithm, nor drawn.
     let rounds = matches!(rule, "logspace" | "random");
-    taken(field, &numbers, rounds, argument.span, rule, problems)
+    taken(parameter, &numbers, rounds, argument.span, rule, problems)
 }
 
 /// Reads an axis of `latin_hypercube`, of so many points.
 pub(crate) fn latin(
-    field: &'static Field,
+    parameter: &'static Parameter,
     key: Span,
     node: &Node,
     count: usize,
     seed: u32,
     problems: &mut Problems,
 ) -> Option<Axis> {
-    let Some(unit) = unit(field) else {
+    let Some(unit) = unit(parameter) else {
         problems.add(|| {
-            Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", field.path))
+            Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", parameter.path))
                 .help("put it into `grid`, as a list")
         });
         return None;
@@ -212,59 +213,58 @@ pub(crate) fn latin(
     };
     let [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] = map else {
         problems.add(|| {
-            let message = format!("the axis `{}` must be a distribution, not {}", field.path, node.shown());
-            Problem::at(node.span, message).help(format!("write it like `{}`", uniform_example(field)))
+            let message = format!("the axis `{}` must be a distribution, not {}", parameter.path, node.shown());
+            Problem::at(node.span, message).help(format!("write it like `{}`", uniform_example(parameter)))
         });
         return None;
     };
     let entry = Entry { key: text, key_span: *span, value: argument };
-    let distribution = distribution(field, unit, &entry, problems)?;
+    let distribution = distribution(parameter, unit, &entry, problems)?;
     let numbers: Vec<f64> =
-        stratified(field.path, seed, count).into_iter().map(|u| drawn(field, distribution, u)).collect();
-    let values = taken(field, &numbers, true, argument.span, text, problems)?;
-    Some(Axis { field, span: key, values })
+        stratified(parameter.path, seed, count).into_iter().map(|u| drawn(parameter, distribution, u)).collect();
+    let values = taken(parameter, &numbers, true, argument.span, text, problems)?;
+    Some(Axis { parameter, span: key, values })
 }
 
 /// The unit of the numbers that rules make; `None` for what is no number.
-pub(crate) fn unit(field: &Field) -> Option<Unit> {
-    match field.kind {
+pub(crate) fn unit(parameter: &Parameter) -> Option<Unit> {
+    match parameter.kind {
         Kind::Quantity(unit) => Some(unit),
         Kind::Count | Kind::Factor => Some(Unit::One),
-        Kind::Flag | Kind::Quantities(_) | Kind::Population => None,
+        Kind::Flag | Kind::Quantities(_) | Kind::Choice(_) => None,
     }
 }
 
-/// Numbers as values that the field takes.
+/// Numbers as values that the parameter takes.
 fn taken(
-    field: &'static Field,
+    parameter: &'static Parameter,
     numbers: &[f64],
     rounds: bool,
     span: Span,
     rule: &str,
     problems: &mut Problems,
 ) -> Option<Vec<(Value, Span)>> {
-    let mut scratch = Parameters::default();
     let mut values = Vec::with_capacity(numbers.len());
     for &x in numbers {
-        let value = match field.kind {
+        let value = match parameter.kind {
             Kind::Count => {
                 let whole = if rounds { x.round() } else { x };
                 if whole.fract() != 0.0 {
                     problems.add(|| {
                         Problem::at(
                             span,
-                            format!("`{}` must be a whole number, but `{rule}` gives {x}", field.path),
+                            format!("`{}` must be a whole number, but `{rule}` gives {x}", parameter.path),
                         )
                         .help("take another number of values or another step, or list them")
                     });
                     return None;
                 }
-                let (least, most) = value::count_range(field.range);
+                let (least, most) = value::count_range(parameter.range);
                 if !(f64::from(least)..=f64::from(most)).contains(&whole) {
                     problems.add(|| {
                         let message = format!(
                             "`{}` must be between {least} and {most}, but `{rule}` gives {whole}",
-                            field.path
+                            parameter.path
                         );
                         Problem::at(span, message)
                             .help(format!("keep all of its values between {least} and {most}"))
@@ -276,10 +276,10 @@ fn taken(
             Kind::Factor => Value::Factor(CellFactor::Constant(x)),
             _ => Value::Number(x),
         };
-        match field.set(&mut scratch, value.clone()) {
+        match parameter.check(&value) {
             Ok(()) => values.push((value, span)),
             Err(rejected) => {
-                problems.add(|| out_of_range(field, rule, &rejected, span));
+                problems.add(|| out_of_range(parameter, rule, &rejected, span));
                 return None;
             }
         }
@@ -287,14 +287,14 @@ fn taken(
     Some(values)
 }
 
-fn out_of_range(field: &Field, rule: &str, rejected: &Rejected, span: Span) -> Problem {
+fn out_of_range(parameter: &Parameter, rule: &str, rejected: &Rejected, span: Span) -> Problem {
     let help = match rule {
         "normal" | "random" => {
             "take a smaller standard deviation, or `uniform` or `loguniform`, which have ends".to_owned()
         }
         _ => {
-            let symbol = unit(field).map_or("", Unit::symbol);
-            format!("all of its values must be {}", field.range.in_words(symbol))
+            let symbol = unit(parameter).map_or("", Unit::symbol);
+            format!("all of its values must be {}", parameter.range.in_words(symbol))
         }
     };
     Problem::at(span, format!("`{rule}` leads out of the range: {rejected}")).help(help)
@@ -325,7 +325,7 @@ fn three<'a>(
 /// The third entry of `linspace` and `logspace`.
 fn number_of_values(
     rule: &str,
-    field: &Field,
+    parameter: &Parameter,
     unit: Unit,
     node: &Node,
     problems: &mut Problems,
@@ -333,7 +333,7 @@ fn number_of_values(
     const MOST: u32 = MOST_CONDITIONS as u32;
     let help = match &node.value {
         yaml::Value::Scalar { text, quoted: false } if text == "1" => {
-            Some(format!("write `2` or more; one value is a list, `[{}]`", value::example(field)))
+            Some(format!("write `2` or more; one value is a list, `[{}]`", example(parameter)))
         }
         // What is no whole number, or has a unit, is meant as a distance.
         yaml::Value::Scalar { text, quoted: false }
@@ -358,13 +358,13 @@ fn number_of_values(
     }
 }
 
-fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let example = examples(field, ["1", "2"], "5");
+fn linspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(parameter, ["1", "2"], "5");
     let [first, last, count] =
         three("linspace", "the first value, the last and their number", &example, node, problems)?;
-    let first = number(field, unit, first, problems);
-    let last = number(field, unit, last, problems);
-    let count = number_of_values("linspace", field, unit, count, problems);
+    let first = number(parameter, unit, first, problems);
+    let last = number(parameter, unit, last, problems);
+    let count = number_of_values("linspace", parameter, unit, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let step = (last - first) / f64::from(count - 1);
     if !step.is_finite() {
@@ -379,29 +379,29 @@ fn linspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> 
     Some(std::iter::once(first).chain(inner).chain([last]).collect())
 }
 
-fn logspace(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let example = examples(field, ["1", "100"], "5");
+fn logspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(parameter, ["1", "100"], "5");
     let [first, last, count] =
         three("logspace", "the first value, the last and their number", &example, node, problems)?;
-    let first = above_zero("logspace", field, unit, first, problems);
-    let last = above_zero("logspace", field, unit, last, problems);
-    let count = number_of_values("logspace", field, unit, count, problems);
+    let first = above_zero("logspace", parameter, unit, first, problems);
+    let last = above_zero("logspace", parameter, unit, last, problems);
+    let count = number_of_values("logspace", parameter, unit, count, problems);
     let (first, last, count) = (first?, last?, count?);
     let ratio = ratio("logspace", first, last, node.span, problems)?;
     let of_all = f64::from(count - 1);
     let inner = (1..count - 1)
-        .map(|i| first * granule_sim::random::elementary::pow(ratio, f64::from(i) / of_all))
+        .map(|i| first * pow(ratio, f64::from(i) / of_all))
         .map(|x| fifteen_digits(x, x));
     Some(std::iter::once(first).chain(inner).chain([last]).collect())
 }
 
-fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let example = examples(field, ["1", "2"], &format!("0.2 {}", unit.symbol()));
+fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let example = examples(parameter, ["1", "2"], &format!("0.2 {}", unit.symbol()));
     let [start, stop, step_node] =
         three("arange", "the first value, an end that is not reached and a step", &example, node, problems)?;
-    let start = number(field, unit, start, problems);
-    let stop = number(field, unit, stop, problems);
-    let step = number(field, unit, step_node, problems);
+    let start = number(parameter, unit, start, problems);
+    let stop = number(parameter, unit, stop, problems);
+    let step = number(parameter, unit, step_node, problems);
     let (start, stop, step) = (start?, stop?, step?);
     if step == 0.0 {
         problems.add(|| {
@@ -429,7 +429,7 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
     if values.len() > MOST_CONDITIONS {
         let count = ((stop - start) / step).ceil();
         if count.is_finite() {
-            problems.add(|| too_many(field, node.span, count));
+            problems.add(|| too_many(parameter, node.span, count));
         } else {
             problems.add(|| {
                 Problem::at(node.span, "the values of `arange` lie too close together")
@@ -441,8 +441,8 @@ fn arange(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Op
     Some(values.iter().map(nearest).collect())
 }
 
-fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let form = || random_form(field);
+fn random(parameter: &'static Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let form = || random_form(parameter);
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(
@@ -471,11 +471,11 @@ fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problem
         return None;
     }
     let from: Vec<Option<Distribution>> =
-        from.iter().map(|entry| distribution(field, unit, entry, problems)).collect();
+        from.iter().map(|entry| distribution(parameter, unit, entry, problems)).collect();
     match (from.as_slice(), count, seed) {
         ([Some(distribution)], Some(count), Some(seed)) => {
-            let fractions = independent(field.path, seed, count as usize);
-            Some(fractions.into_iter().map(|u| drawn(field, *distribution, u)).collect())
+            let fractions = independent(parameter.path, seed, count as usize);
+            Some(fractions.into_iter().map(|u| drawn(parameter, *distribution, u)).collect())
         }
         _ => {
             // A key that is there but wrong has been reported.
@@ -489,15 +489,15 @@ fn random(field: &'static Field, unit: Unit, node: &Node, problems: &mut Problem
     }
 }
 
-fn random_form(field: &Field) -> String {
-    let uniform = uniform_example(field);
+fn random_form(parameter: &Parameter) -> String {
+    let uniform = uniform_example(parameter);
     let uniform = uniform.trim_start_matches("{ ").trim_end_matches(" }");
     format!("write it like `{{ random: {{ {uniform}, count: 10, seed: 1 }} }}`")
 }
 
 /// A drawn value. Where only whole numbers are possible, both ends are as likely as what lies between.
-fn drawn(field: &Field, distribution: Distribution, u: f64) -> f64 {
-    match (field.kind, distribution) {
+fn drawn(parameter: &Parameter, distribution: Distribution, u: f64) -> f64 {
+    match (parameter.kind, distribution) {
         (Kind::Count, Distribution::Uniform { low, high }) => {
             let around = Distribution::Uniform { low: low - 0.5, high: high + 0.5 };
             around.quantile(u).round().clamp(low, high)
@@ -510,7 +510,7 @@ fn drawn(field: &Field, distribution: Distribution, u: f64) -> f64 {
 }
 
 fn distribution(
-    field: &Field,
+    parameter: &Parameter,
     unit: Unit,
     entry: &Entry<'_>,
     problems: &mut Problems,
@@ -548,8 +548,8 @@ fn distribution(
         None
     })?;
     let read = |node, problems: &mut Problems| match key {
-        "loguniform" => above_zero(key, field, unit, node, problems),
-        _ => number(field, unit, node, problems),
+        "loguniform" => above_zero(key, parameter, unit, node, problems),
+        _ => number(parameter, unit, node, problems),
     };
     let (first, second) = (read(first_node, problems), read(second_node, problems));
     let (a, b) = (first?, second?);
@@ -587,16 +587,16 @@ fn unquoted(node: &Node) -> &str {
     }
 }
 
-fn number(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
-    let example = match field.kind {
-        Kind::Quantity(_) => value::example(field),
+fn number(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let example = match parameter.kind {
+        Kind::Quantity(_) => example(parameter),
         _ => "1".to_owned(),
     };
-    value::number(field.path, unit, &example, node, problems)
+    value::number(parameter.path, unit, &example, node, problems)
 }
 
-fn above_zero(rule: &str, field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
-    let x = number(field, unit, node, problems)?;
+fn above_zero(rule: &str, parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
+    let x = number(parameter, unit, node, problems)?;
     if x > 0.0 {
         return Some(x);
     }
@@ -634,15 +634,15 @@ fn fifteen_digits(x: f64, scale: f64) -> f64 {
     format!("{x:.places$}").parse::<f64>().unwrap_or(x) + 0.0
 }
 
-/// Two numbers in the field's unit and a third entry.
-fn examples(field: &Field, [a, b]: [&str; 2], third: &str) -> String {
-    let symbol = unit(field).map_or("", Unit::symbol);
+/// Two numbers in the parameter's unit and a third entry.
+fn examples(parameter: &Parameter, [a, b]: [&str; 2], third: &str) -> String {
+    let symbol = unit(parameter).map_or("", Unit::symbol);
     let with_unit = |x: &str| format!("{x} {symbol}").trim_end().to_owned();
     format!("[{}, {}, {}]", with_unit(a), with_unit(b), third.trim_end())
 }
 
-fn uniform_example(field: &Field) -> String {
-    let symbol = unit(field).map_or("", Unit::symbol);
+fn uniform_example(parameter: &Parameter) -> String {
+    let symbol = unit(parameter).map_or("", Unit::symbol);
     format!("{{ uniform: [{}, {}] }}", format!("1 {symbol}").trim_end(), format!("2 {symbol}").trim_end())
 }
 

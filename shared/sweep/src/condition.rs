@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use granule_sim::parameters::{PRESETS, Preset, Value, field, preset};
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::{Engine, Inconsistent, Model, Preset, Space, Value, Values};
 
 use crate::diagnostics::{Problem, Problems, line_number};
 use crate::environment::Overrides;
+use crate::examples;
 use crate::grid::Points;
 use crate::limits::MOST_CONDITIONS;
 use crate::names::Template;
@@ -18,11 +18,6 @@ use crate::text::{Span, quote};
 use crate::value::{self, Entry, entries, unknown_parameter};
 use crate::vocabulary::KEYS_OF_CONDITION;
 use crate::yaml::{self, Node};
-
-/// What a condition starts from that does not say.
-const DEFAULT_BASE: &str = "Control";
-
-const FORM: &str = "write a preset's name, or `{ name: …, base: Control, set: { … } }`";
 
 /// One condition of a sweep, ready to simulate. Two are equal if they are computed and written in the same
 /// way, whether the file says so or by default.
@@ -47,7 +42,8 @@ impl Condition {
     /// Keeps the files that an earlier sweep had recorded for this condition, unless the sweep file sets their
     /// keys: where it sets none, a file is written if it is by default or if `earlier` has it.
     pub fn inherit_record(&mut self, earlier: Record) {
-        self.record = self.explicit.or(Record::by_default(self.preset.is_some()).or(earlier));
+        let by_default = Record::by_default(self.model.engine().kinds(), self.preset.is_some());
+        self.record = self.explicit.or(by_default.or(earlier));
     }
 }
 
@@ -62,9 +58,9 @@ impl PartialEq for Condition {
 /// What all conditions start from.
 pub(crate) struct Common<'a> {
     /// The engine of the sweep.
-    pub(crate) engine: Engine,
-    /// The parameters that presets and `set` are applied to.
-    pub(crate) base: Parameters,
+    pub(crate) engine: &'static dyn Engine,
+    /// The values that presets and `set` are applied to.
+    pub(crate) base: Values,
     /// Where the file sets them.
     pub(crate) places: Vec<(&'static str, Span)>,
     /// What the file sets of `record` at the top.
@@ -75,16 +71,17 @@ pub(crate) struct Common<'a> {
 
 /// Reads the list of conditions, in order of the file; the points of one condition come one after another.
 pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Problems) -> Vec<Condition> {
+    let space = common.engine.space();
     let items = match &node.value {
         yaml::Value::List(items) if !items.is_empty() => items,
         yaml::Value::List(_) => {
-            problems.add(|| Problem::at(node.span, "`conditions` is empty").help(yaml::smallest_example()));
+            problems.add(|| Problem::at(node.span, "`conditions` is empty").help(examples::smallest_sweep(space)));
             return Vec::new();
         }
         _ => {
             problems.add(|| {
                 Problem::at(node.span, format!("`conditions` must be a list, not {}", node.shown()))
-                    .help(yaml::smallest_example())
+                    .help(examples::smallest_sweep(space))
             });
             return Vec::new();
         }
@@ -135,9 +132,9 @@ struct Reader<'a, 'p, 't> {
     common: &'a Common<'a>,
     /// Names of spelled-out conditions, in the whole list, to explain a `base` that comes too late.
     later: Vec<&'a str>,
-    /// Parameters of the spelled-out conditions read so far; `None` of those that are wrong, so that
+    /// Values of the spelled-out conditions read so far; `None` of those that are wrong, so that
     /// what starts from one is not reported for the same reason again.
-    earlier: HashMap<String, Option<Parameters>>,
+    earlier: HashMap<String, Option<Values>>,
     /// Names of conditions with axes as they are in the file, and the name of the first point of each.
     grids: HashMap<&'a str, String>,
     /// What the names of points start with whose condition is wrong.
@@ -152,6 +149,15 @@ struct Reader<'a, 'p, 't> {
 }
 
 impl<'a> Reader<'a, '_, '_> {
+    fn space(&self) -> &'static Space {
+        self.common.engine.space()
+    }
+
+    /// What is written for a condition where the sweep file sets nothing.
+    fn default_record(&self, is_preset: bool) -> Record {
+        Record::by_default(self.common.engine.kinds(), is_preset)
+    }
+
     fn condition(&mut self, item: &'a Node) {
         match &item.value {
             yaml::Value::Scalar { text, .. } => {
@@ -159,34 +165,39 @@ impl<'a> Reader<'a, '_, '_> {
                 self.conditions.extend(preset);
             }
             yaml::Value::Map(map) => self.spelled_out(item, map),
-            _ => self
-                .problems
-                .add(|| Problem::at(item.span, format!("a condition cannot be {}", item.kind())).help(FORM)),
+            _ => {
+                let space = self.space();
+                self.problems.add(|| {
+                    Problem::at(item.span, format!("a condition cannot be {}", item.kind()))
+                        .help(examples::condition(space))
+                });
+            }
         }
     }
 
     fn preset(&mut self, name: &'a str, span: Span) -> Option<Condition> {
-        let Some(preset) = preset(name) else {
+        let space = self.space();
+        let Some(preset) = space.preset(name) else {
             self.problems.add(|| {
-                let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-                Problem::at(span, format!("unknown condition {}", quote(name))).help(suggest::help(
-                    name,
-                    "the presets are",
-                    &names,
-                ))
+                let names: Vec<&str> = space.presets().iter().map(|preset| preset.name).collect();
+                let help = match names.is_empty() {
+                    true => examples::condition(space),
+                    false => suggest::help(name, "the presets are", &names),
+                };
+                Problem::at(span, format!("unknown condition {}", quote(name))).help(help)
             });
             return None;
         };
-        let prefix = prefix_of(preset.name, true);
+        let prefix = prefix_of(space, preset.name, true);
         let free = self.claim_prefix(prefix, name, span);
-        let parameters = self.with_preset(preset);
-        let model = self.model(parameters, span, &[], None)?;
+        let values = self.with_preset(preset);
+        let model = self.model(values, span, &[], None)?;
         free.then(|| Condition {
             name: name.to_owned(),
             prefix: prefix.to_owned(),
             model,
             preset: Some(preset.name),
-            record: self.common.record.or(Record::by_default(true)),
+            record: self.common.record.or(self.default_record(true)),
             explicit: self.common.record,
         })
     }
@@ -209,13 +220,17 @@ impl<'a> Reader<'a, '_, '_> {
 
         let start = match keys.base {
             Some(entry) => self.based_on(entry.value, name_of(item)),
-            None => preset(DEFAULT_BASE).map(|preset| self.with_preset(preset)),
+            // A condition that does not say starts from the first preset.
+            None => Some(match self.space().presets().first() {
+                Some(preset) => self.with_preset(preset),
+                None => self.common.base.clone(),
+            }),
         };
         let has_base = start.is_some();
         // Wrong entries of `set` are worth reporting also where the base is wrong.
-        let mut parameters = start.unwrap_or_else(|| self.common.base.clone());
+        let mut values = start.unwrap_or_else(|| self.common.base.clone());
         let places =
-            keys.set.map_or_else(Vec::new, |entry| settings(entry.value, &mut parameters, self.problems));
+            keys.set.map_or_else(Vec::new, |entry| settings(entry.value, &mut values, self.problems));
         if let Some(points) = &points {
             self.report_set_twice(points, &places);
         }
@@ -226,7 +241,7 @@ impl<'a> Reader<'a, '_, '_> {
         let unharmed = has_base && self.problems.count() == before;
         let made = match (&points, names) {
             (Some(points), Some(names)) if unharmed => {
-                self.points(points, names, &parameters, &places, span, explicit)
+                self.points(points, names, &values, &places, span, explicit)
             }
             _ => Vec::new(),
         };
@@ -264,9 +279,9 @@ impl<'a> Reader<'a, '_, '_> {
 
     /// Keeps what later conditions can start from; `made` is empty where something was wrong.
     fn remember(&mut self, name: &'a str, has_axes: bool, made: &[Condition]) {
-        let parameters = |condition: &Condition| condition.model.parameters().clone();
+        let values = |condition: &Condition| condition.model.values().clone();
         if !has_axes {
-            self.earlier.entry(name.to_owned()).or_insert_with(|| made.first().map(parameters));
+            self.earlier.entry(name.to_owned()).or_insert_with(|| made.first().map(values));
             return;
         }
         match made.first() {
@@ -276,7 +291,7 @@ impl<'a> Reader<'a, '_, '_> {
             None => self.broken_grids.push(name.split('{').next().unwrap_or(name)),
         }
         for condition in made {
-            self.earlier.insert(condition.name.clone(), Some(parameters(condition)));
+            self.earlier.insert(condition.name.clone(), Some(values(condition)));
         }
     }
 
@@ -309,28 +324,27 @@ impl<'a> Reader<'a, '_, '_> {
         &mut self,
         points: &Points,
         names: Vec<String>,
-        parameters: &Parameters,
+        values: &Values,
         places: &[(&'static str, Span)],
         span: Span,
         explicit: ExplicitRecord,
     ) -> Vec<Condition> {
-        let record = explicit.or(Record::by_default(false));
+        let record = explicit.or(self.default_record(false));
         let mut made = Vec::with_capacity(names.len());
         for (point, name) in names.into_iter().enumerate() {
-            let mut parameters = parameters.clone();
+            let mut values = values.clone();
             let mut places = places.to_vec();
             for (axis, (value, place)) in points.axes.iter().zip(points.at(point)) {
-                // Each value has been taken by its field before.
-                let taken = axis.field.set(&mut parameters, value.clone());
-                debug_assert_eq!(taken, Ok(()));
-                places.push((axis.field.path, *place));
+                let taken = values.set(axis.parameter, value.clone());
+                debug_assert_eq!(taken, Ok(()), "each value has been checked before");
+                places.push((axis.parameter.path, *place));
             }
             // The environment wins over the file, over a condition's own settings, too.
-            let parameters = self.common.overrides.apply(parameters);
-            let model = self.model(parameters, span, &places, (!points.is_one()).then_some(&name));
+            let values = self.common.overrides.apply(values);
+            let model = self.model(values, span, &places, (!points.is_one()).then_some(&name));
             // The other points may well be wrong for the same reason.
             let Some(model) = model else { return Vec::new() };
-            let prefix = prefix_of(&name, false).to_owned();
+            let prefix = prefix_of(self.space(), &name, false).to_owned();
             made.push(Condition { name, prefix, model, preset: None, record, explicit });
         }
         made
@@ -338,7 +352,7 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn report_set_twice(&mut self, points: &Points, set: &[(&'static str, Span)]) {
         for axis in &points.axes {
-            if let Some((path, span)) = set.iter().find(|(path, _)| *path == axis.field.path) {
+            if let Some((path, span)) = set.iter().find(|(path, _)| *path == axis.parameter.path) {
                 self.problems.add(|| {
                     Problem::at(
                         *span,
@@ -351,9 +365,10 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn unknown_key(&mut self, key: &str, span: Span) {
+        let space = self.space();
         self.problems.add(|| {
-            let help = match (preset(key), field(key)) {
-                (Some(_), _) => FORM.to_owned(),
+            let help = match (space.preset(key), space.parameter(key)) {
+                (Some(_), _) => examples::condition(space),
                 (_, Some(_)) => format!("parameters go into `set: {{ {key}: … }}`"),
                 _ => suggest::help(key, "the keys are", &KEYS_OF_CONDITION),
             };
@@ -363,12 +378,13 @@ impl<'a> Reader<'a, '_, '_> {
 
     /// The names of all points, each fit for files and none twice.
     fn names(&mut self, node: &'a Node, points: &Points) -> Option<Vec<String>> {
+        let space = self.space();
         let yaml::Value::Scalar { text: name, .. } = &node.value else {
             self.problems.add(|| {
                 let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
                 problem.help(match node.value {
-                    yaml::Value::Map(_) => yaml::QUOTED_NAME,
-                    _ => "write it like `name: half-tonic`",
+                    yaml::Value::Map(_) => yaml::QUOTED_NAME.to_owned(),
+                    _ => format!("write it like `name: {}`", examples::name(space)),
                 })
             });
             return None;
@@ -379,10 +395,10 @@ impl<'a> Reader<'a, '_, '_> {
         for point in 0..points.len()? {
             let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
             let name = template.name(point, &values);
-            if let Err(problem) = check_condition_name(&name) {
+            if let Err(problem) = check_condition_name(space, &name) {
                 self.problems.add(|| {
                     let help =
-                        if points.is_one() { problem.help().to_owned() } else { problem.help_at(point) };
+                        if points.is_one() { problem.help().to_owned() } else { problem.help_at(space, point) };
                     Problem::at(node.span, problem.to_string()).help(help)
                 });
                 return None;
@@ -422,24 +438,26 @@ impl<'a> Reader<'a, '_, '_> {
         false
     }
 
-    fn with_preset(&self, preset: &Preset) -> Parameters {
-        self.common.base.clone().with(preset.overrides).expect("every preset's values are in range")
+    fn with_preset(&self, preset: &Preset) -> Values {
+        self.common.base.clone().with(preset)
     }
 
-    /// The parameters of a base; `None` also where the base is known but wrong itself.
-    fn based_on(&mut self, node: &'a Node, own_name: Option<&str>) -> Option<Parameters> {
+    /// The values of a base; `None` also where the base is known but wrong itself.
+    fn based_on(&mut self, node: &'a Node, own_name: Option<&str>) -> Option<Values> {
+        let space = self.space();
         let yaml::Value::Scalar { text: base, .. } = &node.value else {
             self.problems.add(|| {
+                let example = space.presets().first().map_or("…", |preset| preset.name);
                 Problem::at(node.span, format!("`base` must be a condition's name, not {}", node.kind()))
-                    .help(format!("write it like `base: {DEFAULT_BASE}`"))
+                    .help(format!("write it like `base: {example}`"))
             });
             return None;
         };
-        if let Some(preset) = preset(base) {
+        if let Some(preset) = space.preset(base) {
             return Some(self.with_preset(preset));
         }
-        if let Some(parameters) = self.earlier.get(base.as_str()) {
-            return parameters.clone();
+        if let Some(values) = self.earlier.get(base.as_str()) {
+            return values.clone();
         }
         if self.broken_grids.iter().any(|start| base.starts_with(start)) {
             // It may well be one of those points; their condition has been reported.
@@ -458,43 +476,45 @@ impl<'a> Reader<'a, '_, '_> {
             }
             let mut names: Vec<&str> = self.earlier.keys().map(String::as_str).collect();
             names.sort_unstable();
-            let presets = PRESETS.iter().map(|preset| preset.name);
+            let presets = space.presets().iter().map(|preset| preset.name);
             problem.help(match suggest::nearest(base, presets.clone().chain(names)) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => {
                     let presets: Vec<&str> = presets.collect();
-                    format!(
-                        "a base is an earlier condition or one of the presets {}",
-                        suggest::list(&presets)
-                    )
+                    match presets.is_empty() {
+                        true => "a base is an earlier condition".to_owned(),
+                        false => format!(
+                            "a base is an earlier condition or one of the presets {}",
+                            suggest::list(&presets)
+                        ),
+                    }
                 }
             })
         });
         None
     }
 
-    /// Checks parameters as a whole, and points at the setting that does not fit, if it was one. `point`
+    /// Checks values as a whole, and points at the setting that does not fit, if it was one. `point`
     /// is the name of a point, where the condition has several.
     fn model(
         &mut self,
-        parameters: Parameters,
+        values: Values,
         span: Span,
         set: &[(&'static str, Span)],
         point: Option<&str>,
     ) -> Option<Model> {
-        match Model::new(self.common.engine, parameters) {
+        match Model::new(self.common.engine, values) {
             Ok(model) => Some(model),
-            Err(inconsistent) => {
+            Err(Inconsistent { message, paths, remedy }) => {
                 self.problems.add(|| {
-                    let message = inconsistent.to_string();
-                    let named = |path: &str| message.contains(&format!("`{path}`"));
                     let mut places = set.iter().rev().chain(&self.common.places);
-                    let span = places.find(|(path, _)| named(path)).map_or(span, |&(_, span)| span);
+                    let place = places.find(|(path, _)| paths.contains(path));
+                    let span = place.map_or(span, |&(_, span)| span);
                     let mut help = Vec::new();
                     if let Some(name) = point {
                         help.push(format!("so it is at the point {}, and perhaps at others", quote(name)));
                     }
-                    help.push(inconsistent.remedy());
+                    help.push(remedy);
                     let variables = self.common.overrides.parameter_variables();
                     if !variables.is_empty() {
                         help.push(format!("the environment has a part in it: {}", variables.join(", ")));
@@ -510,25 +530,26 @@ impl<'a> Reader<'a, '_, '_> {
 /// Applies `set` and returns what it set, and where.
 pub(crate) fn settings(
     node: &Node,
-    parameters: &mut Parameters,
+    values: &mut Values,
     problems: &mut Problems,
 ) -> Vec<(&'static str, Span)> {
+    let space = values.space();
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`set` must be a mapping, not {}", node.shown()))
-                .help("write it like `set: { granule.tonic_factor: 0.5 }`")
+                .help(format!("write it like `set: {{ {} }}`", examples::setting(space)))
         });
         return Vec::new();
     };
     let mut places = Vec::new();
     for Entry { key, key_span, value: node } in entries(map, problems) {
-        match field(key) {
-            Some(field) => {
-                if value::set(field, node, parameters, problems) {
-                    places.push((field.path, node.span));
+        match space.parameter(key) {
+            Some(parameter) => {
+                if value::set(parameter, node, values, problems) {
+                    places.push((parameter.path, node.span));
                 }
             }
-            None => problems.add(|| unknown_parameter(key, key_span)),
+            None => problems.add(|| unknown_parameter(space, key, key_span)),
         }
     }
     places
@@ -546,7 +567,7 @@ fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Poin
             two[1],
             quote(name),
             first[axis].0,
-            points.axes[axis].field.path,
+            points.axes[axis].parameter.path,
             second[axis].0
         ),
         None => {
@@ -554,7 +575,7 @@ fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Poin
         }
     };
     Problem::at(span, message).help(match axes.clone().find(|axis| differs(axis) && !template.shows(*axis)) {
-        Some(axis) => format!("add `{{{}}}` or `{{index}}` to the name", points.axes[axis].field.path),
+        Some(axis) => format!("add `{{{}}}` or `{{index}}` to the name", points.axes[axis].parameter.path),
         None => "add `{index}` to the name, or keep only one of them".to_owned(),
     })
 }

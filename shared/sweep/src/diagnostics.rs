@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use granule_engine::Space;
 
 use crate::slips::{self, Slip};
 use crate::text::{Span, is_treacherous, one_line};
@@ -147,6 +148,7 @@ impl Problem {
 /// Problems of a text, as they are found.
 #[derive(Debug)]
 pub(crate) struct Problems<'t> {
+    space: &'static Space,
     text: &'t str,
     kept: Vec<Problem>,
     unkept: usize,
@@ -154,8 +156,8 @@ pub(crate) struct Problems<'t> {
 
 impl<'t> Problems<'t> {
     /// None yet.
-    pub(crate) fn of(text: &'t str) -> Self {
-        Problems { text, kept: Vec::new(), unkept: 0 }
+    pub(crate) fn of(space: &'static Space, text: &'t str) -> Self {
+        Problems { space, text, kept: Vec::new(), unkept: 0 }
     }
 
     /// Adds a problem. Takes a closure as wording it, with a search for similar words, is what costs
@@ -166,6 +168,11 @@ impl<'t> Problems<'t> {
         } else {
             self.unkept += 1;
         }
+    }
+
+    /// The parameters that the text can speak of.
+    pub(crate) fn space(&self) -> &'static Space {
+        self.space
     }
 
     /// The text they are found in.
@@ -189,7 +196,7 @@ impl<'t> Problems<'t> {
             .kept
             .into_iter()
             .take(MOST_LISTED)
-            .map(|problem| match problem.span.and_then(|span| slips::at(self.text, span)) {
+            .map(|problem| match problem.span.and_then(|span| slips::at(self.space, self.text, span)) {
                 Some(Slip { span, help }) => Problem { span: Some(span), help, ..problem },
                 None => problem,
             })
@@ -205,8 +212,13 @@ impl<'t> Problems<'t> {
 }
 
 /// The single problem that stops all reading.
-pub(crate) fn only(problem: Problem, source_name: &str, text: &str) -> Diagnostics {
-    let mut problems = Problems::of(text);
+pub(crate) fn only(
+    space: &'static Space,
+    problem: Problem,
+    source_name: &str,
+    text: &str,
+) -> Diagnostics {
+    let mut problems = Problems::of(space, text);
     problems.add(|| problem);
     problems.finish(source_name).expect("one was added")
 }
@@ -260,6 +272,8 @@ fn floor_char_boundary(text: &str, position: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::space;
+
     use super::*;
     use crate::text::quote;
 
@@ -268,7 +282,7 @@ mod tests {
         let start = text.find(needle).unwrap();
         let problem = Problem::at(Span { start, end: start + needle.len() }, "wrong").help("right it");
         let drawn = format!("{drawn}\n  |\n  = help: right it");
-        assert_eq!(only(problem, "x.yaml", text).to_string(), drawn);
+        assert_eq!(only(space(), problem, "x.yaml", text).to_string(), drawn);
     }
 
     #[test]
@@ -291,7 +305,7 @@ mod tests {
     #[test]
     fn positions_past_the_end_are_the_end() {
         for span in [Span { start: 4, end: 4 }, Span { start: 99, end: 120 }] {
-            let drawn = only(Problem::at(span, "wrong").help("right it"), "x.yaml", "a: 1").to_string();
+            let drawn = only(space(), Problem::at(span, "wrong").help("right it"), "x.yaml", "a: 1").to_string();
             let expected = "error: wrong\n --> x.yaml:1:5\n  |\n1 | a: 1\n  |     ^\n  |\n  = help: right it";
             assert_eq!(drawn, expected);
         }
@@ -302,7 +316,7 @@ mod tests {
         let text = "a: \u{1b}[31m\u{9b}2J\u{202e}x\u{7f}";
         let problem = Problem::at(Span { start: 0, end: 1 }, format!("bad {}", quote(text)))
             .help("say \u{1b}[0m\nsomething else");
-        let drawn = only(problem, "\u{1b}]0;x.yaml\r", text).to_string();
+        let drawn = only(space(), problem, "\u{1b}]0;x.yaml\r", text).to_string();
         assert_eq!(
             drawn,
             "error: bad `a: \\u{1b}[31m\\u{9b}2J\\u{202e}x\\u{7f}`\n \
@@ -316,7 +330,7 @@ mod tests {
         let text = format!("{}needle{}", "x".repeat(300_000), "y".repeat(300_000));
         let start = 300_000;
         let problem = Problem::at(Span { start, end: start + 6 }, "wrong").help("right it");
-        let drawn = only(problem, "x.yaml", &text).to_string();
+        let drawn = only(space(), problem, "x.yaml", &text).to_string();
         assert!(drawn.starts_with("error: wrong\n --> x.yaml:1:300001\n"), "{drawn}");
         assert!(drawn.lines().all(|line| line.chars().count() <= WIDTH + 20), "{drawn}");
         let lines: Vec<&str> = drawn.lines().collect();
@@ -328,7 +342,7 @@ mod tests {
     fn many_are_sorted_told_once_and_capped() {
         let text = "a\n".repeat(3000);
         let drawn = |count: usize| {
-            let mut problems = Problems::of(&text);
+            let mut problems = Problems::of(space(), &text);
             for i in (0..count).rev() {
                 let span = Span { start: 2 * i, end: 2 * i + 1 };
                 problems.add(|| Problem::at(span, "wrong").help("right it"));

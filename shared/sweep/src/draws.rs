@@ -6,7 +6,7 @@
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
-use granule_sim::random::elementary::{ln, pow};
+use granule_engine::elementary::{ln, pow};
 
 /// What values are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,8 @@
-//! Environment variables of the original program, which win over the sweep file.
+//! Environment variables that win over the sweep file.
 
 use std::ffi::{OsStr, OsString};
 
-use granule_sim::Parameters;
-use granule_sim::parameters::{Override, Value, field};
+use granule_engine::space::{Space, Target, Value, Values, Variable};
 
 use crate::limits::MOST_TRIALS;
 use crate::text::one_line;
@@ -12,48 +11,56 @@ use crate::value::count_range;
 /// Values that replace those of a sweep file. The default replaces nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// Variable, and what it sets. Each value has been taken by its field once.
-    pub(crate) parameters: Vec<(&'static str, Override)>,
+    /// Variable, path of the parameter that it sets, and a value that the parameter takes.
+    parameters: Vec<(&'static str, &'static str, Value)>,
     pub(crate) trials: Option<u32>,
     pub(crate) seed: Option<u32>,
 }
 
 impl Overrides {
-    /// Puts the values into the parameters that all conditions start from.
-    pub(crate) fn apply(&self, mut parameters: Parameters) -> Parameters {
-        for (_, (path, value)) in &self.parameters {
-            let taken = field(path).is_some_and(|field| field.set(&mut parameters, value.clone()).is_ok());
-            debug_assert!(taken, "{path}");
+    /// Puts the values into those that all conditions start from. Parameters of another space are left out.
+    pub(crate) fn apply(&self, mut values: Values) -> Values {
+        for (_, path, value) in &self.parameters {
+            if let Some(parameter) = values.space().parameter(path) {
+                let taken = values.set(parameter, value.clone());
+                debug_assert_eq!(taken, Ok(()));
+            }
         }
-        parameters
+        values
     }
 
-    /// All variables, each with a value that sets the same; one without a value sets nothing and must not be set.
-    pub fn variables(&self) -> Vec<(&'static str, Option<String>)> {
+    /// All variables of a space, each with a value that sets the same; one without a value sets nothing and must not be
+    /// set.
+    pub fn variables(&self, space: &'static Space) -> Vec<(&'static str, Option<String>)> {
         let parameter = |variable: &str| {
-            let of_it = |(name, (_, value)): &(&str, Override)| {
-                (*name == variable).then(|| match value {
-                    Value::Flag(is_on) => if *is_on { "true" } else { "" }.to_owned(),
-                    value => value.to_string(),
-                })
-            };
-            self.parameters.iter().find_map(of_it)
+            let (_, _, value) = self.parameters.iter().find(|(name, _, _)| *name == variable)?;
+            Some(match value {
+                Value::Flag(is_on) => if *is_on { "true" } else { "" }.to_owned(),
+                value => value.to_string(),
+            })
         };
-        let number = |(variable, target): &(&'static str, Target)| {
-            let value = match target {
-                Target::Parameter(_) => parameter(variable),
+        let number = |variable: &Variable| {
+            let value = match variable.target {
+                Target::Count(_) | Target::Flag(_) => parameter(variable.name),
                 Target::Trials => self.trials.map(|trials| trials.to_string()),
-                Target::Seeds => self.seed.map(|seed| seed.to_string()),
+                Target::Seed => self.seed.map(|seed| seed.to_string()),
             };
-            (*variable, value)
+            (variable.name, value)
         };
-        NUMBERS.iter().map(number).chain([(RANDOM_WEIGHTS, parameter(RANDOM_WEIGHTS))]).collect()
+        in_order(space).map(number).collect()
     }
 
     /// The variables that set parameters.
     pub(crate) fn parameter_variables(&self) -> Vec<&'static str> {
-        self.parameters.iter().map(|(variable, _)| *variable).collect()
+        self.parameters.iter().map(|(variable, _, _)| *variable).collect()
     }
+}
+
+/// The variables of a space in the order in which they are read: flags behind numbers.
+fn in_order(space: &'static Space) -> impl Iterator<Item = &'static Variable> {
+    let is_flag = |variable: &&Variable| matches!(variable.target, Target::Flag(_));
+    let numbers = space.variables().iter().filter(move |variable| !is_flag(variable));
+    numbers.chain(space.variables().iter().filter(is_flag))
 }
 
 /// Why an environment variable cannot be used.
@@ -83,71 +90,51 @@ pub enum EnvironmentError {
     },
 }
 
-/// Where a variable's number goes.
-enum Target {
-    Parameter(&'static str),
-    Trials,
-    Seeds,
-}
-
-const NUMBERS: [(&str, Target); 6] = [
-    ("CHAT_NUM_MF", Target::Parameter("network.mossy_fibers")),
-    ("CHAT_NUM_GRC", Target::Parameter("network.granule_cells")),
-    ("CHAT_NUM_GOC", Target::Parameter("network.golgi_cells")),
-    ("CHAT_SEED_WEIGHT_MEANS", Target::Parameter("weights.seed")),
-    ("CHAT_NUM_TRIAL", Target::Trials),
-    ("CHAT_SEED_TRIAL", Target::Seeds),
-];
-
-const RANDOM_WEIGHTS: &str = "CHAT_RANDOM_WEIGHTS";
-
-/// Reads the variables through `get`, which returns the value of one that is set.
+/// Reads the variables of a space through `get`, which returns the value of one that is set.
 ///
-/// Also returns a line about each variable found, for the user to see. Any value of
-/// `CHAT_RANDOM_WEIGHTS` but the empty one means true, `False` included, as in the original program.
+/// Also returns a line about each variable found, for the user to see. Any value of a flag but the empty one means
+/// true, `False` included.
 ///
 /// # Errors
 /// The first variable whose value cannot be used.
 pub fn from_variables(
+    space: &'static Space,
     get: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(Overrides, Vec<String>), EnvironmentError> {
     let mut overrides = Overrides::default();
     let mut notices = Vec::new();
-    for (variable, target) in &NUMBERS {
+    for &Variable { name: variable, target, remark } in in_order(space) {
         let Some(value) = get(variable) else { continue };
-        let (least, most) = match target {
-            Target::Parameter(path) => field(path).map_or((0, u32::MAX), |field| count_range(field.range)),
-            Target::Trials => (1, MOST_TRIALS),
-            Target::Seeds => (0, u32::MAX),
-        };
-        let number = number(variable, &value, least, most)?;
-        let name = match target {
-            Target::Parameter(path) => {
-                overrides.parameters.push((variable, (path, Value::Count(number))));
-                path
+        let whole = |least, most| number(variable, &value, least, most);
+        let notice = match target {
+            Target::Count(path) => {
+                let range = space.parameter(path).map(|parameter| count_range(parameter.range));
+                let (least, most) = range.unwrap_or((0, u32::MAX));
+                let number = whole(least, most)?;
+                overrides.parameters.push((variable, path, Value::Count(number)));
+                format!("{variable}={number} overrides {path}")
             }
             Target::Trials => {
+                let number = whole(1, MOST_TRIALS)?;
                 overrides.trials = Some(number);
-                "trials"
+                format!("{variable}={number} overrides trials")
             }
-            Target::Seeds => {
+            Target::Seed => {
+                let number = whole(0, u32::MAX)?;
                 overrides.seed = Some(number);
-                "seeds"
+                format!("{variable}={number} overrides seeds")
+            }
+            Target::Flag(path) => {
+                let is_on = !value.is_empty();
+                overrides.parameters.push((variable, path, Value::Flag(is_on)));
+                let value = one_line(&value.to_string_lossy());
+                let looks_off =
+                    ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str());
+                let remark =
+                    if looks_off && !remark.is_empty() { format!(", {remark}") } else { String::new() };
+                format!("{variable}={value} overrides {path}: {is_on}{remark}")
             }
         };
-        notices.push(format!("{variable}={number} overrides {name}"));
-    }
-    if let Some(value) = get(RANDOM_WEIGHTS) {
-        let random = !value.is_empty();
-        overrides.parameters.push((RANDOM_WEIGHTS, ("weights.random", Value::Flag(random))));
-        let value = one_line(&value.to_string_lossy());
-        let mut notice = format!("{RANDOM_WEIGHTS}={value} overrides weights.random: {random}");
-        if ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str()) {
-            notice.push_str(
-                ", as any value means true in the original program; \
-                 an empty value turns random weights off",
-            );
-        }
         notices.push(notice);
     }
     Ok((overrides, notices))
@@ -170,10 +157,12 @@ fn number(variable: &'static str, value: &OsStr, least: u32, most: u32) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::{Parameters, space};
+
     use super::*;
 
     fn read(set: &[(&str, &str)]) -> Result<(Overrides, Vec<String>), EnvironmentError> {
-        from_variables(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        from_variables(space(), |name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
     }
 
     #[test]
@@ -189,7 +178,7 @@ mod tests {
             ("CHAT_SOMETHING_ELSE", "x"),
         ])
         .unwrap();
-        let parameters = overrides.apply(Parameters::default());
+        let parameters = Parameters::of(&overrides.apply(space().defaults()));
         let network = parameters.network;
         assert_eq!((network.mossy_fibers, network.granule_cells, network.golgi_cells), (78, 1024, 7));
         assert_eq!((parameters.weights.random, parameters.weights.seed), (false, 0));
@@ -213,7 +202,7 @@ mod tests {
     fn random_weights_are_on_for_any_value() {
         let check = |value: &str, notice: &str| {
             let (overrides, notices) = read(&[("CHAT_RANDOM_WEIGHTS", value)]).unwrap();
-            assert!(overrides.apply(Parameters::default()).weights.random);
+            assert!(Parameters::of(&overrides.apply(space().defaults())).weights.random);
             assert_eq!(notices, [notice]);
         };
         check("1", "CHAT_RANDOM_WEIGHTS=1 overrides weights.random: true");
@@ -259,7 +248,7 @@ mod tests {
     fn bytes_that_are_no_text_are_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let error =
-            from_variables(|name| (name == "CHAT_NUM_MF").then(|| OsString::from_vec(vec![b'7', 0xff])));
+            from_variables(space(), |name| (name == "CHAT_NUM_MF").then(|| OsString::from_vec(vec![b'7', 0xff])));
         assert_eq!(
             error.unwrap_err().to_string(),
             "CHAT_NUM_MF must be a whole number between 1 and 1000000, not `7�`"

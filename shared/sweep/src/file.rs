@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 
-use granule_sim::parameters::{FIELDS, field};
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::{Engine, Engines, Space, engine_of};
 
 use crate::condition::{Common, Condition, conditions, settings};
 use crate::diagnostics::{Diagnostics, Problem, Problems, line_number, only};
 use crate::environment::Overrides;
-use crate::key::Fingerprint;
+use crate::examples;
 use crate::limits::{MOST_PAIRS, MOST_TRIALS};
 use crate::naming::{Unfit, check_sweep_name, unfit_sweep};
+use crate::randomness::{Randomness, SHARING, make_independent, randomness};
 use crate::record::{ExplicitRecord, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
 use crate::text::{Span, quote};
 use crate::value::{self, Entry, count, entries};
-use crate::vocabulary::{KEYS, groups, is_key};
+use crate::vocabulary::{self, KEYS, is_key};
 use crate::yaml::{self, Node};
 
 /// The one version of the format.
@@ -26,43 +26,16 @@ const DEFAULT_TRIALS: u32 = 100;
 
 const EXAMPLE_NAME: &str = "my-sweep";
 
-/// The group of noise has a key more: whether conditions share the noise.
-const NOISE: &str = "noise";
-const SHARING: &str = "sharing";
-
-/// Whether the conditions of a seed are under the same noise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum NoiseSharing {
-    /// All conditions of a seed have the same noise, trial by trial.
-    #[default]
-    Common,
-    /// Each condition has noise of its own.
-    Independent,
-}
-
-impl NoiseSharing {
-    /// All, the default first.
-    pub const ALL: [NoiseSharing; 2] = [NoiseSharing::Common, NoiseSharing::Independent];
-
-    /// The name in sweep files.
-    pub fn name(self) -> &'static str {
-        match self {
-            NoiseSharing::Common => "common",
-            NoiseSharing::Independent => "independent",
-        }
-    }
-}
-
 /// What a user asked for: every condition with every seed, a number of trials each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
     /// Its name: letters, digits, `.`, `_` and `-`, at most 100, not starting with a dot.
     pub name: String,
-    /// How trials are computed.
-    pub engine: Engine,
-    /// Whether conditions are under the same noise.
-    pub noise: NoiseSharing,
-    /// At least one, each once, in order of the file. A seed is one network and its noise.
+    /// What computes the trials.
+    pub engine: &'static dyn Engine,
+    /// Whether the conditions of a seed have the same random numbers.
+    pub randomness: Randomness,
+    /// At least one, each once, in order of the file.
     pub seeds: Vec<u32>,
     /// Trials of each condition and seed, at least one.
     pub trials: u32,
@@ -72,47 +45,75 @@ pub struct Sweep {
 
 /// Reads a sweep file.
 ///
-/// `source_name` is what diagnostics call the file, `default_name` names the sweep if the file does
-/// not, and `overrides` replace what the file says.
+/// The file chooses one of the engines, whose parameters it then speaks of; the first if it does not say. `source_name`
+/// is what diagnostics call the file, `default_name` names the sweep if the file does not, and `overrides` replace what
+/// the file says.
 ///
 /// # Errors
 /// Everything found wrong, as far as one problem does not hide another.
+///
+/// # Panics
+/// If there are no engines.
 pub fn parse(
+    engines: Engines,
     source_name: &str,
     bytes: &[u8],
     default_name: &str,
     overrides: &Overrides,
 ) -> Result<Sweep, Diagnostics> {
+    let space = engines[0].space();
     let text = match yaml::decode(bytes) {
         Ok(text) => text,
-        Err((problem, text)) => return Err(only(problem, source_name, &text)),
+        Err((problem, text)) => return Err(only(space, problem, source_name, &text)),
     };
-    let root = yaml::load(text).map_err(|problem| only(problem, source_name, text))?;
-    let mut problems = Problems::of(text);
-    let sweep = sweep(&root, default_name, overrides, &mut problems);
+    let root = yaml::load(space, text).map_err(|problem| only(space, problem, source_name, text))?;
+    let chosen = chosen_engine(engines, &root);
+    let space = chosen.space();
+    let mut problems = Problems::of(space, text);
+    let sweep = sweep(engines, chosen, &root, default_name, overrides, &mut problems);
     match (problems.finish(source_name), sweep) {
         (Some(diagnostics), _) => Err(diagnostics),
         (None, Some(sweep)) => Ok(sweep),
         // Not reached: what could not be read has been reported.
         (None, None) => {
-            let problem = Problem::of_file("the sweep cannot be read").help(yaml::smallest_example());
-            Err(only(problem, source_name, text))
+            let problem = Problem::of_file("the sweep cannot be read").help(examples::smallest_sweep(space));
+            Err(only(space, problem, source_name, text))
         }
     }
 }
 
+/// The engine that a file chooses, right or wrong: the first where it does not.
+fn chosen_engine(engines: Engines, root: &Node) -> &'static dyn Engine {
+    let yaml::Value::Map(map) = &root.value else { return engines[0] };
+    let is_engine =
+        |node: &Node| matches!(&node.value, yaml::Value::Scalar { text, .. } if text == "engine");
+    let chosen = map.iter().find(|(key, _)| is_engine(key)).and_then(|(_, value)| match &value.value {
+        yaml::Value::Scalar { text, .. } => engine_of(engines, text),
+        _ => None,
+    });
+    chosen.unwrap_or(engines[0])
+}
+
 /// `None` only if a problem was found; there may be problems with a sweep, too.
-fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut Problems) -> Option<Sweep> {
+fn sweep(
+    engines: Engines,
+    chosen: &'static dyn Engine,
+    root: &Node,
+    default_name: &str,
+    overrides: &Overrides,
+    problems: &mut Problems,
+) -> Option<Sweep> {
+    let space = chosen.space();
     let map = match &root.value {
         yaml::Value::Map(map) => map,
         yaml::Value::Null => {
-            problems.add(|| Problem::of_file("the sweep is empty").help(yaml::smallest_example()));
+            problems.add(|| Problem::of_file("the sweep is empty").help(examples::smallest_sweep(space)));
             return None;
         }
         _ => {
             problems.add(|| {
                 Problem::at(root.span, format!("a sweep is a mapping of keys to values, not {}", root.kind()))
-                    .help(yaml::smallest_example())
+                    .help(examples::smallest_sweep(space))
             });
             return None;
         }
@@ -120,33 +121,41 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
     let before = problems.count();
     let mut found: HashMap<&str, &Node> = HashMap::new();
     for Entry { key, key_span, value } in entries(map, problems) {
-        if is_key(key) {
+        if is_key(space, key) {
             found.insert(key, value);
         } else {
-            problems.add(|| unknown_key(key, key_span));
+            problems.add(|| unknown_key(space, key, key_span));
         }
     }
     let all_known = problems.count() == before;
-    // As a mapping it is the group of granule cells.
-    if let Some(node) = found.get("granule").filter(|node| !matches!(node.value, yaml::Value::Map(_))) {
+    let groups = space.groups();
+    // As a mapping it is a group of parameters, if there is one of this name.
+    let is_group = |node: &Node| {
+        matches!(node.value, yaml::Value::Map(_)) && groups.contains(&vocabulary::FORMAT)
+    };
+    if let Some(node) = found.get(vocabulary::FORMAT).filter(|node| !is_group(node)) {
         format_version(node, problems);
-        found.remove("granule");
+        found.remove(vocabulary::FORMAT);
     }
     let name = name(found.get("name").copied(), default_name, problems);
     let engine = match found.get("engine") {
-        Some(node) => engine(node, problems),
-        None => Engine::ALL.first().copied(),
+        Some(node) => engine(engines, node, problems),
+        None => Some(chosen),
     };
     let mut common = Common {
         // An unknown one has been reported.
-        engine: engine.unwrap_or(Engine::ALL[0]),
-        base: Parameters::default(),
+        engine: chosen,
+        base: space.defaults(),
         places: Vec::new(),
-        record: ExplicitRecord::default(),
+        record: ExplicitRecord::none(chosen.kinds()),
         overrides,
     };
-    let sharing = found.get(NOISE).and_then(|node| noise_sharing(node, engine, problems)).unwrap_or_default();
-    for group in groups() {
+    let sharing = space.sharing();
+    let group = sharing.and_then(|sharing| Some((sharing, *found.get(sharing.group)?)));
+    let randomness = group
+        .and_then(|(sharing, node)| randomness(sharing, node, engines, engine, problems))
+        .unwrap_or_default();
+    for group in groups {
         if let Some(node) = found.get(group) {
             section(group, node, &mut common, problems);
         }
@@ -177,7 +186,7 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
             // An unknown key may well be this one, mistyped.
             if all_known {
                 problems.add(|| {
-                    Problem::at(root.span, "the sweep has no `conditions`").help(yaml::smallest_example())
+                    Problem::at(root.span, "the sweep has no `conditions`").help(examples::smallest_sweep(space))
                 });
             }
             Vec::new()
@@ -195,70 +204,27 @@ fn sweep(root: &Node, default_name: &str, overrides: &Overrides, problems: &mut 
         });
     }
     let engine = engine?;
-    if sharing == NoiseSharing::Independent {
-        let span = found.get(NOISE).map_or(root.span, |node| node.span);
-        give_own_noise(engine, &mut conditions, span, problems);
+    if let (Randomness::Independent, Some((sharing, node))) = (randomness, group) {
+        make_independent(sharing, &mut conditions, node.span, problems);
     }
     Some(Sweep {
         name: name?,
         engine,
-        noise: sharing,
+        randomness,
         seeds,
         trials: overrides.trials.or(trials)?,
         conditions,
     })
 }
 
-/// Gives each condition a noise whose number follows from its parameters, so that it keeps it whatever
-/// other conditions there are. Equal conditions have equal noise.
-fn give_own_noise(engine: Engine, conditions: &mut [Condition], span: Span, problems: &mut Problems) {
-    let mut owners: HashMap<u32, (usize, Fingerprint)> = HashMap::new();
-    for at in 0..conditions.len() {
-        let Condition { name, model, .. } = &conditions[at];
-        let mut parameters = model.parameters().clone();
-        if parameters.noise.stream != Parameters::default().noise.stream {
-            let stream = parameters.noise.stream;
-            problems.add(|| {
-                let message = format!(
-                    "`noise: independent` gives each condition its own noise, but `{name}` sets `noise.stream` \
-                     to {stream}"
-                );
-                Problem::at(span, message).help("leave one of the two out")
-            });
-            continue;
-        }
-        // The number of its noise stays that of version 0.1.0.
-        let fingerprint = Fingerprint::in_version_0_1_0(model);
-        let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
-        parameters.noise.stream = u32::from_le_bytes(first);
-        match owners.get(&parameters.noise.stream) {
-            None => drop(owners.insert(parameters.noise.stream, (at, fingerprint))),
-            Some((_, other)) if *other == fingerprint => {}
-            Some((other, _)) => {
-                let other = &conditions[*other].name;
-                problems.add(|| {
-                    let message = format!(
-                        "`{other}` and `{name}` have the same number of their noise, which happens to two \
-                         conditions once in 2^32"
-                    );
-                    Problem::at(span, message)
-                        .help("leave `noise: independent` out, and set `noise.stream` in each")
-                });
-            }
-        }
-        conditions[at].model =
-            Model::new(engine, parameters).expect("it was consistent, and the noise has no part in that");
-    }
-}
-
-fn unknown_key(key: &str, span: Span) -> Problem {
-    let help = match field(key).and_then(|field| field.path.split_once('.')) {
+fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
+    let help = match space.parameter(key).and_then(|parameter| parameter.path.split_once('.')) {
         Some((group, end)) => format!("write `{group}: {{ {end}: … }}`, or `set: {{ {key}: … }}`"),
         None if matches!(key, "grid" | "zip" | "latin_hypercube" | "base") => {
             format!("it goes into a condition: `{{ name: …, {key}: … }}`")
         }
         None => {
-            let groups = groups();
+            let groups = space.groups();
             let all: Vec<&str> = KEYS.iter().chain(&groups).copied().collect();
             match suggest::nearest(key, all) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -319,56 +285,23 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
     }
 }
 
-fn engine(node: &Node, problems: &mut Problems) -> Option<Engine> {
-    let names: Vec<&str> = Engine::ALL.iter().map(|engine| engine.name()).collect();
+fn engine(engines: Engines, node: &Node, problems: &mut Problems) -> Option<&'static dyn Engine> {
+    let names: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
     let chosen = value::choice("engine", &names, node, problems)?;
-    Engine::ALL.get(chosen).copied()
-}
-
-/// `noise: independent`, or `sharing` among the parameters of noise.
-fn noise_sharing(node: &Node, engine: Option<Engine>, problems: &mut Problems) -> Option<NoiseSharing> {
-    let names = NoiseSharing::ALL.map(NoiseSharing::name);
-    let node = match &node.value {
-        yaml::Value::Map(map) => map.iter().find_map(|(key, value)| match &key.value {
-            yaml::Value::Scalar { text, .. } if text == SHARING => Some(value),
-            _ => None,
-        })?,
-        yaml::Value::Scalar { .. } => node,
-        // Reported as a group that is none.
-        _ => return None,
-    };
-    let sharing = NoiseSharing::ALL[value::choice("noise.sharing", &names, node, problems)?];
-    if sharing == NoiseSharing::Independent && engine == Some(Engine::Brian2_2_2_1) {
-        problems.add(|| {
-            let message = format!(
-                "`noise: independent` is not for engine `{}`: the exact engine's conditions always share one \
-                 noise stream",
-                Engine::Brian2_2_2_1.name()
-            );
-            let others: Vec<&str> = Engine::ALL
-                .iter()
-                .filter(|engine| **engine != Engine::Brian2_2_2_1)
-                .map(|engine| engine.name())
-                .collect();
-            Problem::at(node.span, message).help(match others.first() {
-                Some(other) => format!("write `engine: {other}`, or leave `noise: independent` out"),
-                None => "leave it out, or write `common`".to_owned(),
-            })
-        });
-        return None;
-    }
-    Some(sharing)
+    engines.get(chosen).copied()
 }
 
 /// Sets all parameters of a group at the top of the file.
 fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Problems) {
+    let space = common.engine.space();
+    let can_share = space.sharing().is_some_and(|sharing| sharing.group == group);
     let yaml::Value::Map(map) = &node.value else {
-        // Whether noise is shared can be all that is said of it.
-        if group != NOISE || !matches!(node.value, yaml::Value::Scalar { .. }) {
+        // Whether random numbers are shared can be all that is said of them.
+        if !can_share || !matches!(node.value, yaml::Value::Scalar { .. }) {
             problems.add(|| {
-                let first = FIELDS.iter().find_map(|field| {
-                    let (of, key) = field.path.split_once('.')?;
-                    (of == group).then(|| format!("{key}: {}", value::whole_example(field)))
+                let first = space.parameters().iter().find_map(|parameter| {
+                    let (of, key) = parameter.path.split_once('.')?;
+                    (of == group).then(|| format!("{key}: {}", examples::whole_example(parameter)))
                 });
                 Problem::at(node.span, format!("`{group}` must be a mapping, not {}", node.shown()))
                     .help(format!("write it like `{group}: {{ {} }}`", first.unwrap_or_default()))
@@ -376,23 +309,23 @@ fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Pro
         }
         return;
     };
-    let is_sharing = |key: &str| group == NOISE && key == SHARING;
     for Entry { key, key_span, value } in entries(map, problems) {
-        match field(&format!("{group}.{key}")) {
-            Some(field) => {
-                if value::set(field, value, &mut common.base, problems) {
-                    common.places.push((field.path, value.span));
+        match space.parameter(&format!("{group}.{key}")) {
+            Some(parameter) => {
+                if value::set(parameter, value, &mut common.base, problems) {
+                    common.places.push((parameter.path, value.span));
                 }
             }
-            None if is_sharing(key) => {}
+            None if can_share && key == SHARING => {}
             None => {
                 problems.add(|| {
-                    let keys: Vec<&str> = FIELDS
+                    let keys: Vec<&str> = space
+                        .parameters()
                         .iter()
-                        .filter_map(|field| field.path.split_once('.'))
+                        .filter_map(|parameter| parameter.path.split_once('.'))
                         .filter(|(of, _)| *of == group)
                         .map(|(_, key)| key)
-                        .chain((group == NOISE).then_some(SHARING))
+                        .chain(can_share.then_some(SHARING))
                         .collect();
                     Problem::at(key_span, format!("unknown key {} in `{group}`", quote(key)))
                         .help(suggest::help(key, "the keys are", &keys))

@@ -2,16 +2,14 @@
 //!
 //! A value is written as in a sweep file, with its unit.
 
-use granule_sim::Parameters;
-use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
+use granule_engine::space::{CellFactor, Kind, Parameter, Space, Value, Values};
 
 use crate::diagnostics::Problems;
+use crate::examples;
 use crate::suggest;
 use crate::text::{Span, quote};
 use crate::value::value;
 use crate::yaml::{self, Node};
-
-const FORM: &str = "write it like `granule.tonic_factor=1` or `golgi.leak_reversal<-52 mV`";
 
 /// The ways to compare; the longer ones first.
 const COMPARISONS: [(&str, Comparison); 5] = [
@@ -34,7 +32,7 @@ enum Comparison {
 /// A parameter, and the values of it that are wanted.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    field: &'static Field,
+    parameter: &'static Parameter,
     comparison: Comparison,
     wanted: Value,
     text: String,
@@ -45,24 +43,24 @@ impl Filter {
     ///
     /// # Errors
     /// In one line, what is wrong and what to write.
-    pub fn parse(text: &str) -> Result<Filter, String> {
-        let wrong = |what: String| format!("{what}; {FORM}");
+    pub fn parse(space: &'static Space, text: &str) -> Result<Filter, String> {
+        let wrong = |what: String| format!("{what}; write it like {}", examples::comparisons(space));
         let Some(at) = text.find(['<', '>', '=']) else {
             return Err(wrong(format!("{} compares a parameter with nothing", quote(text))));
         };
         let (path, rest) = (text[..at].trim(), &text[at..]);
         let found = COMPARISONS.iter().find_map(|(sign, of)| Some((rest.strip_prefix(sign)?.trim(), *of)));
         let (wanted, comparison) = found.expect("it begins with one of the signs");
-        let Some(field) = field(path) else {
-            let help = match suggest::nearest_path(path, FIELDS.iter().map(|field| field.path)) {
+        let Some(parameter) = space.parameter(path) else {
+            let help = match suggest::nearest_path(path, space.parameters().iter().map(|parameter| parameter.path)) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => "docs/parameters.md lists all".to_owned(),
             };
             return Err(format!("unknown parameter {}; {help}", quote(path)));
         };
-        let wanted = read(field, wanted)?;
-        let filter = Filter { field, comparison, wanted, text: text.trim().to_owned() };
-        let is_ordered = matches!(field.kind, Kind::Quantity(_) | Kind::Count | Kind::Factor);
+        let wanted = read(space, parameter, wanted)?;
+        let filter = Filter { parameter, comparison, wanted, text: text.trim().to_owned() };
+        let is_ordered = matches!(parameter.kind, Kind::Quantity(_) | Kind::Count | Kind::Factor);
         if comparison != Comparison::Equal && !(is_ordered && number(&filter.wanted).is_some()) {
             return Err(format!("values of `{path}` have no order; compare them with `=`"));
         }
@@ -77,10 +75,11 @@ impl Filter {
     /// ```
     /// use granule_sweep::Filter;
     ///
-    /// let filters = Filter::parse_all("granule.tonic_factor<=0.5, golgi.leak_reversal=-53 mV").unwrap();
+    /// let space = granule_granular::space();
+    /// let filters = Filter::parse_all(space, "granule.tonic_factor<=0.5, golgi.leak_reversal=-53 mV").unwrap();
     /// assert_eq!(filters.len(), 2);
     /// ```
-    pub fn parse_all(text: &str) -> Result<Vec<Filter>, String> {
+    pub fn parse_all(space: &'static Space, text: &str) -> Result<Vec<Filter>, String> {
         // A comma within brackets belongs to a list.
         let mut depth = 0_usize;
         text.split(|c| {
@@ -91,14 +90,14 @@ impl Filter {
             }
             c == ',' && depth == 0
         })
-        .map(Filter::parse)
+        .map(|text| Filter::parse(space, text))
         .collect()
     }
 
     /// The parameter.
     #[must_use]
     pub fn path(&self) -> &'static str {
-        self.field.path
+        self.parameter.path
     }
 
     /// The filter as it was written.
@@ -109,12 +108,12 @@ impl Filter {
 
     /// Whether the parameter has one of the values that are wanted.
     #[must_use]
-    pub fn holds(&self, parameters: &Parameters) -> bool {
-        let found = self.field.get(parameters);
+    pub fn holds(&self, values: &Values) -> bool {
+        let found = values.of(self.parameter);
         if self.comparison == Comparison::Equal {
-            return found == self.wanted;
+            return *found == self.wanted;
         }
-        let Some((found, wanted)) = number(&found).zip(number(&self.wanted)) else { return false };
+        let Some((found, wanted)) = number(found).zip(number(&self.wanted)) else { return false };
         match self.comparison {
             Comparison::Equal => found == wanted,
             Comparison::Below => found < wanted,
@@ -126,9 +125,9 @@ impl Filter {
 
     /// The parameter's value among these, as a sweep file has it.
     #[must_use]
-    pub fn value_of(&self, parameters: &Parameters) -> String {
-        let value = self.field.get(parameters);
-        match self.field.kind {
+    pub fn value_of(&self, values: &Values) -> String {
+        let value = values.of(self.parameter);
+        match self.parameter.kind {
             Kind::Quantity(unit) => format!("{value} {}", unit.symbol()).trim_end().to_owned(),
             Kind::Quantities(unit) => format!("{value} ({})", unit.symbol()),
             _ => value.to_string(),
@@ -137,21 +136,21 @@ impl Filter {
 }
 
 /// A value of a parameter.
-fn read(field: &Field, text: &str) -> Result<Value, String> {
+fn read(space: &'static Space, parameter: &Parameter, text: &str) -> Result<Value, String> {
     let told = |problems: Problems<'_>| {
         let diagnostics = problems.finish("")?;
         let first = diagnostics.listed().first()?;
         Some(format!("{}; {}", first.message(), first.help()))
     };
-    let mut problems = Problems::of(text);
+    let mut problems = Problems::of(space, text);
     let node = if text.starts_with(['[', '{']) {
-        yaml::load(text)
+        yaml::load(space, text)
     } else {
         let value = yaml::Value::Scalar { text: text.to_owned(), quoted: false };
         Ok(Node { span: Span { start: 0, end: text.len() }, value })
     };
     let read = match node {
-        Ok(node) => value(field, &node, &mut problems),
+        Ok(node) => value(parameter, &node, &mut problems),
         Err(problem) => {
             problems.add(|| problem);
             None
@@ -173,10 +172,12 @@ fn number(value: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::{Parameters, space};
+
     use super::*;
 
     fn holds(text: &str) -> bool {
-        Filter::parse(text).expect("a filter").holds(&Parameters::default())
+        Filter::parse(space(), text).expect("a filter").holds(&space().defaults())
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_list_has_commas_of_its_own() {
-        let all = Filter::parse_all("stimulus.times=[1000 ms, 1010 ms],granule.tonic_factor>0.5");
+        let all = Filter::parse_all(space(), "stimulus.times=[1000 ms, 1010 ms],granule.tonic_factor>0.5");
         let paths: Vec<&str> = all.expect("two filters").iter().map(Filter::path).collect();
         assert_eq!(paths, ["stimulus.times", "granule.tonic_factor"]);
     }
@@ -224,7 +225,7 @@ mod tests {
             ("stimulus.times<[1000 ms]", "values of `stimulus.times` have no order; compare them with `=`"),
             ("weights.random>true", "values of `weights.random` have no order"),
         ] {
-            let error = Filter::parse(text).expect_err(text);
+            let error = Filter::parse(space(), text).expect_err(text);
             assert!(error.contains(why) && !error.contains('\n'), "{text}: {error}");
         }
     }

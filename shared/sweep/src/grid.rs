@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use granule_sim::parameters::{Value, field};
+use granule_engine::Value;
 
 use crate::axis::{Axis, axis, latin};
 use crate::diagnostics::{Problem, Problems};
+use crate::examples;
 use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
 use crate::text::{Span, quote};
@@ -99,9 +100,9 @@ impl Points {
 
     fn report_repeated(&self, problems: &mut Problems) {
         for (at, axis) in self.axes.iter().enumerate() {
-            if self.axes[..at].iter().any(|other| other.field.path == axis.field.path) {
+            if self.axes[..at].iter().any(|other| other.parameter.path == axis.parameter.path) {
                 problems.add(|| {
-                    Problem::at(axis.span, format!("`{}` is on two axes of this condition", axis.field.path))
+                    Problem::at(axis.span, format!("`{}` is on two axes of this condition", axis.parameter.path))
                         .help("keep one of them")
                 });
             }
@@ -116,9 +117,9 @@ fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
     };
     let message = format!(
         "`{}` has {}, but `{}` has {}: the axes of a `zip` advance together",
-        other.field.path,
+        other.parameter.path,
         values(other),
-        first.field.path,
+        first.parameter.path,
         values(first)
     );
     Problem::at(other.span, message)
@@ -128,7 +129,8 @@ fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
 /// The axes of `grid` or `zip`, as far as they are right.
 fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
     let &Entry { key: word, value: node, .. } = entry;
-    let example = format!("write it like `{word}: {{ granule.tonic_factor: [0.5, 1] }}`");
+    let space = problems.space();
+    let example = format!("write it like `{word}: {{ {} }}`", examples::axis(space));
     let map = match &node.value {
         yaml::Value::Map(map) if !map.is_empty() => map,
         yaml::Value::Map(_) => {
@@ -148,9 +150,9 @@ fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
     };
     let mut axes = Vec::new();
     for Entry { key, key_span, value } in entries(map, problems) {
-        match field(key) {
-            Some(field) => axes.extend(axis(field, key_span, value, problems)),
-            None => problems.add(|| unknown_parameter(key, key_span)),
+        match space.parameter(key) {
+            Some(parameter) => axes.extend(axis(parameter, key_span, value, problems)),
+            None => problems.add(|| unknown_parameter(space, key, key_span)),
         }
     }
     axes
@@ -158,9 +160,11 @@ fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
 
 /// The axes of `latin_hypercube`, as far as they are right.
 fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
-    const FORM: &str =
-        "write it like `{ count: 50, seed: 1, axes: { granule.tonic_factor: { uniform: [0.2, 1] } } }`";
     const KEYS: [&str; 3] = ["count", "seed", "axes"];
+    let space = problems.space();
+    let form = || {
+        format!("write it like `{{ count: 50, seed: 1, axes: {{ {} }} }}`", examples::drawn(space))
+    };
     let node = entry.value;
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
@@ -168,7 +172,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
                 node.span,
                 format!("`latin_hypercube` must have `count`, `seed` and `axes`, not be {}", node.shown()),
             )
-            .help(FORM)
+            .help(form())
         });
         return Vec::new();
     };
@@ -184,7 +188,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
             "axes" => axes = Some(entry.value),
             key => problems.add(|| {
                 Problem::at(entry.key_span, format!("unknown key {} in `latin_hypercube`", quote(key))).help(
-                    match field(key) {
+                    match space.parameter(key) {
                         Some(_) => format!("parameters go into `axes: {{ {key}: … }}`"),
                         None => suggest::help(key, "the keys are", &KEYS),
                     },
@@ -196,7 +200,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         // A key that is there but wrong has been reported.
         if problems.count() == before {
             problems.add(|| {
-                Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`").help(FORM)
+                Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`").help(form())
             });
         }
         return Vec::new();
@@ -210,16 +214,16 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
                     axes.span,
                     format!("`axes` must be a mapping of parameters to distributions, not {found}"),
                 )
-                .help(FORM)
+                .help(form())
             });
             return Vec::new();
         }
     };
     let mut read = Vec::new();
     for Entry { key, key_span, value } in entries(map, problems) {
-        match field(key) {
-            Some(field) => read.extend(latin(field, key_span, value, count as usize, seed, problems)),
-            None => problems.add(|| unknown_parameter(key, key_span)),
+        match space.parameter(key) {
+            Some(parameter) => read.extend(latin(parameter, key_span, value, count as usize, seed, problems)),
+            None => problems.add(|| unknown_parameter(space, key, key_span)),
         }
     }
     read

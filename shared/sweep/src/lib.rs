@@ -8,11 +8,17 @@
 //!                                              grid, axis, draws, names: its points
 //!                                              value, units: values of parameters
 //!                                              vocabulary: the keys
+//!                                              record, randomness: what is written, what is shared
 //!                                              naming, limits: rules that hold for manifests, too
 //!                       diagnostics: of all of them; text: what they quote, and where it is
+//!                       examples: what they tell the user to write
 //! ```
 //!
+//! What parameters, presets and files there are, the engines say ([`granule_engine`]): nothing here knows a model.
+//!
 //! ```
+//! use granule_engine::Value;
+//! use granule_granular::ENGINES;
 //! use granule_sweep::{Overrides, parse};
 //!
 //! let text = "
@@ -20,11 +26,13 @@
 //!   - Control
 //!   - { name: half-tonic, set: { granule.tonic_factor: 0.5, golgi.leak_reversal: -53 mV } }
 //! ";
-//! let sweep = parse("tonic.yaml", text.as_bytes(), "tonic", &Overrides::default())?;
+//! let sweep = parse(ENGINES, "tonic.yaml", text.as_bytes(), "tonic", &Overrides::default())?;
 //! assert_eq!((sweep.name.as_str(), sweep.trials), ("tonic", 100));
-//! assert_eq!(sweep.conditions[1].model.parameters().golgi.leak_reversal_mvolt, -53.0);
+//! let values = sweep.conditions[1].model.values();
+//! assert_eq!(values.get("golgi.leak_reversal"), Some(&Value::Number(-53.0)));
 //!
-//! let error = parse("tonic.yaml", b"conditions: [Contrl]", "tonic", &Overrides::default()).unwrap_err();
+//! let error =
+//!     parse(ENGINES, "tonic.yaml", b"conditions: [Contrl]", "tonic", &Overrides::default()).unwrap_err();
 //! assert!(error.to_string().contains("did you mean `Control`?"));
 //! # Ok::<(), granule_sweep::Diagnostics>(())
 //! ```
@@ -34,21 +42,21 @@ mod condition;
 pub mod diagnostics;
 mod draws;
 pub mod environment;
+mod examples;
 mod file;
 mod filter;
 mod grid;
-pub mod key;
 mod limits;
 mod names;
 mod naming;
 mod notes;
 pub mod plan;
+mod randomness;
 mod record;
 mod schema;
 mod seeds;
 mod slips;
 mod suggest;
-mod template;
 mod text;
 mod units;
 mod value;
@@ -59,15 +67,15 @@ mod yaml;
 pub use condition::Condition;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentError, Overrides, from_variables};
-pub use file::{NoiseSharing, Sweep, parse};
+pub use file::{Sweep, parse};
 pub use filter::Filter;
 pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_size};
 pub use naming::{NameProblem, check_condition_name, check_sweep_name, prefix_of};
 pub use notes::notes;
 pub use plan::Plan;
+pub use randomness::Randomness;
 pub use record::{ExplicitRecord, Record};
 pub use schema::schema;
 pub use seeds::parse_seeds;
 pub use suggest::nearest;
-pub use template::template;
 pub use write::to_yaml;

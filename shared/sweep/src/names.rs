@@ -1,6 +1,6 @@
 //! Names of conditions that are made from their values.
 
-use granule_sim::parameters::{CellFactor, Value};
+use granule_engine::space::{CellFactor, Value};
 
 use crate::axis::Axis;
 use crate::diagnostics::{Problem, Problems};
@@ -47,7 +47,7 @@ impl<'a> Template<'a> {
             rest = &rest[open + len + 1..];
             if inner == INDEX {
                 parts.push(Part::Index);
-            } else if let Some(at) = axes.iter().position(|axis| axis.field.path == inner) {
+            } else if let Some(at) = axes.iter().position(|axis| axis.parameter.path == inner) {
                 parts.push(Part::Value(at));
             } else {
                 problems.add(|| unknown_placeholder(inner, span, axes));
@@ -80,7 +80,7 @@ impl<'a> Template<'a> {
 
 fn unknown_placeholder(inner: &str, span: Span, axes: &[Axis]) -> Problem {
     let message = format!("the name has a placeholder {}, but no such axis", quote(&format!("{{{inner}}}")));
-    let paths: Vec<&str> = axes.iter().map(|axis| axis.field.path).collect();
+    let paths: Vec<&str> = axes.iter().map(|axis| axis.parameter.path).collect();
     Problem::at(span, message).help(match suggest::nearest_path(inner, paths.iter().copied()) {
         Some(path) => format!("did you mean `{{{path}}}`?"),
         None if axes.is_empty() => {
@@ -103,7 +103,7 @@ fn in_name(value: &Value) -> String {
         Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
             format!("gamma{}_{}_{seed}", number(*mean), number(*sd))
         }
-        Value::Count(_) | Value::Flag(_) | Value::Population(_) => value.to_string(),
+        Value::Count(_) | Value::Flag(_) | Value::Choice(_) => value.to_string(),
     }
 }
 
@@ -143,13 +143,14 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_is_fit_for_file_names() {
-        use granule_sim::parameters::{FIELDS, Parameters};
-        let mut values: Vec<Value> = FIELDS.iter().map(|field| field.get(&Parameters::default())).collect();
+        let space = granule_granular::space();
+        let mut values: Vec<Value> =
+            space.parameters().iter().map(|parameter| parameter.default.clone()).collect();
         values.push(Value::Numbers(Vec::new()));
         values.push(Value::Factor(CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 }));
         for value in values {
             let name = in_name(&value);
-            assert_eq!(crate::check_condition_name(&format!("x{name}")), Ok(()), "{name}");
+            assert_eq!(crate::check_condition_name(space, &format!("x{name}")), Ok(()), "{name}");
         }
     }
 }

@@ -4,8 +4,9 @@
 //! be safe in a path, and every program that reads a table must read it as text. Sweep files and manifests
 //! are checked by the same functions.
 
-use granule_sim::parameters::preset;
+use granule_engine::space::{Reserved, Space};
 
+use crate::examples;
 use crate::text::{one_line, quote};
 
 /// Longest name of a condition: it starts the names of the condition's output files.
@@ -13,9 +14,6 @@ const MOST_CONDITION_CHARS: usize = 80;
 
 /// Longest name of a sweep.
 const MOST_SWEEP_CHARS: usize = 100;
-
-/// The start of output files of random weights, before the condition's prefix.
-const RANDOMIZED: &str = "randomized_";
 
 /// Cells that `pandas.read_csv` reads as missing values by default. Those that can be no name for another
 /// reason are left out.
@@ -47,11 +45,13 @@ impl NameProblem {
     }
 
     /// What to do where the name is that of a point of a condition with axes.
-    pub(crate) fn help_at(&self, point: usize) -> String {
+    pub(crate) fn help_at(&self, space: &Space, point: usize) -> String {
         let what = match self.fault {
-            Fault::Characters => "use only those characters around the placeholders",
-            Fault::Length => "`{index}` in the name stands for that number",
-            Fault::Start => "start the name with a word, as in `tonic-{index}`",
+            Fault::Characters => "use only those characters around the placeholders".to_owned(),
+            Fault::Length => "`{index}` in the name stands for that number".to_owned(),
+            Fault::Start => {
+                format!("start the name with a word, as in `{}-{{index}}`", space.words().name)
+            }
         };
         format!("this is the name of point {point}; {what}")
     }
@@ -73,30 +73,31 @@ impl NameProblem {
 /// ```
 /// use granule_sweep::check_condition_name;
 ///
-/// assert!(check_condition_name("half-tonic").is_ok());
-/// let problem = check_condition_name("NA").unwrap_err();
+/// let space = granule_granular::space();
+/// assert!(check_condition_name(space, "half-tonic").is_ok());
+/// let problem = check_condition_name(space, "NA").unwrap_err();
 /// assert_eq!(problem.to_string(), "a condition's name cannot be `NA`: pandas reads it as a missing value");
 /// assert_eq!(problem.help(), "write `condition-NA`");
 /// ```
-pub fn check_condition_name(name: &str) -> Result<(), NameProblem> {
-    if let Some(unfit) = unfit_condition(name) {
+pub fn check_condition_name(space: &Space, name: &str) -> Result<(), NameProblem> {
+    if let Some(unfit) = unfit_condition(space, name) {
         return Err(NameProblem::of("a condition's name", unfit));
     }
-    if preset(name).is_some() {
+    if space.preset(name).is_some() {
         return Err(NameProblem::new(
             &format!("{} is the name of a preset", quote(name)),
             "give this condition another name",
             Fault::Start,
         ));
     }
-    if name.to_ascii_lowercase().starts_with(RANDOMIZED) {
-        return Err(NameProblem::new(
-            &format!("a condition's name cannot start with `{RANDOMIZED}`"),
-            "output files of random weights start with it; give this condition another name",
+    match space.reserved() {
+        Some(Reserved { start, of }) if name.to_ascii_lowercase().starts_with(start) => Err(NameProblem::new(
+            &format!("a condition's name cannot start with `{start}`"),
+            &format!("{of} start with it; give this condition another name"),
             Fault::Start,
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks the name of a sweep, which names its output directory.
@@ -110,8 +111,8 @@ pub fn check_sweep_name(name: &str) -> Result<(), NameProblem> {
 /// The start of the names of a condition's output files: the preset's own for a preset used as such, which
 /// `is_preset` says, else the name of the condition.
 #[must_use]
-pub fn prefix_of(name: &str, is_preset: bool) -> &str {
-    preset(name).filter(|_| is_preset).map_or(name, |preset| preset.prefix)
+pub fn prefix_of<'a>(space: &Space, name: &'a str, is_preset: bool) -> &'a str {
+    space.preset(name).filter(|_| is_preset).map_or(name, |preset| preset.prefix)
 }
 
 /// What is wrong with a name, to be read after "a name", and a name that is right: as close to it as can be,
@@ -125,15 +126,15 @@ pub(crate) struct Unfit {
 
 /// What is wrong with the name of a sweep.
 pub(crate) fn unfit_sweep(name: &str) -> Option<Unfit> {
-    unfit_for_files(name, MOST_SWEEP_CHARS, "my-sweep")
+    unfit_for_files(name, MOST_SWEEP_CHARS, || "my-sweep".to_owned())
 }
 
-fn unfit_condition(name: &str) -> Option<Unfit> {
+fn unfit_condition(space: &Space, name: &str) -> Option<Unfit> {
     const WORD: &str = "condition";
     let instead = |what: String| {
         Some(Unfit { what, fitting: prefixed(WORD, name, MOST_CONDITION_CHARS), fault: Fault::Start })
     };
-    if let Some(unfit) = unfit_for_files(name, MOST_CONDITION_CHARS, "half-tonic") {
+    if let Some(unfit) = unfit_for_files(name, MOST_CONDITION_CHARS, || examples::name(space)) {
         return Some(unfit);
     }
     if MISSING.contains(&name) {
@@ -149,7 +150,7 @@ fn unfit_condition(name: &str) -> Option<Unfit> {
 }
 
 /// Characters and length.
-fn unfit_for_files(name: &str, most_chars: usize, example: &str) -> Option<Unfit> {
+fn unfit_for_files(name: &str, most_chars: usize, example: impl Fn() -> String) -> Option<Unfit> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (what, fault) = if name.is_empty() {
         ("must not be empty".to_owned(), Fault::Start)
@@ -170,7 +171,7 @@ fn unfit_for_files(name: &str, most_chars: usize, example: &str) -> Option<Unfit
         .take(most_chars)
         .collect();
     let is_right = fitting.contains(|c: char| c.is_ascii_alphanumeric()) && !MISSING.contains(&&*fitting);
-    Some(Unfit { what, fitting: if is_right { fitting } else { example.to_owned() }, fault })
+    Some(Unfit { what, fitting: if is_right { fitting } else { example() }, fault })
 }
 
 /// The name with a word before it, which mends a wrong start.
@@ -186,6 +187,8 @@ fn is_negative_number(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::space;
+
     use super::*;
 
     /// What pandas 3.0 documents as `na_values` of `read_csv`.
@@ -222,10 +225,10 @@ mod tests {
         let too_long = ["x".repeat(81), "\n".repeat(500)];
         let all = PANDAS.iter().chain(&others).copied().chain(too_long.iter().map(String::as_str));
         for name in all {
-            let problem = check_condition_name(name).expect_err(name);
+            let problem = check_condition_name(space(), name).expect_err(name);
             let remedy = problem.help().strip_prefix("write `").and_then(|rest| rest.strip_suffix('`'));
             let remedy = remedy.unwrap_or_else(|| panic!("{name}: {}", problem.help()));
-            assert_eq!(check_condition_name(remedy), Ok(()), "{name}");
+            assert_eq!(check_condition_name(space(), remedy), Ok(()), "{name}");
             assert!(problem.to_string().chars().all(|c| !c.is_control()), "{problem}");
         }
         for name in ["", "..", "a/b", "脳", &"x".repeat(101)] {
@@ -261,7 +264,7 @@ mod tests {
             "gaba",
             "control",
         ] {
-            assert_eq!(check_condition_name(name), Ok(()), "{name}");
+            assert_eq!(check_condition_name(space(), name), Ok(()), "{name}");
         }
         for name in ["paper", "2024.a_b-C", "-x", "NA", "ACh", "randomized_x"] {
             assert_eq!(check_sweep_name(name), Ok(()), "{name}");
@@ -270,9 +273,9 @@ mod tests {
 
     #[test]
     fn prefixes_are_the_presets_own_or_the_name() {
-        assert_eq!(prefix_of("GABAzine", true), "gaba");
-        assert_eq!(prefix_of("GABAzine", false), "GABAzine");
-        assert_eq!(prefix_of("half-tonic", false), "half-tonic");
-        assert_eq!(prefix_of("half-tonic", true), "half-tonic");
+        assert_eq!(prefix_of(space(), "GABAzine", true), "gaba");
+        assert_eq!(prefix_of(space(), "GABAzine", false), "GABAzine");
+        assert_eq!(prefix_of(space(), "half-tonic", false), "half-tonic");
+        assert_eq!(prefix_of(space(), "half-tonic", true), "half-tonic");
     }
 }

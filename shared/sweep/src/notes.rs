@@ -1,72 +1,47 @@
-//! Notes on valid sweeps: parameters that have less effect than their value suggests, and trials that may be too
-//! large.
+//! Notes on valid sweeps: what its engine has to remark on conditions.
 
-use granule_sim::Model;
-use granule_sim::spikes::MOST_SPIKES;
+use granule_engine::Note;
 
-use crate::condition::Condition;
 use crate::file::Sweep;
 
-/// Sentences for people, one for each kind of thing, however many conditions it is true of.
+/// Sentences for people, one for each subject, however many conditions have a remark about it.
 pub fn notes(sweep: &Sweep) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (path, presynaptic, of) in PROJECTIONS {
-        let exceeds = |model: &Model| {
-            let (convergence, cells) = of(model);
-            convergence > f64::from(cells)
+    /// The first remark about a subject, and how many other conditions have one.
+    struct About<'a> {
+        subject: &'static str,
+        condition: &'a str,
+        text: String,
+        others: usize,
+    }
+    let mut all: Vec<About<'_>> = Vec::new();
+    for condition in &sweep.conditions {
+        for note in sweep.engine.notes(&condition.model) {
+            let Note { subject, text } = note;
+            match all.iter_mut().find(|of| of.subject == subject) {
+                Some(of) => of.others += 1,
+                None => all.push(About { subject, condition: &condition.name, text, others: 0 }),
+            }
+        }
+    }
+    // Those about parameters first, in the order of the parameters.
+    let parameters = sweep.engine.space().parameters();
+    let place = |of: &About<'_>| parameters.iter().position(|parameter| parameter.path == of.subject);
+    all.sort_by_key(|of| place(of).unwrap_or(parameters.len()));
+    let sentence = |About { condition, text, others, .. }: About<'_>| {
+        let others = match others {
+            0 => String::new(),
+            1 => " and 1 other".to_owned(),
+            count => format!(" and {count} others"),
         };
-        let Some((first, others)) = those(sweep, exceeds) else { continue };
-        let (convergence, cells) = of(&first.model);
-        notes.push(format!(
-            "condition {}{others}: `{path}` is {convergence}, but there are only {cells} {presynaptic}; each cell gets one \
-             synapse from every one of them",
-            first.name
-        ));
-    }
-    if let Some((first, others)) = those(sweep, |model| model.most_spikes() > MOST_SPIKES) {
-        notes.push(format!(
-            "condition {}{others}: if all cells fire as often as `granule.refractory` and `golgi.refractory` allow, a \
-             trial has {} spikes; one of more than {MOST_SPIKES} cannot be stored, and is set aside",
-            first.name,
-            first.model.most_spikes()
-        ));
-    }
-    notes
-}
-
-/// The first condition of this kind, and how many others there are, in words.
-fn those(sweep: &Sweep, is_one: impl Fn(&Model) -> bool) -> Option<(&Condition, String)> {
-    let mut all = sweep.conditions.iter().filter(|condition| is_one(&condition.model));
-    let first = all.next()?;
-    let others = match all.count() {
-        0 => String::new(),
-        1 => " and 1 other".to_owned(),
-        count => format!(" and {count} others"),
+        format!("condition {condition}{others}: {text}")
     };
-    Some((first, others))
+    all.into_iter().map(sentence).collect()
 }
-
-/// Convergence of a projection and number of its presynaptic cells.
-type Numbers = fn(&Model) -> (f64, u32);
-
-/// Path of the convergence, what the presynaptic cells are called, and both numbers.
-const PROJECTIONS: [(&str, &str, Numbers); 3] = [
-    ("mossy_to_granule.convergence", "mossy fibres", |model| {
-        let parameters = model.parameters();
-        (parameters.mossy_to_granule.convergence, parameters.network.mossy_fibers)
-    }),
-    ("mossy_to_golgi.convergence", "mossy fibres", |model| {
-        let parameters = model.parameters();
-        (parameters.mossy_to_golgi.convergence, parameters.network.mossy_fibers)
-    }),
-    ("golgi_to_granule.convergence", "Golgi cells", |model| {
-        let parameters = model.parameters();
-        (parameters.golgi_to_granule.convergence, parameters.network.golgi_cells)
-    }),
-];
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::ENGINES;
+
     use super::*;
     use crate::{Overrides, parse};
 
@@ -77,7 +52,7 @@ mod tests {
                 "network: {{ granule_cells: 1000, golgi_cells: 10 }}\ntime: {{ duration: 20 s }}\n\
                  golgi: {{ refractory: 1 s }}\nconditions: [Control, {{ name: Fast, set: {{ granule.refractory: {refractory} }} }}]"
             );
-            notes(&parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap())
+            notes(&parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap())
         };
         assert_eq!(of("0.3 ms"), [""; 0]);
         let expected = "condition Fast: if all cells fire as often as `granule.refractory` and `golgi.refractory` allow, a \
@@ -89,7 +64,7 @@ mod tests {
     fn convergence_beyond_the_presynaptic_cells_is_said_once() {
         let of = |text: &str| {
             let text = format!("conditions: [{text}]");
-            notes(&parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap())
+            notes(&parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap())
         };
         let golgi = |count: u32| format!("{{ name: g{count}, set: {{ network.golgi_cells: {count} }} }}");
         assert_eq!(of(&golgi(4)), [""; 0]);
@@ -104,5 +79,17 @@ mod tests {
         assert!(
             of_mossy[0].contains("`mossy_to_granule.convergence` is 9.5, but there are only 9 mossy fibres")
         );
+    }
+    #[test]
+    fn notes_are_in_the_order_of_the_parameters_whatever_the_order_of_the_conditions() {
+        let text = "network: { granule_cells: 1000, golgi_cells: 10 }\ntime: { duration: 20 s }\n\
+                    golgi: { refractory: 1 s }\nconditions:\n\
+                    - { name: Fast, set: { granule.refractory: 0.1 ms } }\n\
+                    - { name: g, set: { golgi_to_granule.convergence: 11 } }\n\
+                    - { name: m, set: { mossy_to_golgi.convergence: 400 } }\n";
+        let notes = notes(&parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap());
+        let starts = ["condition m: `mossy", "condition g: `golgi_to", "condition Fast: if all"];
+        assert_eq!(notes.len(), starts.len());
+        assert!(notes.iter().zip(starts).all(|(note, start)| note.starts_with(start)), "{notes:?}");
     }
 }

@@ -2,26 +2,25 @@
 
 use std::collections::HashMap;
 
-use granule_sim::Engine;
-use granule_sim::trial::{normals_per_trial, share_noise};
+use granule_engine::{Engine, Fingerprint, Model, StreamKey, TrialKey};
 
-use crate::key::{Fingerprint, StreamKey, TrialKey};
-use crate::{Condition, Sweep};
+use crate::condition::Condition;
+use crate::file::Sweep;
 
-/// Most conditions computed together. Sharing the noise among more saves little, and a trial of a
-/// cohort is the least that can be given to a worker.
+/// Most conditions computed together. Sharing what they have in common among more saves little, and a trial of
+/// a cohort is the least that can be given to a worker.
 const MOST_VARIANTS: usize = 16;
 
 /// Everything a sweep asks to be computed: cohorts × their variants × trials.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The engine.
-    pub engine: Engine,
+    pub engine: &'static dyn Engine,
     /// Trials of every condition and seed.
     pub trials: u32,
     /// The conditions, as in the sweep.
     pub conditions: Vec<Condition>,
-    /// Seed after seed; within a seed, one for each group of conditions that share noise.
+    /// Seed after seed; within a seed, one for each group of conditions that are computed together.
     pub cohorts: Vec<Cohort>,
     /// Per condition the group and the variant it is in; the same for every seed.
     places: Vec<(usize, usize)>,
@@ -29,15 +28,17 @@ pub struct Plan {
     groups: usize,
 }
 
-/// Conditions of one seed that share wiring and noise and are computed together.
+/// Conditions of one seed that are computed together.
 #[derive(Clone, Debug)]
 pub struct Cohort {
     /// The seed.
     pub seed: u32,
-    /// The noise they share.
+    /// The stream of random numbers that they share.
     pub stream: StreamKey,
-    /// Normals a trial takes from it.
-    pub normals_per_trial: u64,
+    /// Items a trial reads of it.
+    pub items_per_trial: u64,
+    /// Cost of a trial without the part of each variant, as its engine gives it.
+    pub cost_per_trial: f64,
     /// What has to be computed, each once.
     pub variants: Vec<Variant>,
 }
@@ -55,7 +56,7 @@ impl Plan {
     /// The plan of a sweep.
     pub fn new(sweep: &Sweep) -> Plan {
         let fingerprints: Vec<Fingerprint> =
-            sweep.conditions.iter().map(|condition| Fingerprint::new(&condition.model)).collect();
+            sweep.conditions.iter().map(|condition| condition.model.fingerprint()).collect();
         // Which conditions go together is the same for every seed.
         let mut groups: Vec<Vec<Variant>> = Vec::new();
         let mut places = Vec::with_capacity(sweep.conditions.len());
@@ -64,7 +65,8 @@ impl Plan {
         for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
             let place = *known.entry(fingerprint).or_insert_with(|| {
                 let shares = |group: &Vec<Variant>| {
-                    group.len() < MOST_VARIANTS && share_noise(model(&group[0]), &condition.model)
+                    group.len() < MOST_VARIANTS
+                        && model(&group[0]).facts().cohort == condition.model.facts().cohort
                 };
                 let group = groups.iter().position(shares).unwrap_or_else(|| {
                     groups.push(Vec::new());
@@ -80,11 +82,12 @@ impl Plan {
             places.push(place);
         }
         let cohort = |seed: u32, variants: &Vec<Variant>| {
-            let model = &sweep.conditions[variants[0].conditions[0]].model;
+            let model = model(&variants[0]);
             Cohort {
                 seed,
-                stream: StreamKey::new(model, seed),
-                normals_per_trial: normals_per_trial(model),
+                stream: sweep.engine.stream(model, seed),
+                items_per_trial: model.facts().items_per_trial,
+                cost_per_trial: model.facts().cost_per_trial,
                 variants: variants.clone(),
             }
         };
@@ -123,6 +126,14 @@ impl Plan {
         cohort.variants[variant].fingerprint.trial(cohort.seed, trial)
     }
 
+    /// The model of a cohort's variant.
+    ///
+    /// # Panics
+    /// If the plan has no such cohort or variant.
+    pub fn model(&self, cohort: usize, variant: usize) -> &Model {
+        &self.conditions[self.cohorts[cohort].variants[variant].conditions[0]].model
+    }
+
     /// The seed of a cohort, by its index in the sweep.
     pub fn seed_of(&self, cohort: usize) -> usize {
         cohort / self.groups
@@ -140,11 +151,13 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::ENGINES;
+
     use super::*;
     use crate::{Overrides, parse};
 
     fn plan(text: &str) -> (Sweep, Plan) {
-        let sweep = parse("test.yaml", text.as_bytes(), "test", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "test.yaml", text.as_bytes(), "test", &Overrides::default()).unwrap();
         let plan = Plan::new(&sweep);
         (sweep, plan)
     }
@@ -179,10 +192,11 @@ conditions:
         for (at, &seed) in sweep.seeds.iter().enumerate() {
             for (i, condition) in sweep.conditions.iter().enumerate() {
                 let (cohort, variant) = plan.place(i, at);
-                let fingerprint = Fingerprint::new(&condition.model);
+                let fingerprint = condition.model.fingerprint();
                 assert_eq!(plan.cohorts[cohort].seed, seed);
                 assert_eq!(plan.cohorts[cohort].variants[variant].fingerprint, fingerprint);
                 assert_eq!(plan.key(cohort, variant, 2), fingerprint.trial(seed, 2));
+                assert_eq!(plan.model(cohort, variant).fingerprint(), fingerprint);
             }
         }
     }

@@ -1,157 +1,168 @@
 //! Which output files are written for a condition.
 
+use std::fmt;
+
+use granule_engine::output::Kind;
+
 use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
 use crate::text::quote;
 use crate::value::{Entry, entries, flag};
 use crate::yaml::{self, Node};
 
-/// Which output files are written for a condition. It decides nothing that is computed: a file that is
+/// A set of an engine's kinds, by their places.
+type Places = u64;
+
+/// Which output files are written for a condition, by their kinds. It decides nothing that is computed: a file that is
 /// switched on later is written from the stored spikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// Spike probabilities: a number for every granule cell and ms, almost all of them 0.
-    pub probabilities: bool,
-    /// Synapses from active fibres.
-    pub connections: bool,
-    /// Weights of the active fibres in each trial.
-    pub weights: bool,
-    /// Mean excitatory and inhibitory conductances: two numbers for every driven cell and ms.
-    pub conductances: bool,
-    /// Drawn factors on tonic inhibition.
-    pub tonic_factors: bool,
+    kinds: &'static [Kind],
+    on: Places,
 }
 
 impl Record {
     /// All files.
-    pub const ALL: Record = Record {
-        probabilities: true,
-        connections: true,
-        weights: true,
-        conductances: true,
-        tonic_factors: true,
-    };
-
-    /// What is written for a condition where the sweep file sets nothing. A preset used as such has all files,
-    /// as in the paper's program. Other conditions leave out the two matrices with a row for each cell and a
-    /// column for each ms, which are nearly all of the output.
     #[must_use]
-    pub fn by_default(is_preset: bool) -> Record {
-        Record { probabilities: is_preset, conductances: is_preset, ..Record::ALL }
+    pub fn all(kinds: &'static [Kind]) -> Record {
+        Record::of(kinds, |_| true)
+    }
+
+    /// What is written for a condition where the sweep file sets nothing. A preset used as such has all files. Other
+    /// conditions leave out the large ones, which are nearly all of the output.
+    #[must_use]
+    pub fn by_default(kinds: &'static [Kind], is_preset: bool) -> Record {
+        Record::of(kinds, |kind| is_preset || !kind.is_large)
+    }
+
+    /// All files but those of these keys; `None` if one of them is unknown.
+    pub fn without<'a>(
+        kinds: &'static [Kind],
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Record> {
+        let mut record = Record::all(kinds);
+        for key in keys {
+            record.on &= !bit(place(kinds, key)?);
+        }
+        Some(record)
+    }
+
+    fn of(kinds: &'static [Kind], is_on: impl Fn(&Kind) -> bool) -> Record {
+        let places = kinds.iter().enumerate().filter(|(_, kind)| is_on(kind));
+        Record { kinds, on: places.fold(0, |on, (place, _)| on | bit(place)) }
     }
 
     /// The files of either.
+    ///
+    /// # Panics
+    /// If they are of different engines' kinds.
     #[must_use]
     pub fn or(self, other: Record) -> Record {
-        Record {
-            probabilities: self.probabilities || other.probabilities,
-            connections: self.connections || other.connections,
-            weights: self.weights || other.weights,
-            conductances: self.conductances || other.conductances,
-            tonic_factors: self.tonic_factors || other.tonic_factors,
-        }
+        assert_eq!(self.kinds, other.kinds, "records of different engines");
+        Record { on: self.on | other.on, ..self }
     }
 
-    fn flag(&mut self, key: &str) -> Option<&mut bool> {
-        match key {
-            "probabilities" => Some(&mut self.probabilities),
-            "connections" => Some(&mut self.connections),
-            "weights" => Some(&mut self.weights),
-            "conductances" => Some(&mut self.conductances),
-            "tonic_factors" => Some(&mut self.tonic_factors),
-            _ => None,
-        }
+    /// Whether the files of the kind at this place are written.
+    #[must_use]
+    pub fn has(self, place: usize) -> bool {
+        place < self.kinds.len() && self.on & bit(place) != 0
     }
 
     /// Whether the files of this key are written; no key has others.
-    pub(crate) fn has(mut self, key: &str) -> bool {
-        self.flag(key).is_some_and(|flag| *flag)
+    #[must_use]
+    pub fn has_key(self, key: &str) -> bool {
+        place(self.kinds, key).is_some_and(|place| self.has(place))
     }
 
     /// The keys that are switched off.
     #[must_use]
     pub fn left_out(self) -> Vec<&'static str> {
-        FILES.into_iter().filter(|key| !self.has(key)).collect()
-    }
-
-    /// All files but those of these keys; `None` if one of them is unknown.
-    pub fn without<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Record> {
-        let mut record = Record::ALL;
-        for key in keys {
-            *record.flag(key)? = false;
-        }
-        Some(record)
+        let kinds = self.kinds.iter().enumerate();
+        kinds.filter(|(place, _)| !self.has(*place)).map(|(_, kind)| kind.key).collect()
     }
 }
 
-/// The keys of `record` that a sweep file sets for a condition, in the condition or at the top. The others,
-/// which are `None`, have their default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ExplicitRecord::from(*self).fmt(f)
+    }
+}
+
+/// The kinds of files that a sweep file sets for a condition, in the condition or at the top. The others have their
+/// default.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ExplicitRecord {
-    /// As [`Record::probabilities`].
-    pub probabilities: Option<bool>,
-    /// As [`Record::connections`].
-    pub connections: Option<bool>,
-    /// As [`Record::weights`].
-    pub weights: Option<bool>,
-    /// As [`Record::conductances`].
-    pub conductances: Option<bool>,
-    /// As [`Record::tonic_factors`].
-    pub tonic_factors: Option<bool>,
+    kinds: &'static [Kind],
+    set: Places,
+    /// Those of them that are switched on.
+    on: Places,
 }
 
 impl From<Record> for ExplicitRecord {
-    /// Every key is set.
+    /// Every kind is set.
     fn from(record: Record) -> ExplicitRecord {
-        let Record { probabilities, connections, weights, conductances, tonic_factors } = record;
-        ExplicitRecord {
-            probabilities: Some(probabilities),
-            connections: Some(connections),
-            weights: Some(weights),
-            conductances: Some(conductances),
-            tonic_factors: Some(tonic_factors),
-        }
+        ExplicitRecord { kinds: record.kinds, set: Record::all(record.kinds).on, on: record.on }
     }
 }
 
 impl ExplicitRecord {
-    /// What is written: the keys that are set, and `default` for the others.
+    /// Nothing is set.
     #[must_use]
-    pub fn or(self, default: Record) -> Record {
-        Record {
-            probabilities: self.probabilities.unwrap_or(default.probabilities),
-            connections: self.connections.unwrap_or(default.connections),
-            weights: self.weights.unwrap_or(default.weights),
-            conductances: self.conductances.unwrap_or(default.conductances),
-            tonic_factors: self.tonic_factors.unwrap_or(default.tonic_factors),
-        }
+    pub fn none(kinds: &'static [Kind]) -> ExplicitRecord {
+        ExplicitRecord { kinds, set: 0, on: 0 }
     }
 
-    pub(crate) fn flag(&mut self, key: &str) -> Option<&mut Option<bool>> {
-        match key {
-            "probabilities" => Some(&mut self.probabilities),
-            "connections" => Some(&mut self.connections),
-            "weights" => Some(&mut self.weights),
-            "conductances" => Some(&mut self.conductances),
-            "tonic_factors" => Some(&mut self.tonic_factors),
-            _ => None,
-        }
+    /// What is set for the files of this key; `None` also of a key that no files have.
+    #[must_use]
+    pub fn get(self, key: &str) -> Option<bool> {
+        let bit = bit(place(self.kinds, key)?);
+        (self.set & bit != 0).then_some(self.on & bit != 0)
+    }
+
+    /// What is written: the kinds that are set, and `default` for the others.
+    ///
+    /// # Panics
+    /// If `default` is of another engine's kinds.
+    #[must_use]
+    pub fn or(self, default: Record) -> Record {
+        assert_eq!(self.kinds, default.kinds, "records of different engines");
+        Record { on: self.on | default.on & !self.set, ..default }
+    }
+
+    /// The kinds that can be set.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        self.kinds
+    }
+
+    /// Sets the kind at this place.
+    pub(crate) fn set(&mut self, place: usize, is_on: bool) {
+        let bit = bit(place);
+        self.set |= bit;
+        self.on = if is_on { self.on | bit } else { self.on & !bit };
     }
 }
 
-/// The keys that stand for files.
-pub(crate) const FILES: [&str; 5] =
-    ["probabilities", "connections", "weights", "conductances", "tonic_factors"];
+impl fmt::Debug for ExplicitRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.kinds.iter().filter_map(|kind| Some((kind.key, self.get(kind.key)?)));
+        f.debug_map().entries(entries).finish()
+    }
+}
 
-/// The keys of `record`, and what each stands for.
-pub(crate) const KEYS: [(&str, &str); 6] = [
-    ("probabilities", "spike probabilities (SpikeProb); by default for presets only"),
-    ("connections", "synapses from active fibres (Connections)"),
-    ("weights", "weights of the active fibres in each trial (Weights)"),
-    ("conductances", "mean conductances (CondE, CondI); by default for presets only"),
-    ("tonic_factors", "drawn factors on tonic inhibition (TonicReduction)"),
-    ("spikes", "the spikes of every trial, in the store; always kept"),
-];
+fn place(kinds: &[Kind], key: &str) -> Option<usize> {
+    kinds.iter().position(|kind| kind.key == key)
+}
+
+fn bit(place: usize) -> Places {
+    assert!(place < Places::BITS as usize, "an engine has at most {} kinds of files", Places::BITS);
+    1 << place
+}
+
+/// The key of the spikes, which no engine's kind has.
+pub(crate) const SPIKES: &str = "spikes";
+
+/// What `record: { spikes: true }` stands for.
+pub(crate) const ABOUT_SPIKES: &str = "the spikes of every trial, in the store; always kept";
 
 /// The word that switches all files on.
 pub(crate) const ALL: &str = "all";
@@ -160,21 +171,24 @@ pub(crate) const ALL: &str = "all";
 pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems) -> ExplicitRecord {
     let mut record = base;
     let map = match &node.value {
-        yaml::Value::Scalar { text, .. } if text == ALL => return Record::ALL.into(),
+        yaml::Value::Scalar { text, .. } if text == ALL => return Record::all(base.kinds()).into(),
         yaml::Value::Map(map) => map,
         _ => {
             problems.add(|| {
                 Problem::at(node.span, format!("`record` must be `{ALL}` or a mapping, not {}", node.shown()))
-                    .help(instead_of(node))
+                    .help(instead_of(base.kinds(), node))
             });
             return record;
         }
     };
     for Entry { key, key_span, value } in entries(map, problems) {
-        let place = match key {
-            _ if record.flag(key).is_some() => record.flag(key),
-            "spikes" => {
-                if flag("record.spikes", value, problems) == Some(false) {
+        let path = format!("record.{key}");
+        match place(base.kinds(), key) {
+            Some(place) => {
+                flag(&path, value, problems).into_iter().for_each(|is_on| record.set(place, is_on));
+            }
+            None if key == SPIKES => {
+                if flag(&path, value, problems) == Some(false) {
                     problems.add(|| {
                         Problem::at(
                             value.span,
@@ -183,42 +197,48 @@ pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems)
                         .help("they are small; remove `spikes`")
                     });
                 }
-                continue;
             }
-            _ => {
+            None => {
                 problems.add(|| {
-                    let keys = KEYS.map(|(key, _)| key);
+                    let keys: Vec<&str> =
+                        base.kinds().iter().map(|kind| kind.key).chain([SPIKES]).collect();
                     let help = match key {
                         ALL => format!("write `record: {ALL}`"),
                         _ => suggest::help(key, "the keys are", &keys),
                     };
                     Problem::at(key_span, format!("unknown key {} in `record`", quote(key))).help(help)
                 });
-                continue;
             }
-        };
-        if let (Some(place), Some(flag)) = (place, flag(&format!("record.{key}"), value, problems)) {
-            *place = Some(flag);
         }
     }
     record
 }
 
 /// What to write instead of something that is neither `all` nor a mapping.
-fn instead_of(node: &Node) -> String {
-    let general = || format!("write `{ALL}`, or name files as in `record: {{ conductances: true }}`");
+fn instead_of(kinds: &[Kind], node: &Node) -> String {
+    let general = || {
+        // Large ones are those that one may want to switch on.
+        let example = kinds.iter().rev().find(|kind| kind.is_large).or(kinds.first());
+        match example {
+            Some(kind) => {
+                format!("write `{ALL}`, or name files as in `record: {{ {}: true }}`", kind.key)
+            }
+            None => format!("write `{ALL}`"),
+        }
+    };
     let each = |keys: &[&str], is_on: bool| {
         let keys: Vec<String> = keys.iter().map(|key| format!("{key}: {is_on}")).collect();
         format!("write `{{ {} }}`", keys.join(", "))
     };
+    let keys: Vec<&str> = kinds.iter().map(|kind| kind.key).collect();
     let key_of = |item: &Node| match &item.value {
-        yaml::Value::Scalar { text, .. } => FILES.into_iter().find(|key| key == text),
+        yaml::Value::Scalar { text, .. } => keys.iter().copied().find(|key| key == text),
         _ => None,
     };
     match &node.value {
         yaml::Value::Scalar { text, .. } => match (text.to_ascii_lowercase().as_str(), key_of(node)) {
             (_, Some(key)) => each(&[key], true),
-            ("none" | "nothing" | "false" | "no" | "off", _) => each(&FILES, false),
+            ("none" | "nothing" | "false" | "no" | "off", _) => each(&keys, false),
             ("true" | "yes" | "on" | "everything", _) => format!("write `{ALL}`"),
             _ => match suggest::nearest(text, [ALL]) {
                 Some(near) => format!("did you mean `{near}`?"),

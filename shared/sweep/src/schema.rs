@@ -2,45 +2,114 @@
 //! and show what each is. What is more than shape, such as names that must differ, is left to
 //! [`parse`](crate::parse).
 
-use granule_sim::Engine;
-use granule_sim::parameters::{
-    FIELDS, Field, Kind, PRESETS, Parameters, Population, Range, Unit, Value as Of,
-};
+use granule_engine::output;
+use granule_engine::space::{Kind, Parameter, Range, Sharing, Space, Unit, Value as Of};
+use granule_engine::{Engine, Engines};
 use serde_json::{Map, Value, json};
 
 use crate::axis::{DISTRIBUTIONS, unit};
-use crate::file::NoiseSharing;
+use crate::examples::{self, with_unit};
 use crate::limits::{MOST_CONDITIONS, MOST_SEEDS, MOST_TRIALS};
+use crate::randomness::{Randomness, SHARING};
 use crate::record;
+use crate::seeds::DEFAULT_SEED;
+use crate::suggest;
 use crate::units;
 use crate::value;
-use crate::vocabulary::groups;
+use crate::vocabulary::FORMAT;
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+const TITLE: &str = "granule sweep file";
+
+/// What a reference to a definition begins with.
+const DEFINITIONS: &str = "#/$defs/";
 
 /// The schema, draft 2020-12, of what [`parse`](crate::parse) accepts, made from the tables it reads by.
-pub fn schema() -> Value {
-    let mut definitions = Map::new();
-    for field in FIELDS {
-        definitions.insert(field.path.to_owned(), parameter(field));
-        definitions.insert(axis_name(field), axis(field));
-        if let Some(unit) = unit(field) {
-            definitions.insert(drawn_name(field), object(distributions(unit), &[], Some((1, 1))));
+///
+/// # Panics
+/// If there are no engines.
+pub fn schema(engines: Engines) -> Value {
+    // Engines of one model have one schema.
+    let mut models: Vec<Vec<&dyn Engine>> = Vec::new();
+    for engine in engines {
+        let is_same = |model: &&mut Vec<&dyn Engine>| {
+            std::ptr::eq(model[0].space(), engine.space()) && model[0].kinds() == engine.kinds()
+        };
+        match models.iter_mut().find(is_same) {
+            Some(model) => model.push(*engine),
+            None => models.push(vec![*engine]),
         }
     }
-    definitions.insert("settings".to_owned(), settings());
-    definitions.insert("axes".to_owned(), described(all_axes(), "parameters, and the values each takes"));
-    definitions.insert("hypercube".to_owned(), hypercube());
-    definitions.insert("record".to_owned(), record_of());
-    definitions.insert("condition".to_owned(), condition());
-    let mut properties = head();
-    for group in groups() {
-        properties.insert(group.to_owned(), top_group(group));
+    match models.as_slice() {
+        [model] => of_model(model),
+        models => of_models(models),
+    }
+}
+
+/// What any of these models takes. The first has the engine of files that choose none.
+fn of_models(models: &[Vec<&dyn Engine>]) -> Value {
+    let mut definitions = Map::new();
+    let mut all = Vec::new();
+    for (at, model) in models.iter().enumerate() {
+        let name = model[0].name();
+        let mut schema = of_model(model);
+        if at > 0 {
+            schema["required"] = json!(["conditions", "engine"]);
+        }
+        move_references(&mut schema, &format!("{DEFINITIONS}{name}/$defs/"));
+        definitions.insert(name.to_owned(), schema);
+        all.push(reference(name));
+    }
+    let mut schema = json!({ "$schema": DRAFT, "title": TITLE, "anyOf": all });
+    schema["$defs"] = Value::Object(definitions);
+    schema
+}
+
+/// Makes all references those to definitions at another place.
+fn move_references(schema: &mut Value, to: &str) {
+    match schema {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str().and_then(|text| text.strip_prefix(DEFINITIONS)) {
+                    Some(name) if key == "$ref" => *value = json!(format!("{to}{name}")),
+                    _ => move_references(value, to),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, to)),
+        _ => {}
+    }
+}
+
+/// The schema of sweeps of one model, for these of its engines.
+fn of_model(engines: &[&dyn Engine]) -> Value {
+    let engine = engines[0];
+    let space = engine.space();
+    let mut definitions = Map::new();
+    for parameter in space.parameters() {
+        definitions.insert(parameter.path.to_owned(), value_of(parameter));
+        definitions.insert(axis_name(parameter), axis(parameter));
+        if let Some(unit) = unit(parameter) {
+            definitions.insert(drawn_name(parameter), object(distributions(unit), &[], Some((1, 1))));
+        }
+    }
+    definitions.insert("settings".to_owned(), settings(space));
+    definitions.insert("axes".to_owned(), described(all_axes(space), "parameters, and the values each takes"));
+    definitions.insert("hypercube".to_owned(), hypercube(space));
+    definitions.insert("record".to_owned(), record_of(engine.kinds()));
+    definitions.insert("condition".to_owned(), condition(space));
+    let mut properties = head(engines);
+    for group in space.groups() {
+        properties.insert(group.to_owned(), top_group(space, group));
     }
     let mut schema = object(properties, &["conditions"], None);
     let head = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "granule sweep file",
-        "description": "Conditions × seeds × trials of the granular-layer model. \
-                        `granule run FILE` computes them; docs/sweeps.md describes the language.",
+        "$schema": DRAFT,
+        "title": TITLE,
+        "description": format!(
+            "Conditions × seeds × trials of {}. `granule run FILE` computes them; docs/sweeps.md describes the language.",
+            space.words().model
+        ),
     });
     for (key, value) in into_map(head) {
         schema[key] = value;
@@ -50,20 +119,24 @@ pub fn schema() -> Value {
 }
 
 /// The keys at the top that are no group of parameters.
-fn head() -> Map<String, Value> {
-    let engines: Vec<&str> = Engine::ALL.iter().map(|engine| engine.name()).collect();
+fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
+    let engine = engines[0];
+    let space = engine.space();
+    let engines: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
     let seed = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
     let range = json!({ "type": "string", "pattern": "^[0-9]+ *\\.\\. *[0-9]+$" });
     let count = json!({ "type": "integer", "minimum": 1, "maximum": MOST_SEEDS });
     let properties = json!({
         "name": described(word(), "names the sweep and its output directory; by default the file's name"),
         "engine": {
-            "description": format!("how trials are computed; by default {}", engines.first().unwrap_or(&"")),
+            "description": format!("how trials are computed; by default {}", engine.name()),
             "enum": engines,
         },
         "seeds": {
-            "description": "one network and its noise each; by default [451]. \
-                            A list, a range with both its ends, or random ones",
+            "description": format!(
+                "{} each; by default [{DEFAULT_SEED}]. A list, a range with both its ends, or random ones",
+                space.words().seed
+            ),
             "examples": [[451, 452], "1..20", { "count": 20, "seed": 7 }],
             "anyOf": [
                 {
@@ -90,8 +163,7 @@ fn head() -> Map<String, Value> {
         },
         "record": described(
             reference("record"),
-            "which files are written, for all conditions; by default all of presets, and of other conditions \
-             all but probabilities and conductances",
+            &format!("which files are written, for all conditions; by default {}", by_default(engine.kinds())),
         ),
         "set": described(reference("settings"), "parameters of all conditions; presets win over it"),
         "conditions": {
@@ -102,36 +174,46 @@ fn head() -> Map<String, Value> {
             "items": reference("condition"),
         },
     });
-    into_map(properties)
+    let mut properties = into_map(properties);
+    properties.insert(FORMAT.to_owned(), version());
+    properties
+}
+
+/// The files that are written by default.
+fn by_default(kinds: &[output::Kind]) -> String {
+    let large: Vec<&str> = kinds.iter().filter(|kind| kind.is_large).map(|kind| kind.key).collect();
+    match large.is_empty() {
+        true => "all".to_owned(),
+        false => format!(
+            "all of presets, and of other conditions all but {}",
+            suggest::list(&large).replace('`', "")
+        ),
+    }
+}
+
+fn version() -> Value {
+    json!({ "const": 1, "description": "the version of the format" })
 }
 
 /// A group of parameters at the top.
-fn top_group(group: &str) -> Value {
+fn top_group(space: &Space, group: &str) -> Value {
     let mut properties = Map::new();
-    for field in FIELDS {
-        if let Some((_, key)) = field.path.split_once('.').filter(|(of, _)| *of == group) {
-            properties.insert(key.to_owned(), reference(field.path));
+    for parameter in space.parameters() {
+        if let Some((_, key)) = parameter.path.split_once('.').filter(|(of, _)| *of == group) {
+            properties.insert(key.to_owned(), reference(parameter.path));
         }
     }
     let description = format!("parameters `{group}.…` of all conditions; presets win over it");
-    match group {
-        "granule" => {
-            let version = json!({ "const": 1, "description": "the version of the format" });
+    match space.sharing() {
+        _ if group == FORMAT => json!({
+            "description": format!("{description}. As a number, the version of the format"),
+            "anyOf": [version(), object(properties, &[], None)],
+        }),
+        Some(sharing) if group == sharing.group => {
+            let sharing = sharing_of(sharing);
+            properties.insert(SHARING.to_owned(), sharing.clone());
             json!({
-                "description": format!("{description}. As a number, the version of the format"),
-                "anyOf": [version, object(properties, &[], None)],
-            })
-        }
-        "noise" => {
-            let names = NoiseSharing::ALL.map(NoiseSharing::name);
-            let sharing = json!({
-                "description": "whether the conditions of a seed are under the same noise",
-                "enum": names,
-                "default": NoiseSharing::default().name(),
-            });
-            properties.insert("sharing".to_owned(), sharing.clone());
-            json!({
-                "description": format!("{description}. As a word, whether conditions share the noise"),
+                "description": format!("{description}. As a word, whether conditions share the {group}"),
                 "anyOf": [sharing, object(properties, &[], None)],
             })
         }
@@ -139,18 +221,32 @@ fn top_group(group: &str) -> Value {
     }
 }
 
-fn condition() -> Value {
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+fn sharing_of(Sharing { group, .. }: Sharing) -> Value {
+    json!({
+        "description": format!("whether the conditions of a seed are under the same {group}"),
+        "enum": Randomness::ALL.map(Randomness::name),
+        "default": Randomness::default().name(),
+    })
+}
+
+fn condition(space: &Space) -> Value {
+    let presets: Vec<&str> = space.presets().iter().map(|preset| preset.name).collect();
     let base = json!({
-        "description": "what it starts from: a preset or an earlier condition; by default Control",
+        "description": match presets.first() {
+            Some(first) => format!("what it starts from: a preset or an earlier condition; by default {first}"),
+            None => "what it starts from: an earlier condition".to_owned(),
+        },
         "examples": presets,
         "type": ["string", "number"],
     });
     let properties = json!({
         "name": described(
             word(),
-            "names the condition and its files. `{granule.tonic_factor}` stands for the value of that axis, \
-             `{index}` for the number of the point",
+            &format!(
+                "names the condition and its files. `{{{}}}` stands for the value of that axis, `{{index}}` for the \
+                 number of the point",
+                examples::path(space)
+            ),
         ),
         "base": base,
         "set": described(reference("settings"), "parameters of this condition"),
@@ -160,30 +256,34 @@ fn condition() -> Value {
         "record": described(reference("record"), "which files are written for this condition; wins over the top, key by key"),
     });
     let own = object(into_map(properties), &["name"], None);
-    json!({ "anyOf": [{ "description": "a condition of the paper", "enum": presets }, own] })
+    match presets.is_empty() {
+        true => own,
+        false => json!({ "anyOf": [{ "description": space.words().preset, "enum": presets }, own] }),
+    }
 }
 
-fn settings() -> Value {
-    let properties = FIELDS.iter().map(|field| (field.path.to_owned(), reference(field.path))).collect();
-    object(properties, &[], None)
+fn settings(space: &Space) -> Value {
+    let property = |parameter: &Parameter| (parameter.path.to_owned(), reference(parameter.path));
+    object(space.parameters().iter().map(property).collect(), &[], None)
 }
 
-fn all_axes() -> Value {
-    let properties =
-        FIELDS.iter().map(|field| (field.path.to_owned(), reference(&axis_name(field)))).collect();
-    object(properties, &[], Some((1, FIELDS.len())))
+fn all_axes(space: &Space) -> Value {
+    let property = |parameter: &Parameter| (parameter.path.to_owned(), reference(&axis_name(parameter)));
+    let properties = space.parameters().iter().map(property).collect();
+    object(properties, &[], Some((1, space.parameters().len())))
 }
 
-fn hypercube() -> Value {
-    let axes: Map<String, Value> = FIELDS
+fn hypercube(space: &Space) -> Value {
+    let axes: Map<String, Value> = space
+        .parameters()
         .iter()
-        .filter(|field| unit(field).is_some())
-        .map(|field| (field.path.to_owned(), reference(&drawn_name(field))))
+        .filter(|parameter| unit(parameter).is_some())
+        .map(|parameter| (parameter.path.to_owned(), reference(&drawn_name(parameter))))
         .collect();
     let properties = json!({
         "count": { "description": "points", "type": "integer", "minimum": 1, "maximum": MOST_CONDITIONS },
         "seed": { "description": "seed of the draws", "type": "integer", "minimum": 0, "maximum": u32::MAX },
-        "axes": object(axes, &[], Some((1, FIELDS.len()))),
+        "axes": object(axes, &[], Some((1, space.parameters().len()))),
     });
     described(
         object(into_map(properties), &["count", "seed", "axes"], None),
@@ -191,57 +291,57 @@ fn hypercube() -> Value {
     )
 }
 
-fn record_of() -> Value {
-    let property = |(key, what): &(&str, &str)| {
-        let value = match *key {
-            // The spikes are always kept.
-            "spikes" => json!({ "description": what, "const": true }),
-            _ => json!({ "description": what, "type": "boolean" }),
-        };
-        ((*key).to_owned(), value)
+fn record_of(kinds: &[output::Kind]) -> Value {
+    let property = |&output::Kind { key, about, is_large }: &output::Kind| {
+        let what = format!("{about}{}", if is_large { "; by default for presets only" } else { "" });
+        (key.to_owned(), json!({ "description": what, "type": "boolean" }))
     };
+    let mut properties: Map<String, Value> = kinds.iter().map(property).collect();
+    // The spikes are always kept.
+    let spikes = json!({ "description": record::ABOUT_SPIKES, "const": true });
+    properties.insert(record::SPIKES.to_owned(), spikes);
     let all = json!({ "const": record::ALL, "description": "all files" });
-    let keys = object(record::KEYS.iter().map(property).collect(), &[], None);
+    let keys = object(properties, &[], None);
     json!({ "anyOf": [all, described(keys, "files by their kind")] })
 }
 
 /// A parameter's value.
-fn parameter(field: &Field) -> Value {
-    let symbol = match field.kind {
-        Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
-        _ => "",
+fn value_of(parameter: &Parameter) -> Value {
+    let symbol = parameter.unit();
+    let range = match parameter.kind {
+        Kind::Flag | Kind::Choice(_) => String::new(),
+        _ => format!("; {}", parameter.range.in_words(symbol)),
     };
-    let range = match field.kind {
-        Kind::Flag | Kind::Population => String::new(),
-        _ => format!("; {}", field.range.in_words(symbol)),
-    };
-    let default = format!("{} {symbol}", field.get(&Parameters::default()));
-    let description = format!("{}{range}; by default {}", field.meaning, default.trim_end());
-    let shape = match field.kind {
-        Kind::Quantity(unit) => number(unit, Some(field.range)),
-        Kind::Quantities(unit) => json!({ "type": "array", "items": number(unit, Some(field.range)) }),
+    let default = format!("{} {symbol}", parameter.default);
+    let description = format!("{}{range}; by default {}", parameter.meaning, default.trim_end());
+    let shape = match parameter.kind {
+        Kind::Quantity(unit) => number(unit, Some(parameter.range)),
+        Kind::Quantities(unit) => json!({ "type": "array", "items": number(unit, Some(parameter.range)) }),
         Kind::Count => {
-            let (least, most) = value::count_range(field.range);
+            let (least, most) = value::count_range(parameter.range);
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Population => {
-            json!({ "enum": [Population::Golgi.name(), Population::Granule.name()] })
+        Kind::Choice(names) => {
+            // The default first.
+            let mut names = names.to_vec();
+            names.sort_by_key(|name| parameter.default != Of::Choice(name));
+            json!({ "enum": names })
         }
-        Kind::Factor => json!({ "anyOf": [number(Unit::One, Some(field.range)), gamma()] }),
+        Kind::Factor => json!({ "anyOf": [number(Unit::One, Some(parameter.range)), gamma()] }),
     };
     let mut shape = described(shape, &description);
-    if !matches!(field.kind, Kind::Quantities(_) | Kind::Factor) {
-        shape["examples"] = json!([example(field)]);
+    if !matches!(parameter.kind, Kind::Quantities(_) | Kind::Factor) {
+        shape["examples"] = json!([example(parameter)]);
     }
     shape
 }
 
 /// The default, as it is written in a sweep file.
-fn example(field: &Field) -> Value {
-    match (field.kind, field.get(&Parameters::default())) {
-        (Kind::Quantity(unit), Of::Number(x)) if unit != Unit::One => json!(format!("{x} {}", unit.symbol())),
-        (_, Of::Number(x)) => json!(x),
+fn example(parameter: &Parameter) -> Value {
+    match (parameter.unit(), &parameter.default) {
+        ("", Of::Number(x)) => json!(x),
+        (unit, Of::Number(x)) => json!(with_unit(*x, unit)),
         (_, Of::Count(n)) => json!(n),
         (_, Of::Flag(flag)) => json!(flag),
         (_, other) => json!(other.to_string()),
@@ -260,24 +360,24 @@ fn gamma() -> Value {
     object(Map::from_iter([("gamma".to_owned(), gamma)]), &["gamma"], None)
 }
 
-fn axis_name(field: &Field) -> String {
-    format!("axis.{}", field.path)
+fn axis_name(parameter: &Parameter) -> String {
+    format!("axis.{}", parameter.path)
 }
 
-fn drawn_name(field: &Field) -> String {
-    format!("drawn.{}", field.path)
+fn drawn_name(parameter: &Parameter) -> String {
+    format!("drawn.{}", parameter.path)
 }
 
 /// An axis of `grid` or `zip`.
-fn axis(field: &Field) -> Value {
+fn axis(parameter: &Parameter) -> Value {
     let list = json!({
         "description": "the values",
         "type": "array",
-        "items": reference(field.path),
+        "items": reference(parameter.path),
         "minItems": 1,
         "maxItems": MOST_CONDITIONS,
     });
-    let Some(unit) = unit(field) else { return described(list, field.meaning) };
+    let Some(unit) = unit(parameter) else { return described(list, parameter.meaning) };
     let count = json!({ "type": "integer", "minimum": 2, "maximum": MOST_CONDITIONS });
     let scalar = number(unit, None);
     let rule = |name: &str, what: &str, third: &Value| {
@@ -296,7 +396,7 @@ fn axis(field: &Field) -> Value {
     let random = object(random, &["count", "seed"], Some((3, 3)));
     let random = described(random, "values drawn at random");
     json!({
-        "description": field.meaning,
+        "description": parameter.meaning,
         "anyOf": [
             list,
             rule("linspace", "first value, last value, number of values: even distances", &count),
@@ -351,7 +451,7 @@ fn word() -> Value {
 }
 
 fn reference(definition: &str) -> Value {
-    json!({ "$ref": format!("#/$defs/{definition}") })
+    json!({ "$ref": format!("{DEFINITIONS}{definition}") })
 }
 
 fn object(properties: Map<String, Value>, required: &[&str], sizes: Option<(usize, usize)>) -> Value {

@@ -2,7 +2,7 @@
 //!
 //! Whatever was found wrong, a slip at its place is the likely cause: its help takes the place of the other one.
 
-use granule_sim::parameters::field;
+use granule_engine::Space;
 
 use crate::text::{Span, quote};
 use crate::vocabulary::{KEYS_OF_CONDITION, is_key};
@@ -15,7 +15,7 @@ pub(crate) struct Slip {
 }
 
 /// The slip in the part of a text that something is wrong with.
-pub(crate) fn at(text: &str, span: Span) -> Option<Slip> {
+pub(crate) fn at(space: &Space, text: &str, span: Span) -> Option<Slip> {
     let found = text.get(span.start..span.end)?;
     let line = found.lines().next().unwrap_or_default();
     // Of a list or a mapping, whose parts are looked at one by one, something else is wrong.
@@ -23,12 +23,12 @@ pub(crate) fn at(text: &str, span: Span) -> Option<Slip> {
         return None;
     }
     lookalike(line, span.start)
-        .or_else(|| missing_space(line, span.start, text))
+        .or_else(|| missing_space(space, line, span.start, text))
         .or_else(|| decimal_comma(text, span))
 }
 
 /// The slip that keeps a text from being YAML, near the place where the parser gave up.
-pub(crate) fn near(text: &str, place: usize) -> Option<Slip> {
+pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
     let mut start = 0;
     let mut lines: Vec<(usize, &str)> = Vec::new();
     for line in text.split_inclusive(['\n', '\r']) {
@@ -53,7 +53,7 @@ pub(crate) fn near(text: &str, place: usize) -> Option<Slip> {
         let item = inner.strip_prefix("- ").map_or(inner, str::trim_start);
         let from = start + indentation + inner.len() - item.len();
         let without_comment = item.split(" #").next().unwrap_or_default();
-        lookalike(without_comment, from).or_else(|| missing_space(without_comment, from, text))
+        lookalike(without_comment, from).or_else(|| missing_space(space, without_comment, from, text))
     };
     near.iter().find_map(tab).or_else(|| near.iter().find_map(other))
 }
@@ -92,7 +92,7 @@ fn lookalike(line: &str, start: usize) -> Option<Slip> {
 }
 
 /// A word of the language with a colon and its value, or a dash and its item, without the space between them.
-fn missing_space(line: &str, start: usize, text: &str) -> Option<Slip> {
+fn missing_space(space: &Space, line: &str, start: usize, text: &str) -> Option<Slip> {
     let shown = |line: &str| quote(line.split([',', '}', ']']).next().unwrap_or_default().trim_end());
     if let Some(item) = line.strip_prefix('-').filter(|item| item.starts_with(char::is_alphabetic)) {
         let before = text[..start].rsplit(['\n', '\r']).next().unwrap_or_default();
@@ -101,7 +101,7 @@ fn missing_space(line: &str, start: usize, text: &str) -> Option<Slip> {
         return before.trim().is_empty().then_some(Slip { span, help });
     }
     let (key, value) = line.split_once(':')?;
-    let is_key = is_key(key) || KEYS_OF_CONDITION.contains(&key) || field(key).is_some();
+    let is_key = is_key(space, key) || KEYS_OF_CONDITION.contains(&key) || space.parameter(key).is_some();
     if !is_key || value.is_empty() || value.starts_with([' ', '\t']) {
         return None;
     }
@@ -136,12 +136,14 @@ fn decimal_comma(text: &str, span: Span) -> Option<Slip> {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::space;
+
     use super::*;
 
     /// The slip at the first of these words.
     fn help_at(text: &str, words: &str) -> Option<(String, String)> {
         let start = text.find(words).expect("it is there");
-        let slip = at(text, Span { start, end: start + words.len() })?;
+        let slip = at(space(), text, Span { start, end: start + words.len() })?;
         Some((text[slip.span.start..slip.span.end].to_owned(), slip.help))
     }
 
@@ -199,14 +201,14 @@ mod tests {
     }
 
     fn at_span(text: &str, start: usize, length: usize) -> Option<String> {
-        at(text, Span { start, end: start + length }).map(|slip| slip.help)
+        at(space(), text, Span { start, end: start + length }).map(|slip| slip.help)
     }
 
     #[test]
     fn what_keeps_a_text_from_being_yaml_is_found_nearby() {
         let check = |text: &str, place: &str, found: &str, help: &str| {
             let place = text.find(place).expect("it is there");
-            let slip = near(text, place).unwrap_or_else(|| panic!("{text}"));
+            let slip = near(space(), text, place).unwrap_or_else(|| panic!("{text}"));
             let line = text[..slip.span.start].matches('\n').count() + 1;
             assert_eq!(format!("{line}: {}", slip.help), format!("{found}: {help}"), "{text}");
         };
@@ -225,6 +227,6 @@ mod tests {
             "2",
             "replace the no-break space (U+00A0) with a plain one",
         );
-        assert_eq!(near("a: [1\n# name:x \u{a0}\n", 5), None);
+        assert_eq!(near(space(), "a: [1\n# name:x \u{a0}\n", 5), None);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn list(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use granule_sim::parameters::FIELDS;
+    use granule_granular::space;
 
     #[test]
     fn slips_are_understood_and_other_words_are_not() {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn paths_are_found_by_their_end_when_there_is_one_such() {
-        let paths = FIELDS.iter().map(|field| field.path);
+        let paths = space().parameters().iter().map(|parameter| parameter.path);
         let check = |word: &str, meant: Option<&str>| {
             assert_eq!(nearest_path(word, paths.clone()), meant, "{word}");
         };

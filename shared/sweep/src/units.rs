@@ -3,7 +3,7 @@
 //! A prefix shifts the decimal exponent in the text, and the text is parsed once. So `170 pS`,
 //! `0.17 nS` and `1.7e-10 S` are the same double, the one nearest to 0.17 nS.
 
-use granule_sim::parameters::Unit;
+use granule_engine::space::Unit;
 
 use crate::suggest;
 use crate::text::quote;

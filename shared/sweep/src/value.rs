@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use granule_sim::Parameters;
-use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Population, Range, Rejected, Unit, Value};
+use granule_engine::space::{CellFactor, Kind, Parameter, Range, Rejected, Space, Unit, Value, Values};
 
 use crate::diagnostics::{Problem, Problems, line_number};
+use crate::examples::{example, whole_example, with_unit};
 use crate::suggest;
 use crate::text::{Span, quote};
 use crate::units;
@@ -52,44 +52,47 @@ pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> V
     entries
 }
 
-/// Sets a parameter. The path is the field's; the node may be of any kind.
-pub(crate) fn set(field: &Field, node: &Node, parameters: &mut Parameters, problems: &mut Problems) -> bool {
-    let Some(value) = value(field, node, problems) else { return false };
-    match field.set(parameters, value.clone()) {
-        Ok(()) => true,
+/// Sets a parameter; the node may be of any kind.
+pub(crate) fn set(parameter: &Parameter, node: &Node, values: &mut Values, problems: &mut Problems) -> bool {
+    let Some(value) = checked(parameter, node, problems) else { return false };
+    values.set(parameter, value).expect("its range has been looked at");
+    true
+}
+
+/// The value that a node stands for, if the parameter takes it.
+pub(crate) fn checked(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<Value> {
+    let value = value(parameter, node, problems)?;
+    match parameter.check(&value) {
+        Ok(()) => Some(value),
         Err(rejected) => {
             problems.add(|| {
                 let culprit = culprit(node, &value, &rejected);
-                Problem::at(culprit.span, rejected.to_string()).help(in_range(field, culprit, &rejected))
+                let help = in_range(parameter, culprit, &rejected);
+                Problem::at(culprit.span, rejected.to_string()).help(help)
             });
-            false
+            None
         }
     }
 }
 
 /// There is no such parameter.
-pub(crate) fn unknown_parameter(path: &str, span: Span) -> Problem {
-    let paths = || FIELDS.iter().map(|field| field.path);
+pub(crate) fn unknown_parameter(space: &Space, path: &str, span: Span) -> Problem {
+    let paths = || space.parameters().iter().map(|parameter| parameter.path);
     let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
     let help = match (paths().find(in_group), suggest::nearest_path(path, paths())) {
         (Some(first), _) => format!("write dotted paths, such as `{first}: …`"),
         (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
-        (None, None) => {
-            let mut groups: Vec<&str> =
-                paths().filter_map(|path| path.split_once('.')).map(|(g, _)| g).collect();
-            groups.dedup();
-            format!("parameters are in the groups {}", suggest::list(&groups))
-        }
+        (None, None) => format!("parameters are in the groups {}", suggest::list(&space.groups())),
     };
     Problem::at(span, format!("unknown parameter {}", quote(path))).help(help)
 }
 
 /// What to write instead of a value that is out of its range.
-fn in_range(field: &Field, node: &Node, rejected: &Rejected) -> String {
+fn in_range(parameter: &Parameter, node: &Node, rejected: &Rejected) -> String {
     let Rejected::OutOfRange { range, unit: symbol, found, .. } = *rejected else {
-        return format!("write it like `{}`", whole_example(field));
+        return format!("write it like `{}`", whole_example(parameter));
     };
-    // A prefix that has slipped: the number is right in the unit that the field is in.
+    // A prefix that has slipped: the number is right in the unit that the parameter is in.
     if let yaml::Value::Scalar { text, .. } = &node.value
         && let Some((number, unit)) = units::split(text)
         && unit != symbol
@@ -97,12 +100,11 @@ fn in_range(field: &Field, node: &Node, rejected: &Rejected) -> String {
     {
         return format!("did you mean `{number} {symbol}`?");
     }
-    let with_unit = |x: f64| format!("{x} {symbol}").trim_end().to_owned();
     match range {
-        Range::Between(low, _) if found < low => format!("write `{}` or more", with_unit(low)),
-        Range::Between(_, high) => format!("write `{}` or less", with_unit(high)),
-        Range::NonNegative => format!("write `{}` or more", with_unit(0.0)),
-        Range::Positive | Range::Finite => format!("write it like `{}`", example(field)),
+        Range::Between(low, _) if found < low => format!("write `{}` or more", with_unit(low, symbol)),
+        Range::Between(_, high) => format!("write `{}` or less", with_unit(high, symbol)),
+        Range::NonNegative => format!("write `{}` or more", with_unit(0.0, symbol)),
+        Range::Positive | Range::Finite => format!("write it like `{}`", example(parameter)),
     }
 }
 
@@ -118,22 +120,18 @@ fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
 }
 
 /// The value that a node stands for; whether it lies in its range is not looked at.
-pub(crate) fn value(field: &Field, node: &Node, problems: &mut Problems) -> Option<Value> {
-    let path = field.path;
-    match field.kind {
-        Kind::Quantity(unit) => number(path, unit, &example(field), node, problems).map(Value::Number),
-        Kind::Quantities(unit) => numbers(field, unit, node, problems).map(Value::Numbers),
+pub(crate) fn value(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<Value> {
+    let path = parameter.path;
+    match parameter.kind {
+        Kind::Quantity(unit) => number(path, unit, &example(parameter), node, problems).map(Value::Number),
+        Kind::Quantities(unit) => numbers(parameter, unit, node, problems).map(Value::Numbers),
         Kind::Count => {
-            let (least, most) = count_range(field.range);
+            let (least, most) = count_range(parameter.range);
             count(path, least, most, node, problems).map(Value::Count)
         }
         Kind::Flag => flag(path, node, problems).map(Value::Flag),
-        Kind::Factor => factor(field, node, problems).map(Value::Factor),
-        Kind::Population => {
-            let populations = [Population::Granule, Population::Golgi];
-            let names = populations.map(Population::name);
-            choice(path, &names, node, problems).map(|chosen| Value::Population(populations[chosen]))
-        }
+        Kind::Factor => factor(parameter, node, problems).map(Value::Factor),
+        Kind::Choice(names) => choice(path, names, node, problems).map(|chosen| Value::Choice(names[chosen])),
     }
 }
 
@@ -144,30 +142,6 @@ pub(crate) fn count_range(range: Range) -> (u32, u32) {
         Range::Between(low, high) => (low as u32, high as u32),
         Range::Positive => (1, u32::MAX),
         Range::NonNegative | Range::Finite => (0, u32::MAX),
-    }
-}
-
-/// The default of a quantity, as a user would write it.
-pub(crate) fn example(field: &Field) -> String {
-    let default = field.get(&Parameters::default());
-    match (field.kind, default) {
-        (Kind::Quantity(unit), Value::Number(x)) => format!("{x} {}", unit.symbol()).trim_end().to_owned(),
-        (Kind::Quantities(unit), Value::Numbers(list)) => {
-            let x = list.first().copied().unwrap_or(1.0);
-            format!("{x} {}", unit.symbol())
-        }
-        (_, default) => default.to_string(),
-    }
-}
-
-/// The default of any parameter, as a user would write it.
-pub(crate) fn whole_example(field: &Field) -> String {
-    match (field.kind, field.get(&Parameters::default())) {
-        (Kind::Quantities(unit), Value::Numbers(list)) => {
-            let list: Vec<String> = list.iter().map(|x| format!("{x} {}", unit.symbol())).collect();
-            format!("[{}]", list.join(", "))
-        }
-        _ => example(field),
     }
 }
 
@@ -199,8 +173,8 @@ pub(crate) fn number(
     }
 }
 
-fn numbers(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
-    let (path, example) = (field.path, example(field));
+fn numbers(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+    let (path, example) = (parameter.path, example(parameter));
     let yaml::Value::List(items) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`{path}` must be a list, not {}", node.shown()))
@@ -222,11 +196,11 @@ fn numbers(field: &Field, unit: Unit, node: &Node, problems: &mut Problems) -> O
     read.into_iter().collect()
 }
 
-fn factor(field: &Field, node: &Node, problems: &mut Problems) -> Option<CellFactor> {
+fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<CellFactor> {
     const FORM: &str = "write a number, or `{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }`";
-    let path = field.path;
+    let path = parameter.path;
     if matches!(node.value, yaml::Value::Scalar { .. }) {
-        return number(path, Unit::One, &example(field), node, problems).map(CellFactor::Constant);
+        return number(path, Unit::One, &example(parameter), node, problems).map(CellFactor::Constant);
     }
     let gamma = match only_entry(node) {
         Some(("gamma", value)) => value,

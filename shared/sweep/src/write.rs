@@ -2,31 +2,35 @@
 
 use std::fmt::Write as _;
 
-use granule_sim::Parameters;
-use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, preset};
+use granule_engine::output::Kind;
+use granule_engine::space::{CellFactor, Parameter, Space, Value, Values};
 
-use crate::file::{NoiseSharing, Sweep};
-use crate::record::FILES;
-use crate::{Condition, ExplicitRecord, Record};
+use crate::condition::Condition;
+use crate::examples::with_unit;
+use crate::file::Sweep;
+use crate::randomness::Randomness;
+use crate::record::{ExplicitRecord, Record};
 
 /// Writes a sweep down, so that reading it gives the same sweep.
 ///
 /// What was a range, a grid or a random axis in the file it came from is a list of values here.
 pub fn to_yaml(sweep: &Sweep) -> String {
-    let Sweep { name, engine, noise, seeds, trials, conditions } = sweep;
-    let common = common(conditions);
+    let Sweep { name, engine, randomness, seeds, trials, conditions } = sweep;
+    let space = engine.space();
+    let common = common(space, conditions);
     let mut text = format!("granule: 1\nname: {}\nengine: {}\n", quoted(name), engine.name());
-    let independent = *noise == NoiseSharing::Independent;
-    if independent {
-        text.push_str("noise: independent\n");
+    let independent = space.sharing().filter(|_| *randomness == Randomness::Independent);
+    if let Some(sharing) = independent {
+        writeln!(text, "{}: {}", sharing.group, randomness.name()).expect("a string takes anything");
     }
+    let follows = independent.map(|sharing| sharing.stream);
     writeln!(text, "seeds: {seeds:?}\ntrials: {trials}").expect("a string takes anything");
-    let settings = settings(&common, &Parameters::default(), independent);
+    let settings = settings(&common, &space.defaults(), follows);
     if !settings.is_empty() {
         text.push_str("set:\n");
         settings.iter().for_each(|setting| text.push_str(&format!("  {setting}\n")));
     }
-    let top = common_record(conditions);
+    let top = common_record(engine.kinds(), conditions);
     let keys = entries_of(top, |_| None);
     if !keys.is_empty() {
         writeln!(text, "record: {{ {keys} }}").expect("a string takes anything");
@@ -38,12 +42,12 @@ pub fn to_yaml(sweep: &Sweep) -> String {
             continue;
         }
         let mut parts = vec![format!("name: {}", quoted(name))];
-        let own = self::settings(model.parameters(), &common, independent);
+        let own = self::settings(model.values(), &common, follows);
         if !own.is_empty() {
             parts.push(format!("set: {{ {} }}", own.join(", ")));
         }
-        let without = top.or(Record::by_default(false));
-        let keys = entries_of((*record).into(), |key| Some(without.has(key)));
+        let without = top.or(Record::by_default(engine.kinds(), false));
+        let keys = entries_of((*record).into(), |key| Some(without.has_key(key)));
         if !keys.is_empty() {
             parts.push(format!("record: {{ {keys} }}"));
         }
@@ -54,85 +58,75 @@ pub fn to_yaml(sweep: &Sweep) -> String {
 
 /// What `record` has to set at the top. All presets have the same record, as they cannot have one of their
 /// own; a key is set also where all conditions agree.
-fn common_record(conditions: &[Condition]) -> ExplicitRecord {
-    let mut top = ExplicitRecord::default();
-    for key in FILES {
-        let has = |condition: &Condition| condition.record.has(key);
-        let is_default =
-            |condition: &Condition| has(condition) == Record::by_default(condition.preset.is_some()).has(key);
+fn common_record(kinds: &'static [Kind], conditions: &[Condition]) -> ExplicitRecord {
+    let mut top = ExplicitRecord::none(kinds);
+    for place in 0..kinds.len() {
+        let has = |condition: &Condition| condition.record.has(place);
+        let by_default = |condition: &Condition| Record::by_default(kinds, condition.preset.is_some());
+        let is_default = |condition: &Condition| has(condition) == by_default(condition).has(place);
         let mut presets = conditions.iter().filter(|condition| condition.preset.is_some());
         let of_presets = presets.next().map(has);
         let agreed =
             conditions.first().map(has).filter(|first| conditions.iter().all(|of| has(of) == *first));
         let is_needed = of_presets == Some(false) || (agreed.is_some() && !conditions.iter().all(is_default));
-        if is_needed && let Some(place) = top.flag(key) {
-            *place = of_presets.or(agreed);
+        if is_needed && let Some(is_on) = of_presets.or(agreed) {
+            top.set(place, is_on);
         }
     }
     top
 }
 
 /// `key: value` of the keys that are set and not as `base` has them.
-fn entries_of(mut record: ExplicitRecord, base: impl Fn(&str) -> Option<bool>) -> String {
-    let entry = |key: &str| {
-        let value = (*record.flag(key)?)?;
+fn entries_of(record: ExplicitRecord, base: impl Fn(&str) -> Option<bool>) -> String {
+    let entry = |&Kind { key, .. }: &Kind| {
+        let value = record.get(key)?;
         (base(key) != Some(value)).then(|| format!("{key}: {value}"))
     };
-    FILES.into_iter().filter_map(entry).collect::<Vec<_>>().join(", ")
+    record.kinds().iter().filter_map(entry).collect::<Vec<_>>().join(", ")
 }
 
-fn common(conditions: &[Condition]) -> Parameters {
-    let presets = || conditions.iter().filter_map(|condition| Some((condition, preset(condition.preset?)?)));
+/// What `set` has to set at the top.
+fn common(space: &'static Space, conditions: &[Condition]) -> Values {
+    let preset = |condition: &Condition| space.preset(condition.preset?);
+    let presets = || conditions.iter().filter_map(|condition| Some((condition, preset(condition)?)));
     if presets().next().is_none() {
-        return conditions.first().map_or_else(Parameters::default, |first| first.model.parameters().clone());
+        return conditions.first().map_or_else(|| space.defaults(), |first| first.model.values().clone());
     }
-    let mut common = Parameters::default();
+    let mut common = space.defaults();
     for (condition, preset) in presets() {
-        for field in FIELDS {
-            if !preset.overrides.iter().any(|(path, _)| *path == field.path) {
-                set(field, &mut common, field.get(condition.model.parameters()));
+        for (parameter, value) in condition.model.values().iter() {
+            if !preset.overrides.iter().any(|(path, _)| *path == parameter.path) {
+                common.set(parameter, value.clone()).expect("it is a value of this parameter already");
             }
         }
     }
     common
 }
 
-fn set(field: &Field, parameters: &mut Parameters, value: Value) {
-    field.set(parameters, value).expect("it is a value of this field already");
-}
-
-/// `path: value` of all that is not as in `base`.
-fn settings(parameters: &Parameters, base: &Parameters, has_own_noise: bool) -> Vec<String> {
-    let differs = |field: &&Field| {
-        let follows = has_own_noise && field.path == "noise.stream";
-        !follows && field.get(parameters) != field.get(base)
+/// `path: value` of all that is not as in `base`, but for the parameter that follows from the others.
+fn settings(values: &Values, base: &Values, follows: Option<&str>) -> Vec<String> {
+    let differs = |(parameter, value): &(&Parameter, &Value)| {
+        Some(parameter.path) != follows && *value != base.of(parameter)
     };
-    FIELDS
-        .iter()
-        .filter(differs)
-        .map(|field| format!("{}: {}", field.path, text(field, parameters)))
-        .collect()
+    let setting =
+        |(parameter, value): (&Parameter, &Value)| format!("{}: {}", parameter.path, text(parameter, value));
+    values.iter().filter(differs).map(setting).collect()
 }
 
 /// A value as it is written in a sweep file.
-fn text(field: &Field, parameters: &Parameters) -> String {
-    let unit = match field.kind {
-        Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
-        _ => "",
-    };
-    let with_unit = |x: f64| format!("{x} {unit}").trim_end().to_owned();
-    match field.get(parameters) {
-        Value::Number(x) => with_unit(x),
-        Value::Count(n) => n.to_string(),
-        Value::Flag(is_on) => is_on.to_string(),
+fn text(parameter: &Parameter, value: &Value) -> String {
+    match value {
+        Value::Number(x) => with_unit(*x, parameter.unit()),
         Value::Numbers(list) => {
-            format!("[{}]", list.into_iter().map(with_unit).collect::<Vec<_>>().join(", "))
+            let list: Vec<String> = list.iter().map(|x| with_unit(*x, parameter.unit())).collect();
+            format!("[{}]", list.join(", "))
         }
-        Value::Factor(CellFactor::Constant(x)) => x.to_string(),
         Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
             format!("{{ gamma: {{ mean: {mean}, sd: {sd}, seed: {seed} }} }}")
         }
-        Value::Population(population) => population.name().to_owned(),
+        Value::Count(_) | Value::Flag(_) | Value::Factor(CellFactor::Constant(_)) | Value::Choice(_) => {
+            value.to_string()
+        }
     }
 }
 
@@ -143,11 +137,13 @@ fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::ENGINES;
+
     use super::*;
     use crate::{Overrides, parse};
 
     fn read(text: &str) -> Sweep {
-        parse("sweep.yaml", text.as_bytes(), "sweep", &Overrides::default())
+        parse(ENGINES, "sweep.yaml", text.as_bytes(), "sweep", &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 

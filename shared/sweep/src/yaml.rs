@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use granule_sim::parameters::PRESETS;
+use granule_engine::Space;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
@@ -99,7 +99,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
 }
 
 /// Parses the one document of a text.
-pub(crate) fn load(text: &str) -> Result<Node, Problem> {
+pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MOST_DEPTH,
@@ -120,7 +120,7 @@ pub(crate) fn load(text: &str) -> Result<Node, Problem> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(node(raw, text)),
-        Err(error) => Err(problem(&error, text)),
+        Err(error) => Err(problem(space, &error, text)),
     }
 }
 
@@ -236,7 +236,7 @@ fn span(location: serde_saphyr::Location, text: &str) -> Span {
     }
 }
 
-fn problem(error: &Error, text: &str) -> Problem {
+fn problem(space: &Space, error: &Error, text: &str) -> Problem {
     let error = error.without_snippet();
     let span = error.location().map_or(Span { start: 0, end: 0 }, |location| span(location, text));
     let (message, help) = match error {
@@ -258,7 +258,7 @@ fn problem(error: &Error, text: &str) -> Problem {
         Error::Budget { .. } => {
             (format!("the file has more than {MOST_NODES} values"), "split the sweep into several files")
         }
-        other if let Some(Slip { span, help }) = slips::near(text, span.start) => {
+        other if let Some(Slip { span, help }) = slips::near(space, text, span.start) => {
             let message = format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other));
             return Problem::at(span, message).help(help);
         }
@@ -283,14 +283,10 @@ fn has_placeholder(text: &str, at: usize) -> bool {
     after.starts_with('{') && line.rsplit_once("name:").is_some_and(|(_, name)| !name.contains([',', '}']))
 }
 
-/// The smallest sweep, for messages.
-pub(crate) fn smallest_example() -> String {
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-    format!("the smallest sweep is `conditions: [{}]`", presets.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
+    use granule_granular::space;
+
     use super::*;
 
     /// The tree in brackets, with the source text of each scalar's span.
@@ -314,7 +310,7 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_spelling() {
-        let check = |text: &str, tree: &str| assert_eq!(drawn(&load(text).unwrap(), text), tree);
+        let check = |text: &str, tree: &str| assert_eq!(drawn(&load(space(), text).unwrap(), text), tree);
         check("a: 0.170\nb: 1e999\nc: 007\n", "{a: 0.170, b: 1e999, c: 007}");
         check("a: 'x'\nb: \"5\"\nc: \"\\u00b5\"", "{a: \"x\", b: \"5\", c: \"µ\"}");
         check("a: yes\nb: .nan\nc: 0x1f\nd: 1_000", "{a: yes, b: .nan, c: 0x1f, d: 1_000}");
@@ -329,7 +325,7 @@ mod tests {
     #[test]
     fn positions_are_bytes_of_the_text() {
         let text = "µ: é\nb: [x, 'yé']\n";
-        let Value::Map(map) = load(text).unwrap().value else { panic!() };
+        let Value::Map(map) = load(space(), text).unwrap().value else { panic!() };
         let Value::List(list) = &map[1].1.value else { panic!() };
         assert_eq!(&text[list[0].span.start..list[0].span.end], "x");
         assert_eq!(&text[list[1].span.start..list[1].span.end], "'yé'");

@@ -1,10 +1,12 @@
 //! Conditions that stand for many points: what they are, in which order, and how they are called.
 
-use granule_sim::parameters::{CellFactor, field};
-use granule_sweep::{Condition, ExplicitRecord, NoiseSharing, Overrides, Record, Sweep, parse};
+use granule_engine::Value;
+use granule_engine::space::CellFactor;
+use granule_granular::ENGINES;
+use granule_sweep::{Condition, ExplicitRecord, Overrides, Randomness, Record, Sweep, parse};
 
 fn read(text: &str) -> Sweep {
-    parse("x.yaml", text.as_bytes(), "x", &Overrides::default())
+    parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default())
         .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
@@ -19,8 +21,8 @@ fn names(conditions: &[Condition]) -> Vec<&str> {
 
 /// The values of a parameter, as text.
 fn values(conditions: &[Condition], path: &str) -> Vec<String> {
-    let field = field(path).unwrap();
-    conditions.iter().map(|condition| field.get(condition.model.parameters()).to_string()).collect()
+    let value = |condition: &Condition| condition.model.values().get(path).unwrap().to_string();
+    conditions.iter().map(value).collect()
 }
 
 /// The values that an axis of this parameter gives.
@@ -187,9 +189,10 @@ conditions:
   - { name: leak, base: tonic-0.2, grid: { golgi.leak_reversal: [-53 mV] } }
 ",
     );
-    let tonic = |at: usize| sweep.conditions[at].model.parameters().tonic.factor;
+    let tonic = |at: usize| sweep.conditions[at].model.values().get("granule.tonic_factor");
     assert_eq!(names(&sweep.conditions), ["tonic-0.2", "tonic-0.4", "more", "leak--53"]);
-    assert_eq!([tonic(2), tonic(3)], [CellFactor::Constant(0.4), CellFactor::Constant(0.2)]);
+    let factor = |x| Value::Factor(CellFactor::Constant(x));
+    assert_eq!([tonic(2), tonic(3)], [Some(&factor(0.4)), Some(&factor(0.2))]);
 }
 
 #[test]
@@ -245,8 +248,8 @@ conditions:
     assert_eq!(text("noise.tau"), ["25"; 3]);
     assert_eq!(text("stimulus.times"), ["[510]"; 3]);
     assert_eq!(text("time.duration"), ["1000"; 3]);
-    assert_eq!(sweep.noise, NoiseSharing::Common);
-    assert_eq!(read("noise: common\nconditions: [Control]").noise, NoiseSharing::Common);
+    assert_eq!(sweep.randomness, Randomness::Common);
+    assert_eq!(read("noise: common\nconditions: [Control]").randomness, Randomness::Common);
 }
 
 /// The records of all conditions.
@@ -254,8 +257,20 @@ fn records(sweep: &Sweep) -> Vec<Record> {
     sweep.conditions.iter().map(|condition| condition.record).collect()
 }
 
+/// All files but those of these keys.
+fn without(keys: &[&str]) -> Record {
+    Record::without(ENGINES[0].kinds(), keys.iter().copied()).expect("known keys")
+}
+
+/// All files.
+fn all() -> Record {
+    without(&[])
+}
+
 /// The files of a condition of one's own by default.
-const SHORT: Record = Record { probabilities: false, conductances: false, ..Record::ALL };
+fn short() -> Record {
+    without(&["probabilities", "conductances"])
+}
 
 #[test]
 fn presets_record_everything_and_other_conditions_no_matrices() {
@@ -268,12 +283,12 @@ conditions:
   - { name: 'd{index}', latin_hypercube: { count: 1, seed: 1, axes: { granule.tonic_factor: { uniform: [0, 1] } } } }
   - ACh
 ";
-    let expected = [&[Record::ALL][..], &[SHORT; 6], &[Record::ALL]].concat();
+    let expected = [&[all()][..], &[short(); 6], &[all()]].concat();
     assert_eq!(records(&read(list)), expected);
     assert_eq!(records(&read(&format!("record: {{}}{list}"))), expected);
-    assert_eq!(records(&read(&format!("record: all{list}"))), [Record::ALL; 8]);
-    assert_eq!(records(&read(&format!("record: 'all'{list}"))), [Record::ALL; 8]);
-    let no_weights = |record| Record { weights: false, ..record };
+    assert_eq!(records(&read(&format!("record: all{list}"))), [all(); 8]);
+    assert_eq!(records(&read(&format!("record: 'all'{list}"))), [all(); 8]);
+    let no_weights = |record: Record| without(&[record.left_out(), vec!["weights"]].concat());
     let expected: Vec<Record> = expected.into_iter().map(no_weights).collect();
     assert_eq!(records(&read(&format!("record: {{ weights: false }}{list}"))), expected);
 }
@@ -290,20 +305,20 @@ conditions:
   - { name: c, record: all }
 ",
     );
-    let conductances = Record { conductances: true, ..SHORT };
+    let conductances = without(&["probabilities"]);
     assert_eq!(
         records(&sweep),
         [
-            Record { conductances: false, ..Record::ALL },
-            Record { weights: false, ..SHORT },
+            without(&["conductances"]),
+            without(&["probabilities", "conductances", "weights"]),
             conductances,
             conductances,
-            Record::ALL
+            all()
         ]
     );
     // A key at the top holds for every condition, those of one's own included.
     let sweep = read("record: { probabilities: true }\nconditions: [Control, { name: a }]");
-    assert_eq!(records(&sweep), [Record::ALL, Record { probabilities: true, ..SHORT }]);
+    assert_eq!(records(&sweep), [all(), without(&["conductances"])]);
 }
 
 #[test]
@@ -318,28 +333,20 @@ conditions:
 ",
     );
     let before = sweep.clone();
-    let none = Record::without(["probabilities", "connections", "weights", "conductances", "tonic_factors"]);
+    let none = without(&["probabilities", "connections", "weights", "conductances", "tonic_factors"]);
     for condition in &mut sweep.conditions {
-        condition.inherit_record(none.expect("known keys"));
+        condition.inherit_record(none);
     }
     assert_eq!(sweep, before, "what is on by default stays on");
     for condition in &mut sweep.conditions {
-        condition.inherit_record(Record::ALL);
+        condition.inherit_record(all());
     }
-    let all = Record::ALL;
-    assert_eq!(
-        records(&sweep),
-        [
-            Record { weights: false, ..all },
-            Record { weights: false, ..all },
-            Record { conductances: false, ..all },
-        ]
-    );
+    assert_eq!(records(&sweep), [without(&["weights"]), without(&["weights"]), without(&["conductances"])]);
     // Again, with an earlier sweep that recorded less: only defaults and that sweep count.
     for condition in &mut sweep.conditions {
-        condition.inherit_record(Record { tonic_factors: false, conductances: false, ..all });
+        condition.inherit_record(without(&["tonic_factors", "conductances"]));
     }
-    assert_eq!(records(&sweep)[1], Record { weights: false, probabilities: true, ..SHORT });
+    assert_eq!(records(&sweep)[1], without(&["weights", "conductances"]));
 }
 
 #[test]
@@ -348,7 +355,7 @@ fn conditions_are_equal_whether_their_record_is_said_or_not() {
         ["{ name: a, record: { conductances: false, probabilities: false } }", "{ name: a }"]
             .map(|condition| read(&format!("conditions: [{condition}]")));
     assert_eq!(said, unsaid);
-    assert_eq!(said.conditions[0].explicit.conductances, Some(false));
-    assert_eq!(unsaid.conditions[0].explicit, ExplicitRecord::default());
+    assert_eq!(said.conditions[0].explicit.get("conductances"), Some(false));
+    assert_eq!(unsaid.conditions[0].explicit, ExplicitRecord::none(ENGINES[0].kinds()));
     assert_ne!(said, read("conditions: [{ name: a, record: all }]"));
 }

@@ -1,6 +1,8 @@
 //! What holds for any file at all.
 
-use granule_sim::parameters::{FIELDS, Kind, Unit};
+use granule_engine::Value;
+use granule_engine::space::{Kind, Unit};
+use granule_granular::{ENGINES, space};
 use granule_sweep::{
     Condition, Overrides, Record, check_condition_name, check_sweep_name, parse, prefix_of, to_yaml,
 };
@@ -11,7 +13,7 @@ const MOST_WRITTEN: usize = 2000;
 
 /// Whatever the file, the answer is a sweep that keeps its promises or problems that can be shown.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
-    match parse("x.yaml", bytes, "x", &Overrides::default()) {
+    match parse(ENGINES, "x.yaml", bytes, "x", &Overrides::default()) {
         Ok(sweep) => {
             prop_assert!(!sweep.seeds.is_empty() && !sweep.conditions.is_empty() && sweep.trials > 0);
             let mut prefixes: Vec<String> =
@@ -26,15 +28,15 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
             prop_assert!(check_sweep_name(&sweep.name).is_ok());
             for condition in &sweep.conditions {
                 let Condition { name, prefix, preset, record, explicit, .. } = condition;
-                prop_assert_eq!(prefix, prefix_of(name, preset.is_some()));
-                prop_assert!(preset.is_some() || check_condition_name(name).is_ok(), "{}", name);
-                prop_assert_eq!(*record, explicit.or(Record::by_default(preset.is_some())));
+                prop_assert_eq!(prefix, prefix_of(space(), name, preset.is_some()));
+                prop_assert!(preset.is_some() || check_condition_name(space(), name).is_ok(), "{}", name);
+                prop_assert_eq!(*record, explicit.or(Record::by_default(sweep.engine.kinds(), preset.is_some())));
             }
             // Read again it is the same, and written down, too.
-            prop_assert!(parse("x.yaml", bytes, "x", &Overrides::default()) == Ok(sweep.clone()));
+            prop_assert!(parse(ENGINES, "x.yaml", bytes, "x", &Overrides::default()) == Ok(sweep.clone()));
             if sweep.conditions.len() * 20 + sweep.seeds.len() <= MOST_WRITTEN {
                 let written = to_yaml(&sweep);
-                let again = parse("y.yaml", written.as_bytes(), "y", &Overrides::default());
+                let again = parse(ENGINES, "y.yaml", written.as_bytes(), "y", &Overrides::default());
                 prop_assert!(again == Ok(sweep), "{}", written);
             }
         }
@@ -137,7 +139,7 @@ fn piece() -> impl Strategy<Value = String> {
 
 /// Any parameter.
 fn path() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(FIELDS.iter().map(|field| field.path).collect::<Vec<_>>())
+    proptest::sample::select(space().parameters().iter().map(|parameter| parameter.path).collect::<Vec<_>>())
 }
 
 /// A number, with or without a unit.
@@ -236,6 +238,13 @@ fn sweep() -> impl Strategy<Value = String> {
     )
 }
 
+fn reversal(condition: &Condition) -> f64 {
+    match condition.model.values().get("excitatory.reversal") {
+        Some(Value::Number(x)) => *x,
+        other => panic!("{other:?}"),
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -260,19 +269,19 @@ proptest! {
     /// Any record of any conditions is right, and comes back from what is written.
     #[test]
     fn any_record(text in recorded()) {
-        prop_assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{text}");
+        prop_assert!(parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{text}");
         check(text.as_bytes())?;
     }
 
     /// A number set in the field's own unit is that number.
     #[test]
-    fn quantities_arrive_unchanged(value in 1e-3..1e3f64, at in 0..FIELDS.len()) {
-        let field = &FIELDS[at];
-        let Kind::Quantity(unit) = field.kind else { return Ok(()) };
-        let text = format!("conditions: [{{ name: c, set: {{ {}: {value:e} {} }} }}]", field.path, unit.symbol());
-        if let Ok(sweep) = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()) {
-            let set = field.get(sweep.conditions[0].model.parameters());
-            prop_assert_eq!(set, granule_sim::parameters::Value::Number(value));
+    fn quantities_arrive_unchanged(value in 1e-3..1e3f64, at in 0..space().parameters().len()) {
+        let parameter = &space().parameters()[at];
+        let Kind::Quantity(unit) = parameter.kind else { return Ok(()) };
+        let text = format!("conditions: [{{ name: c, set: {{ {}: {value:e} {} }} }}]", parameter.path, unit.symbol());
+        if let Ok(sweep) = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()) {
+            let set = sweep.conditions[0].model.values().of(parameter);
+            prop_assert_eq!(set, &Value::Number(value));
         } else {
             // Time constants and the like cannot be any number; potentials up to a volt can.
             prop_assert!(unit != Unit::Millivolt, "{text}");
@@ -294,7 +303,7 @@ proptest! {
             .map(|(&len, path)| format!("{path}: {:?}", (0..len).collect::<Vec<_>>()))
             .collect();
         let text = format!("conditions: [{{ name: a, grid: {{ {} }} }}]", axes.join(", "));
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let mut names = vec!["a".to_owned()];
         for len in lengths {
             names = names.iter().flat_map(|name| (0..len).map(move |at| format!("{name}-{at}"))).collect();
@@ -310,9 +319,8 @@ proptest! {
         let text = format!(
             "conditions: [{{ name: '{{index}}', grid: {{ excitatory.reversal: {{ linspace: [{first:e} mV, {last:e} mV, {count}] }} }} }}]"
         );
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
-        let values: Vec<f64> =
-            sweep.conditions.iter().map(|c| c.model.parameters().excitatory.reversal_mvolt).collect();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let values: Vec<f64> = sweep.conditions.iter().map(reversal).collect();
         prop_assert_eq!((values.len(), values[0], values[count - 1]), (count, first, last));
         for (at, value) in values.iter().enumerate() {
             let expected = first + (last - first) * at as f64 / (count - 1) as f64;
@@ -328,11 +336,11 @@ proptest! {
         let text = format!(
             "conditions: [{{ name: '{{index}}', grid: {{ excitatory.reversal: {{ arange: [{first}e-3 mV, {last}e-3 mV, {step}e-3 mV] }} }} }}]"
         );
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         prop_assert_eq!(sweep.conditions.len(), steps as usize);
         for (at, condition) in sweep.conditions.iter().enumerate() {
             let exact: f64 = format!("{}e-3", first + at as i32 * step as i32).parse().unwrap();
-            prop_assert_eq!(condition.model.parameters().excitatory.reversal_mvolt, exact);
+            prop_assert_eq!(reversal(condition), exact);
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use granule_sim::parameters::{FIELDS, PRESETS};
-use granule_sweep::{Overrides, Record, parse, schema, template};
+use granule_granular::{ENGINES, space};
+use granule_sweep::{Overrides, Record, parse, schema};
 use jsonschema::Validator;
 use serde_json::Value;
 
 fn validator() -> Validator {
-    jsonschema::draft202012::new(&schema()).expect("the schema is one")
+    jsonschema::draft202012::new(&schema(ENGINES)).expect("the schema is one")
 }
 
 /// What is wrong with a sweep file, by the schema.
@@ -46,7 +46,7 @@ fn the_schema_takes_every_sweep_there_is() {
     }
     assert!(all.len() > 20, "{}", all.len());
     for (path, text) in all {
-        assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{}", path.display());
+        assert!(parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{}", path.display());
         assert_eq!(errors(&validator, &text), Vec::<String>::new(), "{}", path.display());
     }
 }
@@ -84,26 +84,30 @@ fn the_schema_refuses_other_shapes() {
     ];
     for text in refused {
         assert!(!errors(&validator, text).is_empty(), "{text}");
-        assert!(parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).is_err(), "{text}");
+        assert!(parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_err(), "{text}");
     }
 }
 
 #[test]
 fn the_schema_tells_editors_of_every_parameter_and_preset() {
-    let schema = schema();
+    let schema = schema(ENGINES);
     let definitions = &schema["$defs"];
-    for field in FIELDS {
-        let description = definitions[field.path]["description"].as_str().expect("a description");
-        assert!(description.starts_with(field.meaning), "{description}");
-        assert!(definitions["settings"]["properties"][field.path].is_object(), "{}", field.path);
-        assert!(definitions["axes"]["properties"][field.path].is_object(), "{}", field.path);
-        let (group, key) = field.path.split_once('.').expect("a dotted path");
+    for parameter in space().parameters() {
+        let description = definitions[parameter.path]["description"].as_str().expect("a description");
+        assert!(description.starts_with(parameter.meaning), "{description}");
+        assert!(definitions["settings"]["properties"][parameter.path].is_object(), "{}", parameter.path);
+        assert!(definitions["axes"]["properties"][parameter.path].is_object(), "{}", parameter.path);
+        let (group, key) = parameter.path.split_once('.').expect("a dotted path");
         let at_top = &schema["properties"][group];
         let at_top = if at_top["anyOf"].is_array() { &at_top["anyOf"][1] } else { at_top };
-        assert!(at_top["properties"][key].is_object(), "{}", field.path);
+        assert!(at_top["properties"][key].is_object(), "{}", parameter.path);
     }
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    let presets: Vec<&str> = space().presets().iter().map(|preset| preset.name).collect();
     assert_eq!(definitions["condition"]["anyOf"][0]["enum"], serde_json::json!(presets));
+}
+
+fn template() -> String {
+    ENGINES[0].template()
 }
 
 /// The template with its examples in use.
@@ -123,13 +127,15 @@ fn with_examples() -> String {
 #[test]
 fn the_template_is_a_sweep_with_and_without_its_examples() {
     let read = |text: &str| {
-        parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+        parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
     };
     let sweep = read(&template());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("x", 2));
     let [preset, own] = [0, 1].map(|at| sweep.conditions[at].record);
-    assert_eq!((preset, own), (Record::ALL, Record { probabilities: false, conductances: false, ..preset }));
+    let kinds = sweep.engine.kinds();
+    let short = Record::without(kinds, ["probabilities", "conductances"]).expect("known keys");
+    assert_eq!((preset, own), (Record::all(kinds), short));
     let sweep = read(&with_examples());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("my-sweep", 2 + 10 + 3 + 20));
-    assert!(sweep.conditions.iter().all(|condition| condition.record == Record::ALL));
+    assert!(sweep.conditions.iter().all(|condition| condition.record == Record::all(kinds)));
 }

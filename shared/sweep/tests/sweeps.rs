@@ -1,7 +1,8 @@
 //! Sweep files that are right, and what they mean.
 
-use granule_sim::parameters::{CellFactor, PRESETS, Population, preset};
-use granule_sim::{Engine, Parameters};
+use granule_engine::space::CellFactor;
+use granule_granular::parameters::{PRESETS, Population, preset};
+use granule_granular::{ENGINES, Parameters, space};
 use granule_sweep::{Condition, Overrides, Sweep, from_variables, parse};
 
 fn read(text: &str) -> Sweep {
@@ -9,13 +10,17 @@ fn read(text: &str) -> Sweep {
 }
 
 fn read_with(text: &str, overrides: &Overrides) -> Sweep {
-    parse("x.yaml", text.as_bytes(), "x", overrides).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+    parse(ENGINES, "x.yaml", text.as_bytes(), "x", overrides).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
 fn environment(variables: &[(&str, &str)]) -> Overrides {
-    from_variables(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+    from_variables(space(), |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
         .unwrap()
         .0
+}
+
+fn parameters(condition: &Condition) -> Parameters {
+    Parameters::of(condition.model.values())
 }
 
 const PAPER: &str = "
@@ -32,13 +37,12 @@ conditions: [Control, GABAzine, ACh]
 #[test]
 fn the_papers_sweep() {
     let sweep = read(PAPER);
-    assert_eq!((sweep.name.as_str(), sweep.engine), ("paper", Engine::Brian2_2_2_1));
+    assert_eq!((sweep.name.as_str(), sweep.engine.name()), ("paper", "brian2-2.2.1"));
     assert_eq!((sweep.seeds.as_slice(), sweep.trials), ([451].as_slice(), 100));
-    assert_eq!(sweep.conditions[0].model.parameters(), &Parameters::default());
+    assert_eq!(parameters(&sweep.conditions[0]), Parameters::default());
     assert_eq!(sweep.conditions.len(), PRESETS.len());
     for (condition, preset) in sweep.conditions.iter().zip(PRESETS) {
-        let parameters = Parameters::default().with(preset.overrides).unwrap();
-        assert_eq!(condition.model.parameters(), &parameters);
+        assert_eq!(parameters(condition), Parameters::default().with(preset.overrides).unwrap());
         assert_eq!((condition.name.as_str(), condition.prefix.as_str()), (preset.name, preset.prefix));
         assert_eq!(condition.preset, Some(preset.name));
     }
@@ -48,7 +52,7 @@ fn the_papers_sweep() {
 fn everything_but_the_conditions_has_the_papers_value_by_default() {
     let smallest = read("conditions: [Control, GABAzine, ACh]");
     assert_eq!(smallest.name, "x");
-    assert_eq!(smallest.engine, Engine::Pcg, "the one thing that is not as in the paper");
+    assert_eq!(smallest.engine.name(), "pcg", "the one thing that is not as in the paper");
     let with_its_engine = read(&PAPER.replace("engine: brian2-2.2.1", "engine: pcg"));
     assert_eq!(smallest, Sweep { name: "x".to_owned(), ..with_its_engine });
     // However the file is encoded.
@@ -72,7 +76,7 @@ fn every_kind_of_parameter_can_be_set() {
         let mut expected = Parameters::default();
         change(&mut expected);
         assert_ne!(expected, Parameters::default(), "{set}");
-        assert_eq!(condition(&format!("set: {{ {set} }}")).model.parameters(), &expected, "{set}");
+        assert_eq!(parameters(&condition(&format!("set: {{ {set} }}"))), expected, "{set}");
     };
     check("golgi.leak_reversal: -53 mV", |p| p.golgi.leak_reversal_mvolt = -53.0);
     check("golgi.leak_reversal: \"-0.053 V\"", |p| p.golgi.leak_reversal_mvolt = -53.0);
@@ -96,10 +100,10 @@ fn every_kind_of_parameter_can_be_set() {
 #[test]
 fn a_condition_starts_from_its_base() {
     let defaults = Parameters::default();
-    assert_eq!(condition("").model.parameters(), &defaults);
-    assert_eq!(condition("base: Control").model.parameters(), &defaults);
+    assert_eq!(parameters(&condition("")), defaults);
+    assert_eq!(parameters(&condition("base: Control")), defaults);
     let ach = defaults.clone().with(preset("ACh").unwrap().overrides).unwrap();
-    assert_eq!(condition("base: ACh").model.parameters(), &ach);
+    assert_eq!(parameters(&condition("base: ACh")), ach);
 
     // The file's own base, then the preset, then each `set` in turn.
     let sweep = read(
@@ -118,13 +122,13 @@ conditions:
     expected.network.golgi_cells = 9;
     expected.weights.random = false;
     expected.weights.mean_nsiemens = 0.2;
-    assert_eq!(sweep.conditions[0].model.parameters(), &expected);
+    assert_eq!(parameters(&sweep.conditions[0]), expected);
     expected.golgi.leak_reversal_mvolt = -54.0;
     expected.golgi.reset_mvolt = -56.0;
-    assert_eq!(sweep.conditions[1].model.parameters(), &expected);
+    assert_eq!(parameters(&sweep.conditions[1]), expected);
     expected.golgi.leak_reversal_mvolt = -53.0;
     expected.network.golgi_cells = 8;
-    assert_eq!(sweep.conditions[2].model.parameters(), &expected);
+    assert_eq!(parameters(&sweep.conditions[2]), expected);
 }
 
 #[test]
@@ -178,5 +182,5 @@ trials: 10
 "
     ));
     assert_eq!(sweep, written);
-    assert_eq!(sweep.conditions[1].model.parameters().network.golgi_cells, 7);
+    assert_eq!(parameters(&sweep.conditions[1]).network.golgi_cells, 7);
 }

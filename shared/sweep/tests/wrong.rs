@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use granule_granular::ENGINES;
 use granule_sweep::{Overrides, parse};
 
 #[test]
@@ -24,7 +25,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
     for name in &files {
         let yaml = fs::read_to_string(directory.join(format!("{name}.yaml"))).expect("a file");
         let source = format!("{name}.yaml");
-        let Err(problems) = parse(&source, yaml.as_bytes(), name, &Overrides::default()) else {
+        let Err(problems) = parse(ENGINES, &source, yaml.as_bytes(), name, &Overrides::default()) else {
             panic!("{name}.yaml is right");
         };
         for problem in problems.listed() {
@@ -54,7 +55,7 @@ fn what_is_to_be_written_instead_is_right() {
             continue;
         }
         let yaml = fs::read_to_string(&path).expect("a file");
-        let problems = parse("x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect_err("it is wrong");
+        let problems = parse(ENGINES, "x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect_err("it is wrong");
         for problem in problems.listed() {
             let (Some(place), Some(remedy)) = (problem.line_and_column(), what_to_write(problem.help()))
             else {
@@ -62,7 +63,7 @@ fn what_is_to_be_written_instead_is_right() {
             };
             remedies += 1;
             let mended = instead(&yaml, place, remedy);
-            let Err(others) = parse("x.yaml", mended.as_bytes(), "x", &Overrides::default()) else {
+            let Err(others) = parse(ENGINES, "x.yaml", mended.as_bytes(), "x", &Overrides::default()) else {
                 continue;
             };
             let (line, column) = place;

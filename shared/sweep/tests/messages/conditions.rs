@@ -1,5 +1,6 @@
 //! Conditions, their bases and their parameters.
 
+use granule_granular::{ENGINES, space};
 use granule_sweep::{Overrides, from_variables, parse};
 
 use super::{SMALLEST, check, check_set, check_with};
@@ -122,7 +123,7 @@ fn names_of_points() {
     // The value of one axis is a number, below 0, too.
     let negative =
         "conditions: [{ name: '{golgi.leak_reversal}', grid: { golgi.leak_reversal: [-53.5 mV] } }]";
-    let sweep = parse("x.yaml", negative.as_bytes(), "x", &Overrides::default()).expect("it is right");
+    let sweep = parse(ENGINES, "x.yaml", negative.as_bytes(), "x", &Overrides::default()).expect("it is right");
     assert_eq!(sweep.conditions[0].name, "-53.5");
 }
 
@@ -334,7 +335,7 @@ fn parameters_that_do_not_fit_together() {
            | make the trial longer, or set other `stimulus.times`"],
     );
     let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 100 s } }]";
-    let overrides = from_variables(|name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
+    let overrides = from_variables(space(), |name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
     check_with(
         large,
         &overrides,
@@ -343,5 +344,5 @@ fn parameters_that_do_not_fit_together() {
              the environment has a part in it: CHAT_NUM_GRC"],
     );
     // The same file is right without the environment.
-    assert!(parse("x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());
+    assert!(parse(ENGINES, "x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());
 }

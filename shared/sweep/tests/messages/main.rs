@@ -2,10 +2,11 @@
 
 mod conditions;
 
+use granule_granular::ENGINES;
 use granule_sweep::{Diagnostics, Overrides, parse};
 
 fn errors(bytes: &[u8], overrides: &Overrides) -> Diagnostics {
-    match parse("sweeps/x.yaml", bytes, "x", overrides) {
+    match parse(ENGINES, "sweeps/x.yaml", bytes, "x", overrides) {
         Err(errors) => errors,
         Ok(sweep) => panic!("{} is no error: {sweep:?}", String::from_utf8_lossy(bytes)),
     }
@@ -241,7 +242,7 @@ fn names_of_sweeps() {
     );
     // The name of the file is not taken as it is if it is no name.
     let error =
-        parse("my sweep.yaml", b"conditions: [Control]", "my sweep", &Overrides::default()).unwrap_err();
+        parse(ENGINES, "my sweep.yaml", b"conditions: [Control]", "my sweep", &Overrides::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "error: the sweep has no `name`, and its file's name cannot be it: \
