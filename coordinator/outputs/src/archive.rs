@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use granule_store::{Store, StoreError};
-use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_engine::{Engines, TrialKey};
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;
@@ -21,6 +21,8 @@ use crate::survey::{Refusal, Survey, Trouble};
 /// What an output directory says of itself.
 #[derive(Debug)]
 pub struct Archive {
+    /// What this program can compute.
+    engines: Engines,
     pub out: PathBuf,
     pub survey: Survey,
     /// Where its trials are stored.
@@ -65,9 +67,9 @@ pub enum ArchiveError {
 
 impl Archive {
     /// What this directory says of itself. `store` is where the store is, if not where it was.
-    pub fn find(out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
+    pub fn find(engines: Engines, out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
         check_directory(out)?;
-        let survey = Survey::new(out)?;
+        let survey = Survey::new(engines, out)?;
         if let Some(trouble) = survey.troubles.first() {
             return Err(ArchiveError::Record(trouble.clone()));
         }
@@ -75,9 +77,9 @@ impl Archive {
             return Err(ArchiveError::NoSweep { out: out.to_owned() });
         }
         let noted = store_name(&survey);
-        let found = |noted: StoreName| noted.find(out, survey.sweep()).unwrap_or_else(|path| path);
+        let found = |noted: StoreName| noted.find(engines, out, survey.sweep()).unwrap_or_else(|path| path);
         let store_path = store.map_or_else(|| found(noted), Path::to_owned);
-        Ok(Archive { out: out.to_owned(), survey, store_path })
+        Ok(Archive { engines, out: out.to_owned(), survey, store_path })
     }
 
     /// The manifest in place: of this sweep, unless another was begun since.
@@ -118,7 +120,7 @@ impl Archive {
     /// When this program does not compute such trials.
     pub fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
         let foreign = |source| ArchiveError::Foreign { out: self.out.clone(), source };
-        let sweep = self.resolved().restore().map_err(foreign)?;
+        let sweep = self.resolved().restore(self.engines).map_err(foreign)?;
         let plan = Plan::new(&sweep);
         Ok((sweep, plan))
     }
@@ -144,9 +146,9 @@ impl Archive {
 ///
 /// # Errors
 /// When it is no directory, or the system refuses.
-pub fn survey(out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
+pub fn survey(engines: Engines, out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
     check_directory(out)?;
-    let survey = Survey::new(out)?;
+    let survey = Survey::new(engines, out)?;
     survey.inherit(sweep);
     Ok(survey)
 }
@@ -245,7 +247,7 @@ fn store_name(survey: &Survey) -> StoreName {
 impl StoreName {
     /// The store of this output directory, or else where it should be. A store that was moved or copied together with
     /// the directory comes before the one that both were moved or copied from, if it has trials of the sweep.
-    fn find(&self, out: &Path, sweep: Option<&ResolvedSweep>) -> Result<PathBuf, PathBuf> {
+    fn find(&self, engines: Engines, out: &Path, sweep: Option<&ResolvedSweep>) -> Result<PathBuf, PathBuf> {
         if !Path::new(&self.store).is_absolute() {
             // A manifest may come from anywhere: below is below.
             let is_below =
@@ -263,11 +265,11 @@ impl StoreName {
             .flat_map(|name| [absolute.parent().unwrap_or(&absolute).join(name), absolute.join(name)]);
         let all = beside.into_iter().chain([noted.clone()]).chain(around);
         let mut there: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
-        let plan = sweep.and_then(|sweep| sweep.restore().ok()).map(|sweep| Plan::new(&sweep));
+        let plan = sweep.and_then(|sweep| sweep.restore(engines).ok()).map(|sweep| Plan::new(&sweep));
         let has_trials = |path: &PathBuf| {
             plan.as_ref().is_some_and(|plan| {
                 // Under their present keys, or those of version 0.1.0.
-                let before = plan.conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model));
+                let before = plan.conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0);
                 let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
                 Store::glance(path).is_ok_and(|store| {
                     store.has_any_of(keys_of(plan)) || before.any(|key| store.contains(key))
@@ -315,7 +317,7 @@ pub fn store_of_run(
         return Ok(given.to_owned());
     }
     let noted = store_name(survey);
-    match noted.find(out, survey.sweep()) {
+    match noted.find(survey.engines(), out, survey.sweep()) {
         Ok(path) => Ok(path),
         // It was in the directory, and was deleted; or it was that of a sweep that is replaced.
         Err(path) if !Path::new(&noted.store).is_absolute() => Ok(path),

@@ -28,13 +28,10 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use granule_sim::derive::{Conductances, SpikeCounts, Structure};
-use granule_sim::isa::Isa;
-use granule_sim::parameters::CellFactor;
-use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_engine::output::{Array, Derive, File, Size};
+use granule_engine::{Fingerprint, TrialKey, TrialSpikes};
 use granule_store::{Store, StoreError};
-use granule_sweep::key::{Fingerprint, TrialKey, has_other_bins};
-use granule_sweep::{Condition, Plan, Record, Sweep};
+use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory, Whole};
 use granule_system::hex;
 use granule_system::limits;
@@ -53,7 +50,7 @@ use stamps::{Seal, sealed};
 const REVISION: u32 = 1;
 
 /// A file of a sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     /// Below the output directory, with `/`.
     pub path: String,
@@ -61,7 +58,7 @@ pub struct Planned {
     pub identity: String,
     /// The identity that version 0.1.0 gave it, where it made other bytes of it.
     identity_before: Option<String>,
-    content: Content,
+    file: File,
     /// Condition and seed, by their index in the sweep.
     condition: usize,
     seed: usize,
@@ -90,29 +87,19 @@ impl Planned {
 
     /// Whether spikes are all that it is made of.
     pub fn is_of_spikes(&self) -> bool {
-        self.content == Content::SpikeProbability
+        self.file.is_of_spikes
     }
-}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    SpikeProbability,
-    Connections,
-    Weights,
-    Excitation,
-    Inhibition,
-    TonicFactors,
-}
+    /// What it holds.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 
-impl Content {
-    fn is_wanted(self, record: Record) -> bool {
-        match self {
-            Content::SpikeProbability => record.probabilities,
-            Content::Connections => record.connections,
-            Content::Weights => record.weights,
-            Content::Excitation | Content::Inhibition => record.conductances,
-            Content::TonicFactors => record.tonic_factors,
-        }
+    /// The bytes that it will have.
+    pub fn size(&self) -> Size {
+        /// Bytes of an array's header.
+        const HEADER: f64 = 128.0;
+        Size::exactly(HEADER) + self.file.size
     }
 }
 
@@ -155,55 +142,39 @@ pub enum EncodeError {
 
 /// The files of a sweep, seed by seed, condition by condition.
 pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
-    let before = |condition: &Condition| {
-        (has_other_bins(&condition.model), Fingerprint::in_version_0_1_0(&condition.model))
-    };
-    let before: Vec<(bool, Fingerprint)> = sweep.conditions.iter().map(before).collect();
+    let files_of: Vec<Vec<File>> = sweep
+        .conditions
+        .iter()
+        .map(|of| {
+            let mut files = sweep.engine.files(&of.model, &of.prefix, of.preset, sweep.trials);
+            files.retain(|file| of.record.has(file.kind));
+            files
+        })
+        .collect();
     let mut files = Vec::new();
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
-        for (at, condition) in sweep.conditions.iter().enumerate() {
-            let (cohort, variant) = plan.place(at, seed_at);
-            let fingerprint = plan.cohorts[cohort].variants[variant].fingerprint;
-            let parameters = condition.model.parameters();
-            let prefix = &condition.prefix;
-            let mut file = |name: String, content: Content| {
-                if !content.is_wanted(condition.record) {
-                    return;
-                }
-                let (has_other_bins, fingerprint_before) = before[at];
-                let has_other_bins = has_other_bins && content == Content::SpikeProbability;
-                let identity = |fingerprint: Fingerprint, has_other_bins: bool| {
-                    let rule = if has_other_bins { " bins of whole steps" } else { "" };
+        for (at, (condition, files_of)) in sweep.conditions.iter().zip(&files_of).enumerate() {
+            let facts = condition.model.facts();
+            for file in files_of {
+                let identity = |fingerprint: Fingerprint, rule: &str| {
                     let recipe =
-                        format!("{REVISION} {content:?} {fingerprint} {seed} {}{rule}", sweep.trials);
+                        format!("{REVISION} {} {fingerprint} {seed} {}{rule}", file.array, sweep.trials);
                     blake3::hash(recipe.as_bytes()).to_hex().to_string()
                 };
-                let is_changed = has_other_bins || fingerprint != fingerprint_before;
+                let before = facts.fingerprint_0_1_0;
+                let is_changed = !file.rule.is_empty() || facts.fingerprint != before;
                 files.push(Planned {
-                    path: format!("{}/{name}", directory_of_seed(seed)),
-                    identity: identity(fingerprint, has_other_bins),
-                    identity_before: is_changed.then(|| identity(fingerprint_before, false)),
-                    content,
+                    path: format!("{}/{}", directory_of_seed(seed), file.name),
+                    identity: identity(facts.fingerprint, file.rule),
+                    identity_before: is_changed.then(|| identity(before, "")),
+                    file: file.clone(),
                     condition: at,
                     seed: seed_at,
                 });
-            };
-            if !parameters.weights.random {
-                file(format!("{prefix}SpikeProb.npy"), Content::SpikeProbability);
-                continue;
-            }
-            file(format!("randomized_{prefix}SpikeProb.npy"), Content::SpikeProbability);
-            file(format!("{prefix}Connections.npy"), Content::Connections);
-            file(format!("{prefix}Weights.npy"), Content::Weights);
-            file(format!("{prefix}CondE.npy"), Content::Excitation);
-            file(format!("{prefix}CondI.npy"), Content::Inhibition);
-            if condition.preset == Some("ACh") {
-                file("tonicReduction.npy".to_owned(), Content::TonicFactors);
-            } else if matches!(parameters.tonic.factor, CellFactor::Gamma { .. }) {
-                file(format!("{prefix}TonicReduction.npy"), Content::TonicFactors);
             }
         }
     }
+    debug_assert!(files.iter().all(|file| file.place(plan).0 < plan.cohorts.len()));
     files
 }
 
@@ -374,7 +345,7 @@ fn rederive_all(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, Str
         let derived = Derived::load(files[0], source)?;
         for file in files {
             let mut hashed = Hashed::default();
-            match derived.encode(&mut hashed, file.content, source.is_interrupted) {
+            match derived.encode(&mut hashed, file.file.array, source.is_interrupted) {
                 Ok(true) => found.push((hashed.bytes, hex(&hashed.hash.finalize()))),
                 Ok(false) => return Err(OutputError::Interrupted),
                 Err(source) => return Err(OutputError::Encode { path: file.path.clone().into(), source }),
@@ -404,32 +375,26 @@ impl Write for Hashed {
     }
 }
 
-/// The spikes of a condition and seed, and its structure.
-struct Derived {
-    structure: Structure,
-    counts: SpikeCounts,
-    golgi: Vec<Vec<Spike>>,
-}
+/// The arrays of a condition and a seed.
+struct Derived(Box<dyn Derive>);
 
 impl Derived {
     fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
         let Source { sweep, plan, store, .. } = source;
         let model = &sweep.conditions[file.condition].model;
         let (cohort, variant) = file.place(plan);
-        let mut counts = SpikeCounts::new(model);
-        let mut golgi = Vec::with_capacity(sweep.trials as usize);
+        let mut arrays = sweep.engine.derive(model, sweep.seeds[file.seed], sweep.trials);
         for trial in 0..sweep.trials {
             if (source.is_interrupted)() {
                 return Err(OutputError::Interrupted);
             }
             let key = plan.key(cohort, variant, trial);
             let bytes = store.get(key)?.ok_or(OutputError::Missing { key })?;
-            let spikes = TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
+            let spikes = TrialSpikes::decode(&bytes, model.sizes(), model.time().steps)
                 .map_err(|_| OutputError::Missing { key })?;
-            counts.add(&spikes.granule);
-            golgi.push(spikes.golgi);
+            arrays.add(spikes);
         }
-        Ok(Derived { structure: Structure::new(model, sweep.seeds[file.seed]), counts, golgi })
+        Ok(Derived(arrays))
     }
 
     /// Makes a file, durably if it is large, but does not put it in its place.
@@ -441,7 +406,7 @@ impl Derived {
     ) -> Result<HashedFile, OutputError> {
         let mut writer = HashedFile::create_in(directory, file.name())?;
         let path = writer.path();
-        match self.encode(&mut writer, file.content, is_interrupted) {
+        match self.encode(&mut writer, file.file.array, is_interrupted) {
             Ok(true) => {
                 // What is more than a buffer, while others are made; small ones wait for each other.
                 if writer.bytes > files::BUFFER as u64 {
@@ -458,45 +423,21 @@ impl Derived {
     fn encode<W: Write>(
         &self,
         writer: &mut W,
-        content: Content,
+        array: &str,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, EncodeError> {
-        let structure = &self.structure;
-        let model = structure.model();
-        let trials = self.golgi.len() as u32;
-        match content {
-            Content::SpikeProbability => {
-                let cells: Vec<u32> = (0..model.parameters().network.granule_cells).collect();
-                return write_rows(
-                    writer,
-                    &cells,
-                    model.bins(),
-                    |cell| self.counts.probability(cell),
-                    is_interrupted,
-                );
+        match self.0.array(array) {
+            Array::Rows { cells, columns, row } => {
+                return write_rows(writer, &cells, columns, row, is_interrupted);
             }
-            Content::Connections => npy::write_i32_pairs_fortran(writer, &structure.active_connections())?,
-            Content::Weights => {
-                let weights = structure.weights(trials).unwrap_or_default();
-                let fibers: Vec<(i64, &[f64])> = structure
-                    .active_fibers()
-                    .iter()
-                    .zip(&weights)
-                    .map(|(&fiber, weights)| (i64::from(fiber), &weights[..]))
-                    .collect();
+            Array::Pairs(pairs) => npy::write_i32_pairs_fortran(writer, &pairs)?,
+            Array::Vector(values) => npy::write_f64_vector(writer, &values)?,
+            Array::Dictionary(entries) => {
+                let entries: Vec<(i64, &[f64])> =
+                    entries.iter().map(|(number, values)| (*number, &values[..])).collect();
                 npy::write_object_header(&mut *writer)?;
-                pickle::write_weights(writer, &fibers)?;
+                pickle::write_weights(writer, &entries)?;
             }
-            Content::Excitation | Content::Inhibition => {
-                let conductances = Conductances::new(Isa::best(), structure, &self.golgi)
-                    .expect("these files are planned for random weights only");
-                let row = |cell| match content {
-                    Content::Excitation => conductances.excitation(cell),
-                    _ => conductances.inhibition(cell),
-                };
-                return write_rows(writer, structure.driven_cells(), model.bins(), row, is_interrupted);
-            }
-            Content::TonicFactors => npy::write_f64_vector(writer, &structure.tonic_factors())?,
         }
         Ok(!is_interrupted())
     }

@@ -10,11 +10,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use granule_sim::parameters::{CellFactor, FIELDS, Kind, Population, Value, preset};
-use granule_sim::{Engine, Inconsistent, Model, Parameters};
-use granule_sweep::key::Fingerprint;
+use granule_engine::space::{CellFactor, Kind};
+use granule_engine::{Engine, Engines, Fingerprint, Inconsistent, Model, Value, engine_of};
 use granule_sweep::{
-    Condition, NameProblem, NoiseSharing, Record, SizeProblem, Sweep, check_condition_name, check_size,
+    Condition, NameProblem, Randomness, Record, SizeProblem, Sweep, check_condition_name, check_size,
     check_sweep_name, prefix_of,
 };
 use granule_system::files::Directory;
@@ -328,7 +327,7 @@ pub fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
 }
 
 fn common_noise() -> String {
-    NoiseSharing::Common.name().to_owned()
+    Randomness::Common.name().to_owned()
 }
 
 impl ResolvedSweep {
@@ -337,23 +336,16 @@ impl ResolvedSweep {
             .conditions
             .iter()
             .map(|condition| {
-                let parameters = condition.model.parameters();
+                let shown = |(parameter, value): (&granule_engine::Parameter, &Value)| {
+                    let text = format!("{value} {}", parameter.unit());
+                    (parameter.path.to_owned(), text.trim_end().into())
+                };
                 ResolvedCondition {
                     name: condition.name.clone(),
                     prefix: condition.prefix.clone(),
-                    fingerprint: Fingerprint::new(&condition.model).to_string(),
+                    fingerprint: condition.model.fingerprint().to_string(),
                     not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
-                    parameters: FIELDS
-                        .iter()
-                        .map(|field| {
-                            let unit = match field.kind {
-                                Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
-                                _ => "",
-                            };
-                            let text = format!("{} {unit}", field.get(parameters));
-                            (field.path.to_owned(), text.trim_end().into())
-                        })
-                        .collect(),
+                    parameters: condition.model.values().iter().map(shown).collect(),
                 }
             })
             .collect();
@@ -361,7 +353,7 @@ impl ResolvedSweep {
             name: sweep.name.clone(),
             engine: sweep.engine.name().to_owned(),
             engine_revision: sweep.engine.revision(),
-            noise: sweep.noise.name().to_owned(),
+            noise: sweep.randomness.name().to_owned(),
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
             conditions,
@@ -411,8 +403,8 @@ impl ResolvedSweep {
     ///
     /// # Errors
     /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
-    pub fn restore(&self) -> Result<Sweep, Foreign> {
-        let known = Engine::named(&self.engine).filter(|engine| engine.revision() == self.engine_revision);
+    pub fn restore(&self, engines: Engines) -> Result<Sweep, Foreign> {
+        let known = engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
         let Some(engine) = known else {
             let engine = self.engine.chars().take(MOST_SHOWN).collect();
             return Err(Foreign::Engine { engine, revision: self.engine_revision });
@@ -431,11 +423,11 @@ impl ResolvedSweep {
                 return Err(Foreign::SamePrefix(prefix.clone()));
             }
         }
-        let is_named = |sharing: &NoiseSharing| sharing.name() == self.noise;
+        let is_named = |sharing: &Randomness| sharing.name() == self.noise;
         Ok(Sweep {
             name: self.name.clone(),
             engine,
-            noise: NoiseSharing::ALL.into_iter().find(is_named).unwrap_or_default(),
+            randomness: Randomness::ALL.into_iter().find(is_named).unwrap_or_default(),
             seeds: self.seeds.clone(),
             trials: self.trials,
             conditions,
@@ -444,37 +436,43 @@ impl ResolvedSweep {
 }
 
 impl ResolvedCondition {
-    fn restore(&self, engine: Engine) -> Result<Condition, Foreign> {
-        let preset = preset(&self.name).map(|preset| preset.name);
+    fn restore(&self, engine: &'static dyn Engine) -> Result<Condition, Foreign> {
+        let space = engine.space();
+        let preset = space.preset(&self.name).map(|preset| preset.name);
         if preset.is_none() {
-            check_condition_name(&self.name)?;
+            check_condition_name(space, &self.name)?;
         }
-        let expected = prefix_of(&self.name, preset.is_some());
+        let expected = prefix_of(space, &self.name, preset.is_some());
         if self.prefix != expected {
             let condition = self.name.clone();
             let found = self.prefix.chars().take(MOST_SHOWN).collect();
             return Err(Foreign::Prefix { condition, found, expected: expected.to_owned() });
         }
         let wrong = |what: String| Foreign::Condition { condition: self.name.clone(), what };
-        let mut parameters = Parameters::default();
-        for field in FIELDS {
-            // A manifest from before this parameter existed was computed with its default. If not, the
-            // fingerprints differ.
-            let Some(text) = self.parameters.get(field.path) else { continue };
-            let value = text.as_str().and_then(|text| value_of(field.kind, text));
-            let value = value.ok_or_else(|| wrong(format!("cannot read `{}`", field.path)))?;
-            field.set(&mut parameters, value).map_err(|error| wrong(error.to_string()))?;
+        let mut values = space.defaults();
+        for parameter in space.parameters() {
+            let value = match (self.parameters.get(parameter.path), &parameter.before) {
+                (Some(text), _) => {
+                    let value = text.as_str().and_then(|text| value_of(parameter.kind, text));
+                    value.ok_or_else(|| wrong(format!("cannot read `{}`", parameter.path)))?
+                }
+                // The manifest was written before this parameter existed.
+                (None, Some(before)) => before.clone(),
+                // If the default is not what was computed, the fingerprints differ.
+                (None, None) => continue,
+            };
+            values.set(parameter, value).map_err(|error| wrong(error.to_string()))?;
         }
         let refused = |error: Inconsistent| Foreign::Refused {
             condition: self.name.clone(),
-            what: format!("{error}; change the sweep file and run it again ({})", error.remedy()),
+            what: format!("{error}; change the sweep file and run it again ({})", error.remedy),
         };
-        let model = Model::new(engine, parameters).map_err(refused)?;
+        let model = Model::new(engine, values).map_err(refused)?;
         let is_known = |fingerprint: Fingerprint| fingerprint.to_string() == self.fingerprint;
-        if !is_known(Fingerprint::new(&model)) && !is_known(Fingerprint::in_version_0_1_0(&model)) {
+        if !is_known(model.fingerprint()) && !is_known(model.facts().fingerprint_0_1_0) {
             return Err(wrong("fingerprints differ".to_owned()));
         }
-        let record = Record::without(self.not_recorded.iter().map(String::as_str))
+        let record = Record::without(engine.kinds(), self.not_recorded.iter().map(String::as_str))
             .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
         Ok(Condition {
             name: self.name.clone(),
@@ -509,10 +507,7 @@ fn value_of(kind: Kind, text: &str) -> Option<Value> {
             let (mean, sd, seed) = (number(mean)?, number(sd)?, seed.parse().ok()?);
             Some(Value::Factor(CellFactor::Gamma { mean, sd, seed }))
         }
-        Kind::Population => {
-            let all = [Population::Golgi, Population::Granule];
-            all.into_iter().find(|population| population.name() == text).map(Value::Population)
-        }
+        Kind::Choice(names) => names.iter().find(|name| **name == text).map(|name| Value::Choice(name)),
     }
 }
 
@@ -532,6 +527,7 @@ fn remove(out: &Directory, name: &str) -> Result<bool, OutputError> {
 
 #[cfg(test)]
 mod tests {
+    use granule_granular::ENGINES;
     use granule_sweep::{Overrides, parse};
 
     use super::*;
@@ -554,26 +550,26 @@ conditions:
            golgi.leak_reversal: -53.123456789 mV, noise.first: granule, network.golgi_cells: 3 }
   - { name: none, set: { stimulus.times: [], granule.tonic_factor: 0.1 } }
 ";
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let mut resolved = ResolvedSweep::of(&sweep);
-        assert_eq!(resolved.restore().unwrap(), sweep);
+        assert_eq!(resolved.restore(ENGINES).unwrap(), sweep);
         let golgi = serde_json::Value::from("-53 mV");
         resolved.conditions[3].parameters.insert("golgi.leak_reversal".to_owned(), golgi);
-        assert!(resolved.restore().unwrap_err().to_string().contains("condition odd"));
+        assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("condition odd"));
         resolved.engine_revision += 1;
-        assert!(resolved.restore().unwrap_err().to_string().contains("pcg, revision 2"));
+        assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("pcg, revision 2"));
     }
 
     #[test]
     fn a_manifest_that_breaks_a_rule_is_refused() {
         let text = "seeds: [5, 451]\nconditions: [Control, GABAzine, { name: mine }, { name: '-53.5' }]";
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let resolved = ResolvedSweep::of(&sweep);
-        assert_eq!(resolved.restore().unwrap(), sweep);
+        assert_eq!(resolved.restore(ENGINES).unwrap(), sweep);
         let check = |change: &dyn Fn(&mut ResolvedSweep), expected: &str| {
             let mut changed = resolved.clone();
             change(&mut changed);
-            let message = changed.restore().expect_err(expected).to_string();
+            let message = changed.restore(ENGINES).expect_err(expected).to_string();
             assert_eq!(message, expected);
             assert!(message.chars().all(|c| !c.is_control()), "{message:?}");
         };

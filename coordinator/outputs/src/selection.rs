@@ -3,10 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
-use granule_sim::Model;
-use granule_sim::spikes::TrialSpikes;
+use granule_engine::{Fingerprint, Model, TrialKey, TrialSpikes};
 use granule_store::{Store, StoreError};
-use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Filter, Plan, Sweep};
 use granule_system::exit;
 use granule_system::threads::side_by_side;
@@ -147,7 +145,7 @@ impl<'a> Selection<'a> {
         let key = self.plan.key(cohort, variant, trial);
         let bytes = self.store.get(key)?.ok_or(OutputError::Missing { key })?;
         let model = &self.sweep.conditions[pair.condition].model;
-        TrialSpikes::decode(&bytes, model.parameters().network, model.steps())
+        TrialSpikes::decode(&bytes, model.sizes(), model.time().steps)
             .map_err(|_| OutputError::Missing { key })
     }
 }
@@ -192,7 +190,7 @@ pub fn damaged(
 pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
     match store.get(key) {
         Ok(Some(spikes)) => {
-            Ok(TrialSpikes::decode(&spikes, model.parameters().network, model.steps()).is_err())
+            Ok(TrialSpikes::decode(&spikes, model.sizes(), model.time().steps).is_err())
         }
         Ok(None) => Ok(false),
         Err(StoreError::Damaged { .. }) => Ok(true),
@@ -222,7 +220,7 @@ pub fn conditions_of<'f>(
 ) -> Result<Vec<usize>, Complaint> {
     let all = chosen(sweep.conditions.len(), patterns, |pattern| conditions_like(sweep, pattern))?;
     let filters: Vec<&Filter> = filters.collect();
-    let holds = |filter: &Filter, at: usize| filter.holds(sweep.conditions[at].model.parameters());
+    let holds = |filter: &Filter, at: usize| filter.holds(sweep.conditions[at].model.values());
     let found: Vec<usize> =
         all.iter().copied().filter(|&at| filters.iter().all(|filter| holds(filter, at))).collect();
     if !found.is_empty() {
@@ -232,7 +230,7 @@ pub fn conditions_of<'f>(
     let help = match filters.iter().find(|filter| !all.iter().any(|&at| holds(filter, at))) {
         Some(filter) => {
             let mut values: Vec<String> =
-                all.iter().map(|&at| filter.value_of(sweep.conditions[at].model.parameters())).collect();
+                all.iter().map(|&at| filter.value_of(sweep.conditions[at].model.values())).collect();
             let mut seen = HashSet::new();
             values.retain(|value| seen.insert(value.clone()));
             format!("the values of {} are {}", filter.path(), some(&values))

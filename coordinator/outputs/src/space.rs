@@ -3,86 +3,11 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use granule_sim::parameters::Parameters;
-use granule_sweep::{Condition, Plan, Sweep};
+use granule_engine::output::Size;
+use granule_sweep::Plan;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
-use super::Planned;
-
-/// A size in bytes that is not known exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Size {
-    /// A lower bound.
-    pub least: f64,
-    pub expected: f64,
-}
-
-impl Size {
-    fn exactly(bytes: f64) -> Size {
-        Size { least: bytes, expected: bytes }
-    }
-}
-
-impl std::ops::Add for Size {
-    type Output = Size;
-
-    fn add(self, other: Size) -> Size {
-        Size { least: self.least + other.least, expected: self.expected + other.expected }
-    }
-}
-
-impl std::iter::Sum for Size {
-    fn sum<I: Iterator<Item = Size>>(sizes: I) -> Size {
-        sizes.fold(Size::default(), std::ops::Add::add)
-    }
-}
-
-/// Header of an array.
-const HEADER: f64 = 128.0;
-
-/// Granule cells with an active mossy fibre, over all networks: their mean, and less than there are in all but one of
-/// a thousand million networks.
-fn driven(parameters: &Parameters, active: u32) -> Size {
-    let fibers = f64::from(parameters.network.mossy_fibers);
-    let probability = (parameters.mossy_to_granule.convergence / fibers).clamp(0.0, 1.0);
-    let share = 1.0 - (1.0 - probability).powi(active as i32);
-    let cells = f64::from(parameters.network.granule_cells);
-    let expected = cells * share;
-    let deviation = (expected * (1.0 - share)).sqrt();
-    Size { least: (expected - 6.0 * deviation).max(0.0), expected }
-}
-
-impl Planned {
-    /// The bytes that it will have.
-    pub fn size(&self, sweep: &Sweep) -> Size {
-        let condition: &Condition = &sweep.conditions[self.condition];
-        let model = &condition.model;
-        let parameters = model.parameters();
-        let active = model.active_fibers();
-        let bins = model.bins() as f64;
-        let cells = f64::from(parameters.network.granule_cells);
-        let of_driven = |bytes: f64| {
-            let Size { least, expected } = driven(parameters, active);
-            Size { least: least * bytes, expected: expected * bytes }
-        };
-        let content = match self.content {
-            super::Content::SpikeProbability => Size::exactly(8.0 * cells * bins),
-            super::Content::Excitation | super::Content::Inhibition => of_driven(8.0 * bins),
-            super::Content::Connections => {
-                let fibers = f64::from(parameters.network.mossy_fibers);
-                let synapses = f64::from(active) * cells * parameters.mossy_to_granule.convergence / fibers;
-                Size { least: 0.0, expected: 8.0 * synapses }
-            }
-            super::Content::Weights => {
-                let values = f64::from(active) * f64::from(sweep.trials);
-                Size { least: 0.0, expected: 9.0 * values }
-            }
-            super::Content::TonicFactors => of_driven(8.0),
-        };
-        Size::exactly(HEADER) + content
-    }
-}
 
 /// The file system that a path is on, or will be, and the bytes that are free there for this user.
 #[derive(Clone, Debug)]

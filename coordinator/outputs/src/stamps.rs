@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use granule_sweep::key::Fingerprint;
+use granule_engine::Engines;
 pub use granule_system::stamp::{Seal, Stamp, sealed};
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +64,9 @@ impl SweepId {
     }
 
     /// With the fingerprints that version 0.1.0 gave to its conditions, too.
-    pub fn with_version_0_1_0(mut self, sweep: &ResolvedSweep) -> SweepId {
-        let conditions = sweep.restore().map(|sweep| sweep.conditions).unwrap_or_default();
-        let fingerprints = conditions.iter().map(|of| Fingerprint::in_version_0_1_0(&of.model).to_string());
+    pub fn with_version_0_1_0(mut self, engines: Engines, sweep: &ResolvedSweep) -> SweepId {
+        let conditions = sweep.restore(engines).map(|sweep| sweep.conditions).unwrap_or_default();
+        let fingerprints = conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0.to_string());
         self.fingerprints.extend(fingerprints);
         self
     }

@@ -15,7 +15,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use granule_sweep::key::{Fingerprint, TrialKey};
+use granule_engine::output::Size;
+use granule_engine::{Engines, TrialKey};
 use granule_sweep::{Plan, Record, Sweep};
 use granule_system::exit;
 use granule_system::files::{self, Directory, kind_of};
@@ -26,7 +27,6 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
-use super::space::Size;
 use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 use super::{Kept, OutputError, Planned, directory_of_seed, failed};
 
@@ -127,6 +127,8 @@ impl Trouble {
 /// What granule's records in an output directory say.
 #[derive(Debug, Default)]
 pub struct Survey {
+    /// What this program can compute.
+    engines: Engines,
     out: PathBuf,
     /// None where there is none.
     directory: Option<Directory>,
@@ -156,21 +158,26 @@ impl Survey {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn new(out: &Path) -> Result<Survey, OutputError> {
+    pub fn new(engines: Engines, out: &Path) -> Result<Survey, OutputError> {
         match Directory::open(out) {
-            Ok(directory) => Survey::of(&directory),
-            Err(error) if is_absent(&error) => Ok(Survey { out: out.to_owned(), ..Survey::default() }),
+            Ok(directory) => Survey::of(engines, &directory),
+            Err(error) if is_absent(&error) => Ok(Survey { engines, out: out.to_owned(), ..Survey::default() }),
             Err(error) => Err(failed("read", out)(error)),
         }
+    }
+
+    /// What this program can compute.
+    pub fn engines(&self) -> Engines {
+        self.engines
     }
 
     /// Looks at an open directory.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn of(directory: &Directory) -> Result<Survey, OutputError> {
+    pub fn of(engines: Engines, directory: &Directory) -> Result<Survey, OutputError> {
         let out = directory.path().to_owned();
-        let mut survey = Survey { out, directory: Some(directory.clone()), ..Survey::default() };
+        let mut survey = Survey { engines, out, directory: Some(directory.clone()), ..Survey::default() };
         let text = survey.read(manifest::NAME)?;
         survey.manifest = text.as_deref().and_then(|text| {
             survey.parse(manifest::NAME, text, &["manifest", "sweep"], |of: &Manifest| of.manifest)
@@ -285,7 +292,7 @@ impl Survey {
                 Trouble::Later { path } => return Err(Refusal::Later { path }),
             }
         }
-        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
+        let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
         let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
         match differences.and_then(|all| all.first().copied()) {
             Some(why) if !replaces => {
@@ -297,7 +304,7 @@ impl Survey {
 
     /// Whether this sweep is one that is recorded, extended or changed.
     pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
-        let id = SweepId::of(sweep).with_version_0_1_0(sweep);
+        let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
         self.ids().iter().any(|held| difference(held, &id).is_none())
     }
 
@@ -309,7 +316,7 @@ impl Survey {
         }
         let mut recorded: BTreeMap<(&str, &str), Record> = BTreeMap::new();
         for held in self.sweeps().filter(|held| held.name == sweep.name).flat_map(|held| &held.conditions) {
-            let record = Record::without(held.not_recorded.iter().map(String::as_str));
+            let record = Record::without(sweep.engine.kinds(), held.not_recorded.iter().map(String::as_str));
             if let Some(record) = record {
                 let all = recorded.entry((&held.name, &held.fingerprint)).or_insert(record);
                 *all = all.or(record);
@@ -319,8 +326,8 @@ impl Survey {
             return;
         }
         for condition in &mut sweep.conditions {
-            let fingerprints =
-                [Fingerprint::new(&condition.model), Fingerprint::in_version_0_1_0(&condition.model)];
+            let facts = condition.model.facts();
+            let fingerprints = [facts.fingerprint, facts.fingerprint_0_1_0];
             let known = fingerprints
                 .map(|of| recorded.get(&(condition.name.as_str(), of.to_string().as_str())).copied());
             if let Some(record) = known.into_iter().flatten().next() {
@@ -510,7 +517,7 @@ impl Survey {
                     continue;
                 }
                 seen.push(sweep);
-                match paths(sweep) {
+                match paths(self.engines, sweep) {
                     Some(paths) => made.paths.extend(paths),
                     None => made.is_whole = false,
                 }
@@ -518,7 +525,7 @@ impl Survey {
             made
         };
         let made = || self.made.get_or_init(made);
-        has_form(path) && (made().paths.contains(path) || !made().is_whole)
+        has_form(self.engines, path) && (made().paths.contains(path) || !made().is_whole)
     }
 
     /// Whether a run of version 0.1.0 was writing files here when it ended early.
@@ -687,8 +694,8 @@ impl Changes<'_> {
     }
 
     /// Bytes of the files that are to be written.
-    pub fn size(&self, sweep: &Sweep) -> Size {
-        self.to_write().map(|file| file.size(sweep)).sum()
+    pub fn size(&self) -> Size {
+        self.to_write().map(Planned::size).sum()
     }
 
     /// Files that are to be written.
@@ -828,28 +835,20 @@ fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
 }
 
 /// Paths of the files that a recorded sweep makes; none if this program cannot resolve it.
-fn paths(sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
-    let sweep = sweep.restore().ok()?;
+fn paths(engines: Engines, sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
+    let sweep = sweep.restore(engines).ok()?;
     let planned = super::plan(&sweep, &Plan::new(&sweep));
     Some(planned.into_iter().map(|file| file.path).collect())
 }
 
 /// Whether a file of this path can be an output.
-fn has_form(path: &str) -> bool {
+fn has_form(engines: Engines, path: &str) -> bool {
     let Some((seed, name)) = path.split_once('/') else { return false };
     let Some(number) = seed.strip_prefix("seed-") else { return false };
     if number.parse::<u32>().map(|seed| seed.to_string()).as_deref() != Ok(number) {
         return false;
     }
-    if name == "tonicReduction.npy" {
-        return true;
-    }
-    let name = name.strip_prefix("randomized_").unwrap_or(name);
-    let suffixes = ["SpikeProb", "Connections", "Weights", "CondE", "CondI", "TonicReduction"];
-    let prefix = name.strip_suffix(".npy").and_then(|stem| {
-        suffixes.iter().find_map(|suffix| stem.strip_suffix(suffix)).filter(|prefix| !prefix.is_empty())
-    });
-    prefix.is_some_and(|prefix| prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)))
+    engines.iter().any(|engine| engine.can_name(name))
 }
 
 /// What is the matter with a record that cannot be understood.

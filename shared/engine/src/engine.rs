@@ -145,6 +145,9 @@ pub trait Engine: Send + Sync {
     /// the condition is, if it is one.
     fn files(&self, model: &Model, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File>;
 
+    /// Whether an output file of some condition can have this name.
+    fn can_name(&self, name: &str) -> bool;
+
     /// Begins to derive the output files of a condition and a seed.
     fn derive(&self, model: &Model, seed: u32, trials: u32) -> Box<dyn Derive>;
 

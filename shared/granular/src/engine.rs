@@ -12,7 +12,7 @@ use granule_engine::{
     Space, StreamKey, Take, TimeAxis, Unable, Values,
 };
 
-use crate::files::{Arrays, KINDS, files};
+use crate::files::{Arrays, KINDS, can_name, files};
 use crate::isa::Isa;
 use crate::network::{Network, Wiring};
 use crate::noise::{self, count_accepted, shipped_counts};
@@ -222,6 +222,10 @@ impl Engine for Method {
 
     fn files(&self, model: &Model, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File> {
         files(&layer_of(model), prefix, preset, trials)
+    }
+
+    fn can_name(&self, name: &str) -> bool {
+        can_name(name)
     }
 
     fn derive(&self, model: &Model, seed: u32, trials: u32) -> Box<dyn Derive> {

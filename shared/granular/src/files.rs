@@ -30,6 +30,9 @@ const EXCITATION: &str = "Excitation";
 const INHIBITION: &str = "Inhibition";
 const TONIC_FACTORS: &str = "TonicFactors";
 
+/// The name that the original gives to the factors of its condition ACh.
+const OF_ACH: &str = "tonicReduction.npy";
+
 /// The files of a condition, in the order in which they are written.
 pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File> {
     let parameters = layer.parameters();
@@ -86,8 +89,7 @@ pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u
     ];
     let is_drawn = matches!(parameters.tonic.factor, CellFactor::Gamma { .. });
     let tonic = match preset {
-        // The original has no condition with drawn factors but this one.
-        Some("ACh") => Some("tonicReduction.npy".to_owned()),
+        Some("ACh") => Some(OF_ACH.to_owned()),
         _ => is_drawn.then(|| format!("{prefix}TonicReduction.npy")),
     };
     files.extend(tonic.map(|name| File {
@@ -96,6 +98,19 @@ pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u
         ..file(name, 4, TONIC_FACTORS)
     }));
     files
+}
+
+/// Whether a file of some condition can have this name.
+pub(crate) fn can_name(name: &str) -> bool {
+    if name == OF_ACH {
+        return true;
+    }
+    let ends = ["SpikeProb.npy", "Connections.npy", "Weights.npy", "CondE.npy", "CondI.npy", "TonicReduction.npy"];
+    let name = name.strip_prefix("randomized_").unwrap_or(name);
+    let mut prefixes = ends.iter().filter_map(|end| name.strip_suffix(end));
+    prefixes.any(|prefix| {
+        !prefix.is_empty() && prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    })
 }
 
 /// Granule cells with an active mossy fibre, over all networks: their mean, and a number that all but one of a thousand

@@ -218,6 +218,10 @@ impl Engine for Toy {
         ]
     }
 
+    fn can_name(&self, name: &str) -> bool {
+        name.ends_with("Counts.npy") || name.ends_with("Totals.npy")
+    }
+
     fn derive(&self, model: &Model, _: u32, _: u32) -> Box<dyn Derive> {
         Box::new(Arrays { model: model.clone(), trials: Vec::new() })
     }
