@@ -18,7 +18,7 @@ const OVERHEAD: f64 = 0.05;
 
 impl Scheduler {
     /// Has idle workers compute what slow ones have.
-    pub(super) fn copy(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn copy(&mut self, now: Time) {
         if self.pending > 0 {
             return;
         }
@@ -32,9 +32,9 @@ impl Scheduler {
             let slow = self.leases[&id].worker.expect("only leases with a worker are copied");
             let place = Place { cohort: *cohort, trial: trials.start };
             let trials = trials.len() as u32;
-            commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
+            self.commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
             self.tally.copies += 1;
-            self.grant(now, idle, work, Kind::Copy { of: id }, commands);
+            self.grant(now, idle, work, Kind::Copy { of: id });
             // What is left of it may be worth a copy, too.
             if let Some(left) = self.seconds_left(now, id, &self.leases[&id]) {
                 let at = leases.partition_point(|of| of.0.total_cmp(&left).then(id.cmp(&of.1)).is_lt());

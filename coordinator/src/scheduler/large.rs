@@ -77,16 +77,9 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_too_large(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        id: LeaseId,
-        trial: TrialId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_too_large(&mut self, now: Time, connection: ConnectionId, id: LeaseId, trial: TrialId) {
         let Some(name) = self.hear(now, connection) else { return };
-        commands.push(Command::Acknowledge { connection, trial });
+        self.commands.push(Command::Acknowledge { connection, trial });
         let Some(site) = self.site(name) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         // A claim is as good as a result, and counts once as well.
@@ -108,10 +101,10 @@ impl Scheduler {
         let can_try = |worker: &Worker| self.is_hopeful_of(worker, place) && !sites.contains(&worker.site);
         let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
         if is_certain && !self.workers.values().any(can_try) {
-            self.give_up(name, trial, commands);
+            self.give_up(name, trial);
         } else if self.slot(trial.place()).lease == id {
             self.suspect(trial.place(), "a worker found too many spikes");
-            self.detach(trial.place(), commands);
+            self.detach(trial.place());
         }
     }
 
@@ -125,30 +118,30 @@ impl Scheduler {
     }
 
     /// Takes a place out of its lease: it is for another.
-    fn detach(&mut self, place: Place, commands: &mut Vec<Command>) {
+    fn detach(&mut self, place: Place) {
         let slot = self.slot(place);
         let (id, missing) = (slot.lease, slot.missing);
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.missing -= missing.len();
         lease.undone -= 1;
         self.return_slot(place);
-        self.end_if_settled(id, commands);
+        self.end_if_settled(id);
     }
 
     /// Nothing more is expected of a trial.
-    fn give_up(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    fn give_up(&mut self, name: WorkerName, id: TrialId) {
         self.large.claims.remove(&id);
         self.large.given_up.insert(id);
         self.slot(id.place()).stored.insert(id.variant);
         self.tally.set_aside += 1;
-        commands.push(Command::Report(Report::TooLarge { trial: id }));
-        let is_done = self.settle(id, commands);
+        self.commands.push(Command::Report(Report::TooLarge { trial: id }));
+        let is_done = self.settle(id);
         if self.computable(id.place()).len() > 0 {
             self.sample(name, id.place(), is_done);
         }
         let count = self.large.given_up.len();
         if self.tally.stored == 0 && count >= HOPELESS {
-            self.end(Command::Abandon(Reason::TooLarge { count }), commands);
+            self.end(Command::Abandon(Reason::TooLarge { count }));
         }
     }
 

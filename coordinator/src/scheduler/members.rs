@@ -159,10 +159,9 @@ impl Scheduler {
         (name, site): (WorkerName, Site),
         threads: u32,
         held: &[LeaseId],
-        commands: &mut Vec<Command>,
     ) {
         let is_new = !self.workers.contains_key(&name);
-        if !self.admit(site, connection, commands) {
+        if !self.admit(site, connection) {
             return;
         }
         let worker = self.workers.entry(name).or_insert_with(|| Worker {
@@ -187,12 +186,12 @@ impl Scheduler {
             is_sampled: false,
         });
         if let Some(reason) = &worker.quarantined {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
             return;
         }
         if let Some(old) = worker.connection.replace(connection) {
             self.connections.remove(&old);
-            commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
+            self.commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
         }
         (worker.threads, worker.heard, worker.draining, worker.vanished) = (threads, now, false, false);
         let held: BTreeSet<LeaseId> = held.iter().copied().collect();
@@ -200,11 +199,11 @@ impl Scheduler {
         worker.unspoken = unspoken;
         self.connections.insert(connection, name);
         self.update(name);
-        commands.push(Command::Welcome { connection, kept });
+        self.commands.push(Command::Welcome { connection, kept });
         if !is_new {
             self.tally.returns += 1;
         }
-        commands.push(Command::Report(if is_new {
+        self.commands.push(Command::Report(if is_new {
             Report::Joined { worker: name }
         } else {
             Report::Returned { worker: name }
@@ -238,28 +237,23 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_draining(&mut self, now: Time, connection: ConnectionId, commands: &mut Vec<Command>) {
+    pub(super) fn on_draining(&mut self, now: Time, connection: ConnectionId) {
         let Some(name) = self.hear(now, connection) else { return };
         let worker = self.workers.get_mut(&name).expect("just heard of");
         if !std::mem::replace(&mut worker.draining, true) {
             self.update(name);
-            commands.push(Command::Report(Report::Draining { worker: name }));
+            self.commands.push(Command::Report(Report::Draining { worker: name }));
         }
     }
 
-    pub(super) fn on_disconnected(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_disconnected(&mut self, now: Time, connection: ConnectionId) {
         let Some(&name) = self.connections.get(&connection) else { return };
         self.hang_up(name);
         self.tally.disconnections += 1;
         let ttl = self.config.lease_ttl;
         let worker = self.workers.get_mut(&name).expect("it was connected");
         worker.vanished = worker.was_well(now, ttl);
-        commands.push(Command::Report(if worker.leases.is_empty() {
+        self.commands.push(Command::Report(if worker.leases.is_empty() {
             Report::Left { worker: name }
         } else {
             Report::Lost { worker: name }
@@ -279,7 +273,7 @@ impl Scheduler {
     }
 
     /// Takes its leases from a worker. At each it has died if there is a reason to think so.
-    fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>, commands: &mut Vec<Command>) -> usize {
+    fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>) -> usize {
         let Some(worker) = self.workers.get_mut(&name) else { return 0 };
         worker.unspoken.clear();
         let leases = std::mem::take(&mut worker.leases);
@@ -289,7 +283,7 @@ impl Scheduler {
             let is_alone = self.is_of_one(id);
             self.give_back(id);
             if let (Some(at), Some(loss)) = (at, died) {
-                self.lose(name, at, loss.of(is_alone), commands);
+                self.lose(name, at, loss.of(is_alone));
             }
         }
         self.update(name);
@@ -298,7 +292,7 @@ impl Scheduler {
 
     /// Forgets workers that have gone, the oldest first, if they are too many. Those who have computed something
     /// that is stored are remembered, as it may turn out to be wrong.
-    pub(super) fn forget(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn forget(&mut self) {
         for _ in MOST_GONE..self.gone.len() {
             let Some(name) = self.gone.pop_front() else { return };
             let Some(worker) = self.workers.get_mut(&name) else { continue };
@@ -308,7 +302,7 @@ impl Scheduler {
             }
             if worker.leases.is_empty() && worker.authored.is_empty() {
                 self.workers.remove(&name);
-                commands.push(Command::Forget { worker: name });
+                self.commands.push(Command::Forget { worker: name });
             } else {
                 worker.is_queued = true;
                 self.gone.push_back(name);
@@ -317,7 +311,7 @@ impl Scheduler {
     }
 
     /// Takes their leases from workers that fell silent, or did not come back.
-    pub(super) fn expire(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn expire(&mut self, now: Time) {
         let ttl = self.config.lease_ttl;
         let is_silent = |worker: &Worker| !worker.leases.is_empty() && worker.heard + ttl <= now;
         let silent: Vec<WorkerName> =
@@ -325,42 +319,30 @@ impl Scheduler {
         for name in silent {
             let connection = self.hang_up(name);
             if let Some(connection) = connection {
-                commands.push(Command::Drop { connection, why: Dropped::Silent });
+                self.commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
             let died = has_died.then_some(Loss::perhaps("its worker vanished and did not come back"));
-            let leases = self.dispossess(name, died, commands);
-            commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
+            let leases = self.dispossess(name, died);
+            self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
     }
 
-    pub(super) fn on_died(
-        &mut self,
-        worker: Option<WorkerName>,
-        description: String,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_died(&mut self, worker: Option<WorkerName>, description: String) {
         self.crashes += 1;
         if let Some(name) = worker.filter(|name| self.workers.contains_key(name)) {
             self.hang_up(name);
-            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))), commands);
+            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))));
         }
         if self.crashes >= self.config.crash_limit {
             let reason = Reason::Crashes { count: self.crashes, last: description };
-            self.end(Command::Abandon(reason), commands);
+            self.end(Command::Abandon(reason));
         } else if !self.ended {
-            commands.push(Command::Replace);
+            self.commands.push(Command::Replace);
         }
     }
 
-    pub(super) fn on_severed(
-        &mut self,
-        now: Time,
-        name: WorkerName,
-        description: &str,
-        is_death: bool,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_severed(&mut self, now: Time, name: WorkerName, description: &str, is_death: bool) {
         let ttl = self.config.lease_ttl;
         let Some(worker) = self.workers.get(&name) else { return };
         let has_vanished = match worker.connection {
@@ -374,42 +356,29 @@ impl Scheduler {
             (false, false) => None,
         };
         self.hang_up(name);
-        let leases = self.dispossess(name, loss, commands);
+        let leases = self.dispossess(name, loss);
         if leases > 0 {
-            commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
+            self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
     }
 
-    pub(super) fn on_failed(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        lease: LeaseId,
-        reason: String,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_failed(&mut self, now: Time, connection: ConnectionId, lease: LeaseId, reason: String) {
         let Some(name) = self.hear(now, connection) else { return };
         if !self.is_of(lease, name) {
             return;
         }
         let at = self.first_missing(lease);
         let is_alone = self.is_of_one(lease);
-        self.strike(name, lease, &format!("it fails at everything: {reason}"), commands);
+        self.strike(name, lease, &format!("it fails at everything: {reason}"));
         self.release(name, lease);
         if let Some(at) = at {
             let reason = format!("a worker said: {reason}");
-            self.lose(name, at, Loss::claimed(&reason).of(is_alone), commands);
+            self.lose(name, at, Loss::claimed(&reason).of(is_alone));
         }
     }
 
     /// Counts that a worker did not do what it was given.
-    pub(super) fn strike(
-        &mut self,
-        name: WorkerName,
-        lease: LeaseId,
-        reason: &str,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn strike(&mut self, name: WorkerName, lease: LeaseId, reason: &str) {
         let Some(lease) = self.leases.get(&lease) else { return };
         let what = match &lease.work {
             Work::Survey { cohort, spans } => (true, Place { cohort: *cohort, trial: spans.start }),
@@ -420,9 +389,9 @@ impl Scheduler {
         worker.faults += 1;
         let (site, is_enough) = (worker.site, worker.strikes.len() >= STRIKES || worker.faults >= FAULTS);
         if is_enough {
-            self.quarantine(name, reason, commands);
+            self.quarantine(name, reason);
         }
-        self.blame(site, commands);
+        self.blame(site);
     }
 
     /// A worker has done what it was given.
@@ -446,7 +415,7 @@ impl Scheduler {
     }
 
     /// Takes nothing from a worker any more.
-    pub(super) fn quarantine(&mut self, name: WorkerName, reason: &str, commands: &mut Vec<Command>) {
+    pub(super) fn quarantine(&mut self, name: WorkerName, reason: &str) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         if worker.quarantined.is_some() {
             return;
@@ -455,10 +424,10 @@ impl Scheduler {
         let site = worker.site;
         self.tally.quarantined += 1;
         if let Some(connection) = self.hang_up(name) {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.to_owned()) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.to_owned()) });
         }
-        self.dispossess(name, None, commands);
-        commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
-        self.refuse(site, commands);
+        self.dispossess(name, None);
+        self.commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
+        self.refuse(site);
     }
 }

@@ -412,6 +412,8 @@ pub(crate) struct Scheduler {
     next_look: Time,
     draining: bool,
     ended: bool,
+    /// What there is to do since the last event, in order; empty between events.
+    commands: Vec<Command>,
 }
 
 /// How often idle workers are looked at.
@@ -477,74 +479,74 @@ impl Scheduler {
             next_look: Time::ZERO,
             draining: false,
             ended: false,
+            commands: Vec::new(),
         }
     }
 
     /// Takes in what happened and says what to do, in order.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
-        let mut commands = Vec::new();
         if self.ended {
-            return commands;
+            return Vec::new();
         }
         // What says nothing new leaves everything as it was.
         let says_nothing = matches!(event, Event::Heard { .. } | Event::Part { .. });
         match event {
             Event::Joined { connection, worker, site, threads, held } => {
-                self.on_joined(now, connection, (worker, site), threads.max(1), &held, &mut commands);
+                self.on_joined(now, connection, (worker, site), threads.max(1), &held);
             }
             Event::Offered { connection } => self.on_offered(now, connection),
             Event::Heard { connection } => drop(self.hear(now, connection)),
             Event::Beat { connection, held, last } => self.on_beat(now, connection, &held, last),
-            Event::Disconnected { connection } => self.on_disconnected(now, connection, &mut commands),
-            Event::Draining { connection } => self.on_draining(now, connection, &mut commands),
+            Event::Disconnected { connection } => self.on_disconnected(now, connection),
+            Event::Draining { connection } => self.on_draining(now, connection),
             Event::Received { connection, lease, trial } => self.on_received(now, connection, lease, trial),
             Event::Part { connection, lease } => self.on_part(now, connection, lease),
             Event::TooLarge { connection, lease, trial } => {
-                self.on_too_large(now, connection, lease, trial, &mut commands);
+                self.on_too_large(now, connection, lease, trial);
             }
-            Event::Stored { worker, trial } => self.on_stored(worker, trial, &mut commands),
+            Event::Stored { worker, trial } => self.on_stored(worker, trial),
             Event::Disagreed { worker, trial, stored, received } => {
-                self.on_disagreed(worker, trial, stored, received, &mut commands);
+                self.on_disagreed(worker, trial, stored, received);
             }
-            Event::Discarded { trials } => self.on_discarded(&trials, &mut commands),
+            Event::Discarded { trials } => self.on_discarded(&trials),
             Event::Surveyed { connection, lease, accepted } => {
-                self.on_surveyed(now, connection, lease, accepted, &mut commands);
+                self.on_surveyed(now, connection, lease, accepted);
             }
-            Event::Finished { connection, lease } => self.on_finished(now, connection, lease, &mut commands),
+            Event::Finished { connection, lease } => self.on_finished(now, connection, lease),
             Event::HandedBack { connection, lease } => {
                 self.hear(now, connection);
-                self.on_handed_back(connection, lease, &mut commands);
+                self.on_handed_back(connection, lease);
             }
             Event::Failed { connection, lease, reason } => {
-                self.on_failed(now, connection, lease, reason, &mut commands);
+                self.on_failed(now, connection, lease, reason);
             }
             Event::Invalid { connection, what } => {
                 if let Some(&worker) = self.connections.get(&connection) {
-                    self.quarantine(worker, &format!("it sent {what}"), &mut commands);
+                    self.quarantine(worker, &format!("it sent {what}"));
                 }
             }
-            Event::ProcessDied { worker, description } => self.on_died(worker, description, &mut commands),
+            Event::ProcessDied { worker, description } => self.on_died(worker, description),
             Event::Severed { worker, description, is_death } => {
-                self.on_severed(now, worker, &description, is_death, &mut commands);
+                self.on_severed(now, worker, &description, is_death);
             }
-            Event::WakeUp => self.on_wake_up(now, &mut commands),
+            Event::WakeUp => self.on_wake_up(now),
             Event::Stalled => {
                 self.workers.values_mut().for_each(|worker| worker.heard = now);
                 self.leases.values_mut().for_each(|lease| (lease.progress, lease.delivered) = (now, now));
             }
-            Event::Drain => self.on_drain(&mut commands),
+            Event::Drain => self.on_drain(),
         }
         if !self.ended && self.unstored == 0 && self.trust.is_settled() {
-            self.end(Command::Complete, &mut commands);
+            self.end(Command::Complete);
         }
         if self.draining && !self.ended && !self.leases.values().any(|lease| lease.worker.is_some()) {
-            self.end(Command::Drained, &mut commands);
+            self.end(Command::Drained);
         }
         if !self.ended && !self.draining && !says_nothing {
-            self.assign(now, &mut commands);
+            self.assign(now);
         }
-        self.forget(&mut commands);
-        commands
+        self.forget();
+        std::mem::take(&mut self.commands)
     }
 
     /// When [`Event::WakeUp`] is due, if nothing happens before.
@@ -580,21 +582,21 @@ impl Scheduler {
         self.cohorts[place.cohort as usize].unstored_of(place.trial)
     }
 
-    fn on_wake_up(&mut self, now: Time, commands: &mut Vec<Command>) {
-        self.expire(now, commands);
+    fn on_wake_up(&mut self, now: Time) {
+        self.expire(now);
         if self.next_look <= now && !self.ended && !self.draining {
             self.next_look = now + LOOK_EVERY;
             self.note_stalls(now);
-            self.assign(now, commands);
-            self.copy(now, commands);
-            self.look_after_checks(now, commands);
+            self.assign(now);
+            self.copy(now);
+            self.look_after_checks(now);
         }
     }
 
-    fn on_drain(&mut self, commands: &mut Vec<Command>) {
+    fn on_drain(&mut self) {
         self.draining = true;
         for lease in self.leases.keys().copied().collect::<Vec<_>>() {
-            self.revoke(lease, commands);
+            self.revoke(lease);
         }
     }
 
@@ -602,10 +604,10 @@ impl Scheduler {
         &mut self.cohorts[place.cohort as usize].slots[place.trial as usize]
     }
 
-    fn end(&mut self, how: Command, commands: &mut Vec<Command>) {
+    fn end(&mut self, how: Command) {
         if !self.ended {
             self.ended = true;
-            commands.push(how);
+            self.commands.push(how);
         }
     }
 }

@@ -206,12 +206,12 @@ impl Scheduler {
     }
 
     /// A worker has failed at what it was given: so has its site.
-    pub(super) fn blame(&mut self, site: Site, commands: &mut Vec<Command>) {
+    pub(super) fn blame(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.faults += 1;
         if standing.faults >= MOST_FAULTS && standing.steady == 0 {
             let reason = format!("the workers of this address failed {} leases in a row", standing.faults);
-            self.shut_out(site, &reason, false, commands);
+            self.shut_out(site, &reason, false);
         }
     }
 
@@ -223,18 +223,18 @@ impl Scheduler {
     }
 
     /// A worker was quarantined: others of its site may follow.
-    pub(super) fn refuse(&mut self, site: Site, commands: &mut Vec<Command>) {
+    pub(super) fn refuse(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.refused += 1;
         if standing.refused >= MOST_REFUSED && standing.steady == 0 {
             let reason = format!("{} workers of this address were quarantined", standing.refused);
-            self.shut_out(site, &reason, true, commands);
+            self.shut_out(site, &reason, true);
         }
     }
 
     /// Takes nothing from a site any more. If its workers computed wrongly, all that was computed only there is
     /// computed again.
-    fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool, commands: &mut Vec<Command>) {
+    fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool) {
         let standing = self.sites.entry(site).or_default();
         if site.is_trusted() || standing.shut_out.is_some() {
             return;
@@ -244,30 +244,25 @@ impl Scheduler {
         let names: Vec<WorkerName> = of_site.map(|(name, _)| *name).collect();
         let mut trials = Vec::new();
         for name in names {
-            self.quarantine(name, reason, commands);
+            self.quarantine(name, reason);
             if is_wrong {
-                trials.extend(self.distrusted(name, commands));
+                trials.extend(self.distrusted(name));
             }
         }
-        self.discard(trials, commands);
+        self.discard(trials);
     }
 
     /// Notes the machine of a new worker; false if nothing is taken from its site, and then it is dropped.
-    pub(super) fn admit(
-        &mut self,
-        site: Site,
-        connection: super::ConnectionId,
-        commands: &mut Vec<Command>,
-    ) -> bool {
+    pub(super) fn admit(&mut self, site: Site, connection: super::ConnectionId) -> bool {
         if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
         let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
         if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
             let reason =
                 format!("{MOST_UNPROVEN} workers of this address are here and have delivered nothing");
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
         if self.machines.len() < MOST_SITES

@@ -126,13 +126,7 @@ impl Scheduler {
 
     /// Counts that a worker lost a trial. It is tried alone from now on, when there is nothing else, and in the end no
     /// more.
-    pub(super) fn lose(
-        &mut self,
-        name: WorkerName,
-        place: Place,
-        loss: Loss<'_>,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn lose(&mut self, name: WorkerName, place: Place, loss: Loss<'_>) {
         let cohort = &self.cohorts[place.cohort as usize];
         let slot = &cohort.slots[place.trial as usize];
         if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
@@ -156,7 +150,7 @@ impl Scheduler {
         if is_free && self.is_enough(place) {
             let suspect = &self.suspects[&place];
             let reason = format!("tried {} times; the last time, {}", suspect.losses, suspect.reason);
-            self.put_aside(place, reason, commands);
+            self.put_aside(place, reason);
         }
     }
 
@@ -181,21 +175,21 @@ impl Scheduler {
     }
 
     /// Gives up a trial that nobody has a lease of and that is not pending.
-    pub(super) fn put_aside(&mut self, place: Place, reason: String, commands: &mut Vec<Command>) {
+    pub(super) fn put_aside(&mut self, place: Place, reason: String) {
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
         slot.lease = LeaseId::ASIDE;
         self.unstored -= u64::from(cohort.variants.without(slot.stored).len());
         self.suspects.remove(&place);
         self.tally.set_aside += 1;
-        commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
+        self.commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
         self.set_aside.insert(place, reason.clone());
         if self.tally.stored > 0 {
             // The rest goes on.
             self.crashes = 0;
         } else if self.set_aside.len() >= HOPELESS {
             let reason = Reason::Nothing { count: self.set_aside.len(), last: reason };
-            self.end(Command::Abandon(reason), commands);
+            self.end(Command::Abandon(reason));
         }
     }
 }

@@ -224,14 +224,14 @@ impl Scheduler {
     }
 
     /// A worker has computed what was stored already, with the same result.
-    pub(super) fn on_confirmed(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    pub(super) fn on_confirmed(&mut self, name: WorkerName, id: TrialId) {
         let place = id.place();
         if self.is_quarantined(name) {
             return self.trust.reopen(id);
         }
         if let Some(dispute) = self.trust.disputes.get(&id) {
             let stored = dispute.stored;
-            self.vote(id, stored, name, commands);
+            self.vote(id, stored, name);
         }
         // Of a place whose variants were completed after one was disputed there can be both.
         let Some(audit) = self.trust.audits.get(&place) else { return };
@@ -296,17 +296,10 @@ impl Scheduler {
         left
     }
 
-    pub(super) fn on_disagreed(
-        &mut self,
-        name: WorkerName,
-        id: TrialId,
-        stored: Digest,
-        received: Digest,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_disagreed(&mut self, name: WorkerName, id: TrialId, stored: Digest, received: Digest) {
         // It need not keep it any longer: what it said is noted down.
         if let Some(connection) = self.workers.get(&name).and_then(|worker| worker.connection) {
-            commands.push(Command::Acknowledge { connection, trial: id });
+            self.commands.push(Command::Acknowledge { connection, trial: id });
         }
         let place = id.place();
         if self.is_quarantined(name) {
@@ -314,7 +307,7 @@ impl Scheduler {
         }
         let stored_by = self.author(id);
         self.tally.disagreements += 1;
-        commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
+        self.commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
         self.trust.end_audit(place);
         let voter = stored_by.and_then(|name| Some((name, self.workers.get(&name)?.site)));
         let dispute =
@@ -324,11 +317,11 @@ impl Scheduler {
         let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
         self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
         self.reopen(stream);
-        self.vote(id, received, name, commands);
+        self.vote(id, received, name);
     }
 
     /// Notes down what a worker says of a disputed trial, and settles the dispute if one digest is believed.
-    fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName, commands: &mut Vec<Command>) {
+    fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName) {
         let Some(site) = self.site(name) else { return };
         let Some(dispute) = self.trust.disputes.get_mut(&id) else { return };
         dispute.lease = None;
@@ -345,7 +338,7 @@ impl Scheduler {
         let stored_is_right = dispute.stored == digest;
         let machines = dispute.machines();
         self.tally.weakly_settled += u64::from(machines < 3);
-        commands.push(Command::Report(Report::Settled { trial: id, stored_is_right, machines }));
+        self.commands.push(Command::Report(Report::Settled { trial: id, stored_is_right, machines }));
         let mut wrong = Vec::new();
         if !stored_is_right {
             if let Some(author) = self.author(id).and_then(|name| self.workers.get_mut(&name)) {
@@ -356,11 +349,11 @@ impl Scheduler {
         for vote in dispute.votes.iter().filter(|vote| vote.digest != digest) {
             if let Some((voter, _)) = vote.voter {
                 let reason = "it computes wrongly: others agreed on different spikes of a trial";
-                wrong.extend(self.distrusted(voter, commands));
-                self.quarantine(voter, reason, commands);
+                wrong.extend(self.distrusted(voter));
+                self.quarantine(voter, reason);
             }
         }
-        self.discard(wrong, commands);
+        self.discard(wrong);
     }
 
     /// Whether what this worker says of a trial adds to what these have said: it is on another machine, or, while all
@@ -384,25 +377,25 @@ impl Scheduler {
     }
 
     /// All that only this worker has computed.
-    pub(super) fn distrusted(&mut self, name: WorkerName, commands: &mut Vec<Command>) -> Vec<TrialId> {
+    pub(super) fn distrusted(&mut self, name: WorkerName) -> Vec<TrialId> {
         let Some(worker) = self.workers.get_mut(&name) else { return Vec::new() };
         let trials = std::mem::take(&mut worker.authored);
         if !trials.is_empty() {
-            commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
+            self.commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
         }
         trials
     }
 
     /// Has trials taken out of the store. They count as stored until that is done.
-    pub(super) fn discard(&mut self, trials: Vec<TrialId>, commands: &mut Vec<Command>) {
+    pub(super) fn discard(&mut self, trials: Vec<TrialId>) {
         if !trials.is_empty() {
             self.trust.discarding += trials.len() as u64;
-            commands.push(Command::Discard { trials });
+            self.commands.push(Command::Discard { trials });
         }
     }
 
     /// Trials are no longer in the store: they are pending again, or set aside.
-    pub(super) fn on_discarded(&mut self, trials: &[TrialId], commands: &mut Vec<Command>) {
+    pub(super) fn on_discarded(&mut self, trials: &[TrialId]) {
         self.trust.discarding -= trials.len() as u64;
         self.tally.discarded += trials.len() as u64;
         let authors = self.forget_authors(trials);
@@ -434,7 +427,7 @@ impl Scheduler {
                 of.missing -= missing.len();
                 of.undone -= u32::from(!was_done);
                 self.return_slot(place);
-                self.end_if_settled(lease, commands);
+                self.end_if_settled(lease);
             } else if was_done {
                 self.return_slot(place);
             }
@@ -453,7 +446,7 @@ impl Scheduler {
             cohort.pending -= 1;
             self.pending -= 1;
             let reason = "workers do not agree on its spikes, and there was no other to settle it".to_owned();
-            self.put_aside(place, reason, commands);
+            self.put_aside(place, reason);
         }
     }
 
@@ -497,7 +490,7 @@ impl Scheduler {
     }
 
     /// Does without checks that there is nobody for.
-    pub(super) fn look_after_checks(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn look_after_checks(&mut self, now: Time) {
         let is_here = |name: &WorkerName| {
             let worker = &self.workers[name];
             let may_deliver = worker.share.room > 0 || !worker.leases.is_empty();
@@ -528,7 +521,7 @@ impl Scheduler {
             self.trust.alone_since = Some(now);
             if !unsettled.is_empty() && self.trust.reinforcements < REINFORCEMENTS {
                 self.trust.reinforcements += 1;
-                commands.push(Command::Reinforce);
+                self.commands.push(Command::Reinforce);
             }
             return;
         };
@@ -538,7 +531,7 @@ impl Scheduler {
         self.trust.alone_since = None;
         if self.unstored == 0 && !unaudited.is_empty() {
             self.tally.unaudited += unaudited.len() as u64;
-            commands.push(Command::Report(Report::Unaudited { trials: unaudited.len() }));
+            self.commands.push(Command::Report(Report::Unaudited { trials: unaudited.len() }));
             for place in unaudited {
                 self.trust.end_audit(place);
             }
@@ -548,7 +541,7 @@ impl Scheduler {
                 self.trust.disputes.remove(id);
                 self.trust.unsettled.insert(*id);
             }
-            self.discard(unsettled, commands);
+            self.discard(unsettled);
         }
     }
 }

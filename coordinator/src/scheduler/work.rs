@@ -109,14 +109,14 @@ impl Scheduler {
         self.deliver(name);
     }
 
-    pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId) {
         let place = id.place();
         self.take_back(id);
         let is_first = self.slot(place).stored.insert(id.variant);
         let mut is_quarantined = false;
         if let Some(worker) = self.workers.get_mut(&name) {
             if let Some(connection) = worker.connection {
-                commands.push(Command::Acknowledge { connection, trial: id });
+                self.commands.push(Command::Acknowledge { connection, trial: id });
             }
             if is_first {
                 is_quarantined = worker.quarantined.is_some();
@@ -129,20 +129,20 @@ impl Scheduler {
             }
         }
         if !is_first {
-            return self.on_confirmed(name, id, commands);
+            return self.on_confirmed(name, id);
         }
         self.crashes = 0;
         self.tally.stored += 1;
-        let is_done = self.settle(id, commands);
+        let is_done = self.settle(id);
         self.sample(name, place, is_done);
         if is_quarantined {
             // It was on its way when its author was found out.
-            self.discard(vec![id], commands);
+            self.discard(vec![id]);
         }
     }
 
     /// A variant of a place is stored, or counts as stored. Whether all are.
-    pub(super) fn settle(&mut self, id: TrialId, commands: &mut Vec<Command>) -> bool {
+    pub(super) fn settle(&mut self, id: TrialId) -> bool {
         let place = id.place();
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
@@ -161,7 +161,7 @@ impl Scheduler {
             // If it came from somebody else, the lease need not deliver it any more.
             of.missing -= u32::from(slot.missing.remove(id.variant));
             of.undone -= u32::from(is_done);
-            self.end_if_settled(lease, commands);
+            self.end_if_settled(lease);
         } else if is_done {
             slot.lease = LeaseId::NONE;
             if lease == LeaseId::NONE {
@@ -176,7 +176,7 @@ impl Scheduler {
     }
 
     /// Ends a lease once all of its slots are done, and whatever is still computed of it.
-    pub(super) fn end_if_settled(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+    pub(super) fn end_if_settled(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.undone == 0) else { return };
         let copies = std::mem::take(&mut lease.copies);
         let is_busy = lease.worker.is_some();
@@ -184,17 +184,17 @@ impl Scheduler {
             self.leases.remove(&id);
         }
         for id in copies.into_iter().chain(is_busy.then_some(id)) {
-            self.revoke(id, commands);
+            self.revoke(id);
         }
     }
 
     /// Tells a worker that nothing more of its lease is needed.
-    pub(super) fn revoke(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+    pub(super) fn revoke(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let Some(worker) = lease.worker.and_then(|name| self.workers.get(&name)) else { return };
         lease.is_revoked = true;
         if let Some(connection) = worker.connection {
-            commands.push(Command::Revoke { connection, lease: id });
+            self.commands.push(Command::Revoke { connection, lease: id });
         }
     }
 
@@ -204,7 +204,6 @@ impl Scheduler {
         connection: ConnectionId,
         id: LeaseId,
         accepted: Vec<u32>,
-        commands: &mut Vec<Command>,
     ) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
@@ -214,11 +213,11 @@ impl Scheduler {
         }
         if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
             // Believed, it would shift the noise of every later trial.
-            return self.quarantine(name, "it counted the attempts of a noise stream wrongly", commands);
+            return self.quarantine(name, "it counted the attempts of a noise stream wrongly");
         }
         let stream = self.cohorts[*cohort as usize].shape.stream;
         if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
-            commands.push(Command::KeepSpans { stream, first, accepted });
+            self.commands.push(Command::KeepSpans { stream, first, accepted });
         }
         self.reopen(stream);
         self.deliver(name);
@@ -230,13 +229,7 @@ impl Scheduler {
         self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
     }
 
-    pub(super) fn on_finished(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        id: LeaseId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_finished(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
         let lacks_results = match &lease.work {
@@ -252,7 +245,7 @@ impl Scheduler {
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
         if lacks_results {
-            self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
+            self.strike(name, id, "it says it has finished leases, but does not deliver");
         } else {
             self.absolve(name);
         }
@@ -284,18 +277,13 @@ impl Scheduler {
         self.let_go(name, id);
     }
 
-    pub(super) fn on_handed_back(
-        &mut self,
-        connection: ConnectionId,
-        id: LeaseId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_handed_back(&mut self, connection: ConnectionId, id: LeaseId) {
         let Some(&name) = self.connections.get(&connection) else { return };
         if !self.is_of(id, name) {
             return;
         }
         if !self.leases[&id].is_revoked && !self.workers[&name].draining && !self.draining {
-            self.strike(name, id, "it hands back leases that it was not asked for", commands);
+            self.strike(name, id, "it hands back leases that it was not asked for");
         }
         self.release(name, id);
     }
@@ -362,14 +350,14 @@ impl Scheduler {
     }
 
     /// Hands out whatever there is to workers that have room for it.
-    pub(super) fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn assign(&mut self, now: Time) {
         let mut after = Bound::Unbounded;
         while let Some(&name) = self.free.range((after, Bound::Unbounded)).next() {
             if self.has_to_wait(name) {
                 continue;
             }
             match self.next_work(name) {
-                Some((work, kind)) => self.grant(now, name, work, kind, commands),
+                Some((work, kind)) => self.grant(now, name, work, kind),
                 // What one worker may not check another may, or try alone. All else is for anybody.
                 None if self.trust.has_open_checks() || !self.suspects.is_empty() => {
                     after = Bound::Excluded(name)
@@ -379,14 +367,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn grant(
-        &mut self,
-        now: Time,
-        name: WorkerName,
-        work: Work,
-        kind: Kind,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn grant(&mut self, now: Time, name: WorkerName, work: Work, kind: Kind) {
         self.last_lease.0 += 1;
         let id = self.last_lease;
         let worker = self.workers.get_mut(&name).expect("only known workers are free");
@@ -414,7 +395,7 @@ impl Scheduler {
             copies: Vec::new(),
         };
         self.take(id, &mut lease);
-        commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
+        self.commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
         self.leases.insert(id, lease);
         self.update(name);
     }
