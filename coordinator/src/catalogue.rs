@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
-use granule_sim::noise::NoiseIndex;
+use granule_sim::noise::{NoiseStart, SPAN_ATTEMPTS};
 use granule_sim::spikes::{MOST_SPIKES, Spike, TrialSpikes};
 use granule_sim::{Engine, Model};
 use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::plan::Plan;
 
+use crate::scheduler::stream::{Index, Parts, Start};
 use crate::scheduler::{CohortShape, Place, Shape, TrialId, Work};
 
 /// A plan and where everything in it is.
@@ -19,6 +20,19 @@ pub(crate) struct Catalogue<'a> {
     cohorts: Vec<CohortShape>,
     /// Which cohort and variant a result belongs to.
     places: HashMap<(u32, Fingerprint), (u32, u32)>,
+}
+
+/// A part of a stream of noise is a span: of its attempts, each of which has a chance of π/4, those that are accepted
+/// are counted, and each of them gives two normals.
+pub(crate) fn span() -> Parts {
+    let chance = std::f64::consts::FRAC_PI_4;
+    let attempts = SPAN_ATTEMPTS as f64;
+    let sd = (attempts * chance * (1.0 - chance)).sqrt();
+    Parts { items_per_finding: 2, mean: attempts * chance, sd }
+}
+
+fn noise_start(Start { part, skip }: Start) -> NoiseStart {
+    NoiseStart { attempt: u64::from(part) * SPAN_ATTEMPTS, skip }
 }
 
 /// Why a result has no place in a plan.
@@ -42,7 +56,12 @@ impl<'a> Catalogue<'a> {
                 streams.len() - 1
             });
             let variants = cohort.variants.len() as u32;
-            cohorts.push(CohortShape { variants, normals_per_trial: cohort.normals_per_trial, stream });
+            cohorts.push(CohortShape {
+                variants,
+                items_per_trial: cohort.normals_per_trial,
+                cost_per_trial: cohort.normals_per_trial as f64,
+                stream,
+            });
             for (variant, of) in cohort.variants.iter().enumerate() {
                 places.insert((cohort.seed, of.fingerprint), (at as u32, variant as u32));
             }
@@ -54,9 +73,9 @@ impl<'a> Catalogue<'a> {
     pub(crate) fn shape(&self, spans: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
         let known = |stream: &StreamKey| {
             if self.plan.engine == Engine::Pcg {
-                return NoiseIndex::keyed();
+                return Index::free();
             }
-            let mut index = NoiseIndex::new();
+            let mut index = Index::new(span());
             spans(*stream).into_iter().for_each(|accepted| index.push(accepted));
             index
         };
@@ -122,15 +141,15 @@ impl<'a> Catalogue<'a> {
                 seed: self.plan.cohorts[*cohort as usize].seed,
                 first: trials.start,
                 count: trials.len() as u32,
-                start: *start,
+                start: noise_start(*start),
                 models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
             }),
-            Work::Survey { cohort, spans } => WireWork::Survey(Survey {
+            Work::Survey { cohort, parts } => WireWork::Survey(Survey {
                 engine: self.plan.engine,
                 seed: self.plan.cohorts[*cohort as usize].seed,
                 model: Box::new(self.model(*cohort, 0).clone()),
-                first: spans.start,
-                count: spans.len() as u32,
+                first: parts.start,
+                count: parts.len() as u32,
             }),
         }
     }
@@ -209,4 +228,22 @@ pub(crate) fn first_difference(
         );
     }
     "the spikes are the same, but not their encoding".to_owned()
+}
+
+#[test]
+fn trials_start_where_their_noise_does() {
+    use granule_sim::noise::{NoiseIndex, spans_to_reach};
+
+    let (mut index, mut noise) = (Index::new(span()), NoiseIndex::new());
+    for count in (0..40).map(|span| 3_923_000 + span * 7919 % 8000) {
+        index.push(count);
+        noise.push(count);
+    }
+    for normal in (0..330_000_000).step_by(99_991).chain([noise.normals() - 1, noise.normals()]) {
+        assert_eq!(index.locate(normal).map(noise_start), noise.locate(normal));
+        assert_eq!(index.parts_to_reach(normal), spans_to_reach(normal));
+    }
+    let (mean, sd) = (3_926_991_u32, 918);
+    let limits = [mean - 10 * sd - 11, mean - 10 * sd + 11, mean + 10 * sd - 11, mean + 10 * sd + 11];
+    assert_eq!(limits.map(|count| index.is_plausible(count)), [false, true, true, false]);
 }

@@ -743,7 +743,7 @@ impl<'a> History<'a> {
             Said::Beat { held, last } => Event::Beat { connection, held, last },
             Said::Offered => Event::Offered { connection },
             Said::Draining { .. } => Event::Draining { connection },
-            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
+            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, findings: accepted },
             Said::Finished { lease } => Event::Finished { connection, lease },
             Said::HandedBack { lease } => Event::HandedBack { connection, lease },
             Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
@@ -812,7 +812,7 @@ impl<'a> History<'a> {
                     self.cut(line);
                 }
             }
-            Command::KeepSpans { stream, first, accepted } => {
+            Command::KeepFindings { stream, first, findings: accepted } => {
                 let stream = self.catalogue.stream(stream);
                 self.ask_store(Keep::Spans { stream, first, accepted });
             }

@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-use super::pace;
-use super::work::{Kind, Lease};
-use super::{Command, LeaseId, Place, Report, Scheduler, Time, Variants, Work, WorkerName};
+use super::event::{Command, Report, Work};
+use super::ids::{LeaseId, Place, Time, WorkerName};
+use super::lease::{Kind, Lease};
+use super::variants::Variants;
+use super::{Scheduler, pace};
 
 /// How much sooner than the slow worker the idle one should be done.
 const SOONER: f64 = 1.3;
@@ -67,7 +69,7 @@ impl Scheduler {
         let copies: Vec<Range<u32>> = lease.copies.iter().filter_map(|copy| self.copied(*copy)).collect();
         let is_open = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
-            slot.lease == id
+            slot.lease() == Some(id)
                 && !cohort.is_done(slot)
                 && slot.missing.len() > 0
                 && !copies.iter().any(|copied| copied.contains(trial))

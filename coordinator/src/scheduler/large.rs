@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use granule_sim::spikes::Digest;
 
-use super::members::Worker;
-use super::{
-    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
-    Variants, WorkerName,
-};
+use super::Scheduler;
+use super::cohort::SlotState;
+use super::event::{Command, Reason, Report};
+use super::ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::suspects::HOPELESS;
+use super::variants::Variants;
+use super::worker::Worker;
 
 /// Leases after which a trial is given up, whoever had them.
 const CLAIMS: usize = 3;
@@ -77,10 +79,16 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_too_large(&mut self, now: Time, connection: ConnectionId, id: LeaseId, trial: TrialId) {
+    pub(super) fn on_too_large(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: Option<LeaseId>,
+        trial: TrialId,
+    ) {
         let Some(name) = self.hear(now, connection) else { return };
         self.commands.push(Command::Acknowledge { connection, trial });
-        let Some(site) = self.site(name) else { return };
+        let (Some(site), Some(id)) = (self.site(name), id) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         // A claim is as good as a result, and counts once as well.
         if !lease.receive(trial) {
@@ -102,7 +110,7 @@ impl Scheduler {
         let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
         if is_certain && !self.workers.values().any(can_try) {
             self.give_up(name, trial);
-        } else if self.slot(trial.place()).lease == id {
+        } else if self.slot(trial.place()).lease() == Some(id) {
             self.suspect(trial.place(), "a worker found too many spikes");
             self.detach(trial.place());
         }
@@ -120,7 +128,8 @@ impl Scheduler {
     /// Takes a place out of its lease: it is for another.
     fn detach(&mut self, place: Place) {
         let slot = self.slot(place);
-        let (id, missing) = (slot.lease, slot.missing);
+        let (id, missing) = (slot.lease(), slot.missing);
+        let Some(id) = id else { return };
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.missing -= missing.len();
         lease.undone -= 1;
@@ -156,12 +165,11 @@ impl Scheduler {
         let slot = &mut cohort.slots[place.trial as usize];
         let was_done = slot.stored == cohort.variants;
         slot.stored.remove(id.variant);
-        let lease = slot.lease;
-        if lease == LeaseId::ASIDE {
+        if slot.state() == SlotState::SetAside {
             return;
         }
         self.unstored += 1;
-        if let Some(lease) = self.leases.get_mut(&lease) {
+        if let Some(lease) = slot.lease().and_then(|id| self.leases.get_mut(&id)) {
             lease.undone += u32::from(was_done);
         } else if was_done {
             self.return_slot(place);

@@ -1,15 +1,12 @@
 //! Workers: how they come, go, come back, fall silent and are shut out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::pace::Pace;
-use super::sites::Share;
+use super::Scheduler;
+use super::event::{Command, Dropped, Reason, Report, Work};
+use super::ids::{ConnectionId, LeaseId, Place, Site, Time, WorkerName};
 use super::suspects::Loss;
-use super::{
-    Command, ConnectionId, Dropped, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId, Work,
-    WorkerName,
-};
+use super::worker::{Worker, WorkerState, WorkerView};
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
 const STRIKES: usize = 5;
@@ -19,110 +16,6 @@ const FAULTS: u32 = 20;
 
 /// Workers that have gone and have computed nothing that is stored: those of them that are remembered.
 const MOST_GONE: usize = 1024;
-
-/// A worker, connected or not.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) site: Site,
-    pub(super) connection: Option<ConnectionId>,
-    pub(super) threads: u32,
-    pub(super) leases: Vec<LeaseId>,
-    pub(super) heard: Time,
-    pub(super) pace: Pace,
-    /// Results that it has delivered.
-    pub(super) delivered: u32,
-    /// It holds a lease without progress, and has delivered nothing since that was noticed.
-    pub(super) is_stalled: bool,
-    /// What it adds to sums over workers.
-    pub(super) share: Share,
-    /// It is in the queue of workers that have gone.
-    is_queued: bool,
-    /// It takes no more leases.
-    pub(super) draining: bool,
-    /// Nothing is taken from it any more, for this reason.
-    pub(super) quarantined: Option<String>,
-    /// Its last connection ended while it was alive: unless it comes back, its process has died.
-    vanished: bool,
-    /// Leases that it did not speak of when it came back: they are over once it has offered all it has.
-    unspoken: Vec<LeaseId>,
-    /// What it failed at since it last finished a lease.
-    strikes: BTreeSet<(bool, Place)>,
-    /// How often it has failed since then.
-    faults: u32,
-    /// Trials that are stored as it has computed them, in this run.
-    pub(super) authored: Vec<TrialId>,
-    pub(super) stored: u64,
-    /// Whether an audit of its first trial has been decided on.
-    pub(super) is_sampled: bool,
-}
-
-impl Worker {
-    /// Whether it has delivered anything, or need not.
-    pub(super) fn is_proven(&self) -> bool {
-        self.site.is_trusted() || self.delivered > 0
-    }
-
-    /// Leases that it may have at a time: one at first, and two more for each result.
-    pub(super) fn room(&self) -> u32 {
-        if self.site.is_trusted() {
-            return self.threads;
-        }
-        self.threads.min(self.delivered.saturating_mul(2).saturating_add(1))
-    }
-
-    /// Whether it can be expected to compute a trial, if that can be computed: it delivers, or is at its first lease,
-    /// and fails at nothing.
-    pub(super) fn is_hopeful(&self) -> bool {
-        self.share.room > 0
-            && !self.is_stalled
-            && self.faults == 0
-            && (self.is_proven() || !self.leases.is_empty())
-    }
-
-    /// Whether it was heard of lately. A line that went quiet first has failed; one that is closed at once, its
-    /// process has closed.
-    fn was_well(&self, now: Time, lease_ttl: Duration) -> bool {
-        now.saturating_sub(self.heard) < lease_ttl / 3
-    }
-}
-
-/// A worker as others see it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct WorkerView {
-    pub(crate) name: WorkerName,
-    pub(crate) state: WorkerState,
-    pub(crate) threads: u32,
-    pub(crate) leases: usize,
-    /// Trials stored that it was the first to compute.
-    pub(crate) stored: u64,
-    pub(crate) heard: Time,
-}
-
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WorkerState {
-    Working,
-    Idle,
-    Draining,
-    /// Not connected, but it has leases.
-    Lost,
-    Gone,
-    Quarantined,
-}
-
-impl WorkerState {
-    /// Its name in snapshots.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            WorkerState::Working => "working",
-            WorkerState::Idle => "idle",
-            WorkerState::Draining => "draining",
-            WorkerState::Lost => "lost",
-            WorkerState::Gone => "gone",
-            WorkerState::Quarantined => "quarantined",
-        }
-    }
-}
 
 impl Scheduler {
     /// All workers that were ever here, but those that were forgotten.
@@ -164,27 +57,7 @@ impl Scheduler {
         if !self.admit(site, connection) {
             return;
         }
-        let worker = self.workers.entry(name).or_insert_with(|| Worker {
-            site,
-            connection: None,
-            threads,
-            leases: Vec::new(),
-            heard: now,
-            pace: Pace::default(),
-            delivered: 0,
-            is_stalled: false,
-            share: Share::default(),
-            is_queued: false,
-            draining: false,
-            quarantined: None,
-            vanished: false,
-            unspoken: Vec::new(),
-            strikes: BTreeSet::new(),
-            faults: 0,
-            authored: Vec::new(),
-            stored: 0,
-            is_sampled: false,
-        });
+        let worker = self.workers.entry(name).or_insert_with(|| Worker::new(site, threads, now));
         if let Some(reason) = &worker.quarantined {
             self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
             return;
@@ -220,7 +93,13 @@ impl Scheduler {
     }
 
     /// Leases that a worker does not have are over: it has finished or never seen them.
-    pub(super) fn on_beat(&mut self, now: Time, connection: ConnectionId, held: &[LeaseId], last: LeaseId) {
+    pub(super) fn on_beat(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        held: &[LeaseId],
+        last: Option<LeaseId>,
+    ) {
         let Some(name) = self.hear(now, connection) else { return };
         // What it had was sent before this.
         self.on_offered(now, connection);
@@ -229,7 +108,7 @@ impl Scheduler {
         let is_over = |lease: &LeaseId| {
             // A lease can be on its way, but not for ever.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
-            !held.contains(lease) && (*lease <= last || is_late)
+            !held.contains(lease) && (Some(*lease) <= last || is_late)
         };
         let over: Vec<LeaseId> = self.workers[&name].leases.iter().copied().filter(is_over).collect();
         for lease in over {
@@ -381,7 +260,7 @@ impl Scheduler {
     pub(super) fn strike(&mut self, name: WorkerName, lease: LeaseId, reason: &str) {
         let Some(lease) = self.leases.get(&lease) else { return };
         let what = match &lease.work {
-            Work::Survey { cohort, spans } => (true, Place { cohort: *cohort, trial: spans.start }),
+            Work::Survey { cohort, parts } => (true, Place { cohort: *cohort, trial: parts.start }),
             Work::Trials { cohort, trials, .. } => (false, Place { cohort: *cohort, trial: trials.start }),
         };
         let Some(worker) = self.workers.get_mut(&name) else { return };

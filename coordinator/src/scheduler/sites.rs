@@ -10,35 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, Dropped, Scheduler, WorkerName};
-
-/// Where a worker runs, as far as the worker cannot choose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Site {
-    /// The coordinator's machine: a process that the coordinator started.
-    Own,
-    /// The coordinator's machine: a worker that connects over loopback.
-    Loopback,
-    /// A host that the coordinator logged in to.
-    Host(u64),
-    /// The network address of the connection.
-    Address(u64),
-}
-
-impl Site {
-    /// Whether the coordinator started the worker itself.
-    pub(super) fn is_trusted(self) -> bool {
-        matches!(self, Site::Own | Site::Host(_))
-    }
-
-    /// The machine, which computes wrongly in all of its processes if it does in one.
-    pub(super) fn machine(self) -> Site {
-        match self {
-            Site::Loopback => Site::Own,
-            site => site,
-        }
-    }
-}
+use super::Scheduler;
+use super::event::{Command, Dropped};
+use super::ids::{ConnectionId, Site, WorkerName};
+use super::worker::Share;
 
 /// Unproven workers of a site that may have a lease at the same time; one more for each proven worker of it.
 const UNPROVEN: usize = 64;
@@ -109,18 +84,6 @@ pub(super) fn sums_of(shares: impl Iterator<Item = Share>) -> [usize; 4] {
             waiting + one(share.waiting.is_some()),
         ]
     })
-}
-
-/// What a worker adds to its site's standing, and to the sums of the scheduler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) here: bool,
-    pub(super) steady: bool,
-    pub(super) unproven: bool,
-    /// Leases that it may have.
-    pub(super) room: u32,
-    /// Its place among those that wait.
-    pub(super) waiting: Option<u64>,
 }
 
 impl Scheduler {
@@ -253,7 +216,7 @@ impl Scheduler {
     }
 
     /// Notes the machine of a new worker; false if nothing is taken from its site, and then it is dropped.
-    pub(super) fn admit(&mut self, site: Site, connection: super::ConnectionId) -> bool {
+    pub(super) fn admit(&mut self, site: Site, connection: ConnectionId) -> bool {
         if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
             self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;

@@ -14,10 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use granule_sim::spikes::Digest;
 
-use super::work::Kind;
-use super::{
-    CohortShape, Command, LeaseId, Place, Report, Scheduler, Site, Time, TrialId, Variants, Work, WorkerName,
-};
+use super::Scheduler;
+use super::cohort::SlotState;
+use super::event::{Command, Report, Work};
+use super::ids::{LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::lease::{Check, Kind};
+use super::shape::CohortShape;
+use super::variants::Variants;
 
 /// Leases of a check that may come to nothing before it is only for workers that have delivered.
 const MOST_TRIES: u32 = 3;
@@ -45,22 +48,6 @@ pub(super) struct Trust {
     reinforcements: u32,
     /// Disputed trials that are to be set aside once they are out of the store.
     unsettled: BTreeSet<TrialId>,
-}
-
-/// What a worker is to check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
-    Audit(Place),
-    Dispute(TrialId),
-}
-
-impl Check {
-    pub(super) fn place(self) -> Place {
-        match self {
-            Check::Audit(place) => place,
-            Check::Dispute(id) => id.place(),
-        }
-    }
 }
 
 /// A trial that is to be computed once more.
@@ -268,8 +255,8 @@ impl Scheduler {
                 .audits
                 .insert(place, Audit { authors, lease: None, confirmed: Variants::default(), tries: 0 });
             self.trust.open_audit(place);
-            let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
-            self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
+            let CohortShape { items_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+            self.streams[stream].want(u64::from(place.trial) * items_per_trial);
         }
     }
 
@@ -314,8 +301,8 @@ impl Scheduler {
             || Dispute { lease: None, tries: 0, stored, votes: vec![Vote { digest: stored, voter }] };
         self.trust.disputes.entry(id).or_insert_with(dispute);
         // What an earlier run has stored this one has not looked for.
-        let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
-        self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
+        let CohortShape { items_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+        self.streams[stream].want(u64::from(place.trial) * items_per_trial);
         self.reopen(stream);
         self.vote(id, received, name);
     }
@@ -417,12 +404,14 @@ impl Scheduler {
                 self.trust.partial.insert(place, authors.clone());
             }
             self.trust.disputes.remove(&id);
-            let (lease, missing) = (slot.lease, slot.missing);
-            if lease == LeaseId::ASIDE {
+            let missing = slot.missing;
+            if slot.state() == SlotState::SetAside {
                 continue;
             }
             self.unstored += 1;
-            if let Some(of) = self.leases.get_mut(&lease) {
+            if let Some(lease) = slot.lease()
+                && let Some(of) = self.leases.get_mut(&lease)
+            {
                 // The lease did not ask for it: the place is for another.
                 of.missing -= missing.len();
                 of.undone -= u32::from(!was_done);
@@ -439,10 +428,10 @@ impl Scheduler {
             }
             let cohort = &mut self.cohorts[place.cohort as usize];
             let slot = &mut cohort.slots[place.trial as usize];
-            if slot.lease != LeaseId::NONE || slot.stored == cohort.variants {
+            if slot.state() != SlotState::Free || slot.stored == cohort.variants {
                 continue;
             }
-            slot.lease = LeaseId::SUSPECT;
+            slot.set(SlotState::Suspect);
             cohort.pending -= 1;
             self.pending -= 1;
             let reason = "workers do not agree on its spikes, and there was no other to settle it".to_owned();
