@@ -139,7 +139,7 @@ pub fn engine_to_wire(engine: &dyn Engine) -> wire::Engine {
 /// # Errors
 /// When this program does not have it in that revision and with those parameters.
 pub fn engine_from_wire(
-    engines: Engines,
+    engines: &[&'static dyn Engine],
     engine: Option<wire::Engine>,
 ) -> Result<&'static dyn Engine, WireError> {
     let wire::Engine { name, revision, space } = engine.ok_or(WireError::Missing("engine"))?;

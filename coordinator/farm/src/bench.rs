@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use granule_sim::noise::{NoiseIndex, SPAN_ATTEMPTS};
+use granule_engine::stream::{Index, Parts};
 
 use crate::scheduler::{
     CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
     WorkerName,
 };
+
+/// As the streams of the exact engine are cut.
+const PARTS: Parts = Parts { items_per_finding: 2, mean: 3_926_990.8, sd: 918.0 };
 
 /// A plan, as far as the scheduler sees it, and who computes it.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +45,16 @@ impl Life {
     /// # Panics
     /// If the scheduler does not get to the end of it.
     pub fn live(&self) -> u64 {
-        let cohort =
-            |i| CohortShape { variants: self.variants, normals_per_trial: 1_000_000, stream: i as usize };
+        let cohort = |i| CohortShape {
+            variants: self.variants,
+            items_per_trial: 1_000_000,
+            cost_per_trial: 1e6,
+            stream: i as usize,
+        };
         let shape = Shape {
             trials: self.trials,
             cohorts: (0..self.cohorts).map(cohort).collect(),
-            streams: vec![NoiseIndex::new(); self.cohorts as usize],
+            streams: vec![Index::new(Some(PARTS)); self.cohorts as usize],
         };
         let mut scheduler = Scheduler::new(config(Some(self.shard)), shape, |_| false);
         let mut granted = VecDeque::new();
@@ -82,20 +89,19 @@ impl Life {
         }
         while let Some((connection, lease, work)) = granted.pop_front() {
             match work {
-                Work::Survey { spans, .. } => {
-                    let accepted =
-                        vec![(SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32; spans.len()];
-                    happen(Event::Surveyed { connection, lease, accepted }, &mut granted);
-                    happen(Event::Finished { connection, lease }, &mut granted);
+                Work::Survey { parts, .. } => {
+                    let findings = vec![PARTS.mean as u32; parts.len()];
+                    happen(Event::Surveyed { connection, lease: Some(lease), findings }, &mut granted);
+                    happen(Event::Finished { connection, lease: Some(lease) }, &mut granted);
                 }
                 Work::Trials { cohort, trials, variants, .. } => {
                     let of_trial =
                         |trial| variants.iter().map(move |variant| TrialId { cohort, variant, trial });
                     let ids: Vec<TrialId> = trials.flat_map(of_trial).collect();
                     for &trial in &ids {
-                        happen(Event::Received { connection, lease, trial }, &mut granted);
+                        happen(Event::Received { connection, lease: Some(lease), trial }, &mut granted);
                     }
-                    happen(Event::Finished { connection, lease }, &mut granted);
+                    happen(Event::Finished { connection, lease: Some(lease) }, &mut granted);
                     let worker = WorkerName(u128::from(connection.0).to_be_bytes());
                     for &trial in &ids {
                         happen(Event::Stored { worker, trial }, &mut granted);

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
+use granule_engine::spikes::MOST_SPIKES;
+use granule_engine::stream::Index;
+use granule_engine::{Engine, Fingerprint, Model, Spike, StreamKey, TrialKey, TrialSpikes};
 use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
-use granule_sim::noise::NoiseIndex;
-use granule_sim::spikes::{MOST_SPIKES, Spike, TrialSpikes};
-use granule_sim::{Engine, Model};
-use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::plan::Plan;
 
 use crate::scheduler::{CohortShape, Place, Shape, TrialId, Work};
@@ -42,7 +41,12 @@ impl<'a> Catalogue<'a> {
                 streams.len() - 1
             });
             let variants = cohort.variants.len() as u32;
-            cohorts.push(CohortShape { variants, normals_per_trial: cohort.normals_per_trial, stream });
+            cohorts.push(CohortShape {
+                variants,
+                items_per_trial: cohort.items_per_trial,
+                cost_per_trial: cohort.cost_per_trial,
+                stream,
+            });
             for (variant, of) in cohort.variants.iter().enumerate() {
                 places.insert((cohort.seed, of.fingerprint), (at as u32, variant as u32));
             }
@@ -50,14 +54,19 @@ impl<'a> Catalogue<'a> {
         Catalogue { plan, streams, cohorts, places }
     }
 
-    /// What the scheduler needs to know, with the counts of spans that are known of each stream.
-    pub fn shape(&self, spans: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
+    /// The engine of the plan.
+    pub fn engine(&self) -> &'static dyn Engine {
+        self.plan.engine
+    }
+
+    /// What the scheduler needs to know, with the findings that are known of each stream.
+    pub fn shape(&self, findings: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
+        let parts = self.plan.engine.parts();
         let known = |stream: &StreamKey| {
-            if self.plan.engine == Engine::Pcg {
-                return NoiseIndex::keyed();
+            let mut index = Index::new(parts);
+            if parts.is_some() {
+                findings(*stream).into_iter().for_each(|finding| index.push(finding));
             }
-            let mut index = NoiseIndex::new();
-            spans(*stream).into_iter().for_each(|accepted| index.push(accepted));
             index
         };
         let streams = self.streams.iter().map(known).collect();
@@ -71,7 +80,7 @@ impl<'a> Catalogue<'a> {
     pub fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
         let id = self.place_of(result.name).ok_or(Misplaced::Foreign)?;
         let model = self.model(id.cohort, id.variant);
-        let spikes = TrialSpikes::count(&result.spikes, model.parameters().network, model.steps());
+        let spikes = TrialSpikes::count(&result.spikes, model.sizes(), model.time().steps);
         if !spikes.is_ok_and(|spikes| spikes <= MOST_SPIKES) {
             return Err(Misplaced::Impossible);
         }
@@ -86,17 +95,15 @@ impl<'a> Catalogue<'a> {
 
     /// Whether the cells of a trial can fire so often that it has more spikes than are stored.
     pub fn may_be_too_large(&self, id: TrialId) -> bool {
-        self.model(id.cohort, id.variant).most_spikes() > MOST_SPIKES
+        self.model(id.cohort, id.variant).facts().most_spikes > MOST_SPIKES
     }
 
     /// Why a trial that is too large is not stored, and what to do, for people.
     pub fn too_large_reason(&self, id: TrialId) -> String {
-        let parameters = self.model(id.cohort, id.variant).parameters();
+        let advice = self.plan.engine.to_spike_less(Some(self.model(id.cohort, id.variant)));
         format!(
             "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and will have them \
-             again: make the condition's cells fire less (`granule.refractory` is {} ms, `golgi.refractory` {} ms) or \
-             its trials shorter (`time.duration` is {} ms)",
-            parameters.granule.refractory_ms, parameters.golgi.refractory_ms, parameters.time.duration_ms
+             again: {advice}"
         )
     }
 
@@ -125,12 +132,12 @@ impl<'a> Catalogue<'a> {
                 start: *start,
                 models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
             }),
-            Work::Survey { cohort, spans } => WireWork::Survey(Survey {
+            Work::Survey { cohort, parts } => WireWork::Survey(Survey {
                 engine: self.plan.engine,
                 seed: self.plan.cohorts[*cohort as usize].seed,
                 model: Box::new(self.model(*cohort, 0).clone()),
-                first: spans.start,
-                count: spans.len() as u32,
+                first: parts.start,
+                count: parts.len() as u32,
             }),
         }
     }
@@ -169,27 +176,25 @@ impl<'a> Catalogue<'a> {
         let (Some(stored), Some(received)) = (self.decode(id, stored), self.decode(id, received)) else {
             return "the spikes stored cannot be read".to_owned();
         };
-        let step_ms = self.model(id.cohort, id.variant).parameters().time.step_ms;
-        first_difference(step_ms, &stored, &received, "received")
+        first_difference(self.model(id.cohort, id.variant), &stored, &received, "received")
     }
 
     fn decode(&self, id: TrialId, spikes: &[u8]) -> Option<TrialSpikes> {
         let model = self.model(id.cohort, id.variant);
-        TrialSpikes::decode(spikes, model.parameters().network, model.steps()).ok()
+        TrialSpikes::decode(spikes, model.sizes(), model.time().steps).ok()
     }
 
     fn model(&self, cohort: u32, variant: u32) -> &Model {
-        let variant = &self.plan.cohorts[cohort as usize].variants[variant as usize];
-        &self.plan.conditions[variant.conditions[0]].model
+        self.plan.model(cohort as usize, variant as usize)
     }
 }
 
 /// Where the spikes of a trial first differ from those stored, for people; `other` is what the others
 /// were.
-pub fn first_difference(step_ms: f64, stored: &TrialSpikes, others: &TrialSpikes, other: &str) -> String {
-    for (what, a, b) in
-        [("granule", &stored.granule, &others.granule), ("Golgi", &stored.golgi, &others.golgi)]
-    {
+pub fn first_difference(model: &Model, stored: &TrialSpikes, others: &TrialSpikes, other: &str) -> String {
+    let step_ms = model.time().step_ms;
+    let populations = model.engine().populations().iter().zip(stored.trains.iter().zip(&others.trains));
+    for (population, (a, b)) in populations {
         let differs = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at));
         let Some(at) = differs else { continue };
         let tell = |spike: Option<&Spike>| {
@@ -198,7 +203,8 @@ pub fn first_difference(step_ms: f64, stored: &TrialSpikes, others: &TrialSpikes
             })
         };
         return format!(
-            "the first spike of a {what} cell that differs is number {at}: {} stored, {} {other}",
+            "the first spike of a {} that differs is number {at}: {} stored, {} {other}",
+            population.cell,
             tell(a.get(at)),
             tell(b.get(at))
         );

@@ -14,36 +14,36 @@ use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
 pub enum Said {
     Beat {
         held: Vec<LeaseId>,
-        last: LeaseId,
+        last: Option<LeaseId>,
     },
     Offered,
     Draining {
         reason: String,
     },
     Trial {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
         result: TrialResult,
     },
     /// A part of a result that is not whole yet.
     Part {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
     },
     TooLarge {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
         name: TrialName,
     },
     Survey {
-        lease: LeaseId,
-        accepted: Vec<u32>,
+        lease: Option<LeaseId>,
+        findings: Vec<u32>,
     },
     Finished {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
     },
     HandedBack {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
     },
     Failed {
-        lease: LeaseId,
+        lease: Option<LeaseId>,
         reason: String,
     },
 }
@@ -143,8 +143,8 @@ pub fn understand(message: wire::FromWorker, assembly: &mut Assembly) -> Result<
         Message::Trial(result) => {
             Said::Trial { lease: lease(result.lease), result: TrialResult::from_wire(result)? }
         }
-        Message::Survey(wire::SurveyResult { lease: id, accepted }) => {
-            Said::Survey { lease: lease(id), accepted }
+        Message::Survey(wire::SurveyResult { lease: id, findings }) => {
+            Said::Survey { lease: lease(id), findings }
         }
         Message::Finished(wire::Finished { lease: id }) => Said::Finished { lease: lease(id) },
         Message::HandedBack(wire::HandedBack { lease: id }) => Said::HandedBack { lease: lease(id) },
@@ -172,15 +172,15 @@ pub fn message(
     use wire::to_worker::Message;
     let (connection, message) = match command {
         Command::Welcome { connection, kept } => {
-            let kept = kept.iter().map(|lease| lease.0.into()).collect();
+            let kept = kept.iter().map(|lease| lease.number().into()).collect();
             (connection, Message::Welcome(wire::Welcome { heartbeat_ms, epoch, kept }))
         }
         Command::Grant { connection, lease, work } => {
             let work = Some(catalogue.work(work).to_wire());
-            (connection, Message::Lease(wire::Lease { id: lease.0.into(), work }))
+            (connection, Message::Lease(wire::Lease { id: lease.number().into(), work }))
         }
         Command::Revoke { connection, lease } => {
-            (connection, Message::Revoked(wire::Revoked { lease: lease.0.into() }))
+            (connection, Message::Revoked(wire::Revoked { lease: lease.number().into() }))
         }
         Command::Acknowledge { connection, trial } => {
             (connection, Message::Acknowledged(catalogue.name(*trial).to_wire()))
@@ -191,10 +191,10 @@ pub fn message(
 }
 
 fn leases(numbers: &[u64]) -> Vec<LeaseId> {
-    numbers.iter().take(MOST_THREADS as usize).map(|&number| lease(number)).collect()
+    numbers.iter().take(MOST_THREADS as usize).filter_map(|&number| lease(number)).collect()
 }
 
 /// The lease of this number; none for a number that was never given to one.
-fn lease(number: u64) -> LeaseId {
-    number.try_into().map_or(LeaseId::NONE, LeaseId)
+fn lease(number: u64) -> Option<LeaseId> {
+    LeaseId::new(number)
 }

@@ -1,7 +1,7 @@
 //! The farm: who computes what, and what is said about it, as pure state machines.
 //!
 //! [`scheduler`] hands out shards of trials to workers, and [`session`] is a worker's half of the protocol. [`catalogue`] has
-//! the names of what is computed, and [`dialogue`] turns messages into events and commands into messages. A simulation plays
+//! the names of what is computed. [`dialogue`] reads and writes messages, and [`inbox`] turns what workers say into events. A simulation plays
 //! whole histories with both halves, under faults of every kind.
 //!
 //! Whatever happens is handed in together with its time. This crate must not know clocks, files, connections, threads or
@@ -13,6 +13,7 @@
 pub mod bench;
 pub mod catalogue;
 pub mod dialogue;
+pub mod inbox;
 pub mod scheduler;
 pub mod session;
 #[cfg(test)]

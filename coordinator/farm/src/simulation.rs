@@ -17,27 +17,26 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use granule_engine::{Digest, Engine, Spike, StreamKey, TrialKey, TrialSpikes};
 use granule_proto::convert::{TrialName, TrialResult, Work as WireWork};
 use granule_proto::parts::{Assembly, PART};
 use granule_proto::wire;
-use granule_sim::Engine;
-use granule_sim::spikes::{Digest, Spike, TrialSpikes};
-use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
 
 use crate::session::Output;
 use crate::session::{End, Instruction, Introduction, Patience, Session};
+use granule_toy::{ENGINES, finding};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::catalogue::Catalogue;
-use crate::dialogue::{self, Said};
+use crate::dialogue;
+use crate::inbox::{self, Step};
 use crate::scheduler::{
     Command, Config, ConnectionId, Event, Place, Report, Scheduler, Site, Time, TrialId, WorkerName,
 };
 
-const SWEEP: &str = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\n\
-                     seeds: [1, 2]\ntrials: 8\nconditions: [Control, GABAzine, ACh]\n";
+const SWEEP: &str = "seeds: [1, 2]\ntrials: 8\nconditions: [Base, Strong, Weak]\n";
 
 /// When faults stop at the latest.
 const FAULTS_UNTIL: f64 = 200.0;
@@ -246,8 +245,8 @@ struct Task {
 
 /// What the store is asked.
 enum Keep {
-    Trial { worker: WorkerName, id: TrialId, key: TrialKey, result: TrialResult },
-    Spans { stream: StreamKey, first: u32, accepted: Vec<u32> },
+    Trial { worker: WorkerName, trial: TrialId, key: TrialKey, result: TrialResult },
+    Findings { stream: StreamKey, first: u32, findings: Vec<u32> },
     Discard { trials: Vec<TrialId> },
 }
 
@@ -279,7 +278,7 @@ struct History<'a> {
     coordinator_jumped: Time,
     /// What outlives the coordinator.
     store: BTreeMap<TrialKey, Digest>,
-    spans: BTreeMap<StreamKey, Vec<u32>>,
+    findings: BTreeMap<StreamKey, Vec<u32>>,
     is_over: bool,
     disagreements: u64,
     counts: Counts,
@@ -309,18 +308,17 @@ struct Counts {
 
 /// What a trial's computation gives.
 fn truth(name: &TrialName) -> Vec<u8> {
-    let step = u32::from(name.fingerprint.0[0]) + name.seed * 7 + name.trial;
-    let granule = vec![Spike { step, cell: name.trial % 48 }];
-    TrialSpikes { granule, golgi: Vec::new() }.encode()
+    let step = u32::from(name.fingerprint.0[0]) % 150 + name.seed * 7 + name.trial;
+    one_spike(Spike { step, cell: name.trial % 48 })
 }
 
 fn lie(name: &TrialName, which: u32) -> Vec<u8> {
-    let granule = vec![Spike { step: 1000 + which, cell: name.trial % 48 }];
-    TrialSpikes { granule, golgi: Vec::new() }.encode()
+    one_spike(Spike { step: which % 150, cell: 20 + name.trial % 28 })
 }
 
-fn accepted(span: u32) -> u32 {
-    3_923_000 + (span * 7919) % 8_000
+/// The encoded spikes of a trial in which a cell of the first population spikes once.
+fn one_spike(spike: Spike) -> Vec<u8> {
+    TrialSpikes { trains: vec![vec![spike], Vec::new(), Vec::new()] }.encode()
 }
 
 fn seconds(s: f64) -> Time {
@@ -369,7 +367,7 @@ impl<'a> History<'a> {
             coordinator_frozen_until: Time::ZERO,
             coordinator_jumped: Time::ZERO,
             store: BTreeMap::new(),
-            spans: BTreeMap::new(),
+            findings: BTreeMap::new(),
             is_over: false,
             disagreements: 0,
             counts: Counts::default(),
@@ -686,7 +684,7 @@ impl<'a> History<'a> {
         }
         self.lives += 1;
         self.tell(|| "the coordinator starts".to_owned());
-        let shape = self.catalogue.shape(|stream| self.spans.get(&stream).cloned().unwrap_or_default());
+        let shape = self.catalogue.shape(|stream| self.findings.get(&stream).cloned().unwrap_or_default());
         let is_stored = |id: TrialId| self.store.contains_key(&self.catalogue.key(id));
         let scheduler = Scheduler::new(self.config, shape, is_stored);
         self.coordinator_jumped = Time::ZERO;
@@ -723,7 +721,7 @@ impl<'a> History<'a> {
             self.number += 1;
             let connection = ConnectionId(self.number);
             self.lines[line].connection = Some(connection);
-            let introduction = dialogue::introduce(hello, Engine::Brian2_2_2_1, coordinator.epoch)
+            let introduction = dialogue::introduce(hello, self.catalogue.engine(), coordinator.epoch)
                 .expect("it is one of ours");
             let machine = introduction.process_id.into();
             let is_ours = self.workers[self.lines[line].worker].is_ours;
@@ -740,27 +738,25 @@ impl<'a> History<'a> {
         let worker = coordinator.names[&connection];
         let assembly = coordinator.assemblies.entry(connection).or_default();
         let Some(said) = dialogue::understand(message, assembly).expect("it makes sense") else { return };
-        let event = match said {
-            Said::Beat { held, last } => Event::Beat { connection, held, last },
-            Said::Offered => Event::Offered { connection },
-            Said::Draining { .. } => Event::Draining { connection },
-            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
-            Said::Finished { lease } => Event::Finished { connection, lease },
-            Said::HandedBack { lease } => Event::HandedBack { connection, lease },
-            Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
-            Said::Part { lease } => Event::Part { connection, lease },
-            Said::TooLarge { lease, name } => {
-                assert_eq!(Some(name), self.large);
-                let trial = self.catalogue.place_of(name).expect("it is of this sweep");
-                Event::TooLarge { connection, lease, trial }
+        let is_stored = |trial| coordinator.scheduler.is_stored(trial);
+        let digest = |trial| self.store.get(&self.catalogue.key(trial)).copied().filter(|_| is_stored(trial));
+        for step in inbox::steps(self.catalogue, connection, worker, said, digest) {
+            match step {
+                Step::Handle(event) => {
+                    let is_expected = match &event {
+                        Event::Invalid { .. } | Event::Disagreed { .. } => false,
+                        Event::TooLarge { trial, .. } => self.large == Some(self.catalogue.name(*trial)),
+                        _ => true,
+                    };
+                    assert!(is_expected, "{event:?}");
+                    self.event(event);
+                }
+                Step::Store { trial, key, result } => {
+                    self.ask_store(Keep::Trial { worker, trial, key, result });
+                }
+                Step::Reply(_) | Step::Contradicted { .. } => panic!("{step:?} of a result of this sweep"),
             }
-            Said::Trial { lease, result } => {
-                let (id, key) = self.catalogue.place(&result).expect("it is of this sweep");
-                self.ask_store(Keep::Trial { worker, id, key, result });
-                Event::Received { connection, lease, trial: id }
-            }
-        };
-        self.event(event);
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -813,9 +809,9 @@ impl<'a> History<'a> {
                     self.cut(line);
                 }
             }
-            Command::KeepSpans { stream, first, accepted } => {
+            Command::KeepFindings { stream, first, findings } => {
                 let stream = self.catalogue.stream(stream);
-                self.ask_store(Keep::Spans { stream, first, accepted });
+                self.ask_store(Keep::Findings { stream, first, findings });
             }
             Command::Discard { trials } => self.ask_store(Keep::Discard { trials }),
             Command::Report(Report::Disagreed { trial, .. }) => {
@@ -848,11 +844,11 @@ impl<'a> History<'a> {
     fn keep(&mut self) {
         let Some(next) = self.coordinator.as_mut().and_then(|of| of.pipeline.pop_front()) else { return };
         match next {
-            Keep::Spans { stream, first, accepted } => {
-                let spans = self.spans.entry(stream).or_default();
-                assert!(first as usize <= spans.len(), "a gap in the counts of a stream");
-                spans.truncate(first as usize);
-                spans.extend(accepted);
+            Keep::Findings { stream, first, findings } => {
+                let known = self.findings.entry(stream).or_default();
+                assert!(first as usize <= known.len(), "a gap in the findings of a stream");
+                known.truncate(first as usize);
+                known.extend(findings);
             }
             Keep::Discard { trials } => {
                 for trial in &trials {
@@ -860,20 +856,15 @@ impl<'a> History<'a> {
                 }
                 self.event(Event::Discarded { trials });
             }
-            Keep::Trial { worker, id, key, result } => {
+            Keep::Trial { worker, trial, key, result } => {
                 let received = result.digest;
                 let is_true = received == Digest::of(&truth(&result.name));
                 assert!(is_true || self.faults.lie > 0.0, "a wrong result without a liar");
-                match self.store.get(&key) {
-                    Some(&stored) if stored != received => {
-                        self.disputed.insert(id);
-                        self.event(Event::Disagreed { worker, trial: id, stored, received });
-                    }
-                    _ => {
-                        self.store.insert(key, received);
-                        self.event(Event::Stored { worker, trial: id });
-                    }
+                let stored = *self.store.entry(key).or_insert(received);
+                if stored != received {
+                    self.disputed.insert(trial);
                 }
+                self.event(inbox::stored(worker, trial, received, Some(stored)));
             }
         }
     }
@@ -894,6 +885,7 @@ impl<'a> History<'a> {
         self.tell(|| format!("worker {at} starts as {name:?} with {threads} threads"));
         let introduction = Introduction {
             version: "1".into(),
+            engines: ENGINES,
             threads,
             host: "simulated".into(),
             process_id: at as u32,
@@ -1036,8 +1028,8 @@ impl<'a> History<'a> {
         }
         match work {
             WireWork::Survey(survey) => {
-                let accepted = (survey.first..survey.first + survey.count).map(accepted).collect();
-                self.output(at, vec![Output::Survey { ticket, accepted }, Output::Finished { ticket }]);
+                let findings = (survey.first..survey.first + survey.count).map(finding).collect();
+                self.output(at, vec![Output::Survey { ticket, findings }, Output::Finished { ticket }]);
             }
             WireWork::Trials(work) => {
                 let trial = work.first + done;
@@ -1046,7 +1038,7 @@ impl<'a> History<'a> {
                 }
                 let (mut outputs, mut too_large) = (Vec::new(), None);
                 for model in &work.models {
-                    let fingerprint = Fingerprint::new(model);
+                    let fingerprint = model.fingerprint();
                     let name = TrialName { fingerprint, seed: work.seed, trial };
                     let lies = self.workers[at].is_liar && self.rng.random_bool(self.faults.lie);
                     let spikes = if lies {
@@ -1125,16 +1117,16 @@ impl<'a> History<'a> {
     }
 }
 
-/// With noise that has to be surveyed, and with noise that has not.
+/// One whose stream has to be surveyed, and one whose trials can start at once.
 fn plans() -> [Plan; 2] {
-    [Engine::Brian2_2_2_1, Engine::Pcg].map(plan)
+    let [free, stream] = ENGINES else { panic!("two engines") };
+    [*stream, *free].map(plan)
 }
 
-fn plan(engine: Engine) -> Plan {
+fn plan(engine: &dyn Engine) -> Plan {
     let sweep = format!("engine: {}\n{SWEEP}", engine.name());
-    let sweep =
-        granule_sweep::parse("sweep", sweep.as_bytes(), "sweep", &Overrides::default()).expect("a sweep");
-    Plan::new(&sweep)
+    let sweep = granule_sweep::parse(ENGINES, "sweep", sweep.as_bytes(), "sweep", &Overrides::default());
+    Plan::new(&sweep.expect("a sweep"))
 }
 
 fn number(variable: &str) -> Option<u64> {

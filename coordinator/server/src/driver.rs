@@ -612,7 +612,7 @@ impl<'a> Driver<'a> {
                     Event::Heard { connection }
                 }
             },
-            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, accepted },
+            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, findings: accepted },
             Said::Finished { lease } => Event::Finished { connection, lease },
             Said::HandedBack { lease } => Event::HandedBack { connection, lease },
             Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
@@ -625,7 +625,7 @@ impl<'a> Driver<'a> {
         &mut self,
         connection: ConnectionId,
         worker: WorkerName,
-        lease: LeaseId,
+        lease: Option<LeaseId>,
         trial: TrialId,
         events: &mut Vec<Event>,
     ) {
@@ -711,7 +711,7 @@ impl<'a> Driver<'a> {
         }
         match command {
             Command::Drop { connection, why } => self.cut_off(connection, why),
-            Command::KeepSpans { stream, first, accepted } => {
+            Command::KeepFindings { stream, first, findings: accepted } => {
                 let stream = self.catalogue.stream(stream);
                 let keep = Keep::Spans { stream, first, accepted };
                 self.keeper.ask(keep).await?;

@@ -166,7 +166,7 @@ pub trait Engine: Send + Sync {
 pub type Engines = &'static [&'static dyn Engine];
 
 /// The engine of this name.
-pub fn engine_of(engines: Engines, name: &str) -> Option<&'static dyn Engine> {
+pub fn engine_of(engines: &[&'static dyn Engine], name: &str) -> Option<&'static dyn Engine> {
     engines.iter().copied().find(|engine| engine.name() == name)
 }
 

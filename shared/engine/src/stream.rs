@@ -55,9 +55,14 @@ impl Index {
         Index { parts, items_before: vec![0] }
     }
 
-    /// How the stream is cut; `None` where every trial can start at once.
-    pub fn cut(&self) -> Option<Parts> {
-        self.parts
+    /// Whether a part can have this finding.
+    pub fn is_plausible(&self, finding: u32) -> bool {
+        self.parts.is_none_or(|parts| parts.is_plausible(finding))
+    }
+
+    /// Parts that certainly hold more than this many items.
+    pub fn parts_to_reach(&self, items: u64) -> u32 {
+        self.parts.map_or(0, |parts| parts.to_reach(items))
     }
 
     /// Parts that are known.

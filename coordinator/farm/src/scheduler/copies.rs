@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-use super::pace;
-use super::work::{Kind, Lease};
-use super::{Command, LeaseId, Place, Report, Scheduler, Time, Variants, Work, WorkerName};
+use super::event::{Command, Report, Work};
+use super::ids::{LeaseId, Place, Time, WorkerName};
+use super::lease::{Kind, Lease};
+use super::variants::Variants;
+use super::{Scheduler, pace};
 
 /// How much sooner than the slow worker the idle one should be done.
 const SOONER: f64 = 1.3;
@@ -18,7 +20,7 @@ const OVERHEAD: f64 = 0.05;
 
 impl Scheduler {
     /// Has idle workers compute what slow ones have.
-    pub(super) fn copy(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn copy(&mut self, now: Time) {
         if self.pending > 0 {
             return;
         }
@@ -32,9 +34,9 @@ impl Scheduler {
             let slow = self.leases[&id].worker.expect("only leases with a worker are copied");
             let place = Place { cohort: *cohort, trial: trials.start };
             let trials = trials.len() as u32;
-            commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
+            self.commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
             self.tally.copies += 1;
-            self.grant(now, idle, work, Kind::Copy { of: id }, commands);
+            self.grant(now, idle, work, Kind::Copy { of: id });
             // What is left of it may be worth a copy, too.
             if let Some(left) = self.seconds_left(now, id, &self.leases[&id]) {
                 let at = leases.partition_point(|of| of.0.total_cmp(&left).then(id.cmp(&of.1)).is_lt());
@@ -67,7 +69,7 @@ impl Scheduler {
         let copies: Vec<Range<u32>> = lease.copies.iter().filter_map(|copy| self.copied(*copy)).collect();
         let is_open = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
-            slot.lease == id
+            slot.lease() == Some(id)
                 && !cohort.is_done(slot)
                 && slot.missing.len() > 0
                 && !copies.iter().any(|copied| copied.contains(trial))

@@ -7,13 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use granule_sim::spikes::Digest;
+use granule_engine::Digest;
 
-use super::members::Worker;
-use super::{
-    Command, ConnectionId, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId,
-    Variants, WorkerName,
-};
+use super::Scheduler;
+use super::cohort::SlotState;
+use super::event::{Command, Reason, Report};
+use super::ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::suspects::HOPELESS;
+use super::variants::Variants;
+use super::worker::Worker;
 
 /// Leases after which a trial is given up, whoever had them.
 const CLAIMS: usize = 3;
@@ -81,13 +83,12 @@ impl Scheduler {
         &mut self,
         now: Time,
         connection: ConnectionId,
-        id: LeaseId,
+        id: Option<LeaseId>,
         trial: TrialId,
-        commands: &mut Vec<Command>,
     ) {
         let Some(name) = self.hear(now, connection) else { return };
-        commands.push(Command::Acknowledge { connection, trial });
-        let Some(site) = self.site(name) else { return };
+        self.commands.push(Command::Acknowledge { connection, trial });
+        let (Some(site), Some(id)) = (self.site(name), id) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         // A claim is as good as a result, and counts once as well.
         if !lease.receive(trial) {
@@ -108,10 +109,10 @@ impl Scheduler {
         let can_try = |worker: &Worker| self.is_hopeful_of(worker, place) && !sites.contains(&worker.site);
         let is_certain = leases.len() >= CLAIMS || workers.len() > 1;
         if is_certain && !self.workers.values().any(can_try) {
-            self.give_up(name, trial, commands);
-        } else if self.slot(trial.place()).lease == id {
+            self.give_up(name, trial);
+        } else if self.slot(trial.place()).lease() == Some(id) {
             self.suspect(trial.place(), "a worker found too many spikes");
-            self.detach(trial.place(), commands);
+            self.detach(trial.place());
         }
     }
 
@@ -125,30 +126,31 @@ impl Scheduler {
     }
 
     /// Takes a place out of its lease: it is for another.
-    fn detach(&mut self, place: Place, commands: &mut Vec<Command>) {
+    fn detach(&mut self, place: Place) {
         let slot = self.slot(place);
-        let (id, missing) = (slot.lease, slot.missing);
+        let (id, missing) = (slot.lease(), slot.missing);
+        let Some(id) = id else { return };
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.missing -= missing.len();
         lease.undone -= 1;
         self.return_slot(place);
-        self.end_if_settled(id, commands);
+        self.end_if_settled(id);
     }
 
     /// Nothing more is expected of a trial.
-    fn give_up(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    fn give_up(&mut self, name: WorkerName, id: TrialId) {
         self.large.claims.remove(&id);
         self.large.given_up.insert(id);
         self.slot(id.place()).stored.insert(id.variant);
         self.tally.set_aside += 1;
-        commands.push(Command::Report(Report::TooLarge { trial: id }));
-        let is_done = self.settle(id, commands);
+        self.commands.push(Command::Report(Report::TooLarge { trial: id }));
+        let is_done = self.settle(id);
         if self.computable(id.place()).len() > 0 {
             self.sample(name, id.place(), is_done);
         }
         let count = self.large.given_up.len();
         if self.tally.stored == 0 && count >= HOPELESS {
-            self.end(Command::Abandon(Reason::TooLarge { count }), commands);
+            self.end(Command::Abandon(Reason::TooLarge { count }));
         }
     }
 
@@ -163,12 +165,11 @@ impl Scheduler {
         let slot = &mut cohort.slots[place.trial as usize];
         let was_done = slot.stored == cohort.variants;
         slot.stored.remove(id.variant);
-        let lease = slot.lease;
-        if lease == LeaseId::ASIDE {
+        if slot.state() == SlotState::SetAside {
             return;
         }
         self.unstored += 1;
-        if let Some(lease) = self.leases.get_mut(&lease) {
+        if let Some(lease) = slot.lease().and_then(|id| self.leases.get_mut(&id)) {
             lease.undone += u32::from(was_done);
         } else if was_done {
             self.return_slot(place);

@@ -1,15 +1,12 @@
 //! Workers: how they come, go, come back, fall silent and are shut out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::pace::Pace;
-use super::sites::Share;
+use super::Scheduler;
+use super::event::{Command, Dropped, Reason, Report, Work};
+use super::ids::{ConnectionId, LeaseId, Place, Site, Time, WorkerName};
 use super::suspects::Loss;
-use super::{
-    Command, ConnectionId, Dropped, LeaseId, Place, Reason, Report, Scheduler, Site, Time, TrialId, Work,
-    WorkerName,
-};
+use super::worker::{Worker, WorkerState, WorkerView};
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.
 const STRIKES: usize = 5;
@@ -19,110 +16,6 @@ const FAULTS: u32 = 20;
 
 /// Workers that have gone and have computed nothing that is stored: those of them that are remembered.
 const MOST_GONE: usize = 1024;
-
-/// A worker, connected or not.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) site: Site,
-    pub(super) connection: Option<ConnectionId>,
-    pub(super) threads: u32,
-    pub(super) leases: Vec<LeaseId>,
-    pub(super) heard: Time,
-    pub(super) pace: Pace,
-    /// Results that it has delivered.
-    pub(super) delivered: u32,
-    /// It holds a lease without progress, and has delivered nothing since that was noticed.
-    pub(super) is_stalled: bool,
-    /// What it adds to sums over workers.
-    pub(super) share: Share,
-    /// It is in the queue of workers that have gone.
-    is_queued: bool,
-    /// It takes no more leases.
-    pub(super) draining: bool,
-    /// Nothing is taken from it any more, for this reason.
-    pub(super) quarantined: Option<String>,
-    /// Its last connection ended while it was alive: unless it comes back, its process has died.
-    vanished: bool,
-    /// Leases that it did not speak of when it came back: they are over once it has offered all it has.
-    unspoken: Vec<LeaseId>,
-    /// What it failed at since it last finished a lease.
-    strikes: BTreeSet<(bool, Place)>,
-    /// How often it has failed since then.
-    faults: u32,
-    /// Trials that are stored as it has computed them, in this run.
-    pub(super) authored: Vec<TrialId>,
-    pub(super) stored: u64,
-    /// Whether an audit of its first trial has been decided on.
-    pub(super) is_sampled: bool,
-}
-
-impl Worker {
-    /// Whether it has delivered anything, or need not.
-    pub(super) fn is_proven(&self) -> bool {
-        self.site.is_trusted() || self.delivered > 0
-    }
-
-    /// Leases that it may have at a time: one at first, and two more for each result.
-    pub(super) fn room(&self) -> u32 {
-        if self.site.is_trusted() {
-            return self.threads;
-        }
-        self.threads.min(self.delivered.saturating_mul(2).saturating_add(1))
-    }
-
-    /// Whether it can be expected to compute a trial, if that can be computed: it delivers, or is at its first lease,
-    /// and fails at nothing.
-    pub(super) fn is_hopeful(&self) -> bool {
-        self.share.room > 0
-            && !self.is_stalled
-            && self.faults == 0
-            && (self.is_proven() || !self.leases.is_empty())
-    }
-
-    /// Whether it was heard of lately. A line that went quiet first has failed; one that is closed at once, its
-    /// process has closed.
-    fn was_well(&self, now: Time, lease_ttl: Duration) -> bool {
-        now.saturating_sub(self.heard) < lease_ttl / 3
-    }
-}
-
-/// A worker as others see it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WorkerView {
-    pub name: WorkerName,
-    pub state: WorkerState,
-    pub threads: u32,
-    pub leases: usize,
-    /// Trials stored that it was the first to compute.
-    pub stored: u64,
-    pub heard: Time,
-}
-
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WorkerState {
-    Working,
-    Idle,
-    Draining,
-    /// Not connected, but it has leases.
-    Lost,
-    Gone,
-    Quarantined,
-}
-
-impl WorkerState {
-    /// Its name in snapshots.
-    pub fn name(self) -> &'static str {
-        match self {
-            WorkerState::Working => "working",
-            WorkerState::Idle => "idle",
-            WorkerState::Draining => "draining",
-            WorkerState::Lost => "lost",
-            WorkerState::Gone => "gone",
-            WorkerState::Quarantined => "quarantined",
-        }
-    }
-}
 
 impl Scheduler {
     /// All workers that were ever here, but those that were forgotten.
@@ -159,40 +52,19 @@ impl Scheduler {
         (name, site): (WorkerName, Site),
         threads: u32,
         held: &[LeaseId],
-        commands: &mut Vec<Command>,
     ) {
         let is_new = !self.workers.contains_key(&name);
-        if !self.admit(site, connection, commands) {
+        if !self.admit(site, connection) {
             return;
         }
-        let worker = self.workers.entry(name).or_insert_with(|| Worker {
-            site,
-            connection: None,
-            threads,
-            leases: Vec::new(),
-            heard: now,
-            pace: Pace::default(),
-            delivered: 0,
-            is_stalled: false,
-            share: Share::default(),
-            is_queued: false,
-            draining: false,
-            quarantined: None,
-            vanished: false,
-            unspoken: Vec::new(),
-            strikes: BTreeSet::new(),
-            faults: 0,
-            authored: Vec::new(),
-            stored: 0,
-            is_sampled: false,
-        });
+        let worker = self.workers.entry(name).or_insert_with(|| Worker::new(site, threads, now));
         if let Some(reason) = &worker.quarantined {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.clone()) });
             return;
         }
         if let Some(old) = worker.connection.replace(connection) {
             self.connections.remove(&old);
-            commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
+            self.commands.push(Command::Drop { connection: old, why: Dropped::Superseded });
         }
         (worker.threads, worker.heard, worker.draining, worker.vanished) = (threads, now, false, false);
         let held: BTreeSet<LeaseId> = held.iter().copied().collect();
@@ -200,11 +72,11 @@ impl Scheduler {
         worker.unspoken = unspoken;
         self.connections.insert(connection, name);
         self.update(name);
-        commands.push(Command::Welcome { connection, kept });
+        self.commands.push(Command::Welcome { connection, kept });
         if !is_new {
             self.tally.returns += 1;
         }
-        commands.push(Command::Report(if is_new {
+        self.commands.push(Command::Report(if is_new {
             Report::Joined { worker: name }
         } else {
             Report::Returned { worker: name }
@@ -221,7 +93,13 @@ impl Scheduler {
     }
 
     /// Leases that a worker does not have are over: it has finished or never seen them.
-    pub(super) fn on_beat(&mut self, now: Time, connection: ConnectionId, held: &[LeaseId], last: LeaseId) {
+    pub(super) fn on_beat(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        held: &[LeaseId],
+        last: Option<LeaseId>,
+    ) {
         let Some(name) = self.hear(now, connection) else { return };
         // What it had was sent before this.
         self.on_offered(now, connection);
@@ -230,7 +108,7 @@ impl Scheduler {
         let is_over = |lease: &LeaseId| {
             // A lease can be on its way, but not for ever.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
-            !held.contains(lease) && (*lease <= last || is_late)
+            !held.contains(lease) && (Some(*lease) <= last || is_late)
         };
         let over: Vec<LeaseId> = self.workers[&name].leases.iter().copied().filter(is_over).collect();
         for lease in over {
@@ -238,28 +116,23 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_draining(&mut self, now: Time, connection: ConnectionId, commands: &mut Vec<Command>) {
+    pub(super) fn on_draining(&mut self, now: Time, connection: ConnectionId) {
         let Some(name) = self.hear(now, connection) else { return };
         let worker = self.workers.get_mut(&name).expect("just heard of");
         if !std::mem::replace(&mut worker.draining, true) {
             self.update(name);
-            commands.push(Command::Report(Report::Draining { worker: name }));
+            self.commands.push(Command::Report(Report::Draining { worker: name }));
         }
     }
 
-    pub(super) fn on_disconnected(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_disconnected(&mut self, now: Time, connection: ConnectionId) {
         let Some(&name) = self.connections.get(&connection) else { return };
         self.hang_up(name);
         self.tally.disconnections += 1;
         let ttl = self.config.lease_ttl;
         let worker = self.workers.get_mut(&name).expect("it was connected");
         worker.vanished = worker.was_well(now, ttl);
-        commands.push(Command::Report(if worker.leases.is_empty() {
+        self.commands.push(Command::Report(if worker.leases.is_empty() {
             Report::Left { worker: name }
         } else {
             Report::Lost { worker: name }
@@ -279,7 +152,7 @@ impl Scheduler {
     }
 
     /// Takes its leases from a worker. At each it has died if there is a reason to think so.
-    fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>, commands: &mut Vec<Command>) -> usize {
+    fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>) -> usize {
         let Some(worker) = self.workers.get_mut(&name) else { return 0 };
         worker.unspoken.clear();
         let leases = std::mem::take(&mut worker.leases);
@@ -289,7 +162,7 @@ impl Scheduler {
             let is_alone = self.is_of_one(id);
             self.give_back(id);
             if let (Some(at), Some(loss)) = (at, died) {
-                self.lose(name, at, loss.of(is_alone), commands);
+                self.lose(name, at, loss.of(is_alone));
             }
         }
         self.update(name);
@@ -298,7 +171,7 @@ impl Scheduler {
 
     /// Forgets workers that have gone, the oldest first, if they are too many. Those who have computed something
     /// that is stored are remembered, as it may turn out to be wrong.
-    pub(super) fn forget(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn forget(&mut self) {
         for _ in MOST_GONE..self.gone.len() {
             let Some(name) = self.gone.pop_front() else { return };
             let Some(worker) = self.workers.get_mut(&name) else { continue };
@@ -308,7 +181,7 @@ impl Scheduler {
             }
             if worker.leases.is_empty() && worker.authored.is_empty() {
                 self.workers.remove(&name);
-                commands.push(Command::Forget { worker: name });
+                self.commands.push(Command::Forget { worker: name });
             } else {
                 worker.is_queued = true;
                 self.gone.push_back(name);
@@ -317,7 +190,7 @@ impl Scheduler {
     }
 
     /// Takes their leases from workers that fell silent, or did not come back.
-    pub(super) fn expire(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn expire(&mut self, now: Time) {
         let ttl = self.config.lease_ttl;
         let is_silent = |worker: &Worker| !worker.leases.is_empty() && worker.heard + ttl <= now;
         let silent: Vec<WorkerName> =
@@ -325,42 +198,30 @@ impl Scheduler {
         for name in silent {
             let connection = self.hang_up(name);
             if let Some(connection) = connection {
-                commands.push(Command::Drop { connection, why: Dropped::Silent });
+                self.commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
             let died = has_died.then_some(Loss::perhaps("its worker vanished and did not come back"));
-            let leases = self.dispossess(name, died, commands);
-            commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
+            let leases = self.dispossess(name, died);
+            self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
     }
 
-    pub(super) fn on_died(
-        &mut self,
-        worker: Option<WorkerName>,
-        description: String,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_died(&mut self, worker: Option<WorkerName>, description: String) {
         self.crashes += 1;
         if let Some(name) = worker.filter(|name| self.workers.contains_key(name)) {
             self.hang_up(name);
-            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))), commands);
+            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))));
         }
         if self.crashes >= self.config.crash_limit {
             let reason = Reason::Crashes { count: self.crashes, last: description };
-            self.end(Command::Abandon(reason), commands);
+            self.end(Command::Abandon(reason));
         } else if !self.ended {
-            commands.push(Command::Replace);
+            self.commands.push(Command::Replace);
         }
     }
 
-    pub(super) fn on_severed(
-        &mut self,
-        now: Time,
-        name: WorkerName,
-        description: &str,
-        is_death: bool,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_severed(&mut self, now: Time, name: WorkerName, description: &str, is_death: bool) {
         let ttl = self.config.lease_ttl;
         let Some(worker) = self.workers.get(&name) else { return };
         let has_vanished = match worker.connection {
@@ -374,45 +235,32 @@ impl Scheduler {
             (false, false) => None,
         };
         self.hang_up(name);
-        let leases = self.dispossess(name, loss, commands);
+        let leases = self.dispossess(name, loss);
         if leases > 0 {
-            commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
+            self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
     }
 
-    pub(super) fn on_failed(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        lease: LeaseId,
-        reason: String,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_failed(&mut self, now: Time, connection: ConnectionId, lease: LeaseId, reason: String) {
         let Some(name) = self.hear(now, connection) else { return };
         if !self.is_of(lease, name) {
             return;
         }
         let at = self.first_missing(lease);
         let is_alone = self.is_of_one(lease);
-        self.strike(name, lease, &format!("it fails at everything: {reason}"), commands);
+        self.strike(name, lease, &format!("it fails at everything: {reason}"));
         self.release(name, lease);
         if let Some(at) = at {
             let reason = format!("a worker said: {reason}");
-            self.lose(name, at, Loss::claimed(&reason).of(is_alone), commands);
+            self.lose(name, at, Loss::claimed(&reason).of(is_alone));
         }
     }
 
     /// Counts that a worker did not do what it was given.
-    pub(super) fn strike(
-        &mut self,
-        name: WorkerName,
-        lease: LeaseId,
-        reason: &str,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn strike(&mut self, name: WorkerName, lease: LeaseId, reason: &str) {
         let Some(lease) = self.leases.get(&lease) else { return };
         let what = match &lease.work {
-            Work::Survey { cohort, spans } => (true, Place { cohort: *cohort, trial: spans.start }),
+            Work::Survey { cohort, parts } => (true, Place { cohort: *cohort, trial: parts.start }),
             Work::Trials { cohort, trials, .. } => (false, Place { cohort: *cohort, trial: trials.start }),
         };
         let Some(worker) = self.workers.get_mut(&name) else { return };
@@ -420,9 +268,9 @@ impl Scheduler {
         worker.faults += 1;
         let (site, is_enough) = (worker.site, worker.strikes.len() >= STRIKES || worker.faults >= FAULTS);
         if is_enough {
-            self.quarantine(name, reason, commands);
+            self.quarantine(name, reason);
         }
-        self.blame(site, commands);
+        self.blame(site);
     }
 
     /// A worker has done what it was given.
@@ -446,7 +294,7 @@ impl Scheduler {
     }
 
     /// Takes nothing from a worker any more.
-    pub(super) fn quarantine(&mut self, name: WorkerName, reason: &str, commands: &mut Vec<Command>) {
+    pub(super) fn quarantine(&mut self, name: WorkerName, reason: &str) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         if worker.quarantined.is_some() {
             return;
@@ -455,10 +303,10 @@ impl Scheduler {
         let site = worker.site;
         self.tally.quarantined += 1;
         if let Some(connection) = self.hang_up(name) {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.to_owned()) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason.to_owned()) });
         }
-        self.dispossess(name, None, commands);
-        commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
-        self.refuse(site, commands);
+        self.dispossess(name, None);
+        self.commands.push(Command::Report(Report::Quarantined { worker: name, reason: reason.to_owned() }));
+        self.refuse(site);
     }
 }

@@ -16,14 +16,15 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
-use super::tests::{accepted, connection, digest, name, seconds, shape};
+use granule_engine::stream::Index;
+use super::tests::{PARTS, connection, digest, finding, name, seconds, shape};
 use super::*;
 
 /// A plan, and how the scheduler goes about it.
 #[derive(Clone, Debug)]
 struct Setup {
     trials: u32,
-    /// Variants, normals of a trial and stream of each cohort.
+    /// Variants, items of a trial and stream of each cohort.
     cohorts: Vec<(u32, u64, usize)>,
     /// Which trials are stored from the beginning, by bits.
     stored: u64,
@@ -301,7 +302,7 @@ struct Outside {
     /// What is stored, and who has computed it; nobody of this run, perhaps.
     store: BTreeMap<TrialId, (u8, Option<u8>)>,
     pipeline: VecDeque<Keep>,
-    streams: Vec<NoiseIndex>,
+    streams: Vec<Index>,
     quarantined: BTreeSet<u8>,
     disputes: BTreeSet<TrialId>,
     discarding: usize,
@@ -347,7 +348,7 @@ impl Outside {
             leases: BTreeMap::new(),
             store: BTreeMap::new(),
             pipeline: VecDeque::new(),
-            streams: vec![NoiseIndex::new(); STREAMS],
+            streams: vec![Index::new(Some(PARTS)); STREAMS],
             quarantined: BTreeSet::new(),
             disputes: BTreeSet::new(),
             discarding: 0,
@@ -394,21 +395,22 @@ impl Outside {
         line.expect("it has been here")
     }
 
-    fn pick(&self, worker: u8, pick: Pick) -> LeaseId {
+    fn pick(&self, worker: u8, pick: Pick) -> Option<LeaseId> {
         let nth = |leases: &mut dyn ExactSizeIterator<Item = &LeaseId>, nth: u8| {
             let at = usize::from(nth) % leases.len().max(1);
-            leases.nth(at).copied().unwrap_or(LeaseId::NONE)
+            leases.nth(at).copied()
         };
         match pick {
             Pick::Own(at) => nth(&mut self.lines[self.last_line(worker)].has.iter(), at),
             Pick::Any(at) => nth(&mut self.leases.keys(), at),
-            Pick::Number(number) => LeaseId(number),
+            Pick::Number(number) => LeaseId::new(number.into()),
         }
     }
 
     /// Results that a lease asks for.
-    fn asked(&self, lease: LeaseId) -> Vec<TrialId> {
-        let Some((_, Work::Trials { cohort, trials, variants, .. })) = self.leases.get(&lease) else {
+    fn asked(&self, lease: Option<LeaseId>) -> Vec<TrialId> {
+        let lease = lease.and_then(|lease| self.leases.get(&lease));
+        let Some((_, Work::Trials { cohort, trials, variants, .. })) = lease else {
             return Vec::new();
         };
         let of_trial =
@@ -432,32 +434,32 @@ impl Outside {
     }
 
     /// A result arrives, and is on its way to the store.
-    fn result(&mut self, worker: u8, lease: LeaseId, id: TrialId, digest: u8) {
+    fn result(&mut self, worker: u8, lease: Option<LeaseId>, id: TrialId, digest: u8) {
         let connection = connection(self.last_line(worker) as u64);
         self.event(Event::Received { connection, lease, trial: id });
         self.pipeline.push_back(Keep::Trial { worker, id, digest });
     }
 
     /// What a worker says of a lease; it does not have it any more.
-    fn over(&mut self, worker: u8, lease: LeaseId, event: impl FnOnce(ConnectionId) -> Event) {
+    fn over(&mut self, worker: u8, lease: Option<LeaseId>, event: impl FnOnce(ConnectionId) -> Event) {
         let line = self.last_line(worker);
-        self.lines[line].has.remove(&lease);
+        self.lines[line].has.retain(|of| Some(*of) != lease);
         self.event(event(connection(line as u64)));
     }
 
-    fn survey(&mut self, worker: u8, lease: LeaseId, count: Count) {
-        let spans = match self.leases.get(&lease) {
-            Some((_, Work::Survey { spans, .. })) => spans.clone(),
+    fn survey(&mut self, worker: u8, lease: Option<LeaseId>, count: Count) {
+        let parts = match lease.and_then(|lease| self.leases.get(&lease)) {
+            Some((_, Work::Survey { parts, .. })) => parts.clone(),
             _ => 0..32,
         };
-        let mut accepted: Vec<u32> = spans.map(accepted).collect();
+        let mut findings: Vec<u32> = parts.map(finding).collect();
         match count {
             Count::Right => {}
-            Count::TooFew => drop(accepted.pop()),
-            Count::Implausible => accepted.iter_mut().for_each(|count| *count -= 20_000),
+            Count::TooFew => drop(findings.pop()),
+            Count::Implausible => findings.iter_mut().for_each(|count| *count -= 20_000),
         }
         let connection = connection(self.last_line(worker) as u64);
-        self.event(Event::Surveyed { connection, lease, accepted });
+        self.event(Event::Surveyed { connection, lease, findings });
     }
 
     /// The store does what it was asked first.
@@ -663,10 +665,10 @@ impl Outside {
                     self.quarantined.insert(line.worker);
                 }
             }
-            Command::KeepSpans { stream, first, accepted: counts } => {
+            Command::KeepFindings { stream, first, findings: counts } => {
                 let index = &mut self.streams[*stream];
-                assert_eq!(*first, index.spans(), "a gap");
-                assert!((*first..).map(accepted).zip(counts).all(|(right, count)| right == *count));
+                assert_eq!(*first, index.parts(), "a gap");
+                assert!((*first..).map(finding).zip(counts).all(|(right, count)| right == *count));
                 counts.iter().for_each(|count| index.push(*count));
             }
             Command::Discard { trials } => {
@@ -714,12 +716,12 @@ impl Outside {
         let copied = self.copied.take();
         if let Work::Trials { cohort, trials, variants, start } = work {
             assert!(!trials.is_empty() && trials.end <= self.setup.trials && variants.len() > 0);
-            let (all, normals, stream) = self.setup.cohorts[*cohort as usize];
-            let first = u64::from(trials.start) * normals;
-            assert_eq!(self.streams[stream].locate(first), Some(*start), "its noise is elsewhere");
+            let (all, items, stream) = self.setup.cohorts[*cohort as usize];
+            let first = u64::from(trials.start) * items;
+            assert_eq!(self.streams[stream].locate(first), Some(*start), "it starts elsewhere");
             let place = Place { cohort: *cohort, trial: trials.start };
             self.leases.insert(lease, (worker, work.clone()));
-            let asked = self.asked(lease);
+            let asked = self.asked(Some(lease));
             assert!(asked.iter().all(|id| id.variant < all));
             if let Some((of, count, idle)) = copied {
                 assert_eq!((of, count, idle), (place, trials.len() as u32, name(worker.into())));
@@ -810,12 +812,15 @@ impl Outside {
                 }
                 for lease in self.lines[line].has.clone() {
                     if let Work::Survey { .. } = self.leases[&lease].1 {
-                        self.survey(worker, lease, Count::Right);
+                        self.survey(worker, Some(lease), Count::Right);
                     }
-                    for id in self.asked(lease) {
-                        self.result(worker, lease, id, 0);
+                    for id in self.asked(Some(lease)) {
+                        self.result(worker, Some(lease), id, 0);
                     }
-                    self.over(worker, lease, |connection| Event::Finished { connection, lease });
+                    self.over(worker, Some(lease), |connection| Event::Finished {
+                        connection,
+                        lease: Some(lease),
+                    });
                 }
                 // Where two have lied alike before, they were believed.
                 if !self.lines[line].is_up {

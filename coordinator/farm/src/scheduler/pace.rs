@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{CohortShape, Variants};
+use super::shape::CohortShape;
+use super::variants::Variants;
 
-/// The effort of one trial of these variants, in arbitrary units: a normal costs about as much to
-/// draw as ten variants' cells cost to advance by it.
+/// The effort of one trial of these variants, in arbitrary units: what they share costs about as much as ten of them
+/// cost on top of it.
 pub(super) fn effort(shape: &CohortShape, variants: Variants) -> f64 {
-    shape.normals_per_trial.max(1) as f64 * f64::from(10 + variants.len())
+    shape.cost_per_trial.max(1.0) * f64::from(10 + variants.len())
 }
 
 /// Most trials in a shard.

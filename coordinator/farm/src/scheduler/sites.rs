@@ -10,35 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, Dropped, Scheduler, WorkerName};
-
-/// Where a worker runs, as far as the worker cannot choose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Site {
-    /// The coordinator's machine: a process that the coordinator started.
-    Own,
-    /// The coordinator's machine: a worker that connects over loopback.
-    Loopback,
-    /// A host that the coordinator logged in to.
-    Host(u64),
-    /// The network address of the connection.
-    Address(u64),
-}
-
-impl Site {
-    /// Whether the coordinator started the worker itself.
-    pub(super) fn is_trusted(self) -> bool {
-        matches!(self, Site::Own | Site::Host(_))
-    }
-
-    /// The machine, which computes wrongly in all of its processes if it does in one.
-    pub(super) fn machine(self) -> Site {
-        match self {
-            Site::Loopback => Site::Own,
-            site => site,
-        }
-    }
-}
+use super::Scheduler;
+use super::event::{Command, Dropped};
+use super::ids::{ConnectionId, Site, WorkerName};
+use super::worker::Share;
 
 /// Unproven workers of a site that may have a lease at the same time; one more for each proven worker of it.
 const UNPROVEN: usize = 64;
@@ -109,18 +84,6 @@ pub(super) fn sums_of(shares: impl Iterator<Item = Share>) -> [usize; 4] {
             waiting + one(share.waiting.is_some()),
         ]
     })
-}
-
-/// What a worker adds to its site's standing, and to the sums of the scheduler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) here: bool,
-    pub(super) steady: bool,
-    pub(super) unproven: bool,
-    /// Leases that it may have.
-    pub(super) room: u32,
-    /// Its place among those that wait.
-    pub(super) waiting: Option<u64>,
 }
 
 impl Scheduler {
@@ -206,12 +169,12 @@ impl Scheduler {
     }
 
     /// A worker has failed at what it was given: so has its site.
-    pub(super) fn blame(&mut self, site: Site, commands: &mut Vec<Command>) {
+    pub(super) fn blame(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.faults += 1;
         if standing.faults >= MOST_FAULTS && standing.steady == 0 {
             let reason = format!("the workers of this address failed {} leases in a row", standing.faults);
-            self.shut_out(site, &reason, false, commands);
+            self.shut_out(site, &reason, false);
         }
     }
 
@@ -223,18 +186,18 @@ impl Scheduler {
     }
 
     /// A worker was quarantined: others of its site may follow.
-    pub(super) fn refuse(&mut self, site: Site, commands: &mut Vec<Command>) {
+    pub(super) fn refuse(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.refused += 1;
         if standing.refused >= MOST_REFUSED && standing.steady == 0 {
             let reason = format!("{} workers of this address were quarantined", standing.refused);
-            self.shut_out(site, &reason, true, commands);
+            self.shut_out(site, &reason, true);
         }
     }
 
     /// Takes nothing from a site any more. If its workers computed wrongly, all that was computed only there is
     /// computed again.
-    fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool, commands: &mut Vec<Command>) {
+    fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool) {
         let standing = self.sites.entry(site).or_default();
         if site.is_trusted() || standing.shut_out.is_some() {
             return;
@@ -244,30 +207,25 @@ impl Scheduler {
         let names: Vec<WorkerName> = of_site.map(|(name, _)| *name).collect();
         let mut trials = Vec::new();
         for name in names {
-            self.quarantine(name, reason, commands);
+            self.quarantine(name, reason);
             if is_wrong {
-                trials.extend(self.distrusted(name, commands));
+                trials.extend(self.distrusted(name));
             }
         }
-        self.discard(trials, commands);
+        self.discard(trials);
     }
 
     /// Notes the machine of a new worker; false if nothing is taken from its site, and then it is dropped.
-    pub(super) fn admit(
-        &mut self,
-        site: Site,
-        connection: super::ConnectionId,
-        commands: &mut Vec<Command>,
-    ) -> bool {
+    pub(super) fn admit(&mut self, site: Site, connection: ConnectionId) -> bool {
         if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
         let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
         if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
             let reason =
                 format!("{MOST_UNPROVEN} workers of this address are here and have delivered nothing");
-            commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
+            self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
         if self.machines.len() < MOST_SITES

@@ -3,16 +3,17 @@
 //! A worker may hold a lease and deliver nothing of it: it hangs, it is far slower than others, or it does not mean to.
 //! Its heartbeats keep the connection, so silence does not end the lease. When a lease has made no progress for several times as
 //! long as it should have taken, the lease is *stalled*. The worker keeps it, and whatever it still
-//! delivers is welcome, but others get the same work: trials by copies ([`super::copies`]), spans of noise and
+//! delivers is welcome, but others get the same work: trials by copies ([`super::copies`]), parts of streams and
 //! checks here. The worker gets no other lease until it delivers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::members::Worker;
-use super::pace;
-use super::work::{Kind, Lease};
-use super::{LeaseId, Scheduler, Site, Time, Work};
+use super::event::Work;
+use super::ids::{LeaseId, Site, Time};
+use super::lease::{Kind, Lease};
+use super::worker::Worker;
+use super::{Scheduler, pace};
 
 /// A trial that takes so many times as long as it should is stalled.
 const STUCK: f64 = 3.0;
@@ -26,7 +27,7 @@ const SLOWER: f64 = 10.0;
 /// The most that is granted while no trial took longer, in lease times.
 const LONGEST: u32 = 4;
 
-/// A lease of spans takes some tenths of a second to count.
+/// A lease of parts takes some tenths of a second to count.
 const SURVEY: Duration = Duration::from_secs(3);
 
 impl Scheduler {
@@ -45,9 +46,9 @@ impl Scheduler {
             lease.is_stalled = true;
             let Some(name) = lease.worker else { continue };
             match (&lease.work, lease.kind) {
-                (Work::Survey { cohort, spans }, _) => {
+                (Work::Survey { cohort, parts }, _) => {
                     let stream = self.cohorts[*cohort as usize].shape.stream;
-                    self.streams[stream].give_back(spans.clone());
+                    self.streams[stream].give_back(parts.clone());
                     self.reopen(stream);
                 }
                 (_, Kind::Check { of, .. }) => self.trust.give_back(of, id),

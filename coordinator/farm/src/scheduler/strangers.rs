@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::tests::{accepted, connection, digest, name, seconds, shape};
+use super::tests::{connection, digest, finding, name, seconds, shape};
 use super::*;
 
 const CONFIG: Config = Config {
@@ -14,10 +14,10 @@ const CONFIG: Config = Config {
     audit_percent: 0.0,
 };
 
-/// The normals of a trial of the paper.
-const NORMALS: u64 = 4123 * 20_000;
+/// Items of a trial of the paper.
+const ITEMS: u64 = 4123 * 20_000;
 
-/// A scheduler of trials of one condition, whose noise need not be surveyed.
+/// A scheduler of trials of one condition, whose trials start at once.
 fn scheduler(config: Config, trials: u32) -> Scheduler {
     Scheduler::new(config, shape(trials, &[(1, 0, 0)], 1), |_| false)
 }
@@ -52,10 +52,12 @@ fn deliver(scheduler: &mut Scheduler, now: Time, worker: u64, lease: LeaseId, wo
     let connection = connection(worker);
     let mut commands = Vec::new();
     for trial in trials(work) {
-        commands.extend(scheduler.handle(now, Event::Received { connection, lease, trial: id(trial) }));
+        commands.extend(
+            scheduler.handle(now, Event::Received { connection, lease: Some(lease), trial: id(trial) }),
+        );
         commands.extend(scheduler.handle(now, Event::Stored { worker: name(worker), trial: id(trial) }));
     }
-    commands.extend(scheduler.handle(now, Event::Finished { connection, lease }));
+    commands.extend(scheduler.handle(now, Event::Finished { connection, lease: Some(lease) }));
     scheduler.check();
     commands
 }
@@ -80,22 +82,25 @@ fn abroad(address: u64) -> Site {
 
 #[test]
 fn a_survey_that_is_held_is_given_to_others_as_well() {
-    let mut scheduler = Scheduler::new(CONFIG, shape(2, &[(1, NORMALS, 0)], 1), |id| id.trial == 0);
+    let mut scheduler = Scheduler::new(CONFIG, shape(2, &[(1, ITEMS, 0)], 1), |id| id.trial == 0);
     let commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 1);
-    let [(1, held, Work::Survey { spans, .. })] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    let [(1, held, Work::Survey { parts, .. })] = &granted(&commands)[..] else { panic!("{commands:?}") };
     let commands = join(&mut scheduler, Time::ZERO, 2, abroad(2), 1);
     assert_eq!(granted(&commands), [], "there is nothing else to survey");
     let mut now = Time::ZERO;
     let commands = wait(&mut scheduler, &mut now, seconds(5.0), &[1, 2]);
-    let [(2, lease, Work::Survey { spans: again, .. })] = &granted(&commands)[..] else {
+    let [(2, lease, Work::Survey { parts: again, .. })] = &granted(&commands)[..] else {
         panic!("{commands:?}")
     };
-    assert_eq!(spans, again);
-    let counts = |spans: &Range<u32>| spans.clone().map(accepted).collect::<Vec<u32>>();
-    let surveyed =
-        |worker, lease| Event::Surveyed { connection: connection(worker), lease, accepted: counts(spans) };
+    assert_eq!(parts, again);
+    let counts = |parts: &Range<u32>| parts.clone().map(finding).collect::<Vec<u32>>();
+    let surveyed = |worker, lease| Event::Surveyed {
+        connection: connection(worker),
+        lease: Some(lease),
+        findings: counts(parts),
+    };
     let commands = scheduler.handle(now, surveyed(2, *lease));
-    assert!(commands.iter().any(|command| matches!(command, Command::KeepSpans { .. })), "{commands:?}");
+    assert!(commands.iter().any(|command| matches!(command, Command::KeepFindings { .. })), "{commands:?}");
     // If the first worker delivers after all, that is welcome, and nothing new.
     assert_eq!(scheduler.handle(now, surveyed(1, *held)), []);
     scheduler.check();
@@ -300,7 +305,8 @@ fn claims_of_one_address_do_not_set_trials_aside() {
         for _ in 0..4 {
             let Some((_, lease, _)) = granted(&commands).first().cloned() else { break };
             let connection = connection(worker);
-            commands = scheduler.handle(now, Event::Failed { connection, lease, reason: "no".into() });
+            commands =
+                scheduler.handle(now, Event::Failed { connection, lease: Some(lease), reason: "no".into() });
             scheduler.check();
         }
         scheduler.handle(now, Event::Disconnected { connection: connection(worker) });
@@ -333,9 +339,9 @@ fn what_was_delivered_before_keeps_no_lease() {
         assert!(now < seconds(120.0), "the sweep does not end");
         // Its one result again, under the lease that it holds, and that it is too large.
         let connection = connection(1);
-        scheduler.handle(now, Event::Received { connection, lease: held, trial: id(0) });
+        scheduler.handle(now, Event::Received { connection, lease: Some(held), trial: id(0) });
         scheduler.handle(now, Event::Stored { worker: name(1), trial: id(0) });
-        scheduler.handle(now, Event::TooLarge { connection, lease: held, trial: id(0) });
+        scheduler.handle(now, Event::TooLarge { connection, lease: Some(held), trial: id(0) });
         while let Some((worker, lease, work)) = honest.pop() {
             honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
         }
@@ -353,7 +359,7 @@ fn a_worker_that_says_it_is_fast_does_not_make_others_slow() {
     join(&mut scheduler, now, 2, abroad(2), 1);
     // It finishes without a result, at once, again and again.
     for lease in 1..4 {
-        let (connection, lease) = (connection(1), LeaseId(lease));
+        let (connection, lease) = (connection(1), LeaseId::new(lease));
         scheduler.handle(now, Event::Finished { connection, lease });
     }
     wait(&mut scheduler, &mut now, seconds(5.0), &[1, 2]);
@@ -373,9 +379,9 @@ fn work_that_comes_back_undone_is_not_handed_out_for_ever() {
             commands = scheduler.handle(
                 Time::ZERO,
                 if hands_back {
-                    Event::HandedBack { connection, lease }
+                    Event::HandedBack { connection, lease: Some(lease) }
                 } else {
-                    Event::Finished { connection, lease }
+                    Event::Finished { connection, lease: Some(lease) }
                 },
             );
             scheduler.check();
@@ -393,7 +399,8 @@ fn workers_that_have_gone_are_forgotten() {
         if let Some((_, lease, _)) = granted(&commands).first().cloned() {
             let connection = connection(worker);
             commands.extend(scheduler.handle(Time::ZERO, Event::Draining { connection }));
-            commands.extend(scheduler.handle(Time::ZERO, Event::HandedBack { connection, lease }));
+            commands
+                .extend(scheduler.handle(Time::ZERO, Event::HandedBack { connection, lease: Some(lease) }));
         }
         commands.extend(scheduler.handle(Time::ZERO, Event::Disconnected { connection: connection(worker) }));
         forgotten.extend(commands.into_iter().filter_map(|command| match command {
@@ -419,14 +426,14 @@ fn parts_without_an_end_do_not_keep_a_lease_from_others() {
     let mut is_given = false;
     for second in 2..200 {
         let now = seconds(second.into());
-        let part = Event::Part { connection: connection(1), lease };
+        let part = Event::Part { connection: connection(1), lease: Some(lease) };
         scheduler.handle(now, part);
         for (worker, lease, work) in std::mem::take(&mut open) {
             assert_eq!(worker, 2);
             is_given |= trials(&work) == held;
             open.extend(granted(&deliver(&mut scheduler, now, 2, lease, &work)));
         }
-        let beat = Event::Beat { connection: connection(2), held: vec![], last: LeaseId::NONE };
+        let beat = Event::Beat { connection: connection(2), held: vec![], last: None };
         scheduler.handle(now, beat);
         open.extend(granted(&scheduler.handle(now, Event::WakeUp)));
         scheduler.check();

@@ -6,9 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::members::Worker;
-use super::work::Kind;
-use super::{Command, HOPELESS, LeaseId, Place, Reason, Report, Scheduler, Site, Work, WorkerName};
+use super::Scheduler;
+use super::cohort::SlotState;
+use super::event::{Command, Reason, Report, Work};
+use super::ids::{LeaseId, Place, Site, WorkerName};
+use super::lease::Kind;
+use super::worker::Worker;
 
 /// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or the end of a
 /// process of our own.
@@ -21,6 +24,9 @@ const PERHAPS: u32 = 1;
 /// Workers, and addresses, that must have lost a trial before it is set aside on claims, as far as there are so many that
 /// fail at nothing.
 const MANY: usize = 8;
+
+/// Trials that may be set aside before anything has been stored.
+pub(super) const HOPELESS: usize = 10;
 
 /// How a worker lost a trial.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +80,7 @@ impl Scheduler {
         }
         let is_free = |place: &&Place| {
             let cohort = &self.cohorts[place.cohort as usize];
-            cohort.slots[place.trial as usize].lease == LeaseId::SUSPECT
+            cohort.slots[place.trial as usize].state() == SlotState::Suspect
         };
         let may_try = |place: &&Place| self.may_try(self.workers[&name].site, **place);
         let work = self.suspects.keys().filter(is_free).filter(may_try).find_map(|&place| {
@@ -117,8 +123,8 @@ impl Scheduler {
         reason.clone_into(&mut self.suspects.entry(place).or_default().reason);
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
-        if slot.lease == LeaseId::NONE {
-            slot.lease = LeaseId::SUSPECT;
+        if slot.state() == SlotState::Free {
+            slot.set(SlotState::Suspect);
             cohort.pending -= 1;
             self.pending -= 1;
         }
@@ -126,20 +132,14 @@ impl Scheduler {
 
     /// Counts that a worker lost a trial. It is tried alone from now on, when there is nothing else, and in the end no
     /// more.
-    pub(super) fn lose(
-        &mut self,
-        name: WorkerName,
-        place: Place,
-        loss: Loss<'_>,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn lose(&mut self, name: WorkerName, place: Place, loss: Loss<'_>) {
         let cohort = &self.cohorts[place.cohort as usize];
         let slot = &cohort.slots[place.trial as usize];
-        if slot.stored == cohort.variants || slot.lease == LeaseId::ASIDE {
+        if slot.stored == cohort.variants || slot.state() == SlotState::SetAside {
             return;
         }
         self.suspect(place, loss.reason);
-        let is_free = self.slot(place).lease == LeaseId::SUSPECT;
+        let is_free = self.slot(place).state() == SlotState::Suspect;
         let suspect = self.suspects.entry(place).or_default();
         suspect.losses = suspect.losses.saturating_add(1);
         let weight = loss.weight;
@@ -156,7 +156,7 @@ impl Scheduler {
         if is_free && self.is_enough(place) {
             let suspect = &self.suspects[&place];
             let reason = format!("tried {} times; the last time, {}", suspect.losses, suspect.reason);
-            self.put_aside(place, reason, commands);
+            self.put_aside(place, reason);
         }
     }
 
@@ -181,21 +181,21 @@ impl Scheduler {
     }
 
     /// Gives up a trial that nobody has a lease of and that is not pending.
-    pub(super) fn put_aside(&mut self, place: Place, reason: String, commands: &mut Vec<Command>) {
+    pub(super) fn put_aside(&mut self, place: Place, reason: String) {
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
-        slot.lease = LeaseId::ASIDE;
+        slot.set(SlotState::SetAside);
         self.unstored -= u64::from(cohort.variants.without(slot.stored).len());
         self.suspects.remove(&place);
         self.tally.set_aside += 1;
-        commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
+        self.commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
         self.set_aside.insert(place, reason.clone());
         if self.tally.stored > 0 {
             // The rest goes on.
             self.crashes = 0;
         } else if self.set_aside.len() >= HOPELESS {
             let reason = Reason::Nothing { count: self.set_aside.len(), last: reason };
-            self.end(Command::Abandon(reason), commands);
+            self.end(Command::Abandon(reason));
         }
     }
 }

@@ -12,12 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use granule_sim::spikes::Digest;
+use granule_engine::Digest;
 
-use super::work::Kind;
-use super::{
-    CohortShape, Command, LeaseId, Place, Report, Scheduler, Site, Time, TrialId, Variants, Work, WorkerName,
-};
+use super::Scheduler;
+use super::cohort::SlotState;
+use super::event::{Command, Report, Work};
+use super::ids::{LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::lease::{Check, Kind};
+use super::shape::CohortShape;
+use super::variants::Variants;
 
 /// Leases of a check that may come to nothing before it is only for workers that have delivered.
 const MOST_TRIES: u32 = 3;
@@ -45,22 +48,6 @@ pub(super) struct Trust {
     reinforcements: u32,
     /// Disputed trials that are to be set aside once they are out of the store.
     unsettled: BTreeSet<TrialId>,
-}
-
-/// What a worker is to check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
-    Audit(Place),
-    Dispute(TrialId),
-}
-
-impl Check {
-    pub(super) fn place(self) -> Place {
-        match self {
-            Check::Audit(place) => place,
-            Check::Dispute(id) => id.place(),
-        }
-    }
 }
 
 /// A trial that is to be computed once more.
@@ -224,14 +211,14 @@ impl Scheduler {
     }
 
     /// A worker has computed what was stored already, with the same result.
-    pub(super) fn on_confirmed(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    pub(super) fn on_confirmed(&mut self, name: WorkerName, id: TrialId) {
         let place = id.place();
         if self.is_quarantined(name) {
             return self.trust.reopen(id);
         }
         if let Some(dispute) = self.trust.disputes.get(&id) {
             let stored = dispute.stored;
-            self.vote(id, stored, name, commands);
+            self.vote(id, stored, name);
         }
         // Of a place whose variants were completed after one was disputed there can be both.
         let Some(audit) = self.trust.audits.get(&place) else { return };
@@ -268,8 +255,8 @@ impl Scheduler {
                 .audits
                 .insert(place, Audit { authors, lease: None, confirmed: Variants::default(), tries: 0 });
             self.trust.open_audit(place);
-            let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
-            self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
+            let CohortShape { items_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+            self.streams[stream].want(u64::from(place.trial) * items_per_trial);
         }
     }
 
@@ -296,17 +283,10 @@ impl Scheduler {
         left
     }
 
-    pub(super) fn on_disagreed(
-        &mut self,
-        name: WorkerName,
-        id: TrialId,
-        stored: Digest,
-        received: Digest,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_disagreed(&mut self, name: WorkerName, id: TrialId, stored: Digest, received: Digest) {
         // It need not keep it any longer: what it said is noted down.
         if let Some(connection) = self.workers.get(&name).and_then(|worker| worker.connection) {
-            commands.push(Command::Acknowledge { connection, trial: id });
+            self.commands.push(Command::Acknowledge { connection, trial: id });
         }
         let place = id.place();
         if self.is_quarantined(name) {
@@ -314,21 +294,21 @@ impl Scheduler {
         }
         let stored_by = self.author(id);
         self.tally.disagreements += 1;
-        commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
+        self.commands.push(Command::Report(Report::Disagreed { trial: id, stored_by, worker: name }));
         self.trust.end_audit(place);
         let voter = stored_by.and_then(|name| Some((name, self.workers.get(&name)?.site)));
         let dispute =
             || Dispute { lease: None, tries: 0, stored, votes: vec![Vote { digest: stored, voter }] };
         self.trust.disputes.entry(id).or_insert_with(dispute);
         // What an earlier run has stored this one has not looked for.
-        let CohortShape { normals_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
-        self.streams[stream].want(u64::from(place.trial) * normals_per_trial);
+        let CohortShape { items_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
+        self.streams[stream].want(u64::from(place.trial) * items_per_trial);
         self.reopen(stream);
-        self.vote(id, received, name, commands);
+        self.vote(id, received, name);
     }
 
     /// Notes down what a worker says of a disputed trial, and settles the dispute if one digest is believed.
-    fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName, commands: &mut Vec<Command>) {
+    fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName) {
         let Some(site) = self.site(name) else { return };
         let Some(dispute) = self.trust.disputes.get_mut(&id) else { return };
         dispute.lease = None;
@@ -345,7 +325,7 @@ impl Scheduler {
         let stored_is_right = dispute.stored == digest;
         let machines = dispute.machines();
         self.tally.weakly_settled += u64::from(machines < 3);
-        commands.push(Command::Report(Report::Settled { trial: id, stored_is_right, machines }));
+        self.commands.push(Command::Report(Report::Settled { trial: id, stored_is_right, machines }));
         let mut wrong = Vec::new();
         if !stored_is_right {
             if let Some(author) = self.author(id).and_then(|name| self.workers.get_mut(&name)) {
@@ -356,11 +336,11 @@ impl Scheduler {
         for vote in dispute.votes.iter().filter(|vote| vote.digest != digest) {
             if let Some((voter, _)) = vote.voter {
                 let reason = "it computes wrongly: others agreed on different spikes of a trial";
-                wrong.extend(self.distrusted(voter, commands));
-                self.quarantine(voter, reason, commands);
+                wrong.extend(self.distrusted(voter));
+                self.quarantine(voter, reason);
             }
         }
-        self.discard(wrong, commands);
+        self.discard(wrong);
     }
 
     /// Whether what this worker says of a trial adds to what these have said: it is on another machine, or, while all
@@ -384,25 +364,25 @@ impl Scheduler {
     }
 
     /// All that only this worker has computed.
-    pub(super) fn distrusted(&mut self, name: WorkerName, commands: &mut Vec<Command>) -> Vec<TrialId> {
+    pub(super) fn distrusted(&mut self, name: WorkerName) -> Vec<TrialId> {
         let Some(worker) = self.workers.get_mut(&name) else { return Vec::new() };
         let trials = std::mem::take(&mut worker.authored);
         if !trials.is_empty() {
-            commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
+            self.commands.push(Command::Report(Report::Distrusted { worker: name, trials: trials.len() }));
         }
         trials
     }
 
     /// Has trials taken out of the store. They count as stored until that is done.
-    pub(super) fn discard(&mut self, trials: Vec<TrialId>, commands: &mut Vec<Command>) {
+    pub(super) fn discard(&mut self, trials: Vec<TrialId>) {
         if !trials.is_empty() {
             self.trust.discarding += trials.len() as u64;
-            commands.push(Command::Discard { trials });
+            self.commands.push(Command::Discard { trials });
         }
     }
 
     /// Trials are no longer in the store: they are pending again, or set aside.
-    pub(super) fn on_discarded(&mut self, trials: &[TrialId], commands: &mut Vec<Command>) {
+    pub(super) fn on_discarded(&mut self, trials: &[TrialId]) {
         self.trust.discarding -= trials.len() as u64;
         self.tally.discarded += trials.len() as u64;
         let authors = self.forget_authors(trials);
@@ -424,17 +404,19 @@ impl Scheduler {
                 self.trust.partial.insert(place, authors.clone());
             }
             self.trust.disputes.remove(&id);
-            let (lease, missing) = (slot.lease, slot.missing);
-            if lease == LeaseId::ASIDE {
+            let missing = slot.missing;
+            if slot.state() == SlotState::SetAside {
                 continue;
             }
             self.unstored += 1;
-            if let Some(of) = self.leases.get_mut(&lease) {
+            if let Some(lease) = slot.lease()
+                && let Some(of) = self.leases.get_mut(&lease)
+            {
                 // The lease did not ask for it: the place is for another.
                 of.missing -= missing.len();
                 of.undone -= u32::from(!was_done);
                 self.return_slot(place);
-                self.end_if_settled(lease, commands);
+                self.end_if_settled(lease);
             } else if was_done {
                 self.return_slot(place);
             }
@@ -446,14 +428,14 @@ impl Scheduler {
             }
             let cohort = &mut self.cohorts[place.cohort as usize];
             let slot = &mut cohort.slots[place.trial as usize];
-            if slot.lease != LeaseId::NONE || slot.stored == cohort.variants {
+            if slot.state() != SlotState::Free || slot.stored == cohort.variants {
                 continue;
             }
-            slot.lease = LeaseId::SUSPECT;
+            slot.set(SlotState::Suspect);
             cohort.pending -= 1;
             self.pending -= 1;
             let reason = "workers do not agree on its spikes, and there was no other to settle it".to_owned();
-            self.put_aside(place, reason, commands);
+            self.put_aside(place, reason);
         }
     }
 
@@ -497,7 +479,7 @@ impl Scheduler {
     }
 
     /// Does without checks that there is nobody for.
-    pub(super) fn look_after_checks(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn look_after_checks(&mut self, now: Time) {
         let is_here = |name: &WorkerName| {
             let worker = &self.workers[name];
             let may_deliver = worker.share.room > 0 || !worker.leases.is_empty();
@@ -528,7 +510,7 @@ impl Scheduler {
             self.trust.alone_since = Some(now);
             if !unsettled.is_empty() && self.trust.reinforcements < REINFORCEMENTS {
                 self.trust.reinforcements += 1;
-                commands.push(Command::Reinforce);
+                self.commands.push(Command::Reinforce);
             }
             return;
         };
@@ -538,7 +520,7 @@ impl Scheduler {
         self.trust.alone_since = None;
         if self.unstored == 0 && !unaudited.is_empty() {
             self.tally.unaudited += unaudited.len() as u64;
-            commands.push(Command::Report(Report::Unaudited { trials: unaudited.len() }));
+            self.commands.push(Command::Report(Report::Unaudited { trials: unaudited.len() }));
             for place in unaudited {
                 self.trust.end_audit(place);
             }
@@ -548,7 +530,7 @@ impl Scheduler {
                 self.trust.disputes.remove(id);
                 self.trust.unsettled.insert(*id);
             }
-            self.discard(unsettled, commands);
+            self.discard(unsettled);
         }
     }
 }

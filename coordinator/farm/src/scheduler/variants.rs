@@ -37,8 +37,7 @@ impl Variants {
         Variants(self.0 & !others.0)
     }
 
-    #[allow(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
-    pub fn len(self) -> u32 {
+    pub fn count(self) -> u32 {
         self.0.count_ones()
     }
 

@@ -2,65 +2,12 @@
 
 use std::ops::Bound;
 
-use super::pace;
-use super::trust::Check;
-use super::{
-    Command, ConnectionId, LeaseId, Place, Scheduler, Time, TrialId, Variants, Work, WorkerName, noise,
-};
-
-/// A worker's right to work.
-#[derive(Debug)]
-pub(super) struct Lease {
-    /// None once the worker has sent everything.
-    pub(super) worker: Option<WorkerName>,
-    pub(super) granted: Time,
-    /// When a result of it came in last, or a part of one.
-    pub(super) progress: Time,
-    /// When a whole result did.
-    pub(super) delivered: Time,
-    pub(super) work: Work,
-    pub(super) kind: Kind,
-    /// It is of one trial, and its worker has nothing else.
-    pub(super) is_alone: bool,
-    /// Results that have not arrived.
-    pub(super) missing: u32,
-    /// Slots that are not done.
-    pub(super) undone: u32,
-    /// What has arrived of each of its trials; empty if nothing has.
-    received: Vec<Variants>,
-    /// Whether the spans that it asked for have been counted.
-    pub(super) is_counted: bool,
-    /// Nothing has come of it for so long that it is given to others as well.
-    pub(super) is_stalled: bool,
-    /// Its worker was told that nothing more of it is needed.
-    pub(super) is_revoked: bool,
-    pub(super) copies: Vec<LeaseId>,
-}
-
-impl Lease {
-    /// Notes that a result has arrived. False if the lease did not ask for it, or has it already.
-    pub(super) fn receive(&mut self, id: TrialId) -> bool {
-        let Work::Trials { cohort, trials, variants, .. } = &self.work else { return false };
-        if *cohort != id.cohort || !trials.contains(&id.trial) || !variants.contains(id.variant) {
-            return false;
-        }
-        if self.received.is_empty() {
-            self.received = vec![Variants::default(); trials.len()];
-        }
-        self.received[(id.trial - trials.start) as usize].insert(id.variant)
-    }
-}
-
-/// What a lease is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Its slots are nobody else's.
-    Own,
-    /// Part of another lease, which is slow.
-    Copy { of: LeaseId },
-    /// What another worker has computed. Of these variants nothing has arrived yet.
-    Check { of: Check, missing: Variants },
-}
+use super::cohort::SlotState;
+use super::event::{Command, Work};
+use super::ids::{ConnectionId, LeaseId, Place, Time, TrialId, WorkerName};
+use super::lease::{Kind, Lease};
+use super::variants::Variants;
+use super::{Scheduler, pace};
 
 impl Scheduler {
     /// Whether this worker has this lease.
@@ -82,7 +29,7 @@ impl Scheduler {
         let is_missing = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
             match kind {
-                Kind::Own => slot.lease == id && slot.missing.len() > 0,
+                Kind::Own => slot.lease() == Some(id) && slot.missing.len() > 0,
                 Kind::Copy { .. } => !cohort.is_done(slot),
                 Kind::Check { .. } => false,
             }
@@ -102,21 +49,21 @@ impl Scheduler {
         self.longest = self.longest.max(now.saturating_sub(lease.progress));
         (lease.progress, lease.delivered, lease.is_stalled) = (now, now, false);
         match &mut lease.kind {
-            Kind::Own if slot.lease == id && slot.missing.remove(trial.variant) => lease.missing -= 1,
+            Kind::Own if slot.lease() == Some(id) && slot.missing.remove(trial.variant) => lease.missing -= 1,
             Kind::Check { of, missing } if of.place() == trial.place() => drop(missing.remove(trial.variant)),
             _ => {}
         }
         self.deliver(name);
     }
 
-    pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId, commands: &mut Vec<Command>) {
+    pub(super) fn on_stored(&mut self, name: WorkerName, id: TrialId) {
         let place = id.place();
         self.take_back(id);
         let is_first = self.slot(place).stored.insert(id.variant);
         let mut is_quarantined = false;
         if let Some(worker) = self.workers.get_mut(&name) {
             if let Some(connection) = worker.connection {
-                commands.push(Command::Acknowledge { connection, trial: id });
+                self.commands.push(Command::Acknowledge { connection, trial: id });
             }
             if is_first {
                 is_quarantined = worker.quarantined.is_some();
@@ -129,42 +76,44 @@ impl Scheduler {
             }
         }
         if !is_first {
-            return self.on_confirmed(name, id, commands);
+            return self.on_confirmed(name, id);
         }
         self.crashes = 0;
         self.tally.stored += 1;
-        let is_done = self.settle(id, commands);
+        let is_done = self.settle(id);
         self.sample(name, place, is_done);
         if is_quarantined {
             // It was on its way when its author was found out.
-            self.discard(vec![id], commands);
+            self.discard(vec![id]);
         }
     }
 
     /// A variant of a place is stored, or counts as stored. Whether all are.
-    pub(super) fn settle(&mut self, id: TrialId, commands: &mut Vec<Command>) -> bool {
+    pub(super) fn settle(&mut self, id: TrialId) -> bool {
         let place = id.place();
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
         let is_done = slot.stored == cohort.variants;
-        if slot.lease == LeaseId::ASIDE {
+        let state = slot.state();
+        if state == SlotState::SetAside {
             // The result arrived after its trial was set aside.
             if is_done {
-                slot.lease = LeaseId::NONE;
+                slot.set(SlotState::Free);
                 self.set_aside.remove(&place);
             }
             return is_done;
         }
         self.unstored -= 1;
-        let lease = slot.lease;
-        if let Some(of) = self.leases.get_mut(&lease) {
+        if let SlotState::Leased(lease) = state
+            && let Some(of) = self.leases.get_mut(&lease)
+        {
             // If it came from somebody else, the lease need not deliver it any more.
             of.missing -= u32::from(slot.missing.remove(id.variant));
             of.undone -= u32::from(is_done);
-            self.end_if_settled(lease, commands);
+            self.end_if_settled(lease);
         } else if is_done {
-            slot.lease = LeaseId::NONE;
-            if lease == LeaseId::NONE {
+            slot.set(SlotState::Free);
+            if state == SlotState::Free {
                 cohort.pending -= 1;
                 self.pending -= 1;
             }
@@ -176,7 +125,7 @@ impl Scheduler {
     }
 
     /// Ends a lease once all of its slots are done, and whatever is still computed of it.
-    pub(super) fn end_if_settled(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+    pub(super) fn end_if_settled(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.undone == 0) else { return };
         let copies = std::mem::take(&mut lease.copies);
         let is_busy = lease.worker.is_some();
@@ -184,17 +133,17 @@ impl Scheduler {
             self.leases.remove(&id);
         }
         for id in copies.into_iter().chain(is_busy.then_some(id)) {
-            self.revoke(id, commands);
+            self.revoke(id);
         }
     }
 
     /// Tells a worker that nothing more of its lease is needed.
-    pub(super) fn revoke(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+    pub(super) fn revoke(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let Some(worker) = lease.worker.and_then(|name| self.workers.get(&name)) else { return };
         lease.is_revoked = true;
         if let Some(connection) = worker.connection {
-            commands.push(Command::Revoke { connection, lease: id });
+            self.commands.push(Command::Revoke { connection, lease: id });
         }
     }
 
@@ -203,44 +152,38 @@ impl Scheduler {
         now: Time,
         connection: ConnectionId,
         id: LeaseId,
-        accepted: Vec<u32>,
-        commands: &mut Vec<Command>,
+        findings: Vec<u32>,
     ) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        let Work::Survey { cohort, spans } = &lease.work else { return };
+        let Work::Survey { cohort, parts } = &lease.work else { return };
         if std::mem::replace(&mut lease.is_counted, true) {
             return;
         }
-        if accepted.len() != spans.len() || !accepted.iter().all(|accepted| noise::is_plausible(*accepted)) {
-            // Believed, it would shift the noise of every later trial.
-            return self.quarantine(name, "it counted the attempts of a noise stream wrongly", commands);
-        }
         let stream = self.cohorts[*cohort as usize].shape.stream;
-        if let Some((first, accepted)) = self.streams[stream].counted(spans.start, accepted) {
-            commands.push(Command::KeepSpans { stream, first, accepted });
+        let of = &mut self.streams[stream];
+        if findings.len() != parts.len() || !findings.iter().all(|finding| of.is_plausible(*finding)) {
+            // Believed, it would shift every later trial.
+            return self.quarantine(name, "it counted parts of a stream wrongly");
+        }
+        if let Some((first, findings)) = of.counted(parts.start, findings) {
+            self.commands.push(Command::KeepFindings { stream, first, findings });
         }
         self.reopen(stream);
         self.deliver(name);
     }
 
-    /// Something has changed about a noise stream: those that waited for it may look again.
+    /// Something has changed about a stream: those that waited for it may look again.
     pub(super) fn reopen(&mut self, stream: usize) {
         let has_pending = |at: &usize| self.cohorts[*at].pending > 0;
         self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
     }
 
-    pub(super) fn on_finished(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        id: LeaseId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_finished(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get(&id).filter(|lease| lease.worker == Some(name)) else { return };
         let lacks_results = match &lease.work {
-            Work::Trials { .. } => lease.missing > 0 || lease.received.is_empty() && !lease.is_revoked,
+            Work::Trials { .. } => lease.missing > 0 || !lease.has_received() && !lease.is_revoked,
             Work::Survey { .. } => !lease.is_counted,
         };
         if let Work::Trials { cohort, trials, variants, .. } = &lease.work
@@ -252,7 +195,7 @@ impl Scheduler {
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
         if lacks_results {
-            self.strike(name, id, "it says it has finished leases, but does not deliver", commands);
+            self.strike(name, id, "it says it has finished leases, but does not deliver");
         } else {
             self.absolve(name);
         }
@@ -284,18 +227,13 @@ impl Scheduler {
         self.let_go(name, id);
     }
 
-    pub(super) fn on_handed_back(
-        &mut self,
-        connection: ConnectionId,
-        id: LeaseId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn on_handed_back(&mut self, connection: ConnectionId, id: LeaseId) {
         let Some(&name) = self.connections.get(&connection) else { return };
         if !self.is_of(id, name) {
             return;
         }
         if !self.leases[&id].is_revoked && !self.workers[&name].draining && !self.draining {
-            self.strike(name, id, "it hands back leases that it was not asked for", commands);
+            self.strike(name, id, "it hands back leases that it was not asked for");
         }
         self.release(name, id);
     }
@@ -323,9 +261,9 @@ impl Scheduler {
                 }
             }
             (Kind::Check { of, .. }, _) => self.trust.give_back(of, id),
-            (_, Work::Survey { cohort, spans }) => {
+            (_, Work::Survey { cohort, parts }) => {
                 let stream = self.cohorts[cohort as usize].shape.stream;
-                self.streams[stream].give_back(spans);
+                self.streams[stream].give_back(parts);
                 self.reopen(stream);
             }
             (Kind::Own, Work::Trials { cohort: at, trials, .. }) => {
@@ -334,7 +272,7 @@ impl Scheduler {
                     let place = Place { cohort: at, trial };
                     let cohort = &self.cohorts[at as usize];
                     let slot = &cohort.slots[trial as usize];
-                    if slot.lease == id && !cohort.is_done(slot) {
+                    if slot.lease() == Some(id) && !cohort.is_done(slot) {
                         self.return_slot(place);
                     }
                 }
@@ -348,28 +286,28 @@ impl Scheduler {
         let slot = self.slot(place);
         slot.missing = Variants::default();
         if is_suspect {
-            slot.lease = LeaseId::SUSPECT;
+            slot.set(SlotState::Suspect);
             return;
         }
-        slot.lease = LeaseId::NONE;
+        slot.set(SlotState::Free);
         let cohort = &mut self.cohorts[place.cohort as usize];
         cohort.pending += 1;
         cohort.first_pending = cohort.first_pending.min(place.trial);
         self.pending += 1;
         self.open.insert(place.cohort as usize);
-        let normal = u64::from(place.trial) * cohort.shape.normals_per_trial;
-        self.streams[cohort.shape.stream].want(normal);
+        let item = u64::from(place.trial) * cohort.shape.items_per_trial;
+        self.streams[cohort.shape.stream].want(item);
     }
 
     /// Hands out whatever there is to workers that have room for it.
-    pub(super) fn assign(&mut self, now: Time, commands: &mut Vec<Command>) {
+    pub(super) fn assign(&mut self, now: Time) {
         let mut after = Bound::Unbounded;
         while let Some(&name) = self.free.range((after, Bound::Unbounded)).next() {
             if self.has_to_wait(name) {
                 continue;
             }
             match self.next_work(name) {
-                Some((work, kind)) => self.grant(now, name, work, kind, commands),
+                Some((work, kind)) => self.grant(now, name, work, kind),
                 // What one worker may not check another may, or try alone. All else is for anybody.
                 None if self.trust.has_open_checks() || !self.suspects.is_empty() => {
                     after = Bound::Excluded(name)
@@ -379,16 +317,9 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn grant(
-        &mut self,
-        now: Time,
-        name: WorkerName,
-        work: Work,
-        kind: Kind,
-        commands: &mut Vec<Command>,
-    ) {
-        self.last_lease.0 += 1;
-        let id = self.last_lease;
+    pub(super) fn grant(&mut self, now: Time, name: WorkerName, work: Work, kind: Kind) {
+        let id = self.next_lease;
+        self.next_lease = id.next();
         let worker = self.workers.get_mut(&name).expect("only known workers are free");
         let Some(connection) = worker.connection else { return };
         if worker.leases.is_empty() {
@@ -397,24 +328,9 @@ impl Scheduler {
         }
         worker.leases.push(id);
         self.tally.leases += 1;
-        let mut lease = Lease {
-            worker: Some(name),
-            granted: now,
-            progress: now,
-            delivered: now,
-            work,
-            kind,
-            is_alone: false,
-            missing: 0,
-            undone: 0,
-            received: Vec::new(),
-            is_counted: false,
-            is_stalled: false,
-            is_revoked: false,
-            copies: Vec::new(),
-        };
+        let mut lease = Lease::new(name, now, work, kind);
         self.take(id, &mut lease);
-        commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
+        self.commands.push(Command::Grant { connection, lease: id, work: lease.work.clone() });
         self.leases.insert(id, lease);
         self.update(name);
     }
@@ -422,9 +338,9 @@ impl Scheduler {
     /// Marks work as leased.
     fn take(&mut self, id: LeaseId, lease: &mut Lease) {
         match (&lease.work, lease.kind) {
-            (Work::Survey { cohort, spans }, _) => {
+            (Work::Survey { cohort, parts }, _) => {
                 let stream = self.cohorts[*cohort as usize].shape.stream;
-                self.streams[stream].take(spans.clone());
+                self.streams[stream].take(parts.clone());
             }
             (Work::Trials { cohort, trials, variants, .. }, Kind::Own) => {
                 let cohort = &mut self.cohorts[*cohort as usize];
@@ -432,8 +348,9 @@ impl Scheduler {
                 // Suspects are not pending, and handed out alone.
                 let mut pending = 0;
                 for slot in &mut cohort.slots[trials.start as usize..trials.end as usize] {
-                    pending += u32::from(slot.lease == LeaseId::NONE);
-                    (slot.lease, slot.missing) = (id, *variants);
+                    pending += u32::from(slot.state() == SlotState::Free);
+                    slot.set(SlotState::Leased(id));
+                    slot.missing = *variants;
                 }
                 lease.is_alone = pending == 0;
                 if pending > 0 {
@@ -486,13 +403,13 @@ impl Scheduler {
         let variants = cohort.unstored_of(first);
         let shard = self.shard_trials(name, pace::effort(shape, variants));
 
-        let located = |trial: u32| stream.locate(u64::from(trial) * shape.normals_per_trial);
+        let located = |trial: u32| stream.locate(u64::from(trial) * shape.items_per_trial);
         // The survey has to stay ahead of all threads, by what each may take next.
         let next = shard.saturating_mul(self.threads.saturating_mul(2));
         let ahead = first.saturating_add(next).min(cohort.slots.len() as u32 - 1);
         let survey = || {
-            let spans = stream.next_spans()?;
-            Some(Work::Survey { cohort: at as u32, spans })
+            let parts = stream.next_parts()?;
+            Some(Work::Survey { cohort: at as u32, parts })
         };
         if located(ahead).is_none()
             && let Some(work) = survey()
@@ -512,7 +429,7 @@ impl Scheduler {
         Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
     }
 
-    /// Spans without which it is not known where a check, a suspect or a copy starts: these are not pending,
+    /// Parts without which it is not known where a check, a suspect or a copy starts: these are not pending,
     /// so no cohort calls for them.
     fn next_survey(&self) -> Option<Work> {
         if !self.trust.has_open_checks() && self.suspects.is_empty() && !self.are_any_stalled {
@@ -521,14 +438,14 @@ impl Scheduler {
         let mut streams = self.streams.iter().zip(&self.readers);
         streams.find_map(|(stream, readers)| {
             let &cohort = readers.first()?;
-            Some(Work::Survey { cohort: cohort as u32, spans: stream.next_spans()? })
+            Some(Work::Survey { cohort: cohort as u32, parts: stream.next_parts()? })
         })
     }
 
-    /// One trial, if it is known where its noise starts.
+    /// One trial, if it is known where it starts.
     pub(super) fn single(&self, place: Place, variants: Variants) -> Option<Work> {
         let shape = &self.cohorts[place.cohort as usize].shape;
-        let start = self.streams[shape.stream].locate(u64::from(place.trial) * shape.normals_per_trial)?;
+        let start = self.streams[shape.stream].locate(u64::from(place.trial) * shape.items_per_trial)?;
         Some(Work::Trials { cohort: place.cohort, trials: place.trial..place.trial + 1, variants, start })
     }
 

@@ -122,7 +122,7 @@ impl Seen {
                 self.session.on_output(now, output(ticket, trial))
             }
             Input::Survey(ticket) => {
-                self.session.on_output(now, Output::Survey { ticket, accepted: vec![1] })
+                self.session.on_output(now, Output::Survey { ticket, findings: vec![1] })
             }
             Input::Finished(ticket) => self.session.on_output(now, Output::Finished { ticket }),
             Input::HandedBack(ticket) => self.session.on_output(now, Output::HandedBack { ticket }),

@@ -1,4 +1,5 @@
-use granule_sweep::key::Fingerprint;
+use granule_engine::{Engine, Fingerprint, Model};
+use granule_toy::{ENGINES, Toy};
 use wire::from_worker::Message;
 
 use super::*;
@@ -11,8 +12,14 @@ fn seconds(s: u64) -> Time {
 }
 
 pub(super) fn session_with(patience: Patience) -> Session {
-    let introduction =
-        Introduction { version: "1".into(), threads: 2, host: "here".into(), process_id: 7, name: [3; 16] };
+    let introduction = Introduction {
+        version: "1".into(),
+        engines: ENGINES,
+        threads: 2,
+        host: "here".into(),
+        process_id: 7,
+        name: [3; 16],
+    };
     Session::new(introduction, patience, 1)
 }
 
@@ -27,11 +34,9 @@ pub(super) fn welcome(epoch: u64, kept: &[u64]) -> wire::ToWorker {
 
 pub(super) fn lease(id: u64) -> wire::ToWorker {
     let survey = granule_proto::convert::Survey {
-        engine: Engine::Brian2_2_2_1,
+        engine: &Toy::Stream,
         seed: 1,
-        model: Box::new(
-            granule_sim::Model::new(Engine::Brian2_2_2_1, granule_sim::Parameters::default()).unwrap(),
-        ),
+        model: Box::new(Model::new(&Toy::Stream, Toy::Stream.space().defaults()).unwrap()),
         first: 0,
         count: 1,
     };

@@ -177,7 +177,7 @@ impl Driver<'_> {
         let elapsed = self.started.elapsed();
         let (total, stored, reused) = self.progress.trials();
         let tally = self.scheduler.tally();
-        let (counted, spans) = self.scheduler.spans();
+        let (counted, spans) = self.scheduler.parts();
         let views: Vec<WorkerView> = self.scheduler.workers().collect();
         let mut worker_states = BTreeMap::new();
         views.iter().for_each(|view| *worker_states.entry(view.state.name().to_owned()).or_default() += 1);
