@@ -227,9 +227,9 @@ fn expect_all_spikes(place: &Place, events: &Events) {
     for (at, condition) in conditions.iter().enumerate() {
         let name = condition["name"].as_str().expect("a name");
         assert_eq!(condition["bin_ms"], 5, "{name}");
-        for population in ["granule", "golgi"] {
+        for (place, population) in ["granule", "golgi"].into_iter().enumerate() {
             let told: Vec<u64> =
-                serde_json::from_value(events.spikes[&at][population].clone()).expect("counts");
+                serde_json::from_value(events.spikes[&at]["counts"][place].clone()).expect("counts");
             assert_eq!(told, exported[&(name.to_owned(), population.to_owned())], "{name}, {population}");
             spikes += told.iter().sum::<u64>();
         }

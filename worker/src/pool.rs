@@ -178,8 +178,10 @@ impl Thread {
         let parts = work.first..work.first.saturating_add(work.count);
         match work.engine.survey(&work.model, work.seed, parts) {
             Err(error) => End::Failed(error.to_string()),
-            Ok(findings) if self.hand_out(Output::Survey { ticket, findings }) => End::Finished,
-            Ok(_) => End::Unwanted,
+            Ok(findings) => match self.hand_out(Output::Survey { ticket, findings }) {
+                true => End::Finished,
+                false => End::Unwanted,
+            },
         }
     }
 }

@@ -33,7 +33,10 @@ pub fn steps(
     let invalid = |what: &str| vec![Step::Handle(Event::Invalid { connection, what: what.to_owned() })];
     // A result that was computed for another sweep or another coordinator: the worker is to forget it.
     let foreign = |name| {
-        vec![Step::Reply(wire::to_worker::Message::Acknowledged(name)), Step::Handle(Event::Heard { connection })]
+        vec![
+            Step::Reply(wire::to_worker::Message::Acknowledged(name)),
+            Step::Handle(Event::Heard { connection }),
+        ]
     };
     vec![Step::Handle(match said {
         Said::Trial { lease, result } => match catalogue.place(&result) {

@@ -11,14 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granule_farm::catalogue::{Catalogue, Misplaced};
+use granule_engine::{Digest, Engine};
+use granule_farm::catalogue::Catalogue;
 use granule_farm::dialogue::{self, Introduction, Said};
+use granule_farm::inbox::{self, Step};
 use granule_farm::scheduler::{
     Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
     WorkerName,
 };
 use granule_proto::wire;
-use granule_sim::Engine;
 use granule_store::{Put, Store, StoreError};
 use granule_sweep::plan::Plan;
 use granule_system::limits;
@@ -313,7 +314,7 @@ async fn until_set(flag: &mut watch::Receiver<bool>) {
 struct Driver<'a> {
     options: &'a Options,
     catalogue: Catalogue<'a>,
-    engine: Engine,
+    engine: &'static dyn Engine,
     store: Arc<Store>,
     progress: &'a mut Progress,
     views: &'a Views,
@@ -571,75 +572,32 @@ impl<'a> Driver<'a> {
         events: &mut Vec<Event>,
     ) -> Result<(), ComputeError> {
         let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
-        events.push(match said {
-            Said::Beat { held, last } => Event::Beat { connection, held, last },
-            Said::Offered => Event::Offered { connection },
-            Said::Draining { reason } => {
-                let text = format!("{} leaves: {reason}", self.describe(worker));
-                self.notice("worker_draining", Some(worker), self.options.tells_of_workers, text);
-                Event::Draining { connection }
-            }
-            Said::Trial { lease, result } => match self.catalogue.place(&result) {
-                Ok((id, key)) => {
-                    events.push(Event::Received { connection, lease, trial: id });
-                    // Waits while the store is busy; meanwhile nothing more is taken from workers.
-                    let keep = Keep::Trial { worker, id, key, result, room };
-                    self.keeper.ask(keep).await?;
-                    return Ok(());
-                }
-                Err(Misplaced::Foreign) => {
-                    // It was computed for another sweep, or another coordinator: it is to forget it.
-                    let name = result.name.to_wire();
-                    self.send(connection, wire::to_worker::Message::Acknowledged(name));
-                    Event::Heard { connection }
-                }
-                Err(Misplaced::Impossible) => {
-                    Event::Invalid { connection, what: "spikes of cells or times that there are not".into() }
-                }
-            },
-            Said::Part { lease } => Event::Part { connection, lease },
-            Said::TooLarge { lease, name } => match self.catalogue.place_of(name) {
-                Some(id) if self.catalogue.may_be_too_large(id) => {
-                    self.on_too_large(connection, worker, lease, id, events);
-                    return Ok(());
-                }
-                Some(_) => {
-                    let what = "that a trial has too many spikes whose cells cannot fire so often".into();
-                    Event::Invalid { connection, what }
-                }
-                None => {
-                    self.send(connection, wire::to_worker::Message::Acknowledged(name.to_wire()));
-                    Event::Heard { connection }
-                }
-            },
-            Said::Survey { lease, accepted } => Event::Surveyed { connection, lease, findings: accepted },
-            Said::Finished { lease } => Event::Finished { connection, lease },
-            Said::HandedBack { lease } => Event::HandedBack { connection, lease },
-            Said::Failed { lease, reason } => Event::Failed { connection, lease, reason },
-        });
-        Ok(())
-    }
-
-    /// A worker says that a trial has too many spikes. If there is a result of it, they do not agree.
-    fn on_too_large(
-        &mut self,
-        connection: ConnectionId,
-        worker: WorkerName,
-        lease: Option<LeaseId>,
-        trial: TrialId,
-        events: &mut Vec<Event>,
-    ) {
-        let stored = self.store.digest(self.catalogue.key(trial));
-        let Some(stored) = stored.filter(|_| self.scheduler.is_stored(trial)) else {
-            return events.push(Event::TooLarge { connection, lease, trial });
+        if let Said::Draining { reason } = &said {
+            let text = format!("{} leaves: {reason}", self.describe(worker));
+            self.notice("worker_draining", Some(worker), self.options.tells_of_workers, text);
+        }
+        let digest = |trial| {
+            let is_stored = self.scheduler.is_stored(trial);
+            self.store.digest(self.catalogue.key(trial)).filter(|_| is_stored)
         };
-        self.keep_disagreement(format!(
-            "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
-            self.catalogue.describe(trial),
-            self.describe(worker),
-        ));
-        events.push(Event::Received { connection, lease, trial });
-        events.push(Event::Disagreed { worker, trial, stored, received: TOO_LARGE });
+        let mut room = room;
+        for step in inbox::steps(&self.catalogue, connection, worker, said, digest) {
+            match step {
+                Step::Handle(event) => events.push(event),
+                Step::Store { trial, key, result } => {
+                    let room = room.take();
+                    // Waits while the store is busy; meanwhile nothing more is taken from workers.
+                    self.keeper.ask(Keep::Trial { worker, trial, key, result, room }).await?;
+                }
+                Step::Reply(message) => self.send(connection, message),
+                Step::Contradicted { trial, stored } => self.keep_disagreement(format!(
+                    "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
+                    self.catalogue.describe(trial),
+                    self.describe(worker),
+                )),
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what differed, for the manifest.
@@ -661,27 +619,30 @@ impl<'a> Driver<'a> {
                 }
                 events.push(Event::Discarded { trials });
             }
-            Kept::Trial { worker, id, put: Put::Differs { stored }, result, room: _room } => {
-                let before = self.store.get(self.catalogue.key(id)).ok().flatten().unwrap_or_default();
-                let difference = self.catalogue.first_difference(id, &before, &result.spikes);
-                let text = format!(
-                    "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
-                    self.catalogue.describe(id),
-                    self.describe(worker),
-                    result.digest,
-                );
-                self.keep_disagreement(text);
-                events.push(Event::Disagreed { worker, trial: id, stored, received: result.digest });
-            }
-            Kept::Trial { worker, id, put, result, room: _room } => {
-                if put == Put::New {
-                    let seed = self.catalogue.seed(id);
-                    self.progress.advance(self.catalogue.conditions(id), seed);
-                    if let Some(counts) = &self.views.counts {
-                        counts.add(id, &result.spikes);
+            Kept::Trial { worker, trial, put, result, room: _room } => {
+                let stored: Option<Digest> = match put {
+                    Put::Differs { stored } => {
+                        let before = self.store.get(self.catalogue.key(trial)).ok().flatten().unwrap_or_default();
+                        let difference = self.catalogue.first_difference(trial, &before, &result.spikes);
+                        self.keep_disagreement(format!(
+                            "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
+                            self.catalogue.describe(trial),
+                            self.describe(worker),
+                            result.digest,
+                        ));
+                        Some(stored)
                     }
-                }
-                events.push(Event::Stored { worker, trial: id });
+                    Put::New => {
+                        let seed = self.catalogue.seed(trial);
+                        self.progress.advance(self.catalogue.conditions(trial), seed);
+                        if let Some(counts) = &self.views.counts {
+                            counts.add(trial, &result.spikes);
+                        }
+                        None
+                    }
+                    Put::Same => None,
+                };
+                events.push(inbox::stored(worker, trial, result.digest, stored));
             }
         }
     }
@@ -711,9 +672,9 @@ impl<'a> Driver<'a> {
         }
         match command {
             Command::Drop { connection, why } => self.cut_off(connection, why),
-            Command::KeepFindings { stream, first, findings: accepted } => {
+            Command::KeepFindings { stream, first, findings } => {
                 let stream = self.catalogue.stream(stream);
-                let keep = Keep::Spans { stream, first, accepted };
+                let keep = Keep::Findings { stream, first, findings };
                 self.keeper.ask(keep).await?;
             }
             Command::Discard { trials } => {
@@ -742,7 +703,11 @@ impl<'a> Driver<'a> {
             }
             Command::Drained => return Ok(Some(Err(ComputeError::Interrupted))),
             Command::Abandon(reason) => {
-                return Ok(Some(Err(ComputeError::Abandoned(reason.to_string()))));
+                let advice = match reason {
+                    Reason::TooLarge { .. } => format!("; {}", self.engine.to_spike_less(None)),
+                    _ => String::new(),
+                };
+                return Ok(Some(Err(ComputeError::Abandoned(format!("{reason}{advice}")))));
             }
             // Those were messages.
             Command::Welcome { .. }

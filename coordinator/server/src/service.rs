@@ -23,8 +23,8 @@ use granule_proto::convert::WireError;
 use granule_proto::parts::Assembly;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, LARGEST_OF_WORKER, wire};
-use granule_sim::Engine;
-use granule_sim::spikes::LARGEST_ENCODED;
+use granule_engine::Engine;
+use granule_engine::spikes::LARGEST_ENCODED;
 use granule_text::from_outside;
 use granule_worker::access::Secret;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -91,7 +91,7 @@ const REQUESTS: u32 = 16;
 /// What the server is about.
 pub struct Subject {
     pub secret: Secret,
-    pub engine: Engine,
+    pub engine: &'static dyn Engine,
     /// The life of this process.
     pub epoch: u64,
     pub driver: mpsc::Sender<Vec<FromService>>,
@@ -186,7 +186,7 @@ impl Door {
 
 struct Service {
     door: Door,
-    engine: Engine,
+    engine: &'static dyn Engine,
     epoch: u64,
     driver: mpsc::Sender<Vec<FromService>>,
     board: Board,
@@ -564,7 +564,6 @@ impl fmt::Debug for Subject {
 
 #[cfg(test)]
 mod tests {
-    use granule_sim::Engine;
 
     use super::*;
     use crate::view::board::Views;
@@ -581,7 +580,7 @@ mod tests {
         let connections = AtomicU64::new(0);
         let service = Service {
             door,
-            engine: Engine::Pcg,
+            engine: &granule_toy::Toy::Free,
             epoch: 1,
             driver,
             board: views.board(),

@@ -71,7 +71,7 @@ impl Scheduler {
             let slot = &cohort.slots[*trial as usize];
             slot.lease() == Some(id)
                 && !cohort.is_done(slot)
-                && slot.missing.len() > 0
+                && !slot.missing.is_empty()
                 && !copies.iter().any(|copied| copied.contains(trial))
         };
         let (mut first, mut count, mut run) = (None, 0, 0..0);

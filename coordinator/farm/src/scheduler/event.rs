@@ -5,8 +5,8 @@ use std::ops::Range;
 use granule_engine::spikes::{Digest, MOST_SPIKES};
 
 use super::ids::{ConnectionId, LeaseId, Place, Site, TrialId, WorkerName};
-use granule_engine::stream::Start;
 use super::variants::Variants;
+use granule_engine::stream::Start;
 
 /// Something that happened. A lease that a worker speaks of is none if there cannot be one of that number.
 #[derive(Clone, Debug)]

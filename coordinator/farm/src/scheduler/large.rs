@@ -145,7 +145,7 @@ impl Scheduler {
         self.tally.set_aside += 1;
         self.commands.push(Command::Report(Report::TooLarge { trial: id }));
         let is_done = self.settle(id);
-        if self.computable(id.place()).len() > 0 {
+        if !self.computable(id.place()).is_empty() {
             self.sample(name, id.place(), is_done);
         }
         let count = self.large.given_up.len();

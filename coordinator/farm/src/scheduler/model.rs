@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
-use granule_engine::stream::Index;
 use super::tests::{PARTS, connection, digest, finding, name, seconds, shape};
 use super::*;
+use granule_engine::stream::Index;
 
 /// A plan, and how the scheduler goes about it.
 #[derive(Clone, Debug)]
@@ -715,7 +715,7 @@ impl Outside {
         assert!(self.leases.keys().next_back().is_none_or(|last| *last < lease), "{lease:?} again");
         let copied = self.copied.take();
         if let Work::Trials { cohort, trials, variants, start } = work {
-            assert!(!trials.is_empty() && trials.end <= self.setup.trials && variants.len() > 0);
+            assert!(!trials.is_empty() && trials.end <= self.setup.trials && !variants.is_empty());
             let (all, items, stream) = self.setup.cohorts[*cohort as usize];
             let first = u64::from(trials.start) * items;
             assert_eq!(self.streams[stream].locate(first), Some(*start), "it starts elsewhere");

@@ -9,10 +9,10 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::cohort::SlotState;
 use super::event::Reason;
-use granule_engine::stream::{Index, Parts};
 use super::suspects::HOPELESS;
 use super::*;
 use crate::bench::Life;
+use granule_engine::stream::{Index, Parts};
 
 const CONFIG: Config = Config {
     lease_ttl: Duration::from_secs(10),

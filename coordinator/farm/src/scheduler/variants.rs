@@ -37,8 +37,12 @@ impl Variants {
         Variants(self.0 & !others.0)
     }
 
-    pub fn count(self) -> u32 {
+    pub fn len(self) -> u32 {
         self.0.count_ones()
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// In ascending order.

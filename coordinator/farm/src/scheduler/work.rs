@@ -29,7 +29,7 @@ impl Scheduler {
         let is_missing = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
             match kind {
-                Kind::Own => slot.lease() == Some(id) && slot.missing.len() > 0,
+                Kind::Own => slot.lease() == Some(id) && !slot.missing.is_empty(),
                 Kind::Copy { .. } => !cohort.is_done(slot),
                 Kind::Check { .. } => false,
             }
@@ -211,7 +211,7 @@ impl Scheduler {
         }
         lease.worker = None;
         match lease.kind {
-            Kind::Check { missing, .. } if missing.len() > 0 => self.give_back(id),
+            Kind::Check { missing, .. } if !missing.is_empty() => self.give_back(id),
             // What the store says of it is yet to come.
             Kind::Check { .. } => drop(self.leases.remove(&id)),
             Kind::Copy { of } => {

@@ -8,10 +8,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use granule_engine::{Model, TrialSpikes};
 use granule_farm::scheduler::TrialId;
 use granule_outputs::histogram::Histogram;
-use granule_sim::Model;
-use granule_sim::spikes::TrialSpikes;
 use granule_store::Store;
 use granule_sweep::plan::Plan;
 
@@ -21,7 +20,7 @@ const MOST_BINS: u32 = 1000;
 
 /// Width of the bins in which spikes of a model's trials are counted.
 pub fn bin_ms(model: &Model) -> u32 {
-    let duration_ms = model.steps() / model.steps_per_ms();
+    let duration_ms = model.time().bins() as u32;
     BIN_MS * duration_ms.div_ceil(BIN_MS * MOST_BINS).max(1)
 }
 
@@ -81,7 +80,7 @@ impl Counts {
         let state = &mut *self.state();
         if state.conditions[condition].is_none() {
             let model = &self.plan.conditions[condition].model;
-            let histogram = Histogram::new(model, bin_ms(model) * model.steps_per_ms());
+            let histogram = Histogram::new(model, bin_ms(model) * model.time().steps_per_ms);
             state.conditions[condition] = Some(Counted { histogram, version: 1, life: 0 });
             state.ask(condition);
         }
@@ -111,7 +110,7 @@ impl Counts {
         for condition in conditions {
             let Some(counted) = &mut state.conditions[condition] else { continue };
             let model = &self.plan.conditions[condition].model;
-            counted.histogram = Histogram::new(model, bin_ms(model) * model.steps_per_ms());
+            counted.histogram = Histogram::new(model, bin_ms(model) * model.time().steps_per_ms);
             counted.version += 1;
             counted.life += 1;
             for (id, bit) in self.trials(condition) {
@@ -159,7 +158,7 @@ impl Counts {
     /// Counts a trial unless it is counted, or counting has begun anew since.
     fn count(&self, id: TrialId, condition: usize, life: u64, encoded: &[u8]) {
         let model = &self.plan.conditions[condition].model;
-        let Ok(spikes) = TrialSpikes::decode(encoded, model.parameters().network, model.steps()) else {
+        let Ok(spikes) = TrialSpikes::decode(encoded, model.sizes(), model.time().steps) else {
             return;
         };
         let bit = self.bit(id);

@@ -142,8 +142,8 @@ struct Changes<'a> {
 struct Spikes<'a> {
     condition: usize,
     trials: u64,
-    granule: &'a [u64],
-    golgi: &'a [u64],
+    /// In each bin, by population.
+    counts: &'a [Vec<u64>],
 }
 
 impl Feed {
@@ -266,7 +266,7 @@ impl Feed {
             return false;
         };
         let spikes =
-            Spikes { condition, trials: counted.trials, granule: &counted.granule, golgi: &counted.golgi };
+            Spikes { condition, trials: counted.trials, counts: &counted.counts };
         let text = format!("event: spikes\ndata: {}\n\n", to_json(&spikes));
         (watched.version, watched.event) = (version, text.into());
         true

@@ -14,14 +14,21 @@ pub(super) struct Subject {
     seeds: Vec<u32>,
     /// Trials of each condition and seed.
     trials: u32,
+    populations: Vec<Population>,
     pub(super) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Population {
+    /// For people.
+    label: String,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Condition {
     name: String,
-    granule_cells: u32,
-    golgi_cells: u32,
+    /// Cells of each population.
+    sizes: Vec<u32>,
     duration_ms: u32,
     bin_ms: u32,
     stimulus_ms: Vec<f64>,
@@ -34,14 +41,12 @@ impl Subject {
     pub(super) fn new(sweep: &Sweep) -> Subject {
         let condition = |condition: &granule_sweep::Condition| {
             let model = &condition.model;
-            let parameters = model.parameters();
             Condition {
                 name: condition.name.clone(),
-                granule_cells: parameters.network.granule_cells,
-                golgi_cells: parameters.network.golgi_cells,
-                duration_ms: model.steps() / model.steps_per_ms(),
+                sizes: model.sizes().to_vec(),
+                duration_ms: model.time().bins() as u32,
                 bin_ms: bin_ms(model),
-                stimulus_ms: parameters.stimulus.times_ms.iter().copied().take(MOST_TIMES).collect(),
+                stimulus_ms: model.facts().stimuli_ms.iter().copied().take(MOST_TIMES).collect(),
             }
         };
         Subject {
@@ -50,6 +55,12 @@ impl Subject {
             granule: env!("CARGO_PKG_VERSION"),
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
+            populations: sweep
+                .engine
+                .populations()
+                .iter()
+                .map(|of| Population { label: format!("all {}", of.cells) })
+                .collect(),
             conditions: sweep.conditions.iter().map(condition).collect(),
         }
     }

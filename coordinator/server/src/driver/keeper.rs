@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use granule_engine::{StreamKey, TrialKey};
 use granule_farm::scheduler::{TrialId, WorkerName};
 use granule_proto::convert::TrialResult;
-use granule_sim::Engine;
-use granule_sim::network::Wiring;
-use granule_sim::noise::shipped_counts;
 use granule_store::{Entry, Put, Store, StoreError};
-use granule_sweep::key::{StreamKey, TrialKey};
 use granule_sweep::plan::{Cohort, Plan};
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,16 +29,16 @@ const LONG: Duration = Duration::from_millis(250);
 pub(super) enum Keep {
     Trial {
         worker: WorkerName,
-        id: TrialId,
+        trial: TrialId,
         key: TrialKey,
         result: TrialResult,
         /// In memory, until it is stored.
         room: Option<Box<Reservation>>,
     },
-    Spans {
+    Findings {
         stream: StreamKey,
         first: u32,
-        accepted: Vec<u32>,
+        findings: Vec<u32>,
     },
     Discard {
         trials: Vec<(TrialId, TrialKey)>,
@@ -50,7 +47,7 @@ pub(super) enum Keep {
 
 /// What the store has done, in the order in which it was asked.
 pub(super) enum Kept {
-    Trial { worker: WorkerName, id: TrialId, put: Put, result: TrialResult, room: Option<Box<Reservation>> },
+    Trial { worker: WorkerName, trial: TrialId, put: Put, result: TrialResult, room: Option<Box<Reservation>> },
     Discarded { trials: Vec<TrialId> },
 }
 
@@ -138,10 +135,10 @@ fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     let mut trials: Vec<Trial> = Vec::new();
     for request in batch {
         match request {
-            Keep::Trial { worker, id, key, result, room } => {
-                trials.push(Trial { worker, id, key, result, room })
+            Keep::Trial { worker, trial, key, result, room } => {
+                trials.push(Trial { worker, trial, key, result, room })
             }
-            Keep::Spans { stream, first, accepted } => store.push_spans(stream, first, &accepted)?,
+            Keep::Findings { stream, first, findings } => store.push_spans(stream, first, &findings)?,
             Keep::Discard { trials: gone } => {
                 put(store, &mut trials, &mut kept)?;
                 let keys: Vec<TrialKey> = gone.iter().map(|(_, key)| *key).collect();
@@ -157,7 +154,7 @@ fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
 /// A result to be stored.
 struct Trial {
     worker: WorkerName,
-    id: TrialId,
+    trial: TrialId,
     key: TrialKey,
     result: TrialResult,
     room: Option<Box<Reservation>>,
@@ -170,9 +167,9 @@ fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(
     let entries: Vec<Entry<'_>> = trials.iter().map(entry).collect();
     let puts = store.put(&entries)?;
     kept.extend(
-        trials.drain(..).zip(puts).map(|(Trial { worker, id, result, room, .. }, put)| Kept::Trial {
+        trials.drain(..).zip(puts).map(|(Trial { worker, trial, result, room, .. }, put)| Kept::Trial {
             worker,
-            id,
+            trial,
             put,
             result,
             room,
@@ -183,12 +180,8 @@ fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(
 
 /// Puts into the store what comes with the program of the streams that a plan reads.
 pub(super) fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
-    if plan.engine != Engine::Brian2_2_2_1 {
-        return Ok(());
-    }
-    for Cohort { seed, stream, variants, .. } in &plan.cohorts {
-        let model = &plan.conditions[variants[0].conditions[0]].model;
-        let shipped = shipped_counts(Wiring::of(model), *seed);
+    for (at, Cohort { seed, stream, .. }) in plan.cohorts.iter().enumerate() {
+        let shipped = plan.engine.shipped(plan.model(at, 0), *seed);
         if shipped.len() > store.spans(*stream).len() {
             store.push_spans(*stream, 0, &shipped)?;
         }

@@ -1,13 +1,14 @@
-use granule_sim::spikes::{Digest, Spike};
+use granule_engine::{Digest, Spike};
 use granule_store::Entry;
 use granule_sweep::{Overrides, parse};
+use granule_toy::ENGINES;
 use tempfile::TempDir;
 
 use super::*;
 
 /// Two seeds and three trials of three conditions, of which two are the same.
-const SWEEP: &str = "engine: pcg\nnetwork: { mossy_fibers: 20, granule_cells: 8, golgi_cells: 2 }\nseeds: [1, 2]\ntrials: 3\n\
-                     conditions: [GABAzine, Control, { name: again, base: Control }]\n";
+const SWEEP: &str = "engine: toy\nseeds: [1, 2]\ntrials: 3\n\
+                     conditions: [Strong, Base, { name: again, base: Base }]\n";
 
 struct Shelf {
     counts: Arc<Counts>,
@@ -19,7 +20,7 @@ struct Shelf {
 
 impl Shelf {
     fn new() -> Shelf {
-        let sweep = parse("x.yaml", SWEEP.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+        let sweep = parse(ENGINES, "x.yaml", SWEEP.as_bytes(), "x", &Overrides::default()).expect("a sweep");
         let plan = Arc::new(Plan::new(&sweep));
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(&directory.path().join("store")).expect("a store");
@@ -59,12 +60,12 @@ impl Shelf {
     /// Trials and granule spikes in the first two bins.
     fn counted(&self, condition: usize) -> (u64, [u64; 2]) {
         let (_, histogram) = self.counts.later_than(condition, 0).expect("it is watched");
-        (histogram.trials, [histogram.granule[0], histogram.granule[1]])
+        (histogram.trials, [histogram.counts[0][0], histogram.counts[0][1]])
     }
 }
 
 fn spikes(step: u32) -> Vec<u8> {
-    TrialSpikes { granule: vec![Spike { step, cell: 0 }], golgi: Vec::new() }.encode()
+    TrialSpikes { trains: vec![vec![Spike { step, cell: 0 }], Vec::new(), Vec::new()] }.encode()
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn long_trials_have_wider_bins() {
         let text = format!(
             "network: {{ granule_cells: 8 }}\ntime: {{ duration: {duration} }}\nconditions: [Control]\n"
         );
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default())
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}"));
         bin_ms(&sweep.conditions[0].model)
     };

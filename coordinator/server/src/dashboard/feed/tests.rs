@@ -6,7 +6,7 @@ use super::*;
 fn feed() -> Arc<Feed> {
     let text =
         "network: { mossy_fibers: 20, granule_cells: 8, golgi_cells: 2 }\nconditions: [Control, ACh]\n";
-    let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+    let sweep = parse(granule_toy::ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
     let (counts, _) = Counts::new(Arc::new(Plan::new(&sweep)));
     Arc::new(Feed::new(&Subject::new(&sweep), Arc::new(counts)))
 }

@@ -14,11 +14,6 @@ const WORKER_STATES = {
   working: "working", idle: "idle", draining: "leaving", lost: "lost", gone: "gone", quarantined: "shut out",
 };
 
-const POPULATIONS = [
-  { key: "granule", cells: "granule_cells", label: "all granule cells" },
-  { key: "golgi", cells: "golgi_cells", label: "Golgi cells" },
-];
-
 /** What has been heard. */
 const run = {
   epoch: null, subject: null, head: null, pairs: [], stored: [], workers: new Map(), notices: [], spikes: new Map(),
@@ -460,8 +455,8 @@ function ratesOf(at) {
   if (!spikes || spikes.trials === 0) return null;
   const condition = run.subject.conditions[at];
   const width = (bin) => Math.min(condition.bin_ms, condition.duration_ms - bin * condition.bin_ms);
-  return POPULATIONS.map(({ key, cells }) =>
-    spikes[key].map((count, bin) => (1000 * count) / (spikes.trials * condition[cells] * width(bin))));
+  return run.subject.populations.map((_, p) =>
+    spikes.counts[p].map((count, bin) => (1000 * count) / (spikes.trials * condition.sizes[p] * width(bin))));
 }
 
 /** From when to when is shown, in whole bins. */
@@ -490,7 +485,7 @@ function drawPlots() {
     return { at, condition, rates, from, to, most };
   });
   if ($("same-scale").checked) {
-    const most = POPULATIONS.map((_, p) => Math.max(...plots.map((plot) => plot.most[p])));
+    const most = run.subject.populations.map((_, p) => Math.max(...plots.map((plot) => plot.most[p])));
     plots.forEach((plot) => (plot.most = most));
   }
   for (const key of figures.keys()) {
@@ -521,7 +516,7 @@ function figureOf(plot) {
   const drawn = [figure.panels[0].isConnected, spikes?.trials, from, to, ...most, width].join(" ");
   if (figure.drawn === drawn) return figure.node;
   figure.drawn = drawn;
-  POPULATIONS.forEach((population, p) => {
+  run.subject.populations.forEach((population, p) => {
     figure.panels[p].toggleAttribute("hidden", rates === null);
     if (rates) drawPanel(figure.panels[p], plot, population, rates[p], most[p], width);
   });
@@ -539,11 +534,11 @@ function newFigure(at, name) {
     choose(at, false);
     $("h-spikes").focus();
   });
-  const panels = POPULATIONS.map(() => svg("svg", { role: "img" }));
+  const panels = run.subject.populations.map(() => svg("svg", { role: "img" }));
   panels.forEach((panel) => (panel.style.color = colorOf(at)));
   const note = element("p", { className: "hint" });
   const body = element("tbody");
-  const heads = ["Time (ms)", "Granule cells (Hz)", "Golgi cells (Hz)"];
+  const heads = ["Time (ms)", ...run.subject.populations.map(({ label }) => `${label} (Hz)`)];
   const head = element("tr", {}, heads.map((textContent) => element("th", { scope: "col", className: "number", textContent })));
   const table = element("table", {}, [
     element("caption", { className: "unseen", textContent: `Mean rates of ${name}` }), element("thead", {}, [head]), body,
