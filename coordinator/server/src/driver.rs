@@ -16,7 +16,7 @@ use granule_farm::catalogue::Catalogue;
 use granule_farm::dialogue::{self, Introduction, Said};
 use granule_farm::inbox::{self, Step};
 use granule_farm::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, LeaseId, Scheduler, Site, TOO_LARGE, Tally, TrialId,
+    Command, Config, ConnectionId, Dropped, Event, Reason, Scheduler, Site, Tally, TrialId,
     WorkerName,
 };
 use granule_proto::wire;

@@ -156,9 +156,6 @@ pub enum Reason {
     )]
     Nothing { count: usize, last: String },
     /// Nothing that was computed can be stored.
-    #[error(
-        "no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes; make \
-         the cells fire less (`granule.refractory`, `golgi.refractory`), or trials shorter (`time.duration`)"
-    )]
+    #[error("no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes")]
     TooLarge { count: usize },
 }

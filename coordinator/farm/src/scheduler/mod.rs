@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cohort::{Cohort, Slot};
-pub use event::{Command, Dropped, Event, Report, Work};
+pub use event::{Command, Dropped, Event, Reason, Report, Work};
 pub use ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
 use large::Large;
 pub use large::TOO_LARGE;

@@ -1,9 +1,13 @@
 //! `granule plan`: what a sweep asks for and what it will cost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use granule_engine::output::Size;
+use granule_engine::spikes::MOST_SPIKES;
+use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
 use granule_outputs as outputs;
 use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use granule_outputs::manifest::ResolvedSweep;
@@ -17,8 +21,7 @@ use granule_sim::noise::{NoiseStart, count_accepted, shipped_counts, spans_to_re
 use granule_sim::trial::Cohort;
 use granule_store::{Store, StoreError};
 use granule_sweep::key::StreamKey;
-use granule_sweep::plan::Cohort as PlannedCohort;
-use granule_sweep::{Condition, Plan, Sweep};
+use granule_sweep::{Plan, Sweep};
 use granule_system::files::Directory;
 use granule_text::one_line;
 use granule_text::words::brief;
@@ -45,8 +48,8 @@ const SHOWN: usize = 8;
 /// Kinds of cohorts that are tried out; others are taken to go at their pace.
 const MOST_TRIED: usize = 3;
 
-/// Normals that are drawn to try them all out: less than half a second of work.
-const TRIED_NORMALS: u64 = 100_000_000;
+/// Items of streams that are read to try them all out: less than half a second of work.
+const TRIED_ITEMS: u64 = 100_000_000;
 
 /// Bytes of a coordinator that has nothing to do, and what a trial adds.
 const COORDINATOR_BYTES: u64 = 10 << 20;
@@ -138,35 +141,34 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
             stored += (cohort.variants.len() - missing) as u64;
             if missing > 0 {
                 *by_variants.entry(missing).or_default() += 1;
-                let behind = u64::from(trial + 1) * cohort.normals_per_trial;
-                let known = || known_spans(&plan, cohort, store.as_ref());
+                let behind = u64::from(trial + 1) * cohort.items_per_trial;
+                let known = || known_parts(&plan, at, store.as_ref());
                 let (far, _) = reach.entry(cohort.stream).or_insert_with(|| (0, known()));
                 *far = behind.max(*far);
             }
         }
         let mut cohort_seconds = 0.0;
         for (variants, trials) in by_variants {
-            let seconds = costs.seconds(cohort.normals_per_trial, variants);
+            let seconds = costs.seconds(cohort.cost_per_trial, variants);
             cohort_seconds += trials as f64 * seconds;
-            let bytes = costs.bytes_per_normal * cohort.normals_per_trial as f64 + STORE_BYTES_PER_TRIAL;
+            let bytes = costs.bytes_per_cost * cohort.cost_per_trial + STORE_BYTES_PER_TRIAL;
             store_bytes += (trials * variants as u64) as f64 * bytes;
         }
         core_seconds += cohort_seconds;
         shards += (cohort_seconds / SECONDS_PER_SHARD).ceil() as u64;
     }
-    let spans_missing: u64 = match plan.engine {
-        Engine::Pcg => 0,
-        Engine::Brian2_2_2_1 => {
-            reach.values().map(|&(far, known)| u64::from(spans_to_reach(far)).saturating_sub(known)).sum()
-        }
+    let parts = plan.engine.parts();
+    let missing_of = |&(far, known): &(u64, u64)| {
+        parts.map_or(0, |parts| u64::from(parts.to_reach(far)).saturating_sub(known))
     };
-    core_seconds += spans_missing as f64 * costs.seconds_per_span;
+    let spans_missing: u64 = reach.values().map(missing_of).sum();
+    core_seconds += spans_missing as f64 * costs.seconds_per_part;
     let files = outputs::plan(&sweep, &plan);
     let changes = survey.changes(&files, &|| false).map_err(ArchiveError::from)?;
     let replaces = arguments.planned.replace;
     let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
-    let output_bytes = files.iter().map(|file| file.size(&sweep)).sum::<Size>().expected as u64;
-    let to_write = changes.size(&sweep);
+    let output_bytes = files.iter().map(outputs::Planned::size).sum::<Size>().expected as u64;
+    let to_write = changes.size();
     let bytes_to_write = to_write.expected;
     let files_to_write = changes.to_write().count() as u64;
     let store_needs = Size { least: 0.0, expected: store_bytes };
@@ -182,6 +184,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     });
     let asked = sweep.conditions.len() as u64 * sweep.seeds.len() as u64 * u64::from(sweep.trials);
     let variants: usize = plan.cohorts.iter().map(|cohort| cohort.variants.len()).sum();
+    let memory = memory(&plan);
     let report = Report {
         schema: SCHEMA,
         kind: "plan",
@@ -213,10 +216,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         free_bytes: Room::of(&out).map(|room| room.free),
         disk,
         writing_seconds,
-        coordinator_bytes: COORDINATOR_BYTES
-            + COORDINATOR_BYTES_PER_TRIAL * plan.len()
-            + sweep.conditions.iter().map(|of| bytes_to_derive(of, sweep.trials)).max().unwrap_or(0),
-        worker_bytes: plan.cohorts.iter().map(|cohort| bytes_of_worker(&plan, cohort)).max().unwrap_or(0),
+        coordinator_bytes: COORDINATOR_BYTES + COORDINATOR_BYTES_PER_TRIAL * plan.len() + memory.derive,
+        worker_bytes: WORKER_BYTES + memory.compute,
     };
     if arguments.planned.json {
         say_json(&report)?.done();
@@ -226,11 +227,24 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Spans of a cohort's noise that the store or the program knows.
-fn known_spans(plan: &Plan, cohort: &PlannedCohort, store: Option<&Store>) -> u64 {
+/// Memory that the largest cohort takes.
+fn memory(plan: &Plan) -> Memory {
+    let of = (0..plan.cohorts.len()).map(|at| {
+        let variants = 0..plan.cohorts[at].variants.len();
+        let models: Vec<&Model> = variants.map(|variant| plan.model(at, variant)).collect();
+        plan.engine.memory(&models, plan.trials)
+    });
+    of.fold(Memory::default(), |most, of| Memory {
+        compute: most.compute.max(of.compute),
+        derive: most.derive.max(of.derive),
+    })
+}
+
+/// Parts of a cohort's stream that the store or the program knows.
+fn known_parts(plan: &Plan, at: usize, store: Option<&Store>) -> u64 {
+    let cohort = &plan.cohorts[at];
     let stored = store.map_or(0, |store| store.spans(cohort.stream).len());
-    let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
-    stored.max(shipped_counts(Wiring::of(model), cohort.seed).len()) as u64
+    stored.max(plan.engine.shipped(plan.model(at, 0), cohort.seed).len()) as u64
 }
 
 /// A sweep file, and what there is of it.
@@ -252,7 +266,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
     Directory::check_links(&out).map_err(|error| cannot_create(&out, &error))?;
-    let survey = survey(&out, &mut sweep)?;
+    let survey = survey(ENGINES, &out, &mut sweep)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
     let resolved = ResolvedSweep::of(&sweep);
     // As `run` has it.
@@ -268,107 +282,78 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
 
 /// What computing costs here, by having tried it.
 struct Costs {
-    /// For a normal, and for a normal and a variant: of each kind of cohort tried out.
-    tried: Vec<(u64, f64)>,
-    seconds_per_span: f64,
-    /// Bytes of the spikes of a trial of one variant, per normal.
-    bytes_per_normal: f64,
+    /// Cost of a trial of each kind of cohort that was tried, and seconds for a unit of it.
+    tried: Vec<(f64, f64)>,
+    seconds_per_part: f64,
+    /// Bytes of the spikes of a trial of one variant, per unit of cost.
+    bytes_per_cost: f64,
 }
 
-/// What a trial costs beside drawing its noise, per variant, in parts of that: as the scheduler has it.
+/// What a trial costs beside what its variants share, per variant, in parts of that: as the scheduler has it.
 const VARIANT_SHARE: f64 = 0.1;
 
 impl Costs {
     /// Tries out the kinds of cohorts that most work is in: a trial, or the beginning of one.
     fn measure(plan: &Plan) -> Costs {
-        let mut kinds: BTreeMap<u64, (f64, &PlannedCohort)> = BTreeMap::new();
-        for cohort in &plan.cohorts {
-            let effort = cohort.normals_per_trial as f64 * cohort.variants.len() as f64;
-            kinds.entry(cohort.normals_per_trial).or_insert((0.0, cohort)).0 += effort;
+        let mut kinds: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+        for (at, cohort) in plan.cohorts.iter().enumerate() {
+            let effort = cohort.cost_per_trial * cohort.variants.len() as f64;
+            kinds.entry(cohort.cost_per_trial.to_bits()).or_insert((0.0, at)).0 += effort;
         }
-        let mut kinds: Vec<(f64, &PlannedCohort)> = kinds.into_values().collect();
+        let mut kinds: Vec<(f64, usize)> = kinds.into_values().collect();
         kinds.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         kinds.truncate(MOST_TRIED);
-        let budget = TRIED_NORMALS / kinds.len().max(1) as u64;
-        let isa = Isa::best();
-        let mut costs = Costs { tried: Vec::new(), seconds_per_span: 0.0, bytes_per_normal: 0.0 };
+        let items = TRIED_ITEMS / kinds.len().max(1) as u64;
+        let mut costs = Costs { tried: Vec::new(), seconds_per_part: 0.0, bytes_per_cost: 0.0 };
         let mut bytes = 0.0;
-        for (_, cohort) in &kinds {
-            let model = &plan.conditions[cohort.variants[0].conditions[0]].model;
-            let Some(model) = shortened(model, budget) else { continue };
-            let Ok(alone) = Cohort::new(isa, &[model], cohort.seed, 1) else { continue };
-            if let Some(origin) = alone.network().noise_origin
-                && costs.seconds_per_span == 0.0
-            {
-                let begun = cpu_seconds();
-                count_accepted(isa, origin, 0, 1);
-                costs.seconds_per_span = cpu_seconds() - begun;
+        for &(_, at) in &kinds {
+            let Some(model) = plan.engine.shortened(plan.model(at, 0), items) else { continue };
+            let seed = plan.cohorts[at].seed;
+            if plan.engine.parts().is_some() && costs.seconds_per_part == 0.0 {
+                costs.seconds_per_part = seconds_of(|| plan.engine.survey(&model, seed, 0..1)).0;
             }
-            let mut trials = alone.trials(NoiseStart::default());
-            let begun = cpu_seconds();
-            let spikes = trials.simulate(0);
-            let normals = alone.normals_per_trial() as f64;
-            let per_normal = (cpu_seconds() - begun) / normals / (1.0 + VARIANT_SHARE);
-            costs.tried.push((cohort.normals_per_trial, per_normal));
-            bytes += spikes.iter().map(|spikes| spikes.encode().len()).sum::<usize>() as f64 / normals;
+            let (seconds, spikes) = seconds_of(|| compute_one(&model, seed, 0, Start::default()));
+            let cost = model.facts().cost_per_trial;
+            costs.tried.push((plan.cohorts[at].cost_per_trial, seconds / cost / (1.0 + VARIANT_SHARE)));
+            bytes += spikes.map_or(0, |spikes| spikes.encode().len()) as f64 / cost;
         }
-        costs.bytes_per_normal = bytes / costs.tried.len().max(1) as f64;
+        costs.bytes_per_cost = bytes / costs.tried.len().max(1) as f64;
         costs
     }
 
-    /// Of a trial with so many normals and variants. What was not tried goes as that which is nearest.
-    fn seconds(&self, normals: u64, variants: usize) -> f64 {
-        let nearest = self.tried.iter().min_by_key(|(of, _)| of.abs_diff(normals));
-        let per_normal = nearest.map_or(0.0, |(_, seconds)| *seconds);
-        normals as f64 * per_normal * (1.0 + VARIANT_SHARE * variants as f64)
+    /// Of a trial of this cost and so many variants. What was not tried goes as that which is nearest.
+    fn seconds(&self, cost: f64, variants: usize) -> f64 {
+        let distance = |(of, _): &&(f64, f64)| (of - cost).abs();
+        let nearest = self.tried.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let per_cost = nearest.map_or(0.0, |(_, seconds)| *seconds);
+        cost * per_cost * (1.0 + VARIANT_SHARE * variants as f64)
     }
+}
+
+/// The spikes of one trial of a condition; `None` if it has too many.
+pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> Option<TrialSpikes> {
+    let models = std::slice::from_ref(model);
+    let shard = Shard { models, seed, trials: trial..trial + 1, start, most_spikes: MOST_SPIKES };
+    let mut found = None;
+    let computed = model.engine().compute(&shard, &mut |_, mut spikes| {
+        found = spikes.pop().flatten();
+        ControlFlow::Continue(())
+    });
+    computed.expect("one condition can always be computed");
+    found
+}
+
+/// CPU time of some work, and what it gives.
+fn seconds_of<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let begun = cpu_seconds();
+    let done = work();
+    (cpu_seconds() - begun, done)
 }
 
 /// Of this thread so far: others may be at the same core.
 fn cpu_seconds() -> f64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
-}
-
-/// The model with trials of about so many normals at most.
-fn shortened(model: &Model, normals: u64) -> Option<Model> {
-    let mut parameters = model.parameters().clone();
-    let per_ms = parameters.network.noisy_cells() * u64::from(model.steps_per_ms());
-    let most_ms = (normals / per_ms.max(1)).max(1) as f64;
-    if parameters.time.duration_ms <= most_ms {
-        return Some(model.clone());
-    }
-    parameters.time.duration_ms = most_ms;
-    parameters.stimulus.times_ms.retain(|time| *time < most_ms - parameters.time.step_ms);
-    Model::new(model.engine(), parameters).ok()
-}
-
-/// What the coordinator needs while it writes the files of a condition and a seed.
-fn bytes_to_derive(condition: &Condition, trials: u32) -> u64 {
-    let model = &condition.model;
-    let size = model.parameters().network;
-    let counts = 4 * model.bins() as u64 * u64::from(size.granule_cells);
-    // Rows of several files that are made side by side, and Golgi spikes at some 50 a second.
-    let rows = 5 * 256 * 8 * model.bins() as u64;
-    let seconds = model.parameters().time.duration_ms * 1e-3;
-    let golgi = f64::from(trials) * f64::from(size.golgi_cells) * 50.0 * seconds * 8.0;
-    counts + rows + golgi as u64
-}
-
-fn bytes_of_worker(plan: &Plan, cohort: &PlannedCohort) -> u64 {
-    let parameters = plan.conditions[cohort.variants[0].conditions[0]].model.parameters();
-    let size = parameters.network;
-    let synapses = parameters.mossy_to_granule.convergence * f64::from(size.granule_cells)
-        + parameters.mossy_to_golgi.convergence * f64::from(size.golgi_cells)
-        + parameters.golgi_to_granule.convergence * f64::from(size.granule_cells);
-    let taus: BTreeSet<u64> = cohort
-        .variants
-        .iter()
-        .map(|variant| plan.conditions[variant.conditions[0]].model.parameters().noise.tau_ms.to_bits())
-        .collect();
-    let rows = taus.len() as u64 * 8 * (size.noisy_cells() * 16).max(1 << 16);
-    let state = cohort.variants.len() as u64 * 64 * size.noisy_cells();
-    WORKER_BYTES + 4 * synapses as u64 + rows + state
 }
 
 impl Report {

@@ -3,11 +3,6 @@
 use granule_farm::catalogue::first_difference;
 use granule_outputs::archive::{Archive, ArchiveError};
 use granule_outputs::selection::{check_trial, condition_of, seed_of};
-use granule_sim::isa::Isa;
-use granule_sim::network::Wiring;
-use granule_sim::noise::{NoiseIndex, NoiseStart, count_accepted, shipped_counts};
-use granule_sim::spikes::{Digest, TrialSpikes};
-use granule_sim::trial::Cohort;
 use granule_store::StoreError;
 use serde::Serialize;
 
@@ -39,18 +34,24 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Spikes {
-    granule: u64,
-    golgi: u64,
+    /// By population.
+    #[serde(flatten)]
+    counts: BTreeMap<&'static str, u64>,
     digest: String,
+    /// For people.
+    #[serde(skip)]
+    text: String,
 }
 
 impl Spikes {
-    fn of(spikes: &TrialSpikes, encoded: &[u8]) -> Spikes {
-        Spikes {
-            granule: spikes.granule.len() as u64,
-            golgi: spikes.golgi.len() as u64,
-            digest: Digest::of(encoded).to_string(),
-        }
+    fn of(model: &Model, spikes: &TrialSpikes, encoded: &[u8]) -> Spikes {
+        let populations = || model.engine().populations().iter().zip(&spikes.trains);
+        let digest = Digest::of(encoded).to_string();
+        let told: Vec<String> = populations()
+            .map(|(of, train)| format!("{} {} spikes", train.len(), of.cell.trim_end_matches(" cell")))
+            .collect();
+        let counts = populations().map(|(of, train)| (of.name, train.len() as u64)).collect();
+        Spikes { counts, text: format!("{}, BLAKE3 {digest}", told.join(", ")), digest }
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
 fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
     let cli::Resting { out, store, .. } = &arguments.resting;
     let (seed, trial) = (arguments.seed, arguments.trial);
-    let archive = Archive::find(out, store.as_deref())?;
+    let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let (sweep, plan) = archive.restore()?;
     let at = condition_of(&sweep, &arguments.condition)?;
     let seed_at = seed_of(&sweep, seed)?;
@@ -73,22 +74,8 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
     let key = plan.key(cohort, variant, trial);
     let store = archive.store()?;
 
-    let isa = Isa::best();
-    let alone = Cohort::new(isa, std::slice::from_ref(model), seed, trial + 1)
-        .map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    let start = alone.network().noise_origin.map_or_else(NoiseStart::default, |origin| {
-        let mut known = store.spans(plan.cohorts[cohort].stream);
-        let shipped = shipped_counts(Wiring::of(model), seed);
-        if shipped.len() > known.len() {
-            known = shipped;
-        }
-        let mut index = NoiseIndex::new();
-        known.into_iter().for_each(|accepted| index.push(accepted));
-        locate(&mut index, u64::from(trial) * alone.normals_per_trial(), |span| {
-            count_accepted(isa, origin, span, 1).into_iter().sum()
-        })
-    });
-    let computed = alone.trials(start).simulate(trial).pop().unwrap_or_default();
+    let start = start_of(model, seed, trial, store.spans(plan.cohorts[cohort].stream));
+    let computed = compute_one(model, seed, trial, start).unwrap_or_default();
     let encoded = computed.encode();
 
     let stored = match store.get(key) {
@@ -96,17 +83,17 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
         Err(StoreError::Damaged { .. }) => Err(()),
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
-    let decode = |bytes: &[u8]| TrialSpikes::decode(bytes, model.parameters().network, model.steps()).ok();
+    let counted = |spikes: &TrialSpikes, bytes: &[u8]| Spikes::of(model, spikes, bytes);
+    let decode = |bytes: &[u8]| TrialSpikes::decode(bytes, model.sizes(), model.time().steps).ok();
     let (result, stored, difference) = match stored {
         Ok(None) => ("not_stored", None, None),
         Err(()) => ("damaged", None, None),
         Ok(Some(bytes)) => match decode(&bytes) {
             None => ("damaged", None, None),
-            Some(spikes) if bytes == encoded => ("same", Some(Spikes::of(&spikes, &bytes)), None),
+            Some(spikes) if bytes == encoded => ("same", Some(counted(&spikes, &bytes)), None),
             Some(spikes) => {
-                let step_ms = model.parameters().time.step_ms;
-                let difference = first_difference(step_ms, &spikes, &computed, "computed");
-                ("differs", Some(Spikes::of(&spikes, &bytes)), Some(difference))
+                let difference = first_difference(model, &spikes, &computed, "computed");
+                ("differs", Some(counted(&spikes, &bytes)), Some(difference))
             }
         },
     };
@@ -117,7 +104,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
         seed,
         trial,
         key: key.to_string(),
-        computed: Spikes::of(&computed, &encoded),
+        computed: counted(&computed, &encoded),
         stored,
         result,
         difference,
@@ -151,10 +138,7 @@ impl Report {
         let Report { condition, seed, trial, computed, .. } = self;
         let mut text = format!("trial {trial} of condition {condition}, seed {seed}\n");
         for (what, spikes) in [("computed", Some(computed)), ("stored", self.stored.as_ref())] {
-            let told = spikes.map_or("not there, or damaged".to_owned(), |spikes| {
-                let Spikes { granule, golgi, digest } = spikes;
-                format!("{granule} granule spikes, {golgi} Golgi spikes, BLAKE3 {digest}")
-            });
+            let told = spikes.map_or("not there, or damaged", |spikes| &spikes.text);
             text.push_str(&format!("  {what:9} {told}\n"));
         }
         match (self.result, &self.difference) {
@@ -166,12 +150,22 @@ impl Report {
     }
 }
 
-/// Where this normal lies, counting the spans that are not known yet.
-fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32) -> NoiseStart {
+/// Where a trial starts in its stream; parts that neither the store nor the program knows are surveyed.
+fn start_of(model: &Model, seed: u32, trial: u32, stored: Vec<u32>) -> Start {
+    let engine = model.engine();
+    let shipped = engine.shipped(model, seed);
+    let mut index = Index::new(engine.parts());
+    let known = if shipped.len() > stored.len() { shipped } else { stored };
+    known.into_iter().for_each(|finding| index.push(finding));
+    let item = u64::from(trial) * model.facts().items_per_trial;
     loop {
-        match index.locate(normal) {
+        match index.locate(item) {
             Some(start) => return start,
-            None => index.push(count(index.spans())),
+            None => {
+                let next = index.parts();
+                let found = engine.survey(model, seed, next..next + 1).expect("its stream is cut into parts");
+                found.into_iter().for_each(|finding| index.push(finding));
+            }
         }
     }
 }
@@ -179,7 +173,7 @@ fn locate(index: &mut NoiseIndex, normal: u64, mut count: impl FnMut(u32) -> u32
 #[cfg(test)]
 mod tests {
     use granule_outputs::manifest::{STORE, StoreName, UnderWay};
-    use granule_sim::spikes::Spike;
+    use granule_engine::Spike;
     use granule_store::{Entry, Store};
     use granule_sweep::{Overrides, Plan, parse};
     use granule_system::files::Directory;
@@ -189,12 +183,12 @@ mod tests {
     #[test]
     fn a_trial_that_is_stored_otherwise_is_found_out() {
         let text = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\ntrials: 3\nconditions: [Control]";
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let plan = Plan::new(&sweep);
         let directory = tempfile::tempdir().unwrap();
         let out = Directory::open(directory.path()).unwrap();
         UnderWay::new(&sweep, StoreName::default(), String::new()).write(&out).unwrap();
-        let spikes = TrialSpikes { granule: vec![Spike { step: 3, cell: 47 }], golgi: Vec::new() }.encode();
+        let spikes = TrialSpikes { trains: vec![vec![Spike { step: 3, cell: 47 }], Vec::new()] }.encode();
         let reproduce = |trial| {
             let resting = cli::Resting { out: directory.path().to_owned(), store: None, json: true };
             reproduce(&cli::Reproduce { resting, condition: "Control".to_owned(), seed: 451, trial })
