@@ -571,7 +571,7 @@ impl Only {
 pub(crate) struct Filters(Vec<Filter>);
 
 fn filters(text: &str) -> Result<Filters, String> {
-    Filter::parse_all(text).map(Filters)
+    Filter::parse_all(granule_granular::space(), text).map(Filters)
 }
 
 /// What of a sweep is drawn.

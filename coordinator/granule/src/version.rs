@@ -2,15 +2,17 @@
 
 use std::sync::LazyLock;
 
-use granule_sim::Engine;
+use granule_engine::Engine;
+
+use crate::ENGINES;
 
 /// The version; all engines with their revisions, the default first; what was built, and how.
 pub(crate) static LONG: LazyLock<String> = LazyLock::new(|| {
-    let engine = |engine: &Engine| format!("{} (revision {})", engine.name(), engine.revision());
+    let engine = |engine: &&dyn Engine| format!("{} (revision {})", engine.name(), engine.revision());
     format!(
         "{}\nengines: {}\nbuild: {}, profile {}, commit {}",
         env!("CARGO_PKG_VERSION"),
-        Engine::ALL.iter().map(engine).collect::<Vec<_>>().join(", "),
+        ENGINES.iter().map(engine).collect::<Vec<_>>().join(", "),
         env!("GRANULE_BUILD_TARGET"),
         env!("GRANULE_BUILD_PROFILE"),
         env!("GRANULE_BUILD_COMMIT"),

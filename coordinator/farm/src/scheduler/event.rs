@@ -156,6 +156,8 @@ pub enum Reason {
     )]
     Nothing { count: usize, last: String },
     /// Nothing that was computed can be stored.
-    #[error("no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes")]
+    #[error(
+        "no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes"
+    )]
     TooLarge { count: usize },
 }

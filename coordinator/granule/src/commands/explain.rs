@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use granule_engine::{Model, Recounted, TrialKey};
 use granule_outputs::archive::ArchiveError;
 use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
 use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
 use granule_outputs::survey::Survey;
 use granule_server::view::log::line;
-use granule_sim::parameters::field;
-use granule_sim::{Engine, Model};
 use granule_store::Store;
-use granule_sweep::key::{Fingerprint, Recounted, TrialKey, is_idle, recounted};
 use granule_sweep::{Condition, Sweep};
 use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 use serde::Serialize;
@@ -67,7 +65,7 @@ struct Change {
 impl Change {
     /// The parameter is what it was, but other numbers are made of it.
     fn of_recounted(of: Recounted) -> Change {
-        let what = if of.path == "stimulus.active_fraction" { "fibres" } else { "steps" };
+        let what = of.unit;
         // Of a long list, what differs first.
         let first = of.before.iter().zip(&of.now).position(|(before, now)| before != now).unwrap_or(0);
         let counted = |numbers: &[u32]| format!("{} {what}", numbers.get(first).copied().unwrap_or(0));
@@ -204,15 +202,15 @@ impl<'a> Known<'a> {
             return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
         }
         let all = || self.sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions);
-        let fingerprint = Fingerprint::new(&condition.model).to_string();
+        let fingerprint = condition.model.fingerprint().to_string();
         let same: BTreeSet<String> =
             all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
         if !same.is_empty() {
             return Lineage::Same(same);
         }
         // Equal parameters of which version 0.1.0 made other numbers.
-        let recounted = recounted(&condition.model);
-        let before = Fingerprint::in_version_0_1_0(&condition.model).to_string();
+        let recounted = sweep.engine.recounted(&condition.model);
+        let before = condition.model.facts().fingerprint_0_1_0.to_string();
         if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
             return Lineage::Differs(
                 known.name.clone(),
@@ -222,10 +220,10 @@ impl<'a> Known<'a> {
         // That of the same name if there is one, else that with the fewest differences.
         let namesake = all().find(|known| known.name == condition.name);
         let nearest = namesake
-            .or_else(|| all().min_by_key(|known| changes(sweep.engine, known, resolved, condition).len()));
+            .or_else(|| all().min_by_key(|known| changes(known, resolved, condition).len()));
         match nearest {
             Some(known) => {
-                Lineage::Differs(known.name.clone(), changes(sweep.engine, known, resolved, condition))
+                Lineage::Differs(known.name.clone(), changes(known, resolved, condition))
             }
             None => Lineage::Nothing,
         }
@@ -257,12 +255,8 @@ impl<'a> Known<'a> {
 }
 
 /// Parameters in which a condition differs from a known one, but for those that reach no spike.
-fn changes(
-    engine: Engine,
-    known: &ResolvedCondition,
-    new: &ResolvedCondition,
-    condition: &Condition,
-) -> Vec<Change> {
+fn changes(known: &ResolvedCondition, new: &ResolvedCondition, condition: &Condition) -> Vec<Change> {
+    let (engine, values) = (condition.model.engine(), condition.model.values());
     let text = |of: &ResolvedCondition, path: &str| {
         let value = of.parameters.get(path).and_then(serde_json::Value::as_str);
         value.unwrap_or("not there").to_owned()
@@ -270,7 +264,7 @@ fn changes(
     let paths: BTreeSet<&String> = known.parameters.keys().chain(new.parameters.keys()).collect();
     paths
         .into_iter()
-        .filter(|path| field(path).is_none() || !is_idle(path, engine, condition.model.parameters()))
+        .filter(|path| values.get(path).is_none() || !engine.is_idle(path, values))
         .map(|path| Change { parameter: path.clone(), old: text(known, path), new: text(new, path) })
         .filter(|change| change.old != change.new)
         .collect()

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
@@ -13,12 +12,12 @@ use granule_outputs::selection::{Selection, conditions_of, seeds_of};
 use granule_outputs::table::Format;
 use granule_outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
 use granule_server::view::log::line;
-use granule_sim::spikes::TrialSpikes;
 use granule_sweep::Sweep;
 use granule_text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
+use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::{Failure, plural};
@@ -86,7 +85,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, message));
     }
     let still = keep_still(out)?;
-    let archive = Archive::find(out, store.as_deref())?;
+    let archive = Archive::find(ENGINES, out, store.as_deref())?;
     for (path, format) in spikes.iter().chain(&psth) {
         check_target(path, *format, &archive, arguments.force)?;
     }
@@ -200,29 +199,27 @@ fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
 /// Steps of a bin of this width.
 fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Failure> {
     let model = &sweep.conditions[condition].model;
-    if let Some(steps) = model.clock().whole_steps(bin_ms).filter(|steps| (1..=model.steps()).contains(steps))
-    {
+    let time = model.time();
+    if let Some(steps) = time.whole_steps(bin_ms).filter(|steps| (1..=time.steps).contains(steps)) {
         return Ok(steps);
     }
-    let time = model.parameters().time;
     let message = format!(
         "error: a bin of {bin_ms} ms is no whole number of steps of {} ms within {} ms, as condition {} has them",
-        time.step_ms, time.duration_ms, sweep.conditions[condition].name
+        time.step_ms,
+        time.duration_ms(),
+        sweep.conditions[condition].name
     );
     Err(Failure::new(exit::USAGE, message))
 }
-
-/// The words of the column of populations.
-const POPULATIONS: [&str; 2] = ["granule", "golgi"];
 
 fn condition_names(sweep: &Sweep) -> Column {
     let names = sweep.conditions.iter().map(|condition| condition.name.clone());
     Column { name: "condition", kind: Kind::Word(names.collect()) }
 }
 
-fn populations() -> Column {
-    let names: Arc<[String]> = POPULATIONS.map(str::to_owned).into();
-    Column { name: "population", kind: Kind::Word(names) }
+fn populations(sweep: &Sweep) -> Column {
+    let names = sweep.engine.populations().iter().map(|population| population.name.to_owned());
+    Column { name: "population", kind: Kind::Word(names.collect()) }
 }
 
 /// A row for every spike, by condition, seed, trial, population, time and cell.
@@ -234,7 +231,7 @@ impl Rows for Spikes<'_> {
             condition_names(self.0.sweep),
             Column { name: "seed", kind: Kind::U32 },
             Column { name: "trial", kind: Kind::U32 },
-            populations(),
+            populations(self.0.sweep),
             Column { name: "cell", kind: Kind::U32 },
             Column { name: "time_ms", kind: Kind::F64 },
         ]
@@ -245,17 +242,17 @@ impl Rows for Spikes<'_> {
         for pair in &selection.pairs {
             let seed = selection.sweep.seeds[pair.seed];
             // The decimal that is nearest to the time, which a product with the step is not.
-            let per_ms = f64::from(selection.sweep.conditions[pair.condition].model.steps_per_ms());
+            let per_ms = f64::from(selection.sweep.conditions[pair.condition].model.time().steps_per_ms);
             for &trial in &pair.trials {
-                let TrialSpikes { granule, golgi } = selection.spikes(pair, trial)?;
-                let count = granule.len() + golgi.len();
-                let population = [(0, granule.len()), (1, golgi.len())];
-                let all = || granule.iter().chain(&golgi);
+                let spikes = selection.spikes(pair, trial)?;
+                let count = spikes.len() as usize;
+                let population = (0..).zip(&spikes.trains).flat_map(|(of, train)| vec![of; train.len()]);
+                let all = || spikes.trains.iter().flatten();
                 take(vec![
                     Values::Word(vec![pair.condition as u32; count]),
                     Values::U32(vec![seed; count]),
                     Values::U32(vec![trial; count]),
-                    Values::Word(population.iter().flat_map(|&(of, count)| vec![of; count]).collect()),
+                    Values::Word(population.collect()),
                     Values::U32(all().map(|spike| spike.cell).collect()),
                     Values::F64(all().map(|spike| f64::from(spike.step) / per_ms).collect()),
                 ])?;
@@ -276,7 +273,7 @@ impl Rows for Psth<'_> {
         vec![
             condition_names(self.selection.sweep),
             Column { name: "seed", kind: Kind::U32 },
-            populations(),
+            populations(self.selection.sweep),
             Column { name: "time_ms", kind: Kind::F64 },
             Column { name: "bin_ms", kind: Kind::F64 },
             Column { name: "spikes", kind: Kind::U64 },
@@ -288,22 +285,19 @@ impl Rows for Psth<'_> {
         let Psth { selection, bin_ms } = self;
         for pair in &selection.pairs {
             let model = &selection.sweep.conditions[pair.condition].model;
-            let per_ms = f64::from(model.steps_per_ms());
-            let width = model.clock().whole_steps(*bin_ms).expect("the width was checked");
+            let time = model.time();
+            let per_ms = f64::from(time.steps_per_ms);
+            let width = time.whole_steps(*bin_ms).expect("the width was checked");
             let mut histogram = Histogram::new(model, width);
             for &trial in &pair.trials {
                 histogram.add(&selection.spikes(pair, trial)?);
             }
-            let Histogram { granule, golgi, .. } = histogram;
-            let bins = granule.len();
-            let size = model.parameters().network;
-            for ((population, counts), cells) in
-                (0..).zip([granule, golgi]).zip([size.granule_cells, size.golgi_cells])
-            {
+            for ((population, counts), &cells) in (0..).zip(histogram.counts).zip(model.sizes()) {
+                let bins = counts.len();
                 let firsts = || (0..bins as u32).map(|bin| bin * width);
                 // The last one may be cut short by the end of the trial.
                 let widths: Vec<f64> =
-                    firsts().map(|first| f64::from(width.min(model.steps() - first)) / per_ms).collect();
+                    firsts().map(|first| f64::from(width.min(time.steps - first)) / per_ms).collect();
                 let observed = f64::from(cells) * pair.trials.len() as f64;
                 let rate = |(&count, &width_ms): (&u64, &f64)| match count {
                     0 => 0.0,

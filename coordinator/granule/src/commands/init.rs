@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     };
     // Never over a file that is there.
     let mut file = File::create_new(path).map_err(failed)?;
-    let written = file.write_all(granule_sweep::template().as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(crate::ENGINES[0].template().as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
         // Half a file would be in the way of the next try.
         let _ = fs::remove_file(path);

@@ -31,7 +31,7 @@ use granule_server::view::progress::Progress;
 use granule_server::view::status::{Parcel, Part, Trials};
 use granule_server::view::terminal::Terminal;
 use granule_store::{Store, StoreError};
-use granule_sweep::key::TrialKey;
+use granule_engine::TrialKey;
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;
@@ -45,6 +45,7 @@ use tokio::sync::watch;
 
 use self::end::{End, opening_help};
 use self::summary::{Done, Files};
+use crate::ENGINES;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
@@ -79,7 +80,7 @@ pub(crate) fn run(
     check_size(order.sweep, &sweep)?;
     let path = directory_of(&sweep, order.out);
     if path.is_dir() {
-        archive::survey(&path, &mut sweep)?;
+        archive::survey(ENGINES, &path, &mut sweep)?;
     }
     let plan = Arc::new(Plan::new(&sweep));
     let Ground { out, held, survey, resolved, planned, store } = prepare(&path, &sweep, &plan, order)?;
@@ -288,7 +289,7 @@ impl Job {
         done: &mut Done,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Kept>, OutputError> {
-        let survey = Survey::of(&self.out)?;
+        let survey = Survey::of(ENGINES, &self.out)?;
         survey.check(&self.resolved, self.replaces)?;
         let changes = survey.changes(planned, is_interrupted)?;
         changes.check(self.out.path(), self.replaces)?;
@@ -706,7 +707,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
     out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
     // What a killed run left leads nowhere.
     let _ = beacon::clear(&out);
-    let (survey, store) = look(Survey::of(&out).map_err(ArchiveError::from)?)?;
+    let (survey, store) = look(Survey::of(ENGINES, &out).map_err(ArchiveError::from)?)?;
     Ok(Ground { out, held, survey, resolved, planned, store })
 }
 

@@ -1,12 +1,18 @@
 //! `granule reproduce`: one trial, computed here and now, beside what is stored of it.
 
+use std::collections::BTreeMap;
+
+use granule_engine::stream::Index;
+use granule_engine::{Digest, Model, Start, TrialSpikes};
 use granule_farm::catalogue::first_difference;
 use granule_outputs::archive::{Archive, ArchiveError};
 use granule_outputs::selection::{check_trial, condition_of, seed_of};
 use granule_store::StoreError;
 use serde::Serialize;
 
+use crate::ENGINES;
 use crate::cli::{self, exit};
+use crate::commands::plan::compute_one;
 use crate::failure::Failure;
 use crate::stdout::{Reader, both, say, say_json};
 

@@ -18,6 +18,7 @@ use granule_text::words::{Names, grouped, seeds};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
+use crate::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{Job, State};
@@ -150,13 +151,13 @@ pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), F
 /// Whether nothing is left to be done of this very sweep.
 pub(crate) fn is_complete(out: &Path, sweep: &Sweep) -> bool {
     let is_of_it = |archive: &Archive| *archive.resolved() == ResolvedSweep::of(sweep);
-    Archive::find(out, None).is_ok_and(|archive| is_of_it(&archive))
+    Archive::find(ENGINES, out, None).is_ok_and(|archive| is_of_it(&archive))
         && look(out).is_ok_and(|rest| rest.is_complete())
 }
 
 /// What was made of the sweep in this directory.
 pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
-    let archive = Archive::find(out, None)?;
+    let archive = Archive::find(ENGINES, out, None)?;
     let (sweep, plan) = archive.restore()?;
     let is_held = match keep_still(out) {
         Ok(_) => false,

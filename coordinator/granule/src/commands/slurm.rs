@@ -28,6 +28,7 @@ use nix::fcntl::OFlag;
 
 use self::record::{Asked, RECORD, Record};
 use self::watching::{Heard, Watching};
+use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::job::{check_size, command_line, directory_of};
@@ -104,7 +105,7 @@ impl<'a> Request<'a> {
         let mut sweep = read_sweep(&arguments.sweep)?;
         check_size(&arguments.sweep, &sweep)?;
         let out = whole(&directory_of(&sweep, arguments.out.as_deref()))?;
-        archive::survey(&out, &mut sweep)?;
+        archive::survey(ENGINES, &out, &mut sweep)?;
         if out.join(DIRECTORY).is_symlink() {
             let message = format!(
                 "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
@@ -175,7 +176,7 @@ fn setup(path: &Path) -> Result<String, Failure> {
 /// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
 fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Failure> {
     let resolved = ResolvedSweep::of(sweep);
-    let survey = Survey::new(out).map_err(ArchiveError::from)?;
+    let survey = Survey::new(ENGINES, out).map_err(ArchiveError::from)?;
     survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
     // Files that changed are hashed by the job, not by the login node: only what is in the way counts here.
     let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
@@ -205,10 +206,10 @@ impl Request<'_> {
             sweep: whole(&self.arguments.sweep)?,
             store: whole(&store)?,
             options: self.serve_options(),
-            variables: granule_sweep::from_variables(|name| std::env::var_os(name))
+            variables: granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
                 .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
                 .0
-                .variables(),
+                .variables(granule_granular::space()),
         };
         let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
@@ -551,7 +552,7 @@ impl Request<'_> {
             let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
                 line(&format!("job {job} {}; the sweep file as it was is complete", state.describe()));
             })?;
-            archive::survey(&self.out, &mut sweep)?;
+            archive::survey(ENGINES, &self.out, &mut sweep)?;
             if rest::is_complete(&self.out, &sweep) {
                 if !is_well {
                     line(&format!("note: job {job} {}, but the sweep is complete", state.describe()));

@@ -17,6 +17,7 @@ use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::Streaming;
 
+use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::rest::Rest;
@@ -236,7 +237,7 @@ fn finished(out: &Path) -> Result<Option<u64>, Failure> {
         Err(ArchiveError::InUse { .. }) => return Ok(None),
         held => drop(held?),
     }
-    let survey = Survey::new(out).map_err(ArchiveError::from)?;
+    let survey = Survey::new(ENGINES, out).map_err(ArchiveError::from)?;
     let manifest = survey.manifest.filter(|_| survey.under_way.is_none());
     Ok(manifest.map(|manifest| manifest.set_aside.len() as u64))
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use granule_outputs::archive::{ArchiveError, check_no_directory, no_store};
 use granule_server::view::log::line;
-use granule_sim::spikes::Digest;
+use granule_engine::Digest;
 use granule_store::{Entry, Held, Put, Store, StoreError};
-use granule_sweep::key::{StreamKey, TrialKey};
+use granule_engine::{StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
 use granule_system::files::Directory;
 use granule_text::one_line;

@@ -25,7 +25,7 @@ pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
 
 /// What the environment overrides in every sweep file; says so.
 pub(crate) fn overrides() -> Result<Overrides, Failure> {
-    let (overrides, notices) = granule_sweep::from_variables(|name| std::env::var_os(name))
+    let (overrides, notices) = granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
         .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
     notices.iter().for_each(|notice| line(&format!("note: {notice}")));
     Ok(overrides)
@@ -83,6 +83,6 @@ fn is_yaml(path: &Path) -> bool {
 /// The sweep that this text stands for.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(&path.display().to_string(), text, &stem, overrides)
+    granule_sweep::parse(crate::ENGINES, &path.display().to_string(), text, &stem, overrides)
         .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
 }

@@ -11,13 +11,14 @@ use granule_outputs::drawn;
 use granule_outputs::manifest::{FileRecord, Manifest, forget_stamps};
 use granule_outputs::survey::sha256;
 use granule_outputs::{self as outputs, OutputError, Planned, Source, failed};
-use granule_sim::spikes::TrialSpikes;
+use granule_engine::TrialSpikes;
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory};
 use granule_text::one_line;
 use serde::Serialize;
 
+use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::failure::{Failure, plural, shell_path};
 use crate::stdout::{Reader, both, say, say_json};
@@ -55,10 +56,10 @@ struct Problem {
 
 pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     let cli::Resting { out, store, json } = &arguments.resting;
-    Archive::find(out, store.as_deref())?.finished()?;
+    Archive::find(ENGINES, out, store.as_deref())?.finished()?;
     let _still = keep_still(out)?;
     // As it is now that no run is at it.
-    let archive = Archive::find(out, store.as_deref())?;
+    let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let manifest = archive.finished()?;
     let mut report = Report {
         schema: SCHEMA,
@@ -235,7 +236,7 @@ impl Report {
         for (at, cohort) in plan.cohorts.iter().enumerate() {
             for (variant, of) in cohort.variants.iter().enumerate() {
                 let condition = &sweep.conditions[of.conditions[0]];
-                let size = condition.model.parameters().network;
+                let (sizes, steps) = (condition.model.sizes(), condition.model.time().steps);
                 // Version 0.1.0 stored its trials under another key. That is one problem, not one for each trial.
                 let recorded = &manifest.sweep.conditions[of.conditions[0]].fingerprint;
                 let is_outdated = *recorded != of.fingerprint.to_string();
@@ -247,7 +248,7 @@ impl Report {
                 for trial in 0..plan.trials {
                     let problem = match store.get(plan.key(at, variant, trial)) {
                         Ok(Some(spikes)) => {
-                            match TrialSpikes::decode(&spikes, size, condition.model.steps()) {
+                            match TrialSpikes::decode(&spikes, sizes, steps) {
                                 Ok(_) => {
                                     whole += 1;
                                     continue;
