@@ -224,7 +224,7 @@ fn dependencies_point_one_way() {
         for name in of_table("dev-dependencies") {
             assert!(MODELS.contains(&name), "tests of {directory} depend on {name}");
         }
-        assert_eq!(of_table("build-dependencies"), [""; 0], "{directory}");
+        assert!(of_table("build-dependencies").is_empty(), "{directory}");
         // A dependency could hide in a table of its own.
         assert!(!tables.keys().any(|table| table.contains("dependencies.")), "{directory}");
     }
