@@ -925,7 +925,6 @@ fn the_manifest_says_what_was_run() {
             let path = parameter.path;
             let text = parameters[path].as_str().unwrap_or_else(|| panic!("no {path}"));
             assert!(text.ends_with(parameter.unit()), "{path}: {text}");
-            }
         }
         let paths = ["granule.tonic_factor", "golgi.leak_reversal", "mossy_to_granule.scale"];
         assert_eq!(paths.map(|path| parameters[path].as_str().expect("text")), expected);

@@ -262,7 +262,8 @@ fn the_sweep_file_of_the_readme_is_one() {
 #[test]
 fn the_mistake_of_the_readme_is_shown_like_that() {
     let text = "name: my\nconditions:\n  - Control\n  - name: half\n    set: { granule.tonic_facto: 0.5 }\n";
-    let error = parse(ENGINES, "my.yaml", text.as_bytes(), "my", &Overrides::default()).unwrap_err().to_string();
+    let error =
+        parse(ENGINES, "my.yaml", text.as_bytes(), "my", &Overrides::default()).unwrap_err().to_string();
     let shown =
         readme_blocks("text").into_iter().find(|block| block.starts_with("error")).expect("the block");
     assert_eq!(shown.trim_end(), error.trim_end());

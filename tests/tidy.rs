@@ -65,14 +65,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const MODELS: [&str; 2] = ["granule-granular", "granule-toy"];
 
 /// Crates that compute and do nothing else, and what they therefore do not use.
-const PURE: [&str; 6] = [
-    "shared/engine",
-    "shared/granular",
-    "shared/sweep",
-    "shared/figures",
-    "shared/text",
-    "coordinator/farm",
-];
+const PURE: [&str; 6] =
+    ["shared/engine", "shared/granular", "shared/sweep", "shared/figures", "shared/text", "coordinator/farm"];
 const IMPURE: [&str; 11] = [
     "std::fs",
     "std::net",
