@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use granule::bench::{Life, Shelf, coordinate, listen, write_matrix};
-use granule_proto::convert::{TrialName, TrialResult};
+use granule_engine::{Fingerprint, TrialKey, TrialSpikes};
+use granule_granular::ENGINES;
+use granule_granular::noise::SPAN_ATTEMPTS;
+use granule_proto::convert::{TrialName, TrialResult, condition_from_wire, engine_to_wire};
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
-use granule_sim::noise::SPAN_ATTEMPTS;
-use granule_sim::spikes::TrialSpikes;
-use granule_sweep::key::{Fingerprint, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
 use nix::sys::resource::{UsageWho, getrusage};
 use tokio::sync::{Barrier, mpsc};
@@ -84,7 +84,7 @@ fn dispatch(criterion: &mut Criterion) {
                  trials: {}\nconditions: {conditions}\n",
                 trials / 4
             );
-            let sweep = parse("bench", text.as_bytes(), "bench", &Overrides::default())
+            let sweep = parse(ENGINES, "bench", text.as_bytes(), "bench", &Overrides::default())
                 .unwrap_or_else(|error| panic!("{error}"));
             let plan = Arc::new(Plan::new(&sweep));
             for (what, is_cpu) in [("wall", false), ("CPU", true)] {
@@ -241,11 +241,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     let hello = wire::Hello {
         protocol: PROTOCOL,
         version: "bench".into(),
-        engines: granule_sim::Engine::ALL
-            .iter()
-            .copied()
-            .map(granule_proto::convert::engine_to_wire)
-            .collect(),
+        engines: ENGINES.iter().copied().map(engine_to_wire).collect(),
         threads: 1,
         host: "here".into(),
         process_id: std::process::id(),
@@ -261,7 +257,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     // All are there; and on.
     barrier.wait().await;
     barrier.wait().await;
-    let silence = TrialSpikes::default().encode();
+    let silence = TrialSpikes { trains: vec![Vec::new(); ENGINES[0].populations().len()] }.encode();
     let mut known: (Vec<wire::Condition>, Vec<Fingerprint>) = Default::default();
     loop {
         let message = incoming.message().await;
@@ -278,15 +274,14 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
         match work {
             wire::lease::Work::Survey(survey) => {
                 let likely = (SPAN_ATTEMPTS as f64 * std::f64::consts::FRAC_PI_4) as u32;
-                let accepted = vec![likely; survey.count as usize];
-                send(Message::Survey(wire::SurveyResult { lease, accepted })).await;
+                let findings = vec![likely; survey.count as usize];
+                send(Message::Survey(wire::SurveyResult { lease, findings })).await;
             }
             wire::lease::Work::Trials(work) => {
                 if known.0 != work.conditions {
                     let fingerprint = |condition: &wire::Condition| {
-                        let engine = granule_sim::Engine::ALL[0];
-                        let model = granule_proto::convert::condition_from_wire(engine, condition.clone());
-                        Fingerprint::new(&model.expect("a condition"))
+                        let model = condition_from_wire(ENGINES[0], condition.clone());
+                        model.expect("a condition").fingerprint()
                     };
                     known = (work.conditions.clone(), work.conditions.iter().map(fingerprint).collect());
                 }

@@ -7,9 +7,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use granule_engine::Start;
 use granule_engine::space::CellFactor;
-use granule_granular::Method;
+use granule_engine::{Engine as _, Start};
 use granule_granular::derive::{Conductances, SpikeCounts, Structure};
 use granule_granular::isa::Isa;
 use granule_granular::network::NoiseOrigin;
@@ -19,13 +18,13 @@ use granule_granular::parameters::{NetworkSize, Population};
 use granule_granular::random::keyed::Streams;
 use granule_granular::random::{Mt19937, jump};
 use granule_granular::trial::Cohort;
-use granule_granular::{Layer, Parameters};
+use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 
 const SEED: u32 = 451;
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: SEED, words: 0 };
 
 /// The paper's conditions, over a network of the paper's or another size.
-fn models(engine: Method, size: NetworkSize) -> [Layer; 3] {
+fn layers(method: Method, size: NetworkSize) -> [Layer; 3] {
     let control = Parameters { network: size, ..Parameters::default() };
     let mut gabazine = control.clone();
     gabazine.tonic.factor = CellFactor::Constant(0.0);
@@ -36,11 +35,11 @@ fn models(engine: Method, size: NetworkSize) -> [Layer; 3] {
     ach.mossy_to_granule.scale = 0.4521;
     ach.mossy_to_golgi.scale = 0.4578;
     ach.golgi.leak_reversal_mvolt = -55.0;
-    [control, gabazine, ach].map(|parameters| Layer::new(engine, parameters).expect("the paper's parameters"))
+    [control, gabazine, ach].map(|parameters| Layer::new(method, parameters).expect("the paper's parameters"))
 }
 
 fn paper() -> [Layer; 3] {
-    models(Method::Brian2_2_2_1, Parameters::default().network)
+    layers(Method::Brian2_2_2_1, Parameters::default().network)
 }
 
 /// MT19937: words one by one, as wiring and weights draw them, and entering the stream far away.
@@ -88,12 +87,12 @@ fn trials(c: &mut Criterion) {
     // A network of which one trial is a tenth of a second, with the paper's convergences.
     let size = NetworkSize { granule_cells: 1024, ..Parameters::default().network };
     for isa in Isa::available() {
-        for (&engine, conditions) in Method::ALL.iter().flat_map(|engine| [(engine, 1), (engine, 3)]) {
-            let models = models(engine, size);
-            let cohort = Cohort::new(isa, &models[..conditions], SEED, 1).expect("one network");
+        for (&method, conditions) in Method::ALL.iter().flat_map(|method| [(method, 1), (method, 3)]) {
+            let layers = layers(method, size);
+            let cohort = Cohort::new(isa, &layers[..conditions], SEED, 1).expect("one network");
             group.throughput(Throughput::Elements(cohort.normals_per_trial()));
             let trials = cohort.trials(Start::default());
-            let name = format!("{}, {conditions} conditions", engine.name());
+            let name = format!("{}, {conditions} conditions", method.name());
             group.bench_function(BenchmarkId::new(name, isa.name()), |b| {
                 b.iter_batched(|| trials.clone(), |mut trials| trials.simulate(0), BatchSize::LargeInput);
             });
@@ -109,11 +108,10 @@ fn derive(c: &mut Criterion) {
     const TRIALS: u32 = 100;
     let [control, ..] = paper();
     let structure = Structure::new(&control, SEED);
-    let models = std::slice::from_ref(&control);
-    let cohort = Cohort::new(Isa::best(), models, SEED, 1).expect("one network");
+    let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&control), SEED, 1).expect("one network");
     let spikes = cohort.trials(Start::default()).simulate(0).remove(0);
     // The same trial a hundred times: what is measured does not depend on the times of spikes.
-    let golgi = vec![spikes.golgi; TRIALS as usize];
+    let golgi = vec![spikes.trains[GOLGI].clone(); TRIALS as usize];
     let cell = structure.driven_cells()[0];
     for isa in Isa::available() {
         let conductances = Conductances::new(isa, &structure, &golgi).expect("weights are random");
@@ -125,7 +123,7 @@ fn derive(c: &mut Criterion) {
         });
     }
     let mut counts = SpikeCounts::new(&control);
-    counts.add(&spikes.granule);
+    counts.add(&spikes.trains[GRANULE]);
     group.bench_function("spike probability of a cell", |b| b.iter(|| counts.probability(cell)));
     group.finish();
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use granule_sim::parameters::{FIELDS, Kind};
+use granule_granular::{ENGINES, space};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{Ended, Hashes, Place, Sweep, Trials, sha256};
@@ -355,7 +355,7 @@ fn init_writes_a_sweep_and_never_over_a_file() {
     let ended = place.run(&["init"]).succeeded();
     assert_eq!(ended.stdout, "Wrote sweep.yaml. Change it, then run it:\n  granule run sweep.yaml\n");
     let written = fs::read_to_string(place.path("sweep.yaml")).expect("a file");
-    assert_eq!(written, granule_sweep::template());
+    assert_eq!(written, ENGINES[0].template());
     let there = "error: sweep.yaml is there already";
     check(&place, &["init"], 1, &[there, "help: name another file"]);
     check(
@@ -377,7 +377,7 @@ fn the_schema_is_printed() {
     let place = Place::new();
     let ended = place.run(&["schema"]).succeeded();
     let printed: Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert_eq!(printed, granule_sweep::schema());
+    assert_eq!(printed, granule_sweep::schema(ENGINES));
 }
 
 #[test]
@@ -920,12 +920,11 @@ fn the_manifest_says_what_was_run() {
         assert_eq!((&condition["name"], &condition["prefix"]), (&name.into(), &prefix.into()));
         assert_eq!(condition["fingerprint"].as_str().map(str::len), Some(64));
         let parameters = condition["parameters"].as_object().expect("an object");
-        assert_eq!(parameters.len(), FIELDS.len());
-        for field in FIELDS {
-            let text = parameters[field.path].as_str().unwrap_or_else(|| panic!("no {}", field.path));
-            if let Kind::Quantity(unit) | Kind::Quantities(unit) = field.kind {
-                assert!(text.ends_with(unit.symbol()), "{}: {text}", field.path);
-            }
+        assert_eq!(parameters.len(), space().parameters().len());
+        for parameter in space().parameters() {
+            let path = parameter.path;
+            let text = parameters[path].as_str().unwrap_or_else(|| panic!("no {path}"));
+            assert!(text.ends_with(parameter.unit()), "{path}: {text}");
         }
         let paths = ["granule.tonic_factor", "golgi.leak_reversal", "mossy_to_granule.scale"];
         assert_eq!(paths.map(|path| parameters[path].as_str().expect("text")), expected);

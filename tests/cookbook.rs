@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 
+use granule_granular::{ENGINES, layer_of};
 use granule_sweep::{Overrides, Sweep, parse};
 use serde_json::Value;
 use support::{Place, Trials, root};
@@ -13,7 +14,8 @@ use support::{Place, Trials, root};
 const COOKBOOK: [&str; 5] = ["dose-response", "seeds-study", "network-size", "weights", "stimulus-timing"];
 
 fn read(name: &str, text: &str) -> Sweep {
-    parse(name, text.as_bytes(), name, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+    let sweep = parse(ENGINES, name, text.as_bytes(), name, &Overrides::default());
+    sweep.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The files that a sweep without conductances has: by default, spike probabilities of presets only.
@@ -23,7 +25,7 @@ fn expected(sweep: &Sweep) -> BTreeSet<String> {
         for condition in &sweep.conditions {
             let prefix = &condition.prefix;
             let mut file = |name: String| expected.insert(format!("seed-{seed}/{name}"));
-            let random = condition.model.parameters().weights.random;
+            let random = layer_of(&condition.model).parameters().weights.random;
             if condition.preset.is_some() {
                 let start = if random { "randomized_" } else { "" };
                 file(format!("{start}{prefix}SpikeProb.npy"));

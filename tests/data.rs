@@ -11,8 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use granule_sim::derive::SpikeCounts;
-use granule_sim::spikes::Spike;
+use granule_engine::Spike;
+use granule_granular::derive::SpikeCounts;
+use granule_granular::{ENGINES, layer_of};
 use granule_sweep::{Overrides, parse};
 use nix::sys::signal::Signal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -730,17 +731,17 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
 
     // From the table alone, the published files of spike probabilities.
     let text = fs::read(file).unwrap();
-    let sweep = parse("x.yaml", &text, "x", &Overrides::default()).unwrap();
+    let sweep = parse(ENGINES, "x.yaml", &text, "x", &Overrides::default()).unwrap();
     let mut seen = 0;
     for condition in &sweep.conditions {
-        let model = &condition.model;
-        let mut counts = SpikeCounts::new(model);
+        let layer = layer_of(&condition.model);
+        let mut counts = SpikeCounts::new(&layer);
         for trial in 0..sweep.trials {
             let is_here = |row: &&Row| row.condition == condition.name && row.trial == trial;
             let of_trial: Vec<&Row> = rows.iter().filter(is_here).collect();
             assert!(of_trial.iter().all(|row| row.seed == 451));
             let spike = |row: &&Row| Spike {
-                step: (row.time_ms * f64::from(model.steps_per_ms())).round() as u32,
+                step: (row.time_ms * f64::from(layer.steps_per_ms())).round() as u32,
                 cell: row.cell,
             };
             let of = |population: &str| -> Vec<Spike> {
@@ -754,7 +755,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
         }
         let saved =
             f64_array(&place.path(&format!("out/seed-451/randomized_{}SpikeProb.npy", condition.prefix)));
-        let cells = model.parameters().network.granule_cells;
+        let cells = layer.parameters().network.granule_cells;
         let from_table: Vec<f64> = (0..cells).flat_map(|cell| counts.probability(cell)).collect();
         assert!(saved == from_table, "{}", condition.name);
         assert!(saved.iter().any(|&probability| probability > 0.0));

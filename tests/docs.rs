@@ -4,9 +4,10 @@ mod support;
 
 use std::fs;
 
-use granule_sim::Parameters;
-use granule_sim::parameters::{CellFactor, FIELDS, Kind, PRESETS, Range};
-use granule_sweep::{Overrides, parse};
+use granule_engine::Value;
+use granule_engine::space::{CellFactor, Kind, Range};
+use granule_granular::{ENGINES, Parameters, parameters, space};
+use granule_sweep::{Condition, Overrides, parse};
 use support::{Place, root};
 
 /// What the table has no room for.
@@ -50,32 +51,33 @@ fn parameters_page() -> String {
          | parameter | default | range | what it is |\n|---|---|---|---|\n",
     );
     let defaults = Parameters::default();
-    for field in FIELDS {
-        let unit = match field.kind {
-            Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
-            _ => "",
-        };
-        let default = format!("{} {unit}", field.get(&defaults));
-        let range = match field.kind {
+    for parameter in space().parameters() {
+        let unit = parameter.unit();
+        let default = format!("{} {unit}", parameter.default);
+        let range = match parameter.kind {
             Kind::Flag => "`true` or `false`".to_owned(),
-            Kind::Population => "`golgi` or `granule`".to_owned(),
+            Kind::Choice(names) => {
+                let mut names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                names.sort();
+                names.join(" or ")
+            }
             Kind::Factor => {
                 "a number, 0 or above, or `{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }`".to_owned()
             }
-            Kind::Count if field.range == Range::NonNegative => "a whole number below 2^32".to_owned(),
-            Kind::Count => format!("a whole number {}", field.range.in_words(unit)),
-            Kind::Quantities(_) => format!("a list, each {}", field.range.in_words(unit)),
-            Kind::Quantity(_) => field.range.in_words(unit),
+            Kind::Count if parameter.range == Range::NonNegative => "a whole number below 2^32".to_owned(),
+            Kind::Count => format!("a whole number {}", parameter.range.in_words(unit)),
+            Kind::Quantities(_) => format!("a list, each {}", parameter.range.in_words(unit)),
+            Kind::Quantity(_) => parameter.range.in_words(unit),
         };
         page.push_str(&format!(
             "| `{}` | {} | {range} | {} |\n",
-            field.path,
+            parameter.path,
             default.trim_end(),
-            field.meaning
+            parameter.meaning
         ));
     }
     let (step, granule, golgi) = (defaults.time.step_ms, defaults.granule, defaults.golgi);
-    let per_step = |cell: granule_sim::parameters::Cell| cell.capacitance_pfarad / step;
+    let per_step = |cell: parameters::Cell| cell.capacitance_pfarad / step;
     page.push_str(&format!(
         "\n## What a step can bear\n\n\
          Forward Euler with a step dt follows what changes more slowly than that. A sweep is refused before anything is\n\
@@ -96,7 +98,7 @@ fn parameters_page() -> String {
     page.push_str(
         "\n## Presets\n\nThe paper's conditions, as overrides of the defaults:\n\n| preset | sets |\n|---|---|\n",
     );
-    for preset in PRESETS {
+    for preset in space().presets() {
         let sets: Vec<String> =
             preset.overrides.iter().map(|(path, value)| format!("`{path}`: {value}")).collect();
         let sets = if sets.is_empty() { "nothing".to_owned() } else { sets.join(", ") };
@@ -146,7 +148,7 @@ fn the_examples_of_the_language_stand_for_what_the_page_says() {
             continue;
         }
         assert_eq!(second, "text", "no conditions are listed for\n{yaml}");
-        let sweep = parse("sweeps.md", yaml.as_bytes(), "example", &Overrides::default())
+        let sweep = parse(ENGINES, "sweeps.md", yaml.as_bytes(), "example", &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}"));
         let found: Vec<&str> = sweep.conditions.iter().map(|condition| condition.name.as_str()).collect();
         assert_eq!(found, names.lines().collect::<Vec<_>>(), "{yaml}");
@@ -156,22 +158,30 @@ fn the_examples_of_the_language_stand_for_what_the_page_says() {
     assert!(examples >= 8, "{examples}");
 }
 
+/// The factor on tonic inhibition.
+fn factor(condition: &Condition) -> CellFactor {
+    match condition.model.values().get("granule.tonic_factor") {
+        Some(Value::Factor(factor)) => *factor,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What the page says of single values.
 #[test]
 fn the_values_that_the_page_of_the_language_names_are_right() {
     let page = fs::read_to_string(root().join("docs/sweeps.md")).expect("the page");
     let condition = |axis: &str, at: usize| {
         let text = format!("conditions: [{{ name: a, grid: {{ granule.tonic_factor: {axis} }} }}]");
-        let sweep = parse("x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
         sweep.conditions[at].clone()
     };
     let axis = "{ arange: [0.1, 0.5, 0.1] }";
     assert!(page.contains(&format!("the third value of `{axis}` is 0.3 and")));
     assert_eq!(condition(axis, 2).name, "a-0.3");
-    assert_eq!(condition(axis, 2).model.parameters().tonic.factor, CellFactor::Constant(0.3));
+    assert_eq!(factor(&condition(axis, 2)), CellFactor::Constant(0.3));
     let axis = "{ arange: [0, 1, 0.3333333333] }";
     assert!(page.contains(axis) && page.contains("the last is 0.9999999999"));
-    assert_eq!(condition(axis, 3).model.parameters().tonic.factor, CellFactor::Constant(0.9999999999));
+    assert_eq!(factor(&condition(axis, 3)), CellFactor::Constant(0.9999999999));
     let gamma = "{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }";
     assert!(page.contains(&format!("[0.4, {gamma}]")) && page.contains("`gamma0.4_0.07_1`"));
     assert_eq!(condition(&format!("[0.4, {gamma}]"), 1).name, "a-gamma0.4_0.07_1");
@@ -180,9 +190,8 @@ fn the_values_that_the_page_of_the_language_names_are_right() {
         .into_iter()
         .find(|(_, code)| code.contains("tonic_factor: 0.8"))
         .expect("it");
-    let sweep = parse("x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect("a sweep");
-    let factors: Vec<CellFactor> =
-        sweep.conditions.iter().map(|condition| condition.model.parameters().tonic.factor).collect();
+    let sweep = parse(ENGINES, "x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+    let factors: Vec<CellFactor> = sweep.conditions.iter().map(factor).collect();
     assert_eq!(factors, [0.8, 0.0, 0.5].map(CellFactor::Constant));
 }
 
@@ -239,11 +248,12 @@ fn the_mutations_of_the_page_are_those_that_are_tried() {
 fn the_sweep_file_of_the_readme_is_one() {
     let blocks = readme_blocks("yaml");
     assert_eq!(blocks.len(), 2);
-    let sweep = parse("README.md", blocks[0].as_bytes(), "readme", &Overrides::default())
+    let sweep = parse(ENGINES, "README.md", blocks[0].as_bytes(), "readme", &Overrides::default())
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(sweep.name, "tonic");
-    assert_eq!(sweep.conditions[1].model.parameters().golgi.leak_reversal_mvolt, -53.0);
-    let sweep = parse("README.md", blocks[1].as_bytes(), "readme", &Overrides::default())
+    let reversal = sweep.conditions[1].model.values().get("golgi.leak_reversal");
+    assert_eq!(reversal, Some(&Value::Number(-53.0)));
+    let sweep = parse(ENGINES, "README.md", blocks[1].as_bytes(), "readme", &Overrides::default())
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((sweep.seeds.len(), sweep.conditions.len()), (20, 1 + 8 * 2));
     assert_eq!(sweep.conditions[1].name, "tonic-0.3-leak-53");
@@ -252,7 +262,8 @@ fn the_sweep_file_of_the_readme_is_one() {
 #[test]
 fn the_mistake_of_the_readme_is_shown_like_that() {
     let text = "name: my\nconditions:\n  - Control\n  - name: half\n    set: { granule.tonic_facto: 0.5 }\n";
-    let error = parse("my.yaml", text.as_bytes(), "my", &Overrides::default()).unwrap_err().to_string();
+    let error =
+        parse(ENGINES, "my.yaml", text.as_bytes(), "my", &Overrides::default()).unwrap_err().to_string();
     let shown =
         readme_blocks("text").into_iter().find(|block| block.starts_with("error")).expect("the block");
     assert_eq!(shown.trim_end(), error.trim_end());

@@ -10,10 +10,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
+use granule_granular::ENGINES;
+use granule_proto::convert::engine_to_wire;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, PROTOCOL, wire};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Ended, Place, Running, Sweep, happened};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
@@ -80,6 +82,9 @@ impl Served {
         assert!(!ended.stderr.contains(self.access["secret"].as_str().expect("text")), "{}", ended.stderr);
         worker.end().succeeded();
         assert_eq!(self.place.trials("out").computed, 9);
+        // Who was not let in has done no harm.
+        let harm = [" is set aside: ", " is shut out: "].into_iter().find(|harm| ended.stderr.contains(harm));
+        assert_eq!(harm, None, "{}", ended.stderr);
         self.place.is_left_alone();
     }
 }
@@ -149,7 +154,7 @@ fn another_version_of_the_protocol_or_the_engine() {
     served.refused(&reason);
 
     let served = Served::start(&[]);
-    let engines = vec![wire::Engine { name: "another".into(), revision: 3 }];
+    let engines = vec![wire::Engine { name: "another".into(), revision: 3, space: vec![7; 32] }];
     let answer = say(served.address(), served.secret(), Message::Hello(hello(PROTOCOL, engines)));
     let status = answer.expect_err("it is refused");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
@@ -165,6 +170,35 @@ fn another_version_of_the_protocol_or_the_engine() {
     served.goes_on();
 }
 
+/// It would fail at every lease: trial after trial would be suspected of killing its workers.
+#[test]
+fn a_worker_whose_engine_has_other_parameters() {
+    use wire::from_worker::Message;
+    let served = Served::start(&[]);
+    let with_another_space = |mut engine: wire::Engine| {
+        engine.space[0] ^= 1;
+        engine
+    };
+    let engines: Vec<wire::Engine> =
+        ENGINES.iter().copied().map(engine_to_wire).map(with_another_space).collect();
+    let ours = env!("CARGO_PKG_VERSION");
+    let reason = format!(
+        "engine brian2-2.2.1 of the worker (granule 9.8.7) has other parameters than that of this coordinator (granule \
+         {ours}); run the same version on both sides"
+    );
+    // More of them than failures are needed to set a trial aside.
+    for name in 0..6 {
+        let hello = wire::Hello { name: vec![name; 16], ..hello(PROTOCOL, engines.clone()) };
+        let answer = say(served.address(), served.secret(), Message::Hello(hello));
+        let status = answer.expect_err("it is refused");
+        assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, &*reason));
+    }
+    let status = served.place.run(&["status", "out", "--json"]).succeeded().stdout;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!((&status["workers"], &status["counts"]["leases"]), (&json!([]), &json!(0)), "{status}");
+    served.refused(&reason);
+}
+
 #[test]
 fn a_worker_of_a_coordinator_of_another_version() {
     // A coordinator that answers as one would that has gone on to a protocol without this call.
@@ -176,7 +210,7 @@ fn a_worker_of_a_coordinator_of_another_version() {
         }
     });
     let place = Place::new();
-    let access = serde_json::json!({
+    let access = json!({
         "granule_access": 1, "addresses": [address], "secret": wrong_secret(),
     });
     let path = place.write("access.json", access.to_string());

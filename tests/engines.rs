@@ -5,17 +5,17 @@ mod support;
 
 use std::fs;
 
-use granule_sim::derive::Structure;
-use granule_sim::isa::Isa;
-use granule_sim::network::{Network, Wiring};
-use granule_sim::noise::NoiseStart;
-use granule_sim::noise::keyed::KeyedNoise;
-use granule_sim::parameters::{self, CellFactor, Kind, NetworkSize, field, preset};
-use granule_sim::random::keyed::Streams;
-use granule_sim::spikes::{Digest, Spike};
-use granule_sim::trial::Cohort;
-use granule_sim::weights::{RandomWeights, cell_factors};
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::space::{self, CellFactor};
+use granule_engine::{Digest, Spike, Start, TrialSpikes};
+use granule_granular::derive::Structure;
+use granule_granular::isa::Isa;
+use granule_granular::network::{Network, Wiring};
+use granule_granular::noise::keyed::KeyedNoise;
+use granule_granular::parameters::{NetworkSize, field, preset};
+use granule_granular::random::keyed::Streams;
+use granule_granular::trial::Cohort;
+use granule_granular::weights::{RandomWeights, cell_factors};
+use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 use serde_json::{Value, json};
 use support::{Place, Sweep, Trials, root};
 
@@ -26,23 +26,23 @@ fn bits(x: f64) -> String {
     format!("{:016x}", x.to_bits())
 }
 
-fn models() -> Vec<Model> {
+fn models() -> Vec<Layer> {
     let model = |name| {
         let small = Parameters { network: SMALL, ..Parameters::default() };
         let parameters = small.with(preset(name).expect("a preset").overrides).expect("they fit");
-        Model::new(Engine::Pcg, parameters).expect("a small network")
+        Layer::new(Method::Pcg, parameters).expect("a small network")
     };
     ["Control", "GABAzine", "ACh"].map(model).into()
 }
 
 /// One in which everything acts on spikes: both populations respond, and Golgi cells inhibit.
-fn responsive() -> Model {
+fn responsive() -> Layer {
     let mut parameters = Parameters { network: SMALL, ..Parameters::default() };
     parameters.mossy_to_granule.scale = 2.0;
     parameters.mossy_to_golgi.scale = 1.5;
     parameters.golgi.leak_reversal_mvolt = -50.0;
     parameters.tonic.factor = CellFactor::Gamma { mean: 0.1, sd: 0.07, seed: 1 };
-    Model::new(Engine::Pcg, parameters).expect("a small network")
+    Layer::new(Method::Pcg, parameters).expect("a small network")
 }
 
 /// Paths of parameters and their values.
@@ -87,17 +87,17 @@ fn odd_trials() -> [(&'static str, Set, u32); 3] {
     [("half steps", half_steps, 47), ("steps of 0.008 ms", short_steps, 46), ("steps of a third", thirds, 47)]
 }
 
-fn odd(set: &[(&str, f64)]) -> Model {
+fn odd(set: &[(&str, f64)]) -> Layer {
     let mut parameters = Parameters { network: SMALL, ..Parameters::default() };
     for &(path, x) in set {
         let field = field(path).expect("a parameter");
-        let value = match field.kind {
-            Kind::Quantities(_) => parameters::Value::Numbers(vec![x]),
-            _ => parameters::Value::Number(x),
+        let value = match field.get(&parameters) {
+            space::Value::Numbers(_) => space::Value::Numbers(vec![x]),
+            _ => space::Value::Number(x),
         };
-        field.set(&mut parameters, value).expect("it fits");
+        field.set(&mut parameters, &value).expect("it fits");
     }
-    Model::new(Engine::Pcg, parameters).expect("consistent")
+    Layer::new(Method::Pcg, parameters).expect("consistent")
 }
 
 /// What whole numbers are made of which decimals.
@@ -131,7 +131,7 @@ fn times_and_counts() -> Value {
         let network = NetworkSize { mossy_fibers: fibers, ..SMALL };
         let mut parameters = Parameters { network, ..Parameters::default() };
         parameters.stimulus.active_fraction = fraction;
-        let model = Model::new(Engine::Pcg, parameters).expect("consistent");
+        let model = Layer::new(Method::Pcg, parameters).expect("consistent");
         json!({ "fibers": fibers, "fraction": fraction, "active": model.active_fibers() })
     };
     let counts: Vec<Value> =
@@ -171,28 +171,29 @@ fn vectors() -> Value {
         blake3::hash(&bytes).to_string()
     };
 
-    let network = Network::new(Engine::Pcg, Wiring::of(control), SEED);
+    let network = Network::new(Method::Pcg, Wiring::of(control), SEED);
     let structure = Structure::new(control, SEED);
     let active = structure.active_fibers();
-    let weights = RandomWeights::new(Engine::Pcg, control.parameters(), SEED, active, 2).expect("random");
+    let weights = RandomWeights::new(Method::Pcg, control.parameters(), SEED, active, 2).expect("random");
     let of_trials: Vec<Vec<String>> =
         [0, 1].map(|trial| weights.of_trial(trial).into_iter().map(bits).collect()).into();
     let factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
-    let factors: Vec<String> = cell_factors(Engine::Pcg, &factor, SEED, 4).into_iter().map(bits).collect();
+    let factors: Vec<String> = cell_factors(Method::Pcg, &factor, SEED, 4).into_iter().map(bits).collect();
 
     let mut conditions = models();
     conditions.push(responsive());
     let cohort = Cohort::new(Isa::best(), &conditions, SEED, 48).expect("one network");
-    let mut trials = cohort.trials(NoiseStart::default());
+    let mut trials = cohort.trials(Start::default());
     let responding = trials.simulate(47).remove(3);
     let trial = trials.simulate(0);
-    let of_condition = |(name, trial, of): (&str, u32, &granule_sim::spikes::TrialSpikes)| {
+    let of_condition = |(name, trial, of): (&str, u32, &TrialSpikes)| {
+        let [granule, golgi] = [GRANULE, GOLGI].map(|population| &of.trains[population]);
         json!({
             "condition": name,
             "trial": trial,
-            "granule_spikes": of.granule.len(),
-            "first_granule_spikes": spikes(&of.granule[..of.granule.len().min(5)]),
-            "golgi_spikes": spikes(&of.golgi),
+            "granule_spikes": granule.len(),
+            "first_granule_spikes": spikes(&granule[..granule.len().min(5)]),
+            "golgi_spikes": spikes(golgi),
             "blake3_of_spikes": Digest::of(&of.encode()).to_string(),
         })
     };
@@ -201,13 +202,13 @@ fn vectors() -> Value {
         .map(|(name, set, trial)| {
             let model = odd(&set);
             let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&model), SEED, trial + 1);
-            let of = cohort.expect("one network").trials(NoiseStart::default()).simulate(trial).remove(0);
+            let of = cohort.expect("one network").trials(Start::default()).simulate(trial).remove(0);
             let ms = |spike: &Spike| json!([model.clock().bin(spike.step), spike.cell]);
             let mut described = of_condition((name, trial, &of));
             described["set"] = set.into_iter().map(|(path, x)| (path.to_owned(), json!(x))).collect();
             described["ms_and_cell_of_the_first_granule_spikes"] =
-                of.granule.iter().take(5).map(ms).collect();
-            let counts = [of.granule.len(), of.golgi.len()];
+                of.trains[GRANULE].iter().take(5).map(ms).collect();
+            let counts = [GRANULE, GOLGI].map(|population| of.trains[population].len());
             assert!(counts[0] > 20 && counts[1] > 20, "{name} shows nothing: {counts:?}");
             described
         })
@@ -271,13 +272,13 @@ fn the_vectors_of_the_documentation_are_ours() {
 fn trials_and_conditions_are_the_same_by_themselves() {
     let models = models();
     let together = Cohort::new(Isa::best(), &models, SEED, 5).expect("one network");
-    let mut trials = together.trials(NoiseStart::default());
+    let mut trials = together.trials(Start::default());
     let backwards = [4, 1, 3].map(|trial| (trial, trials.simulate(trial)));
     for isa in Isa::available() {
         for (at, model) in models.iter().enumerate() {
             let alone = Cohort::new(isa, std::slice::from_ref(model), SEED, 5).expect("one network");
             for (trial, expected) in &backwards {
-                let found = alone.trials(NoiseStart::default()).simulate(*trial);
+                let found = alone.trials(Start::default()).simulate(*trial);
                 assert_eq!(found, expected[at..=at], "{}, trial {trial}", isa.name());
             }
         }
@@ -289,11 +290,11 @@ fn trials_and_conditions_are_the_same_by_themselves() {
 fn noise_of_another_number_is_another() {
     let mut parameters = models()[0].parameters().clone();
     parameters.noise.stream = 1;
-    let other = Model::new(Engine::Pcg, parameters).expect("a small network");
+    let other = Layer::new(Method::Pcg, parameters).expect("a small network");
     assert!(Cohort::new(Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
-    let run = |model: &Model| {
+    let run = |model: &Layer| {
         let cohort = Cohort::new(Isa::best(), std::slice::from_ref(model), SEED, 1);
-        cohort.expect("one network").trials(NoiseStart::default()).simulate(0)
+        cohort.expect("one network").trials(Start::default()).simulate(0)
     };
     assert_ne!(run(&other), run(&models()[0]));
 }

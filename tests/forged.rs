@@ -10,10 +10,10 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use granule_granular::ENGINES;
 use granule_proto::convert::engine_to_wire;
 use granule_proto::wire::from_worker::Message;
 use granule_proto::{PROTOCOL, wire};
-use granule_sim::Engine;
 use granule_text::is_hidden;
 use granule_worker::access::Access;
 use granule_worker::connect::connect;
@@ -55,7 +55,7 @@ fn hello() -> wire::Hello {
     wire::Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
+        engines: ENGINES.iter().copied().map(engine_to_wire).collect(),
         threads: 1,
         host: forged("host"),
         process_id: 77,

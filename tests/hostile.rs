@@ -15,12 +15,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use granule_engine::spikes::LARGEST_ENCODED;
+use granule_granular::ENGINES;
 use granule_proto::convert::engine_to_wire;
 use granule_proto::parts::PART;
 use granule_proto::wire::from_worker::Message;
 use granule_proto::{AUTHORIZATION, LARGEST_OF_WORKER, PROTOCOL, wire};
-use granule_sim::Engine;
-use granule_sim::spikes::LARGEST_ENCODED;
 use granule_worker::access::{Access, Secret};
 use granule_worker::connect::connect as connect_channel;
 use granule_worker::{authorised, client};
@@ -205,7 +205,7 @@ fn hello() -> Vec<u8> {
     say(Message::Hello(wire::Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
+        engines: ENGINES.iter().copied().map(engine_to_wire).collect(),
         threads: 1,
         host: "elsewhere".to_owned(),
         process_id: 1,

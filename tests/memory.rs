@@ -5,7 +5,8 @@
 mod support;
 
 use granule::bench::Shelf;
-use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_engine::{Spike, TrialSpikes};
+use granule_granular::ENGINES;
 use granule_sweep::{Overrides, Plan, parse};
 use support::Place;
 
@@ -39,10 +40,10 @@ fn memory_does_not_grow_with_the_rows_of_a_table() {
              record: {{ probabilities: false, conductances: false, weights: false }}\nconditions: [Control]\n"
         );
         place.write("sweep.yaml", &text);
-        let sweep = parse("sweep.yaml", text.as_bytes(), "sweep", &Overrides::default()).expect("a sweep");
-        let plan = Plan::new(&sweep);
+        let sweep = parse(ENGINES, "sweep.yaml", text.as_bytes(), "sweep", &Overrides::default());
+        let plan = Plan::new(&sweep.expect("a sweep"));
         let granule = (0..SPIKES).map(|i| Spike { step: i * 5 / 2, cell: i * 31 % 48 }).collect();
-        let spikes = TrialSpikes { granule, golgi: Vec::new() }.encode();
+        let spikes = TrialSpikes { trains: vec![granule, Vec::new()] }.encode();
         let batch: Vec<_> = (0..trials).map(|trial| (plan.key(0, 0, trial), spikes.clone())).collect();
         Shelf::open(&place.path("store")).expect("a store").put(&batch).expect("room on the disk");
         place.run(&["run", "sweep.yaml", "--out", "out", "--store", "store"]).succeeded();

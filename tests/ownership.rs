@@ -619,8 +619,9 @@ fn what_verify_advises_repairs_a_damaged_store() {
 /// Puts values into a store under the keys of a sweep's trials, with right digests, that are no spikes.
 fn spoil_values(place: &Place) {
     let text = fs::read(place.path("tiny.yaml")).expect("a sweep");
-    let values: Vec<(granule_sweep::key::TrialKey, Vec<u8>)> = {
-        let sweep = granule_sweep::parse("tiny.yaml", &text, "tiny", &granule_sweep::Overrides::default());
+    let values: Vec<(granule_engine::TrialKey, Vec<u8>)> = {
+        let overrides = granule_sweep::Overrides::default();
+        let sweep = granule_sweep::parse(granule_granular::ENGINES, "tiny.yaml", &text, "tiny", &overrides);
         let plan = granule_sweep::Plan::new(&sweep.expect("a sweep"));
         let of = |at: usize, variant: usize| (0..plan.trials).map(move |trial| (at, variant, trial));
         let all = (0..plan.cohorts.len())

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use granule::bench::Shelf;
+use granule_granular::ENGINES;
 use granule_sweep::{Overrides, Plan, parse};
 use nix::sys::signal::Signal;
 use support::{Place, can_trace, peak_kib, told};
@@ -57,11 +58,11 @@ fn a_million_planned_trials_fit_in_300_mib() {
 #[test]
 fn a_million_stored_trials_fit_in_300_mib() {
     let place = Place::new();
-    let overrides = Overrides::default();
-    let sweep = parse("sweep.yaml", a_million_trials().as_bytes(), "sweep", &overrides).expect("a sweep");
+    let text = a_million_trials();
+    let sweep = parse(ENGINES, "sweep.yaml", text.as_bytes(), "sweep", &Overrides::default());
     fs::create_dir(place.path("out")).expect("a directory");
     let shelf = Shelf::open(&place.path("out/store.granule")).expect("a store");
-    let stored = shelf.fill(&Plan::new(&sweep)).expect("room on the disk");
+    let stored = shelf.fill(&Plan::new(&sweep.expect("a sweep"))).expect("room on the disk");
     drop(shelf);
     let peak = peak(&place, stored);
     assert!(peak < MOST_KIB, "{peak} KiB");

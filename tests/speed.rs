@@ -6,12 +6,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use granule_sim::Model;
-use granule_sim::isa::Isa;
-use granule_sim::network::NoiseOrigin;
-use granule_sim::noise::{NoiseStart, NormalStream, SPAN_ATTEMPTS, count_accepted};
-use granule_sim::random::numpy::RandomState;
-use granule_sim::trial::Cohort;
+use granule_engine::Start;
+use granule_granular::isa::Isa;
+use granule_granular::network::NoiseOrigin;
+use granule_granular::noise::{NormalStream, SPAN_ATTEMPTS, count_accepted};
+use granule_granular::random::numpy::RandomState;
+use granule_granular::trial::Cohort;
+use granule_granular::{ENGINES, Layer, layer_of};
 use granule_sweep::{Overrides, parse};
 
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: 451, words: 0 };
@@ -42,7 +43,7 @@ fn normals_are_drawn_in_vectors() {
     const COUNT: usize = 1 << 18;
     for isa in Isa::available() {
         let mut one_by_one = RandomState::new(451);
-        let mut stream = NormalStream::new(isa, ORIGIN, NoiseStart::default());
+        let mut stream = NormalStream::new(isa, ORIGIN, Start::default());
         let mut normals = vec![0.0; COUNT];
         let [plain, vectors] = best_of([
             Box::new(|| {
@@ -60,7 +61,7 @@ fn normals_are_drawn_in_vectors() {
 #[test]
 fn a_survey_is_cheap_beside_drawing() {
     let isa = Isa::best();
-    let mut stream = NormalStream::new(isa, ORIGIN, NoiseStart::default());
+    let mut stream = NormalStream::new(isa, ORIGIN, Start::default());
     // What a span holds.
     let mut normals = vec![0.0; 1 << 16];
     let rounds = SPAN_ATTEMPTS * 1571 / 1000 / normals.len() as u64;
@@ -78,22 +79,22 @@ fn a_survey_is_cheap_beside_drawing() {
 fn three_conditions_cost_little_more_than_one() {
     let text =
         "engine: brian2-2.2.1\nnetwork: { granule_cells: 1024 }\nconditions: [Control, GABAzine, ACh]\n";
-    let sweep = parse("speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();
-    let models: Vec<Model> = sweep.conditions.iter().map(|condition| condition.model.clone()).collect();
-    let run = |models: &[Model]| {
-        let cohort = Cohort::new(Isa::best(), models, 451, 1).unwrap();
-        black_box(cohort.trials(NoiseStart::default()).simulate(0));
+    let sweep = parse(ENGINES, "speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();
+    let layers: Vec<Layer> = sweep.conditions.iter().map(|condition| layer_of(&condition.model)).collect();
+    let run = |layers: &[Layer]| {
+        let cohort = Cohort::new(Isa::best(), layers, 451, 1).unwrap();
+        black_box(cohort.trials(Start::default()).simulate(0));
     };
-    let [one, three] = best_of([Box::new(|| run(&models[..1])), Box::new(|| run(&models))]);
+    let [one, three] = best_of([Box::new(|| run(&layers[..1])), Box::new(|| run(&layers))]);
     assert_at_most("three conditions to one", three, one, 1.8);
 
     // And cells cost little beside the noise they take: 1.2 to 1.4 times as long together.
-    let cohort = Cohort::new(Isa::best(), &models[..1], 451, 1).unwrap();
-    let mut stream = NormalStream::new(Isa::best(), ORIGIN, NoiseStart::default());
+    let cohort = Cohort::new(Isa::best(), &layers[..1], 451, 1).unwrap();
+    let mut stream = NormalStream::new(Isa::best(), ORIGIN, Start::default());
     let mut normals = vec![0.0; 1 << 16];
     let rounds = cohort.normals_per_trial() / normals.len() as u64;
     let [trial, noise] = best_of([
-        Box::new(|| run(&models[..1])),
+        Box::new(|| run(&layers[..1])),
         Box::new(|| (0..rounds).for_each(|_| stream.fill(&mut normals))),
     ]);
     assert_at_most("a trial of one condition to its noise", trial, noise, 2.2);

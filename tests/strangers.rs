@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use granule_engine::TrialSpikes;
+use granule_granular::ENGINES;
 use granule_proto::convert::{TrialName, Work, engine_to_wire};
 use granule_proto::wire::from_worker::Message;
 use granule_proto::wire::{self, FromWorker, to_worker};
 use granule_proto::{PROTOCOL, convert::TrialResult};
-use granule_sim::Engine;
-use granule_sim::spikes::TrialSpikes;
-use granule_sweep::key::Fingerprint;
 use granule_worker::access::Access;
 use granule_worker::connect::connect;
 use granule_worker::{authorised, client};
@@ -60,7 +59,7 @@ fn hello(habit: Habit) -> FromWorker {
     message(Message::Hello(wire::Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engines: Engine::ALL.iter().copied().map(engine_to_wire).collect(),
+        engines: ENGINES.iter().copied().map(engine_to_wire).collect(),
         threads: if matches!(habit, Habit::Holds) { 4096 } else { 4 },
         host: format!("{FORGERY}{}", "x".repeat(5000)),
         process_id: rand::random(),
@@ -76,8 +75,9 @@ fn lies(lease: u64, work: Work) -> Vec<FromWorker> {
     let mut lies = Vec::new();
     for trial in work.first..work.first + work.count {
         for model in &work.models {
-            let name = TrialName { fingerprint: Fingerprint::new(model), seed: work.seed, trial };
-            let result = TrialResult::new(name, TrialSpikes::default().encode());
+            let name = TrialName { fingerprint: model.fingerprint(), seed: work.seed, trial };
+            let silence = TrialSpikes { trains: vec![Vec::new(); model.sizes().len()] };
+            let result = TrialResult::new(name, silence.encode());
             lies.push(message(Message::Trial(result.to_wire(lease))));
         }
     }
@@ -115,7 +115,7 @@ async fn live(access: &Access, habit: Habit) -> Option<()> {
                 match habit {
                     Habit::Holds | Habit::Greets => held.push(lease.id),
                     Habit::Lies => {
-                        for lie in lies(lease.id, Work::from_wire(lease.work).ok()?) {
+                        for lie in lies(lease.id, Work::from_wire(ENGINES, lease.work).ok()?) {
                             say.send(lie).await.ok()?;
                         }
                     }

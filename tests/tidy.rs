@@ -7,34 +7,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use granule_granular::ENGINES;
 use granule_sweep::{Overrides, Plan, parse};
 use support::{Place, root};
 
 /// Every crate, by directory, and the crates of the workspace it may depend on. Nothing points back.
-const ARROWS: [(&str, &[&str]); 12] = [
-    ("shared/sim", &[]),
-    ("shared/sweep", &["granule-sim"]),
-    ("shared/figures", &["granule-sim"]),
+const ARROWS: [(&str, &[&str]); 14] = [
+    ("shared/engine", &[]),
+    ("shared/granular", &["granule-engine"]),
+    ("shared/sweep", &["granule-engine"]),
+    ("shared/figures", &["granule-engine"]),
     ("shared/text", &[]),
     ("shared/system", &["granule-text"]),
-    ("proto", &["granule-sim", "granule-sweep"]),
-    ("coordinator/farm", &["granule-proto", "granule-sim", "granule-sweep", "granule-text"]),
-    (
-        "worker",
-        &["granule-farm", "granule-proto", "granule-sim", "granule-sweep", "granule-system", "granule-text"],
-    ),
-    ("coordinator/store", &["granule-sim", "granule-sweep", "granule-system"]),
+    ("proto", &["granule-engine"]),
+    ("worker", &["granule-engine", "granule-farm", "granule-proto", "granule-system", "granule-text"]),
+    ("coordinator/farm", &["granule-engine", "granule-proto", "granule-sweep", "granule-text"]),
+    ("coordinator/store", &["granule-engine", "granule-system"]),
     (
         "coordinator/outputs",
-        &["granule-sim", "granule-store", "granule-sweep", "granule-system", "granule-text"],
+        &["granule-engine", "granule-store", "granule-sweep", "granule-system", "granule-text"],
     ),
     (
         "coordinator/server",
         &[
+            "granule-engine",
             "granule-farm",
             "granule-outputs",
             "granule-proto",
-            "granule-sim",
             "granule-store",
             "granule-sweep",
             "granule-system",
@@ -45,12 +44,13 @@ const ARROWS: [(&str, &[&str]); 12] = [
     (
         "coordinator/granule",
         &[
+            "granule-engine",
             "granule-farm",
             "granule-figures",
+            "granule-granular",
             "granule-outputs",
             "granule-proto",
             "granule-server",
-            "granule-sim",
             "granule-store",
             "granule-sweep",
             "granule-system",
@@ -58,10 +58,15 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "granule-worker",
         ],
     ),
+    ("tests/toy", &["granule-engine"]),
 ];
 
+/// Crates that are a model. The program has the granular layer; other crates take models for their tests alone.
+const MODELS: [&str; 2] = ["granule-granular", "granule-toy"];
+
 /// Crates that compute and do nothing else, and what they therefore do not use.
-const PURE: [&str; 5] = ["shared/sim", "shared/sweep", "shared/figures", "shared/text", "coordinator/farm"];
+const PURE: [&str; 6] =
+    ["shared/engine", "shared/granular", "shared/sweep", "shared/figures", "shared/text", "coordinator/farm"];
 const IMPURE: [&str; 11] = [
     "std::fs",
     "std::net",
@@ -87,7 +92,7 @@ const OUTPUT: [&str; 3] = [
 ];
 
 /// The one file with code that the compiler cannot check.
-const UNCHECKED: [&str; 2] = ["shared/sim/src/isa.rs", "shared/sim/src/isa/x86.rs"];
+const UNCHECKED: [&str; 2] = ["shared/granular/src/isa.rs", "shared/granular/src/isa/x86.rs"];
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
@@ -199,18 +204,21 @@ fn dependencies_point_one_way() {
 
     for (directory, allowed) in ARROWS {
         let tables = tables(&read(format!("{directory}/Cargo.toml")));
-        let dependencies: Vec<&str> = tables
-            .iter()
-            .filter(|(table, _)| table.ends_with("dependencies"))
-            .flat_map(|(_, lines)| lines)
-            .filter_map(|line| line.split(['.', '=', ' ']).next())
-            .filter(|name| name.starts_with("granule"))
-            .collect();
+        let of_table = |name: &str| -> Vec<&str> {
+            let lines = tables.get(name).map(Vec::as_slice).unwrap_or_default();
+            let names = lines.iter().filter_map(|line| line.split(['.', '=', ' ']).next());
+            names.filter(|name| name.starts_with("granule")).collect()
+        };
+        let dependencies = of_table("dependencies");
         for name in &dependencies {
             assert!(allowed.contains(name), "{directory} depends on {name}");
         }
         // What is not used any more is not allowed any more.
         assert_eq!(dependencies.len(), allowed.len(), "{directory}: {dependencies:?}");
+        for name in of_table("dev-dependencies") {
+            assert!(MODELS.contains(&name), "tests of {directory} depend on {name}");
+        }
+        assert!(of_table("build-dependencies").is_empty(), "{directory}");
         // A dependency could hide in a table of its own.
         assert!(!tables.keys().any(|table| table.contains("dependencies.")), "{directory}");
     }
@@ -306,7 +314,7 @@ fn every_source_file_says_what_it_is_for() {
 /// What a file of tests or benchmarks must be to be run at all.
 #[test]
 fn every_file_of_tests_is_declared() {
-    let manifests = ["coordinator/granule/Cargo.toml", "shared/sim/Cargo.toml"].map(read).concat();
+    let manifests = ["coordinator/granule/Cargo.toml", "shared/granular/Cargo.toml"].map(read).concat();
     let declared: BTreeSet<String> = manifests
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"../"))
@@ -359,7 +367,7 @@ fn every_sweep_can_be_run() {
     assert!(sweeps.len() >= 3, "{sweeps:?}");
     for file in sweeps {
         let stem = Path::new(&file).file_stem().and_then(|stem| stem.to_str()).expect("a name");
-        let sweep = parse(&file, read(&file).as_bytes(), stem, &Overrides::default())
+        let sweep = parse(ENGINES, &file, read(&file).as_bytes(), stem, &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(sweep.name, stem, "{file}: outputs would lie where nobody looks for them");
         assert!(!Plan::new(&sweep).is_empty(), "{file}");
@@ -415,7 +423,7 @@ fn check_granule(words: &[String]) {
 fn the_commands_of_the_readme_exist() {
     let top: BTreeSet<String> =
         files().iter().filter_map(|file| file.split_once('/')).map(|(top, _)| top.to_owned()).collect();
-    let tests = read("coordinator/granule/Cargo.toml") + &read("shared/sim/Cargo.toml");
+    let tests = read("coordinator/granule/Cargo.toml") + &read("shared/granular/Cargo.toml");
     let of_cargo = commands("cargo");
     let of_granule = commands("granule");
     assert!(of_cargo.len() >= 2, "the README's commands: {of_cargo:?}");

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use granule_engine::{Digest, TrialSpikes};
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use granule_proto::wire::{self, FromWorker, ToWorker, from_worker, lease, to_worker};
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE};
-use granule_sim::spikes::{Digest, TrialSpikes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{Place, Running, Sweep, send, wait_for};
@@ -37,7 +37,7 @@ impl Meddling {
         let Some(from_worker::Message::Trial(result)) = &mut message.message else { return };
         match self {
             Meddling::Lies => {
-                result.spikes = TrialSpikes::default().encode();
+                result.spikes = TrialSpikes { trains: vec![Vec::new(); 2] }.encode();
                 result.digest = Digest::of(&result.spikes).0.to_vec();
             }
             Meddling::Damages => result.digest[0] ^= 1,

@@ -18,13 +18,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use granule_sim::derive::{Conductances, Structure};
-use granule_sim::isa::Isa;
-use granule_sim::noise::NoiseStart;
-use granule_sim::parameters::{CellFactor, NetworkSize, preset};
-use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sim::trial::Cohort;
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::space::CellFactor;
+use granule_engine::{Spike, Start, TrialSpikes};
+use granule_granular::derive::{Conductances, Structure};
+use granule_granular::isa::Isa;
+use granule_granular::parameters::{NetworkSize, preset};
+use granule_granular::trial::Cohort;
+use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 
 pub(crate) const CONDITIONS: [&str; 3] = ["Control", "GABAzine", "ACh"];
 
@@ -132,7 +132,7 @@ const WRONG: std::ops::Range<usize> = 2..4;
 
 /// A condition in the circuit of this seed. Weights and tonic factors have seeds of their own in engine
 /// `brian2-2.2.1`.
-fn model(name: &str, size: Size, seed: u32, run: &Run) -> Model {
+fn layer(name: &str, size: Size, seed: u32, run: &Run) -> Layer {
     let mut parameters =
         Parameters::default().with(preset(name).expect("a preset").overrides).expect("it fits");
     parameters.network = size.network;
@@ -148,23 +148,23 @@ fn model(name: &str, size: Size, seed: u32, run: &Run) -> Model {
     parameters.granule.noise_sigma_nsiemens *= run.sigma;
     parameters.golgi.noise_sigma_nsiemens *= run.sigma;
     parameters.noise.tau_ms *= run.tau;
-    Model::new(Engine::Brian2_2_2_1, parameters).expect("consistent")
+    Layer::new(Method::Brian2_2_2_1, parameters).expect("consistent")
 }
 
 fn measure(size: Size, seed: u32, run: &Run) -> Values {
-    let models = CONDITIONS.map(|name| model(name, size, seed, run));
-    let mut cohort = Cohort::new(Isa::best(), &models, seed, size.trials).expect("one network");
+    let layers = CONDITIONS.map(|name| layer(name, size, seed, run));
+    let mut cohort = Cohort::new(Isa::best(), &layers, seed, size.trials).expect("one network");
     if run.keyed {
         cohort = cohort.with_keyed_noise();
     }
-    let mut running = cohort.trials(NoiseStart::default());
+    let mut running = cohort.trials(Start::default());
     let mut spikes: [Vec<TrialSpikes>; 3] = Default::default();
     for trial in 0..size.trials {
         for (of_condition, of_trial) in spikes.iter_mut().zip(running.simulate(trial)) {
             of_condition.push(of_trial);
         }
     }
-    let structures = models.each_ref().map(|model| Structure::new(model, seed));
+    let structures = layers.each_ref().map(|layer| Structure::new(layer, seed));
     let [control, gabazine, ach] = [0, 1, 2].map(|i| Responses::new(size, &structures[i], &spikes[i]));
     // Muscarine, of the cells that respond without it.
     let of_cells = control.of_cells.iter().zip(&ach.of_cells);
@@ -182,8 +182,8 @@ fn measure(size: Size, seed: u32, run: &Run) -> Values {
         gabazine.evoked,
         gabazine.peak,
         gabazine.time_ms,
-        background_rate(size, &models[1], &spikes[1]),
-        background_fano(&models[1], &spikes[1]),
+        background_rate(size, &layers[1], &spikes[1]),
+        background_fano(&layers[1], &spikes[1]),
         ach.evoked,
         ach.peak,
         golgi_rate(size, &spikes[2]),
@@ -208,11 +208,11 @@ struct Responses {
 impl Responses {
     fn new(size: Size, structure: &Structure, spikes: &[TrialSpikes]) -> Responses {
         let driven = structure.driven_cells();
-        let per_ms = structure.model().steps_per_ms();
+        let per_ms = structure.layer().steps_per_ms();
         let mut over_time = vec![0.0; EVOKED.len()];
         let mut of_cells = vec![0_u32; driven.len()];
         let mut steps = 0.0;
-        for spike in spikes.iter().flat_map(|trial| &trial.granule) {
+        for spike in spikes.iter().flat_map(|trial| &trial.trains[GRANULE]) {
             let at = spike.step / per_ms;
             if EVOKED.contains(&at)
                 && let Ok(cell) = driven.binary_search(&spike.cell)
@@ -234,7 +234,7 @@ impl Responses {
 }
 
 fn golgi_rate(size: Size, spikes: &[TrialSpikes]) -> f64 {
-    let count: usize = spikes.iter().map(|trial| trial.golgi.len()).sum();
+    let count: usize = spikes.iter().map(|trial| trial.trains[GOLGI].len()).sum();
     count as f64 / f64::from(size.trials) / f64::from(size.network.golgi_cells) / 2.0
 }
 
@@ -243,7 +243,7 @@ fn golgi_variation(size: Size, spikes: &[TrialSpikes]) -> f64 {
     let mut intervals = Vec::new();
     for trial in spikes {
         let mut last = vec![None; size.network.golgi_cells as usize];
-        for spike in &trial.golgi {
+        for spike in &trial.trains[GOLGI] {
             if let Some(last) = last[spike.cell as usize].replace(spike.step) {
                 intervals.push(f64::from(spike.step - last));
             }
@@ -254,25 +254,25 @@ fn golgi_variation(size: Size, spikes: &[TrialSpikes]) -> f64 {
 }
 
 /// Granule spikes before the stimulus, by trial and step.
-fn background<'a>(model: &Model, spikes: &'a [TrialSpikes]) -> impl Iterator<Item = (usize, &'a Spike)> {
-    let before = 1000 * model.steps_per_ms();
+fn background<'a>(layer: &Layer, spikes: &'a [TrialSpikes]) -> impl Iterator<Item = (usize, &'a Spike)> {
+    let before = 1000 * layer.steps_per_ms();
     let spikes = spikes.iter().enumerate();
     let spikes =
-        spikes.flat_map(|(trial, of_trial)| of_trial.granule.iter().map(move |spike| (trial, spike)));
+        spikes.flat_map(|(trial, of_trial)| of_trial.trains[GRANULE].iter().map(move |spike| (trial, spike)));
     spikes.filter(move |(_, spike)| spike.step < before)
 }
 
-fn background_rate(size: Size, model: &Model, spikes: &[TrialSpikes]) -> f64 {
-    let count = background(model, spikes).count() as f64;
+fn background_rate(size: Size, layer: &Layer, spikes: &[TrialSpikes]) -> f64 {
+    let count = background(layer, spikes).count() as f64;
     count / f64::from(size.trials) / f64::from(size.network.granule_cells)
 }
 
 /// Variance over mean of the number of spikes of the population in bins of 10 ms, from 200 ms on: 1 if cells
 /// are independent.
-fn background_fano(model: &Model, spikes: &[TrialSpikes]) -> f64 {
+fn background_fano(layer: &Layer, spikes: &[TrialSpikes]) -> f64 {
     let mut counts = vec![0.0; spikes.len() * 80];
-    for (trial, spike) in background(model, spikes) {
-        if let Some(bin) = (spike.step / (10 * model.steps_per_ms())).checked_sub(20) {
+    for (trial, spike) in background(layer, spikes) {
+        if let Some(bin) = (spike.step / (10 * layer.steps_per_ms())).checked_sub(20) {
             counts[trial * 80 + bin as usize] += 1.0;
         }
     }
@@ -282,7 +282,7 @@ fn background_fano(model: &Model, spikes: &[TrialSpikes]) -> f64 {
 
 /// Mean inhibitory conductance of one driven cell in eight, in the window of the response.
 fn inhibition(structure: &Structure, spikes: &[TrialSpikes]) -> f64 {
-    let golgi: Vec<Vec<Spike>> = spikes.iter().map(|trial| trial.golgi.clone()).collect();
+    let golgi: Vec<Vec<Spike>> = spikes.iter().map(|trial| trial.trains[GOLGI].clone()).collect();
     let conductances = Conductances::new(Isa::best(), structure, &golgi).expect("weights are random");
     let window = EVOKED.start as usize..EVOKED.end as usize;
     let some: Vec<u32> = structure.driven_cells().iter().copied().step_by(8).collect();

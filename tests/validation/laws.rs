@@ -6,10 +6,12 @@
 //! their probability is computed and converted to the deviate of the same probability. The draws belong to fixed
 //! seeds, so that an unchanged program always gives the same result.
 
-use granule_sim::network::{Network, Projection, Wiring, active_fibers};
-use granule_sim::parameters::{CellFactor, NetworkSize, Weights, preset};
-use granule_sim::weights::{RandomWeights, cell_factors, mean_weights, trial_seeds, trial_weights};
-use granule_sim::{Engine, Model, Parameters};
+use granule_engine::Engine as _;
+use granule_engine::space::CellFactor;
+use granule_granular::network::{Network, Projection, Wiring, active_fibers};
+use granule_granular::parameters::{NetworkSize, Weights, preset};
+use granule_granular::weights::{RandomWeights, cell_factors, mean_weights, trial_seeds, trial_weights};
+use granule_granular::{Layer, Method, Parameters};
 
 use super::{CONDITIONS, moments};
 
@@ -27,7 +29,7 @@ fn check(what: &str, draws: usize, z: f64) -> Check {
     Check { what: what.to_owned(), draws, z }
 }
 
-fn assert_all(engine: Engine, checks: &[Check]) {
+fn assert_all(engine: Method, checks: &[Check]) {
     for Check { what, draws, z } in checks {
         println!("| {} | {what} | {draws} | {z:+.2} |", engine.name());
     }
@@ -139,7 +141,7 @@ const WEIGHT_TRIALS: u32 = 100;
 fn keyed_trial_factors(seed: u32) -> Vec<f64> {
     let mut parameters = Parameters::default();
     (parameters.weights.mean_nsiemens, parameters.weights.sd_nsiemens) = (1.0, 2e-6);
-    let weights = RandomWeights::new(Engine::Pcg, &parameters, seed, &[0], WEIGHT_TRIALS).expect("random");
+    let weights = RandomWeights::new(Method::Pcg, &parameters, seed, &[0], WEIGHT_TRIALS).expect("random");
     (0..WEIGHT_TRIALS).map(|trial| weights.of_trial(trial)[0]).collect()
 }
 
@@ -152,7 +154,7 @@ fn weights_of_pcg_follow_their_law() {
     let fibers: Vec<u32> = (0..96).collect();
     for seed in 1..=WEIGHT_SEEDS {
         let of_seed = keyed_trial_factors(seed);
-        let weights = RandomWeights::new(Engine::Pcg, &Parameters::default(), seed, &fibers, WEIGHT_TRIALS);
+        let weights = RandomWeights::new(Method::Pcg, &Parameters::default(), seed, &fibers, WEIGHT_TRIALS);
         let of_trial = weights.expect("random").of_trial(7);
         means.extend(of_trial.iter().map(|weight| weight / of_seed[7]));
         first_factors.push(of_seed[0]);
@@ -178,7 +180,7 @@ fn weights_of_pcg_follow_their_law() {
         means.len(),
         correlation(neighbours, 0.1, 0.1),
     ));
-    assert_all(Engine::Pcg, &checks);
+    assert_all(Method::Pcg, &checks);
     // The checks can fail: weights 2 % too large are found.
     let larger: Vec<f64> = factors.iter().map(|x| 1.02 * x).collect();
     assert!(gamma_checks("", &larger, 1.0, 1.0).iter().all(|check| check.z > LIMIT));
@@ -193,7 +195,7 @@ fn weights_of_brian2_are_those_of_the_original() {
     let defaults = Parameters::default().weights;
     let of_seed = |seed: u32| mean_weights(&Weights { seed, ..defaults }, 96);
     let means: Vec<f64> = (1..=WEIGHT_SEEDS).flat_map(of_seed).collect();
-    assert_all(Engine::Brian2_2_2_1, &gamma_checks("mean weights", &means, 0.1, 0.1));
+    assert_all(Method::Brian2_2_2_1, &gamma_checks("mean weights", &means, 0.1, 0.1));
 
     // A mean weight of 0.25 nS takes the first exponential of the generator, as 25 mean weights of 26 do.
     let factor = |seed: u32| trial_weights(&[0.25], seed)[0] / 0.25;
@@ -251,7 +253,7 @@ fn weights_of_brian2_are_those_of_the_original() {
 /// The mean of all weights that networks have, with each engine.
 #[test]
 fn mean_weights_of_networks_are_those_of_the_page() {
-    for (engine, expected) in [(Engine::Pcg, 0.1), (Engine::Brian2_2_2_1, 0.1 * 0.962)] {
+    for (engine, expected) in [(Method::Pcg, 0.1), (Method::Brian2_2_2_1, 0.1 * 0.962)] {
         let of_seed = |seed: u32| {
             let mut parameters = Parameters::default();
             (parameters.weights.seed, parameters.weights.trial_seed) = (seed, seed);
@@ -270,10 +272,10 @@ fn mean_weights_of_networks_are_those_of_the_page() {
 
 #[test]
 fn tonic_factors_follow_their_law() {
-    for engine in Engine::ALL.iter().copied() {
+    for engine in Method::ALL.iter().copied() {
         // The draws of `pcg` belong to the seed, those of `brian2-2.2.1` to the seed of the distribution.
         let of_seed = |seed: u32| {
-            let own = if engine == Engine::Pcg { 1 } else { seed };
+            let own = if engine == Method::Pcg { 1 } else { seed };
             cell_factors(engine, &CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: own }, seed, 4096)
         };
         let factors: Vec<f64> = (1..=50).flat_map(of_seed).collect();
@@ -318,7 +320,7 @@ fn wiring_follows_its_law() {
     // synapses are drawn by jumps.
     let mut small = paper.clone();
     small.network = NetworkSize { mossy_fibers: 78, granule_cells: 1024, golgi_cells: 7 };
-    for engine in Engine::ALL.iter().copied() {
+    for engine in Method::ALL.iter().copied() {
         for parameters in [&paper, &small] {
             let NetworkSize { mossy_fibers, granule_cells, golgi_cells } = parameters.network;
             let networks: Vec<Network> =
@@ -347,14 +349,14 @@ fn wiring_follows_its_law() {
 #[test]
 fn active_fibers_are_any() {
     const SEEDS: u32 = 5000;
-    for engine in Engine::ALL.iter().copied() {
-        let model = Model::new(engine, Parameters::default()).expect("consistent");
-        let fibers = f64::from(model.parameters().network.mossy_fibers);
-        let active = f64::from(model.active_fibers());
+    for engine in Method::ALL.iter().copied() {
+        let layer = Layer::new(engine, Parameters::default()).expect("consistent");
+        let fibers = f64::from(layer.parameters().network.mossy_fibers);
+        let active = f64::from(layer.active_fibers());
         let mut counts = vec![0_u32; fibers as usize];
         let mut neighbours = Vec::new();
         for seed in 1..=SEEDS {
-            let of_seed = active_fibers(&model, seed);
+            let of_seed = active_fibers(&layer, seed);
             of_seed.iter().for_each(|&fiber| counts[fiber as usize] += 1);
             neighbours.push(of_seed.windows(2).filter(|pair| pair[1] == pair[0] + 1).count() as f64);
         }
@@ -381,23 +383,23 @@ fn both_engines_have_the_same_constants() {
         let of = |engine| {
             let parameters =
                 Parameters::default().with(preset(name).expect("a preset").overrides).expect("it fits");
-            let model = Model::new(engine, parameters).expect("consistent");
+            let layer = Layer::new(engine, parameters).expect("consistent");
             let steps = [
-                model.steps(),
-                model.steps_per_ms(),
-                model.active_fibers(),
-                model.granule_refractory_steps(),
-                model.golgi_refractory_steps(),
-                model.golgi_delay_steps(),
+                layer.steps(),
+                layer.steps_per_ms(),
+                layer.active_fibers(),
+                layer.granule_refractory_steps(),
+                layer.golgi_refractory_steps(),
+                layer.golgi_delay_steps(),
             ];
             (
-                model.parameters().clone(),
+                layer.parameters().clone(),
                 steps,
-                model.stimulus_steps().to_vec(),
-                model.excitatory_decay(),
-                model.inhibitory_decay(),
+                layer.stimulus_steps().to_vec(),
+                layer.excitatory_decay(),
+                layer.inhibitory_decay(),
             )
         };
-        assert_eq!(of(Engine::Pcg), of(Engine::Brian2_2_2_1), "{name}");
+        assert_eq!(of(Method::Pcg), of(Method::Brian2_2_2_1), "{name}");
     }
 }

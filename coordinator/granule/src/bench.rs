@@ -7,155 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-<<<<<<< HEAD:coordinator/granule/src/bench.rs
 pub use granule_farm::bench::Life;
+pub use granule_outputs::{ReadWeightsError, read_weights};
+
+use granule_engine::{Digest, TrialKey, TrialSpikes};
 use granule_farm::bench::config;
 use granule_outputs::{HashedFile, write_rows};
-=======
->>>>>>> sched:coordinator/src/bench.rs
-use granule_sim::spikes::{Digest, TrialSpikes};
-use granule_store::{Entry, Put, Store};
-use granule_sweep::Plan;
-use granule_sweep::key::TrialKey;
-use granule_worker::access::Secret;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::watch;
-
-<<<<<<< HEAD:coordinator/granule/src/bench.rs
-pub use granule_outputs::{ReadWeightsError, read_weights};
 use granule_server::driver::{self, Door, Options};
 use granule_server::view::board::Views;
 use granule_server::view::progress::Progress;
 use granule_server::view::status::Part;
-=======
-use crate::catalogue::span;
-use crate::driver::{self, Door, Options};
-use crate::outputs::{HashedFile, write_rows};
-pub use crate::outputs::{ReadWeightsError, read_weights};
-use crate::scheduler::stream::Index;
-use crate::scheduler::{
-    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
-    WorkerName,
-};
-use crate::store::{Entry, Put, Store};
-use crate::view::board::Views;
-use crate::view::progress::Progress;
-use crate::view::status::Part;
-
-/// A plan, as far as the scheduler sees it, and who computes it.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    /// Workers of one thread each.
-    pub workers: u32,
-    /// Cohorts, each with a noise stream of its own.
-    pub cohorts: u32,
-    /// Variants of each.
-    pub variants: u32,
-    /// Trials of each variant.
-    pub trials: u32,
-    /// Trials of a shard.
-    pub shard: u32,
-}
-
-impl Life {
-    /// Trials in all variants.
-    pub fn len(&self) -> u64 {
-        u64::from(self.cohorts) * u64::from(self.variants) * u64::from(self.trials)
-    }
-
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Has the scheduler hand everything out to workers that need no time, and whose results are
-    /// stored after their lease has been finished. Returns how many events that took.
-    ///
-    /// # Panics
-    /// If the scheduler does not get to the end of it.
-    pub fn live(&self) -> u64 {
-        let cohort = |i| CohortShape {
-            variants: self.variants,
-            items_per_trial: 1_000_000,
-            cost_per_trial: 1e6,
-            stream: i as usize,
-        };
-        let shape = Shape {
-            trials: self.trials,
-            cohorts: (0..self.cohorts).map(cohort).collect(),
-            streams: vec![Index::new(span()); self.cohorts as usize],
-        };
-        let mut scheduler = Scheduler::new(config(Some(self.shard)), shape, |_| false);
-        let mut granted = VecDeque::new();
-        let mut is_complete = false;
-        let mut events = 0;
-        let mut happen = |event, granted: &mut VecDeque<_>| {
-            events += 1;
-            for command in scheduler.handle(Time::from_micros(events), event) {
-                match command {
-                    Command::Grant { connection, lease, work } => {
-                        granted.push_back((connection, lease, work))
-                    }
-                    Command::Complete => is_complete = true,
-                    Command::Abandon(reason) => panic!("{reason}"),
-                    _ => {}
-                }
-            }
-        };
-        for worker in 0..u64::from(self.workers) {
-            let name = WorkerName(u128::from(worker).to_be_bytes());
-            let connection = ConnectionId(worker);
-            happen(
-                Event::Joined {
-                    connection,
-                    worker: name,
-                    site: Site::Address(worker),
-                    threads: 1,
-                    held: vec![],
-                },
-                &mut granted,
-            );
-        }
-        while let Some((connection, lease, work)) = granted.pop_front() {
-            match work {
-                Work::Survey { parts, .. } => {
-                    let findings = vec![span().mean as u32; parts.len()];
-                    happen(Event::Surveyed { connection, lease: Some(lease), findings }, &mut granted);
-                    happen(Event::Finished { connection, lease: Some(lease) }, &mut granted);
-                }
-                Work::Trials { cohort, trials, variants, .. } => {
-                    let of_trial =
-                        |trial| variants.iter().map(move |variant| TrialId { cohort, variant, trial });
-                    let ids: Vec<TrialId> = trials.flat_map(of_trial).collect();
-                    for &trial in &ids {
-                        happen(Event::Received { connection, lease: Some(lease), trial }, &mut granted);
-                    }
-                    happen(Event::Finished { connection, lease: Some(lease) }, &mut granted);
-                    let worker = WorkerName(u128::from(connection.0).to_be_bytes());
-                    for &trial in &ids {
-                        happen(Event::Stored { worker, trial }, &mut granted);
-                    }
-                }
-            }
-        }
-        assert!(is_complete);
-        events
-    }
-}
-
-fn config(shard_trials: Option<u32>) -> Config {
-    Config {
-        // Workers of benchmarks have no heartbeats, and a disk that others write to may stall for long.
-        lease_ttl: Duration::from_secs(600),
-        lease_target: Duration::from_secs(2),
-        shard_trials,
-        crash_limit: 4,
-        loss_limit: 12,
-        audit_percent: 0.0,
-    }
-}
->>>>>>> sched:coordinator/src/bench.rs
+use granule_store::{Entry, Put, Store};
+use granule_sweep::Plan;
+use granule_worker::access::Secret;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 /// What the coordinator runs in.
 ///
@@ -281,7 +148,8 @@ impl Shelf {
     /// # Errors
     /// As `granule run`.
     pub fn fill(&self, plan: &Plan) -> Result<u64, Box<dyn Error>> {
-        let silence = TrialSpikes::default().encode();
+        let trains = vec![Vec::new(); plan.engine.populations().len()];
+        let silence = TrialSpikes { trains }.encode();
         let mut count = 0;
         for (at, cohort) in plan.cohorts.iter().enumerate() {
             let of_variant = |variant| (0..plan.trials - 1).map(move |trial| plan.key(at, variant, trial));

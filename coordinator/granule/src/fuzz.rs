@@ -8,19 +8,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use granule_engine::{Digest, Engine, Fingerprint, Model, Spike, Start, StreamKey, TrialKey, TrialSpikes};
 use granule_farm::dialogue::{introduce, understand};
+use granule_granular::{ENGINES, Method, space};
 use granule_proto::PROTOCOL;
 use granule_proto::convert::{
     Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_to_wire,
 };
 use granule_proto::parts::Assembly;
 use granule_proto::wire::{self, from_worker, to_worker};
-use granule_sim::noise::NoiseStart;
-use granule_sim::parameters::{NetworkSize, PRESETS};
-use granule_sim::spikes::{Digest, Spike, TrialSpikes};
-use granule_sim::{Engine, Model, Parameters};
 use granule_store::{Entry, Put, Store, StoreError};
-use granule_sweep::key::{Fingerprint, StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan, parse};
 use granule_worker::access::{Access, Address};
 use prost::Message;
@@ -38,7 +35,7 @@ pub const TARGETS: [(&str, Target); 4] =
 /// # Panics
 /// If it is neither.
 pub fn sweep(bytes: &[u8]) -> bool {
-    let sweep = match parse("sweep.yaml", bytes, "sweep", &Overrides::default()) {
+    let sweep = match parse(ENGINES, "sweep.yaml", bytes, "sweep", &Overrides::default()) {
         Ok(sweep) => sweep,
         Err(problems) => {
             assert!(!problems.listed().is_empty());
@@ -54,7 +51,7 @@ pub fn sweep(bytes: &[u8]) -> bool {
         sweep.conditions.iter().map(|condition| condition.prefix.to_ascii_lowercase()).collect();
     assert_eq!(names.len(), sweep.conditions.len(), "two conditions would write to the same files");
     let fingerprints: Vec<Fingerprint> =
-        sweep.conditions.iter().map(|condition| Fingerprint::new(&condition.model)).collect();
+        sweep.conditions.iter().map(|condition| condition.model.fingerprint()).collect();
     let distinct = fingerprints.iter().collect::<BTreeSet<_>>().len() as u64;
     let seeds = sweep.seeds.len() as u64;
     assert!(!plan.is_empty());
@@ -90,7 +87,7 @@ pub fn wire(bytes: &[u8]) -> bool {
 fn of_worker(message: from_worker::Message) -> bool {
     use from_worker::Message;
     match message {
-        Message::Hello(hello) => introduce(hello, Engine::Brian2_2_2_1, 1).is_ok(),
+        Message::Hello(hello) => introduce(hello, exact(), 1).is_ok(),
         Message::Trial(result) if result.length == 0 => {
             let lease = result.lease;
             let Ok(result) = TrialResult::from_wire(result) else { return false };
@@ -114,17 +111,17 @@ fn of_coordinator(message: to_worker::Message) -> bool {
                 None => Vec::new(),
             };
             for condition in conditions {
-                let _ = condition_from_wire(Engine::Pcg, condition);
+                let _ = condition_from_wire(Method::Pcg.engine(), condition);
             }
-            let Ok(work) = Work::from_wire(lease.work) else { return false };
-            assert_eq!(Work::from_wire(Some(work.to_wire())).as_ref(), Ok(&work));
+            let Ok(work) = Work::from_wire(ENGINES, lease.work) else { return false };
+            assert_eq!(Work::from_wire(ENGINES, Some(work.to_wire())).as_ref(), Ok(&work));
             let (seed, models) = match work {
                 Work::Trials(work) => (work.seed, work.models),
                 Work::Survey(work) => (work.seed, vec![*work.model]),
             };
             for model in models {
-                let _ = Fingerprint::new(&model).trial(seed, 0);
-                let _ = StreamKey::new(&model, seed);
+                let _ = model.fingerprint().trial(seed, 0);
+                let _ = model.engine().stream(&model, seed);
             }
             true
         }
@@ -138,10 +135,17 @@ fn of_coordinator(message: to_worker::Message) -> bool {
 }
 
 fn spikes(bytes: &[u8]) -> bool {
-    let sizes = [(5000, 30, 20_000), (512, 7, 60_000), (u32::MAX, u32::MAX, u32::MAX)];
-    let accepted = sizes.map(|(granule_cells, golgi_cells, steps)| {
-        let size = NetworkSize { mossy_fibers: 1, granule_cells, golgi_cells };
-        let spikes = TrialSpikes::decode(bytes, size, steps);
+    let models: [(&[u32], u32); 5] = [
+        (&[5000, 30], 20_000),
+        (&[512, 7], 60_000),
+        (&[u32::MAX, u32::MAX], u32::MAX),
+        (&[100], 1000),
+        (&[40, 30, 20], 1000),
+    ];
+    let accepted = models.map(|(sizes, steps)| {
+        let spikes = TrialSpikes::decode(bytes, sizes, steps);
+        let count = TrialSpikes::count(bytes, sizes, steps);
+        assert_eq!(count, spikes.as_ref().map(TrialSpikes::len).map_err(|error| *error));
         spikes.is_ok_and(|spikes| {
             assert_eq!(spikes.encode(), bytes);
             true
@@ -371,16 +375,19 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds
 }
 
+fn exact() -> &'static dyn Engine {
+    Method::Brian2_2_2_1.engine()
+}
+
 /// A message of every kind, and the spikes of a trial by themselves.
 fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     use {from_worker::Message as From, to_worker::Message as To};
     let spike = |step, cell| Spike { step, cell };
-    let spikes = TrialSpikes {
-        granule: vec![spike(0, 3), spike(0, 4), spike(170, 0), spike(19_999, 511)],
-        golgi: vec![spike(5, 6), spike(300, 1)],
-    };
+    let granule = vec![spike(0, 3), spike(0, 4), spike(170, 0), spike(19_999, 511)];
+    let golgi = vec![spike(5, 6), spike(300, 1)];
+    let spikes = TrialSpikes { trains: vec![granule, golgi] };
     let name = TrialName { fingerprint: Fingerprint([7; 32]), seed: 451, trial: 99 };
-    let engine = Engine::Brian2_2_2_1;
+    let engine = exact();
     let hello = wire::Hello {
         protocol: PROTOCOL,
         version: "0.1.0".to_owned(),
@@ -403,18 +410,15 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         ("announcement", From::Trial(result.announcement(300))),
         ("part", From::Part(result.part(3, 5).expect("a part").0)),
         ("too-large", From::TooLarge(name.too_large(300))),
-        ("surveyed", From::Survey(wire::SurveyResult { lease: 2, accepted: vec![3_926_991, 3_927_004] })),
+        ("surveyed", From::Survey(wire::SurveyResult { lease: 2, findings: vec![3_926_991, 3_927_004] })),
         ("finished", From::Finished(wire::Finished { lease: 300 })),
         ("failed", From::Failed(wire::Failed { lease: 300, reason: "for no reason".to_owned() })),
     ];
-    let models: Vec<Model> = PRESETS
-        .iter()
-        .map(|preset| Parameters::default().with(preset.overrides).expect("a preset"))
-        .map(|parameters| Model::new(engine, parameters).expect("a preset"))
-        .collect();
+    let presets = space().presets().iter().map(|preset| space().defaults().with(preset));
+    let models: Vec<Model> = presets.map(|values| Model::new(engine, values).expect("a preset")).collect();
     let survey =
         Work::Survey(Survey { engine, seed: 7, model: Box::new(models[0].clone()), first: 3, count: 4 });
-    let start = NoiseStart { attempt: 5_000_000, skip: 6 };
+    let start = Start { part: 1, skip: 6 };
     let trials = Work::Trials(Trials { engine, seed: 451, first: 3, count: 4, start, models });
     let lease = |id, work: Work| To::Lease(wire::Lease { id, work: Some(work.to_wire()) });
     let to_worker = [
