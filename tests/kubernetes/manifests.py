@@ -1,77 +1,55 @@
-"""The manifests as a cluster would be given them: rendered by kubectl, with an identity that granule makes."""
+"""The manifests as a cluster is given them: rendered by kubectl, with an identity that granule makes."""
 
-import re
+import base64
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+GRANULE = Path(sys.argv[1]).resolve()
 ADDRESS = "granule:7000"
+NAME_KEYS = {"secret": "secretName", "configMap": "name", "persistentVolumeClaim": "claimName"}
+
+
+def copy_to(folder: Path) -> Path:
+    """Copies `kubernetes/`, and adds an identity. Generated resources keep their names, without a hash."""
+    kubernetes = Path(__file__).resolve().parents[2] / "kubernetes"
+    shutil.copytree(kubernetes, folder, ignore=shutil.ignore_patterns("identity"))
+    kustomization = folder / "kustomization.yaml"
+    options = "generatorOptions:\n"
+    kustomization.write_text(kustomization.read_text().replace(options, f"{options}  disableNameSuffixHash: true\n"))
+    command = [GRANULE, "identity", folder / "identity", "--advertise", ADDRESS]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
 
 
 class Manifests:
-    """Resources by (kind, name). Names of what kustomize generates come without their hash."""
+    def __init__(self, folder: Path):
+        kustomize = ["kubectl", "kustomize", folder]
+        rendered = subprocess.run(kustomize, check=True, stdout=subprocess.PIPE, text=True).stdout
+        self.resources = [*yaml.safe_load_all(rendered), yaml.safe_load((folder / "files.yaml").read_text())]
+        self.user = (folder / "Dockerfile").read_text().rpartition("USER ")[2].split()[0]
+        # Metadata and specification of each kind of pod, by the name of its resource.
+        with_pods = self.of("Job") | self.of("Pod")
+        self.pods = {name: it["spec"].get("template", it) for name, it in with_pods.items()}
 
-    def __init__(self, granule: Path, directory: Path, sweep: str | None = None):
-        """Renders `kubernetes/` in a directory of its own, with another sweep file if one is given."""
-        folder = directory / "kubernetes"
-        shutil.copytree(ROOT / "kubernetes", folder, ignore=shutil.ignore_patterns("identity"))
-        if sweep is not None:
-            (folder / "sweep.yaml").write_text(sweep)
-        self.identity = folder / "identity"
-        subprocess.run(
-            [granule, "identity", self.identity, "--advertise", ADDRESS], check=True, stdout=subprocess.DEVNULL
-        )
-        rendered = subprocess.run(
-            ["kubectl", "kustomize", folder], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
-        generated = [
-            resource["metadata"]["name"]
-            for resource in yaml.safe_load_all(rendered)
-            if resource["kind"] in ("Secret", "ConfigMap")
-        ]
-        for name in generated:
-            rendered = rendered.replace(name, re.sub(r"-[a-z0-9]{10}$", "", name))
-        self.resources = list(yaml.safe_load_all(rendered))
-        self.files = yaml.safe_load((folder / "files.yaml").read_text())
-        self.user = re.search(r"^USER (\d+):\d+$", (folder / "Dockerfile").read_text(), re.M).group(1)
+    def of(self, kind: str) -> dict[str, dict]:
+        return {it["metadata"]["name"]: it for it in self.resources if it["kind"] == kind}
 
-    def get(self, kind: str, name: str) -> dict | None:
-        found = [it for it in self.resources if (it["kind"], it["metadata"]["name"]) == (kind, name)]
-        return found[0] if found else None
-
-    def pods(self) -> dict[str, dict]:
-        """The specification of every pod that the resources stand for, by the name of its resource."""
-        jobs = [it for it in self.resources if it["kind"] == "Job"]
-        return {it["metadata"]["name"]: it["spec"]["template"]["spec"] for it in jobs} | {
-            self.files["metadata"]["name"]: self.files["spec"]
-        }
-
-
-def content(manifests: Manifests, volume: dict) -> dict[str, bytes | str] | None:
-    """Names of the files that a volume of a secret or a configuration has; None of any other volume."""
-    if "secret" in volume:
-        resource = manifests.get("Secret", volume["secret"]["secretName"])
-    elif "configMap" in volume:
-        resource = manifests.get("ConfigMap", volume["configMap"]["name"])
-    else:
-        return None
-    return (resource or {}).get("data", {})
+    def files(self, volume: dict) -> dict[str, bytes] | None:
+        """The files that a volume brings along: of a claim, none. `None` if there is no such resource."""
+        ((source, reference),) = ((key, value) for key, value in volume.items() if key != "name")
+        resource = self.of(source[0].upper() + source[1:]).get(reference[NAME_KEYS[source]])
+        decode = base64.b64decode if source == "secret" else str.encode
+        return resource and {name: decode(text) for name, text in resource.get("data", {}).items()}
 
 
 def after_failure(job: dict, code: int) -> str:
-    """What the job's controller does about a pod whose container ended with this code, as the rules of its
-    podFailurePolicy say: the first that fits decides. `Count` is what happens when none does."""
+    """The action of the first rule for this exit code, or `Count`, the default: the failure counts."""
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
         codes = rule.get("onExitCodes")
         if codes and (code in codes["values"]) == (codes["operator"] == "In"):
             return rule["action"]
     return "Count"
-
-
-def option(command: list[str], name: str) -> str | None:
-    """The value of `--name=value` in a command."""
-    values = [word.removeprefix(f"--{name}=") for word in command if word.startswith(f"--{name}=")]
-    return values[0] if values else None

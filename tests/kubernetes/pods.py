@@ -1,135 +1,119 @@
 """Pods without a cluster: what a kubelet makes of a pod's specification, as far as a process can tell.
 
-A root directory that is read-only; secrets and configuration behind symbolic links, of root and the pod's group;
-a volume that the group can write; the user, groups and privileges of the security context. Pods share the network
-of their caller, who is root in namespaces of mounts and network of its own.
+A pod has a read-only root directory. Its secrets and configuration are behind symbolic links, and belong to root and
+the pod's group; the group can write to its claims. The security context sets user, groups and privileges. Pods share
+the network of their caller, which is root in namespaces of mounts and network of its own.
 """
 
-import base64
-import http.client
 import os
-import shutil
 import ssl
 import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
-from manifests import Manifests, content
+from manifests import GRANULE, Manifests
 
-# What of the image is this machine's.
-SYSTEM = ["usr/bin", "usr/lib", "usr/lib64", "dev", "proc"]
-LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64"}
+# A kubelet does not check certificates, and asks no proxy.
+HTTPS = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+KUBELET = urllib.request.build_opener(urllib.request.ProxyHandler({}), HTTPS)
+
+STARTED: list["Pod"] = []
 
 
 class Pod:
-    """One pod, whose only container runs from the beginning."""
+    """A pod, whose only container is started; all pods show one `hosts` file, and share `claims`, in `place`."""
 
-    def __init__(self, manifests: Manifests, name: str, place: Path, granule: Path, claims: Path, hosts: Path):
-        """`claims` has a directory for each claim, `hosts` is what `/etc/hosts` of all pods shows."""
-        self.specification = manifests.pods()[name]
-        (self.container,) = self.specification["containers"]
-        self.security = self.specification["securityContext"]
-        self.place, self.root = place, place / "root"
-        self.root.mkdir(parents=True)
-        self.mount(self.root, self.root)
-        for directory in SYSTEM:
-            if (source := Path("/") / directory).is_dir():
-                (self.root / directory).mkdir(parents=True, exist_ok=True)
-                self.mount(source, self.root / directory, "ro")
-        for link, target in LINKS.items():
-            (self.root / link).symlink_to(target)
-        (self.root / "usr/local/bin").mkdir(parents=True)
-        shutil.copy(granule, self.root / "usr/local/bin/granule")
-        (self.root / "etc").mkdir()
-        (self.root / "etc/hosts").touch()
-        self.mount(hosts, self.root / "etc/hosts", "ro")
-        volumes = {volume["name"]: volume for volume in self.specification["volumes"]}
+    def __init__(self, manifests: Manifests, name: str, place: Path):
+        specification = manifests.pods[name]["spec"]
+        (self.container,) = specification["containers"]
+        self.security = specification["securityContext"]
+        self.folder = place / f"pod-{len(STARTED)}"
+        self.root, self.log = self.folder / "root", self.folder / "log"
+        # The system is this machine's; of the image, the program alone.
+        mounts = [("/usr", "usr", "ro"), ("/dev", "dev", "ro"), ("/proc", "proc", "ro")]
+        mounts += [(GRANULE.parent, "usr/local/bin", "ro"), (place / "hosts", "etc/hosts", "ro")]
+        volumes = {volume["name"]: volume for volume in specification["volumes"]}
         for mount in self.container["volumeMounts"]:
-            source = self.volume(manifests, volumes[mount["name"]], claims)
-            target = self.root / mount["mountPath"].lstrip("/")
-            target.mkdir(parents=True)
-            self.mount(source, target, "ro" if mount.get("readOnly") else "rw")
-        if self.container["securityContext"]["readOnlyRootFilesystem"]:
-            subprocess.run(["mount", "-o", "remount,bind,ro", self.root], check=True)
-        self.log = place / "log"
+            source = self.volume(volumes[mount["name"]], manifests, place / "claims")
+            mounts.append((source, mount["mountPath"].strip("/"), "ro" if mount.get("readOnly") else "rw"))
+            (self.root / mount["mountPath"].strip("/")).mkdir(parents=True)
+        for directory in ("usr", "dev", "proc", "etc"):
+            (self.root / directory).mkdir()
+        (self.root / "etc/hosts").touch()
+        for link in ("bin", "lib", "lib64"):
+            (self.root / link).symlink_to(f"usr/{link}")
+        is_fixed = self.container["securityContext"]["readOnlyRootFilesystem"]
+        for source, target, mode in [(self.root, "", "ro" if is_fixed else "rw"), *mounts]:
+            subprocess.run(["mount", "--bind", "--options", mode, source, self.root / target], check=True)
+        command = self.command(self.container["command"])
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self.command(self.container["command"]), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        STARTED.append(self)
 
-    def volume(self, manifests: Manifests, volume: dict, claims: Path) -> Path:
+    def volume(self, volume: dict, manifests: Manifests, claims: Path) -> Path:
         group = self.security["fsGroup"]
-        files = content(manifests, volume)
-        if files is None:
+        if "persistentVolumeClaim" in volume:
             claim = claims / volume["persistentVolumeClaim"]["claimName"]
-            if not claim.exists():
-                claim.mkdir(parents=True)
-                os.chown(claim, 0, group)
-                claim.chmod(0o2770)
+            claim.mkdir(parents=True, exist_ok=True)
+            os.chown(claim, 0, group)
+            claim.chmod(0o2770)
             return claim
-        directory = self.place / "volumes" / volume["name"]
+        directory = self.folder / volume["name"]
         version = directory / "..2026_11_28"
         version.mkdir(parents=True)
         (directory / "..data").symlink_to(version.name)
-        for name, value in files.items():
-            is_secret = "secret" in volume
-            path = version / name
-            path.write_bytes(base64.b64decode(value) if is_secret else value.encode())
-            os.chown(path, 0, group)
-            # With a group for its volumes, it may read whatever the mode says.
-            path.chmod(volume["secret" if is_secret else "configMap"].get("defaultMode", 0o644) | 0o440)
+        for name, content in manifests.files(volume).items():
+            (version / name).write_bytes(content)
+            os.chown(version / name, 0, group)
+            # Whatever the mode says, the group may read.
+            mode = volume.get("secret", volume.get("configMap")).get("defaultMode", 0o644)
+            (version / name).chmod(mode | 0o440)
             (directory / name).symlink_to(f"..data/{name}")
         return directory
 
-    def mount(self, source: Path, target: Path, how: str = "rw"):
-        subprocess.run(["mount", "--bind", source, target], check=True)
-        if how == "ro":
-            subprocess.run(["mount", "-o", "remount,bind,ro", target], check=True)
-
-    def command(self, words: list[str]) -> list[str]:
+    def command(self, words: list[str]) -> list[str | Path]:
         """How to run this in the container."""
         user, group, of_volumes = (self.security[it] for it in ("runAsUser", "runAsGroup", "fsGroup"))
-        inside = ["env", "-i", "-C", self.container.get("workingDir", "/"), "PATH=/usr/local/bin:/usr/bin", *words]
-        outside = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}:{group}", f"--groups={of_volumes}"]
-        return [*outside, str(self.root), "/usr/bin/" + inside[0], *inside[1:]]
+        chroot = ["chroot", f"--userspec={user}:{group}", f"--groups={of_volumes}", self.root]
+        env = ["/usr/bin/env", "-i", "-C", self.container.get("workingDir", "/"), "PATH=/usr/local/bin:/usr/bin"]
+        return ["setpriv", "--no-new-privs", *chroot, *env, *words]
 
     def exec(self, words: list[str]) -> subprocess.CompletedProcess:
         return subprocess.run(self.command(words), capture_output=True, text=True, timeout=30)
 
     def probe(self, kind: str, address: str) -> bool:
-        """What a probe of this kind finds: `startup`, `liveness` or `readiness`."""
+        """Whether a probe succeeds: `startup`, `liveness` or `readiness`."""
         probe = self.container[f"{kind}Probe"]
         if "exec" in probe:
             return self.exec(probe["exec"]["command"]).returncode == 0
-        get = probe["httpGet"]
-        assert get["scheme"] == "HTTPS"
-        (port,) = [it["containerPort"] for it in self.container["ports"] if it["name"] == get["port"]]
-        # A kubelet does not look at certificates.
-        connection = http.client.HTTPSConnection(
-            address, port, timeout=probe["timeoutSeconds"], context=ssl._create_unverified_context()
-        )
+        get, ports = probe["httpGet"], {it["name"]: it["containerPort"] for it in self.container["ports"]}
+        url = f"{get['scheme'].lower()}://{address}:{ports[get['port']]}{get['path']}"
         try:
-            connection.request("GET", get["path"])
-            return 200 <= connection.getresponse().status < 400
+            return KUBELET.open(url, timeout=probe["timeoutSeconds"]).status < 400
         except OSError:
             return False
-        finally:
-            connection.close()
 
-    def ended(self, within: float) -> int:
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def exit_code(self, within: float) -> int:
         """Its exit code, as a shell would have it."""
         code = self.process.wait(timeout=within)
         return code if code >= 0 else 128 - code
 
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")
+
+def expect(holds: bool, what: str):
+    if not holds:
+        logs = [f"{pod.log}:\n{pod.log.read_text(errors='replace')}" for pod in STARTED]
+        sys.exit("\n".join([*logs, f"it does not hold that {what}"]))
+    print(f"- {what}", flush=True)
 
 
-def until(what: str, look, *pods: Pod, seconds: float = 60):
-    """What `look` gives, once that is something; otherwise says what these pods have said."""
+def wait_until(what: str, look, seconds: float = 60):
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not look():
         if time.monotonic() > end:
-            raise SystemExit("\n".join([f"waited in vain: {what}", *(pod.said() for pod in pods)]))
+            expect(False, f"{what} within {seconds} s")
         time.sleep(0.1)
-    return found
