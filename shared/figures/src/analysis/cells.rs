@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, s};
 
-use super::{Quantity, Recording};
+use super::Recording;
 use crate::{Change, Condition};
 
 /// Which cells are selected, and what of their traces is looked at. The default is the paper's.
@@ -120,6 +120,68 @@ impl Cell {
     /// A quantity; none where it was not recorded.
     pub fn quantity(&self, quantity: Quantity) -> Option<f64> {
         quantity.of(self)
+    }
+}
+
+/// What may decide how a cell responds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// Mean excitatory conductance in Control, nS.
+    Excitation,
+    /// Mean inhibitory conductance in Control, nS.
+    Inhibition,
+    /// Excitatory less inhibitory conductance, nS.
+    Net,
+    /// The part of tonic inhibition that ACh takes away.
+    TonicReduction,
+}
+
+impl Quantity {
+    /// All of them.
+    pub const ALL: [Quantity; 4] =
+        [Quantity::Excitation, Quantity::Inhibition, Quantity::Net, Quantity::TonicReduction];
+
+    /// Its value for a cell; none where it was not recorded.
+    pub fn of(self, cell: &Cell) -> Option<f64> {
+        match self {
+            Quantity::Excitation => cell.excitation,
+            Quantity::Inhibition => cell.inhibition,
+            Quantity::Net => Some(cell.excitation? - cell.inhibition?),
+            Quantity::TonicReduction => cell.tonic_factor.map(|factor| 1.0 - factor),
+        }
+    }
+
+    /// The name in tables, with the unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::Excitation => "excitation_ns",
+            Quantity::Inhibition => "inhibition_ns",
+            Quantity::Net => "net_ns",
+            Quantity::TonicReduction => "tonic_reduction",
+        }
+    }
+
+    /// What stands at an axis.
+    pub fn label(self) -> &'static str {
+        match self {
+            Quantity::Excitation => "Excitatory conductance (nS)",
+            Quantity::Inhibition => "Inhibitory conductance (nS)",
+            Quantity::Net => "Net conductance (nS)",
+            Quantity::TonicReduction => "Reduction of tonic inhibition",
+        }
+    }
+
+    /// Standard deviation of the kernels of its density.
+    pub fn bandwidth(self) -> f64 {
+        match self {
+            Quantity::Excitation | Quantity::Inhibition | Quantity::Net => 0.1,
+            Quantity::TonicReduction => 0.01,
+        }
+    }
+
+    /// Width of the bins of its histogram.
+    pub fn bin_width(self) -> f64 {
+        self.bandwidth()
     }
 }
 

@@ -12,7 +12,7 @@ mod summary;
 
 use ndarray::{Array2, ArrayView2};
 
-pub use cells::{Cell, Counts, Criteria};
+pub use cells::{Cell, Counts, Criteria, Quantity};
 pub use check::AnalysisError;
 pub use density::Density;
 pub use histogram::Histogram;
@@ -104,68 +104,6 @@ impl Analysis {
     /// Histogram of a quantity over the cells of a class; none without a cell.
     pub fn histogram(&self, quantity: Quantity, change: Change) -> Option<Histogram> {
         Histogram::new(&self.values(quantity, change), quantity.bin_width())
-    }
-}
-
-/// What may decide how a cell responds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quantity {
-    /// Mean excitatory conductance in Control, nS.
-    Excitation,
-    /// Mean inhibitory conductance in Control, nS.
-    Inhibition,
-    /// Excitatory less inhibitory conductance, nS.
-    Net,
-    /// The part of tonic inhibition that ACh takes away.
-    TonicReduction,
-}
-
-impl Quantity {
-    /// All of them.
-    pub const ALL: [Quantity; 4] =
-        [Quantity::Excitation, Quantity::Inhibition, Quantity::Net, Quantity::TonicReduction];
-
-    /// Its value for a cell; none where it was not recorded.
-    pub fn of(self, cell: &Cell) -> Option<f64> {
-        match self {
-            Quantity::Excitation => cell.excitation,
-            Quantity::Inhibition => cell.inhibition,
-            Quantity::Net => Some(cell.excitation? - cell.inhibition?),
-            Quantity::TonicReduction => cell.tonic_factor.map(|factor| 1.0 - factor),
-        }
-    }
-
-    /// The name in tables, with the unit.
-    pub fn name(self) -> &'static str {
-        match self {
-            Quantity::Excitation => "excitation_ns",
-            Quantity::Inhibition => "inhibition_ns",
-            Quantity::Net => "net_ns",
-            Quantity::TonicReduction => "tonic_reduction",
-        }
-    }
-
-    /// What stands at an axis.
-    pub fn label(self) -> &'static str {
-        match self {
-            Quantity::Excitation => "Excitatory conductance (nS)",
-            Quantity::Inhibition => "Inhibitory conductance (nS)",
-            Quantity::Net => "Net conductance (nS)",
-            Quantity::TonicReduction => "Reduction of tonic inhibition",
-        }
-    }
-
-    /// Standard deviation of the kernels of its density.
-    pub fn bandwidth(self) -> f64 {
-        match self {
-            Quantity::Excitation | Quantity::Inhibition | Quantity::Net => 0.1,
-            Quantity::TonicReduction => 0.01,
-        }
-    }
-
-    /// Width of the bins of its histogram.
-    pub fn bin_width(self) -> f64 {
-        self.bandwidth()
     }
 }
 
