@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use ttf_parser::Face;
+use skrifa::instance::{LocationRef, Size};
+use skrifa::{FontRef, MetadataProvider};
 
 /// Names of fonts, the first of which comes along.
 pub(super) const FAMILIES: &str = "Noto Sans, Helvetica, Arial, sans-serif";
@@ -13,8 +14,31 @@ pub(super) const FONTS: [&[u8]; 2] = [notosans::REGULAR_TTF, notosans::BOLD_TTF]
 /// Size of lowered and raised text, relative to that around it.
 pub(super) const SMALLER: f64 = 0.72;
 
-static FACES: LazyLock<[Option<Face<'static>>; 2]> =
-    LazyLock::new(|| FONTS.map(|font| Face::parse(font, 0).ok()));
+static FACES: LazyLock<[Option<Face>; 2]> = LazyLock::new(|| FONTS.map(Face::read));
+
+/// What text is measured with.
+struct Face {
+    glyphs: skrifa::charmap::Charmap<'static>,
+    widths: skrifa::metrics::GlyphMetrics<'static>,
+    units_per_em: u16,
+}
+
+impl Face {
+    /// A face of a font's bytes, if they are one.
+    fn read(font: &'static [u8]) -> Option<Face> {
+        let font = FontRef::new(font).ok()?;
+        let units_per_em = font.metrics(Size::unscaled(), LocationRef::default()).units_per_em;
+        let widths = font.glyph_metrics(Size::unscaled(), LocationRef::default());
+        Some(Face { glyphs: font.charmap(), widths, units_per_em })
+    }
+
+    /// How far the next letter is from this one, in font sizes.
+    fn advance(&self, c: char) -> f64 {
+        let glyph = self.glyphs.map(c).unwrap_or_default();
+        let units = self.widths.advance_width(glyph).map_or(f64::from(self.units_per_em), f64::from);
+        units / f64::from(self.units_per_em)
+    }
+}
 
 /// Where a part of a text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +74,8 @@ pub(super) fn runs(text: &str) -> Vec<(Level, &str)> {
 
 /// Width of a text of one line, in points.
 pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
-    let advance = |c: char| match &FACES[usize::from(bold)] {
-        Some(face) => {
-            let glyph = face.glyph_index(c).unwrap_or_default();
-            let units = face.glyph_hor_advance(glyph).unwrap_or_else(|| face.units_per_em());
-            f64::from(units) / f64::from(face.units_per_em())
-        }
-        // Fonts are tested to be readable.
-        None => 1.0,
-    };
+    // Fonts are tested to be readable.
+    let advance = |c| FACES[usize::from(bold)].as_ref().map_or(1.0, |face| face.advance(c));
     let of_run = |(level, run): (Level, &str)| {
         let scale = if level == Level::Base { 1.0 } else { SMALLER };
         run.chars().map(advance).sum::<f64>() * scale
@@ -75,7 +92,7 @@ mod tests {
         for face in FACES.iter() {
             let face = face.as_ref().expect("a font");
             for c in "−±×·²≤≥–µΔ/()%0123456789 abcXYZ".chars() {
-                assert!(face.glyph_index(c).is_some(), "{c}");
+                assert!(face.glyphs.map(c).is_some(), "{c}");
             }
         }
     }
