@@ -48,7 +48,7 @@ impl Figure {
     /// # Errors
     /// None that a figure of this crate could cause.
     pub fn pdf(&self) -> Result<Vec<u8>, RenderError> {
-        drawing::pdf(&self.svg(), &self.title, &self.description)
+        drawing::pdf(&self.canvas, &self.title, &self.description)
     }
 
     /// The figure as PNG with this many dots per inch of print.
@@ -56,7 +56,19 @@ impl Figure {
     /// # Errors
     /// If the resolution is not a positive number, or leads to more than 30,000 pixels along a side.
     pub fn png(&self, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> {
-        drawing::png(&self.svg(), dots_per_inch)
+        drawing::png(&self.canvas, dots_per_inch)
+    }
+
+    /// What its texts say.
+    #[cfg(test)]
+    pub(crate) fn texts(&self) -> Vec<String> {
+        drawing::text_boxes(&self.canvas).into_iter().map(|(text, _)| text).collect()
+    }
+
+    /// Expects that no text meets another, or is cut by the edge of the page.
+    #[cfg(test)]
+    pub(crate) fn check_layout(&self, name: &str) {
+        drawing::check_layout(&self.canvas, name);
     }
 }
 

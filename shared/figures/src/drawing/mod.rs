@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Panel (x and y Axis, Marks) ┐
-//! Legend, ColorBar            ├→ Canvas → SVG → PDF, PNG
+//! Legend, ColorBar            ├→ Canvas → SVG, PDF, PNG
 //! ```
 //!
 //! A unit of the drawing is a point of print (1/72 inch), so that font sizes are those on paper. Text is
@@ -25,6 +25,7 @@
 mod axis;
 mod canvas;
 mod color;
+mod font;
 mod key;
 mod mark;
 mod panel;

@@ -1,20 +1,17 @@
 //! How wide text is, and its small markup: `g_{E}` sets the E lower, `10^{5}` the 5 higher.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 
-use ttf_parser::Face;
+use skrifa::GlyphId;
+
+use super::canvas::{Anchor, TextStyle, rounded};
+use super::font::Face;
 
 /// Names of fonts, the first of which comes along.
 pub(super) const FAMILIES: &str = "Noto Sans, Helvetica, Arial, sans-serif";
 
-/// The fonts that come along: Noto Sans, regular and bold.
-pub(super) const FONTS: [&[u8]; 2] = [notosans::REGULAR_TTF, notosans::BOLD_TTF];
-
 /// Size of lowered and raised text, relative to that around it.
 pub(super) const SMALLER: f64 = 0.72;
-
-static FACES: LazyLock<[Option<Face<'static>>; 2]> =
-    LazyLock::new(|| FONTS.map(|font| Face::parse(font, 0).ok()));
 
 /// Where a part of a text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +45,98 @@ pub(super) fn runs(text: &str) -> Vec<(Level, &str)> {
     runs
 }
 
+/// A part of a text as it is set.
+pub(super) struct Run<'a> {
+    pub(super) text: &'a str,
+    /// Font size.
+    pub(super) size: f64,
+    /// How much further down its base line is than that of the part before.
+    pub(super) down: f64,
+    /// Whether it is on the text's own base line.
+    pub(super) is_base: bool,
+}
+
+/// Parts of a text, set in this size.
+pub(super) fn set(text: &str, size: f64) -> impl Iterator<Item = Run<'_>> {
+    runs(text).into_iter().scan(0.0, move |risen, (level, text)| {
+        let rise = size
+            * match level {
+                Level::Base => 0.0,
+                Level::Lower => -0.2,
+                Level::Upper => 0.35,
+            };
+        let down = *risen - rise;
+        *risen = rise;
+        let is_base = level == Level::Base;
+        Some(Run { text, size: if is_base { size } else { size * SMALLER }, down, is_base })
+    })
+}
+
+/// Letters of a text, placed: they are drawn one after the other.
+pub(super) struct Letters {
+    /// What they say.
+    pub(super) text: String,
+    /// Where they begin on their base line, from where the text is put.
+    pub(super) at: (f64, f64),
+    /// Font size.
+    pub(super) size: f64,
+    /// Glyphs, how far the next one is in font sizes, and of which part of the text each is.
+    pub(super) glyphs: Vec<(GlyphId, f64, Range<usize>)>,
+}
+
+/// Places the letters of a text as those who read the SVG do: pairs are kerned, and spaces that follow a space
+/// are not seen.
+pub(super) fn place(text: &str, style: &TextStyle) -> Vec<Letters> {
+    let face = Face::of(style.bold);
+    let mut placed: Vec<Letters> = Vec::new();
+    let (mut x, mut y) = (0.0, 0.0);
+    let mut before = ' ';
+    let last = text.trim_end_matches(|c| printable(c) == ' ').len();
+    let text = &text[..last];
+    for run in set(text, style.size) {
+        y += rounded(run.down);
+        let size = rounded(run.size);
+        let mut letters = Letters { text: String::new(), at: (x, y), size, glyphs: Vec::new() };
+        for letter in run.text.chars().map(printable) {
+            if letter == ' ' && before == ' ' {
+                continue;
+            }
+            before = letter;
+            let glyph = face.glyph(letter);
+            if let Some((last, advance, _)) = letters.glyphs.last_mut() {
+                *advance += face.kerning(*last, glyph);
+            }
+            let begin = letters.text.len();
+            letters.text.push(letter);
+            letters.glyphs.push((glyph, face.advance(glyph), begin..letters.text.len()));
+        }
+        x += letters.glyphs.iter().map(|(_, advance, _)| advance).sum::<f64>() * size;
+        placed.push(letters);
+    }
+    let left = match style.anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => x / 2.0,
+        Anchor::End => x,
+    };
+    placed.iter_mut().for_each(|letters| letters.at.0 -= left);
+    placed
+}
+
+/// A character as it is shown: those that XML does not have are replaced.
+pub(super) fn printable(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' => ' ',
+        '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c => c,
+    }
+}
+
 /// Width of a text of one line, in points.
 pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
-    let advance = |c: char| match &FACES[usize::from(bold)] {
-        Some(face) => {
-            let glyph = face.glyph_index(c).unwrap_or_default();
-            let units = face.glyph_hor_advance(glyph).unwrap_or_else(|| face.units_per_em());
-            f64::from(units) / f64::from(face.units_per_em())
-        }
-        // Fonts are tested to be readable.
-        None => 1.0,
-    };
+    let face = Face::of(bold);
     let of_run = |(level, run): (Level, &str)| {
         let scale = if level == Level::Base { 1.0 } else { SMALLER };
-        run.chars().map(advance).sum::<f64>() * scale
+        run.chars().map(|c| face.advance(face.glyph(c))).sum::<f64>() * scale
     };
     runs(text).into_iter().map(of_run).sum::<f64>() * size
 }
@@ -69,16 +144,6 @@ pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fonts_can_be_read_and_have_what_is_needed() {
-        for face in FACES.iter() {
-            let face = face.as_ref().expect("a font");
-            for c in "−±×·²≤≥–µΔ/()%0123456789 abcXYZ".chars() {
-                assert!(face.glyph_index(c).is_some(), "{c}");
-            }
-        }
-    }
 
     #[test]
     fn text_is_as_wide_as_its_letters() {
@@ -99,5 +164,19 @@ mod tests {
         assert_eq!(runs("a_{b"), [(Base, "a_{b")]);
         assert_eq!(runs("a^{b}_{c}"), [(Base, "a"), (Upper, "b"), (Lower, "c")]);
         assert_eq!(runs(""), []);
+    }
+
+    #[test]
+    fn letters_are_placed_as_in_the_svg() {
+        let style = TextStyle::new(10.0, Anchor::Middle);
+        let placed = place(" 10^{−5}\n  To ", &style);
+        let texts: Vec<&str> = placed.iter().map(|letters| letters.text.as_str()).collect();
+        assert_eq!(texts, ["10", "−5", " To"]);
+        let at: Vec<(f64, f64)> = placed.iter().map(|letters| letters.at).collect();
+        assert_eq!((at[0].1, at[1].1, at[2].1), (0.0, -3.5, 0.0));
+        // T and o are 70 of 2048 units closer.
+        let width = text_width("10^{−5} To", 10.0, false) - 700.0 / 2048.0;
+        assert!((at[0].0 + width / 2.0).abs() < 1e-9, "{at:?}, {width}");
+        assert!((at[1].0 - at[0].0 - text_width("10", 10.0, false)).abs() < 1e-9);
     }
 }

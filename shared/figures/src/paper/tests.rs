@@ -1,7 +1,6 @@
 use ndarray::{Array1, Array2};
 
 use super::*;
-use crate::drawing::{check_layout, text_boxes};
 use crate::{Conductances, Criteria, Recording, Responses};
 
 /// Recordings from the usual to the odd.
@@ -147,7 +146,7 @@ fn every_figure_is_well_formed_and_says_what_it_is() {
 #[test]
 fn no_text_meets_another_or_the_edge_of_the_page() {
     for (kind, figure) in everything() {
-        check_layout(&figure.svg(), &format!("{kind:?}, {}", figure.name));
+        figure.check_layout(&format!("{kind:?}, {}", figure.name));
     }
 }
 
@@ -211,9 +210,7 @@ fn tables_have_the_numbers() {
 
 #[test]
 fn panels_say_why_they_are_empty() {
-    let texts = |kind, figure: fn(&Analysis) -> Figure| -> Vec<String> {
-        text_boxes(&figure(&analysis(kind)).svg()).into_iter().map(|(text, _)| text).collect()
-    };
+    let texts = |kind, figure: fn(&Analysis) -> Figure| figure(&analysis(kind)).texts();
     let count = |texts: Vec<String>, what: &str| texts.iter().filter(|text| *text == what).count();
     assert_eq!(count(texts(Kind::NoCells, spike_probability), "no cells"), 3);
     assert_eq!(count(texts(Kind::NoCells, distributions), "no cells"), 4);
@@ -230,9 +227,9 @@ fn panels_say_why_they_are_empty() {
 fn changes_in_both_directions_can_be_read_off() {
     // Where no cell increases, or hardly any changes, too.
     for kind in [Kind::Usual, Kind::OneCell, Kind::OnlyDecrease] {
-        let boxes = text_boxes(&connections(&analysis(kind)).svg());
-        let has = |what: &str| boxes.iter().any(|(text, _)| text.trim_end_matches(".0") == what);
-        assert!(has("0.5") && has("1") && has("2"), "{kind:?}: {boxes:?}");
+        let texts = connections(&analysis(kind)).texts();
+        let has = |what: &str| texts.iter().any(|text| text.trim_end_matches(".0") == what);
+        assert!(has("0.5") && has("1") && has("2"), "{kind:?}: {texts:?}");
     }
     let figure = connections(&analysis(Kind::OnlyDecrease));
     assert!(figure.svg().contains(">of these, no spike under ACh (n = "));

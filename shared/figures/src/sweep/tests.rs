@@ -10,7 +10,6 @@ use ndarray::Array2;
 
 use super::*;
 use crate::Figure;
-use crate::drawing::{check_layout, text_boxes};
 
 fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
     let overrides = preset(base).expect("a preset").overrides;
@@ -211,8 +210,7 @@ fn parameters_that_differ_are_axes() {
 
 /// Texts of a picture that tell lines of a dose-response apart.
 fn legend(figure: &Figure) -> Vec<String> {
-    let texts = text_boxes(&figure.svg()).into_iter().map(|(text, _)| text);
-    texts.filter(|text| text.contains(" = ") || text.ends_with('…')).collect()
+    figure.texts().into_iter().filter(|text| text.contains(" = ") || text.ends_with('…')).collect()
 }
 
 /// What each of some seeds has as its first measure, and nothing else.
@@ -274,7 +272,7 @@ fn lines_whose_names_are_cut_have_numbers() {
         vec![("stimulus.times", Value::Numbers(times))]
     };
     let figure = against_factors(&[times(700.0), times(800.0), times(900.0)]);
-    check_layout(&figure.svg(), "numbered");
+    figure.check_layout("numbered");
     let entries = legend(&figure);
     assert_eq!(entries.len(), 3);
     for (number, entry) in (1..).zip(&entries) {
@@ -309,9 +307,8 @@ fn conditions_that_share_nothing_are_points_if_there_are_many() {
     assert_eq!((axes(&conditions[..7]).len(), doses(7).len(), doses(8).len()), (2, 0, 2));
     for figure in doses(8) {
         assert!(figure.description.contains("so each is a point"));
-        let svg = figure.svg();
-        assert!(svg.contains("a condition; other parameters differ, too"));
-        check_layout(&svg, "points");
+        assert!(figure.svg().contains("a condition; other parameters differ, too"));
+        figure.check_layout("points");
     }
 }
 
@@ -370,9 +367,7 @@ fn conductances_are_means_over_cells_of_all_seeds() {
 fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
     let condition = condition("c", "Control", &[]);
     let driven = driven(&condition, 7);
-    let texts = |figure: Figure| -> Vec<String> {
-        text_boxes(&figure.svg()).into_iter().map(|(text, _)| text).collect()
-    };
+    let texts = |figure: Figure| figure.texts();
     let has = |texts: &[String], what: &str| texts.iter().any(|text| text == what);
     let rest = TrialSpikes { granule: vec![Spike { step: 10_000, cell: driven[0] }], golgi: vec![] };
     for (spikes, is_silent) in [(TrialSpikes::default(), true), (rest, false)] {
@@ -422,7 +417,7 @@ fn figures_are_well_formed_and_no_text_meets_another() {
         let document = roxmltree::Document::parse(&svg).expect("XML");
         let has = |tag: &str| document.root_element().children().any(|node| node.has_tag_name(tag));
         assert!(has("title") && has("desc") && !figure.title.is_empty() && figure.description.len() > 40);
-        check_layout(&svg, &figure.name);
+        figure.check_layout(&figure.name);
         assert!(figure.pdf().expect("a PDF").starts_with(b"%PDF"));
         assert!(figure.png(72.0).expect("a PNG").starts_with(b"\x89PNG"));
     }
