@@ -2,9 +2,7 @@
 
 use granule_engine::space::{CellFactor, Kind, Rejected};
 use granule_engine::spikes::LARGEST_ENCODED;
-use granule_engine::{
-    Digest, Engine, Engines, Fingerprint, Inconsistent, Model, Start, Value, engine_of,
-};
+use granule_engine::{Digest, Engine, Engines, Fingerprint, Inconsistent, Model, Start, Value, engine_of};
 
 use crate::wire;
 

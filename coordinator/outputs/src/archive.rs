@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use granule_store::{Store, StoreError};
 use granule_engine::{Engines, TrialKey};
+use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;

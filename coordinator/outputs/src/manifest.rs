@@ -404,7 +404,8 @@ impl ResolvedSweep {
     /// # Errors
     /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
     pub fn restore(&self, engines: Engines) -> Result<Sweep, Foreign> {
-        let known = engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
+        let known =
+            engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
         let Some(engine) = known else {
             let engine = self.engine.chars().take(MOST_SHOWN).collect();
             return Err(Foreign::Engine { engine, revision: self.engine_revision });

@@ -189,9 +189,7 @@ pub fn damaged(
 /// Whether a trial is stored, and not what it should be.
 pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
     match store.get(key) {
-        Ok(Some(spikes)) => {
-            Ok(TrialSpikes::decode(&spikes, model.sizes(), model.time().steps).is_err())
-        }
+        Ok(Some(spikes)) => Ok(TrialSpikes::decode(&spikes, model.sizes(), model.time().steps).is_err()),
         Ok(None) => Ok(false),
         Err(StoreError::Damaged { .. }) => Ok(true),
         Err(error) => Err(error),

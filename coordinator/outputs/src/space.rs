@@ -8,7 +8,6 @@ use granule_sweep::Plan;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
-
 /// The file system that a path is on, or will be, and the bytes that are free there for this user.
 #[derive(Clone, Debug)]
 pub struct Room {

@@ -161,7 +161,9 @@ impl Survey {
     pub fn new(engines: Engines, out: &Path) -> Result<Survey, OutputError> {
         match Directory::open(out) {
             Ok(directory) => Survey::of(engines, &directory),
-            Err(error) if is_absent(&error) => Ok(Survey { engines, out: out.to_owned(), ..Survey::default() }),
+            Err(error) if is_absent(&error) => {
+                Ok(Survey { engines, out: out.to_owned(), ..Survey::default() })
+            }
             Err(error) => Err(failed("read", out)(error)),
         }
     }

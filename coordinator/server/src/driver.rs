@@ -16,8 +16,7 @@ use granule_farm::catalogue::Catalogue;
 use granule_farm::dialogue::{self, Introduction, Said};
 use granule_farm::inbox::{self, Step};
 use granule_farm::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Reason, Scheduler, Site, Tally, TrialId,
-    WorkerName,
+    Command, Config, ConnectionId, Dropped, Event, Reason, Scheduler, Site, Tally, TrialId, WorkerName,
 };
 use granule_proto::wire;
 use granule_store::{Put, Store, StoreError};
@@ -622,7 +621,8 @@ impl<'a> Driver<'a> {
             Kept::Trial { worker, trial, put, result, room: _room } => {
                 let stored: Option<Digest> = match put {
                     Put::Differs { stored } => {
-                        let before = self.store.get(self.catalogue.key(trial)).ok().flatten().unwrap_or_default();
+                        let before =
+                            self.store.get(self.catalogue.key(trial)).ok().flatten().unwrap_or_default();
                         let difference = self.catalogue.first_difference(trial, &before, &result.spikes);
                         self.keep_disagreement(format!(
                             "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",

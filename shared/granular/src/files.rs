@@ -105,7 +105,8 @@ pub(crate) fn can_name(name: &str) -> bool {
     if name == OF_ACH {
         return true;
     }
-    let ends = ["SpikeProb.npy", "Connections.npy", "Weights.npy", "CondE.npy", "CondI.npy", "TonicReduction.npy"];
+    let ends =
+        ["SpikeProb.npy", "Connections.npy", "Weights.npy", "CondE.npy", "CondI.npy", "TonicReduction.npy"];
     let name = name.strip_prefix("randomized_").unwrap_or(name);
     let mut prefixes = ends.iter().filter_map(|end| name.strip_suffix(end));
     prefixes.any(|prefix| {

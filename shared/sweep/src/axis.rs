@@ -34,7 +34,12 @@ pub(crate) struct Axis {
 }
 
 /// Reads an axis of `grid` or `zip`; `key` is where it is named.
-pub(crate) fn axis(parameter: &'static Parameter, key: Span, node: &Node, problems: &mut Problems) -> Option<Axis> {
+pub(crate) fn axis(
+    parameter: &'static Parameter,
+    key: Span,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<Axis> {
     let space = problems.space();
     let values = match &node.value {
         yaml::Value::List(items) => listed(parameter, node, items, problems)?,
@@ -120,9 +125,8 @@ fn listed(
         && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
     if is_flat {
         problems.add(|| {
-            Problem::at(node.span, format!("each value of the axis `{}` must be a list", parameter.path)).help(
-                format!("write it like `[[{}], {}]`", example(parameter), whole_example(parameter)),
-            )
+            Problem::at(node.span, format!("each value of the axis `{}` must be a list", parameter.path))
+                .help(format!("write it like `[[{}], {}]`", example(parameter), whole_example(parameter)))
         });
         return None;
     }
@@ -213,15 +217,18 @@ pub(crate) fn latin(
     };
     let [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] = map else {
         problems.add(|| {
-            let message = format!("the axis `{}` must be a distribution, not {}", parameter.path, node.shown());
+            let message =
+                format!("the axis `{}` must be a distribution, not {}", parameter.path, node.shown());
             Problem::at(node.span, message).help(format!("write it like `{}`", uniform_example(parameter)))
         });
         return None;
     };
     let entry = Entry { key: text, key_span: *span, value: argument };
     let distribution = distribution(parameter, unit, &entry, problems)?;
-    let numbers: Vec<f64> =
-        stratified(parameter.path, seed, count).into_iter().map(|u| drawn(parameter, distribution, u)).collect();
+    let numbers: Vec<f64> = stratified(parameter.path, seed, count)
+        .into_iter()
+        .map(|u| drawn(parameter, distribution, u))
+        .collect();
     let values = taken(parameter, &numbers, true, argument.span, text, problems)?;
     Some(Axis { parameter, span: key, values })
 }
@@ -389,9 +396,8 @@ fn logspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Probl
     let (first, last, count) = (first?, last?, count?);
     let ratio = ratio("logspace", first, last, node.span, problems)?;
     let of_all = f64::from(count - 1);
-    let inner = (1..count - 1)
-        .map(|i| first * pow(ratio, f64::from(i) / of_all))
-        .map(|x| fifteen_digits(x, x));
+    let inner =
+        (1..count - 1).map(|i| first * pow(ratio, f64::from(i) / of_all)).map(|x| fifteen_digits(x, x));
     Some(std::iter::once(first).chain(inner).chain([last]).collect())
 }
 
@@ -441,7 +447,12 @@ fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
     Some(values.iter().map(nearest).collect())
 }
 
-fn random(parameter: &'static Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
+fn random(
+    parameter: &'static Parameter,
+    unit: Unit,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<Vec<f64>> {
     let form = || random_form(parameter);
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {
@@ -595,7 +606,13 @@ fn number(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
     value::number(parameter.path, unit, &example, node, problems)
 }
 
-fn above_zero(rule: &str, parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<f64> {
+fn above_zero(
+    rule: &str,
+    parameter: &Parameter,
+    unit: Unit,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<f64> {
     let x = number(parameter, unit, node, problems)?;
     if x > 0.0 {
         return Some(x);

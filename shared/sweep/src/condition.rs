@@ -75,7 +75,9 @@ pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Proble
     let items = match &node.value {
         yaml::Value::List(items) if !items.is_empty() => items,
         yaml::Value::List(_) => {
-            problems.add(|| Problem::at(node.span, "`conditions` is empty").help(examples::smallest_sweep(space)));
+            problems.add(|| {
+                Problem::at(node.span, "`conditions` is empty").help(examples::smallest_sweep(space))
+            });
             return Vec::new();
         }
         _ => {
@@ -397,8 +399,11 @@ impl<'a> Reader<'a, '_, '_> {
             let name = template.name(point, &values);
             if let Err(problem) = check_condition_name(space, &name) {
                 self.problems.add(|| {
-                    let help =
-                        if points.is_one() { problem.help().to_owned() } else { problem.help_at(space, point) };
+                    let help = if points.is_one() {
+                        problem.help().to_owned()
+                    } else {
+                        problem.help_at(space, point)
+                    };
                     Problem::at(node.span, problem.to_string()).help(help)
                 });
                 return None;

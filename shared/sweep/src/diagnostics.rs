@@ -212,12 +212,7 @@ impl<'t> Problems<'t> {
 }
 
 /// The single problem that stops all reading.
-pub(crate) fn only(
-    space: &'static Space,
-    problem: Problem,
-    source_name: &str,
-    text: &str,
-) -> Diagnostics {
+pub(crate) fn only(space: &'static Space, problem: Problem, source_name: &str, text: &str) -> Diagnostics {
     let mut problems = Problems::of(space, text);
     problems.add(|| problem);
     problems.finish(source_name).expect("one was added")
@@ -305,7 +300,8 @@ mod tests {
     #[test]
     fn positions_past_the_end_are_the_end() {
         for span in [Span { start: 4, end: 4 }, Span { start: 99, end: 120 }] {
-            let drawn = only(space(), Problem::at(span, "wrong").help("right it"), "x.yaml", "a: 1").to_string();
+            let drawn =
+                only(space(), Problem::at(span, "wrong").help("right it"), "x.yaml", "a: 1").to_string();
             let expected = "error: wrong\n --> x.yaml:1:5\n  |\n1 | a: 1\n  |     ^\n  |\n  = help: right it";
             assert_eq!(drawn, expected);
         }

@@ -247,8 +247,9 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_an_error() {
         use std::os::unix::ffi::OsStringExt;
-        let error =
-            from_variables(space(), |name| (name == "CHAT_NUM_MF").then(|| OsString::from_vec(vec![b'7', 0xff])));
+        let error = from_variables(space(), |name| {
+            (name == "CHAT_NUM_MF").then(|| OsString::from_vec(vec![b'7', 0xff]))
+        });
         assert_eq!(
             error.unwrap_err().to_string(),
             "CHAT_NUM_MF must be a whole number between 1 and 1000000, not `7�`"

@@ -85,8 +85,7 @@ pub fn parse(
 /// The engine that a file chooses, right or wrong: the first where it does not.
 fn chosen_engine(engines: Engines, root: &Node) -> &'static dyn Engine {
     let yaml::Value::Map(map) = &root.value else { return engines[0] };
-    let is_engine =
-        |node: &Node| matches!(&node.value, yaml::Value::Scalar { text, .. } if text == "engine");
+    let is_engine = |node: &Node| matches!(&node.value, yaml::Value::Scalar { text, .. } if text == "engine");
     let chosen = map.iter().find(|(key, _)| is_engine(key)).and_then(|(_, value)| match &value.value {
         yaml::Value::Scalar { text, .. } => engine_of(engines, text),
         _ => None,
@@ -130,9 +129,8 @@ fn sweep(
     let all_known = problems.count() == before;
     let groups = space.groups();
     // As a mapping it is a group of parameters, if there is one of this name.
-    let is_group = |node: &Node| {
-        matches!(node.value, yaml::Value::Map(_)) && groups.contains(&vocabulary::FORMAT)
-    };
+    let is_group =
+        |node: &Node| matches!(node.value, yaml::Value::Map(_)) && groups.contains(&vocabulary::FORMAT);
     if let Some(node) = found.get(vocabulary::FORMAT).filter(|node| !is_group(node)) {
         format_version(node, problems);
         found.remove(vocabulary::FORMAT);
@@ -186,7 +184,8 @@ fn sweep(
             // An unknown key may well be this one, mistyped.
             if all_known {
                 problems.add(|| {
-                    Problem::at(root.span, "the sweep has no `conditions`").help(examples::smallest_sweep(space))
+                    Problem::at(root.span, "the sweep has no `conditions`")
+                        .help(examples::smallest_sweep(space))
                 });
             }
             Vec::new()
@@ -207,14 +206,7 @@ fn sweep(
     if let (Randomness::Independent, Some((sharing, node))) = (randomness, group) {
         make_independent(sharing, &mut conditions, node.span, problems);
     }
-    Some(Sweep {
-        name: name?,
-        engine,
-        randomness,
-        seeds,
-        trials: overrides.trials.or(trials)?,
-        conditions,
-    })
+    Some(Sweep { name: name?, engine, randomness, seeds, trials: overrides.trials.or(trials)?, conditions })
 }
 
 fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {

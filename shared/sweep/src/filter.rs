@@ -52,7 +52,10 @@ impl Filter {
         let found = COMPARISONS.iter().find_map(|(sign, of)| Some((rest.strip_prefix(sign)?.trim(), *of)));
         let (wanted, comparison) = found.expect("it begins with one of the signs");
         let Some(parameter) = space.parameter(path) else {
-            let help = match suggest::nearest_path(path, space.parameters().iter().map(|parameter| parameter.path)) {
+            let help = match suggest::nearest_path(
+                path,
+                space.parameters().iter().map(|parameter| parameter.path),
+            ) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => "docs/parameters.md lists all".to_owned(),
             };

@@ -102,8 +102,11 @@ impl Points {
         for (at, axis) in self.axes.iter().enumerate() {
             if self.axes[..at].iter().any(|other| other.parameter.path == axis.parameter.path) {
                 problems.add(|| {
-                    Problem::at(axis.span, format!("`{}` is on two axes of this condition", axis.parameter.path))
-                        .help("keep one of them")
+                    Problem::at(
+                        axis.span,
+                        format!("`{}` is on two axes of this condition", axis.parameter.path),
+                    )
+                    .help("keep one of them")
                 });
             }
         }
@@ -162,9 +165,7 @@ fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
 fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
     const KEYS: [&str; 3] = ["count", "seed", "axes"];
     let space = problems.space();
-    let form = || {
-        format!("write it like `{{ count: 50, seed: 1, axes: {{ {} }} }}`", examples::drawn(space))
-    };
+    let form = || format!("write it like `{{ count: 50, seed: 1, axes: {{ {} }} }}`", examples::drawn(space));
     let node = entry.value;
     let yaml::Value::Map(map) = &node.value else {
         problems.add(|| {

@@ -91,11 +91,13 @@ pub fn check_condition_name(space: &Space, name: &str) -> Result<(), NameProblem
         ));
     }
     match space.reserved() {
-        Some(Reserved { start, of }) if name.to_ascii_lowercase().starts_with(start) => Err(NameProblem::new(
-            &format!("a condition's name cannot start with `{start}`"),
-            &format!("{of} start with it; give this condition another name"),
-            Fault::Start,
-        )),
+        Some(Reserved { start, of }) if name.to_ascii_lowercase().starts_with(start) => {
+            Err(NameProblem::new(
+                &format!("a condition's name cannot start with `{start}`"),
+                &format!("{of} start with it; give this condition another name"),
+                Fault::Start,
+            ))
+        }
         _ => Ok(()),
     }
 }

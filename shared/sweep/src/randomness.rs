@@ -70,8 +70,9 @@ pub(crate) fn randomness(
         problems.add(|| {
             let independent = randomness.with_group(group);
             let message = format!("`{independent}` is not for engine `{}`: {reason}", engine.name());
-            let has_a_choice =
-                |other: &&&dyn Engine| std::ptr::eq(other.space(), engine.space()) && other.shares_always().is_none();
+            let has_a_choice = |other: &&&dyn Engine| {
+                std::ptr::eq(other.space(), engine.space()) && other.shares_always().is_none()
+            };
             Problem::at(node.span, message).help(match engines.iter().find(has_a_choice) {
                 Some(other) => format!("write `engine: {}`, or leave `{independent}` out", other.name()),
                 None => format!("leave it out, or write `{}`", Randomness::Common.name()),
@@ -127,7 +128,7 @@ pub(crate) fn make_independent(
         }
         let mut values = model.values().clone();
         values.set(parameter, Value::Count(number)).expect("it takes every count");
-        conditions[at].model =
-            Model::new(model.engine(), values).expect("it was consistent, and this number has no part in that");
+        conditions[at].model = Model::new(model.engine(), values)
+            .expect("it was consistent, and this number has no part in that");
     }
 }

@@ -36,10 +36,7 @@ impl Record {
     }
 
     /// All files but those of these keys; `None` if one of them is unknown.
-    pub fn without<'a>(
-        kinds: &'static [Kind],
-        keys: impl IntoIterator<Item = &'a str>,
-    ) -> Option<Record> {
+    pub fn without<'a>(kinds: &'static [Kind], keys: impl IntoIterator<Item = &'a str>) -> Option<Record> {
         let mut record = Record::all(kinds);
         for key in keys {
             record.on &= !bit(place(kinds, key)?);
@@ -200,8 +197,7 @@ pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems)
             }
             None => {
                 problems.add(|| {
-                    let keys: Vec<&str> =
-                        base.kinds().iter().map(|kind| kind.key).chain([SPIKES]).collect();
+                    let keys: Vec<&str> = base.kinds().iter().map(|kind| kind.key).chain([SPIKES]).collect();
                     let help = match key {
                         ALL => format!("write `record: {ALL}`"),
                         _ => suggest::help(key, "the keys are", &keys),

@@ -94,7 +94,8 @@ fn of_model(engines: &[&dyn Engine]) -> Value {
         }
     }
     definitions.insert("settings".to_owned(), settings(space));
-    definitions.insert("axes".to_owned(), described(all_axes(space), "parameters, and the values each takes"));
+    definitions
+        .insert("axes".to_owned(), described(all_axes(space), "parameters, and the values each takes"));
     definitions.insert("hypercube".to_owned(), hypercube(space));
     definitions.insert("record".to_owned(), record_of(engine.kinds()));
     definitions.insert("condition".to_owned(), condition(space));

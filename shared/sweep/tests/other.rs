@@ -29,7 +29,13 @@ fn of_chain() -> &'static Space {
         let gain = space::Kind::Quantity(Unit::Nanosiemens);
         let order = space::Kind::Choice(&["forth", "back"]);
         Space::new(vec![
-            Parameter::new("chain.links", space::Kind::Count, Of::Between(1.0, 9.0), Value::Count(3), "links"),
+            Parameter::new(
+                "chain.links",
+                space::Kind::Count,
+                Of::Between(1.0, 9.0),
+                Value::Count(3),
+                "links",
+            ),
             Parameter::new("chain.gain", gain, Of::NonNegative, Value::Number(0.5), "gain of a link"),
             Parameter::new("order", order, Of::Finite, Value::Choice("forth"), "order of the links"),
         ])
@@ -193,8 +199,7 @@ fn a_file_speaks_of_the_parameters_of_its_engine() {
 fn messages_take_their_examples_from_the_engine() {
     let check = |text: &str, expected: &[&str]| {
         let text = format!("engine: chain\n{text}");
-        let errors = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default())
-            .expect_err(&text);
+        let errors = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect_err(&text);
         let found: Vec<String> =
             errors.listed().iter().map(|of| format!("{} | {}", of.message(), of.help())).collect();
         assert_eq!(found, expected, "{text}");
@@ -279,7 +284,10 @@ fn the_schema_takes_the_files_of_every_engine() {
     // What does not choose is read with the first engine.
     assert!(takes(ENGINES, SWEEP) && !takes(ENGINES, &without));
     for engine in ["", "engine: pcg\n", "engine: brian2-2.2.1\n"] {
-        assert!(takes(ENGINES, &format!("{engine}noise: {{ tau: 5 ms }}\nconditions: [Control]")), "{engine}");
+        assert!(
+            takes(ENGINES, &format!("{engine}noise: {{ tau: 5 ms }}\nconditions: [Control]")),
+            "{engine}"
+        );
     }
     assert!(!takes(ENGINES, "engine: chain\nconditions: [Control]"));
     assert!(!takes(ENGINES, "engine: chains\nconditions: [{ name: a }]"));

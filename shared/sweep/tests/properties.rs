@@ -30,7 +30,10 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
                 let Condition { name, prefix, preset, record, explicit, .. } = condition;
                 prop_assert_eq!(prefix, prefix_of(space(), name, preset.is_some()));
                 prop_assert!(preset.is_some() || check_condition_name(space(), name).is_ok(), "{}", name);
-                prop_assert_eq!(*record, explicit.or(Record::by_default(sweep.engine.kinds(), preset.is_some())));
+                prop_assert_eq!(
+                    *record,
+                    explicit.or(Record::by_default(sweep.engine.kinds(), preset.is_some()))
+                );
             }
             // Read again it is the same, and written down, too.
             prop_assert!(parse(ENGINES, "x.yaml", bytes, "x", &Overrides::default()) == Ok(sweep.clone()));

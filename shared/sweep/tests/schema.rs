@@ -46,7 +46,11 @@ fn the_schema_takes_every_sweep_there_is() {
     }
     assert!(all.len() > 20, "{}", all.len());
     for (path, text) in all {
-        assert!(parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{}", path.display());
+        assert!(
+            parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(),
+            "{}",
+            path.display()
+        );
         assert_eq!(errors(&validator, &text), Vec::<String>::new(), "{}", path.display());
     }
 }
@@ -127,7 +131,8 @@ fn with_examples() -> String {
 #[test]
 fn the_template_is_a_sweep_with_and_without_its_examples() {
     let read = |text: &str| {
-        parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+        parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"))
     };
     let sweep = read(&template());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("x", 2));

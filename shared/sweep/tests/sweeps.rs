@@ -10,7 +10,8 @@ fn read(text: &str) -> Sweep {
 }
 
 fn read_with(text: &str, overrides: &Overrides) -> Sweep {
-    parse(ENGINES, "x.yaml", text.as_bytes(), "x", overrides).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+    parse(ENGINES, "x.yaml", text.as_bytes(), "x", overrides)
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
 fn environment(variables: &[(&str, &str)]) -> Overrides {

@@ -55,7 +55,8 @@ fn what_is_to_be_written_instead_is_right() {
             continue;
         }
         let yaml = fs::read_to_string(&path).expect("a file");
-        let problems = parse(ENGINES, "x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect_err("it is wrong");
+        let problems =
+            parse(ENGINES, "x.yaml", yaml.as_bytes(), "x", &Overrides::default()).expect_err("it is wrong");
         for problem in problems.listed() {
             let (Some(place), Some(remedy)) = (problem.line_and_column(), what_to_write(problem.help()))
             else {

@@ -11,8 +11,8 @@ use granule_engine::output::{Array, Derive, File, Kind, Size};
 use granule_engine::space::{self, Preset, Unit};
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Parameter, Population, Recounted,
-    Shard, Space, Spike, StreamKey, Take, TimeAxis, TrialSpikes, Unable, Value, Values,
+    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Parameter, Population,
+    Recounted, Shard, Space, Spike, StreamKey, Take, TimeAxis, TrialSpikes, Unable, Value, Values,
 };
 
 /// Both engines.
@@ -65,7 +65,11 @@ pub fn space() -> &'static Space {
         ])
         .with_presets(vec![
             Preset { name: "Base", prefix: "base", overrides: Vec::new() },
-            Preset { name: "Strong", prefix: "strong", overrides: vec![("synapse.weight", Value::Number(3.2))] },
+            Preset {
+                name: "Strong",
+                prefix: "strong",
+                overrides: vec![("synapse.weight", Value::Number(3.2))],
+            },
             Preset { name: "Weak", prefix: "weak", overrides: vec![("synapse.weight", Value::Number(0.8))] },
         ])
     });
@@ -80,7 +84,8 @@ pub fn spikes(model: &Model, seed: u32, trial: u32) -> TrialSpikes {
         hash.text(&model.fingerprint().to_string());
         [seed, trial, population as u32].into_iter().for_each(|number| hash.number(number));
         let bytes = hash.finish();
-        let spike = |pair: &[u8; 2]| Spike { step: u32::from(pair[0]) % steps, cell: u32::from(pair[1]) % cells };
+        let spike =
+            |pair: &[u8; 2]| Spike { step: u32::from(pair[0]) % steps, cell: u32::from(pair[1]) % cells };
         let mut train: Vec<Spike> = bytes.as_chunks().0.iter().map(spike).collect();
         train.sort_unstable();
         train.dedup();
@@ -136,7 +141,8 @@ impl Engine for Toy {
         let fingerprint = Fingerprint(hash.finish());
         let mut hash = Hash::new("toy cohort", self);
         hash.values(values, |path| path.starts_with("network.") || path.starts_with("time."));
-        let sizes = ["relay", "excitatory", "inhibitory"].map(|of| number(values, &format!("network.{of}")) as u32);
+        let sizes =
+            ["relay", "excitatory", "inhibitory"].map(|of| number(values, &format!("network.{of}")) as u32);
         Ok(Facts {
             sizes: sizes.to_vec(),
             time: TimeAxis { step_ms: 0.5, steps_per_ms: 2, steps: 2 * duration_ms as u32 },
@@ -187,7 +193,8 @@ impl Engine for Toy {
 
     fn compute(&self, shard: &Shard<'_>, take: &mut Take<'_>) -> Result<(), Unable> {
         for trial in shard.trials.clone() {
-            let of = |model| Some(spikes(model, shard.seed, trial)).filter(|of| of.len() <= shard.most_spikes);
+            let of =
+                |model| Some(spikes(model, shard.seed, trial)).filter(|of| of.len() <= shard.most_spikes);
             if take(trial, shard.models.iter().map(of).collect()).is_break() {
                 break;
             }
@@ -257,7 +264,8 @@ impl Derive for Arrays {
         let row = move |cell| {
             let mut row = vec![0.0; columns];
             let all = self.trials.iter().flat_map(|spikes| &spikes.trains[0]);
-            all.filter(|spike| spike.cell == cell).for_each(|spike| row[(spike.step / per_ms) as usize] += 1.0);
+            all.filter(|spike| spike.cell == cell)
+                .for_each(|spike| row[(spike.step / per_ms) as usize] += 1.0);
             row
         };
         Array::Rows { cells: (0..self.model.sizes()[0]).collect(), columns, row: Box::new(row) }

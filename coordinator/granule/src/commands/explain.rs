@@ -219,12 +219,10 @@ impl<'a> Known<'a> {
         }
         // That of the same name if there is one, else that with the fewest differences.
         let namesake = all().find(|known| known.name == condition.name);
-        let nearest = namesake
-            .or_else(|| all().min_by_key(|known| changes(known, resolved, condition).len()));
+        let nearest =
+            namesake.or_else(|| all().min_by_key(|known| changes(known, resolved, condition).len()));
         match nearest {
-            Some(known) => {
-                Lineage::Differs(known.name.clone(), changes(known, resolved, condition))
-            }
+            Some(known) => Lineage::Differs(known.name.clone(), changes(known, resolved, condition)),
             None => Lineage::Nothing,
         }
     }

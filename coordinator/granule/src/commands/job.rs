@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use granule_engine::TrialKey;
 use granule_farm::catalogue::Catalogue;
 use granule_outputs::archive::{self, ArchiveError, Lock};
 use granule_outputs::drawn;
@@ -31,7 +32,6 @@ use granule_server::view::progress::Progress;
 use granule_server::view::status::{Parcel, Part, Trials};
 use granule_server::view::terminal::Terminal;
 use granule_store::{Store, StoreError};
-use granule_engine::TrialKey;
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;

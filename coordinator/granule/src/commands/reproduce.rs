@@ -178,8 +178,8 @@ fn start_of(model: &Model, seed: u32, trial: u32, stored: Vec<u32>) -> Start {
 
 #[cfg(test)]
 mod tests {
-    use granule_outputs::manifest::{STORE, StoreName, UnderWay};
     use granule_engine::Spike;
+    use granule_outputs::manifest::{STORE, StoreName, UnderWay};
     use granule_store::{Entry, Store};
     use granule_sweep::{Overrides, Plan, parse};
     use granule_system::files::Directory;

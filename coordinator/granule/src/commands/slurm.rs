@@ -206,10 +206,12 @@ impl Request<'_> {
             sweep: whole(&self.arguments.sweep)?,
             store: whole(&store)?,
             options: self.serve_options(),
-            variables: granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
-                .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
-                .0
-                .variables(granule_granular::space()),
+            variables: granule_sweep::from_variables(granule_granular::space(), |name| {
+                std::env::var_os(name)
+            })
+            .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
+            .0
+            .variables(granule_granular::space()),
         };
         let script = self.plan.sweep_job(&serving).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {

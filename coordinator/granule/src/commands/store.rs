@@ -6,11 +6,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use granule_engine::Digest;
+use granule_engine::{StreamKey, TrialKey};
 use granule_outputs::archive::{ArchiveError, check_no_directory, no_store};
 use granule_server::view::log::line;
-use granule_engine::Digest;
 use granule_store::{Entry, Held, Put, Store, StoreError};
-use granule_engine::{StreamKey, TrialKey};
 use granule_sweep::{Overrides, Plan};
 use granule_system::files::Directory;
 use granule_text::one_line;

@@ -25,8 +25,9 @@ pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
 
 /// What the environment overrides in every sweep file; says so.
 pub(crate) fn overrides() -> Result<Overrides, Failure> {
-    let (overrides, notices) = granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
-        .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
+    let (overrides, notices) =
+        granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
+            .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
     notices.iter().for_each(|notice| line(&format!("note: {notice}")));
     Ok(overrides)
 }

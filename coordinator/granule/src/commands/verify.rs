@@ -6,12 +6,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use granule_engine::TrialSpikes;
 use granule_outputs::archive::{Archive, ArchiveError, keep_still};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{FileRecord, Manifest, forget_stamps};
 use granule_outputs::survey::sha256;
 use granule_outputs::{self as outputs, OutputError, Planned, Source, failed};
-use granule_engine::TrialSpikes;
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory};
@@ -247,15 +247,13 @@ impl Report {
                 }
                 for trial in 0..plan.trials {
                     let problem = match store.get(plan.key(at, variant, trial)) {
-                        Ok(Some(spikes)) => {
-                            match TrialSpikes::decode(&spikes, sizes, steps) {
-                                Ok(_) => {
-                                    whole += 1;
-                                    continue;
-                                }
-                                Err(error) => Some(("trial_damaged", error.to_string())),
+                        Ok(Some(spikes)) => match TrialSpikes::decode(&spikes, sizes, steps) {
+                            Ok(_) => {
+                                whole += 1;
+                                continue;
                             }
-                        }
+                            Err(error) => Some(("trial_damaged", error.to_string())),
+                        },
                         Ok(None) => {
                             let is_known = manifest.set_aside.iter().any(|aside| {
                                 (aside.seed, aside.trial) == (cohort.seed, trial)

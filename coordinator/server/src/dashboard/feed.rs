@@ -265,8 +265,7 @@ impl Feed {
         let Some((version, counted)) = self.counts.later_than(condition, watched.version) else {
             return false;
         };
-        let spikes =
-            Spikes { condition, trials: counted.trials, counts: &counted.counts };
+        let spikes = Spikes { condition, trials: counted.trials, counts: &counted.counts };
         let text = format!("event: spikes\ndata: {}\n\n", to_json(&spikes));
         (watched.version, watched.event) = (version, text.into());
         true

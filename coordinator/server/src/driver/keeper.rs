@@ -47,8 +47,16 @@ pub(super) enum Keep {
 
 /// What the store has done, in the order in which it was asked.
 pub(super) enum Kept {
-    Trial { worker: WorkerName, trial: TrialId, put: Put, result: TrialResult, room: Option<Box<Reservation>> },
-    Discarded { trials: Vec<TrialId> },
+    Trial {
+        worker: WorkerName,
+        trial: TrialId,
+        put: Put,
+        result: TrialResult,
+        room: Option<Box<Reservation>>,
+    },
+    Discarded {
+        trials: Vec<TrialId>,
+    },
 }
 
 /// What the store answers to a batch of requests.
@@ -166,15 +174,9 @@ fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(
     }
     let entries: Vec<Entry<'_>> = trials.iter().map(entry).collect();
     let puts = store.put(&entries)?;
-    kept.extend(
-        trials.drain(..).zip(puts).map(|(Trial { worker, trial, result, room, .. }, put)| Kept::Trial {
-            worker,
-            trial,
-            put,
-            result,
-            room,
-        }),
-    );
+    kept.extend(trials.drain(..).zip(puts).map(|(Trial { worker, trial, result, room, .. }, put)| {
+        Kept::Trial { worker, trial, put, result, room }
+    }));
     Ok(())
 }
 

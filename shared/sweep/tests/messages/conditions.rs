@@ -123,7 +123,8 @@ fn names_of_points() {
     // The value of one axis is a number, below 0, too.
     let negative =
         "conditions: [{ name: '{golgi.leak_reversal}', grid: { golgi.leak_reversal: [-53.5 mV] } }]";
-    let sweep = parse(ENGINES, "x.yaml", negative.as_bytes(), "x", &Overrides::default()).expect("it is right");
+    let sweep =
+        parse(ENGINES, "x.yaml", negative.as_bytes(), "x", &Overrides::default()).expect("it is right");
     assert_eq!(sweep.conditions[0].name, "-53.5");
 }
 
@@ -335,7 +336,8 @@ fn parameters_that_do_not_fit_together() {
            | make the trial longer, or set other `stimulus.times`"],
     );
     let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 100 s } }]";
-    let overrides = from_variables(space(), |name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
+    let overrides =
+        from_variables(space(), |name| (name == "CHAT_NUM_GRC").then(|| "1000000".into())).unwrap().0;
     check_with(
         large,
         &overrides,

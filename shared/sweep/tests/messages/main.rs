@@ -241,8 +241,8 @@ fn names_of_sweeps() {
         &format!("1:7 a sweep's name can have at most 100 characters, not 101 | write `{}`", "x".repeat(100)),
     );
     // The name of the file is not taken as it is if it is no name.
-    let error =
-        parse(ENGINES, "my sweep.yaml", b"conditions: [Control]", "my sweep", &Overrides::default()).unwrap_err();
+    let error = parse(ENGINES, "my sweep.yaml", b"conditions: [Control]", "my sweep", &Overrides::default())
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "error: the sweep has no `name`, and its file's name cannot be it: \

@@ -5,7 +5,8 @@ use super::*;
 /// Two conditions and one seed.
 fn feed() -> Arc<Feed> {
     let text = "engine: toy\nconditions: [Base, Strong]\n";
-    let sweep = parse(granule_toy::ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+    let sweep =
+        parse(granule_toy::ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
     let (counts, _) = Counts::new(Arc::new(Plan::new(&sweep)));
     Arc::new(Feed::new(&Subject::new(&sweep), Arc::new(counts)))
 }
