@@ -136,6 +136,10 @@ impl Engine for Chain {
         unreachable!()
     }
 
+    fn can_name(&self, _: &str) -> bool {
+        unreachable!()
+    }
+
     fn derive(&self, _: &Model, _: u32, _: u32) -> Box<dyn Derive> {
         unreachable!()
     }

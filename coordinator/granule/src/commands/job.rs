@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_engine::TrialKey;
+use granule_engine::output::Size;
 use granule_farm::catalogue::Catalogue;
 use granule_outputs::archive::{self, ArchiveError, Lock};
 use granule_outputs::drawn;
@@ -20,7 +21,7 @@ use granule_outputs::manifest::{
     write_stamps,
 };
 use granule_outputs::selection;
-use granule_outputs::space::{self, Fit, Needs, Size};
+use granule_outputs::space::{self, Fit, Needs};
 use granule_outputs::stamps::Seen;
 use granule_outputs::survey::{Changes, Survey};
 use granule_outputs::{self as outputs, Kept, OutputError, Planned, Source};
@@ -681,7 +682,7 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
         changes.check(path, order.replaces).map_err(ArchiveError::from)?;
         let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
         check_store_name(path, &store)?;
-        let room = check_room(path, &store, sweep, plan, &changes)?;
+        let room = check_room(path, &store, plan, &changes)?;
         // A directory that is to be made is looked at twice.
         if let Some(tight) = room.filter(|_| path.exists()) {
             line(&format!("note: the disk may become full: {tight}"));
@@ -715,12 +716,10 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result
 fn check_room(
     out: &Path,
     store: &Path,
-    sweep: &Sweep,
     plan: &Plan,
     changes: &Changes<'_>,
 ) -> Result<Option<String>, Failure> {
-    let needs =
-        Needs { outputs: changes.size(sweep), given_back: changes.given_back(), store: Size::default() };
+    let needs = Needs { outputs: changes.size(), given_back: changes.given_back(), store: Size::default() };
     let stored = std::fs::metadata(store).map_or(0, |metadata| metadata.len());
     // Trials that are stored already are not known yet.
     let needs = if stored == 0 { Needs { store: space::least_of_store(plan), ..needs } } else { needs };

@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         (way, rand::random(), threads)
     };
     let introduction = Introduction {
+        engines: crate::ENGINES,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         threads,
         host: host(),

@@ -8,7 +8,6 @@ use granule_toy::{POPULATIONS, Toy};
 use ndarray::Array2;
 
 use super::*;
-use crate::drawing::{check_layout, text_boxes};
 use crate::{Figure, Table};
 
 const DRIVE: Drive = Drive {
@@ -508,7 +507,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
     ];
     for figure in [&psth, &raster, &heat_map, &seeds, &responses] {
         let svg = figure.svg();
-        check_layout(&svg, &figure.name);
+        figure.check_layout(&figure.name);
         let csv: String = figure.tables.iter().map(Table::csv).collect();
         let all = format!("{svg}{csv}").to_lowercase();
         let foreign = ["granule", "golgi", "mossy", "fibre"].iter().find(|word| all.contains(**word));
@@ -523,7 +522,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
     {
         assert!(figure.description.starts_with(measures), "{}", figure.description);
     }
-    let texts: Vec<String> = text_boxes(&raster.svg()).into_iter().map(|(text, _)| text).collect();
+    let texts = raster.texts();
     for text in
         ["driven relay cells", "excitatory cells, above", "inhibitory cells, on top", "Driven relay cell"]
     {

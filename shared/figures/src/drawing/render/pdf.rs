@@ -78,12 +78,12 @@ fn shape(surface: &mut Surface<'_>, outline: &Outline, paint: &Paint) {
     });
     let stroke = paint.stroke.as_ref().map(|stroke| line(stroke, outline));
     // Without either, krilla would fill it.
-    if fill.is_some() || stroke.is_some() {
-        if let Some(path) = path(outline) {
-            surface.set_fill(fill);
-            surface.set_stroke(stroke);
-            surface.draw_path(&path);
-        }
+    if (fill.is_some() || stroke.is_some())
+        && let Some(path) = path(outline)
+    {
+        surface.set_fill(fill);
+        surface.set_stroke(stroke);
+        surface.draw_path(&path);
     }
 }
 
