@@ -972,6 +972,26 @@ fn directories_and_stores_of_version_0_1_0_stay_valid() {
     assert_eq!(fs::read_to_string(place.path("out/seed-2/mineWeights.npy")).expect("a file"), "mine");
 }
 
+/// A store and a manifest that version 0.2.0 wrote before engines became an interface, of each engine: all trials are
+/// reused, no worker is started, and all files have the recorded bytes.
+#[test]
+fn stores_of_each_engine_are_reused_whole() {
+    for engine in ["pcg", "brian2-2.2.1"] {
+        let place = Place::new();
+        fs::create_dir(place.path("out")).expect("a directory");
+        copy(&support::root().join(format!("tests/earlier/0.2.0/{engine}")), &place.path("out"));
+        fs::rename(place.path("out/sweep.yaml"), place.path("sweep.yaml")).expect("moved");
+        let recorded = place.manifest("out");
+        let run = ["run", "sweep.yaml", "--out", "out", "--worker-program", "/nowhere/to-be-found"];
+        place.run(&run).succeeded();
+        assert_eq!(place.trials("out"), Trials { computed: 0, reused: 30 }, "{engine}");
+        let now = place.manifest("out");
+        assert_eq!(now["sweep"], recorded["sweep"], "{engine}");
+        assert_eq!(now["files"], recorded["files"], "{engine}");
+        assert_eq!(now["files"].as_array().map(Vec::len), Some(44), "{engine}");
+    }
+}
+
 /// Compared with the time that hashing its files takes.
 #[test]
 fn a_finished_sweep_is_recognised_without_reading_its_files() {

@@ -382,6 +382,29 @@ mod tests {
         );
     }
 
+    /// The example of CONTRIBUTING.md: a parameter that is added with a default orphans no store.
+    #[test]
+    fn an_added_parameter_changes_no_key_until_it_is_set() {
+        let kind = granule_engine::space::Kind::Quantity(granule_engine::space::Unit::Millivolt);
+        let range = granule_engine::space::Range::Finite;
+        let added = Parameter::new("golgi.threshold_noise", kind, range, Value::Number(0.0), "example")
+            .added_with(Value::Number(0.0));
+        let grown: &'static Space =
+            Box::leak(Box::new(Space::new([space().parameters(), &[added]].concat())));
+        let hash = |values: &Values| {
+            let mut hash = Hash::new("granule condition", &Method::Pcg);
+            hash.values(values, |_| true);
+            hash.finish()
+        };
+        for preset in space().presets() {
+            let (before, mut now) = (space().defaults().with(preset), grown.defaults().with(preset));
+            assert_eq!(hash(&before), hash(&now), "{}", preset.name);
+            now.set(grown.parameter("golgi.threshold_noise").unwrap(), Value::Number(0.5)).unwrap();
+            assert_ne!(hash(&before), hash(&now), "{}", preset.name);
+        }
+        assert_ne!(grown.key(), space().key());
+    }
+
     #[test]
     fn conditions_are_computed_together_if_they_share_wiring_steps_and_noise() {
         let key = |engine: &dyn Engine, set: &[(&str, Value)]| engine.check(&values(set)).unwrap().cohort;
