@@ -6,8 +6,8 @@ use std::time::Duration;
 use granule_engine::stream::{Index, Parts};
 
 use crate::scheduler::{
-    CohortShape, Command, Config, ConnectionId, Event, Scheduler, Shape, Site, Time, TrialId, Work,
-    WorkerName,
+    CohortShape, Command, Config, ConnectionId, Event, LEASE_TARGET, Scheduler, Shape, Site, Time, TrialId,
+    Work, WorkerName,
 };
 
 /// As the streams of the exact engine are cut.
@@ -119,7 +119,7 @@ pub fn config(shard_trials: Option<u32>) -> Config {
     Config {
         // Workers of benchmarks have no heartbeats, and a disk that others write to may stall for long.
         lease_ttl: Duration::from_secs(600),
-        lease_target: Duration::from_secs(2),
+        lease_target: LEASE_TARGET,
         shard_trials,
         crash_limit: 4,
         loss_limit: 12,

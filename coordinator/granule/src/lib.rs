@@ -25,12 +25,7 @@ mod version;
 use std::process::ExitCode;
 
 use granule_engine::Engines;
-
-use granule_server::view::log::LogFormat;
 use granule_server::view::{self, stderr};
-use granule_system::limits;
-
-use crate::failure::Failure;
 
 /// The engines that this program has, the default first.
 pub(crate) const ENGINES: Engines = granule_granular::ENGINES;
@@ -38,7 +33,7 @@ pub(crate) const ENGINES: Engines = granule_granular::ENGINES;
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let (result, code) = match cli::parse() {
-        Ok(cli) => (obey(cli.command), 0),
+        Ok(cli) => (commands::obey(cli.command), 0),
         // Help and versions are no errors to clap's caller; they are printed all the same.
         Err(said) if said.use_stderr() => {
             let _ = said.print();
@@ -55,36 +50,4 @@ pub fn main() -> ExitCode {
     );
     stderr::settle();
     ExitCode::from(code)
-}
-
-fn obey(command: cli::Command) -> Result<(), Failure> {
-    limits::raise_files();
-    view::log::init(match &command {
-        cli::Command::Run(cli::Run { common, .. })
-        | cli::Command::Serve(cli::Serve { common, .. })
-        | cli::Command::Ssh(cli::Ssh { common, .. }) => common.log_format,
-        cli::Command::Worker(arguments) => arguments.log_format,
-        _ => LogFormat::Text,
-    });
-    match command {
-        cli::Command::Run(arguments) => commands::run::run(&arguments),
-        cli::Command::Serve(arguments) => commands::serve::run(&arguments),
-        cli::Command::Worker(arguments) => commands::worker::run(&arguments),
-        cli::Command::Identity(arguments) => commands::identity::run(&arguments),
-        cli::Command::Plan(arguments) => commands::plan::run(&arguments),
-        cli::Command::Explain(arguments) => commands::explain::run(&arguments),
-        cli::Command::Slurm(arguments) => commands::slurm::run(&arguments),
-        cli::Command::Ssh(arguments) => commands::ssh::run(&arguments),
-        cli::Command::Status(arguments) => commands::status::run(&arguments),
-        cli::Command::Init(arguments) => commands::init::run(&arguments),
-        cli::Command::Schema => commands::schema::run(),
-        cli::Command::Verify(arguments) => commands::verify::run(&arguments),
-        cli::Command::Reproduce(arguments) => commands::reproduce::run(&arguments),
-        cli::Command::Export(arguments) => commands::export::run(&arguments),
-        cli::Command::Figures(arguments) => commands::figures::run(&arguments),
-        cli::Command::Report(arguments) => commands::report::run(&arguments),
-        cli::Command::Store(arguments) => commands::store::run(&arguments.command),
-        cli::Command::Completions(arguments) => commands::manual::completions(&arguments),
-        cli::Command::Man(arguments) => commands::manual::man(&arguments),
-    }
 }

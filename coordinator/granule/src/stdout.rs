@@ -36,6 +36,24 @@ pub(crate) fn say(text: &str) -> Result<Reader, Failure> {
     reader_of(write_all(io::stdout(), text::lines(text).as_bytes(), || {}))
 }
 
+/// The first fields of every report for programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Head {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl Head {
+    /// Number of the schema of reports: it counts up when a field goes or changes its meaning.
+    pub(crate) const SCHEMA: u32 = 1;
+
+    /// The head of a report of this type.
+    pub(crate) fn of(kind: &'static str) -> Head {
+        Head { schema: Head::SCHEMA, kind }
+    }
+}
+
 /// Prints an object, as a line of JSON.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ impl Scheduler {
         let worker = &self.workers[&name];
         let shape = &self.cohorts[open.cohort as usize].shape;
         let idle_for = now.saturating_sub(lease.progress).as_secs_f64();
-        let per_trial = worker.pace.seconds(pace::effort(shape, open.variants));
+        let per_trial = worker.pace.seconds(pace::effort(shape.cost_per_trial, open.variants.len()));
         let count = f64::from(open.count);
         Some(match per_trial {
             _ if worker.connection.is_none() || lease.is_stalled => f64::INFINITY,
@@ -100,7 +100,7 @@ impl Scheduler {
         let lease = &self.leases[&id];
         let Open { cohort, variants, count, run } = self.open_trials(now, id, lease)?;
         let slow = &self.workers[&lease.worker?];
-        let effort = pace::effort(&self.cohorts[cohort as usize].shape, variants);
+        let effort = pace::effort(self.cohorts[cohort as usize].shape.cost_per_trial, variants.len());
         let seconds = |name: &WorkerName| self.workers[name].pace.seconds(effort);
         let may_help = |name: &&WorkerName| Some(**name) != lease.worker && self.may_have_lease(**name);
         let candidates = self.free.iter().filter(may_help);

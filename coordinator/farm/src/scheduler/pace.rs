@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use super::shape::CohortShape;
-use super::variants::Variants;
-
-/// The effort of one trial of these variants, in arbitrary units: what they share costs about as much as ten of them
-/// cost on top of it.
-pub(super) fn effort(shape: &CohortShape, variants: Variants) -> f64 {
-    shape.cost_per_trial.max(1.0) * f64::from(10 + variants.len())
+/// The effort of one trial of so many variants, in tenths of the cost that they share: sharing costs about as much as ten
+/// of them cost on top of it.
+pub fn effort(cost_per_trial: f64, variants: u32) -> f64 {
+    cost_per_trial.max(1.0) * f64::from(10 + variants)
 }
 
 /// Most trials in a shard.

@@ -25,6 +25,9 @@ pub struct CohortShape {
     pub stream: usize,
 }
 
+/// How long a lease keeps a worker busy, unless something else is asked for.
+pub const LEASE_TARGET: Duration = Duration::from_secs(2);
+
 /// How the scheduler goes about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {

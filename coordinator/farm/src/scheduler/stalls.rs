@@ -78,7 +78,7 @@ impl Scheduler {
     fn patience(&self, lease: &Lease, typical: Option<f64>) -> Duration {
         let Work::Trials { cohort, variants, .. } = &lease.work else { return SURVEY };
         let shape = &self.cohorts[*cohort as usize].shape;
-        let effort = pace::effort(shape, *variants);
+        let effort = pace::effort(shape.cost_per_trial, variants.len());
         let ttl = self.config.lease_ttl;
         let time = |seconds: f64| {
             Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).saturating_add(GRACE)

@@ -190,7 +190,7 @@ impl Scheduler {
             && !lacks_results
         {
             let shape = &self.cohorts[*cohort as usize].shape;
-            let effort = pace::effort(shape, *variants) * trials.len() as f64;
+            let effort = pace::effort(shape.cost_per_trial, variants.len()) * trials.len() as f64;
             let took = now.saturating_sub(lease.granted);
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
@@ -401,7 +401,7 @@ impl Scheduler {
         let first = cohort.first_pending;
         let stream = &self.streams[shape.stream];
         let variants = cohort.unstored_of(first);
-        let shard = self.shard_trials(name, pace::effort(shape, variants));
+        let shard = self.shard_trials(name, pace::effort(shape.cost_per_trial, variants.len()));
 
         let located = |trial: u32| stream.locate(u64::from(trial) * shape.items_per_trial);
         // The survey has to stay ahead of all threads, by what each may take next.

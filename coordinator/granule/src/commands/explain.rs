@@ -16,16 +16,12 @@ use serde::Serialize;
 use crate::cli;
 use crate::commands::plan::{Planned, load};
 use crate::failure::{Failure, plural};
-use crate::stdout::{say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, say, say_json};
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Explanation {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     /// Different trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
     /// parameters share theirs, but each has entries.
@@ -96,9 +92,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         }
         None => 0..sweep.trials,
     };
-    let mut report = Report {
-        schema: SCHEMA,
-        kind: "explained",
+    let mut report = Explanation {
+        head: Head::of("explained"),
         sweep: sweep.name.clone(),
         reused: 0,
         to_compute: 0,
@@ -310,7 +305,7 @@ fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: 
     }
 }
 
-impl Report {
+impl Explanation {
     /// For people: a line for all conditions and seeds of which the same can be said, or, if only some are asked for,
     /// for each of them. The sum comes last, where it stays in sight.
     fn to_text(&self, names: &Names<'_>, is_by_seed: bool) -> String {

@@ -21,16 +21,12 @@ use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::failure::{Failure, plural};
-use crate::stdout::{self, Stream, say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
+use crate::stdout::{self, Head, Stream, say, say_json};
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Exports {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     tables: Vec<Written>,
     /// Trials that were set aside and are in no table.
@@ -100,9 +96,8 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     if selection.left_out > 0 {
         line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
     }
-    let mut report = Report {
-        schema: SCHEMA,
-        kind: "exported",
+    let mut report = Exports {
+        head: Head::of("exported"),
         sweep: sweep.name.clone(),
         tables: Vec::new(),
         trials_left_out: selection.left_out,
@@ -135,7 +130,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Report {
+impl Exports {
     fn write(
         &mut self,
         table: &'static str,

@@ -23,16 +23,12 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::{self, Picture, exit};
 use crate::failure::{Failure, plural};
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::stdout::{say, say_json};
-
-/// Number of the schema of the report and of the numbers beside figures.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, say, say_json};
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Drawing {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     directory: Option<String>,
@@ -64,9 +60,8 @@ struct Drawn {
 /// The numbers behind a figure.
 #[derive(Serialize)]
 struct Numbers<'a> {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     sweep: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a str>,
@@ -95,7 +90,7 @@ struct Earlier {
 
 impl Earlier {
     fn is_index(&self) -> bool {
-        self.schema == SCHEMA && self.kind == "figures"
+        self.schema == Head::SCHEMA && self.kind == "figures"
     }
 
     fn lists(&self, path: &str) -> bool {
@@ -143,7 +138,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         })?
     };
     if arguments.resting.json {
-        say_json(&Report { directory: Some(directory.display().to_string()), ..report })?.done();
+        say_json(&Drawing { directory: Some(directory.display().to_string()), ..report })?.done();
         return Ok(());
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
@@ -376,8 +371,7 @@ impl<'a> Album<'a> {
             files.push((format!("{below}{name}.{ending}"), bytes));
         }
         let numbers = Numbers {
-            schema: SCHEMA,
-            kind: "figure",
+            head: Head::of("figure"),
             sweep: &self.sweep,
             manifest: self.source.manifest.as_deref(),
             preliminary: self.source.preliminary,
@@ -405,7 +399,7 @@ impl<'a> Album<'a> {
     }
 
     /// Writes tables of all that was drawn, removes what an earlier drawing left, and writes the index.
-    fn finish(&mut self, tables: &[Table], notes: Vec<String>) -> Result<Report, Failure> {
+    fn finish(&mut self, tables: &[Table], notes: Vec<String>) -> Result<Drawing, Failure> {
         let mut names = Vec::new();
         for table in tables {
             let file = format!("{}.csv", table.name);
@@ -415,9 +409,8 @@ impl<'a> Album<'a> {
         let wrong = |source| failed(&OutputError::Io { path: self.path.to_owned(), doing: "write", source });
         self.opened()?;
         self.remove_stale().map_err(wrong)?;
-        let report = Report {
-            schema: SCHEMA,
-            kind: "figures",
+        let report = Drawing {
+            head: Head::of("figures"),
             sweep: self.sweep.clone(),
             directory: None,
             manifest: self.source.manifest.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use granule_engine::output::Size;
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
+use granule_farm::scheduler::{LEASE_TARGET, effort};
 use granule_outputs as outputs;
 use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use granule_outputs::manifest::ResolvedSweep;
@@ -28,13 +29,7 @@ use crate::commands::job::{cannot_create, check_size, directory_of};
 use crate::commands::run::cores;
 use crate::commands::sweep_file::read_sweep;
 use crate::failure::{Failure, plural};
-use crate::stdout::{say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
-
-/// Work that a lease is to be, as the scheduler has it.
-const SECONDS_PER_SHARD: f64 = 2.0;
+use crate::stdout::{Head, say, say_json};
 
 /// Files of each kind that people are shown.
 const SHOWN: usize = 8;
@@ -62,10 +57,9 @@ const SECONDS_PER_FILE: [f64; 2] = [0.2e-3, 10e-3];
 const SECONDS_PER_BYTE: f64 = 7e-9;
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Estimate {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     out: String,
     store: String,
@@ -149,7 +143,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
             store_bytes += (trials * variants as u64) as f64 * bytes;
         }
         core_seconds += cohort_seconds;
-        shards += (cohort_seconds / SECONDS_PER_SHARD).ceil() as u64;
+        shards += (cohort_seconds / LEASE_TARGET.as_secs_f64()).ceil() as u64;
     }
     let parts = plan.engine.parts();
     let missing_of = |&(far, known): &(u64, u64)| {
@@ -179,9 +173,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     let asked = sweep.conditions.len() as u64 * sweep.seeds.len() as u64 * u64::from(sweep.trials);
     let variants: usize = plan.cohorts.iter().map(|cohort| cohort.variants.len()).sum();
     let memory = memory(&plan);
-    let report = Report {
-        schema: SCHEMA,
-        kind: "plan",
+    let report = Estimate {
+        head: Head::of("plan"),
         sweep: sweep.name.clone(),
         out: out.display().to_string(),
         store: store_path.display().to_string(),
@@ -276,15 +269,12 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
 
 /// What computing costs here, by having tried it.
 struct Costs {
-    /// Cost of a trial of each kind of cohort that was tried, and seconds for a unit of it.
+    /// Cost of a trial of each kind of cohort that was tried, and seconds for a unit of effort.
     tried: Vec<(f64, f64)>,
     seconds_per_part: f64,
     /// Bytes of the spikes of a trial of one variant, per unit of cost.
     bytes_per_cost: f64,
 }
-
-/// What a trial costs beside what its variants share, per variant, in parts of that: as the scheduler has it.
-const VARIANT_SHARE: f64 = 0.1;
 
 impl Costs {
     /// Tries out the kinds of cohorts that most work is in: a trial, or the beginning of one.
@@ -308,7 +298,7 @@ impl Costs {
             }
             let (seconds, spikes) = seconds_of(|| compute_one(&model, seed, 0, Start::default()));
             let cost = model.facts().cost_per_trial;
-            costs.tried.push((plan.cohorts[at].cost_per_trial, seconds / cost / (1.0 + VARIANT_SHARE)));
+            costs.tried.push((plan.cohorts[at].cost_per_trial, seconds / effort(cost, 1)));
             bytes += spikes.map_or(0, |spikes| spikes.encode().len()) as f64 / cost;
         }
         costs.bytes_per_cost = bytes / costs.tried.len().max(1) as f64;
@@ -319,8 +309,8 @@ impl Costs {
     fn seconds(&self, cost: f64, variants: usize) -> f64 {
         let distance = |(of, _): &&(f64, f64)| (of - cost).abs();
         let nearest = self.tried.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        let per_cost = nearest.map_or(0.0, |(_, seconds)| *seconds);
-        cost * per_cost * (1.0 + VARIANT_SHARE * variants as f64)
+        let per_effort = nearest.map_or(0.0, |(_, seconds)| *seconds);
+        effort(cost, variants as u32) * per_effort
     }
 }
 
@@ -350,7 +340,7 @@ fn cpu_seconds() -> f64 {
         .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
 }
 
-impl Report {
+impl Estimate {
     fn to_text(&self) -> String {
         let all = self.core_seconds / f64::from(self.cores_here);
         let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));

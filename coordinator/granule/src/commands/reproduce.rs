@@ -14,16 +14,12 @@ use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::plan::compute_one;
 use crate::failure::Failure;
-use crate::stdout::{Reader, both, say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, Reader, both, say, say_json};
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Reproduction {
+    #[serde(flatten)]
+    head: Head,
     condition: String,
     seed: u32,
     trial: u32,
@@ -67,7 +63,7 @@ pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
     both(report.verdict(), said.map(Reader::done))
 }
 
-fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
+fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
     let cli::Resting { out, store, .. } = &arguments.resting;
     let (seed, trial) = (arguments.seed, arguments.trial);
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
@@ -103,9 +99,8 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
             }
         },
     };
-    Ok(Report {
-        schema: SCHEMA,
-        kind: "reproduced",
+    Ok(Reproduction {
+        head: Head::of("reproduced"),
         condition: arguments.condition.clone(),
         seed,
         trial,
@@ -117,9 +112,9 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Report, Failure> {
     })
 }
 
-impl Report {
+impl Reproduction {
     fn verdict(&self) -> Result<(), Failure> {
-        let Report { condition, seed, trial, .. } = self;
+        let Reproduction { condition, seed, trial, .. } = self;
         let trial = format!("trial {trial} of condition {condition}, seed {seed}");
         match self.result {
             "same" => Ok(()),
@@ -141,7 +136,7 @@ impl Report {
     }
 
     fn to_text(&self) -> String {
-        let Report { condition, seed, trial, computed, .. } = self;
+        let Reproduction { condition, seed, trial, computed, .. } = self;
         let mut text = format!("trial {trial} of condition {condition}, seed {seed}\n");
         for (what, spikes) in [("computed", Some(computed)), ("stored", self.stored.as_ref())] {
             let told = spikes.map_or("not there, or damaged", |spikes| &spikes.text);

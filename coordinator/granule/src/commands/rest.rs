@@ -10,7 +10,7 @@ use granule_outputs::drawn;
 use granule_outputs::manifest::{ResolvedSweep, Run, SetAside};
 use granule_outputs::survey::Changes;
 use granule_outputs::{self as outputs, Planned};
-use granule_server::view::status::{SCHEMA, now};
+use granule_server::view::status::now;
 use granule_store::{Store, StoreError};
 use granule_sweep::Sweep;
 use granule_text::one_line;
@@ -22,7 +22,7 @@ use crate::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{Job, State};
-use crate::stdout::{say, say_json};
+use crate::stdout::{Head, say, say_json};
 
 /// Lines about conditions, and about trials set aside, that people are shown.
 const MOST_LINES: usize = 16;
@@ -30,10 +30,8 @@ const MOST_LINES: usize = 16;
 /// What was made of a sweep.
 #[derive(Debug, Serialize)]
 pub(crate) struct Rest {
-    schema: u32,
-    /// Always `rest`.
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     /// RFC 3339, UTC.
     time: String,
     sweep: String,
@@ -60,10 +58,8 @@ pub(crate) struct Rest {
 /// What a Slurm job is at.
 #[derive(Debug, Serialize)]
 pub(crate) struct SlurmJob {
-    schema: u32,
-    /// Always `slurm_job`.
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     #[serde(flatten)]
     job: Job,
     /// `waiting`, `running`, `suspended`, `ended` or `unknown`.
@@ -84,7 +80,7 @@ impl SlurmJob {
             Err(error) => ("unknown", format!("cannot be asked about: {error}")),
         };
         let (job, log) = (job.clone(), log.display().to_string());
-        SlurmJob { schema: SCHEMA, kind: "slurm_job", job, state: word, text, log }
+        SlurmJob { head: Head::of("slurm_job"), job, state: word, text, log }
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -220,8 +216,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         None => drawn::State::Under { stored: trials.stored, total: trials.total },
     };
     Ok(Rest {
-        schema: SCHEMA,
-        kind: "rest",
+        head: Head::of("rest"),
         time: now(),
         sweep: sweep.name.clone(),
         state: match (is_held, is_complete, manifest) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use granule_farm::scheduler::Config;
+use granule_farm::scheduler::{Config, LEASE_TARGET};
 use granule_server::driver::Options;
 
 use crate::cli::{self, exit};
@@ -60,7 +60,7 @@ pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
 pub(crate) fn config(arguments: &cli::Common, workers: u32) -> Config {
     Config {
         lease_ttl: Duration::from_secs(arguments.lease_seconds.into()),
-        lease_target: Duration::from_secs(2),
+        lease_target: LEASE_TARGET,
         shard_trials: arguments.shard_trials,
         crash_limit: 4 + workers,
         loss_limit: 12,

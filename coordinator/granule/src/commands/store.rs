@@ -22,10 +22,7 @@ use crate::cli::{self, exit};
 use crate::commands::job::check_size;
 use crate::commands::sweep_file::{overrides, read_text, understand};
 use crate::failure::{Failure, plural};
-use crate::stdout::{Reader, both, say, say_json};
-
-/// Number of the schema of the reports; it grows when a field is renamed, removed or changes its meaning.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, Reader, both, say, say_json};
 
 /// Spikes that are put at a time, in bytes.
 const BATCH: usize = 8 << 20;
@@ -40,9 +37,8 @@ pub(crate) fn run(command: &cli::StoreCommand) -> Result<(), Failure> {
 
 #[derive(Debug, Serialize)]
 struct Merged {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     into: String,
     /// Trials that the store did not have.
     trials_added: u64,
@@ -94,8 +90,7 @@ fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
 
     let into = Store::open(&arguments.into).map_err(|error| failed(&error))?;
     let mut report = Merged {
-        schema: SCHEMA,
-        kind: "merged",
+        head: Head::of("merged"),
         into: arguments.into.display().to_string(),
         trials_added: 0,
         trials: 0,
@@ -219,9 +214,8 @@ fn copy(from: &Store, into: &Store, trials: &[Held]) -> Result<(u64, Vec<TrialKe
 
 #[derive(Debug, Serialize)]
 struct Verified {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     store: String,
     /// Trials that are whole.
     trials: u64,
@@ -244,8 +238,7 @@ fn verified(path: &Path) -> Result<Verified, Failure> {
     let found = store.found();
     let streams = store.streams();
     Ok(Verified {
-        schema: SCHEMA,
-        kind: "store_verified",
+        head: Head::of("store_verified"),
         store: path.display().to_string(),
         trials: (found.trials - damaged.len()) as u64,
         trials_damaged: damaged.iter().map(TrialKey::to_string).collect(),
@@ -300,9 +293,8 @@ impl Verified {
 
 #[derive(Debug, Serialize)]
 struct Pruned {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     store: String,
     dry_run: bool,
     trials_kept: u64,
@@ -333,8 +325,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, message));
     }
     let mut report = Pruned {
-        schema: SCHEMA,
-        kind: "pruned",
+        head: Head::of("pruned"),
         store: arguments.file.display().to_string(),
         dry_run: arguments.dry_run,
         trials_kept: wanted.len() as u64,

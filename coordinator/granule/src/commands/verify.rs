@@ -21,17 +21,13 @@ use serde::Serialize;
 use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::failure::{Failure, plural, shell_path};
-use crate::stdout::{Reader, both, say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, Reader, both, say, say_json};
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Verification {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     /// Files whose hash is that of the manifest.
     files: u64,
@@ -61,9 +57,8 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     // As it is now that no run is at it.
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let manifest = archive.finished()?;
-    let mut report = Report {
-        schema: SCHEMA,
-        kind: "verified",
+    let mut report = Verification {
+        head: Head::of("verified"),
         sweep: manifest.sweep.name.clone(),
         files: 0,
         files_derived: 0,
@@ -91,7 +86,7 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     both(report.verdict(out), said.map(Reader::done))
 }
 
-impl Report {
+impl Verification {
     fn verdict(&self, out: &Path) -> Result<(), Failure> {
         if self.problems.is_empty() {
             return Ok(());

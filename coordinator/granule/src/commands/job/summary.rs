@@ -1,13 +1,11 @@
 //! What a run did, for programs.
 
+use crate::stdout::Head;
 use granule_outputs::manifest;
 use granule_system::exit;
 use serde::Serialize;
 
 use super::{Computed, Job, cpu_seconds};
-
-/// Number of the schema of the summary; it grows when a field is renamed, removed or changes its meaning.
-const SCHEMA: u32 = 1;
 
 /// What has been done so far.
 #[derive(Default)]
@@ -43,10 +41,8 @@ struct Trials {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
-    schema: u32,
-    /// Always `run`.
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     /// `complete`, `incomplete`, `disagreed`, `hung_up`, `interrupted`, `terminated` or `failed`.
     state: &'static str,
@@ -70,8 +66,7 @@ impl Job {
         let manifest =
             has_manifest.then(|| self.out.current_path().join(manifest::NAME).display().to_string());
         Summary {
-            schema: SCHEMA,
-            kind: "run",
+            head: Head::of("run"),
             sweep: self.sweep.name.clone(),
             state: state_of(code),
             trials: Trials {

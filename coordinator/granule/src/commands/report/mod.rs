@@ -19,19 +19,15 @@ use crate::commands::figures::with_gallery;
 use crate::commands::target;
 use crate::failure::{Failure, plural};
 use crate::gallery::Of;
-use crate::stdout::{say, say_json};
-
-/// Number of the schema of the report.
-const SCHEMA: u32 = 1;
+use crate::stdout::{Head, say, say_json};
 
 /// The paper's figures are in the page for so many seeds.
 const MOST_SEEDS: usize = 3;
 
 #[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct Written {
+    #[serde(flatten)]
+    head: Head,
     sweep: String,
     file: String,
     bytes: u64,
@@ -84,9 +80,8 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
             let error = OutputError::Io { path: target.clone(), doing: "write", source };
             Failure::caused_by(exit::FAILED, &error, Some("choose another place with --to, or make room"))
         })?;
-        Ok(Report {
-            schema: SCHEMA,
-            kind: "report",
+        Ok(Written {
+            head: Head::of("report"),
             sweep: sweep.name.clone(),
             file: target.display().to_string(),
             bytes: html.len() as u64,
