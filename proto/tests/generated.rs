@@ -11,6 +11,8 @@ fn generated_code_is_up_to_date() {
         protox::compile(["granule.proto"], [root.join("proto")]).expect("the .proto file compiles");
     let fresh = tempfile::tempdir().expect("a temporary directory");
     tonic_prost_build::configure()
+        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .out_dir(fresh.path())
         .compile_fds(descriptors)
         .expect("code can be generated");

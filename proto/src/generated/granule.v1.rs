@@ -344,6 +344,7 @@ pub struct Report {
     pub json: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
+#[cfg(feature = "grpc")]
 pub mod coordinator_client {
     #![allow(
         unused_variables,
@@ -475,6 +476,7 @@ pub mod coordinator_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "grpc")]
 pub mod coordinator_server {
     #![allow(
         unused_variables,
