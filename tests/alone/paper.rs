@@ -1,0 +1,38 @@
+//! The paper's data at full size, on a laptop's budget: every byte, in less than 400 MiB of memory and
+//! 3 minutes on 2 cores.
+#![allow(clippy::print_stderr, reason = "the figures are of interest where the test passes, too")]
+
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::support::{Place, expected, root};
+
+/// For all processes together.
+const MOST_MEMORY_MIB: u64 = 400;
+
+/// 3 minutes on 2 cores, in CPU time, which other work on the machine hardly changes.
+const MOST_CPU_SECONDS: f64 = 360.0;
+
+#[test]
+fn the_paper_is_reproduced_within_a_laptops_means() {
+    let place = Place::new();
+    let sweep = root().join("sweeps/paper.yaml");
+    let begun = Instant::now();
+    let seen = place.watch(&["run", sweep.to_str().unwrap(), "--out", "out", "--workers", "2"]);
+    let wall = begun.elapsed().as_secs_f64();
+    let run = &place.manifest("out")["run"];
+    let cpu_seconds = run["cpu_seconds"].as_f64().expect("a number");
+    let peak_mib = seen.peak_kib / 1024;
+    eprintln!("paper: {cpu_seconds:.1} s of CPU time, {wall:.1} s of time, at most {peak_mib} MiB");
+
+    assert_eq!(place.hashes("out/seed-451"), expected(include_str!("../expected/paper.sha256")));
+    assert_eq!(seen.most_processes, 3, "all processes were seen");
+    assert!((10..MOST_MEMORY_MIB).contains(&peak_mib), "{peak_mib} MiB");
+    assert!(cpu_seconds < MOST_CPU_SECONDS, "{cpu_seconds} s of CPU time");
+    // The manifest tells the truth: it misses no more than its own end.
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage of children");
+    let spent = [usage.user_time(), usage.system_time()];
+    let spent: f64 = spent.iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6).sum();
+    assert!(cpu_seconds <= spent && cpu_seconds > 0.95 * spent, "{cpu_seconds} s told, {spent} s spent");
+}

@@ -1,0 +1,279 @@
+//! Byte for byte the original's files: the configuration whose hashes its authors publish, those
+//! that `oracle/` computed, and the same bytes however a sweep is put together.
+
+use std::fs;
+
+use serde::Deserialize;
+
+use crate::support::{Hashes, Place, Sweep, Trials, expected, root};
+
+#[test]
+fn the_published_configuration() {
+    let place = Place::new();
+    let sweep = root().join("sweeps/ci-10trials.yaml");
+    place.run(&["run", sweep.to_str().unwrap(), "--out", "out"]).succeeded();
+    assert_eq!(place.hashes("out/seed-451"), expected(include_str!("../expected/ci-10trials.sha256")));
+}
+
+/// A case of the oracle.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    note: String,
+    mossy: u32,
+    granule: u32,
+    golgi: u32,
+    trials: u32,
+    seed: u32,
+    weight_seed: u32,
+    fixed_weights: bool,
+    conditions: Vec<String>,
+}
+
+#[test]
+fn every_case_of_the_oracle() {
+    let lists = root().join("tests/oracle/expected");
+    let cases = fs::read(lists.join("cases.json")).expect("the oracle's cases");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("the oracle's cases");
+
+    let mut named: Vec<String> = cases.iter().map(|case| format!("{}.sha256", case.name)).collect();
+    let mut found: Vec<String> = fs::read_dir(&lists)
+        .expect("the oracle's hashes")
+        .map(|entry| entry.expect("a directory entry").file_name().into_string().expect("text"))
+        .filter(|name| name.ends_with(".sha256"))
+        .collect();
+    named.sort();
+    found.sort();
+    assert_eq!(named, found);
+
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|case| {
+            let list = fs::read_to_string(lists.join(format!("{}.sha256", case.name))).expect("hashes");
+            let error = check_case(case, &expected(&list)).err()?;
+            Some(format!("{} ({}): {error}", case.name, case.note))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+fn check_case(case: &Case, expected: &Hashes) -> Result<(), String> {
+    let place = Place::new();
+    let sweep = format!(
+        "engine: brian2-2.2.1\n\
+         network: {{ mossy_fibers: {}, granule_cells: {}, golgi_cells: {} }}\n\
+         weights: {{ random: {}, seed: {} }}\n\
+         seeds: [{}]\ntrials: {}\nconditions: [{}]\n",
+        case.mossy,
+        case.granule,
+        case.golgi,
+        !case.fixed_weights,
+        case.weight_seed,
+        case.seed,
+        case.trials,
+        case.conditions.join(", ")
+    );
+    place.write("case.yaml", sweep);
+    let ended = place.run(&["run", "case.yaml", "--out", "out", "--workers", "2"]);
+    if ended.code != Some(0) {
+        return Err(format!("{ended:#?}"));
+    }
+    let made = place.hashes(&format!("out/seed-{}", case.seed));
+    let different: Vec<&str> = made
+        .keys()
+        .chain(expected.keys().filter(|name| !made.contains_key(*name)))
+        .filter(|name| made.get(*name) != expected.get(*name))
+        .map(String::as_str)
+        .collect();
+    if different.is_empty() { Ok(()) } else { Err(different.join(", ")) }
+}
+
+/// What a sweep gives, and how many trials it took.
+fn run(sweep: &Sweep<'_>) -> (Hashes, Trials) {
+    let place = Place::new();
+    place.sweep("sweep.yaml", sweep);
+    place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "2"]).succeeded();
+    (place.outputs("out"), place.trials("out"))
+}
+
+/// The files of a condition, without what sets their names apart from those of others.
+fn of(files: &Hashes, prefix: &str) -> Hashes {
+    let is_ach = prefix == "ach";
+    files
+        .iter()
+        .filter_map(|(name, hash)| {
+            let (_, file) = name.split_once('/')?;
+            let plain = file.strip_prefix("randomized_").unwrap_or(file);
+            let kind = match plain.strip_prefix(prefix) {
+                Some(kind) => kind,
+                None if is_ach && file == "tonicReduction.npy" => "TonicReduction.npy",
+                None => return None,
+            };
+            Some((kind.to_owned(), hash.clone()))
+        })
+        .collect()
+}
+
+/// All ways to take some of these, in any order.
+fn arrangements<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
+    let mut all = Vec::new();
+    for (i, &first) in of.iter().enumerate() {
+        let others = [&of[..i], &of[i + 1..]].concat();
+        all.push(vec![first]);
+        all.extend(arrangements(&others).into_iter().map(|rest| [vec![first], rest].concat()));
+    }
+    all
+}
+
+#[test]
+fn which_conditions_run_together_in_which_order_changes_no_byte() {
+    let all = ["Control", "GABAzine", "ACh"];
+    assert_eq!(arrangements(&all).len(), 15);
+    for weights in ["{ random: true, seed: 43 }", "{ random: false }"] {
+        let base = Sweep { weights, ..Sweep::small() };
+        let alone = |condition| {
+            let (files, _) = run(&Sweep { conditions: vec![condition], ..base.clone() });
+            assert!(!files.is_empty());
+            files
+        };
+        let alone = all.map(|condition| (condition, alone(condition)));
+        for conditions in arrangements(&all) {
+            let parts = alone.iter().filter(|(condition, _)| conditions.contains(condition));
+            let expected: Hashes = parts.flat_map(|(_, files)| files.clone()).collect();
+            let (files, _) = run(&Sweep { conditions: conditions.clone(), ..base.clone() });
+            assert_eq!(files, expected, "{conditions:?}, weights {weights}");
+        }
+    }
+}
+
+#[test]
+fn several_seeds_in_one_sweep_are_the_same_as_each_alone() {
+    let seeds = [451, 0, 4_294_967_295, 452];
+    let of_seeds = |seeds: &[u32]| run(&Sweep { seeds: seeds.to_vec(), ..Sweep::small() });
+    let alone: Hashes = seeds.iter().flat_map(|&seed| of_seeds(&[seed]).0).collect();
+    assert_eq!(alone.len(), 4 * 16);
+    let (together, trials) = of_seeds(&seeds);
+    assert_eq!(together, alone);
+    assert_eq!(trials, Trials { computed: 4 * 3 * 3, reused: 0 });
+    assert_eq!(of_seeds(&[452, 4_294_967_295, 0, 451]).0, alone);
+}
+
+#[test]
+fn equal_conditions_are_computed_once_and_written_under_each_name() {
+    let base = Sweep { network: [60, 64, 7], ..Sweep::small() };
+    let (files, trials) = run(&Sweep {
+        conditions: vec![
+            "Control",
+            "{ name: x, base: Control }",
+            "{ name: y, base: x }",
+            "{ name: z, set: { granule.tonic_factor: 1, golgi.leak_reversal: -0.051 V } }",
+            "ACh",
+            "{ name: w, base: ACh }",
+        ],
+        ..base
+    });
+    assert_eq!(trials, Trials { computed: 2 * 3, reused: 0 });
+    let control = of(&files, "control");
+    assert_eq!(control.len(), 5);
+    for prefix in ["x", "y", "z"] {
+        assert_eq!(of(&files, prefix), control, "{prefix}");
+    }
+    let ach = of(&files, "ach");
+    assert_eq!(ach.len(), 6);
+    assert_eq!(of(&files, "w"), ach);
+    assert_ne!(ach["SpikeProb.npy"], control["SpikeProb.npy"]);
+}
+
+#[test]
+fn what_a_condition_sets_reaches_the_simulation() {
+    // Each preset, spelled out as changes of another one.
+    let check = |preset: &str, prefix: &str, set: &[&str]| {
+        let spelled_out = |set: &[&str]| {
+            let base = if prefix == "control" { "ACh" } else { "Control" };
+            let condition = format!("{{ name: x, base: {base}, set: {{ {} }} }}", set.join(", "));
+            run(&Sweep { conditions: vec![preset, &condition], ..Sweep::small() })
+        };
+        let (files, trials) = spelled_out(set);
+        assert_eq!(of(&files, "x"), of(&files, prefix), "{preset}");
+        assert_eq!(trials.computed, 3, "{preset}");
+        // Each of the changes matters.
+        for (i, without) in set.iter().enumerate() {
+            let (files, trials) = spelled_out(&[&set[..i], &set[i + 1..]].concat());
+            assert_ne!(of(&files, "x"), of(&files, prefix), "{preset} without {without}");
+            assert_eq!(trials.computed, 2 * 3, "{preset} without {without}");
+        }
+    };
+    check(
+        "GABAzine",
+        "gaba",
+        &["granule.tonic_factor: 0", "golgi_to_granule.weight: 0 nS", "noise.first: granule"],
+    );
+    check(
+        "ACh",
+        "ach",
+        &[
+            "granule.tonic_factor: { gamma: { mean: 0.4, sd: 0.07, seed: 1 } }",
+            "mossy_to_granule.scale: 0.4521",
+            "mossy_to_golgi.scale: 0.4578",
+            "golgi.leak_reversal: -55 mV",
+        ],
+    );
+    check(
+        "Control",
+        "control",
+        &[
+            "granule.tonic_factor: 1",
+            "mossy_to_granule.scale: 1",
+            "mossy_to_golgi.scale: 1",
+            "golgi.leak_reversal: -51 mV",
+        ],
+    );
+}
+
+#[test]
+fn networks_of_different_sizes_fit_in_one_sweep() {
+    // A custom condition, and the sweep in which a preset is the same.
+    let base = Sweep { network: [60, 64, 7], ..Sweep::small() };
+    let control = ("Control", "control");
+    let ach = ("ACh", "ach");
+    let variations: [(&str, &str, (&str, &str), Sweep<'_>); 4] = [
+        (
+            "small",
+            "{ name: small, base: ACh, set: { network.granule_cells: 32, network.golgi_cells: 5 } }",
+            ach,
+            Sweep { network: [60, 32, 5], ..base.clone() },
+        ),
+        (
+            "large",
+            "{ name: large, set: { network.mossy_fibers: 100, network.granule_cells: 300 } }",
+            control,
+            Sweep { network: [100, 300, 7], ..base.clone() },
+        ),
+        (
+            "fixed",
+            "{ name: fixed, base: small, set: { weights.random: false } }",
+            ach,
+            Sweep { network: [60, 32, 5], weights: "{ random: false }", ..base.clone() },
+        ),
+        (
+            "other",
+            "{ name: other, base: Control, set: { weights.seed: 43 } }",
+            control,
+            Sweep { weights: "{ seed: 43 }", ..base.clone() },
+        ),
+    ];
+    let mut conditions = vec!["Control", "GABAzine", "ACh"];
+    conditions.extend(variations.iter().map(|(_, condition, ..)| *condition));
+    let (together, trials) = run(&Sweep { conditions, ..base.clone() });
+    assert_eq!(trials, Trials { computed: 7 * 3, reused: 0 });
+    let (presets, _) = run(&base);
+    for prefix in ["control", "gaba", "ach"] {
+        assert_eq!(of(&together, prefix), of(&presets, prefix), "{prefix}");
+    }
+    for (name, _, (preset, prefix), sweep) in variations {
+        let (alone, _) = run(&Sweep { conditions: vec![preset], ..sweep });
+        let expected = of(&alone, prefix);
+        assert!(!expected.is_empty(), "{name}");
+        assert_eq!(of(&together, name), expected, "{name}");
+    }
+}

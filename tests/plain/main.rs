@@ -1,0 +1,31 @@
+//! Tests that need nothing but the program and files.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+#[cfg(target_os = "linux")]
+mod cluster;
+mod cookbook;
+#[cfg(target_os = "linux")]
+mod data;
+mod engines;
+mod exactness;
+mod figures;
+mod fuzz_corpus;
+mod gallery;
+mod hints;
+#[cfg(target_os = "linux")]
+mod limits;
+#[cfg(target_os = "linux")]
+mod output;
+#[cfg(target_os = "linux")]
+mod ownership;
+mod preliminary;
+mod properties;
+#[cfg(target_os = "linux")]
+mod resume;
+mod selections;
+#[cfg(target_os = "linux")]
+mod terminal;
+mod times;
