@@ -74,7 +74,7 @@ struct Thread {
 }
 
 /// How a piece of work came to its end.
-enum End {
+enum WorkEnd {
     Finished,
     Cancelled,
     Failed(String),
@@ -92,13 +92,13 @@ impl Thread {
                 Work::Trials(work) => self.trials(ticket, work),
                 Work::Survey(work) => self.survey(ticket, work),
             }))
-            .unwrap_or_else(|panic| End::Failed(describe(&*panic)));
+            .unwrap_or_else(|panic| WorkEnd::Failed(describe(&*panic)));
             lock(&self.cancelled).remove(&ticket);
             let last = match end {
-                End::Finished => Output::Finished { ticket },
-                End::Cancelled => Output::HandedBack { ticket },
-                End::Failed(reason) => Output::Failed { ticket, reason },
-                End::Unwanted => return,
+                WorkEnd::Finished => Output::Finished { ticket },
+                WorkEnd::Cancelled => Output::HandedBack { ticket },
+                WorkEnd::Failed(reason) => Output::Failed { ticket, reason },
+                WorkEnd::Unwanted => return,
             };
             if !self.hand_out(last) {
                 return;
@@ -114,12 +114,12 @@ impl Thread {
         lock(&self.cancelled).contains(&ticket)
     }
 
-    fn trials(&self, ticket: u64, work: &Trials) -> End {
+    fn trials(&self, ticket: u64, work: &Trials) -> WorkEnd {
         if self.is_cancelled(ticket) {
-            return End::Cancelled;
+            return WorkEnd::Cancelled;
         }
         let Some(end) = work.first.checked_add(work.count) else {
-            return End::Failed("the trials are out of range".into());
+            return WorkEnd::Failed("the trials are out of range".into());
         };
         let shard = Shard {
             models: &work.models,
@@ -129,19 +129,19 @@ impl Thread {
             most_spikes: MOST_SPIKES,
         };
         let fingerprints: Vec<Fingerprint> = work.models.iter().map(Model::fingerprint).collect();
-        let mut end = End::Finished;
+        let mut end = WorkEnd::Finished;
         let computed = work.engine.compute(&shard, &mut |trial, spikes| {
             let is_wanted = self.hand_out_trial(ticket, work.seed, trial, &fingerprints, spikes);
             if !is_wanted {
-                end = End::Unwanted;
+                end = WorkEnd::Unwanted;
             } else if trial + 1 < shard.trials.end && self.is_cancelled(ticket) {
-                end = End::Cancelled;
+                end = WorkEnd::Cancelled;
             } else {
                 return ControlFlow::Continue(());
             }
             ControlFlow::Break(())
         });
-        computed.map_or_else(|error| End::Failed(error.to_string()), |()| end)
+        computed.map_or_else(|error| WorkEnd::Failed(error.to_string()), |()| end)
     }
 
     /// Hands out what came of a trial of these conditions. False if nobody takes it.
@@ -171,16 +171,16 @@ impl Thread {
         too_large.into_iter().all(|output| self.hand_out(output))
     }
 
-    fn survey(&self, ticket: u64, work: &Survey) -> End {
+    fn survey(&self, ticket: u64, work: &Survey) -> WorkEnd {
         if self.is_cancelled(ticket) {
-            return End::Cancelled;
+            return WorkEnd::Cancelled;
         }
         let parts = work.first..work.first.saturating_add(work.count);
         match work.engine.survey(&work.model, work.seed, parts) {
-            Err(error) => End::Failed(error.to_string()),
+            Err(error) => WorkEnd::Failed(error.to_string()),
             Ok(findings) => match self.hand_out(Output::Survey { ticket, findings }) {
-                true => End::Finished,
-                false => End::Unwanted,
+                true => WorkEnd::Finished,
+                false => WorkEnd::Unwanted,
             },
         }
     }

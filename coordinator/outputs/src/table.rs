@@ -158,8 +158,8 @@ pub fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64)
 /// Writes a table of comma-separated values to what reads it at once. Returns how many rows and bytes it
 /// has; none if nobody reads on.
 pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
-    match write_csv(Counted { to, bytes: 0 }, rows) {
-        Ok((Counted { mut to, bytes }, count)) => match to.flush() {
+    match write_csv(CountingWriter { to, bytes: 0 }, rows) {
+        Ok((CountingWriter { mut to, bytes }, count)) => match to.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             flushed => flushed.map(|()| Some((count, bytes))).map_err(TableError::Io),
         },
@@ -169,12 +169,12 @@ pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>,
 }
 
 /// Counts what is written.
-struct Counted<W> {
+struct CountingWriter<W> {
     to: W,
     bytes: u64,
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for CountingWriter<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.to.write(buffer)?;
         self.bytes += written as u64;

@@ -155,26 +155,26 @@ fn accepted_of(isa: Isa, words: &mut Mt19937, attempts: u64) -> u32 {
 }
 
 /// How many attempts are accepted among so many words.
-struct Counted {
+struct CountedAttempts {
     words: u64,
     accepted: u32,
 }
 
 vectorised! {
     /// Looks at the words that are left of the block, but at most `most`.
-    fn count<S>(simd, generator: &mut Mt19937, most: usize) -> Counted {
+    fn count<S>(simd, generator: &mut Mt19937, most: usize) -> CountedAttempts {
         let mut lanes = 0;
         if generator.is_at_block() && most >= BLOCK {
             lanes = estimated_lanes(simd, generator).unwrap_or_else(|| {
                 vectors(simd).map(|at| accepted_lanes(simd, generator.last_words(simd, at))).sum()
             });
-            return Counted { words: BLOCK as u64, accepted: lanes / 2 };
+            return CountedAttempts { words: BLOCK as u64, accepted: lanes / 2 };
         }
         let words = generator.take(most);
         for words in words.chunks_exact(ATTEMPT) {
             lanes += accepted_lanes(Portable, Portable.load_words(words));
         }
-        Counted { words: words.len() as u64, accepted: lanes / 2 }
+        CountedAttempts { words: words.len() as u64, accepted: lanes / 2 }
     }
 }
 

@@ -412,14 +412,14 @@ const MOST_CELLS: f64 = 1_000_000.0;
 const POTENTIAL: Range = Range::Between(-1000.0, 1000.0);
 
 /// What a value of a parameter is in [`Parameters`].
-trait Held: Sized {
+trait HasValue: Sized {
     fn to_value(&self) -> Value;
     fn of_value(value: &Value) -> Option<Self>;
 }
 
 macro_rules! held {
     ($($kind:ident $type:ty;)*) => {$(
-        impl Held for $type {
+        impl HasValue for $type {
             fn to_value(&self) -> Value {
                 Value::$kind(self.clone())
             }
@@ -442,7 +442,7 @@ held! {
     Factor CellFactor;
 }
 
-impl Held for Population {
+impl HasValue for Population {
     fn to_value(&self) -> Value {
         Value::Choice(self.name())
     }
@@ -467,7 +467,7 @@ macro_rules! table {
                 before: table!(@before $($before)?),
                 get: |parameters| parameters.$($place).+.to_value(),
                 put: |parameters, value| {
-                    let held = Held::of_value(value);
+                    let held = HasValue::of_value(value);
                     let is_taken = held.is_some();
                     held.into_iter().for_each(|held| parameters.$($place).+ = held);
                     is_taken

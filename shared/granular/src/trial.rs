@@ -135,10 +135,10 @@ impl Trials<'_> {
         // it pays to load the state of a tile; and an even number, as keyed noise needs.
         const CHUNK_NORMALS: usize = 1 << 16;
         let chunk = (CHUNK_NORMALS / noisy).clamp(16, 256) as u32 & !1;
-        let mut running: Vec<Running<'_>> = cohort
+        let mut running: Vec<RunningCondition<'_>> = cohort
             .circuits
             .iter()
-            .map(|circuit| Running::new(cohort.isa, circuit, &cohort.network, trial, most))
+            .map(|circuit| RunningCondition::new(cohort.isa, circuit, &cohort.network, trial, most))
             .collect();
         let chunks =
             (0..cohort.steps).step_by(chunk as usize).map(|first| (first, cohort.steps.min(first + chunk)));
@@ -157,7 +157,7 @@ impl Cohort {
         stream: &mut NormalStream,
         chunk: u32,
         chunks: impl Iterator<Item = (u32, u32)>,
-        running: &mut [Running<'_>],
+        running: &mut [RunningCondition<'_>],
     ) {
         let NetworkSize { granule_cells, golgi_cells, .. } = self.network.size;
         let noisy = self.network.size.noisy_cells() as usize;
@@ -197,7 +197,7 @@ impl Cohort {
         trial: u32,
         chunk: u32,
         chunks: impl Iterator<Item = (u32, u32)>,
-        running: &mut [Running<'_>],
+        running: &mut [RunningCondition<'_>],
     ) {
         // The stream is the same for all.
         let stream = self.circuits[0].model.parameters().noise.stream;
@@ -264,7 +264,7 @@ impl Circuit {
 }
 
 /// A condition in the course of a trial.
-struct Running<'a> {
+struct RunningCondition<'a> {
     network: &'a Network,
     circuit: &'a Circuit,
     onto_granule: Vec<(u32, f64)>,
@@ -278,15 +278,15 @@ struct Running<'a> {
     most: u64,
 }
 
-impl<'a> Running<'a> {
-    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32, most: u64) -> Running<'a> {
+impl<'a> RunningCondition<'a> {
+    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32, most: u64) -> RunningCondition<'a> {
         let parameters = circuit.model.parameters();
         let random = circuit.weights.as_ref().map(|weights| weights.of_trial(trial));
         let weighted = |synapses: &[(u32, usize)], fixed: f64| -> Vec<(u32, f64)> {
             let weight = |k: usize| random.as_ref().map_or(fixed, |weights| weights[k]);
             synapses.iter().map(|&(cell, k)| (cell, weight(k))).collect()
         };
-        Running {
+        RunningCondition {
             network,
             circuit,
             onto_granule: weighted(&circuit.onto_granule, parameters.mossy_to_granule.weight_nsiemens),

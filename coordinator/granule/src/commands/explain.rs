@@ -27,12 +27,12 @@ struct Explanation {
     /// parameters share theirs, but each has entries.
     reused: u64,
     to_compute: u64,
-    entries: Vec<Entry>,
+    entries: Vec<Passage>,
 }
 
 /// Trials of a condition and a seed of which the same can be said.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct Passage {
     condition: String,
     seed: u32,
     /// First and last of each run of trials.
@@ -45,27 +45,27 @@ struct Entry {
     why: &'static str,
     /// The condition that this one differs from the least, where `why` is `parameters`.
     nearest: Option<String>,
-    changes: Vec<Change>,
+    changes: Vec<ParameterChange>,
     /// For people.
     text: String,
 }
 
 /// A parameter that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Change {
+struct ParameterChange {
     parameter: String,
     old: String,
     new: String,
 }
 
-impl Change {
+impl ParameterChange {
     /// The parameter is what it was, but other numbers are made of it.
-    fn of_recounted(of: Recounted) -> Change {
+    fn of_recounted(of: Recounted) -> ParameterChange {
         let what = of.unit;
         // Of a long list, what differs first.
         let first = of.before.iter().zip(&of.now).position(|(before, now)| before != now).unwrap_or(0);
         let counted = |numbers: &[u32]| format!("{} {what}", numbers.get(first).copied().unwrap_or(0));
-        Change {
+        ParameterChange {
             parameter: of.path.to_owned(),
             old: format!("{} in version 0.1.0", counted(&of.before)),
             new: counted(&of.now),
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
             refusal.help()
         ));
     }
-    let known = Known::of(&survey);
+    let known = KnownSweeps::of(&survey);
     let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
     let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
     let trials = match arguments.trial {
@@ -105,12 +105,12 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         for &seed_at in &seeds {
             let seed = sweep.seeds[seed_at];
             let (cohort, variant) = plan.place(at, seed_at);
-            let mut by_reason: BTreeMap<Reason, Vec<u32>> = BTreeMap::new();
+            let mut by_reason: BTreeMap<Cause, Vec<u32>> = BTreeMap::new();
             for trial in trials.clone() {
                 let model = &sweep.conditions[at].model;
                 let reason = match look(store.as_ref(), plan.key(cohort, variant, trial), model)? {
-                    Stored::Whole => Reason::Stored,
-                    Stored::Damaged => Reason::Damaged,
+                    Stored::Whole => Cause::Stored,
+                    Stored::Damaged => Cause::Damaged,
                     Stored::No => known.reason(&lineage, seed, trial),
                 };
                 by_reason.entry(reason).or_default().push(trial);
@@ -118,7 +118,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
             let is_counted = !counted.insert((cohort, variant));
             for (reason, trials) in by_reason {
                 let total =
-                    if reason == Reason::Stored { &mut report.reused } else { &mut report.to_compute };
+                    if reason == Cause::Stored { &mut report.reused } else { &mut report.to_compute };
                 *total += if is_counted { 0 } else { trials.len() as u64 };
                 report.entries.push(entry(&sweep.conditions[at].name, seed, reason, &lineage, &trials));
             }
@@ -148,7 +148,7 @@ fn look(store: Option<&Store>, key: TrialKey, model: &Model) -> Result<Stored, F
 
 /// Why a trial is reused, or is not; in the order in which they are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reason {
+enum Cause {
     Stored,
     Damaged,
     SetAside,
@@ -169,19 +169,19 @@ enum Lineage {
     /// A condition with the same fingerprint is known, under these names.
     Same(BTreeSet<String>),
     /// The nearest one, and what differs.
-    Differs(String, Vec<Change>),
+    Differs(String, Vec<ParameterChange>),
 }
 
 /// The sweeps that an output directory tells of.
-struct Known<'a> {
+struct KnownSweeps<'a> {
     sweeps: Vec<&'a ResolvedSweep>,
     set_aside: &'a [SetAside],
 }
 
-impl<'a> Known<'a> {
-    fn of(survey: &'a Survey) -> Known<'a> {
+impl<'a> KnownSweeps<'a> {
+    fn of(survey: &'a Survey) -> KnownSweeps<'a> {
         let (under_way, manifest) = (survey.under_way.as_ref(), survey.manifest.as_ref());
-        Known {
+        KnownSweeps {
             sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
             set_aside: manifest.map_or(&[], |manifest| &manifest.set_aside),
         }
@@ -209,7 +209,7 @@ impl<'a> Known<'a> {
         if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
             return Lineage::Differs(
                 known.name.clone(),
-                recounted.into_iter().map(Change::of_recounted).collect(),
+                recounted.into_iter().map(ParameterChange::of_recounted).collect(),
             );
         }
         // That of the same name if there is one, else that with the fewest differences.
@@ -223,11 +223,11 @@ impl<'a> Known<'a> {
     }
 
     /// Why a trial is not in the store.
-    fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Reason {
+    fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Cause {
         let names = match lineage {
-            Lineage::Nothing => return Reason::NothingKnown,
-            Lineage::Engine(_) => return Reason::Engine,
-            Lineage::Differs(..) => return Reason::Parameters,
+            Lineage::Nothing => return Cause::NothingKnown,
+            Lineage::Engine(_) => return Cause::Engine,
+            Lineage::Differs(..) => return Cause::Parameters,
             Lineage::Same(names) => names,
         };
         let of_seed = || self.sweeps.iter().filter(|sweep| sweep.seeds.contains(&seed));
@@ -236,19 +236,19 @@ impl<'a> Known<'a> {
             .iter()
             .any(|aside| names.contains(&aside.condition) && (aside.seed, aside.trial) == (seed, trial));
         if is_set_aside {
-            Reason::SetAside
+            Cause::SetAside
         } else if of_seed().next().is_none() {
-            Reason::NewSeed
+            Cause::NewSeed
         } else if of_seed().all(|sweep| trial >= sweep.trials) {
-            Reason::NewTrial
+            Cause::NewTrial
         } else {
-            Reason::NotStored
+            Cause::NotStored
         }
     }
 }
 
 /// Parameters in which a condition differs from a known one, but for those that reach no spike.
-fn changes(known: &ResolvedCondition, new: &ResolvedCondition, condition: &Condition) -> Vec<Change> {
+fn changes(known: &ResolvedCondition, new: &ResolvedCondition, condition: &Condition) -> Vec<ParameterChange> {
     let (engine, values) = (condition.model.engine(), condition.model.values());
     let text = |of: &ResolvedCondition, path: &str| {
         let value = of.parameters.get(path).and_then(serde_json::Value::as_str);
@@ -258,46 +258,46 @@ fn changes(known: &ResolvedCondition, new: &ResolvedCondition, condition: &Condi
     paths
         .into_iter()
         .filter(|path| values.get(path).is_none() || !engine.is_idle(path, values))
-        .map(|path| Change { parameter: path.clone(), old: text(known, path), new: text(new, path) })
+        .map(|path| ParameterChange { parameter: path.clone(), old: text(known, path), new: text(new, path) })
         .filter(|change| change.old != change.new)
         .collect()
 }
 
-fn entry(condition: &str, seed: u32, reason: Reason, lineage: &Lineage, trials: &[u32]) -> Entry {
+fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &[u32]) -> Passage {
     let (nearest, changes) = match (reason, lineage) {
-        (Reason::Parameters, Lineage::Differs(name, changes)) => (Some(name.clone()), changes.clone()),
+        (Cause::Parameters, Lineage::Differs(name, changes)) => (Some(name.clone()), changes.clone()),
         _ => (None, Vec::new()),
     };
     let (why, text) = match reason {
-        Reason::Stored => ("stored", "stored with the same key".to_owned()),
-        Reason::Damaged => ("damaged", "damaged in the store".to_owned()),
-        Reason::SetAside => {
+        Cause::Stored => ("stored", "stored with the same key".to_owned()),
+        Cause::Damaged => ("damaged", "damaged in the store".to_owned()),
+        Cause::SetAside => {
             ("set_aside", "set aside by the last run, which could not compute them".to_owned())
         }
-        Reason::NewTrial => ("new_trial", "the last sweep had fewer trials".to_owned()),
-        Reason::NewSeed => ("new_seed", "the last sweep did not have this seed".to_owned()),
-        Reason::Parameters => {
+        Cause::NewTrial => ("new_trial", "the last sweep had fewer trials".to_owned()),
+        Cause::NewSeed => ("new_seed", "the last sweep did not have this seed".to_owned()),
+        Cause::Parameters => {
             let told: Vec<String> =
                 changes.iter().map(|of| format!("{} {} -> {}", of.parameter, of.old, of.new)).collect();
             let name = nearest.as_deref().unwrap_or_default();
             ("parameters", format!("other parameters than {name} had: {}", told.join("; ")))
         }
-        Reason::Engine => match lineage {
+        Cause::Engine => match lineage {
             Lineage::Engine(change) => ("engine", format!("another engine: {change}")),
             _ => ("engine", "another engine".to_owned()),
         },
-        Reason::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
-        Reason::NothingKnown => (
+        Cause::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
+        Cause::NothingKnown => (
             "nothing_known",
             "the store does not have it, and no last sweep is known to compare with".to_owned(),
         ),
     };
-    Entry {
+    Passage {
         condition: condition.to_owned(),
         seed,
         trials: runs(trials),
         count: trials.len() as u64,
-        fate: if reason == Reason::Stored { "reused" } else { "to_compute" },
+        fate: if reason == Cause::Stored { "reused" } else { "to_compute" },
         why,
         nearest,
         changes,
@@ -313,7 +313,7 @@ impl Explanation {
         let mut lines: Vec<(String, (Vec<u32>, String))> = Vec::new();
         for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
             let first = lines.len();
-            for Entry { condition, seed, trials, fate, text, .. } in entries {
+            for Passage { condition, seed, trials, fate, text, .. } in entries {
                 let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
                 match lines[first..].iter_mut().find(|(_, (_, line))| !is_by_seed && *line == told) {
                     Some((_, (same, _))) => same.push(*seed),

@@ -28,13 +28,13 @@ struct Exports {
     #[serde(flatten)]
     head: Head,
     sweep: String,
-    tables: Vec<Written>,
+    tables: Vec<TableWritten>,
     /// Trials that were set aside and are in no table.
     trials_left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Written {
+struct TableWritten {
     /// `spikes` or `psth`.
     table: &'static str,
     file: String,
@@ -103,10 +103,10 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         trials_left_out: selection.left_out,
     };
     if let Some((path, format)) = spikes {
-        report.write("spikes", &path, format, &Spikes(&selection))?;
+        report.write("spikes", &path, format, &SpikeRows(&selection))?;
     }
     if let Some((path, format)) = psth {
-        report.write("psth", &path, format, &Psth { selection: &selection, bin_ms: arguments.bin })?;
+        report.write("psth", &path, format, &PsthRows { selection: &selection, bin_ms: arguments.bin })?;
     }
     drop(still);
     // Where a table is on standard output, what is said of it is not.
@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         (true, true) => line(stdout::json(&report).trim_end()),
         (true, false) => say_json(&report)?.done(),
         (false, _) => {
-            for Written { file, rows, bytes, .. } in &report.tables {
+            for TableWritten { file, rows, bytes, .. } in &report.tables {
                 let rows = plural(*rows, "row");
                 let bytes = DecimalBytes(*bytes);
                 match is_streamed {
@@ -159,7 +159,7 @@ impl Exports {
         } else {
             table::write(path, format, rows).map_err(failed)?
         };
-        self.tables.push(Written { table, file: path.display().to_string(), rows, bytes });
+        self.tables.push(TableWritten { table, file: path.display().to_string(), rows, bytes });
         Ok(())
     }
 }
@@ -218,9 +218,9 @@ fn populations(sweep: &Sweep) -> Column {
 }
 
 /// A row for every spike, by condition, seed, trial, population, time and cell.
-struct Spikes<'a>(&'a Selection<'a>);
+struct SpikeRows<'a>(&'a Selection<'a>);
 
-impl Rows for Spikes<'_> {
+impl Rows for SpikeRows<'_> {
     fn columns(&self) -> Vec<Column> {
         vec![
             condition_names(self.0.sweep),
@@ -233,7 +233,7 @@ impl Rows for Spikes<'_> {
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
-        let Spikes(selection) = self;
+        let SpikeRows(selection) = self;
         for pair in &selection.pairs {
             let seed = selection.sweep.seeds[pair.seed];
             // The decimal that is nearest to the time, which a product with the step is not.
@@ -258,12 +258,12 @@ impl Rows for Spikes<'_> {
 }
 
 /// A row for every bin of time, by condition, seed and population: spikes in it of all trials and cells.
-struct Psth<'a> {
+struct PsthRows<'a> {
     selection: &'a Selection<'a>,
     bin_ms: f64,
 }
 
-impl Rows for Psth<'_> {
+impl Rows for PsthRows<'_> {
     fn columns(&self) -> Vec<Column> {
         vec![
             condition_names(self.selection.sweep),
@@ -277,7 +277,7 @@ impl Rows for Psth<'_> {
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
-        let Psth { selection, bin_ms } = self;
+        let PsthRows { selection, bin_ms } = self;
         for pair in &selection.pairs {
             let model = &selection.sweep.conditions[pair.condition].model;
             let time = model.time();

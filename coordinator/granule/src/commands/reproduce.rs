@@ -25,9 +25,9 @@ struct Reproduction {
     trial: u32,
     /// The trial's key.
     key: String,
-    computed: Spikes,
+    computed: SpikeTotals,
     /// None where the store does not have it, or has it damaged.
-    stored: Option<Spikes>,
+    stored: Option<SpikeTotals>,
     /// `same`, `differs`, `not_stored` or `damaged`.
     result: &'static str,
     /// The first spike that is not the same.
@@ -35,7 +35,7 @@ struct Reproduction {
 }
 
 #[derive(Debug, Serialize)]
-struct Spikes {
+struct SpikeTotals {
     /// By population.
     #[serde(flatten)]
     counts: BTreeMap<&'static str, u64>,
@@ -45,15 +45,15 @@ struct Spikes {
     text: String,
 }
 
-impl Spikes {
-    fn of(model: &Model, spikes: &TrialSpikes, encoded: &[u8]) -> Spikes {
+impl SpikeTotals {
+    fn of(model: &Model, spikes: &TrialSpikes, encoded: &[u8]) -> SpikeTotals {
         let populations = || model.engine().populations().iter().zip(&spikes.trains);
         let digest = Digest::of(encoded).to_string();
         let told: Vec<String> = populations()
             .map(|(of, train)| format!("{} {} spikes", train.len(), of.cell.trim_end_matches(" cell")))
             .collect();
         let counts = populations().map(|(of, train)| (of.name, train.len() as u64)).collect();
-        Spikes { counts, text: format!("{}, BLAKE3 {digest}", told.join(", ")), digest }
+        SpikeTotals { counts, text: format!("{}, BLAKE3 {digest}", told.join(", ")), digest }
     }
 }
 
@@ -85,7 +85,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
         Err(StoreError::Damaged { .. }) => Err(()),
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
-    let counted = |spikes: &TrialSpikes, bytes: &[u8]| Spikes::of(model, spikes, bytes);
+    let counted = |spikes: &TrialSpikes, bytes: &[u8]| SpikeTotals::of(model, spikes, bytes);
     let decode = |bytes: &[u8]| TrialSpikes::decode(bytes, model.sizes(), model.time().steps).ok();
     let (result, stored, difference) = match stored {
         Ok(None) => ("not_stored", None, None),

@@ -40,8 +40,8 @@ pub(crate) struct Rest {
     state: &'static str,
     engine: String,
     engine_revision: u32,
-    trials: Trials,
-    pairs: Vec<Pair>,
+    trials: TrialTotals,
+    pairs: Vec<PairStatus>,
     /// Trials that the last complete run could not compute.
     set_aside: Vec<SetAside>,
     store: StoreStatus,
@@ -89,7 +89,7 @@ impl SlurmJob {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-struct Trials {
+struct TrialTotals {
     /// Different ones, each of one condition and seed.
     total: u64,
     stored: u64,
@@ -97,7 +97,7 @@ struct Trials {
 
 /// A condition and a seed.
 #[derive(Debug, Serialize)]
-struct Pair {
+struct PairStatus {
     condition: String,
     seed: u32,
     total: u64,
@@ -119,7 +119,7 @@ struct StoreStatus {
 }
 
 /// Conditions, and what is to be said of which of their seeds.
-type Line = (Vec<String>, (Vec<u32>, String));
+type Remark = (Vec<String>, (Vec<u32>, String));
 
 /// Says what is there, and what its last Slurm job is at, if there was one.
 pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), Failure> {
@@ -195,7 +195,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
             let (cohort, variant) = plan.place(at, seed_at);
             let files = files.next().unwrap_or_default();
             let is_here = |aside: &&SetAside| (&aside.condition, aside.seed) == (&condition.name, seed);
-            pairs.push(Pair {
+            pairs.push(PairStatus {
                 condition: condition.name.clone(),
                 seed,
                 total: plan.trials.into(),
@@ -210,7 +210,7 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         && set_aside.is_empty()
         && pairs.iter().all(|pair| pair.files == pair.files_in_place);
     let started = archive.begun().to_owned();
-    let trials = Trials { total: plan.len(), stored: stored.iter().flatten().sum() };
+    let trials = TrialTotals { total: plan.len(), stored: stored.iter().flatten().sum() };
     let state = match manifest {
         Some(manifest) => drawn::State::Complete { manifest, is_new: false },
         None => drawn::State::Under { stored: trials.stored, total: trials.total },
@@ -251,7 +251,7 @@ impl Rest {
 
     /// What it is at, in a line.
     pub(crate) fn headline(&self) -> String {
-        let Trials { total, stored } = self.trials;
+        let TrialTotals { total, stored } = self.trials;
         format!(
             "{}: {}, {stored} of {total} trials stored ({} %)",
             self.sweep,
@@ -266,8 +266,8 @@ impl Rest {
     }
 
     /// What is to be said of which conditions, and of which of their seeds.
-    fn lines(&self) -> Vec<Line> {
-        let mut by_condition: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
+    fn lines(&self) -> Vec<Remark> {
+        let mut by_condition: BTreeMap<&str, Vec<&PairStatus>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
         for pair in &self.pairs {
             let pairs = by_condition.entry(&pair.condition).or_default();
@@ -280,7 +280,7 @@ impl Rest {
         for name in names {
             let first = lines.len();
             for pair in &by_condition[name] {
-                let Pair { seed, total, stored, set_aside, files, files_in_place, .. } = pair;
+                let PairStatus { seed, total, stored, set_aside, files, files_in_place, .. } = pair;
                 let mut told = format!("{stored}/{total} stored  {files_in_place}/{files} files");
                 if *set_aside > 0 {
                     let _ = write!(told, "  {set_aside} set aside");

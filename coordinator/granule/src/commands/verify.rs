@@ -35,12 +35,12 @@ struct Verification {
     files_derived: u64,
     /// Stored trials that are whole; none if the store was left out.
     trials: Option<u64>,
-    problems: Vec<Problem>,
+    problems: Vec<Finding>,
 }
 
 /// Something that is not as it should be.
 #[derive(Debug, Serialize)]
-struct Problem {
+struct Finding {
     /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `differs`, `stale`, `no_store`, `trial_missing`,
     /// `trial_damaged`.
     problem: &'static str,
@@ -105,7 +105,7 @@ impl Verification {
     }
 
     fn tell(&mut self, problem: &'static str, what: String, text: String) {
-        self.problems.push(Problem { problem, what, text });
+        self.problems.push(Finding { problem, what, text });
     }
 
     /// The files that the manifest lists.
@@ -309,7 +309,7 @@ impl Verification {
             self.files_derived,
             self.trials.map_or(String::new(), |trials| format!(", {} whole", plural(trials, "stored trial")))
         );
-        for Problem { problem, what, text: told } in &self.problems {
+        for Finding { problem, what, text: told } in &self.problems {
             let (what, told) = (one_line(what), one_line(told));
             text.push_str(&format!("  {}: {what}: {told}\n", problem.replace('_', " ")));
         }

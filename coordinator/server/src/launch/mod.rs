@@ -66,7 +66,7 @@ pub enum Gone {
 
 /// Where a worker runs.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Location {
     Here,
     /// On the machine of this place in the roster.
     There(usize),
@@ -94,7 +94,7 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Running {
-    place: Place,
+    place: Location,
     process_id: u32,
     started: Instant,
     /// Whether it is connected.
@@ -122,7 +122,7 @@ impl Workers {
             .args(["worker", "--supervised"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
-        self.launch(command, Place::Here)
+        self.launch(command, Location::Here)
     }
 
     /// Starts one on each of the other machines where it is time to.
@@ -133,16 +133,16 @@ impl Workers {
         for at in self.roster.due(Instant::now()) {
             let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
             if let Some(command) = command {
-                self.launch(command, Place::There(at))?;
+                self.launch(command, Location::There(at))?;
             }
         }
         Ok(())
     }
 
-    fn launch(&mut self, mut command: Command, place: Place) -> io::Result<()> {
+    fn launch(&mut self, mut command: Command, place: Location) -> io::Result<()> {
         let child = match command.stderr(Stdio::piped()).process_group(0).kill_on_drop(true).spawn() {
             // What the system lacks it may have another time: this one has ended before it began.
-            Err(error) if matches!(place, Place::There(_)) && error.kind() != io::ErrorKind::NotFound => {
+            Err(error) if matches!(place, Location::There(_)) && error.kind() != io::ErrorKind::NotFound => {
                 Err(error)
             }
             spawned => Ok(spawned?),
@@ -175,20 +175,20 @@ impl Workers {
 
     /// Whether there are any on this machine.
     pub fn are_any_here(&self) -> bool {
-        self.running.values().any(|running| matches!(running.place, Place::Here))
+        self.running.values().any(|running| matches!(running.place, Location::Here))
     }
 
     /// The process of a worker of ours on this machine.
     pub fn process_id(&self, worker: WorkerName) -> Option<u32> {
         let running = self.running.get(&worker)?;
-        matches!(running.place, Place::Here).then_some(running.process_id)
+        matches!(running.place, Location::Here).then_some(running.process_id)
     }
 
     /// The other machine on which a worker of ours is, as it was named.
     pub fn host(&self, worker: WorkerName) -> Option<&str> {
         match self.running.get(&worker)?.place {
-            Place::Here => None,
-            Place::There(at) => Some(&self.roster.host(at).name),
+            Location::Here => None,
+            Location::There(at) => Some(&self.roster.host(at).name),
         }
     }
 
@@ -196,7 +196,7 @@ impl Workers {
     pub fn joined(&mut self, worker: WorkerName) {
         if let Some(running) = self.running.get_mut(&worker) {
             (running.has_joined, running.was_there) = (true, true);
-            if let Place::There(at) = running.place {
+            if let Location::There(at) = running.place {
                 self.roster.joined(at, Instant::now());
             }
         }
@@ -214,8 +214,8 @@ impl Workers {
     pub fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
-            Place::Here => Gone::Here { is_starved: exited.ending == Ending::Starved },
-            Place::There(at) => Gone::There {
+            Location::Here => Gone::Here { is_starved: exited.ending == Ending::Starved },
+            Location::There(at) => Gone::There {
                 host: self.roster.host(at).name.clone(),
                 is_death: exited.ending == Ending::Failed && running.was_there,
                 verdict: self.roster.ended(at, exited.ending, &exited.description, Instant::now()),
@@ -251,8 +251,8 @@ impl Workers {
     pub fn kill_unconnected(&mut self) {
         let here = self.program.connect_within;
         let limit = |running: &Running| match running.place {
-            Place::Here => here,
-            Place::There(_) => here.max(LOGIN_WITHIN),
+            Location::Here => here,
+            Location::There(_) => here.max(LOGIN_WITHIN),
         };
         let is_late = |running: &Running| !running.has_joined && running.started.elapsed() > limit(running);
         let late: Vec<(WorkerName, Duration)> = self
@@ -294,15 +294,15 @@ impl fmt::Debug for Orders {
 /// Sees a worker process through to its end; returns how it ended.
 async fn see_through(
     mut child: Child,
-    place: Place,
+    place: Location,
     orders: Orders,
     access: &Access,
     killed: oneshot::Receiver<(Ending, String)>,
 ) -> (Ending, String) {
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     match place {
-        Place::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
-        Place::There(_) => {
+        Location::Here => describe(supervise(&mut child, instruct(stdin, orders), killed).await),
+        Location::There(_) => {
             let was_there = AtomicBool::new(false);
             let connected = ssh::connect(stdin, stdout, orders, access, &was_there);
             let end = supervise(&mut child, connected, killed).await;

@@ -15,14 +15,14 @@ const SHAPES: [(Shape, Change); 2] =
     [(Shape::Edged, Change::Increase), (Shape::EdgedSquare, Change::Decrease)];
 
 /// A cell of the plot.
-struct Place {
+struct Quadrant {
     x: f64,
     y: f64,
     relative_peak: f64,
     change: Change,
 }
 
-impl Place {
+impl Quadrant {
     fn point(&self, color: Color) -> Point {
         Point { x: self.x, y: self.y, diameter: DIAMETER, color }
     }
@@ -33,22 +33,22 @@ impl Place {
 pub fn conductances(analysis: &Analysis) -> Figure {
     let place = |cell: &Cell| {
         let (relative_peak, change) = (cell.relative_peak, cell.change);
-        Some(Place { x: cell.excitation?, y: cell.inhibition?, relative_peak, change })
+        Some(Quadrant { x: cell.excitation?, y: cell.inhibition?, relative_peak, change })
     };
     let compared = analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
-    let places: Vec<Place> = compared.filter_map(place).collect();
+    let places: Vec<Quadrant> = compared.filter_map(place).collect();
 
     // The same distance from no change is the same strength of colour on both sides.
-    let (silenced, spiking): (Vec<&Place>, Vec<&Place>) =
+    let (silenced, spiking): (Vec<&Quadrant>, Vec<&Quadrant>) =
         places.iter().partition(|place| place.relative_peak == 0.0);
-    let ratio = |place: &&Place| place.relative_peak.max(1.0 / place.relative_peak);
+    let ratio = |place: &&Quadrant| place.relative_peak.max(1.0 / place.relative_peak);
     let furthest = spiking.iter().map(ratio).fold(1.0, f64::max);
     let bar = ColorBar {
         ramp: Ramp::DIVERGING,
         scale: Scale::log(1.0 / furthest, furthest),
         label: RELATIVE_PEAK.to_owned(),
     };
-    let axis = |of: fn(&Place) -> f64, label: &str| {
+    let axis = |of: fn(&Quadrant) -> f64, label: &str| {
         let values: Vec<f64> = places.iter().map(of).collect();
         // Room for points at 0.
         let scale = match with_zero(values.iter().copied()) {
@@ -62,7 +62,7 @@ pub fn conductances(analysis: &Analysis) -> Figure {
     let mut panel = Panel::new(x, y);
     for (shape, change) in SHAPES {
         let of_class = spiking.iter().filter(|place| place.change == change);
-        let colour = |place: &Place| bar.ramp.at(bar.scale.fraction(place.relative_peak));
+        let colour = |place: &Quadrant| bar.ramp.at(bar.scale.fraction(place.relative_peak));
         let points = of_class.map(|place| place.point(colour(place))).collect();
         panel.add(Mark::Points { points, shape });
     }

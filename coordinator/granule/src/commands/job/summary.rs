@@ -11,7 +11,7 @@ use super::{Computed, Job, cpu_seconds};
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) computed: Computed,
-    pub(super) files: Files,
+    pub(super) files: FileCounts,
     /// Whether the manifest in place is of this sweep.
     pub(super) has_manifest: bool,
     /// For people, once all is in place.
@@ -20,7 +20,7 @@ pub(super) struct Done {
 
 /// Output files.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Files {
+pub(super) struct FileCounts {
     pub(super) written: u64,
     /// That were already as they should be.
     pub(super) reused: u64,
@@ -30,7 +30,7 @@ pub(super) struct Files {
 
 /// Different trials, each of one condition and seed.
 #[derive(Debug, Serialize)]
-struct Trials {
+struct TrialCounts {
     total: u64,
     /// By this run.
     computed: u64,
@@ -40,14 +40,14 @@ struct Trials {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(super) struct RunSummary {
     #[serde(flatten)]
     head: Head,
     sweep: String,
     /// `complete`, `incomplete`, `disagreed`, `hung_up`, `interrupted`, `terminated` or `failed`.
     state: &'static str,
-    trials: Trials,
-    files: Files,
+    trials: TrialCounts,
+    files: FileCounts,
     seconds: f64,
     /// Of all processes on this machine.
     cpu_seconds: f64,
@@ -59,17 +59,17 @@ pub(super) struct Summary {
 
 impl Job {
     /// What was done by a run that ends with this exit code.
-    pub(super) fn summary(&self, code: u8, done: &Done) -> Summary {
+    pub(super) fn summary(&self, code: u8, done: &Done) -> RunSummary {
         let Done { computed, files, has_manifest, .. } = done;
         let total = self.plan.len();
         let stored = total - self.inventory().missing;
         let manifest =
             has_manifest.then(|| self.out.current_path().join(manifest::NAME).display().to_string());
-        Summary {
+        RunSummary {
             head: Head::of("run"),
             sweep: self.sweep.name.clone(),
             state: state_of(code),
-            trials: Trials {
+            trials: TrialCounts {
                 total,
                 computed: computed.trials,
                 reused: stored.saturating_sub(computed.trials),

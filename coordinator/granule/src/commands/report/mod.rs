@@ -25,7 +25,7 @@ use crate::stdout::{Head, say, say_json};
 const MOST_SEEDS: usize = 3;
 
 #[derive(Debug, Serialize)]
-struct Written {
+struct ReportWritten {
     #[serde(flatten)]
     head: Head,
     sweep: String,
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
             let error = OutputError::Io { path: target.clone(), doing: "write", source };
             Failure::caused_by(exit::FAILED, &error, Some("choose another place with --to, or make room"))
         })?;
-        Ok(Written {
+        Ok(ReportWritten {
             head: Head::of("report"),
             sweep: sweep.name.clone(),
             file: target.display().to_string(),

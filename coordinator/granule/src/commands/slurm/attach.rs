@@ -58,19 +58,19 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Jobs of workers that were submitted and may not be over.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct ArraysRecord {
     schema: u32,
     /// Always `slurm_workers`.
     #[serde(rename = "type")]
     kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
-    arrays: Vec<Array>,
+    arrays: Vec<JobArray>,
 }
 
 /// An array of jobs of workers.
 #[derive(Debug, Serialize, Deserialize)]
-struct Array {
+struct JobArray {
     job: JobId,
     /// Workers in it, with numbers from 0.
     tasks: u32,
@@ -78,7 +78,7 @@ struct Array {
     submitted: String,
 }
 
-impl Array {
+impl JobArray {
     /// Whether Slurm would still list a task of it, waiting, running or just ended.
     fn is_remembered(&self) -> bool {
         let age =
@@ -89,21 +89,21 @@ impl Array {
 
 /// What is there of workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Counts {
+struct TaskCounts {
     waiting: u32,
     running: u32,
     /// Why some wait.
     why: Option<String>,
 }
 
-impl Counts {
+impl TaskCounts {
     fn all(&self) -> u32 {
         self.waiting + self.running
     }
 }
 
 /// How the keeping up of workers has ended.
-enum End {
+enum WatchEnd {
     /// The coordinator has ended.
     Over,
     /// It is gone, and has not come back.
@@ -124,7 +124,7 @@ impl Request<'_> {
         }
         let _lock = self.lock(LOCK, "keeps up the workers of", Duration::ZERO).await?;
         // One that was ended without a word has left its workers, which count.
-        let mut arrays = Arrays::find(self);
+        let mut arrays = JobArrays::find(self);
         let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
             let message = format!(
                 "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
@@ -147,21 +147,21 @@ impl Request<'_> {
         };
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
         // not, they are told to, in good order.
-        arrays.take_back(matches!(end, End::Over)).await.map_err(|error| arrays.left(of_slurm(&error)))?;
+        arrays.take_back(matches!(end, WatchEnd::Over)).await.map_err(|error| arrays.left(of_slurm(&error)))?;
         arrays.forget();
         match end {
-            End::Over => {
+            WatchEnd::Over => {
                 let out = shown(&self.out);
                 LastWords::summary(format!("The coordinator has ended; no job is left. Its outputs: {out}\n"))
                     .say()
             }
-            End::Gone => {
+            WatchEnd::Gone => {
                 let message = "error: the coordinator is gone and has not come back; the workers are taken back\n  \
                                help: start it again with its command, then this";
                 Err(Failure::new(exit::INCOMPLETE, message))
             }
-            End::Hopeless(failure) => Err(failure),
-            End::Stopped(stop) => {
+            WatchEnd::Hopeless(failure) => Err(failure),
+            WatchEnd::Stopped(stop) => {
                 Err(Failure::new(stop.code(), format!("{}: the workers are taken back", stop.word())))
             }
         }
@@ -173,8 +173,8 @@ impl Request<'_> {
         script: &Path,
         mut watching: Watching,
         mut stopped: Stopped,
-        arrays: &mut Arrays<'_>,
-    ) -> Result<End, Failure> {
+        arrays: &mut JobArrays<'_>,
+    ) -> Result<WatchEnd, Failure> {
         let limit = match self.plan.shape {
             Shape::Nodes(nodes) => nodes,
             Shape::Workers { workers, .. } => workers,
@@ -184,7 +184,7 @@ impl Request<'_> {
         let (least, most) = ASK_EVERY;
         let mut pause = least;
         let mut work = None;
-        let mut shown = Counts::default();
+        let mut shown = TaskCounts::default();
         let mut is_silent = false;
         loop {
             // What is begun is done to its end: a job that was submitted unnoticed would be left.
@@ -192,10 +192,10 @@ impl Request<'_> {
                 Ok(counts) => {
                     is_silent = false;
                     if let Some(failure) = arrays.hopeless(&counts) {
-                        return Ok(End::Hopeless(failure));
+                        return Ok(WatchEnd::Hopeless(failure));
                     }
                     if counts != shown {
-                        let Counts { waiting, running, why } = &counts;
+                        let TaskCounts { waiting, running, why } = &counts;
                         let why = why.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
                         let text =
                             format!("workers: {running} running, {waiting} waiting, at most {limit}{why}");
@@ -219,7 +219,7 @@ impl Request<'_> {
                     heard = timeout_at(until, watching.heard.recv()) => heard,
                     kind = stopped.wait_for(Option::is_some) => {
                         let kind = kind.ok().and_then(|kind| *kind);
-                        return Ok(End::Stopped(kind.unwrap_or(Stop::Interrupt)));
+                        return Ok(WatchEnd::Stopped(kind.unwrap_or(Stop::Interrupt)));
                     }
                 };
                 match heard {
@@ -243,8 +243,8 @@ impl Request<'_> {
                         };
                         match again {
                             Some(again) => watching = again,
-                            None if self.out.join(ACCESS).exists() => return Ok(End::Gone),
-                            None => return Ok(End::Over),
+                            None if self.out.join(ACCESS).exists() => return Ok(WatchEnd::Gone),
+                            None => return Ok(WatchEnd::Over),
                         }
                     }
                     Err(_) => break,
@@ -262,10 +262,10 @@ fn work_of(snapshot: &Snapshot) -> u32 {
 }
 
 /// The jobs of workers that were submitted, also by a command before that was ended without a word.
-struct Arrays<'a> {
+struct JobArrays<'a> {
     request: &'a Request<'a>,
     slurm: Slurm,
-    arrays: Vec<Array>,
+    arrays: Vec<JobArray>,
     /// Workers that have ended early, and how often in a row some did.
     early: BTreeSet<(JobId, u32)>,
     strikes: u32,
@@ -281,15 +281,15 @@ struct Arrays<'a> {
     is_refused: bool,
 }
 
-impl<'a> Arrays<'a> {
+impl<'a> JobArrays<'a> {
     /// Those that are written down.
-    fn find(request: &'a Request<'a>) -> Arrays<'a> {
+    fn find(request: &'a Request<'a>) -> JobArrays<'a> {
         let written = files::read(&request.logs.join(RECORD), LONGEST_RECORD).unwrap_or_default();
         let written =
-            serde_json::from_slice::<Record>(&written).ok().filter(|record| record.schema == SCHEMA);
+            serde_json::from_slice::<ArraysRecord>(&written).ok().filter(|record| record.schema == SCHEMA);
         let (cluster, arrays) =
-            written.map(|Record { cluster, arrays, .. }| (cluster, arrays)).unwrap_or_default();
-        Arrays {
+            written.map(|ArraysRecord { cluster, arrays, .. }| (cluster, arrays)).unwrap_or_default();
+        JobArrays {
             request,
             slurm: Slurm { cluster },
             arrays,
@@ -309,9 +309,9 @@ impl<'a> Arrays<'a> {
 
     /// Counts workers, and notes those that have ended early. One that Slurm does not list counts as waiting while
     /// Slurm would still list it if it had ended: so there are never too many.
-    async fn count(&mut self, wanted: Option<u32>) -> Result<Counts, SlurmError> {
+    async fn count(&mut self, wanted: Option<u32>) -> Result<TaskCounts, SlurmError> {
         let tasks = self.slurm.tasks(&self.jobs()).await?;
-        let mut counts = Counts::default();
+        let mut counts = TaskCounts::default();
         let mut is_early = false;
         let mut over = BTreeSet::new();
         let mut waiting = Vec::new();
@@ -368,7 +368,7 @@ impl<'a> Arrays<'a> {
     }
 
     /// Submits what is missing of so many; gives how many wait and run.
-    async fn top_up(&mut self, script: &Path, wanted: Option<u32>) -> Result<Counts, SlurmError> {
+    async fn top_up(&mut self, script: &Path, wanted: Option<u32>) -> Result<TaskCounts, SlurmError> {
         let counts = self.count(wanted).await?;
         let mut missing = wanted.unwrap_or(0).saturating_sub(counts.all()).min(self.most);
         if self.not_before.is_some_and(|time| Instant::now() < time) {
@@ -378,7 +378,7 @@ impl<'a> Arrays<'a> {
             match control::submit(script, Some(missing), &self.request.options()).await {
                 Ok(Job { job, cluster }) => {
                     self.slurm.cluster = cluster;
-                    self.arrays.push(Array { job, tasks: missing, submitted: now() });
+                    self.arrays.push(JobArray { job, tasks: missing, submitted: now() });
                     self.most = missing.saturating_mul(2).max(self.most);
                     self.write();
                     break;
@@ -406,20 +406,20 @@ impl<'a> Arrays<'a> {
 
     /// Writes down which jobs there are, for the next command, if this one does not end as it should.
     fn write(&self) {
-        let arrays = self.arrays.iter().map(|Array { job, tasks, submitted }| Array {
+        let arrays = self.arrays.iter().map(|JobArray { job, tasks, submitted }| JobArray {
             job: *job,
             tasks: *tasks,
             submitted: submitted.clone(),
         });
         let kind = "slurm_workers".to_owned();
         let record =
-            Record { schema: SCHEMA, kind, cluster: self.slurm.cluster.clone(), arrays: arrays.collect() };
+            ArraysRecord { schema: SCHEMA, kind, cluster: self.slurm.cluster.clone(), arrays: arrays.collect() };
         let json = serde_json::to_string(&record).expect("text and numbers can be written");
         let _ = self.request.keep(RECORD, &format!("{json}\n"));
     }
 
     /// Why no more workers are submitted: all end as soon as they have begun.
-    fn hopeless(&self, counts: &Counts) -> Option<Failure> {
+    fn hopeless(&self, counts: &TaskCounts) -> Option<Failure> {
         if self.strikes < MOST_EARLY || counts.running > 0 {
             return None;
         }
