@@ -22,6 +22,7 @@ fn stored(place: &Place) -> u64 {
 
 #[test]
 fn a_result_of_many_messages_is_delivered_over_a_slow_line_within_its_lease() {
+    let _turn = crate::turn(module_path!());
     let place = Place::new();
     let path = place.write("sweep.yaml", sweep(1800, 1));
     let reference = Place::new();
@@ -51,6 +52,7 @@ fn a_result_of_many_messages_is_delivered_over_a_slow_line_within_its_lease() {
 
 #[test]
 fn a_trial_too_large_to_be_stored_is_set_aside_alone() {
+    let _turn = crate::turn(module_path!());
     let place = Place::new();
     place.write("sweep.yaml", sweep(10_001, 1));
     let note = "condition Storm: if all cells fire as often as";

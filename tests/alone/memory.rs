@@ -11,6 +11,7 @@ use crate::support::Place;
 /// Four times the trials take no more memory: what a trial leaves behind is in the store.
 #[test]
 fn memory_does_not_grow_with_the_number_of_trials() {
+    let _turn = crate::turn(module_path!());
     let peak_kib = |trials: u32| {
         let place = Place::new();
         let text = format!(
@@ -28,6 +29,7 @@ fn memory_does_not_grow_with_the_number_of_trials() {
 /// Nor does a table of more spikes: what is held of it is a trial, or a row group of Parquet.
 #[test]
 fn memory_does_not_grow_with_the_rows_of_a_table() {
+    let _turn = crate::turn(module_path!());
     // Three row groups of Parquet, and twelve: the first few of all sizes leave gaps in the memory that later ones fill.
     const SPIKES: u32 = 8000;
     const MOST_MORE_KIB: u64 = 4 << 10;

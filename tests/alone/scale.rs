@@ -49,12 +49,14 @@ fn peak(place: &Place, stored: u64) -> u64 {
 
 #[test]
 fn a_million_planned_trials_fit_in_300_mib() {
+    let _turn = crate::turn(module_path!());
     let peak = peak(&Place::new(), 0);
     assert!(peak < MOST_KIB, "{peak} KiB");
 }
 
 #[test]
 fn a_million_stored_trials_fit_in_300_mib() {
+    let _turn = crate::turn(module_path!());
     let place = Place::new();
     let text = a_million_trials();
     let sweep = parse(ENGINES, "sweep.yaml", text.as_bytes(), "sweep", &Overrides::default());
@@ -86,6 +88,7 @@ const BYTES_PER_TRIAL: u64 = 250;
 
 #[test]
 fn two_hundred_conditions_of_ten_seeds_are_run_to_their_end() {
+    let _turn = crate::turn(module_path!());
     let run = |seeds: u32| {
         let place = Place::new();
         place.write("sweep.yaml", short_trials(200, seeds, 50, false));
@@ -112,6 +115,7 @@ fn two_hundred_conditions_of_ten_seeds_are_run_to_their_end() {
 /// What a file costs does not depend on how many there are.
 #[test]
 fn every_file_is_synced_once_and_every_directory_read_once() {
+    let _turn = crate::turn(module_path!());
     if !can_trace() {
         return;
     }

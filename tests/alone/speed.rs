@@ -40,6 +40,7 @@ fn assert_at_most(what: &str, time: Duration, reference: Duration, most: f64) {
 /// of lanes, 0.08 with AVX2, 0.05 with AVX-512.
 #[test]
 fn normals_are_drawn_in_vectors() {
+    let _turn = crate::turn(module_path!());
     const COUNT: usize = 1 << 18;
     for isa in Isa::available() {
         let mut one_by_one = RandomState::new(451);
@@ -60,6 +61,7 @@ fn normals_are_drawn_in_vectors() {
 /// what its 1.57 normals take to draw.
 #[test]
 fn a_survey_is_cheap_beside_drawing() {
+    let _turn = crate::turn(module_path!());
     let isa = Isa::best();
     let mut stream = NormalStream::new(isa, ORIGIN, Start::default());
     // What a span holds.
@@ -77,6 +79,7 @@ fn a_survey_is_cheap_beside_drawing() {
 /// Conditions share the noise: three took 1.15 to 1.3 times as long as one.
 #[test]
 fn three_conditions_cost_little_more_than_one() {
+    let _turn = crate::turn(module_path!());
     let text =
         "engine: brian2-2.2.1\nnetwork: { granule_cells: 1024 }\nconditions: [Control, GABAzine, ACh]\n";
     let sweep = parse(ENGINES, "speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();

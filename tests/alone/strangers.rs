@@ -229,6 +229,7 @@ fn run(hosts: [&Host; 3], sweep: &Sweep<'_>, is_attacked: bool) -> Run {
 
 #[test]
 fn a_sweep_among_strangers_ends_with_the_right_bytes() {
+    let _turn = crate::turn(module_path!());
     let Some(hosts) = hosts_or_skip(3) else { return };
     let hosts = [0, 1, 2].map(|i| hosts.host(i));
     for engine in ["brian2-2.2.1", "pcg"] {

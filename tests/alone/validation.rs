@@ -348,6 +348,7 @@ fn difference(a: &[Values], b: &[Values], measure: usize) -> (f64, f64) {
 /// correction for their number is needed.
 #[test]
 fn noise_of_both_engines_is_equivalent() {
+    let _turn = crate::turn(module_path!());
     let size = Size::chosen();
     let values = all(size);
     write_values(size, &values);

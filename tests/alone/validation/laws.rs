@@ -107,6 +107,7 @@ fn chi_square_deviation(sum: f64, freedom: f64) -> f64 {
 /// Tables of χ² with 7 degrees of freedom: 24.322 is exceeded with probability 0.001, and 0.598 with 0.999.
 #[test]
 fn chi_square_has_the_probabilities_of_tables() {
+    let _turn = crate::turn(module_path!());
     assert!((chi_square_deviation(24.322, 7.0) - 3.0902).abs() < 1e-3);
     assert!((chi_square_deviation(0.5985, 7.0) + 3.0902).abs() < 1e-3);
 }
@@ -148,6 +149,7 @@ fn keyed_trial_factors(seed: u32) -> Vec<f64> {
 /// Exponential factors of trials, and exponential mean weights: the weight of a trial over its factor.
 #[test]
 fn weights_of_pcg_follow_their_law() {
+    let _turn = crate::turn(module_path!());
     let mut factors = Vec::new();
     let mut means = Vec::new();
     let mut first_factors = Vec::new();
@@ -192,6 +194,7 @@ fn weights_of_pcg_follow_their_law() {
 /// exponential distribution, but there are only 999 of them.
 #[test]
 fn weights_of_brian2_are_those_of_the_original() {
+    let _turn = crate::turn(module_path!());
     let defaults = Parameters::default().weights;
     let of_seed = |seed: u32| mean_weights(&Weights { seed, ..defaults }, 96);
     let means: Vec<f64> = (1..=WEIGHT_SEEDS).flat_map(of_seed).collect();
@@ -253,6 +256,7 @@ fn weights_of_brian2_are_those_of_the_original() {
 /// The mean of all weights that networks have, with each engine.
 #[test]
 fn mean_weights_of_networks_are_those_of_the_page() {
+    let _turn = crate::turn(module_path!());
     for (engine, expected) in [(Method::Pcg, 0.1), (Method::Brian2_2_2_1, 0.1 * 0.962)] {
         let of_seed = |seed: u32| {
             let mut parameters = Parameters::default();
@@ -272,6 +276,7 @@ fn mean_weights_of_networks_are_those_of_the_page() {
 
 #[test]
 fn tonic_factors_follow_their_law() {
+    let _turn = crate::turn(module_path!());
     for engine in Method::ALL.iter().copied() {
         // The draws of `pcg` belong to the seed, those of `brian2-2.2.1` to the seed of the distribution.
         let of_seed = |seed: u32| {
@@ -315,6 +320,7 @@ fn synapses(what: &str, of_networks: &[&Projection], presynaptic: u32, cells: u3
 
 #[test]
 fn wiring_follows_its_law() {
+    let _turn = crate::turn(module_path!());
     let paper = Parameters::default();
     // With 7 Golgi cells, their synapses are drawn pair by pair, as their probability is at least 0.25. All other
     // synapses are drawn by jumps.
@@ -348,6 +354,7 @@ fn wiring_follows_its_law() {
 
 #[test]
 fn active_fibers_are_any() {
+    let _turn = crate::turn(module_path!());
     const SEEDS: u32 = 5000;
     for engine in Method::ALL.iter().copied() {
         let layer = Layer::new(engine, Parameters::default()).expect("consistent");
@@ -379,6 +386,7 @@ fn active_fibers_are_any() {
 /// What is not drawn is the same in both engines.
 #[test]
 fn both_engines_have_the_same_constants() {
+    let _turn = crate::turn(module_path!());
     for name in CONDITIONS {
         let of = |engine| {
             let parameters =
