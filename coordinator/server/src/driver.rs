@@ -7,22 +7,17 @@ mod quotas;
 mod state;
 mod telling;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granule_engine::{Digest, Engine};
-use granule_farm::catalogue::Catalogue;
+use granule_engine::Digest;
 use granule_farm::dialogue::{self, Introduction, Said};
 use granule_farm::inbox::{self, Step};
-use granule_farm::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Reason, Scheduler, Site, Tally, TrialId, WorkerName,
-};
+use granule_farm::scheduler::{Command, ConnectionId, Dropped, Event, Reason, Site, Tally, TrialId};
 use granule_proto::wire;
-use granule_store::{Put, Store, StoreError};
+use granule_store::{Put, Store};
 use granule_sweep::plan::Plan;
 use granule_system::limits;
 use granule_text::words::brief;
@@ -39,10 +34,9 @@ use self::keeper::{Answer, Keep, Keeper, Kept};
 pub use self::state::Options;
 use self::state::{Driver, Known, MOST_KEPT};
 use crate::gate::{self, Refusal};
-use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::room::Reservation;
-use crate::service::{self, FromService, Link, Subject};
+use crate::service::{self, FromService, Subject};
 use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::Progress;

@@ -52,7 +52,7 @@ use crate::commands::sweep_file::read_sweep;
 use crate::commands::this_machine::host;
 use crate::commands::this_process::{command_line, cpu_seconds};
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural, shell_path, shell_word, shown};
+use crate::failure::{Failure, plural, shell_path, shown};
 use crate::stdout::{LastWords, both};
 
 /// What is asked for.
