@@ -17,55 +17,17 @@ use syn::{Attribute, Item, Meta, UseTree, Visibility};
 /// The root of a crate among its modules.
 const ROOT: &str = "crate";
 
-/// Arrows that close circles and are to go, by crate: from, to. Without them there is no circle, and each of them
-/// closes one. Nothing is added here.
-const KNOWN: [(&str, &[[&str; 2]]); 1] = [(
-    "granule",
-    &[
-        ["commands::job::end", "commands::job"],
-        ["commands::job::summary", "commands::job"],
-        ["commands::slurm::record", "commands::slurm"],
-        ["commands::worker", "commands::run"],
-        ["driver::keeper", "driver"],
-        ["driver::telling", "driver"],
-        ["launch::ssh", "launch"],
-        ["launch::ssh", "launch::roster"],
-        ["outputs::manifest", "outputs"],
-        ["outputs::manifest", "outputs::stamps"],
-        ["outputs::space", "outputs"],
-        ["outputs::stamps", "outputs"],
-        ["outputs::survey", "outputs"],
-        ["scheduler::large", "scheduler"],
-        ["scheduler::members", "scheduler"],
-        ["scheduler::pace", "scheduler"],
-        ["scheduler::sites", "scheduler"],
-        ["scheduler::suspects", "scheduler"],
-        ["scheduler::suspects", "scheduler::members"],
-        ["scheduler::trust", "scheduler"],
-        ["scheduler::trust", "scheduler::work"],
-        ["scheduler::work", "scheduler"],
-        ["view::log", "view::stderr"],
-        ["view::terminal", "view::stderr"],
-    ],
-)];
-
 #[test]
 fn modules_need_each_other_in_no_circle() {
     let mut problems = Vec::new();
-    let mut unused: BTreeSet<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
     let (workspace, crates) = crates();
     assert!(crates.len() > 3, "the workspace has several crates");
+    let read = |path: &Path| fs::read_to_string(workspace.join(path)).ok();
     for (name, roots) in crates {
-        unused.remove(name.as_str());
-        let known = KNOWN.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, arrows)| *arrows);
-        let read = |path: &Path| fs::read_to_string(workspace.join(path)).ok();
-        let modules: Vec<Modules> = roots.iter().map(|root| Modules::read(root, &read)).collect();
-        // Of a library and a program of the same package, the library comes first and is the one that has modules.
-        for (at, modules) in modules.iter().enumerate() {
-            problems.extend(judge(&name, &modules.arrows(), if at == 0 { known } else { &[] }));
+        for root in roots {
+            problems.extend(judge(&name, &Modules::read(&root, &read).arrows()));
         }
     }
-    problems.extend(unused.iter().map(|name| format!("KNOWN has {name}, but the workspace does not")));
     assert!(problems.is_empty(), "{}", problems.join("\n\n"));
 }
 
@@ -97,18 +59,10 @@ fn crates() -> (PathBuf, Vec<(String, Vec<PathBuf>)>) {
     (workspace, crates)
 }
 
-/// What is wrong with the arrows of a crate, apart from those known to be.
-fn judge(name: &str, arrows: &[Arrow], known: &[[&str; 2]]) -> Vec<String> {
-    let is_known = |arrow: &Arrow| known.iter().any(|[from, to]| arrow.from == *from && arrow.to == *to);
-    let mut others: Vec<&Arrow> = arrows.iter().filter(|arrow| !is_known(arrow)).collect();
-    let mut problems: Vec<String> = known
-        .iter()
-        .filter(|[from, to]| {
-            !arrows.iter().any(|arrow| arrow.from == *from && arrow.to == *to)
-                || way(&others, to, from).is_none()
-        })
-        .map(|[from, to]| format!("{name}: {from} → {to} closes no circle any more; take it out of KNOWN"))
-        .collect();
+/// What is wrong with the arrows of a crate.
+fn judge(name: &str, arrows: &[Arrow]) -> Vec<String> {
+    let mut others: Vec<&Arrow> = arrows.iter().collect();
+    let mut problems = Vec::new();
     while let Some(circle) = shortest_circle(&others) {
         let steps: Vec<String> = circle.iter().map(|arrow| format!("  {arrow}")).collect();
         problems.push(format!(
@@ -581,16 +535,7 @@ fn a_circle_is_found_and_shown() {
     let around = "made-up: a circle of modules; move what they share into a module below them\n  \
                   a → b (src/a.rs:3: crate::b::B)\n  b → c::deep (src/b.rs:6: c::deep::make)\n  \
                   c::deep → a (src/c/deep.rs:2: crate::A::name)";
-    assert_eq!(judge("made-up", &arrows, &[]), [around]);
-    assert_eq!(judge("made-up", &arrows, &[["b", "c::deep"]]), [""; 0]);
-    // One that is listed must be there, and close a circle.
-    let gone = |arrow: &str| format!("made-up: {arrow} closes no circle any more; take it out of KNOWN");
-    assert_eq!(judge("made-up", &arrows, &[["b", "c::deep"], ["d", "a"]]), [gone("d → a")]);
-    assert_eq!(judge("made-up", &arrows, &[["b", "c::deep"], ["a", "d"]]), [gone("a → d")]);
-    assert_eq!(
-        judge("made-up", &arrows, &[["b", "c::deep"], ["a", "b"]]),
-        [gone("b → c::deep"), gone("a → b")]
-    );
+    assert_eq!(judge("made-up", &arrows), [around]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod address;
 pub mod bench;
 mod cli;
 mod commands;
+mod engines;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
@@ -26,9 +27,6 @@ use std::process::ExitCode;
 
 use granule_engine::Engines;
 use granule_server::view::{self, stderr};
-
-/// The engines that this program has, the default first.
-pub(crate) const ENGINES: Engines = granule_granular::ENGINES;
 
 /// The program: reads the command line and does what it says.
 pub fn main() -> ExitCode {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use granule_engine::Engine;
 
-use crate::ENGINES;
+use crate::engines::ENGINES;
 
 /// The version; all engines with their revisions, the default first; what was built, and how.
 pub(crate) static LONG: LazyLock<String> = LazyLock::new(|| {

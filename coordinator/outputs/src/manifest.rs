@@ -4,24 +4,22 @@
 //! writes it when all are in place. Meanwhile `sweep.json` says which sweep the run computes, and
 //! `outputs.pending.json` of which sweeps there may be files.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use granule_engine::space::{CellFactor, Kind};
-use granule_engine::{Engine, Engines, Fingerprint, Inconsistent, Model, Value, engine_of};
-use granule_sweep::{
-    Condition, NameProblem, Randomness, Record, SizeProblem, Sweep, check_condition_name, check_size,
-    check_sweep_name, prefix_of,
-};
+use granule_sweep::Sweep;
 use granule_system::files::Directory;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::stamps::{self, Seen, Stamp, Stamps, SweepId};
-use super::{HashedFile, OutputError, failed};
+use crate::errors::{OutputError, failed};
+pub use crate::file_record::FileRecord;
+use crate::hashed::HashedFile;
+pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedSweep};
+use crate::stamps::{self, Seen, Stamp, Stamps, SweepId};
 
 /// Its name in the output directory.
 pub const NAME: &str = "manifest.json";
@@ -46,40 +44,6 @@ pub struct Manifest {
     pub set_aside: Vec<SetAside>,
     /// Every output file, by path.
     pub files: Vec<FileRecord>,
-}
-
-/// The sweep with every default filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ResolvedSweep {
-    pub name: String,
-    pub engine: String,
-    pub engine_revision: u32,
-    /// `common` or `independent`; in the latter case, conditions differ in `noise.stream`.
-    #[serde(default = "common_noise")]
-    pub noise: String,
-    pub seeds: Vec<u32>,
-    pub trials: u32,
-    pub conditions: Vec<ResolvedCondition>,
-}
-
-impl ResolvedSweep {
-    /// Hash of all of it.
-    pub fn fingerprint(&self) -> String {
-        let content = serde_json::to_vec(self).expect("text and numbers can be written");
-        blake3::hash(&content).to_hex().to_string()
-    }
-}
-
-/// A condition with all its parameters, as text with units.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ResolvedCondition {
-    pub name: String,
-    pub prefix: String,
-    pub fingerprint: String,
-    /// Keys of `record` that are switched off.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_recorded: Vec<String>,
-    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The run that completed the sweep.
@@ -260,17 +224,6 @@ pub struct SetAside {
     pub reason: String,
 }
 
-/// An output file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// Below the output directory, with `/`.
-    pub path: String,
-    pub bytes: u64,
-    pub sha256: String,
-    /// Hash of everything that decides its bytes.
-    pub identity: String,
-}
-
 impl Manifest {
     pub fn new(
         sweep: ResolvedSweep,
@@ -326,192 +279,6 @@ pub fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
     remove(out, stamps::NAME).map(drop)
 }
 
-fn common_noise() -> String {
-    Randomness::Common.name().to_owned()
-}
-
-impl ResolvedSweep {
-    pub fn of(sweep: &Sweep) -> ResolvedSweep {
-        let conditions = sweep
-            .conditions
-            .iter()
-            .map(|condition| {
-                let shown = |(parameter, value): (&granule_engine::Parameter, &Value)| {
-                    let text = format!("{value} {}", parameter.unit());
-                    (parameter.path.to_owned(), text.trim_end().into())
-                };
-                ResolvedCondition {
-                    name: condition.name.clone(),
-                    prefix: condition.prefix.clone(),
-                    fingerprint: condition.model.fingerprint().to_string(),
-                    not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
-                    parameters: condition.model.values().iter().map(shown).collect(),
-                }
-            })
-            .collect();
-        ResolvedSweep {
-            name: sweep.name.clone(),
-            engine: sweep.engine.name().to_owned(),
-            engine_revision: sweep.engine.revision(),
-            noise: sweep.randomness.name().to_owned(),
-            seeds: sweep.seeds.clone(),
-            trials: sweep.trials,
-            conditions,
-        }
-    }
-}
-
-/// Why this program cannot use the sweep of a manifest. What a manifest says may come from anywhere: it is
-/// escaped in messages, and a sweep that breaks a rule of sweep files is refused as a whole.
-#[derive(Debug, thiserror::Error)]
-pub enum Foreign {
-    /// It was computed in another way.
-    #[error(
-        "it was computed by engine {}, revision {revision}, which this granule does not have",
-        engine.escape_debug()
-    )]
-    Engine { engine: String, revision: u32 },
-    /// There is too much of it, or nothing.
-    #[error("it {0}")]
-    Size(#[from] SizeProblem),
-    /// The sweep or a condition has a name that sweep files cannot give.
-    #[error(transparent)]
-    Name(#[from] NameProblem),
-    /// Its output files would have other names.
-    #[error("the output files of condition {condition} start with {found:?}; expected {expected:?}")]
-    Prefix { condition: String, found: String, expected: String },
-    /// Two conditions would write to the same files.
-    #[error("the output files of two conditions start with {0:?}, ignoring case")]
-    SamePrefix(String),
-    /// A seed occurs twice.
-    #[error("seed {0} occurs twice")]
-    SameSeed(u32),
-    /// A condition is not what its fingerprint says.
-    #[error("the parameters of condition {condition} are not those that were computed: {what}")]
-    Condition { condition: String, what: String },
-    /// A condition is refused by rules that were not there when it was computed.
-    #[error("this version refuses the parameters of condition {condition}: {what}")]
-    Refused { condition: String, what: String },
-}
-
-/// Most characters of unchecked text in a message.
-const MOST_SHOWN: usize = 60;
-
-impl ResolvedSweep {
-    /// The sweep that was resolved to this. Its fingerprints, or those of version 0.1.0, show that the parameters are
-    /// the same.
-    ///
-    /// # Errors
-    /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
-    pub fn restore(&self, engines: Engines) -> Result<Sweep, Foreign> {
-        let known =
-            engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
-        let Some(engine) = known else {
-            let engine = self.engine.chars().take(MOST_SHOWN).collect();
-            return Err(Foreign::Engine { engine, revision: self.engine_revision });
-        };
-        check_size(self.conditions.len(), self.seeds.len(), self.trials)?;
-        check_sweep_name(&self.name)?;
-        let mut seeds = HashSet::new();
-        if let Some(twice) = self.seeds.iter().find(|seed| !seeds.insert(**seed)) {
-            return Err(Foreign::SameSeed(*twice));
-        }
-        let conditions: Vec<Condition> =
-            self.conditions.iter().map(|condition| condition.restore(engine)).collect::<Result<_, _>>()?;
-        let mut prefixes = HashSet::new();
-        for Condition { prefix, .. } in &conditions {
-            if !prefixes.insert(prefix.to_ascii_lowercase()) {
-                return Err(Foreign::SamePrefix(prefix.clone()));
-            }
-        }
-        let is_named = |sharing: &Randomness| sharing.name() == self.noise;
-        Ok(Sweep {
-            name: self.name.clone(),
-            engine,
-            randomness: Randomness::ALL.into_iter().find(is_named).unwrap_or_default(),
-            seeds: self.seeds.clone(),
-            trials: self.trials,
-            conditions,
-        })
-    }
-}
-
-impl ResolvedCondition {
-    fn restore(&self, engine: &'static dyn Engine) -> Result<Condition, Foreign> {
-        let space = engine.space();
-        let preset = space.preset(&self.name).map(|preset| preset.name);
-        if preset.is_none() {
-            check_condition_name(space, &self.name)?;
-        }
-        let expected = prefix_of(space, &self.name, preset.is_some());
-        if self.prefix != expected {
-            let condition = self.name.clone();
-            let found = self.prefix.chars().take(MOST_SHOWN).collect();
-            return Err(Foreign::Prefix { condition, found, expected: expected.to_owned() });
-        }
-        let wrong = |what: String| Foreign::Condition { condition: self.name.clone(), what };
-        let mut values = space.defaults();
-        for parameter in space.parameters() {
-            let value = match (self.parameters.get(parameter.path), &parameter.before) {
-                (Some(text), _) => {
-                    let value = text.as_str().and_then(|text| value_of(parameter.kind, text));
-                    value.ok_or_else(|| wrong(format!("cannot read `{}`", parameter.path)))?
-                }
-                // The manifest was written before this parameter existed.
-                (None, Some(before)) => before.clone(),
-                // If the default is not what was computed, the fingerprints differ.
-                (None, None) => continue,
-            };
-            values.set(parameter, value).map_err(|error| wrong(error.to_string()))?;
-        }
-        let refused = |error: Inconsistent| Foreign::Refused {
-            condition: self.name.clone(),
-            what: format!("{error}; change the sweep file and run it again ({})", error.remedy),
-        };
-        let model = Model::new(engine, values).map_err(refused)?;
-        let is_known = |fingerprint: Fingerprint| fingerprint.to_string() == self.fingerprint;
-        if !is_known(model.fingerprint()) && !is_known(model.facts().fingerprint_0_1_0) {
-            return Err(wrong("fingerprints differ".to_owned()));
-        }
-        let record = Record::without(engine.kinds(), self.not_recorded.iter().map(String::as_str))
-            .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
-        Ok(Condition {
-            name: self.name.clone(),
-            prefix: self.prefix.clone(),
-            model,
-            preset,
-            record,
-            explicit: record.into(),
-        })
-    }
-}
-
-/// A value as [`ResolvedSweep::of`] writes it.
-fn value_of(kind: Kind, text: &str) -> Option<Value> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    match kind {
-        Kind::Quantity(unit) => number(text.strip_suffix(unit.symbol())?).map(Value::Number),
-        Kind::Count => text.parse().ok().map(Value::Count),
-        Kind::Flag => text.parse().ok().map(Value::Flag),
-        Kind::Quantities(unit) => {
-            let list = text.strip_suffix(unit.symbol())?.trim();
-            let list = list.strip_prefix('[')?.strip_suffix(']')?;
-            let items = list.split(',').filter(|item| !item.trim().is_empty());
-            items.map(number).collect::<Option<_>>().map(Value::Numbers)
-        }
-        Kind::Factor => {
-            let Some(gamma) = text.strip_prefix("gamma(mean: ") else {
-                return number(text).map(|factor| Value::Factor(CellFactor::Constant(factor)));
-            };
-            let (mean, rest) = gamma.split_once(", sd: ")?;
-            let (sd, seed) = rest.strip_suffix(')')?.split_once(", seed: ")?;
-            let (mean, sd, seed) = (number(mean)?, number(sd)?, seed.parse().ok()?);
-            Some(Value::Factor(CellFactor::Gamma { mean, sd, seed }))
-        }
-        Kind::Choice(names) => names.iter().find(|name| **name == text).map(|name| Value::Choice(name)),
-    }
-}
-
 /// Writes a file for programs and people; gives its SHA-256.
 fn write_json(out: &Directory, name: &str, content: &impl Serialize) -> Result<String, OutputError> {
     let mut file = HashedFile::create_in(out, name)?;
@@ -524,121 +291,4 @@ fn write_json(out: &Directory, name: &str, content: &impl Serialize) -> Result<S
 
 fn remove(out: &Directory, name: &str) -> Result<bool, OutputError> {
     out.remove(OsStr::new(name)).map_err(failed("remove", &out.path().join(name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use granule_granular::ENGINES;
-    use granule_sweep::{Overrides, parse};
-
-    use super::*;
-
-    #[test]
-    fn a_sweep_is_restored_from_its_manifest() {
-        let text = "
-seeds: [5, 451]
-trials: 7
-weights: { random: false }
-noise: independent
-record: { connections: false }
-conditions:
-  - Control
-  - ACh
-  - GABAzine
-  - name: odd
-    base: ACh
-    set: { stimulus.times: [3 ms, 10.1 ms], granule.tonic_factor: { gamma: { mean: 0.3, sd: 0.1, seed: 9 } },
-           golgi.leak_reversal: -53.123456789 mV, noise.first: granule, network.golgi_cells: 3 }
-  - { name: none, set: { stimulus.times: [], granule.tonic_factor: 0.1 } }
-";
-        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
-        let mut resolved = ResolvedSweep::of(&sweep);
-        assert_eq!(resolved.restore(ENGINES).unwrap(), sweep);
-        let golgi = serde_json::Value::from("-53 mV");
-        resolved.conditions[3].parameters.insert("golgi.leak_reversal".to_owned(), golgi);
-        assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("condition odd"));
-        resolved.engine_revision += 1;
-        assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("pcg, revision 2"));
-    }
-
-    #[test]
-    fn a_manifest_that_breaks_a_rule_is_refused() {
-        let text = "seeds: [5, 451]\nconditions: [Control, GABAzine, { name: mine }, { name: '-53.5' }]";
-        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
-        let resolved = ResolvedSweep::of(&sweep);
-        assert_eq!(resolved.restore(ENGINES).unwrap(), sweep);
-        let check = |change: &dyn Fn(&mut ResolvedSweep), expected: &str| {
-            let mut changed = resolved.clone();
-            change(&mut changed);
-            let message = changed.restore(ENGINES).expect_err(expected).to_string();
-            assert_eq!(message, expected);
-            assert!(message.chars().all(|c| !c.is_control()), "{message:?}");
-        };
-        let named = |name: &str, expected: &str| {
-            let rename = |sweep: &mut ResolvedSweep| {
-                sweep.conditions[2].name = name.to_owned();
-                sweep.conditions[2].prefix = name.to_owned();
-            };
-            check(&rename, expected);
-        };
-        let letters = "a condition's name can have letters, digits, `.`, `_` and `-` only, unlike";
-        named("=HYPERLINK(\"http://x\",\"y\")", &format!("{letters} `=HYPERLINK(\"http://x\",\"y\")`"));
-        named("../../x", &format!("{letters} `../../x`"));
-        named("<script>", &format!("{letters} `<script>`"));
-        named("\u{1b}[31m", &format!("{letters} `\\u{{1b}}[31m`"));
-        named("NA", "a condition's name cannot be `NA`: pandas reads it as a missing value");
-        named("", "a condition's name must not be empty");
-        named("Randomized_x", "a condition's name cannot start with `randomized_`");
-        named("gaba", "the output files of two conditions start with \"gaba\", ignoring case");
-        named("CONTROL", "the output files of two conditions start with \"CONTROL\", ignoring case");
-        let with_prefix = |at: usize, prefix: &str, expected: &str| {
-            check(&|sweep| sweep.conditions[at].prefix = prefix.to_owned(), expected);
-        };
-        let start = "the output files of condition";
-        with_prefix(2, "../../x", &format!("{start} mine start with \"../../x\"; expected \"mine\""));
-        with_prefix(2, "", &format!("{start} mine start with \"\"; expected \"mine\""));
-        with_prefix(2, "a\n/", &format!("{start} mine start with \"a\\n/\"; expected \"mine\""));
-        with_prefix(1, "GABAzine", &format!("{start} GABAzine start with \"GABAzine\"; expected \"gaba\""));
-        with_prefix(
-            0,
-            &"x".repeat(100_000),
-            &format!("{start} Control start with \"{}\"; expected \"control\"", "x".repeat(MOST_SHOWN)),
-        );
-        let renamed = |name: &str, expected: &str| check(&|sweep| sweep.name = name.to_owned(), expected);
-        let letters = "a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike";
-        renamed("../x", &format!("{letters} `../x`"));
-        renamed("<b>", &format!("{letters} `<b>`"));
-        renamed("..", "a sweep's name cannot start with a dot, as in `..`");
-        let seeded =
-            |seeds: Vec<u32>, expected: &str| check(&|sweep| sweep.seeds.clone_from(&seeds), expected);
-        seeded(vec![5, 451, 5], "seed 5 occurs twice");
-        seeded(Vec::new(), "it has no seeds");
-        seeded((0..100_001).collect(), "it asks for 100001 seeds, more than the 100000 a sweep can have");
-        let of_trials = |trials: u32, expected: &str| check(&|sweep| sweep.trials = trials, expected);
-        of_trials(0, "it has no trials of each condition and seed");
-        let most = "trials of each condition and seed, more than the 1000000 a sweep can have";
-        of_trials(4_000_000_000, &format!("it asks for 4000000000 {most}"));
-        check(
-            &|sweep| {
-                sweep.trials = 1_000_000;
-                sweep.seeds = (0..3).collect();
-            },
-            "it asks for 12000000 trials, more than the 10000000 a sweep can have",
-        );
-        let twice = |sweep: &mut ResolvedSweep| sweep.conditions.push(sweep.conditions[2].clone());
-        check(&twice, "the output files of two conditions start with \"mine\", ignoring case");
-        check(&|sweep| sweep.conditions.clear(), "it has no conditions");
-        let all = vec![resolved.conditions[2].clone(); 10_001];
-        check(
-            &|sweep| sweep.conditions.clone_from(&all),
-            "it asks for 10001 conditions, more than the 10000 a sweep can have",
-        );
-        check(
-            &|sweep| sweep.engine = "\u{1b}]0;x".to_owned(),
-            "it was computed by engine \\u{1b}]0;x, revision 1, which this granule does not have",
-        );
-        let unknown = |sweep: &mut ResolvedSweep| sweep.conditions[2].not_recorded = vec!["../x".to_owned()];
-        let computed = "the parameters of condition mine are not those that were computed";
-        check(&unknown, &format!("{computed}: `not_recorded` has an unknown key"));
-    }
 }

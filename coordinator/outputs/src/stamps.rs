@@ -14,8 +14,8 @@ use granule_engine::Engines;
 pub use granule_system::stamp::{Seal, Stamp, sealed};
 use serde::{Deserialize, Serialize};
 
-use super::Kept;
-use super::manifest::ResolvedSweep;
+use crate::file_record::Kept;
+use crate::resolved::ResolvedSweep;
 
 /// Their name in the output directory.
 pub const NAME: &str = ".outputs.stamps.json";

@@ -18,7 +18,6 @@ use std::sync::OnceLock;
 use granule_engine::output::Size;
 use granule_engine::{Engines, TrialKey};
 use granule_sweep::{Plan, Record, Sweep};
-use granule_system::exit;
 use granule_system::files::{self, Directory, kind_of};
 use granule_system::hex;
 use granule_system::threads::side_by_side;
@@ -26,66 +25,16 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{self, FORMAT, FileRecord, Journal, Manifest, Pending, ResolvedSweep, STORE, UnderWay};
-use super::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
-use super::{Kept, OutputError, Planned, directory_of_seed, failed};
+use crate::errors::{OutputError, failed};
+use crate::file_record::{FileRecord, Kept};
+use crate::manifest::{self, FORMAT, Journal, Manifest, Pending, STORE, UnderWay};
+use crate::planned::{Planned, directory_of_seed, plan};
+pub use crate::refusal::Refusal;
+use crate::resolved::ResolvedSweep;
+use crate::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 
 /// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
 const LONGEST: u64 = 1 << 30;
-
-/// Why a run does not write to an output directory.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// A name that granule needs is taken.
-    #[error("{} {what}", path.display())]
-    Taken { path: PathBuf, what: String },
-    /// One of its records was written by a later version.
-    #[error("{} was written by a later version of granule", path.display())]
-    Later { path: PathBuf },
-    /// One of its records is damaged, and no other says whose the directory is.
-    #[error("{} is damaged, and nothing else says of which sweep the directory is", path.display())]
-    Damaged { path: PathBuf },
-    /// Another sweep's.
-    #[error("{} holds another sweep, {held}: {why}", out.display())]
-    AnotherSweep { out: PathBuf, held: String, why: &'static str },
-    /// There are files at the places of its outputs that it did not write.
-    #[error(
-        "{} has {} where this sweep writes outputs, and no record says that granule wrote {}, such as {first}",
-        out.display(),
-        if *count == 1 { "a file".to_owned() } else { format!("{count} files") },
-        if *count == 1 { "it" } else { "them" }
-    )]
-    Unlisted { out: PathBuf, count: usize, first: String },
-}
-
-impl Refusal {
-    /// Exit code of a command that is refused: the directory is the wrong one, or something in it is.
-    pub fn code(&self) -> u8 {
-        match self {
-            Refusal::AnotherSweep { .. } | Refusal::Unlisted { .. } => exit::USAGE,
-            Refusal::Taken { .. } | Refusal::Later { .. } | Refusal::Damaged { .. } => exit::FAILED,
-        }
-    }
-
-    /// What to do about it.
-    pub fn help(&self) -> &'static str {
-        match self {
-            Refusal::Taken { .. } => "move it away, or choose another directory with --out DIR",
-            Refusal::Damaged { .. } => {
-                "if it is this sweep's, pass --replace; else choose another directory with --out DIR"
-            }
-            Refusal::Later { .. } => "use that version, or choose another directory with --out DIR",
-            Refusal::AnotherSweep { .. } => {
-                "choose another directory with --out DIR; --replace removes the files of the sweep that is there and \
-                 writes this sweep's (stored trials stay stored; `granule plan --replace` lists the files)"
-            }
-            Refusal::Unlisted { .. } => {
-                "choose another directory with --out DIR, or move them away; --replace overwrites them (`granule plan \
-                 --replace` lists them)"
-            }
-        }
-    }
-}
 
 /// A record in an output directory that cannot be used.
 #[derive(Clone, Debug)]
@@ -839,7 +788,7 @@ fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
 /// Paths of the files that a recorded sweep makes; none if this program cannot resolve it.
 fn paths(engines: Engines, sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
     let sweep = sweep.restore(engines).ok()?;
-    let planned = super::plan(&sweep, &Plan::new(&sweep));
+    let planned = plan(&sweep, &Plan::new(&sweep));
     Some(planned.into_iter().map(|file| file.path).collect())
 }
 

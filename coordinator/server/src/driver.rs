@@ -1,25 +1,23 @@
 //! The loop around the scheduler: what happens goes in as events, and the commands that come out
 //! are carried out. It decides nothing.
 
+mod error;
 mod keeper;
+mod quotas;
+mod state;
 mod telling;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granule_engine::{Digest, Engine};
-use granule_farm::catalogue::Catalogue;
+use granule_engine::Digest;
 use granule_farm::dialogue::{self, Introduction, Said};
 use granule_farm::inbox::{self, Step};
-use granule_farm::scheduler::{
-    Command, Config, ConnectionId, Dropped, Event, Reason, Scheduler, Site, Tally, TrialId, WorkerName,
-};
+use granule_farm::scheduler::{Command, ConnectionId, Dropped, Event, Reason, Site, Tally, TrialId};
 use granule_proto::wire;
-use granule_store::{Put, Store, StoreError};
+use granule_store::{Put, Store};
 use granule_sweep::plan::Plan;
 use granule_system::limits;
 use granule_text::words::brief;
@@ -31,38 +29,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
+pub use self::error::ComputeError;
 use self::keeper::{Answer, Keep, Keeper, Kept};
-use self::telling::{MOST_KEPT, Quotas};
+pub use self::state::Options;
+use self::state::{Driver, Known, MOST_KEPT};
 use crate::gate::{self, Refusal};
-use crate::launch::ssh::Ssh;
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::room::Reservation;
-use crate::service::{self, FromService, Link, Subject};
+use crate::service::{self, FromService, Subject};
 use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::Progress;
-
-/// How to run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Name of the sweep, for people.
-    pub sweep: String,
-    /// Worker processes to start.
-    pub workers: u32,
-    /// The executable they run.
-    pub program: PathBuf,
-    /// Machines on which there are workers, too.
-    pub ssh: Option<Ssh>,
-    pub scheduler: Config,
-    /// How long leases may take to end when we are asked to.
-    pub drain_within: Duration,
-    /// How long there may be no worker, if not for ever.
-    pub give_up_after: Option<Duration>,
-    /// Whether people are told of workers that come and go.
-    pub tells_of_workers: bool,
-    /// Where metrics are to be had without a secret.
-    pub metrics: Option<SocketAddr>,
-}
 
 /// How a coordinator speaks TLS, and the certificate that it is known by.
 #[derive(Clone, Debug)]
@@ -125,39 +102,6 @@ impl Outcome {
         self.disagreements.extend(later.disagreements);
         self.workers += later.workers;
     }
-}
-
-/// Why the trials of a sweep were not all computed.
-#[derive(Debug, thiserror::Error)]
-pub enum ComputeError {
-    #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("cannot start worker process {}", program.display())]
-    Start { program: PathBuf, source: io::Error },
-    #[error("cannot start a thread for the store")]
-    Thread(#[source] io::Error),
-    #[error("worker processes cannot compute here\n  because: {description}")]
-    Starved { description: String },
-    #[error("cannot run `{}`", crate::launch::ssh::PROGRAM)]
-    Login(#[source] io::Error),
-    #[error("no host can be used{}", listed(complaints))]
-    Hosts {
-        complaints: Vec<String>,
-        /// A command that finds out why.
-        probe: String,
-    },
-    #[error("the server for workers failed")]
-    Serve(#[source] tonic::transport::Error),
-    #[error("{0}")]
-    Abandoned(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("interrupted")]
-    Interrupted,
-}
-
-fn listed(complaints: &[String]) -> String {
-    complaints.iter().map(|complaint| format!("\n  {complaint}")).collect()
 }
 
 /// How often the view is refreshed and processes are looked after.
@@ -310,82 +254,7 @@ async fn until_set(flag: &mut watch::Receiver<bool>) {
     let _ = flag.wait_for(|is_set| *is_set).await;
 }
 
-struct Driver<'a> {
-    options: &'a Options,
-    catalogue: Catalogue<'a>,
-    engine: &'static dyn Engine,
-    store: Arc<Store>,
-    progress: &'a mut Progress,
-    views: &'a Views,
-    scheduler: Scheduler,
-    started: Instant,
-    epoch: u64,
-    /// Our own processes.
-    workers: Workers,
-    links: BTreeMap<ConnectionId, Link>,
-    /// Who is at the other end of each connection.
-    names: BTreeMap<ConnectionId, WorkerName>,
-    /// Workers that the scheduler knows.
-    known: BTreeMap<WorkerName, Known>,
-    keeper: Keeper,
-    deaths: u64,
-    refusals: u64,
-    disagreements: Vec<String>,
-    quarantined: Vec<String>,
-    quotas: Quotas,
-    /// Workers that were ever here.
-    joined: u64,
-    /// When people were last told of somebody who was not let in, and how many there were since.
-    refused: Option<(Instant, u64)>,
-}
-
-/// What is known of a worker, for people.
-struct Known {
-    host: String,
-    process_id: u32,
-    /// Where it has come from.
-    from: String,
-    is_ours: bool,
-}
-
-impl<'a> Driver<'a> {
-    fn new(
-        plan: &'a Plan,
-        store: &Arc<Store>,
-        options: &'a Options,
-        progress: &'a mut Progress,
-        views: &'a Views,
-        workers: Workers,
-        keeper: Keeper,
-    ) -> Driver<'a> {
-        let catalogue = Catalogue::new(plan);
-        let shape = catalogue.shape(|stream| store.spans(stream));
-        let scheduler = Scheduler::new(options.scheduler, shape, |id| store.contains(catalogue.key(id)));
-        Driver {
-            options,
-            catalogue,
-            engine: plan.engine,
-            store: Arc::clone(store),
-            progress,
-            views,
-            scheduler,
-            started: Instant::now(),
-            epoch: rand::random::<u64>().max(1),
-            workers,
-            links: BTreeMap::new(),
-            names: BTreeMap::new(),
-            known: BTreeMap::new(),
-            keeper,
-            deaths: 0,
-            refusals: 0,
-            disagreements: Vec::new(),
-            quarantined: Vec::new(),
-            quotas: Quotas::default(),
-            joined: 0,
-            refused: None,
-        }
-    }
-
+impl Driver<'_> {
     async fn run(
         &mut self,
         mut from_service: mpsc::Receiver<Vec<FromService>>,

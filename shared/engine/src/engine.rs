@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
-use crate::key::StreamKey;
-use crate::model::{Facts, Inconsistent, Model};
+use crate::facts::{Facts, Inconsistent};
+use crate::hash::Hash;
+use crate::key::{Fingerprint, StreamKey};
 use crate::output::{Derive, File, Kind};
 use crate::space::{Space, Values};
 use crate::spikes::TrialSpikes;
 use crate::stream::{Parts, Start};
+use crate::time::TimeAxis;
 
 /// A population of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,14 @@ pub struct Population {
     pub cell: &'static str,
     /// Several of its cells, for people.
     pub cells: &'static str,
+}
+
+/// A condition that its engine has checked: an engine, the values of all parameters, and what follows from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    engine: &'static dyn Engine,
+    values: Values,
+    facts: Arc<Facts>,
 }
 
 /// Trials of a seed, for conditions with equal [`crate::CohortKey`]s.
@@ -181,5 +192,56 @@ impl Eq for dyn Engine {}
 impl fmt::Debug for dyn Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Engine({}, revision {})", self.name(), self.revision())
+    }
+}
+
+impl Model {
+    /// Checks the values against each other.
+    ///
+    /// # Errors
+    /// The first contradiction that the engine finds.
+    pub fn new(engine: &'static dyn Engine, values: Values) -> Result<Model, Inconsistent> {
+        let facts = Arc::new(engine.check(&values)?);
+        Ok(Model { engine, values, facts })
+    }
+
+    /// The engine that computes it.
+    pub fn engine(&self) -> &'static dyn Engine {
+        self.engine
+    }
+
+    /// The values of all parameters.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// What follows from the values.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Identity of the condition.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.facts.fingerprint
+    }
+
+    /// Time axis of a trial.
+    pub fn time(&self) -> &TimeAxis {
+        &self.facts.time
+    }
+
+    /// Size of each population.
+    pub fn sizes(&self) -> &[u32] {
+        &self.facts.sizes
+    }
+}
+
+impl Hash {
+    /// A hash for this purpose, of an engine and its revision.
+    pub fn new(purpose: &str, engine: &dyn Engine) -> Hash {
+        let mut hash = Hash::plain(purpose);
+        hash.text(engine.name());
+        hash.number(engine.revision());
+        hash
     }
 }

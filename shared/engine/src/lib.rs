@@ -9,17 +9,20 @@
 pub mod decimal;
 pub mod elementary;
 mod engine;
+mod facts;
+mod hash;
 pub mod key;
-mod model;
 pub mod output;
 pub mod space;
 pub mod spikes;
 pub mod stream;
 mod time;
 
-pub use engine::{Engine, Engines, Memory, Note, Population, Recounted, Shard, Take, Unable, engine_of};
+pub use engine::{
+    Engine, Engines, Memory, Model, Note, Population, Recounted, Shard, Take, Unable, engine_of,
+};
+pub use facts::{Facts, Inconsistent};
 pub use key::{CohortKey, Fingerprint, StreamKey, TrialKey};
-pub use model::{Facts, Inconsistent, Model};
 pub use space::{Parameter, Preset, Space, Value, Values};
 pub use spikes::{Digest, Spike, TrialSpikes};
 pub use stream::Start;

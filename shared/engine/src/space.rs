@@ -6,7 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::key::{Hash, SpaceKey};
+use crate::hash::Hash;
+use crate::key::SpaceKey;
 
 /// All parameters of a model, and what else a sweep file may say of them.
 #[derive(Debug, PartialEq)]
@@ -538,6 +539,60 @@ pub enum Rejected {
 /// A number for people: with an exponent where it would be a row of zeros.
 pub fn in_short(x: f64) -> String {
     if x.abs() < 1e15 { x.to_string() } else { format!("{x:e}") }
+}
+
+impl Hash {
+    /// Adds a value with its kind.
+    pub fn value(&mut self, value: &Value) {
+        match value {
+            Value::Number(x) => {
+                self.number(0);
+                self.float(*x);
+            }
+            Value::Count(n) => {
+                self.number(1);
+                self.number(*n);
+            }
+            Value::Flag(flag) => {
+                self.number(2);
+                self.number(u32::from(*flag));
+            }
+            Value::Numbers(list) => {
+                // A list of numbers is a set: its order does not count.
+                let mut sorted = list.clone();
+                sorted.sort_by(f64::total_cmp);
+                self.number(3);
+                self.number(sorted.len() as u32);
+                sorted.into_iter().for_each(|x| self.float(x));
+            }
+            Value::Factor(CellFactor::Constant(x)) => {
+                self.number(4);
+                self.float(*x);
+            }
+            Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
+                self.number(5);
+                self.float(*mean);
+                self.float(*sd);
+                self.number(*seed);
+            }
+            Value::Choice(name) => {
+                self.number(6);
+                self.text(name);
+            }
+        }
+    }
+
+    /// Adds these parameters, each with its path. A parameter that was added to the model later counts only where it
+    /// differs from what held before it existed, so that adding it changes no key.
+    pub fn values(&mut self, values: &Values, mut is_part: impl FnMut(&str) -> bool) {
+        for (parameter, value) in values.iter() {
+            let is_as_before = parameter.before.as_ref().is_some_and(|before| before.is_same(value));
+            if !is_as_before && is_part(parameter.path) {
+                self.text(parameter.path);
+                self.value(value);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::ops::Range;
 use super::event::{Command, Report, Work};
 use super::ids::{LeaseId, Place, Time, WorkerName};
 use super::lease::{Kind, Lease};
+use super::pace;
+use super::state::Scheduler;
 use super::variants::Variants;
-use super::{Scheduler, pace};
 
 /// How much sooner than the slow worker the idle one should be done.
 const SOONER: f64 = 1.3;

@@ -5,14 +5,15 @@
 //! have said so, or [`CLAIMS`] leases have come to that; claims of one site are not enough while a worker elsewhere can
 //! try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use granule_engine::Digest;
 
-use super::Scheduler;
+use super::claims::Claim;
 use super::cohort::SlotState;
 use super::event::{Command, Reason, Report};
 use super::ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::state::Scheduler;
 use super::suspects::HOPELESS;
 use super::variants::Variants;
 use super::worker::Worker;
@@ -29,22 +30,6 @@ const MOST_CLAIMS: usize = 64;
 /// What stands for the digest of a trial's spikes where a worker says that they are too many, and others have a
 /// result.
 pub const TOO_LARGE: Digest = Digest([0xff; 32]);
-
-/// Trials that are too large.
-#[derive(Debug, Default)]
-pub(super) struct Large {
-    /// Who has said so of trials that are tried again, and under which lease.
-    claims: BTreeMap<TrialId, Vec<Claim>>,
-    given_up: BTreeSet<TrialId>,
-}
-
-/// A worker has found too many spikes.
-#[derive(Clone, Copy, Debug)]
-struct Claim {
-    worker: WorkerName,
-    site: Site,
-    lease: LeaseId,
-}
 
 impl Scheduler {
     /// Trials that are not stored as they have too many spikes.

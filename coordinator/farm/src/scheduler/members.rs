@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Scheduler;
 use super::event::{Command, Dropped, Reason, Report, Work};
 use super::ids::{ConnectionId, LeaseId, Place, Site, Time, WorkerName};
-use super::suspects::Loss;
+use super::losses::Loss;
+use super::state::Scheduler;
 use super::worker::{Worker, WorkerState, WorkerView};
 
 /// Leases in a row, of different work, that a worker may fail at or finish without delivering.

@@ -21,12 +21,15 @@
 //! A trial can only start where it is known where its items begin in the stream that it reads ([`granule_engine::stream`]). Streams
 //! are therefore surveyed, by workers too, ahead of the trials that need it ([`survey`]).
 
+mod checks;
+mod claims;
 mod cohort;
 mod copies;
 mod event;
 mod ids;
 mod large;
 mod lease;
+mod losses;
 mod members;
 #[cfg(test)]
 mod model;
@@ -34,6 +37,8 @@ mod pace;
 mod shape;
 mod sites;
 mod stalls;
+mod standing;
+mod state;
 #[cfg(test)]
 mod strangers;
 mod survey;
@@ -45,166 +50,22 @@ mod variants;
 mod work;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use cohort::{Cohort, Slot};
 pub use event::{Command, Dropped, Event, Reason, Report, Work};
 pub use ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
-use large::Large;
 pub use large::TOO_LARGE;
-use lease::Lease;
 pub use pace::effort;
 pub use shape::{CohortShape, Config, LEASE_TARGET, Shape};
-use sites::{Machines, Sites};
+pub use state::{Scheduler, Tally};
 use survey::Stream;
-use suspects::Suspect;
-use trust::Trust;
 pub use variants::Variants;
-use worker::Worker;
 pub use worker::{WorkerState, WorkerView};
-
-/// What has been done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Trials stored by this run.
-    pub stored: u64,
-    pub leases: u64,
-    pub copies: u64,
-    /// Leases that were taken from workers, or that these gave back.
-    pub given_back: u64,
-    pub disconnections: u64,
-    pub returns: u64,
-    /// Trials that were computed once more, with the same result.
-    pub audited: u64,
-    pub unaudited: u64,
-    pub disagreements: u64,
-    /// Disputes that were settled without a third machine.
-    pub weakly_settled: u64,
-    pub discarded: u64,
-    pub quarantined: u64,
-    pub set_aside: u64,
-}
-
-/// The scheduler.
-///
-/// What an event costs does not grow with the number of workers, trials and cohorts, but for the
-/// depth of ordered collections. Only when time passes all workers are looked at.
-#[derive(Debug)]
-pub struct Scheduler {
-    config: Config,
-    cohorts: Vec<Cohort>,
-    streams: Vec<Stream>,
-    /// Cohorts that read each stream.
-    readers: Vec<Vec<usize>>,
-    /// All that were ever here.
-    workers: BTreeMap<WorkerName, Worker>,
-    connections: BTreeMap<ConnectionId, WorkerName>,
-    /// Those of them that have gone, the oldest first.
-    gone: VecDeque<WorkerName>,
-    sites: Sites,
-    machines: Machines,
-    /// Number of the last place in a queue of workers.
-    tickets: u64,
-    /// Connected workers that can have another lease now.
-    free: BTreeSet<WorkerName>,
-    /// Leases that all connected workers may have.
-    threads: u32,
-    /// Connected workers that have delivered, and go on delivering.
-    steady: usize,
-    leases: BTreeMap<LeaseId, Lease>,
-    next_lease: LeaseId,
-    /// The longest time between two results of a lease.
-    longest: Duration,
-    /// Whether some leases had stalled at the last look.
-    are_any_stalled: bool,
-    /// Cohorts that may have something to hand out. The others have nothing pending, or wait for
-    /// their stream to be counted by those who do that already.
-    open: BTreeSet<usize>,
-    pending: u64,
-    /// Trials, in all variants, that are not stored, but for those set aside.
-    unstored: u64,
-    crashes: u32,
-    suspects: BTreeMap<Place, Suspect>,
-    set_aside: BTreeMap<Place, String>,
-    large: Large,
-    trust: Trust,
-    tally: Tally,
-    /// When to look again at what idle workers could do.
-    next_look: Time,
-    draining: bool,
-    ended: bool,
-    /// What there is to do since the last event, in order; empty between events.
-    commands: Vec<Command>,
-}
 
 /// How often idle workers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Scheduler {
-    /// A scheduler for this plan, of which `is_stored` says what is there already.
-    pub fn new(config: Config, shape: Shape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
-        let mut unstored = 0;
-        let mut cohorts = Vec::with_capacity(shape.cohorts.len());
-        let mut streams: Vec<Stream> = shape.streams.into_iter().map(Stream::new).collect();
-        let mut readers = vec![Vec::new(); streams.len()];
-        for (at, of) in shape.cohorts.into_iter().enumerate() {
-            let variants = Variants::first(of.variants);
-            let slot = |trial| {
-                let mut stored = Variants::default();
-                for variant in variants.iter() {
-                    if is_stored(TrialId { cohort: at as u32, variant, trial }) {
-                        stored.insert(variant);
-                    }
-                }
-                Slot::new(stored)
-            };
-            let slots = (0..shape.trials).map(slot).collect();
-            let mut cohort = Cohort { shape: of, variants, slots, first_pending: 0, pending: 0 };
-            for slot in &cohort.slots {
-                unstored += u64::from(variants.without(slot.stored).len());
-                cohort.pending += u32::from(cohort.is_pending(slot));
-            }
-            if let Some(last) = cohort.slots.iter().rposition(|slot| cohort.is_pending(slot)) {
-                streams[of.stream].want(last as u64 * of.items_per_trial);
-            }
-            readers[of.stream].push(at);
-            cohorts.push(cohort);
-        }
-        Scheduler {
-            config,
-            pending: cohorts.iter().map(|cohort| u64::from(cohort.pending)).sum(),
-            open: (0..cohorts.len()).collect(),
-            cohorts,
-            streams,
-            readers,
-            workers: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            gone: VecDeque::new(),
-            sites: Sites::new(),
-            machines: Machines::new(),
-            tickets: 0,
-            free: BTreeSet::new(),
-            threads: 0,
-            steady: 0,
-            leases: BTreeMap::new(),
-            next_lease: LeaseId::FIRST,
-            longest: Duration::ZERO,
-            are_any_stalled: false,
-            unstored,
-            crashes: 0,
-            suspects: BTreeMap::new(),
-            set_aside: BTreeMap::new(),
-            large: Large::default(),
-            trust: Trust::default(),
-            tally: Tally::default(),
-            next_look: Time::ZERO,
-            draining: false,
-            ended: false,
-            commands: Vec::new(),
-        }
-    }
-
     /// Takes in what happened and says what to do, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
         if self.ended {
@@ -327,17 +188,6 @@ impl Scheduler {
         self.draining = true;
         for lease in self.leases.keys().copied().collect::<Vec<_>>() {
             self.revoke(lease);
-        }
-    }
-
-    fn slot(&mut self, place: Place) -> &mut Slot {
-        &mut self.cohorts[place.cohort as usize].slots[place.trial as usize]
-    }
-
-    fn end(&mut self, how: Command) {
-        if !self.ended {
-            self.ended = true;
-            self.commands.push(how);
         }
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use super::event::Work;
 use super::ids::{LeaseId, Site, Time};
 use super::lease::{Kind, Lease};
+use super::pace;
+use super::state::Scheduler;
 use super::worker::Worker;
-use super::{Scheduler, pace};
 
 /// A trial that takes so many times as long as it should is stalled.
 const STUCK: f64 = 3.0;

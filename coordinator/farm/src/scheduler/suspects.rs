@@ -4,22 +4,13 @@
 //! claims only if workers elsewhere, and workers that fail at nothing else, have tried it, as far as there are any. So a
 //! worker that only claims to fail cannot keep others from computing a trial.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::Scheduler;
 use super::cohort::SlotState;
 use super::event::{Command, Reason, Report, Work};
 use super::ids::{LeaseId, Place, Site, WorkerName};
 use super::lease::Kind;
+use super::losses::Loss;
+use super::state::Scheduler;
 use super::worker::Worker;
-
-/// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or the end of a
-/// process of our own.
-const SURELY: u32 = 4;
-
-/// A worker that closed its connection and did not come back: perhaps it was killed for another reason, or it was the
-/// line.
-const PERHAPS: u32 = 1;
 
 /// Workers, and addresses, that must have lost a trial before it is set aside on claims, as far as there are so many that
 /// fail at nothing.
@@ -27,50 +18,6 @@ const MANY: usize = 8;
 
 /// Trials that may be set aside before anything has been stored.
 pub(super) const HOPELESS: usize = 10;
-
-/// How a worker lost a trial.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Loss<'a> {
-    weight: u32,
-    /// The coordinator saw it: the process was its own.
-    is_certain: bool,
-    reason: &'a str,
-}
-
-impl<'a> Loss<'a> {
-    /// A process of the coordinator's own has died.
-    pub(super) fn surely(reason: &'a str) -> Loss<'a> {
-        Loss { weight: SURELY, is_certain: true, reason }
-    }
-
-    /// A worker says that it failed.
-    pub(super) fn claimed(reason: &'a str) -> Loss<'a> {
-        Loss { weight: SURELY, is_certain: false, reason }
-    }
-
-    /// A worker has closed its connection and did not come back.
-    pub(super) fn perhaps(reason: &'a str) -> Loss<'a> {
-        Loss { weight: PERHAPS, is_certain: false, reason }
-    }
-
-    /// The same if the worker had this trial alone. With others, the one that it was at is only a guess.
-    pub(super) fn of(self, is_alone: bool) -> Loss<'a> {
-        Loss { weight: if is_alone { self.weight } else { 0 }, ..self }
-    }
-}
-
-/// A trial at which workers died or failed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Suspect {
-    losses: u32,
-    /// How much certain losses speak for it.
-    certain: u32,
-    /// How much claims do, by site.
-    claimed: BTreeMap<Site, u32>,
-    /// Steady workers that lost it.
-    tried_by: BTreeSet<WorkerName>,
-    reason: String,
-}
 
 impl Scheduler {
     /// A trial at which workers died, alone: for a worker that has delivered, if there is any.

@@ -10,6 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::cohort::SlotState;
 use super::event::Reason;
 use super::suspects::HOPELESS;
+use super::worker::Worker;
 use super::*;
 use crate::bench::Life;
 use granule_engine::stream::{Index, Parts};
@@ -153,7 +154,7 @@ impl Scheduler {
         for (site, standing) in &self.sites {
             let shares =
                 self.workers.values().filter(|worker| worker.site == *site).map(|worker| worker.share);
-            assert_eq!(standing.sums(), sites::sums_of(shares));
+            assert_eq!(standing.sums(), standing::sums_of(shares));
         }
         assert!(
             self.draining

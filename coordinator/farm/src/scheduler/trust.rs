@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use granule_engine::Digest;
 
-use super::Scheduler;
+use super::checks::{Audit, Dispute, Vote};
 use super::cohort::SlotState;
 use super::event::{Command, Report, Work};
-use super::ids::{LeaseId, Place, Site, Time, TrialId, WorkerName};
+use super::ids::{Place, Site, Time, TrialId, WorkerName};
 use super::lease::{Check, Kind};
 use super::shape::CohortShape;
+use super::state::Scheduler;
 use super::variants::Variants;
 
 /// Leases of a check that may come to nothing before it is only for workers that have delivered.
@@ -27,150 +28,6 @@ const MOST_TRIES: u32 = 3;
 
 /// Workers of our own that are started to settle one dispute.
 const REINFORCEMENTS: u32 = 2;
-
-/// Audits and disputes.
-#[derive(Debug, Default)]
-pub(super) struct Trust {
-    audits: BTreeMap<Place, Audit>,
-    /// Audits that nobody has a lease of, by a worker that must not do them.
-    open_audits: BTreeMap<WorkerName, BTreeSet<Place>>,
-    /// Audits between workers of one address, and who computed them: they count until workers come from elsewhere.
-    provisional: BTreeMap<Place, Vec<WorkerName>>,
-    disputes: BTreeMap<TrialId, Dispute>,
-    /// Who has computed some of the variants of places that are not done. Only where there are audits.
-    partial: BTreeMap<Place, Vec<WorkerName>>,
-    /// Grows with every trial by the percentage of audits.
-    due: f64,
-    /// Trials that the store has been asked to take out.
-    discarding: u64,
-    /// Since when nobody was here who could check what there is to check.
-    alone_since: Option<Time>,
-    reinforcements: u32,
-    /// Disputed trials that are to be set aside once they are out of the store.
-    unsettled: BTreeSet<TrialId>,
-}
-
-/// A trial that is to be computed once more.
-#[derive(Debug)]
-struct Audit {
-    /// Workers that have computed it, of which there is one at least.
-    authors: Vec<WorkerName>,
-    lease: Option<LeaseId>,
-    confirmed: Variants,
-    /// Leases that have come to nothing.
-    tries: u32,
-}
-
-/// A trial of which there are different results.
-#[derive(Debug)]
-struct Dispute {
-    lease: Option<LeaseId>,
-    /// Leases that have come to nothing.
-    tries: u32,
-    stored: Digest,
-    votes: Vec<Vote>,
-}
-
-/// What a worker says of a disputed trial.
-#[derive(Clone, Copy, Debug)]
-struct Vote {
-    digest: Digest,
-    /// None for an earlier run.
-    voter: Option<(WorkerName, Site)>,
-}
-
-impl Vote {
-    fn machine(&self) -> Option<Site> {
-        self.voter.map(|(_, site)| site.machine())
-    }
-
-    fn is_trusted(&self) -> bool {
-        self.voter.is_some_and(|(_, site)| site.is_trusted())
-    }
-}
-
-impl Trust {
-    /// Whether there is nothing left to check or to take out.
-    pub(super) fn is_settled(&self) -> bool {
-        self.audits.is_empty() && self.disputes.is_empty() && self.discarding == 0
-    }
-
-    /// Whether somebody may be waited for.
-    pub(super) fn waits(&self) -> bool {
-        !self.audits.is_empty() || !self.disputes.is_empty()
-    }
-
-    pub(super) fn has_open_checks(&self) -> bool {
-        !self.open_audits.is_empty() || self.disputes.values().any(|dispute| dispute.lease.is_none())
-    }
-
-    /// A worker has a lease of a check.
-    pub(super) fn take(&mut self, check: Check, id: LeaseId) {
-        match check {
-            Check::Audit(place) => {
-                self.close_audit(place);
-                if let Some(audit) = self.audits.get_mut(&place) {
-                    audit.lease = Some(id);
-                }
-            }
-            Check::Dispute(trial) => {
-                if let Some(dispute) = self.disputes.get_mut(&trial) {
-                    dispute.lease = Some(id);
-                }
-            }
-        }
-    }
-
-    /// The lease of a check has come to nothing.
-    pub(super) fn give_back(&mut self, check: Check, id: LeaseId) {
-        match check {
-            Check::Audit(place) => {
-                if let Some(audit) = self.audits.get_mut(&place).filter(|audit| audit.lease == Some(id)) {
-                    audit.tries += 1;
-                    self.open_audit(place);
-                }
-            }
-            Check::Dispute(trial) => {
-                if let Some(dispute) = self.disputes.get_mut(&trial).filter(|of| of.lease == Some(id)) {
-                    dispute.lease = None;
-                    dispute.tries += 1;
-                }
-            }
-        }
-    }
-
-    /// What was to check this does not count.
-    fn reopen(&mut self, id: TrialId) {
-        self.open_audit(id.place());
-        if let Some(dispute) = self.disputes.get_mut(&id) {
-            dispute.lease = None;
-        }
-    }
-
-    fn open_audit(&mut self, place: Place) {
-        if let Some(audit) = self.audits.get_mut(&place) {
-            audit.lease = None;
-            self.open_audits.entry(audit.authors[0]).or_default().insert(place);
-        }
-    }
-
-    fn close_audit(&mut self, place: Place) {
-        let Some(audit) = self.audits.get(&place) else { return };
-        let author = audit.authors[0];
-        if let Some(open) = self.open_audits.get_mut(&author) {
-            open.remove(&place);
-            if open.is_empty() {
-                self.open_audits.remove(&author);
-            }
-        }
-    }
-
-    /// Does without an audit.
-    fn end_audit(&mut self, place: Place) {
-        self.close_audit(place);
-        self.audits.remove(&place);
-    }
-}
 
 impl Scheduler {
     pub(super) fn is_quarantined(&self, name: WorkerName) -> bool {
@@ -532,29 +389,5 @@ impl Scheduler {
             }
             self.discard(unsettled);
         }
-    }
-}
-
-impl Dispute {
-    fn voters(&self) -> impl Iterator<Item = (WorkerName, Site)> {
-        self.votes.iter().filter_map(|vote| vote.voter)
-    }
-
-    /// Different machines that have voted.
-    fn machines(&self) -> usize {
-        self.votes.iter().filter_map(Vote::machine).collect::<BTreeSet<Site>>().len()
-    }
-
-    /// Whether a digest is to be believed: two machines agree on it, where an earlier run counts beside a worker that
-    /// the coordinator started; or such a worker and another voter do, and no trusted worker elsewhere disagrees.
-    fn believes(&self, digest: Digest) -> bool {
-        let (agree, disagree): (Vec<&Vote>, Vec<&Vote>) =
-            self.votes.iter().partition(|vote| vote.digest == digest);
-        let machines = agree.iter().filter_map(|vote| vote.machine()).collect::<BTreeSet<Site>>().len();
-        let is_trusted = agree.iter().any(|vote| vote.is_trusted());
-        let was_before = agree.iter().any(|vote| vote.voter.is_none());
-        let is_contested = self.machines() > 1 && disagree.iter().any(|vote| vote.is_trusted());
-        machines + usize::from(was_before && is_trusted) >= 2
-            || is_trusted && agree.len() >= 2 && !is_contested
     }
 }

@@ -6,8 +6,9 @@ use super::cohort::SlotState;
 use super::event::{Command, Work};
 use super::ids::{ConnectionId, LeaseId, Place, Time, TrialId, WorkerName};
 use super::lease::{Kind, Lease};
+use super::pace;
+use super::state::Scheduler;
 use super::variants::Variants;
-use super::{Scheduler, pace};
 
 impl Scheduler {
     /// Whether this worker has this lease.

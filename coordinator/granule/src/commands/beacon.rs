@@ -12,7 +12,7 @@ use granule_system::private;
 use granule_worker::access::Access;
 use serde::{Deserialize, Serialize};
 
-use crate::commands::worker::host;
+use crate::commands::this_machine::host;
 
 /// Name of the file in the output directory.
 pub(crate) const NAME: &str = ".run.json";

@@ -17,9 +17,9 @@ use granule_text::one_line;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::target;
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::stdout::{self, Head, Stream, say, say_json};
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 
 use crate::cli::{self, exit};
+use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::say;
 
@@ -30,7 +31,7 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     };
     // Never over a file that is there.
     let mut file = File::create_new(path).map_err(failed)?;
-    let written = file.write_all(crate::ENGINES[0].template().as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(ENGINES[0].template().as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
         // Half a file would be in the way of the next try.
         let _ = fs::remove_file(path);

@@ -39,20 +39,20 @@ use granule_system::files::Directory;
 use granule_system::threads;
 use granule_text::one_line;
 use granule_text::words::brief;
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use self::end::{End, opening_help};
-use self::summary::{Done, Files};
-use crate::ENGINES;
+use self::summary::{Computed, Done, Facts, FileCounts, RunSummary};
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
 use crate::commands::sweep_file::read_sweep;
-use crate::commands::worker::host;
-use crate::failure::{Failure, plural, shell_path, shell_word, shown};
+use crate::commands::this_machine::host;
+use crate::commands::this_process::{command_line, cpu_seconds};
+use crate::engines::ENGINES;
+use crate::failure::{Failure, plural, shell_path, shown};
 use crate::stdout::{LastWords, both};
 
 /// What is asked for.
@@ -186,13 +186,6 @@ struct Inventory {
     missing: u64,
 }
 
-/// What has been computed, over all times that something was.
-#[derive(Default)]
-struct Computed {
-    trials: u64,
-    outcome: Outcome,
-}
-
 impl Job {
     /// Runs the sweep and shows its final state to watchers. Returns the result and the summary to print.
     async fn run(mut self, stopped: Stopped) -> (Result<(), Failure>, Option<LastWords>) {
@@ -308,6 +301,21 @@ impl Job {
             let left = one_line(left);
             line(&format!("note: {left} is not as granule wrote it, or lies behind a link, and stays"));
         }
+    }
+
+    /// What was done by a run that ends with this exit code.
+    fn summary(&self, code: u8, done: &Done) -> RunSummary {
+        let total = self.plan.len();
+        let facts = Facts {
+            sweep: &self.sweep.name,
+            total,
+            stored: total - self.inventory().missing,
+            seconds: self.begun.at.elapsed().as_secs_f64(),
+            cpu_seconds: cpu_seconds() - self.begun.cpu_seconds,
+            out: &self.out.current_path(),
+            store: self.store.path(),
+        };
+        RunSummary::new(code, done, &facts)
     }
 
     /// Why files could not be looked at or written.
@@ -765,27 +773,6 @@ fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
         store.display()
     );
     Err(Failure::new(exit::USAGE, message))
-}
-
-/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
-pub(crate) fn this_program() -> io::Result<PathBuf> {
-    let own = PathBuf::from("/proc/self/exe");
-    if own.exists() { Ok(own) } else { std::env::current_exe() }
-}
-
-/// This command, as it could be typed into a shell once more.
-pub(crate) fn command_line() -> String {
-    std::env::args_os().map(shell_word).collect::<Vec<_>>().join(" ")
-}
-
-/// User and system time of this process and its children so far.
-fn cpu_seconds() -> f64 {
-    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
-        .into_iter()
-        .filter_map(|who| getrusage(who).ok())
-        .flat_map(|usage| [usage.user_time(), usage.system_time()])
-        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6)
-        .sum()
 }
 
 fn describe_files<'a>(records: impl Iterator<Item = &'a FileRecord> + Clone, out: &Path) -> String {

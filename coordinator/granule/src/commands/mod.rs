@@ -23,6 +23,8 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod sweep_file;
 pub(crate) mod target;
+pub(crate) mod this_machine;
+pub(crate) mod this_process;
 pub(crate) mod verify;
 pub(crate) mod worker;
 

@@ -23,11 +23,11 @@ use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::ENGINES;
 use crate::cli;
 use crate::commands::job::{cannot_create, check_size, directory_of};
-use crate::commands::run::cores;
 use crate::commands::sweep_file::read_sweep;
+use crate::commands::this_machine::cores;
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::stdout::{Head, say, say_json};
 

@@ -10,9 +10,9 @@ use granule_outputs::selection::{check_trial, condition_of, seed_of};
 use granule_store::StoreError;
 use serde::Serialize;
 
-use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::plan::compute_one;
+use crate::engines::ENGINES;
 use crate::failure::Failure;
 use crate::stdout::{Head, Reader, both, say, say_json};
 

@@ -18,7 +18,7 @@ use granule_text::words::{Names, grouped, seeds};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::ENGINES;
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::slurm::control::SlurmError;
 use crate::slurm::{Job, State};

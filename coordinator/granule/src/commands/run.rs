@@ -8,7 +8,9 @@ use granule_server::driver::Options;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
-use crate::commands::job::{self, Order, this_program};
+use crate::commands::job::{self, Order};
+use crate::commands::this_machine::cores;
+use crate::commands::this_process::this_program;
 use crate::failure::Failure;
 
 pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
@@ -41,11 +43,6 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
             metrics: None,
         },
     )
-}
-
-/// Cores of this machine.
-pub(crate) fn cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32)
 }
 
 /// The executable that worker processes run.

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::stdout::say;
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let schema = serde_json::to_string_pretty(&granule_sweep::schema(crate::ENGINES))
+    let schema = serde_json::to_string_pretty(&granule_sweep::schema(crate::engines::ENGINES))
         .expect("text and numbers can be written");
     say(&format!("{schema}\n"))?.done();
     Ok(())

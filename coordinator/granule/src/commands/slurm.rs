@@ -26,25 +26,23 @@ use granule_text::from_outside;
 use granule_worker::access::{Access, AccessError};
 use nix::fcntl::OFlag;
 
-use self::record::{Asked, RECORD, Record};
+use self::record::{Asked, DIRECTORY, RECORD, Record};
 use self::watching::{Heard, Watching};
-use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
-use crate::commands::job::{check_size, command_line, directory_of};
+use crate::commands::job::{check_size, directory_of};
 use crate::commands::rest::{self, SlurmJob};
 use crate::commands::signals::Signals;
 use crate::commands::sweep_file::read_sweep;
 use crate::commands::target;
+use crate::commands::this_process::command_line;
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural, shell_path, shown};
 use crate::slurm::control::{self, Slurm, SlurmError};
 use crate::slurm::options::Options;
 use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
 use crate::slurm::{Ending, Job, State};
 use crate::stdout::{LastWords, say};
-
-/// Where the script, its logs and what is known of the job lie, in the output directory.
-const DIRECTORY: &str = "slurm";
 
 /// Held while a job is submitted, so that two commands at once do not submit two.
 const LOCK: &str = "job.lock";

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use granule_server::driver::Options;
-use granule_server::launch::ssh::{Ssh, hosts};
+use granule_server::launch::hosts::hosts;
+use granule_server::launch::ssh::Ssh;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;

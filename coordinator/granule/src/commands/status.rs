@@ -17,11 +17,11 @@ use granule_worker::{authorised, client};
 use serde_json::Value;
 use tonic::Streaming;
 
-use crate::ENGINES;
 use crate::cli::{self, exit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::rest::Rest;
 use crate::commands::{beacon, rest, slurm};
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural};
 use crate::stdout::{self, Reader};
 

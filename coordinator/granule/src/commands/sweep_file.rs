@@ -84,6 +84,6 @@ fn is_yaml(path: &Path) -> bool {
 /// The sweep that this text stands for.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(crate::ENGINES, &path.display().to_string(), text, &stem, overrides)
+    granule_sweep::parse(crate::engines::ENGINES, &path.display().to_string(), text, &stem, overrides)
         .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
 }

@@ -18,8 +18,8 @@ use granule_system::files::{self, Directory};
 use granule_text::one_line;
 use serde::Serialize;
 
-use crate::ENGINES;
 use crate::cli::{self, exit};
+use crate::engines::ENGINES;
 use crate::failure::{Failure, plural, shell_path};
 use crate::stdout::{Head, Reader, both, say, say_json};
 

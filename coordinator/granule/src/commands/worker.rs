@@ -15,8 +15,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
-use crate::commands::run::cores;
 use crate::commands::signals::Signals;
+use crate::commands::this_machine::{cores, host};
 use crate::failure::{Failure, plural};
 
 /// How long a worker looks for its coordinator, if it is not told.
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         (way, rand::random(), threads)
     };
     let introduction = Introduction {
-        engines: crate::ENGINES,
+        engines: crate::engines::ENGINES,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         threads,
         host: host(),
@@ -199,10 +199,4 @@ fn end_with_the_supervisor() -> io::Result<()> {
         log::exit(exit::FAILED)
     });
     Ok(())
-}
-
-/// Name of this machine.
-pub(crate) fn host() -> String {
-    nix::unistd::gethostname()
-        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }

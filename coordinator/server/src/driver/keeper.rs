@@ -12,7 +12,7 @@ use granule_store::{Entry, Put, Store, StoreError};
 use granule_sweep::plan::{Cohort, Plan};
 use tokio::sync::{mpsc, oneshot};
 
-use super::ComputeError;
+use super::error::ComputeError;
 use crate::room::Reservation;
 
 /// Results taken from workers that wait to be stored.

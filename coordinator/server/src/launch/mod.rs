@@ -7,30 +7,33 @@
 //!
 //! The same holds for those on other machines, with [`ssh`] in between.
 
+mod ending;
+pub mod hosts;
+mod process;
 pub mod roster;
 pub mod ssh;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use granule_farm::scheduler::WorkerName;
 use granule_system::exit;
 use granule_system::hex;
-use granule_text::from_outside;
 use granule_worker::access::Access;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use self::roster::{Ending, Roster, Verdict};
-use self::ssh::{Ssh, Unfit};
+use self::ending::{End, Ending, How};
+use self::process::{Orders, Unfit, supervise};
+use self::roster::{Roster, Verdict};
+use self::ssh::Ssh;
 
 /// How long it may take to log in to another machine: scripts that run then can be slow.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
@@ -282,15 +285,6 @@ impl Workers {
     }
 }
 
-/// What a worker is told on its standard input; nobody else is.
-struct Orders(String);
-
-impl fmt::Debug for Orders {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Orders")
-    }
-}
-
 /// Sees a worker process through to its end; returns how it ended.
 async fn see_through(
     mut child: Child,
@@ -319,74 +313,6 @@ async fn instruct(stdin: Option<ChildStdin>, orders: Orders) -> Result<(), Unfit
         std::future::pending::<()>().await;
     }
     Ok(())
-}
-
-/// How a worker process has ended, and its last words.
-#[derive(Debug)]
-struct End {
-    how: How,
-    said: String,
-}
-
-#[derive(Debug)]
-enum How {
-    ByItself(ExitStatus),
-    /// We have ended it, for this reason.
-    ByUs(Ending, String),
-}
-
-/// Waits for the end of a worker process, while it is `connected`, or ends it.
-async fn supervise(
-    child: &mut Child,
-    connected: impl Future<Output = Result<(), Unfit>>,
-    killed: oneshot::Receiver<(Ending, String)>,
-) -> End {
-    let last_words = tokio::spawn(last_words(child.stderr.take()));
-    let unfit = async {
-        match connected.await {
-            Err(unfit) => unfit,
-            Ok(()) => std::future::pending().await,
-        }
-    };
-    let how = tokio::select! {
-        status = child.wait() => match status {
-            Ok(status) => How::ByItself(status),
-            Err(error) => How::ByUs(Ending::Unknown, error.to_string()),
-        },
-        reason = killed => {
-            let _ = child.kill().await;
-            let (ending, reason) = reason.unwrap_or_else(|_| (Ending::Left, "was ended".to_owned()));
-            How::ByUs(ending, reason)
-        }
-        unfit = unfit => {
-            let _ = child.kill().await;
-            How::ByUs(Ending::Unfit, unfit.to_string())
-        }
-    };
-    // A grandchild could hold the pipe open for ever.
-    let said = tokio::time::timeout(Duration::from_secs(1), last_words).await;
-    let said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
-    End { how, said: said.join(" / ") }
-}
-
-/// The last lines that somebody says, as far as they are for people.
-async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
-    const LINES: usize = 10;
-    const LONGEST: u64 = 4 << 10;
-    let mut last = VecDeque::with_capacity(LINES);
-    let Some(stderr) = stderr else { return last };
-    let mut stderr = BufReader::new(stderr);
-    let mut line = Vec::new();
-    // What is longer counts as several lines.
-    while let Ok(1..) = (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
-        if last.len() == LINES {
-            last.pop_front();
-        }
-        last.push_back(from_outside(String::from_utf8_lossy(&line).trim_end()));
-        line.clear();
-    }
-    last.retain(|line| !line.is_empty());
-    last
 }
 
 /// How a worker on this machine has ended.

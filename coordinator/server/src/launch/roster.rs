@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::ssh::Host;
+use super::ending::Ending;
+use super::hosts::Host;
 
 /// Time until a machine that was lost is tried again: this at first, twice as long each time, and then that.
 const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -38,21 +39,6 @@ enum State {
     Waits(Instant),
     /// It is not.
     Dropped,
-}
-
-/// How a worker has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It had been told to leave, or was done.
-    Left,
-    /// The connection to it, or to its machine; what happened to it is not known.
-    Unknown,
-    /// It has failed by itself, or was made to.
-    Failed,
-    /// The system refused it a thread or a file.
-    Starved,
-    /// There is none that could work for us.
-    Unfit,
 }
 
 /// What comes of it.

@@ -5,16 +5,10 @@
 //! is, as many a login script prints something, too; only then is it told the secret, on its standard input. It
 //! ends when that closes, however this side ends.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Stdio;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use granule_system::files;
 use granule_system::shell::shell_word;
 use granule_text::from_outside;
 use granule_worker::PIPED_GREETING;
@@ -23,23 +17,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
-use super::roster::Ending;
-use super::{End, How, Orders};
+use super::ending::{End, Ending, How};
+use super::hosts::Host;
+use super::process::{Orders, Unfit};
 
 /// The program, found as any other is.
 pub const PROGRAM: &str = "ssh";
 
 /// What may come from a login script before the worker speaks, in bytes.
 const MOST_NOISE: u64 = 64 << 10;
-
-/// A machine to log in to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
-    /// As `ssh` knows it: a name of its configuration, `host` or `user@host`.
-    pub name: String,
-    /// Trials to compute side by side there, if not as many as it has cores.
-    pub threads: Option<u32>,
-}
 
 /// How to reach machines, and which.
 #[derive(Clone, Debug)]
@@ -49,92 +35,6 @@ pub struct Ssh {
     pub granule: String,
     /// Given for `ssh`, word by word.
     pub options: Vec<String>,
-}
-
-/// Why a text does not say which machines there are.
-#[derive(Debug, thiserror::Error)]
-pub enum HostsError {
-    #[error("`{}` is no host: {problem}", .text.escape_debug())]
-    Host { text: String, problem: &'static str },
-    #[error("`{host}` is named twice")]
-    Twice { host: String },
-    #[error("no host is named")]
-    None,
-    #[error("cannot read the list of hosts {path}")]
-    File { path: String, source: io::Error },
-}
-
-impl HostsError {
-    pub fn help(&self) -> String {
-        match self {
-            HostsError::Twice { .. } => {
-                "give it once; 8/HOST has it compute eight trials side by side".to_owned()
-            }
-            HostsError::Host { .. } | HostsError::None | HostsError::File { .. } => {
-                "write node1,ann@node2,8/node3, or @FILE with one a line; what `ssh` needs to know of them \
-                 belongs into its configuration, or after --"
-                    .to_owned()
-            }
-        }
-    }
-}
-
-impl FromStr for Host {
-    type Err = HostsError;
-
-    /// `host`, `user@host`, and `N/` before it for so many threads.
-    fn from_str(text: &str) -> Result<Host, HostsError> {
-        let wrong = |problem| HostsError::Host { text: text.to_owned(), problem };
-        let (threads, name) = match text.split_once('/') {
-            None => (None, text),
-            Some((threads, name)) => match threads.parse() {
-                Ok(threads @ 1..=1024_u32) => (Some(threads), name),
-                _ => return Err(wrong("what stands before the / is no number of threads from 1 to 1024")),
-            },
-        };
-        if name.is_empty() {
-            return Err(wrong("it has no name"));
-        }
-        // `ssh` would take it for an option; a proxy's command may get user and host as words of their own.
-        if name.split('@').any(|part| part.starts_with('-')) {
-            return Err(wrong("a host or user begins with a -"));
-        }
-        let is_allowed = |c: char| c.is_alphanumeric() || "._-@:%[]+".contains(c);
-        if !name.chars().all(is_allowed) {
-            return Err(wrong("it has characters that no name has"));
-        }
-        Ok(Host { name: name.to_owned(), threads })
-    }
-}
-
-/// Longest list of hosts that is read, in bytes.
-const LONGEST_LIST: u64 = 1 << 20;
-
-/// The hosts of a list with commas, or, after an `@`, of a file with one a line; what follows a `#` is not read.
-///
-/// # Errors
-/// When one of them is none, is named twice, there is none, or the file cannot be read.
-pub fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
-    let of_file;
-    let names: Vec<&str> = match text.strip_prefix('@') {
-        None => text.split(',').collect(),
-        Some(path) => {
-            let read = files::read(Path::new(path), LONGEST_LIST).and_then(|bytes| {
-                let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
-                String::from_utf8(bytes).map_err(not_text)
-            });
-            of_file = read.map_err(|source| HostsError::File { path: path.to_owned(), source })?;
-            let lines = of_file.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-            lines.filter(|line| !line.is_empty()).collect()
-        }
-    };
-    let hosts: Vec<Host> = names.into_iter().map(str::parse).collect::<Result<_, _>>()?;
-    let mut seen = BTreeSet::new();
-    match hosts.iter().find(|host| !seen.insert(&host.name)) {
-        Some(twice) => Err(HostsError::Twice { host: twice.name.clone() }),
-        None if hosts.is_empty() => Err(HostsError::None),
-        None => Ok(hosts),
-    }
 }
 
 impl Ssh {
@@ -164,16 +64,6 @@ impl Ssh {
         let granule = shell_word(&self.granule);
         let words = [PROGRAM].into_iter().chain(options).chain([host, &granule, "--version"]);
         words.map(shell_word).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// What answered at the other end is not a worker of ours.
-#[derive(Debug)]
-pub(super) struct Unfit(String);
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -255,45 +145,6 @@ pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, Stri
 mod tests {
     use super::*;
     use crate::stubs::Stubs;
-
-    fn told(text: &str) -> String {
-        hosts(text).expect_err(text).to_string()
-    }
-
-    #[test]
-    fn hosts_are_named_with_commas_or_in_a_file() {
-        let host = |name: &str, threads| Host { name: name.to_owned(), threads };
-        let three = [host("node1", None), host("ann@node2.lab", Some(8)), host("fd00::1", None)];
-        assert_eq!(hosts("node1,8/ann@node2.lab,fd00::1").expect("hosts"), three);
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("hosts");
-        std::fs::write(&path, "# ours\nnode1\n\n  8/ann@node2.lab # has eight\nfd00::1\n").expect("written");
-        assert_eq!(hosts(&format!("@{}", path.display())).expect("hosts"), three);
-        std::fs::write(&path, "# none\n").expect("written");
-        assert_eq!(told(&format!("@{}", path.display())), "no host is named");
-        assert!(told("@nowhere").starts_with("cannot read the list of hosts nowhere"));
-    }
-
-    #[test]
-    fn what_is_no_host_is_refused() {
-        for (text, problem) in [
-            ("", "`` is no host: it has no name"),
-            ("a,,b", "`` is no host: it has no name"),
-            ("-oProxyCommand=x", "begins with a -"),
-            ("ann@-oProxyCommand", "begins with a -"),
-            ("4/-oProxyCommand=x", "begins with a -"),
-            ("0/a", "no number of threads from 1 to 1024"),
-            ("1025/a", "no number of threads"),
-            ("x/a", "no number of threads"),
-            ("4/", "it has no name"),
-            ("a b", "characters that no name has"),
-            ("a;b", "characters that no name has"),
-            ("a\u{1b}b", "`a\\u{1b}b` is no host"),
-            ("a,b,2/a", "`a` is named twice"),
-        ] {
-            assert!(told(text).contains(problem), "{text:?}: {}", told(text));
-        }
-    }
 
     #[test]
     fn how_ssh_has_ended_is_told_by_its_code_and_by_whether_a_worker_was_there() {

@@ -19,10 +19,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use super::events::{TARGET, event};
 use super::stderr;
-
-/// The target of all that granule says.
-pub const TARGET: &str = "granule";
 
 /// How things are said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,12 +102,6 @@ pub fn line(text: &str) {
     } else {
         stderr::put(text);
     }
-}
-
-/// Says what happens now.
-pub fn event(event: &'static str, text: &str) {
-    let text = text::message(text);
-    tracing::info!(target: TARGET, event, "{text}");
 }
 
 /// Says what went wrong.

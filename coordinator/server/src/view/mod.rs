@@ -1,6 +1,7 @@
 //! What a person, or a program that watches, sees of a run.
 
 pub mod board;
+mod events;
 pub mod log;
 pub mod progress;
 pub mod status;

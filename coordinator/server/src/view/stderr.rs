@@ -17,8 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
 use super::board::Board;
-use super::log;
-use super::terminal::Sink;
+use super::events;
+use super::status::Snapshot;
 
 /// Most bytes that wait to be written.
 const MOST_WAITING: usize = 256 << 10;
@@ -40,6 +40,26 @@ const THREAD: &str = "stderr";
 
 static WRITER: OnceLock<Option<Arc<Shared>>> = OnceLock::new();
 
+/// Shows what is on a board, among the lines that are written.
+pub trait Show {
+    /// Shows it as it is now.
+    fn show(&mut self, snapshot: &Snapshot);
+
+    /// Prints text above what is drawn; false if nothing is.
+    fn print(&self, text: &str) -> bool;
+
+    /// Takes away what is drawn.
+    fn clear(self: Box<Self>);
+}
+
+/// What is drawn.
+#[derive(Clone)]
+pub struct Drawing {
+    pub board: Board,
+    /// What shows it, made by the thread that writes.
+    pub sink: fn() -> Box<dyn Show>,
+}
+
 /// What the thread that writes and all others share.
 struct Shared {
     state: Mutex<State>,
@@ -55,8 +75,8 @@ struct State {
     /// Lines that were dropped since the last time it was said.
     dropped: u64,
     /// What is drawn, and how often that has changed.
-    board: Option<Board>,
-    boards: u64,
+    drawing: Option<Drawing>,
+    drawings: u64,
     /// Whether all that was asked for has been done.
     is_idle: bool,
     /// When something was last written, or begun to be.
@@ -67,8 +87,8 @@ struct State {
 struct Step {
     text: Option<String>,
     dropped: u64,
-    board: Option<Board>,
-    boards: u64,
+    drawing: Option<Drawing>,
+    drawings: u64,
 }
 
 /// Puts a line, or several, into the queue. Never waits.
@@ -84,12 +104,12 @@ pub fn put(mut text: String) {
     }
 }
 
-/// Has what is on this board drawn from now on, or nothing any more. Never waits.
-pub fn draw(board: Option<Board>) {
+/// Has this drawn from now on, or nothing any more. Never waits.
+pub fn draw(drawing: Option<Drawing>) {
     if let Some(shared) = writer() {
         let mut state = shared.lock();
-        state.board = board;
-        state.boards += 1;
+        state.drawing = drawing;
+        state.drawings += 1;
         state.begin();
         drop(state);
         shared.wanted.notify_one();
@@ -121,7 +141,7 @@ fn writer() -> Option<&'static Shared> {
 }
 
 fn tell_of_dropped(lines: u64) {
-    log::event("dropped", &format!("standard error took no output: {} dropped", plural(lines, "line")));
+    events::event("dropped", &format!("standard error took no output: {} dropped", plural(lines, "line")));
 }
 
 impl Shared {
@@ -130,8 +150,8 @@ impl Shared {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             dropped: 0,
-            board: None,
-            boards: 0,
+            drawing: None,
+            drawings: 0,
             is_idle: true,
             progress: Instant::now(),
         };
@@ -145,14 +165,14 @@ impl Shared {
 
     /// Writes until the process ends; reports how many lines were dropped.
     fn serve(&self, to: &impl AsFd, on_dropped: impl Fn(u64)) {
-        let mut sink: Option<Sink> = None;
+        let mut sink: Option<Box<dyn Show>> = None;
         let mut drawn = 0;
         loop {
-            let Step { text, dropped, board, boards } = self.next(drawn);
-            if boards != drawn {
-                drawn = boards;
-                sink.take().into_iter().for_each(Sink::clear);
-                sink = board.as_ref().map(|_| Sink::new());
+            let Step { text, dropped, drawing, drawings } = self.next(drawn);
+            if drawings != drawn {
+                drawn = drawings;
+                sink.take().into_iter().for_each(|sink| sink.clear());
+                sink = drawing.as_ref().map(|drawing| (drawing.sink)());
             }
             if let Some(text) = text {
                 // Bars that cannot be drawn must not swallow the line.
@@ -166,8 +186,8 @@ impl Shared {
             if dropped > 0 {
                 on_dropped(dropped);
             }
-            if let (Some(sink), Some(board)) = (&mut sink, board) {
-                let snapshot = board.snapshots.borrow().clone();
+            if let (Some(sink), Some(drawing)) = (&mut sink, drawing) {
+                let snapshot = drawing.board.snapshots.borrow().clone();
                 sink.show(&snapshot);
                 self.progressed();
             }
@@ -177,11 +197,11 @@ impl Shared {
     /// Waits for something to do: what is drawn is looked at now and then.
     fn next(&self, drawn: u64) -> Step {
         let mut state = self.lock();
-        if state.waiting.is_empty() && state.boards == drawn {
+        if state.waiting.is_empty() && state.drawings == drawn {
             state.is_idle = true;
             self.done.notify_all();
-            let is_still = |state: &mut State| state.waiting.is_empty() && state.boards == drawn;
-            state = if state.board.is_some() {
+            let is_still = |state: &mut State| state.waiting.is_empty() && state.drawings == drawn;
+            state = if state.drawing.is_some() {
                 let waited = self.wanted.wait_timeout_while(state, LOOK_EVERY, is_still);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {
@@ -193,7 +213,7 @@ impl Shared {
         state.waiting_bytes -= text.as_ref().map_or(0, String::len);
         // Reported once the queue is empty: a report in a full queue would be dropped itself.
         let dropped = if state.waiting.is_empty() { std::mem::take(&mut state.dropped) } else { 0 };
-        Step { text, dropped, board: state.board.clone(), boards: state.boards }
+        Step { text, dropped, drawing: state.drawing.clone(), drawings: state.drawings }
     }
 
     fn progressed(&self) {

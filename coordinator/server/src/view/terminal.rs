@@ -14,7 +14,7 @@ use jiff::Zoned;
 use super::board::Board;
 use super::log;
 use super::status::{Part, Snapshot};
-use super::stderr;
+use super::stderr::{self, Drawing, Show};
 
 /// Time between two lines of a log: the least, and the most, and between them a part of the time so far.
 const LINES_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
@@ -29,7 +29,7 @@ pub struct Terminal(());
 impl Terminal {
     /// Shows what is on this board from now on.
     pub fn follow(board: Board) -> Terminal {
-        stderr::draw(Some(board));
+        stderr::draw(Some(Drawing { board, sink: || Box::new(Sink::new()) }));
         Terminal(())
     }
 }
@@ -42,13 +42,13 @@ impl Drop for Terminal {
 }
 
 /// Where it is shown.
-pub(super) enum Sink {
+enum Sink {
     Bars { started: Instant, bars: Option<Bars> },
     Lines { started: Instant, last: Instant, stored: Option<u64> },
 }
 
 impl Sink {
-    pub(super) fn new() -> Sink {
+    fn new() -> Sink {
         let started = Instant::now();
         if log::has_bars() {
             Sink::Bars { started, bars: None }
@@ -56,8 +56,10 @@ impl Sink {
             Sink::Lines { started, last: started, stored: None }
         }
     }
+}
 
-    pub(super) fn show(&mut self, snapshot: &Snapshot) {
+impl Show for Sink {
+    fn show(&mut self, snapshot: &Snapshot) {
         if snapshot.trials.total == 0 {
             return;
         }
@@ -80,13 +82,12 @@ impl Sink {
         }
     }
 
-    /// Prints text above the bars; false if there are none.
-    pub(super) fn print(&self, text: &str) -> bool {
+    fn print(&self, text: &str) -> bool {
         matches!(self, Sink::Bars { bars: Some(bars), .. } if bars.print(text))
     }
 
-    pub(super) fn clear(self) {
-        if let Sink::Bars { bars: Some(bars), .. } = self {
+    fn clear(self: Box<Self>) {
+        if let Sink::Bars { bars: Some(bars), .. } = *self {
             let _ = bars.all.clear();
             // Bars that finish one by one would leave the first of them on the screen.
             bars.all.set_draw_target(ProgressDrawTarget::hidden());
@@ -95,7 +96,7 @@ impl Sink {
 }
 
 /// Bars on a terminal, one below the other.
-pub(super) struct Bars {
+struct Bars {
     all: MultiProgress,
     _blank: ProgressBar,
     overall: ProgressBar,

@@ -7,9 +7,9 @@ use granule_server::driver::ComputeError;
 use granule_store::StoreError;
 use granule_system::exit;
 
-use super::command_line;
 use crate::commands::entrance::EntranceError;
 use crate::commands::signals::Stop;
+use crate::commands::this_process::command_line;
 use crate::failure::{Failure, plural};
 
 /// Trials that are named at the end; the manifest names all.

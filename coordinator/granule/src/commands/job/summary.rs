@@ -1,11 +1,20 @@
 //! What a run did, for programs.
 
-use crate::stdout::Head;
+use std::path::Path;
+
 use granule_outputs::manifest;
+use granule_server::driver::Outcome;
 use granule_system::exit;
 use serde::Serialize;
 
-use super::{Computed, Job, cpu_seconds};
+use crate::stdout::Head;
+
+/// What has been computed, over all times that something was.
+#[derive(Default)]
+pub(super) struct Computed {
+    pub(super) trials: u64,
+    pub(super) outcome: Outcome,
+}
 
 /// What has been done so far.
 #[derive(Default)]
@@ -57,17 +66,27 @@ pub(super) struct RunSummary {
     manifest: Option<String>,
 }
 
-impl Job {
+/// What is known of a run when it ends.
+pub(super) struct Facts<'a> {
+    pub(super) sweep: &'a str,
+    /// Different trials.
+    pub(super) total: u64,
+    /// Of them, those that are stored by now.
+    pub(super) stored: u64,
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
+    pub(super) out: &'a Path,
+    pub(super) store: &'a Path,
+}
+
+impl RunSummary {
     /// What was done by a run that ends with this exit code.
-    pub(super) fn summary(&self, code: u8, done: &Done) -> RunSummary {
+    pub(super) fn new(code: u8, done: &Done, facts: &Facts<'_>) -> RunSummary {
         let Done { computed, files, has_manifest, .. } = done;
-        let total = self.plan.len();
-        let stored = total - self.inventory().missing;
-        let manifest =
-            has_manifest.then(|| self.out.current_path().join(manifest::NAME).display().to_string());
+        let Facts { sweep, total, stored, seconds, cpu_seconds, out, store } = *facts;
         RunSummary {
             head: Head::of("run"),
-            sweep: self.sweep.name.clone(),
+            sweep: sweep.to_owned(),
             state: state_of(code),
             trials: TrialCounts {
                 total,
@@ -76,11 +95,11 @@ impl Job {
                 set_aside: computed.outcome.set_aside.len() as u64,
             },
             files: *files,
-            seconds: self.begun.at.elapsed().as_secs_f64(),
-            cpu_seconds: cpu_seconds() - self.begun.cpu_seconds,
-            out: self.out.current_path().display().to_string(),
-            store: self.store.path().display().to_string(),
-            manifest,
+            seconds,
+            cpu_seconds,
+            out: out.display().to_string(),
+            store: store.display().to_string(),
+            manifest: has_manifest.then(|| out.join(manifest::NAME).display().to_string()),
         }
     }
 }

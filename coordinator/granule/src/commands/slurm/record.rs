@@ -7,8 +7,10 @@ use granule_server::view::status::SCHEMA;
 use granule_system::files;
 use serde::{Deserialize, Serialize};
 
-use super::DIRECTORY;
 use crate::slurm::Job;
+
+/// Where the script, its logs and what is known of the job lie, in the output directory.
+pub(super) const DIRECTORY: &str = "slurm";
 
 /// What is known of the last job.
 pub(super) const RECORD: &str = "job.json";

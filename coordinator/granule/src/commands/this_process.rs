@@ -1,0 +1,29 @@
+//! This process: its executable, its command and the time that it has used.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::failure::shell_word;
+
+/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Ok(own) } else { std::env::current_exe() }
+}
+
+/// This command, as it could be typed into a shell once more.
+pub(crate) fn command_line() -> String {
+    std::env::args_os().map(shell_word).collect::<Vec<_>>().join(" ")
+}
+
+/// User and system time of this process and its children so far.
+pub(crate) fn cpu_seconds() -> f64 {
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|who| getrusage(who).ok())
+        .flat_map(|usage| [usage.user_time(), usage.system_time()])
+        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6)
+        .sum()
+}

@@ -1,0 +1,20 @@
+//! Names in an output directory that a store cannot have.
+
+use crate::{manifest, stamps};
+
+/// Whether granule writes something else than a store to this name in an output directory.
+pub fn is_reserved(name: &str) -> bool {
+    const NAMES: [&str; 10] = [
+        manifest::NAME,
+        manifest::UNDER_WAY,
+        manifest::PENDING,
+        stamps::NAME,
+        "access.json",
+        ".run.json",
+        "coordinator.pem",
+        "figures",
+        "report.html",
+        "slurm",
+    ];
+    NAMES.contains(&name) || name.starts_with("seed-")
+}

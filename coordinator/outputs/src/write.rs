@@ -1,0 +1,264 @@
+//! Makes output files of the trials in the store, and puts them in place.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+
+use granule_engine::TrialSpikes;
+use granule_engine::output::{Array, Derive};
+use granule_store::Store;
+use granule_sweep::{Plan, Sweep};
+use granule_system::files::{self, Directory};
+use granule_system::hex;
+use granule_system::limits;
+use granule_system::stamp::sealed;
+use granule_system::threads::side_by_side;
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use crate::errors::{EncodeError, OutputError, failed};
+use crate::file_record::{FileRecord, Kept};
+use crate::hashed::HashedFile;
+use crate::manifest::Journal;
+use crate::planned::{Planned, directory_of_seed};
+use crate::rows::write_rows;
+use crate::{npy, pickle, survey};
+
+/// What is needed to write outputs.
+pub struct Source<'a> {
+    pub sweep: &'a Sweep,
+    pub plan: &'a Plan,
+    pub store: &'a Store,
+    /// Asked between pieces of work.
+    pub is_interrupted: &'a (dyn Fn() -> bool + Sync),
+    /// Told when a file has been written.
+    pub on_file: &'a (dyn Fn() + Sync),
+}
+
+/// Files that wait to be made durable together, which costs less than one after the other, and their bytes.
+const MOST_WAITING: usize = 32;
+const MOST_WAITING_BYTES: u64 = 8 << 20;
+
+/// Writes these files below `out`. They must come in the order of [`plan`]. A file is recorded in the journal before it
+/// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
+pub fn write(
+    out: &Directory,
+    files: &[&Planned],
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+) -> Result<Vec<Kept>, OutputError> {
+    side_by_side(|| write_seeds(out, files, source, journal, replaces))
+}
+
+fn write_seeds(
+    out: &Directory,
+    files: &[&Planned],
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+) -> Result<Vec<Kept>, OutputError> {
+    let mut written = Vec::new();
+    for files in files.chunk_by(|a, b| a.seed == b.seed) {
+        let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
+        let path = out.path().join(&name);
+        let directory = out.create_below(OsStr::new(&name)).map_err(failed("create", &path))?;
+        directory.remove_leftovers().map_err(failed("clean up", &path))?;
+        write_seed(&directory, files, source, journal, replaces, &mut written)?;
+        directory.sync().map_err(failed("write", &path))?;
+    }
+    if !files.is_empty() {
+        out.sync().map_err(failed("write", out.path()))?;
+    }
+    Ok(written)
+}
+
+/// Writes files of one seed into its directory, and makes them durable but for their names.
+fn write_seed(
+    directory: &Directory,
+    files: &[&Planned],
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+    written: &mut Vec<Kept>,
+) -> Result<(), OutputError> {
+    // Each of them is an open file; some are needed for what else is written.
+    let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
+    let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
+    for files in files.chunk_by(|a, b| a.condition == b.condition) {
+        let derived = Derived::load(files[0], source)?;
+        for files in files.chunks(most) {
+            if waiting.len() + files.len() > most {
+                put_in_place(&mut waiting, source, journal, replaces, written)?;
+            }
+            // Made side by side, as hashing a file is as much work as deriving it.
+            let is_interrupted = source.is_interrupted;
+            let made =
+                files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
+            waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
+            if waiting.iter().map(|(_, file)| file.bytes).sum::<u64>() >= MOST_WAITING_BYTES {
+                put_in_place(&mut waiting, source, journal, replaces, written)?;
+            }
+        }
+    }
+    put_in_place(&mut waiting, source, journal, replaces, written)
+}
+
+/// Makes files durable that are written, and then puts them in place one after the other.
+fn put_in_place(
+    waiting: &mut Vec<(&Planned, HashedFile)>,
+    source: &Source<'_>,
+    journal: &mut Journal,
+    replaces: &(dyn Fn(&Planned) -> bool + Sync),
+    written: &mut Vec<Kept>,
+) -> Result<(), OutputError> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
+    let record = |file: &Planned, writer: &HashedFile| {
+        let (bytes, sha256) = writer.written();
+        FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() }
+    };
+    let records: Vec<FileRecord> = waiting.iter().map(|(file, writer)| record(file, writer)).collect();
+    // First it is on record that these files are granule's.
+    journal.add(&records)?;
+    for ((file, writer), record) in waiting.drain(..).zip(records) {
+        let seal = writer.put_in_place(replaces(file))?;
+        written.push((record, Some(seal)));
+        (source.on_file)();
+    }
+    Ok(())
+}
+
+/// Expects that files are still as they were written or hashed. A file with another stamp is hashed: giving up a hard link
+/// changes it, too.
+///
+/// # Errors
+/// [`OutputError::Disturbed`] when another program has changed or removed one.
+pub fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputError> {
+    let mut seeds = survey::Seeds::new(out);
+    for (record, seal) in kept {
+        let disturbed = || OutputError::Disturbed { path: out.path().join(&record.path) };
+        let survey::There::File(there) = seeds.stat(&record.path)? else { return Err(disturbed()) };
+        if seal.is_some_and(|seal| seal.stamp == there) {
+            continue;
+        }
+        let hashed = survey::open_file(out, &record.path)
+            .and_then(|file| sealed(&file, |file| survey::sha256(file, record.bytes)));
+        match hashed {
+            Ok((Some(sha256), found @ Some(_))) if sha256 == record.sha256 => *seal = found,
+            _ => return Err(disturbed()),
+        }
+    }
+    Ok(())
+}
+
+/// Length and SHA-256 of what these files would be if they were written now. They must come in the
+/// order of [`plan`].
+pub fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+    side_by_side(|| rederive_all(files, source))
+}
+
+fn rederive_all(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+    let mut found = Vec::with_capacity(files.len());
+    for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
+        let derived = Derived::load(files[0], source)?;
+        for file in files {
+            let mut hashed = Hashed::default();
+            match derived.encode(&mut hashed, file.file.array, source.is_interrupted) {
+                Ok(true) => found.push((hashed.bytes, hex(&hashed.hash.finalize()))),
+                Ok(false) => return Err(OutputError::Interrupted),
+                Err(source) => return Err(OutputError::Encode { path: file.path.clone().into(), source }),
+            }
+            (source.on_file)();
+        }
+    }
+    Ok(found)
+}
+
+/// A file of which nothing is kept but its hash.
+#[derive(Default)]
+struct Hashed {
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.hash.update(buffer);
+        self.bytes += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The arrays of a condition and a seed.
+struct Derived(Box<dyn Derive>);
+
+impl Derived {
+    fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
+        let Source { sweep, plan, store, .. } = source;
+        let model = &sweep.conditions[file.condition].model;
+        let (cohort, variant) = file.place(plan);
+        let mut arrays = sweep.engine.derive(model, sweep.seeds[file.seed], sweep.trials);
+        for trial in 0..sweep.trials {
+            if (source.is_interrupted)() {
+                return Err(OutputError::Interrupted);
+            }
+            let key = plan.key(cohort, variant, trial);
+            let bytes = store.get(key)?.ok_or(OutputError::Missing { key })?;
+            let spikes = TrialSpikes::decode(&bytes, model.sizes(), model.time().steps)
+                .map_err(|_| OutputError::Missing { key })?;
+            arrays.add(spikes);
+        }
+        Ok(Derived(arrays))
+    }
+
+    /// Makes a file, durably if it is large, but does not put it in its place.
+    fn make(
+        &self,
+        directory: &Directory,
+        file: &Planned,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<HashedFile, OutputError> {
+        let mut writer = HashedFile::create_in(directory, file.name())?;
+        let path = writer.path();
+        match self.encode(&mut writer, file.file.array, is_interrupted) {
+            Ok(true) => {
+                // What is more than a buffer, while others are made; small ones wait for each other.
+                if writer.bytes > files::BUFFER as u64 {
+                    writer.sync()?;
+                }
+                Ok(writer)
+            }
+            Ok(false) => Err(OutputError::Interrupted),
+            Err(source) => Err(OutputError::Encode { path, source }),
+        }
+    }
+
+    /// False when interrupted.
+    fn encode<W: Write>(
+        &self,
+        writer: &mut W,
+        array: &str,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, EncodeError> {
+        match self.0.array(array) {
+            Array::Rows { cells, columns, row } => {
+                return write_rows(writer, &cells, columns, row, is_interrupted);
+            }
+            Array::Pairs(pairs) => npy::write_i32_pairs_fortran(writer, &pairs)?,
+            Array::Vector(values) => npy::write_f64_vector(writer, &values)?,
+            Array::Dictionary(entries) => {
+                let entries: Vec<(i64, &[f64])> =
+                    entries.iter().map(|(number, values)| (*number, &values[..])).collect();
+                npy::write_object_header(&mut *writer)?;
+                pickle::write_weights(writer, &entries)?;
+            }
+        }
+        Ok(!is_interrupted())
+    }
+}

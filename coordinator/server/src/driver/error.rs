@@ -1,0 +1,42 @@
+//! Why a sweep was not computed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use granule_store::StoreError;
+
+use crate::launch::ssh::PROGRAM;
+
+/// Why the trials of a sweep were not all computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot start worker process {}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("cannot start a thread for the store")]
+    Thread(#[source] io::Error),
+    #[error("worker processes cannot compute here\n  because: {description}")]
+    Starved { description: String },
+    #[error("cannot run `{}`", PROGRAM)]
+    Login(#[source] io::Error),
+    #[error("no host can be used{}", listed(complaints))]
+    Hosts {
+        complaints: Vec<String>,
+        /// A command that finds out why.
+        probe: String,
+    },
+    #[error("the server for workers failed")]
+    Serve(#[source] tonic::transport::Error),
+    #[error("{0}")]
+    Abandoned(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn listed(complaints: &[String]) -> String {
+    complaints.iter().map(|complaint| format!("\n  {complaint}")).collect()
+}
