@@ -25,7 +25,6 @@ mod version;
 
 use std::process::ExitCode;
 
-use granule_engine::Engines;
 use granule_server::view::{self, stderr};
 
 /// The program: reads the command line and does what it says.

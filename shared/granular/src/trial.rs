@@ -279,7 +279,13 @@ struct RunningCondition<'a> {
 }
 
 impl<'a> RunningCondition<'a> {
-    fn new(isa: Isa, circuit: &'a Circuit, network: &'a Network, trial: u32, most: u64) -> RunningCondition<'a> {
+    fn new(
+        isa: Isa,
+        circuit: &'a Circuit,
+        network: &'a Network,
+        trial: u32,
+        most: u64,
+    ) -> RunningCondition<'a> {
         let parameters = circuit.model.parameters();
         let random = circuit.weights.as_ref().map(|weights| weights.of_trial(trial));
         let weighted = |synapses: &[(u32, usize)], fixed: f64| -> Vec<(u32, f64)> {

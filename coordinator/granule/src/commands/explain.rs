@@ -117,8 +117,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
             }
             let is_counted = !counted.insert((cohort, variant));
             for (reason, trials) in by_reason {
-                let total =
-                    if reason == Cause::Stored { &mut report.reused } else { &mut report.to_compute };
+                let total = if reason == Cause::Stored { &mut report.reused } else { &mut report.to_compute };
                 *total += if is_counted { 0 } else { trials.len() as u64 };
                 report.entries.push(entry(&sweep.conditions[at].name, seed, reason, &lineage, &trials));
             }
@@ -248,7 +247,11 @@ impl<'a> KnownSweeps<'a> {
 }
 
 /// Parameters in which a condition differs from a known one, but for those that reach no spike.
-fn changes(known: &ResolvedCondition, new: &ResolvedCondition, condition: &Condition) -> Vec<ParameterChange> {
+fn changes(
+    known: &ResolvedCondition,
+    new: &ResolvedCondition,
+    condition: &Condition,
+) -> Vec<ParameterChange> {
     let (engine, values) = (condition.model.engine(), condition.model.values());
     let text = |of: &ResolvedCondition, path: &str| {
         let value = of.parameters.get(path).and_then(serde_json::Value::as_str);

@@ -504,7 +504,7 @@ impl Job {
         planned: &[Planned],
         changes: &Changes<'_>,
         mut journal: Journal,
-        files: &mut Files,
+        files: &mut FileCounts,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Kept>, OutputError> {
         let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();

@@ -147,7 +147,10 @@ impl Request<'_> {
         };
         // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
         // not, they are told to, in good order.
-        arrays.take_back(matches!(end, WatchEnd::Over)).await.map_err(|error| arrays.left(of_slurm(&error)))?;
+        arrays
+            .take_back(matches!(end, WatchEnd::Over))
+            .await
+            .map_err(|error| arrays.left(of_slurm(&error)))?;
         arrays.forget();
         match end {
             WatchEnd::Over => {
@@ -412,8 +415,12 @@ impl<'a> JobArrays<'a> {
             submitted: submitted.clone(),
         });
         let kind = "slurm_workers".to_owned();
-        let record =
-            ArraysRecord { schema: SCHEMA, kind, cluster: self.slurm.cluster.clone(), arrays: arrays.collect() };
+        let record = ArraysRecord {
+            schema: SCHEMA,
+            kind,
+            cluster: self.slurm.cluster.clone(),
+            arrays: arrays.collect(),
+        };
         let json = serde_json::to_string(&record).expect("text and numbers can be written");
         let _ = self.request.keep(RECORD, &format!("{json}\n"));
     }
