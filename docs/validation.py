@@ -1,6 +1,6 @@
 """Tables and figure of docs/validation.md, from docs/validation.csv and docs/validation-steps.csv.
 
-    GRANULE_VALIDATION=paper cargo test --release -p granule --test validation -- --nocapture
+    GRANULE_VALIDATION=paper cargo test --release -p granule --test alone validation:: -- --nocapture
     cp target/tmp/validation.csv docs/                all values, which the test writes
     python docs/validation.py --steps target/steps    run the sweep of the step study there and write its data
     python docs/validation.py                         write the tables and docs/validation.png

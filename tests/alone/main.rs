@@ -1,8 +1,6 @@
 //! Tests that measure time or memory, or take every processor. `cargo test` runs one program at a time, so that tests
 //! of other programs do not disturb these. Within this one, modules take turns.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -21,27 +19,30 @@ mod strangers;
 mod tail;
 mod validation;
 
-/// The module whose tests run, and how many of them.
-static TURN: (Mutex<(String, usize)>, Condvar) = (Mutex::new((String::new(), 0)), Condvar::new());
+use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Held by a test while it runs.
+/// The module that has the turn, and how many of its tests run.
+static RUNNING: Mutex<(&str, u32)> = Mutex::new(("", 0));
+static ENDED: Condvar = Condvar::new();
+
+/// While a test has this, only tests of its module run.
 struct Turn;
 
-/// Waits until no test of another module runs. Tests of one module may run side by side.
-fn turn(module: &str) -> Turn {
-    let module = module.split("::").nth(1).unwrap_or_default();
-    let (state, changed) = &TURN;
-    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_other = |(running, count): &mut (String, usize)| *count > 0 && running != module;
-    let mut state = changed.wait_while(state, is_other).unwrap_or_else(PoisonError::into_inner);
-    *state = (module.to_owned(), state.1 + 1);
+/// Waits until no test of another module runs. Each test calls this first, with its `module_path!()`.
+fn turn(path: &'static str) -> Turn {
+    // Submodules belong to the module of this program that they are in.
+    let module = path.split("::").nth(1).expect("a module");
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = ENDED
+        .wait_while(running, |(of, count)| *count > 0 && *of != module)
+        .unwrap_or_else(PoisonError::into_inner);
+    *running = (module, running.1 + 1);
     Turn
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let (state, changed) = &TURN;
-        state.lock().unwrap_or_else(PoisonError::into_inner).1 -= 1;
-        changed.notify_all();
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).1 -= 1;
+        ENDED.notify_all();
     }
 }

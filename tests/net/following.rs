@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use pty_process::blocking::open;
 use serde_json::Value;
 
-use crate::support::{Ended, Place, Running, Sweep, skip, wait_for};
+use crate::support::{Ended, Place, Running, Sweep, copy_program, skip, wait_for};
 
 /// Takes seconds, in which it can be found and stopped.
 fn sweep() -> Sweep<'static> {
@@ -239,7 +239,7 @@ fn a_colleague_sees_what_is_stored_and_is_not_let_in() {
     }
     let place = place();
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("a mode");
-    fs::copy(env!("CARGO_BIN_EXE_granule"), place.path("granule")).expect("a program");
+    copy_program(&place.path("granule"));
     let colleague = |arguments: &[&str]| {
         let mut command = place.command(place.path("granule").to_str().expect("text"));
         command.args(arguments).uid(NOBODY).gid(NOBODY);

@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Ended, Hashes, Place, Running, Sweep, expected, happened, is_stopped, root, send};
+use crate::support::{
+    Ended, Hashes, Place, Running, Sweep, copy_program, expected, happened, is_stopped, root, send,
+};
 
 /// Outputs of the slow sweep.
 fn undisturbed() -> &'static Hashes {
@@ -118,10 +119,8 @@ fn a_suspended_coordinator_blames_no_worker_for_its_own_silence() {
 fn a_program_that_is_replaced_while_it_runs_goes_on_as_it_was() {
     let place = Place::new();
     place.sweep("sweep.yaml", &Sweep::slow());
-    // Not written by this process: see `Place::executable`.
     let copy = place.path("granule");
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_granule")).arg(&copy).status();
-    assert!(copied.expect("cp").success());
+    copy_program(&copy);
     let mut command = place.command(copy.to_str().unwrap());
     command.args(["run", "sweep.yaml", "--out", "out", "--workers", "1", "--shard-trials", "1"]);
     let mut running = place.start_this(command);

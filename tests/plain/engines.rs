@@ -1,5 +1,6 @@
 //! The test vectors of `docs/engines.md`, by which somebody else's implementation of engine `pcg` can be
-//! checked: `docs/engines.json` has what this one gives. `GRANULE_REGENERATE=1` writes it anew.
+//! checked: `docs/engines.json` has what this one gives. To write it anew:
+//! `GRANULE_REGENERATE=1 cargo test --release -p granule --test plain engines::`.
 
 use std::fs;
 

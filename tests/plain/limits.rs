@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use crate::support::{self, Ended, Hashes, Place, Sweep, skip, wait_for};
+use crate::support::{self, Ended, Hashes, Place, Sweep, copy_program, skip, wait_for};
 
 /// The program with a limit of the shell's `ulimit`.
 fn limited(place: &Place, limit: &str, arguments: &[&str]) -> Command {
@@ -56,7 +56,7 @@ impl User {
         }
         let place = Place::new();
         let program = place.path("granule");
-        fs::copy(env!("CARGO_BIN_EXE_granule"), &program).expect("copied");
+        copy_program(&program);
         for (path, mode) in [(place.path(""), 0o777), (program.clone(), 0o755)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
         }

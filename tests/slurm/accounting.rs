@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -12,16 +11,13 @@ use crate::support::{Ended, expected, root, skip, told, wait_for};
 
 const OUT: &str = "out/ci-10trials";
 
-/// One site at a time: what they compute with is two processors.
-static SITE: Mutex<()> = Mutex::new(());
-
 /// Does this at such a site.
 #[track_caller]
 fn at(site: Site, test: impl FnOnce(&mut Cluster)) {
     if let Err(why) = is_accounting_possible() {
         return skip(&why);
     }
-    let _alone = SITE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::turn();
     let begun = Instant::now();
     let mut cluster = Cluster::accounted(site);
     told(&format!("Slurm is there after {:.1} s", begun.elapsed().as_secs_f64()));

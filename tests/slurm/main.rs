@@ -6,3 +6,13 @@ mod support;
 
 mod accounting;
 mod sweeps;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time has clusters: what they compute with is two processors.
+static CLUSTER: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test has clusters.
+fn turn() -> MutexGuard<'static, ()> {
+    CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,8 +1,7 @@
-//! Sweeps on a real Slurm: a controller and nodes that are daemons on this machine.
+//! Sweeps on a cluster of four nodes: a controller and nodes that are daemons on this machine.
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use granule_system::shell::shell_word;
 use nix::sys::signal::Signal;
@@ -11,9 +10,6 @@ use crate::support::slurm::{Cluster, is_possible};
 use crate::support::{Ended, Hashes, Place, expected, is_connected, root, send, skip, wait_for};
 
 const OUT: &str = "out/ci-10trials";
-
-/// One cluster at a time: what they compute with is two processors.
-static CLUSTER: Mutex<()> = Mutex::new(());
 
 /// What a test does with a sweep that is under way. None if that was over too soon to do anything with it.
 type Attempt = Option<()>;
@@ -25,7 +21,7 @@ fn on_a_cluster(test: impl Fn(&mut Cluster, &Place) -> Attempt) {
     if let Err(why) = is_possible() {
         return skip(&why);
     }
-    let _alone = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::turn();
     let mut cluster = Cluster::start(4);
     for _ in 0..ATTEMPTS {
         let place = Place::new();

@@ -106,7 +106,7 @@ fn parameters_page() -> String {
     page
 }
 
-/// To write the page anew: `GRANULE_REGENERATE=1 cargo test --release -p granule --test docs`.
+/// To write the page anew: `GRANULE_REGENERATE=1 cargo test --release -p granule --test source docs::`.
 #[test]
 fn the_page_of_parameters_is_that_of_the_table() {
     let path = root().join("docs/parameters.md");
@@ -225,7 +225,7 @@ fn exit_codes_are_those_of_the_page() {
 #[test]
 fn the_mutations_of_the_page_are_those_that_are_tried() {
     let page = fs::read_to_string(root().join("docs/reliability.md")).expect("the page");
-    let test = fs::read_to_string(root().join("tests/fuzz_corpus.rs")).expect("the test");
+    let test = fs::read_to_string(root().join("tests/plain/fuzz_corpus.rs")).expect("the test");
     let (_, inputs) = test.split_once("const INPUTS: [(&str, u64); 4] = [").expect("how many of each");
     let (inputs, _) = inputs.split_once("];").expect("its end");
     let mut mutations = 0;

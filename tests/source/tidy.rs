@@ -310,7 +310,7 @@ fn every_source_file_says_what_it_is_for() {
     }
 }
 
-/// What a file of tests or benchmarks must be to be run at all.
+/// What a file of tests or benchmarks must be to be run at all: a program, or a module of one.
 #[test]
 fn every_file_of_tests_is_declared() {
     let manifests = ["coordinator/granule/Cargo.toml", "shared/granular/Cargo.toml"].map(read).concat();
@@ -319,12 +319,46 @@ fn every_file_of_tests_is_declared() {
         .filter_map(|line| line.strip_prefix("path = \"../"))
         .map(|path| path.trim_start_matches("../").trim_end_matches('"').to_owned())
         .collect();
-    let is_test = |file: &String| {
-        let name = file.strip_prefix("tests/").or_else(|| file.strip_prefix("benches/"));
-        name.is_some_and(|name| name.ends_with(".rs") && !name.contains('/'))
-    };
-    let there: BTreeSet<String> = files().into_iter().filter(is_test).collect();
-    assert_eq!(declared, there);
+    let files = files();
+    let of_tests = |file: &&String| file.starts_with("tests/") || file.starts_with("benches/");
+    let mut programs = BTreeSet::new();
+    for file in files.iter().filter(of_tests).filter(|file| file.ends_with(".rs")) {
+        let parts: Vec<&str> = file.split('/').collect();
+        let [_, program, .., name] = parts[..] else {
+            programs.insert(file.clone());
+            continue;
+        };
+        if !files.contains(&format!("{}/{program}/main.rs", parts[0])) {
+            // Support of tests, and a crate that is tested.
+            continue;
+        }
+        let directory = file.strip_suffix(&format!("/{name}")).expect("its name");
+        let main = format!("{directory}/main.rs");
+        if *file == main {
+            programs.insert(main);
+            continue;
+        }
+        let parent = if files.contains(&main) { main } else { format!("{directory}.rs") };
+        let line = format!("mod {};", name.strip_suffix(".rs").expect("its ending"));
+        assert!(read(&parent).lines().any(|of_parent| of_parent == line), "{parent} has no `{line}`");
+    }
+    assert_eq!(declared, programs);
+}
+
+/// What measures must not run beside other tests.
+#[test]
+fn tests_that_measure_take_turns() {
+    let turn = "let _turn = crate::turn(module_path!());";
+    let mut count = 0;
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("tests/alone/")) {
+        let mut lines = text.lines().map(str::trim);
+        while lines.by_ref().any(|line| line.starts_with("#[") && line.ends_with("test]")) {
+            let function = lines.find(|line| line.starts_with("fn ")).expect("a test");
+            assert_eq!(lines.next(), Some(turn), "{file}: {function}");
+            count += 1;
+        }
+    }
+    assert!(count > 0);
 }
 
 /// What is fuzzed is fuzzed from both sides, and from somewhere.
@@ -341,7 +375,7 @@ fn every_target_of_fuzzing_is_declared_tested_and_has_a_corpus() {
     assert_eq!(below("fuzz/corpus/"), names);
     assert!(below("fuzz/regressions/").is_subset(&names));
     let manifest = read("fuzz/Cargo.toml");
-    let tests = read("tests/fuzz_corpus.rs");
+    let tests = read("tests/plain/fuzz_corpus.rs");
     let page = read("fuzz/README.md");
     for name in &names {
         assert!(

@@ -236,6 +236,13 @@ impl Place {
     }
 }
 
+/// Copies the program. Another process does so: see [`Place::executable`].
+#[track_caller]
+pub fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg("-p").arg(env!("CARGO_BIN_EXE_granule")).arg(to).status();
+    assert!(copied.expect("cp").success(), "{}", to.display());
+}
+
 /// How the program ended and what it printed.
 #[derive(Debug)]
 pub struct Ended {

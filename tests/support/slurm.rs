@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Ended, Place, Running, send, wait_for};
+use super::{Ended, Place, Running, copy_program, send, wait_for};
 
 /// The cluster, or several that know each other; where none is named, the first is meant. Everything of it is ended
 /// when this is dropped.
@@ -130,7 +130,7 @@ impl Cluster {
             give(&home, user);
         }
         // Where the program was built, it may be root's alone.
-        fs::copy(env!("CARGO_BIN_EXE_granule"), cluster.path("granule")).expect("a copy of the program");
+        copy_program(&cluster.path("granule"));
         let ports = free_ports(1 + names.len() * (site.nodes + 1));
         let (port, ports) = ports.split_first().expect("a port");
         let munge = cluster.path("munge/socket").display().to_string();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::hosts::{Host, Hosts};
-use super::{Ended, Place, wait_for};
+use super::{Ended, Place, copy_program, wait_for};
 
 /// Who can log in, with home directories of these names in the test's place: nobody that the system knows, whose
 /// login scripts could do anything.
@@ -42,7 +42,7 @@ impl Logins {
         mode(&place.path(""), 0o755);
         let programs = place.path("programs");
         fs::create_dir(&programs).expect("a directory");
-        fs::copy(env!("CARGO_BIN_EXE_granule"), programs.join("granule")).expect("a copy of the program");
+        copy_program(&programs.join("granule"));
         for key in ["key", "host-key"] {
             let path = place.path(key).display().to_string();
             let made =

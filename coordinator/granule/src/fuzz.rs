@@ -1,5 +1,5 @@
 //! What comes from outside, as any bytes at all: none of it may panic, and what is accepted must be
-//! what it seems. `fuzz/` and `tests/fuzz_corpus.rs` call this. Nothing else uses it, and nothing here
+//! what it seems. `fuzz/` and `tests/plain/fuzz_corpus.rs` call this. Nothing else uses it, and nothing here
 //! is promised to stay.
 
 use std::collections::{BTreeMap, BTreeSet};

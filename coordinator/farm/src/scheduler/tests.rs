@@ -1,11 +1,12 @@
-//! The scheduler under hand-made events: regressions, and what neither the model nor whole histories look at, such as
-//! who gets what, when, and at what price.
+//! The scheduler under simulated workers, time and faults. One seed replays any failure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use granule_engine::Digest;
 use nix::time::{ClockId, clock_gettime};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use super::cohort::SlotState;
 use super::event::Reason;
@@ -24,14 +25,18 @@ const CONFIG: Config = Config {
     audit_percent: 0.0,
 };
 
-const SINGLE: Config = Config { shard_trials: Some(1), ..CONFIG };
-
 /// Those of the simulated streams.
 pub(super) const PARTS: Parts = Parts { items_per_finding: 2, mean: 3_926_990.8, sd: 918.0 };
 
 /// What the simulated workers find of a part.
 pub(super) fn finding(part: u32) -> u32 {
     3_923_000 + (part * 7919) % 8_000
+}
+
+fn index(parts: u32) -> Index {
+    let mut index = Index::new(Some(PARTS));
+    (0..parts).for_each(|part| index.push(finding(part)));
+    index
 }
 
 pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
@@ -167,94 +172,248 @@ impl Scheduler {
     }
 }
 
-/// Items of a trial of the paper.
-const ITEMS: u64 = 4123 * 20_000;
+/// How badly things go.
+#[derive(Clone, Copy)]
+struct Faults {
+    crash: f64,
+    hang: f64,
+    repeat: f64,
+}
 
-/// A sweep, and how it went.
-struct Run {
-    /// How often each trial was computed.
+const NONE: Faults = Faults { crash: 0.0, hang: 0.0, repeat: 0.0 };
+
+/// Workers, a network and a store, all of them made up.
+struct World {
+    rng: Pcg64Mcg,
+    faults: Faults,
+    scheduler: Scheduler,
+    /// What is to happen, by time and a number that keeps them apart.
+    agenda: BTreeMap<(Time, u64), Event>,
+    number: u64,
+    workers: BTreeMap<u64, bool>,
+    now: Time,
     computed: BTreeMap<TrialId, u32>,
     largest_shard: u32,
-    took: Time,
+    end: Option<Command>,
 }
 
-/// Has workers that do as they should, and need 0.3 s for a trial, compute what is not stored.
-fn run(
-    config: Config,
-    shape: Shape,
-    stored: impl Fn(TrialId) -> bool,
-    (workers, threads): (u64, u32),
-) -> Run {
-    let mut scheduler = Scheduler::new(config, shape, stored);
-    let mut run = Run { computed: BTreeMap::new(), largest_shard: 0, took: Time::ZERO };
-    let mut agenda: BTreeMap<(Time, u64), Event> =
-        (0..workers).map(|worker| ((Time::ZERO, worker), joined(worker, threads))).collect();
-    let mut number = workers;
-    loop {
-        let due = agenda.keys().next().copied();
-        let (time, event) = match scheduler.wake_up() {
-            Some(wake) if due.is_none_or(|(due, _)| wake < due) => (wake, Event::WakeUp),
-            _ => (due.expect("something is to happen").0, agenda.pop_first().expect("just seen").1),
-        };
-        run.took = run.took.max(time);
-        let mut at = |after: f64, event| {
-            number += 1;
-            agenda.insert((run.took + seconds(after), number), event);
-        };
-        for command in scheduler.handle(run.took, event) {
-            match command {
-                Command::Grant { connection, lease, work: Work::Survey { parts, .. } } => {
-                    let takes = 0.01 * parts.len() as f64;
-                    let findings = parts.map(finding).collect();
-                    at(takes, Event::Surveyed { connection, lease: Some(lease), findings });
-                    at(takes, Event::Finished { connection, lease: Some(lease) });
+impl World {
+    fn new(
+        seed: u64,
+        faults: Faults,
+        config: Config,
+        shape: Shape,
+        stored: impl Fn(TrialId) -> bool,
+    ) -> World {
+        World {
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            faults,
+            scheduler: Scheduler::new(config, shape, stored),
+            agenda: BTreeMap::new(),
+            number: 0,
+            workers: BTreeMap::new(),
+            now: Time::ZERO,
+            computed: BTreeMap::new(),
+            largest_shard: 0,
+            end: None,
+        }
+    }
+
+    fn at(&mut self, time: Time, event: Event) {
+        self.number += 1;
+        self.agenda.insert((time, self.number), event);
+    }
+
+    fn join(&mut self, threads: u32) {
+        self.number += 1;
+        let worker = self.number;
+        self.workers.insert(worker, true);
+        self.at(self.now, joined(worker, threads));
+    }
+
+    fn run(&mut self) {
+        let mut steps = 0;
+        while self.end.is_none() {
+            steps += 1;
+            assert!(steps < 200_000, "no end in sight");
+            let wake = self.scheduler.wake_up();
+            let next = self.agenda.keys().next().copied();
+            let event = match (wake, next) {
+                (Some(wake), Some((time, _))) if wake < time => {
+                    self.now = self.now.max(wake);
+                    Event::WakeUp
                 }
-                Command::Grant { connection, lease, work: Work::Trials { cohort, trials, variants, .. } } => {
-                    run.largest_shard = run.largest_shard.max(trials.len() as u32);
-                    let mut after = 0.0;
-                    for trial in trials {
-                        after += 0.3;
-                        for variant in variants.iter() {
-                            let trial = TrialId { cohort, variant, trial };
-                            *run.computed.entry(trial).or_default() += 1;
-                            at(after, Event::Received { connection, lease: Some(lease), trial });
-                            at(after + 0.1, Event::Stored { worker: name(connection.0), trial });
+                (_, Some(key)) => {
+                    self.now = self.now.max(key.0);
+                    self.agenda.remove(&key).expect("just seen")
+                }
+                (Some(wake), None) => {
+                    self.now = self.now.max(wake);
+                    Event::WakeUp
+                }
+                (None, None) => panic!("nothing is left to happen, and the sweep is not done"),
+            };
+            for command in self.scheduler.handle(self.now, event) {
+                self.obey(command);
+            }
+            self.scheduler.check();
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Grant { connection, lease, work } => {
+                let alive = self.workers.get(&connection.0).copied().unwrap_or(false);
+                if alive {
+                    self.compute(connection.0, lease, work);
+                }
+            }
+            Command::Drop { connection, .. } => {
+                self.workers.remove(&connection.0);
+                self.join(1);
+            }
+            Command::Replace | Command::Reinforce => self.join(1),
+            Command::Discard { trials } => self.at(self.now, Event::Discarded { trials }),
+            Command::Welcome { .. }
+            | Command::Revoke { .. }
+            | Command::Report(_)
+            | Command::Forget { .. }
+            | Command::Acknowledge { .. }
+            | Command::KeepFindings { .. } => {}
+            Command::Complete | Command::Drained | Command::Abandon(_) => self.end = Some(command),
+        }
+    }
+
+    fn compute(&mut self, worker: u64, lease: LeaseId, work: Work) {
+        let connection = connection(worker);
+        let mut time = self.now;
+        let crashes = self.rng.random_bool(self.faults.crash);
+        let hangs = self.rng.random_bool(self.faults.hang);
+        match work {
+            Work::Survey { parts, .. } => {
+                if !crashes && !hangs {
+                    time += seconds(0.01 * parts.len() as f64);
+                    self.at(
+                        time,
+                        Event::Surveyed {
+                            connection,
+                            lease: Some(lease),
+                            findings: parts.map(finding).collect(),
+                        },
+                    );
+                }
+            }
+            Work::Trials { cohort, trials, variants, start } => {
+                self.largest_shard = self.largest_shard.max(trials.len() as u32);
+                let item =
+                    u64::from(trials.start) * self.scheduler.cohorts[cohort as usize].shape.items_per_trial;
+                assert_eq!(Some(start), index(index(0).parts_to_reach(item) + 1).locate(item));
+                let stop = if crashes || hangs { self.rng.random_range(trials.clone()) } else { trials.end };
+                for trial in trials.start..stop {
+                    time += seconds(0.3);
+                    for variant in variants.iter() {
+                        let trial = TrialId { cohort, variant, trial };
+                        *self.computed.entry(trial).or_default() += 1;
+                        let repeats = if self.rng.random_bool(self.faults.repeat) { 2 } else { 1 };
+                        for _ in 0..repeats {
+                            self.at(time, Event::Received { connection, lease: Some(lease), trial });
+                            let stored = time + seconds(self.rng.random_range(0.001..0.2));
+                            self.at(stored, Event::Stored { worker: name(worker), trial });
                         }
                     }
-                    at(after, Event::Finished { connection, lease: Some(lease) });
                 }
-                Command::Complete => return run,
-                _ => {}
             }
         }
-        scheduler.check();
+        if crashes {
+            self.workers.insert(worker, false);
+            self.at(time, Event::Disconnected { connection });
+            let description = "was killed".to_owned();
+            self.at(time, Event::ProcessDied { worker: Some(name(worker)), description });
+        } else if hangs {
+            self.workers.insert(worker, false);
+        } else {
+            self.at(time, Event::Finished { connection, lease: Some(lease) });
+        }
+    }
+
+    fn all_stored(&self) -> bool {
+        self.scheduler.cohorts.iter().all(|cohort| cohort.slots.iter().all(|slot| cohort.is_done(slot)))
     }
 }
+
+const ITEMS: u64 = 4123 * 20_000;
 
 #[test]
 fn an_undisturbed_sweep_computes_every_trial_once() {
     for (threads, workers) in [(1, 1), (1, 2), (1, 5), (4, 3)] {
         let shape = shape(100, &[(3, ITEMS, 0), (1, ITEMS / 2, 0), (2, 1000, 1)], 2);
-        let run = run(CONFIG, shape, |_| false, (workers, threads));
-        assert_eq!(run.computed.len(), 600);
-        assert!(run.computed.values().all(|times| *times == 1));
+        let mut world = World::new(1, NONE, CONFIG, shape, |_| false);
+        (0..workers).for_each(|_| world.join(threads));
+        world.run();
+        assert_eq!(world.end, Some(Command::Complete));
+        assert_eq!(world.computed.len(), 600);
+        assert!(world.computed.values().all(|times| *times == 1));
         // All threads had work nearly all the time.
-        let ideal = 300.0 * 0.3 / f64::from(threads * workers as u32);
-        assert!(run.took.as_secs_f64() < ideal * 1.25 + 4.0, "{:?} for {ideal}", run.took);
+        let ideal = 300.0 * 0.3 / f64::from(threads * workers);
+        assert!(world.now.as_secs_f64() < ideal * 1.25 + 4.0, "{:?} for {ideal}", world.now);
     }
 }
 
 #[test]
-fn shards_last_about_as_long_as_they_should_and_hold_only_what_is_not_stored() {
-    for (shard_trials, largest) in [(None, 5..=7), (Some(13), 13..=13)] {
-        let config = Config { shard_trials, ..CONFIG };
-        let run = run(config, shape(400, &[(3, ITEMS, 0)], 1), |_| false, (1, 1));
-        assert!(largest.contains(&run.largest_shard), "{} trials of 0.3 s", run.largest_shard);
-    }
+fn shards_last_about_as_long_as_they_should() {
+    let mut world = World::new(1, NONE, CONFIG, shape(400, &[(3, ITEMS, 0)], 1), |_| false);
+    world.join(1);
+    world.run();
+    assert!((5..=7).contains(&world.largest_shard), "{} trials of 0.3 s", world.largest_shard);
+
+    let config = Config { shard_trials: Some(13), ..CONFIG };
+    let mut world = World::new(1, NONE, config, shape(50, &[(3, ITEMS, 0)], 1), |_| false);
+    world.join(1);
+    world.run();
+    assert_eq!(world.largest_shard, 13);
+}
+
+#[test]
+fn only_what_is_not_stored_is_computed() {
     let stored = |id: TrialId| id.trial < 20 || id.variant == 1 || id.trial % 7 == 3;
-    let computed = run(CONFIG, shape(60, &[(3, ITEMS, 0)], 1), stored, (2, 1)).computed;
-    assert!(computed.keys().all(|id| !stored(*id)));
-    assert_eq!(computed.len(), 2 * (20..60).filter(|trial| trial % 7 != 3).count());
+    let mut world = World::new(3, NONE, CONFIG, shape(60, &[(3, ITEMS, 0)], 1), stored);
+    world.join(1);
+    world.join(1);
+    world.run();
+    assert!(world.computed.keys().all(|id| !stored(*id)));
+    assert!(world.all_stored());
+}
+
+#[test]
+fn a_finished_sweep_is_complete_at_once() {
+    let mut scheduler = Scheduler::new(CONFIG, shape(10, &[(3, 1000, 0)], 1), |_| true);
+    assert_eq!(scheduler.handle(Time::ZERO, Event::WakeUp), [Command::Complete]);
+    assert_eq!(scheduler.handle(Time::ZERO, Event::WakeUp), []);
+}
+
+#[test]
+fn crashes_hangs_and_repeats_lose_nothing() {
+    for seed in 0..300 {
+        let faults = Faults { crash: 0.05, hang: 0.05, repeat: 0.2 };
+        let config = Config { crash_limit: 1000, loss_limit: 1000, ..CONFIG };
+        let shape = shape(40, &[(3, ITEMS, 0), (1, ITEMS, 1)], 2);
+        let mut world = World::new(seed, faults, config, shape, |id| id.trial % 11 == 5);
+        (0..1 + seed % 5).for_each(|_| world.join(1 + (seed % 3) as u32));
+        world.run();
+        assert_eq!(world.end, Some(Command::Complete), "seed {seed}");
+        assert!(world.all_stored(), "seed {seed}");
+    }
+}
+
+#[test]
+fn workers_that_die_again_and_again_end_the_run() {
+    let faults = Faults { crash: 1.0, ..NONE };
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let mut world = World::new(5, faults, config, shape(40, &[(3, 1000, 0)], 1), |_| false);
+    world.join(1);
+    world.run();
+    let Some(Command::Abandon(reason)) = &world.end else { panic!("{:?}", world.end) };
+    assert!(matches!(reason, Reason::Crashes { count: 4, .. }), "{reason}");
 }
 
 /// A scheduler with a plan of one cohort whose trials start at once, and what the joining of its workers led to.
@@ -346,29 +505,6 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(reason, "tried 4 times; the last time, its worker was killed by signal 9");
 }
 
-#[test]
-fn where_workers_only_die_the_run_ends() {
-    let (mut scheduler, _) = with_workers(SINGLE, 20, &[(0, 1)]);
-    let dies = |scheduler: &mut Scheduler, worker| {
-        let death = Event::ProcessDied { worker: Some(name(worker)), description: "died".into() };
-        let last = scheduler.handle(Time::ZERO, death).pop();
-        scheduler.check();
-        scheduler.handle(Time::ZERO, joined(worker + 1, 1));
-        last
-    };
-    // A trial that is stored in between makes up for those before.
-    assert!((0..3).all(|worker| dies(&mut scheduler, worker) == Some(Command::Replace)));
-    scheduler.handle(Time::ZERO, Event::Stored { worker: name(0), trial: id(9) });
-    assert!((3..6).all(|worker| dies(&mut scheduler, worker) == Some(Command::Replace)));
-    let last = dies(&mut scheduler, 6);
-    assert!(matches!(last, Some(Command::Abandon(Reason::Crashes { count: 4, .. }))), "{last:?}");
-    // Where none is, and they may die as often as they like, no trial can be computed.
-    let (mut scheduler, _) = with_workers(Config { crash_limit: 1000, ..SINGLE }, 20, &[(0, 1)]);
-    let end =
-        (0..100).find_map(|worker| dies(&mut scheduler, worker).filter(|last| *last != Command::Replace));
-    assert!(matches!(end, Some(Command::Abandon(Reason::Nothing { count: HOPELESS, .. }))), "{end:?}");
-}
-
 fn is_too_large(scheduler: &mut Scheduler, worker: u64, lease: LeaseId, trial: TrialId) -> Vec<Command> {
     let event = Event::TooLarge { connection: connection(worker), lease: Some(lease), trial };
     let commands = scheduler.handle(Time::ZERO, event);
@@ -426,10 +562,15 @@ fn a_trial_that_is_too_large_costs_neither_its_worker_nor_its_neighbours_anythin
 
 #[test]
 fn whoever_has_no_lease_of_a_trial_cannot_say_that_it_is_too_large() {
-    let (mut scheduler, commands) = with_workers(SINGLE, 2, &[(0, 1), (1, 1)]);
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 2, &[(0, 1), (1, 1)]);
     let [(_, first, _), (_, second, _)] = &granted(&commands)[..] else { panic!("{commands:?}") };
-    let never = LeaseId::new(77).expect("a number of a lease");
-    for (worker, lease, trial) in [(0, *first, 1), (0, *second, 1), (1, *first, 0), (1, never, 1)] {
+    for (worker, lease, trial) in [
+        (0, *first, 1),
+        (0, *second, 1),
+        (1, *first, 0),
+        (1, LeaseId::new(77).expect("a number of a lease"), 1),
+    ] {
         is_too_large(&mut scheduler, worker, lease, id(trial));
     }
     assert!(scheduler.large_is_empty());
@@ -437,7 +578,8 @@ fn whoever_has_no_lease_of_a_trial_cannot_say_that_it_is_too_large() {
 
 #[test]
 fn a_trial_that_was_said_to_be_too_large_and_is_not_is_taken() {
-    let (mut scheduler, mut commands) = with_workers(SINGLE, 2, &[(0, 1)]);
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 2, &[(0, 1)]);
     let mut others = 0;
     while scheduler.too_large().count() == 0 {
         let [(_, lease, trials)] = &granted(&commands)[..] else { panic!("{commands:?}") };
@@ -460,6 +602,18 @@ fn a_trial_that_was_said_to_be_too_large_and_is_not_is_taken() {
     assert_eq!((scheduler.too_large().count(), scheduler.tally().set_aside), (0, 0));
     let last = scheduler.handle(Time::ZERO, Event::Stored { worker: name(0), trial: id(1) });
     assert!(last.contains(&Command::Complete));
+}
+
+#[test]
+fn parts_of_a_result_keep_its_lease() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 1, &[(0, 1)]);
+    let [(_, lease, _)] = &granted(&commands)[..] else { panic!("{commands:?}") };
+    for second in 1..100 {
+        let part = Event::Part { connection: connection(0), lease: Some(*lease) };
+        scheduler.handle(seconds(second.into()), part);
+        scheduler.handle(seconds(second.into()), Event::WakeUp);
+        assert!(scheduler.leases.contains_key(lease));
+    }
 }
 
 /// How many workers a trial is given to that are severed with it, until it is set aside.
@@ -512,6 +666,22 @@ fn a_worker_that_went_quiet_before_it_was_severed_speaks_against_no_trial() {
 }
 
 #[test]
+fn where_nothing_can_be_computed_the_run_ends() {
+    let config = Config { shard_trials: Some(1), crash_limit: 1000, ..CONFIG };
+    let (mut scheduler, _) = with_workers(config, 20, &[(0, 1)]);
+    for worker in 0..100 {
+        let death = Event::ProcessDied { worker: Some(name(worker)), description: "died".into() };
+        if let Some(Command::Abandon(reason)) = scheduler.handle(Time::ZERO, death).last() {
+            assert!(matches!(reason, Reason::Nothing { count: HOPELESS, .. }), "{reason}");
+            return;
+        }
+        scheduler.handle(Time::ZERO, joined(worker + 1, 1));
+        scheduler.check();
+    }
+    panic!("no end");
+}
+
+#[test]
 fn a_lease_lives_as_long_as_its_worker_is_heard() {
     let (mut scheduler, _) = with_workers(CONFIG, 4, &[(1, 1)]);
     let heard = Event::Heard { connection: connection(1) };
@@ -526,27 +696,10 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
             Command::Report(Report::GivenUp { worker: name(1), leases: 1 })
         ]
     );
-    // Parts of results keep it, too, and our own absence is nobody's silence.
-    let (mut scheduler, commands) = with_workers(CONFIG, 1, &[(1, 1)]);
-    let lease = Some(granted(&commands)[0].1);
-    for second in 1..100 {
-        scheduler.handle(seconds(second.into()), Event::Part { connection: connection(1), lease });
-        assert_eq!(scheduler.handle(seconds(second.into()), Event::WakeUp), []);
-    }
-    assert_eq!(scheduler.handle(seconds(200.0), Event::Stalled), []);
-    assert_eq!(scheduler.handle(seconds(200.0), Event::WakeUp), []);
-    let commands = scheduler.handle(seconds(210.0), Event::WakeUp);
-    assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Silent });
     // A result that comes late all the same is taken.
-    scheduler.handle(seconds(220.0), Event::Stored { worker: name(1), trial: id(0) });
+    scheduler.handle(seconds(20.0), Event::Stored { worker: name(1), trial: id(0) });
     scheduler.check();
     assert!(scheduler.cohorts[0].is_done(&scheduler.cohorts[0].slots[0]));
-}
-
-/// A worker that was here connects again, and is still at these leases.
-fn back(held: &[LeaseId], threads: u32) -> Event {
-    let (connection, worker, site) = (connection(2), name(1), Site::Address(1));
-    Event::Joined { connection, worker, site, threads, held: held.to_vec() }
 }
 
 #[test]
@@ -557,7 +710,14 @@ fn a_worker_that_comes_back_goes_on_with_its_leases() {
     scheduler.handle(seconds(1.0), Event::Disconnected { connection: connection(1) });
     scheduler.check();
     // One it is still at; one it has finished, and the results are on their way; one it never got.
-    let commands = scheduler.handle(seconds(2.0), back(&leases[..1], 3));
+    let back = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site::Address(1),
+        threads: 3,
+        held: vec![leases[0]],
+    };
+    let commands = scheduler.handle(seconds(2.0), back);
     assert_eq!(commands[0], Command::Welcome { connection: connection(2), kept: vec![leases[0]] });
     assert_eq!(granted(&commands), []);
     for trial in 2..4 {
@@ -597,7 +757,14 @@ fn leases_that_were_lost_on_the_way_are_missed() {
 fn leases_that_a_worker_came_back_without_are_not_its_own_for_ever() {
     let (mut scheduler, commands) = with_workers(CONFIG, 9, &[(1, 1)]);
     let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
-    scheduler.handle(seconds(1.0), back(&[], 1));
+    let back = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site::Address(1),
+        threads: 1,
+        held: vec![],
+    };
+    scheduler.handle(seconds(1.0), back);
     // It never says that it has offered all it has, but goes on.
     let beat = Event::Beat { connection: connection(2), held: vec![], last: Some(lease) };
     let commands = scheduler.handle(seconds(2.0), beat);
@@ -606,8 +773,52 @@ fn leases_that_a_worker_came_back_without_are_not_its_own_for_ever() {
 }
 
 #[test]
+fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1)]);
+    let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    let again = Event::Joined {
+        connection: connection(2),
+        worker: name(1),
+        site: Site::Address(1),
+        threads: 1,
+        held: vec![lease],
+    };
+    let commands = scheduler.handle(seconds(1.0), again);
+    assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Superseded });
+    assert_eq!(commands[1], Command::Welcome { connection: connection(2), kept: vec![lease] });
+    // That the first has ended concerns nobody any more.
+    assert_eq!(scheduler.handle(seconds(2.0), Event::Disconnected { connection: connection(1) }), []);
+    scheduler.check();
+}
+
+#[test]
+fn only_the_holder_of_a_lease_can_end_it() {
+    let (mut scheduler, commands) = with_workers(CONFIG, 4, &[(1, 1), (2, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    let other = connection(2);
+    for event in [
+        Event::Finished { connection: other, lease: Some(lease) },
+        Event::HandedBack { connection: other, lease: Some(lease) },
+        Event::Failed { connection: other, lease: Some(lease), reason: "no".into() },
+    ] {
+        scheduler.handle(Time::ZERO, event);
+        assert!(scheduler.is_of(lease, name(1)));
+    }
+}
+
+#[test]
+fn our_own_absence_is_nobodys_silence() {
+    let (mut scheduler, _) = with_workers(CONFIG, 4, &[(1, 1)]);
+    assert_eq!(scheduler.handle(seconds(100.0), Event::Stalled), []);
+    assert_eq!(scheduler.handle(seconds(100.0), Event::WakeUp), []);
+    let commands = scheduler.handle(seconds(110.0), Event::WakeUp);
+    assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Silent });
+}
+
+#[test]
 fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
-    let (mut scheduler, mut commands) = with_workers(SINGLE, 40, &[(1, 1)]);
+    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let (mut scheduler, mut commands) = with_workers(config, 40, &[(1, 1)]);
     let mut failures = 0;
     while let [(_, lease, _)] = granted(&commands)[..] {
         failures += 1;
@@ -618,7 +829,16 @@ fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
     }
     assert_eq!(failures, 5);
     assert!(matches!(&commands[0], Command::Drop { why: Dropped::Quarantined(_), .. }), "{commands:?}");
-    let commands = scheduler.handle(Time::ZERO, back(&[], 1));
+    let commands = scheduler.handle(
+        Time::ZERO,
+        Event::Joined {
+            connection: connection(9),
+            worker: name(1),
+            site: Site::Address(1),
+            threads: 1,
+            held: vec![],
+        },
+    );
     assert!(matches!(&commands[..], [Command::Drop { why: Dropped::Quarantined(_), .. }]), "{commands:?}");
     // The rest is for others, and what it failed at, too, but last.
     let commands = scheduler.handle(Time::ZERO, joined(2, 40));
@@ -757,6 +977,57 @@ fn an_audit_that_nobody_can_do_is_done_without() {
 }
 
 #[test]
+fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
+    let config = Config { shard_trials: Some(2), audit_percent: 50.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 4, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    // The liar computes all; the first of it is audited.
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..2);
+    let commands = finish(&mut scheduler, Time::ZERO, 1, lease);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 2..4);
+    finish(&mut scheduler, Time::ZERO, 1, lease);
+    let commands = scheduler.handle(Time::ZERO, joined(2, 1));
+    let (_, audit, _) = granted(&commands)[0].clone();
+    let received = Event::Received { connection: connection(2), lease: Some(audit), trial: id(0) };
+    scheduler.handle(Time::ZERO, received);
+    let disagreed = |worker, said| Event::Disagreed {
+        worker: name(worker),
+        trial: id(0),
+        stored: digest(1),
+        received: digest(said),
+    };
+    let commands = scheduler.handle(Time::ZERO, disagreed(2, 2));
+    let alarm = Report::Disagreed { trial: id(0), stored_by: Some(name(1)), worker: name(2) };
+    assert!(commands.contains(&Command::Report(alarm)), "{commands:?}");
+    finish(&mut scheduler, Time::ZERO, 2, audit);
+    // Neither may settle it.
+    let commands = scheduler.handle(Time::ZERO, joined(3, 1));
+    let (to, check, trials) = granted(&commands)[0].clone();
+    assert_eq!((to, trials), (connection(3), 0..1));
+    scheduler
+        .handle(Time::ZERO, Event::Received { connection: connection(3), lease: Some(check), trial: id(0) });
+    let commands = scheduler.handle(Time::ZERO, disagreed(3, 2));
+    assert!(commands.contains(&Command::Report(Report::Settled {
+        trial: id(0),
+        stored_is_right: false,
+        machines: 3
+    })));
+    let all: Vec<TrialId> = (0..4).map(id).collect();
+    assert!(commands.contains(&Command::Discard { trials: all.clone() }), "{commands:?}");
+    assert!(commands.iter().any(|command| matches!(
+        command,
+        Command::Drop { connection: ConnectionId(1), why: Dropped::Quarantined(_) }
+    )));
+    assert!(!scheduler.ended, "until it is out of the store it is not done, and then not either");
+    scheduler.handle(Time::ZERO, Event::Discarded { trials: all });
+    scheduler.check();
+    assert_eq!(scheduler.unstored, 4);
+    let commands = finish(&mut scheduler, Time::ZERO, 3, check);
+    assert!(!granted(&commands).is_empty());
+}
+
+#[test]
 fn where_two_differ_and_there_is_no_third_one_is_called_and_else_the_trial_is_set_aside() {
     let (mut scheduler, commands) = with_workers(CONFIG, 2, &[(1, 1)]);
     let (_, lease, _) = granted(&commands)[0].clone();
@@ -828,6 +1099,23 @@ fn a_worker_that_leaves_gets_nothing_more() {
     assert_eq!(commands, [Command::Report(Report::Left { worker: name(1) })]);
 }
 
+#[test]
+fn parts_arrive_in_any_order_and_are_counted_once() {
+    let mut stream = Stream::new(Index::new(Some(PARTS)));
+    stream.want(600_000_000);
+    let a = stream.next_parts().unwrap();
+    stream.take(a.clone());
+    let b = stream.next_parts().unwrap();
+    stream.take(b.clone());
+    assert_eq!((a.clone(), b.start), (0..32, 32));
+    assert_eq!(stream.counted(b.start, b.clone().map(finding).collect()), None);
+    stream.give_back(b.clone());
+    let (first, known) = stream.counted(a.start, a.clone().map(finding).collect()).unwrap();
+    assert_eq!((first, known.len()), (0, (a.len() + b.len())));
+    assert_eq!(stream.counted(a.start, a.clone().map(finding).collect()), None);
+    assert_eq!(stream.locate(1_000_000), index(1).locate(1_000_000));
+}
+
 /// How much more of the thread's time an event takes in one life than in another. The least of
 /// several tries each, taken in turn: what else the machine does can only add to them.
 fn ratio(of: Life, to: Life) -> f64 {
@@ -848,16 +1136,25 @@ fn ratio(of: Life, to: Life) -> f64 {
     least[0] / least[1]
 }
 
+const FEW: Life = Life { workers: 8, cohorts: 4, variants: 1, trials: 10_000, shard: 1 };
+
 #[test]
-fn what_an_event_costs_does_not_grow_with_workers_trials_or_shards() {
-    let of = |workers, cohorts, trials, shard| Life { workers, cohorts, variants: 1, trials, shard };
-    // Looking at every worker made the first a hundred.
-    for (what, large, small, most) in [
-        ("a thousand workers", of(1000, 4, 10_000, 1), of(8, 4, 10_000, 1), 4.0),
-        ("a million trials", of(64, 100, 10_000, 16), of(64, 1, 10_000, 16), 3.0),
-        ("large shards", of(8, 2, 20_000, 4096), of(8, 2, 20_000, 64), 3.0),
-    ] {
-        let ratio = ratio(large, small);
-        assert!(ratio < most, "{what}: {ratio}");
-    }
+fn a_decision_for_a_thousand_workers_costs_about_as_much_as_for_eight() {
+    // Looking at every worker made it a hundred.
+    let ratio = ratio(Life { workers: 1000, ..FEW }, FEW);
+    assert!(ratio < 4.0, "{ratio}");
+}
+
+#[test]
+fn a_decision_among_a_million_trials_costs_about_as_much_as_among_ten_thousand() {
+    let of = |cohorts, trials| Life { workers: 64, cohorts, variants: 1, trials, shard: 16 };
+    let ratio = ratio(of(100, 10_000), of(1, 10_000));
+    assert!(ratio < 3.0, "{ratio}");
+}
+
+#[test]
+fn storing_a_trial_of_a_large_shard_costs_about_as_much_as_of_a_small_one() {
+    let of = |shard| Life { workers: 8, cohorts: 2, variants: 1, trials: 20_000, shard };
+    let ratio = ratio(of(4096), of(64));
+    assert!(ratio < 3.0, "{ratio}");
 }

@@ -1,4 +1,4 @@
-//! Workers, as far as they are told from one another.
+//! What is known of a worker.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -6,7 +6,7 @@ prints JSON in which every float has all its digits:
     python make.py out/ci-10trials/seed-451 > ci-10trials.json
     python make.py out/paper/seed-451 > paper.json
 
-tests/figures.rs compares granule's analysis with both.
+tests/plain/figures.rs compares granule's analysis with both.
 """
 
 import json
