@@ -118,12 +118,12 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    let report = if matches!(Archive::find(out, None), Err(ArchiveError::NoSweep { .. })) {
+    let report = if matches!(Archive::find(crate::ENGINES, out, None), Err(ArchiveError::NoSweep { .. })) {
         check_bare(arguments)?;
         let path = out.canonicalize().unwrap_or_else(|_| out.clone());
         let _still = keep_still(out)?;
         // It may be the folder of a seed in an output directory, which runs hold as a whole.
-        let around = path.parent().filter(|around| Archive::find(around, None).is_ok());
+        let around = path.parent().filter(|around| Archive::find(crate::ENGINES, around, None).is_ok());
         let _around = around.map(keep_still).transpose()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut album = Album::new(&directory, arguments, name, Source::default());
@@ -190,7 +190,7 @@ pub(crate) fn with_gallery<T>(
         Err(ArchiveError::InUse { .. }) => None,
         still => Some(still?),
     };
-    let archive = Archive::find(out, store.as_deref())?;
+    let archive = Archive::find(crate::ENGINES, out, store.as_deref())?;
     let (sweep, plan) = archive.restore()?;
     let conditions = conditions_of(&sweep, &chosen.only.conditions, chosen.only.filters())?;
     let seeds = seeds_of(&sweep, &chosen.only.seeds)?;

@@ -7,20 +7,21 @@ mod folder;
 use std::collections::HashSet;
 use std::ops::Range;
 
+use granule_engine::{Model, Spike, TrialSpikes};
 use granule_figures::paper;
 use granule_figures::sweep::{
-    Condition, Counter, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map, means,
-    measures, psth, raster, responses, seeds,
+    Condition, Counter, Drive, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map,
+    means, measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
+use granule_granular::derive::{Conductances, SpikeCounts, Structure};
+use granule_granular::isa::Isa;
+use granule_granular::{GOLGI, GRANULE, layer_of};
 use granule_outputs::archive::{Archive, ArchiveError};
 use granule_outputs::drawn::Preliminary;
 use granule_outputs::manifest::Manifest;
 use granule_outputs::selection::{Pair, Selection};
 use granule_outputs::{OutputError, rows};
-use granule_sim::derive::{Conductances, SpikeCounts, Structure};
-use granule_sim::isa::Isa;
-use granule_sim::spikes::{Spike, TrialSpikes};
 use granule_sweep::Sweep;
 use granule_system::exit;
 use granule_system::threads::side_by_side;
@@ -70,6 +71,12 @@ pub(crate) type Take<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
 
 /// The paper's conditions, as presets are called.
 const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
+
+/// What drives the granule cells.
+const DRIVE: Drive = Drive {
+    driven: "granule cells with input from active mossy fibres",
+    stimulus: "spikes of the mossy fibres",
+};
 
 impl<'a> Gallery<'a> {
     /// Of what is chosen of a sweep. Without its trials only the paper's figures can be drawn.
@@ -168,7 +175,7 @@ impl<'a> Gallery<'a> {
             for &condition in self.conditions {
                 let condition = &self.sweep.conditions[condition];
                 let of = format!("a trial of condition {}", condition.name);
-                check_window(window, condition.model.bins(), &of)?;
+                check_window(window, condition.model.time().bins(), &of)?;
             }
         }
         if self.preliminary.is_some() {
@@ -216,7 +223,7 @@ impl<'a> Gallery<'a> {
             let is_shown = at < MOST_SHOWN;
             let mut of_seeds = Vec::with_capacity(pairs.len());
             for pair in *pairs {
-                let structure = Structure::new(&condition.model, sweep.seeds[pair.seed]);
+                let structure = structure(&condition.model, sweep.seeds[pair.seed]);
                 let driven = structure.driven_cells();
                 let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
                 for &trial in &pair.trials {
@@ -235,7 +242,7 @@ impl<'a> Gallery<'a> {
         let some = &all[..all.len().min(MOST_SHOWN)];
         let Some((first, _)) = some.first() else { return Ok(()) };
         self.tables = vec![measures(&all), means(&all)];
-        take(Of::Sweep, psth(some))?;
+        take(Of::Sweep, psth(some, DRIVE))?;
         if let Some((seed, trial)) = common {
             let seed = sweep.seeds[seed];
             let trials: Vec<Trial<'_>> = some
@@ -248,13 +255,13 @@ impl<'a> Gallery<'a> {
                     spikes,
                 })
                 .collect();
-            let ms = self.window(first).shown(first.model.bins());
-            take(Of::Sweep, raster(&trials, seed, trial, &ms))?;
+            let ms = self.window(first).shown(first.model.time().bins());
+            take(Of::Sweep, raster(&trials, (seed, trial), &ms, DRIVE))?;
             let of_seed: Vec<(&Condition, &Observed)> = some
                 .iter()
                 .filter_map(|(condition, of)| Some((*condition, of.iter().find(|of| of.seed == seed)?)))
                 .collect();
-            take(Of::Sweep, heat_map(&of_seed))?;
+            take(Of::Sweep, heat_map(&of_seed, DRIVE))?;
         } else {
             let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
             self.notes
@@ -301,7 +308,7 @@ impl<'a> Gallery<'a> {
         // is complete, the files are withheld.
         for (at, pairs) in pairs.iter().enumerate() {
             let model = &self.sweep.conditions[pairs[0].condition].model;
-            if !model.parameters().weights.random {
+            if !has_random_weights(model) {
                 fixed += 1;
                 continue;
             }
@@ -311,7 +318,7 @@ impl<'a> Gallery<'a> {
                 continue;
             }
             let Some((condition, _)) = some.get(at) else { continue };
-            let mut of_condition = Traces::new(self.window(condition).shown(condition.model.bins()));
+            let mut of_condition = Traces::new(self.window(condition).shown(condition.model.time().bins()));
             for pair in whole {
                 self.add_conductances(selection, pair, &mut of_condition)?;
             }
@@ -331,7 +338,7 @@ impl<'a> Gallery<'a> {
         }
         let traces: Vec<(&Condition, &Traces)> =
             traces.iter().map(|(condition, traces)| (*condition, traces)).collect();
-        take(Of::Sweep, conductances(&traces))
+        take(Of::Sweep, conductances(&traces, DRIVE))
     }
 
     /// Adds the conductances of a condition and a seed: from their files, or from the stored spikes if they are
@@ -357,19 +364,20 @@ impl<'a> Gallery<'a> {
         let golgi = pair
             .trials
             .iter()
-            .map(|&trial| Ok(selection.spikes(pair, trial)?.golgi))
+            .map(|&trial| Ok(selection.spikes(pair, trial)?.trains.swap_remove(GOLGI)))
             .collect::<Result<Vec<Vec<Spike>>, OutputError>>()
             .map_err(|error| lost(&error))?;
-        let structure = Structure::new(&condition.model, seed);
+        let structure = structure(&condition.model, seed);
         let Some(of) = Conductances::new(Isa::best(), &structure, &golgi) else { return Ok(()) };
         // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
         // those of all cells at once.
         const AT_ONCE: usize = 256;
+        let bins = condition.model.time().bins();
         side_by_side(|| {
             for cells in structure.driven_cells().chunks(AT_ONCE) {
                 let [excitation, inhibition] = [
-                    rows(cells, condition.model.bins(), |cell| of.excitation(cell)),
-                    rows(cells, condition.model.bins(), |cell| of.inhibition(cell)),
+                    rows(cells, bins, |cell| of.excitation(cell)),
+                    rows(cells, bins, |cell| of.inhibition(cell)),
                 ];
                 traces.add(excitation.view(), inhibition.view());
             }
@@ -451,12 +459,10 @@ impl<'a> Gallery<'a> {
     /// What there is of a condition. Connections follow from the sweep where no file has them.
     fn recorded(&self, folder: &Folder, condition: usize, seed: u32) -> Result<Option<Recorded>, Unreadable> {
         let of = &self.sweep.conditions[condition];
-        let mut recorded = folder.recorded(of.model.parameters().weights.random, &of.prefix)?;
+        let mut recorded = folder.recorded(has_random_weights(&of.model), &of.prefix)?;
         if let Some(recorded) = &mut recorded {
-            recorded.connections.get_or_insert_with(|| {
-                let structure = Structure::new(&of.model, seed);
-                Array2::from(structure.active_connections())
-            });
+            let derive = || Array2::from(structure(&of.model, seed).active_connections());
+            recorded.connections.get_or_insert_with(derive);
         }
         Ok(recorded)
     }
@@ -465,9 +471,9 @@ impl<'a> Gallery<'a> {
     fn criteria(&self, condition: usize) -> Criteria {
         let model = &self.sweep.conditions[condition].model;
         let mut criteria = Criteria::default();
-        let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
-        let mut stimuli: Vec<usize> = model.stimulus_steps().iter().map(ms).collect();
-        stimuli.sort_unstable();
+        let layer = layer_of(model);
+        let ms = |step: &u32| (step / layer.steps_per_ms()) as usize;
+        let stimuli: Vec<usize> = layer.stimulus_steps().iter().map(ms).collect();
         if stimuli != criteria.stimuli_ms && !stimuli.is_empty() {
             criteria.window_ms = Window::of(model).ms;
             criteria.stimuli_ms = stimuli;
@@ -479,21 +485,29 @@ impl<'a> Gallery<'a> {
     }
 }
 
+fn structure(model: &Model, seed: u32) -> Structure {
+    Structure::new(&layer_of(model), seed)
+}
+
+fn has_random_weights(model: &Model) -> bool {
+    layer_of(model).parameters().weights.random
+}
+
 /// What the paper's analysis needs of a condition and a seed whose trials are all stored: the same numbers as its files
 /// would have.
 fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputError> {
     let sweep = selection.sweep;
     let model = &sweep.conditions[pair.condition].model;
-    let structure = Structure::new(model, sweep.seeds[pair.seed]);
-    let mut counts = SpikeCounts::new(model);
+    let structure = structure(model, sweep.seeds[pair.seed]);
+    let mut counts = SpikeCounts::new(structure.layer());
     let mut golgi = Vec::with_capacity(pair.trials.len());
     for &trial in &pair.trials {
-        let spikes = selection.spikes(pair, trial)?;
-        counts.add(&spikes.granule);
-        golgi.push(spikes.golgi);
+        let mut spikes = selection.spikes(pair, trial)?;
+        counts.add(&spikes.trains[GRANULE]);
+        golgi.push(spikes.trains.swap_remove(GOLGI));
     }
-    let cells: Vec<u32> = (0..model.parameters().network.granule_cells).collect();
-    let bins = model.bins();
+    let cells: Vec<u32> = (0..model.sizes()[GRANULE]).collect();
+    let bins = model.time().bins();
     let conductances = Conductances::new(Isa::best(), &structure, &golgi).map(|of| {
         let driven = structure.driven_cells();
         (rows(driven, bins, |cell| of.excitation(cell)), rows(driven, bins, |cell| of.inhibition(cell)))

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use granule_sim::parameters::{CellFactor, FIELDS, Field, Kind, Value, field};
+use granule_engine::space::{CellFactor, Parameter, Space, Value};
 
 use super::observed::{Observed, over_seeds};
-use super::show::{MOST_LINES, WIDTH_MM, counted, line, short};
+use super::show::{MOST_LINES, WIDTH_MM, counted, layout, line, measured, populations_of, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
 use crate::drawing::{Canvas, Legend, Mark, Panel, Point, Scale, Shape, Swatch, grid};
@@ -29,11 +29,11 @@ impl Axis {
     }
 }
 
-fn number(field: &Field, condition: &Condition) -> Option<f64> {
-    match field.get(condition.model.parameters()) {
-        Value::Number(x) => Some(x),
-        Value::Count(n) => Some(f64::from(n)),
-        Value::Factor(CellFactor::Constant(x)) => Some(x),
+fn number(parameter: &Parameter, condition: &Condition) -> Option<f64> {
+    match condition.model.values().of(parameter) {
+        Value::Number(x) => Some(*x),
+        Value::Count(n) => Some(f64::from(*n)),
+        Value::Factor(CellFactor::Constant(x)) => Some(*x),
         _ => None,
     }
 }
@@ -48,50 +48,50 @@ fn rounded(value: &Value) -> Value {
         Value::Factor(CellFactor::Gamma { mean, sd, seed }) => {
             Value::Factor(CellFactor::Gamma { mean: number(*mean), sd: number(*sd), seed: *seed })
         }
-        Value::Count(_) | Value::Flag(_) | Value::Population(_) => value.clone(),
+        Value::Count(_) | Value::Flag(_) | Value::Choice(_) => value.clone(),
     }
 }
 
 /// A value as sweep files write it, with its unit; a list without brackets.
-fn text(field: &Field, value: &Value) -> String {
+fn text(parameter: &Parameter, value: &Value) -> String {
     let text = match value {
         Value::Numbers(list) if list.is_empty() => return value.to_string(),
         Value::Numbers(_) => value.to_string().trim_matches(['[', ']']).to_owned(),
         _ => value.to_string(),
     };
-    let unit = match field.kind {
-        Kind::Quantity(unit) | Kind::Quantities(unit) if !unit.symbol().is_empty() => {
-            format!(" {}", unit.symbol())
-        }
-        _ => String::new(),
+    let unit = match parameter.unit() {
+        "" => String::new(),
+        unit => format!(" {unit}"),
     };
     // A true minus, as at axes.
     format!("{}{unit}", text.replace('-', "\u{2212}"))
 }
 
 /// Numbers of streams and seeds are no doses.
-fn is_label(field: &Field) -> bool {
-    field.path == "noise.stream" || field.path.ends_with("seed")
+fn is_label(space: &Space, parameter: &Parameter) -> bool {
+    let is_stream = space.sharing().is_some_and(|sharing| sharing.stream == parameter.path);
+    is_stream || parameter.path.ends_with("seed")
+}
+
+/// The parameters of conditions of one engine.
+fn space_of<'a>(mut conditions: impl Iterator<Item = &'a Condition>) -> Option<&'static Space> {
+    conditions.next().map(|condition| condition.model.values().space())
 }
 
 /// Parameters that have three values or more among these conditions, in the order of the documentation.
 pub fn axes(conditions: &[Condition]) -> Vec<Axis> {
-    FIELDS.iter().filter_map(|field| axis(field, conditions)).filter(|axis| axis.values.len() > 2).collect()
+    let Some(space) = space_of(conditions.iter()) else { return Vec::new() };
+    let doses = space.parameters().iter().filter(|parameter| !is_label(space, parameter));
+    doses.map(|parameter| axis(parameter, conditions)).filter(|axis| axis.values.len() > 2).collect()
 }
 
-/// A parameter as an axis; none if it is no number in any condition.
-fn axis(field: &Field, conditions: &[Condition]) -> Option<Axis> {
-    if is_label(field) {
-        return None;
-    }
-    let mut values: Vec<f64> = conditions.iter().filter_map(|condition| number(field, condition)).collect();
+/// A parameter as an axis: its values that are numbers.
+fn axis(parameter: &Parameter, conditions: &[Condition]) -> Axis {
+    let values = conditions.iter().filter_map(|condition| number(parameter, condition));
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
-    let unit = match field.kind {
-        Kind::Quantity(unit) => unit.symbol(),
-        _ => "",
-    };
-    (!values.is_empty()).then_some(Axis { path: field.path, unit, values })
+    Axis { path: parameter.path, unit: parameter.unit(), values }
 }
 
 /// A condition by its value of the axis.
@@ -115,8 +115,9 @@ const MOST_LETTERS: usize = 90;
 /// of the other parameters. Where no two conditions share one, single points, if there are 8 or more, else
 /// no figure.
 pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Option<Figure> {
-    let others = others(axis);
-    let groups = groups(conditions, axis, &others);
+    let space = space_of(conditions.iter().map(|(condition, _)| *condition))?;
+    let others = others(space, axis);
+    let groups = groups(conditions, space.parameter(axis.path)?, &others);
     let mut drawn: Vec<&Group<'_>> = groups.iter().filter(|group| group.members.len() > 1).collect();
     let is_scatter = drawn.is_empty();
     if is_scatter {
@@ -127,10 +128,11 @@ pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Optio
     }
     let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
     drawn.truncate(drawn.len() - hidden);
+    let measures = Measure::of(populations_of(conditions.iter().map(|(condition, _)| &condition.model)));
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
-        .zip(Measure::ALL)
-        .map(|((i, letter), measure)| panel(&drawn, is_scatter, axis, i, measure).letter(letter))
+        .zip(&measures)
+        .map(|((i, letter), measure)| panel(&drawn, is_scatter, axis, i, *measure).letter(letter))
         .collect();
 
     let mut entries = Vec::new();
@@ -147,13 +149,15 @@ pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Optio
         }));
     }
     let legend = Legend::new(entries);
-    let mut canvas = Canvas::new(WIDTH_MM, 106.0 + legend.height_mm(WIDTH_MM));
+    let (columns, height) = layout(panels.len(), 3, 53.0);
+    let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let rest = legend.draw(&mut canvas, area);
-    grid(&mut canvas, rest, 3, &panels);
+    grid(&mut canvas, rest, columns, &panels);
 
     let mut description = format!(
-        "Six measures against {}, of {}: mean and standard error over seeds.",
+        "{} against {}, of {}: mean and standard error over seeds.",
+        measured(measures.len()),
         axis.label(),
         counted(drawn.iter().map(|group| group.members.len()).sum(), "condition")
     );
@@ -170,26 +174,28 @@ pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Optio
     let name = format!("dose-response-{}", axis.path.replace('.', "-"));
     let title = format!("Responses against {}", axis.path);
     let lines = is_numbered.then_some(&drawn[..]);
-    Some(Figure::new(name, title, description, canvas, vec![table(&groups, &others, lines, axis)]))
+    let table = table(&groups, &others, lines, axis, &measures);
+    Some(Figure::new(name, title, description, canvas, vec![table]))
 }
 
 /// Parameters that tell lines apart.
-fn others(axis: &Axis) -> Vec<&'static Field> {
-    FIELDS.iter().filter(|field| field.path != axis.path && !is_label(field)).collect()
+fn others(space: &'static Space, axis: &Axis) -> Vec<&'static Parameter> {
+    let is_other = |parameter: &&Parameter| parameter.path != axis.path && !is_label(space, parameter);
+    space.parameters().iter().filter(is_other).collect()
 }
 
 /// Conditions in groups, in the order of the sweep.
 fn groups<'a>(
     conditions: &[(&'a Condition, &'a [Observed])],
-    axis: &Axis,
-    others: &[&Field],
+    along: &Parameter,
+    others: &[&Parameter],
 ) -> Vec<Group<'a>> {
-    let Some(along) = field(axis.path) else { return Vec::new() };
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut places: BTreeMap<Vec<String>, usize> = BTreeMap::new();
     for &(condition, observed) in conditions {
         let Some(x) = number(along, condition) else { continue };
-        let values: Vec<Value> = others.iter().map(|field| field.get(condition.model.parameters())).collect();
+        let values: Vec<Value> =
+            others.iter().map(|parameter| condition.model.values().of(parameter).clone()).collect();
         let place = *places.entry(values.iter().map(Value::to_string).collect()).or_insert(groups.len());
         if place == groups.len() {
             groups.push(Group { others: values, members: Vec::new() });
@@ -204,11 +210,11 @@ fn groups<'a>(
 
 /// What tells these groups apart: of each its values of the parameters that differ between them. No two are
 /// alike.
-fn names(groups: &[&Group<'_>], others: &[&Field]) -> Vec<String> {
+fn names(groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
-    for (i, field) in others.iter().enumerate() {
+    for (i, parameter) in others.iter().enumerate() {
         let texts = |of: fn(&Value) -> Value| -> Vec<String> {
-            groups.iter().map(|group| text(field, &of(&group.others[i]))).collect()
+            groups.iter().map(|group| text(parameter, &of(&group.others[i]))).collect()
         };
         let different = |texts: &[String]| texts.iter().collect::<BTreeSet<_>>().len();
         let (exact, rounded) = (texts(Value::clone), texts(rounded));
@@ -217,7 +223,7 @@ fn names(groups: &[&Group<'_>], others: &[&Field]) -> Vec<String> {
         }
         let texts = if different(&rounded) == different(&exact) { rounded } else { exact };
         for (parts, text) in parts.iter_mut().zip(texts) {
-            parts.push(format!("{} = {text}", field.path));
+            parts.push(format!("{} = {text}", parameter.path));
         }
     }
     parts.into_iter().map(|parts| parts.join(", ")).collect()
@@ -246,7 +252,7 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
     let y = Scale::from_zero(tops, 0.06);
     let label = axis.label();
     let x = drawing::Axis::new(scale(&axis.values), &label);
-    let mut panel = Panel::new(x, drawing::Axis::new(y, measure.label()));
+    let mut panel = Panel::new(x, drawing::Axis::new(y, &measure.label()));
     let mut is_empty = true;
     for (i, group) in groups.iter().enumerate() {
         let points = of(group);
@@ -268,7 +274,13 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
 }
 
 /// A row for each condition. `lines` are those with numbers.
-fn table(groups: &[Group<'_>], others: &[&Field], lines: Option<&[&Group<'_>]>, axis: &Axis) -> Table {
+fn table(
+    groups: &[Group<'_>],
+    others: &[&Parameter],
+    lines: Option<&[&Group<'_>]>,
+    axis: &Axis,
+    measures: &[Measure],
+) -> Table {
     let all: Vec<&Group<'_>> = groups.iter().collect();
     let names = names(&all, others);
     let rows: Vec<(&Group<'_>, &String, &Member<'_>)> = groups
@@ -287,7 +299,7 @@ fn table(groups: &[Group<'_>], others: &[&Field], lines: Option<&[&Group<'_>]>, 
         let numbers = rows.iter().map(|(group, ..)| number(group).map(|i| (i + 1) as f64));
         columns.insert(0, Column::optional("line", numbers));
     }
-    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+    for (i, measure) in measures.iter().enumerate() {
         let of = || rows.iter().map(|(_, _, (_, _, observed))| over_seeds(observed, i));
         columns.push(Column::optional(format!("{}_mean", measure.name()), of().map(|of| of.mean)));
         columns.push(Column::optional(format!("{}_sem", measure.name()), of().map(|of| of.sem)));

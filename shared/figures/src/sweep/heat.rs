@@ -4,16 +4,16 @@ use ndarray::{Array2, Axis as Dimension};
 
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{WIDTH_MM, add_stimulus, counted, layout, short};
+use super::show::{Drive, WIDTH_MM, add_stimulus, counted, first_cells, layout, populations_of, short};
 use crate::drawing::{Axis, Canvas, ColorBar, Legend, Mark, Panel, Ramp, Scale, Swatch, grid};
 use crate::{Column, Figure, Table};
 
 /// Rows of a panel: more cells than these share rows.
 const MOST_ROWS: usize = 60;
 
-/// Spikes per trial of each driven granule cell in each ms, cells in the order of their response: one panel
+/// Spikes per trial of each driven cell in each ms, cells in the order of their response: one panel
 /// for each condition, of this seed.
-pub fn heat_map(conditions: &[(&Condition, &Observed)]) -> Figure {
+pub fn heat_map(conditions: &[(&Condition, &Observed)], drive: Drive) -> Figure {
     let of: Vec<Option<Sorted>> =
         conditions.iter().map(|(_, observed)| observed.courses.as_ref().map(Sorted::new)).collect();
     let all = of.iter().flatten().flat_map(|sorted| sorted.rows.iter().copied());
@@ -36,13 +36,16 @@ pub fn heat_map(conditions: &[(&Condition, &Observed)]) -> Figure {
     grid(&mut canvas, rest, columns, &panels);
     bar.draw(&mut canvas, (rest.right() + 8.0, area.y + 15.0), bar_height);
     let description = format!(
-        "Mean spike count in each ms of the granule cells with input from active mossy fibres, seed {seed}, in {}. \
+        "Mean spike count in each ms of the {}, seed {seed}, in {}. \
          In each panel cells are in the order of their response, the strongest on top; where there are \
          more than {MOST_ROWS}, neighbours in this order share a row.",
+        drive.driven,
         counted(conditions.len(), "condition")
     );
     let table = table(conditions, &of);
-    Figure::new("heat-map", "Spikes of driven granule cells", description, canvas, vec![table])
+    let populations = populations_of(conditions.iter().map(|(condition, _)| &condition.model));
+    let title = format!("Spikes of driven {}", first_cells(populations));
+    Figure::new("heat-map", title, description, canvas, vec![table])
 }
 
 /// Cells in the order of their response, the weakest first, and rows of neighbours.

@@ -1,56 +1,60 @@
 //! What a condition is measured by.
 
-use serde::Serialize;
+use granule_engine::Population;
 
 /// A number of a condition and a seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Spikes of a driven granule cell in the window, mean over cells and trials.
+    /// Spikes of a driven cell in the window, mean over cells and trials.
     Response,
-    /// Largest mean spike count of driven granule cells in a ms of the window.
+    /// Largest mean spike count of driven cells in a ms of the window.
     Peak,
-    /// Fraction of the driven granule cells that spike in the window in any trial.
+    /// Fraction of the driven cells that spike in the window in any trial.
     Responding,
-    /// Rate of all granule cells before the window, Hz.
-    Background,
-    /// Rate of Golgi cells before the window, Hz.
-    GolgiBefore,
-    /// Rate of Golgi cells in the window, Hz.
-    GolgiDuring,
+    /// Rate of all cells of the population at this place before the window, Hz.
+    Before(usize, Population),
+    /// Rate of all cells of the population at this place in the window, Hz.
+    During(usize, Population),
 }
 
 impl Measure {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Measure; 6] = [
-        Measure::Response,
-        Measure::Peak,
-        Measure::Responding,
-        Measure::Background,
-        Measure::GolgiBefore,
-        Measure::GolgiDuring,
-    ];
+    /// Those of a model with these populations, in the order in which they are shown. The driven cells are of the
+    /// first population.
+    pub fn of(populations: &[Population]) -> Vec<Measure> {
+        let mut measures = vec![Measure::Response, Measure::Peak, Measure::Responding];
+        for (place, &population) in populations.iter().enumerate() {
+            measures.push(Measure::Before(place, population));
+            if place > 0 {
+                measures.push(Measure::During(place, population));
+            }
+        }
+        measures
+    }
 
     /// The name in tables, with the unit.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Measure::Response => "spikes_per_driven_cell",
-            Measure::Peak => "peak_spikes_per_ms",
-            Measure::Responding => "responding_fraction",
-            Measure::Background => "granule_before_hz",
-            Measure::GolgiBefore => "golgi_before_hz",
-            Measure::GolgiDuring => "golgi_during_hz",
+            Measure::Response => "spikes_per_driven_cell".to_owned(),
+            Measure::Peak => "peak_spikes_per_ms".to_owned(),
+            Measure::Responding => "responding_fraction".to_owned(),
+            Measure::Before(_, population) => format!("{}_before_hz", population.name),
+            Measure::During(_, population) => format!("{}_during_hz", population.name),
         }
     }
 
     /// What stands at an axis.
-    pub fn label(self) -> &'static str {
+    pub fn label(self) -> String {
         match self {
-            Measure::Response => "Spikes per driven cell",
-            Measure::Peak => "Peak (spikes/cell/ms)",
-            Measure::Responding => "Cells that respond (fraction)",
-            Measure::Background => "Granule cells, before (Hz)",
-            Measure::GolgiBefore => "Golgi cells, before (Hz)",
-            Measure::GolgiDuring => "Golgi cells, during (Hz)",
+            Measure::Response => "Spikes per driven cell".to_owned(),
+            Measure::Peak => "Peak (spikes/cell/ms)".to_owned(),
+            Measure::Responding => "Cells that respond (fraction)".to_owned(),
+            Measure::Before(_, population) => format!("{}, before (Hz)", capitalised(population.cells)),
+            Measure::During(_, population) => format!("{}, during (Hz)", capitalised(population.cells)),
         }
     }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect()
 }

@@ -5,6 +5,9 @@
 //! spikes of trials → Counter → Observed (a condition and a seed) → psth, heat_map, responses, seeds → Figure
 //! spikes of a trial → Trial → raster                       conductances of a condition → traces
 //! ```
+//!
+//! Populations and parameters are those of the engine. Cells of the first population are looked at if they are driven:
+//! the caller says which are, and a [`Drive`] says it in words.
 
 mod dose;
 mod heat;
@@ -22,6 +25,7 @@ pub use measure::Measure;
 pub use observed::{Condition, Counter, Courses, Observed, Window};
 pub use raster::{Trial, raster};
 pub use seeds::{means, measures, seeds};
+pub use show::Drive;
 pub use time::psth;
 pub use traces::{Traces, conductances};
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use granule_sim::Model;
-use granule_sim::spikes::{Spike, TrialSpikes};
+use granule_engine::{Model, Spike, TrialSpikes};
 use ndarray::Array2;
 
 use super::Measure;
+use super::show::stimulus_steps;
 use crate::analysis::Summary;
 
 /// The milliseconds in which a response is looked for.
@@ -23,9 +23,8 @@ impl Window {
         const BEFORE: usize = 10;
         const AFTER: usize = 30;
         const LEAST: usize = 60;
-        let bins = model.bins();
-        let ms = |step: &u32| (step / model.steps_per_ms()) as usize;
-        let stimuli = || model.stimulus_steps().iter().map(ms);
+        let bins = model.time().bins();
+        let stimuli = || stimulus_steps(model).map(|step| (step / model.time().steps_per_ms) as usize);
         let Some((first, last)) = stimuli().min().zip(stimuli().max()) else {
             return Window { ms: 0..bins };
         };
@@ -54,16 +53,15 @@ pub struct Condition {
 pub struct Counter {
     window: Window,
     shown: Range<usize>,
-    steps_per_ms: u32,
-    /// For each granule cell, its place among the driven ones.
+    model: Model,
+    /// For each cell of the first population, its place among the driven ones.
     places: Vec<Option<u32>>,
     driven: usize,
-    golgi_cells: u32,
     trials: u32,
-    /// Spikes of driven granule cells, of all granule cells, and of Golgi cells, in each ms.
+    /// Spikes of driven cells in each ms.
     driven_spikes: Vec<u64>,
-    granule_spikes: Vec<u64>,
-    golgi_spikes: Vec<u64>,
+    /// Spikes of all cells of each population in each ms.
+    spikes: Vec<Vec<u64>>,
     /// Trials in which each driven cell has a spike in the window.
     responded: Vec<u32>,
     /// Spikes in the window of each driven cell in each ms that is shown, if they are wanted.
@@ -77,8 +75,8 @@ pub struct Observed {
     pub seed: u32,
     /// How many trials were counted.
     pub trials: u32,
-    /// Values of [`Measure::ALL`], in that order; none where nothing can be measured.
-    pub measures: [Option<f64>; Measure::ALL.len()],
+    /// Values of [`Measure::of`] the populations, in that order; none where nothing can be measured.
+    pub measures: Vec<Option<f64>>,
     /// What was over time; only where it was wanted.
     pub courses: Option<Courses>,
 }
@@ -88,39 +86,35 @@ pub struct Observed {
 pub struct Courses {
     /// The ms of the trial that these are of.
     pub ms: Range<usize>,
-    /// Rate of driven granule cells in each ms, Hz.
-    pub granule_hz: Vec<f64>,
-    /// Rate of Golgi cells in each ms, Hz.
-    pub golgi_hz: Vec<f64>,
-    /// Spikes per trial of each driven granule cell in each ms: (cells, ms).
+    /// Rate of each population in each ms, Hz: of the first that of its driven cells.
+    pub rates_hz: Vec<Vec<f64>>,
+    /// Spikes per trial of each driven cell in each ms: (cells, ms).
     pub cells: Array2<f64>,
 }
 
 impl Counter {
-    /// Of a condition with these driven cells. `courses` says whether what was over time is wanted, too,
+    /// Of a condition with these driven cells of the first population. `courses` says whether what was over time is wanted, too,
     /// which takes memory.
     pub fn new(model: &Model, driven: &[u32], window: Window, courses: bool) -> Counter {
-        let size = model.parameters().network;
-        let mut places = vec![None; size.granule_cells as usize];
+        let sizes = model.sizes();
+        let mut places = vec![None; sizes.first().map_or(0, |cells| *cells as usize)];
         for (place, &cell) in (0..).zip(driven) {
             if let Some(entry) = places.get_mut(cell as usize) {
                 *entry = Some(place);
             }
         }
-        let bins = model.bins();
+        let bins = model.time().bins();
         let shown = window.shown(bins);
         let cells = courses.then(|| Array2::zeros((driven.len(), shown.len())));
         Counter {
             window,
             shown,
-            steps_per_ms: model.steps_per_ms(),
+            model: model.clone(),
             places,
             driven: driven.len(),
-            golgi_cells: size.golgi_cells,
             trials: 0,
             driven_spikes: vec![0; bins],
-            granule_spikes: vec![0; bins],
-            golgi_spikes: vec![0; bins],
+            spikes: vec![vec![0; bins]; sizes.len()],
             responded: vec![0; driven.len()],
             cells,
         }
@@ -130,13 +124,13 @@ impl Counter {
     pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
         let mut last_trial = vec![false; self.driven];
-        let ms = |spike: &Spike| (spike.step / self.steps_per_ms) as usize;
-        for spike in &spikes.golgi {
-            count(&mut self.golgi_spikes, ms(spike));
+        let per_ms = self.model.time().steps_per_ms;
+        let ms = |spike: &Spike| (spike.step / per_ms) as usize;
+        for (counts, train) in self.spikes.iter_mut().zip(&spikes.trains) {
+            train.iter().for_each(|spike| count(counts, ms(spike)));
         }
-        for spike in &spikes.granule {
+        for spike in spikes.trains.first().into_iter().flatten() {
             let at = ms(spike);
-            count(&mut self.granule_spikes, at);
             let Some(place) = self.places.get(spike.cell as usize).copied().flatten() else { continue };
             let place = place as usize;
             count(&mut self.driven_spikes, at);
@@ -154,8 +148,8 @@ impl Counter {
     /// What there was.
     pub fn finish(self, seed: u32) -> Observed {
         let trials = f64::from(self.trials);
-        let granule_cells = self.places.len() as f64;
-        let (driven, golgi) = (self.driven as f64, f64::from(self.golgi_cells));
+        let driven = self.driven as f64;
+        let cells: Vec<f64> = self.model.sizes().iter().copied().map(f64::from).collect();
         let window = self.window.ms.clone();
         let sum = |counts: &[u64], ms: Range<usize>| counts[ms].iter().sum::<u64>() as f64;
         let per = |spikes: f64, cells: f64, ms: usize| {
@@ -165,27 +159,29 @@ impl Counter {
         let most = self.driven_spikes[window.clone()].iter().max().copied().unwrap_or(0) as f64;
         let each = (driven * trials > 0.0).then_some(driven * trials);
         let responding = self.responded.iter().filter(|trials| **trials > 0).count() as f64;
-        let measures = Measure::ALL.map(|measure| match measure {
+        let value = |measure: Measure| match measure {
             Measure::Response => each.map(|each| sum(&self.driven_spikes, window.clone()) / each),
             Measure::Peak => each.map(|each| most / each),
             Measure::Responding => each.map(|_| responding / driven),
-            Measure::Background => {
-                per(sum(&self.granule_spikes, 0..window.start), granule_cells, window.start)
+            Measure::Before(place, _) => {
+                per(sum(&self.spikes[place], 0..window.start), cells[place], window.start)
             }
-            Measure::GolgiBefore => per(sum(&self.golgi_spikes, 0..window.start), golgi, window.start),
-            Measure::GolgiDuring => per(sum(&self.golgi_spikes, window.clone()), golgi, window.len()),
-        });
-        let courses = self.cells.map(|cells| {
+            Measure::During(place, _) => {
+                per(sum(&self.spikes[place], window.clone()), cells[place], window.len())
+            }
+        };
+        let measures = Measure::of(self.model.engine().populations()).into_iter().map(value).collect();
+        let courses = self.cells.as_ref().map(|of_driven| {
             let rate = |counts: &[u64], cells: f64| {
                 counts[self.shown.clone()]
                     .iter()
                     .map(|&count| per(count as f64, cells, 1).unwrap_or(0.0))
                     .collect()
             };
+            let others = self.spikes.iter().zip(&cells).skip(1).map(|(counts, cells)| rate(counts, *cells));
             Courses {
-                granule_hz: rate(&self.driven_spikes, driven),
-                golgi_hz: rate(&self.golgi_spikes, golgi),
-                cells: cells.mapv(|count| f64::from(count) / trials.max(1.0)),
+                rates_hz: std::iter::once(rate(&self.driven_spikes, driven)).chain(others).collect(),
+                cells: of_driven.mapv(|count| f64::from(count) / trials.max(1.0)),
                 ms: self.shown.clone(),
             }
         });

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use granule_sim::Model;
-use granule_sim::spikes::TrialSpikes;
+use granule_engine::{Model, Spike, TrialSpikes};
 
-use super::show::{GOLGI, GRANULE, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
+use super::show::{
+    Drive, WIDTH_MM, add_stimulus, color, counted, first_cells, layout, populations_of, short, stimulus,
+};
 use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -16,92 +17,98 @@ pub struct Trial<'a> {
     pub condition: &'a str,
     /// Its parameters.
     pub model: &'a Model,
-    /// Its driven granule cells, ascending.
+    /// Its driven cells, ascending.
     pub driven: &'a [u32],
     /// The spikes.
     pub spikes: &'a TrialSpikes,
 }
 
-/// Spikes of driven granule cells, and above them of Golgi cells, of one trial in each condition.
-pub fn raster(trials: &[Trial<'_>], seed: u32, trial: u32, ms: &Range<usize>) -> Figure {
+/// Spikes of driven cells, and above them of the other populations, of one trial in each condition.
+pub fn raster(trials: &[Trial<'_>], (seed, trial): (u32, u32), ms: &Range<usize>, drive: Drive) -> Figure {
+    let populations = populations_of(trials.iter().map(|trial| trial.model));
     let panels: Vec<Panel> = trials.iter().map(|trial| panel(trial, ms)).collect();
     let (columns, height) = layout(panels.len(), 3, 52.0);
     let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
-    let entry = |color, text: &str| (Swatch::Line(Stroke::solid(color, 1.5)), text.to_owned());
-    let entries = vec![
-        entry(GRANULE, "driven granule cells"),
-        entry(GOLGI, "Golgi cells, on top"),
-        (Swatch::Line(stimulus()), "stimulus".to_owned()),
-        (Swatch::None, format!("trial {trial} of seed {seed}")),
-    ];
+    let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.5)), text);
+    let mut entries = vec![entry(0, format!("driven {}", first_cells(populations)))];
+    for (place, population) in populations.iter().enumerate().skip(1) {
+        let at = if place + 1 == populations.len() { "on top" } else { "above" };
+        entries.push(entry(place, format!("{}, {at}", population.cells)));
+    }
+    entries.push((Swatch::Line(stimulus()), "stimulus".to_owned()));
+    entries.push((Swatch::None, format!("trial {trial} of seed {seed}")));
     let rest = Legend::new(entries).draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
-        "Every spike of trial {trial} of seed {seed} from {} to {} ms, of granule cells with input from active mossy \
-         fibres and of Golgi cells, in {}. Dotted lines are spikes of the mossy fibres.",
+        "Every spike of trial {trial} of seed {seed} from {} to {} ms, of {}, in {}. Dotted lines are {}.",
         ms.start,
         ms.end,
-        counted(trials.len(), "condition")
+        drive.and_others(populations),
+        counted(trials.len(), "condition"),
+        drive.stimulus
     );
     let title = format!("Spikes of trial {trial} of seed {seed}");
     Figure::new("raster", title, description, canvas, vec![table(trials, ms)])
 }
 
-/// Spikes of a trial within these ms: granule cells that are driven, then Golgi cells; (cell, time).
-fn within(trial: &Trial<'_>, ms: &Range<usize>) -> [Vec<(u32, f64)>; 2] {
-    let per_ms = f64::from(trial.model.steps_per_ms());
+/// Spikes of a trial within these ms, by population: (cell, time). Of the first, those of driven cells.
+fn within(trial: &Trial<'_>, ms: &Range<usize>) -> Vec<Vec<(u32, f64)>> {
+    let per_ms = f64::from(trial.model.time().steps_per_ms);
     let is_in = |time: f64| time >= ms.start as f64 && time < ms.end as f64;
-    let TrialSpikes { granule, golgi } = trial.spikes;
-    let times = |spikes: &[granule_sim::spikes::Spike]| {
-        spikes.iter().map(|spike| (spike.cell, f64::from(spike.step) / per_ms)).collect::<Vec<_>>()
+    let is_shown = |place: usize, cell: u32| place > 0 || trial.driven.binary_search(&cell).is_ok();
+    let shown = |(place, train): (usize, &Vec<Spike>)| {
+        let times = train.iter().map(|spike| (spike.cell, f64::from(spike.step) / per_ms));
+        times.filter(|&(cell, time)| is_in(time) && is_shown(place, cell)).collect()
     };
-    let mut found = [times(granule), times(golgi)];
-    found[0].retain(|&(cell, time)| is_in(time) && trial.driven.binary_search(&cell).is_ok());
-    found[1].retain(|&(_, time)| is_in(time));
-    found
+    trial.spikes.trains.iter().enumerate().map(shown).collect()
 }
 
 fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
     let driven = trial.driven.len() as f64;
-    let golgi = f64::from(trial.model.parameters().network.golgi_cells);
-    // Golgi cells take the upper fifth, whatever their number.
+    let populations = trial.model.engine().populations();
+    // Of two populations the second takes the upper fifth, whatever the number of its cells.
     let band = 0.25 * driven.max(1.0);
     let x = Scale::linear(ms.start as f64, ms.end as f64);
-    let y = Scale::linear(0.0, driven.max(1.0) + band);
+    let y = Scale::linear(0.0, driven.max(1.0) + band * populations.len().saturating_sub(1) as f64);
     let cells = Scale::linear(0.0, driven.max(1.0)).ticks(5);
-    let y = Axis::new(y, "Driven granule cell").with_ticks(cells);
+    let label = format!("Driven {}", populations.first().map_or("cell", |population| population.cell));
+    let y = Axis::new(y, &label).with_ticks(cells);
     let mut panel = Panel::new(Axis::new(x, "Time (ms)"), y).title(short(trial.condition, 34));
     add_stimulus(&mut panel, trial.model);
-    let [granule_spikes, golgi_spikes] = within(trial, ms);
-    if granule_spikes.is_empty() && golgi_spikes.is_empty() {
+    let of = within(trial, ms);
+    if of.iter().all(Vec::is_empty) {
         panel.note("no spikes");
     }
+    let mut of = of.into_iter();
     let row = |(cell, time): (u32, f64)| {
         let place = trial.driven.binary_search(&cell).unwrap_or(0);
         (place as f64 + 0.5, vec![time])
     };
     panel.add(Mark::Raster {
-        rows: granule_spikes.into_iter().map(row).collect(),
+        rows: of.next().unwrap_or_default().into_iter().map(row).collect(),
         height: driven / 110.0,
-        stroke: Stroke::solid(GRANULE, 0.6),
+        stroke: Stroke::solid(color(0), 0.6),
     });
-    let golgi_row = |(cell, time): (u32, f64)| (driven + band * (f64::from(cell) + 0.5) / golgi, vec![time]);
-    panel.add(Mark::Raster {
-        rows: golgi_spikes.into_iter().map(golgi_row).collect(),
-        height: (band / golgi * 0.8).max(driven / 110.0),
-        stroke: Stroke::solid(GOLGI, 0.8),
-    });
+    for ((place, spikes), cells) in (1..).zip(of).zip(trial.model.sizes().iter().skip(1)) {
+        let (below, cells) = (driven + band * (place - 1) as f64, f64::from(*cells));
+        let row = |(cell, time): (u32, f64)| (below + band * (f64::from(cell) + 0.5) / cells, vec![time]);
+        panel.add(Mark::Raster {
+            rows: spikes.into_iter().map(row).collect(),
+            height: (band / cells * 0.8).max(driven / 110.0),
+            stroke: Stroke::solid(color(place), 0.8),
+        });
+    }
     panel
 }
 
 fn table(trials: &[Trial<'_>], ms: &Range<usize>) -> Table {
     let (mut conditions, mut populations, mut cells, mut times) = (vec![], vec![], vec![], vec![]);
     for trial in trials {
-        for (population, spikes) in ["granule", "golgi"].into_iter().zip(within(trial, ms)) {
+        for (population, spikes) in trial.model.engine().populations().iter().zip(within(trial, ms)) {
             for (cell, time) in spikes {
                 conditions.push(trial.condition.to_owned());
-                populations.push(population.to_owned());
+                populations.push(population.name);
                 cells.push(cell as usize);
                 times.push(time);
             }

@@ -1,7 +1,7 @@
 //! How much seeds differ.
 
 use super::observed::{Observed, over_seeds};
-use super::show::{WIDTH_MM, counted, short};
+use super::show::{WIDTH_MM, counted, layout, measured, populations_of, short};
 use super::{Condition, Measure};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
@@ -13,10 +13,11 @@ const SEED: Color = Color::rgb(119, 119, 119);
 
 /// Every measure of every seed, with mean and standard error over seeds, condition beside condition.
 pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
+    let of = measures_of(conditions);
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
-        .zip(Measure::ALL)
-        .map(|((i, letter), measure)| panel(conditions, i, measure).letter(letter))
+        .zip(&of)
+        .map(|((i, letter), measure)| panel(conditions, i, *measure).letter(letter))
         .collect();
     let mut entries = vec![
         (Swatch::Point(Shape::Disc, DIAMETER, SEED), "a seed".to_owned()),
@@ -28,13 +29,15 @@ pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
         (Swatch::None, short(&text, 60))
     }));
     let legend = Legend::new(entries);
-    let mut canvas = Canvas::new(WIDTH_MM, 106.0 + legend.height_mm(WIDTH_MM));
+    let (columns, height) = layout(panels.len(), 3, 53.0);
+    let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let rest = legend.draw(&mut canvas, area);
-    grid(&mut canvas, rest, 3, &panels);
+    grid(&mut canvas, rest, columns, &panels);
     let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let description = format!(
-        "Six measures of {}: one point for each of {count} seeds, and mean and standard error over seeds.",
+        "{} of {}: one point for each of {count} seeds, and mean and standard error over seeds.",
+        measured(of.len()),
         counted(conditions.len(), "condition")
     );
     let table = measures(conditions);
@@ -49,7 +52,7 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
     let names: Vec<&str> = numbers.iter().map(String::as_str).collect();
     let label = if conditions.len() > 1 { "Condition" } else { "" };
     let x = if conditions.len() > 1 { Axis::names(&names, label) } else { Axis::names(&[""], label) };
-    let y = Axis::new(Scale::from_zero(all.iter().copied(), 0.08), measure.label());
+    let y = Axis::new(Scale::from_zero(all.iter().copied(), 0.08), &measure.label());
     let mut panel = Panel::new(x, y);
     for (i, (_, observed)) in conditions.iter().enumerate() {
         let values = values(observed);
@@ -78,6 +81,11 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
     panel
 }
 
+/// The measures of conditions of one engine.
+fn measures_of(conditions: &[(&Condition, &[Observed])]) -> Vec<Measure> {
+    Measure::of(populations_of(conditions.iter().map(|(condition, _)| &condition.model)))
+}
+
 /// Every measure of every condition and seed.
 pub fn measures(conditions: &[(&Condition, &[Observed])]) -> Table {
     let rows = || {
@@ -90,7 +98,7 @@ pub fn measures(conditions: &[(&Condition, &[Observed])]) -> Table {
         Column::whole("seed", rows().map(|(_, of)| of.seed as usize)),
         Column::whole("trials", rows().map(|(_, of)| of.trials as usize)),
     ];
-    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
         columns.push(Column::optional(measure.name(), rows().map(|(_, of)| of.measures[i])));
     }
     Table::new("measures", columns)
@@ -102,7 +110,7 @@ pub fn means(conditions: &[(&Condition, &[Observed])]) -> Table {
         Column::text("condition", conditions.iter().map(|(condition, _)| condition.name.clone())),
         Column::whole("seeds", conditions.iter().map(|(_, observed)| observed.len())),
     ];
-    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
         let of = |(_, observed): &(&Condition, &[Observed])| over_seeds(observed, i);
         let name = measure.name();
         columns.push(Column::optional(format!("{name}_mean"), conditions.iter().map(of).map(|of| of.mean)));

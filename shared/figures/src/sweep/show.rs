@@ -1,6 +1,6 @@
 //! What the figures of sweeps share: colours of conditions, and panels, one a condition.
 
-use granule_sim::Model;
+use granule_engine::{Model, Population};
 
 use crate::drawing::{Color, Dash, Mark, Panel, Stroke};
 
@@ -18,9 +18,42 @@ const PALETTE: [Color; 7] = [
     Color::BLACK,
 ];
 
-/// Of granule cells, and of Golgi cells.
-pub(super) const GRANULE: Color = Color::rgb(0, 114, 178);
-pub(super) const GOLGI: Color = Color::rgb(213, 94, 0);
+/// What the engine does not say of its model: what drives the first population, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drive {
+    /// The cells that are driven, such as `granule cells with input from active mossy fibres`.
+    pub driven: &'static str,
+    /// What there is at the times of the stimulus, such as `spikes of the mossy fibres`.
+    pub stimulus: &'static str,
+}
+
+impl Drive {
+    /// The driven cells and those of all other populations, to be read after `of`.
+    pub(super) fn and_others(&self, populations: &[Population]) -> String {
+        let mut all = self.driven.to_owned();
+        let others = populations.iter().skip(1);
+        for (left, population) in (0..others.len()).rev().zip(others) {
+            all.push_str(if left == 0 { " and of " } else { ", of " });
+            all.push_str(population.cells);
+        }
+        all
+    }
+}
+
+/// The populations of models of one engine.
+pub(super) fn populations_of<'a>(mut models: impl Iterator<Item = &'a Model>) -> &'static [Population] {
+    models.next().map_or(&[], |model| model.engine().populations())
+}
+
+/// Cells of the first population.
+pub(super) fn first_cells(populations: &[Population]) -> &'static str {
+    populations.first().map_or("cells", |population| population.cells)
+}
+
+/// Of the population at this place.
+pub(super) fn color(place: usize) -> Color {
+    PALETTE[place % PALETTE.len()]
+}
 
 /// Looks of the line of this index.
 pub(super) fn line(index: usize) -> Stroke {
@@ -55,10 +88,28 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A line at each spike of the mossy fibres, in a panel whose x axis is the time in ms.
+/// So many measures, at the beginning of a sentence.
+pub(super) fn measured(count: usize) -> String {
+    match count {
+        4 => "Four measures".to_owned(),
+        6 => "Six measures".to_owned(),
+        8 => "Eight measures".to_owned(),
+        _ => counted(count, "measure"),
+    }
+}
+
+/// The steps in which there is a stimulus, ascending.
+pub(super) fn stimulus_steps(model: &Model) -> impl Iterator<Item = u32> {
+    // A time up to a thousandth of a step before a step is that step's, whatever rounding adds to it.
+    const EARLY: f64 = 1.000_001e-3;
+    let per_ms = f64::from(model.time().steps_per_ms);
+    model.facts().stimuli_ms.iter().map(move |time| (time * per_ms + EARLY) as u32)
+}
+
+/// A line at each stimulus, in a panel whose x axis is the time in ms.
 pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
-    for step in model.stimulus_steps() {
-        let at = f64::from(*step) / f64::from(model.steps_per_ms());
+    for step in stimulus_steps(model) {
+        let at = f64::from(step) / f64::from(model.time().steps_per_ms);
         panel.add(Mark::Down { at, stroke: stimulus() });
     }
 }

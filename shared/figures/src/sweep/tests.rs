@@ -1,37 +1,55 @@
-use granule_sim::Engine;
-use granule_sim::Model;
-use granule_sim::derive::Structure;
-use granule_sim::isa::Isa;
-use granule_sim::noise::NoiseStart;
-use granule_sim::parameters::{CellFactor, NetworkSize, Parameters, Value, field, preset};
-use granule_sim::spikes::{Spike, TrialSpikes};
-use granule_sim::trial::Cohort;
+use std::ops::ControlFlow;
+
+use granule_engine::spikes::MOST_SPIKES;
+use granule_engine::{Engine, Model, Shard, Spike, Start, TrialSpikes, Value, space::CellFactor};
+use granule_granular::derive::Structure;
+use granule_granular::{Method, layer_of};
+use granule_toy::{POPULATIONS, Toy};
 use ndarray::Array2;
 
 use super::*;
-use crate::Figure;
 use crate::drawing::{check_layout, text_boxes};
+use crate::{Figure, Table};
+
+const DRIVE: Drive = Drive {
+    driven: "granule cells with input from active mossy fibres",
+    stimulus: "spikes of the mossy fibres",
+};
 
 fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
-    let overrides = preset(base).expect("a preset").overrides;
-    let mut parameters = Parameters::default().with(overrides).expect("it fits");
-    parameters.network = NetworkSize { mossy_fibers: 60, granule_cells: 96, golgi_cells: 5 };
+    let small = [
+        ("network.mossy_fibers", Value::Count(60)),
+        ("network.granule_cells", Value::Count(96)),
+        ("network.golgi_cells", Value::Count(5)),
+    ];
+    condition_of(Method::Pcg.engine(), name, base, &[&small, set].concat())
+}
+
+fn condition_of(engine: &'static dyn Engine, name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
+    let space = engine.space();
+    let mut values = space.defaults().with(space.preset(base).expect("a preset"));
     for (path, value) in set {
-        field(path).expect("a field").set(&mut parameters, value.clone()).expect("in range");
+        values.set(space.parameter(path).expect("a parameter"), value.clone()).expect("in range");
     }
-    Condition { name: name.to_owned(), model: Model::new(Engine::Pcg, parameters).expect("consistent") }
+    Condition { name: name.to_owned(), model: Model::new(engine, values).expect("consistent") }
 }
 
 /// Three trials of a condition.
 fn simulate(condition: &Condition, seed: u32) -> Vec<TrialSpikes> {
     let models = [condition.model.clone()];
-    let cohort = Cohort::new(Isa::best(), &models, seed, 3).expect("one network");
-    let mut running = cohort.trials(NoiseStart::default());
-    (0..3).map(|trial| running.simulate(trial).remove(0)).collect()
+    let shard =
+        Shard { models: &models, seed, trials: 0..3, start: Start::default(), most_spikes: MOST_SPIKES };
+    let mut trials = Vec::new();
+    let mut take = |_, spikes: Vec<Option<TrialSpikes>>| {
+        trials.extend(spikes.into_iter().flatten());
+        ControlFlow::Continue(())
+    };
+    condition.model.engine().compute(&shard, &mut take).expect("one condition");
+    trials
 }
 
 fn driven(condition: &Condition, seed: u32) -> Vec<u32> {
-    Structure::new(&condition.model, seed).driven_cells().to_vec()
+    Structure::new(&layer_of(&condition.model), seed).driven_cells().to_vec()
 }
 
 fn observe(condition: &Condition, seed: u32) -> Observed {
@@ -87,10 +105,10 @@ fn all(conditions: &[Condition], observed: &[Vec<Observed>]) -> Vec<Figure> {
         .collect();
     let traced: Vec<(&Condition, &Traces)> = conditions.iter().zip(&traces).collect();
     let mut figures = vec![
-        psth(&of),
-        raster(&trials, 7, 0, &(985..1075)),
-        heat_map(&first),
-        conductances(&traced),
+        psth(&of, DRIVE),
+        raster(&trials, (7, 0), &(985..1075), DRIVE),
+        heat_map(&first, DRIVE),
+        conductances(&traced, DRIVE),
         seeds(&of),
     ];
     figures.extend(axes(conditions).iter().filter_map(|axis| responses(&of, axis)));
@@ -124,18 +142,12 @@ fn spikes_are_counted_where_and_when_they_are() {
     );
     let spike = |ms: f64, cell: u32| Spike { step: (ms * 10.0).round() as u32, cell };
     let mut counter = Counter::new(&condition.model, &[3, 8], window, true);
-    counter.add(&TrialSpikes {
-        // In the window: two of cell 3 and one of cell 8. Cell 5 is not driven.
-        granule: vec![
-            spike(990.05, 3),
-            spike(999.9, 5),
-            spike(1000.0, 3),
-            spike(1000.9, 8),
-            spike(1059.9, 3),
-        ],
-        golgi: vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)],
-    });
-    counter.add(&TrialSpikes { granule: vec![spike(1060.0, 8)], golgi: vec![] });
+    // In the window: two of cell 3 and one of cell 8. Cell 5 is not driven.
+    let granule =
+        vec![spike(990.05, 3), spike(999.9, 5), spike(1000.0, 3), spike(1000.9, 8), spike(1059.9, 3)];
+    let golgi = vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)];
+    counter.add(&TrialSpikes { trains: vec![granule, golgi] });
+    counter.add(&TrialSpikes { trains: vec![vec![spike(1060.0, 8)], vec![]] });
     let Observed { seed, trials, measures, courses } = counter.finish(9);
     assert_eq!((seed, trials), (9, 2));
     let expected = [
@@ -146,7 +158,9 @@ fn spikes_are_counted_where_and_when_they_are() {
         2.0 / (5.0 * 2.0 * 1.0),
         1.0 / (5.0 * 2.0 * 0.060),
     ];
-    for ((found, expected), measure) in measures.iter().zip(expected).zip(Measure::ALL) {
+    assert_eq!(measures.len(), expected.len());
+    let of = Measure::of(condition.model.engine().populations());
+    for ((found, expected), measure) in measures.iter().zip(expected).zip(of) {
         let found = found.expect("measured");
         assert!((found - expected).abs() < 1e-12, "{measure:?}: {found} for {expected}");
     }
@@ -155,8 +169,8 @@ fn spikes_are_counted_where_and_when_they_are() {
     assert_eq!(courses.cells.dim(), (2, 90));
     assert_eq!((courses.cells[[0, 15]], courses.cells[[1, 15]], courses.cells[[1, 75]]), (0.5, 0.5, 0.5));
     assert_eq!(courses.cells.sum(), 2.5);
-    assert!((courses.granule_hz[15] - 2.0 / (2.0 * 2.0 * 1e-3)).abs() < 1e-9);
-    assert!((courses.golgi_hz[45] - 1.0 / (5.0 * 2.0 * 1e-3)).abs() < 1e-9);
+    assert!((courses.rates_hz[0][15] - 2.0 / (2.0 * 2.0 * 1e-3)).abs() < 1e-9);
+    assert!((courses.rates_hz[1][45] - 1.0 / (5.0 * 2.0 * 1e-3)).abs() < 1e-9);
 }
 
 #[test]
@@ -218,7 +232,7 @@ fn legend(figure: &Figure) -> Vec<String> {
 /// What each of some seeds has as its first measure, and nothing else.
 fn measured(values: &[f64]) -> Vec<Observed> {
     let of = |(seed, &value): (u32, &f64)| {
-        let mut measures = [None; Measure::ALL.len()];
+        let mut measures = vec![None; 6];
         measures[0] = Some(value);
         Observed { seed, trials: 1, measures, courses: None }
     };
@@ -338,8 +352,7 @@ fn rates_are_means_over_seeds() {
     let seed = |granule_hz: [f64; 2], golgi_hz: [f64; 2]| Observed {
         courses: Some(Courses {
             ms: 1000..1002,
-            granule_hz: granule_hz.to_vec(),
-            golgi_hz: golgi_hz.to_vec(),
+            rates_hz: vec![granule_hz.to_vec(), golgi_hz.to_vec()],
             cells: Array2::zeros((0, 2)),
         }),
         ..measured(&[0.0]).remove(0)
@@ -347,7 +360,7 @@ fn rates_are_means_over_seeds() {
     let observed = [seed([10.0, 20.0], [0.0, 5.0]), seed([14.0, 20.0], [2.0, 9.0])];
     let expected = "condition,time_ms,granule_hz_mean,granule_hz_sem,golgi_hz_mean,golgi_hz_sem\n\
                     c,1000,12,2,1,1\nc,1001,20,0,7,2\n";
-    assert_eq!(psth(&[(&condition, &observed)]).tables[0].csv(), expected);
+    assert_eq!(psth(&[(&condition, &observed)], DRIVE).tables[0].csv(), expected);
 }
 
 #[test]
@@ -363,7 +376,7 @@ fn conductances_are_means_over_cells_of_all_seeds() {
     // Excitation is 1, 3, 5 and then 2, 6, 4; inhibition 0, 2, 1 and then 1, 1, 1.
     let expected = "condition,time_ms,excitation_ns_mean,excitation_ns_sd,inhibition_ns_mean,inhibition_ns_sd\n\
                     c,1,3,2,1,1\nc,2,4,2,1,0\n";
-    assert_eq!(conductances(&[(&condition, &traces)]).tables[0].csv(), expected);
+    assert_eq!(conductances(&[(&condition, &traces)], DRIVE).tables[0].csv(), expected);
 }
 
 #[test]
@@ -374,14 +387,14 @@ fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
         text_boxes(&figure.svg()).into_iter().map(|(text, _)| text).collect()
     };
     let has = |texts: &[String], what: &str| texts.iter().any(|text| text == what);
-    let rest = TrialSpikes { granule: vec![Spike { step: 10_000, cell: driven[0] }], golgi: vec![] };
+    let rest = TrialSpikes { trains: vec![vec![Spike { step: 10_000, cell: driven[0] }], vec![]] };
     for (spikes, is_silent) in [(TrialSpikes::default(), true), (rest, false)] {
         let mut counter = Counter::new(&condition.model, &driven, Window::of(&condition.model), true);
         counter.add(&spikes);
-        let map = texts(heat_map(&[(&condition, &counter.finish(7))]));
+        let map = texts(heat_map(&[(&condition, &counter.finish(7))], DRIVE));
         assert!(has(&map, "seed 7") && has(&map, "no spikes") == is_silent, "{map:?}");
         let trial = Trial { condition: "c", model: &condition.model, driven: &driven, spikes: &spikes };
-        let raster = texts(raster(&[trial], 7, 3, &(985..1075)));
+        let raster = texts(raster(&[trial], (7, 3), &(985..1075), DRIVE));
         assert!(has(&raster, "trial 3 of seed 7") && has(&raster, "no spikes") == is_silent, "{raster:?}");
     }
 }
@@ -403,7 +416,7 @@ fn seeds_have_one_colour_and_conditions_numbers() {
 fn heat_maps_have_the_strongest_cells_on_top() {
     let (conditions, observed) = sweep();
     // GABAzine has more spikes than cells.
-    let figure = heat_map(&[(&conditions[1], &observed[1][0])]);
+    let figure = heat_map(&[(&conditions[1], &observed[1][0])], DRIVE);
     let table = figure.tables[0].csv();
     let mut sums = std::collections::BTreeMap::<u32, f64>::new();
     for line in table.lines().skip(1) {
@@ -436,4 +449,111 @@ fn figures_are_the_same_each_time() {
         assert_eq!(first.svg(), again.svg());
         assert_eq!(first.tables, again.tables);
     }
+}
+
+#[test]
+fn stimuli_are_shown_in_the_steps_of_the_engine() {
+    let lists = [
+        vec![1010.0, 1020.0, 1030.0],
+        vec![1030.123_456, 1010.07, 1020.000_1],
+        // A thousandth of a step before a step, a little more, and a little less.
+        vec![500.099_9, 510.099_89, 520.099_91, 1009.999_9],
+        vec![0.0, 0.3, 0.7, 1999.899_9],
+    ];
+    for engine in [Method::Pcg, Method::Brian2_2_2_1].map(Method::engine) {
+        for step in [0.1, 0.05, 0.333_333_333_333] {
+            for times in &lists {
+                let set =
+                    [("stimulus.times", Value::Numbers(times.clone())), ("time.step", Value::Number(step))];
+                let model = condition_of(engine, "c", "Control", &set).model;
+                let steps: Vec<u32> = show::stimulus_steps(&model).collect();
+                assert_eq!(steps, layer_of(&model).stimulus_steps(), "{engine:?}, {step} ms, {times:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn populations_and_parameters_are_those_of_the_engine() {
+    let weight = |x: f64| {
+        let set = [("synapse.weight", Value::Number(x))];
+        condition_of(&Toy::Free, &format!("weight-{x}"), "Base", &set)
+    };
+    let conditions = [0.8, 1.6, 3.2].map(weight);
+    let driven: Vec<u32> = (0..48).step_by(2).collect();
+    let drive = Drive { driven: "relay cells of even number", stimulus: "flashes" };
+    let observed: Vec<Vec<Observed>> = conditions
+        .iter()
+        .map(|Condition { model, .. }| {
+            let mut counter = Counter::new(model, &driven, Window { ms: 40..100 }, true);
+            (0..3).for_each(|trial| counter.add(&granule_toy::spikes(model, 7, trial)));
+            vec![counter.finish(7)]
+        })
+        .collect();
+    let of: Vec<(&Condition, &[Observed])> =
+        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
+    let first = conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[0]));
+    let spikes: Vec<TrialSpikes> =
+        conditions.iter().map(|Condition { model, .. }| granule_toy::spikes(model, 7, 1)).collect();
+    let trials = conditions.iter().zip(&spikes).map(|(Condition { name, model }, spikes)| Trial {
+        condition: name,
+        model,
+        driven: &driven,
+        spikes,
+    });
+    let found = axes(&conditions);
+    assert_eq!(found, [Axis { path: "synapse.weight", unit: "nS", values: vec![0.8, 1.6, 3.2] }]);
+    let [psth, raster, heat_map, seeds, responses] = [
+        psth(&of, drive),
+        raster(&trials.collect::<Vec<_>>(), (7, 1), &(0..100), drive),
+        heat_map(&first.collect::<Vec<_>>(), drive),
+        seeds(&of),
+        responses(&of, &found[0]).expect("a line"),
+    ];
+    for figure in [&psth, &raster, &heat_map, &seeds, &responses] {
+        let svg = figure.svg();
+        check_layout(&svg, &figure.name);
+        let csv: String = figure.tables.iter().map(Table::csv).collect();
+        let all = format!("{svg}{csv}").to_lowercase();
+        let foreign = ["granule", "golgi", "mossy", "fibre"].iter().find(|word| all.contains(**word));
+        assert_eq!(foreign, None, "{}", figure.name);
+    }
+    assert_eq!(heat_map.title, "Spikes of driven relay cells");
+    let words = "relay cells of even number, of excitatory cells and of inhibitory cells";
+    assert!(psth.description.contains(words) && raster.description.contains(words));
+    assert!(psth.description.ends_with("Dotted lines are flashes."));
+    for (figure, measures) in
+        [(&seeds, "Eight measures of 3"), (&responses, "Eight measures against synapse.")]
+    {
+        assert!(figure.description.starts_with(measures), "{}", figure.description);
+    }
+    let texts: Vec<String> = text_boxes(&raster.svg()).into_iter().map(|(text, _)| text).collect();
+    for text in
+        ["driven relay cells", "excitatory cells, above", "inhibitory cells, on top", "Driven relay cell"]
+    {
+        assert!(texts.iter().any(|found| found == text), "no {text} in {texts:?}");
+    }
+
+    let measures = measures(&of);
+    let names: Vec<&str> = measures.columns[3..].iter().map(|column| column.name.as_str()).collect();
+    let expected = [
+        "spikes_per_driven_cell",
+        "peak_spikes_per_ms",
+        "responding_fraction",
+        "relay_before_hz",
+        "excitatory_before_hz",
+        "excitatory_during_hz",
+        "inhibitory_before_hz",
+        "inhibitory_during_hz",
+    ];
+    assert_eq!(names, expected);
+    // Each by hand, of the third population: spikes per cell, trial and second in the window.
+    let in_window =
+        (0..3).flat_map(|trial| granule_toy::spikes(&conditions[1].model, 7, trial).trains.remove(2));
+    let count = in_window.filter(|spike| (80..200).contains(&spike.step)).count() as f64;
+    let rate = observed[1][0].measures[7].expect("measured");
+    assert!(count > 0.0 && (rate - count / (7.0 * 3.0 * 0.060)).abs() < 1e-9, "{rate} of {count}");
+    let rows: Vec<&str> = POPULATIONS.iter().map(|population| population.name).collect();
+    let csv = raster.tables[0].csv();
+    assert!(rows.iter().all(|name| csv.contains(&format!(",{name},"))), "{csv}");
 }

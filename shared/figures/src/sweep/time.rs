@@ -1,17 +1,23 @@
 //! Rates over time.
 
+use granule_engine::Population;
+
 use super::Condition;
 use super::observed::{Courses, Observed};
-use super::show::{GOLGI, GRANULE, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
+use super::show::{
+    Drive, WIDTH_MM, add_stimulus, color, counted, first_cells, layout, populations_of, short, stimulus,
+};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// Rates of driven granule cells and of Golgi cells in each ms, mean and standard error over seeds: one
+/// Rates of driven cells and of the other populations in each ms, mean and standard error over seeds: one
 /// panel for each condition, with what was observed of its seeds.
-pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
-    let of: Vec<Rates> = conditions.iter().map(|(_, observed)| Rates::new(observed)).collect();
-    let tops = of.iter().flat_map(|rates| rates.granule.iter().chain(&rates.golgi));
+pub fn psth(conditions: &[(&Condition, &[Observed])], drive: Drive) -> Figure {
+    let populations = populations_of(conditions.iter().map(|(condition, _)| &condition.model));
+    let rates = |(_, observed): &(&Condition, &[Observed])| Rates::new(observed, populations.len());
+    let of: Vec<Rates> = conditions.iter().map(rates).collect();
+    let tops = of.iter().flat_map(|rates| rates.by_population.iter().flatten());
     let tops = tops.filter_map(|summary| Some(summary.mean? + summary.sem.unwrap_or(0.0)));
     let y = Scale::from_zero(tops, 0.05);
     let panels: Vec<Panel> = conditions
@@ -24,8 +30,8 @@ pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
             let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Rate (Hz)"))
                 .title(short(&condition.name, 34));
             add_stimulus(&mut panel, &condition.model);
-            for (course, color) in [(&rates.granule, GRANULE), (&rates.golgi, GOLGI)] {
-                add(&mut panel, &rates.ms, course, color);
+            for (place, course) in rates.by_population.iter().enumerate() {
+                add(&mut panel, &rates.ms, course, color(place));
             }
             if rates.ms.is_empty() {
                 panel.note("no trials");
@@ -36,12 +42,12 @@ pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
     let (columns, height) = layout(panels.len(), 3, 46.0);
     let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
-    let entry = |color, text: &str| (Swatch::Line(Stroke::solid(color, 1.0)), text.to_owned());
-    let mut entries = vec![
-        entry(GRANULE, "driven granule cells"),
-        entry(GOLGI, "Golgi cells"),
-        (Swatch::Line(stimulus()), "stimulus".to_owned()),
-    ];
+    let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.0)), text);
+    let mut entries = vec![entry(0, format!("driven {}", first_cells(populations)))];
+    for (place, population) in populations.iter().enumerate().skip(1) {
+        entries.push(entry(place, population.cells.to_owned()));
+    }
+    entries.push((Swatch::Line(stimulus()), "stimulus".to_owned()));
     if of.iter().any(|rates| rates.seeds > 1) {
         entries.push((Swatch::Area(Color::rgb(200, 200, 200)), "± standard error over seeds".to_owned()));
     }
@@ -49,12 +55,13 @@ pub fn psth(conditions: &[(&Condition, &[Observed])]) -> Figure {
     grid(&mut canvas, rest, columns, &panels);
     let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let description = format!(
-        "Mean rate in each ms of granule cells with input from active mossy fibres and of Golgi cells, over all trials \
-         and {}, in {}. All panels have one scale. Dotted lines are spikes of the mossy fibres.",
+        "Mean rate in each ms of {}, over all trials and {}, in {}. All panels have one scale. Dotted lines are {}.",
+        drive.and_others(populations),
         counted(seeds, "seed"),
-        counted(conditions.len(), "condition")
+        counted(conditions.len(), "condition"),
+        drive.stimulus
     );
-    let table = table(conditions, &of);
+    let table = table(conditions, &of, populations);
     Figure::new("psth", "Rates over time", description, canvas, vec![table])
 }
 
@@ -74,43 +81,37 @@ fn add(panel: &mut Panel, ms: &[usize], course: &[Summary], color: Color) {
 struct Rates {
     seeds: usize,
     ms: Vec<usize>,
-    granule: Vec<Summary>,
-    golgi: Vec<Summary>,
+    /// Of the first population those of its driven cells.
+    by_population: Vec<Vec<Summary>>,
 }
 
 impl Rates {
-    fn new(observed: &[Observed]) -> Rates {
+    fn new(observed: &[Observed], populations: usize) -> Rates {
         let courses: Vec<&Courses> = observed.iter().filter_map(|of| of.courses.as_ref()).collect();
         let ms: Vec<usize> = courses.first().map_or(Vec::new(), |first| first.ms.clone().collect());
-        let over_seeds = |rates: fn(&Courses) -> &[f64]| {
-            let at = |i: usize| courses.iter().map(|of| rates(of)[i]).collect::<Vec<f64>>();
+        let over_seeds = |place: usize| {
+            let at = |i: usize| courses.iter().map(|of| of.rates_hz[place][i]).collect::<Vec<f64>>();
             (0..ms.len()).map(|i| Summary::of(&at(i))).collect()
         };
-        Rates {
-            seeds: courses.len(),
-            granule: over_seeds(|of| &of.granule_hz),
-            golgi: over_seeds(|of| &of.golgi_hz),
-            ms,
-        }
+        Rates { seeds: courses.len(), by_population: (0..populations).map(over_seeds).collect(), ms }
     }
 }
 
-fn table(conditions: &[(&Condition, &[Observed])], of: &[Rates]) -> Table {
+fn table(conditions: &[(&Condition, &[Observed])], of: &[Rates], populations: &[Population]) -> Table {
     let rows = || {
         conditions
             .iter()
             .zip(of)
             .flat_map(|((condition, _), rates)| (0..rates.ms.len()).map(move |i| (&condition.name, rates, i)))
     };
-    Table::new(
-        "rates",
-        vec![
-            Column::text("condition", rows().map(|(name, ..)| name.clone())),
-            Column::whole("time_ms", rows().map(|(_, rates, i)| rates.ms[i])),
-            Column::optional("granule_hz_mean", rows().map(|(_, rates, i)| rates.granule[i].mean)),
-            Column::optional("granule_hz_sem", rows().map(|(_, rates, i)| rates.granule[i].sem)),
-            Column::optional("golgi_hz_mean", rows().map(|(_, rates, i)| rates.golgi[i].mean)),
-            Column::optional("golgi_hz_sem", rows().map(|(_, rates, i)| rates.golgi[i].sem)),
-        ],
-    )
+    let mut columns = vec![
+        Column::text("condition", rows().map(|(name, ..)| name.clone())),
+        Column::whole("time_ms", rows().map(|(_, rates, i)| rates.ms[i])),
+    ];
+    for (place, Population { name, .. }) in populations.iter().enumerate() {
+        let of = || rows().map(|(_, rates, i)| &rates.by_population[place][i]);
+        columns.push(Column::optional(format!("{name}_hz_mean"), of().map(|of| of.mean)));
+        columns.push(Column::optional(format!("{name}_hz_sem"), of().map(|of| of.sem)));
+    }
+    Table::new("rates", columns)
 }

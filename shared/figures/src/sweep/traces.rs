@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::Condition;
-use super::show::{WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
+use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -57,9 +57,9 @@ impl Traces {
     }
 }
 
-/// Summed synaptic conductances of driven granule cells over time, mean and standard deviation over
+/// Summed synaptic conductances of driven cells over time, mean and standard deviation over
 /// cells: one panel for each condition.
-pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
+pub fn conductances(conditions: &[(&Condition, &Traces)], drive: Drive) -> Figure {
     let of: Vec<[Moments; 2]> =
         conditions.iter().map(|(_, traces)| [0, 1].map(|which| traces.moments(which))).collect();
     let tops = of.iter().flatten().flatten().flatten().map(|(mean, sd)| mean + sd);
@@ -98,8 +98,9 @@ pub fn conductances(conditions: &[(&Condition, &Traces)]) -> Figure {
     let rest = Legend::new(entries).draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
-        "Excitatory and inhibitory conductance of granule cells with input from active mossy fibres, summed over \
-         synapses, mean over trials; mean and standard deviation over cells of all seeds, in {}.",
+        "Excitatory and inhibitory conductance of {}, summed over synapses, mean over trials; mean and standard \
+         deviation over cells of all seeds, in {}.",
+        drive.driven,
         counted(conditions.len(), "condition")
     );
     let table = table(conditions, &of);

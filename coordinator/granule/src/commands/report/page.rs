@@ -122,12 +122,13 @@ impl Page<'_> {
 
     /// Means over seeds, and links to all numbers.
     fn results(&self) -> Markup {
+        let measures = Measure::of(self.sweep.engine.populations());
         html! {
             p {
                 "Of driven granule cells, those with input from active mossy fibres, in the window around the stimulus; "
                 "mean over trials, cells and seeds, with the standard error over seeds where there are several."
             }
-            @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of)) }
+            @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of, &measures)) }
             p { @for of in self.tables { (download(of, of.name)) " " } }
         }
     }
@@ -266,7 +267,7 @@ fn download(of: &Table, name: &str) -> Markup {
 }
 
 /// A condition in a row, a measure in a column.
-fn means(of: &Table) -> Markup {
+fn means(of: &Table, measures: &[Measure]) -> Markup {
     let number = |name: String, row: usize| {
         let column = of.columns.iter().find(|column| column.name == name)?;
         match &column.values {
@@ -282,12 +283,12 @@ fn means(of: &Table) -> Markup {
         div class="wide" { table {
             thead { tr {
                 th scope="col" { "Condition" }
-                @for measure in Measure::ALL { th scope="col" class="number" { (measure.label()) } }
+                @for measure in measures { th scope="col" class="number" { (measure.label()) } }
             } }
             tbody { @for (row, name) in names.iter().enumerate().take(MOST_ROWS) {
                 tr {
                     th scope="row" { (name) }
-                    @for measure in Measure::ALL {
+                    @for measure in measures {
                         td class="number" {
                             @if let Some(mean) = number(format!("{}_mean", measure.name()), row) { (rounded(mean)) }
                             @if let Some(sem) = number(format!("{}_sem", measure.name()), row) { " ± " (rounded(sem)) }
