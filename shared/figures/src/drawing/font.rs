@@ -15,8 +15,18 @@ pub(super) const FONTS: [&[u8]; 2] = [notosans::REGULAR_TTF, notosans::BOLD_TTF]
 
 static FACES: LazyLock<[Face; 2]> = LazyLock::new(|| FONTS.map(|font| Face::new(font).expect("a font")));
 
+/// What a PDF says of a font, in thousandths of its size.
+pub(super) struct About {
+    /// Left, lower, right and upper edge of all glyphs.
+    pub(super) bounds: [f32; 4],
+    pub(super) ascent: f32,
+    pub(super) descent: f32,
+    pub(super) cap_height: f32,
+}
+
 /// What is read of a font.
 pub(super) struct Face {
+    font: FontRef<'static>,
     glyphs: Charmap<'static>,
     widths: GlyphMetrics<'static>,
     outlines: OutlineGlyphCollection<'static>,
@@ -34,6 +44,7 @@ impl Face {
         let font = FontRef::new(font).ok()?;
         let whole = (Size::unscaled(), LocationRef::default());
         Some(Face {
+            font: font.clone(),
             glyphs: font.charmap(),
             widths: font.glyph_metrics(whole.0, whole.1),
             outlines: font.outline_glyphs(),
@@ -50,6 +61,18 @@ impl Face {
     /// How wide a glyph is, in font sizes.
     pub(super) fn advance(&self, glyph: GlyphId) -> f64 {
         self.widths.advance_width(glyph).map_or(1.0, |units| f64::from(units) / self.units_per_em)
+    }
+
+    /// What a PDF says of the font.
+    pub(super) fn about(&self) -> About {
+        let metrics = self.font.metrics(Size::new(1000.0), LocationRef::default());
+        let bounds = metrics.bounds.unwrap_or_default();
+        About {
+            bounds: [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max],
+            ascent: metrics.ascent,
+            descent: metrics.descent,
+            cap_height: metrics.cap_height.unwrap_or(metrics.ascent),
+        }
     }
 
     /// What comes to the width of a glyph before another one, in font sizes.

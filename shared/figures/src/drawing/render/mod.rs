@@ -191,7 +191,8 @@ mod tests {
     fn shapes_are_where_they_are_put() {
         let square = |at| Rect { x: at, y: at, width: 20.0, height: 20.0 };
         let (red, blue, white) = (Color::rgb(200, 0, 0), Color::rgb(0, 0, 200), [255, 255, 255]);
-        let mut canvas = Canvas::new(40.0, 40.0);
+        // Two inches: points are whole pixels.
+        let mut canvas = Canvas::new(50.8, 50.8);
         canvas.rect(square(10.0), &Paint::fill(red));
         let half = Paint { fill: Some((blue, 0.5)), stroke: None };
         canvas.circle((60.0, 20.0), 10.0, &half);
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn text_stands_on_its_line_and_is_turned() {
-        let mut canvas = Canvas::new(40.0, 40.0);
+        let mut canvas = Canvas::new(50.8, 50.8);
         canvas.mark("a mark");
         canvas.text((50.0, 50.0), "−", TextStyle::new(40.0, Anchor::Middle));
         let upright = TextStyle { upright: true, ..TextStyle::new(40.0, Anchor::Middle) };

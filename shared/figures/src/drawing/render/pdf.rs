@@ -1,152 +1,306 @@
 //! Pages as PDF.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::io::Write;
 
-use krilla::color::{luma, rgb};
-use krilla::geom::{PathBuilder, Point, Size, Transform};
-use krilla::metadata::Metadata;
-use krilla::num::NormalizedF32;
-use krilla::page::PageSettings;
-use krilla::paint::{Fill, FillRule, LineJoin, StrokeDash};
-use krilla::surface::Surface;
-use krilla::tagging::{ContentTag, Tag, TagGroup, TagTree};
-use krilla::text::{Font, GlyphId, KrillaGlyph};
+use flate2::write::ZlibEncoder;
+use pdf_writer::types::{CidFontType, FontFlags, LineJoinStyle, StructRole, SystemInfo, UnicodeCmap};
+use pdf_writer::{Content, Filter, Finish, Name, Pdf, Ref, Str, TextStr};
+use subsetter::GlyphRemapper;
 use tiny_skia::PathSegment;
 
 use super::{MITER_LIMIT, RenderError, dashes};
 use crate::drawing::canvas::{Canvas, Element, Outline, Paint, Stroke, TextStyle, rounded};
 use crate::drawing::color::Color;
-use crate::drawing::font::FONTS;
+use crate::drawing::font::{FONTS, Face};
 use crate::drawing::text::place;
 
-static EMBEDDED: LazyLock<[Font; 2]> =
-    LazyLock::new(|| FONTS.map(|font| Font::new(font.into(), 0).expect("a font")));
+const CATALOG: Ref = Ref::new(1);
+const PAGES: Ref = Ref::new(2);
+const PAGE: Ref = Ref::new(3);
+const CONTENT: Ref = Ref::new(4);
+const INFORMATION: Ref = Ref::new(5);
+const STRUCTURE: Ref = Ref::new(6);
+const FIGURE: Ref = Ref::new(7);
+const TAGGED: Ref = Ref::new(8);
+/// The first of each font's five objects.
+const FONTS_AT: [Ref; 2] = [Ref::new(10), Ref::new(20)];
+
+/// Names of the fonts, in the page and outside.
+const NAMES: [(Name<'static>, &str); 2] = [(Name(b"Regular"), "NotoSans"), (Name(b"Bold"), "NotoSans-Bold")];
+
+const ADOBE_IDENTITY: SystemInfo<'static> =
+    SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
 
 /// The page as a PDF of lines and text with embedded fonts. It says in which language it is, has a title and a
 /// description for screen readers, and no date.
 pub fn pdf(canvas: &Canvas, title: &str, description: &str) -> Result<Vec<u8>, RenderError> {
     let area = canvas.page();
-    let size = Size::from_wh(area.width as f32, area.height as f32);
-    let size = size.ok_or_else(|| RenderError::Pdf("the page has no size".to_owned()))?;
+    let (width, height) = (area.width as f32, area.height as f32);
+    let mut page = Page { content: Content::new(), opacities: Vec::new(), fonts: Default::default() };
+    page.content.begin_marked_content_with_properties(Name(b"Figure")).properties().identify(0);
+    // Downwards from the upper left corner.
+    page.content.transform([1.0, 0.0, 0.0, -1.0, 0.0, (area.height + area.y) as f32]);
+    page.content.set_miter_limit(MITER_LIMIT);
+    page.shape(&Outline::Rect(area), &Paint::fill(Color::WHITE));
+    page.draw(canvas.elements());
+    page.content.end_marked_content();
+    let Page { content, opacities, fonts } = page;
 
-    let mut document = krilla::Document::new();
-    document.set_metadata(Metadata::new().title(title.to_owned()).language("en".to_owned()));
-    let mut page = document.start_page_with(PageSettings::new(size));
-    let mut surface = page.surface();
-    let content = surface.start_tagged(ContentTag::Other);
-    surface.push_transform(&Transform::from_translate(0.0, -area.y as f32));
-    shape(&mut surface, &Outline::Rect(area), &Paint::fill(Color::WHITE));
-    draw(&mut surface, canvas.elements());
-    surface.pop();
-    surface.end_tagged();
-    surface.finish();
-    page.finish();
-    let mut figure = TagGroup::new(Tag::Figure(Some(description.to_owned())));
-    figure.push(content);
-    let mut tags = TagTree::new();
-    tags.push(figure);
-    document.set_tag_tree(tags);
-    document.finish().map_err(|error| RenderError::Pdf(format!("{error:?}")))
+    let mut pdf = Pdf::new();
+    let mut catalog = pdf.catalog(CATALOG);
+    catalog.pages(PAGES).lang(TextStr("en"));
+    catalog.viewer_preferences().display_doc_title(true);
+    catalog.mark_info().marked(true);
+    let mut structure = catalog.struct_tree_root();
+    structure.child(FIGURE);
+    structure.parent_tree().nums().insert(0, TAGGED);
+    structure.parent_tree_next_key(1);
+    structure.finish();
+    catalog.finish();
+    pdf.document_info(INFORMATION).title(TextStr(title));
+    let mut figure = pdf.struct_element(FIGURE);
+    figure.kind(StructRole::Figure).parent(STRUCTURE).page(PAGE).alt(TextStr(description));
+    figure.marked_content_child().marked_content_id(0);
+    figure.finish();
+    pdf.indirect(TAGGED).array().item(FIGURE);
+
+    pdf.pages(PAGES).kids([PAGE]).count(1);
+    let mut written = pdf.page(PAGE);
+    written.parent(PAGES).contents(CONTENT).struct_parents(0);
+    written.media_box(pdf_writer::Rect::new(0.0, 0.0, width, height));
+    let mut resources = written.resources();
+    let mut states = resources.ext_g_states();
+    for opacity in &opacities {
+        let state = states.insert(Name(opacity_name(*opacity).as_bytes()));
+        state.start::<pdf_writer::writers::ExtGraphicsState<'_>>().non_stroking_alpha(*opacity as f32);
+    }
+    states.finish();
+    let mut named = resources.fonts();
+    for (i, _) in fonts.iter().enumerate().filter(|(_, font)| !font.letters.is_empty()) {
+        named.pair(NAMES[i].0, FONTS_AT[i]);
+    }
+    named.finish();
+    resources.finish();
+    written.finish();
+
+    pdf.stream(CONTENT, &compressed(&content.finish())?).filter(Filter::FlateDecode);
+    for (i, font) in fonts.iter().enumerate().filter(|(_, font)| !font.letters.is_empty()) {
+        embed(&mut pdf, i, font)?;
+    }
+    Ok(pdf.finish())
 }
 
-fn draw(surface: &mut Surface<'_>, elements: &[Element]) {
-    for element in elements {
-        match element {
-            Element::Shape(outline, paint) => shape(surface, outline, paint),
-            Element::Text { at, text, style } => write(surface, *at, text, style),
-            Element::Group(inside) => draw(surface, inside),
-            Element::Frame { rect, is_cut, inside } => {
-                let edge = is_cut.then(|| path(&Outline::Rect(*rect))).flatten();
-                if let Some(edge) = &edge {
-                    surface.push_clip_path(edge, &FillRule::NonZero);
-                }
-                surface.push_transform(&Transform::from_translate(rect.x as f32, rect.y as f32));
-                draw(surface, inside);
-                surface.pop();
-                if edge.is_some() {
-                    surface.pop();
+/// What is on the page.
+struct Page {
+    content: Content,
+    /// Of areas that are not opaque.
+    opacities: Vec<f64>,
+    fonts: [Used; 2],
+}
+
+/// What is used of a font.
+#[derive(Default)]
+struct Used {
+    /// Numbers of glyphs in the part of the font that is embedded.
+    glyphs: GlyphRemapper,
+    /// What each of them says, and its width in font sizes.
+    letters: BTreeMap<u16, (char, f64)>,
+}
+
+impl Page {
+    fn draw(&mut self, elements: &[Element]) {
+        for element in elements {
+            match element {
+                Element::Shape(outline, paint) => self.shape(outline, paint),
+                Element::Text { at, text, style } => self.write(*at, text, style),
+                Element::Group(inside) => self.draw(inside),
+                Element::Frame { rect, is_cut, inside } => {
+                    self.content.save_state();
+                    if *is_cut && self.path(&Outline::Rect(*rect)) {
+                        self.content.clip_nonzero().end_path();
+                    }
+                    self.content.transform([1.0, 0.0, 0.0, 1.0, rect.x as f32, rect.y as f32]);
+                    self.draw(inside);
+                    self.content.restore_state();
                 }
             }
         }
     }
-}
 
-fn shape(surface: &mut Surface<'_>, outline: &Outline, paint: &Paint) {
-    let fill = paint.fill.map(|(color, opacity)| Fill {
-        opacity: NormalizedF32::new(rounded(opacity) as f32).unwrap_or(NormalizedF32::ONE),
-        ..filled(color)
-    });
-    let stroke = paint.stroke.as_ref().map(|stroke| line(stroke, outline));
-    // Without either, krilla would fill it.
-    if (fill.is_some() || stroke.is_some())
-        && let Some(path) = path(outline)
-    {
-        surface.set_fill(fill);
-        surface.set_stroke(stroke);
-        surface.draw_path(&path);
-    }
-}
-
-/// Writes text as text, a part after the other.
-fn write(surface: &mut Surface<'_>, (x, y): (f64, f64), text: &str, style: &TextStyle) {
-    surface.push_transform(&Transform::from_translate(x as f32, y as f32));
-    if style.upright {
-        surface.push_transform(&Transform::from_row(0.0, -1.0, 1.0, 0.0, 0.0, 0.0));
-    }
-    surface.set_fill(Some(filled(style.color)));
-    surface.set_stroke(None);
-    for letters in place(text, style) {
-        let glyphs: Vec<KrillaGlyph> = letters
-            .glyphs
-            .into_iter()
-            .map(|(glyph, advance, range)| {
-                KrillaGlyph::new(GlyphId::new(glyph.to_u32()), advance as f32, 0.0, 0.0, 0.0, range, None)
-            })
-            .collect();
-        let start = Point::from_xy(letters.at.0 as f32, letters.at.1 as f32);
-        let font = EMBEDDED[usize::from(style.bold)].clone();
-        surface.draw_glyphs(start, &glyphs, font, &letters.text, letters.size as f32, false);
-    }
-    if style.upright {
-        surface.pop();
-    }
-    surface.pop();
-}
-
-fn ink(color: Color) -> krilla::paint::Paint {
-    let Color { red, green, blue } = color;
-    if red == green && green == blue {
-        luma::Color::new(red).into()
-    } else {
-        rgb::Color::new(red, green, blue).into()
-    }
-}
-
-fn filled(color: Color) -> Fill {
-    Fill { paint: ink(color), opacity: NormalizedF32::ONE, rule: FillRule::NonZero }
-}
-
-fn line(stroke: &Stroke, outline: &Outline) -> krilla::paint::Stroke {
-    krilla::paint::Stroke {
-        paint: ink(stroke.color),
-        width: rounded(stroke.width) as f32,
-        miter_limit: MITER_LIMIT,
-        line_join: if matches!(outline, Outline::Lines(_)) { LineJoin::Round } else { LineJoin::Miter },
-        dash: dashes(stroke).map(|array| StrokeDash { array, offset: 0.0 }),
-        ..krilla::paint::Stroke::default()
-    }
-}
-
-fn path(outline: &Outline) -> Option<krilla::geom::Path> {
-    let mut path = PathBuilder::new();
-    for segment in super::path(outline)?.segments() {
-        match segment {
-            PathSegment::MoveTo(to) => path.move_to(to.x, to.y),
-            PathSegment::LineTo(to) => path.line_to(to.x, to.y),
-            PathSegment::QuadTo(by, to) => path.quad_to(by.x, by.y, to.x, to.y),
-            PathSegment::CubicTo(by, and, to) => path.cubic_to(by.x, by.y, and.x, and.y, to.x, to.y),
-            PathSegment::Close => path.close(),
+    fn shape(&mut self, outline: &Outline, paint: &Paint) {
+        let Paint { fill, stroke } = paint;
+        if let Some((color, opacity)) = fill {
+            let opacity = rounded(*opacity);
+            self.fill_in(*color);
+            if opacity < 1.0 {
+                // With its line in one operation, the area would shine through the line.
+                self.content.save_state();
+                let name = self.opacity(opacity);
+                self.content.set_parameters(Name(name.as_bytes()));
+                if self.path(outline) {
+                    self.content.fill_nonzero();
+                }
+                self.content.restore_state();
+            } else if stroke.is_none() && self.path(outline) {
+                self.content.fill_nonzero();
+            }
+        }
+        let Some(stroke) = stroke else { return };
+        self.line_in(stroke, outline);
+        if self.path(outline) {
+            if fill.is_some_and(|(_, opacity)| rounded(opacity) >= 1.0) {
+                self.content.fill_nonzero_and_stroke();
+            } else {
+                self.content.stroke();
+            }
         }
     }
-    path.finish()
+
+    /// The name of the state that has this opacity.
+    fn opacity(&mut self, opacity: f64) -> String {
+        if !self.opacities.contains(&opacity) {
+            self.opacities.push(opacity);
+        }
+        opacity_name(opacity)
+    }
+
+    /// Writes a path, if there is one.
+    fn path(&mut self, outline: &Outline) -> bool {
+        let Some(path) = super::path(outline) else { return false };
+        let content = &mut self.content;
+        for segment in path.segments() {
+            match segment {
+                PathSegment::MoveTo(to) => content.move_to(to.x, to.y),
+                PathSegment::LineTo(to) => content.line_to(to.x, to.y),
+                PathSegment::CubicTo(by, and, to) => content.cubic_to(by.x, by.y, and.x, and.y, to.x, to.y),
+                PathSegment::Close => content.close_path(),
+                PathSegment::QuadTo(..) => unreachable!("letters alone have such curves"),
+            };
+        }
+        true
+    }
+
+    /// Writes text as text, a part after the other.
+    fn write(&mut self, (x, y): (f64, f64), text: &str, style: &TextStyle) {
+        self.fill_in(style.color);
+        let (face, font) = (Face::of(style.bold), usize::from(style.bold));
+        self.content.begin_text();
+        for letters in place(text, style) {
+            let (along, down) = letters.at;
+            // Letters are upside down where the page is.
+            let matrix = if style.upright {
+                [0.0, -1.0, -1.0, 0.0, (x + down) as f32, (y - along) as f32]
+            } else {
+                [1.0, 0.0, 0.0, -1.0, (x + along) as f32, (y + down) as f32]
+            };
+            self.content.set_font(NAMES[font].0, letters.size as f32).set_text_matrix(matrix);
+            let mut shown = self.content.show_positioned();
+            let mut shown = shown.items();
+            let mut together = Vec::new();
+            for (glyph, advance, range) in &letters.glyphs {
+                let width = face.advance(*glyph);
+                let letter = letters.text[range.clone()].chars().next().unwrap_or_default();
+                let used = &mut self.fonts[font];
+                let number = used.glyphs.remap(glyph.to_u32() as u16);
+                used.letters.entry(number).or_insert((letter, width));
+                together.extend(number.to_be_bytes());
+                if *advance != width {
+                    shown.show(Str(&together)).adjust(((width - advance) * 1000.0) as f32);
+                    together.clear();
+                }
+            }
+            if !together.is_empty() {
+                shown.show(Str(&together));
+            }
+        }
+        self.content.end_text();
+    }
+
+    fn fill_in(&mut self, color: Color) {
+        match parts(color) {
+            [red, green, blue] if red == green && green == blue => self.content.set_fill_gray(red),
+            [red, green, blue] => self.content.set_fill_rgb(red, green, blue),
+        };
+    }
+
+    fn line_in(&mut self, stroke: &Stroke, outline: &Outline) {
+        match parts(stroke.color) {
+            [red, green, blue] if red == green && green == blue => self.content.set_stroke_gray(red),
+            [red, green, blue] => self.content.set_stroke_rgb(red, green, blue),
+        };
+        let is_round = matches!(outline, Outline::Lines(_));
+        let join = if is_round { LineJoinStyle::RoundJoin } else { LineJoinStyle::MiterJoin };
+        self.content.set_line_width(rounded(stroke.width) as f32).set_line_join(join);
+        self.content.set_dash_pattern(dashes(stroke).unwrap_or_default(), 0.0);
+    }
+}
+
+fn opacity_name(opacity: f64) -> String {
+    format!("Opacity{:.0}", opacity * 100.0)
+}
+
+fn parts(color: Color) -> [f32; 3] {
+    [color.red, color.green, color.blue].map(|part| (f64::from(part) / 255.0 * 1e4).round() as f32 / 1e4)
+}
+
+/// Writes what is used of a font.
+fn embed(pdf: &mut Pdf, font: usize, used: &Used) -> Result<(), RenderError> {
+    let first = FONTS_AT[font].get();
+    let [font_at, letters_at, about_at, file_at, says_at] = [0, 1, 2, 3, 4].map(|i| Ref::new(first + i));
+    let face = Face::of(font == 1);
+    let file = subsetter::subset(FONTS[font], 0, &used.glyphs)
+        .map_err(|error| RenderError::Pdf(format!("a font could not be embedded: {error}")))?;
+    // Six letters, by which readers tell parts of a font in several files apart.
+    let hash = file.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let tag: String = (0..6).map(|i| char::from(b'A' + (hash >> (8 * i)) as u8 % 26)).collect();
+    let name = format!("{tag}+{}", NAMES[font].1);
+    let name = Name(name.as_bytes());
+
+    let mut whole = pdf.type0_font(font_at);
+    whole
+        .base_font(name)
+        .encoding_predefined(Name(b"Identity-H"))
+        .descendant_font(letters_at)
+        .to_unicode(says_at);
+    whole.finish();
+    let mut letters = pdf.cid_font(letters_at);
+    letters.subtype(CidFontType::Type2).base_font(name).system_info(ADOBE_IDENTITY).font_descriptor(about_at);
+    letters.default_width(0.0).cid_to_gid_map_predefined(Name(b"Identity"));
+    let mut widths = letters.widths();
+    for (&number, (_, width)) in &used.letters {
+        widths.consecutive(number, [(width * 1000.0) as f32]);
+    }
+    widths.finish();
+    letters.finish();
+    let about = face.about();
+    let mut descriptor = pdf.font_descriptor(about_at);
+    let [left, bottom, right, top] = about.bounds;
+    descriptor
+        .name(name)
+        .flags(FontFlags::NON_SYMBOLIC)
+        .bbox(pdf_writer::Rect::new(left, bottom, right, top));
+    descriptor.italic_angle(0.0).ascent(about.ascent).descent(about.descent).cap_height(about.cap_height);
+    // How thick stems are is in no table; readers that have the font do not ask.
+    descriptor.stem_v(if font == 1 { 140.0 } else { 90.0 }).font_file2(file_at);
+    descriptor.finish();
+    let mut stream_says = UnicodeCmap::new(Name(b"Letters"), ADOBE_IDENTITY);
+    for (&number, (letter, _)) in &used.letters {
+        stream_says.pair(number, *letter);
+    }
+    pdf.cmap(says_at, &compressed(&stream_says.finish())?).filter(Filter::FlateDecode);
+    let length = i32::try_from(file.len()).unwrap_or(i32::MAX);
+    let bytes = compressed(&file)?;
+    let mut stream = pdf.stream(file_at, &bytes);
+    stream.filter(Filter::FlateDecode);
+    stream.pair(Name(b"Length1"), length);
+    Ok(())
+}
+
+fn compressed(bytes: &[u8]) -> Result<Vec<u8>, RenderError> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.map_err(|error| RenderError::Pdf(error.to_string()))
 }
