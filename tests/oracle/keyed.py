@@ -4,7 +4,7 @@
 docs/engines.md defines the engine; docs/engines.json holds vectors that granule
 gave.  This script computes every one of them anew, knowing nothing of granule
 but that page, the parameters' table (docs/parameters.md) and how spikes are
-encoded where they are hashed (shared/sim/src/spikes.rs).  It exists to find out
+encoded where they are hashed (shared/engine/src/spikes.rs).  It exists to find out
 whether the page suffices, so every rule is written out as plainly as numpy
 allows.
 
