@@ -1,6 +1,6 @@
 //! A worker: takes leases from a coordinator, computes them, sends back spikes.
 //!
-//! [`session`] is the worker's half of the protocol as a pure state machine, [`pool`] the threads
+//! `session` is the worker's half of the protocol as a pure state machine, [`pool`] the threads
 //! that compute, and [`run`] the connections between them and a coordinator, which [`access`] says
 //! how to reach and [`connect`] opens.
 

@@ -38,7 +38,7 @@ pub struct Source<'a> {
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
-/// Writes these files below `out`. They must come in the order of [`plan`]. A file is recorded in the journal before it
+/// Writes these files below `out`. They must come in the order of `plan`. A file is recorded in the journal before it
 /// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
 pub fn write(
     out: &Directory,
@@ -154,7 +154,7 @@ pub fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputEr
 }
 
 /// Length and SHA-256 of what these files would be if they were written now. They must come in the
-/// order of [`plan`].
+/// order of `plan`.
 pub fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
     side_by_side(|| rederive_all(files, source))
 }

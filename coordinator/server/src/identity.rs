@@ -251,7 +251,7 @@ fn known(path: &Path) -> Result<Option<Result<Access, String>>, PrivateError> {
     }
 }
 
-/// Whether this is the text of a key and a certificate that [`make`] made.
+/// Whether this is the text of a key and a certificate that `make` made.
 pub fn is_made(pem: &[u8]) -> bool {
     let certificate = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
     let is_named = |certificate: CertificateDer<'_>| {

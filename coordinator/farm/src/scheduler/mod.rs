@@ -6,20 +6,20 @@
 //! driver around it decides nothing.
 //!
 //! A trial's slot is pending, leased or done, and done means stored for good. Work is leased to a
-//! worker in shards ([`work`]); the lease ends when the worker says it has sent everything or gives
+//! worker in shards (`work`); the lease ends when the worker says it has sent everything or gives
 //! it back, when its process dies, or when it falls silent for too long, with a connection or without
-//! ([`members`]). Whatever of it has not arrived by then is pending again. Results are taken whoever
+//! (`members`). Whatever of it has not arrived by then is pending again. Results are taken whoever
 //! sends them and whenever they come. Towards the end, idle workers compute again what slow ones have
-//! ([`copies`]), and what a worker holds without progress is given to others as well ([`stalls`]).
-//! How many leases a worker gets depends on what it has delivered ([`sites`]).
+//! (`copies`), and what a worker holds without progress is given to others as well (`stalls`).
+//! How many leases a worker gets depends on what it has delivered (`sites`).
 //!
 //! A trial at which workers die becomes a suspect, is tried alone once there is nothing else, and
-//! set aside in the end ([`suspects`]). One with more spikes than can be stored is given up by itself ([`large`]).
+//! set aside in the end (`suspects`). One with more spikes than can be stored is given up by itself (`large`).
 //! Workers whose results differ from those of others are found out, and what
-//! they alone have computed is computed again ([`trust`]).
+//! they alone have computed is computed again (`trust`).
 //!
 //! A trial can only start where it is known where its items begin in the stream that it reads ([`granule_engine::stream`]). Streams
-//! are therefore surveyed, by workers too, ahead of the trials that need it ([`survey`]).
+//! are therefore surveyed, by workers too, ahead of the trials that need it (`survey`).
 
 mod checks;
 mod claims;

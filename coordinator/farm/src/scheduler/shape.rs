@@ -15,7 +15,7 @@ pub struct Shape {
 
 #[derive(Clone, Copy, Debug)]
 pub struct CohortShape {
-    /// At most [`Variants::MOST`].
+    /// At most `Variants::MOST`.
     pub variants: u32,
     /// Items of its stream that a trial reads; the next begins behind them.
     pub items_per_trial: u64,
