@@ -679,19 +679,21 @@ fn an_address_in_use() {
 fn workers_that_cannot_work() {
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
-    let run = |program: &str, code: i32, parts: &[&str]| {
-        check(&place, &["run", "x.yaml", "--workers", "2", "--worker-program", program], code, parts);
+    // Each in a directory of its own: what a run leaves says when it began.
+    let run = |out: &str, program: &str, code: i32, parts: &[&str]| {
+        let run = ["run", "x.yaml", "--out", out, "--workers", "2", "--worker-program", program];
+        check(&place, &run, code, parts);
     };
     let help = "help: --worker-program must name an executable file that runs granule";
-    run("/nowhere", 1, &["error: cannot start worker process /nowhere\n  because: No such file", help]);
-    run("./x.yaml", 1, &["error: cannot start worker process ./x.yaml\n  because: Permission denied", help]);
+    let missing = "error: cannot start worker process /nowhere\n  because: No such file";
+    run("a", "/nowhere", 1, &[missing, help]);
+    let no_program = "error: cannot start worker process ./x.yaml\n  because: Permission denied";
+    run("b", "./x.yaml", 1, &[no_program, help]);
     let fails = place.script("fails.sh", "echo no such library >&2; exit 5");
     let words = "died without a single trial stored in between; the last one exited with code 5, saying: no such \
                  library\n  help: what was computed is stored; to resume: ";
-    run(fails.to_str().expect("text"), 3, &["error: ", words, "run x.yaml --workers 2"]);
-    // Elsewhere: what the run before left says when that began.
-    let elsewhere = ["run", "x.yaml", "--out", "other", "--workers", "2", "--worker-program", "/bin/true"];
-    check(&place, &elsewhere, 3, &["the last one exited with code 0\n"]);
+    run("c", fails.to_str().expect("text"), 3, &["error: ", words, "run x.yaml --out c --workers 2"]);
+    run("d", "/bin/true", 3, &["the last one exited with code 0\n"]);
 
     check(&place, &["worker"], 2, &["error: which coordinator?", "help: --access FILE"]);
     place.run(&["run", "x.yaml"]).succeeded();
