@@ -1,4 +1,4 @@
-//! Conditions chosen by values of their parameters, as a command line has it: `granule.tonic_factor=1`.
+//! Conditions chosen by values of their parameters, as a command line has it: `PATH=VALUE`.
 //!
 //! A value is written as in a sweep file, with its unit.
 
