@@ -24,6 +24,8 @@ pub struct Facts {
     pub most_spikes: u64,
     /// Times at which something is done to the network, ascending, ms.
     pub stimuli_ms: Vec<f64>,
+    /// The steps that these times fall in, ascending.
+    pub stimulus_steps: Vec<u32>,
 }
 
 /// Values that are each in range do not make a model together.

@@ -93,6 +93,7 @@ impl Engine for Method {
             cost_per_trial: items_per_trial as f64,
             most_spikes: layer.most_spikes(),
             stimuli_ms,
+            stimulus_steps: layer.stimulus_steps().to_vec(),
         })
     }
 

@@ -87,6 +87,7 @@ impl Engine for Chain {
             cost_per_trial: 2.5,
             most_spikes: 300,
             stimuli_ms: Vec::new(),
+            stimulus_steps: Vec::new(),
         })
     }
 

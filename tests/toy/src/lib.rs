@@ -154,6 +154,7 @@ impl Engine for Toy {
             // As a model whose cells can fire as often as they like.
             most_spikes: u64::MAX,
             stimuli_ms: Vec::new(),
+            stimulus_steps: Vec::new(),
         })
     }
 

@@ -6,7 +6,6 @@ use granule_engine::{Model, Spike, TrialSpikes};
 use ndarray::Array2;
 
 use super::Measure;
-use super::show::stimulus_steps;
 use crate::analysis::Summary;
 
 /// The milliseconds in which a response is looked for.
@@ -24,7 +23,8 @@ impl Window {
         const AFTER: usize = 30;
         const LEAST: usize = 60;
         let bins = model.time().bins();
-        let stimuli = || stimulus_steps(model).map(|step| (step / model.time().steps_per_ms) as usize);
+        let stimuli =
+            || model.facts().stimulus_steps.iter().map(|step| (step / model.time().steps_per_ms) as usize);
         let Some((first, last)) = stimuli().min().zip(stimuli().max()) else {
             return Window { ms: 0..bins };
         };

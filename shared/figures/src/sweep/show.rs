@@ -98,17 +98,9 @@ pub(super) fn measured(count: usize) -> String {
     }
 }
 
-/// The steps in which there is a stimulus, ascending.
-pub(super) fn stimulus_steps(model: &Model) -> impl Iterator<Item = u32> {
-    // A time up to a thousandth of a step before a step is that step's, whatever rounding adds to it.
-    const EARLY: f64 = 1.000_001e-3;
-    let per_ms = f64::from(model.time().steps_per_ms);
-    model.facts().stimuli_ms.iter().map(move |time| (time * per_ms + EARLY) as u32)
-}
-
 /// A line at each stimulus, in a panel whose x axis is the time in ms.
 pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
-    for step in stimulus_steps(model) {
+    for &step in &model.facts().stimulus_steps {
         let at = f64::from(step) / f64::from(model.time().steps_per_ms);
         panel.add(Mark::Down { at, stroke: stimulus() });
     }

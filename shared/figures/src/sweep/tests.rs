@@ -447,28 +447,6 @@ fn figures_are_the_same_each_time() {
 }
 
 #[test]
-fn stimuli_are_shown_in_the_steps_of_the_engine() {
-    let lists = [
-        vec![1010.0, 1020.0, 1030.0],
-        vec![1_030.123_456, 1010.07, 1_020.000_1],
-        // A thousandth of a step before a step, a little more, and a little less.
-        vec![500.099_9, 510.099_89, 520.099_91, 1_009.999_9],
-        vec![0.0, 0.3, 0.7, 1_999.899_9],
-    ];
-    for engine in [Method::Pcg, Method::Brian2_2_2_1].map(Method::engine) {
-        for step in [0.1, 0.05, 0.333_333_333_333] {
-            for times in &lists {
-                let set =
-                    [("stimulus.times", Value::Numbers(times.clone())), ("time.step", Value::Number(step))];
-                let model = condition_of(engine, "c", "Control", &set).model;
-                let steps: Vec<u32> = show::stimulus_steps(&model).collect();
-                assert_eq!(steps, layer_of(&model).stimulus_steps(), "{engine:?}, {step} ms, {times:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn populations_and_parameters_are_those_of_the_engine() {
     let weight = |x: f64| {
         let set = [("synapse.weight", Value::Number(x))];

@@ -73,7 +73,7 @@ fn what_is_stored_and_what_comes_is_counted_once() {
     let shelf = Shelf::new();
     shelf.store(shelf.id(1, 0, 0), 0);
     shelf.store(shelf.id(0, 0, 0), 0);
-    let early = shelf.store(shelf.id(1, 1, 2), 50);
+    let early = shelf.store(shelf.id(1, 1, 2), 10);
     shelf.counts.add(shelf.id(1, 1, 2), &early);
     assert!(shelf.counts.later_than(1, 0).is_none(), "nobody looks");
 
@@ -81,7 +81,7 @@ fn what_is_stored_and_what_comes_is_counted_once() {
     shelf.counts.watch(2);
     shelf.counts.watch(1);
     assert!(shelf.counts.is_behind());
-    let late = shelf.store(shelf.id(1, 0, 1), 99);
+    let late = shelf.store(shelf.id(1, 0, 1), 19);
     shelf.counts.add(shelf.id(1, 0, 1), &late);
     assert_eq!(shelf.counted(1), (1, [0, 1]));
     shelf.read();
@@ -107,7 +107,7 @@ fn trials_that_are_taken_out_are_not_counted_any_more() {
     shelf.remove(shelf.id(0, 1, 0));
     shelf.counts.discard(&[shelf.id(0, 1, 0)]);
     assert_eq!(shelf.counted(0), (0, [0, 0]), "until it is read again");
-    let again = shelf.store(shelf.id(0, 1, 0), 50);
+    let again = shelf.store(shelf.id(0, 1, 0), 10);
     shelf.counts.add(shelf.id(0, 1, 0), &again);
     shelf.read();
     assert_eq!((shelf.counted(0), shelf.counted(1)), ((2, [1, 1]), (1, [1, 0])));
@@ -123,7 +123,7 @@ fn what_was_read_before_is_void() {
     shelf.counts.discard(&[id]);
     shelf.counts.count(id, 0, life, &spikes(0));
     assert_eq!(shelf.counted(0), (0, [0, 0]));
-    shelf.counts.add(id, &spikes(50));
+    shelf.counts.add(id, &spikes(10));
     assert_eq!(shelf.counted(0), (1, [0, 1]));
 }
 
@@ -140,9 +140,7 @@ fn the_reader_ends_when_it_is_told_to() {
 #[test]
 fn long_trials_have_wider_bins() {
     let bin = |duration: &str| {
-        let text = format!(
-            "network: {{ granule_cells: 8 }}\ntime: {{ duration: {duration} }}\nconditions: [Control]\n"
-        );
+        let text = format!("time: {{ duration: {duration} }}\nconditions: [Base]\n");
         let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}"));
         bin_ms(&sweep.conditions[0].model)

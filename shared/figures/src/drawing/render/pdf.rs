@@ -1,9 +1,8 @@
 //! Pages as PDF.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
-use flate2::write::ZlibEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 use pdf_writer::types::{CidFontType, FontFlags, LineJoinStyle, StructRole, SystemInfo, UnicodeCmap};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Ref, Str, TextStr};
 use subsetter::GlyphRemapper;
@@ -300,7 +299,14 @@ fn embed(pdf: &mut Pdf, font: usize, used: &Used) -> Result<(), RenderError> {
 }
 
 fn compressed(bytes: &[u8]) -> Result<Vec<u8>, RenderError> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
-    written.map_err(|error| RenderError::Pdf(error.to_string()))
+    let mut compress = Compress::new(Compression::default(), true);
+    let mut to = Vec::with_capacity(bytes.len() / 2 + 64);
+    loop {
+        let rest = &bytes[compress.total_in() as usize..];
+        match compress.compress_vec(rest, &mut to, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => return Ok(to),
+            Ok(_) => to.reserve(bytes.len() / 4 + 64),
+            Err(error) => return Err(RenderError::Pdf(error.to_string())),
+        }
+    }
 }
