@@ -1,5 +1,4 @@
-//! From what a worker says to what the scheduler is told: the one translation, used by the driver and by the fault
-//! simulation.
+//! Translates messages of workers into events of the scheduler. The driver and the fault simulation both use it.
 
 use granule_engine::{Digest, TrialKey};
 use granule_proto::convert::TrialResult;
@@ -74,7 +73,7 @@ pub fn steps(
     })]
 }
 
-/// What the scheduler is told once the store has a result, or has another result of the same trial.
+/// The event for the scheduler once the store holds a result: this one, or another result of the same trial.
 pub fn stored(worker: WorkerName, trial: TrialId, received: Digest, stored: Option<Digest>) -> Event {
     match stored {
         Some(stored) if stored != received => Event::Disagreed { worker, trial, stored, received },

@@ -1,4 +1,4 @@
-//! The farm: who computes what, and what is said about it, as pure state machines.
+//! The farm: pure state machines that lease trials to workers and read and write the messages about them.
 //!
 //! [`scheduler`] hands out shards of trials to workers, and [`session`] is a worker's half of the protocol. [`catalogue`] has
 //! the names of what is computed. [`dialogue`] reads and writes messages, and [`inbox`] turns what workers say into events. A simulation plays

@@ -262,3 +262,35 @@ impl Derived {
         Ok(!is_interrupted())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use granule_engine::Model;
+    use granule_granular::Method;
+
+    use super::*;
+
+    /// What an engine says of a file is what its header says, and a size that is stated exactly is the file's.
+    #[test]
+    fn files_are_as_their_engine_describes_them() {
+        let engine = Method::Pcg.engine();
+        let space = engine.space();
+        let values = space.defaults().with(space.preset("ACh").expect("a preset"));
+        let model = Model::new(engine, values).expect("a preset is consistent");
+        let mut arrays = engine.derive(&model, 451, 1);
+        arrays.add(TrialSpikes { trains: vec![Vec::new(); 2] });
+        let derived = Derived(arrays);
+        let files = engine.files(&model, "ach", Some("ACh"), 1);
+        assert_eq!(files.len(), 6);
+        for file in files {
+            let mut bytes = Vec::new();
+            assert!(derived.encode(&mut bytes, file.array, &|| false).expect("memory takes anything"));
+            let header = String::from_utf8_lossy(&bytes[..128]);
+            assert!(header.contains(&format!("'descr': '{}'", file.dtype)), "{}: {header}", file.name);
+            if file.size.least == file.size.expected {
+                assert_eq!(bytes.len() as f64, 128.0 + file.size.expected, "{}", file.name);
+            }
+            assert!(bytes.len() as f64 >= file.size.least, "{}", file.name);
+        }
+    }
+}

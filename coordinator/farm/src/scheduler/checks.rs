@@ -12,7 +12,7 @@ use super::variants::Variants;
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     pub(super) audits: BTreeMap<Place, Audit>,
-    /// Audits that nobody has a lease of, by a worker that must not do them.
+    /// Audits that no worker holds a lease of, by the worker that must not compute them.
     pub(super) open_audits: BTreeMap<WorkerName, BTreeSet<Place>>,
     /// Audits between workers of one address, and who computed them: they count until workers come from elsewhere.
     pub(super) provisional: BTreeMap<Place, Vec<WorkerName>>,
@@ -23,7 +23,7 @@ pub(super) struct Trust {
     pub(super) due: f64,
     /// Trials that the store has been asked to take out.
     pub(super) discarding: u64,
-    /// Since when nobody was here who could check what there is to check.
+    /// Since when no connected worker may compute the open checks.
     pub(super) alone_since: Option<Time>,
     pub(super) reinforcements: u32,
     /// Disputed trials that are to be set aside once they are out of the store.
@@ -75,7 +75,7 @@ impl Trust {
         self.audits.is_empty() && self.disputes.is_empty() && self.discarding == 0
     }
 
-    /// Whether somebody may be waited for.
+    /// Whether the scheduler may wait for another worker.
     pub(super) fn waits(&self) -> bool {
         !self.audits.is_empty() || !self.disputes.is_empty()
     }

@@ -9,13 +9,13 @@ use super::variants::Variants;
 /// Who has a trial, in all its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// Nobody has a lease of it. Unless it is done it is pending.
+    /// No worker holds a lease of it. It is pending unless it is done.
     Free,
     /// The last lease it was part of, which was not given back. Copies and checks do not count.
     Leased(LeaseId),
-    /// Nobody has a lease of it, and nobody is to get it along with others.
+    /// No worker holds a lease of it. The scheduler leases it alone, not in a shard with others.
     Suspect,
-    /// Nobody has a lease of it, and nobody is to get it.
+    /// No worker holds a lease of it, and the scheduler grants none.
     SetAside,
 }
 

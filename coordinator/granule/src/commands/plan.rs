@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use granule_engine::output::Size;
-use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
 use granule_farm::scheduler::{LEASE_TARGET, effort};
 use granule_outputs as outputs;
@@ -299,7 +298,7 @@ impl Costs {
             let (seconds, spikes) = seconds_of(|| compute_one(&model, seed, 0, Start::default()));
             let cost = model.facts().cost_per_trial;
             costs.tried.push((plan.cohorts[at].cost_per_trial, seconds / effort(cost, 1)));
-            bytes += spikes.map_or(0, |spikes| spikes.encode().len()) as f64 / cost;
+            bytes += spikes.encode().len() as f64 / cost;
         }
         costs.bytes_per_cost = bytes / costs.tried.len().max(1) as f64;
         costs
@@ -314,17 +313,17 @@ impl Costs {
     }
 }
 
-/// The spikes of one trial of a condition; `None` if it has too many.
-pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> Option<TrialSpikes> {
+/// The spikes of one trial of a condition, however many there are.
+pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> TrialSpikes {
     let models = std::slice::from_ref(model);
-    let shard = Shard { models, seed, trials: trial..trial + 1, start, most_spikes: MOST_SPIKES };
+    let shard = Shard { models, seed, trials: trial..trial + 1, start, most_spikes: u64::MAX };
     let mut found = None;
     let computed = model.engine().compute(&shard, &mut |_, mut spikes| {
         found = spikes.pop().flatten();
         ControlFlow::Continue(())
     });
     computed.expect("one condition can always be computed");
-    found
+    found.expect("no trial has more spikes")
 }
 
 /// CPU time of some work, and what it gives.

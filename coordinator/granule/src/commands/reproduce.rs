@@ -77,7 +77,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
     let store = archive.store()?;
 
     let start = start_of(model, seed, trial, store.spans(plan.cohorts[cohort].stream));
-    let computed = compute_one(model, seed, trial, start).unwrap_or_default();
+    let computed = compute_one(model, seed, trial, start);
     let encoded = computed.encode();
 
     let stored = match store.get(key) {
