@@ -12,7 +12,7 @@ use granule_engine::{
     Recounted, Shard, StreamKey, Take, TimeAxis, Unable, Value, Values,
 };
 use granule_granular::Method;
-use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, notes, parse, schema, to_yaml};
+use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, notes, parse, to_yaml};
 
 /// A model of few parameters and without presets.
 struct Chain;
@@ -276,25 +276,4 @@ fn variables_are_those_of_the_space() {
     assert_eq!(sweep.conditions[0].model.values().get("chain.links"), Some(&Value::Count(2)));
     // Another model has no such parameter.
     assert_eq!(read("conditions: [Control]").trials, 5);
-}
-
-#[test]
-fn the_schema_takes_the_files_of_every_engine() {
-    let takes = |engines: Engines, text: &str| {
-        let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
-        jsonschema::draft202012::new(&schema(engines)).expect("the schema is one").is_valid(&value)
-    };
-    let without = SWEEP.replace("engine: chain\n", "");
-    assert!(takes(ALONE, SWEEP) && takes(ALONE, &without));
-    assert!(!takes(ALONE, "conditions: [Control]"));
-    // What does not choose is read with the first engine.
-    assert!(takes(ENGINES, SWEEP) && !takes(ENGINES, &without));
-    for engine in ["", "engine: pcg\n", "engine: brian2-2.2.1\n"] {
-        assert!(
-            takes(ENGINES, &format!("{engine}noise: {{ tau: 5 ms }}\nconditions: [Control]")),
-            "{engine}"
-        );
-    }
-    assert!(!takes(ENGINES, "engine: chain\nconditions: [Control]"));
-    assert!(!takes(ENGINES, "engine: chains\nconditions: [{ name: a }]"));
 }

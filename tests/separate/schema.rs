@@ -1,8 +1,9 @@
-//! The schema accepts what the parser accepts, and the template is a sweep.
+//! The schema of sweep files takes what the parser takes, and the template is a sweep.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use granule_engine::Engines;
 use granule_granular::{ENGINES, space};
 use granule_sweep::{Overrides, Record, parse, schema};
 use jsonschema::Validator;
@@ -20,7 +21,7 @@ fn errors(validator: &Validator, yaml: &str) -> Vec<String> {
 
 /// The files of a directory below the repository with this ending, and their text.
 fn files(directory: &str, starts: &str, ends: &str) -> Vec<(PathBuf, String)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(directory);
+    let directory = Path::new(crate::ROOT).join(directory);
     let paths = fs::read_dir(&directory).expect("a directory").map(|entry| entry.expect("an entry").path());
     let mut files: Vec<_> = paths
         .filter(|path| {
@@ -143,4 +144,34 @@ fn the_template_is_a_sweep_with_and_without_its_examples() {
     let sweep = read(&with_examples());
     assert_eq!((sweep.name.as_str(), sweep.conditions.len()), ("my-sweep", 2 + 10 + 3 + 20));
     assert!(sweep.conditions.iter().all(|condition| condition.record == Record::all(kinds)));
+}
+
+#[test]
+fn the_schema_takes_the_files_of_every_engine() {
+    const SWEEP: &str = "engine: toy\nsynapse: { weight: 100 pS }\nrecord: all\nconditions:\n  - Base\n  \
+                         - { name: b, base: Base, set: { network.relay: 5 }, record: { totals: false } }\n  \
+                         - { name: c, grid: { network.relay: { linspace: [1, 3, 3] } } }\n";
+    let takes = |engines: Engines, text: &str| {
+        let value: Value = serde_saphyr::from_str(text).unwrap();
+        let takes =
+            jsonschema::draft202012::new(&schema(engines)).expect("the schema is one").is_valid(&value);
+        assert_eq!(
+            parse(engines, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(),
+            takes,
+            "{text}"
+        );
+        takes
+    };
+    let without = SWEEP.replace("engine: toy\n", "");
+    assert!(takes(granule_toy::ENGINES, SWEEP) && takes(granule_toy::ENGINES, &without));
+    assert!(!takes(granule_toy::ENGINES, "conditions: [Control]"));
+    // What does not choose is read with the first engine.
+    let all: Engines = [ENGINES, granule_toy::ENGINES].concat().leak();
+    assert!(takes(all, SWEEP) && !takes(all, &without));
+    for engine in ["", "engine: pcg\n", "engine: brian2-2.2.1\n"] {
+        let text = format!("{engine}noise: {{ tau: 5 ms }}\nconditions: [Control]");
+        assert!(takes(all, &text), "{engine}");
+    }
+    assert!(!takes(all, "engine: toy\nconditions: [Control]"));
+    assert!(!takes(all, "engine: toys\nconditions: [Base]"));
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-/// To write the code anew: `GRANULE_REGENERATE=1 cargo test -p granule-proto --test generated`.
+/// To write the code anew: `GRANULE_REGENERATE=1 .ci/run separate`.
 #[test]
 fn generated_code_is_up_to_date() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(crate::ROOT).join("proto");
     let descriptors =
         protox::compile(["granule.proto"], [root.join("proto")]).expect("the .proto file compiles");
     let fresh = tempfile::tempdir().expect("a temporary directory");
@@ -24,6 +24,6 @@ fn generated_code_is_up_to_date() {
     let committed = fs::read_to_string(&committed).unwrap_or_default();
     assert!(
         committed == fresh,
-        "src/generated/granule.v1.rs does not match proto/granule.proto; regenerate it"
+        "proto/src/generated/granule.v1.rs does not match proto/proto/granule.proto; regenerate it"
     );
 }

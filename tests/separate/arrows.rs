@@ -35,6 +35,7 @@ fn modules_need_each_other_in_no_circle() {
 fn crates() -> (PathBuf, Vec<(String, Vec<PathBuf>)>) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
+        .current_dir(crate::ROOT)
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .output()
         .expect("cargo can be run");
