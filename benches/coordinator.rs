@@ -1,9 +1,8 @@
-//! What the coordinator costs: the scheduler alone, all of it with workers that compute nothing, the
-//! store, output files.
+//! Benchmarks of the coordinator: the scheduler alone, the whole coordinator with workers that compute nothing, the
+//! store, and output files.
 //!
-//! Times are per trial (or per shard, where a shard is one trial of one condition). The workers are
-//! this program once more in a process of its own, so that the CPU time of the coordinator is that
-//! of this process.
+//! Times are per trial (or per shard, where a shard is one trial of one condition). The workers run in a second process
+//! of this program, so that this process's CPU time is the coordinator's alone.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -29,7 +28,7 @@ use tonic::transport::{Channel, Endpoint};
 
 const SECRET: &str = "a-secret-that-is-none-for-nobody-to-keep";
 
-/// Set for the process of the workers: the coordinator's address and the number of connections.
+/// The environment variable of the workers' process: the coordinator's address and the number of connections.
 const WORKERS: &str = "GRANULE_BENCH_WORKERS";
 
 fn main() {
@@ -65,7 +64,7 @@ fn scheduler(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long so many would have taken at the pace of `done` in this time.
+/// Extrapolates the time for `iterations` from the time for `done`.
 fn scaled(took: Duration, done: u64, iterations: u64) -> Duration {
     took.mul_f64(iterations as f64 / done as f64)
 }
@@ -77,7 +76,7 @@ fn dispatch(criterion: &mut Criterion) {
         [("shards of 1 trial", "[Control]", 1), ("shards of 300 trials", "[Control, GABAzine, ACh]", 100)]
     {
         for connections in [1, 8, 64, 1000] {
-            // Enough of them that the first leases, granted before anything is measured, do not count.
+            // Enough trials that the first leases, granted before the measurement starts, do not count.
             let trials = if shard == 1 { 6_000.max(20 * connections) } else { 30_000.max(400 * connections) };
             let text = format!(
                 "network: {{ mossy_fibers: 40, granule_cells: 16, golgi_cells: 3 }}\nseeds: [1, 2, 3, 4]\n\
@@ -134,7 +133,7 @@ fn store(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The file of the paper's spike probabilities, per byte.
+/// The throughput of writing the paper's spike probability file, in bytes.
 fn outputs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("outputs");
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -148,10 +147,10 @@ fn outputs(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a run took.
+/// The time that a run used.
 struct Used {
     wall: Duration,
-    /// Of the coordinator.
+    /// CPU time of the coordinator.
     cpu: Duration,
 }
 
@@ -185,7 +184,7 @@ fn cpu_time() -> Duration {
         .sum()
 }
 
-/// The process of the workers, all of which have joined.
+/// The process of the workers. All of them have connected.
 struct Workers(Child);
 
 impl Workers {
@@ -208,8 +207,8 @@ impl Workers {
     }
 }
 
-/// Has so many workers join, and once told to go on, answers for each until the coordinator says
-/// goodbye.
+/// Connects `count` workers and waits for a line on standard input. Then answers for each worker until the coordinator
+/// sends goodbye.
 fn idle_workers(address: &str, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -254,7 +253,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     request.metadata_mut().insert(AUTHORIZATION, format!("Bearer {SECRET}").parse().expect("text"));
     let mut incoming = CoordinatorClient::new(channel).work(request).await.expect("a welcome").into_inner();
     incoming.message().await.expect("a welcome");
-    // All are there; and on.
+    // All workers have connected. The second wait lasts until the measurement starts.
     barrier.wait().await;
     barrier.wait().await;
     let silence = TrialSpikes { trains: vec![Vec::new(); ENGINES[0].populations().len()] }.encode();
@@ -290,7 +289,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
                         let name = TrialName { fingerprint, seed: work.seed, trial };
                         let result = TrialResult::new(name, silence.clone());
                         if !send(Message::Trial(result.to_wire(lease))).await {
-                            // Why is heard above.
+                            // The receive at the top of the loop reports the reason.
                             break;
                         }
                     }

@@ -1,10 +1,10 @@
-"""What open pages of the dashboard cost a sweep: a thousand conditions, two hundred pages, each with three plots.
+"""Measures the cost of open dashboard pages: a thousand conditions, two hundred pages, each with three plots.
 
     cargo build --release && python3 benches/pages.py [--pages 200] [--runs 5]
 
-Runs the sweep in turn without a dashboard and with pages that read all they are told. Prints, as medians over the
-runs, the wall time, the CPU time of coordinator and workers, and what the pages were told. The pages are sockets of
-this script, whose own CPU time is not counted, but is taken from the same processors.
+Runs the sweep alternately without a dashboard and with pages that read all events. Prints, as medians over the
+runs, the wall time, the CPU time of coordinator and workers, and the bytes that the pages received. The pages are
+sockets of this script. Its own CPU time is not counted, but it uses the same processors.
 """
 
 import argparse
@@ -32,7 +32,7 @@ conditions:
 
 
 def subscribe(port, at):
-    """A page that shows three conditions."""
+    """Opens a page that shows three conditions."""
     page = socket.create_connection(("127.0.0.1", port))
     watch = "%2C".join(str((3 * at + i) % 1000) for i in range(3))
     head = f"GET /events?watch={watch} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"
@@ -42,7 +42,7 @@ def subscribe(port, at):
 
 
 def read_all(pages, told):
-    """Reads what pages are told until all of them are closed."""
+    """Reads the events of all pages until the coordinator closes them."""
     selector = selectors.DefaultSelector()
     for page in pages:
         selector.register(page, selectors.EVENT_READ)
@@ -61,7 +61,7 @@ def read_all(pages, told):
 
 
 def run(granule, place, pages):
-    """One run from nothing: wall seconds, CPU seconds, and bytes that the pages were told."""
+    """Runs the sweep into an empty directory. Returns wall seconds, CPU seconds, and bytes received by the pages."""
     shutil.rmtree(os.path.join(place, "out"), ignore_errors=True)
     dashboard = ["--dashboard", "127.0.0.1:0"] if pages else []
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -88,7 +88,7 @@ def run(granule, place, pages):
 
 
 def main():
-    """Compares, and prints a table."""
+    """Compares the runs and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--granule", default="target/release/granule")
     parser.add_argument("--pages", type=int, default=200)

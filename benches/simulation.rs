@@ -1,5 +1,5 @@
-//! The simulation core: random words, normals, cells, output arrays. Every vectorised part runs
-//! with each instruction set of the processor.
+//! Benchmarks of the simulation core: random words, normals, cells, output arrays. Every vectorised part runs with each
+//! instruction set of the processor.
 //!
 //! `cargo bench --workspace --bench simulation`
 
@@ -14,22 +14,22 @@ use granule_granular::isa::Isa;
 use granule_granular::network::NoiseOrigin;
 use granule_granular::noise::keyed::KeyedNoise;
 use granule_granular::noise::{NormalStream, SPAN_ATTEMPTS, count_accepted};
-use granule_granular::parameters::{NetworkSize, Population};
+use granule_granular::parameters::{LayerPopulation, NetworkSize};
 use granule_granular::random::keyed::Streams;
 use granule_granular::random::{Mt19937, jump};
-use granule_granular::trial::Cohort;
+use granule_granular::trial::ReadyCohort;
 use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 
 const SEED: u32 = 451;
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: SEED, words: 0 };
 
-/// The paper's conditions, over a network of the paper's or another size.
+/// The paper's conditions, for a network of the paper's or another size.
 fn layers(method: Method, size: NetworkSize) -> [Layer; 3] {
     let control = Parameters { network: size, ..Parameters::default() };
     let mut gabazine = control.clone();
     gabazine.tonic.factor = CellFactor::Constant(0.0);
     gabazine.golgi_to_granule.weight_nsiemens = 0.0;
-    gabazine.noise.first = Population::Granule;
+    gabazine.noise.first = LayerPopulation::Granule;
     let mut ach = control.clone();
     ach.tonic.factor = CellFactor::Gamma { mean: 0.4, sd: 0.07, seed: 1 };
     ach.mossy_to_granule.scale = 0.4521;
@@ -42,7 +42,7 @@ fn paper() -> [Layer; 3] {
     layers(Method::Brian2_2_2_1, Parameters::default().network)
 }
 
-/// MT19937: words one by one, as wiring and weights draw them, and entering the stream far away.
+/// MT19937: words one by one, as wiring and weights draw them, and a jump to a distant place in the stream.
 fn words(c: &mut Criterion) {
     let mut group = c.benchmark_group("words");
     const COUNT: u64 = 1 << 16;
@@ -56,7 +56,7 @@ fn words(c: &mut Criterion) {
     group.finish();
 }
 
-/// Normals, and attempts that are only counted; an attempt is four words.
+/// Normals, and attempts that are only counted. An attempt takes four words.
 fn noise(c: &mut Criterion) {
     let mut group = c.benchmark_group("noise");
     let mut normals = vec![0.0; 1 << 16];
@@ -79,17 +79,16 @@ fn noise(c: &mut Criterion) {
     group.finish();
 }
 
-/// Whole trials, noise included, per cell and step, for one condition and for the paper's three
-/// together.
+/// Whole trials including noise, per cell and step, for one condition and for the paper's three together.
 fn trials(c: &mut Criterion) {
     let mut group = c.benchmark_group("trial");
     group.sample_size(10);
-    // A network of which one trial is a tenth of a second, with the paper's convergences.
+    // A network with the paper's convergences, in which a trial takes a tenth of a second.
     let size = NetworkSize { granule_cells: 1024, ..Parameters::default().network };
     for isa in Isa::available() {
         for (&method, conditions) in Method::ALL.iter().flat_map(|method| [(method, 1), (method, 3)]) {
             let layers = layers(method, size);
-            let cohort = Cohort::new(isa, &layers[..conditions], SEED, 1).expect("one network");
+            let cohort = ReadyCohort::new(isa, &layers[..conditions], SEED, 1).expect("one network");
             group.throughput(Throughput::Elements(cohort.normals_per_trial()));
             let trials = cohort.trials(Start::default());
             let name = format!("{}, {conditions} conditions", method.name());
@@ -101,16 +100,16 @@ fn trials(c: &mut Criterion) {
     group.finish();
 }
 
-/// Output arrays of the paper's size: per granule cell, a hundred trials.
+/// Output arrays of the paper's size: a hundred trials, per granule cell.
 fn derive(c: &mut Criterion) {
     let mut group = c.benchmark_group("derive");
     group.throughput(Throughput::Elements(1));
     const TRIALS: u32 = 100;
     let [control, ..] = paper();
     let structure = Structure::new(&control, SEED);
-    let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&control), SEED, 1).expect("one network");
+    let cohort = ReadyCohort::new(Isa::best(), std::slice::from_ref(&control), SEED, 1).expect("one network");
     let spikes = cohort.trials(Start::default()).simulate(0).remove(0);
-    // The same trial a hundred times: what is measured does not depend on the times of spikes.
+    // The same trial a hundred times: the measured time does not depend on the times of spikes.
     let golgi = vec![spikes.trains[GOLGI].clone(); TRIALS as usize];
     let cell = structure.driven_cells()[0];
     for isa in Isa::available() {

@@ -1,5 +1,5 @@
-//! A coordinator that everybody can reach: whatever strangers do, and even who has its secret, its
-//! sweep goes on, about as fast as before and in about as much memory.
+//! A coordinator that every host can reach. Attackers, even with its secret, must not stop its sweep, nor make it much
+//! slower or need much more memory.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "what a test has to say")]
 
@@ -39,36 +39,36 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Connections that a flood opens.
+/// Connections in a flood.
 const FLOOD: usize = 2000;
 const WAVES: usize = 4;
 
-/// Connections that an attack keeps open, at most.
+/// The largest number of connections that an attack keeps open.
 const HELD: usize = 100;
 
-/// How often each kind of false worker joins.
+/// The number of times that each kind of false worker joins.
 const JOINS: u64 = 2;
 
-/// How much longer the sweep may take under attack. The attackers compute on the same machine, and it
-/// may have two cores.
+/// The largest permitted factor of the sweep's duration under attack. The attackers compute on the same machine, which
+/// may have only two cores.
 const SLOWER: f64 = 4.0;
 
-/// How much more memory its coordinator may take: a thousand strangers in the middle of a handshake
-/// are not for nothing, and one message may be as large as the spikes of a trial can be.
+/// The largest permitted factor of the coordinator's memory under attack. A thousand connections in the middle of a
+/// handshake need memory. One message may be as large as the largest spikes of a trial.
 const MORE_MEMORY: u64 = 6;
 
-/// A sweep of seconds.
+/// A sweep that takes seconds.
 fn sweep() -> Sweep<'static> {
     Sweep { trials: 120, ..Sweep::slow() }
 }
 
-/// What one kind of attacker does over and over, until it is over.
+/// A kind of attack, which is repeated until the attackers are stopped.
 struct Attack {
     name: &'static str,
     times: Arc<AtomicU64>,
 }
 
-/// All that they know.
+/// Everything that the attackers know.
 #[derive(Clone)]
 struct Target {
     address: SocketAddr,
@@ -81,13 +81,13 @@ impl Target {
         self.is_over.load(Ordering::SeqCst)
     }
 
-    /// A connection, while there is anybody.
+    /// Connects to the coordinator, if it still runs.
     fn connect(&self) -> Option<TcpStream> {
         connect(self.address).ok()
     }
 }
 
-/// Attackers at work.
+/// Running attacks.
 struct Attackers {
     target: Target,
     attacks: Vec<Attack>,
@@ -107,7 +107,7 @@ impl Attackers {
         (self.target.clone(), times)
     }
 
-    /// Does this in a thread, with a pause; what it gives is kept open, but not all of it.
+    /// Repeats this attack in a thread, with a pause. Keeps the last [`HELD`] results open.
     fn again<T: 'static>(
         &mut self,
         name: &'static str,
@@ -128,7 +128,7 @@ impl Attackers {
         }));
     }
 
-    /// Calls the coordinator with this body, which is sent as it is, again and again, but so often at most.
+    /// Calls the coordinator repeatedly with this body, which is sent unchanged. Makes at most `most` calls.
     fn call(
         &mut self,
         name: &'static str,
@@ -140,7 +140,7 @@ impl Attackers {
             while !target.is_over() && times.load(Ordering::SeqCst) < most {
                 if let Ok((channel, _)) = connect_channel(&target.access).await {
                     let answer = call(channel, &target.access, body(&target));
-                    // Some of them wait for as long as the coordinator has patience.
+                    // Some calls last until the coordinator's timeout.
                     let _ = tokio::time::timeout(ms(3000), answer).await;
                     times.fetch_add(1, Ordering::SeqCst);
                 }
@@ -149,7 +149,7 @@ impl Attackers {
         });
     }
 
-    /// Waits until all have begun.
+    /// Waits until each attack has run.
     fn have_all_begun(&self) {
         wait_for("all attacks have begun", || self.idle().is_empty().then_some(()));
     }
@@ -159,7 +159,7 @@ impl Attackers {
         idle.map(|attack| attack.name).collect()
     }
 
-    /// Ends them; what they have done.
+    /// Stops the attacks. Returns how often each ran.
     fn end(self) -> String {
         self.target.is_over.store(true, Ordering::SeqCst);
         self.threads.into_iter().for_each(|thread| thread.join().expect("an attacker"));
@@ -172,7 +172,7 @@ impl Attackers {
     }
 }
 
-/// Calls `Work` with any bytes as what the worker says; reads whatever is answered.
+/// Calls `Work` with any bytes as the worker's messages, and reads the answer.
 async fn call(mut channel: Channel, access: &Access, body: Body) -> Result<(), tonic::transport::Error> {
     let request = http::Request::post("http://coordinator/granule.v1.Coordinator/Work")
         .header("content-type", "application/grpc")
@@ -186,12 +186,12 @@ async fn call(mut channel: Channel, access: &Access, body: Body) -> Result<(), t
     Ok(())
 }
 
-/// A message as gRPC frames it.
+/// Frames a message as gRPC does.
 fn frame(message: &[u8]) -> Vec<u8> {
     framed_as(u32::try_from(message.len()).expect("it is short"), message)
 }
 
-/// The same with any length.
+/// Frames a message with any length.
 fn framed_as(length: u32, message: &[u8]) -> Vec<u8> {
     [&[0], &length.to_be_bytes()[..], message].concat()
 }
@@ -200,7 +200,7 @@ fn say(message: Message) -> Vec<u8> {
     frame(&wire::FromWorker { message: Some(message) }.encode_to_vec())
 }
 
-/// What a worker begins with; nobody has been called so before.
+/// The first message of a worker, with a name that no worker has had.
 fn hello() -> Vec<u8> {
     say(Message::Hello(wire::Hello {
         protocol: PROTOCOL,
@@ -215,7 +215,7 @@ fn hello() -> Vec<u8> {
     }))
 }
 
-/// A body that says this, and the same of another kind every millisecond, until it is over.
+/// Returns a body that sends `first`, and then `again` every millisecond until the attackers are stopped.
 fn for_ever(target: &Target, first: Vec<u8>, again: Vec<u8>) -> Body {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     let target = target.clone();
@@ -230,29 +230,29 @@ fn for_ever(target: &Target, first: Vec<u8>, again: Vec<u8>) -> Body {
     Body::from_stream(ReceiverStream::new(receiver))
 }
 
-/// Bytes without a meaning.
+/// Random bytes that are no valid message.
 fn garbage(length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length).map(|_| rand::random()).collect();
-    // Not by chance one with a meaning.
+    // This byte prevents a message that is valid by chance.
     bytes[0] = 0xff;
     bytes
 }
 
-/// Sends this and reads until the other side has had enough, or a moment has passed.
+/// Sends these bytes, and reads until the coordinator answers or closes, or the timeout.
 fn tell(mut stream: impl Read + Write, bytes: &[u8]) {
     if stream.write_all(bytes).is_ok() {
         let _ = stream.read(&mut [0; 1024]);
     }
 }
 
-/// A connection on which nobody is waited for.
+/// Sets short timeouts on a connection.
 fn brief(stream: TcpStream) -> TcpStream {
     let _ = stream.set_read_timeout(Some(ms(100)));
     let _ = stream.set_write_timeout(Some(ms(1000)));
     stream
 }
 
-/// All of it at once.
+/// Starts all attacks except [`false_workers`].
 fn everything(target: Target) -> Attackers {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut all = Attackers::new(target);
@@ -292,13 +292,13 @@ fn everything(target: Target) -> Attackers {
     });
     let mut waves = 0..WAVES;
     all.again("connections that say nothing", ms(500), move |target| {
-        // A flood, in waves, and then no more.
+        // A flood in waves. After the last wave, this attack does nothing.
         waves.next()?;
         let wave: Vec<TcpStream> = (0..FLOOD / WAVES).filter_map(|_| target.connect()).collect();
         Some(wave)
     });
 
-    // In HTTP/2, without the secret.
+    // Over HTTP/2, in the head of the request.
     let (target, times) = all.attack("a wrong secret");
     all.runtime.spawn(async move {
         let wrong = Access { secret: Secret::generate(), ..target.access.clone() };
@@ -333,7 +333,7 @@ fn everything(target: Target) -> Attackers {
         }
     });
 
-    // With it.
+    // With the secret, in the body of the request.
     all.call("garbage for a hello", u64::MAX, |_| Body::from(frame(&garbage(1000))));
     all.call("no frames", u64::MAX, |_| Body::from(garbage(1000)));
     all.call("a gigantic length", u64::MAX, |_| Body::from(framed_as(u32::MAX, &[1, 2, 3])));
@@ -343,8 +343,9 @@ fn everything(target: Target) -> Attackers {
     all
 }
 
-/// What joins as a worker and is none. Each is given what real workers have to wait for then, until
-/// it is shut out or its lease is over: who has the secret is trusted not to do so for ever.
+/// Clients that join as workers, but do not work. Each gets leases, for which real workers have to wait until it is
+/// quarantined or its lease expires. The secret's holders are trusted not to repeat this for ever, so each kind joins
+/// [`JOINS`] times.
 fn false_workers(all: &mut Attackers) {
     all.call("garbage after the hello", JOINS, |_| Body::from([hello(), frame(&garbage(1000))].concat()));
     all.call("a gigantic length after the hello", JOINS, |_| {
@@ -388,7 +389,7 @@ fn false_workers(all: &mut Attackers) {
     });
 }
 
-/// What there is to say of a run.
+/// The measurements of a run.
 struct Run {
     took: Duration,
     peak_kib: u64,
@@ -434,7 +435,7 @@ fn run(is_attacked: bool) -> Run {
     Run { took, peak_kib: peak, stderr: ended.stderr, outputs: place.outputs("out"), attacks }
 }
 
-/// The attackers need files, too.
+/// Raises the limit of open files, because the attackers need files, too.
 fn raise_file_limit() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it can be raised");

@@ -3,13 +3,13 @@
 
     python numpy_check.py out/paper [--expect expected/paper.sha256]
 
-Every file of every condition (`record: all`, the default of presets) must be there with the hash of the
-manifest, and load with the dtype, shape and order of the original's files. What follows from the parameters in the manifest and numpy's own random
-streams (which fibres are active, their weights, tonic factors) is drawn again here and must be equal
-to the last bit; mean conductances must follow from the weights. The legacy streams of numpy and those
-of Python never change, so any numpy from 1.21 on will do.
+Every file of every condition (`record: all`, the default of presets) must exist with the hash of the manifest, and
+load with the dtype, shape and order of the original's files. Active fibres, their weights and tonic factors follow
+from the parameters in the manifest and numpy's own random streams. They are drawn again here and must be equal to
+the last bit. Mean conductances must follow from the weights. The legacy streams of numpy and those of Python never
+change, so any numpy from 1.21 on will do.
 
-Prints each failure and ends with status 1 if there is one; --expect compares with `sha256sum` lines.
+Prints each failure, and exits with status 1 if there is one; --expect compares with `sha256sum` lines.
 """
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ failures = []
 
 
 def check(holds, where, what):
-    """Notes a failure unless `holds`."""
+    """Records a failure unless `holds`."""
     if not holds:
         failures.append("%s: %s" % (where, what))
     return bool(holds)
@@ -68,13 +68,13 @@ class Parameters:
 
 
 def gamma(stream, mean, sd, size=None):
-    """Draws as the original does; the order of the roundings decides which branch numpy takes."""
+    """Draws as the original does. The order of roundings decides which branch numpy takes."""
     scale = (sd * sd) / mean
     return stream.gamma(mean / scale, scale, size)
 
 
 class Condition:
-    """One condition and seed: its files, and what numpy says they must hold."""
+    """One condition and seed: its files, and the content that numpy computes for them."""
 
     def __init__(self, out, seed, trials, resolved):
         p = Parameters(resolved["parameters"])
@@ -95,7 +95,7 @@ class Condition:
         self.active = sorted(random.Random(seed).sample(range(self.fibers), active))
 
     def names(self):
-        """Its files, by what they hold."""
+        """Returns its file names by content."""
         if not self.random_weights:
             return {what: "%s%s.npy" % (self.prefix, what) for what in FIXED_WEIGHTS}
         names = {what: "%s%s.npy" % (self.prefix, what) for what in RANDOM_WEIGHTS}
@@ -107,7 +107,7 @@ class Condition:
         return names
 
     def load(self, what, dtype, fortran, pickled=False):
-        """An array whose header and flags are as they should be; `fortran` says so of its shape."""
+        """Loads an array and checks its header and flags. `fortran` states the expected order for a shape."""
         path = self.directory / self.names()[what]
         with open(str(path), "rb") as file:
             version = np.lib.format.read_magic(file)
@@ -165,7 +165,7 @@ class Condition:
         for fiber in self.active:
             of_fiber = gamma(means, mean, sd)
             drawn = [gamma(RandomState(seed), of_fiber, of_fiber) for seed in seeds]
-            # The original's have been in siemens and back, which costs some a last bit.
+            # The original's weights were converted to siemens and back, which changes the last bit of some.
             expected[fiber] = [(weight * 1e-9) / 1e-9 for weight in drawn]
 
         array, path = self.load("Weights", object, lambda shape: False, pickled=True)
@@ -183,7 +183,7 @@ class Condition:
         return expected
 
     def check_excitation(self, driven, weights):
-        """Up to the number of synapses onto a cell, the mean conductance follows from the weights."""
+        """Checks mean conductances: up to the number of synapses onto a cell, they follow from the weights."""
         g, path = self.load("CondE", "<f8", lambda shape: False)
         self.excitation = g
         if not check(g.shape == (len(driven), self.bins), path, "shape %s" % (g.shape,)) or g.size == 0:
@@ -194,7 +194,7 @@ class Condition:
         mean_weight = np.zeros(self.cells)
         np.add.at(mean_weight, self.pairs[:, 1], [np.mean(weights[fiber]) for fiber in self.pairs[:, 0]])
         mean_weight *= p.number("mossy_to_granule.scale")
-        # Sample c is the sum formed in the step before it, ahead of that step's decay.
+        # Sample c is the sum of the previous step, before that step's decay.
         decay = 1 - p.number("time.step", "ms") / p.number("excitatory.tau", "ms")
         sample = np.arange(self.bins) * self.steps_per_ms
         course = np.zeros(self.bins)
@@ -234,7 +234,7 @@ class Condition:
 
 
 def check_manifest(out, manifest, conditions):
-    """The files there, those listed and those that the conditions promise are the same."""
+    """Checks that the existing files, the listed files and the files of the conditions are the same."""
     listed = {file["path"]: file for file in manifest["files"]}
     there = {path.relative_to(out).as_posix() for path in out.rglob("*.npy")}
     promised = {"%s/%s" % (c.directory.name, name) for c in conditions for name in c.names().values()}
@@ -291,7 +291,7 @@ def main():
     hashes = check_manifest(arguments.out, manifest, conditions)
     if arguments.expect:
         check_expected(arguments.expect, hashes)
-    # What is missing or damaged need not load; it has been reported.
+    # Missing or damaged files have been reported, and cannot be loaded.
     if not failures:
         for condition in conditions:
             condition.check()

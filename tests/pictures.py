@@ -1,4 +1,4 @@
-"""Expects that the PDF and the SVG of each figure look like its PNG, as poppler and librsvg draw them.
+"""Checks that the PDF and the SVG of each figure look like its PNG, as poppler and librsvg draw them.
 
     python pictures.py DIRECTORY
 
@@ -17,15 +17,15 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 
-# Programs smooth edges in their own ways, and place letters to a part of a pixel: pictures are compared as means of
-# squares this many pixels wide, which may differ by this much of what is between black and white.
+# Programs smooth edges in different ways, and place letters with subpixel precision. So pictures are compared as means
+# of squares this many pixels wide. The means may differ by these parts of the range from black to white.
 SQUARE = 8
 BOUND = 0.25
 MEAN_BOUND = 0.01
 
 
 def dots_per_inch(png):
-    """What the PNG says: a chunk pHYs with pixels per metre."""
+    """Returns the resolution in the PNG's chunk pHYs, which has pixels per metre."""
     content = png.read_bytes()
     begin = content.index(b"pHYs") + 4
     return round(struct.unpack(">I", content[begin : begin + 4])[0] * 0.0254)
@@ -40,7 +40,7 @@ def squares(path):
 
 
 def font_settings(directory):
-    """A file that lets librsvg find the fonts that come along."""
+    """Writes a configuration with which librsvg finds granule's fonts."""
     command = ("cargo", "metadata", "--format-version", "1", "--locked", "--offline")
     packages = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["packages"]
     crate = next(Path(package["manifest_path"]).parent for package in packages if package["name"] == "notosans")
@@ -51,7 +51,7 @@ def font_settings(directory):
 
 def compare(png, drawn):
     expected, actual = squares(png), squares(drawn)
-    # Sides are rounded in other ways, by a pixel.
+    # Programs round the sides differently, by a pixel.
     height, width = (min(sides) for sides in zip(expected.shape[:2], actual.shape[:2]))
     assert max(expected.shape[0] - height, expected.shape[1] - width) <= 1, f"{png}: {expected.shape} {actual.shape}"
     difference = np.abs(expected[:height, :width] - actual[:height, :width])

@@ -6,10 +6,10 @@
 
 `network.npz` (made by `race.py`) holds wiring, weights and tonic factors, so that every
 racer simulates the same network and only the noise differs. One network is built per
-process and serves all conditions and trials: what differs between them are values of
-state variables, set anew before each run. Conductances are sampled once a millisecond
-from the driven granule cells only and added up trial by trial, so memory does not grow
-with the number of trials.
+process and serves all conditions and trials. They differ only in values of state variables,
+which are set before each run. Conductances are sampled once a millisecond from the driven
+granule cells only and summed trial by trial, so memory does not grow with the number of
+trials.
 """
 
 import argparse
@@ -64,7 +64,7 @@ E_leak : volt (constant, shared)
 
 
 class Condition(NamedTuple):
-    """What a condition changes."""
+    """The values in which the conditions differ."""
 
     prefix: str
     granule_scale: float = 1.0
@@ -107,8 +107,8 @@ class Model:
         self.to_golgi = self._project(self.mossy, self.golgi, "g_e", "mf_goc")
         self.inhibition = self._project(self.golgi, self.granule, "g_i", "goc_grc", 2 * ms)
         self.driven = np.unique(self._driven_pairs()[:, 1])
-        # A cell's summed conductance is its conductance times its number of synapses, so
-        # recording one variable per cell is enough; the factor comes in at the end.
+        # A cell's summed conductance is its conductance times its number of synapses. So it is
+        # enough to record one variable per cell; `save` applies the factor.
         self.conductances = StateMonitor(
             self.granule, ["g_e", "g_i"], record=self.driven, dt=1 * ms, name="conductances"
         )
@@ -189,7 +189,7 @@ class Recording:
 
 
 def runtime_runner(model: Model) -> Callable[[dict[Any, Any]], None]:
-    """Trials as runs from one stored state; this is where code is compiled."""
+    """Runs trials from one stored state. This function compiles the code."""
     model.network.run(0 * ms)
     model.network.store()
 
@@ -203,7 +203,7 @@ def runtime_runner(model: Model) -> Callable[[dict[Any, Any]], None]:
 
 
 def standalone_runner(model: Model, project: Path) -> Callable[[dict[Any, Any]], None]:
-    """One binary for all trials and conditions; each trial is a run of it.
+    """Runs each trial as one run of a single binary, which serves all trials and conditions.
 
     If `project` has the binary from an earlier process, make finds nothing to do.
     """
@@ -229,9 +229,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     cache = args.cache or args.out / "compiled"
     if args.target == "standalone":
-        # The binary seeds itself anew in each run (Brian2's default): a run argument
-        # cannot carry a seed, and a fixed one would give all trials the same noise.
-        # Brian2's own compiler flags are used: -O3 -ffast-math -march=native.
+        # The binary chooses a new seed in each run (Brian2's default). A run argument cannot carry
+        # a seed, and a fixed seed would give all trials the same noise. Brian2's own compiler flags
+        # are used: -O3 -ffast-math -march=native.
         set_device("cpp_standalone", build_on_run=False)
         prefs.devices.cpp_standalone.openmp_threads = args.threads
     else:

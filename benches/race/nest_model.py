@@ -36,17 +36,17 @@ GOLGI = {
     "C_m": 60.0, "g_L": 3.0, "V_th": -50.0, "V_reset": -55.0, "V_m": -55.0, "t_ref": 10.0
 }  # fmt: skip
 GRANULE_LEAK_NS = 0.2
-# The Golgi cells' delay. All connections have it, so that NEST can update 20 steps at a
-# time; the mossy fibres, which have none in the model, fire as much earlier.
+# The Golgi cells' delay. All connections have it, so that NEST can update 20 steps at a time. The
+# mossy fibres, which have no delay in the model, fire earlier by this time.
 DELAY_MS = 2.0
 NOISE_HOLD_MS = 40.0
-# The conductance's deviation is sigma/sqrt(2); its driving force is that at threshold.
+# The conductance's deviation is sigma/sqrt(2). Its driving force is taken at threshold.
 GRANULE_NOISE_PA = 0.05 / math.sqrt(2) * 55.0
 GOLGI_NOISE_PA = 0.1 / math.sqrt(2) * 50.0
 
 
 class Condition(NamedTuple):
-    """What a condition changes."""
+    """The values in which the conditions differ."""
 
     prefix: str
     granule_scale: float = 1.0
@@ -64,7 +64,7 @@ CONDITIONS = {
 
 
 class Model:
-    """One network for all conditions and trials, which follow each other in NEST's time."""
+    """One network for all conditions and trials, which run one after the other in NEST's time."""
 
     def __init__(self, wiring: dict[str, np.ndarray], threads: int, seed: int) -> None:
         self.wiring = wiring
@@ -72,7 +72,7 @@ class Model:
         nest.set(resolution=0.1, local_num_threads=threads, rng_seed=seed)
         self.granule = nest.Create("iaf_cond_exp", int(wiring["n_granule"]), GRANULE | SYNAPSES)
         self.golgi = nest.Create("iaf_cond_exp", int(wiring["n_golgi"]), GOLGI | SYNAPSES)
-        # Only fibres that fire are made: the others would do nothing.
+        # Only fibres that fire are created: the others have no effect.
         active = wiring["active"]
         self.mossy = nest.Create("spike_generator", len(active))
         self.row = np.full(int(wiring["n_mossy"]), -1)
@@ -108,7 +108,7 @@ class Model:
             {"weight": np.zeros(len(pairs)), "delay": np.full(len(pairs), DELAY_MS)},
         )  # fmt: skip
         connections = nest.GetConnections(source, target)
-        # NEST lists connections in an order of its own; the pairs follow it.
+        # NEST lists connections in its own order. `pairs` takes the same order.
         ends = np.column_stack([list(connections.sources()), list(connections.targets())])
         first = np.array([source[0].global_id, target[0].global_id])
         listed = ends - first
@@ -123,7 +123,7 @@ class Model:
         return np.asfortranarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], dtype=np.int32)
 
     def run_trial(self, condition: Condition, trial: int) -> float:
-        """Runs a trial; returns when it began. Recorders hold its events afterwards."""
+        """Runs a trial and returns its start time. The recorders hold its events afterwards."""
         wiring, begin = self.wiring, nest.biological_time
         for recorder in (self.meter, self.granule_spikes, self.golgi_spikes):
             recorder.n_events = 0

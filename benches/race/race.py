@@ -5,18 +5,17 @@
     target/race-venv/bin/pip install -r benches/race/requirements.txt
     target/race-venv/bin/python benches/race/race.py --out target/race
 
-Needs Linux and a C++ compiler (Brian2 compiles its code); --quick takes some minutes and
-leaves NEST out, the race half an hour on two cores. All racers get the same wiring and weights and draw
-their own noise. Everything is measured as whole processes, from start to files written:
-wall time, CPU time, and memory summed over the process tree without compilers. Runs of
-three lengths separate the cost of a trial (slope) from the fixed cost (intercept). The
-*whole job*, all trials of the paper, is really run by granule; the others' is
-extrapolated as compiling + fixed + trials x slope, and labelled so, unless --whole is
-given. Compiled code is kept between runs, as Brian2 can; runs of no trials that come
-first measure what compiling costs.
+Needs Linux and a C++ compiler (Brian2 compiles its code). With --quick it takes some minutes
+and leaves NEST out; the full race takes half an hour on two cores. All racers get the same
+wiring and weights and draw their own noise. Whole processes are measured, from start to files
+written: wall time, CPU time, and memory summed over the process tree without compilers. Runs
+of three lengths separate the cost of a trial (slope) from the fixed cost (intercept). granule
+runs the *whole job*, all trials of the paper. The time of the others is extrapolated as
+compiling + fixed + trials x slope, and labelled so, unless --whole is given. Compiled code is
+kept between runs, as Brian2 can. Runs of no trials come first and measure the time to compile.
 
---out receives results.json, race.md, race.png and race.svg. Exit code 1: a racer's spike
-counts are not those of the model, so its times mean nothing.
+Writes results.json, race.md, race.png and race.svg to --out. Exits with code 1 if a racer's
+spike counts are not those of the model, so that its times mean nothing.
 """
 
 import argparse
@@ -59,7 +58,7 @@ SEED, WEIGHT_SEED, TONIC_SEED = 451, 35, 1
 PAPER_TRIALS = 100
 PAPER_GRANULE_SPIKES = {"Control": 28_038, "GABAzine": 504_448, "ACh": 18_801}
 PAPER_GOLGI_SPIKES = {"Control": 20_095, "GABAzine": 20_092, "ACh": 62}
-# Compilers run before the model does; their memory is not the simulator's.
+# Compilers run before the model does. Their memory is not the simulator's.
 COMPILERS = {"make", "g++", "gcc", "c++", "cc", "cc1plus", "cc1", "as", "ld", "collect2"}
 SAMPLE_S = 0.05
 
@@ -69,7 +68,7 @@ SAMPLE_S = 0.05
 
 @dataclass
 class Usage:
-    """What some processes cost that ran side by side."""
+    """The cost of processes that ran side by side."""
 
     trials: int
     cells: int
@@ -80,9 +79,9 @@ class Usage:
 
 
 def tree_rss(pid: int) -> int:
-    """Resident bytes of a process and its descendants, compilers left out.
+    """Returns the resident bytes of a process and its descendants, without compilers.
 
-    Read from /proc by hand, as walking all processes would disturb what is measured.
+    Reads /proc directly, because walking all processes would disturb the measurement.
     """
     try:
         proc = Path(f"/proc/{pid}")
@@ -97,7 +96,7 @@ def tree_rss(pid: int) -> int:
 
 
 def run(commands: list[list[str]], cores: list[int], log: Path) -> tuple[float, float, float]:
-    """Runs commands side by side on some cores; wall s, CPU s, peak MB."""
+    """Runs commands side by side on some cores; returns wall s, CPU s, peak MB."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores))}
     with log.open("ab") as sink:
         started = time.perf_counter()
@@ -109,7 +108,7 @@ def run(commands: list[list[str]], cores: list[int], log: Path) -> tuple[float, 
             for command in commands
         ]  # fmt: skip
         with concurrent.futures.ThreadPoolExecutor(len(children)) as pool:
-            # wait4 is the one call that gives the CPU time of a child and all of its own.
+            # Only wait4 returns the CPU time of a child together with that of its descendants.
             waits = [pool.submit(os.wait4, child.pid, 0) for child in children]
             peak = 0
             while concurrent.futures.wait(waits, timeout=SAMPLE_S).not_done:
@@ -131,7 +130,7 @@ def run(commands: list[list[str]], cores: list[int], log: Path) -> tuple[float, 
 
 @dataclass
 class Race:
-    """What all measurements share."""
+    """Settings that all measurements share."""
 
     temp: Path
     cores: list[int]
@@ -141,10 +140,10 @@ class Race:
     large: int  # factor of the larger network; 1: none
 
     def network(self, cells: int) -> Path:
-        """Wiring, weights and tonic factors of a network size, drawn once.
+        """Draws wiring, weights and tonic factors of a network size, once.
 
-        More granule cells come with as many mossy fibres and Golgi cells as before, so
-        every granule cell keeps its four and four synapses.
+        A larger network has more granule cells, but as many mossy fibres and Golgi cells as
+        before. So every granule cell keeps its four and four synapses.
         """
         path = self.temp / f"network-{cells}.npz"
         if not path.exists():
@@ -183,8 +182,8 @@ class Racer:
     colour: str
     script: str | None = None  # of this folder; None: granule itself
     options: tuple[str, ...] = ()
-    # How more cores are used: "workers" (granule), "threads" of one process, or
-    # "processes" that share the trials out among them.
+    # How a racer uses more cores: "workers" (granule), "threads" of one process, or "processes"
+    # that share the trials.
     scaling: str = "workers"
     compiles: bool = False  # and keeps compiled code in a --cache
     tolerance: float = 0.1  # of spike counts, beside five standard errors
@@ -194,11 +193,11 @@ class Racer:
         """Trials of the runs, shortest first."""
         if self.slow:
             return [1, 2]
-        # granule's trials are so short that runs as long as the others' would be all noise.
+        # granule's trials are so short that in runs as long as the others' noise would dominate.
         return [4 * t for t in race.trials] if self.script is None else race.trials
 
     def measure(self, race: Race, trials: int, cells: int, cores: int) -> Usage:
-        """Runs the job once; the results lie in `out(race)` afterwards."""
+        """Runs the job once; the results are in `out(race)` afterwards."""
         shutil.rmtree(self.out(race), ignore_errors=True)
         commands, parts = self._commands(race, trials, cells, cores)
         where = f"{self.label}: {trials} trials, {cells} cells, {cores} core(s)"
@@ -229,7 +228,7 @@ class Racer:
         ]  # fmt: skip
         if self.scaling == "threads":
             base += ["--threads", str(cores)]
-        # Without trials it is about compiling, which every share has to do.
+        # A run without trials measures the compilation, which every share needs.
         shares = min(cores, trials or cores) if self.scaling == "processes" else 1
         bounds = [trials * k // shares for k in range(shares + 1)]
         parts = [out] if shares == 1 else [out / f"part-{k}" for k in range(shares)]
@@ -238,8 +237,8 @@ class Racer:
             for a, b, part in zip(bounds, bounds[1:], parts, strict=False)
         ]
         if self.compiles:
-            # Two processes cannot make one binary at a time, and its sizes are fixed;
-            # Cython's modules are good for all.
+            # Two processes cannot build one binary at the same time, and its sizes are fixed.
+            # Cython's modules serve all processes.
             for k, command in enumerate(commands):
                 name = self.key if self.key == "cython" else f"{self.key}-{cells}-{cores}-{k}"
                 command += ["--cache", str(race.temp / name)]
@@ -264,7 +263,7 @@ class Racer:
 
 
 def merge(parts: list[Path], out: Path) -> None:
-    """Means over all trials from those of the parts, weighted by their trials."""
+    """Computes the means over all trials from the means of the parts, weighted by their trials."""
     reports = [json.loads((part / "report.json").read_text()) for part in parts]
     counts = [len(r["conditions"]["Control"]["granule_spikes"]) for r in reports]
     for file in parts[0].glob("*.npy"):
@@ -282,7 +281,7 @@ def merge(parts: list[Path], out: Path) -> None:
 
 
 def racers(with_nest: bool) -> list[Racer]:
-    """All racers; colours are those of Okabe and Ito, told apart by the colour-blind."""
+    """All racers. The colours are those of Okabe and Ito, which colour-blind people can distinguish."""
     found = [
         Racer("granule", "granule", "#D55E00"),
         Racer(
@@ -325,7 +324,7 @@ class Line:
 
 @dataclass
 class Result:
-    """All that was found out about a racer."""
+    """All results of a racer."""
 
     key: str
     label: str
@@ -354,7 +353,7 @@ def nanoseconds(line: Line, cells: int) -> float:
 
 
 def compete(racer: Racer, race: Race, whole_trials: int, really: bool) -> Result:
-    """All measurements of a racer."""
+    """Makes all measurements of a racer."""
     result = Result(racer.key, racer.label, racer.colour)
     is_granule = racer.script is None
     lengths = racer.lengths(race)
@@ -377,7 +376,7 @@ def compete(racer: Racer, race: Race, whole_trials: int, really: bool) -> Result
     for cores in core_counts:
         found = line(lengths, N_GRANULE, cores)
         if racer.key == "cython" and result.one_core is not None:
-            found.compile_s = result.one_core.compile_s  # it was done by then
+            found.compile_s = result.one_core.compile_s  # the run on one core compiled before
         if cores == 1:
             result.one_core = found
             result.ns = nanoseconds(found, N_GRANULE)
@@ -413,12 +412,12 @@ def compete(racer: Racer, race: Race, whole_trials: int, really: bool) -> Result
 
 
 def check(results: list[Result], all_racers: list[Racer], race: Race) -> tuple[str, bool]:
-    """Table of spikes per trial, and whether all are the model's.
+    """Returns a table of spikes per trial, and whether all counts are the model's.
 
-    Trials differ a lot, as a trial's weights go up and down together. So granule cells
-    are compared with granule's in the same trials: there only the noise differs. Golgi
-    cells, which granule does not report, are compared with the paper's mean; they fire
-    by themselves in Control and GABAzine, and next to never under ACh.
+    Trials differ a lot, because all weights of a trial share a factor. So granule cells are
+    compared with granule's in the same trials, where only the noise differs. granule does not
+    report Golgi cells, so these are compared with the paper's mean. They fire by themselves in
+    Control and GABAzine, and next to never under ACh.
     """
     passed = True
 
@@ -507,7 +506,7 @@ def number(value: float | None, form: str = ".3g", unit: str = "") -> str:
 
 
 def markdown(results: list[Result], facts: dict[str, Any], whole_trials: int) -> str:
-    """The race as a table; `~` marks what is extrapolated."""
+    """Formats the race as a table; `~` marks extrapolated values."""
     cores = facts["cores"]
     g = results[0]
     head = [
@@ -551,7 +550,7 @@ def markdown(results: list[Result], facts: dict[str, Any], whole_trials: int) ->
 
 
 def plot(results: list[Result], race: Race, out: Path) -> None:
-    """Bars of the cost on one core, and how time grows with the job and the machine."""
+    """Plots the cost on one core as bars, and how time grows with the job and the machine."""
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     figure = plt.figure(figsize=(7.5, 6.2), layout="constrained")
     grid = figure.add_gridspec(2, 3, height_ratios=[1, 1.25])
@@ -594,7 +593,7 @@ def plot(results: list[Result], race: Race, out: Path) -> None:
             continue
         axes.set(xscale="log", yscale="log")
         places = sorted({float(x) for line in axes.lines for x in line.get_xdata()})
-        # Ticks lie at what was run, if there is room for all.
+        # Ticks are at the measured values, if there is room for all.
         if len(places) <= 4:
             axes.set_xticks(places)
             axes.margins(x=0.2)

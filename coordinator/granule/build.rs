@@ -1,7 +1,7 @@
-//! Tells the program what it was built as, for `granule --version`.
+//! Records how the program was built, for `granule --version`.
 //!
-//! The commit is taken from the environment alone: a look into the repository would have the crate
-//! compiled anew after each commit, and whoever builds for others knows what they build.
+//! The commit is taken only from the environment. If it were read from the repository, the crate would be compiled anew
+//! after each commit. A packager knows which commit is built.
 
 use std::env;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn main() {
     println!("cargo::rustc-env=GRANULE_BUILD_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     let target = env::var("TARGET").expect("cargo sets it");
     println!("cargo::rustc-env=GRANULE_BUILD_TARGET={target}");
-    // Cargo tells only which of its own profiles ours inherits; the directory has our name:
+    // Cargo reports only which of its own profiles ours inherits. The directory has our name:
     // target/PROFILE/build/granule-HASH/out.
     let out = env::var("OUT_DIR").expect("cargo sets it");
     let profile = Path::new(&out).ancestors().nth(3).and_then(Path::file_name);

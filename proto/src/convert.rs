@@ -1,4 +1,4 @@
-//! Between wire and domain types.
+//! Conversion between wire types and domain types.
 
 use granule_engine::space::{CellFactor, Kind, Rejected};
 use granule_engine::spikes::LARGEST_ENCODED;
@@ -6,87 +6,87 @@ use granule_engine::{Digest, Engine, Engines, Fingerprint, Inconsistent, Model, 
 
 use crate::wire;
 
-/// Work that a lease gives a right to.
+/// The work of a lease.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Work {
+pub enum WireWork {
     /// Simulate trials.
-    Trials(Trials),
-    /// Find out what parts of a stream hold.
-    Survey(Survey),
+    Trials(WireTrials),
+    /// Survey parts of a stream.
+    Survey(WireSurvey),
 }
 
 /// Contiguous trials of one seed, for conditions that are computed together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trials {
-    /// The engine.
+pub struct WireTrials {
+    /// The engine that simulates the trials.
     pub engine: &'static dyn Engine,
-    /// The seed.
+    /// Seed of all trials.
     pub seed: u32,
-    /// The first trial.
+    /// Index of the first trial.
     pub first: u32,
-    /// How many.
+    /// Number of trials.
     pub count: u32,
-    /// Where the first starts.
+    /// Position of the first trial in the engine's stream.
     pub start: Start,
-    /// The conditions.
+    /// Parameters of each condition.
     pub models: Vec<Model>,
 }
 
-/// Parts of a stream.
+/// Parts of a stream, to be surveyed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Survey {
-    /// The engine.
+pub struct WireSurvey {
+    /// The engine whose stream it is.
     pub engine: &'static dyn Engine,
-    /// The seed.
+    /// Seed of the stream.
     pub seed: u32,
     /// A condition whose trials read the stream.
     pub model: Box<Model>,
-    /// The first part.
+    /// Index of the first part.
     pub first: u32,
-    /// How many.
+    /// Number of parts.
     pub count: u32,
 }
 
-/// Which trial, as it travels.
+/// Identifies a trial of a condition, in the form that messages use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrialName {
-    /// The condition.
+    /// Fingerprint of the condition.
     pub fingerprint: Fingerprint,
-    /// The seed.
+    /// Seed of the trial.
     pub seed: u32,
-    /// The index.
+    /// Index of the trial, from 0.
     pub trial: u32,
 }
 
-/// Encoded spikes of a trial; the bytes have been held against their digest.
+/// Encoded spikes of a trial. The digest of the bytes has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialResult {
-    /// Which trial.
+    /// The trial of these spikes.
     pub name: TrialName,
-    /// Its encoded spikes.
+    /// The encoded spikes of the trial.
     pub spikes: Vec<u8>,
-    /// Digest of those.
+    /// Digest of `spikes`.
     pub digest: Digest,
 }
 
-/// Why a message makes no sense.
+/// An error in a received message.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WireError {
-    /// A part is missing.
+    /// A required part of the message is missing.
     #[error("the message has no {0}")]
     Missing(&'static str),
-    /// The engine is unknown, or of another revision.
+    /// This program does not have the engine, or not in this revision.
     #[error(
         "engine {} revision {revision} is not one of this program's; both ends must run the same version of granule",
         .name.escape_debug()
     )]
     Engine {
-        /// Name asked for.
+        /// Name of the requested engine.
         name: String,
-        /// Revision asked for.
+        /// Revision of the requested engine.
         revision: u32,
     },
-    /// The engine has other parameters at the other end.
+    /// The other end's engine of this name has other parameters.
     #[error(
         "engine {} has other parameters at the other end; both ends must run the same version of granule",
         .name.escape_debug()
@@ -95,47 +95,47 @@ pub enum WireError {
         /// Name of the engine.
         name: String,
     },
-    /// A parameter is unknown.
-    #[error("`{}` is no parameter", .0.escape_debug())]
+    /// The engine has no parameter of this path.
+    #[error("`{}` is not a parameter", .0.escape_debug())]
     Parameter(String),
-    /// A parameter is missing or given twice.
+    /// A parameter is missing, or given twice, or out of order.
     #[error("the parameters are not those of the table: {found} instead of {expected}")]
     Incomplete {
-        /// How many were sent.
+        /// Number of parameters in the message.
         found: usize,
-        /// How many there are.
+        /// Number of parameters of the engine.
         expected: usize,
     },
-    /// A parameter's value is not one.
+    /// The parameter does not accept the value.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The parameters do not fit together.
+    /// The values of the parameters are inconsistent.
     #[error(transparent)]
     Inconsistent(#[from] Inconsistent),
     /// A hash is not 32 bytes long.
     #[error("a hash is {0} bytes long instead of 32")]
     HashLength(usize),
-    /// The spikes are not those that were sent.
+    /// The digest of the received spikes differs from the digest in the message.
     #[error("the spikes do not have the digest that came with them")]
     Digest,
-    /// A result has more bytes than a trial can have, or both spikes and parts.
-    #[error("a result in parts of {0} bytes, of which there are at most {LARGEST_ENCODED}")]
+    /// A result has more bytes than a trial can have, or has both spikes and parts.
+    #[error("a result of {0} bytes in parts; the most is {LARGEST_ENCODED}")]
     Length(u64),
-    /// A part goes on behind the end of its result.
-    #[error("a part that goes on behind the end of its result")]
+    /// A part extends beyond the end of its result.
+    #[error("a part that exceeds its result")]
     Part,
 }
 
-/// The engine as sent.
+/// Converts an engine to its wire type.
 pub fn engine_to_wire(engine: &dyn Engine) -> wire::Engine {
     let space = engine.space().key().0.to_vec();
     wire::Engine { name: engine.name().to_owned(), revision: engine.revision(), space }
 }
 
-/// The engine meant.
+/// Returns this program's engine for a wire type.
 ///
 /// # Errors
-/// When this program does not have it in that revision and with those parameters.
+/// If this program lacks the engine, or has it in another revision or with other parameters.
 pub fn engine_from_wire(
     engines: &[&'static dyn Engine],
     engine: Option<wire::Engine>,
@@ -148,7 +148,7 @@ pub fn engine_from_wire(
     }
 }
 
-/// The values of a condition as sent: all parameters, in their order.
+/// Converts the values of a condition to the wire type: all parameters, in the engine's order.
 pub fn condition_to_wire(model: &Model) -> wire::Condition {
     use wire::setting::Value as Wire;
     let setting = |(parameter, value): (&granule_engine::Parameter, &Value)| {
@@ -168,10 +168,10 @@ pub fn condition_to_wire(model: &Model) -> wire::Condition {
     wire::Condition { settings: model.values().iter().map(setting).collect() }
 }
 
-/// The condition of these values, with this engine.
+/// Converts a condition from the wire type, for this engine.
 ///
 /// # Errors
-/// When a parameter is unknown, missing or wrong, or they do not fit together.
+/// If a parameter is unknown, missing or invalid, or if the values are inconsistent.
 pub fn condition_from_wire(
     engine: &'static dyn Engine,
     condition: wire::Condition,
@@ -212,11 +212,11 @@ pub fn condition_from_wire(
     Ok(Model::new(engine, values)?)
 }
 
-impl Work {
-    /// As sent.
+impl WireWork {
+    /// Converts the work to the wire type.
     pub fn to_wire(&self) -> wire::lease::Work {
         match self {
-            Work::Trials(work) => wire::lease::Work::Trials(wire::Trials {
+            WireWork::Trials(work) => wire::lease::Work::Trials(wire::Trials {
                 engine: Some(engine_to_wire(work.engine)),
                 seed: work.seed,
                 first: work.first,
@@ -224,7 +224,7 @@ impl Work {
                 start: Some(wire::Start { part: work.start.part, skip: work.start.skip }),
                 conditions: work.models.iter().map(condition_to_wire).collect(),
             }),
-            Work::Survey(work) => wire::lease::Work::Survey(wire::Survey {
+            WireWork::Survey(work) => wire::lease::Work::Survey(wire::Survey {
                 engine: Some(engine_to_wire(work.engine)),
                 seed: work.seed,
                 condition: Some(condition_to_wire(&work.model)),
@@ -234,17 +234,17 @@ impl Work {
         }
     }
 
-    /// What a lease asks for.
+    /// Converts the work of a lease from the wire type.
     ///
     /// # Errors
-    /// When it cannot be understood.
-    pub fn from_wire(engines: Engines, work: Option<wire::lease::Work>) -> Result<Work, WireError> {
+    /// If a field is missing, or the engine or a condition is invalid.
+    pub fn from_wire(engines: Engines, work: Option<wire::lease::Work>) -> Result<WireWork, WireError> {
         match work.ok_or(WireError::Missing("work"))? {
             wire::lease::Work::Trials(work) => {
                 let wire::Start { part, skip } = work.start.ok_or(WireError::Missing("start"))?;
                 let engine = engine_from_wire(engines, work.engine)?;
                 let model = |condition| condition_from_wire(engine, condition);
-                Ok(Work::Trials(Trials {
+                Ok(WireWork::Trials(WireTrials {
                     engine,
                     seed: work.seed,
                     first: work.first,
@@ -256,7 +256,7 @@ impl Work {
             wire::lease::Work::Survey(work) => {
                 let engine = engine_from_wire(engines, work.engine)?;
                 let condition = work.condition.ok_or(WireError::Missing("condition"))?;
-                Ok(Work::Survey(Survey {
+                Ok(WireWork::Survey(WireSurvey {
                     engine,
                     seed: work.seed,
                     model: Box::new(condition_from_wire(engine, condition)?),
@@ -269,29 +269,29 @@ impl Work {
 }
 
 impl TrialName {
-    /// An acknowledgement as sent.
+    /// Returns the acknowledgement of this trial.
     pub fn to_wire(self) -> wire::Acknowledged {
         wire::Acknowledged { fingerprint: self.fingerprint.0.to_vec(), seed: self.seed, trial: self.trial }
     }
 
-    /// The trial acknowledged.
+    /// Returns the trial that an acknowledgement names.
     ///
     /// # Errors
-    /// When the fingerprint is none.
+    /// If the fingerprint is not 32 bytes long.
     pub fn from_wire(acknowledged: wire::Acknowledged) -> Result<TrialName, WireError> {
         let wire::Acknowledged { fingerprint, seed, trial } = acknowledged;
         TrialName::new(&fingerprint, seed, trial)
     }
 
-    /// Of parts as sent.
+    /// Returns the name of a trial from the fields of a message.
     ///
     /// # Errors
-    /// When the fingerprint is none.
+    /// If the fingerprint is not 32 bytes long.
     pub fn new(fingerprint: &[u8], seed: u32, trial: u32) -> Result<TrialName, WireError> {
         Ok(TrialName { fingerprint: Fingerprint(hash(fingerprint)?), seed, trial })
     }
 
-    /// That the trial has too many spikes, as sent under this lease.
+    /// Returns the message that the trial has too many spikes to be stored, under this lease.
     pub fn too_large(self, lease: u64) -> wire::TooLarge {
         let TrialName { fingerprint, seed, trial } = self;
         wire::TooLarge { lease, fingerprint: fingerprint.0.to_vec(), seed, trial }
@@ -299,13 +299,13 @@ impl TrialName {
 }
 
 impl TrialResult {
-    /// A result of these spikes.
+    /// Computes the digest of encoded spikes and returns them as a result.
     pub fn new(name: TrialName, spikes: Vec<u8>) -> TrialResult {
         let digest = Digest::of(&spikes);
         TrialResult { name, spikes, digest }
     }
 
-    /// As sent in one message, under this lease.
+    /// Converts the result to a single message, under this lease.
     pub fn to_wire(&self, lease: u64) -> wire::TrialResult {
         wire::TrialResult {
             length: 0,
@@ -318,10 +318,10 @@ impl TrialResult {
         }
     }
 
-    /// The result received in one message.
+    /// Converts a result from a single message.
     ///
     /// # Errors
-    /// When a hash is none or the spikes do not have the digest.
+    /// If a hash is not 32 bytes long, or if the digest of the spikes differs.
     pub fn from_wire(result: wire::TrialResult) -> Result<TrialResult, WireError> {
         let digest = Digest(hash(&result.digest)?);
         if Digest::of(&result.spikes) != digest {
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn work_survives_the_wire() {
-        let trials = Work::Trials(Trials {
+        let trials = WireWork::Trials(WireTrials {
             engine: exact(),
             seed: 451,
             first: 3,
@@ -361,16 +361,16 @@ mod tests {
             start: Start { part: 5, skip: 6 },
             models: models(),
         });
-        assert_eq!(Work::from_wire(ENGINES, Some(trials.to_wire())), Ok(trials));
-        let survey = Work::Survey(Survey {
+        assert_eq!(WireWork::from_wire(ENGINES, Some(trials.to_wire())), Ok(trials));
+        let survey = WireWork::Survey(WireSurvey {
             engine: exact(),
             seed: 1,
             model: Box::new(models().remove(2)),
             first: 7,
             count: 8,
         });
-        assert_eq!(Work::from_wire(ENGINES, Some(survey.to_wire())), Ok(survey));
-        assert_eq!(Work::from_wire(ENGINES, None), Err(WireError::Missing("work")));
+        assert_eq!(WireWork::from_wire(ENGINES, Some(survey.to_wire())), Ok(survey));
+        assert_eq!(WireWork::from_wire(ENGINES, None), Err(WireError::Missing("work")));
     }
 
     #[test]
@@ -395,7 +395,7 @@ mod tests {
             let error = condition_from_wire(exact(), condition).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check(&|c| c.settings[3].path = "time.stp".into(), "`time.stp` is no parameter");
+        check(&|c| c.settings[3].path = "time.stp".into(), "`time.stp` is not a parameter");
         check(&|c| drop(c.settings.pop()), "instead of");
         check(&|c| c.settings.swap(0, 1), "the parameters are not those of the table");
         check(&|c| c.settings[0].value = None, "no value");

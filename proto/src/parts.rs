@@ -1,20 +1,20 @@
-//! Results that are too large for one message: how they are taken apart, and put together again.
+//! Results that are too large for one message: splits them into parts and assembles them.
 //!
-//! The receiver holds one unfinished result at a time, and never more bytes than were announced when it began. A
-//! part that was lost leaves the result unfinished, and the sender sends it again after a while; one that comes
-//! twice, or belongs to a result that was given up, changes nothing.
+//! The receiver holds at most one unfinished result, and never more bytes than its announcement stated. If a
+//! part is lost, the result is not completed, and the sender sends it again later. Repeated parts, and parts
+//! of an abandoned result, have no effect.
 
 use granule_engine::spikes::{Digest, Digesting, LARGEST_ENCODED};
 
 use crate::convert::{TrialName, TrialResult, WireError, hash};
 use crate::wire;
 
-/// Bytes of spikes in a part. A result with no more travels in one message. On a slow line other messages wait for
-/// no more than a few parts.
+/// Bytes of spikes in a part. A result of at most this size is sent in one message. On a slow connection
+/// other messages wait for a few parts at most.
 pub const PART: usize = 256 << 10;
 
 impl TrialResult {
-    /// What announces that its spikes follow in parts.
+    /// Returns the message that announces the result; its spikes follow in parts.
     pub fn announcement(&self, lease: u64) -> wire::TrialResult {
         wire::TrialResult {
             lease,
@@ -27,7 +27,8 @@ impl TrialResult {
         }
     }
 
-    /// The part that begins here, and where the next one does; none behind the last.
+    /// Returns the part of at most `size` bytes at this offset, and the offset of the next part. Returns
+    /// `None` at the end of the result.
     pub fn part(&self, offset: usize, size: usize) -> Option<(wire::Part, usize)> {
         let rest = self.spikes.get(offset..).filter(|rest| !rest.is_empty())?;
         let spikes = rest[..rest.len().min(size)].to_vec();
@@ -36,26 +37,26 @@ impl TrialResult {
     }
 }
 
-/// What came of a message.
+/// The effect of a message on an [`Assembly`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assembled {
-    /// The result of this lease has come a part further.
+    /// The message was accepted; the result of this lease is not complete yet.
     Further {
-        /// The lease.
+        /// The lease in the result's announcement.
         lease: u64,
     },
-    /// It is whole, and has its digest.
+    /// The result is complete, and its digest matches.
     Whole {
-        /// The lease.
+        /// The lease in the result's announcement.
         lease: u64,
-        /// The result.
+        /// The assembled result.
         result: TrialResult,
     },
-    /// It belongs to no result that was begun.
+    /// The message belongs to no unfinished result.
     Stray,
 }
 
-/// The one result of a connection that has begun to arrive and is not whole.
+/// The result of a connection that has begun to arrive and is not complete. There is at most one.
 #[derive(Debug, Default)]
 pub struct Assembly(Option<Unfinished>);
 
@@ -70,7 +71,7 @@ struct Unfinished {
 }
 
 impl Assembly {
-    /// Bytes for which this message wants room that the assembly does not have yet.
+    /// Returns how many bytes this message would make the assembly reserve in addition to those that it has.
     pub fn wants(&self, message: &wire::FromWorker) -> u64 {
         match &message.message {
             Some(wire::from_worker::Message::Trial(result)) if !self.is_at(result) => result.length,
@@ -78,12 +79,12 @@ impl Assembly {
         }
     }
 
-    /// Whether a result has begun to arrive and is not whole.
+    /// Whether a result has begun to arrive and is not complete.
     pub fn is_unfinished(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether this announces, once more, what is arriving already.
+    /// Whether this announces the result that is already arriving.
     fn is_at(&self, result: &wire::TrialResult) -> bool {
         self.0.as_ref().is_some_and(|at| {
             at.length as u64 == result.length
@@ -93,10 +94,11 @@ impl Assembly {
         })
     }
 
-    /// A result is announced. What had begun and is not whole is given up.
+    /// Takes in the announcement of a result. Abandons an unfinished result, unless the announcement repeats
+    /// it.
     ///
     /// # Errors
-    /// When it cannot be one.
+    /// If the announcement has spikes, states too many bytes, or has a hash that is not 32 bytes long.
     pub fn begin(&mut self, result: &wire::TrialResult) -> Result<Assembled, WireError> {
         let lease = result.lease;
         if self.is_at(result) {
@@ -110,7 +112,8 @@ impl Assembly {
         let digest = Digest(hash(&result.digest)?);
         let length = usize::try_from(result.length).map_err(|_| WireError::Length(result.length))?;
         let mut spikes = Vec::new();
-        // Memory that is never written to is never taken. Where there is none, all parts are stray.
+        // Reserved memory takes no physical memory until it is written. If the reservation fails, all parts
+        // are stray.
         if spikes.try_reserve_exact(length).is_err() {
             return Ok(Assembled::Stray);
         }
@@ -118,10 +121,10 @@ impl Assembly {
         Ok(Assembled::Further { lease })
     }
 
-    /// A part has come.
+    /// Takes in a part.
     ///
     /// # Errors
-    /// When it goes on behind the end, or the result does not have its digest.
+    /// If the part extends beyond the end of the result, or if the digest of the complete result differs.
     pub fn add(&mut self, part: &wire::Part) -> Result<Assembled, WireError> {
         let Some(at) = self.0.as_mut().filter(|at| at.digest.0[..] == part.digest[..]) else {
             return Ok(Assembled::Stray);
@@ -129,7 +132,7 @@ impl Assembly {
         let lease = at.lease;
         let here = at.spikes.len() as u64;
         if part.offset > here {
-            // One before it was lost.
+            // An earlier part was lost.
             self.0 = None;
             return Ok(Assembled::Stray);
         }
@@ -208,7 +211,7 @@ mod tests {
         assembly.begin(&whole.announcement(9)).unwrap();
         assembly.add(&parts[0]).unwrap();
         assembly.add(&parts[1]).unwrap();
-        // Another takes its place, of which only its own parts count.
+        // Another result replaces it; only parts of the new result count.
         let other = result(5, 3);
         assembly.begin(&other.announcement(10)).unwrap();
         assert!(assembly.is_unfinished());

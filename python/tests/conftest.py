@@ -45,7 +45,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(tiny: Path, tmp_path: Path) -> Path:
-    """A finished sweep to be changed."""
+    """A finished sweep that the test may change."""
     return Path(shutil.copytree(tiny, tmp_path / "copy"))
 
 

@@ -1,4 +1,4 @@
-"""The examples of docstrings and of docs/python.md give what they say."""
+"""The examples in docstrings and in docs/python.md print the results that they show."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its commands and its examples, one after the other in one directory."""
+    """Runs the commands and examples of the page, one after the other in one directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
     page = (ROOT / "docs/python.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""For a file that granule did not write, the module raises its own error, at once and without much memory."""
+"""If granule did not write a file, the module raises its own error, at once and without much memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ except granule.GranuleError as error:
 
 
 def outcome(out: Path, ask: str = "") -> str:
-    """The error that opening the sweep and then `ask` give, in a process with 60 s and 4 GiB of address space."""
+    """Returns the error of opening the sweep and then of `ask`, in a process with 60 s and 4 GiB of address space."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
@@ -67,7 +67,7 @@ def make_link_to_device(path: Path) -> None:
 
 
 def make_socket(path: Path) -> None:
-    # The name of a socket must be short.
+    # The path of a socket must be short.
     before = Path.cwd()
     os.chdir(path.parent)
     with socket.socket(socket.AF_UNIX) as of_unix:
@@ -130,7 +130,7 @@ def test_output_files_behind_links(copy: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def is_nobody() -> Iterator[bool]:
-    """Runs the test as the user nobody if root runs it, to whom nothing is denied."""
+    """Runs the test as the user nobody if root runs it, because permissions do not restrict root."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(65534)
@@ -489,7 +489,7 @@ def test_arrays_in_either_order(copy: Path) -> None:
     found = sign(copy, path, in_fortran).array("spike_probability", "ACh", 3)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_array_equal(found, expected)
-    # The caller may change them.
+    # The caller may change both arrays.
     for array in (found, expected):
         assert array.flags.writeable and array.flags.aligned
         array[:] = 0

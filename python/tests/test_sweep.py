@@ -1,4 +1,4 @@
-"""What the module says of a sweep is what its files say, and `granule export`."""
+"""The module returns what a sweep's files and `granule export` contain."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_manifest(tiny: Path) -> None:
     assert manifest.set_aside == ()
 
     def plain(value: Any) -> Any:
-        """As in JSON; what is not there has its default."""
+        """Converts to JSON values, and leaves out defaults."""
         if dataclasses.is_dataclass(value):
             items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return {name: plain(item) for name, item in items.items() if item != ()}
@@ -56,7 +56,7 @@ def test_the_manifest(tiny: Path) -> None:
             return [plain(item) for item in value]
         return dict(value) if hasattr(value, "items") else value
 
-    # Nothing of it is left out.
+    # The manifest is read completely.
     assert plain(manifest) == found
     with pytest.raises(dataclasses.FrozenInstanceError):
         manifest.granule = "2"  # type: ignore[misc]
@@ -184,14 +184,14 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path) -> None:
         "seed-3/achCondI.npy": f"{length} bytes instead of {length + 8}",
         "seed-3/achWeights.npy": "No such file or directory",
     }
-    # What the message says helps.
+    # The help in the message works.
     (copy.parent / "tiny.yaml").write_text(TINY)
     run(["run", "tiny.yaml", "--out", "copy"], copy.parent)
     granule.open(copy).verify()
 
 
 def test_a_file_whose_content_is_no_array(copy: Path) -> None:
-    """Even one that the manifest vouches for is not believed to be an array."""
+    """A file with a correct hash in the manifest is still not accepted if it holds no array."""
     for name, ask in [("controlCondE.npy", "excitation"), ("controlWeights.npy", "weights")]:
         file = copy / "seed-3" / name
         file.write_bytes(b"\x93NUMPY\x01\x00nothing")
@@ -207,7 +207,7 @@ def test_a_file_whose_content_is_no_array(copy: Path) -> None:
 
 
 class Evil:
-    """Would make a file if it were unpickled as pickles are."""
+    """Creates a file if it is unpickled by `pickle`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -229,7 +229,7 @@ def test_pickles_run_nothing(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not in a file of weights"):
         read_weights(header + pickled)
     assert not trap.exists()
-    # Neither are arrays that are no weights, nor any damage to one that is.
+    # Arrays that are not weights do not run code either, and neither does a damaged file of weights.
     for other in (np.arange(3), {"a": 1}, [1.0], {1: [0.5]}):
         with pytest.raises(ValueError):
             read_weights(header + pickle.dumps(other, protocol=3))
@@ -268,7 +268,7 @@ def test_a_sweep_that_was_killed(tmp_path: Path) -> None:
 
 def test_manifests_that_cannot_be_read(copy: Path) -> None:
     good = json.loads((copy / "manifest.json").read_text())
-    # What later versions add does not matter.
+    # Keys that later versions add are ignored.
     change_manifest(copy, weather="fine")
     assert granule.open(copy).seeds == (3, 5)
     change_manifest(copy, manifest=2, granule="9.0.0")
@@ -290,7 +290,7 @@ def test_manifests_that_cannot_be_read(copy: Path) -> None:
 
 
 def test_trials_that_were_set_aside(copy: Path) -> None:
-    """A manifest as it is where a trial of ACh, seed 5, could not be computed."""
+    """A manifest of a sweep in which a trial of ACh, seed 5, could not be computed."""
     files = json.loads((copy / "manifest.json").read_text())["files"]
     of_pair = re.compile("seed-5/.*(ach|tonicReduction)")
     trial = {"condition": "ACh", "seed": 5, "trial": 2, "reason": "2 workers died at it"}

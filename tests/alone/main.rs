@@ -1,5 +1,5 @@
-//! Tests that measure time or memory, or take every processor. `cargo test` runs one program at a time, so that tests
-//! of other programs do not disturb these. Within this one, modules take turns.
+//! Tests that measure time or memory, or use every processor. `cargo test` runs one program at a time, so tests of
+//! other programs do not disturb these. Within this program, modules take turns.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,16 +21,16 @@ mod validation;
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// The module that has the turn, and how many of its tests run.
+/// The module that has the turn, and the number of its running tests.
 static RUNNING: Mutex<(&str, u32)> = Mutex::new(("", 0));
 static ENDED: Condvar = Condvar::new();
 
-/// While a test has this, only tests of its module run.
+/// While a test holds this value, only tests of its module run.
 struct Turn;
 
 /// Waits until no test of another module runs. Each test calls this first, with its `module_path!()`.
 fn turn(path: &'static str) -> Turn {
-    // Submodules belong to the module of this program that they are in.
+    // Submodules take the turn of their top module.
     let module = path.split("::").nth(1).expect("a module");
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut running = ENDED

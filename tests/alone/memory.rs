@@ -1,4 +1,4 @@
-//! Memory does not depend on how much has been computed.
+//! Memory does not depend on the amount of computed results.
 #![allow(clippy::print_stderr, reason = "the figures are of interest where the test passes, too")]
 
 use granule::bench::Shelf;
@@ -8,7 +8,7 @@ use granule_sweep::{Overrides, Plan, parse};
 
 use crate::support::Place;
 
-/// Four times the trials take no more memory: what a trial leaves behind is in the store.
+/// Four times as many trials need no more memory: results are in the store.
 #[test]
 fn memory_does_not_grow_with_the_number_of_trials() {
     let _turn = crate::turn(module_path!());
@@ -26,11 +26,12 @@ fn memory_does_not_grow_with_the_number_of_trials() {
     assert!(many < few + (8 << 10), "{few} KiB with 100 trials, {many} KiB with 400");
 }
 
-/// Nor does a table of more spikes: what is held of it is a trial, or a row group of Parquet.
+/// A table of more spikes needs no more memory either: the writer holds one trial, or one row group of Parquet.
 #[test]
 fn memory_does_not_grow_with_the_rows_of_a_table() {
     let _turn = crate::turn(module_path!());
-    // Three row groups of Parquet, and twelve: the first few of all sizes leave gaps in the memory that later ones fill.
+    // Three and twelve row groups of Parquet. The first few row groups differ in size and leave gaps in memory, which
+    // later row groups fill.
     const SPIKES: u32 = 8000;
     const MOST_MORE_KIB: u64 = 4 << 10;
     let peaks_kib = |trials: u32| {

@@ -1,5 +1,5 @@
-//! The paper's data at full size, on a laptop's budget: every byte, in less than 400 MiB of memory and
-//! 3 minutes on 2 cores.
+//! The paper's data at full size, within the limits of a laptop. Every byte must be right, in less than 400 MiB of
+//! memory and 3 minutes on 2 cores.
 #![allow(clippy::print_stderr, reason = "the figures are of interest where the test passes, too")]
 
 use std::time::Instant;
@@ -8,13 +8,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::support::{Place, expected, root};
 
-/// For all processes together.
+/// The limit for all processes together.
 const MOST_MEMORY_MIB: u64 = 400;
 
-/// 3 minutes on 2 cores, in CPU time, which other work on the machine hardly changes.
+/// 3 minutes on 2 cores, as CPU time: other work on the machine hardly changes it.
 const MOST_CPU_SECONDS: f64 = 360.0;
 
-/// CPU time of all children that have ended, also those of other tests, in seconds.
+/// CPU time in seconds of all children that have ended, including those of other tests.
 fn spent_by_children() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage of children");
     let spent = [usage.user_time(), usage.system_time()];
@@ -39,7 +39,7 @@ fn the_paper_is_reproduced_within_a_laptops_means() {
     assert_eq!(seen.most_processes, 3, "all processes were seen");
     assert!((10..MOST_MEMORY_MIB).contains(&peak_mib), "{peak_mib} MiB");
     assert!(cpu_seconds < MOST_CPU_SECONDS, "{cpu_seconds} s of CPU time");
-    // The manifest tells the truth: it misses no more than its own end.
+    // The manifest's CPU time is correct: it lacks only the time after the manifest was written.
     let spent = spent_by_children() - before;
     assert!(cpu_seconds <= spent && cpu_seconds > 0.95 * spent, "{cpu_seconds} s told, {spent} s spent");
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Place, can_trace, peak_kib, told};
 
-/// Most memory that a coordinator may take for a million trials.
+/// The largest memory of a coordinator for a million trials.
 const MOST_KIB: u64 = 300 << 10;
 
 const TRIALS: u64 = 10 * 100 * 1000;
@@ -28,11 +28,10 @@ fn a_million_trials() -> String {
     )
 }
 
-/// The most memory that the coordinator had in use by the time it has planned everything and has
-/// started a worker, in KiB.
+/// Returns the peak memory in KiB of a coordinator that has planned everything and started a worker.
 fn peak(place: &Place, stored: u64) -> u64 {
     place.write("sweep.yaml", a_million_trials());
-    // One that never connects.
+    // A worker that never connects.
     let program = place.script("idle", "read access; read name; read more");
     let program = program.to_str().expect("text");
     let arguments = ["--out", "out", "--workers", "1", "--worker-program", program];
@@ -68,8 +67,7 @@ fn a_million_stored_trials_fit_in_300_mib() {
     assert!(peak < MOST_KIB, "{peak} KiB");
 }
 
-/// Trials of 5 ms in the smallest of networks, under so many conditions, of which the rates alone are recorded
-/// unless all is.
+/// Returns a sweep of 5 ms trials in the smallest network. It records only rates, or everything if `is_all_recorded`.
 fn short_trials(conditions: u32, seeds: u32, trials: u32, is_all_recorded: bool) -> String {
     let record = if is_all_recorded {
         "record: all\n"
@@ -83,7 +81,7 @@ fn short_trials(conditions: u32, seeds: u32, trials: u32, is_all_recorded: bool)
     )
 }
 
-/// Bytes of a coordinator that a trial may add, as `granule plan` has it.
+/// The coordinator's memory in bytes that `granule plan` assumes for each trial.
 const BYTES_PER_TRIAL: u64 = 250;
 
 #[test]
@@ -112,7 +110,7 @@ fn two_hundred_conditions_of_ten_seeds_are_run_to_their_end() {
     assert!(many.1 < most, "{} KiB, at most {most} are meant", many.1);
 }
 
-/// What a file costs does not depend on how many there are.
+/// The cost of a file does not depend on the number of files.
 #[test]
 fn every_file_is_synced_once_and_every_directory_read_once() {
     let _turn = crate::turn(module_path!());

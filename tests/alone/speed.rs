@@ -1,6 +1,6 @@
-//! Guards against becoming slow. Nothing here knows how fast a machine is: each test compares two
-//! things measured side by side, by the best of several rounds, with bounds that leave room for
-//! other processors and a busy machine, but not for losing what makes the program fast.
+//! Guards against loss of speed, on machines of any speed. Each test compares two things measured side by side, by the
+//! best of several rounds. The bounds leave room for other processors and a busy machine, but not for the loss of an
+//! optimisation.
 #![allow(clippy::print_stderr, reason = "the ratios are of interest where the tests pass, too")]
 
 use std::hint::black_box;
@@ -11,13 +11,13 @@ use granule_granular::isa::Isa;
 use granule_granular::network::NoiseOrigin;
 use granule_granular::noise::{NormalStream, SPAN_ATTEMPTS, count_accepted};
 use granule_granular::random::numpy::RandomState;
-use granule_granular::trial::Cohort;
+use granule_granular::trial::ReadyCohort;
 use granule_granular::{ENGINES, Layer, layer_of};
 use granule_sweep::{Overrides, parse};
 
 const ORIGIN: NoiseOrigin = NoiseOrigin { seed: 451, words: 0 };
 
-/// The best time of each, in turns, so that a disturbance meets both.
+/// Returns the best time of each. They run in turns, so that a disturbance affects all.
 fn best_of<const N: usize>(mut work: [Box<dyn FnMut() + '_>; N]) -> [Duration; N] {
     let mut best = [Duration::MAX; N];
     for _ in 0..7 {
@@ -36,8 +36,8 @@ fn assert_at_most(what: &str, time: Duration, reference: Duration, most: f64) {
     assert!(ratio <= most, "{what}: {ratio:.2} times as long, at most {most} expected");
 }
 
-/// numpy's algorithm draws a normal at a time. Of its time, 0.15 was measured on the baseline's pairs
-/// of lanes, 0.08 with AVX2, 0.05 with AVX-512.
+/// numpy's algorithm draws one normal at a time. The vectors took 0.15 of its time with the baseline's pairs of lanes,
+/// 0.08 with AVX2, and 0.05 with AVX-512.
 #[test]
 fn normals_are_drawn_in_vectors() {
     let _turn = crate::turn(module_path!());
@@ -57,14 +57,14 @@ fn normals_are_drawn_in_vectors() {
     }
 }
 
-/// Counting where trials begin is cheap beside running them: an attempt counted takes 0.25 to 0.4 of
-/// what its 1.57 normals take to draw.
+/// Counting where trials begin is cheap compared to simulating them. To count an attempt takes 0.25 to 0.4 of the time
+/// to draw its 1.57 normals.
 #[test]
 fn a_survey_is_cheap_beside_drawing() {
     let _turn = crate::turn(module_path!());
     let isa = Isa::best();
     let mut stream = NormalStream::new(isa, ORIGIN, Start::default());
-    // What a span holds.
+    // As many normals as a span holds.
     let mut normals = vec![0.0; 1 << 16];
     let rounds = SPAN_ATTEMPTS * 1571 / 1000 / normals.len() as u64;
     let [counted, drawn] = best_of([
@@ -85,14 +85,14 @@ fn three_conditions_cost_little_more_than_one() {
     let sweep = parse(ENGINES, "speed.yaml", text.as_bytes(), "speed", &Overrides::default()).unwrap();
     let layers: Vec<Layer> = sweep.conditions.iter().map(|condition| layer_of(&condition.model)).collect();
     let run = |layers: &[Layer]| {
-        let cohort = Cohort::new(Isa::best(), layers, 451, 1).unwrap();
+        let cohort = ReadyCohort::new(Isa::best(), layers, 451, 1).unwrap();
         black_box(cohort.trials(Start::default()).simulate(0));
     };
     let [one, three] = best_of([Box::new(|| run(&layers[..1])), Box::new(|| run(&layers))]);
     assert_at_most("three conditions to one", three, one, 1.8);
 
-    // And cells cost little beside the noise they take: 1.2 to 1.4 times as long together.
-    let cohort = Cohort::new(Isa::best(), &layers[..1], 451, 1).unwrap();
+    // Cells cost little compared to their noise: a trial took 1.2 to 1.4 times as long as its noise alone.
+    let cohort = ReadyCohort::new(Isa::best(), &layers[..1], 451, 1).unwrap();
     let mut stream = NormalStream::new(Isa::best(), ORIGIN, Start::default());
     let mut normals = vec![0.0; 1 << 16];
     let rounds = cohort.normals_per_trial() / normals.len() as u64;

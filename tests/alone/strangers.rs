@@ -1,5 +1,5 @@
-//! A sweep with one honest worker, on a host of its own, while everything that a holder of the access file can do
-//! comes from another host at once: the right bytes, and not much slower.
+//! A sweep with one honest worker on its own host, under attack from another host. The attackers hold the access file
+//! and do everything that it permits, at once. The bytes must be right, and the sweep not much slower.
 #![allow(clippy::print_stdout, reason = "what a test has to say")]
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use granule_engine::TrialSpikes;
 use granule_granular::ENGINES;
-use granule_proto::convert::{TrialName, Work, engine_to_wire};
+use granule_proto::convert::{TrialName, WireWork, engine_to_wire};
 use granule_proto::wire::from_worker::Message;
 use granule_proto::wire::{self, FromWorker, to_worker};
 use granule_proto::{PROTOCOL, convert::TrialResult};
@@ -23,30 +23,30 @@ use crate::support::hosts::{Host, Namespace, hosts_or_skip};
 use crate::support::served::Served;
 use crate::support::{self, Hashes, Place, Sweep, peak_kib};
 
-/// How much longer the sweep may take under attack.
+/// The largest permitted factor of the sweep's duration under attack.
 const SLOWER: f64 = 3.0;
 
-/// What would look like a dated line of its own in a log.
+/// Text that would look like a dated line of its own in a log.
 const FORGERY: &str = "evil\n2026-01-01T00:00:00Z the sweep is complete\u{202e}";
 
-/// What a stranger does with what it is given.
+/// The behaviour of an attacker.
 #[derive(Clone, Copy, Debug)]
 enum Habit {
-    /// Claims 4096 threads, holds whatever it gets, and sends heartbeats.
+    /// Claims 4096 threads, keeps every lease, and sends heartbeats.
     Holds,
-    /// Says that every trial has no spikes.
+    /// Sends results without spikes for all trials.
     Lies,
     /// Fails four leases and leaves.
     Fails,
-    /// Says hello and leaves.
+    /// Sends hello and leaves.
     Greets,
-    /// Hands back whatever it gets.
+    /// Hands back every lease.
     HandsBack,
 }
 
 const HABITS: [Habit; 5] = [Habit::Holds, Habit::Lies, Habit::Fails, Habit::Greets, Habit::HandsBack];
 
-/// Names that each habit has at a time.
+/// Simultaneous workers, each with a name of its own, per habit.
 const NAMES: usize = 8;
 
 fn message(message: Message) -> FromWorker {
@@ -67,9 +67,9 @@ fn hello(habit: Habit) -> FromWorker {
     }))
 }
 
-/// Results of no spikes, of all trials of a lease.
-fn lies(lease: u64, work: Work) -> Vec<FromWorker> {
-    let Work::Trials(work) = work else { return Vec::new() };
+/// Returns results without spikes for all trials of a lease.
+fn lies(lease: u64, work: WireWork) -> Vec<FromWorker> {
+    let WireWork::Trials(work) = work else { return Vec::new() };
     let mut lies = Vec::new();
     for trial in work.first..work.first + work.count {
         for model in &work.models {
@@ -83,7 +83,7 @@ fn lies(lease: u64, work: Work) -> Vec<FromWorker> {
     lies
 }
 
-/// One life of a stranger: from its hello until it has had enough, or the coordinator has.
+/// One session of an attacker: from its hello until it or the coordinator ends the session.
 async fn live(access: &Access, habit: Habit) -> Option<()> {
     let (channel, _) = connect(access).await.ok()?;
     let (say, outgoing) = mpsc::channel(64);
@@ -113,7 +113,7 @@ async fn live(access: &Access, habit: Habit) -> Option<()> {
                 match habit {
                     Habit::Holds | Habit::Greets => held.push(lease.id),
                     Habit::Lies => {
-                        for lie in lies(lease.id, Work::from_wire(ENGINES, lease.work).ok()?) {
+                        for lie in lies(lease.id, WireWork::from_wire(ENGINES, lease.work).ok()?) {
                             say.send(lie).await.ok()?;
                         }
                     }
@@ -137,7 +137,7 @@ async fn live(access: &Access, habit: Habit) -> Option<()> {
     }
 }
 
-/// Strangers on a host.
+/// Attackers on a host.
 struct Strangers {
     is_over: Arc<AtomicBool>,
     lives: Arc<[AtomicU64; HABITS.len()]>,
@@ -159,7 +159,8 @@ impl Strangers {
                     let (access, over, counts) = (access.clone(), Arc::clone(&over), Arc::clone(&counts));
                     tasks.spawn(async move {
                         while !over.load(Ordering::SeqCst) {
-                            // Those that hold on do so for ever; whoever is cut off comes under a new name.
+                            // Workers that keep their leases stay until the timeout. A worker that is disconnected
+                            // returns under a new name.
                             let life = live(&access, habit);
                             let _ = tokio::time::timeout(Duration::from_secs(60), life).await;
                             counts[at % HABITS.len()].fetch_add(1, Ordering::SeqCst);
@@ -176,7 +177,7 @@ impl Strangers {
         Strangers { is_over, lives, thread }
     }
 
-    /// Sends them away; how many lives each habit has had.
+    /// Stops the attackers. Returns the number of sessions of each habit.
     fn leave(self) -> Vec<(Habit, u64)> {
         self.is_over.store(true, Ordering::SeqCst);
         self.thread.join().expect("it does not panic");
@@ -184,7 +185,7 @@ impl Strangers {
     }
 }
 
-/// What there is to say of a run.
+/// The measurements of a run.
 struct Run {
     took: Duration,
     peak_kib: u64,
@@ -203,7 +204,7 @@ fn run(hosts: [&Host; 3], sweep: &Sweep<'_>, is_attacked: bool) -> Run {
     let begun = Instant::now();
     let worker = ["worker", "--access", copy.to_str().unwrap(), "--threads", "1"];
     let mut worker = place.start_this(hosts[2].runs(&place.granule(&worker)));
-    // Without this worker, strangers of one address could compute the whole sweep, and no result would be compared.
+    // Without this worker, attackers with one address could compute the whole sweep, and no result would be compared.
     worker.until("it is connected", |worker| worker.stderr().contains("connected to ").then_some(()));
     let strangers = is_attacked.then(|| Strangers::come(hosts[1].namespace(), access));
     let mut peak = 0;
@@ -217,7 +218,7 @@ fn run(hosts: [&Host; 3], sweep: &Sweep<'_>, is_attacked: bool) -> Run {
     if let Some(strangers) = strangers {
         let lives = strangers.leave();
         println!("lives: {lives:?}");
-        // Those that hold on may still be at their first.
+        // Workers that keep their leases may still be in their first session.
         assert!(lives[1..].iter().all(|(_, lives)| *lives > 0), "{lives:?}");
     }
     let ended = served.running.end();
@@ -233,13 +234,13 @@ fn a_sweep_among_strangers_ends_with_the_right_bytes() {
     let Some(hosts) = hosts_or_skip(3) else { return };
     let hosts = [0, 1, 2].map(|i| hosts.host(i));
     for engine in ["brian2-2.2.1", "pcg"] {
-        // A seed of which no counts of noise are shipped.
+        // A seed without shipped noise counts.
         let sweep = Sweep { engine, seeds: vec![7], trials: 200, ..Sweep::slow() };
         let quiet = run(hosts, &sweep, false);
         let mut attacked = run(hosts, &sweep, true);
         let ratio = |attacked: &Run| attacked.took.as_secs_f64() / quiet.took.as_secs_f64();
         if ratio(&attacked) >= SLOWER {
-            // What else the machine does can only add to it.
+            // Other load on the machine can only increase the ratio, so a second run may lower it.
             attacked = run(hosts, &sweep, true);
         }
         let ratio = ratio(&attacked);

@@ -1,4 +1,4 @@
-//! One worker that is five times as slow as another does not hold up the end of a sweep.
+//! A worker that is five times as slow as another does not delay the end of a sweep.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test has to say")]
 
 use std::fs;
@@ -13,26 +13,26 @@ use nix::sys::signal::Signal;
 use crate::support::served::{Served, connect, get, metric, tls};
 use crate::support::{Place, Running, Sweep, send, wait_for};
 
-/// How often the slow worker is let run, and for how long. It is a fifth.
+/// The slow worker's period, and how long it runs in each. The share is a fifth.
 const PERIOD: Duration = Duration::from_millis(20);
 const RUNS_FOR: Duration = Duration::from_millis(4);
 
-/// What the time to compute all may be of the ideal: that of two workers who both work until the end.
+/// The largest permitted ratio of the duration to the ideal, in which both workers compute until the end.
 const MOST: f64 = 1.15;
 
-/// Attempts, of which the best counts: the machine may be busy with something else at the wrong time.
+/// The best attempt counts, because the machine may be busy at the wrong time.
 const ATTEMPTS: usize = 3;
 
-/// Up to this part of the sweep nothing is near its end, and both workers are at work: how fast they
-/// are then is what they could do all the time.
+/// Until this part of the sweep is stored, the end is far and both workers compute. Their speed in this time is their
+/// full speed.
 const STEADY: f64 = 0.75;
 
-/// Takes ten seconds and more with one core and a fifth.
+/// Takes at least ten seconds with one core and a fifth.
 fn sweep() -> Sweep<'static> {
     Sweep { trials: 560, ..Sweep::slow() }
 }
 
-/// Has a process run a fifth of the time, until this is dropped.
+/// Limits a process to a fifth of the time, until this is dropped.
 struct Slowed {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -45,7 +45,8 @@ impl Slowed {
         let thread = thread::spawn(move || {
             let (begun, before) = (Instant::now(), ticks(process).unwrap_or(0));
             while !seen.load(Ordering::SeqCst) {
-                // What sleeps is woken late: it is not to have more than its fifth for that.
+                // A sleeping thread is woken late. Processor time is checked, so that the process still gets no more
+                // than a fifth.
                 let used = Duration::from_millis(10 * (ticks(process).unwrap_or(before) - before));
                 if used * 5 <= begun.elapsed() {
                     send(process, Signal::SIGCONT);
@@ -67,7 +68,7 @@ impl Drop for Slowed {
     }
 }
 
-/// Time on a processor that a process has had, in ticks of a hundredth of a second.
+/// Processor time of a process, in ticks of a hundredth of a second.
 fn ticks(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
@@ -82,28 +83,28 @@ fn worker(place: &Place, access: &str, core: usize) -> Running {
     place.start_this(command)
 }
 
-/// What was seen at a time.
+/// Measurements at one time.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Since the coordinator began, in seconds.
+    /// Seconds since the start of the coordinator.
     at: f64,
     stored: f64,
-    /// By the fast and the slow worker.
+    /// Processor time of the fast and the slow worker.
     ticks: [u64; 2],
 }
 
-/// Trials for each tick of the processor between two times, of which the first is the earlier.
+/// Trials per tick of processor time, between an earlier and a later time.
 fn speed(from: Seen, to: Seen) -> f64 {
     (to.stored - from.stored) / used(from, to)
 }
 
-/// Ticks between two times, of both.
+/// Processor time of both workers between two times, in ticks.
 fn used(from: Seen, to: Seen) -> f64 {
     let of = |i: usize| (to.ticks[i] - from.ticks[i]) as f64;
     of(0) + of(1)
 }
 
-/// A run of which the first part is the fast worker's alone.
+/// A run in whose first part only the fast worker computes.
 struct Race {
     served: Served,
     access: Access,
@@ -111,7 +112,7 @@ struct Race {
 }
 
 impl Race {
-    /// What the coordinator has just put up.
+    /// Reads the coordinator's metrics, which it updates at intervals.
     fn look(&self) -> Seen {
         let stream = connect(self.served.address()).expect("it listens");
         let stream = tls(&self.access, stream, &[]).expect("it speaks TLS");
@@ -124,7 +125,7 @@ impl Race {
         }
     }
 
-    /// Waits until so much is stored, and for the moment when that was put up.
+    /// Waits until this part of the sweep is stored and the metrics have been updated.
     fn until(&self, part: f64) -> Seen {
         let most = f64::from(3 * sweep().trials) * part;
         let mut last: Option<Seen> = None;
@@ -132,18 +133,17 @@ impl Race {
             let seen = self.look();
             let is_new = last.is_some_and(|last| last.at < seen.at);
             last = Some(seen);
-            // A look takes a little, and the coordinator is not to be kept from its work.
+            // Each request takes the coordinator a little time, so requests are rare.
             thread::sleep(Duration::from_millis(25));
             (is_new && seen.stored >= most).then_some(seen)
         })
     }
 }
 
-/// How much longer than ideal a sweep takes with a fast worker and a slow one.
+/// Returns the ratio of a sweep's duration with a fast and a slow worker to the ideal duration.
 ///
-/// The ideal is reckoned from processor time, so that it does not matter if the machine has other
-/// things to do: what the fast worker alone gets done with it, and how much of it the two have while
-/// both are at work.
+/// The ideal is derived from processor time, so that other load on the machine does not matter. It uses two measured
+/// rates: trials per processor time of the fast worker alone, and processor time of both workers while both compute.
 fn attempt() -> f64 {
     let place = Place::new();
     let path = place.sweep("sweep.yaml", &sweep());
@@ -177,7 +177,7 @@ fn attempt() -> f64 {
         took / ideal
     );
     let ended = race.served.running.end().succeeded();
-    assert!(!ended.stderr.contains("is given up"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("timed out; its"), "{}", ended.stderr);
     assert!(took >= 8.0, "{took} s is too short to tell");
     fs::remove_file(copy).expect("the copy");
     race.workers.into_iter().for_each(|worker| drop(worker.end().succeeded()));

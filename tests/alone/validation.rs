@@ -1,12 +1,11 @@
 //! Compares engine `pcg` with `brian2-2.2.1` (docs/validation.md).
 //!
-//! This file compares the noise of the two engines in the same circuits: wiring, active fibres, weights and tonic
-//! factors are those of `brian2-2.2.1` in both. The differences within a seed must be equivalent to 0. What the
-//! engines draw before the noise is compared with its law in `validation/laws.rs`.
+//! This file compares the noise of the two engines in the same circuits. Both get the wiring, active fibres, weights
+//! and tonic factors of `brian2-2.2.1`. The differences within a seed must be equivalent to 0. `validation/laws.rs`
+//! compares each engine's other draws with their law.
 //!
-//! `GRANULE_VALIDATION=paper` takes the paper's network and trials, and other seeds than those whose values the
-//! bounds were chosen from. Both sizes write all values to `validation.csv` in Cargo's directory for temporary
-//! files.
+//! `GRANULE_VALIDATION=paper` takes the paper's network and trials. Its seeds differ from those whose values the bounds
+//! were chosen from. Both sizes write all values to `validation.csv` in Cargo's directory for temporary files.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "measured values")]
 
 mod laws;
@@ -22,7 +21,7 @@ use granule_engine::{Spike, Start, TrialSpikes};
 use granule_granular::derive::{Conductances, Structure};
 use granule_granular::isa::Isa;
 use granule_granular::parameters::{NetworkSize, preset};
-use granule_granular::trial::Cohort;
+use granule_granular::trial::ReadyCohort;
 use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 
 pub(crate) const CONDITIONS: [&str; 3] = ["Control", "GABAzine", "ACh"];
@@ -30,9 +29,9 @@ pub(crate) const CONDITIONS: [&str; 3] = ["Control", "GABAzine", "ACh"];
 /// The window of the response to the stimulus, in ms.
 const EVOKED: std::ops::Range<u32> = 1000..1060;
 
-/// What is measured, with the bounds of equivalence for the quick and the paper's size. Those of the paper's size
-/// were chosen from values of engine `brian2-2.2.1` with seeds 1 to 20 (docs/validation.md has the reasons). Those
-/// of the quick size, which has a twentieth of the spikes, are wider.
+/// The measures, with the bounds of equivalence for the quick and the paper's size. Those of the paper's size were
+/// chosen from values of engine `brian2-2.2.1` with seeds 1 to 20 (docs/validation.md has the reasons). Those of the
+/// quick size, which has a twentieth of the spikes, are wider.
 const MEASURES: [(&str, [f64; 2]); 16] = [
     ("Control: evoked spikes per driven cell and trial", [0.025, 0.005]),
     ("Control: peak of the mean spike probability", [0.005, 0.001]),
@@ -87,7 +86,7 @@ impl Size {
 /// A circuit of a seed and its noise.
 struct Run {
     name: &'static str,
-    /// Whether the noise is that of engine `pcg`, not that of `brian2-2.2.1`.
+    /// Whether the noise is that of engine `pcg`. Otherwise it is that of `brian2-2.2.1`.
     keyed: bool,
     /// A factor of the standard deviations of the noise.
     sigma: f64,
@@ -95,9 +94,9 @@ struct Run {
     tau: f64,
     /// Factors of the mean and of the standard deviation of the mean weights.
     weights: [f64; 2],
-    /// Whether weights and tonic factors differ between seeds. In a sweep they do not.
+    /// Whether weights and tonic factors differ between seeds. In a sweep they are equal.
     varied: bool,
-    /// How many seeds, for the quick and the paper's size.
+    /// The number of seeds, for the quick and the paper's size.
     seeds: [u32; 2],
 }
 
@@ -113,8 +112,8 @@ const EXACT: Run = Run {
 
 const PCG: Run = Run { name: "pcg", keyed: true, ..EXACT };
 
-/// The gamma shape of the default mean weights is the largest number below 1. At 1, numpy draws by another method:
-/// the second factor is larger to keep the shape below 1, and with it the draws.
+/// The gamma shape of the default mean weights is the largest number below 1. At 1, numpy draws by another method. The
+/// second factor is larger to keep the shape below 1, and with it the draws.
 const SMALLER: [f64; 2] = [0.962, 0.962 * (1.0 + 1e-12)];
 
 const RUNS: [Run; 6] = [
@@ -152,7 +151,7 @@ fn layer(name: &str, size: Size, seed: u32, run: &Run) -> Layer {
 
 fn measure(size: Size, seed: u32, run: &Run) -> Values {
     let layers = CONDITIONS.map(|name| layer(name, size, seed, run));
-    let mut cohort = Cohort::new(Isa::best(), &layers, seed, size.trials).expect("one network");
+    let mut cohort = ReadyCohort::new(Isa::best(), &layers, seed, size.trials).expect("one network");
     if run.keyed {
         cohort = cohort.with_keyed_noise();
     }
@@ -165,7 +164,7 @@ fn measure(size: Size, seed: u32, run: &Run) -> Values {
     }
     let structures = layers.each_ref().map(|layer| Structure::new(layer, seed));
     let [control, gabazine, ach] = [0, 1, 2].map(|i| Responses::new(size, &structures[i], &spikes[i]));
-    // Muscarine, of the cells that respond without it.
+    // The effect of muscarine on cells that respond without it.
     let of_cells = control.of_cells.iter().zip(&ach.of_cells);
     let reached: Vec<(u32, u32)> =
         of_cells.map(|(&of, &under)| (of, under)).filter(|pair| pair.0 > 0).collect();
@@ -321,7 +320,7 @@ fn all(size: Size) -> Vec<Vec<Values>> {
     RUNS.iter().map(|run| values.by_ref().take(seeds(run).len()).collect()).collect()
 }
 
-/// Writes all values: docs/validation.py makes the tables and the figure of them.
+/// Writes all values. docs/validation.py makes the tables and the figure from them.
 fn write_values(size: Size, of_runs: &[Vec<Values>]) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("validation.csv");
     let mut text = "measure,bound,run,seed,value\n".to_owned();
@@ -344,8 +343,8 @@ fn difference(a: &[Values], b: &[Values], measure: usize) -> (f64, f64) {
     (mean, sd / (differences.len() as f64).sqrt())
 }
 
-/// Two one-sided tests at 5 % for each measure. The test passes if all measures are equivalent, so that no
-/// correction for their number is needed.
+/// Two one-sided tests at 5 % for each measure. The test passes only if all measures are equivalent, so their number
+/// needs no correction.
 #[test]
 fn noise_of_both_engines_is_equivalent() {
     let _turn = crate::turn(module_path!());
@@ -362,14 +361,14 @@ fn noise_of_both_engines_is_equivalent() {
         let (half, bound) = (size.t * error, bounds[size.bounds]);
         let row = format!("| {name} | {mean:.5} ± {sd:.5} | {difference:+.5} ± {half:.5} | {bound} |");
         println!("{row}");
-        // No measure is without noise.
+        // Every measure has noise, so its error is positive.
         if !(error > 0.0 && difference.abs() + half < bound) {
             failed.push(row);
         }
     }
     assert!(failed.is_empty(), "not equivalent: {failed:#?}");
-    // Wrong noise is found: a measure is beyond its bound. By chance, a measure is beyond with a probability of
-    // 0.0005, and any of 16 with at most 0.008.
+    // Wrong noise is found: a measure exceeds its bound. By chance, a measure exceeds it with a probability of 0.0005,
+    // and any of 16 with at most 0.008.
     for (run, wrong) in RUNS[WRONG].iter().zip(&values[WRONG]) {
         let beyond = |&i: &usize| {
             let (mean, error) = difference(wrong, exact, i);

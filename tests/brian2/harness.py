@@ -56,7 +56,7 @@ def run_granule(granule, sweep, directory):
 # ------------------------------------------------------------------ comparisons
 
 def first_difference(what, ours, theirs, unit):
-    """A line about the first difference of two ascending lists, or nothing."""
+    """Yields a line about the first difference of two ascending lists, if they differ."""
     for k, (a, b) in enumerate(zip(ours + [None], theirs + [None])):
         if a != b:
             yield (f"{what} differ: {len(theirs)} in granule, {len(ours)} in Brian2; the first difference "
@@ -65,7 +65,7 @@ def first_difference(what, ours, theirs, unit):
 
 
 def array_difference(what, ours, theirs, tolerance=0.0):
-    """A line about the first difference of two arrays, or nothing."""
+    """Yields a line about the first difference of two arrays, if they differ."""
     if ours.shape != theirs.shape:
         yield f"{what}: the shape is {theirs.shape} in granule and should be {ours.shape}"
         return
@@ -101,7 +101,7 @@ def expected_files(engine, blocks, results):
         return {f"{prefix}SpikeProb.npy": (probability, 0.0)}
     driven = np.array(block.driven, dtype=int)
     synapses = [(fibre, cell) for fibre in block.active for cell in block.mf_grc[fibre]]
-    # In siemens and back, which can change the last bit; in the original, too.
+    # Converted to siemens and back, as in the original: this can change the last bit.
     weights = np.array([b.weights for b in blocks]).reshape(len(blocks), -1) * 1e-9 / 1e-9
     files = {
         f"randomized_{prefix}SpikeProb.npy": (probability, 0.0),
@@ -144,7 +144,7 @@ def compare_spikes(p, spikes, block, result):
 # --------------------------------------------------------------------- one set
 
 def check_set(granule, parameter_set, directory, counts):
-    """Compares a set; yields lines about what differs."""
+    """Compares a set; yields lines about the differences."""
     blocks = {(engine, condition.name, seed): list(draw(condition, seed, parameter_set.trials))
               for engine, draw in model.ENGINES.items()
               for condition in parameter_set.conditions for seed in parameter_set.seeds}

@@ -1,4 +1,4 @@
-"""What the engines draw for a parameter set, and its simulation by Brian2.
+"""The values that the engines draw for a parameter set, and its simulation by Brian2.
 
 The draws (wiring, active fibres, weights, tonic factors, normals of the noise)
 come from the two independent implementations in tests/oracle.  Brian2 gets them
@@ -60,7 +60,7 @@ CONSTANTS = {
 # ------------------------------------------------------- times in steps, fibres
 
 def active_fraction(p):
-    """As exact decimals, so that the number of fibres is rounded half to even exactly."""
+    """Returns the fraction exactly, so that the number of fibres is rounded half to even without error."""
     return Fraction(p["stimulus.active_fraction"])
 
 
@@ -80,7 +80,7 @@ def compiled_queue_steps(delay, dt):
 
 
 def seconds_of(engine, time, step, in_steps):
-    """A time for Brian2, which rounds it itself for its own engine; for `pcg`, whole steps."""
+    """Returns a time for Brian2: unchanged for `brian2-2.2.1`, because Brian2 rounds it; whole steps for `pcg`."""
     ms = float(b2.ms)
     return float(time) * ms if engine == "brian2-2.2.1" else in_steps(time, step) * (float(step) * ms)
 
@@ -189,7 +189,7 @@ ENGINES = {"brian2-2.2.1": blocks_of_brian2, "pcg": blocks_of_pcg}
 # ----------------------------------------------------------------------- Brian2
 
 class Result(NamedTuple):
-    """What Brian2 gives of a block."""
+    """The results of Brian2 for a block."""
     granule: list           # (step, cell) of every spike, ascending
     golgi: list
     granule_ms: list        # times of the granule cells' spikes in units of Brian2's ms

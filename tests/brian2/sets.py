@@ -46,7 +46,7 @@ HUGE_SEEDS = (0, 1, 2**31, 2**32 - 1)
 class Condition(NamedTuple):
     name: str
     base: str | None                    # None: the condition is the preset of this name
-    changes: dict                       # what its `set` has
+    changes: dict                       # entries of its `set`
     parameters: dict                    # all, by path
 
     @property
@@ -58,7 +58,7 @@ class ParameterSet(NamedTuple):
     number: int
     seeds: list
     trials: int
-    common: dict                        # what `set` at the top has
+    common: dict                        # entries of `set` at the top
     conditions: list
 
     def sweep(self, engine):
@@ -87,7 +87,7 @@ def yaml_entries(values, indent):
 
 
 def is_drive(path):
-    """Whether a parameter decides the excitation in a set: these are drawn together."""
+    """Whether a parameter affects the excitation in a set: these parameters are drawn together."""
     return path.startswith(("weights.", "mossy_to_")) or path == "stimulus.active_fraction"
 
 

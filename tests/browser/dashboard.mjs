@@ -1,5 +1,5 @@
-// The dashboard in a real browser: `node tests/browser/dashboard.mjs`, after `npm ci` there and
-// `cargo build --release`. Ends with a summary, and with 1 if anything is not as it should be.
+// Tests of the dashboard in a real browser: `node tests/browser/dashboard.mjs`, after `npm ci` there and `cargo build
+// --release`. Ends with a summary, and with exit code 1 if a check fails.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 
 const results = [];
 
-/** One thing that is to hold. */
+/** Runs one check and records its result. */
 async function check(what, test) {
   const begun = Date.now();
   try {
@@ -28,7 +28,7 @@ const place = new Place();
 const { context, close } = await launch();
 const page = await context.newPage();
 
-/** What the browser complains of; that nobody answers is right while the coordinator is down. */
+/** Messages of the browser's console. Connection errors are expected while the coordinator is down. */
 const complaints = [];
 let isDown = false;
 page.on("console", (message) => {
@@ -41,19 +41,19 @@ const text = (id) => page.locator(`#${id}`).textContent();
 const stored = () => page.locator("#overall").evaluate((bar) => bar.value);
 const shows = (id, part) => until(`#${id} says “${part}”`, async () => (await text(id)).includes(part));
 
-/** The page draws once a frame, so what it is to show is waited for, never looked for once. */
+/** Waits for this number of elements: the page draws once a frame, so a single look could be too early. */
 const has = (count, what) => until(`there are ${count} of ${what}`, async () => (await page.locator(what).count()) === count);
 
 async function violations(colorScheme) {
   await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-  // Beside the page's own scripts, so that its policy holds for these.
+  // Run beside the page's own scripts, so that the page's policy applies to axe, too.
   await page.evaluate(axe);
   const { violations, passes } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   assert.ok(passes.length > 15, `axe looked at ${passes.length} rules only`);
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join("; ")}`);
 }
 
-/** What the keyboard comes to, from the top to the end of the page. */
+/** The elements that the Tab key reaches, from the top to the end of the page. */
 async function tabStops() {
   await page.evaluate(() => {
     document.activeElement?.blur();
@@ -118,7 +118,7 @@ try {
     const before = await path();
     await until("they change", async () => (await path()) !== before);
     await page.locator("#plots figure[aria-label=GABAzine] summary").click();
-    // A row every 5 ms from 950 to 1200 ms.
+    // One row for every 5 ms from 950 to 1200 ms.
     await has(3 * 50, "#plots figure[aria-label=GABAzine] tbody td");
     await page.locator("#plots figure[aria-label=GABAzine] summary").click();
   });
@@ -166,7 +166,7 @@ try {
     await page.locator("#which").selectOption("all");
   });
 
-  /** Looks for what reaches out of the page or is cut, and whether axe finds anything. */
+  /** Checks that no element reaches out of the page or is cut, and that axe finds nothing. */
   async function fits(width) {
     await page.setViewportSize({ width, height: 640 });
     await until("the page is as wide as the window", () => page.evaluate((width) => document.documentElement.scrollWidth === width, width));
@@ -177,7 +177,7 @@ try {
   }
 
   await check("nothing is wider than the window at 200 % and 400 %, nor with letters twice as large", async () => {
-    // To a page, a zoom is a window of fewer pixels: 1280 at 200 % are 640, at 400 % 320.
+    // For a page, zoom means a window with fewer pixels: 1280 pixels at 200 % are 640, and at 400 % 320.
     for (const width of [640, 320]) await fits(width);
     await page.evaluate(() => (document.documentElement.style.fontSize = "200%"));
     await fits(1280);
@@ -192,6 +192,12 @@ try {
     process.kill(victim, "SIGKILL");
     await shows("log", `worker process ${victim} was killed by signal 9`);
     await shows("counts", "1 worker process died");
+    await shows("log", "⚠ ");
+    const events = await page.locator("#log li").count();
+    await page.locator("#only-trouble").check();
+    await until("only problems are listed", async () => (await page.locator("#log li").count()) < events);
+    await shows("log", `worker process ${victim} was killed by signal 9`);
+    await page.locator("#only-trouble").uncheck();
     const row = page.locator("#workers tbody tr", { hasText: `/${victim}` });
     await until("it is not working", async () => /lost|gone/.test(await row.locator("td").first().textContent()));
   });
@@ -223,7 +229,7 @@ try {
     await page.evaluate(() => (window.isSamePage = true));
     second = await place.run(slow, { port });
     await shows("link", "live");
-    await shows("announce", "The coordinator was started again.");
+    await shows("announce", "The coordinator was restarted.");
     isDown = false;
     assert.ok(await page.evaluate(() => window.isSamePage));
     await until("what was stored is stored", async () => (await stored()) >= before);

@@ -1,5 +1,5 @@
-// What the tests in a browser share: a coordinator in a directory of its own, a browser with nothing in it,
-// and waiting with patience that ends.
+// Shared code of the browser tests: a coordinator in a directory of its own, a browser with an empty profile, and
+// waiting with a timeout.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from "node:fs";
@@ -13,12 +13,12 @@ export const root = resolve(fileURLToPath(import.meta.url), "../../..");
 const program = process.env.GRANULE ?? join(root, "target/release/granule");
 const browser = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-/** After this, in milliseconds, what is waited for is taken not to come. */
+/** The timeout of waits, in milliseconds. */
 const PATIENCE = 120_000;
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Waits until this gives something. */
+/** Waits until `look` returns a true value, and returns it. */
 export async function until(what, look, patience = PATIENCE) {
   const begun = Date.now();
   for (;;) {
@@ -29,14 +29,14 @@ export async function until(what, look, patience = PATIENCE) {
   }
 }
 
-/** A directory of its own, removed at the end. */
+/** A temporary directory, removed at the end. */
 export class Place {
   constructor() {
     this.path = mkdtempSync(join(tmpdir(), "granule-browser-"));
     this.running = [];
   }
 
-  /** Starts a coordinator with its dashboard at this port, and waits until it is there. */
+  /** Starts a coordinator with its dashboard at this port, and waits until the dashboard is ready. */
   async run(sweep, { host = "127.0.0.1", port = 0, workers = 2, out = "out", more = [] } = {}) {
     const address = `${host}:${port}`;
     const given = ["run", sweep, "--out", out, "--workers", String(workers), "--dashboard", address, ...more];
@@ -54,14 +54,14 @@ export class Place {
     return granule;
   }
 
-  /** Worker processes that run here. */
+  /** Worker processes in this directory. */
   workers() {
     return readdirSync("/proc").filter((id) => {
       try {
         const isHere = readlinkSync(`/proc/${id}/cwd`) === this.path;
         return isHere && readFileSync(`/proc/${id}/cmdline`, "utf8").split("\0").includes("worker");
       } catch {
-        // It is none, or has gone.
+        // The process is no worker, or has ended.
         return false;
       }
     }).map(Number);
@@ -77,7 +77,7 @@ export class Place {
   }
 }
 
-/** A browser that knows nothing and talks to nobody. */
+/** Starts a browser with an empty profile and without background connections. */
 export async function launch() {
   if (!existsSync(browser)) throw new Error(`there is no ${browser}: apt-get install chromium, or set CHROMIUM`);
   const profile = mkdtempSync(join(tmpdir(), "granule-profile-"));

@@ -1,5 +1,5 @@
-// Pictures of the dashboard, to be looked at: `node screenshot.mjs [DIRECTORY]`. The one of the
-// documentation is `paper-light.png` of them, in the middle of the paper's sweep.
+// Takes pictures of the dashboard for inspection: `node screenshot.mjs [DIRECTORY]`. The documentation's picture is
+// `paper-light.png`, taken in the middle of the paper's sweep.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -1,4 +1,4 @@
-"""Mistakes that the check has to find: a file, its right text, the wrong one in its place, and words of the complaint.
+"""Mistakes that the check must find: a file, the correct text, the wrong text in its place, and words of the message.
 
 `SECRET` stands for the secret in the access file.
 """
@@ -9,14 +9,14 @@ COORDINATOR_LABEL = "component: coordinator }\n    spec:"
 ACCESS = "name: granule-access\n    files: ["
 
 BROKEN = [
-    # What no cluster takes.
+    # Manifests that no cluster accepts.
     ("workers.yaml", "  parallelism: 4", "  paralelism: 4", "paralelism"),
     ("workers.yaml", "  parallelism: 4", "  parallelism: '4'", "parallelism"),
     ("coordinator.yaml", "restartPolicy: Never", "restartPolicy: OnFailure", "restartPolicy Never"),
     ("workers.yaml", "  completionMode: Indexed\n", "", "completionMode Indexed"),
     ("workers.yaml", "containerName: worker", "containerName: x", "container x"),
     ("coordinator.yaml", "values: [2, 3, 4]", "values: [3, 2, 4]", "ascending"),
-    # What counts as a failure.
+    # Failure rules and retries.
     ("workers.yaml", "Ignore\n        onPodConditions", "Count\n        onPodConditions", "preempted"),
     ("workers.yaml", "values: [143]", "values: [144]", "told to end"),
     ("workers.yaml", "--leave-with=143", "--leave-with=0", "passes for"),
@@ -32,7 +32,7 @@ BROKEN = [
     ("coordinator.yaml", "claimName: granule-data", "claimName: x", "no resource"),
     ("workers.yaml", "defaultMode: 0440", "defaultMode: 0444", "mode 0444"),
     ("workers.yaml", "fsGroup: 65532", "", "without fsGroup"),
-    # What a pod may do, and what it needs.
+    # Permissions and resources of a pod.
     ("coordinator.yaml", "runAsUser: 65532", "runAsUser: 0", "user of the image"),
     ("files.yaml", "runAsNonRoot: true", "runAsNonRoot: false", "may run as root"),
     ("files.yaml", "seccompProfile: { type: RuntimeDefault }", "", "seccomp"),

@@ -2,8 +2,8 @@
 
     python tests/kubernetes/check.py target/release/granule
 
-Needs kubectl (which asks no cluster), and kubernetes-validate from PyPI, which has the schemas of each release.
-Each `of_...` yields pairs: whether something holds, and the problem if it does not.
+Needs kubectl (which contacts no cluster), and kubernetes-validate from PyPI, which has the schemas of each release.
+Each `of_...` yields pairs: whether a rule holds, and the problem if it does not.
 """
 
 import itertools
@@ -26,7 +26,7 @@ CONFINED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "
 def problems(folder: Path, releases: list[str]) -> list[str]:
     manifests = Manifests(folder)
     found = list(of_schemas(manifests, releases))
-    # The rest relies on types and required fields.
+    # The other checks rely on types and required fields.
     if not found:
         found += [*of_service(manifests), *of_secrets(manifests)]
         found += [refusal("plan", folder / "sweep.yaml")]
@@ -65,7 +65,7 @@ def of_pod(manifests: Manifests, pod: dict):
 
 def of_container(manifests: Manifests, container: dict, volumes: dict):
     yield container["securityContext"] == CONFINED, "its container may do more than it needs to"
-    # CHAT_* would change the sweep, and secrets do not belong there.
+    # CHAT_* would change the sweep, and secrets do not belong in the environment.
     yield not container.keys() & {"env", "envFrom"}, "its container has an environment"
     version = subprocess.run([GRANULE, "-V"], check=True, capture_output=True, text=True).stdout.split()[1]
     yield container["image"].endswith(f":{version}"), f"image {container['image']} is not of version {version}"
@@ -81,7 +81,7 @@ def of_container(manifests: Manifests, container: dict, volumes: dict):
         files = (mount["name"] in volumes and manifests.files(volumes[mount["name"]])) or {}
         yield not files or mount.get("readOnly"), f"{mount['mountPath']} is not mounted for reading only"
         paths |= {f"{mount['mountPath']}/{name}" for name in files}
-        # A directory that has an identity is one, too.
+        # An option may also name a directory with an identity.
         paths |= {mount["mountPath"]} if {"coordinator.pem", "access.json"} <= files.keys() else set()
     probes = [container[key] for key in container if key.endswith("Probe")]
     for words in [container["command"], *(probe["exec"]["command"] for probe in probes if "exec" in probe)]:
@@ -102,7 +102,7 @@ def options(container: dict) -> dict[str, str]:
 
 
 def refusal(*words: str | Path) -> tuple[bool, str]:
-    """Whether granule takes these arguments. With `--help`, it reads all of them and runs nothing."""
+    """Returns whether granule accepts these arguments. With `--help`, it parses all of them and runs nothing."""
     tried = subprocess.run([GRANULE, *words], capture_output=True, text=True, cwd="/")
     return tried.returncode == 0, f"granule does not take {words}: {tried.stderr.strip()}"
 
@@ -110,7 +110,7 @@ def refusal(*words: str | Path) -> tuple[bool, str]:
 def of_job(job: dict):
     spec, pod = job["spec"], job["spec"]["template"]["spec"]
     rules, is_indexed = spec["podFailurePolicy"]["rules"], spec.get("completionMode") == "Indexed"
-    # What the API server refuses, and no schema says.
+    # Rules of the API server that are in no schema.
     yield pod["restartPolicy"] == "Never", "podFailurePolicy and backoffLimitPerIndex need restartPolicy Never"
     is_allowed = is_indexed or not spec.keys() & {"successPolicy", "backoffLimitPerIndex"}
     yield is_allowed, "successPolicy and backoffLimitPerIndex need completionMode Indexed"

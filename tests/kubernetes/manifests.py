@@ -1,4 +1,4 @@
-"""The manifests as a cluster is given them: rendered by kubectl, with an identity that granule makes."""
+"""The manifests as a cluster receives them: rendered by kubectl, with an identity that granule makes."""
 
 import base64
 import shutil
@@ -39,7 +39,7 @@ class Manifests:
         return {it["metadata"]["name"]: it for it in self.resources if it["kind"] == kind}
 
     def files(self, volume: dict) -> dict[str, bytes] | None:
-        """The files that a volume brings along: of a claim, none. `None` if there is no such resource."""
+        """Returns the files of a volume: none for a claim, `None` if its resource does not exist."""
         ((source, reference),) = ((key, value) for key, value in volume.items() if key != "name")
         resource = self.of(source[0].upper() + source[1:]).get(reference[NAME_KEYS[source]])
         decode = base64.b64decode if source == "secret" else str.encode

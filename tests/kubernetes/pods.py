@@ -1,4 +1,4 @@
-"""Pods without a cluster: what a kubelet makes of a pod's specification, as far as a process can tell.
+"""Pods without a cluster: applies a pod's specification as a kubelet does, as far as the container's process can see.
 
 A pod has a read-only root directory. Its secrets and configuration are behind symbolic links, and belong to root and
 the pod's group; the group can write to its claims. The security context sets user, groups and privileges. Pods share
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from manifests import GRANULE, Manifests
 
-# A kubelet does not check certificates, and asks no proxy.
+# A kubelet does not check certificates, and uses no proxy.
 HTTPS = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
 KUBELET = urllib.request.build_opener(urllib.request.ProxyHandler({}), HTTPS)
 
@@ -23,7 +23,7 @@ STARTED: list["Pod"] = []
 
 
 class Pod:
-    """A pod, whose only container is started; all pods show one `hosts` file, and share `claims`, in `place`."""
+    """A pod whose only container is started. All pods share the `hosts` file and the `claims` in `place`."""
 
     def __init__(self, manifests: Manifests, name: str, place: Path):
         specification = manifests.pods[name]["spec"]
@@ -31,7 +31,7 @@ class Pod:
         self.security = specification["securityContext"]
         self.folder = place / f"pod-{len(STARTED)}"
         self.root, self.log = self.folder / "root", self.folder / "log"
-        # The system is this machine's; of the image, the program alone.
+        # The container gets this machine's system, and from the image only the program.
         mounts = [("/usr", "usr", "ro"), ("/dev", "dev", "ro"), ("/proc", "proc", "ro")]
         mounts += [(GRANULE.parent, "usr/local/bin", "ro"), (place / "hosts", "etc/hosts", "ro")]
         volumes = {volume["name"]: volume for volume in specification["volumes"]}
@@ -67,14 +67,14 @@ class Pod:
         for name, content in manifests.files(volume).items():
             (version / name).write_bytes(content)
             os.chown(version / name, 0, group)
-            # Whatever the mode says, the group may read.
+            # The group may read, even if the mode does not permit it.
             mode = volume.get("secret", volume.get("configMap")).get("defaultMode", 0o644)
             (version / name).chmod(mode | 0o440)
             (directory / name).symlink_to(f"..data/{name}")
         return directory
 
     def command(self, words: list[str]) -> list[str | Path]:
-        """How to run this in the container."""
+        """Returns the command that runs this in the container."""
         user, group, of_volumes = (self.security[it] for it in ("runAsUser", "runAsGroup", "fsGroup"))
         chroot = ["chroot", f"--userspec={user}:{group}", f"--groups={of_volumes}", self.root]
         env = ["/usr/bin/env", "-i", "-C", self.container.get("workingDir", "/"), "PATH=/usr/local/bin:/usr/bin"]
@@ -99,7 +99,7 @@ class Pod:
         return self.process.poll() is None
 
     def exit_code(self, within: float) -> int:
-        """Its exit code, as a shell would have it."""
+        """Returns its exit code, as a shell reports it."""
         code = self.process.wait(timeout=within)
         return code if code >= 0 else 128 - code
 

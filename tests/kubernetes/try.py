@@ -1,8 +1,8 @@
-"""Runs a sweep as the manifests say, in pods without a cluster, while workers and coordinator are ended and replaced.
+"""Runs a sweep as the manifests describe, in pods without a cluster. Meanwhile workers and coordinator are replaced.
 
     unshare --mount --net --propagation=private python tests/kubernetes/try.py target/release/granule DIRECTORY
 
-Needs to be root on Linux, an empty directory that all users can enter, and kubectl, which asks no cluster.
+Needs root on Linux, an empty directory that all users can enter, and kubectl, which contacts no cluster.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from manifests import ADDRESS, GRANULE, Manifests, after_failure, copy_to
 from pods import STARTED, Pod, expect, wait_until
 
-# Some ten seconds of computing.
+# About ten seconds of computing.
 SWEEP = """
 name: tried
 seeds: 1..40
@@ -46,7 +46,7 @@ def stored(coordinator: Pod) -> int:
 
 def run_sweep(manifests: Manifests):
     def action(job: str, pod: Pod) -> str:
-        """What the job does once the pod has ended."""
+        """Returns the job's action after the pod has ended."""
         return after_failure(manifests.of("Job")[job], pod.exit_code(within=60))
 
     workers = [Pod(manifests, WORKERS, PLACE)]
@@ -90,7 +90,7 @@ def run_sweep(manifests: Manifests):
     expect(coordinator.exit_code(0) == 0, "the sweep is complete")
     expect([it.exit_code(within=20) for it in workers] == [0, 0], "its workers end, too")
     again = Pod(manifests, COORDINATOR, PLACE)
-    is_over = again.exit_code(within=30) == 0 and "complete already" in again.log.read_text()
+    is_over = again.exit_code(within=30) == 0 and "already complete" in again.log.read_text()
     expect(is_over, "a coordinator of a complete sweep ends at once")
 
 

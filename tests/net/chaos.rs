@@ -1,6 +1,5 @@
-//! A coordinator and workers that are killed, suspended and sent away, again and again, at random and
-//! at every write; disks that are full, and bits that flip. The bytes at the end are those of a run
-//! that nothing disturbed, and no process is left.
+//! A coordinator and workers that are killed, suspended and stopped repeatedly, at random and at every write; full
+//! disks and flipped bits. The outputs must be those of an undisturbed run, and no process may remain.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -34,23 +33,23 @@ fn long() -> Sweep<'static> {
     Sweep { trials: 160, ..Sweep::slow() }
 }
 
-/// Trials of that.
+/// Trials of the long sweep.
 const LONG_TRIALS: u64 = 480;
 
-/// Outputs of that.
+/// Outputs of the long sweep.
 fn undisturbed_long() -> &'static Hashes {
     static HASHES: OnceLock<Hashes> = OnceLock::new();
     HASHES.get_or_init(|| long().undisturbed())
 }
 
-/// A place with this sweep in it.
+/// A directory with this sweep file.
 fn place_of(sweep: &Sweep<'_>) -> Place {
     let place = Place::new();
     place.sweep("sweep.yaml", sweep);
     place
 }
 
-/// Chance, from a seed that is not the same each time; `GRANULE_CHAOS_SEED` repeats one. The seed is said.
+/// A random generator with a new seed, or that of `GRANULE_CHAOS_SEED`. The seed is printed.
 fn chance() -> Pcg64 {
     let given = std::env::var("GRANULE_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(rand::random);
@@ -62,18 +61,18 @@ fn pause(random: &mut Pcg64, milliseconds: std::ops::Range<u64>) {
     thread::sleep(Duration::from_millis(random.random_range(milliseconds)));
 }
 
-/// How much is stored, as a status says it.
+/// The number of stored trials in a status report.
 fn stored(status: &Value) -> u64 {
     status["trials"]["stored"].as_u64().expect("a number")
 }
 
-/// Waits until so many trials are stored.
+/// Waits until this number of trials is stored.
 #[track_caller]
 fn wait_for_trials(place: &Place, serve: &mut Running, trials: u64) {
     serve.until("trials are stored", |_| (stored(&place.status()?) >= trials).then_some(()));
 }
 
-/// Expects that a worker has ended well.
+/// Expects that a worker has ended with exit code 0.
 #[track_caller]
 fn ended_well(worker: Running) -> Ended {
     worker.end().succeeded()
@@ -88,7 +87,7 @@ fn workers_are_killed_and_suspended_at_random() {
     let start = || place.worker(&["--threads", "1"]);
     let mut workers: Vec<(Running, bool)> = (0..4).map(|_| (start(), false)).collect();
     let (mut kills, mut stops, mut wakes) = (0, 0, 0);
-    // The last part is left in peace, so that no worker that has just been started comes too late.
+    // The last part runs undisturbed, so that a worker started last still connects in time.
     let mut most = 0;
     while most < LONG_TRIALS * 3 / 5 {
         let victim = random.random_range(0..workers.len());
@@ -113,7 +112,7 @@ fn workers_are_killed_and_suspended_at_random() {
             _ => {}
         }
         if workers.iter().all(|(_, is_suspended)| *is_suspended) {
-            // Long enough for all of them to be given up, now and then.
+            // This is sometimes long enough for the coordinator to give up all workers.
             pause(&mut random, 500..4000);
             workers.iter().for_each(|(worker, _)| worker.signal(Signal::SIGCONT));
             wakes += workers.len();
@@ -125,7 +124,7 @@ fn workers_are_killed_and_suspended_at_random() {
     }
     workers.iter().for_each(|(worker, _)| worker.signal(Signal::SIGCONT));
     let ended = serve.end().succeeded();
-    let given_up = ended.stderr.matches(" is given up; ").count();
+    let given_up = ended.stderr.matches(" timed out; ").count();
     told(&format!("{kills} kills, {stops} stops, {wakes} wakes, {given_up} workers given up"));
     for (worker, _) in workers {
         ended_well(worker);
@@ -149,7 +148,7 @@ fn the_coordinator_is_killed_again_and_again() {
     let access = serve.until("there is an access file", |_| fs::read(place.path("out/access.json")).ok());
     let mut leases = 0;
     for kill in 1..=KILLS {
-        // Each life gets a little further.
+        // Each run gets a little further.
         wait_for_trials(&place, &mut serve, LONG_TRIALS * kill / (KILLS + 3));
         pause(&mut random, 0..100);
         let status = serve.until("it says what it is at", |_| place.status());
@@ -169,13 +168,13 @@ fn the_coordinator_is_killed_again_and_again() {
         let connected = ended.stderr.matches("connected to 127.0.0.1:").count();
         assert!(connected >= 2, "{}", ended.stderr);
     }
-    assert!(!ended.stderr.contains("shut out") && !ended.stderr.contains("set aside"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("quarantined") && !ended.stderr.contains("set aside"), "{}", ended.stderr);
     assert_eq!(place.outputs("out"), *expected);
     let Trials { computed, reused } = place.trials("out");
     assert_eq!(computed + reused, LONG_TRIALS);
     assert!(reused >= LONG_TRIALS * KILLS / (KILLS + 3), "{reused} reused");
-    // A lease is a trial in all three conditions, or some of the noise to survey. A life of the coordinator
-    // costs what is under way when it ends and no more, by each of three workers.
+    // A lease is a trial in all three conditions, or a part of a noise survey. A kill of the coordinator costs at most
+    // the leases in progress, of each of three workers.
     told(&format!(
         "{KILLS} kills, {leases} leases until the last, {reused} trials in three conditions reused"
     ));
@@ -193,12 +192,12 @@ fn a_suspended_coordinator_blames_nobody() {
         wait_for_trials(&place, &mut serve, SLOW_TRIALS * stop / (STOPS + 3));
         serve.signal(Signal::SIGSTOP);
         serve.until("it is suspended", |serve| is_stopped(serve.id()).then_some(()));
-        // What is measured is this time itself: longer than leases hold.
+        // This sleep is the tested time: longer than leases hold.
         thread::sleep(Duration::from_millis(2500 + 1000 * stop));
         serve.signal(Signal::SIGCONT);
     }
     let ended = serve.end().succeeded();
-    for word in ["given up", "shut out", "set aside", "lost its connection"] {
+    for word in ["timed out; its", "quarantined", "set aside", "lost its connection"] {
         assert!(!ended.stderr.contains(word), "{}", ended.stderr);
     }
     workers.into_iter().for_each(|worker| drop(ended_well(worker)));
@@ -218,14 +217,14 @@ fn a_coordinator_killed_when_all_is_done_sends_its_workers_home_when_it_is_start
         serve.until("there is an access file", |_| files[0].exists().then_some(()));
         let kept = files.iter().filter(|file| file.exists());
         kept.for_each(|file| assert!(fs::copy(file, copy(file)).is_ok()));
-        // Started meanwhile, and suspended so that it does not hear of the end.
+        // Started during the run, and suspended so that it does not receive the end of the sweep.
         let mut late = place.worker(&["--threads", "1"]);
         late.until("it is connected", |worker| worker.stderr().contains("connected to").then_some(()));
         late.signal(Signal::SIGSTOP);
         let worker = place.worker(&["--threads", "1"]);
         serve.end().succeeded();
         ended_well(worker);
-        // As if it had been killed between its manifest and its last act.
+        // The state after a kill between writing the manifest and removing the access file and key.
         files.iter().filter(|file| copy(file).exists()).for_each(|file| {
             fs::rename(copy(file), file).expect("it can be moved");
         });
@@ -234,7 +233,7 @@ fn a_coordinator_killed_when_all_is_done_sends_its_workers_home_when_it_is_start
             worker.stderr().contains("not connected").then_some(())
         });
         let again = place.serve(tls).end().succeeded();
-        assert!(again.stdout.contains("is complete already"), "{again:#?}");
+        assert!(again.stdout.contains("is already complete"), "{again:#?}");
         let ended = ended_well(late);
         assert!(ended.stderr.contains("done: the access file is gone"), "{}", ended.stderr);
         assert!(files.iter().all(|file| !file.exists()));
@@ -249,7 +248,7 @@ fn where_there_are_no_locks_nothing_is_written_and_all_can_be_read() {
     }
     let place = place_of(&Sweep::small());
     let run = ["run", "sweep.yaml", "--out", "out", "--workers", "1"];
-    // As on Lustre that is mounted without, and on NFS whose server has no lock manager.
+    // As on Lustre mounted without locks, and on NFS whose server has no lock manager.
     for error in ["ENOSYS", "EOPNOTSUPP", "ENOLCK"] {
         let without_locks = |arguments: &[&str]| {
             let granule = place.granule(arguments);
@@ -270,7 +269,7 @@ fn where_there_are_no_locks_nothing_is_written_and_all_can_be_read() {
         ended
             .failed_with(1, &["store.granule is on a file system without locks", "--store FILE", "-o flock"]);
         assert_eq!(place.length("out/store.granule"), 0, "nothing is written");
-        // What was made elsewhere can be looked at.
+        // An output directory made elsewhere can be read.
         place.run(&run).succeeded();
         without_locks(&["verify", "out", "--all"]).succeeded();
         without_locks(&["status", "out"]).succeeded();
@@ -279,7 +278,7 @@ fn where_there_are_no_locks_nothing_is_written_and_all_can_be_read() {
     }
 }
 
-/// All that lies in a directory and those below it.
+/// All files in a directory and those below it.
 fn files(place: &Place, directory: &str) -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(place.path(directory)).expect("a directory") {
@@ -307,15 +306,16 @@ fn killed_at_every_write_it_goes_on() {
     let (expected, there) = (origin.outputs("out"), files(&origin, "out"));
     let begun = Instant::now();
     let mut kills = Vec::new();
-    // The signal comes when the call begins, and keeps it from doing anything: before a write, and between
-    // that and its sync. Then likewise for all that is done to output files and the manifest.
+    // strace sends the signal at the start of the call, which then has no effect. So the program is killed before a
+    // write to the store, and between the write and its sync. Then it is killed before each sync and rename of output
+    // files and the manifest.
     for (call, store_only) in [("pwrite64", true), ("fdatasync", true), ("fsync", false), ("/^rename", false)]
     {
         let mut reused = 0;
         let mut count = 0;
         let mut rounds = 0;
         let mut number = 0;
-        // Counted by thread, each of which has its turns; they all come to an end.
+        // strace counts the calls of each thread. Every thread makes a finite number of calls, so the loop ends.
         loop {
             number += 1;
             let place = place_of(&sweep);
@@ -331,7 +331,8 @@ fn killed_at_every_write_it_goes_on() {
             let ended = place.start_this(strace).end();
             if ended.code == Some(0) {
                 assert_eq!(place.outputs("out"), expected, "{call} {number}");
-                // A store that was kept waiting takes all results at once, and then there is nothing to be reused.
+                // If the store waits and then takes all results at once, no round reuses a trial. Then all rounds are
+                // repeated.
                 rounds += 1;
                 if reused > 0 || rounds == 4 {
                     break;
@@ -354,11 +355,11 @@ fn killed_at_every_write_it_goes_on() {
             assert!(!ended.stderr.contains("damaged"), "{call} {number}: {}", ended.stderr);
             assert_eq!(place.outputs("out"), expected, "{call} {number}");
             assert_eq!(files(&place, "out"), there, "{call} {number}");
-            if !ended.stdout.contains("is complete already") {
+            if !ended.stdout.contains("is already complete") {
                 let trials = place.trials("out");
                 assert_eq!(trials.computed + trials.reused, 24, "{call} {number}");
-                // All is stored once outputs are written: only the first syncs are those of a new store, of the sweep's
-                // record, and of the file by which the run is found.
+                // Once outputs are written, all trials are stored. Only the first syncs are earlier: those of the new
+                // store, of the sweep's record, and of the file by which the run is found.
                 assert!(store_only || trials.reused == 24 || number <= 8, "{call} {number}: {trials:?}");
                 reused = reused.max(trials.reused);
             }
@@ -370,8 +371,8 @@ fn killed_at_every_write_it_goes_on() {
     told(&format!("{} kills in {:.0} s", kills.join(", "), begun.elapsed().as_secs_f64()));
 }
 
-/// Does this in a thread for which file systems are mounted that nobody else sees, and that are gone
-/// with it and its processes; or says why that cannot be.
+/// Runs `work` in a thread with its own mount namespace. No other process sees its mounts, which end with the thread
+/// and its processes. Skips the test with the reason if such a namespace cannot be made.
 fn with_mounts_of_its_own(work: impl FnOnce() + Send) {
     let enter = || {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|error| format!("no mounts of its own: {error}"))?;
@@ -386,7 +387,7 @@ fn with_mounts_of_its_own(work: impl FnOnce() + Send) {
     }
 }
 
-/// Bytes that are free on the file system of this directory.
+/// Free bytes on the file system of this directory.
 fn free(directory: &Path) -> u64 {
     let said = nix::sys::statvfs::statvfs(directory).expect("a file system");
     said.blocks_available() * said.fragment_size()
@@ -412,7 +413,7 @@ fn a_disk_that_is_full_while_serving() {
             mounted.expect("a file system in memory");
         };
         let serve = || place.serve(&["--shard-trials", "1", "--lease-seconds", "2"]);
-        // Another program fills the disk, but for so many bytes, when the coordinator has begun.
+        // Fills the disk except for `rest` bytes, as another program would after the coordinator has started.
         let fill = |rest: u64| {
             let mut filler = File::create(out.join("filler")).expect("a file");
             let chunk = vec![1; 1 << 12];
@@ -423,17 +424,20 @@ fn a_disk_that_is_full_while_serving() {
         size("size=64m");
         let first = serve();
         wait_for("there is an access file", || out.join("access.json").exists().then_some(()));
-        // Of 180 trials, there is room for some.
+        // Some of the 180 trials fit.
         fill(100 << 10);
         let mut workers = [place.worker(&["--threads", "1"]), place.worker(&["--threads", "2"])];
-        let help = "help: what was stored is kept; when this is mended: ";
+        let help = "help: all stored trials are kept; after you fix this: ";
         let message = "error: cannot write to the store out/store.granule: No space left on device";
         let ended = first.end().failed_with(1, &[message, help, "serve sweep.yaml --out out"]);
         assert_eq!(ended.stdout, "");
         let access = fs::read(place.path("out/access.json")).expect("the way in is kept");
 
-        // Nothing has changed: now that is seen before anything is done, and what workers know it by is kept.
-        serve().end().failed_with(1, &["error: the disk is too small: ", "are free at", "help: make room"]);
+        // The disk is still full. Now the coordinator detects this at its start, and keeps the access file that workers
+        // have.
+        serve()
+            .end()
+            .failed_with(1, &["error: the disk is too small: ", "are free at", "help: free some space"]);
         assert_eq!(fs::read(place.path("out/access.json")).expect("the way in is kept"), access);
         for worker in &mut workers {
             worker.until("it has lost its coordinator", |worker| {
@@ -441,12 +445,12 @@ fn a_disk_that_is_full_while_serving() {
             });
         }
 
-        // There is room for all trials, not for what is made of them.
+        // All trials fit, but the outputs do not.
         fs::remove_file(out.join("filler")).expect("it is there");
         let second = serve();
         wait_for("it has begun", || second.stderr().contains(" of 180 stored; ").then_some(()));
         fill(3 << 20);
-        let help = "help: what was computed is stored; when this is mended: ";
+        let help = "help: all computed trials are stored; after you fix this: ";
         let ended =
             second.end().failed_with(1, &["error: cannot write out/seed-451/", "No space left", help]);
         let count = |stderr: &str| {
@@ -470,7 +474,7 @@ fn a_disk_that_is_full_while_serving() {
     });
 }
 
-/// What a flipped bit at each byte of a store costs: so many trials, or all of it.
+/// Returns the cost of a flipped bit at each byte of a store: a number of trials, or the whole store.
 fn costs(store: &[u8]) -> Vec<Option<u64>> {
     const BLOCK: usize = 4096;
     const FILE_HEAD: usize = 84;
@@ -499,7 +503,7 @@ fn costs(store: &[u8]) -> Vec<Option<u64>> {
         at = next.next_multiple_of(BLOCK);
     }
     assert_eq!(at, store.len(), "frames fill the store");
-    // In the last one all damage looks like a write that was never finished.
+    // Damage to the last frame looks like an unfinished write, which costs all trials of the frame.
     let (last, trials) = frames.pop().expect("a frame");
     costs[last].fill(Some(trials));
     costs
@@ -520,12 +524,12 @@ fn a_flipped_bit_anywhere_is_never_used() {
     let begun = Instant::now();
     let mut recomputed = 0;
     let mut unreadable = 0;
-    // The sweep is finished, or there is a further trial of each condition to compute.
+    // First the finished sweep, then a sweep with a further trial of each condition to compute.
     for (sweep, missing) in [(&less, 0), (&more, 3)] {
         let expected = sweep.undisturbed();
         let total = 3 * u64::from(sweep.trials);
         for flip in 0..FLIPS {
-            // Of what is used there is little: every other hits that.
+            // Few bytes are in use: every second flip hits one of these.
             let at = if flip % 2 == 0 {
                 random.random_range(0..store.len())
             } else {
@@ -574,18 +578,18 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
     leaves.signal(Signal::SIGTERM);
     let process = leaves.id();
     let ended = ended_well(leaves);
-    let said = "left: it was told to (SIGTERM); everything computed was delivered\n";
+    let said = "left: it got a signal (SIGTERM); everything computed was delivered\n";
     assert!(ended.stderr.ends_with(said), "{}", ended.stderr);
     let of_it = format!("/{process} ");
     serve.until("the coordinator knows", |serve| {
         let stderr = serve.stderr();
         let lines: Vec<_> = stderr.lines().filter(|line| line.contains(&of_it)).collect();
         let says = |word: &str| lines.iter().any(|line| line.ends_with(word));
-        (says("leaves: it was told to (SIGTERM)") && says(" is gone")).then_some(())
+        (says("leaves: it got a signal (SIGTERM)") && says(" is gone")).then_some(())
     });
 
-    // While the coordinator does not answer, a worker with something to deliver waits for it; told a second
-    // time, it does not.
+    // If the coordinator does not answer, a worker with results to deliver waits for it. A second signal ends the
+    // worker.
     let mut hurried = place.worker(&["--threads", "1"]);
     hurried.until("it is connected", |worker| worker.stderr().contains("connected to").then_some(()));
     wait_for_trials(&place, &mut serve, 50);
@@ -595,16 +599,16 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
     hurried.until("it is about to leave", |worker| {
         worker
             .stderr()
-            .contains("leaving: it was told to (SIGTERM); once more to stop at once\n")
+            .contains("draining: it got a signal (SIGTERM); a second signal stops it at once\n")
             .then_some(())
     });
-    // Another SIGTERM so soon may be the same event.
+    // A second SIGTERM so soon could count as the same event.
     hurried.signal(Signal::SIGINT);
     hurried.end().failed_with(130, &[]);
     serve.signal(Signal::SIGCONT);
 
     let ended = serve.end().succeeded();
-    for word in ["shut out", "set aside", "given up"] {
+    for word in ["quarantined", "set aside", "timed out; its"] {
         assert!(!ended.stderr.contains(word), "{}", ended.stderr);
     }
     ended_well(stays);
@@ -635,7 +639,7 @@ fn a_coordinator_that_is_told_to_end_is_waited_for() {
         serve.signal(signal);
         let begun = Instant::now();
         let ended = serve.end();
-        // Leases are called in for 15 s, and all there is to wait for is a trial.
+        // The coordinator calls in leases for up to 15 s, and here waits for at most one trial.
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         let line = format!("{word}: ");
         let ended = ended
@@ -666,15 +670,15 @@ fn workers_leave_when_their_time_is_over_or_there_is_nothing_to_do() {
     for worker in [&mut limited, &mut idle] {
         worker.until("it is connected", |worker| worker.stderr().contains("connected to").then_some(()));
     }
-    // While the coordinator does not answer, there is nothing to do; but it will take what has been done.
+    // While the coordinator does not answer, the workers have no work, but they wait to deliver their results.
     wait_for_trials(&place, &mut serve, 10);
     serve.signal(Signal::SIGSTOP);
-    // What is measured is this time itself: longer than either of them has.
+    // This sleep is the tested time: longer than the time limit and the idle timeout.
     thread::sleep(Duration::from_secs(4));
     assert!(!limited.has_ended() && !idle.has_ended(), "they have something to deliver");
     serve.signal(Signal::SIGCONT);
     for (worker, why) in
-        [(limited, "its time limit is reached"), (idle, "there was nothing to do for a while")]
+        [(limited, "its time limit is reached"), (idle, "it had no work for its idle timeout")]
     {
         let left = format!("left: {why}; everything computed was delivered\n");
         let ended = ended_well(worker);
@@ -682,7 +686,7 @@ fn workers_leave_when_their_time_is_over_or_there_is_nothing_to_do() {
     }
     let last = place.worker(&["--threads", "1"]);
     let ended = serve.end().succeeded();
-    assert!(!ended.stderr.contains("given up"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("timed out; its"), "{}", ended.stderr);
     ended_well(last);
     assert_eq!(place.outputs("out"), *undisturbed());
     place.is_left_alone();

@@ -1,4 +1,4 @@
-//! The dashboard of a coordinator, as its pages are told: who is let in, what is told, and that it is true.
+//! The dashboard of a coordinator and the events that its pages receive: permitted requests, content, and correctness.
 #![allow(clippy::print_stdout, reason = "what a test has to say")]
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::support::{self, PATIENCE, Place, Running, Sweep, peak_kib};
 /// A coordinator with a dashboard.
 struct Shown {
     running: Running,
-    /// As it is printed.
+    /// The URL as granule prints it.
     url: String,
 }
 
@@ -38,7 +38,7 @@ impl Shown {
         rest.split('/').next().expect("a host")
     }
 
-    /// Where to connect, from this machine.
+    /// The address to connect to from this machine.
     fn address(&self) -> SocketAddr {
         let (_, port) = self.host().rsplit_once(':').expect("a port");
         SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")))
@@ -59,7 +59,7 @@ struct Answer {
     body: String,
 }
 
-/// Asks, and reads until the other side closes.
+/// Sends a request, and reads until the server closes the connection.
 fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -75,7 +75,7 @@ fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
     Answer { status, headers: lines.filter_map(header).collect(), body: body.to_owned() }
 }
 
-/// What a page hears, and what it makes of it.
+/// The events that a page receives, and the state that it derives from them.
 struct Events {
     lines: BufReader<TcpStream>,
     ids: Vec<String>,
@@ -95,7 +95,7 @@ impl Events {
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let watch: Vec<String> = watch.iter().map(usize::to_string).collect();
-        // Of version 1.0, so that the answer comes as it is, without chunks.
+        // HTTP 1.0, so that the answer has no chunks.
         write!(stream, "GET /events?watch={} HTTP/1.0\r\nHost: {host}\r\n\r\n", watch.join("%2C"))
             .expect("it reads");
         let mut lines = BufReader::new(stream);
@@ -119,12 +119,12 @@ impl Events {
         }
     }
 
-    /// Takes in the next event; false at the end.
+    /// Reads the next event and updates the state; false at the end.
     fn next(&mut self) -> bool {
         let (mut name, mut data) = (String::new(), String::new());
         loop {
             let mut line = String::new();
-            // A coordinator that is killed resets its connections.
+            // If a coordinator is killed, its connections are reset.
             if self.lines.read_line(&mut line).unwrap_or(0) == 0 {
                 return false;
             }
@@ -180,7 +180,7 @@ impl Events {
         true
     }
 
-    /// Takes in events until this holds.
+    /// Reads events until this holds.
     #[track_caller]
     fn until(&mut self, what: &str, holds: impl Fn(&Events) -> bool) {
         while !holds(self) {
@@ -192,14 +192,14 @@ impl Events {
         self.head["trials"]["stored"].as_u64().unwrap_or(0)
     }
 
-    /// Numbers of the frames that were told.
+    /// Numbers of the received frames.
     fn versions(&self) -> Vec<u64> {
         let number = |id: &String| id.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
         self.ids.iter().map(|id| number(id).unwrap_or_else(|| panic!("{id}"))).collect()
     }
 }
 
-/// Spikes by condition, population and bin of 5 ms, as `granule export` has them.
+/// Spikes by condition, population and bin of 5 ms, from `granule export`.
 fn exported(place: &Place) -> BTreeMap<(String, String), Vec<u64>> {
     place.run(&["export", "out", "--psth", "psth.csv", "--bin", "5"]).succeeded();
     let table = fs::read_to_string(place.path("psth.csv")).expect("a table");
@@ -216,7 +216,7 @@ fn exported(place: &Place) -> BTreeMap<(String, String), Vec<u64>> {
     counts
 }
 
-/// Expects that a page has heard all spikes of all conditions.
+/// Expects that a page has received all spikes of all conditions.
 #[track_caller]
 fn expect_all_spikes(place: &Place, events: &Events) {
     let exported = exported(place);
@@ -236,7 +236,7 @@ fn expect_all_spikes(place: &Place, events: &Events) {
     assert!(spikes > 100, "{spikes}");
 }
 
-/// Takes seconds, over two seeds and with two names for the same parameters.
+/// A sweep that takes seconds, with two seeds and two names for the same parameters.
 fn slow() -> String {
     let sweep = Sweep { seeds: vec![451, 452], trials: 40, ..Sweep::slow() };
     sweep.to_yaml().replace("ACh]", "ACh, { name: same, base: Control }]")
@@ -276,7 +276,7 @@ fn the_page_trusts_nobody_but_itself() {
         (format!("localhost:{}", shown.address().port()), 200),
         ("evil.example".to_owned(), 403),
         (format!("evil.example:{}", shown.address().port()), 403),
-        // What a tunnel from another port leads to.
+        // A tunnel from another port.
         (format!("127.0.0.1:{}", shown.address().port() ^ 1), 200),
     ] {
         for path in ["/", "/events", "/dashboard.js", "/nowhere"] {
@@ -376,7 +376,7 @@ fn a_page_is_told_all_and_then_what_changes_and_all_of_it_is_true() {
     });
     events.until("it is replaced", |events| events.workers.len() == 3);
 
-    // A page that comes later, or comes again, is told the same.
+    // A page that connects later, or again, receives the same state.
     let mut late = shown.events(&[]);
     assert!(late.next());
     assert_eq!((&late.epoch, &late.subject), (&events.epoch, &events.subject));
@@ -424,10 +424,10 @@ fn a_coordinator_that_is_started_again_is_another_and_counts_what_was_stored() {
     again.running.end().succeeded();
     expect_all_spikes(&place, &events);
 
-    // What is complete is not shown.
+    // A complete sweep has no dashboard.
     let ended = place.run(&["run", "sweep.yaml", "--out", "out", "--dashboard", &address]).succeeded();
     assert!(
-        ended.stdout.contains("is complete already") && !ended.stderr.contains("dashboard: "),
+        ended.stdout.contains("is already complete") && !ended.stderr.contains("dashboard: "),
         "{ended:?}"
     );
 }
@@ -454,13 +454,16 @@ fn an_address_that_is_not_to_be_had_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let run = |address: &str| place.run(&["run", "sweep.yaml", "--out", "out", "--dashboard", address]);
-    let parts =
-        [format!("error: cannot serve the dashboard at {address}"), "in use".into(), "port 0 takes".into()];
+    let parts = [
+        format!("error: cannot serve the dashboard at {address}"),
+        "in use".into(),
+        "use port 0 for a free one".into(),
+    ];
     run(&address).failed_with(1, &parts.each_ref().map(String::as_str));
     run("somewhere").failed_with(2, &["--dashboard <ADDR>"]);
 }
 
-/// Pages that look at every one of a thousand conditions, and do not read what they are told.
+/// Together, the pages watch each of a thousand conditions. They do not read the events that they receive.
 #[test]
 fn memory_does_not_grow_with_pages_that_do_not_follow() {
     let place = Place::new();
@@ -488,6 +491,6 @@ fn memory_does_not_grow_with_pages_that_do_not_follow() {
         most
     };
     let (few, many) = (peak(0), peak(84));
-    // Counts of a condition are 6 kB, and as text a few more; connections have their buffers.
+    // The counts of a condition take 6 kB, and a little more as text. Each connection has buffers.
     assert!(many < few + (32 << 10), "{few} KiB, {many} KiB");
 }

@@ -1,4 +1,5 @@
-//! Who does not belong to each other does not get together: both sides say why, and what to do.
+//! Coordinators and workers that do not match: mismatched versions, secrets, certificates. Both print the reason and
+//! what to do.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -32,12 +33,12 @@ impl Served {
         let mut serve = place.serve(arguments);
         let access = serve.until("there is an access file", |_| fs::read(place.path("out/access.json")).ok());
         let access = serde_json::from_slice(&access).expect("JSON");
-        // It listens before it writes the file; what it says of itself comes after.
+        // The coordinator listens before it writes the access file, and prints the line after that.
         serve.until("it is ready", |serve| serve.stderr().contains("to add workers: ").then_some(()));
         Served { place, serve, access }
     }
 
-    /// On loopback all the same, but encrypted.
+    /// Encrypted, although on loopback.
     fn with_tls() -> Served {
         Served::start(&["--advertise", "127.0.0.1"])
     }
@@ -50,7 +51,7 @@ impl Served {
         self.access["secret"].as_str().expect("text")
     }
 
-    /// A worker with this access file, in a place of its own.
+    /// Runs a worker with this access file in its own directory.
     fn worker_with(&self, access: &Value) -> Ended {
         let place = Place::new();
         let path = place.write("copy.json", access.to_string());
@@ -60,7 +61,7 @@ impl Served {
         ended
     }
 
-    /// Expects that the coordinator says this, and goes on: with a worker that belongs to it, it gets there.
+    /// Expects that the coordinator prints this reason, and then completes the sweep with a matching worker.
     #[track_caller]
     fn refused(mut self, reason: &str) {
         let line = format!(": {reason}");
@@ -80,21 +81,22 @@ impl Served {
         assert!(!ended.stderr.contains(self.access["secret"].as_str().expect("text")), "{}", ended.stderr);
         worker.end().succeeded();
         assert_eq!(self.place.trials("out").computed, 9);
-        // Who was not let in has done no harm.
-        let harm = [" is set aside: ", " is shut out: "].into_iter().find(|harm| ended.stderr.contains(harm));
+        // A refused worker has no effect on trials or other workers.
+        let harm =
+            [" is set aside: ", " is quarantined: "].into_iter().find(|harm| ended.stderr.contains(harm));
         assert_eq!(harm, None, "{}", ended.stderr);
         self.place.is_left_alone();
     }
 }
 
-/// The same with another value.
+/// Returns a copy with another value.
 fn with(access: &Value, key: &str, value: Value) -> Value {
     let mut access = access.clone();
     access[key] = value;
     access
 }
 
-/// A secret that is one, but nobody's.
+/// A well-formed secret that belongs to no coordinator.
 fn wrong_secret() -> Value {
     Value::from("0123456789abcdef".repeat(4))
 }
@@ -113,7 +115,7 @@ fn hello(protocol: u32, engines: Vec<wire::Engine>) -> wire::Hello {
     }
 }
 
-/// Says this to a coordinator in plain text; gives what it answers first, or why it does not.
+/// Sends a message to a coordinator in plain text. Returns the first answer, or the error.
 fn say(address: &str, secret: &str, first: wire::from_worker::Message) -> Result<wire::ToWorker, Status> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -160,15 +162,15 @@ fn another_version_of_the_protocol_or_the_engine() {
     assert!(status.message().ends_with("; run the same version on both sides"), "{status}");
     served.refused("the worker (granule 9.8.7) does not have engine ");
 
-    // Who does not even say hello.
+    // A worker that does not send hello.
     let served = Served::start(&[]);
     let beat = Message::Heartbeat(wire::Heartbeat { held: Vec::new(), last: 0 });
     let status = say(served.address(), served.secret(), beat).expect_err("it is refused");
-    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "a worker has to say hello first"));
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "the first message must be Hello"));
     served.goes_on();
 }
 
-/// It would fail at every lease: trial after trial would be suspected of killing its workers.
+/// If it were accepted, it would fail every lease, and each trial would become a suspect.
 #[test]
 fn a_worker_whose_engine_has_other_parameters() {
     use wire::from_worker::Message;
@@ -181,10 +183,11 @@ fn a_worker_whose_engine_has_other_parameters() {
         ENGINES.iter().copied().map(engine_to_wire).map(with_another_space).collect();
     let ours = env!("CARGO_PKG_VERSION");
     let reason = format!(
-        "engine brian2-2.2.1 of the worker (granule 9.8.7) has other parameters than that of this coordinator (granule \
+        "engine brian2-2.2.1 of the worker (granule 9.8.7) has other parameters than that of this coordinator \
+            (granule \
          {ours}); run the same version on both sides"
     );
-    // More of them than failures are needed to set a trial aside.
+    // More workers than the failures that set a trial aside.
     for name in 0..6 {
         let hello = wire::Hello { name: vec![name; 16], ..hello(PROTOCOL, engines.clone()) };
         let answer = say(served.address(), served.secret(), Message::Hello(hello));
@@ -199,7 +202,7 @@ fn a_worker_whose_engine_has_other_parameters() {
 
 #[test]
 fn a_worker_of_a_coordinator_of_another_version() {
-    // A coordinator that answers as one would that has gone on to a protocol without this call.
+    // A coordinator with a later protocol that lacks this call would answer so.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || {
@@ -215,13 +218,10 @@ fn a_worker_of_a_coordinator_of_another_version() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it can be changed");
     let arguments = ["worker", "--access", "access.json", "--threads", "1", "--give-up-after", "1s"];
     let ended = place.start(&arguments).end();
-    let said = "what answers there is no coordinator";
-    ended.failed_with(
-        1,
-        &[said, "error: no coordinator was found for 1 s\n  help: start the coordinator again"],
-    );
+    let said = "the server there is not a coordinator";
+    ended.failed_with(1, &[said, "error: found no coordinator for 1 s\n  help: start the coordinator again"]);
 
-    // An access file of another version says which of the two is to be changed.
+    // For an access file of another version, the message states which program to change.
     let newer = with(&access, "granule_access", 2.into());
     fs::write(&path, newer.to_string()).expect("it can be written");
     let parts =
@@ -234,10 +234,10 @@ fn a_wrong_secret() {
     for tls in [false, true] {
         let served = if tls { Served::with_tls() } else { Served::start(&[]) };
         let ended = served.worker_with(&with(&served.access, "secret", wrong_secret()));
-        let reason = "the secret is wrong: use the access file that this coordinator has written";
+        let reason = "wrong secret: use the access file of this coordinator";
         ended.failed_with(1, &[&format!("error: the coordinator at {} refused: {reason}", served.address())]);
 
-        // Who only wants to look needs it as well.
+        // `granule status` needs the secret, too.
         let path =
             served.place.write("copy.json", with(&served.access, "secret", wrong_secret()).to_string());
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it can be changed");
@@ -253,8 +253,8 @@ fn access_files_that_are_not_there_or_open_to_others() {
     place.run(&["worker", "--access", "nowhere.json"]).failed_with(2, &parts);
     place
         .run(&["status", "--access", "nowhere.json"])
-        .failed_with(1, &["there is no nowhere.json", "help: "]);
-    place.run(&["worker"]).failed_with(2, &["error: which coordinator?\n  help: --access FILE"]);
+        .failed_with(1, &["nowhere.json does not exist", "help: "]);
+    place.run(&["worker"]).failed_with(2, &["error: missing --access FILE\n  help: pass the access file"]);
 
     let served = Served::start(&[]);
     let path = served.place.path("out/access.json");
@@ -262,7 +262,7 @@ fn access_files_that_are_not_there_or_open_to_others() {
     assert_eq!(mode(), 0o600);
     for open in [0o640, 0o604, 0o660] {
         fs::set_permissions(&path, fs::Permissions::from_mode(open)).expect("it can be changed");
-        let parts = ["out/access.json is open to other users of this machine", "chmod 600 out/access.json"];
+        let parts = ["out/access.json is readable by other users", "chmod 600 out/access.json"];
         served.place.worker(&[]).end().failed_with(2, &parts);
         served.place.run(&["status", "out"]).failed_with(1, &parts);
     }
@@ -277,18 +277,13 @@ fn the_certificate_of_another_coordinator() {
     let access = with(&other.access, "addresses", served.access["addresses"].clone());
     let ended = served.worker_with(&access);
     let parts = [
-        &*format!(
-            "error: the coordinator at {} is not the one that this access file is for",
-            served.address()
-        ),
-        "its certificate is another",
-        "get a fresh copy of the access file",
+        &*format!("error: the coordinator at {} is not the one of this access file", served.address()),
+        "its certificate differs",
+        "get a new copy of the access file",
     ];
     let ended = ended.failed_with(1, &parts);
     assert!(!ended.stderr.contains(other.secret()), "{}", ended.stderr);
-    served.refused(
-        "did not accept the certificate: it has the access file of another coordinator, or an old one",
-    );
+    served.refused("did not accept the certificate: its access file is outdated or of another coordinator");
     other.goes_on();
 }
 
@@ -296,15 +291,15 @@ fn the_certificate_of_another_coordinator() {
 fn plain_text_where_tls_is_spoken_and_the_other_way_round() {
     let tls = Served::with_tls();
     let plain = Served::start(&[]);
-    // An access file without a certificate, for where TLS is spoken. HTTP in plain text gets an answer that
-    // says so, which is taken for what it is.
+    // A worker with an access file without a certificate, for a port with TLS. The port answers HTTP in plain text with
+    // the reason, and the worker prints it.
     let access = with(&plain.access, "addresses", tls.access["addresses"].clone());
     let ended = tls.worker_with(&access);
     let reason =
-        "this coordinator speaks TLS only: connect with its access file, `granule worker --access FILE`";
+        "this coordinator accepts TLS only: connect with its access file, `granule worker --access FILE`";
     ended.failed_with(1, &[&format!("error: the coordinator at {} refused: {reason}", tls.address())]);
 
-    // The same without a worker of ours: with the right secret, which it must not accept like this.
+    // A client with the right secret in plain text, which the coordinator must not accept.
     let first = wire::from_worker::Message::Hello(hello(PROTOCOL, Vec::new()));
     let status = say(tls.address(), tls.secret(), first).expect_err("it is refused");
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, reason));
@@ -317,12 +312,12 @@ fn plain_text_where_tls_is_spoken_and_the_other_way_round() {
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains(reason), "{answer}");
     tls.refused(reason);
 
-    // The other way round.
+    // A worker with TLS, for a port in plain text.
     let tls = Served::with_tls();
     let access = with(&tls.access, "addresses", plain.access["addresses"].clone());
     let parts = [
-        &*format!("error: what listens at {} does not speak TLS", plain.address()),
-        "get a fresh copy of the access file",
+        &*format!("error: the server at {} does not speak TLS", plain.address()),
+        "get a new copy of the access file",
     ];
     plain.worker_with(&access).failed_with(1, &parts);
     plain.goes_on();
@@ -337,7 +332,8 @@ fn a_renewed_identity_is_not_the_old_one() {
     worker.signal(Signal::SIGSTOP);
     serve.signal(Signal::SIGKILL);
     assert_eq!(serve.end().code, None);
-    // Its key is lost: there is a new one, and a new access file, which who has a copy of the old one lacks.
+    // Without its key, the coordinator makes a new key and a new access file. Copies of the old access file are
+    // outdated.
     fs::remove_file(place.path("out/coordinator.pem")).expect("there is a key");
     serve = place.serve(&["--advertise", "127.0.0.1"]);
     serve.until("it is ready", |serve| serve.stderr().contains("to add workers: ").then_some(()));
@@ -347,9 +343,9 @@ fn a_renewed_identity_is_not_the_old_one() {
     assert_eq!(renewed["addresses"], access["addresses"], "the port is the same");
     assert!(serve.stderr().contains("coordinator.pem is not there"), "{}", serve.stderr());
     let served = Served { place, serve, access: renewed };
-    let parts = ["is not the one that this access file is for", "get a fresh copy of the access file"];
+    let parts = ["is not the one of this access file", "get a new copy of the access file"];
     served.worker_with(&access).failed_with(1, &parts);
-    // Who reads the file itself has the fresh one.
+    // A worker that reads the original file gets the new one.
     worker.signal(Signal::SIGCONT);
     served.serve.end().succeeded();
     let ended = worker.end().succeeded();

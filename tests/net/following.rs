@@ -1,4 +1,4 @@
-//! A run that is watched from elsewhere, and how runs and workers end when the terminal or the sweep does.
+//! `granule status --follow`, and how runs and workers end when the terminal or the sweep ends.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Ended, Place, Running, Sweep, copy_program, skip, wait_for};
 
-/// Takes seconds, in which it can be found and stopped.
+/// A sweep that takes seconds, so that it can be followed and stopped.
 fn sweep() -> Sweep<'static> {
     Sweep { trials: 400, ..Sweep::slow() }
 }
@@ -33,7 +33,7 @@ fn until_it_computes(place: &Place, running: &mut Running) -> Value {
     })
 }
 
-/// The snapshots that a follower has shown so far.
+/// The snapshots that a follower has printed so far.
 fn snapshots(follower: &Running) -> Vec<Value> {
     let stdout = follower.stdout();
     let lines = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -43,7 +43,7 @@ fn snapshots(follower: &Running) -> Vec<Value> {
 #[test]
 fn a_run_is_followed_through_kills_and_restarts_to_its_end() {
     let place = place();
-    // Before there is anything to follow.
+    // The follower starts before the run.
     let mut follower = place.start(&["status", "out", "--follow", "--json"]);
     follower.until("it waits", |running| {
         running.stderr().contains("no coordinator is running in out; waiting").then_some(())
@@ -58,13 +58,13 @@ fn a_run_is_followed_through_kills_and_restarts_to_its_end() {
     first.signal(Signal::SIGKILL);
     first.end();
     place.is_left_alone_but_for(follower.id());
-    // What is left of it leads nowhere.
+    // The killed run's file remains, but its coordinator is gone.
     assert!(beacon.exists());
     let at_rest: Value =
         serde_json::from_str(&place.run(&["status", "out", "--json"]).succeeded().stdout).unwrap();
     assert_eq!((&at_rest["type"], &at_rest["state"]), (&"rest".into(), &"interrupted".into()));
     follower.until("it says that the run is gone", |running| {
-        running.stderr().contains("is gone, and the sweep is not complete; waiting").then_some(())
+        running.stderr().contains("has ended, and the sweep is not complete; waiting").then_some(())
     });
 
     let seen = snapshots(&follower).len();
@@ -80,11 +80,11 @@ fn a_run_is_followed_through_kills_and_restarts_to_its_end() {
     follower.end().succeeded();
     assert!(!beacon.exists());
     assert_eq!(place.outputs("out"), sweep().undisturbed());
-    // There is nothing to wait for.
+    // The follower does not wait, because the sweep is complete.
     place.run(&["status", "out", "--follow"]).succeeded();
 }
 
-/// The access file of an interrupted `serve` is for its workers, which wait for it.
+/// The workers of an interrupted `serve` still need its access file, so a run keeps it.
 #[test]
 fn a_run_leaves_the_access_file_of_others_alone_until_the_sweep_is_complete() {
     let place = place();
@@ -123,13 +123,14 @@ fn a_hangup_ends_runs_and_workers_in_good_order() {
     worker.until("it is connected", |running| running.stderr().contains("connected to").then_some(()));
     worker.signal(Signal::SIGHUP);
     let ended = worker.end().succeeded();
-    assert!(ended.stderr.contains("leaving: it was told to (SIGHUP)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("draining: it got a signal (SIGHUP)"), "{}", ended.stderr);
     assert!(ended.stderr.contains("everything computed was delivered"), "{}", ended.stderr);
-    // A shell and the system both say that a terminal is gone.
+    // When a terminal closes, both the shell and the system send SIGHUP.
     coordinator.signal(Signal::SIGHUP);
     coordinator.signal(Signal::SIGHUP);
-    let ended = coordinator.end().failed_with(129, &["leases are called in", "hung up: ", "to resume: "]);
-    assert!(!ended.stderr.contains("ended at once"), "{}", ended.stderr);
+    let ended =
+        coordinator.end().failed_with(129, &["workers finish their leases", "hung up: ", "to resume: "]);
+    assert!(!ended.stderr.contains("stopped; all computed"), "{}", ended.stderr);
 
     let mut running = run(&place);
     until_it_computes(&place, &mut running);
@@ -161,14 +162,14 @@ fn what_nohup_started_goes_on() {
     assert_eq!(place.outputs("out"), sweep().undisturbed());
 }
 
-/// Its messages go nowhere then, as lines and as JSON.
+/// Messages are then lost, as lines and as JSON.
 #[test]
 fn a_terminal_that_is_gone_stops_nothing() {
     for format in ["text", "json"] {
         let place = place();
         let (pty, pts) = open().expect("a terminal");
         let arguments = ["run", "sweep.yaml", "--out", "out", "--workers", "2", "--log-format", format];
-        // With a terminal to write to that is not its own, it does not hear that this is gone.
+        // The terminal is the controlling terminal of the program's session. Otherwise the system would send no SIGHUP.
         let command = pty_process::blocking::Command::from(place.granule(&arguments)).env("TERM", "xterm");
         let mut child = command.spawn(pts).expect("the program starts");
         let id = child.id();
@@ -176,7 +177,7 @@ fn a_terminal_that_is_gone_stops_nothing() {
             place.status().filter(|status| status["trials"]["stored"].as_u64() > Some(0))
         });
         drop(pty);
-        // The system sends SIGHUP, as it is this session's terminal.
+        // The system sends SIGHUP, because this is the session's terminal.
         let status = wait_for("it ends", || child.try_wait().expect("a child"));
         assert_eq!(status.code(), Some(129), "{format}, process {id}");
         run(&place).end().succeeded();
@@ -184,7 +185,7 @@ fn a_terminal_that_is_gone_stops_nothing() {
     }
 }
 
-/// Standard error that cannot be written to, from the beginning.
+/// Standard error is not writable from the beginning.
 #[test]
 fn messages_that_cannot_be_written_stop_nothing() {
     for format in ["text", "json"] {
@@ -198,7 +199,7 @@ fn messages_that_cannot_be_written_stop_nothing() {
     }
 }
 
-/// A worker that has read the access file and is not yet welcome when the sweep is complete.
+/// The sweep completes after a worker has read the access file, and before the coordinator accepts the worker.
 #[test]
 fn a_worker_that_comes_too_late_is_told_that_the_sweep_has_ended() {
     let place = Place::new();
@@ -227,7 +228,7 @@ fn a_worker_that_comes_too_late_is_told_that_the_sweep_has_ended() {
             ended.stderr
         );
     }
-    // One that was never there is a mistake.
+    // If the access file never existed, the worker fails.
     place.run(&["worker", "--access", "access.json"]).failed_with(2, &["cannot read access.json"]);
 }
 
@@ -250,11 +251,11 @@ fn a_colleague_sees_what_is_stored_and_is_not_let_in() {
     let worker = place.start(&["worker", "--access", "out/access.json"]);
     until_it_computes(&place, &mut run);
     let seen = Ended::from(colleague(&["status", "out"]).output().expect("it starts")).succeeded();
-    assert!(seen.stdout.contains("another granule is using it, "), "{seen:#?}");
+    assert!(seen.stdout.contains("in use by another granule, "), "{seen:#?}");
     let mut follower = place.start_this(colleague(&["status", "out", "--follow"]));
     follower.until("it is told", |follower| {
-        let is_told = follower.stderr().contains("answers its owner only; this is what is stored");
-        (is_told && follower.stdout().contains("another granule is using it, ")).then_some(())
+        let is_told = follower.stderr().contains("may ask its coordinator; showing what is stored");
+        (is_told && follower.stdout().contains("in use by another granule, ")).then_some(())
     });
     run.end().succeeded();
     worker.end().succeeded();

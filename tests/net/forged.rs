@@ -1,5 +1,5 @@
-//! Text from outside that would pass for lines of our own: wherever it is shown, it is on one line, and nothing in it is
-//! hidden.
+//! Text from outside that imitates granule's own lines. In all output, it stays on one line, and hidden characters are
+//! escaped.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -20,23 +20,23 @@ use tonic::{Status, Streaming};
 use crate::support::served::Served;
 use crate::support::{Place, Sweep, wait_for};
 
-/// The beginning of a line of a log, as it would be after a line feed.
+/// The beginning of a log line, which would follow a line feed in the text.
 const DATE: &str = "2001-02-03T04:05:06Z";
 
-/// A text with all that would forge something, and a word to find it by.
+/// Text with all characters that could forge output, and a word to find it.
 fn forged(word: &str) -> String {
     format!(
         "{word}\n{DATE} all is well\r\u{1b}[2J\u{9b}1m\u{202e}\u{2066}\u{200f}\u{200b}\u{2028}\u{feff}\u{85}"
     )
 }
 
-/// How that is shown.
+/// The escaped form of that text.
 fn escaped(word: &str) -> String {
     let escapes = r"\u{d}\u{1b}[2J\u{9b}1m\u{202e}\u{2066}\u{200f}\u{200b}\u{2028}\u{feff}\u{85}";
     format!(r"{word}\u{{a}}{DATE} all is well{escapes}")
 }
 
-/// Expects the words of forgers, and nothing that they have forged.
+/// Expects the words in the text, and no forged line or hidden character.
 #[track_caller]
 fn check(what: &str, text: &str, words: &[&str]) {
     let hidden: Vec<char> = text.chars().filter(|c| is_hidden(*c) && *c != '\n').collect();
@@ -61,7 +61,7 @@ fn hello() -> wire::Hello {
     }
 }
 
-/// A worker that can say anything.
+/// A worker that can send any message.
 struct Forger {
     say: mpsc::Sender<wire::FromWorker>,
     hear: Streaming<wire::ToWorker>,
@@ -83,7 +83,7 @@ impl Forger {
     }
 }
 
-/// What the page's feed says, until it has all these words.
+/// Reads the page's events until they contain all these words.
 fn feed(address: SocketAddr, words: &[&str]) -> String {
     let mut stream = TcpStream::connect(address).expect("a page");
     write!(stream, "GET /events HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("a request");
@@ -94,7 +94,7 @@ fn feed(address: SocketAddr, words: &[&str]) -> String {
         assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&read));
         read.extend(&buffer[..count]);
         let text = String::from_utf8_lossy(&read);
-        // JSON escapes the backslashes once more.
+        // JSON escapes the backslashes again.
         words.iter().all(|word| text.contains(&escaped(word).replace('\\', "\\\\"))).then_some(())
     });
     let text = String::from_utf8(read).expect("text");
@@ -116,7 +116,7 @@ fn nothing_that_a_worker_says_forges_a_line() {
     followed.until("it follows", |running| running.stdout().contains("trials stored").then_some(()));
     followed_in_json.until("it follows", |running| (!running.stdout().is_empty()).then_some(()));
 
-    // One that is let in, says that it leaves, and sends what makes no sense.
+    // An accepted worker announces that it leaves, and sends a message that makes no sense.
     let forger = runtime.block_on(async {
         let mut forger = Forger::join(&access, hello()).await.expect("it is let in");
         forger.hear.message().await.expect("a welcome");
@@ -128,7 +128,7 @@ fn nothing_that_a_worker_says_forges_a_line() {
         let status = place.run(&["status", "out"]).succeeded().stdout;
         status.contains("; 1 worker").then_some(status)
     });
-    // Names are cut there.
+    // Names are shortened there.
     check("status", &status, &[]);
     assert!(status.contains(r"host\u{a}2001"), "{status}");
     let json = place.run(&["status", "out", "--json"]).succeeded().stdout;
@@ -142,10 +142,10 @@ fn nothing_that_a_worker_says_forges_a_line() {
     runtime.block_on(forger.say(Message::Trial(wrong)));
     served
         .running
-        .until("it is shut out", |running| running.stderr().contains(" is shut out: ").then_some(()));
+        .until("it is shut out", |running| running.stderr().contains(" is quarantined: ").then_some(()));
     check("the dashboard", &feed(address, &["host"]), &[]);
 
-    // One that is not let in.
+    // A refused worker.
     let refused = wire::Hello { protocol: PROTOCOL + 1, version: forged("version"), ..hello() };
     let status = runtime.block_on(Forger::join(&access, refused)).err().expect("it is refused");
     check("what it is told", status.message(), &["version"]);
@@ -173,7 +173,7 @@ fn nothing_that_a_worker_says_forges_a_line() {
     check("status at rest", &place.run(&["status", "out"]).succeeded().stdout, &[]);
 }
 
-/// Names of files are text from outside, too.
+/// File names are text from outside, too.
 #[test]
 fn nothing_that_a_file_is_called_forges_a_line() {
     let place = Place::new();

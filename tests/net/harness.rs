@@ -1,4 +1,4 @@
-//! What the tests of networks rest on: relays do what they are told, and hosts reach each other.
+//! Tests of the network tools: relays do what their settings state, and hosts reach each other.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::support::hosts::{hosts_or_skip, skipped};
 use crate::support::relay::{Counts, Faults, Relay};
 use crate::support::{self, PATIENCE, Place, wait_for};
 
-/// Long enough that a silence is one.
+/// Nothing else on the machine causes a silence of this length.
 const SILENCE: Duration = Duration::from_millis(300);
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -20,10 +20,10 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Sends back what it gets, on every connection, until the other end closes its direction.
+/// Returns all received bytes on every connection, until the other end closes its direction.
 fn echo(listener: TcpListener) -> SocketAddr {
     let address = listener.local_addr().unwrap();
-    // It ends with the process.
+    // The thread ends with the process.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -57,7 +57,7 @@ fn try_connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Connects and expects to be reset. That can be so early that it is connecting which fails.
+/// Connects and expects a reset. The reset can be so early that the connection attempt fails.
 #[track_caller]
 fn connect_and_expect_reset(address: SocketAddr) {
     match try_connect(address) {
@@ -66,7 +66,7 @@ fn connect_and_expect_reset(address: SocketAddr) {
     }
 }
 
-/// Sends a byte and expects it back; how long that took.
+/// Sends a byte and expects it back. Returns the time that this took.
 #[track_caller]
 fn ping(stream: &mut TcpStream) -> Duration {
     let begun = Instant::now();
@@ -82,8 +82,8 @@ fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(got, bytes);
 }
 
-/// The next byte, if there is one. Reading within a time is interrupted when the whole process is
-/// stopped for a moment; then it goes on.
+/// Returns the next byte, if there is one. A read with a timeout is interrupted if the whole process is stopped for a
+/// moment. Then this function retries.
 fn next(stream: &mut TcpStream) -> io::Result<Option<u8>> {
     loop {
         let mut byte = [0];
@@ -94,7 +94,7 @@ fn next(stream: &mut TcpStream) -> io::Result<Option<u8>> {
     }
 }
 
-/// Expects that nothing comes for a while, neither bytes nor an end.
+/// Expects no bytes and no end for a while.
 #[track_caller]
 fn expect_silence(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(SILENCE)).unwrap();
@@ -110,12 +110,12 @@ fn expect_reset(stream: &mut TcpStream) {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
-/// Bytes in which no two places look alike.
+/// Bytes that differ at every position of four bytes.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u32 / 4).flat_map(u32::to_be_bytes).collect()
 }
 
-/// Sends bytes and the end; returns all that comes back.
+/// Sends bytes and closes this direction. Returns everything that comes back.
 fn through(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     let mut back = stream.try_clone().unwrap();
     thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn what_is_delayed_comes_later_and_in_order() {
         let took = ping(&mut stream);
         assert!(took >= ms(120), "{took:?}");
     }
-    // It is a delay, not a rate.
+    // The fault is a delay and not a limited rate.
     let bytes = pattern(2 << 20);
     let begun = Instant::now();
     assert!(through(stream, &bytes) == bytes);
@@ -163,7 +163,7 @@ fn what_is_throttled_takes_its_time() {
     let bytes = pattern(60_000);
     let begun = Instant::now();
     assert!(through(connect(relay.address()), &bytes) == bytes);
-    // The first chunk is free.
+    // The first chunk passes without a delay.
     let took = begun.elapsed();
     assert!(took >= ms(550), "{took:?}");
 }
@@ -185,7 +185,7 @@ fn connections_are_reset_at_the_age_that_the_seed_gives() {
     };
     let [first, again] = [7, 7].map(ages);
     assert!(first.iter().chain(&again).all(|age| *age >= ms(50)), "{first:?}, {again:?}");
-    // A busy machine makes them later, not earlier; and hardly by this much all three times.
+    // Load on the machine makes resets later, never earlier, and rarely by this much all three times.
     let alike = first.iter().zip(&again).filter(|(one, other)| one.abs_diff(**other) < ms(100));
     assert!(alike.count() > 0, "{first:?}, {again:?}");
 }
@@ -250,7 +250,7 @@ fn all_connections_are_cut_at_once_also_across_a_partition() {
 
 #[test]
 fn where_nobody_listens_a_connection_is_reset() {
-    // Taken, so that no other test listens there meanwhile.
+    // The port is bound, so that no other test listens there meanwhile.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind(ANY).unwrap();
     let relay = Relay::to(nobody.local_addr().unwrap(), ANY, 1, Faults::default());
@@ -268,7 +268,7 @@ fn an_end_that_is_reset_resets_the_other() {
     stream.write_all(b"two").unwrap();
     other.read_exact(&mut [0]).unwrap();
     wait_for("all has come", || (relay.counts().bytes == 3).then_some(()));
-    // Closing with something unread is a reset.
+    // Closing a socket with unread bytes sends a reset.
     drop(other);
     expect_reset(&mut stream);
 }
@@ -318,7 +318,7 @@ fn programs_run_on_hosts_as_they_would_anywhere() {
     devices.sort_unstable();
     assert_eq!(devices, ["eth0", "lo"]);
 
-    // The program itself, one on each, with local workers over the loopback of that host.
+    // The program itself runs on each host, with local workers over that host's loopback.
     place.sweep("sweep.yaml", &support::Sweep::small());
     for (i, out) in ["first", "second"].into_iter().enumerate() {
         let command = place.granule(&["run", "sweep.yaml", "--out", out, "--workers", "2"]);
@@ -337,7 +337,7 @@ fn a_relay_stands_on_a_host_between_two_others() {
     let relay = Relay::on(middle, target, bind, 1, Faults { delay: ms(20), ..Faults::default() });
     let mut stream = client.inside(|| connect(relay.address()));
     assert!(ping(&mut stream) >= ms(40));
-    // The server hears of it only through the relay.
+    // The server sees the pulled cable only through the relay.
     hosts.link(0, false);
     ping(&mut server.inside(|| connect(relay.address())));
     stream.write_all(b"later").unwrap();

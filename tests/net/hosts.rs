@@ -1,4 +1,4 @@
-//! Sweeps over several hosts, and over networks that are as bad as networks can be: the same bytes.
+//! Sweeps over several hosts and over very bad networks: the outputs are the same.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test has to say")]
 
 use std::fs;
@@ -46,7 +46,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Names of files that only their owner may read; all others have none of these words.
+/// Names of the files that only their owner may read. Expects that no other file contains one of these words.
 fn private_files(place: &Place, secrets: &[String]) -> Vec<String> {
     let mut private = Vec::new();
     for path in files(&place.path("")) {
@@ -68,7 +68,7 @@ fn expect_none(place: &str, bytes: &[u8], secrets: &[String]) {
     }
 }
 
-/// Every line is an object of the documented schema.
+/// Expects that every line is an object of the documented schema.
 fn reports(stdout: &str) -> Vec<Value> {
     let parse =
         |line: &str| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -95,7 +95,7 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     assert!(!secrets.is_empty());
     secrets.push(secret.clone());
 
-    // Who watches, from another host.
+    // `granule status` from another host.
     let status = |i: usize, more: &[&str]| {
         let always = ["status", "--access", copy.to_str().unwrap(), "--json"];
         start_on(hosts.host(i), &place, &[&always, more].concat())
@@ -107,7 +107,7 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     assert_eq!((&snapshot["type"], &snapshot["state"]), (&"snapshot".into(), &"computing".into()));
     assert_eq!(snapshot["trials"]["total"], 30);
 
-    // The pages: encrypted, and with the secret where there is anything to hide.
+    // The pages are encrypted, and need the secret if they show anything about the sweep.
     let page = |path: &str, secret: Option<&str>| {
         let stream = hosts.host(2).inside(|| connect(served.address())).expect("it listens");
         get(tls(&access, stream, &[]).expect("it speaks TLS"), path, secret)
@@ -117,20 +117,20 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     assert_eq!(page("/metrics", Some("wrong")).0, 401);
     let (status, metrics) = page("/metrics", Some(&secret));
     assert_eq!((status, metric(&metrics, "granule_trials")), (200, 30.0));
-    // Or plain, without a secret, on the coordinator's host alone.
+    // The other port serves pages in plain text without a secret, on the coordinator's host only.
     let open_page =
         |path: &str| get(hosts.host(0).inside(|| connect(open_pages)).expect("it listens"), path, None);
     assert_eq!(open_page("/health"), (200, "computing\n".to_owned()));
     assert_eq!(metric(&open_page("/metrics").1, "granule_trials_stored"), 0.0);
     let elsewhere = SocketAddr::new(hosts.host(0).address(), open_pages.port());
     assert!(hosts.host(1).inside(|| connect(elsewhere)).is_err());
-    // In plain text the other port says only what to do, whatever one knows.
+    // In plain text, the port with TLS only answers with the reason.
     let plain = hosts.host(1).inside(|| connect(served.address())).expect("it listens");
     let (status, reason) = get(plain, "/metrics", None);
     assert_eq!(status, 401);
     assert!(reason.contains("TLS only"), "{reason}");
 
-    // While the coordinator is held up nothing can end, and all there is can be looked at.
+    // While the coordinator is suspended, no process can end, so all can be inspected.
     served.running.signal(Signal::SIGSTOP);
     let mut workers: Vec<Running> = [1, 1, 2].map(|i| start_worker(hosts.host(i), &place, &copy)).into();
     wait_for("all workers run", || (served.running.workers().len() == 3).then_some(()));
@@ -164,16 +164,16 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     place.is_left_alone();
 }
 
-/// How hosts are parted from the coordinator for a while.
+/// How a host is cut off from the coordinator for a while.
 #[derive(Clone, Copy, Debug)]
 enum Partition {
-    /// Nothing passes the relay any more, whose connections stay open.
+    /// The relay passes no more bytes, but its connections stay open.
     Relay,
     /// The cable is pulled.
     Cable,
 }
 
-/// When what happens, and how often.
+/// Times and numbers of the disturbances.
 const KILLS: usize = 10;
 const KILL_EVERY: Duration = ms(2900);
 const PARTED_FROM: Duration = ms(6000);
@@ -181,12 +181,12 @@ const PARTED_FOR: Duration = ms(20_000);
 const RESETS: u64 = 10;
 const STALLS: u64 = 10;
 
-/// What a run gets done meanwhile, if it could go faster: workers that are ahead are slowed down. What
-/// those behind a partition have done arrives all at once when it ends, hence the distance to the end.
+/// The pace during the disturbances: workers that are ahead are slowed down, so that the run does not end too early.
+/// When a partition ends, the results behind it arrive all at once. So the limit is far from the end.
 const ALL_WITHIN: Duration = ms(60_000);
 const MOST_BEFORE_THE_END: f64 = 0.5;
 
-/// Workers that are slowed down run so long, so often: enough to stay in touch, and for hardly more.
+/// A slowed worker runs for this time in each interval: enough to keep its connection, and hardly more.
 const RUN_FOR: Duration = ms(5);
 const RUN_EVERY: Duration = ms(400);
 
@@ -196,7 +196,7 @@ struct Sites<'a> {
     place: &'a Place,
     relays: Vec<Relay>,
     access: Vec<PathBuf>,
-    /// By host.
+    /// Workers, each with the index of its host.
     workers: Vec<(usize, Running)>,
 }
 
@@ -225,7 +225,7 @@ impl<'a> Sites<'a> {
         self.workers.push((site, worker));
     }
 
-    /// Kills one without a warning, and starts another in its place.
+    /// Kills a worker with SIGKILL, and starts another in its place.
     fn kill(&mut self, random: &mut Pcg64) {
         let (site, worker) = self.workers.swap_remove(random.random_range(0..self.workers.len()));
         worker.signal(Signal::SIGKILL);
@@ -241,7 +241,7 @@ impl<'a> Sites<'a> {
         }
     }
 
-    /// Lets all workers run, or none.
+    /// Resumes or suspends all workers.
     fn run(&self, run: bool) {
         let signal = if run { Signal::SIGCONT } else { Signal::SIGSTOP };
         self.workers.iter().for_each(|(_, worker)| worker.signal(signal));
@@ -259,11 +259,11 @@ impl<'a> Sites<'a> {
     }
 }
 
-/// Runs a sweep while everything happens to it, a trial at a time.
+/// Runs a sweep, one trial per lease, under all disturbances.
 fn survives(sweep: &Path, expected: &Hashes, partition: Partition, seed: u64) {
     let Some(hosts) = hosts_or_skip(3) else { return };
     let sweep = sweep.to_str().unwrap();
-    // What it is when nothing happens, and how much is stored then.
+    // Outputs and length of the store of an undisturbed run.
     let quiet = Place::new();
     quiet.run(&["run", sweep, "--out", "out", "--workers", "2", "--shard-trials", "1"]).succeeded();
     let undisturbed = quiet.outputs("out");
@@ -277,7 +277,7 @@ fn survives(sweep: &Path, expected: &Hashes, partition: Partition, seed: u64) {
     let mut sites = Sites::new(&hosts, &place, &served, seed);
     let begun = Instant::now();
     let mut kills = 0;
-    // How much was stored when it began and when it ended.
+    // The length of the store at the beginning and at the end of the partition.
     let (mut parted, mut together) = (None, None);
     loop {
         let now = begun.elapsed();
@@ -313,10 +313,10 @@ fn survives(sweep: &Path, expected: &Hashes, partition: Partition, seed: u64) {
     served.running.end().succeeded();
     assert!(together > parted, "nothing was stored while a host was parted: {parted:?}, {together:?}");
     assert_eq!(place.outputs("out"), undisturbed);
-    // Who has not heard of the end sees that there is no access any more.
+    // A worker that has not received the end sees that the access file is gone.
     sites.access.iter().for_each(|path| fs::remove_file(path).expect("a copy"));
     for (_, worker) in sites.workers {
-        // One that has never been let in says that it was not.
+        // A worker that was never accepted ends with an error.
         let ended = worker.end();
         assert!(matches!(ended.code, Some(0..=2)), "{ended:?}");
     }
@@ -363,7 +363,7 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
         thread::sleep(down / 3);
         let before = stored();
         if is_longer {
-            // Who is left has it all, also what the other was at.
+            // The remaining worker gets all trials, including those that the other had leased.
             workers.push(start_worker(hosts.host(2), &place, &copy));
             served.running.until("the other goes on", |_| (stored() > before + 8 * 4096).then_some(()));
         }
@@ -376,7 +376,7 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
             println!("{down:?} without a cable, and {:?} more", mended.elapsed());
         }
         let ended = served.running.end().succeeded();
-        let is_given_up = ended.stderr.contains(" is given up; ");
+        let is_given_up = ended.stderr.contains(" timed out; ");
         assert_eq!(is_given_up, is_longer, "{}", ended.stderr);
         assert_eq!(place.outputs("out"), undisturbed);
         fs::remove_file(copy).expect("the copy");
@@ -385,7 +385,7 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
     }
 }
 
-/// The name of the coordinator leads to an address that never answers, and then to the right one.
+/// The coordinator's name has two addresses: first one that never answers, then the right one.
 #[test]
 fn a_name_with_a_silent_address_before_the_right_one_leads_to_the_coordinator() {
     let Some(hosts) = hosts_or_skip(2) else { return };
@@ -408,8 +408,8 @@ fn a_name_with_a_silent_address_before_the_right_one_leads_to_the_coordinator() 
     assert_eq!(place.outputs("out"), Sweep::small().undisturbed());
 }
 
-/// Halves of the sweep with published hashes, with some conditions in both: each is computed on a host
-/// with a directory of its own; then one store is copied to the other host.
+/// Two halves of the sweep with published hashes, which have some conditions in common. Each host computes one in its
+/// own directory. Then one store is copied to the other host and merged.
 #[test]
 fn halves_of_two_hosts_are_merged_to_the_whole() {
     let Some(hosts) = hosts_or_skip(2) else { return };

@@ -1,4 +1,4 @@
-//! Identities that are made before their coordinators run, and workers that say that they left early.
+//! Identities that are made before their coordinators run, and workers that report an early exit by their exit code.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use crate::support::{Place, Running, Sweep};
 
 const FILES: [&str; 2] = ["identity/coordinator.pem", "identity/access.json"];
 
-/// A place with an identity, of an address here that is free.
+/// A directory with an identity for a free local address.
 fn prepared() -> (Place, String) {
     let place = Place::new();
     place.sweep("sweep.yaml", &Sweep::small());
@@ -42,7 +42,11 @@ fn a_sweep_leaves_its_identity_for_the_next() {
         ]);
         worker(&place, &[]).end().succeeded();
         let ended = serve.end().succeeded();
-        assert!(ended.stderr.contains("with TLS; the access file was made before"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("with TLS; the access file was made before the start"),
+            "{}",
+            ended.stderr
+        );
         assert_eq!(read(), before);
         for file in ["coordinator.pem", "access.json"] {
             assert!(!place.path(out).join(file).exists(), "{file}");
@@ -54,9 +58,9 @@ fn a_sweep_leaves_its_identity_for_the_next() {
 fn what_is_there_is_never_written_over() {
     let (place, address) = prepared();
     let again = ["identity", "identity", "--advertise", &address];
-    place.run(&again).failed_with(1, &["identity/coordinator.pem exists already", "name another directory"]);
+    place.run(&again).failed_with(1, &["identity/coordinator.pem already exists", "name another directory"]);
     fs::remove_file(place.path(FILES[0])).expect("removed");
-    place.run(&again).failed_with(1, &["identity/access.json exists already"]);
+    place.run(&again).failed_with(1, &["identity/access.json already exists"]);
     assert!(!place.path(FILES[0]).exists());
 }
 

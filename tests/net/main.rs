@@ -1,4 +1,4 @@
-//! Tests of coordinators and workers that meet over a network: over loopback, relays and network namespaces.
+//! Tests of coordinators and workers over a network: over loopback, relays and network namespaces.
 
 #[path = "../support/mod.rs"]
 mod support;

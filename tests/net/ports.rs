@@ -1,5 +1,5 @@
-//! Every port of a coordinator, as strangers meet it: whoever asks for something is answered, however many others
-//! connect and ask for nothing, begin and do not end, or stay; and no name but this machine's leads to its pages.
+//! Every port of a coordinator under misuse. Requests are answered, even if many other clients send none, do not finish
+//! theirs, or stay. Pages are served only under this machine's names.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -47,7 +47,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Asks on a connection; the status, once the head of the answer is here.
+/// Sends a request on a connection. Returns the status when the head of the answer is complete.
 fn ask(stream: &mut TcpStream, path: &str, headers: &str) -> u16 {
     write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n").expect("it reads");
     let mut head = Vec::new();
@@ -64,7 +64,7 @@ fn is_answered(address: SocketAddr, path: &str) {
     assert_eq!(ask(&mut connect(address), path, &format!("Host: {address}\r\n")), 200, "{address}{path}");
 }
 
-/// Reads to the end; how long that took.
+/// Reads to the end. Returns the time that this took.
 fn until_closed(mut stream: TcpStream) -> Duration {
     let begun = Instant::now();
     loop {
@@ -85,26 +85,26 @@ fn whoever_does_not_end_a_request_or_has_none_any_more_is_closed_and_others_are_
     let place = Place::new();
     let open = Open::start(&place);
     for (address, path) in open.pages() {
-        // More than there is room for without a secret.
+        // More connections than the coordinator keeps without a secret.
         let crowd: Vec<TcpStream> = (0..1100)
             .map(|i| {
                 let mut stream = connect(address);
                 let begun = [&b"GET / HTTP/1.1\r\nHost: "[..], b"", b"PRI * HTTP/2.0\r\n"][i % 3];
-                // Those that had to make room may be closed already.
+                // The coordinator may already have closed some connections to make room.
                 let _ = stream.write_all(begun);
                 stream
             })
             .collect();
         is_answered(address, path);
-        // It keeps its connection, and asks for nothing more.
+        // Keeps its connection, and sends no further request.
         let mut idle = connect(address);
         assert_eq!(ask(&mut idle, path, &format!("Host: {address}\r\n")), 200);
-        // It takes nothing of the answers to what it asks.
+        // Sends many requests, and reads no answer.
         let mut deaf = connect(address);
         let asked = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(2000);
         deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout can be set");
         let _ = deaf.write_all(asked.as_bytes());
-        // A byte every now and then is not a sign of life.
+        // Single bytes do not extend the timeout.
         let mut slow = connect(address);
         let begun = Instant::now();
         while slow.write_all(b"x").is_ok() {
@@ -152,7 +152,7 @@ fn pages_that_are_held_open_make_room_for_new_ones() {
     let held: Vec<TcpStream> = (0..300).map(|_| look()).collect();
     assert!(until_closed(oldest) < PATIENCE / 2);
     is_answered(open.dashboard, "/");
-    // The last of them is still told what happens.
+    // The last of them still receives events.
     let mut last = held.into_iter().next_back().expect("there are some");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(15) {

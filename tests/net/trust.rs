@@ -1,5 +1,5 @@
-//! A worker that computes wrongly and a trial that kills its workers, with real processes: between
-//! them and the coordinator sits a meddler that changes what they say, or kills them.
+//! A worker that computes wrongly, and a trial that kills its workers, with real processes. A proxy between them and
+//! the coordinator changes their messages, or kills them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,14 +19,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::support::{Place, Running, Sweep, send, wait_for};
 
-/// What a meddler does to the messages that pass it.
+/// How the proxy interferes.
 #[derive(Clone, Copy)]
 enum Meddling {
-    /// No result has spikes.
+    /// Removes the spikes of every result.
     Lies,
-    /// No result has the digest that comes with it.
+    /// Makes the digest of every result wrong.
     Damages,
-    /// Who is given this trial of this seed is killed.
+    /// Kills each worker that gets this trial of this seed.
     Kills { seed: u32, trial: u32 },
 }
 
@@ -55,7 +55,7 @@ impl Meddling {
     }
 }
 
-/// A server that passes everything on to a coordinator, but for what it meddles with.
+/// A proxy that passes all messages to a coordinator, except for its interference.
 struct Meddler {
     coordinator: String,
     meddling: Meddling,
@@ -111,7 +111,7 @@ impl Coordinator for Meddler {
     }
 }
 
-/// Has a meddler listen for workers, and writes the access file of workers that are to come to it.
+/// Starts a proxy for workers, and writes their access file.
 fn meddle(place: &Place, access: &str, meddling: Meddling) {
     let mut content: Value = serde_json::from_slice(
         &std::fs::read(place.path("out/access.json")).expect("the coordinator's access file"),
@@ -136,7 +136,7 @@ fn meddle(place: &Place, access: &str, meddling: Meddling) {
     std::fs::set_permissions(path, private).expect("it is ours");
 }
 
-/// Starts serving a sweep and waits until workers can come.
+/// Starts `granule serve` and waits until workers can connect.
 fn serve(place: &Place, arguments: &[&str]) -> Running {
     let always = ["serve", "sweep.yaml", "--out", "out", "--listen", "127.0.0.1:0"];
     let mut running = place.start(&[&always, arguments].concat());
@@ -150,14 +150,14 @@ fn worker(place: &Place, access: &str) -> Running {
 
 #[test]
 fn a_worker_that_computes_wrongly_is_found_out() {
-    // Another honest worker at the same address makes no difference.
+    // A second honest worker at the same address does not change the outcome.
     for others in [2, 1] {
         let place = Place::new();
         let sweep = Sweep { trials: 40, ..Sweep::small() };
         place.sweep("sweep.yaml", &sweep);
         let coordinator = serve(&place, &["--audit", "100", "--shard-trials", "2", "--lease-seconds", "4"]);
         meddle(&place, "liar.json", Meddling::Lies);
-        // The first to come has work before the others.
+        // The first worker to connect gets work before the others.
         let mut liar = worker(&place, "liar.json");
         liar.until("the liar is in", |liar| liar.stderr().contains("connected to").then_some(()));
         let honest: Vec<Running> = (0..others).map(|_| worker(&place, "out/access.json")).collect();
@@ -167,30 +167,30 @@ fn a_worker_that_computes_wrongly_is_found_out() {
             &[
                 "determinism alarm: worker ",
                 &format!("/{liar_id}"),
-                "have computed trial ",
+                "computed trial ",
                 "the first spike of a ",
                 "settled: the spikes stored of trial ",
-                "is shut out: it computes wrongly",
-                "differed from those stored, which must never happen",
+                "is quarantined: it computed wrong spikes",
+                "differed from the stored ones, which must never happen",
             ],
         );
         assert!(ended.stdout.contains("Sweep test is complete: 120 trials computed, 0 reused"), "{ended:#?}");
-        liar.end()
-            .failed_with(1, &["the coordinator takes nothing more from this worker: it computes wrongly"]);
+        liar.end().failed_with(1, &["the coordinator quarantined this worker: it computed wrong spikes"]);
         honest.into_iter().for_each(|worker| drop(worker.end().succeeded()));
         assert_eq!(place.outputs("out"), sweep.undisturbed());
         let manifest = place.manifest("out");
         let disagreements = manifest["run"]["disagreements"].as_array().expect("a list").len();
         assert!(disagreements >= 1, "{manifest:#}");
         assert_eq!(manifest["run"]["workers_shut_out"].as_array().expect("a list").len(), 1);
-        // All workers have the same address, so only a worker of the coordinator's own can settle it.
-        assert!(ended.stderr.contains("one more is started here"), "{}", ended.stderr);
+        // All workers have the same address. So only a worker that the coordinator starts itself can settle the
+        // disagreement.
+        assert!(ended.stderr.contains("starting one more here"), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("without a third, independent machine, so the files may be wrong"),
+            ended.stderr.contains("by a third, independent machine, so the files may be wrong"),
             "{}",
             ended.stderr
         );
-        // What is right is right: the next run has nothing to complain about.
+        // The stored results are right: the next run succeeds.
         place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
         place.is_left_alone();
     }
@@ -203,13 +203,12 @@ fn a_worker_whose_results_are_damaged_is_told_why_it_is_shut_out() {
     place.sweep("sweep.yaml", &sweep);
     let coordinator = serve(&place, &["--lease-seconds", "4"]);
     meddle(&place, "damaged.json", Meddling::Damages);
-    let reason =
-        "it sent a message that makes no sense: the spikes do not have the digest that came with them";
-    let said = format!("the coordinator takes nothing more from this worker: {reason}");
+    let reason = "it sent a malformed message: the spikes do not have the digest that came with them";
+    let said = format!("the coordinator quarantined this worker: {reason}");
     worker(&place, "damaged.json").end().failed_with(1, &[&said]);
     let honest = worker(&place, "out/access.json");
     let ended = coordinator.end().succeeded();
-    assert!(ended.stderr.contains(&format!("is shut out: {reason}")), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("is quarantined: {reason}")), "{}", ended.stderr);
     honest.end().succeeded();
     assert_eq!(place.outputs("out"), sweep.undisturbed());
 }
@@ -231,11 +230,11 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
         }
         coordinator.has_ended().then_some(())
     });
-    // Nobody can see that they died, so it takes some until that is believed.
+    // The coordinator sees lost connections, not deaths, so many are needed until the trial is set aside.
     assert!(deaths >= 12, "{deaths} deaths");
-    let reason = "times; the last time, its worker vanished and did not come back";
+    let reason = "times; the last time, its worker disconnected and did not return";
     let withheld =
-        "error: 3 trials could not be computed; the files of their conditions and seeds are withheld";
+        "error: 3 trials could not be computed; the files of their conditions and seeds were not written";
     let ended = coordinator.end().failed_with(
         3,
         &[
@@ -247,7 +246,10 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
     );
     assert!(ended.stdout.contains("is NOT complete: 21 trials computed, 0 reused"), "{ended:#?}");
 
-    follower.end().failed_with(3, &["could not be computed\n  help: the coordinator says why"]);
+    follower.end().failed_with(
+        3,
+        &["could not be computed\n  help: the coordinator's log and manifest.json give the reasons"],
+    );
 
     let manifest = place.manifest("out");
     let set_aside = manifest["set_aside"].as_array().expect("a list");

@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 """Reference implementation of engine `pcg`, from its definition alone.
 
-docs/engines.md defines the engine; docs/engines.json holds vectors that granule
-gave.  This script computes every one of them anew, knowing nothing of granule
-but that page, the parameters' table (docs/parameters.md) and how spikes are
-encoded where they are hashed (shared/engine/src/spikes.rs).  It exists to find out
-whether the page suffices, so every rule is written out as plainly as numpy
-allows.
+docs/engines.md defines the engine; docs/engines.json holds test vectors from granule.
+This script computes every vector again.  It uses only that page, the table of
+parameters (docs/parameters.md) and the encoding of spikes for their hash
+(shared/engine/src/spikes.rs).  It checks that the page suffices, so every rule is
+written as plainly as numpy allows.
 
     python keyed.py [engines.json]
 
-prints a line for everything compared, and ends with status 1 at the first
+prints a line for every comparison, and exits with status 1 at the first
 difference.  Units are ms, mV, nS and pF; logarithms are the C library's.
 """
 import json
@@ -68,7 +67,7 @@ CONDITIONS = {
     "GABAzine": Condition(goc_weight=0.0, tonic_factor=0.0),
     "ACh": Condition(0.4521, 0.4578, -55.0, tonic_factor=(0.4, 0.07, 1)),
 }
-# Everything acts on spikes: both populations respond, and Golgi cells inhibit.
+# In this condition all parameters affect spikes: both populations respond, and Golgi cells inhibit.
 RESPONSIVE = Condition(2.0, 1.5, -50.0, tonic_factor=(0.1, 0.07, 1))
 
 
@@ -94,7 +93,7 @@ def active_count(fraction, n_mossy):
 
 
 def decimal(x):
-    """The shortest decimal that reads back as this double, which is what Python prints."""
+    """Returns the shortest decimal that reads back as this double, which is what Python prints."""
     return Fraction(repr(x))
 
 
@@ -110,7 +109,7 @@ class Times(NamedTuple):
 # --------------------------------------------------------------------- streams
 
 def stream_hash(purpose, *numbers):
-    """The 32 bytes that a stream's generator is seeded with."""
+    """Returns the 32 bytes that seed a stream's generator."""
     material = purpose.encode() + b"\0" + struct.pack(f"<{len(numbers)}I", *numbers)
     return blake3(material, derive_key_context=CONTEXT).digest()
 
@@ -286,7 +285,7 @@ class Population:
         self.spikes = []                # (step, cell), ascending
 
     def advance(self, step):
-        """One step up to the spikes, which are returned; arrivals are the caller's."""
+        """Advances one step up to the spikes and returns them. The caller adds the arrivals."""
         k, v, dt = self.kind, self.v, self.dt
         g_n = k.noise_sigma * math.sqrt(dt / TAU_NOISE) * self.x
         current = (k.g_leak * (self.e_leak - v) + (self.g_e + g_n) * (E_EXC - v)
@@ -304,7 +303,7 @@ class Population:
 
 
 def arrivals(sources, targets, weights, n_post):
-    """What one spike of each source adds to each postsynaptic cell."""
+    """Returns the total that one spike of each source adds to each postsynaptic cell."""
     total = np.zeros(n_post)
     for source, weight in zip(sources, weights):
         total[targets[source]] += weight
@@ -312,7 +311,7 @@ def arrivals(sources, targets, weights, n_post):
 
 
 def simulate(c, net, seed, trial, times=Times()):
-    """The granule and the Golgi cells of a trial, with their spikes."""
+    """Returns the granule and the Golgi cells of a trial, with their spikes."""
     dt, n_steps = times.dt, round(times.duration * steps_per_ms(times.dt))
     grc, goc = (noise(kind.noise, seed, NOISE_STREAM, trial, n, n_steps)
                 for kind, n in ((GRC, net["granule_cells"]), (GOC, net["golgi_cells"])))
@@ -338,8 +337,8 @@ def simulate(c, net, seed, trial, times=Times()):
 
 
 def encode(*trains):
-    """Spikes as they are hashed: per train their number, then of each spike the steps
-    since the one before and the cell, as a difference within a step; all LEB128."""
+    """Encodes spikes for their hash.  Each train has its number of spikes.  Each spike has the steps since
+    the spike before, and the cell (within a step, the difference from the cell before); all LEB128."""
     numbers = []
     for train in trains:
         numbers.append(len(train))
@@ -434,7 +433,7 @@ def check_trial(c, net, seed, theirs, times=Times()):
 
 
 def check_odd_trial(net, seed, n_mossy, theirs):
-    """A trial whose parameters stand beside it."""
+    """Compares a trial with its own parameters, which are in the same entry."""
     of = theirs["set"]
     c = Condition(of.pop("mossy_to_granule.scale"), of.pop("mossy_to_golgi.scale"), of.pop("golgi.leak_reversal"),
                   tonic=of.pop("granule.tonic_conductance"))

@@ -85,9 +85,9 @@ CONDITIONS = {
 # ---------------------------------------------------------------- random draws
 
 def gamma_shape_scale(mean, sd):
-    """Shape and scale of a gamma law; the rounding order decides whether the
-    shape of an exponential-like law is 1 or its neighbour, hence the sampler.
-    The square is C's pow, which now and then is not the rounded product."""
+    """Shape and scale of a gamma law.  The rounding order decides whether the shape of
+    an exponential-like law is 1 or its neighbour, and so which sampler numpy uses.
+    The square is C's pow, which sometimes differs from the rounded product."""
     scale = math.pow(sd, 2.0) / mean
     return mean / scale, scale
 
@@ -113,7 +113,7 @@ def mossy_weights_ns(n_active, n_trials, mean, sd, weight_seed, trial_seeds_seed
 
 
 class BlockUniforms:
-    """Uniforms handed out one by one but drawn BLOCK at a time."""
+    """Uniforms returned one by one, but drawn BLOCK at a time."""
 
     def __init__(self, rng):
         self.rng, self.block = rng, iter(())
@@ -191,7 +191,7 @@ def pairwise_sum(a):
 # ------------------------------------------------------------------ simulation
 
 class Network(NamedTuple):
-    """What the seeds fix before the first time step; the same in all conditions."""
+    """The values that the seeds fix before the first time step; equal in all conditions."""
     active: list            # firing mossy fibres, ascending
     mf_grc: np.ndarray      # boolean [pre, post]
     mf_goc: np.ndarray
@@ -200,7 +200,7 @@ class Network(NamedTuple):
 
 
 def build_network(p, rng, convergences=(4, 10, 4), fraction=ACTIVE_FRACTION):
-    """Draws the connectivity from `rng`, leaving it where the noise starts."""
+    """Draws the connectivity from `rng`; afterwards `rng` is where the noise starts."""
     active = active_mossy_fibres(p.mossy, p.seed, fraction)
     uniforms = BlockUniforms(rng)
     mf_grc = connect(p.mossy, p.granule, convergences[0], uniforms)
@@ -265,7 +265,7 @@ def simulate_batch(net, condition, tonic, w_grc, w_goc, noise, on_spikes):
     in_flight = [None] * GOC_DELAY_STEPS    # Golgi spikes on their way, by step modulo delay
 
     for s in range(N_STEPS):
-        # A sample shows the sums formed in the step before it.
+        # A sample has the sums of the step before it.
         sample, phase = divmod(s + 1, STEPS_PER_SAMPLE)
         if phase == 0 and sample < N_SAMPLES:
             cond_e[:, :, sample] = add_times(0.0, grc.g_e[:, net.recorded], inputs_e) / NS
@@ -275,7 +275,7 @@ def simulate_batch(net, condition, tonic, w_grc, w_goc, noise, on_spikes):
         goc_spiking = goc.update(s, noise_goc[:, s])
 
         if s in STIMULUS_STEPS:
-            for k, fibre in enumerate(net.active):  # the order is that of the rounded additions
+            for k, fibre in enumerate(net.active):  # the order of the rounded additions
                 grc.excite(np.flatnonzero(net.mf_grc[fibre]), w_grc[k], condition.mf_grc_scale)
                 goc.excite(np.flatnonzero(net.mf_goc[fibre]), w_goc[k], condition.mf_goc_scale)
         arriving = in_flight[s % GOC_DELAY_STEPS]
@@ -324,7 +324,7 @@ def run_condition(p, condition):
         spike_trials += spiked.sum(axis=0)
         all_e.append(e)
         all_i.append(i)
-    # The recording of a lone cell reaches numpy in a layout that it sums one by one.
+    # For a single cell, numpy gets the recording in a layout that it sums one by one.
     add_up = sequential_sum if p.granule == 1 else pairwise_sum
     mean_e = add_up(np.concatenate(all_e)) / p.trials
     mean_i = add_up(np.concatenate(all_i)) / p.trials
@@ -350,11 +350,11 @@ def array_bytes(a):
 def weights_bytes(active, weights):
     """The .npy file of {MF: [weight per trial]} stored as an object scalar.
 
-    The weights have been in siemens and back, which costs some a last bit.
+    The weights are converted to siemens and back, which changes the last bit of some.
     """
     table = {np.int64(fibre): row.tolist() for fibre, row in zip(active, weights * NS / NS)}
     body = pickle.dumps(np.array(table, dtype=object), protocol=3)
-    # numpy 2 renamed the module its scalars are pickled from.
+    # numpy 2 renamed the module that its scalars are pickled from.
     return npy_header("|O", False, ()) + body.replace(b"cnumpy._core.multiarray\n",
                                                       b"cnumpy.core.multiarray\n")
 

@@ -1,5 +1,5 @@
-//! Whatever is wrong with what the program is given ends in a clear message and an exit code, never
-//! in a panic, and costs nothing that is on the disk. What the program says goes where it belongs.
+//! Wrong input and failures of the system: each command ends with a clear message and an exit code, never with a panic.
+//! Files on the disk stay as they are, and output goes to the right stream.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Ended, Hashes, Place, Sweep, Trials, sha256};
 
-/// Less than any simulation needs, more than any wrong input may take: half a gigabyte of addresses and
-/// twenty seconds of processor time.
+/// Less than any simulation needs, and more than any wrong input may use: half a gigabyte of address space and twenty
+/// seconds of processor time.
 const LITTLE: &str = "ulimit -v 500000; ulimit -t 20;";
 
-/// The program with these arguments, started by a shell after these words.
+/// The program with these arguments, started by a shell after `words`.
 fn after(words: &str, place: &Place, arguments: &[&str]) -> Command {
     let granule = place.granule(arguments);
     let mut shell = place.command("/bin/sh");
@@ -49,9 +49,9 @@ fn files(directory: &Path) -> Hashes {
     found
 }
 
-/// Expects that the program fails with this exit code and a message that has all these parts, that
-/// it says so on standard error only and in plain text, and leaves every file as it was. Where
-/// usage is wrong, it takes little time and memory and makes no file either.
+/// Expects that the program fails with this exit code and a message with all these parts. The message is plain text and
+/// on standard error only, and every file stays as it was. For wrong usage, the program must also need little time and
+/// memory, and make no file.
 #[track_caller]
 fn check(place: &Place, arguments: &[&str], code: i32, parts: &[&str]) -> String {
     let before = files(&place.path(""));
@@ -70,8 +70,8 @@ fn check(place: &Place, arguments: &[&str], code: i32, parts: &[&str]) -> String
     ended.stderr
 }
 
-/// As [`check`] for a sweep file with this content: expects one error, at this line and column of the
-/// file or at the file as a whole, and this help.
+/// As [`check`], for a sweep file with this content. Expects one error with this help, at this line and column or at
+/// the file as a whole.
 #[track_caller]
 fn check_sweep(content: impl AsRef<[u8]>, at: &str, message: &str, help: &str) {
     let place = Place::new();
@@ -289,7 +289,7 @@ fn conditions_and_parameters_that_are_wrong() {
 fn names_that_cannot_be_names_of_files() {
     let letters = "can have letters, digits, `.`, `_` and `-` only, unlike";
     let long = "x".repeat(101);
-    // YAML spells the escape character out, so the file itself is plain text.
+    // YAML escapes the escape character, so the file itself is plain text.
     for (name, what, fitting) in [
         ("../x", format!("{letters} `../x`"), "x"),
         ("a/b", format!("{letters} `a/b`"), "a-b"),
@@ -307,7 +307,7 @@ fn names_that_cannot_be_names_of_files() {
     let most = format!("write `{}`", &long[..100]);
     check_value("name", &long, "a sweep's name can have at most 100 characters, not 101", &most);
 
-    // Without a name, that of the file is taken.
+    // Without `name`, the sweep's name is that of the file.
     let unnamed = "the sweep has no `name`, and its file's name cannot be it: a name can have letters, digits, \
                    `.`, `_` and `-` only, unlike";
     let place = Place::new();
@@ -364,7 +364,7 @@ fn init_writes_a_sweep_and_never_over_a_file() {
         &["error: none/x.yaml cannot be written", "help: make the directory"],
     );
     place.run(&["init", "other.yaml"]).succeeded();
-    // It can be run as it is.
+    // The written file can be run unchanged.
     let mut command = place.granule(&["run", "sweep.yaml"]);
     command.env("CHAT_NUM_TRIAL", "1");
     place.start_this(command).end().succeeded();
@@ -424,7 +424,7 @@ fn help_and_version() {
     };
     let short = concat!("granule ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(place.run(&["-V"]).succeeded().stdout, short);
-    // Under which names and revisions trials are known, and what was built.
+    // The long version also has the engines with their revisions, and the build.
     let Ended { stdout: long, .. } = place.run(&["--version"]).succeeded();
     let lines: Vec<&str> = long.lines().collect();
     let [version, engines, build] = lines[..] else { panic!("{long}") };
@@ -432,10 +432,10 @@ fn help_and_version() {
     assert_eq!(engines, "engines: pcg (revision 1), brian2-2.2.1 (revision 1)");
     assert!(build.starts_with(&format!("build: {}-", std::env::consts::ARCH)), "{build}");
     assert!(build.contains(", profile ") && build.contains(", commit "), "{build}");
-    // The manual does not differ with it.
+    // The manual does not contain the long version.
     assert!(!place.run(&["man"]).succeeded().stdout.contains("engines: pcg"));
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
-        says(arguments, &["Usage: granule <COMMAND>", "run ", "Exit codes: 0 done, 1 failed, 2 wrong usage"]);
+        says(arguments, &["Usage: granule <COMMAND>", "run ", "Exit codes: 0 done; 1 failed; 2 wrong usage"]);
     }
     let options = ["<SWEEP>", "--out <DIR>", "--workers <N>", "--listen <ADDR>"];
     says(&["run", "-h"], &options);
@@ -461,7 +461,7 @@ fn an_output_directory_that_cannot_be_used() {
     place.write("out", "precious");
     check(&place, &["run", "x.yaml"], 1, &["cannot create output directory out/test\n"]);
 
-    // What stands where an output shall be is found before anything is computed.
+    // A file in the place of an output is detected before anything is computed.
     let in_the_way = |name: &str, why: &str| {
         let place = Place::new();
         place.sweep("x.yaml", &Sweep::small());
@@ -480,7 +480,7 @@ fn an_output_directory_that_cannot_be_used() {
 fn a_file_where_an_output_directory_is_wanted() {
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
-    let parts = ["error: x.yaml is a file, not an output directory\n  help: say the directory that"];
+    let parts = ["error: x.yaml is a file, not an output directory\n  help: name the output directory"];
     for arguments in [
         &["status", "x.yaml"][..],
         &["status", "x.yaml", "--follow"],
@@ -510,7 +510,7 @@ fn a_file_where_a_seeds_directory_should_be() {
     );
 }
 
-/// A store as a run leaves it, and the run's outputs.
+/// The store of a finished run, and the run's outputs.
 fn finished() -> (Vec<u8>, Hashes) {
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
@@ -529,19 +529,16 @@ fn with_store(store: &[u8]) -> Place {
 #[test]
 fn a_store_that_is_none() {
     let refused = |store: &[u8], what: &str| {
-        let parts = [
-            "error: out/store.granule cannot be read as a store: ",
-            what,
-            "help: move it away and run again",
-        ];
+        let parts =
+            ["error: out/store.granule is not a readable store: ", what, "help: move it away and run again"];
         check(&with_store(store), &["run", "x.yaml", "--out", "out"], 1, &parts);
     };
     let (real, _) = finished();
-    refused(b"x", "it is text, as a sweep file is\n");
-    refused(&vec![0xaa; 10_000], "it does not begin as one");
-    refused(&vec![0; 10_000], "it does not begin as one");
-    refused(b"SQLite format 3\0 and so on", "it is a database of SQLite");
-    refused(&real[..60], "it is cut short");
+    refused(b"x", "it is text, perhaps a sweep file\n");
+    refused(&vec![0xaa; 10_000], "it does not start like a store");
+    refused(&vec![0; 10_000], "it does not start like a store");
+    refused(b"SQLite format 3\0 and so on", "it is an SQLite database");
+    refused(&real[..60], "it is truncated");
     for at in [17, 30, 60] {
         let mut store = real.clone();
         store[at] ^= 1;
@@ -552,8 +549,8 @@ fn a_store_that_is_none() {
     newer[16..20].copy_from_slice(&2_u32.to_le_bytes());
     let hash = blake3::hash(&newer[..52]);
     newer[52..84].copy_from_slice(hash.as_bytes());
-    let message = "error: the store out/store.granule has format 2, but this granule knows format 1: use the \
-                   granule that made it\n  help: move it away and run again";
+    let message = "error: the store out/store.granule has format 2, but this granule reads format 1: use the \
+        version of granule that wrote it\n  help: move it away and run again";
     check(&with_store(&newer), &["run", "x.yaml", "--out", "out"], 1, &[message]);
 
     let place = Place::new();
@@ -592,15 +589,15 @@ fn damage_to_a_store_costs_what_it_hit_and_no_more() {
     };
     assert_eq!(recovers(&real, "nothing"), 0);
 
-    // Cut off anywhere behind its first lines, as by a power cut.
+    // A store that is cut off at any place after its beginning, as by a power failure.
     let mut missing = 0;
     for at in [0, 84, 4095, 4096, 4097, real.len() / 2, real.len() - 5000] {
         missing = missing.max(recovers(&real[..at], &format!("cut off at byte {at}")));
     }
     assert_eq!(missing, 9);
 
-    // A bit flipped in each frame: in its head or directory it costs the frame, in a value that value.
-    // In the last one it looks like a write that was cut short.
+    // A flipped bit in each frame. In the head or directory it costs the frame, and in a value only that value. In the
+    // last frame, it looks like an unfinished write.
     const HEAD: usize = 88;
     const ENTRY: usize = 73;
     let is_frame = |at: &usize| real[*at..].starts_with(b"\xf5granule");
@@ -627,21 +624,21 @@ fn damage_to_a_store_costs_what_it_hit_and_no_more() {
 
 #[test]
 fn a_full_disk() {
-    // A limit on the size of files is the same to a program as a disk that is full for large ones:
-    // without the signal, writing fails. Blocks are of 512 or 1024 bytes, by the shell.
+    // For a program, a limit on file size is like a disk that is full for large files: without the signal, writing
+    // fails. The shell decides whether a block has 512 or 1024 bytes.
     let outputs = Sweep::small().undisturbed();
     let run = ["run", "x.yaml", "--out", "out", "--workers", "2"];
     for (blocks, message, help) in [
-        (0, "error: cannot make the store out/store.granule: ", "help: what was stored is kept"),
-        (8, "error: cannot write out/sweep.json", "help: what was computed is stored"),
-        (20, "error: cannot write to the store out/store.granule: ", "help: what was stored is kept"),
-        (200, "error: cannot write out/seed-451/", "help: what was computed is stored"),
+        (0, "error: cannot make the store out/store.granule: ", "help: all stored trials are kept"),
+        (8, "error: cannot write out/sweep.json", "help: all computed trials are stored"),
+        (20, "error: cannot write to the store out/store.granule: ", "help: all stored trials are kept"),
+        (200, "error: cannot write out/seed-451/", "help: all computed trials are stored"),
     ] {
         let place = Place::new();
         place.sweep("x.yaml", &Sweep::small());
         let words = format!("trap '' XFSZ; ulimit -f {blocks};");
         let ended = end(after(&words, &place, &run)).failed_with(1, &[message, "File too large", help]);
-        assert!(ended.stderr.contains("; when this is mended: "), "{}", ended.stderr);
+        assert!(ended.stderr.contains("; after you fix this: "), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
         assert_eq!(place.outputs("out"), Hashes::new(), "{blocks} blocks");
         let is_rest = |path: &String| path.ends_with(".unfinished") || path.ends_with("/manifest.json");
@@ -654,7 +651,7 @@ fn a_full_disk() {
         assert_eq!(trials.computed == 0, blocks == 200, "{blocks} blocks: {trials:?}");
     }
 
-    // With the signal, which would end a program that did not care for it.
+    // With the signal SIGXFSZ, whose default action ends a program.
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
     end(after("ulimit -f 20;", &place, &run)).failed_with(1, &["File too large"]);
@@ -670,7 +667,7 @@ fn an_address_in_use() {
     let address = taken.local_addr().expect("an address").to_string();
     let run = ["run", "x.yaml", "--out", "out", "--listen", &address];
     let message = format!("error: cannot listen on {address}\n  because: Address already in use");
-    check(&place, &run, 1, &[&message, "help: port 0 takes a free one"]);
+    check(&place, &run, 1, &[&message, "help: use port 0 for a free one"]);
     place.run(&run[..4]).succeeded();
     assert_eq!(place.outputs("out"), Sweep::small().undisturbed());
 }
@@ -679,7 +676,7 @@ fn an_address_in_use() {
 fn workers_that_cannot_work() {
     let place = Place::new();
     place.sweep("x.yaml", &Sweep::small());
-    // Each in a directory of its own: what a run leaves says when it began.
+    // Each run has its own directory, because a directory in use records when its run began.
     let run = |out: &str, program: &str, code: i32, parts: &[&str]| {
         let run = ["run", "x.yaml", "--out", out, "--workers", "2", "--worker-program", program];
         check(&place, &run, code, parts);
@@ -691,11 +688,11 @@ fn workers_that_cannot_work() {
     run("b", "./x.yaml", 1, &[no_program, help]);
     let fails = place.script("fails.sh", "echo no such library >&2; exit 5");
     let words = "died without a single trial stored in between; the last one exited with code 5, saying: no such \
-                 library\n  help: what was computed is stored; to resume: ";
+                 library\n  help: all computed trials are stored; to resume: ";
     run("c", fails.to_str().expect("text"), 3, &["error: ", words, "run x.yaml --out c --workers 2"]);
     run("d", "/bin/true", 3, &["the last one exited with code 0\n"]);
 
-    check(&place, &["worker"], 2, &["error: which coordinator?", "help: --access FILE"]);
+    check(&place, &["worker"], 2, &["error: missing --access FILE", "help: pass the access file"]);
     place.run(&["run", "x.yaml"]).succeeded();
     assert_eq!(place.outputs("out/test"), Sweep::small().undisturbed());
 }
@@ -708,16 +705,13 @@ fn what_is_said_where() {
     let Ended { stdout, stderr, .. } = place.run(&["run", "x.yaml", "--workers", "2"]).succeeded();
     assert!(stdout.starts_with("Sweep test is complete: 9 trials computed, 0 reused, in "), "{stdout}");
     assert!(stdout.contains("\n  16 files, "), "{stdout}");
-    assert!(
-        stdout.contains("\n  what was run, and hashes: out/test/manifest.json\n  to see it: "),
-        "{stdout}"
-    );
+    assert!(stdout.contains("\n  parameters and hashes: out/test/manifest.json\n  to see it: "), "{stdout}");
     assert!(plain(&stdout) && plain(&stderr), "{stdout:?} {stderr:?}");
     for part in ["3 conditions × 1 seed × 3 trials", "2 workers", "writing 16 files to out/test"] {
         assert!(stderr.contains(part) && !stdout.contains(part), "{part}\n{stderr}\n{stdout}");
     }
     let Ended { stdout, stderr, .. } = place.run(&["run", "x.yaml"]).succeeded();
-    assert!(stdout.starts_with("Sweep test is complete already: 16 files, "), "{stdout}");
+    assert!(stdout.starts_with("Sweep test is already complete: 16 files, "), "{stdout}");
     assert_eq!((stdout.lines().count(), stderr.as_str()), (1, ""));
 }
 
@@ -742,7 +736,7 @@ fn what_a_run_did_is_told_as_json() {
         let has_manifest = place.path("out/manifest.json").exists();
         assert_eq!(told["manifest"].as_str(), has_manifest.then_some("out/manifest.json"));
     };
-    // What kills every worker that is given anything ends the run before there is a manifest.
+    // If a program kills every worker that gets a lease, the run ends before a manifest is written.
     let program = place.script("broken", "exit 7");
     let (told, stderr) = run(&["--workers", "1", "--worker-program", program.to_str().expect("text")], 3);
     assert!(stderr.contains("error: "), "{stderr}");
@@ -771,7 +765,7 @@ fn what_a_run_did_is_told_as_json() {
     let (told, _) = run(&[], 0);
     let trials = json!({ "total": 3, "computed": 0, "reused": 3, "set_aside": 0 });
     check(&told, "complete", trials, json!({ "written": 0, "reused": 5, "removed": 11 }));
-    // Of what is wrong with the sweep file there is nothing to tell.
+    // For a wrong sweep file, nothing is reported on standard output.
     place.write("x.yaml", "seeds: [x]");
     let ended = place.run(&["run", "x.yaml", "--json"]).failed_with(2, &["error: "]);
     assert_eq!(ended.stdout, "");
@@ -783,7 +777,7 @@ fn streams_that_are_closed() {
     place.sweep("x.yaml", &Sweep::small());
     let outputs = Sweep::small().undisturbed();
     for redirection in [">&-", "2>&-", "<&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full"] {
-        // What was asked for is printed, or it is an error.
+        // If the requested output cannot be printed, the command fails.
         let printed = if redirection == ">/dev/full" { 1 } else { 0 };
         let ended = end(after(&format!("exec {redirection};"), &place, &["run", "x.yaml", "--out", "out"]));
         ended.failed_with(printed, &[]);
@@ -796,7 +790,7 @@ fn streams_that_are_closed() {
             assert_eq!(ended.code, Some(code), "{redirection} {ended:#?}");
         }
     }
-    // A reader that is gone.
+    // A reader that is closed.
     for arguments in [&["run", "x.yaml", "--out", "out"][..], &["--help"]] {
         let mut child = place
             .granule(arguments)
@@ -881,7 +875,7 @@ fn variables_that_cannot_be_used() {
         assert!(ended.stderr.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", ended.stderr);
         assert!(!place.path("out").exists());
     }
-    // What does not fit together because of a variable says so.
+    // If a variable causes a conflict, the message names the variable.
     let place = Place::new();
     place.write("x.yaml", "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 1000 s } }]");
     let mut command = place.granule(&["run", "x.yaml"]);
@@ -941,7 +935,7 @@ fn the_manifest_says_what_was_run() {
     assert_eq!(run["architecture"], std::env::consts::ARCH);
     assert_eq!(run["workers"], 2);
     let begun: jiff::Timestamp = run["started"].as_str().expect("text").parse().expect("a time");
-    // It is cut to whole seconds.
+    // The manifest's time is cut to whole seconds.
     assert!(begun.as_second() >= started.as_second() && begun <= ended, "{begun}");
     let seconds = |name: &str| run[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
     assert!(seconds("wall_seconds") > 0.0 && seconds("wall_seconds") <= elapsed, "{run}");
@@ -952,7 +946,7 @@ fn the_manifest_says_what_was_run() {
     assert_eq!(run["files_reused"], 0);
 
     check_files(&place, &manifest, 2 * (5 + 5));
-    // More trials, and a file that is gone.
+    // More trials, and a missing file.
     fs::remove_file(place.path("out/seed-7/controlCondI.npy")).expect("it is there");
     place.run(&["run", "x.yaml", "--out", "out"]).succeeded();
     assert_eq!(place.trials("out"), Trials { computed: 0, reused: 12 });
@@ -964,7 +958,7 @@ fn the_manifest_says_what_was_run() {
     check_files(&place, &place.manifest("out"), 20);
 }
 
-/// Expects that the manifest lists just the files there are, as they are.
+/// Expects that the manifest lists exactly the existing files with their content.
 #[track_caller]
 fn check_files(place: &Place, manifest: &Value, count: usize) {
     let mut listed = Hashes::new();
@@ -978,7 +972,7 @@ fn check_files(place: &Place, manifest: &Value, count: usize) {
     assert_eq!(place.outputs("out"), listed);
 }
 
-/// Runs advised commands in a shell, with a stub `granule` that records its arguments; returns these.
+/// Runs advised commands in a shell with a stub `granule` that records its arguments. Returns the arguments.
 #[track_caller]
 fn advised(place: &Place, advice: &str, subcommand: &str) -> Vec<OsString> {
     let path = format!("{}:/usr/bin:/bin", place.path("stubs").display());
@@ -1018,7 +1012,7 @@ fn advice_is_a_command_that_a_shell_reads_as_it_was_meant() {
         place.sweep("sweep.yaml", &Sweep::slow());
         fs::create_dir(place.path("stubs")).expect("a directory");
         place.script("stubs/granule", "printf '%s\\0' \"$@\" >\"${0%/*}/$1.told\"");
-        // A name that begins with a - is written so that it is no option.
+        // A name that begins with `-` is written so that no program takes it for an option.
         let mut argument = OsString::from(if name.as_bytes().starts_with(b"-") { "./" } else { "" });
         argument.push(name);
         let below = |file: &str| {
@@ -1039,13 +1033,13 @@ fn advice_is_a_command_that_a_shell_reads_as_it_was_meant() {
         let mut command = place.granule(&["identity", "--advertise", "node1:7000", "--"]);
         command.arg(name);
         let said = end(command).succeeded().stdout;
-        let (_, advice) = said.rsplit_once("for it and its workers.\n").expect("advice");
+        let (_, advice) = said.rsplit_once("for the coordinator and its workers.\n").expect("advice");
         let serve = ["serve", "SWEEP", "--listen", "ADDR", "--identity"].map(OsString::from);
         assert_eq!(advised(&place, advice, "serve"), [&serve[..], &[argument.clone()]].concat());
         let worker = [os("worker"), os("--access"), below("access.json")];
         assert_eq!(advised(&place, advice, "worker"), worker);
 
-        // What others can read is mended by the command that the error names.
+        // If others can read the access file, the command in the error fixes its mode.
         let access = place.path("").join(name).join("access.json");
         fs::set_permissions(&access, fs::Permissions::from_mode(0o644)).expect("a mode");
         let mut command = place.granule(&["worker"]);

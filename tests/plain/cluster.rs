@@ -1,5 +1,5 @@
-//! Workers come, die, hang and never turn up: the same bytes, or an end that says why; and no
-//! process is left behind.
+//! Workers that join late, die, hang or never connect. The run gives the same bytes, or ends with the reason. No
+//! process remains.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ fn undisturbed() -> &'static Hashes {
     HASHES.get_or_init(|| Sweep::slow().undisturbed())
 }
 
-/// Starts the slow sweep, a trial at a time.
+/// Starts the slow sweep, one trial per shard.
 fn start(place: &Place, arguments: &[&str]) -> Running {
     place.sweep("sweep.yaml", &Sweep::slow());
     let always = ["run", "sweep.yaml", "--out", "out", "--shard-trials", "1"];
     place.start(&[&always, arguments].concat())
 }
 
-/// Waits until so much more is stored.
+/// Waits until the store has grown by this number of blocks.
 fn wait_for_growth(place: &Place, running: &mut Running, blocks: u64) {
     let before = place.length("out/store.granule");
     running.until("more is stored", |_| {
@@ -55,7 +55,7 @@ fn killed_workers_are_replaced_and_missed_by_nobody() {
     let place = Place::new();
     let mut running = start(&place, &["--workers", "2"]);
     let mut killed = Vec::new();
-    // The first as soon as it is there, then one or all of them whenever some more is stored.
+    // First one worker at its start, and then one or all of them whenever the store has grown.
     for count in [1, 2, 1, 2, 1, 2] {
         let workers = running.until("a worker runs", |running| {
             let workers = running.workers();
@@ -93,7 +93,7 @@ fn workers_that_fall_silent_are_given_up_and_replaced() {
         });
         let ended = running.end().succeeded();
         for worker in stopped {
-            let line = format!("worker process {worker} was not heard of for 2 s and was ended\n");
+            let line = format!("worker process {worker} sent no heartbeat for 2 s and was killed\n");
             assert!(ended.stderr.contains(&line), "no `{line}` in:\n{}", ended.stderr);
         }
         assert_eq!(place.outputs("out"), *undisturbed());
@@ -153,7 +153,7 @@ fn workers_that_fail_at_every_other_start_are_good_enough() {
     place.is_left_alone();
 }
 
-/// Runs a sweep whose workers run this program.
+/// Runs a sweep with this program as its workers.
 fn run_with(place: &Place, program: &Path, workers: u32) -> Ended {
     place.sweep("sweep.yaml", &Sweep::small());
     let workers = workers.to_string();
@@ -172,14 +172,15 @@ fn workers_that_die_again_and_again_end_the_run() {
             let summary = format!(
                 "error: {died} worker processes died without a single trial stored in between; the last one {how}"
             );
-            let ended = ended.failed_with(3, &[&summary, "help: what was computed is stored; to resume: "]);
+            let ended =
+                ended.failed_with(3, &[&summary, "help: all computed trials are stored; to resume: "]);
             let deaths = happened(&ended.stderr).filter(|said| said.starts_with("worker process "));
             let deaths: Vec<&str> = deaths.collect();
             assert!(deaths.iter().all(|line| line.ends_with(how)), "{deaths:#?}");
             assert_eq!(deaths.len(), died as usize, "{deaths:#?}");
             assert!(!place.path("out/manifest.json").exists());
             place.is_left_alone();
-            // Nothing stands in the way of doing better.
+            // The failed run leaves nothing that prevents the next one.
             place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
         }
     };

@@ -1,5 +1,5 @@
-//! The sweeps for common questions run, with fewer trials than they have, and leave what they say; what
-//! is recorded can be changed without computing anything.
+//! The sweeps for common questions run, with fewer trials, and write the expected files. `record` can be changed
+//! without computing anything.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn read(name: &str, text: &str) -> Sweep {
     sweep.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The files that a sweep without conductances has: by default, spike probabilities of presets only.
+/// The files of a sweep without conductances. By default, only presets have spike probabilities.
 fn expected(sweep: &Sweep) -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
     for seed in &sweep.seeds {
@@ -42,7 +42,7 @@ fn expected(sweep: &Sweep) -> BTreeSet<String> {
     expected
 }
 
-/// Files below an output directory's seeds, and those that its manifest lists, which must be the same.
+/// The files below an output directory's seeds. Expects that the manifest lists the same files.
 fn outputs(place: &Place, out: &str) -> BTreeSet<String> {
     let manifest = fs::read(place.path(out).join("manifest.json")).expect("a manifest");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
@@ -77,8 +77,8 @@ fn every_sweep_of_the_cookbook_leaves_what_it_says() {
     }
 }
 
-/// A sweep that grows: trials from 10 to 20, a condition, a seed, values of a grid. Each time exactly what
-/// is new is computed, and the files are those of a run that starts with nothing.
+/// A sweep that grows: trials from 10 to 20, a condition, a seed, values of a grid. Each run computes exactly the new
+/// trials, and writes the files of a run from nothing.
 #[test]
 fn a_sweep_that_grows_computes_what_is_new_and_equals_a_new_run() {
     #[derive(Clone, Copy)]
@@ -146,14 +146,14 @@ fn what_is_recorded_changes_without_computing() {
     let (more, said) = run("record: all\nconditions: [Control, { name: aC }]");
     assert!(said.contains(": 0 trials computed, 2 reused"), "{said}");
     assert!(more.contains(probabilities) && all.iter().all(|file| more.contains(file)));
-    // And back: what is not wanted any more is removed, and what stays is the same.
+    // And back: unwanted files are removed, and the remaining ones are unchanged.
     let kept = place.hashes("out/seed-451");
     let (again, _) = run(few);
     assert_eq!(again, less);
     for (file, hash) in place.hashes("out/seed-451") {
         assert_eq!(kept[&file], hash, "{file}");
     }
-    // Nothing at all may be recorded; the spikes are there.
+    // All files may be switched off; the spikes are in the store.
     let none = "record: { probabilities: false, connections: false, weights: false, conductances: false }";
     let (nothing, _) = run(&format!("{none}\nconditions: [Control]"));
     assert_eq!(nothing, BTreeSet::new());

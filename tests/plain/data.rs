@@ -1,5 +1,5 @@
-//! The commands around a sweep: plan, explain, status at rest, verify, reproduce, stores, export; and
-//! the page about them, played line by line.
+//! The commands around a sweep: plan, explain, status at rest, verify, reproduce, stores, export. The commands of their
+//! page run line by line.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::support::{self, Ended, Place, Sweep, Trials, expected, root, sha256};
 
-/// What a command reports.
+/// The JSON report of a command.
 fn json(ended: &Ended) -> Value {
     let mut lines = ended.stdout.lines();
     let report = serde_json::from_str(lines.next().expect("a line")).expect("JSON");
@@ -33,7 +33,7 @@ fn report(place: &Place, arguments: &[&str]) -> Value {
     json(&ended)
 }
 
-/// A place where this sweep has been run.
+/// A directory in which this sweep has been run.
 fn finished(sweep: &Sweep<'_>) -> Place {
     let place = Place::new();
     place.sweep("sweep.yaml", sweep);
@@ -41,9 +41,9 @@ fn finished(sweep: &Sweep<'_>) -> Place {
     place
 }
 
-/// Flips a bit in the spikes of one of the trials that a store holds, so many.
+/// Flips a bit in the spikes of one trial, in a store of this number of trials.
 fn damage(place: &Place, store: &str, trials: u64) {
-    // With more behind it, no frame of these trials passes for a write that was never finished.
+    // With a frame after them, damage to these trials does not look like an unfinished write.
     place.sweep(
         "other.yaml",
         &Sweep { seeds: vec![99], trials: 1, conditions: vec!["Control"], ..Sweep::small() },
@@ -67,7 +67,7 @@ fn damage(place: &Place, store: &str, trials: u64) {
 
 const WITHOUT_WORKERS: [&str; 2] = ["--worker-program", "/nowhere/to-be-found"];
 
-/// A manifest is text, and so are the names in it.
+/// A manifest is text, so it cannot name such a store.
 #[test]
 fn a_store_whose_path_is_no_text() {
     let place = Place::new();
@@ -80,9 +80,8 @@ fn a_store_whose_path_is_no_text() {
         place.start_this(command).end()
     };
     let refused = run(Path::new("out"), &odd.join("s.granule"));
-    refused
-        .failed_with(2, &["od\u{fffd}d/s.granule is not UTF-8", "help: put it below the output directory"]);
-    // Below the output directory it is known by its path from there.
+    refused.failed_with(2, &["od\u{fffd}d/s.granule is not UTF-8", "help: put it into the output directory"]);
+    // Below the output directory, the manifest has the path relative to that directory.
     run(&odd, &odd.join("s.granule")).succeeded();
     let mut verify = place.granule(&["verify"]);
     place
@@ -99,7 +98,7 @@ fn halves_from_two_machines_are_the_whole() {
     let whole = Sweep { seeds: vec![7, 451], trials: 4, ..Sweep::small() };
     let place = Place::new();
     place.sweep("whole.yaml", &whole);
-    // One half by seed, the other by condition; they have some in common.
+    // Parts by seed and by condition, which overlap.
     place.sweep("a.yaml", &Sweep { seeds: vec![7], ..whole.clone() });
     place.sweep("b.yaml", &Sweep { conditions: vec!["ACh", "Control"], ..whole.clone() });
     place.sweep("c.yaml", &Sweep { conditions: vec!["GABAzine"], seeds: vec![451], ..whole.clone() });
@@ -109,7 +108,7 @@ fn halves_from_two_machines_are_the_whole() {
         assert!(!place.path(&format!("{name}/store.granule")).exists());
         let noted = place.manifest(name)["run"]["store"].as_str().expect("a path").to_owned();
         assert!(Path::new(&noted).is_absolute() && noted.ends_with(&store), "{noted}");
-        // Which is where others find it.
+        // Other commands find the store at that path.
         report(&place, &["verify", name]);
     }
     let merged = report(&place, &["store", "merge", "all.granule", "a.granule", "b.granule", "c.granule"]);
@@ -120,7 +119,7 @@ fn halves_from_two_machines_are_the_whole() {
     assert_eq!(place.trials("whole"), Trials { computed: 0, reused: 24 });
     assert_eq!(place.outputs("whole"), whole.undisturbed());
 
-    // Pruned to one half, it has that half.
+    // After pruning, the store has only the kept trials.
     let before = fs::read(place.path("all.granule")).unwrap();
     let prune = ["store", "prune", "all.granule", "--keep", "a.yaml", "c.yaml"];
     let dry = report(&place, &[&prune[..], &["--dry-run"]].concat());
@@ -137,9 +136,13 @@ fn halves_from_two_machines_are_the_whole() {
     place.run(&arguments).succeeded();
     assert_eq!(place.trials("again"), Trials { computed: 8, reused: 16 });
     assert_eq!(place.outputs("again"), place.outputs("whole"));
-    place.run(&["store", "merge", "x.granule", "nowhere"]).failed_with(2, &["there is no store nowhere"]);
+    place
+        .run(&["store", "merge", "x.granule", "nowhere"])
+        .failed_with(2, &["nowhere does not exist; expected a store"]);
     for arguments in [&["prune", "nowhere", "--keep", "a.yaml"][..], &["verify", "nowhere"]] {
-        place.run(&[&["store"], arguments].concat()).failed_with(2, &["there is no store nowhere"]);
+        place
+            .run(&[&["store"], arguments].concat())
+            .failed_with(2, &["nowhere does not exist; expected a store"]);
     }
 }
 
@@ -150,10 +153,10 @@ fn what_is_no_store_is_called_what_it_is() {
     let before = place.outputs("out");
     let refused = |arguments: &[&str], code: i32, told: &str| {
         let ended = place.run(arguments).failed_with(code, &[told]);
-        // These files are the user's.
+        // These files belong to the user.
         assert!(!ended.stderr.contains("ove it away"), "{ended:#?}");
     };
-    let meant = "error: out is a directory, no store\n  help: did you mean out/store.granule?";
+    let meant = "error: out is a directory; expected a store\n  help: did you mean out/store.granule?";
     for arguments in [
         &["store", "merge", "m.granule", "out"][..],
         &["store", "merge", "out", "out/store.granule"],
@@ -164,13 +167,17 @@ fn what_is_no_store_is_called_what_it_is() {
     ] {
         refused(arguments, 2, meant);
     }
-    refused(&["store", "verify", "empty"], 2, "empty is a directory, no store\n  help: say the file; ");
+    refused(
+        &["store", "verify", "empty"],
+        2,
+        "empty is a directory; expected a store\n  help: name a file; ",
+    );
     for (file, kind) in [
-        ("sweep.yaml", "it is text, as a sweep file is"),
-        ("out/manifest.json", "it is text, as JSON is"),
+        ("sweep.yaml", "it is text, perhaps a sweep file"),
+        ("out/manifest.json", "it is text, perhaps JSON"),
         ("out/seed-451/controlCondE.npy", "it is a numpy array"),
     ] {
-        let told = format!("{file} cannot be read as a store: {kind}\n");
+        let told = format!("{file} is not a readable store: {kind}\n");
         refused(&["store", "merge", "m.granule", file], 1, &told);
         refused(&["store", "verify", file], 1, &told);
         refused(&["store", "prune", file, "--keep", "sweep.yaml"], 1, &told);
@@ -180,7 +187,7 @@ fn what_is_no_store_is_called_what_it_is() {
     assert_eq!(place.outputs("out"), before);
 }
 
-/// A variable of the original program that was left set must not cost what the file alone would keep.
+/// A variable of the original program may be set by accident. It must not drop trials that the file alone would keep.
 #[test]
 fn overrides_make_prune_drop_nothing() {
     let place = finished(&Sweep { trials: 4, ..Sweep::small() });
@@ -203,14 +210,14 @@ fn overrides_make_prune_drop_nothing() {
         let ended = prune("sweep.yaml", variable, value);
         assert_eq!(counts(&ended), (Some(12), Some(0)), "{variable}");
         assert!(
-            ended.stderr.contains("note: trials of sweep.yaml are kept without the overrides, too"),
+            ended.stderr.contains("note: trials of sweep.yaml without the overrides are kept as well"),
             "{ended:#?}"
         );
     }
-    // Nor what was computed with them.
+    // Nor does it drop trials that were computed with it.
     place.sweep("less.yaml", &Sweep { trials: 2, ..Sweep::small() });
     assert_eq!(counts(&prune("less.yaml", "CHAT_NUM_TRIAL", "3")), (Some(9), Some(3)));
-    // One that changes nothing is no matter.
+    // A variable that changes nothing has no effect.
     let ended = prune("less.yaml", "CHAT_NUM_TRIAL", "2");
     assert_eq!(counts(&ended), (Some(6), Some(6)));
     assert!(!ended.stderr.contains("without the overrides"), "{ended:#?}");
@@ -246,10 +253,10 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
     assert_eq!(status["last_run"], Value::Null);
     let text = place.run(&["status", "out"]).succeeded().stdout;
     assert!(
-        text.contains(&format!("\ntest: interrupted; the same command again goes on, {stored} of 180 ")),
+        text.contains(&format!("\ntest: interrupted; run the same command to resume, {stored} of 180 ")),
         "{text}"
     );
-    // What is stored can be looked at; what is not, is said.
+    // Stored trials can be inspected, and missing trials are reported.
     place
         .run(&["export", "out", "--to", "x.csv"])
         .failed_with(3, &["is not stored\n  help: run the sweep to its end"]);
@@ -281,10 +288,12 @@ fn a_directory_at_rest_tells_what_was_made() {
         (status["state"].as_str(), pair(&status, 5)["files_in_place"].as_u64()),
         (Some("incomplete"), Some(5))
     );
-    // Not a word of what is not there.
+    // A directory without a sweep is an error.
     fs::create_dir(place.path("empty")).unwrap();
-    place.run(&["status", "empty"]).failed_with(2, &["empty is no output directory of granule", "help: "]);
-    // A coordinator that was killed leaves its access file; nobody answers there.
+    place
+        .run(&["status", "empty"])
+        .failed_with(2, &["empty is not an output directory of granule", "help: "]);
+    // A killed coordinator leaves its access file, but does not answer.
     let mut served = place.start(&["serve", "sweep.yaml", "--out", "served", "--listen", "127.0.0.1:0"]);
     served.until("workers can come", |running| running.stderr().contains("to add workers: ").then_some(()));
     served.signal(Signal::SIGKILL);
@@ -307,7 +316,7 @@ fn whatever_is_not_as_it_was_is_found() {
         let ended = place.run(&["verify", "out", "--json"]).failed_with(3, &["error: 1 problem with out"]);
         let found = json(&ended);
         assert_eq!(found["problems"][0]["problem"], problem, "{what}: {found}");
-        // Of files alone, those of the store are none.
+        // With `--files-only`, problems with the store do not count.
         let code = place.run(&["verify", "out", "--files-only"]).code;
         assert_eq!(code == Some(0), ["no_store", "trial_damaged"].contains(&problem), "{what}");
         place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "2"]).succeeded();
@@ -329,7 +338,7 @@ fn whatever_is_not_as_it_was_is_found() {
     check("a damaged trial", "trial_damaged", &|place| damage(place, "out/store.granule", 9));
 }
 
-/// Spikes that are whole, but of another trial, give other files.
+/// Files that differ from those of the stored spikes are a problem.
 #[test]
 fn files_that_the_spikes_do_not_give_are_found() {
     let place = finished(&Sweep::small());
@@ -371,12 +380,12 @@ fn trials_come_out_again_as_they_are_stored() {
         ["Control", "451", "40"],
         "has no trial 40\n  help: it has 40 trials, counted from 0: choose one of 0..39",
     );
-    // A manifest that was edited is not taken for what was run.
+    // An edited manifest does not count as the sweep that was run.
     let mut manifest = place.manifest("out");
     manifest["sweep"]["conditions"][0]["parameters"]["golgi.leak_reversal"] = "-53 mV".into();
     place.write("out/manifest.json", manifest.to_string());
     let place_of = ["reproduce", "out", "--condition", "ACh", "--seed", "9", "--trial", "1"];
-    place.run(&place_of).failed_with(1, &["the sweep in out cannot be taken up", "condition Control"]);
+    place.run(&place_of).failed_with(1, &["cannot resume the sweep in out", "condition Control"]);
 }
 
 #[test]
@@ -395,7 +404,7 @@ fn names_and_sizes_of_a_hostile_manifest_reach_no_file() {
             &["status", "out"],
             &["reproduce", "out", "--condition", "Control", "--seed", "451", "--trial", "0"],
         ] {
-            place.run(arguments).failed_with(1, &["the sweep in out cannot be taken up", why]);
+            place.run(arguments).failed_with(1, &["cannot resume the sweep in out", why]);
         }
         let found: Vec<_> =
             fs::read_dir(place.path("out")).unwrap().map(|of| of.unwrap().file_name()).collect();
@@ -427,7 +436,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
     let sweep = Sweep { conditions, seeds: vec![1, 2], ..Sweep::small() };
     place.sweep("sweep.yaml", &sweep);
     let plan = report(&place, &["plan", "sweep.yaml"]);
-    // Files that are left out take no room.
+    // Files that are not recorded take no space.
     place.sweep("few.yaml", &Sweep { record: "{ probabilities: true, conductances: false }", ..sweep });
     let few = report(&place, &["plan", "few.yaml"]);
     fs::remove_file(place.path("few.yaml")).unwrap();
@@ -464,8 +473,8 @@ fn a_plan_says_what_a_sweep_asks_for() {
     assert_eq!((after["core_seconds"].as_f64(), number(&after, "store_bytes")), (Some(0.0), 0));
     assert_eq!((number(&after, "files_to_write"), seconds(&after, 1)), (0, 0.0));
     let text = place.run(&["plan", "sweep.yaml"]).succeeded().stdout;
-    assert!(text.contains("\nwriting: nothing; all files are in place\n"), "{text}");
-    // What was said of files is about what there is.
+    assert!(text.contains("\nwriting: nothing; all files are up to date\n"), "{text}");
+    // The plan's numbers are those of the written files.
     let files = place.manifest("out/test")["files"].as_array().unwrap().clone();
     let written: u64 = files.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
     assert_eq!(files.len() as u64, number(&plan, "output_files"));
@@ -491,7 +500,7 @@ fn a_large_sweep_is_planned_in_no_time() {
         ..Sweep::small()
     };
     place.sweep("sweep.yaml", &sweep);
-    // Of processor time a second is meant; the limit counts whole ones.
+    // The command needs less than a second of processor time. The limit has whole seconds.
     let granule = place.granule(&["plan", "sweep.yaml", "--json"]);
     let mut shell = place.command("/bin/sh");
     shell.args(["-c", "ulimit -t 2; exec \"$0\" \"$@\""]).arg(granule.get_program()).args(granule.get_args());
@@ -544,7 +553,7 @@ fn why_trials_are_computed_is_explained() {
     assert_eq!(whys(&one), [entry("mine", 451, "new_trial", 1)]);
     assert_eq!((one["reused"].as_u64(), one["to_compute"].as_u64()), (Some(0), Some(1)));
 
-    // A changed parameter, one that reaches no spike, and a new condition near an old one.
+    // A changed parameter, a parameter that does not affect spikes, and a new condition near an old one.
     let conditions = vec![
         "{ name: mine, set: { golgi.leak_reversal: -53 mV, mossy_to_golgi.weight: 1 nS }, base: ACh }",
         "{ name: near, base: Control, set: { granule.tonic_factor: 0.5 } }",
@@ -564,11 +573,10 @@ fn why_trials_are_computed_is_explained() {
     assert_eq!(explained["entries"][0]["changes"], change("golgi.leak_reversal", "-55 mV", "-53 mV"));
     assert_eq!(explained["entries"][1]["changes"], change("granule.tonic_factor", "1", "0.5"));
     assert_eq!(explained["entries"][1]["nearest"], "Control");
-    // Elsewhere, with the same store: what is not in it, it does not have.
+    // In another directory, with the same store: trials that the store lacks are missing.
     let elsewhere = ["explain", "sweep.yaml", "--out", "fresh", "--store", "out/store.granule"];
     let text = place.run(&elsewhere).succeeded().stdout;
-    let missing =
-        "trials 0..2: to compute: the store does not have it, and no last sweep is known to compare with";
+    let missing = "trials 0..2: to compute: not in the store, and there is no earlier sweep to compare with";
     assert_eq!(
         text,
         format!(
@@ -577,10 +585,11 @@ fn why_trials_are_computed_is_explained() {
         )
     );
     let text = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
-    let line = "mine, seed 451, trials 0..2: to compute: other parameters than mine had: golgi.leak_reversal -55 mV -> -53 mV";
+    let line = "mine, seed 451, trials 0..2: to compute: other parameters than mine had: golgi.leak_reversal \
+        -55 mV -> -53 mV";
     assert!(text.contains(line), "{text}");
 
-    // What the last run could not compute, what is damaged, and what another engine computed.
+    // A trial that was set aside, a damaged trial, and a trial of another engine revision.
     damage(&place, "out/store.granule", 6);
     let whys_now = whys(&explain(&base, &[]));
     assert_eq!(whys_now.iter().filter(|of| of.2 == "damaged").map(|of| of.3).collect::<Vec<_>>(), [1]);
@@ -647,7 +656,7 @@ fn seeds_of_which_the_same_can_be_said_share_a_line() {
     assert_eq!(explained["entries"].as_array().map(Vec::len), Some(2 * 20 + 5));
 }
 
-/// A spike of a table.
+/// A row of a table: one spike.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 struct Row {
     condition: String,
@@ -709,8 +718,8 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
     assert_eq!(told["tables"][0]["rows"], rows.len());
     assert_eq!(told["tables"][0]["bytes"], place.length("spikes.parquet"));
 
-    // Spike by spike, what the original program recorded: trial, cell and step of every granule spike,
-    // ascending, a line each.
+    // Spike by spike, the table equals the recording of the original program: trial, cell and step of every granule
+    // spike, ascending, a line each.
     for (condition, recorded) in [
         ("Control", "e30b66f225ac082b80c1e00ec70f5ac55139b4afefb8e9cb224c520b9f4384dd"),
         ("GABAzine", "5e58ca193d06316ca1a70082da6b3fb4f86eb272f64284a2ef5f7fce9af97f01"),
@@ -727,7 +736,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
         assert_eq!(sha256(&place.path("spikes")), recorded, "{condition}");
     }
 
-    // From the table alone, the published files of spike probabilities.
+    // The published files of spike probabilities follow from the table alone.
     let text = fs::read(file).unwrap();
     let sweep = parse(ENGINES, "x.yaml", &text, "x", &Overrides::default()).unwrap();
     let mut seen = 0;
@@ -760,13 +769,13 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
     }
     assert_eq!(seen, rows.len());
 
-    // The other format says the same, of a part as well.
+    // The other format has the same rows, also for a part.
     place.run(&["export", "out", "--to", "spikes.txt", "--format", "csv"]).succeeded();
     assert!(csv_rows(&place.path("spikes.txt")) == rows);
     place
         .run(&["export", "out", "--to", "part.csv", "--conditions", "ACh,Control", "--seeds", "451"])
         .succeeded();
-    // To a pipe it is the same table, and what is said of it is elsewhere.
+    // Standard output gets the same table, and the report goes to standard error.
     for more in [&["--format", "csv"][..], &["--json"]] {
         let piped = place.run(&[&["export", "out", "--to", "-"][..], more].concat()).succeeded();
         assert!(piped.stdout == fs::read_to_string(place.path("spikes.txt")).unwrap());
@@ -774,7 +783,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
         assert!(piped.stderr.contains(told), "{}", piped.stderr);
     }
     assert!(!place.path("-").exists());
-    // Who has seen enough ends it.
+    // A reader that stops early ends the command.
     let granule = place.granule(&["export", "out", "--psth", "-"]);
     let mut shell = place.command("/bin/sh");
     shell.args(["-c", "(\"$0\" \"$@\"; echo \"code $?\" >&2) | head -n 1"]);
@@ -806,7 +815,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
         count += 1;
     }
     assert!(bins.is_empty());
-    // 20,000 steps, of which the last bin has only one.
+    // 20,000 steps: the last bin has only one.
     assert_eq!(count, 3 * 2 * 20_000_u32.div_ceil(7));
 }
 
@@ -817,12 +826,15 @@ fn a_table_is_there_whole_or_not_at_all() {
         place.run(&[&["export", "out"][..], arguments].concat()).failed_with(2, parts);
     };
     wrong(&[], &["required arguments were not provided", "--to <FILE>"]);
-    wrong(&["--to", "-", "--format", "parquet"], &["only CSV can go to standard output", "a file"]);
-    wrong(&["--psth", "-", "--format", "npz"], &["only CSV can go to standard output"]);
-    wrong(&["--to", "spikes"], &["which format is spikes to have?", ".parquet, .npz or .csv"]);
+    wrong(&["--to", "-", "--format", "parquet"], &["standard output takes CSV only", "a file"]);
+    wrong(&["--psth", "-", "--format", "npz"], &["standard output takes CSV only"]);
+    wrong(&["--to", "spikes"], &["unknown format of spikes", ".parquet, .npz or .csv"]);
     wrong(&["--to", "x.csv", "--conditions", "Contrl"], &["no condition `Contrl`"]);
     wrong(&["--to", "x.csv", "--seeds", "1"], &["no seed 1"]);
-    wrong(&["--psth", "x.csv", "--bin", "0.25"], &["a bin of 0.25 ms is no whole number of steps of 0.1 ms"]);
+    wrong(
+        &["--psth", "x.csv", "--bin", "0.25"],
+        &["a bin of 0.25 ms is not a whole number of steps of 0.1 ms"],
+    );
     wrong(&["--psth", "x.csv", "--bin", "0"], &["a bin of 0 ms"]);
     place.run(&["export", "out", "--to", "nowhere/x.csv"]).failed_with(1, &["nowhere/x.csv: cannot create"]);
     damage(&place, "out/store.granule", 9);
@@ -869,7 +881,7 @@ fn every_command_of_the_page_does_what_it_says() {
     for file in ["spikes.parquet", "control.npz", "psth.csv", "manual/granule-store-merge.1"] {
         assert!(place.length(file) > 0, "{file}");
     }
-    // Every subcommand that there is has a page.
+    // Every subcommand has a manual page.
     let help = place.run(&["help"]).succeeded().stdout;
     let list = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a list");
     let words = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -891,7 +903,7 @@ fn a_run_after_its_store_was_lost_computes_it_again() {
     let run = || place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "1"]).succeeded();
     run();
     let outputs = place.outputs("out");
-    assert!(run().stdout.contains("is complete already"));
+    assert!(run().stdout.contains("is already complete"));
     fs::remove_file(place.path("out/store.granule")).expect("it was there");
     assert!(place.run(&["verify", "out"]).code != Some(0));
     run();
@@ -909,13 +921,13 @@ fn tables_and_pruned_stores_take_the_place_of_nothing_else() {
         place.run(arguments).failed_with(2, &[told]);
     };
     let export = |to: &str, told: &str| refused(&["export", "out", "--format", "csv", "--to", to], told);
-    export("out/store.granule", "is the sweep's own");
-    export("out/manifest.json", "is the sweep's own");
+    export("out/store.granule", "is a file of the sweep");
+    export("out/manifest.json", "is a file of the sweep");
     export("out/seed-451/controlConnections.npy", "is not a CSV table that granule wrote");
     export("out", "is a directory, not a file");
-    // A sweep that needs nothing of a store is probably the wrong one.
+    // If a sweep needs no trial of the store, it is probably the wrong sweep.
     place.sweep("other.yaml", &Sweep { engine: "pcg", ..Sweep::small() });
-    refused(&["store", "prune", "out/store.granule", "--keep", "other.yaml"], "nothing is dropped");
+    refused(&["store", "prune", "out/store.granule", "--keep", "other.yaml"], "nothing was dropped");
     place.run(&["verify", "out"]).succeeded();
     place.run(&["export", "out", "--to", "x.csv"]).succeeded();
     place.run(&["export", "out", "--to", "x.csv"]).succeeded();

@@ -1,6 +1,6 @@
-//! The test vectors of `docs/engines.md`, by which somebody else's implementation of engine `pcg` can be
-//! checked: `docs/engines.json` has what this one gives. To write it anew:
-//! `GRANULE_REGENERATE=1 cargo test --release -p granule --test plain engines::`.
+//! The test vectors of `docs/engines.md`, which check other implementations of engine `pcg`. `docs/engines.json` has
+//! the values of this implementation. To write the file: `GRANULE_REGENERATE=1 cargo test --release -p granule --test
+//! plain engines::`.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use granule_granular::network::{Network, Wiring};
 use granule_granular::noise::keyed::KeyedNoise;
 use granule_granular::parameters::{NetworkSize, field, preset};
 use granule_granular::random::keyed::Streams;
-use granule_granular::trial::Cohort;
+use granule_granular::trial::ReadyCohort;
 use granule_granular::weights::{RandomWeights, cell_factors};
 use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn models() -> Vec<Layer> {
     ["Control", "GABAzine", "ACh"].map(model).into()
 }
 
-/// One in which everything acts on spikes: both populations respond, and Golgi cells inhibit.
+/// A condition in which all parameters affect spikes: both populations respond, and Golgi cells inhibit.
 fn responsive() -> Layer {
     let mut parameters = Parameters { network: SMALL, ..Parameters::default() };
     parameters.mossy_to_granule.scale = 2.0;
@@ -45,10 +45,10 @@ fn responsive() -> Layer {
     Layer::new(Method::Pcg, parameters).expect("a small network")
 }
 
-/// Paths of parameters and their values.
+/// Parameters by path, with their values.
 type Set = Vec<(&'static str, f64)>;
 
-/// Trials of 100 ms with times that are no whole number of steps, by name: what is set, and the trial.
+/// Trials of 100 ms with times that are no whole number of steps: name, parameters and trial.
 fn odd_trials() -> [(&'static str, Set, u32); 3] {
     let with = |own: &[(&'static str, f64)]| {
         let common = [
@@ -100,7 +100,7 @@ fn odd(set: &[(&str, f64)]) -> Layer {
     Layer::new(Method::Pcg, parameters).expect("consistent")
 }
 
-/// What whole numbers are made of which decimals.
+/// Decimals and the whole numbers that the engine derives from them.
 fn times_and_counts() -> Value {
     let with = |set: &[(&str, f64)]| odd(&[&[("stimulus.times", 0.0)], set].concat());
     let of_step = |step: f64, times: &[f64], number: &dyn Fn(f64) -> u32| -> Vec<Value> {
@@ -159,7 +159,7 @@ fn vectors() -> Value {
 
     let words: Vec<String> = (0..4).map(|_| format!("{:016x}", e.word())).collect();
 
-    // 64 cells, of which the first and the last are shown: their first normals, and a hash of many.
+    // The first and the last of 64 cells: their first normals, and a hash of many.
     let mut normals = vec![0.0; 64 * 20_000];
     KeyedNoise::new(Isa::best(), &streams, 64, 64).fill(&mut normals);
     let single = |x: &f64| format!("{:08x}", (*x as f32).to_bits());
@@ -182,7 +182,7 @@ fn vectors() -> Value {
 
     let mut conditions = models();
     conditions.push(responsive());
-    let cohort = Cohort::new(Isa::best(), &conditions, SEED, 48).expect("one network");
+    let cohort = ReadyCohort::new(Isa::best(), &conditions, SEED, 48).expect("one network");
     let mut trials = cohort.trials(Start::default());
     let responding = trials.simulate(47).remove(3);
     let trial = trials.simulate(0);
@@ -201,7 +201,7 @@ fn vectors() -> Value {
         .into_iter()
         .map(|(name, set, trial)| {
             let model = odd(&set);
-            let cohort = Cohort::new(Isa::best(), std::slice::from_ref(&model), SEED, trial + 1);
+            let cohort = ReadyCohort::new(Isa::best(), std::slice::from_ref(&model), SEED, trial + 1);
             let of = cohort.expect("one network").trials(Start::default()).simulate(trial).remove(0);
             let ms = |spike: &Spike| json!([model.clock().bin(spike.step), spike.cell]);
             let mut described = of_condition((name, trial, &of));
@@ -267,16 +267,16 @@ fn the_vectors_of_the_documentation_are_ours() {
     assert_eq!(found, documented, "a change of the definition is another revision of the engine");
 }
 
-/// Nothing depends on what else is computed, or in which order.
+/// Results do not depend on other computations or on their order.
 #[test]
 fn trials_and_conditions_are_the_same_by_themselves() {
     let models = models();
-    let together = Cohort::new(Isa::best(), &models, SEED, 5).expect("one network");
+    let together = ReadyCohort::new(Isa::best(), &models, SEED, 5).expect("one network");
     let mut trials = together.trials(Start::default());
     let backwards = [4, 1, 3].map(|trial| (trial, trials.simulate(trial)));
     for isa in Isa::available() {
         for (at, model) in models.iter().enumerate() {
-            let alone = Cohort::new(isa, std::slice::from_ref(model), SEED, 5).expect("one network");
+            let alone = ReadyCohort::new(isa, std::slice::from_ref(model), SEED, 5).expect("one network");
             for (trial, expected) in &backwards {
                 let found = alone.trials(Start::default()).simulate(*trial);
                 assert_eq!(found, expected[at..=at], "{}, trial {trial}", isa.name());
@@ -285,21 +285,21 @@ fn trials_and_conditions_are_the_same_by_themselves() {
     }
 }
 
-/// The same noise for all conditions of a seed, unless they ask for another.
+/// All conditions of a seed have the same noise unless they set another stream.
 #[test]
 fn noise_of_another_number_is_another() {
     let mut parameters = models()[0].parameters().clone();
     parameters.noise.stream = 1;
     let other = Layer::new(Method::Pcg, parameters).expect("a small network");
-    assert!(Cohort::new(Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
+    assert!(ReadyCohort::new(Isa::best(), &[models()[0].clone(), other.clone()], SEED, 1).is_err());
     let run = |model: &Layer| {
-        let cohort = Cohort::new(Isa::best(), std::slice::from_ref(model), SEED, 1);
+        let cohort = ReadyCohort::new(Isa::best(), std::slice::from_ref(model), SEED, 1);
         cohort.expect("one network").trials(Start::default()).simulate(0)
     };
     assert_ne!(run(&other), run(&models()[0]));
 }
 
-/// As for the exact engine: workers, shards and resuming change nothing.
+/// As for `brian2-2.2.1`: workers, shards and resuming change nothing.
 #[test]
 fn workers_and_shards_change_nothing() {
     let sweep = Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() };

@@ -1,5 +1,5 @@
-//! Byte for byte the original's files: the configuration whose hashes its authors publish, those
-//! that `oracle/` computed, and the same bytes however a sweep is put together.
+//! The files are the original's, byte for byte: the configuration with hashes that its authors published, and those
+//! that `oracle/` computed. They do not depend on how a sweep is put together.
 
 use std::fs;
 
@@ -88,7 +88,7 @@ fn check_case(case: &Case, expected: &Hashes) -> Result<(), String> {
     if different.is_empty() { Ok(()) } else { Err(different.join(", ")) }
 }
 
-/// What a sweep gives, and how many trials it took.
+/// Runs a sweep. Returns the hashes of its files and its counts of trials.
 fn run(sweep: &Sweep<'_>) -> (Hashes, Trials) {
     let place = Place::new();
     place.sweep("sweep.yaml", sweep);
@@ -96,7 +96,7 @@ fn run(sweep: &Sweep<'_>) -> (Hashes, Trials) {
     (place.outputs("out"), place.trials("out"))
 }
 
-/// The files of a condition, without what sets their names apart from those of others.
+/// The files of a condition, with names that do not depend on the condition.
 fn of(files: &Hashes, prefix: &str) -> Hashes {
     let is_ach = prefix == "ach";
     files
@@ -114,7 +114,7 @@ fn of(files: &Hashes, prefix: &str) -> Hashes {
         .collect()
 }
 
-/// All ways to take some of these, in any order.
+/// All ordered selections of these.
 fn arrangements<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
     let mut all = Vec::new();
     for (i, &first) in of.iter().enumerate() {
@@ -186,7 +186,7 @@ fn equal_conditions_are_computed_once_and_written_under_each_name() {
 
 #[test]
 fn what_a_condition_sets_reaches_the_simulation() {
-    // Each preset, spelled out as changes of another one.
+    // Each preset, written as changes of another preset.
     let check = |preset: &str, prefix: &str, set: &[&str]| {
         let spelled_out = |set: &[&str]| {
             let base = if prefix == "control" { "ACh" } else { "Control" };
@@ -196,7 +196,7 @@ fn what_a_condition_sets_reaches_the_simulation() {
         let (files, trials) = spelled_out(set);
         assert_eq!(of(&files, "x"), of(&files, prefix), "{preset}");
         assert_eq!(trials.computed, 3, "{preset}");
-        // Each of the changes matters.
+        // Without one of the changes, the files differ.
         for (i, without) in set.iter().enumerate() {
             let (files, trials) = spelled_out(&[&set[..i], &set[i + 1..]].concat());
             assert_ne!(of(&files, "x"), of(&files, prefix), "{preset} without {without}");
@@ -232,7 +232,7 @@ fn what_a_condition_sets_reaches_the_simulation() {
 
 #[test]
 fn networks_of_different_sizes_fit_in_one_sweep() {
-    // A custom condition, and the sweep in which a preset is the same.
+    // A condition, and the sweep in which a preset has the same parameters.
     let base = Sweep { network: [60, 64, 7], ..Sweep::small() };
     let control = ("Control", "control");
     let ach = ("ACh", "ach");

@@ -1,12 +1,13 @@
-//! The paper's analysis of what sweeps write: the numbers are those that numpy, pandas and scikit-learn
-//! have (`shared/figures/tests/reference/make.py`).
+//! The paper's analysis of output files gives the numbers of numpy, pandas and scikit-learn
+//! (`shared/figures/tests/reference/make.py`).
 
 use std::path::Path;
 
 use granule::bench::read_weights;
 use granule_figures::analysis::{Density, Quantity, Summary};
 use granule_figures::{
-    Analysis, Change, Condition, Conductances, Criteria, Recording, Responses, Weights, paper,
+    Analysis, Change, Criteria, DrivenConductances, PaperCondition, RecordedWeights, Recording, Responses,
+    paper,
 };
 use ndarray::{Array1, Array2};
 use ndarray_npy::{ReadableElement, read_npy};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{Place, root};
 
-/// Relative difference that the order of additions can make.
+/// The relative difference that another order of additions can cause.
 const TOLERANCE: f64 = 1e-12;
 
 fn read<T: ReadableElement>(folder: &Path, name: &str) -> Array2<T> {
@@ -23,27 +24,30 @@ fn read<T: ReadableElement>(folder: &Path, name: &str) -> Array2<T> {
 
 /// Analyses the folder of a seed.
 fn analyse(folder: &Path) -> Analysis {
-    let probability =
-        Condition::ALL.map(|of| read::<f64>(folder, &format!("randomized_{}SpikeProb.npy", of.prefix())));
+    let probability = PaperCondition::ALL
+        .map(|of| read::<f64>(folder, &format!("randomized_{}SpikeProb.npy", of.prefix())));
     let connections =
-        Condition::ALL.map(|of| read::<i32>(folder, &format!("{}Connections.npy", of.prefix())));
-    let weights = Condition::ALL.map(|of| -> Weights {
+        PaperCondition::ALL.map(|of| read::<i32>(folder, &format!("{}Connections.npy", of.prefix())));
+    let weights = PaperCondition::ALL.map(|of| -> RecordedWeights {
         let file = std::fs::read(folder.join(format!("{}Weights.npy", of.prefix()))).expect("a file");
         read_weights(&file).expect("weights").into_iter().collect()
     });
     let excitation = read(folder, "controlCondE.npy");
     let inhibition = read(folder, "controlCondI.npy");
     let factors: Array1<f64> = read_npy(folder.join("tonicReduction.npy")).expect("tonic factors");
-    let responses = |of: Condition| Responses {
+    let responses = |of: PaperCondition| Responses {
         probability: probability[of as usize].view(),
         connections: Some(connections[of as usize].view()),
         weights: Some(&weights[of as usize]),
     };
     let recording = Recording {
-        control: responses(Condition::Control),
-        gabazine: responses(Condition::Gabazine),
-        ach: responses(Condition::Ach),
-        conductances: Some(Conductances { excitation: excitation.view(), inhibition: inhibition.view() }),
+        control: responses(PaperCondition::Control),
+        gabazine: responses(PaperCondition::Gabazine),
+        ach: responses(PaperCondition::Ach),
+        conductances: Some(DrivenConductances {
+            excitation: excitation.view(),
+            inhibition: inhibition.view(),
+        }),
         tonic_factors: Some(factors.view()),
     };
     Analysis::new(&recording, &Criteria::default()).expect("arrays of one network")
@@ -78,14 +82,14 @@ fn compare(folder: &Path, reference: &str) -> Analysis {
     check("active inputs", cells.iter().map(|cell| cell.active_inputs as f64), &of_cells["active_inputs"]);
     let classes: Vec<&str> = cells.iter().map(|cell| cell.change.name()).collect();
     assert_eq!(serde_json::to_value(classes).expect("JSON"), of_cells["change"]);
-    for condition in Condition::ALL {
+    for condition in PaperCondition::ALL {
         let name = format!("{}_peak", condition.prefix());
         check(&name, cells.iter().map(|cell| cell.peak(condition)), &of_cells[&name]);
     }
     check("relative peak", cells.iter().map(|cell| cell.relative_peak), &of_cells["relative_peak"]);
 
     for change in Change::COMPARED {
-        for condition in Condition::ALL {
+        for condition in PaperCondition::ALL {
             let course = analysis.time_course(condition, change);
             let means = course.iter().map(|of_ms| of_ms.mean.expect("cells"));
             check("time course", means, &reference["time_course"][change.name()][condition.prefix()]);

@@ -1,7 +1,7 @@
-//! What is fuzzed for hours elsewhere, for seconds here: every file of the corpus, and mutations of it.
+//! A short version of the fuzzing in `fuzz/`: every file of the corpus, and mutations of it.
 //!
-//! `GRANULE_FUZZ_INPUTS` is how many mutations each file gets. `GRANULE_FUZZ_SEEDS=1` writes the files
-//! of the corpus that are made by a program anew.
+//! `GRANULE_FUZZ_INPUTS` sets the number of mutations of each file. `GRANULE_FUZZ_SEEDS=1` writes the generated files
+//! of the corpus again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,10 +18,10 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::support::root;
 
-/// Mutations of each file, where nothing else is said: seconds for each target.
+/// The default number of mutations of each file, which takes seconds for each target.
 const INPUTS: [(&str, u64); 4] = [("sweep", 10_000), ("wire", 50_000), ("store", 2_000), ("access", 50_000)];
 
-/// No input takes longer, by far, on any machine.
+/// A limit far above the time that any input takes on any machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Files of a directory below `fuzz/` by name; none if there is no such directory.
@@ -59,7 +59,7 @@ fn run(name: &str) {
         is_accepted
     };
 
-    // First as they are: what is called valid is accepted, so that mutations begin near what is.
+    // First the files themselves: valid files are accepted, so that mutations start near valid input.
     for (file, bytes) in &corpus {
         let is_accepted = check(bytes, &|| format!("corpus/{name}/{file}"));
         assert_eq!(is_accepted, file.starts_with("valid-"), "corpus/{name}/{file}");
@@ -76,7 +76,7 @@ fn run(name: &str) {
         }
     }
     let took = begun.elapsed().as_secs_f64();
-    // Also where the output of tests that pass is captured.
+    // Printed even if the output of passing tests is captured.
     let _ = writeln!(
         std::io::stderr(),
         "{name}: {inputs} inputs from {} files in {took:.1} s, {accepted} of them accepted; the slowest took {slowest:.1?}",
@@ -84,7 +84,7 @@ fn run(name: &str) {
     );
 }
 
-/// Keeps an input that was not borne.
+/// Keeps an input that failed.
 fn keep(name: &str, bytes: &[u8]) -> PathBuf {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -96,13 +96,13 @@ fn keep(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Bytes that one or more changes make of others.
+/// Returns bytes with one or more changes.
 fn mutated(bytes: &[u8], pool: &[&[u8]], random: &mut impl Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..random.random_range(1..=4) {
         mutate(&mut bytes, pool, random);
     }
-    // What grows by doubling would not stay small.
+    // Mutations can double the length, so it is limited.
     bytes.truncate(1 << 17);
     bytes
 }
@@ -157,19 +157,19 @@ fn mutate(bytes: &mut Vec<u8>, pool: &[&[u8]], random: &mut impl Rng) {
             insert(bytes, &copy, random);
         }
         5 => {
-            // A piece of another one, in place of one of ours.
+            // Replaces a piece by a piece of another input.
             let other = pool[random.random_range(0..pool.len())];
             let of_other = some(other.len(), random);
             bytes.splice(piece, other[of_other].iter().copied());
         }
         6 => {
-            // The end of another one.
+            // Replaces the end by the end of another input.
             let other = pool[random.random_range(0..pool.len())];
             bytes.truncate(piece.start);
             bytes.extend(&other[piece.start.min(other.len())..]);
         }
         7 => {
-            // A binary number, somewhere or where one may be.
+            // Writes a binary number at any place, or at a multiple of 8, where numbers can be.
             let number = NUMBERS[random.random_range(0..NUMBERS.len())].to_le_bytes();
             let width = [1, 2, 4, 8][random.random_range(0..4)];
             let at = random.random_range(0..=bytes.len());
@@ -180,7 +180,7 @@ fn mutate(bytes: &mut Vec<u8>, pool: &[&[u8]], random: &mut impl Rng) {
         8 => number_in_text(bytes, random),
         9 => insert(bytes, WORDS[random.random_range(0..WORDS.len())].as_bytes(), random),
         _ => {
-            // A block in another's place, as a disk would have it.
+            // Copies a block over another block, as a disk error would.
             let blocks = bytes.len() / 4096;
             if blocks > 1 {
                 let [from, to] = [0, 1].map(|_| random.random_range(0..blocks) * 4096);
@@ -192,7 +192,7 @@ fn mutate(bytes: &mut Vec<u8>, pool: &[&[u8]], random: &mut impl Rng) {
     }
 }
 
-/// A piece of so many bytes: mostly a short one.
+/// A range within this length, mostly a short one.
 fn some(length: usize, random: &mut impl Rng) -> Range<usize> {
     let start = random.random_range(0..=length);
     let most = if random.random_bool(0.8) { (length - start).min(40) } else { length - start };

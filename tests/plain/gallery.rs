@@ -1,4 +1,4 @@
-//! `granule figures` and `granule report`: what they write, and that it is what the sweep is.
+//! `granule figures` and `granule report`: the files that they write, and that these agree with the sweep.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,7 +36,7 @@ fn hashes(directory: &Path, below: &str, found: &mut Hashes) {
     }
 }
 
-/// A table: for each row, column → value.
+/// Rows of a table, as maps from column to value.
 fn rows(csv: &str) -> Vec<BTreeMap<String, String>> {
     let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
     let header = lines.next().expect("a header");
@@ -74,7 +74,7 @@ fn every_figure_is_there_in_every_format_with_its_numbers() {
                 "png" => assert!(bytes.starts_with(b"\x89PNG")),
                 "svg" => assert!(bytes.starts_with(b"<svg") && bytes.ends_with(b"</svg>\n")),
                 "csv" => {
-                    // So few cells that the paper's analysis may select none.
+                    // The network is so small that the paper's analysis may select no cell.
                     let rows = rows(&String::from_utf8(bytes).expect("text")).len();
                     assert!(rows > 1 || figure["seed"].is_u64(), "{file}");
                 }
@@ -92,14 +92,14 @@ fn every_figure_is_there_in_every_format_with_its_numbers() {
     listed.sort_unstable();
     assert_eq!(found.keys().cloned().collect::<Vec<_>>(), listed);
 
-    // Drawn again, elsewhere, they are the same; and they are not in the way of anything.
+    // Drawing elsewhere gives the same files, and figures do not affect other commands.
     place.run(&["figures", "out", "--to", "elsewhere"]).succeeded();
     let mut again = Hashes::new();
     hashes(&place.path("elsewhere"), "", &mut again);
     assert_eq!(found, again);
     place.run(&["verify", "out"]).succeeded();
     assert!(
-        place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded().stdout.contains("is complete already")
+        place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded().stdout.contains("is already complete")
     );
     assert_eq!(place.outputs("out"), before);
 }
@@ -132,7 +132,7 @@ fn the_numbers_are_those_of_the_spikes() {
             assert!((found - expected).abs() <= 1e-9 * expected, "{name} of {row:?}: {expected}");
         }
     }
-    // The mean over seeds, too.
+    // The mean over seeds agrees, too.
     let mean = |name: &str| {
         let of: Vec<f64> = measures
             .iter()
@@ -159,18 +159,18 @@ fn what_is_chosen_is_drawn() {
         .iter()
         .map(|of| of["name"].as_str().expect("text"))
         .collect();
-    // Neither the paper's conditions nor several seeds or doses.
+    // Without the paper's conditions, several seeds or a dose series, only these figures are drawn.
     assert_eq!(names, ["psth", "raster", "heat-map", "conductance-traces"]);
     let svg = fs::read_to_string(place.path("out/figures/psth.svg")).expect("it was written");
     assert!(svg.contains(">Control<") && svg.contains(">a0.5<") && !svg.contains(">a0.25<"));
     for (arguments, why) in [
         (&["--conditions", "b"][..], "has no condition `b`"),
         (&["--seeds", "8"], "has no seed 8"),
-        (&["--window", "1000"], "it is FROM..TO in whole ms"),
-        (&["--window", "1000..1001"], "it has at least 2 ms"),
+        (&["--window", "1000"], "expected FROM..TO in whole ms"),
+        (&["--window", "1000..1001"], "expected at least 2 ms"),
         (&["--window", "1990..2010"], "goes beyond the 2000 ms of a trial of condition Control"),
         (&["--trial", "3"], "there is no trial 3 of condition Control, seed 7"),
-        (&["--dpi", "5000"], "`5000` is no whole number from 30 to 1200"),
+        (&["--dpi", "5000"], "`5000` is not a whole number from 30 to 1200"),
     ] {
         place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(2, &[why]);
     }
@@ -178,13 +178,13 @@ fn what_is_chosen_is_drawn() {
     place
         .run(&["figures", "out", "--to", "file"])
         .failed_with(1, &["cannot create file", "help: choose another"]);
-    place.run(&["figures", "nowhere"]).failed_with(2, &["nowhere is no output directory of granule"]);
+    place.run(&["figures", "nowhere"]).failed_with(2, &["nowhere is not an output directory of granule"]);
 }
 
 #[test]
 fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not() {
     let place = Place::new();
-    // More driven cells than are derived at a time, and two seeds.
+    // More driven cells than the program derives at a time, and two seeds.
     let own = "{ name: half, base: ACh, set: { granule.tonic_factor: 0.5 } }";
     let sweep = Sweep {
         network: [78, 1024, 7],
@@ -201,7 +201,7 @@ fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not
             let file = format!("{out}/figures/conductance-traces.{ending}");
             let text =
                 fs::read_to_string(place.path(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-            // What it was drawn from differs.
+            // The source fingerprints differ.
             let fingerprint =
                 place.index_of_figures(out)["manifest"].as_str().expect("a fingerprint").to_owned();
             text.replace(&fingerprint, "")
@@ -212,7 +212,7 @@ fn conductances_are_drawn_with_the_same_numbers_whether_they_are_recorded_or_not
     assert!(names.iter().all(|name| place.path("all").join(name).is_file()));
     let cells = fs::metadata(place.path("all/seed-7/halfCondE.npy")).expect("it was written");
     assert!(cells.len() > 256 * 2000 * 8, "{} bytes", cells.len());
-    // Some recorded and some not, by default; and none.
+    // Then with some conductances recorded, as by default, and with none.
     assert_eq!(drawn("{}", "default"), from_files);
     assert!(names[..2].iter().all(|name| place.path("default").join(name).is_file()));
     assert!(!place.path("default").join(&names[2]).exists());
@@ -228,7 +228,7 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
     let ended = place.run(&["figures", "out", "--format", "svg"]).succeeded();
     assert!(ended.stderr.contains("no figures of the paper"), "{}", ended.stderr);
-    // With fixed weights there are neither connections nor conductances among the files.
+    // With fixed weights, there are no files of connections or conductances.
     let fixed = Sweep { weights: "{ random: false }", ..Sweep::small() };
     place.sweep("fixed.yaml", &fixed);
     place.run(&["run", "fixed.yaml", "--out", "fixed"]).succeeded();
@@ -244,7 +244,7 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
         "{}",
         ended.stderr
     );
-    // What was lost is told of.
+    // A missing file is reported.
     fs::remove_file(place.path("fixed/seed-451/controlSpikeProb.npy")).expect("it is there");
     place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` says"]);
 }
@@ -268,7 +268,7 @@ fn expect_same_numbers(expected: &Path, found: &Path) {
         let other = found.join(path.file_name().expect("a name"));
         let [expected, found] = [&path, &other].map(|path| fs::read_to_string(path).expect("text"));
         if path.extension().is_some_and(|ending| ending == "json") {
-            // Whose they are may differ.
+            // The sweep's identity may differ.
             assert_eq!(json(&expected)["tables"], json(&found)["tables"], "{}", other.display());
         } else {
             assert_eq!(expected, found, "{}", other.display());
@@ -291,7 +291,7 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     assert_eq!(figures("out", "moved", &["--window", "995..1075"]).0, 18);
     let (whole, moved) = (place.path("whole/seed-7"), place.path("moved/seed-7"));
 
-    // Files of a seed, and nothing that says of which sweep; with names of random weights and without.
+    // A folder of one seed without the sweep's records, with file names of random weights and of fixed weights.
     copy(&place, "out/seed-7", "copy", str::to_owned);
     copy(&place, "out/seed-7", "original", |name| name.replace("randomized_", ""));
     for (directory, to) in [("copy", "of-copy"), ("original", "of-original")] {
@@ -303,27 +303,27 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     place.run(&["figures", "copy", "--format", "svg"]).succeeded();
     assert!(place.path("copy/figures/summary.svg").is_file());
     for (arguments, why) in [
-        (&["--conditions", "ACh"][..], "--conditions chooses of a sweep, but copy is no output directory"),
-        (&["--seeds", "7"], "--seeds chooses of a sweep"),
-        (&["--trial", "0"], "--trial chooses of a sweep"),
-        (&["--store", "file"], "--store chooses of a sweep"),
+        (&["--conditions", "ACh"][..], "--conditions needs a sweep, but copy is not an output directory"),
+        (&["--seeds", "7"], "--seeds needs a sweep"),
+        (&["--trial", "0"], "--trial needs a sweep"),
+        (&["--store", "file"], "--store needs a sweep"),
         (&["--window", "1990..2010"], "goes beyond the 2000 ms of randomized_controlSpikeProb.npy"),
         (&["--window", "1005..1020"], "the responses to the stimuli must lie in the window"),
     ] {
         place.run(&[&["figures", "copy"][..], arguments].concat()).failed_with(2, &[why]);
     }
-    // What is missing is named, and what is damaged.
+    // Missing and damaged files are named.
     fs::remove_file(place.path("original/gabaSpikeProb.npy")).expect("it is there");
     fs::remove_file(place.path("original/controlConnections.npy")).expect("it is there");
     let missing = "it has no gabaSpikeProb.npy, no controlConnections.npy\n";
-    place.run(&["figures", "original"]).failed_with(2, &["original is no output directory", missing]);
-    // Weights as other programs write them only are not compared.
+    place.run(&["figures", "original"]).failed_with(2, &["original is not an output directory", missing]);
+    // If another program wrote the weights, only the weights are not compared.
     place.write("copy/controlWeights.npy", "another program's");
     let (count, notes) = figures("copy", "of-others", &[]);
     assert_eq!(count, 6);
     assert!(notes.contains("weights are not compared: copy/controlWeights.npy: "), "{notes}");
     expect_same_numbers(&whole, &place.path("of-others"));
-    // No array; one that claims to be larger than any memory; and none that ends.
+    // A file that is no array, an array larger than any memory, and a pipe.
     let array = place.path("copy/randomized_achSpikeProb.npy");
     let shape = "{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 536870912), }";
     let header = format!("{shape:117}\n");
@@ -338,21 +338,21 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
         .run(&["figures", "copy"])
         .failed_with(1, &["copy/randomized_achSpikeProb.npy: it is a pipe, not a regular file"]);
 
-    // A sweep whose store is gone.
+    // A sweep without its store.
     fs::remove_file(place.path("out/store.granule")).expect("it is there");
     let (count, notes) = figures("out", "archived", &[]);
     assert_eq!(count, 12);
-    assert!(notes.contains("there is no store out/store.granule"), "{notes}");
+    assert!(notes.contains("the store out/store.granule does not exist"), "{notes}");
     expect_same_numbers(&whole, &place.path("archived/seed-7"));
     expect_same_numbers(&place.path("whole/seed-451"), &place.path("archived/seed-451"));
     assert_eq!(figures("out", "archived", &["--seeds", "7"]).0, 6);
     for arguments in [&["--conditions", "Control"][..], &["--store", "elsewhere"]] {
-        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(1, &["there is no store "]);
+        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(1, &["does not exist"]);
     }
     let ended = place.run(&["report", "out"]).succeeded();
     assert!(ended.stdout.starts_with("test: 12 figures in "), "{}", ended.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
-    assert!(page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("no store"));
+    assert!(page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("does not exist"));
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
     assert_eq!(fewer.iter().filter(|file| file.starts_with("seed-")).count(), 1);
     assert!(!place.path("out/figures/seed-451").exists());
 
-    // An index that lists what no drawing wrote.
+    // An index that lists files which granule did not draw.
     fs::create_dir_all(place.path("elsewhere")).expect("a directory");
     place.write("elsewhere/precious", "precious");
     std::os::unix::fs::symlink(place.path("elsewhere"), place.path("out/figures/link")).expect("a link");
@@ -417,7 +417,7 @@ fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
         "out/figures/notes.tex",
         "out/figures/src/main.csv",
     ];
-    // Whatever an index lists, without the hash of what was drawn nothing is removed.
+    // Without the hash of the drawn file, nothing is removed, even if an index lists it.
     for (sweep, files, old) in
         [("another", &["old.svg"][..], true), ("test", &listed, true), ("test", &["old.svg"], true)]
     {
@@ -439,7 +439,7 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     let ended = place.run(&["report", "out"]).succeeded();
     assert!(ended.stdout.starts_with("test: 18 figures in out/report.html, "), "{}", ended.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
-    // Addresses are names of formats, and nothing is loaded.
+    // The only addresses are names of formats, so the page loads nothing.
     for (at, _) in page.match_indices("http") {
         let rest = &page[at..(at + 40).min(page.len())];
         assert!(rest.starts_with("http://www.w3.org/2000/svg") || rest.starts_with("http-equiv"), "{rest}");
@@ -447,20 +447,22 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
     assert_eq!(page.matches("role=\"img\"").count(), 18);
     assert!(page.contains("<title>test: report</title>") && page.contains("Spikes per driven cell"));
-    // On paper nothing is folded away.
+    // When printed, all parts are shown.
     assert!(page.contains("details::details-content { content-visibility: visible;"));
     let manifest = place.manifest("out");
     for file in manifest["files"].as_array().expect("files") {
         assert!(page.contains(file["sha256"].as_str().expect("a hash")));
     }
-    // The sweep that it shows gives the same files.
+    // The sweep file in the page gives the same files.
     let yaml =
         page.split("<pre><code>").nth(1).and_then(|rest| rest.split("</code>").next()).expect("a sweep");
     place.write("again.yaml", yaml.replace("&quot;", "\"").replace("&amp;", "&"));
     place.run(&["run", "again.yaml", "--out", "again"]).succeeded();
     assert_eq!(place.outputs("again"), place.outputs("out"));
 
-    place.run(&["report", "out", "--to", "out/manifest.json"]).failed_with(2, &["end it with .html"]);
+    place
+        .run(&["report", "out", "--to", "out/manifest.json"])
+        .failed_with(2, &["name a file that ends in .html"]);
     let json = json(&place.run(&["report", "out", "--to", "page.html", "--json"]).succeeded().stdout);
     assert_eq!((&json["type"], &json["figures"]), (&Value::from("report"), &Value::from(18)));
     assert_eq!(fs::read_to_string(place.path("page.html")).expect("it was written"), page);

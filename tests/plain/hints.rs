@@ -1,4 +1,4 @@
-//! What is meant is taken where it is plain; else a message says what to write.
+//! Arguments with a clear meaning are accepted. Otherwise a message states what to write.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -24,7 +24,7 @@ fn addresses_that_are_plain_are_taken() {
     let place = place();
     for address in ["127.0.0.1", "0", ":0", "localhost:0", "[::1]"] {
         let ended = place.run(&["run", "quick.yaml", "--out", address, "--listen", address]);
-        // A machine may have no IPv6.
+        // A machine may lack IPv6.
         if address != "[::1]" || ended.code == Some(0) {
             ended.succeeded();
         }
@@ -36,14 +36,14 @@ fn addresses_that_are_plain_are_taken() {
     assert!(ended.stderr.contains("dashboard: http://127.0.0.1:"), "{}", ended.stderr);
     for (option, wrong, why) in [
         ("--listen", "nonsense", "write IP:PORT, as in 127.0.0.1:7000, or a port alone"),
-        ("--listen", "70000", "`70000` is no port; write a number from 0 to 65535"),
+        ("--listen", "70000", "`70000` is not a port; write a number from 0 to 65535"),
         ("--dashboard", "http://127.0.0.1:7001/", "write the address alone, as in 127.0.0.1:7000"),
-        ("--dashboard", "::1:x", "`x` is no port"),
+        ("--dashboard", "::1:x", "`x` is not a port"),
     ] {
         place.run(&["run", "quick.yaml", option, wrong]).failed_with(2, &["invalid value", why]);
     }
     let outside = ["serve", "quick.yaml", "--listen", "0", "--metrics", "0.0.0.0:0"];
-    place.run(&outside).failed_with(2, &["what needs no secret is for this machine only"]);
+    place.run(&outside).failed_with(2, &["metrics without a secret are served on loopback only"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn access_comes_from_a_file_from_standard_input_or_from_a_shell() {
     }
     shell(&place, "$GRANULE worker --access - </dev/null")
         .failed_with(2, &["standard input cannot be used", "not an access file"]);
-    // What is no access file is called so, whoever may read it.
+    // A file that is not an access file is reported as such, independent of its mode.
     fs::set_permissions(place.path("quick.yaml"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let ended = place.run(&["worker", "--access", "quick.yaml"]);
     let ended = ended.failed_with(2, &["quick.yaml cannot be used", "this is not an access file"]);
@@ -125,15 +125,12 @@ fn commands_that_are_nearly_right_get_a_hint() {
     fs::copy(place.path("quick.yaml"), place.path("sweeps/other.yaml")).expect("a copy");
     for (arguments, part) in [
         (&["quick.yaml"][..], "tip: to run a sweep file: granule run quick.yaml"),
-        (&["out"], "tip: to see what there is of a sweep: granule status out"),
-        (
-            &["run", "out"],
-            "it is an output directory, and the sweep file is wanted; `granule status out` shows",
-        ),
-        (&["run", "sweeps"], "help: say the sweep file, such as sweeps/other.yaml"),
+        (&["out"], "tip: to see the state of a sweep: granule status out"),
+        (&["run", "out"], "it is an output directory; expected a sweep file. `granule status out` shows"),
+        (&["run", "sweeps"], "help: name the sweep file, such as sweeps/other.yaml"),
         (&["run", "quick"], "help: did you mean quick.yaml?"),
         (&["plan", "other"], "help: did you mean sweeps/other.yaml?"),
-        (&["run", "nothing.yaml"], "`granule init` writes one to begin with"),
+        (&["run", "nothing.yaml"], "`granule init` writes one to start from"),
         (&["export", "out", "spikes.csv"], "tip: to write the spikes to it: --to spikes.csv"),
         (&["figures", "out", "pictures"], "tip: to write to it: --to pictures"),
         (&["report", "out", "page.html"], "tip: to write to it: --to page.html"),

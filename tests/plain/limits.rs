@@ -1,5 +1,5 @@
-//! What the system may limit: processes and threads, open files, and the modes of files. A command does with less, or
-//! ends with the name of the limit; it never panics.
+//! Limits of the system: processes and threads, open files, and file systems without modes. A command works within the
+//! limit, or ends with its name; it never panics.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 
 use crate::support::{self, Ended, Hashes, Place, Sweep, copy_program, skip, wait_for};
 
-/// The program with a limit of the shell's `ulimit`.
+/// The program under a limit of the shell's `ulimit`.
 fn limited(place: &Place, limit: &str, arguments: &[&str]) -> Command {
     let mut command = place.command("bash");
     let run = format!("ulimit {limit} && exec \"$0\" \"$@\"");
@@ -27,7 +27,7 @@ fn sweep() -> Sweep<'static> {
     Sweep { network: [40, 200, 5], ..Sweep::small() }
 }
 
-/// Expects a command to have done its work, or to have named the limit; gives which.
+/// Expects that a command has succeeded or named the limit. Returns whether it succeeded.
 #[track_caller]
 fn expect_done_or_named(what: &str, ended: &Ended, name: &str, value: u32) -> bool {
     assert!(!ended.stderr.contains("panicked"), "{what}: {ended:#?}");
@@ -41,7 +41,7 @@ fn expect_done_or_named(what: &str, ended: &Ended, name: &str, value: u32) -> bo
     false
 }
 
-/// A user without other processes, who may run the program here. Limits on processes do not hold for root.
+/// A user without other processes who may run the program here. Limits on processes do not apply to root.
 struct User {
     place: Place,
     id: u32,
@@ -65,7 +65,7 @@ impl User {
         Some(User { place, id: 100_000 + 16 * (std::process::id() % 100_000) + next, program })
     }
 
-    /// The program, with so many processes and threads.
+    /// The program with this limit of processes and threads.
     fn command(&self, most: u32, arguments: &[&str]) -> Command {
         let id = self.id.to_string();
         let mut command = self.place.command("setpriv");
@@ -94,7 +94,7 @@ fn with_few_processes_and_threads_a_sweep_is_computed_with_fewer_or_the_limit_is
             assert_eq!(place.outputs(&out), undisturbed, "{most}");
         }
     }
-    // The coordinator with its signals and its store, and a worker with the thread that computes.
+    // The coordinator with threads for signals and the store, and a worker with its computing thread.
     assert!(least.is_some_and(|least| least <= 7), "{least:?}");
     let out = format!("out-{}", least.expect("one"));
     for arguments in [
@@ -109,7 +109,7 @@ fn with_few_processes_and_threads_a_sweep_is_computed_with_fewer_or_the_limit_is
         for most in 1..=4 {
             let ended = user.run(most, arguments);
             let is_done = expect_done_or_named(&arguments.join(" "), &ended, "RLIMIT_NPROC", most);
-            // None needs more than its own thread, but for `run`, which listens to signals.
+            // Only `run` needs more than one thread: it waits for signals.
             assert!(is_done || (arguments[0] == "run" && most == 1), "{arguments:?} of {most}: {ended:#?}");
         }
     }
@@ -141,7 +141,7 @@ fn with_few_files_a_sweep_is_computed_or_the_limit_is_named() {
     let undisturbed = sweep().undisturbed();
     place.sweep("sweep.yaml", &sweep());
     let mut least = None;
-    // Below that, the program cannot be loaded.
+    // With a lower limit, the program cannot be loaded.
     for most in (4..=40).step_by(2) {
         let (out, limit) = (format!("out-{most}"), format!("-n {most}"));
         let ended = run_limited(&place, &limit, &["run", "sweep.yaml", "--out", &out, "--workers", "2"]);
@@ -185,13 +185,13 @@ fn a_coordinator_that_may_have_no_more_files_says_so() {
         let told = running.stderr();
         told.contains("refused 127.0.0.1").then(|| assert!(told.contains("may have 40 open files"), "{told}"))
     });
-    // A worker is let in all the same.
+    // A worker can still connect.
     place.worker(&["--threads", "1"]).end().succeeded();
     drop(crowd);
     coordinator.end().succeeded();
 }
 
-/// A library that has all files below a path with `modeless` in it seem open to everybody.
+/// A library for LD_PRELOAD with which all files below a path with `modeless` seem open to everybody.
 fn shim(place: &Place) -> Option<PathBuf> {
     let library = place.path("shim.so");
     let source = support::root().join("tests/support/modeless.c");
@@ -233,16 +233,16 @@ fn where_modes_are_not_kept_no_secret_is_written() {
     run(&["identity", "modeless/identity", "--advertise", "a:1"]).failed_with(2, &why);
     assert_eq!(left("modeless/identity"), [""; 0]);
 
-    // What the messages advise does.
+    // The advice in the messages works.
     let mut coordinator = place.start_this(command(&[&plain[..], &["--access", "access.json"]].concat()));
     coordinator.until("workers can come", |_| place.path("access.json").exists().then_some(()));
     place.start(&["worker", "--access", "access.json"]).end().succeeded();
     coordinator.end().succeeded();
     assert_eq!(place.outputs("modeless/out"), sweep().undisturbed());
 
-    // A run on this machine needs no file for its workers.
+    // A run on this machine needs no access file for its workers.
     let ended = run(&["run", "sweep.yaml", "--out", "modeless/run"]).succeeded();
-    assert!(ended.stderr.contains("note: `granule status` will not see the progress"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("note: `granule status` cannot show the progress"), "{}", ended.stderr);
     assert!(!left("modeless/run").contains(&".run.json".to_owned()));
     assert_eq!(place.outputs("modeless/run"), place.outputs("modeless/out"));
 }

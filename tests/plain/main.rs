@@ -1,4 +1,4 @@
-//! Tests that need nothing but the program and files.
+//! Tests that need only the program and files.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! What commands print: that it arrives, that it is said if it does not, and that none of it holds up the rest.
+//! Output of commands: it arrives, or the command reports that it does not. Blocked output delays nothing else.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,14 +9,14 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::support::{Ended, Place, Sweep, wait_for};
 
-/// A command that prints, or one that does not.
+/// Whether a command prints to standard output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Prints {
     Something,
     Nothing,
 }
 
-/// Every command, and what it does with standard output once the sweep in `out` is complete.
+/// Every command, and whether it prints once the sweep in `out` is complete.
 const COMMANDS: &[(&str, &[&str], Prints)] = &[
     ("run", &["sweep.yaml", "--out", "out"], Prints::Something),
     ("run", &["sweep.yaml", "--out", "out", "--json"], Prints::Something),
@@ -97,12 +97,12 @@ fn run(place: &Place, name: &str, arguments: &[&str], stdout: impl Into<Stdio>) 
     let words: Vec<&str> = name.split(' ').chain(arguments.iter().copied()).collect();
     let mut command = place.granule(&words);
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
-    // What it makes must not be in the way of the next.
+    // Files that the command makes would stop the next command.
     for made in ["another.yaml", "identity/coordinator.pem", "identity/access.json"] {
         let _ = std::fs::remove_file(place.path(made));
     }
     let child = command.spawn().expect("the program starts");
-    // What holds the other end of a pipe here would be another reader or writer of it.
+    // Open ends of a pipe in this process would count as further readers or writers.
     drop(command);
     Ended::from(child.wait_with_output().expect("it ends"))
 }
@@ -134,7 +134,7 @@ fn what_cannot_be_printed_is_a_failure() {
         }
         assert!(!ended.stderr.contains("panicked"), "{what}");
     }
-    // All of it was done.
+    // All commands did their work.
     place.run(&["verify", "new"]).succeeded();
     place.run(&["store", "verify", "merged.granule"]).succeeded();
 }
@@ -152,7 +152,7 @@ fn what_nobody_reads_is_no_failure() {
     }
 }
 
-/// What went wrong counts, also if it cannot be printed.
+/// A problem that was found decides the exit code, even if it cannot be printed.
 #[test]
 fn what_was_found_is_the_exit_code_wherever_it_is_printed() {
     let place = complete();
@@ -162,7 +162,7 @@ fn what_was_found_is_the_exit_code_wherever_it_is_printed() {
     ended.failed_with(3, &["error: cannot write to standard output", "error: 1 problem with out"]);
 }
 
-/// A pipe that takes nothing any more.
+/// A pipe that is full.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let size = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a size");
@@ -183,7 +183,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_a_coordinator() {
         serve.stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         let mut coordinator = serve.spawn().expect("the program starts");
         drop(serve);
-        // The worker has such a log, too.
+        // The worker's log is a full pipe, too.
         wait_for("there is an access file", || place.path("out/access.json").exists().then_some(()));
         let (_unread, log) = full_pipe();
         let mut worker = place.granule(&["worker", "--access", "out/access.json", "--threads", "2"]);
@@ -215,10 +215,10 @@ fn a_reader_that_stopped_does_not_keep_a_run() {
         drop(reader);
         ended
     };
-    // The files are what was asked for.
+    // The files are the requested result.
     let ended = run(&[]).succeeded();
     assert!(ended.stderr.contains("note: the summary was not printed: "), "{ended:#?}");
-    // What was asked for is not there.
+    // The requested output is missing.
     run(&["--json"]).failed_with(1, &["error: cannot write to standard output", "nothing was read from it"]);
     place.run(&["verify", "out"]).succeeded();
 }

@@ -1,4 +1,4 @@
-//! The user's files are the user's: what a command may write, replace and remove, and what it trusts.
+//! Commands respect the user's files: what a command may write, replace and remove, and which files it trusts.
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write as _;
@@ -25,12 +25,12 @@ fn tiny() -> Sweep<'static> {
     }
 }
 
-/// A sweep that has nothing in common with [`tiny`] but its name.
+/// A sweep that shares only its name with [`tiny`].
 fn other() -> Sweep<'static> {
     Sweep { network: [40, 190, 5], ..tiny() }
 }
 
-/// A place where `tiny` was run.
+/// A directory in which `tiny` was run.
 fn finished() -> Place {
     let place = Place::new();
     place.sweep("tiny.yaml", &tiny());
@@ -42,7 +42,7 @@ fn run(place: &Place, arguments: &[&str]) -> Ended {
     place.run(&[&["run", "tiny.yaml", "--out", "out", "--workers", "1"], arguments].concat())
 }
 
-/// Runs `tiny` again, in such a way that nothing can be computed.
+/// Runs `tiny` again without working workers, so that nothing can be computed.
 fn run_without_workers(place: &Place) -> Ended {
     run(place, &["--worker-program", "/nowhere/to-be-found"]).succeeded()
 }
@@ -51,7 +51,7 @@ fn json(ended: &Ended) -> Value {
     serde_json::from_str(ended.stdout.lines().next().expect("a line")).expect("JSON")
 }
 
-/// Every file below a directory, by path, with what is in it; links with where they lead.
+/// Every file below a directory, by path, with its content; links with their targets.
 fn tree(place: &Place, directory: &str) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut waiting = vec![place.path(directory)];
@@ -107,7 +107,7 @@ fn a_directory_belongs_to_one_sweep() {
     }
     assert_eq!(place.outputs("out"), expected);
 
-    // Asked for in so many words, it is replaced; what is going to happen is listed before.
+    // With --replace, the run replaces it; the plan lists the files before.
     let planned = json(&place.run(&["plan", "same.yaml", "--out", "out", "--replace", "--json"]).succeeded());
     assert_eq!(
         (&planned["refused"], planned["files_replaced"].as_array().unwrap().len()),
@@ -115,7 +115,7 @@ fn a_directory_belongs_to_one_sweep() {
     );
     place.run(&["run", "same.yaml", "--out", "out", "--replace"]).succeeded();
     assert_eq!(place.outputs("out"), other().undisturbed());
-    // Trials stay stored: going back computes nothing.
+    // Trials stay stored, so returning to the first sweep computes nothing.
     run(&place, &["--replace", "--worker-program", "/nowhere/to-be-found"]).succeeded();
     assert_eq!(place.outputs("out"), expected);
     assert_eq!(place.trials("out"), Trials { computed: 0, reused: 16 });
@@ -145,7 +145,7 @@ fn an_interrupted_replacement_goes_on() {
     running.until("it has begun", |_| place.path("out/sweep.json").exists().then_some(()));
     running.signal(Signal::SIGKILL);
     running.end();
-    // The option was given once, and neither sweep is a stranger now.
+    // The resumed run needs no second --replace: both sweeps are on record.
     place.run(&arguments).succeeded();
     assert_eq!(place.outputs("out"), Sweep { engine: "pcg", ..Sweep::slow() }.undisturbed());
     refused(&place, &["run", "tiny.yaml", "--out", "out"], &["holds another sweep"]);
@@ -153,7 +153,7 @@ fn an_interrupted_replacement_goes_on() {
 
 #[test]
 fn files_that_are_not_granules_stay() {
-    // A record's name that something else has.
+    // Files of other programs with the name of a record.
     for name in ["manifest.json", "sweep.json", "outputs.pending.json"] {
         let place = Place::new();
         place.sweep("tiny.yaml", &tiny());
@@ -165,7 +165,7 @@ fn files_that_are_not_granules_stay() {
         }
         place.run(&["status", "out"]).failed_with(1, &[name, "is not a record of granule"]);
     }
-    // Files that no record lists at the places of outputs.
+    // Files at the places of outputs that are in no record.
     let place = Place::new();
     place.sweep("tiny.yaml", &tiny());
     fs::create_dir_all(place.path("out/seed-1")).expect("made");
@@ -176,7 +176,7 @@ fn files_that_are_not_granules_stay() {
     assert_eq!(planned["files_replaced"], json!(["seed-1/controlWeights.npy"]));
     run(&place, &["--replace"]).succeeded();
     assert_eq!(place.outputs("out"), tiny().undisturbed());
-    // Links and the like at these places stay whatever is asked.
+    // Links and directories at these places stay, even with --replace.
     let place = Place::new();
     place.sweep("tiny.yaml", &tiny());
     fs::create_dir_all(place.path("out")).expect("made");
@@ -267,7 +267,7 @@ fn a_file_that_was_changed_is_not_removed() {
     let ended = run_without_workers(&place);
     assert!(
         ended.stderr.contains(
-            "note: seed-1/achWeights.npy is not as granule wrote it, or lies behind a link, and stays"
+            "note: kept seed-1/achWeights.npy: it is not as granule wrote it, or it is behind a link"
         ),
         "{ended:#?}"
     );
@@ -293,11 +293,14 @@ fn a_slip_of_an_option_costs_no_file() {
         (&["export", "out", "--psth", "table.npz"], "an NPZ table that granule wrote"),
         (
             &["export", "out", "--psth", "out/manifest.json", "--format", "csv", "--force"],
-            "is the sweep's own",
+            "is a file of the sweep",
         ),
-        (&["export", "out", "--to", "out/store.granule", "--format", "csv", "--force"], "is the sweep's own"),
+        (
+            &["export", "out", "--to", "out/store.granule", "--format", "csv", "--force"],
+            "is a file of the sweep",
+        ),
         (&["report", "out", "--to", "page.html"], "a report that granule wrote"),
-        (&["report", "out", "--to", "thesis.tex"], "end it with .html"),
+        (&["report", "out", "--to", "thesis.tex"], "name a file that ends in .html"),
         (&["export", "out", "--to", "out", "--format", "csv"], "is a directory, not a file"),
     ] {
         refused(&place, arguments, &[what]);
@@ -306,9 +309,9 @@ fn a_slip_of_an_option_costs_no_file() {
     place.run(&["init", "tiny.yaml"]).failed_with(1, &["tiny.yaml"]);
     place
         .run(&["store", "merge", "thesis.tex", "out/store.granule"])
-        .failed_with(1, &["thesis.tex cannot be read as a store"]);
+        .failed_with(1, &["thesis.tex is not a readable store"]);
     assert!(tree(&place, "") == before);
-    // What granule wrote itself it replaces, and anything if that is asked for.
+    // Files that granule wrote are replaced, and others only with --force.
     for forced in [false, true] {
         for (name, option) in [("a.csv", "--to"), ("a.parquet", "--to"), ("a.npz", "--psth")] {
             for _ in 0..2 {
@@ -338,12 +341,16 @@ fn figures_replace_and_remove_what_granule_drew_and_nothing_else() {
     let index = || {
         serde_json::from_slice::<Value>(&fs::read(place.path("out/figures/figures.json")).unwrap()).unwrap()
     };
-    // Retouched by hand.
+    // A figure that the user has changed.
     let retouched = place.path("out/figures/psth.svg");
     let drawn = fs::read(&retouched).expect("a figure");
     fs::write(&retouched, [&drawn[..], b"<!-- mine -->"].concat()).expect("written");
-    refused(&place, &["figures", "out"], &["psth.svg exists and is not as granule drew it", "--force"]);
-    // Listed by someone else, also with its hash.
+    refused(
+        &place,
+        &["figures", "out"],
+        &["psth.svg exists and is not a figure of this sweep by granule", "--force"],
+    );
+    // A file that was added to the index by hand, even with its hash.
     let theirs = place.write("out/figures/thesis.pdf", "mine");
     fs::create_dir(place.path("victim")).expect("made");
     place.write("victim/photo.png", "mine");
@@ -358,7 +365,7 @@ fn figures_replace_and_remove_what_granule_drew_and_nothing_else() {
     assert!(theirs.exists() && place.path("victim/photo.png").exists());
     assert_eq!(fs::read(&retouched).expect("a figure"), drawn);
     assert!(!place.path("out/figures/psth.pdf").exists(), "what was drawn before and is not drawn now goes");
-    // A directory of the user's own.
+    // A directory of the user.
     fs::create_dir(place.path("pictures")).expect("made");
     place.write("pictures/raster.png", "a photo");
     place
@@ -403,7 +410,7 @@ fn drawings_know_what_they_were_drawn_from() {
         .run(&["verify", "out"])
         .failed_with(3, &["help: draw again: granule figures out; granule report out"]);
     assert!(ended.stdout.contains("stale: figures: drawn from an earlier state of the sweep"), "{ended:#?}");
-    // The advice, as it is.
+    // The advice, unchanged.
     place.run(&["figures", "out"]).succeeded();
     place.run(&["report", "out"]).succeeded();
     place.run(&["verify", "out"]).succeeded();
@@ -457,11 +464,11 @@ fn two_of_the_same_at_once_do_not_mix() {
         let both = [(); 2].map(|()| place.start(&["figures", "out"])).map(support::Running::end);
         assert!(both.iter().any(|ended| ended.code == Some(0)), "{both:?}");
         for ended in both.iter().filter(|ended| ended.code != Some(0)) {
-            assert!(ended.stderr.contains("another granule draws into out/figures"), "{ended:#?}");
+            assert!(ended.stderr.contains("another granule is drawing into out/figures"), "{ended:#?}");
         }
         place.run(&["figures", "out"]).succeeded();
     }
-    // The same store: each prune is whole, or is refused.
+    // With the same store: each prune completes or is refused.
     place.run(&["export", "out", "--to", "before.csv"]).succeeded();
     for _ in 0..4 {
         let prune = ["store", "prune", "out/store.granule", "--keep", "tiny.yaml"];
@@ -470,7 +477,7 @@ fn two_of_the_same_at_once_do_not_mix() {
     }
     place.run(&["export", "out", "--to", "after.csv"]).succeeded();
     assert_eq!(fs::read(place.path("before.csv")).unwrap(), fs::read(place.path("after.csv")).unwrap());
-    // The pair of an identity is of one command.
+    // One command writes both files of an identity.
     let identity = ["identity", "ours", "--advertise", "node1:7000"];
     let both = [(); 2].map(|()| place.start(&identity)).map(support::Running::end);
     assert_eq!(both.iter().filter(|ended| ended.code == Some(0)).count(), 1, "{both:?}");
@@ -489,7 +496,7 @@ fn two_of_the_same_at_once_do_not_mix() {
     place.run(&serve).succeeded();
 }
 
-/// Moves the files of the seeds, so that each is in the other's place.
+/// Swaps the files of the two seeds.
 fn swap_seeds(place: &Place) {
     for (from, to) in [("out/seed-1", "aside"), ("out/seed-2", "out/seed-1"), ("aside", "out/seed-2")] {
         fs::rename(place.path(from), place.path(to)).expect("moved");
@@ -507,8 +514,8 @@ fn what_was_moved_or_restored_is_looked_at_again() {
     let expected = tiny().undisturbed();
     let check = |what: &str, spoil: &dyn Fn(&Place)| {
         let place = finished();
-        // Stamps are there, and are used.
-        assert!(run_without_workers(&place).stdout.contains("complete already"), "{what}");
+        // The stamps exist and are used.
+        assert!(run_without_workers(&place).stdout.contains("already complete"), "{what}");
         spoil(&place);
         let status = json(&place.run(&["status", "out", "--json"]).succeeded());
         assert_eq!(status["state"], "incomplete", "{what}");
@@ -516,7 +523,7 @@ fn what_was_moved_or_restored_is_looked_at_again() {
         assert_ne!(ended.code, Some(101), "{what}");
         run_without_workers(&place);
         assert_eq!(place.outputs("out"), expected, "{what}");
-        assert!(run_without_workers(&place).stdout.contains("complete already"), "{what}");
+        assert!(run_without_workers(&place).stdout.contains("already complete"), "{what}");
     };
     check("seeds swapped", &swap_seeds);
     check("one seed's folder copied over the other's, with its times", &|place| {
@@ -537,16 +544,16 @@ fn what_was_moved_or_restored_is_looked_at_again() {
         fs::remove_file(&path).expect("removed");
         fs::hard_link(place.path("out/seed-2/controlCondE.npy"), path).expect("a link");
     });
-    // What is the same elsewhere is complete there, too: moved, copied, with stamps or without.
+    // An equal copy is also complete: moved or copied, with stamps or without.
     let place = finished();
     fs::rename(place.path("out"), place.path("moved")).expect("moved");
     copy(&place.path("moved"), &place.path("out"));
-    assert!(run_without_workers(&place).stdout.contains("complete already"));
+    assert!(run_without_workers(&place).stdout.contains("already complete"));
     for stamps in ["", "{", "{\"format\":99}"] {
         place.write("out/.outputs.stamps.json", stamps);
-        assert!(run_without_workers(&place).stdout.contains("complete already"));
+        assert!(run_without_workers(&place).stdout.contains("already complete"));
     }
-    // The stamps of another state vouch for nothing.
+    // Stamps of another state are not trusted.
     let stamps = fs::read(place.path("out/.outputs.stamps.json")).expect("stamps");
     swap_seeds(&place);
     run_without_workers(&place);
@@ -573,13 +580,13 @@ fn figures_are_not_drawn_from_files_that_changed_places() {
     place.run(&["figures", "out"]).succeeded();
 }
 
-/// Flips a bit of the spikes of the first trial in a store, with its times kept or not.
+/// Flips a bit in the spikes of the first trial of a store, and keeps the modification time or not.
 fn flip(place: &Place, store: &str, keeps_times: bool) {
     let path = place.path(store);
     let mut bytes = fs::read(&path).expect("a store");
     let length = bytes.len();
     let modified = fs::metadata(&path).expect("a store").modified().expect("a time");
-    // The values of a frame begin behind its directory; the last frame's end is padding.
+    // The values of a frame follow its directory. The last frame ends with padding.
     let at =
         (length / 2..length).find(|at| bytes[at - 40..*at].iter().filter(|byte| **byte != 0).count() > 30);
     bytes[at.expect("spikes")] ^= 1;
@@ -594,13 +601,13 @@ fn what_verify_advises_repairs_a_damaged_store() {
     for keeps_times in [false, true] {
         let place = finished();
         let expected = place.outputs("out");
-        // With more behind it, the frame does not pass for a write that was never finished.
+        // With a frame after it, damage to this frame does not look like an unfinished write.
         place.write("more.yaml", other().to_yaml());
         place.run(&["run", "more.yaml", "--out", "more", "--store", "out/store.granule"]).succeeded();
         flip(&place, "out/store.granule", keeps_times);
         let ended = place.run(&["verify", "out"]);
         if ended.code == Some(0) {
-            // It hit the other sweep.
+            // The flipped bit belongs to the other sweep.
             place.run(&["verify", "more"]).failed_with(3, &["run the sweep again with --out more"]);
             place.run(&["run", "more.yaml", "--out", "more"]).succeeded();
             place.run(&["verify", "more"]).succeeded();
@@ -614,7 +621,7 @@ fn what_verify_advises_repairs_a_damaged_store() {
     }
 }
 
-/// Puts values into a store under the keys of a sweep's trials, with right digests, that are no spikes.
+/// Stores values that are no spikes under the keys of a sweep's trials, with correct digests.
 fn spoil_values(place: &Place) {
     let text = fs::read(place.path("tiny.yaml")).expect("a sweep");
     let values: Vec<(granule_engine::TrialKey, Vec<u8>)> = {
@@ -639,8 +646,9 @@ fn values_that_are_no_spikes_are_found_at_once_and_repaired_together() {
     let verified = json(&place.run(&["verify", "out", "--json"]).failed_with(3, &[]));
     assert_eq!(verified["problems"].as_array().map(Vec::len), Some(16), "{verified}");
     let ended = run(&place, &[]).succeeded();
-    let rounds = ended.stderr.lines().filter(|line| line.contains("damaged in the store, computed anew"));
-    assert_eq!(rounds.collect::<Vec<_>>(), ["note: 16 trials damaged in the store, computed anew"]);
+    let rounds =
+        ended.stderr.lines().filter(|line| line.contains("damaged in the store; computing them again"));
+    assert_eq!(rounds.collect::<Vec<_>>(), ["note: 16 trials damaged in the store; computing them again"]);
     place.run(&["verify", "out"]).succeeded();
     assert_eq!(place.outputs("out"), expected);
 }
@@ -652,13 +660,13 @@ fn a_store_that_lies_elsewhere_is_found_again() {
     run(&place, &["--store", "s.granule"]).succeeded();
     let more = Sweep { trials: 6, ..tiny() };
     place.sweep("tiny.yaml", &more);
-    // Without the option: the same store, for all commands.
+    // Without the option, all commands use the same store.
     let planned = json(&place.run(&["plan", "tiny.yaml", "--out", "out", "--json"]).succeeded());
     assert_eq!((planned["stored"].as_u64(), planned["missing"].as_u64()), (Some(16), Some(8)));
     run(&place, &[]).succeeded();
     assert_eq!(place.trials("out"), Trials { computed: 8, reused: 16 });
     assert!(!place.path("out/store.granule").exists());
-    // Moved side by side.
+    // Both are moved together.
     fs::create_dir_all(place.path("far/away")).expect("made");
     for name in ["out", "s.granule"] {
         fs::rename(place.path(name), place.path("far/away").join(name)).expect("moved");
@@ -677,29 +685,26 @@ fn a_store_that_lies_elsewhere_is_found_again() {
     place.sweep("tiny.yaml", &Sweep { trials: 7, ..tiny() });
     place.run(&["run", "tiny.yaml", "--out", "copied/out"]).succeeded();
     assert!(fs::read(place.path("far/away/s.granule")).expect("a store") == before);
-    // Lost: named, and nothing is computed again.
+    // If the store is lost, commands name it and compute nothing.
     fs::rename(place.path("copied/s.granule"), place.path("hidden")).expect("moved");
     let lost = [
         "s.granule, which does not exist",
-        "--store FILE says where it is now",
+        "name its new place with --store FILE",
         "--store copied/out/store.granule",
     ];
     for command in ["run", "plan", "explain"] {
         place.run(&[command, "tiny.yaml", "--out", "copied/out"]).failed_with(1, &lost);
     }
-    // What the message says, both ways.
+    // Both pieces of advice in the message work.
     let ended = place.run(&["run", "tiny.yaml", "--out", "copied/out", "--store", "hidden"]).succeeded();
-    assert!(ended.stdout.contains("complete already"), "{ended:#?}");
-    // From now on it is known.
+    assert!(ended.stdout.contains("already complete"), "{ended:#?}");
+    // Later commands find the store there.
     place.run(&["export", "copied/out", "--to", "t.csv"]).succeeded();
     fs::rename(place.path("hidden"), place.path("gone")).expect("moved");
     let ended = place
         .run(&["run", "tiny.yaml", "--out", "copied/out", "--store", "copied/out/store.granule"])
         .succeeded();
-    assert!(
-        ended.stderr.contains("28 trials that the manifest says were computed before are not in the store"),
-        "{ended:#?}"
-    );
+    assert!(ended.stderr.contains("28 trials listed in the manifest are not in the store"), "{ended:#?}");
 }
 
 #[test]
@@ -708,9 +713,7 @@ fn what_is_computed_again_is_said_before() {
     fs::remove_file(place.path("out/store.granule")).expect("removed");
     let ended = run(&place, &[]).succeeded();
     assert!(
-        ended
-            .stderr
-            .contains("note: 16 trials that the manifest says were computed before are not in the store"),
+        ended.stderr.contains("note: 16 trials listed in the manifest are not in the store"),
         "{ended:#?}"
     );
 }
@@ -746,7 +749,7 @@ fn odd_files_hang_no_command() {
             _ => fs::create_dir(&path).expect("a directory"),
         }
     };
-    // Each command ends by itself, and says what is wrong with which file.
+    // Each command ends, and names the file and the problem.
     for kind in ["a pipe", "a device", "a directory"] {
         for name in ["odd.yaml", "odd.granule", "odd.json"] {
             odd(name, kind);
@@ -777,7 +780,7 @@ fn odd_files_hang_no_command() {
             let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
         }
     }
-    // As granule's own files.
+    // In the place of granule's own files.
     for kind in ["a pipe", "a device", "a directory"] {
         for name in ["manifest.json", "sweep.json", "outputs.pending.json", ".outputs.stamps.json"] {
             let place = finished();
@@ -796,7 +799,7 @@ fn odd_files_hang_no_command() {
             refused(&place, &["run", "tiny.yaml", "--out", "out"], &[name, kind]);
         }
     }
-    // An output.
+    // In the place of an output.
     let path = place.path("out/seed-1/achCondE.npy");
     fs::remove_file(&path).expect("removed");
     mkfifo(&path, Mode::from_bits_truncate(0o600)).expect("a pipe");
@@ -812,7 +815,7 @@ fn odd_files_hang_no_command() {
 #[test]
 fn a_file_without_end_is_not_read_to_it() {
     let place = finished();
-    // Sparse, and of more bytes than there is memory.
+    // Sparse files that are longer than any memory.
     for name in ["long.yaml", "long.json"] {
         let file = File::create(place.path(name)).expect("made");
         file.set_permissions(Permissions::from_mode(0o600)).expect("set");
@@ -849,14 +852,14 @@ fn the_disk_is_compared_before_anything_is_computed() {
     assert!(unmounted.expect("umount").success());
     assert!(planned["free_bytes"].as_u64().is_some_and(|free| free <= 2 << 20), "{planned}");
     assert!(planned["disk"].as_str().is_some_and(|disk| disk.contains("is too small")), "{planned}");
-    run.failed_with(1, &["the disk is too small: ", "are free at", "help: make room"]);
+    run.failed_with(1, &["the disk is too small: ", "are free at", "help: free some space"]);
     assert_eq!(made, 0, "nothing is written");
 }
 
 #[test]
 fn access_files_and_keys_of_others_stay() {
     let place = finished();
-    // A run takes away what a killed `serve` left; these are the user's.
+    // A run removes the access file and key of a killed `serve`. These files belong to the user and stay.
     for name in ["out/access.json", "out/coordinator.pem"] {
         place.write(name, "mine");
     }
@@ -871,9 +874,9 @@ fn access_files_and_keys_of_others_stay() {
     place.run(&serve).failed_with(2, &["out/access.json exists and is not an access file of granule"]);
     fs::remove_file(place.path("out/access.json")).expect("removed");
     fs::set_permissions(place.path("out/coordinator.pem"), Permissions::from_mode(0o600)).expect("set");
-    place.run(&serve).failed_with(1, &["out/coordinator.pem exists already and is left as it is"]);
+    place.run(&serve).failed_with(1, &["out/coordinator.pem already exists"]);
     fs::remove_file(place.path("out/coordinator.pem")).expect("removed");
-    // An access file that has become another's is not removed at the end.
+    // The coordinator removes its own access file and key at the end.
     let mut running = place.start(&[&serve[..], &["--shard-trials", "1"]].concat());
     running.until("there is an access file", |_| place.path("out/access.json").exists().then_some(()));
     running.end().succeeded();
@@ -884,12 +887,12 @@ fn access_files_and_keys_of_others_stay() {
 fn a_clock_that_was_set_back_hides_nothing() {
     let place = finished();
     let expected = place.outputs("out");
-    // As if everything had been written in the future.
+    // All files have times in the future.
     for (path, _) in tree(&place, "out") {
         let file = File::options().append(true).open(&path).expect("a file");
         file.set_modified(SystemTime::now() + Duration::from_secs(86_400)).expect("set");
     }
-    assert!(run_without_workers(&place).stdout.contains("complete already"));
+    assert!(run_without_workers(&place).stdout.contains("already complete"));
     let path = place.path("out/seed-2/controlCondI.npy");
     let before = fs::metadata(&path).expect("a file");
     let mut bytes = fs::read(&path).expect("a file");
@@ -902,7 +905,7 @@ fn a_clock_that_was_set_back_hides_nothing() {
     assert_eq!(place.outputs("out"), expected);
 }
 
-/// A place with what version 0.1.0 has left of a sweep: `sweep.yaml` and `out`.
+/// A directory with a sweep of version 0.1.0: `sweep.yaml` and `out`.
 fn earlier() -> Place {
     let place = Place::new();
     copy(&support::root().join("tests/earlier/0.1.0"), &place.path(""));
@@ -917,29 +920,29 @@ fn directories_and_stores_of_version_0_1_0_stay_valid() {
     let run = ["run", "sweep.yaml", "--out", "out", "--worker-program", "/nowhere/to-be-found"];
     for _ in 0..2 {
         let ended = place.run(&run).succeeded();
-        assert!(ended.stdout.contains("Sweep earlier is complete already: 32 files"), "{ended:#?}");
+        assert!(ended.stdout.contains("Sweep earlier is already complete: 32 files"), "{ended:#?}");
     }
     place.run(&["verify", "out", "--all"]).succeeded();
     for command in ["figures", "report"] {
         place.run(&[command, "out"]).succeeded();
     }
-    // Extended, it keeps the kinds of files that it has, and computes what is new.
+    // If the sweep is extended, a run keeps its kinds of files and computes only the new trials.
     let text = fs::read_to_string(place.path("sweep.yaml")).expect("a sweep");
     place.write("sweep.yaml", text.replace("trials: 2", "trials: 3"));
     place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
     assert_eq!(place.trials("out"), Trials { computed: 6, reused: 12 });
     assert_eq!(place.outputs("out").keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
 
-    // A store beside it, of which 0.1.0 noted the whole path only; moved since.
+    // A store beside the directory, moved since. Version 0.1.0 recorded only its absolute path.
     let place = earlier();
     fs::rename(place.path("out/store.granule"), place.path("s.granule")).expect("moved");
     let mut manifest = place.manifest("out");
     manifest["run"]["store"] = "/elsewhere/s.granule".into();
     place.write("out/manifest.json", manifest.to_string());
     place.run(&["verify", "out"]).succeeded();
-    assert!(place.run(&run).succeeded().stdout.contains("complete already"));
+    assert!(place.run(&run).succeeded().stdout.contains("already complete"));
 
-    // Interrupted while it wrote: a list of paths, and the sweep.
+    // A run that was interrupted while writing: it left a list of paths, and the sweep.
     let interrupted = || {
         let place = earlier();
         let manifest = place.manifest("out");
@@ -960,17 +963,20 @@ fn directories_and_stores_of_version_0_1_0_stay_valid() {
     let mut outputs = place.outputs("out");
     outputs.remove("seed-1/noteWeights.npy");
     assert_eq!(outputs, before);
-    // The list has no hashes: what lies there may be the user's.
+    // The list has no hashes, so these files may belong to the user.
     let place = interrupted();
     place.write("out/seed-2/mineWeights.npy", "mine");
     let text = fs::read_to_string(place.path("sweep.yaml")).expect("a sweep");
     place.write("sweep.yaml", text.replace("seeds: [1, 2]", "seeds: [1]"));
     let ended = place.run(&run).succeeded();
-    assert!(ended.stderr.contains("note: seed-2/mineWeights.npy is not as granule wrote it"), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("note: kept seed-2/mineWeights.npy: it is not as granule wrote it"),
+        "{ended:#?}"
+    );
     assert_eq!(fs::read_to_string(place.path("out/seed-2/mineWeights.npy")).expect("a file"), "mine");
 }
 
-/// A store and a manifest that version 0.2.0 wrote before engines became an interface, of each engine: all trials are
+/// A store and a manifest of each engine, which version 0.2.0 wrote before engines became an interface. All trials are
 /// reused, no worker is started, and all files have the recorded bytes.
 #[test]
 fn stores_of_each_engine_are_reused_whole() {
@@ -990,7 +996,7 @@ fn stores_of_each_engine_are_reused_whole() {
     }
 }
 
-/// Compared with the time that hashing its files takes.
+/// The time is compared with that of hashing the files.
 #[test]
 fn a_finished_sweep_is_recognised_without_reading_its_files() {
     let place = Place::new();
@@ -999,7 +1005,7 @@ fn a_finished_sweep_is_recognised_without_reading_its_files() {
     run(&place, &[]).succeeded();
     let time = || {
         let begun = std::time::Instant::now();
-        assert!(run_without_workers(&place).stdout.contains("complete already"));
+        assert!(run_without_workers(&place).stdout.contains("already complete"));
         begun.elapsed()
     };
     let trusted = (0..3).map(|_| time()).min().expect("times");
@@ -1012,7 +1018,7 @@ fn a_finished_sweep_is_recognised_without_reading_its_files() {
     assert!(trusted * 4 < hashed, "{trusted:?} by stamps, {hashed:?} by hashing");
 }
 
-/// What a run says that it leaves stays, also when the run is killed and goes on.
+/// A file that a run keeps stays even if the run is killed and resumed.
 #[test]
 fn what_stays_stays_when_a_run_is_interrupted() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -1028,7 +1034,7 @@ fn what_stays_stays_when_a_run_is_interrupted() {
         running.until("files are written", |_| place.path("out/outputs.pending.json").exists().then_some(()));
         running.signal(signal);
         running.end();
-        // A file that appears meanwhile where nothing was written yet is the user's, too.
+        // If a file appears meanwhile in a place where nothing was written yet, it belongs to the user, too.
         let theirs = place.path("out/seed-6/controlWeights.npy");
         let is_written = place.length("out/outputs.pending.json") > 0 && theirs.exists();
         run(&place, &[]).succeeded();
@@ -1050,7 +1056,7 @@ fn killed_at(place: &Place, file: &str, call: &str, number: u32) {
     assert_eq!(place.start_this(strace).end().code, None, "killed at {call} {number}");
 }
 
-/// The journal of a run that was killed after its manifest was written speaks of two states.
+/// After a kill between manifest and cleanup, the journal contains two states.
 #[test]
 fn stamps_vouch_for_the_bytes_that_they_were_taken_of() {
     if !support::can_trace() {
@@ -1074,7 +1080,7 @@ fn stamps_vouch_for_the_bytes_that_they_were_taken_of() {
     }
 }
 
-/// A path may be on record before its file is there.
+/// The journal may list a path before its file exists.
 #[test]
 fn a_file_that_is_on_record_and_is_another_is_not_replaced() {
     if !support::can_trace() {
@@ -1082,7 +1088,7 @@ fn a_file_that_is_on_record_and_is_another_is_not_replaced() {
     }
     let place = Place::new();
     place.sweep("tiny.yaml", &tiny());
-    // The names of the sweep's record, of the file by which the run is found, of the journal and of two arrays.
+    // Renames happen for the sweep's record, the file by which the run is found, the journal and two arrays.
     killed_at(&place, "tiny.yaml", "renameat,renameat2", 4);
     let path = "seed-1/achCondE.npy";
     let journal = fs::read_to_string(place.path("out/outputs.pending.json")).expect("a journal");
@@ -1109,7 +1115,7 @@ fn a_pending_list_that_was_put_back_removes_nothing() {
             place.write(name, "mine");
         }
         place.write("out/outputs.pending.json", list.to_string());
-        assert!(run_without_workers(&place).stdout.contains("complete already"));
+        assert!(run_without_workers(&place).stdout.contains("already complete"));
         assert!(!place.path("out/outputs.pending.json").exists(), "it means nothing beside a manifest");
         for name in ["out/seed-7/mineWeights.npy", "out/seed-1/mineCondE.npy"] {
             assert_eq!(fs::read_to_string(place.path(name)).expect(name), "mine");
@@ -1136,7 +1142,7 @@ fn a_store_has_no_name_that_something_else_has() {
     refused(&place, &[&serve[..], &access].concat(), &["out/store.granule exists and is not an access file"]);
 }
 
-/// A run that fails before it has done anything leaves a finished sweep as it was.
+/// A run that fails before it has done anything leaves a finished sweep unchanged.
 #[test]
 fn a_run_that_cannot_begin_leaves_a_finished_sweep() {
     let place = finished();
@@ -1175,7 +1181,7 @@ fn a_manifest_that_is_damaged_or_lost_is_written_anew() {
             "removed" => fs::remove_file(&path).expect("removed"),
             text => fs::write(&path, text).expect("written"),
         }
-        // Also where only the hashes can say whose the files are.
+        // A copy has no valid stamps, so only hashes identify the files.
         copy(&place.path("out"), &place.path("copied"));
         for out in ["out", "copied"] {
             refused(&place, &["run", "tiny.yaml", "--out", out, "--store", "junk/x"], &["junk/x"]);
@@ -1199,7 +1205,7 @@ fn figures_of_another_sweep_are_not_replaced() {
     let before = tree(&place, "pictures");
     place
         .run(&["figures", "b", "--to", "pictures"])
-        .failed_with(2, &["as granule drew it for this sweep", "--force"]);
+        .failed_with(2, &["a figure of this sweep by granule", "--force"]);
     assert!(tree(&place, "pictures") == before);
     place.run(&["figures", "nothere"]).failed_with(2, &[]);
     assert!(!place.path("nothere").exists(), "a refused command makes nothing");
@@ -1208,7 +1214,7 @@ fn figures_of_another_sweep_are_not_replaced() {
     refused(&place, &["figures", "out"], &["out/figures is a symbolic link", "--to"]);
 }
 
-/// An output directory as version 0.1.0 left it, with a condition of the user's own.
+/// An output directory of version 0.1.0 with a condition that is not a preset.
 #[test]
 fn the_shorter_default_removes_no_file() {
     let place = Place::new();
@@ -1218,14 +1224,14 @@ fn the_shorter_default_removes_no_file() {
     let all = place.outputs("out");
     assert!(all.contains_key("seed-1/mineCondE.npy"));
     fs::remove_file(place.path("out/.outputs.stamps.json")).expect("removed");
-    // A sweep file of that time, which has no `record` key.
+    // A sweep file of version 0.1.0 has no `record` key.
     let short = Sweep { record: "{}", ..own.clone() };
     place.sweep("tiny.yaml", &short);
-    assert!(run_without_workers(&place).stdout.contains("complete already"));
+    assert!(run_without_workers(&place).stdout.contains("already complete"));
     place.sweep("tiny.yaml", &Sweep { trials: 5, ..short.clone() });
     run(&place, &[]).succeeded();
     assert_eq!(place.outputs("out"), Sweep { trials: 5, ..own }.undisturbed());
-    // In a new directory less is written; and what is left out in so many words is removed.
+    // A new directory gets fewer files, and explicitly excluded files are removed.
     place.run(&["run", "tiny.yaml", "--out", "new"]).succeeded();
     assert!(
         !place.path("new/seed-1/mineCondE.npy").exists() && place.path("new/seed-1/mineWeights.npy").exists()

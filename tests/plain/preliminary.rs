@@ -1,4 +1,4 @@
-//! Figures and reports of sweeps that are not complete: at rest, and while a run computes them.
+//! Figures and reports of incomplete sweeps: at rest, and during a run.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::{Place, Running, Sweep};
 
 const CONDITIONS: [&str; 4] = ["Control", "GABAzine", "ACh", "{ name: same, base: Control }"];
 
-/// Three seeds of ten trials, of which all are stored of the first, four of the second and none of the third.
+/// Three seeds of ten trials. The store has all trials of the first seed, four of the second and none of the third.
 fn unfinished() -> Place {
     let place = Place::new();
     let sweep =
@@ -46,7 +46,7 @@ const OF_PAPER: [&str; 6] =
 fn what_is_there_of_an_unfinished_sweep_is_drawn_and_marked() {
     let place = unfinished();
     let served = begun(&place);
-    // While a coordinator has the directory and the store.
+    // During a run, which locks the directory and the store.
     let during = place.run(&["figures", "out", "--json"]).succeeded();
     served.signal(Signal::SIGTERM);
     assert_eq!(served.end().code, Some(143));
@@ -94,7 +94,7 @@ fn what_is_there_of_an_unfinished_sweep_is_drawn_and_marked() {
     assert_eq!(measures.lines().count(), 1 + 2 * 4, "{measures}");
     assert!(measures.lines().any(|line| line.starts_with("ACh,8,4,")), "{measures}");
 
-    // What is whole has the numbers that it will have.
+    // The figures of a complete part have the final numbers.
     place.run(&["figures", "out", "--seeds", "7", "--to", "whole", "--format", "svg"]).succeeded();
     place.run(&["run", "sweep.yaml", "--out", "out", "--store", "shared.granule"]).succeeded();
     place.run(&["figures", "out", "--seeds", "7", "--to", "final", "--format", "svg"]).succeeded();
@@ -127,7 +127,7 @@ fn what_was_drawn_before_the_end_does_not_pass_for_final() {
     assert!(!page.contains("granule-manifest") && !page.contains("id=\"files\""));
     let stale = || object(&place.run(&["status", "out", "--json"]).succeeded().stdout)["stale"].clone();
     assert_eq!(stale(), json!([]));
-    // The same sweep, a little farther, and at its end.
+    // The same sweep with more trials, and then complete.
     let both = json!(["out/figures", "out/report.html"]);
     place.run(&["run", "part.yaml", "--out", "more", "--store", "shared.granule"]).succeeded();
     assert_eq!(stale(), json!([]));
@@ -144,7 +144,7 @@ fn what_was_drawn_before_the_end_does_not_pass_for_final() {
     assert_eq!(stale(), both);
     let ended = place.run(&["verify", "out"]).failed_with(3, &["draw again: granule figures out"]);
     assert!(ended.stdout.contains("stale: figures: drawn from an earlier state"), "{}", ended.stdout);
-    // The final ones take their place, and no trace is left.
+    // The final figures replace them completely.
     place.run(&["figures", "out", "--format", "svg"]).succeeded();
     place.run(&["report", "out"]).succeeded();
     assert_eq!(stale(), json!([]));
@@ -164,7 +164,7 @@ fn nothing_is_drawn_of_nothing() {
         .run(&["figures", "out", "--trial", "10"])
         .failed_with(2, &["has no trial 10", "choose one of 0..9"]);
     assert!(!place.path("out/figures").exists());
-    // The trial that is shown is one that all conditions have.
+    // The trial in the raster must be stored for all conditions.
     let arguments = ["figures", "out", "--seeds", "8", "--trial", "7", "--format", "svg", "--json"];
     let report = object(&place.run(&arguments).succeeded().stdout);
     assert!(names(&report).iter().all(|(_, name)| *name != "raster"), "{report}");

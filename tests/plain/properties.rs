@@ -1,6 +1,6 @@
-//! What holds for any sweep: a result depends on what decides it, and on nothing else.
+//! Properties of every sweep: a result depends only on the values that determine it.
 //!
-//! Sweeps are drawn at random, from the test runner's fixed seed: a failure is the same in every run.
+//! Sweeps are drawn at random from the test runner's fixed seed, so a failure repeats in every run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::support::{Hashes, Place};
 
-/// A condition, as it stands in a sweep file without its name.
+/// A condition in a sweep file, without its name.
 #[derive(Clone, Debug)]
 struct Drawn {
     base: &'static str,
@@ -68,7 +68,7 @@ fn sweep() -> impl Strategy<Value = (&'static str, Vec<u32>, u32, Vec<Drawn>)> {
     (engine, seeds, 2..5_u32, prop::collection::vec(condition(), 2..5))
 }
 
-/// Runs it in a place of its own; gives the hashes of all files.
+/// Runs a sweep in its own directory. Returns the hashes of all files.
 fn run(engine: &str, seeds: &[u32], trials: u32, conditions: &str) -> Hashes {
     let place = Place::new();
     let text = format!(
@@ -79,7 +79,7 @@ fn run(engine: &str, seeds: &[u32], trials: u32, conditions: &str) -> Hashes {
     place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "1", "--shard-trials", "2"]).succeeded();
     place.run(&["export", "out", "--to", "spikes.csv"]).succeeded();
     let mut all = place.outputs("out");
-    // The spikes of each condition, seed and trial, as files of their own.
+    // The spikes of each condition, seed and trial, like files.
     let table = fs::read_to_string(place.path("spikes.csv")).expect("a table");
     let mut spikes: BTreeMap<String, String> = BTreeMap::new();
     for row in table.lines().skip(1) {
@@ -101,7 +101,7 @@ fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Those whose names have this, which is taken out of the name.
+/// The files whose names contain `name`, with `name` removed.
 fn of_condition(all: &Hashes, name: &str) -> Hashes {
     let own = all.iter().filter(|(path, _)| path.contains(name));
     own.map(|(path, hash)| (path.replacen(name, "", 1), hash.clone())).collect()
@@ -129,7 +129,7 @@ fn a_trial_does_not_depend_on_which_others_are_in_the_sweep() {
                 .collect();
             assert_eq!(of_condition(&alone, &name), same, "{name}: {drawn:?}");
         }
-        // Fewer trials: the spikes of those that are left.
+        // With fewer trials, the spikes of the remaining trials are the same.
         let fewer = run(engine, &seeds, trials - 1, &list(&conditions, "all"));
         let spikes = |all: &Hashes| -> Hashes {
             let of_trials = all.iter().filter(|(path, _)| !path.starts_with("seed-"));
@@ -169,7 +169,7 @@ fn what_is_recorded_changes_nothing_else() {
     });
 }
 
-/// More values of an axis, or more axes with the values that were there, leave the points that were there as they are.
+/// If an axis gets more values, or a grid more axes with the old values, the old points are unchanged.
 #[test]
 fn nested_designs_keep_their_points() {
     let axes = (prop::collection::btree_set(1..60_i32, 2..4), 1..5_i32, 1..4_u32);

@@ -1,5 +1,5 @@
-//! However a run ends, the next one picks up what was stored and gives the same bytes; a finished
-//! one computes only what is new.
+//! Resuming: however a run ends, the next run uses the stored trials and gives the same bytes. If the sweep is
+//! complete, a run computes only new trials.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use crate::support::{self, Ended, Hashes, Place, Running, Sweep, Trials, send};
 
-/// Where the sweep and its outputs are. Paths are what users make them.
+/// The sweep file and the output directory. Paths of users can have spaces and quotes.
 const SWEEP: &str = "it's mine.yaml";
 const OUT: &str = "my out";
 
-/// Path of one of its outputs.
+/// The path of a file in the output directory.
 fn out(name: &str) -> String {
     format!("{OUT}/{name}")
 }
@@ -32,24 +32,24 @@ fn undisturbed() -> &'static Hashes {
     HASHES.get_or_init(|| Sweep::slow().undisturbed())
 }
 
-/// A place with this sweep in it.
+/// A directory with this sweep file.
 fn place_of(sweep: &Sweep<'_>) -> Place {
     let place = Place::new();
     place.sweep(SWEEP, sweep);
     place
 }
 
-/// Starts its sweep, or goes on with it.
+/// Starts or resumes the sweep.
 fn start(place: &Place, arguments: &[&str]) -> Running {
     place.start(&[&["run", SWEEP, "--out", OUT], arguments].concat())
 }
 
-/// Runs its sweep, in such a way that nothing can be computed.
+/// Runs the sweep without working workers, so that nothing can be computed.
 fn run_without_workers(place: &Place) -> Ended {
     start(place, &["--worker-program", "/nowhere/to-be-found"]).end().succeeded()
 }
 
-/// Waits until some trials are stored: the store is more than its head and the counts of noise.
+/// Waits until some trials are stored. The store is then longer than its head and the noise counts.
 fn wait_for_trials(place: &Place, running: &mut Running) {
     running.until("trials are stored", |_| (place.length(&out("store.granule")) > 16 * 4096).then_some(()));
 }
@@ -58,8 +58,8 @@ fn kill_everything(place: &Place) {
     place.processes().into_iter().for_each(|id| send(id, Signal::SIGKILL));
 }
 
-/// Expects that every array in place is whole: one of these sweeps has it. And that what a manifest
-/// lists, if one is there, is all that one of the sweeps has, and in place.
+/// Expects that every array in place is complete and belongs to one of these sweeps. If there is a manifest, the files
+/// that it lists must be all files of one of the sweeps, and in place.
 #[track_caller]
 fn check_whole(place: &Place, expected: &[&Hashes]) {
     let outputs = place.outputs(OUT);
@@ -116,17 +116,17 @@ fn killed_over_and_over_it_gets_there() {
         check_whole(&place, &[undisturbed()]);
         was_killed
     };
-    // Milliseconds from the start, from before anything is there to the middle of the trials.
+    // Milliseconds from the start, from before the first file exists to the middle of the trials.
     let delays = [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 150, 350, 80, 250, 30, 200, 400];
     for (i, delay) in delays.into_iter().enumerate() {
         let running = start(&place, ways[i % ways.len()]);
         thread::sleep(Duration::from_millis(delay));
         kill(running, i % 3 == 2);
     }
-    // From the moment at which outputs begin to be written.
+    // Now from the time at which the run begins to write outputs.
     let mut killed_while_writing = 0;
     for (i, delay) in [0, 2, 5, 10, 20, 40, 60, 90, 130, 180, 240, 300].into_iter().enumerate() {
-        // What earlier rounds have put in place would not be written anew.
+        // Arrays of earlier rounds are removed, because the run would not write them again.
         let _ = fs::remove_file(place.path(&out("manifest.json")));
         let _ = fs::remove_dir_all(place.path(&out("seed-451")));
         let mut running = start(&place, ways[i % ways.len()]);
@@ -148,11 +148,11 @@ fn killed_over_and_over_it_gets_there() {
 
 #[test]
 fn killed_while_it_replaces_the_outputs_of_another_sweep() {
-    // One condition under many names: little to compute, much to write.
+    // Equal conditions under many names: little to compute, much to write.
     let names: Vec<String> = ('a'..='f').map(|name| format!("{{ name: {name} }}")).collect();
     let conditions = names.iter().map(String::as_str).collect();
     let sweep = Sweep { network: [78, 512, 7], conditions, trials: 2, ..Sweep::small() };
-    // The same files with other content.
+    // The same file names with other content.
     let sweeps = [sweep.clone(), Sweep { trials: 3, ..sweep }];
     let hashes = sweeps.clone().map(|sweep| sweep.undisturbed());
     let place = place_of(&sweeps[0]);
@@ -170,7 +170,7 @@ fn killed_while_it_replaces_the_outputs_of_another_sweep() {
         running.signal(Signal::SIGKILL);
         assert_eq!(running.end().code, None);
         check_whole(&place, &[&hashes[0], &hashes[1]]);
-        // On a busy machine all files may be in place before the signal is sent. Then the manifest is, too.
+        // On a busy machine, all files may be in place before the signal is sent. Then the manifest is in place, too.
         if place.path(&out("manifest.json")).exists() {
             assert_eq!(place.outputs(OUT), hashes[sweep]);
         } else {
@@ -214,14 +214,14 @@ fn what_a_killed_run_wrote_is_known_to_the_next_sweep() {
     }
 }
 
-/// All files in the output directory but the arrays, in order.
+/// All files in the output directory except the arrays, in order.
 fn others(place: &Place) -> Vec<String> {
     let directory = place.path(OUT);
     let name = |path: PathBuf| path.strip_prefix(&directory).unwrap().to_str().unwrap().to_owned();
     files(place).into_keys().map(name).filter(|name| !name.ends_with(".npy")).collect()
 }
 
-/// All files in the output directory, with their inodes and when they were changed.
+/// All files in the output directory, with inode and modification time.
 fn files(place: &Place) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let mut files = BTreeMap::new();
     let mut directories = vec![place.path(OUT)];
@@ -252,7 +252,8 @@ fn an_interrupted_run_says_how_to_go_on() {
         assert!(!place.path(&out("manifest.json")).exists());
         assert_eq!(ended.code, Some(code), "{ended:#?}");
         assert_eq!(ended.stdout, "");
-        // The same of Slurm's comes twice at once, and is one.
+        // Slurm may send SIGTERM twice at once, so two of them count as one signal. A second SIGINT ends the run at
+        // once.
         let is_at_once = signals == [Signal::SIGINT; 2];
         let stored = (!is_at_once).then(|| {
             let line = ended.stderr.lines().find_map(|line| line.strip_prefix(word)).expect("a line");
@@ -264,7 +265,7 @@ fn an_interrupted_run_says_how_to_go_on() {
                 let shell = place.command("/bin/sh").args(["-c", command]).output();
                 Ended::from(shell.expect("a shell")).succeeded();
             }
-            // The second signal leaves no time to say it.
+            // After a second SIGINT, the run prints no advice.
             None if is_at_once => drop(start(&place, &[]).end().succeeded()),
             None => panic!("{ended:#?}"),
         }
@@ -304,7 +305,7 @@ fn what_an_interrupted_run_did_is_told_as_json() {
 
 #[test]
 fn a_run_is_interrupted_while_it_writes_outputs() {
-    // One condition under many names: little to compute, much to write.
+    // Equal conditions under many names: little to compute, much to write.
     let names: Vec<String> = ('a'..='j').map(|name| format!("{{ name: {name} }}")).collect();
     let conditions = names.iter().map(String::as_str).collect();
     let sweep = Sweep { network: [78, 1024, 7], conditions, ..Sweep::small() };
@@ -315,7 +316,7 @@ fn a_run_is_interrupted_while_it_writes_outputs() {
     running.signal(Signal::SIGINT);
     let stored = "interrupted: 3 of 3 trials are stored\n  to resume: ";
     running.end().failed_with(130, &[stored]);
-    // No manifest, nothing unfinished; but a note of what may be there.
+    // No manifest and no unfinished file, but a record of the sweeps whose files may exist.
     assert_eq!(others(&place), ["outputs.pending.json", "store.granule", "sweep.json"]);
     let written = place.outputs(OUT);
     assert!((1..10 * 5).contains(&written.len()), "{} arrays are written", written.len());
@@ -334,14 +335,14 @@ fn a_finished_sweep_is_left_as_it_is() {
     start(&place, &[]).end().succeeded();
     let before = files(&place);
     let ended = run_without_workers(&place);
-    assert!(ended.stdout.starts_with("Sweep test is complete already: 16 files, "), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("Sweep test is already complete: 16 files, "), "{}", ended.stdout);
     assert_eq!(files(&place), before);
 }
 
 #[test]
 fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
     let expected = Sweep::small().undisturbed();
-    // How many of the 16 arrays are taken over as they are.
+    // The number of the 16 arrays that are reused unchanged.
     let check = |what: &str, files_reused: u64, spoil: &dyn Fn(&Place)| {
         let place = place_of(&Sweep::small());
         start(&place, &[]).end().succeeded();
@@ -384,14 +385,14 @@ fn files_that_are_not_as_they_were_are_written_again_from_the_store() {
     check("the manifest deleted", 0, &|place| fs::remove_file(place.path(&out("manifest.json"))).unwrap());
     check("the manifest spoilt", 0, &|place| fs::write(place.path(&out("manifest.json")), "{").unwrap());
 
-    // Only touched: what it holds is looked at, and found good.
+    // Only the time changed: the run reads the file and finds it correct.
     let place = place_of(&Sweep::small());
     start(&place, &[]).end().succeeded();
     set_modified(array(&place), SystemTime::now() + Duration::from_secs(5));
-    assert!(run_without_workers(&place).stdout.contains(" is complete already: "));
+    assert!(run_without_workers(&place).stdout.contains(" is already complete: "));
 }
 
-/// Waits until a file that is changed now is seen to be younger than the manifest.
+/// Waits until a file that changes now is seen as younger than the manifest.
 fn wait_for_the_clock(place: &Place) {
     let changed = |metadata: fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
     let manifest = changed(fs::metadata(place.path(&out("manifest.json"))).expect("a manifest"));
@@ -407,7 +408,7 @@ fn a_sweep_that_changes_computes_only_what_is_new() {
     let base = Sweep { conditions: vec!["Control", "ACh"], ..Sweep::small() };
     let step = |sweep: &Sweep<'_>, computed: u64, reused: u64, files_reused: u64, removed: &str| {
         place.sweep(SWEEP, sweep);
-        // A sweep that has no trial in common with what is there has to be asked for.
+        // A sweep without a common trial needs --replace.
         let is_another = sweep.weights.contains("false") || removed.starts_with("2 files");
         let replace: &[&str] = if is_another { &["--replace"] } else { &[] };
         let ended = start(&place, &[&["--workers", "2"], replace].concat()).end().succeeded();
@@ -451,12 +452,16 @@ fn a_damaged_store_costs_what_was_damaged() {
     let sweep = Sweep::small();
     let expected = sweep.undisturbed();
     let origin = place_of(&sweep);
-    start(&origin, &["--workers", "1", "--shard-trials", "1"]).end().succeeded();
+    // Each run stores its trial in its own block, at any speed of the machine.
+    for trials in 1..=sweep.trials {
+        origin.sweep(SWEEP, &Sweep { trials, ..sweep.clone() });
+        start(&origin, &["--workers", "1"]).end().succeeded();
+    }
     let store = fs::read(origin.path(&out("store.granule"))).expect("the store");
     let blocks = store.len() / BLOCK;
     assert!(blocks >= 4, "{blocks} blocks");
 
-    // Runs the sweep on a store that was spoilt; returns what was computed.
+    // Runs the sweep on a damaged store. Returns the number of computed trials and standard error.
     let run = |what: &str, spoilt: &[u8]| {
         let place = place_of(&sweep);
         fs::create_dir(place.path(OUT)).expect("a directory");
@@ -466,11 +471,11 @@ fn a_damaged_store_costs_what_was_damaged() {
             let Trials { computed, reused } = place.trials(OUT);
             assert_eq!(computed + reused, 9, "{what}");
             assert_eq!(place.outputs(OUT), expected, "{what}");
-            assert!(run_without_workers(&place).stdout.contains(" is complete already: "), "{what}");
+            assert!(run_without_workers(&place).stdout.contains(" is already complete: "), "{what}");
             return (computed, ended.stderr);
         }
-        // Then it says what to do, and that helps.
-        let ended = ended.failed_with(1, &["cannot be read as a store", "move it away and run again"]);
+        // The advice in the message works.
+        let ended = ended.failed_with(1, &["is not a readable store", "move it away and run again"]);
         assert!(!place.path(&out("manifest.json")).exists(), "{what}");
         fs::rename(place.path(&out("store.granule")), place.path("away")).expect("it can be moved");
         start(&place, &["--workers", "2"]).end().succeeded();
@@ -479,7 +484,7 @@ fn a_damaged_store_costs_what_was_damaged() {
     };
 
     assert_eq!(run("nothing", &store).0, 0);
-    // A flipped bit near the beginning of a block, where a frame says what it holds, and further on.
+    // A flipped bit near the beginning of a block, where a frame has its directory, and a later one.
     let mut lost = 0;
     for block in 0..blocks {
         for at in [20, 1000] {
@@ -489,9 +494,9 @@ fn a_damaged_store_costs_what_was_damaged() {
             let (computed, stderr) = run(&what, &spoilt);
             assert_eq!(computed == u64::MAX, block == 0 && at == 20, "{what}");
             if computed != u64::MAX {
-                // Trials that are stored together are lost together; no more than that.
+                // Trials that are stored together are lost together, but no others.
                 assert!(computed <= 6, "{what}: {computed} computed");
-                // The end of the file looks like a write that was never finished, which is no damage.
+                // Damage at the end of the file looks like an unfinished write, which is no damage.
                 let is_last = block == blocks - 1;
                 assert!(computed == 0 || is_last || stderr.contains("note: "), "{what}:\n{stderr}");
                 lost += computed;
@@ -499,7 +504,7 @@ fn a_damaged_store_costs_what_was_damaged() {
         }
     }
     assert!(lost > 0);
-    // A file cut short, down to nothing, and one that goes on with something else.
+    // A file that is cut to some length, down to 0, and a file with other bytes at its end.
     for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, store.len() / 2, store.len() - BLOCK, store.len() - 1] {
         let (computed, _) = run(&format!("cut to {length} bytes"), &store[..length]);
         assert!(computed > 0 || length + BLOCK > store.len(), "cut to {length} bytes");
@@ -513,7 +518,7 @@ fn one_run_at_a_time_has_the_output_directory() {
     let place = place_of(&Sweep::slow());
     let mut first = start(&place, &["--workers", "2", "--shard-trials", "1"]);
     wait_for_trials(&place, &mut first);
-    // Suspended, it cannot end before the others have tried.
+    // While the first run is suspended, it cannot end before the others have tried.
     first.signal(Signal::SIGSTOP);
     for _ in 0..3 {
         let second = start(&place, &["--workers", "2"]).end();

@@ -1,4 +1,4 @@
-//! What options choose of a sweep: conditions by name, pattern and value, and seeds as sweep files have them.
+//! Options that select parts of a sweep: conditions by name, pattern and value, and seeds as in sweep files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn finished() -> Place {
     place
 }
 
-/// Conditions and seeds of a table of what is chosen.
+/// Conditions and seeds in a table of the selection.
 fn chosen(place: &Place, arguments: &[&str]) -> (Vec<String>, Vec<u32>) {
     let arguments = [&["export", "out", "--psth", "table.csv", "--bin", "2000"], arguments].concat();
     place.run(&arguments).succeeded();
@@ -58,7 +58,7 @@ fn conditions_are_chosen_by_pattern_and_by_value() {
         &["leak-53-0.25", "leak-51-0.25"],
     );
     check(&["--where", "granule.tonic_factor=1", "--conditions", "C*"], &["Control"]);
-    // The other commands have the same words.
+    // Other commands have the same options.
     let report = place.run(&["report", "out", "--conditions", "leak-53*", "--seeds", "1..2"]).succeeded();
     assert!(report.stdout.contains("figures in out/report.html"), "{}", report.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("a page");
@@ -83,7 +83,7 @@ fn seeds_are_chosen_as_sweep_files_have_them() {
     check("2..1000", &[2, 3, 451]);
     check("451,1", &[1, 451]);
     check("1..2,451", &[1, 2, 451]);
-    // And are printed so.
+    // Output uses the same notation.
     let status = place.run(&["status", "out"]).succeeded().stdout;
     assert!(status.contains(" seeds 1..3,451 "), "{status}");
     let explained = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
@@ -109,7 +109,10 @@ fn what_chooses_nothing_is_an_error_that_lists_what_there_is() {
         ),
         (
             ["--where", "granule.tonic_factor=0.5,golgi.leak_reversal<-53 mV"],
-            ["has granule.tonic_factor=0.5 and golgi.leak_reversal<-53 mV", "but none meets all"],
+            [
+                "has granule.tonic_factor=0.5 and golgi.leak_reversal<-53 mV",
+                "no condition meets all of them at once",
+            ],
         ),
         (["--where", "granule.tonic_factr=1"], ["invalid value", "did you mean `granule.tonic_factor`?"]),
         (["--where", "golgi.leak_reversal=-53"], ["needs a unit", "write `-53 mV`"]),
@@ -143,13 +146,13 @@ fn conditions_that_are_alike_share_a_line_and_the_sum_comes_last() {
         engine: "pcg",
         seeds: vec![1, 2],
         trials: 5,
-        // The last point of the grid is Control under another name.
+        // The last point of the grid equals Control.
         conditions: vec!["Control", "GABAzine", grid],
         record: "{}",
         ..Sweep::small()
     };
     place.sweep("sweep.yaml", &sweep);
-    // Distinct trials: 21 conditions that differ.
+    // The plan counts different trials: 21 different conditions.
     let plan = place.run(&["plan", "sweep.yaml", "--out", "out"]).succeeded().stdout;
     assert!(plan.contains("= 220 trials, 210 of them different: 1 condition equal to another"), "{plan}");
     assert!(plan.contains("to compute: 210 trials (0 stored)"), "{plan}");

@@ -1,4 +1,4 @@
-//! What a person sees of a run on a terminal: the program in a terminal of its own, and a screen that shows it.
+//! Output on a terminal: the program runs in a pseudoterminal, and a terminal emulator shows the screen.
 
 use std::io::{Read, Write};
 use std::process::Child;
@@ -13,7 +13,7 @@ use crate::support::{Place, Sweep, send, wait_for};
 
 const ROWS: u16 = 24;
 
-/// A terminal, the program in it, and what is to be seen.
+/// A terminal with the program in it, and its screen.
 struct Terminal {
     child: Child,
     pty: Arc<Pty>,
@@ -22,12 +22,12 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the program in a terminal of so many columns.
+    /// Starts the program in a terminal of this width.
     fn start(place: &Place, columns: u16, arguments: &[&str]) -> Terminal {
         Terminal::start_as(Some("xterm"), place, columns, arguments)
     }
 
-    /// The same, in a terminal of this kind.
+    /// The same, for this value of TERM.
     fn start_as(kind: Option<&str>, place: &Place, columns: u16, arguments: &[&str]) -> Terminal {
         let (pty, pts) = open().expect("a terminal");
         pty.resize(Size::new(ROWS, columns)).expect("a size");
@@ -43,7 +43,7 @@ impl Terminal {
             let (pty, screen) = (Arc::clone(&pty), Arc::clone(&screen));
             thread::spawn(move || {
                 let mut buffer = [0; 4096];
-                // It is an error to read what nobody has open any more.
+                // Reading fails once no process has the other end open.
                 while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
                     screen.lock().unwrap_or_else(PoisonError::into_inner).process(&buffer[..count]);
                 }
@@ -52,7 +52,7 @@ impl Terminal {
         Terminal { child, pty, screen, reader }
     }
 
-    /// What is to be seen, row by row, without what is empty at the end.
+    /// The rows of the screen, without trailing spaces and empty rows.
     fn rows(&self) -> Vec<String> {
         let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         let screen = parser.screen();
@@ -62,39 +62,39 @@ impl Terminal {
         rows
     }
 
-    /// Waits until there is a row like this, and gives it.
+    /// Waits for a row like this and returns it.
     #[track_caller]
     fn until(&self, what: &str, is_like: impl Fn(&str) -> bool) -> String {
         wait_for(what, || self.rows().into_iter().find(|row| is_like(row)))
     }
 
-    /// Waits until all rows are like this, and gives them: what is read may be half of what is drawn anew.
+    /// Waits until all rows are like this and returns them. A single read may contain half of a redraw.
     #[track_caller]
     fn until_all(&self, what: &str, are_like: impl Fn(&[String]) -> bool) -> Vec<String> {
         wait_for(what, || Some(self.rows()).filter(|rows| are_like(rows)))
     }
 
-    /// Somebody types.
+    /// Sends keys to the program.
     fn types(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).expect("a terminal that is open");
     }
 
-    /// Somebody types Ctrl-S: from now on the terminal takes no output.
+    /// Sends Ctrl-S: from now on the terminal takes no output.
     fn stalls(&self) {
         self.types("\u{13}");
     }
 
-    /// Waits for the end, not for the screen; gives the exit code.
+    /// Waits for the end of the program, not for the screen. Returns the exit code.
     #[track_caller]
     fn code(mut self) -> Option<i32> {
         wait_for("the program ends", || self.child.try_wait().expect("a child")).code()
     }
 
-    /// Waits for the end; gives the exit code and what is to be seen then.
+    /// Waits for the end of the program. Returns the exit code and the screen.
     #[track_caller]
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("the program ends", || self.child.try_wait().expect("a child"));
-        // Ours is the last end, so that a read may wait for ever; what was written is there all the same.
+        // This process holds the last end, so a read may block for ever. Everything written is already on the screen.
         wait_for("all is shown", || self.reader.is_finished().then_some(()));
         (status.code(), self.rows().join("\n"))
     }
@@ -107,13 +107,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Whether a row is one of those that change while it runs.
+/// Whether a row shows progress, which is redrawn.
 fn is_progress(row: &str) -> bool {
     row.contains(" %  ") || row.contains('█') || row.contains("trials/s") || row.contains("waiting for")
 }
 
-/// Whether there are these bars, each in a row with its name and its count, then a row of what goes on, and no
-/// more: what does not fit would go on in a row of its own.
+/// Whether the last rows are an empty one, one row for each of these bars with its name and count, and the status. A
+/// row that does not fit would continue in a further row.
 fn are_bars(rows: &[String], bars: &[(String, String)], status: &str) -> bool {
     let shown = &rows[rows.len().saturating_sub(bars.len() + 2)..];
     let is_bar = |(row, (name, count)): (&String, &(String, String))| {
@@ -125,7 +125,7 @@ fn are_bars(rows: &[String], bars: &[(String, String)], status: &str) -> bool {
         && shown[bars.len() + 1].starts_with(status)
 }
 
-/// Expects nothing of bars any more, and these parts in this order.
+/// Expects no progress row on the screen, and these parts in this order.
 #[track_caller]
 fn check_screen(screen: &str, parts: &[&str]) {
     assert!(!screen.lines().any(is_progress), "bars are left:\n{screen}");
@@ -191,7 +191,7 @@ fn an_end_that_is_typed_twice_leaves_that_too() {
     let serve = ["serve", "x.yaml", "--listen", "127.0.0.1:0", "--workers", "2"];
     let terminal = Terminal::start(&place, 80, &serve);
     terminal.until("it computes", |row| row.contains("trials/s"));
-    // These will not give back what they have.
+    // Suspended workers do not give back their leases.
     let all = place.processes();
     let coordinator = terminal.child.id();
     all.iter().filter(|id| **id != coordinator).for_each(|id| send(*id, Signal::SIGSTOP));
@@ -203,7 +203,7 @@ fn an_end_that_is_typed_twice_leaves_that_too() {
     let (code, screen) = terminal.end();
     all.iter().for_each(|id| send(*id, Signal::SIGCONT));
     assert_eq!(code, Some(130), "{screen}");
-    check_screen(&screen, &["ending: leases are called in", "ended at once: ", "to resume: "]);
+    check_screen(&screen, &["ending: workers finish their leases", "stopped; ", "to resume: "]);
     place.is_left_alone();
 }
 
@@ -227,7 +227,7 @@ fn a_terminal_that_takes_no_output_does_not_hold_up_a_run() {
     assert_eq!(terminal.code(), Some(0));
     assert_eq!(place.outputs("out"), undisturbed);
     place.is_left_alone();
-    // Nor one that is complete, of which there is only something to print.
+    // The same for a complete sweep, which only prints its summary.
     let terminal = Terminal::start(&place, 80, &["run", "x.yaml", "--out", "out"]);
     terminal.stalls();
     assert_eq!(terminal.code(), Some(0));
@@ -242,7 +242,7 @@ fn a_terminal_that_takes_no_output_does_not_hold_up_a_coordinator() {
     let terminal = Terminal::start(&place, 80, &serve);
     terminal.until("it waits", |row| row.contains("waiting for workers"));
     terminal.stalls();
-    // Each of them is worth a notice.
+    // Each of these workers causes a notice.
     for _ in 0..3 {
         let leaving = ["--threads", "1", "--time-limit", "1s"];
         place.worker(&leaving).end().succeeded();
@@ -268,7 +268,7 @@ fn signals_end_what_is_in_a_terminal_that_takes_no_output() {
         let stored = || place.status().and_then(|status| status["trials"]["stored"].as_u64());
         wait_for("it serves", || stored().filter(|stored| *stored > 20));
         if signals.len() > 1 {
-            // It does not give back what it has.
+            // The suspended worker does not give back its leases.
             worker.signal(Signal::SIGSTOP);
         }
         for signal in signals {
@@ -283,7 +283,7 @@ fn signals_end_what_is_in_a_terminal_that_takes_no_output() {
     }
 }
 
-/// Whether a line begins with a date, as those of logs do.
+/// Whether a line begins with a date, like log lines.
 fn is_dated(row: &str) -> bool {
     let shape = row.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c });
     shape.collect::<String>() == "0000-00-00T00:00:00Z"

@@ -1,12 +1,12 @@
-//! Whole numbers that are made of decimals: steps, bins and counts, from the sweep file to the output files; and what
-//! version 0.1.0, which made others of some, has left.
+//! Whole numbers from decimals: steps, bins and counts, from the sweep file to the output files. Version 0.1.0 computed
+//! some of them differently; its directories are tested, too.
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::{Place, Trials, root};
 
-/// A spike in every millisecond, and nothing else.
+/// A sweep with exactly one spike per cell in every millisecond.
 const EVERY_MS: &str = "
 granule: { noise_sigma: 0 nS, threshold: -80 mV, refractory: 1 ms }
 golgi: { noise_sigma: 0 nS }
@@ -33,7 +33,7 @@ fn psth(place: &Place) -> Vec<u64> {
 
 #[test]
 fn a_spike_counts_in_its_millisecond() {
-    // With the milliseconds that have no spike by the original's rule, three at most.
+    // For each step, up to three milliseconds without a spike by the original's rule.
     for (step, duration, lost) in [
         ("0.1 ms", 2050, vec![0, 2001, 2005]),
         ("0.008 ms", 60, vec![0, 7, 14]),
@@ -49,7 +49,7 @@ fn a_spike_counts_in_its_millisecond() {
         assert!(probability.iter().all(|p| *p == 1.0), "{step}: {probability:?}");
         assert_eq!(psth(&place), vec![6; duration], "{step}");
 
-        // The original's rule, which the exact engine keeps.
+        // The original's rule, which engine `brian2-2.2.1` keeps.
         place.write("sweep.yaml", format!("engine: brian2-2.2.1\n{time}"));
         place.run(&["run", "sweep.yaml", "--out", "out", "--replace"]).succeeded();
         let probability = numbers(&place, "out/seed-451/randomized_controlSpikeProb.npy");
@@ -70,7 +70,7 @@ fn with_the_originals_rule_whole_milliseconds_fall_short() {
     assert_eq!(empty[..6], [0, 7, 14, 17, 21, 25]);
 }
 
-/// A width of bins is a decimal, and a whole number of steps or not.
+/// A bin width is a decimal. It may be no whole number of steps.
 #[test]
 fn a_bin_is_a_whole_number_of_steps() {
     let place = Place::new();
@@ -86,7 +86,7 @@ fn a_bin_is_a_whole_number_of_steps() {
     }
 }
 
-/// A place with what version 0.1.0 has left of two sweeps.
+/// A directory with two sweeps of version 0.1.0.
 fn earlier() -> Place {
     let place = Place::new();
     let from = root().join("tests/earlier/0.1.0-steps");
@@ -106,7 +106,7 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
         let ended = place.run(&["verify", &out]);
         assert_eq!(ended.code, Some(3), "{ended:#?}");
         let outdated = ended.stdout.lines().filter(|line| line.starts_with("  outdated: ")).count();
-        // The files, and each condition of which no trial can be looked up.
+        // Outdated files, and conditions without a trial that can be found.
         let problems = files + computed / 2;
         assert_eq!(outdated as u64, problems, "{ended:#?}");
         assert!(ended.stderr.contains(&format!("error: {problems} problems")), "{ended:#?}");
@@ -118,8 +118,8 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
             .succeeded();
         let unchanged = ["figures", &out, "--conditions", "Control,short-steps", "--to", "drawn"];
         let ended = place.run(&unchanged).succeeded();
-        // One of these two has other bins.
-        assert_eq!(ended.stderr.contains("version 0.1.0 made 1 file"), sweep == "pcg", "{ended:#?}");
+        // One of the two sweeps has different bins.
+        assert_eq!(ended.stderr.contains("1 file of the figures' data was computed by version 0.1.0"), sweep == "pcg", "{ended:#?}");
         for command in [&["export", &out, "--to", "all.csv"][..], &["figures", &out]] {
             assert_eq!(place.run(command).code, Some(3), "{command:?}");
         }
@@ -135,11 +135,11 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
         assert_eq!(place.outputs("new"), after, "{sweep}");
         assert_ne!(before, after, "{sweep}");
         place.run(&["verify", &out, "--all"]).succeeded();
-        assert!(place.run(&["run", &file]).succeeded().stdout.contains("complete already"));
+        assert!(place.run(&["run", &file]).succeeded().stdout.contains("already complete"));
     }
 }
 
-/// No condition has its fingerprint any more, and the store, which was moved, has no trial that is wanted.
+/// The condition has a new fingerprint, and the store, which was moved, has no usable trial.
 #[test]
 fn a_directory_of_which_everything_is_made_again_stays_its_sweeps() {
     let place = earlier();
@@ -149,13 +149,13 @@ fn a_directory_of_which_everything_is_made_again_stays_its_sweeps() {
     assert_eq!(place.trials("out/alone"), Trials { computed: 2, reused: 0 });
     assert_eq!(place.outputs("out/alone").keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
     let manifest = place.manifest("out/alone");
-    // The noise that `noise: independent` gave the condition then.
+    // The noise stream that `noise: independent` gave the condition in version 0.1.0.
     assert_eq!(manifest["sweep"]["conditions"][0]["parameters"]["noise.stream"], "1265771774");
     assert!(!place.path("out/alone/store.granule").exists(), "the store beside it is used");
     place.run(&["verify", "out/alone", "--all"]).succeeded();
 }
 
-/// A trial that is damaged is a problem also where version 0.1.0 would have made other steps.
+/// A missing trial is a problem, even if version 0.1.0 computed other steps.
 #[test]
 fn damage_of_a_recounted_condition_is_found() {
     let place = Place::new();
@@ -172,7 +172,7 @@ fn damage_of_a_recounted_condition_is_found() {
     assert!(ended.stdout.contains("trial missing: trial 0 of condition half-step"), "{ended:#?}");
 }
 
-/// The steps of a delay, from the conductance that a spike in step 0 has left when it is recorded.
+/// Derives the steps of a delay from the conductance that remains of a spike in step 0.
 #[test]
 fn a_delay_of_half_a_step_is_what_the_engine_makes_of_it() {
     let steps = |engine: &str, delay: &str| {
@@ -186,11 +186,11 @@ fn a_delay_of_half_a_step_is_what_the_engine_makes_of_it() {
         place.write("sweep.yaml", text);
         place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
         let conductance = numbers(&place, "out/seed-451/controlCondI.npy");
-        // The third sample has what acted in step 19: 0.17 nS, which decay in each step after the one in which they came.
+        // The third sample has the conductance of step 19: 0.17 nS, which decays in each step after the arrival.
         let decays = (conductance[2] / 0.17).ln() / f64::ln(1.0 - 0.1 / 20.0);
         18 - decays.round() as i32
     };
-    // By `int(x*ms/(0.1*ms) + 0.5)` in Python, where `ms` is 0.001.
+    // The result of `int(x*ms/(0.1*ms) + 0.5)` in Python, where `ms` is 0.001.
     for (delay, half_up, brian2) in [
         ("0.05 ms", 1, 1),
         ("150 us", 2, 1),

@@ -1,8 +1,8 @@
-//! Arrows within crates: no modules of a crate need each other in a circle.
+//! Dependencies between modules: no modules of a crate depend on each other in a circle.
 //!
-//! A module needs another one if it names an item that is defined in the other's file. A name is followed through
-//! re-exports to where the item is defined, so that a parent that only declares and re-exports its children is in
-//! nobody's way. Code of tests does not count, nor do comments and strings.
+//! A module depends on another one if it names an item that is defined in the other's file. A name is followed through
+//! re-exports to the item's definition. So a parent that only declares and re-exports its children causes no circle.
+//! Code of tests, comments and strings do not count.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -14,7 +14,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree, Visibility};
 
-/// The root of a crate among its modules.
+/// The name of a crate's root module.
 const ROOT: &str = "crate";
 
 #[test]
@@ -31,7 +31,8 @@ fn modules_need_each_other_in_no_circle() {
     assert!(problems.is_empty(), "{}", problems.join("\n\n"));
 }
 
-/// The directory of the workspace, and its crates: the package, and the files of its library and programs, from there.
+/// The directory of the workspace, and its crates. Each has the package's name, and the root files of its library and
+/// programs, relative to the workspace.
 fn crates() -> (PathBuf, Vec<(String, Vec<PathBuf>)>) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -60,7 +61,7 @@ fn crates() -> (PathBuf, Vec<(String, Vec<PathBuf>)>) {
     (workspace, crates)
 }
 
-/// What is wrong with the arrows of a crate.
+/// Returns the circles in a crate's dependencies, as messages.
 fn judge(name: &str, arrows: &[Arrow]) -> Vec<String> {
     let mut others: Vec<&Arrow> = arrows.iter().collect();
     let mut problems = Vec::new();
@@ -77,7 +78,7 @@ fn judge(name: &str, arrows: &[Arrow]) -> Vec<String> {
     problems
 }
 
-/// That a module needs another one, and where it first says so.
+/// A module's dependency on another one, and the first place that names it.
 #[derive(Clone, Debug)]
 struct Arrow {
     from: String,
@@ -95,7 +96,7 @@ impl fmt::Display for Arrow {
     }
 }
 
-/// The arrows from a module to another one, as few as possible.
+/// The shortest chain of arrows from a module to another one.
 fn way<'a>(arrows: &[&'a Arrow], from: &str, to: &str) -> Option<Vec<&'a Arrow>> {
     let mut last: BTreeMap<&str, &Arrow> = BTreeMap::new();
     let mut ends = VecDeque::from([from]);
@@ -131,22 +132,22 @@ struct Modules(Vec<Module>);
 struct Module {
     parent: Option<usize>,
     file: PathBuf,
-    /// The module whose file this is; another one only for a module in braces.
+    /// The module whose file this is. It differs from the module itself only if the module is in braces.
     of_file: usize,
     /// Path from the root.
     name: String,
     children: BTreeMap<String, usize>,
-    /// Names of what is defined here.
+    /// Names of the items that are defined here.
     items: BTreeSet<String>,
-    /// What `use` gives names to, re-exports among it. A name may stand for several things, as a module and a function.
+    /// Names from `use`, including re-exports. One name may stand for several things, such as a module and a function.
     imports: Vec<(String, Vec<String>)>,
-    /// Modules of which `use` takes everything.
+    /// Modules in a `use` with `*`.
     globs: Vec<Vec<String>>,
     /// Paths in the code, and their lines.
     mentions: Vec<(Vec<String>, usize)>,
 }
 
-/// What a path may stand for.
+/// A target that a path may refer to.
 #[derive(Clone, Copy)]
 enum Target {
     Module(usize),
@@ -157,7 +158,7 @@ enum Target {
 type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
 impl Modules {
-    /// The modules of the crate whose root is this file.
+    /// Reads the modules of the crate with this root file.
     fn read(root: &Path, read: ReadFile<'_>) -> Modules {
         let mut modules = Modules::default();
         let directory = root.parent().expect("a file is in a directory");
@@ -165,7 +166,7 @@ impl Modules {
         modules
     }
 
-    /// Adds the module of a file, and its children; theirs are in `directory`.
+    /// Adds the module of a file, and its children. The children's files are in `directory`.
     fn add_file(
         &mut self,
         file: &Path,
@@ -191,7 +192,7 @@ impl Modules {
         at
     }
 
-    /// All arrows, each once.
+    /// Returns all arrows, each once.
     fn arrows(&self) -> Vec<Arrow> {
         let mut arrows: BTreeMap<(usize, usize), Arrow> = BTreeMap::new();
         for (at, module) in self.0.iter().enumerate() {
@@ -215,8 +216,8 @@ impl Modules {
         arrows.into_values().collect()
     }
 
-    /// What a path stands for in a module. None for one that starts with no name of this crate; nothing for what
-    /// another crate defines.
+    /// Resolves a path in a module. Returns `None` if its first name is unknown in this crate, and an empty list for
+    /// items of other crates.
     fn resolve(&self, at: usize, path: &[String], depth: usize) -> Option<Vec<Target>> {
         let (first, rest) = path.split_first()?;
         let up = |module: usize| self.0[module].parent.unwrap_or(0);
@@ -227,7 +228,7 @@ impl Modules {
             name => self.named(at, name, depth)?,
         };
         for name in rest {
-            // Only a module has something behind it that is defined elsewhere.
+            // Only a path through a module can lead to an item that is defined elsewhere.
             let modules: Vec<Target> =
                 found.iter().copied().filter(|target| matches!(target, Target::Module(_))).collect();
             if modules.is_empty() {
@@ -239,7 +240,7 @@ impl Modules {
                 found.extend(match name.as_str() {
                     "self" => vec![target],
                     "super" => vec![Target::Module(up(module))],
-                    // What it has and does not show is made by a macro.
+                    // An unknown name in a module comes from a macro.
                     name => self.named(module, name, depth).unwrap_or_else(|| vec![Target::Item(module)]),
                 });
             }
@@ -247,9 +248,9 @@ impl Modules {
         Some(found)
     }
 
-    /// What a name stands for in a module; None for an unknown one.
+    /// Resolves a name in a module. Returns `None` for an unknown name.
     fn named(&self, at: usize, name: &str, depth: usize) -> Option<Vec<Target>> {
-        /// Re-exports of re-exports; more are names that stand for themselves.
+        /// The deepest chain of re-exports. A longer one is a circle of names.
         const DEEPEST: usize = 12;
         if depth > DEEPEST {
             return None;
@@ -262,7 +263,7 @@ impl Modules {
         }
         let mut is_known = !found.is_empty();
         for (_, path) in module.imports.iter().filter(|(import, _)| import == name) {
-            // A crate with the name that it is given here.
+            // An imported crate of the same name.
             let is_itself = path.len() == 1 && path[0] == name;
             is_known = true;
             found
@@ -289,9 +290,9 @@ impl Modules {
 struct Reader<'a> {
     modules: &'a mut Modules,
     at: usize,
-    /// Where files of its children are.
+    /// The directory with the files of its children.
     directory: PathBuf,
-    /// How deep in items of the module we are; what is deeper than 0 is not defined in the module.
+    /// The depth within the module's items. Items at a depth above 0 are not defined in the module.
     depth: usize,
     read: ReadFile<'a>,
 }
@@ -339,7 +340,7 @@ impl Reader<'_> {
         self.module().children.insert(name, child);
     }
 
-    /// Takes in what a `use` names. A re-export alone makes no arrow.
+    /// Records the names of a `use`. A re-export alone makes no arrow.
     fn import(&mut self, tree: &UseTree, before: &[String], is_export: bool) {
         let (ident, name) = match tree {
             UseTree::Path(tree) => {
@@ -362,7 +363,7 @@ impl Reader<'_> {
         self.module().imports.push((name, path));
     }
 
-    /// Paths among tokens, as macros are given them.
+    /// Reads the paths among the tokens of a macro call.
     fn tokens(&mut self, tokens: TokenStream) {
         let trees: Vec<TokenTree> = tokens.into_iter().collect();
         let is = |at: Option<usize>, punct: char| matches!(at.and_then(|at| trees.get(at)), Some(TokenTree::Punct(found)) if found.as_char() == punct);
@@ -475,7 +476,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 }
 
-/// A name without the mark of one that is a keyword.
+/// The name without the prefix of a raw identifier.
 fn plain(ident: &Ident) -> String {
     ident.to_string().trim_start_matches("r#").to_owned()
 }
@@ -484,7 +485,7 @@ fn with(path: &[String], ident: &Ident) -> Vec<String> {
     path.iter().cloned().chain([plain(ident)]).collect()
 }
 
-/// Whether something is there for tests only.
+/// Whether an item exists only in tests.
 fn is_of_tests(attributes: &[Attribute]) -> bool {
     fn holds_in_tests_only(condition: TokenStream) -> bool {
         let trees: Vec<TokenTree> = condition.into_iter().collect();
@@ -505,7 +506,7 @@ fn is_of_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The arrows of a made-up crate.
+/// The arrows of a crate made from these files.
 fn made_up(files: &[(&str, &str)]) -> Vec<Arrow> {
     let read = |path: &Path| {
         files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
@@ -542,19 +543,19 @@ fn a_circle_is_found_and_shown() {
 #[test]
 fn arrows_lead_to_where_an_item_is_defined() {
     let lib = ("src/lib.rs", "mod a;\nmod b;\n");
-    // A parent that re-exports is in nobody's way; one that uses what it re-exports is.
+    // A parent that only re-exports has no arrow; a parent that uses what it re-exports has one.
     let inner = ("src/b/inner.rs", "pub const MOST: u32 = 1;\npub fn f() {}\n");
     let a = ("src/a.rs", "use crate::b::{self, f as g};\n\nconst A: u32 = b::MOST;\n");
     let to_inner = "a → b::inner (src/a.rs:1: crate::b::f)";
     check(&[lib, a, ("src/b.rs", "mod inner;\n\npub use inner::*;\n"), inner], &[to_inner]);
     let b = ("src/b.rs", "mod inner;\n\npub use self::inner::{MOST, f};\n\nfn h() {\n    f()\n}\n");
     check(&[lib, a, b, inner], &[to_inner, "b → b::inner (src/b.rs:6: f)"]);
-    // What a module has from another one by a private `use`, its children may name.
+    // Children may name items that their parent imports with a private `use`.
     let b = ("src/b.rs", "mod inner;\n\nuse crate::a::A;\n");
     let inner = ("src/b/inner.rs", "fn f() -> super::A {\n    super::super::a::made()\n}\n");
     let expected = ["b → a (src/b.rs:3: crate::a::A)", "b::inner → a (src/b/inner.rs:1: super::A)"];
     check(&[lib, ("src/a.rs", "pub struct A;\nmade_by_macro!();\n"), b, inner], &expected);
-    // The root is a module like others if it defines something.
+    // The root counts like other modules if it defines something.
     let root = ("src/lib.rs", "mod a;\n\npub enum Engine {\n    One,\n}\n\nfn f() {\n    a::f();\n}\n");
     let a = ("src/a.rs", "pub fn f() -> crate::Engine {\n    crate::Engine::One\n}\n");
     check(&[root, a], &["crate → a (src/lib.rs:8: a::f)", "a → crate (src/a.rs:1: crate::Engine)"]);

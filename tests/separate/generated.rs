@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// To write the code anew: `GRANULE_REGENERATE=1 .ci/run separate`.
+/// To write the code again: `GRANULE_REGENERATE=1 .ci/run separate`.
 #[test]
 fn generated_code_is_up_to_date() {
     let root = Path::new(crate::ROOT).join("proto");

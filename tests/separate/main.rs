@@ -1,4 +1,5 @@
-//! Tests with tools of their own: the schema of sweep files, the code of the protocol, and the arrows between modules.
+//! Tests that need further crates: the schema of sweep files, the code of the protocol, and the dependencies between
+//! modules.
 
 mod arrows;
 mod generated;

@@ -1,4 +1,4 @@
-//! The schema of sweep files takes what the parser takes, and the template is a sweep.
+//! The schema of sweep files accepts the same files as the parser, and the template is a sweep.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ fn validator() -> Validator {
     jsonschema::draft202012::new(&schema(ENGINES)).expect("the schema is one")
 }
 
-/// What is wrong with a sweep file, by the schema.
+/// The errors in a sweep file, by the schema.
 fn errors(validator: &Validator, yaml: &str) -> Vec<String> {
     let value: Value = serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
     validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The files of a directory below the repository with this ending, and their text.
+/// The files in a directory of the repository whose names have this start and end, with their text.
 fn files(directory: &str, starts: &str, ends: &str) -> Vec<(PathBuf, String)> {
     let directory = Path::new(crate::ROOT).join(directory);
     let paths = fs::read_dir(&directory).expect("a directory").map(|entry| entry.expect("an entry").path());
@@ -121,7 +121,7 @@ fn with_examples() -> String {
         let text = line.trim_start();
         let indent = &line[..line.len() - text.len()];
         match text.strip_prefix('#').filter(|rest| !rest.is_empty()) {
-            // One space is a comment, two are the indent of an example.
+            // A `#` and one space begin a comment; two spaces are the indent of an example.
             Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => format!("{indent}{rest}\n"),
             _ => format!("{line}\n"),
         }
@@ -165,7 +165,7 @@ fn the_schema_takes_the_files_of_every_engine() {
     let without = SWEEP.replace("engine: toy\n", "");
     assert!(takes(granule_toy::ENGINES, SWEEP) && takes(granule_toy::ENGINES, &without));
     assert!(!takes(granule_toy::ENGINES, "conditions: [Control]"));
-    // What does not choose is read with the first engine.
+    // A sweep file without `engine` is read with the first engine.
     let all: Engines = [ENGINES, granule_toy::ENGINES].concat().leak();
     assert!(takes(all, SWEEP) && !takes(all, &without));
     for engine in ["", "engine: pcg\n", "engine: brian2-2.2.1\n"] {

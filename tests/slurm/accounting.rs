@@ -11,7 +11,7 @@ use crate::support::{Ended, expected, root, skip, told, wait_for};
 
 const OUT: &str = "out/ci-10trials";
 
-/// Does this at such a site.
+/// Runs a test at such a site.
 #[track_caller]
 fn at(site: Site, test: impl FnOnce(&mut Cluster)) {
     if let Err(why) = is_accounting_possible() {
@@ -35,7 +35,7 @@ fn an_ordinary_user_computes_a_sweep_and_the_accounts_know_it() {
         cluster.is_left_alone();
         let outputs = place.hashes(&format!("{OUT}/seed-451"));
         assert_eq!(outputs, expected(include_str!("../expected/ci-10trials.sha256")));
-        // What is over comes into the accounts a moment later.
+        // Slurm records the end of a job with a short delay.
         wait_for("the accounts know that it is complete", || {
             let asked = ["--noheader", "--parsable2", "--allocations", "--format=User,Account,State,NNodes"];
             let mut sacct = cluster.command_as(OWNER, &place, "sacct");
@@ -71,12 +71,12 @@ fn a_sweep_runs_on_another_cluster_and_is_followed_there() {
             status.stdout.contains(&format!("job {job} on cluster two waits: JobHeldUser")),
             "{status:#?}"
         );
-        // The command follows the job that is there, though it does not name the cluster.
+        // The command follows the existing job, although it does not name the cluster.
         let mut following = slurm(&[]);
         following.until("it is known", |following| {
-            following.stderr().contains("on cluster two is under way already").then_some(())
+            following.stderr().contains("on cluster two is already submitted").then_some(())
         });
-        // What cannot be asked now is asked again.
+        // If the controller does not answer, the command asks again.
         cluster.stop_controller_of("two");
         following
             .until("it is missed", |following| following.stderr().contains("; trying again").then_some(()));
@@ -123,7 +123,7 @@ fn where_slurm_takes_few_workers_few_are_submitted() {
         for (most, said) in [
             (
                 "2",
-                "there are no more workers than 2 now: sbatch refused: sbatch: error: AssocMaxSubmitJobLimit",
+                "cannot submit more than 2 workers now: sbatch refused: sbatch: error: AssocMaxSubmitJobLimit",
             ),
             ("-1", "workers: 1 running, 2 waiting, at most 3"),
         ] {
@@ -131,7 +131,7 @@ fn where_slurm_takes_few_workers_few_are_submitted() {
             let mut attached = cluster.granule_as(OWNER, &place, &attach);
             attached.until("they are there", |attached| attached.stderr().contains(said).then_some(()));
             attached.signal(Signal::SIGINT);
-            attached.end().failed_with(130, &["interrupted: the workers are taken back"]);
+            attached.end().failed_with(130, &["interrupted: cancelled the workers"]);
             assert!(cluster.jobs().is_empty());
         }
         serving.signal(Signal::SIGTERM);

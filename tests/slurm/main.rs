@@ -9,7 +9,7 @@ mod sweeps;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One test at a time has clusters: what they compute with is two processors.
+/// Only one test at a time has clusters, because they share two processors.
 static CLUSTER: Mutex<()> = Mutex::new(());
 
 /// Waits until no other test has clusters.

@@ -11,11 +11,11 @@ use crate::support::{Ended, Hashes, Place, expected, is_connected, root, send, s
 
 const OUT: &str = "out/ci-10trials";
 
-/// What a test does with a sweep that is under way. None if that was over too soon to do anything with it.
+/// The result of a test with a running sweep. `None` if the sweep ended before the test could act.
 type Attempt = Option<()>;
 
-/// Does this on a cluster of four nodes, with the sweep of ten trials in the place; once more if the sweep was
-/// over too soon, which a processor that is busy elsewhere may not notice in time.
+/// Runs a test on a cluster of four nodes, with the sweep of ten trials in the directory. Repeats it if the sweep ended
+/// too early, which can happen on a busy processor.
 #[track_caller]
 fn on_a_cluster(test: impl Fn(&mut Cluster, &Place) -> Attempt) {
     if let Err(why) = is_possible() {
@@ -40,17 +40,17 @@ fn on_a_cluster(test: impl Fn(&mut Cluster, &Place) -> Attempt) {
     panic!("{ATTEMPTS} sweeps were over too soon");
 }
 
-/// How often a test may begin anew.
+/// The number of attempts of a test.
 const ATTEMPTS: usize = 4;
 
-/// What `granule slurm` is told always: a coordinator and workers that find each other here.
+/// Arguments of every `granule slurm`: coordinator and workers find each other over the loopback.
 const SLURM: [&str; 6] = ["slurm", "sweep.yaml", "--interface", "lo", "--shard-trials", "1"];
 
 fn slurm<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SLURM, more].concat()
 }
 
-/// Expects the published hashes, and nothing that lets anybody in.
+/// Expects the published hashes, and no access file or key.
 #[track_caller]
 fn check_outputs(place: &Place) {
     let outputs: Hashes = place.hashes(&format!("{OUT}/seed-451"));
@@ -60,7 +60,7 @@ fn check_outputs(place: &Place) {
     }
 }
 
-/// The number of the job, and its log so far.
+/// The number of the job, and the present content of its log.
 fn job(place: &Place) -> Option<(String, String)> {
     let record = fs::read(place.path(OUT).join("slurm/job.json")).ok()?;
     let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
@@ -72,10 +72,10 @@ fn store() -> String {
     format!("{OUT}/store.granule")
 }
 
-/// Has so many workers begin together, however long Slurm takes to start them.
+/// Makes this number of workers begin together, independent of the time that Slurm takes to start them.
 #[track_caller]
 fn gather(place: &Place, count: usize) -> Option<Vec<u32>> {
-    // Waits for this, in vain if the sweep is over.
+    // Waits for a result. Returns `None` if the sweep is over.
     let until = |what: &str, look: &dyn Fn() -> Option<Vec<u32>>| {
         let is_over = || place.path(OUT).join("manifest.json").exists();
         wait_for(what, || look().map(Some).or_else(|| is_over().then_some(None)))
@@ -95,7 +95,7 @@ fn gather(place: &Place, count: usize) -> Option<Vec<u32>> {
     workers
 }
 
-/// Stops these workers, which are all there are, once some trials, but not all, are stored; gives them.
+/// Stops all workers when some trials, but not all, are stored. Returns the workers.
 #[track_caller]
 fn stop_in_the_middle(place: &Place, count: usize) -> Option<Vec<u32>> {
     let workers = gather(place, count)?;
@@ -113,7 +113,7 @@ fn words_of(id: u32) -> Vec<String> {
     words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// Whether a process is this program, told to do this.
+/// Whether a process is this program with this subcommand.
 fn does(id: u32, what: &str) -> bool {
     let words = words_of(id);
     words[0].ends_with("granule") && words.get(1).is_some_and(|word| word == what)
@@ -127,7 +127,7 @@ fn is_coordinator(id: u32) -> bool {
     does(id, "serve")
 }
 
-/// How many workers joined, as the job's log says.
+/// The number of workers that joined, from the job's log.
 fn joined(log: &str) -> usize {
     log.lines().filter(|line| line.contains(" joined from ")).count()
 }
@@ -151,7 +151,7 @@ fn a_sweep_runs_on_three_nodes() {
             script.contains("#SBATCH --nodes=3\n") && script.contains("\n#SBATCH \"--comment=with space\"\n"),
             "{script}"
         );
-        // There is nothing left to be done, and therefore no job.
+        // The sweep is complete, so there is no job.
         let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
         assert!(again.stdout.contains("complete") && !again.stderr.contains("submitted"), "{again:#?}");
         Some(())
@@ -192,14 +192,14 @@ fn a_node_that_goes_down_takes_its_worker_only() {
         following.end().succeeded();
         check_outputs(place);
         let (id, log) = job(place).expect("a job");
-        // Slurm ends it: it leaves in good order, if it runs in time to, or is missed.
+        // Slurm ends the worker. If it can still run, it leaves properly; otherwise its connection is lost.
         assert!([" lost its connection", " is gone"].iter().any(|said| log.contains(said)), "{log}");
         assert_eq!(told(cluster, &id, "Restarts"), "0", "the job went on");
         Some(())
     });
 }
 
-/// What Slurm says of a job under this name.
+/// The value of this name in Slurm's record of a job.
 fn told(cluster: &Cluster, id: &str, name: &str) -> String {
     let said = cluster.asked("scontrol", &["--oneliner", "show", "job", id]);
     let value = said.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -214,7 +214,7 @@ fn without_its_first_node_the_job_fails_and_the_next_goes_on() {
         let (id, _) = job(place).expect("a job");
         cluster.does("scontrol", &["update", "nodename=n1", "state=down", "reason=test"]);
         let failed = format!("error: job {id} has failed with its node n1, and the sweep is not complete");
-        following.end().failed_with(3, &[&failed, "srun: error: Node failure on n1", "to go on: "]);
+        following.end().failed_with(3, &[&failed, "srun: error: Node failure on n1", "to resume: "]);
         place.is_left_alone();
         let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
         let (second, _) = job(place).expect("a job");
@@ -228,12 +228,12 @@ fn without_its_first_node_the_job_fails_and_the_next_goes_on() {
 #[test]
 fn a_job_whose_time_is_too_short_is_queued_again_until_all_is_done() {
     on_a_cluster(|cluster, place| {
-        // The minute is Slurm's shortest, and within it the warning comes; what is given last holds.
+        // Slurm's shortest limit is a minute, and the warning comes within it. The last of two equal options applies.
         let following =
             cluster.granule(place, &slurm(&["--workers", "3", "--time", "1", "--", "--signal=B:USR1@1"]));
         stop_in_the_middle(place, 3)?;
         let (id, _) = job(place).expect("a job");
-        let says = "the time is over: it goes back into the queue, and on from there";
+        let says = "time limit reached: requeued, and will resume";
         wait_for("it is warned", || job(place)?.1.contains(says).then_some(()));
         cluster.begin_soon(&id);
         let ended = following.end().succeeded();
@@ -281,7 +281,7 @@ fn a_job_that_slurm_has_forgotten_is_submitted_again() {
         cluster.does("scancel", &[&first]);
         following.end().failed_with(143, &[]);
         cluster.is_left_alone();
-        // As if that had been long ago.
+        // The record of a job that Slurm no longer knows.
         let record = place.path(OUT).join("slurm/job.json");
         let before = fs::read_to_string(&record).expect("a record");
         let forgotten = before.replace(&format!("\"job\":{first},"), "\"job\":987654,");
@@ -292,7 +292,7 @@ fn a_job_that_slurm_has_forgotten_is_submitted_again() {
         let mut asking = place.granule(&["status", OUT]);
         let said =
             Ended::from(cluster.at_home(&mut asking).output().expect("the program starts")).succeeded();
-        assert!(said.stdout.contains("job 987654 is not known to Slurm"), "{said:#?}");
+        assert!(said.stdout.contains("job 987654 is no longer known to Slurm"), "{said:#?}");
         cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
         check_outputs(place);
         assert_ne!(job(place).expect("a job").0, "987654");
@@ -309,7 +309,7 @@ fn a_job_goes_on_without_slurms_controller() {
         cluster.stop_controller();
         following
             .until("it is missed", |following| following.stderr().contains("; trying again\n").then_some(()));
-        // One of them does some more.
+        // One worker continues.
         let stored = place.length(&store());
         send(workers[0], Signal::SIGCONT);
         wait_for("more is stored", || (place.length(&store()) > stored).then_some(()));
@@ -335,13 +335,13 @@ fn a_job_that_was_cancelled_is_submitted_again_and_goes_on() {
         if place.path(OUT).join("manifest.json").exists() {
             return None;
         }
-        // Its shell is told, and so is all that it runs: that is one thing, not two.
+        // Slurm signals the shell and all its processes. These signals count as one.
         let (_, log) = job(place).expect("a job");
-        assert!(log.contains("terminated: ") && !log.contains("ended at once"), "{log}");
+        assert!(log.contains("terminated: ") && !log.contains("stopped; all computed"), "{log}");
         let parts =
-            [&*format!("error: job {first} was cancelled, and the sweep is not complete"), "to go on: "];
+            [&*format!("error: job {first} was cancelled, and the sweep is not complete"), "to resume: "];
         ended.failed_with(143, &parts);
-        // Who does not wait is told how to look.
+        // With --detach, the message names the job.
         let held = slurm(&["--nodes", "3", "--detach", "--", "--hold"]);
         let detached = cluster.granule(place, &held).end().succeeded();
         let (second, _) = job(place).expect("a job");
@@ -368,7 +368,7 @@ fn workers_come_up_to_the_limit_and_all_of_them_go() {
             ["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo", "--shard-trials", "1"];
         let serving = place.start(&serve);
         wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
-        // They wait until all of them are there.
+        // The workers start only when all three jobs run.
         let program = shell_word(env!("CARGO_BIN_EXE_granule"));
         let waiting = place
             .script("waiting", &format!("while [ ! -e go ]; do sleep 0.05; done; exec {program} \"$@\""));
@@ -394,7 +394,7 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
     on_a_cluster(|cluster, place| {
         let serving = place.start(&["serve", "sweep.yaml", "--listen", "0.0.0.0:0", "--interface", "lo"]);
         wait_for("there is an access file", || place.path(OUT).join("access.json").exists().then_some(()));
-        // More than there are nodes, so that some wait; none of them ever computes.
+        // More jobs than nodes, so that some wait. No worker ever computes.
         let sleeping = place.script("sleeping", "exec sleep 1000");
         let attach =
             ["slurm", "sweep.yaml", "--attach", "--workers", "6", "--granule", sleeping.to_str().unwrap()];
@@ -403,7 +403,7 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
             let jobs = cluster.jobs();
             (jobs.len() == 6 && jobs.iter().filter(|state| *state == "RUNNING").count() == 4).then_some(())
         });
-        // One that is ended without a word has left them; the next one counts them, too.
+        // A killed command leaves its jobs. The next command counts them, too.
         attached.signal(Signal::SIGKILL);
         drop(attached);
         let mut attached = cluster.granule(place, &attach);
@@ -413,7 +413,7 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
         assert_eq!(cluster.jobs().len(), 6);
         attached.signal(Signal::SIGKILL);
         drop(attached);
-        // And one that wants fewer takes back what waits.
+        // A command with a lower limit cancels waiting jobs.
         let fewer =
             ["slurm", "sweep.yaml", "--attach", "--workers", "5", "--granule", sleeping.to_str().unwrap()];
         let mut attached = cluster.granule(place, &fewer);
@@ -422,7 +422,7 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
         });
         wait_for("it is gone", || (cluster.jobs().len() == 5).then_some(()));
         attached.signal(Signal::SIGINT);
-        attached.end().failed_with(130, &["interrupted: the workers are taken back"]);
+        attached.end().failed_with(130, &["interrupted: cancelled the workers"]);
         assert!(cluster.jobs().is_empty());
         serving.signal(Signal::SIGTERM);
         assert_eq!(serving.end().code, Some(143));
@@ -430,7 +430,7 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
     });
 }
 
-/// A program for the nodes: this one, but for its workers, which do this.
+/// A program for the nodes: granule, except that workers run this shell command instead.
 fn with_workers_that(place: &Place, what: &str) -> String {
     let program = shell_word(env!("CARGO_BIN_EXE_granule"));
     let script = format!("if [ \"$1\" = worker ]; then {what}; fi\nexec {program} \"$@\"");
@@ -446,10 +446,10 @@ fn a_job_whose_workers_cannot_start_ends_at_once_and_says_why() {
         let parts = [
             &*format!("error: job {id} has failed, and the sweep is not complete"),
             "no such library",
-            "srun has ended before the sweep, with code 127",
+            "srun ended before the sweep, with code 127",
         ];
         ended.failed_with(3, &parts);
-        assert!(!log.contains("no worker was there for"), "it waited for workers: {log}");
+        assert!(!log.contains("no worker was connected for"), "it waited for workers: {log}");
         Some(())
     });
 }
@@ -462,7 +462,7 @@ fn workers_that_are_warned_leave_and_their_job_ends() {
         let (id, _) = job(place).expect("a job");
         cluster.does("scancel", &["--signal=USR1", &id]);
         workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
-        following.end().failed_with(3, &["srun has ended before the sweep"]);
+        following.end().failed_with(3, &["srun ended before the sweep"]);
         cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
         check_outputs(place);
         assert!(place.trials(OUT).reused > 0);
@@ -480,10 +480,11 @@ fn a_sweep_that_was_changed_while_its_job_ran_is_completed_as_it_is_now() {
         let changed = text.replace("trials: 10", "trials: 12");
         assert_ne!(text, changed);
         place.write("sweep.yaml", &changed);
-        let differs = "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed × 12 trials)";
-        // Who does not wait is not told that all is well.
+        let differs = "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed \
+            × 12 trials)";
+        // With --detach, the command fails if the job differs.
         let detached = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "30", "--detach"])).end();
-        detached.failed_with(3, &[differs, &format!("job {id} is under way for the sweep as it was")]);
+        detached.failed_with(3, &[differs, &format!("job {id} computes the sweep as it was before")]);
         let second = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "20"]));
         let options = ", and with --time=30 (now --time=20); the rest is submitted when it has ended";
         wait_for("the second follows", || second.stderr().contains(options).then_some(()));
@@ -531,7 +532,7 @@ fn what_the_environment_would_ask_of_slurm_is_not_asked() {
         let (id, _) = job(place).expect("a job");
         assert_eq!(told(cluster, &id, "TimeLimit"), "00:30:00");
         assert_eq!(told(cluster, &id, "JobName"), "ci-10trials-granule");
-        // For what was not said a user's default holds.
+        // For an option that granule does not set, the user's default applies.
         assert_eq!(told(cluster, &id, "Partition"), "urgent");
         Some(())
     });
@@ -549,7 +550,7 @@ fn a_script_that_was_submitted_by_hand_is_followed_and_left_as_it_is() {
         cluster.does("sbatch", &[script.to_str().expect("text")]);
         let mut following = cluster.granule(place, &slurm(&["--nodes", "3"]));
         following.until("it is known", |following| {
-            following.stderr().contains(" is under way already").then_some(())
+            following.stderr().contains(" is already submitted").then_some(())
         });
         let (second, _) = job(place).expect("a job");
         assert_ne!(first, second);
@@ -569,7 +570,7 @@ fn an_sbatch_that_says_more_than_the_number_is_understood() {
             "programs/sbatch",
             "echo Welcome to the cluster\n/usr/bin/sbatch \"$@\" && echo See the news: 17 new",
         );
-        // What a site's commands set for themselves does not change the job.
+        // Shell options of a site's setup file do not change the job.
         place.write("site.sh", "set -eu\n");
         let mut command = place.granule(&slurm(&["--nodes", "1", "--setup", "site.sh"]));
         let path = format!("{}:{}", place.path("programs").display(), std::env::var("PATH").expect("a path"));
@@ -577,13 +578,13 @@ fn an_sbatch_that_says_more_than_the_number_is_understood() {
         cluster.at_home(&mut command);
         place.start_this(command).end().succeeded();
         check_outputs(place);
-        // One that says nothing may have submitted a job all the same.
+        // If the output of `sbatch` has no number, a job may still have been submitted.
         place.script("programs/sbatch", "echo submitted");
         fs::remove_dir_all(place.path("out")).expect("removed");
         let mut command = place.granule(&slurm(&["--nodes", "1"]));
         command.env("PATH", place.path("programs"));
         cluster.at_home(&mut command);
-        let parts = ["a job may be there; it said: submitted", "`squeue --me` lists your jobs"];
+        let parts = ["a job may have been submitted: submitted", "`squeue --me` lists your jobs"];
         place.start_this(command).end().failed_with(1, &parts);
         Some(())
     });
@@ -607,7 +608,7 @@ fn why_a_job_waits_or_does_not_go_on_is_told() {
         let (id, _) = job(place).expect("a job");
         cluster.does("scontrol", &["suspend", &id]);
         following.until("it is suspended", |following| {
-            following.stderr().contains(" is suspended: ").then_some(())
+            following.stderr().contains(" is suspended until").then_some(())
         });
         cluster.does("scontrol", &["resume", &id]);
         workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
@@ -635,7 +636,7 @@ fn workers_that_end_at_once_are_no_storm() {
             "no such library",
         ];
         let ended = ended.failed_with(3, &parts);
-        // Each that ran has left a log: three times two, and no more.
+        // Each worker that ran has left a log: three times two.
         let logs = fs::read_dir(place.path(OUT).join("slurm")).expect("a directory");
         let names = logs.map(|entry| entry.expect("a name").file_name().into_string().expect("text"));
         let logs: Vec<String> = names.filter(|name| name.starts_with("worker-")).collect();
@@ -654,23 +655,26 @@ fn options_that_contradict_granules_own_are_refused() {
         ("--array=1-3", "use granule's --nodes, or --workers and --cores"),
         ("--ntasks=1", "use granule's --nodes, or --workers and --cores"),
         ("-c4", "use granule's --workers and --cores"),
-        ("--output=x", "the log lies beside the outputs"),
+        ("--output=x", "granule reads the log beside the outputs"),
         ("--test-only", "use --dry-run"),
         ("--wrap=true", "the job runs granule's script"),
         ("--signal=INT@5", "the script is warned with `--signal=B:USR1@SECONDS`"),
     ] {
         let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--", option]);
-        ended.failed_with(2, &[&format!("error: `{option}` contradicts what granule tells sbatch"), help]);
+        ended.failed_with(
+            2,
+            &[&format!("error: `{option}` contradicts granule's own options for sbatch"), help],
+        );
     }
     place.write("site.sh", "module load granule\nexport OMP_PROC_BIND=false\n");
     let script = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]).succeeded().stdout;
     assert!(script.contains("\nmodule load granule\nexport OMP_PROC_BIND=false\n"), "{script}");
     place.write("site.sh", "if true; then\n");
     let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]);
-    ended.failed_with(2, &["bash does not understand it: site.sh: line 2: syntax error"]);
+    ended.failed_with(2, &["bash cannot parse it: site.sh: line 2: syntax error"]);
     place.write("site.sh", "#SBATCH --time=3\n");
     let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--setup", "site.sh"]);
-    ended.failed_with(2, &["it has an `#SBATCH` line; options for sbatch stand behind `--`"]);
+    ended.failed_with(2, &["it has an `#SBATCH` line; write options for sbatch after `--`"]);
 }
 
 /// The commands of the guide, block by block.
@@ -723,12 +727,12 @@ fn a_job_goes_back_into_the_queue_only_if_it_has_stored_something() {
     let script = place.run(&slurm(&["--nodes", "1", "--dry-run"])).succeeded().stdout;
     place.write("job.sh", &script);
     fs::create_dir(place.path("programs")).expect("a directory");
-    // What comes behind the options of `srun` is a worker; only the second job has one.
+    // The command after the options of `srun` is a worker. Only the second job runs it.
     place.script(
         "programs/srun",
         "[ -e go ] || exec sleep 1000\nwhile [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec \"$@\"",
     );
-    // The first time it refuses.
+    // The first call is refused.
     place.script(
         "programs/scontrol",
         "echo \"$@\" >> calls; [ $(wc -l < calls) -gt 1 ] || { echo held >&2; exit 1; }",
@@ -744,23 +748,21 @@ fn a_job_goes_back_into_the_queue_only_if_it_has_stored_something() {
     wait_for("its step is started", || place.processes().into_iter().any(is_step).then_some(()));
     nothing.signal(Signal::SIGUSR1);
     let ended =
-        nothing.end().failed_with(143, &["the time is over, and nothing was stored in it: give it longer"]);
+        nothing.end().failed_with(143, &["time limit reached without storing a trial: use a longer --time"]);
     assert!(ended.stderr.contains("0 of 30 trials are stored"), "{ended:#?}");
     assert!(!place.path("calls").exists());
     place.write("go", "");
     let mut something = start();
     something.until("a trial is stored", |_| (place.length(&store()) > 8_000).then_some(()));
     something.signal(Signal::SIGUSR1);
-    something
-        .end()
-        .failed_with(143, &["the time is over, and Slurm does not take it back into the queue: held"]);
+    something.end().failed_with(143, &["time limit reached, and Slurm refuses to requeue the job: held"]);
     let mut more = start();
     let before = place.length(&store());
     more.until("another trial is stored", |_| (place.length(&store()) > before).then_some(()));
     more.signal(Signal::SIGUSR1);
-    let says = "the time is over: it goes back into the queue, and on from there";
+    let says = "time limit reached: requeued, and will resume";
     more.until("it is put back", |more| more.stderr().contains(says).then_some(()));
-    // Slurm ends it, when it does nothing any more.
+    // Slurm ends the job, which only sleeps.
     let is_over = |id| words_of(id).get(1).is_some_and(|word| word == "600");
     wait_for("it waits for its end", || place.processes().into_iter().any(is_over).then_some(()));
     more.signal(Signal::SIGTERM);
@@ -780,7 +782,7 @@ fn without_slurm_the_script_can_be_seen_and_nothing_else() {
         "{dry:#?}"
     );
     assert!(!place.path("out").exists());
-    // What is submitted is what was asked for, wherever.
+    // The job script has the environment's overrides, or unsets them.
     let mut command = place.granule(&["slurm", "sweep.yaml", "--dry-run"]);
     command.env("CHAT_NUM_TRIAL", "2").env("CHAT_RANDOM_WEIGHTS", "");
     let script = Ended::from(command.output().expect("the program starts")).succeeded().stdout;
@@ -788,7 +790,7 @@ fn without_slurm_the_script_can_be_seen_and_nothing_else() {
         assert!(script.lines().any(|of| of == line), "{line} in {script}");
     }
     let torn = ["slurm", "sweep.yaml", "--dry-run", "--", "--comment=a\nrm -rf /"];
-    place.run(&torn).failed_with(2, &["error: `--comment=a\\nrm -rf /` cannot stand in a job script"]);
+    place.run(&torn).failed_with(2, &["error: `--comment=a\\nrm -rf /` cannot be written into a job script"]);
     let torn = ["slurm", "sweep.yaml", "--dry-run", "--interface", "ib0\nrm"];
     let script = place.run(&torn).succeeded().stdout;
     assert!(!script.lines().any(|line| line == "rm"), "{script}");
@@ -797,7 +799,7 @@ fn without_slurm_the_script_can_be_seen_and_nothing_else() {
         command.env("PATH", place.path("nowhere"));
         Ended::from(command.output().expect("the program starts"))
     };
-    let parts = ["error: cannot run sbatch", "help: this must be a machine from which jobs can be submitted"];
+    let parts = ["error: cannot run sbatch", "help: run this on a machine that can submit jobs"];
     run(&["slurm", "sweep.yaml"]).failed_with(1, &parts);
     run(&["slurm", "sweep.yaml", "--attach"])
         .failed_with(1, &["error: no coordinator of ci-10trials can be reached"]);

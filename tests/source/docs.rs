@@ -1,4 +1,4 @@
-//! What the documentation says of parameters, sweep files and their errors is what the program does.
+//! The documentation of parameters, sweep files and errors agrees with the program.
 
 use std::fs;
 
@@ -9,45 +9,46 @@ use granule_sweep::{Condition, Overrides, parse};
 
 use crate::support::{Place, root};
 
-/// What the table has no room for.
+/// Rules that do not fit into the table.
 const RULES: &str = "
 ## Times, counts and draws
 
-**Times in steps.** A stimulus falls in the step that its time lies in, and a refractory period is cut to whole steps; both are
-floors, but a time up to a thousandth of a step before a step counts as that step. A delay is rounded to the nearest step, half
-up. Each of `stimulus.times` must lie in a step of the trial, and no two in the same step. Engine `pcg` computes this exactly, of the
-decimals as they are written (with more than 15 digits, of the shortest decimal that is the same double). `brian2-2.2.1` computes it as Brian2 does, in double precision; a delay of half a step goes up or down there
-([engines.md](engines.md#times-and-counts-in-brian2-221)).
+**Times in steps.** A stimulus falls into the step that contains its time. A refractory period is cut to whole steps. Both round down,
+but a time at most a thousandth of a step before a step counts as that step. A delay is rounded to the nearest step, half up. Each of
+`stimulus.times` must lie in a step of the trial, and no two in the same step.
 
-**Steps.** A whole number of steps makes 1 ms, such as 0.1, 0.05, 0.025 or 0.008 ms, to one part in 10⁹. A step that is no finite
-decimal is written with ten significant digits or more: `0.3333333333 ms` is a third of a millisecond.
+Engine `pcg` computes steps exactly, from the decimals as they are written. With more than 15 digits, it uses the shortest decimal
+that is the same double. `brian2-2.2.1` computes them as Brian2 does, in double precision; there, a delay of half a step may be rounded
+up or down ([engines.md](engines.md#times-and-counts-in-brian2-221)).
+
+**Steps.** A whole number of steps makes 1 ms, such as 0.1, 0.05, 0.025 or 0.008 ms, to one part in 10⁹. If a step is not a finite
+decimal, write ten significant digits or more: `0.3333333333 ms` is a third of a millisecond.
 
 **Convergence** is the mean number of synapses onto a cell: each pair of cells is connected with the probability convergence /
-presynaptic cells. A convergence above the number of presynaptic cells connects all pairs and no more; a note says so when the
-sweep is read.
+presynaptic cells. A convergence above the number of presynaptic cells connects all pairs; granule then prints a note.
 
 **Noise.** The noise conductance g obeys dg = −g/τ dt + σ √(1/τ) dW, with τ = `noise.tau` and σ = `noise_sigma`. Its standard deviation
 is σ/√2: with the defaults, 0.035 nS for granule cells and 0.071 nS for Golgi cells. It starts at 0.
 
-**Random weights.** The weight of a mossy fibre in a trial is its mean weight, drawn once from a gamma distribution, times a factor
-with an exponential distribution of mean 1. All fibres of a trial share the factor. With `brian2-2.2.1`, there are only 999 factors,
-and their mean is 0.962 ([validation.md](validation.md#the-trial-factors-of-brian2-221)).
+**Random weights.** The weight of a mossy fibre in a trial is its mean weight times a factor. The mean weight is drawn once from a
+gamma distribution. The factor has an exponential distribution of mean 1, and all fibres of a trial share it. With `brian2-2.2.1`,
+there are only 999 factors, and their mean is 0.962 ([validation.md](validation.md#the-trial-factors-of-brian2-221)).
 
 **Gamma distributions** (`weights.mean` and `weights.sd`, `granule.tonic_factor`): the standard deviation is between a millionth of the
 mean and 3 times the mean.
 
-**Conductances** in the files `CondE` and `CondI` are sums over synapses, as the original recorded them: the conductance that acts
-on the cell, times its number of synapses of that kind (from all mossy fibres, active or not; from all Golgi cells). The sample at
-t ms has the conductance that acted in the step before.
+**Conductances** in the files `CondE` and `CondI` are sums over synapses, as the original recorded them. Each is the conductance that
+acts on the cell, times its number of synapses of that kind. Synapses of inactive mossy fibres count as well. The sample at t ms has
+the conductance that acted in the step before.
 ";
 
 fn parameters_page() -> String {
     let mut page = String::from(
         "# Parameters\n\n\
-         Every constant of the model, as it is written in the `set:` of a condition. Quantities need a unit; any prefix\n\
-         will do (`0.17 nS`, `170 pS`). The defaults are the paper's Control. A group of them at the\n\
-         top of a sweep file, such as `network:` or `golgi:`, sets them for all conditions ([sweeps.md](sweeps.md)).\n\n\
-         | parameter | default | range | what it is |\n|---|---|---|---|\n",
+         Every parameter of [the model](model.md), as you write it in the `set:` of a condition. Quantities need a unit, with or without an\n\
+         SI prefix (`0.17 nS`, `170 pS`). The defaults are those of the paper's Control. A group of parameters at the top of a\n\
+         sweep file, such as `network:` or `golgi:`, sets them for all conditions ([sweeps.md](sweeps.md)).\n\n\
+         | parameter | default | range | meaning |\n|---|---|---|---|\n",
     );
     let defaults = Parameters::default();
     for parameter in space().parameters() {
@@ -78,16 +79,16 @@ fn parameters_page() -> String {
     let (step, granule, golgi) = (defaults.time.step_ms, defaults.granule, defaults.golgi);
     let per_step = |cell: parameters::Cell| cell.capacitance_pfarad / step;
     page.push_str(&format!(
-        "\n## What a step can bear\n\n\
-         Forward Euler with a step dt follows what changes more slowly than that. A sweep is refused before anything is\n\
-         computed, with the limit in the message, where it would not. By default the limits are:\n\n\
-         | what | must be | granule cells | Golgi cells |\n|---|---|---|---|\n\
+        "\n## Limits of the step\n\n\
+         Forward Euler with a step dt needs time constants longer than dt. granule refuses sweeps with shorter ones before it\n\
+         computes, and prints the limit. With the defaults, the limits are:\n\n\
+         | quantity | must be | granule cells | Golgi cells |\n|---|---|---|---|\n\
          | `excitatory.tau`, `inhibitory.tau`, `noise.tau` | above dt | {step} ms | {step} ms |\n\
-         | leak, and tonic conductance × its factor | below C/dt | {} nS | {} nS |\n\
-         | the weight × `scale` of one synapse | below 2 C/dt | {} nS | {} nS |\n\n\
-         Of factors that are drawn, the largest that is to be expected among so many cells counts: one network in a\n\
-         thousand, at most, has a cell above it. With mean m and standard deviation s it is m + s √(2t) + t s²/m,\n\
-         t = ln(1000 × `network.granule_cells`). Of random weights their mean counts, `weights.mean`.\n",
+         | leak + tonic conductance × tonic factor | below capacitance / dt | {} nS | {} nS |\n\
+         | the weight × `scale` of one synapse | below 2 × capacitance / dt | {} nS | {} nS |\n\n\
+         For factors that are drawn, the limit applies to the value that at most one network in a thousand exceeds.\n\
+         With mean m and standard deviation s it is m + s √(2t) + t s²/m, t = ln(1000 × `network.granule_cells`).\n\
+         For random weights, their mean counts: `weights.mean`.\n",
         per_step(granule),
         per_step(golgi),
         2.0 * per_step(granule),
@@ -106,17 +107,93 @@ fn parameters_page() -> String {
     page
 }
 
-/// To write the page anew: `GRANULE_REGENERATE=1 cargo test --release -p granule --test source docs::`.
+/// Compares a page with its generated text. To write the pages: `GRANULE_REGENERATE=1 cargo test --release -p granule
+/// --test source docs::`.
+fn check_generated(page: &str, expected: &str) {
+    let path = root().join(page);
+    if std::env::var_os("GRANULE_REGENERATE").is_some() {
+        fs::write(&path, expected).expect("the source tree is writable");
+    }
+    assert!(fs::read_to_string(&path).unwrap_or_default() == expected, "regenerate {page}");
+}
+
 #[test]
 fn the_page_of_parameters_is_that_of_the_table() {
-    let path = root().join("docs/parameters.md");
-    if std::env::var_os("GRANULE_REGENERATE").is_some() {
-        fs::write(&path, parameters_page()).expect("the source tree is writable");
-    }
-    assert!(
-        fs::read_to_string(&path).unwrap_or_default() == parameters_page(),
-        "regenerate docs/parameters.md"
+    check_generated("docs/parameters.md", &parameters_page());
+}
+
+/// The table of output files: for a condition that draws factors, and for the paper's ACh.
+fn output_files_table() -> String {
+    let text = "conditions: [ACh, { name: P, base: ACh }]";
+    let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
+    let [ach, own] = [0, 1].map(|at| &sweep.conditions[at].model);
+    let mut files = sweep.engine.files(own, "P", None, 1);
+    files.extend(
+        sweep
+            .engine
+            .files(ach, "ach", Some("ACh"), 1)
+            .into_iter()
+            .filter(|file| !file.name.starts_with("ach") && !file.name.contains("_ach")),
     );
+    let mut table = "| file | elements | axes | unit | key of `record` |\n|---|---|---|---|---|\n".to_owned();
+    for file in files {
+        let elements = match file.dtype {
+            "<f8" => "float64",
+            "<i4" => "int32",
+            "|O" => "object",
+            other => panic!("{other}"),
+        };
+        let unit = if file.unit.is_empty() { "1" } else { file.unit };
+        let key = sweep.engine.kinds()[file.kind].key;
+        table.push_str(&format!(
+            "| `{}` | {elements} | {} | {unit} | `{key}` |\n",
+            file.name,
+            file.axes.join(" × ")
+        ));
+    }
+    table
+}
+
+#[test]
+fn the_page_of_output_files_has_each_as_the_engine_describes_it() {
+    let page = fs::read_to_string(root().join("docs/outputs.md")).expect("the page");
+    let (before, rest) = page.split_once("| file | elements |").expect("the table");
+    let (_, after) = rest.split_once("\n\n").expect("its end");
+    check_generated("docs/outputs.md", &format!("{before}{}\n{after}", output_files_table()));
+}
+
+/// Appends the help of a command and of its subcommands.
+fn push_help(page: &mut String, command: &[&str]) {
+    let words = [&["help"], command].concat();
+    let help = Place::new().run(&words).succeeded().stdout;
+    page.push_str(&format!("\n## granule {}\n\n```text\n{}\n```\n", command.join(" "), help.trim_end()));
+    for subcommand in subcommands(&help) {
+        push_help(page, &[command, &[subcommand]].concat());
+    }
+}
+
+/// The subcommands that a help text lists.
+fn subcommands(help: &str) -> Vec<&str> {
+    let listed = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
+    let listed = listed.split("\n\n").next().unwrap_or_default().lines();
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help").collect()
+}
+
+#[test]
+fn the_page_of_commands_is_what_help_prints() {
+    let help = Place::new().run(&["--help"]).succeeded().stdout;
+    let mut page = format!(
+        "# Commands\n\nThe text of `--help`, for each command. `granule man` prints it as manual pages.\n\n\
+         ```text\n{}\n```\n",
+        help.trim_end()
+    );
+    let commands = subcommands(&help);
+    assert!(commands.len() > 15, "{help}");
+    for command in commands {
+        push_help(&mut page, &[command]);
+    }
+    check_generated("docs/cli.md", &page);
 }
 
 /// The code blocks of a page, each with its language.
@@ -165,7 +242,7 @@ fn factor(condition: &Condition) -> CellFactor {
     }
 }
 
-/// What the page says of single values.
+/// Single values that the page of the language states.
 #[test]
 fn the_values_that_the_page_of_the_language_names_are_right() {
     let page = fs::read_to_string(root().join("docs/sweeps.md")).expect("the page");
@@ -184,7 +261,7 @@ fn the_values_that_the_page_of_the_language_names_are_right() {
     let gamma = "{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }";
     assert!(page.contains(&format!("[0.4, {gamma}]")) && page.contains("`gamma0.4_0.07_1`"));
     assert_eq!(condition(&format!("[0.4, {gamma}]"), 1).name, "a-gamma0.4_0.07_1");
-    // Of the example of what wins over what.
+    // The page's example of precedence.
     let (_, yaml) = blocks("docs/sweeps.md")
         .into_iter()
         .find(|(_, code)| code.contains("tonic_factor: 0.8"))
@@ -194,7 +271,7 @@ fn the_values_that_the_page_of_the_language_names_are_right() {
     assert_eq!(factors, [0.8, 0.0, 0.5].map(CellFactor::Constant));
 }
 
-/// What `--help` says of the exit codes of each command is what the page on failures says.
+/// The exit codes in the `--help` of each command agree with the page on failures.
 #[test]
 fn exit_codes_are_those_of_the_page() {
     let page = fs::read_to_string(root().join("docs/failures.md")).expect("the page");
@@ -268,7 +345,7 @@ fn the_mistake_of_the_readme_is_shown_like_that() {
     assert_eq!(shown.trim_end(), error.trim_end());
 }
 
-/// The original's bytes are those of one engine, which is not the default.
+/// Only one engine, which is not the default, gives the original's bytes.
 #[test]
 fn the_bytes_of_the_original_are_promised_of_their_engine_only() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the page");
@@ -282,7 +359,7 @@ fn the_bytes_of_the_original_are_promised_of_their_engine_only() {
     }
 }
 
-/// No page is an orphan.
+/// Every page is linked.
 #[test]
 fn every_page_is_linked_from_the_readme_or_another_page() {
     let pages: Vec<(String, String)> = fs::read_dir(root().join("docs"))
@@ -295,7 +372,9 @@ fn every_page_is_linked_from_the_readme_or_another_page() {
         })
         .collect();
     let readme = fs::read_to_string(root().join("README.md")).expect("the page");
+    let contents = fs::read_to_string(root().join("docs/site/contents.txt")).expect("the table of contents");
     for (name, _) in &pages {
+        assert!(contents.contains(&format!("]({name})")), "{name} is not in docs/site/contents.txt");
         let elsewhere = pages
             .iter()
             .filter(|(other, _)| other != name)

@@ -1,4 +1,4 @@
-//! The rules of the repository that no compiler knows.
+//! Rules of the repository that the compiler does not check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use granule_sweep::{Overrides, Plan, parse};
 
 use crate::support::{Place, root};
 
-/// Every crate, by directory, and the crates of the workspace it may depend on. Nothing points back.
+/// Every crate by directory, with the crates of the workspace on which it may depend. No dependency points back.
 const ARROWS: [(&str, &[&str]); 14] = [
     ("shared/engine", &[]),
     ("shared/granular", &["granule-engine"]),
@@ -60,10 +60,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("tests/toy", &["granule-engine"]),
 ];
 
-/// Crates that are a model. The program has the granular layer; other crates take models for their tests alone.
+/// Crates that are a model. The program uses the granular layer; other crates use models only in their tests.
 const MODELS: [&str; 2] = ["granule-granular", "granule-toy"];
 
-/// Crates that compute and do nothing else, and what they therefore do not use.
+/// Crates that only compute, and the names that they must not use.
 const PURE: [&str; 6] =
     ["shared/engine", "shared/granular", "shared/sweep", "shared/figures", "shared/text", "coordinator/farm"];
 const IMPURE: [&str; 11] = [
@@ -80,17 +80,17 @@ const IMPURE: [&str; 11] = [
     "println!(",
 ];
 
-/// A module for tests alone, which takes the number of its histories from the environment.
-const PLAYED: &str = "coordinator/farm/src/simulation.rs";
+/// A module for tests only, which reads the number of its histories from the environment.
+const PLAYED: &str = "coordinator/farm/src/fault_simulation.rs";
 
-/// Where threads may wait for standard output or standard error, and where the process ends.
+/// The only files in which threads may wait for standard output or standard error, or that end the process.
 const OUTPUT: [&str; 3] = [
     "coordinator/server/src/view/log.rs",
     "coordinator/server/src/view/stderr.rs",
     "coordinator/granule/src/stdout.rs",
 ];
 
-/// The one file with code that the compiler cannot check.
+/// The only files with `unsafe` code.
 const UNCHECKED: [&str; 2] = ["shared/granular/src/isa.rs", "shared/granular/src/isa/x86.rs"];
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -98,10 +98,10 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files that are, or would be, in the repository: paths from its root.
+/// All files that are in the repository or would be added to it, as paths from its root.
 fn files() -> Vec<String> {
     let git = Command::new("git")
-        // In a container the files may be another user's.
+        // In a container, the files may belong to another user.
         .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
         .output();
@@ -110,7 +110,7 @@ fn files() -> Vec<String> {
             let list = String::from_utf8(output.stdout).expect("names of files are text");
             list.split_terminator('\0').map(str::to_owned).collect()
         }
-        // An unpacked archive.
+        // The tree may be an unpacked archive.
         _ => walk(root()),
     };
     files.retain(|file| root().join(file).is_file());
@@ -145,10 +145,10 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// Lines of code, numbered from 1: no comments, and no items for tests alone.
+/// Lines of code, numbered from 1, without comments and items for tests.
 fn code(text: &str) -> Vec<(usize, &str)> {
     let mut code = Vec::new();
-    // Of an item for tests, how far it is indented: rustfmt has its end at the same place.
+    // The indent of an item for tests: rustfmt puts its end at the same indent.
     let mut skipped: Option<usize> = None;
     for (i, line) in text.lines().enumerate() {
         let trimmed = line.trim_start();
@@ -175,7 +175,7 @@ fn code_is_told_from_comments_and_tests() {
     assert_eq!(lines, expected);
 }
 
-/// Tables of a TOML file, as far as Cargo files need: names of tables, and their lines.
+/// The tables of a TOML file, as far as Cargo files need them: names of tables, and their lines.
 fn tables(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut name = String::new();
@@ -188,7 +188,7 @@ fn tables(text: &str) -> BTreeMap<String, Vec<String>> {
     tables
 }
 
-/// The words in quotes.
+/// The parts of a text in quotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('"').skip(1).step_by(2).collect()
 }
@@ -212,13 +212,13 @@ fn dependencies_point_one_way() {
         for name in &dependencies {
             assert!(allowed.contains(name), "{directory} depends on {name}");
         }
-        // What is not used any more is not allowed any more.
+        // An unused dependency must be removed from the list.
         assert_eq!(dependencies.len(), allowed.len(), "{directory}: {dependencies:?}");
         for name in of_table("dev-dependencies") {
             assert!(MODELS.contains(&name), "tests of {directory} depend on {name}");
         }
         assert!(of_table("build-dependencies").is_empty(), "{directory}");
-        // A dependency could hide in a table of its own.
+        // A dependency in its own table would not be found.
         assert!(!tables.keys().any(|table| table.contains("dependencies.")), "{directory}");
     }
 }
@@ -245,7 +245,7 @@ fn what_only_computes_has_no_input_no_output_and_no_clock() {
         assert!(of_crate.len() >= least, "{directory}");
         for (file, text) in of_crate.into_iter().filter(|(file, _)| file != PLAYED) {
             for (number, line) in code(text) {
-                // A length of time needs no clock.
+                // A duration needs no clock.
                 let line = line.replace("std::time::Duration", "");
                 let found = IMPURE.iter().find(|word| line.contains(*word));
                 assert_eq!(found, None, "{file}:{number}: {line}");
@@ -304,13 +304,13 @@ fn nothing_is_left_for_later() {
 #[test]
 fn every_source_file_says_what_it_is_for() {
     for (file, text) in sources() {
-        // Tests of a module are for that module.
+        // Tests of a module are described by that module.
         let is_part = file.contains("/generated/") || file.ends_with("/tests.rs");
         assert!(is_part || text.starts_with("//!"), "{file}");
     }
 }
 
-/// What a file of tests or benchmarks must be to be run at all: a program, or a module of one.
+/// Cargo runs a file of tests or benchmarks only if it is a program, or a module of one.
 #[test]
 fn every_file_of_tests_is_declared() {
     let manifests = ["coordinator/granule/Cargo.toml", "shared/granular/Cargo.toml"].map(read).concat();
@@ -318,7 +318,7 @@ fn every_file_of_tests_is_declared() {
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"../"))
         .map(|path| path.trim_start_matches("../").trim_end_matches('"').to_owned())
-        // A package of its own.
+        // This is a separate package.
         .chain(["tests/separate/main.rs".to_owned()])
         .collect();
     let files = files();
@@ -331,7 +331,7 @@ fn every_file_of_tests_is_declared() {
             continue;
         };
         if !files.contains(&format!("{}/{program}/main.rs", parts[0])) {
-            // Support of tests, and a crate that is tested.
+            // Support code of tests, and a crate for tests.
             continue;
         }
         let directory = file.strip_suffix(&format!("/{name}")).expect("its name");
@@ -347,7 +347,7 @@ fn every_file_of_tests_is_declared() {
     assert_eq!(declared, programs);
 }
 
-/// What measures must not run beside other tests.
+/// Tests that measure must not run beside other tests.
 #[test]
 fn tests_that_measure_take_turns() {
     let turn = "let _turn = crate::turn(module_path!());";
@@ -363,7 +363,7 @@ fn tests_that_measure_take_turns() {
     assert!(count > 0);
 }
 
-/// What is fuzzed is fuzzed from both sides, and from somewhere.
+/// Every fuzz target is declared, tested and has a corpus.
 #[test]
 fn every_target_of_fuzzing_is_declared_tested_and_has_a_corpus() {
     let names: BTreeSet<&str> = granule::fuzz::TARGETS.iter().map(|(name, _)| *name).collect();
@@ -389,7 +389,7 @@ fn every_target_of_fuzzing_is_declared_tested_and_has_a_corpus() {
         let target = read(format!("fuzz/fuzz_targets/{name}.rs"));
         assert!(target.contains(&format!("granule::fuzz::{name}(bytes)")), "{name}");
     }
-    // No member of the workspace: its versions and lints are its own, its code is the program's.
+    // The package is outside the workspace: it has its own versions and lints, and uses the program's code.
     let tables = tables(&manifest);
     let of_ours = tables["dependencies"].iter().filter(|line| line.starts_with("granule"));
     assert_eq!(of_ours.collect::<Vec<_>>(), ["granule = { path = \"../coordinator/granule\" }"]);
@@ -428,8 +428,7 @@ fn no_file_names_a_place_on_someones_machine() {
     }
 }
 
-/// Command lines in the code blocks of the README that begin with this word; a line that ends with a
-/// backslash goes on in the next.
+/// Command lines in the README's code blocks that begin with this word. A backslash at the end of a line continues it.
 fn commands(program: &str) -> Vec<Vec<String>> {
     let readme = read("README.md");
     let blocks: String = readme.split("```").skip(1).step_by(2).collect();
@@ -442,7 +441,7 @@ fn commands(program: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Expects that the program knows a subcommand and all options that a command line has.
+/// Expects that the program has the subcommand and all options of a command line.
 fn check_granule(words: &[String]) {
     let [subcommand, arguments @ ..] = words else { panic!("no subcommand") };
     let help = Place::new().run(&["help", subcommand]).succeeded().stdout;
@@ -464,7 +463,7 @@ fn the_commands_of_the_readme_exist() {
     assert!(of_cargo.len() >= 2, "the README's commands: {of_cargo:?}");
     for words in of_cargo.iter().chain(&of_granule).chain(&commands("python")).chain(&commands("python3")) {
         for word in words {
-            // Files of the repository; those that a run makes are not yet there.
+            // Only files of the repository: files that a run makes do not exist yet.
             if word.split_once('/').is_some_and(|(directory, _)| top.contains(directory)) {
                 assert!(PathBuf::from(root()).join(word).exists(), "no {word}: {words:?}");
             }
@@ -492,7 +491,7 @@ fn the_commands_of_the_readme_exist() {
     }
 }
 
-/// Links to files, in all pages.
+/// Links to files, on all pages.
 #[test]
 fn links_lead_somewhere() {
     let mut followed = 0;

@@ -1,5 +1,5 @@
-//! The guides to one machine and to several, played line by line: every host of them has a network namespace with
-//! an address of its own, a directory, and an sshd.
+//! Runs the commands of the guides to one machine and to several. Every host of a guide has a network namespace with
+//! its own address, a directory, and an sshd.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +16,11 @@ use crate::support::{Place, Running, expected, root, send, skip};
 struct Line {
     host: String,
     command: String,
-    /// Whether it is interrupted.
+    /// Whether Ctrl-C interrupts the command.
     is_interrupted: bool,
 }
 
-/// Blocks of `host$ command` lines of a page; `^C` is for the line above.
+/// Blocks of `host$ command` lines of a page. `^C` belongs to the line above.
 fn blocks(page: &str) -> Vec<Vec<Line>> {
     let page = fs::read_to_string(root().join(page)).expect("the page");
     let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
@@ -39,7 +39,7 @@ fn blocks(page: &str) -> Vec<Vec<Line>> {
     blocks.map(lines).collect()
 }
 
-/// A line of the shell on a host; `granule` is this program.
+/// Runs a line in a shell on a host; `granule` is this program.
 fn shell(host: &Host, directory: &Path, logins: Option<&Logins>, line: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     let programs = Path::new(env!("CARGO_BIN_EXE_granule")).parent().expect("a directory");
@@ -51,7 +51,7 @@ fn shell(host: &Host, directory: &Path, logins: Option<&Logins>, line: &str) -> 
     host.runs(&command)
 }
 
-/// Plays a page; its hosts are in the order of their namespaces. One can log in to all but the first.
+/// Runs the commands of a page. Its hosts have the order of their namespaces. All but the first accept logins.
 fn play(page: &str, names: &[&str]) {
     if let Err(why) = is_possible() {
         return skip(&why);
@@ -69,7 +69,7 @@ fn play(page: &str, names: &[&str]) {
         let machines: Vec<(&str, &Host)> = (1..names.len()).map(|at| (names[at], hosts.host(at))).collect();
         let logins = (!machines.is_empty()).then(|| Logins::start(&place, &machines));
         let mut background: BTreeMap<usize, Vec<Running>> = BTreeMap::new();
-        // Who reads types slower than the sweep is computed: workers in the background begin together.
+        // A reader types more slowly than the sweep is computed, so workers in the background begin together.
         let mut held: Vec<u32> = Vec::new();
         let go_on = |held: &mut Vec<u32>| held.drain(..).for_each(|id| send(id, Signal::SIGCONT));
         for Line { host, command: line, is_interrupted } in block {
@@ -103,7 +103,7 @@ fn play(page: &str, names: &[&str]) {
             } else if is_interrupted {
                 let store = format!("{host}/out/ci-10trials/store.granule");
                 let mut running = start(&line);
-                // Its head and what it knows of the noise from the start are less.
+                // The store's head and the shipped noise counts are smaller.
                 running.until("a trial is stored", |_| (place.length(&store) > 10_000).then_some(()));
                 running.signal(Signal::SIGINT);
                 running.end().failed_with(130, &["interrupted: ", " of 30 trials are stored\n  to resume: "]);

@@ -1,4 +1,4 @@
-//! `granule ssh` with a real sshd on every machine: accounts, losses, mistakes, and what is left behind.
+//! `granule ssh` with a real sshd on every machine: accounts, failures, mistakes, and cleanup.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +11,10 @@ use crate::support::hosts::{Hosts, hosts_or_skip};
 use crate::support::ssh::{ACCOUNTS, Logins, are_left_alone, is_possible, processes, workers};
 use crate::support::{Hashes, Place, Running, Sweep, Trials, expected, happened, root, send, skip};
 
-/// The machine that coordinates, and two others; the last is chatty.
+/// The coordinator's machine and two others. The last prints a welcome at login.
 const NAMES: [&str; 3] = ["login", "node1", "node2"];
 
-/// Machines, and a place on the first of them.
+/// Machines, and a directory on the first of them.
 struct Lab {
     place: Place,
     hosts: Hosts,
@@ -35,7 +35,7 @@ impl Lab {
         Some(Lab { place, hosts, logins })
     }
 
-    /// The program on the machine that coordinates.
+    /// Runs the program on the coordinator's machine.
     fn granule(&self, arguments: &[&str]) -> Running {
         let mut command: Command = self.place.granule(arguments);
         self.logins.at_home(&mut command);
@@ -47,7 +47,7 @@ impl Lab {
         self.granule(&[&always, arguments].concat())
     }
 
-    /// Waits until so much more is stored, in bytes.
+    /// Waits until the store has grown by this number of bytes.
     fn wait_for_trials(&self, running: &mut Running, more: u64) {
         let before = self.place.length("out/store.granule");
         running.until("trials are stored", |_| {
@@ -55,7 +55,7 @@ impl Lab {
         });
     }
 
-    /// The one worker of a machine.
+    /// The only worker of a machine.
     fn worker(&self, running: &mut Running, at: usize) -> u32 {
         running.until("there is a worker", |_| workers(self.hosts.host(at)).first().copied())
     }
@@ -76,7 +76,7 @@ fn undisturbed() -> &'static Hashes {
 /// Trials of the slow sweep.
 const TRIALS: u64 = 180;
 
-/// Bytes of some of its trials in the store.
+/// The size of some of its trials in the store, in bytes.
 const SOME: u64 = 10_000;
 
 #[test]
@@ -85,7 +85,7 @@ fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_argum
     let sweep = root().join("sweeps/ci-10trials.yaml");
     let arguments = ["ssh", "1/node1,2/bob@node2", sweep.to_str().expect("text"), "--out", "out"];
     let mut running = lab.granule(&[&arguments[..], &["--shard-trials", "1"]].concat());
-    // Nothing is computed before both have been looked at.
+    // Both workers are suspended and inspected before anything is computed.
     let mut held = Vec::new();
     for (at, threads) in [(1, "1"), (2, "2")] {
         let words = running.until("there is a worker", |_| {
@@ -114,7 +114,7 @@ fn several_accounts_compute_the_published_bytes_and_learn_nothing_by_their_argum
         );
     }
     assert_eq!(lab.place.hashes("out/seed-451"), expected(include_str!("../expected/ci-10trials.sha256")));
-    // There is no access file, and nobody needs one.
+    // Workers over ssh need no access file, so there is none.
     let left: Vec<_> = fs::read_dir(lab.place.path("out"))
         .expect("outputs")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
@@ -139,7 +139,7 @@ fn a_machine_that_is_lost_is_used_again() {
     let long = Sweep { trials: 360, ..Sweep::slow() };
     lab.place.sweep("sweep.yaml", &long);
     let mut running = lab.ssh("1/node1,1/bob@node2", &["--lease-seconds", "3"]);
-    // Its worker is killed.
+    // The worker is killed.
     lab.wait_for_trials(&mut running, SOME);
     let first = lab.worker(&mut running, 1);
     send(first, Signal::SIGKILL);
@@ -148,7 +148,7 @@ fn a_machine_that_is_lost_is_used_again() {
     });
     let second =
         running.until("it is back", |_| workers(lab.hosts.host(1)).into_iter().find(|id| *id != first));
-    // The connection to it is cut at its end.
+    // The connection is cut at the worker's machine.
     lab.wait_for_trials(&mut running, SOME);
     let is_session = |words: &[String]| words[0].starts_with("sshd") && !words[0].contains("listener");
     let sessions: Vec<u32> = processes(lab.hosts.host(1))
@@ -159,7 +159,7 @@ fn a_machine_that_is_lost_is_used_again() {
     sessions.into_iter().for_each(|id| send(id, Signal::SIGKILL));
     running
         .until("it is back once more", |_| workers(lab.hosts.host(1)).into_iter().find(|id| *id != second));
-    // Its cable is pulled, and put back.
+    // The cable is pulled and plugged in again.
     lab.wait_for_trials(&mut running, SOME);
     lab.hosts.link(2, false);
     running.until("it is missed", |running| running.stderr().contains(" bob@node2 ").then_some(()));
@@ -182,7 +182,7 @@ fn a_worker_that_is_told_to_leave_is_not_started_again() {
     let worker = lab.worker(&mut running, 1);
     send(worker, Signal::SIGTERM);
     running.until("it is said", |running| {
-        running.stderr().contains(" node1 has left; it is not used any more\n").then_some(())
+        running.stderr().contains(" node1 has left; not used any more\n").then_some(())
     });
     lab.wait_for_trials(&mut running, SOME);
     assert!(workers(lab.hosts.host(1)).is_empty());
@@ -212,7 +212,7 @@ fn however_it_ends_no_worker_is_left_and_the_same_command_goes_on() {
     running.signal(Signal::SIGKILL);
     drop(running);
     are_left_alone(&lab.hosts, &[1]);
-    // What does not run cannot see that it is alone; it does so as soon as it does.
+    // A suspended worker cannot see that its coordinator is gone. It ends once it runs again.
     send(suspended, Signal::SIGCONT);
     lab.is_left_alone();
 
@@ -231,7 +231,7 @@ fn what_is_wrong_with_a_machine_is_said() {
     let strict = lab.place.script("programs/locked", "true");
     fs::set_permissions(&strict, fs::Permissions::from_mode(0o600)).expect("a mode");
     let is = |hosts: &str, options: &[&str], parts: &[&str]| {
-        let common = ["error: no host can be used\n", "without asking for anything"];
+        let common = ["error: no host can be used\n", "without prompting"];
         lab.ssh(hosts, options).end().failed_with(3, &[&common[..], parts].concat());
     };
     is(
@@ -253,22 +253,22 @@ fn what_is_wrong_with_a_machine_is_said() {
         ],
     );
     is("node1", &["--granule", "locked"], &["cannot run granule: its shell gave 126, saying: "]);
-    is("node1", &["--granule", other.to_str().unwrap()], &["\n  node1 has granule 99.1.0, and this is "]);
     is(
         "node1",
-        &["--granule", mute.to_str().unwrap()],
-        &["\n  node1 says much, but nothing that granule would"],
+        &["--granule", other.to_str().unwrap()],
+        &["\n  node1 has granule 99.1.0, this machine has "],
     );
+    is("node1", &["--granule", mute.to_str().unwrap()], &["\n  node1 prints output that is not granule's"]);
     is("node1", &["--granule", "false"], &["\n  node1 exited with code 1\n"]);
     is("node2", &["--granule", "true"], &["\n  node2 has left\n"]);
-    // What is said after -- is for ssh.
+    // Options after `--` are for ssh.
     is(
         "node1",
         &["--", "-o", "ProxyCommand=false"],
         &["\n  node1 cannot be reached: ", ": ssh -o ProxyCommand=false node1 granule"],
     );
 
-    // The others go on without it.
+    // The other hosts compute without it.
     let ended = lab.ssh("node9,1/node1", &[]).end().succeeded();
     assert_eq!(ended.stderr.matches("node9 cannot be reached: ").count(), 1, "{}", ended.stderr);
     assert_eq!(lab.place.outputs("out"), *undisturbed());
@@ -284,7 +284,7 @@ fn workers_here_go_on_when_no_machine_can_be_used() {
     for name in ["node8", "node9"] {
         assert!(ended.stderr.contains(&format!(" {name} cannot be reached: ")), "{}", ended.stderr);
     }
-    assert!(ended.stderr.contains("; 2 workers here, others on 2 hosts\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("; 2 workers here, the others on 2 hosts\n"), "{}", ended.stderr);
     assert_eq!(lab.place.outputs("out"), *undisturbed());
     lab.is_left_alone();
 }
@@ -294,10 +294,10 @@ fn a_coordinator_without_workers_gives_up_in_time() {
     let Some(lab) = Lab::new() else { return };
     let mut running = lab.ssh("1/node1", &["--give-up-after", "8s"]);
     lab.wait_for_trials(&mut running, SOME);
-    // There is nothing any more that could be started.
+    // The program is moved away, so that no further worker can start.
     fs::rename(lab.place.path("programs/granule"), lab.place.path("programs/moved")).expect("moved");
     send(lab.worker(&mut running, 1), Signal::SIGKILL);
-    running.end().failed_with(3, &["cannot run granule", "no worker was there for 8.0 s", "to resume: "]);
+    running.end().failed_with(3, &["cannot run granule", "no worker was connected for 8.0 s", "to resume: "]);
     lab.is_left_alone();
 }
 
@@ -312,7 +312,7 @@ fn without_ssh_it_says_so() {
         place.start_this(command).end()
     };
     run().failed_with(1, &["error: cannot run `ssh`\n", "openssh-client"]);
-    // What is there and cannot be started may be so for a moment.
+    // If `ssh` exists but cannot be started, the failure may be temporary.
     let ssh = place.script("programs/ssh", "true");
     fs::set_permissions(&ssh, fs::Permissions::from_mode(0o600)).expect("a mode");
     run().failed_with(3, &["error: no host can be used\n  node1 cannot be asked: Permission denied"]);

@@ -1,9 +1,8 @@
-//! Network namespaces as hosts, joined by a switch: each has an address of its own, and cables can be
-//! pulled.
+//! Network namespaces as hosts, joined by a switch. Each has its own address, and its cable can be pulled.
 //!
-//! The namespaces have no names. They live as long as this process has them open, or a process runs in
-//! one of them; so nothing is left behind, however a test ends. They are joined with each other
-//! and with nothing else, and several tests can have the same addresses.
+//! The namespaces have no names. Each lives as long as this process has it open, or a process runs in it. So nothing
+//! remains, however a test ends. They are connected only with each other, and several tests can have the same
+//! addresses.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -22,7 +21,7 @@ pub struct Hosts {
     hosts: Vec<Host>,
 }
 
-/// One of them.
+/// A host on a switch.
 pub struct Host {
     namespace: Arc<Namespace>,
     address: Ipv4Addr,
@@ -33,8 +32,8 @@ pub struct Namespace {
     file: File,
 }
 
-/// The hosts; or none, with the reason on standard error, where there cannot be any. In continuous
-/// integration there must be.
+/// Makes hosts. If that is impossible, prints the reason on standard error and returns `None`. In continuous
+/// integration, this fails instead.
 #[track_caller]
 pub fn hosts_or_skip(count: u8) -> Option<Hosts> {
     match Hosts::new(count) {
@@ -48,17 +47,17 @@ pub fn hosts_or_skip(count: u8) -> Option<Hosts> {
     }
 }
 
-/// Says that something is not tested, also when the test's output is captured.
+/// Prints that a test is skipped, even if the test's output is captured.
 pub fn skipped(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {why}");
 }
 
 impl Hosts {
-    /// So many hosts.
+    /// Makes this number of hosts.
     ///
     /// # Errors
-    /// When there cannot be any: why not.
+    /// The reason if hosts cannot be made here.
     pub fn new(count: u8) -> Result<Hosts, String> {
         assert!((1..=250).contains(&count), "{count} hosts");
         let switch = Arc::new(Namespace::new()?);
@@ -85,20 +84,19 @@ impl Hosts {
         Ok(Hosts { switch, hosts })
     }
 
-    /// The host of this index.
+    /// Returns the host with this index.
     pub fn host(&self, i: usize) -> &Host {
         &self.hosts[i]
     }
 
-    /// Pulls the cable of a host, at the switch, or puts it back. Nothing says so to either end of a
-    /// connection.
+    /// Pulls the cable of a host at the switch, or plugs it in again. The ends of a connection do not notice.
     pub fn link(&self, i: usize, up: bool) {
         assert!(i < self.hosts.len(), "host {i}");
         let done = self.switch.ip(&format!("link set port{i} {}", if up { "up" } else { "down" }));
         done.expect("a link can be set");
     }
 
-    /// Delays everything to and from a host, each way. Whether the kernel can.
+    /// Delays all packets to and from a host, in each direction. Returns whether the kernel supports this.
     pub fn delay(&self, i: usize, milliseconds: u32) -> bool {
         let netem = |device: &str| format!("qdisc replace dev {device} root netem delay {milliseconds}ms");
         let from_host = self.hosts[i].namespace.run("tc", &netem("eth0"));
@@ -107,19 +105,19 @@ impl Hosts {
 }
 
 impl Host {
-    /// Its address on the switch.
+    /// The host's address on the switch.
     pub fn address(&self) -> IpAddr {
         IpAddr::V4(self.address)
     }
 
-    /// A program, to be run on it.
+    /// Makes a command that runs a program on the host.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.path())).args(["--", program]);
         command
     }
 
-    /// The same program, directory and variables, to be run on it.
+    /// The same program, directory and variables, run on the host.
     pub fn runs(&self, command: &Command) -> Command {
         let mut here = self.command(command.get_program().to_str().expect("a path is text"));
         here.args(command.get_args());
@@ -135,19 +133,19 @@ impl Host {
         here
     }
 
-    /// The way to an address of IPv6 on the switch that never answers: what is sent there is lost.
+    /// Adds an IPv6 address on the switch that never answers, and returns it. Packets to it are lost.
     pub fn silent_address(&self) -> Ipv6Addr {
         let address = |last| Ipv6Addr::new(0xfd00, 0xa1, 0, 0, 0, 0, 0, last);
         let (own, silent) = (address(1), address(2));
         let done = self.namespace.ip(&format!("-6 address add {own}/64 dev eth0 nodad"));
         done.expect("an address can be added");
-        // Otherwise the system would find out that nothing is there.
+        // Otherwise the system would detect that no host has the address.
         let neighbour = format!("-6 neighbour add {silent} lladdr 02:00:00:00:00:02 dev eth0 nud permanent");
         self.namespace.ip(&neighbour).expect("a neighbour can be added");
         silent
     }
 
-    /// The same as [`Host::runs`], with these names of hosts and no others.
+    /// As [`Host::runs`], with these host names only.
     pub fn runs_with_names(&self, command: &Command, names: &Path) -> Command {
         let mut here = Command::new("unshare");
         let then = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
@@ -161,13 +159,12 @@ impl Host {
         self.runs(&here)
     }
 
-    /// Does something on it: sockets that are made meanwhile are the host's, wherever they are used
-    /// later.
+    /// Runs `work` on the host. Sockets that it makes stay the host's, wherever they are used later.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.inside(work)
     }
 
-    /// Its namespace.
+    /// The host's network namespace.
     pub fn namespace(&self) -> Arc<Namespace> {
         Arc::clone(&self.namespace)
     }
@@ -175,7 +172,7 @@ impl Host {
 
 impl Namespace {
     fn new() -> Result<Namespace, String> {
-        // A thread that ends is the only one that ever leaves the namespace of this process.
+        // A thread makes the namespace and ends, so that this process keeps its own.
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)
                 .map_err(|error| format!("no network namespace can be made: {error}"))?;
@@ -184,12 +181,12 @@ impl Namespace {
         Ok(Namespace { file: made.join().expect("it does not panic")? })
     }
 
-    /// Moves the calling thread, and processes that it will start, into it.
+    /// Moves the calling thread and its future child processes into the namespace.
     pub fn enter(&self) {
         setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a namespace can be entered");
     }
 
-    /// What processes that are in it have as theirs, as a link reads.
+    /// The target of the link `ns/net` of each process in the namespace.
     pub fn id(&self) -> PathBuf {
         self.inside(|| fs::read_link("/proc/thread-self/ns/net")).expect("a link of the system")
     }
@@ -204,7 +201,7 @@ impl Namespace {
         })
     }
 
-    /// Where other processes find it, as long as this one runs.
+    /// The path under which other processes find the namespace while this one runs.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
@@ -213,7 +210,7 @@ impl Namespace {
         self.run("ip", arguments)
     }
 
-    /// Runs a program with arguments that have no spaces.
+    /// Runs a program in the namespace. Its arguments must not contain spaces.
     fn run(&self, program: &str, arguments: &str) -> Result<(), String> {
         let mut command = Command::new(program);
         command.args(arguments.split(' ')).stdin(Stdio::null());

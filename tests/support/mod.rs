@@ -1,5 +1,4 @@
-//! What the tests of the whole program share: running it in a directory of its own and looking at
-//! what it left.
+//! Shared code of the program's tests: running the program in a directory of its own and inspecting the results.
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of this")]
 
@@ -27,7 +26,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
-/// After this a test takes what it waits for to hang. Far above anything seen on a busy machine.
+/// After this time, a test fails because it waits in vain. Far above any time seen on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Hashes of files, by name.
@@ -38,37 +37,37 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A directory of its own, in which the program is run; removed at the end.
+/// A temporary directory in which the program runs; removed at the end.
 pub struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    /// An empty one.
+    /// Makes an empty directory.
     pub fn new() -> Place {
         Place { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// A path in it.
+    /// A path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Writes a file in it.
+    /// Writes a file in the directory.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("a file can be written");
         path
     }
 
-    /// The program, to be run here, without the environment's overrides.
+    /// A command that runs the program in the directory, without overrides from the environment.
     pub fn granule(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_granule"));
         command.args(arguments);
         command
     }
 
-    /// Any program, to be run here, without the environment's overrides.
+    /// A command that runs any program in the directory, without overrides from the environment.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.directory.path());
@@ -90,19 +89,19 @@ impl Place {
         self.start_this(self.granule(arguments))
     }
 
-    /// Starts a coordinator of `sweep.yaml` for workers of this machine, with everything in `out`.
+    /// Starts a coordinator of `sweep.yaml` for workers on this machine, with everything in `out`.
     pub fn serve(&self, arguments: &[&str]) -> Running {
         let always = ["serve", "sweep.yaml", "--out", "out", "--listen", "127.0.0.1:0"];
         self.start(&[&always, arguments].concat())
     }
 
-    /// Starts a worker of that coordinator, which must have been started before.
+    /// Starts a worker of that coordinator, which must already run.
     pub fn worker(&self, arguments: &[&str]) -> Running {
         wait_for("there is an access file", || self.path("out/access.json").exists().then_some(()));
         self.start(&[&["worker", "--access", "out/access.json"], arguments].concat())
     }
 
-    /// What that coordinator is at; none if it cannot be asked, or is too busy to answer for a while.
+    /// The status of that coordinator. `None` if it cannot be asked, or does not answer for a while.
     pub fn status(&self) -> Option<serde_json::Value> {
         let mut asking = self.start(&["status", "out", "--json"]);
         let begun = Instant::now();
@@ -114,11 +113,11 @@ impl Place {
         }
         let ended = asking.end();
         let report: serde_json::Value = serde_json::from_str(ended.stdout.lines().next()?).ok()?;
-        // Else it has not yet begun, or is at its end.
+        // Otherwise the run has not begun yet, or is ending.
         (report["type"] == "snapshot").then_some(report)
     }
 
-    /// Runs the program to its end and watches its memory.
+    /// Runs the program to its end, and measures its memory.
     pub fn watch(&self, arguments: &[&str]) -> Seen {
         let begun = Instant::now();
         let mut running = self.start(arguments);
@@ -135,7 +134,7 @@ impl Place {
         Seen { most_processes, peak_kib: peaks_kib.values().sum() }
     }
 
-    /// Starts a program here.
+    /// Starts a command with piped output.
     pub fn start_this(&self, mut command: Command) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -154,10 +153,10 @@ impl Place {
         self.executable(name, &format!("#!/bin/sh\n{body}\n"))
     }
 
-    /// Writes a file that may be executed.
+    /// Writes an executable file.
     pub fn executable(&self, name: &str, content: &str) -> PathBuf {
-        // A shell writes it: were it open for writing in this process while another test starts a
-        // process, it would be open there for a moment, too, and could not be executed.
+        // A shell writes the file. If this process had it open for writing, a process that another test starts would
+        // inherit it. The file could then not be executed for a moment.
         let path = self.path(name);
         let write = "printf %s \"$1\" > \"$0\" && chmod +x \"$0\"";
         let status = Command::new("/bin/sh").arg("-c").arg(write).arg(&path).arg(content).status();
@@ -165,25 +164,24 @@ impl Place {
         path
     }
 
-    /// Live processes that run in this directory: the program and its workers, also those that have
-    /// lost their parent.
+    /// Live processes in this directory: the program and its workers, including those whose parent has ended.
     pub fn processes(&self) -> Vec<u32> {
         processes_in(&self.path(""))
     }
 
-    /// Expects that soon no process is left here.
+    /// Expects that soon no process runs here.
     #[track_caller]
     pub fn is_left_alone(&self) {
         wait_for("no process is left", || self.processes().is_empty().then_some(()));
     }
 
-    /// Expects that soon only this process is left here.
+    /// Expects that soon only this process runs here.
     #[track_caller]
     pub fn is_left_alone_but_for(&self, process: u32) {
         wait_for("no other process is left", || (self.processes() == [process]).then_some(()));
     }
 
-    /// Length of a file in bytes; 0 where there is none.
+    /// Length of a file in bytes; 0 if it does not exist.
     pub fn length(&self, name: &str) -> u64 {
         fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len())
     }
@@ -201,7 +199,7 @@ impl Place {
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
-    /// How many trials the run that wrote the manifest computed, and how many it found stored.
+    /// The numbers of trials that the run of the manifest computed and reused.
     pub fn trials(&self, out: &str) -> Trials {
         let manifest = self.manifest(out);
         let count = |name: &str| manifest["run"][name].as_u64().unwrap_or_else(|| panic!("no {name}"));
@@ -222,8 +220,8 @@ impl Place {
         all
     }
 
-    /// Hashes of all `.npy` files below a directory, by file name without its seed's directory, if
-    /// there is one seed only.
+    /// Hashes of all `.npy` files below a directory, by file name without the seed's directory. There must be only one
+    /// seed.
     pub fn hashes(&self, directory: &str) -> Hashes {
         let directory = self.path(directory);
         let entries =
@@ -236,14 +234,14 @@ impl Place {
     }
 }
 
-/// Copies the program. Another process does so: see [`Place::executable`].
+/// Copies the program, in another process for the reason in [`Place::executable`].
 #[track_caller]
 pub fn copy_program(to: &Path) {
     let copied = Command::new("cp").arg("-p").arg(env!("CARGO_BIN_EXE_granule")).arg(to).status();
     assert!(copied.expect("cp").success(), "{}", to.display());
 }
 
-/// How the program ended and what it printed.
+/// Exit code and output of the program.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -281,14 +279,14 @@ impl Ended {
     }
 }
 
-/// Counts of a manifest.
+/// Numbers of trials in a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trials {
     pub computed: u64,
     pub reused: u64,
 }
 
-/// The program while it runs; killed with all its workers when this is dropped.
+/// A running program. It is killed with all its workers when this is dropped.
 pub struct Running {
     child: Child,
     stdout: Words,
@@ -297,25 +295,25 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has said on standard output so far.
+    /// Standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.so_far()
     }
 
-    /// What it has said on standard error so far.
+    /// Standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.so_far()
     }
 
-    /// Its worker processes that live.
+    /// Its live worker processes.
     pub fn workers(&self) -> Vec<u32> {
         let is_worker = |id: &u32| {
-            // What is forked but not yet executed still has the arguments of its parent.
+            // A forked process that has not yet executed its program has the arguments of its parent.
             let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
             *id != self.id() && arguments.split(|byte| *byte == 0).any(|argument| argument == b"worker")
         };
@@ -332,7 +330,7 @@ impl Running {
         self.child.try_wait().expect("a child").is_some()
     }
 
-    /// Waits until this gives something; the program must not end before.
+    /// Waits until `look` returns a value. The program must not end before.
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Running) -> Option<T>) -> T {
         wait_for(what, || {
@@ -355,13 +353,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        // A failing test may have removed its directory already.
+        if thread::panicking() && self.directory.exists() {
             processes_in(&self.directory).into_iter().for_each(|id| send(id, Signal::SIGKILL));
         }
     }
 }
 
-/// What comes out of a pipe.
+/// Output that is read from a pipe.
 struct Words {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -392,14 +391,14 @@ impl Words {
     }
 }
 
-/// Says on standard error what a test has done, also when its output is captured.
+/// Prints the actions of a test on standard error, even if the test's output is captured.
 pub fn told(text: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "{name}: {text}");
 }
 
-/// Says that something is not tested, also when the test's output is captured; in continuous
-/// integration it must be.
+/// Prints that a test is skipped, even if the test's output is captured. In continuous integration, the test fails
+/// instead.
 #[track_caller]
 pub fn skip(why: &str) {
     let must = std::env::var("CI").is_ok_and(|value| value == "true");
@@ -408,7 +407,7 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {why}");
 }
 
-/// Whether processes can be traced here; if not, says why.
+/// Whether processes can be traced here. If not, the test is skipped with the reason.
 pub fn can_trace() -> bool {
     let probe = Command::new("strace").args(["-f", "-e", "trace=none", "true"]).output();
     match probe {
@@ -437,11 +436,11 @@ fn processes_in(directory: &Path) -> Vec<u32> {
     let directory = directory.canonicalize().expect("the directory of a test");
     let entries = fs::read_dir("/proc").expect("/proc");
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    // Of a zombie this cannot be read.
+    // This link of a zombie cannot be read.
     ids.filter(|id| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|path| path == directory)).collect()
 }
 
-/// Waits until this gives something, but not for ever.
+/// Waits until `look` returns a value, at most for [`PATIENCE`].
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -454,7 +453,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether a process has a TCP connection, be it one that nobody has taken yet.
+/// Whether a process has a TCP connection, even one that the other side has not accepted yet.
 #[cfg(target_os = "linux")]
 pub fn is_connected(id: u32) -> bool {
     const ESTABLISHED: &str = "01";
@@ -471,7 +470,7 @@ pub fn is_connected(id: u32) -> bool {
     targets.into_iter().any(|target| connected.iter().any(|socket| target.as_os_str() == socket.as_str()))
 }
 
-/// A sweep file in the making.
+/// The fields of a sweep file.
 #[derive(Clone, Debug)]
 pub struct Sweep<'a> {
     pub engine: &'a str,
@@ -481,12 +480,12 @@ pub struct Sweep<'a> {
     pub seeds: Vec<u32>,
     pub trials: u32,
     pub conditions: Vec<&'a str>,
-    /// What is recorded of all conditions.
+    /// The value of `record` at the top.
     pub record: &'a str,
 }
 
 impl Sweep<'_> {
-    /// Takes a fraction of a second.
+    /// A sweep that takes a fraction of a second.
     pub fn small() -> Self {
         Sweep {
             engine: "brian2-2.2.1",
@@ -499,7 +498,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Takes seconds, in many short trials: there is time to disturb it.
+    /// A sweep that takes seconds, in many short trials, so that it can be disturbed.
     pub fn slow() -> Self {
         Sweep { network: [78, 512, 7], trials: 60, ..Sweep::small() }
     }
@@ -515,7 +514,7 @@ impl Sweep<'_> {
         )
     }
 
-    /// Its outputs when nothing disturbs it.
+    /// Runs the sweep undisturbed. Returns the hashes of its outputs.
     pub fn undisturbed(&self) -> Hashes {
         let place = Place::new();
         place.sweep("sweep.yaml", self);
@@ -530,7 +529,7 @@ pub fn sha256(path: &Path) -> String {
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What happened at a time, of what was said on standard error: its lines without their dates.
+/// The dated lines on standard error, without their dates.
 pub fn happened(stderr: &str) -> impl Iterator<Item = &str> {
     let is_date = |word: &str| word.parse::<jiff::Timestamp>().is_ok();
     stderr
@@ -547,15 +546,15 @@ pub fn expected(list: &str) -> Hashes {
         .collect()
 }
 
-/// What was seen of a run's processes.
+/// Measurements of a run's processes.
 pub struct Seen {
-    /// The program itself included.
+    /// The largest number of processes at a time, including the program.
     pub most_processes: usize,
-    /// The sum of the most that each ever had: no less than what they ever had together.
+    /// The sum of the peaks of all processes: an upper bound of their peak together.
     pub peak_kib: u64,
 }
 
-/// The most memory that a process ever had, shared or not; none once it is gone.
+/// The peak memory of a process, including shared memory. `None` once it has ended.
 pub fn peak_kib(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

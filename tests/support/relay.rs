@@ -1,9 +1,8 @@
-//! A relay for TCP connections that does to them what networks do: it delays and throttles, stalls,
-//! parts the two ends from each other, and cuts connections off.
+//! A relay for TCP connections that disturbs them as networks do. It delays, throttles and stalls them, separates the
+//! two ends, and resets connections.
 //!
-//! One thread with a runtime of its own has the listener and all connections. What happens by chance
-//! to a connection follows from the relay's seed and the connection's number, from 0 in the order in
-//! which they are accepted.
+//! One thread with its own runtime has the listener and all connections. Random faults of a connection follow from the
+//! relay's seed and the connection's number. Connections are numbered from 0 as they are accepted.
 
 use std::future::pending;
 use std::io;
@@ -25,43 +24,43 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hosts::Host;
 
-/// Most bytes that travel together.
+/// The largest number of bytes in a chunk.
 const CHUNK: usize = 16 << 10;
 
-/// Chunks under way in one direction of a connection; behind them, the sender has to wait.
+/// The largest number of chunks in one direction of a connection. The sender waits for further ones.
 const UNDER_WAY: usize = 256;
 
-/// What happens to every connection. The default is nothing.
+/// The faults of every connection. By default there are none.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// What each way takes longer; the order is kept.
+    /// The delay of each direction. The order of bytes is kept.
     pub delay: Duration,
-    /// Bytes a second that pass in each direction of a connection.
+    /// Bytes per second in each direction of a connection.
     pub throttle: Option<u64>,
-    /// Each connection is reset when it is of an age in this range.
+    /// Each connection is reset at an age in this range.
     pub reset_every: Option<Range<Duration>>,
-    /// Again and again: after a time in the first range, nothing passes for one in the second.
+    /// Repeatedly: after a time in the first range, nothing passes for a time in the second.
     pub stall_every: Option<(Range<Duration>, Range<Duration>)>,
 }
 
-/// What a relay has done so far.
+/// Counts of a relay's actions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections accepted.
+    /// Accepted connections.
     pub connections: u64,
-    /// Those of them that neither end has closed, nor the relay.
+    /// Accepted connections that neither end nor the relay has closed.
     pub open: u64,
-    /// Connections that the target did not accept; their other end is reset.
+    /// Connections that the target did not accept. The client's end is reset.
     pub refused: u64,
-    /// Connections that the relay has reset for no reason but its faults.
+    /// Connections that the relay reset because of its faults.
     pub resets: u64,
     /// Times that a connection began to stall.
     pub stalls: u64,
-    /// Bytes that passed, both ways.
+    /// Bytes that passed, in both directions.
     pub bytes: u64,
 }
 
-/// A relay at work; when it is dropped, its connections end.
+/// A running relay. When it is dropped, its connections end.
 pub struct Relay {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -69,12 +68,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts one that listens at an address, of which the port may be 0, and leads to another.
+    /// Starts a relay to `target` that listens at `bind`. The port may be 0.
     pub fn to(target: SocketAddr, bind: SocketAddr, seed: u64, faults: Faults) -> Relay {
         Relay::start(|| (), target, bind, seed, faults)
     }
 
-    /// Starts one on this host: both addresses are as seen from there.
+    /// Starts a relay on this host. Both addresses are as seen from there.
     pub fn on(host: &Host, target: SocketAddr, bind: SocketAddr, seed: u64, faults: Faults) -> Relay {
         let namespace = host.namespace();
         Relay::start(move || namespace.enter(), target, bind, seed, faults)
@@ -120,27 +119,27 @@ impl Relay {
         Relay { address, shared, thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Parts the two ends from each other, or brings them together again. In between nothing passes,
-    /// not even that an end has closed; connections stay open, and new ones are accepted but lead
-    /// nowhere. What was sent meanwhile passes afterwards.
+    /// Separates the two ends, or joins them again. While they are separated, nothing passes, not even the end of a
+    /// connection. Connections stay open, and new ones are accepted without a connection to the target. Bytes sent in
+    /// this time pass afterwards.
     pub fn partition(&self, parted: bool) {
         self.shared.partition.send_replace(parted);
     }
 
-    /// Resets all connections that there are.
+    /// Resets all open connections.
     pub fn cut_all(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// What it has done so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::SeqCst);
-        // In this order: none is closed that was not accepted.
+        // Read in this order, so that no connection is counted as closed before it is counted as accepted.
         let closed = of(&self.shared.closed);
         let connections = of(&self.shared.connections);
         Counts {
@@ -165,7 +164,7 @@ impl Drop for Relay {
     }
 }
 
-/// What the thread and the test have in common.
+/// State that the relay's thread and the test share.
 struct Shared {
     target: SocketAddr,
     seed: u64,
@@ -182,27 +181,27 @@ struct Shared {
     bytes: AtomicU64,
 }
 
-/// Why a connection is over.
+/// The reason for the end of a connection.
 enum End {
-    /// Both ends have closed their direction, and everything has passed.
+    /// Both ends have closed their direction, and all bytes have passed.
     Closed,
-    /// One end is gone; the other is to notice.
+    /// One end is gone; the other is reset.
     Broken,
-    /// There is nobody at the target.
+    /// No process listens at the target.
     Refused,
-    /// The relay cuts it.
+    /// The relay cuts the connection.
     Cut,
 }
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
-            // Out of file descriptors, for example: there may be some later.
+            // For example, there are no file descriptors left. There may be some later.
             sleep(Duration::from_millis(10)).await;
             continue;
         };
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-        // From here on: a cut must not miss it.
+        // Subscribed before the task starts, so that the task misses no cut.
         let cuts = shared.cuts.subscribe();
         tokio::spawn(serve(Arc::clone(shared), number, cuts, client));
     }
@@ -224,7 +223,7 @@ async fn serve(shared: Arc<Shared>, number: u64, mut cuts: watch::Receiver<u64>,
     match end {
         End::Closed => {}
         End::Broken | End::Refused | End::Cut => {
-            // With no time to linger, closing sends a reset.
+            // Without time to linger, closing sends a reset.
             let _ = client.set_zero_linger();
             if let Some(target) = &target {
                 let _ = target.set_zero_linger();
@@ -247,7 +246,7 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// Stalls a connection now and then.
+/// Stalls a connection at random times.
 async fn stall(shared: &Shared, stalled: &watch::Sender<bool>, mut random: Pcg64) {
     let Some((after, during)) = shared.faults.stall_every.clone() else { return pending().await };
     loop {
@@ -259,7 +258,7 @@ async fn stall(shared: &Shared, stalled: &watch::Sender<bool>, mut random: Pcg64
     }
 }
 
-/// Connects to the target and carries bytes until both ends have closed or one is gone.
+/// Connects to the target. Carries bytes until both ends have closed or one is gone.
 async fn connect(
     shared: &Shared,
     stalled: &watch::Sender<bool>,
@@ -270,7 +269,7 @@ async fn connect(
     gate.opens().await;
     let Ok(connected) = TcpStream::connect(shared.target).await else { return End::Refused };
     let target = target.insert(connected);
-    // Delays are made here and nowhere else.
+    // Only the relay's own delays apply.
     if client.set_nodelay(true).and(target.set_nodelay(true)).is_err() {
         return End::Broken;
     }
@@ -284,7 +283,7 @@ async fn connect(
     }
 }
 
-/// Carries what comes from one end to the other, and the news that no more will come.
+/// Carries bytes from one end to the other, and then the end of the stream.
 async fn carry(
     shared: &Shared,
     gate: &Gate<'_>,
@@ -292,7 +291,7 @@ async fn carry(
     mut to: WriteHalf<'_>,
 ) -> io::Result<()> {
     let Faults { delay, throttle, .. } = shared.faults;
-    // Of a throttled connection small enough that they come evenly.
+    // For a throttled connection, chunks are so small that they arrive evenly.
     let chunk_bytes =
         throttle.map_or(CHUNK, |rate| usize::try_from(rate / 50).unwrap_or(CHUNK).clamp(1, CHUNK));
     let (sender, mut receiver) = mpsc::channel(UNDER_WAY);
@@ -302,7 +301,7 @@ async fn carry(
             let read = from.read(&mut chunk).await;
             let due = Instant::now() + delay;
             let Ok(count) = read else {
-                // That an end is gone takes its time, too.
+                // The reset of an end is delayed, too.
                 sleep_until(due).await;
                 gate.opens().await;
                 return read.map(drop);
@@ -331,12 +330,12 @@ async fn carry(
     tokio::try_join!(reading, writing).map(drop)
 }
 
-/// Writes bytes, none of them while the gate is shut.
+/// Writes bytes, but none while the gate is shut.
 async fn write(shared: &Shared, gate: &Gate<'_>, to: &WriteHalf<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         gate.opens().await;
         to.writable().await?;
-        // What passed is counted before the gate can shut, too.
+        // Bytes are also counted before the gate can shut.
         let written = gate.if_open(|| {
             to.try_write(bytes).inspect(|&count| {
                 shared.bytes.fetch_add(count as u64, Ordering::SeqCst);
@@ -352,24 +351,23 @@ async fn write(shared: &Shared, gate: &Gate<'_>, to: &WriteHalf<'_>, mut bytes: 
     Ok(())
 }
 
-/// What everything has to pass.
+/// The gate that all bytes pass.
 struct Gate<'a> {
     partition: &'a watch::Sender<bool>,
     stalled: &'a watch::Sender<bool>,
 }
 
 impl Gate<'_> {
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     async fn opens(&self) {
         while self.if_open(|| ()).is_none() {
-            // Whoever could shut it for ever is borrowed here.
+            // The senders are borrowed here, so both outlive this wait.
             let _ = self.partition.subscribe().wait_for(|shut| !shut).await;
             let _ = self.stalled.subscribe().wait_for(|shut| !shut).await;
         }
     }
 
-    /// Does something unless it is shut. It does not shut meanwhile: once it has been shut, nothing
-    /// passes any more.
+    /// Runs `work` unless the gate is shut. The gate cannot shut while `work` runs, so nothing passes a shut gate.
     fn if_open<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let (parted, stalled) = (self.partition.borrow(), self.stalled.borrow());
         (!*parted && !*stalled).then(work)

@@ -1,4 +1,4 @@
-//! A sweep that is served to workers elsewhere: what lets them in, and what its coordinator tells.
+//! A sweep that is served to workers elsewhere: access files, connections and the coordinator's pages.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -24,20 +24,20 @@ use super::{PATIENCE, Place, Running};
 
 /// A coordinator that waits for workers.
 pub struct Served {
-    /// Its process.
+    /// The coordinator's process.
     pub running: Running,
-    /// What its access file says.
+    /// The content of its access file.
     pub access: Value,
 }
 
 impl Served {
-    /// Starts one on a host, or over TLS on this machine's loopback, and waits for its access file. The
-    /// outputs are in `out`; the first argument is the sweep file.
+    /// Starts a coordinator on a host, or with TLS on this machine's loopback, and waits for its access file. The
+    /// outputs are in `out`. The first argument is the sweep file.
     pub fn start(place: &Place, host: Option<&Host>, arguments: &[&str]) -> Served {
         let listen = host.map_or("127.0.0.1:0".to_owned(), |host| format!("{}:0", host.address()));
         let mut always = vec!["--out", "out", "--listen", &listen];
         if host.is_none() {
-            // What is advertised is encrypted, also here.
+            // With --advertise, connections are encrypted on loopback, too.
             always.extend(["--advertise", "127.0.0.1"]);
         }
         let command = place.granule(&[&["serve"], arguments, &always].concat());
@@ -52,18 +52,18 @@ impl Served {
         Served { running, access }
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         let address = self.access["addresses"][0].as_str().expect("an address");
         address.parse().expect("an address with a port")
     }
 
-    /// What it lets workers in for.
+    /// The secret in its access file.
     pub fn secret(&self) -> &str {
         self.access["secret"].as_str().expect("a secret")
     }
 
-    /// Copies its access file, for workers that reach it at another address if there is one.
+    /// Copies its access file, for workers that reach it at another address if one is given.
     pub fn copy(&self, place: &Place, name: &str, by: Option<SocketAddr>) -> PathBuf {
         let mut access = self.access.clone();
         if let Some(address) = by {
@@ -77,7 +77,7 @@ impl Served {
     }
 }
 
-/// A connection, with patience that ends.
+/// Connects, with timeouts.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -86,7 +86,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// TLS with a coordinator that has the certificate of this access, on a connection.
+/// Opens TLS on a connection, to a coordinator with the certificate of this access file.
 pub fn tls(
     access: &Access,
     mut stream: TcpStream,
@@ -99,7 +99,7 @@ pub fn tls(
     Ok(StreamOwned::new(client, stream))
 }
 
-/// The first bytes that a client sends when it wants to speak TLS.
+/// The first bytes of a client's TLS handshake.
 pub fn first_flight(access: &Access) -> Vec<u8> {
     let mut bytes = Vec::new();
     tls_client(access, &[b"h2"]).write_tls(&mut bytes).expect("there is room");
@@ -121,14 +121,14 @@ fn tls_client(access: &Access, protocols: &[&[u8]]) -> ClientConnection {
     ClientConnection::new(Arc::new(config), name).expect("a client")
 }
 
-/// Gets a page over HTTP/1.1: its status and its text.
+/// Gets a page over HTTP/1.1. Returns its status and text.
 pub fn get(mut stream: impl Read + Write, path: &str, secret: Option<&str>) -> (u16, String) {
     let shown = secret.map_or(String::new(), |secret| format!("Authorization: Bearer {secret}\r\n"));
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{shown}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request can be sent");
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
-        // Without a last word of TLS; HTTP has said how long the page is.
+        // TLS ends without close_notify. HTTP states the length of the page.
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
     }
     let answer = String::from_utf8(answer).expect("text");
@@ -137,7 +137,7 @@ pub fn get(mut stream: impl Read + Write, path: &str, secret: Option<&str>) -> (
     (status.unwrap_or_else(|| panic!("no status: {head}")), page.to_owned())
 }
 
-/// The value of a metric, over all its labels.
+/// The sum of a metric over all its labels.
 pub fn metric(page: &str, name: &str) -> f64 {
     let values = page.lines().filter_map(|line| {
         let (what, value) = line.rsplit_once(' ')?;
@@ -148,13 +148,13 @@ pub fn metric(page: &str, name: &str) -> f64 {
     values.iter().sum()
 }
 
-/// Waits for the end of workers, which say themselves that the sweep is.
+/// Waits for the end of workers. Each ends with code 0 after the sweep.
 #[track_caller]
 pub fn all_end_well(workers: Vec<Running>) {
     workers.into_iter().for_each(|worker| drop(worker.end().succeeded()));
 }
 
-/// Knows a coordinator by its certificate.
+/// Identifies a coordinator by its certificate.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,

@@ -1,5 +1,5 @@
-//! A Slurm cluster on this machine: munge, a controller, and several nodes that are daemons beside each other; or two
-//! of them, with accounts in a database.
+//! A Slurm cluster on this machine: munge, a controller, and several nodes that are daemons. Or two such clusters, with
+//! accounts in a database.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,32 +13,32 @@ use nix::sys::signal::Signal;
 
 use super::{Ended, Place, Running, copy_program, send, wait_for};
 
-/// The cluster, or several that know each other; where none is named, the first is meant. Everything of it is ended
-/// when this is dropped.
+/// A cluster, or several that know each other. Commands that name none use the first. All its daemons end when this is
+/// dropped.
 pub struct Cluster {
     directory: tempfile::TempDir,
-    /// Of the clusters.
+    /// Names of the clusters.
     names: &'static [&'static str],
-    /// What runs, by name.
+    /// Running daemons, by name.
     daemons: BTreeMap<String, Child>,
 }
 
-/// The names of clusters, and what the names of their nodes begin with.
+/// The names of clusters, and the prefixes of the names of their nodes.
 const NAMES: [&str; 2] = ["one", "two"];
 const NODES: [&str; 2] = ["n", "m"];
 
-/// What is asked of clusters with accounts.
+/// The properties of clusters with accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
-    /// How many nodes each has.
+    /// The number of nodes of each cluster.
     pub nodes: usize,
-    /// Slurm's `MaxArraySize`, if it is not as it comes: no task of an array has this number, or a larger one.
+    /// Slurm's `MaxArraySize`, if it is not the default: task numbers of an array are smaller.
     pub max_array: Option<u32>,
     /// Whether there are two clusters.
     pub is_double: bool,
 }
 
-/// An ordinary user of this machine, and the group in which everything is done.
+/// An ordinary user of this machine, and the group of its processes.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
     pub name: &'static str,
@@ -50,10 +50,10 @@ pub struct User {
 pub const OWNER: User = User { name: "games", group: "users" };
 pub const COLLEAGUE: User = User { name: "news", group: "users" };
 
-/// One who has no account on the clusters.
+/// A user without an account on the clusters.
 pub const STRANGER: User = User { name: "nobody", group: "nogroup" };
 
-/// Whether there is a Slurm here, and we may start one.
+/// Whether Slurm is installed here and this process may start it.
 pub fn is_possible() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("daemons of Slurm that start jobs of others run as root".into());
@@ -62,7 +62,7 @@ pub fn is_possible() -> Result<(), String> {
     are_there(&programs, "slurm-wlm munge")
 }
 
-/// Whether there are the programs for accounts, too.
+/// Whether the programs for accounts are installed, too.
 pub fn is_accounting_possible() -> Result<(), String> {
     is_possible()?;
     let programs =
@@ -89,8 +89,8 @@ fn give(path: &Path, user: User) {
     chown(path, Some(whose), Some(group)).expect("it is theirs");
 }
 
-/// So many ports side by side that are free, of those that the system gives to nobody by itself: what a
-/// connection had for a moment would be missing when a daemon wants to listen.
+/// Returns this number of free, contiguous ports. The system does not assign them to connections by itself. Otherwise a
+/// port could be taken when a daemon wants to listen.
 fn free_ports(count: usize) -> Vec<u16> {
     wait_for("there are free ports", || {
         let first = 20_000 + rand::random::<u16>() % 10_000;
@@ -100,19 +100,19 @@ fn free_ports(count: usize) -> Vec<u16> {
     })
 }
 
-/// The names of so many nodes of a cluster.
+/// The names of a cluster's nodes.
 fn nodes_of(cluster: usize, count: usize) -> Vec<String> {
     (1..=count).map(|node| format!("{}{node}", NODES[cluster])).collect()
 }
 
-/// What a command says; nothing if it fails.
+/// The output of a command; empty if it fails.
 fn said(command: &mut Command) -> String {
     let output = command.stderr(Stdio::null()).output().expect("a command of Slurm's");
     String::from_utf8(output.stdout).expect("text")
 }
 
 impl Cluster {
-    /// Starts one of so many nodes, each with one processor, and waits until all of them are idle.
+    /// Starts a cluster with this number of nodes, each with one processor, and waits until all nodes are idle.
     pub fn start(nodes: usize) -> Cluster {
         let mut cluster = Cluster::with_munge(&NAMES[..1]);
         cluster.configure(0, &free_ports(nodes + 1), "AccountingStorageType=accounting_storage/none\n");
@@ -120,7 +120,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts one or two with accounts, and waits until all nodes are idle. Limits of users hold.
+    /// Starts one or two clusters with accounts, and waits until all nodes are idle. Limits of users are enforced.
     pub fn accounted(site: Site) -> Cluster {
         let names = if site.is_double { &NAMES[..] } else { &NAMES[..1] };
         let mut cluster = Cluster::with_munge(names);
@@ -129,7 +129,7 @@ impl Cluster {
             fs::create_dir_all(&home).expect("a directory");
             give(&home, user);
         }
-        // Where the program was built, it may be root's alone.
+        // The directory in which the program was built may be closed to other users.
         copy_program(&cluster.path("granule"));
         let ports = free_ports(1 + names.len() * (site.nodes + 1));
         let (port, ports) = ports.split_first().expect("a port");
@@ -152,7 +152,7 @@ impl Cluster {
              SlurmUser=root\nStorageType=accounting_storage/mysql\nStorageHost=localhost\nStorageUser=root\n\
              PidFile={root}/slurmdbd.pid\nLogFile={root}/log/slurmdbd.log\n"
         );
-        // It looks for it beside the clusters' own.
+        // slurmdbd looks for its configuration beside those of the clusters.
         fs::write(cluster.path("slurmdbd.conf"), conf).expect("a configuration");
         set_mode(&cluster.path("slurmdbd.conf"), 0o600);
         cluster.start_accounting();
@@ -165,14 +165,14 @@ impl Cluster {
         cluster
     }
 
-    /// What all clusters of these names share.
+    /// Starts the parts that all clusters of these names share.
     fn with_munge(names: &'static [&'static str]) -> Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Cluster { directory, names, daemons: BTreeMap::new() };
         for name in ["munge", "log"] {
             fs::create_dir(cluster.path(name)).expect("a directory");
         }
-        // Slurm's controller and munge look at whose it is all the way up; jobs read it.
+        // Slurm's controller and munge check the owners of all parent directories, and jobs must be able to read them.
         set_mode(cluster.directory.path(), 0o755);
         set_mode(&cluster.path("munge"), 0o711);
         let key: Vec<u8> = (0..1024).map(|_| rand::random()).collect();
@@ -194,7 +194,7 @@ impl Cluster {
         cluster
     }
 
-    /// Writes the configuration of a cluster with one of these ports for its controller, and one for each node.
+    /// Writes the configuration of a cluster. The first port is for its controller, and the others are for its nodes.
     fn configure(&self, at: usize, ports: &[u16], accounting: &str) {
         let name = self.names[at];
         for directory in ["state", "spool"] {
@@ -220,7 +220,7 @@ impl Cluster {
                 "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=100\n"
             ));
         }
-        // What is urgent takes its nodes from what is not.
+        // Jobs in `urgent` preempt those in `main`.
         for (partition, is_default, tier) in [("main", "YES", 1), ("urgent", "NO", 2)] {
             conf.push_str(&format!(
                 "PartitionName={partition} Nodes={} Default={is_default} PriorityTier={tier} MaxTime=INFINITE State=UP\n",
@@ -233,7 +233,7 @@ impl Cluster {
     /// Starts controllers and nodes.
     fn start_clusters(&mut self, nodes: usize) {
         let names = self.names;
-        // A node that does not find its controller waits for long before it looks again.
+        // If a node does not find its controller, it waits for a long time before it tries again.
         names.iter().for_each(|name| self.start_controller_of(name));
         for (at, name) in names.iter().enumerate() {
             for node in nodes_of(at, nodes) {
@@ -251,7 +251,7 @@ impl Cluster {
         }
     }
 
-    /// Starts a database that only root can reach, and that keeps nothing safe.
+    /// Starts a database that only root can reach, and that does not sync its files.
     fn start_database(&mut self) {
         let path = self.path("database");
         fs::create_dir(&path).expect("a directory");
@@ -278,7 +278,7 @@ impl Cluster {
         wait_for("the database listens", || path.join("socket").exists().then_some(()));
     }
 
-    /// Starts what keeps the accounts, and knows what was done for them before.
+    /// Starts the daemon for accounts, which keeps the previous records.
     pub fn start_accounting(&mut self) {
         let mut command = self.command("slurmdbd");
         command.arg("-D").env("MYSQL_UNIX_PORT", self.path("database/socket"));
@@ -288,7 +288,7 @@ impl Cluster {
         });
     }
 
-    /// Ends what keeps the accounts; the database is left.
+    /// Ends the daemon for accounts. The database keeps running.
     pub fn stop_accounting(&mut self) {
         self.stop("slurmdbd");
     }
@@ -297,7 +297,7 @@ impl Cluster {
         self.directory.path().join(name)
     }
 
-    /// The configuration of the cluster of this name.
+    /// The configuration of the cluster with this name.
     pub fn conf_of(&self, name: &str) -> PathBuf {
         self.path(&format!("{name}.conf"))
     }
@@ -317,12 +317,12 @@ impl Cluster {
         daemon.wait().expect("it ends");
     }
 
-    /// Starts the controller, which remembers what it knew before.
+    /// Starts the controller, which keeps its previous state.
     pub fn start_controller(&mut self) {
         self.start_controller_of(NAMES[0]);
     }
 
-    /// Starts the controller of the cluster of this name.
+    /// Starts the controller of the cluster with this name.
     pub fn start_controller_of(&mut self, name: &str) {
         let mut command = self.command_of(name, "slurmctld");
         command.arg("-D");
@@ -332,40 +332,40 @@ impl Cluster {
         });
     }
 
-    /// Ends the controller. What is killed may not have noted down yet which jobs it had begun.
+    /// Ends the controller with SIGTERM: a killed controller may not have recorded which jobs it started.
     pub fn stop_controller(&mut self) {
         self.stop_controller_of(NAMES[0]);
     }
 
-    /// Ends the controller of the cluster of this name.
+    /// Ends the controller of the cluster with this name.
     pub fn stop_controller_of(&mut self, name: &str) {
         self.stop(&format!("slurmctld-{name}"));
     }
 
-    /// A program that finds this cluster.
+    /// A command that uses this cluster.
     fn command(&self, program: &str) -> Command {
         self.command_of(NAMES[0], program)
     }
 
-    /// A program that finds the cluster of this name.
+    /// A command that uses the cluster with this name.
     pub fn command_of(&self, name: &str, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("SLURM_CONF", self.conf_of(name));
         command
     }
 
-    /// What a command of Slurm's says; nothing if it fails.
+    /// The output of a Slurm command; empty if it fails.
     pub fn asked(&self, program: &str, arguments: &[&str]) -> String {
         said(self.command(program).args(arguments))
     }
 
-    /// Has Slurm do something, which must succeed.
+    /// Runs a Slurm command, which must succeed.
     #[track_caller]
     pub fn does(&self, program: &str, arguments: &[&str]) {
         Ended::from(self.command(program).args(arguments).output().expect(program)).succeeded();
     }
 
-    /// Changes accounts, users and their limits, and gives what is said of it.
+    /// Changes accounts, users and their limits. Returns the output.
     #[track_caller]
     pub fn sacctmgr(&self, arguments: &[&str]) -> String {
         let mut command = self.command("sacctmgr");
@@ -373,14 +373,14 @@ impl Cluster {
         Ended::from(command.output().expect("sacctmgr")).succeeded().stdout
     }
 
-    /// The program on this cluster's login node.
+    /// Runs the program on this cluster's login node.
     pub fn granule(&self, place: &Place, arguments: &[&str]) -> Running {
         let mut command = place.granule(arguments);
         self.at_home(&mut command);
         place.start_this(command)
     }
 
-    /// An empty place that is this user's, and that others of the group can read.
+    /// An empty directory of this user, which the group can read.
     pub fn place_of(&self, user: User) -> Place {
         let place = Place::new();
         give(&place.path(""), user);
@@ -388,7 +388,7 @@ impl Cluster {
         place
     }
 
-    /// Any program, to be run in this place by this user, whose files the group can read and nobody else.
+    /// A command that this user runs in this directory. Only the user and the group can read its files.
     pub fn command_as(&self, user: User, place: &Place, program: impl AsRef<Path>) -> Command {
         let mut command = place.command("setpriv");
         command.args(["--reuid", user.name, "--regid", user.group, "--clear-groups"]);
@@ -397,19 +397,19 @@ impl Cluster {
         command
     }
 
-    /// The program on this cluster's login node, run by this user.
+    /// Runs the program on this cluster's login node as this user.
     pub fn granule_as(&self, user: User, place: &Place, arguments: &[&str]) -> Running {
         let mut command = self.command_as(user, place, self.path("granule"));
         command.args(arguments);
         place.start_this(command)
     }
 
-    /// The command finds this cluster.
+    /// Makes a command use this cluster.
     pub fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("SLURM_CONF", self.conf_of(NAMES[0]))
     }
 
-    /// The states of all jobs of all clusters that are not over, one word each; none if a controller does not say.
+    /// The states of all unfinished jobs of all clusters, one word each. `None` if a controller does not answer.
     fn ask_for_jobs(&self) -> Option<Vec<String>> {
         let mut jobs = Vec::new();
         for name in self.names {
@@ -421,16 +421,16 @@ impl Cluster {
         Some(jobs)
     }
 
-    /// The states of all jobs of all clusters that are not over, one word each.
+    /// The states of all unfinished jobs of all clusters, one word each.
     #[track_caller]
     pub fn jobs(&self) -> Vec<String> {
         wait_for("Slurm says which jobs there are", || self.ask_for_jobs())
     }
 
-    /// Has all jobs of all clusters ended.
+    /// Cancels all jobs of all clusters.
     fn cancel(&self) {
         for name in self.names {
-            // Slurm wants to be told whose.
+            // `scancel` requires a filter, such as a user.
             for user in ["root", OWNER.name, COLLEAGUE.name] {
                 let user = format!("--user={user}");
                 let _ = self.command_of(name, "scancel").args(["--quiet", &user]).output();
@@ -438,20 +438,20 @@ impl Cluster {
         }
     }
 
-    /// Ends all jobs.
+    /// Cancels all jobs and waits for their end.
     pub fn clear(&self) {
         self.cancel();
         self.is_left_alone();
     }
 
-    /// Expects that there are soon no jobs any more.
+    /// Expects that soon there are no jobs.
     #[track_caller]
     pub fn is_left_alone(&self) {
         wait_for("no job is left", || self.jobs().is_empty().then_some(()));
     }
 
-    /// Has the job that waits after it was put back begin soon: Slurm would wait for two minutes. Within the
-    /// second in which it was ended a node would refuse it.
+    /// Makes a requeued job begin soon: Slurm would wait for two minutes. A node refuses a job within the second in
+    /// which it ended.
     #[track_caller]
     pub fn begin_soon(&self, job: &str) {
         wait_for("the job waits", || {

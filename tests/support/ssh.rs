@@ -1,5 +1,5 @@
-//! Machines to log in to: a real sshd in each of several namespaces, with a name, an address, accounts and
-//! processes of its own.
+//! Machines that accept logins: a real sshd in each of several namespaces, with its own name, address, accounts and
+//! processes.
 
 use std::fs;
 use std::net::TcpStream;
@@ -10,17 +10,17 @@ use std::process::{Child, Command, Stdio};
 use super::hosts::{Host, Hosts};
 use super::{Ended, Place, copy_program, wait_for};
 
-/// Who can log in, with home directories of these names in the test's place: nobody that the system knows, whose
+/// The accounts, with home directories of these names in the test's directory. They are not users of this system, whose
 /// login scripts could do anything.
 pub const ACCOUNTS: [(&str, u32); 2] = [("ann", 61_001), ("bob", 61_002)];
 
-/// The machines that one can log in to; they are switched off when this is dropped.
+/// Machines that accept logins. They stop when this is dropped.
 pub struct Logins {
     daemons: Vec<Child>,
     programs: PathBuf,
 }
 
-/// Whether machines of the kind can be started.
+/// Checks that such machines can be started.
 pub fn is_possible() -> Result<(), String> {
     for (program, package) in [("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh", "openssh-client")] {
         if !fs::exists(program).unwrap_or_default() {
@@ -31,11 +31,11 @@ pub fn is_possible() -> Result<(), String> {
 }
 
 impl Logins {
-    /// Starts one on each of these hosts, under these names, and configures an `ssh` for the place that knows them,
-    /// and logs in as the first of the accounts if it is not told as whom.
-    /// `granule` is found on all of them; logging in to the last is answered with a welcome.
+    /// Starts a machine on each of these hosts under these names. Configures an `ssh` for the test's directory that
+    /// knows the machines and logs in as the first account by default. All machines have `granule` in PATH; the last
+    /// prints a welcome at login.
     pub fn start(place: &Place, hosts: &[(&str, &Host)]) -> Logins {
-        // The user who is not root can read what lies there.
+        // Users other than root must be able to read these files.
         let mode = |path: &PathBuf, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode")
         };
@@ -126,7 +126,7 @@ impl Logins {
         self.daemons.push(command.spawn().expect("unshare"));
     }
 
-    /// The command finds the `ssh` that knows these machines.
+    /// Makes a command use the `ssh` that knows these machines.
     pub fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path)
@@ -136,7 +136,7 @@ impl Logins {
 impl Drop for Logins {
     fn drop(&mut self) {
         for daemon in &mut self.daemons {
-            // Its children are what was started by it, and end with it.
+            // All processes that it started end with it.
             let _ = daemon.kill();
             let _ = daemon.wait();
         }

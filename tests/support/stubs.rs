@@ -9,10 +9,10 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A directory in which commands are run, with programs that are found first.
+/// A directory in which commands run, with stub programs first in PATH.
 pub(crate) struct Stubs {
     pub(crate) directory: TempDir,
-    // What is run by mistake may write into the other.
+    // Programs and records are separate, because a command that runs by mistake may write into `directory`.
     apart: TempDir,
 }
 
@@ -34,8 +34,8 @@ impl Stubs {
         self.apart.path().join("records")
     }
 
-    /// Makes a program that writes its words into a file, and then does this in `sh`. The file has the name of the
-    /// program, or for `granule` that of its subcommand.
+    /// Makes a program that records its arguments in a file and then runs `then` in `sh`. The file is named after the
+    /// program, and for `granule` after the subcommand.
     pub(crate) fn add(&self, program: &Path, then: &str) {
         let name = program.file_name().expect("a name").to_str().expect("a name in UTF-8");
         let name = if name == "granule" { "$1" } else { name };
@@ -43,14 +43,14 @@ impl Stubs {
             "#!/bin/sh\nprintf '%s\\0' \"$@\" >\"$RECORDS/{name}.part\"\n\
              mv \"$RECORDS/{name}.part\" \"$RECORDS/{name}\"\n{then}\n"
         );
-        // A shell writes it: were it open for writing here while another test starts a process, it would be open
-        // there for a moment, too, and could not be executed.
+        // A shell writes the file. If this process had it open for writing, a process that another test starts would
+        // inherit it. The file could then not be executed for a moment.
         let write = "printf %s \"$1\" >\"$0\" && chmod +x \"$0\"";
         let status = Command::new("/bin/sh").arg("-c").arg(write).arg(program).arg(text).status();
         assert!(status.expect("a shell").success(), "{}", program.display());
     }
 
-    /// Has a shell run a command.
+    /// Runs a command in a shell.
     pub(crate) fn run(&self, shell: &str, command: &str) -> Output {
         let mut path = self.programs().into_os_string();
         path.push(":");
@@ -61,7 +61,7 @@ impl Stubs {
         shell.output().expect("a shell")
     }
 
-    /// What a program was told.
+    /// The recorded arguments of a program.
     pub(crate) fn told(&self, name: &str) -> Vec<OsString> {
         let record = fs::read(self.records().join(name)).expect("a record");
         let words = record.strip_suffix(b"\0").unwrap_or_default().split(|byte| *byte == 0);

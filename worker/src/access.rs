@@ -1,13 +1,13 @@
-//! The access file: all that a worker needs to find a coordinator, to know that it is the right one,
-//! and to be let in.
+//! The access file: everything that a worker needs to find a coordinator, to verify it, and to be admitted.
 //!
-//! One JSON object, `granule_access` counting its versions:
+//! It has one JSON object, in which `granule_access` is the version of the format:
 //!
 //! ```json
 //! {"granule_access": 1, "addresses": ["10.0.0.5:7000"], "certificate": "-----BEGIN …", "secret": "…"}
 //! ```
 //!
-//! Who has it can compute for the coordinator, and send it results; hence it is for its owner alone.
+//! A process that has the file can compute for the coordinator and send it results. Hence only its owner may
+//! read it.
 
 use std::fmt;
 use std::fs::File;
@@ -23,19 +23,19 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::server::ParsedCertificate;
 
-/// How to reach a coordinator.
+/// Addresses, certificate and secret of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// `host:port` of the coordinator, in the order in which to try them.
+    /// Addresses of the coordinator as `host:port`, in the order in which a worker tries them.
     pub addresses: Vec<String>,
-    /// The very certificate that it shows; with none, all goes in plain text and never leaves this
-    /// machine.
+    /// Certificate that the coordinator must show, byte for byte. Without one, connections are plain text and
+    /// must not leave this machine.
     pub certificate: Option<CertificateDer<'static>>,
-    /// What it lets workers in for.
+    /// Secret that a worker shows to be admitted.
     pub secret: Secret,
 }
 
-/// Why there is no access.
+/// Why an access file cannot be used or written.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The file cannot be read, or must not be trusted.
@@ -44,97 +44,96 @@ pub enum AccessError {
     /// The file cannot be written.
     #[error("cannot write the access file {}", path.display())]
     Write {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// What a file has makes no sense; says which file.
+    /// The content of a file is invalid. Adds the file to the error.
     #[error("{} cannot be used", name(path))]
     In {
-        /// The file.
+        /// Path of the file, or `-` for standard input.
         path: PathBuf,
-        /// What is wrong with what it has.
+        /// Error in the content.
         source: Box<AccessError>,
     },
-    /// Too much of it.
+    /// The content is longer than an access file may be.
     #[error("an access file has at most {LONGEST} bytes; this is something else")]
     TooLong,
-    /// No JSON, or of another shape.
+    /// The content is not JSON, or lacks fields of an access file, or has others.
     #[error(
         "this is not an access file: line {line}, column {column} {problem}; \
-         get a fresh copy of the access file from the coordinator"
+         get a new copy of the access file from the coordinator"
     )]
     Format {
-        /// From 1.
+        /// Line of the error, from 1.
         line: usize,
-        /// From 1.
+        /// Column of the error, from 1.
         column: usize,
-        /// What is wrong there.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// Made by another version.
+    /// The file has another version of the format.
     #[error(
         "the access file is of version {found}, this granule knows version {VERSION}; \
          run the same granule as the coordinator"
     )]
     Version {
-        /// What it says.
+        /// Version of the file.
         found: u64,
     },
-    /// No address, or too many.
+    /// The file has no addresses, or too many.
     #[error("the access file has {found} addresses, it needs 1 to {MOST_ADDRESSES}")]
     Addresses {
-        /// How many.
+        /// Number of addresses.
         found: usize,
     },
-    /// An address is none.
+    /// An address is invalid.
     #[error("`{address}` is no address of a coordinator: {problem}; write host:port")]
     Address {
-        /// What it says, as it can be shown.
+        /// The address, escaped for a terminal and cut.
         address: String,
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// The certificate is none.
+    /// The certificate is invalid.
     #[error(
         "the certificate in the access file cannot be used: {problem}; \
-         get a fresh copy of the access file from the coordinator"
+         get a new copy of the access file from the coordinator"
     )]
     Certificate {
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// An address elsewhere, and nothing to know the coordinator by.
+    /// An address is not on this machine, and there is no certificate by which to verify the coordinator.
     #[error(
-        "{address} is not on this machine, and the access file has no certificate to know the coordinator by; \
-         get a fresh copy of the access file from the coordinator"
+        "{address} is not on this machine, and the access file has no certificate; get a new copy of the access file from the coordinator"
     )]
     Unprotected {
-        /// Where it would lead.
+        /// The address.
         address: String,
     },
-    /// The secret is none.
-    #[error("the coordinator's secret {problem}; get a fresh copy of the access file from the coordinator")]
+    /// The secret is invalid.
+    #[error("the coordinator's secret {problem}; get a new copy of the access file from the coordinator")]
     Secret {
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
 }
 
-/// Version of the file.
+/// Version of the format.
 const VERSION: u64 = 1;
 
 /// Longest file, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// A coordinator with many interfaces has some.
+/// Most addresses of an access file. A coordinator with many interfaces has several.
 const MOST_ADDRESSES: usize = 64;
 
-/// What is in the file.
+/// Content of the file.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Contents {
+struct AccessContents {
     granule_access: u64,
     addresses: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,22 +141,22 @@ struct Contents {
     secret: String,
 }
 
-/// What is in a file of any version.
+/// The one field of files of any version.
 #[derive(Deserialize)]
 struct Versioned {
     granule_access: u64,
 }
 
 impl Access {
-    /// Understands what is in an access file.
+    /// Parses the content of an access file.
     ///
     /// # Errors
-    /// When it is none, or would send the secret through a network in plain text.
+    /// If it is invalid, or if a worker would send its secret through a network in plain text.
     pub fn parse(bytes: &[u8]) -> Result<Access, AccessError> {
         if bytes.len() as u64 > LONGEST {
             return Err(AccessError::TooLong);
         }
-        // Some editors start a file with a byte order mark.
+        // Some editors begin a file with a byte order mark.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err(AccessError::Format {
@@ -170,7 +169,7 @@ impl Access {
         if found != VERSION {
             return Err(AccessError::Version { found });
         }
-        let contents: Contents = serde_json::from_slice(bytes).map_err(format_error)?;
+        let contents: AccessContents = serde_json::from_slice(bytes).map_err(format_error)?;
         let certificate = contents.certificate.as_deref().map(parse_certificate).transpose()?;
         let secret = Secret::parse(&contents.secret)?;
         let access = Access { addresses: contents.addresses, certificate, secret };
@@ -178,7 +177,7 @@ impl Access {
         Ok(access)
     }
 
-    /// Whether these bytes are those of an access file, or what is left of one: then a new one may take its place.
+    /// Whether these bytes are an access file or the beginning of one, so that a new one may replace it.
     #[must_use]
     pub fn is_replaceable(bytes: &[u8]) -> bool {
         const BEGINNING: &[u8] = b"{\"granule_access\":";
@@ -188,7 +187,7 @@ impl Access {
     /// Reads an access file; `-` is standard input.
     ///
     /// # Errors
-    /// When there is none, it makes no sense, or others can get at it.
+    /// If it does not exist or is invalid, or if other users can access it.
     pub fn read(path: &Path) -> Result<Access, AccessError> {
         let wrong = |source| AccessError::In { path: path.to_owned(), source: Box::new(source) };
         if Access::is_read_once(path) {
@@ -196,7 +195,8 @@ impl Access {
             return Access::parse(&read_once(path).map_err(failed)?).map_err(wrong);
         }
         let bytes = match private::read(path, private::OTHERS, LONGEST) {
-            // A file that is no access file has no secret to be kept from others.
+            // Other users may read a file that is no access file: it has no secret. So the format is the
+            // error to report.
             Err(PrivateError::Open { path, mode }) => {
                 if let Ok(bytes) = files::read(&path, LONGEST)
                     && let Err(error @ AccessError::Format { .. }) = Access::parse(&bytes)
@@ -210,18 +210,18 @@ impl Access {
         Access::parse(&bytes).map_err(wrong)
     }
 
-    /// Whether this is standard input, or a file or pipe that a shell has opened for us, as for `<(…)`: it can be read
-    /// once, and to say who may read it is the shell's.
+    /// Whether this is standard input, or a file or pipe that a shell has opened for this process, as for
+    /// `<(…)`. It can be read only once, and the shell decides who else may read it.
     #[must_use]
     pub fn is_read_once(path: &Path) -> bool {
         let opened = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
         path == Path::new("-") || opened.iter().any(|of| path.starts_with(of))
     }
 
-    /// Writes the access file, for its owner alone, in place of what is there.
+    /// Writes the access file for its owner alone, and replaces an existing one.
     ///
     /// # Errors
-    /// When this is no access that could be read again, or the system refuses.
+    /// If [`Access::parse`] would refuse the file, or if the system refuses.
     pub fn write(&self, path: &Path) -> Result<(), AccessError> {
         self.check()?;
         let mut line = self.to_json();
@@ -230,10 +230,10 @@ impl Access {
             .map_err(|source| AccessError::Write { path: path.to_owned(), source })
     }
 
-    /// What is in the access file: a single line, without its end. It has the secret.
+    /// Returns the content of the access file on a single line, without a line feed. It has the secret.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let contents = Contents {
+        let contents = AccessContents {
             granule_access: VERSION,
             addresses: self.addresses.clone(),
             certificate: self.certificate.as_ref().map(|certificate| pem("CERTIFICATE", certificate)),
@@ -242,7 +242,8 @@ impl Access {
         serde_json::to_string(&contents).expect("texts and numbers are always JSON")
     }
 
-    /// Whether one could use this.
+    /// Checks the number of addresses, each address, and that each is on this machine or there is a
+    /// certificate.
     fn check(&self) -> Result<(), AccessError> {
         if self.addresses.is_empty() || self.addresses.len() > MOST_ADDRESSES {
             return Err(AccessError::Addresses { found: self.addresses.len() });
@@ -257,12 +258,12 @@ impl Access {
     }
 }
 
-/// What people call the place that an access file is read from.
+/// Returns the name of the file for messages.
 fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// What is in a file that can be read once, as far as an access file can go and a byte more.
+/// Reads a file that can be read only once: at most one byte more than an access file may have.
 fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
@@ -273,7 +274,7 @@ fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Says where, but not what is there: that could be the secret.
+/// Reports the place of the error, but no content of the file, which could be the secret.
 fn format_error(error: serde_json::Error) -> AccessError {
     use serde_json::error::Category;
     let problem = match error.classify() {
@@ -300,11 +301,11 @@ fn parse_certificate(pem: &str) -> Result<CertificateDer<'static>, AccessError> 
     Ok(certificate)
 }
 
-/// PEM of this kind.
+/// Encodes bytes as PEM of this kind.
 fn pem(kind: &str, der: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut pem = format!("-----BEGIN {kind}-----\n");
-    // A line of 64 digits is 48 bytes.
+    // A line of 64 digits encodes 48 bytes.
     for line in der.chunks(48) {
         for group in line.chunks(3) {
             let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
@@ -320,17 +321,17 @@ fn pem(kind: &str, der: &[u8]) -> String {
     pem
 }
 
-/// `host:port`, taken apart.
+/// Host and port of an address `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// A name or an address, without the brackets of IPv6.
+    /// Name or IP address, without the brackets of IPv6.
     pub host: String,
-    /// Never 0.
+    /// Port number; never 0.
     pub port: u16,
 }
 
 impl Address {
-    /// Whether it surely stays on this machine.
+    /// Whether the address is certain to be on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
@@ -350,7 +351,7 @@ impl FromStr for Address {
         }
         let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         let port = match port.parse() {
-            // A sign would be taken, too.
+            // `parse` would also accept a sign.
             Ok(port) if port != 0 && !address.contains('+') => port,
             _ => return Err(wrong("its port is no number from 1 to 65535")),
         };
@@ -373,7 +374,7 @@ impl FromStr for Address {
     }
 }
 
-/// The beginning of a text that may be anything, fit for a terminal.
+/// Returns the beginning of any text, escaped for a terminal.
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
@@ -387,12 +388,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// What a coordinator lets workers in for. Nothing prints it by accident.
+/// Secret that a worker shows to be admitted. `Debug` does not print it.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// 256 bits that nobody else knows.
+    /// Generates a secret of 256 random bits.
     #[must_use]
     pub fn generate() -> Secret {
         let mut bytes = [0_u8; 32];
@@ -400,10 +401,10 @@ impl Secret {
         Secret(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Takes one that was given to us.
+    /// Checks a given secret.
     ///
     /// # Errors
-    /// When it is too easily guessed, or cannot be sent in a header.
+    /// If it is too short to be safe, too long, or cannot be sent in a header.
     pub fn parse(text: &str) -> Result<Secret, AccessError> {
         let wrong = |problem| Err(AccessError::Secret { problem });
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -416,7 +417,7 @@ impl Secret {
         }
     }
 
-    /// The secret itself, to be sent or compared and never to be shown.
+    /// Returns the secret itself, to be sent or compared. It must not be displayed.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -455,7 +456,7 @@ mod tests {
         a.addresses == b.addresses && a.certificate == b.certificate && a.secret.0 == b.secret.0
     }
 
-    /// The error and its causes.
+    /// Returns the texts of an error and its sources.
     fn told(error: &dyn Error) -> String {
         let mut told = format!("{error} / {error:?}");
         let mut cause = error.source();
@@ -589,7 +590,7 @@ mod tests {
             ("0 addresses", |file| _ = file.insert("addresses".into(), serde_json::json!([]))),
             ("65 addresses", |file| _ = file.insert("addresses".into(), vec!["a:1"; 65].into())),
             ("no port", |file| _ = file.insert("addresses".into(), serde_json::json!(["host"]))),
-            ("no certificate to know", |file| _ = file.remove("certificate")),
+            ("the access file has no certificate", |file| _ = file.remove("certificate")),
             ("no PEM certificate", |file| _ = file.insert("certificate".into(), "none".into())),
         ];
         for (expected, change) in changes {
@@ -634,7 +635,7 @@ mod tests {
             let _ = Access::parse(&bytes);
         }
 
-        /// Files that were fine until something was changed, cut out or doubled.
+        /// Valid files with bytes that are changed, cut out or doubled.
         #[test]
         fn no_damage_panics_or_tells_the_secret(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..8)

@@ -1,6 +1,6 @@
-//! The connections to a coordinator, one after another.
+//! The worker's connections to a coordinator, one at a time.
 //!
-//! The [`Session`] decides; what it wants is done here: connect, send, compute, wait.
+//! The [`Session`] decides. This module carries out its instructions: connect, send, compute, wait.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use granule_farm::session::Output;
-use granule_farm::session::{End, Instruction, Introduction, Patience, Session};
+use granule_farm::session::PoolOutput;
+use granule_farm::session::{Instruction, Introduction, Patience, Session, SessionEnd};
 use granule_proto::convert::WireError;
 use granule_proto::wire::coordinator_client::CoordinatorClient;
 use granule_proto::{AUTHORIZATION, LARGEST_MESSAGE, wire};
@@ -29,43 +29,43 @@ use crate::access::{Access, AccessError};
 use crate::connect::{ConnectError, Connected, PIPED, over, reconnect};
 use crate::pool::Pool;
 
-/// How to reach a coordinator, and as whom.
+/// How a worker reaches a coordinator, introduces itself and ends.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// The way in.
+pub struct WorkerConfig {
+    /// Way to the coordinator.
     pub way: Way,
-    /// What to say of ourselves; the number of threads is how many are started at most.
+    /// The worker's description of itself. It starts at most this number of threads.
     pub introduction: Introduction,
-    /// When to end by ourselves.
+    /// When the worker ends by itself.
     pub patience: Patience,
 }
 
 /// The way to a coordinator.
 #[derive(Clone, Debug)]
 pub enum Way {
-    /// What this access file says; it is read before every attempt, as it may have been renewed.
+    /// As this access file states. It is read before every attempt, because it may have been renewed.
     File {
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
-        /// Whether it is waited for, should it not be there yet, as a coordinator is.
+        /// Whether the worker waits for a file that does not exist yet, as it waits for a coordinator.
         is_awaited: bool,
     },
-    /// This one.
+    /// With this access.
     Given(Box<Access>),
-    /// What is connected already, once, with this access.
-    Open(Box<Access>, Arc<Mutex<Option<Box<dyn Stream>>>>),
+    /// Over an open connection, with this access. The connection can be used once.
+    Open(Box<Access>, Arc<Mutex<Option<Box<dyn AnyStream>>>>),
 }
 
-/// A connection of any kind.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
+/// An open connection of any kind.
+pub trait AnyStream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> AnyStream for T {}
 
 impl Way {
-    /// What to use now.
+    /// Returns the access to use now.
     ///
     /// # Errors
-    /// When the file cannot be used.
+    /// If the file cannot be used.
     pub fn access(&self) -> Result<Access, AccessError> {
         match self {
             Way::File { path, .. } => Access::read(path),
@@ -74,85 +74,86 @@ impl Way {
     }
 }
 
-/// What a worker is at, for whoever shows it.
+/// Changes of a worker's state, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// It is welcome at this address.
+pub enum WorkerProgress {
+    /// The coordinator has admitted the worker.
     Connected {
-        /// Where.
+        /// Address of the coordinator.
         address: String,
-        /// Threads that compute.
+        /// Number of computing threads.
         threads: u32,
     },
-    /// The system refused some of the threads.
+    /// The system refused some of the computing threads.
     FewThreads {
-        /// Threads that compute.
+        /// Number of computing threads.
         threads: u32,
-        /// What the system said, and its code.
+        /// Message of the system's error, and its code.
         reason: (String, Option<i32>),
     },
-    /// There is no connection, for this reason; it is tried again.
+    /// There is no connection. The worker will try again.
     Disconnected {
-        /// Why.
+        /// Why there is no connection.
         reason: String,
     },
-    /// It is about to leave.
+    /// The worker drains.
     Draining {
-        /// Why.
+        /// Why it drains.
         reason: String,
     },
 }
 
-/// Why a worker ended.
+/// Why a worker failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// There is no access to a coordinator.
+    /// The access file cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// What is there is not the coordinator.
+    /// The coordinator cannot be reached, and a later attempt would fail, too.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The coordinator refused.
+    /// The coordinator refused the worker.
     #[error("the coordinator at {address} refused: {reason}")]
     Refused {
-        /// Where it is.
+        /// Address of the coordinator.
         address: String,
-        /// What it said.
+        /// The coordinator's reason.
         reason: String,
     },
-    /// The coordinator said something that makes no sense.
-    #[error("the coordinator at {address} sent something this version does not understand")]
+    /// The coordinator sent an invalid message.
+    #[error("the coordinator at {address} sent a message that this version cannot read")]
     Message {
-        /// Where it is.
+        /// Address of the coordinator.
         address: String,
-        /// What was wrong.
+        /// Error in the message.
         source: WireError,
     },
-    /// A computing thread could not be started.
+    /// The system refused all computing threads.
     #[error("cannot start a computing thread")]
     Thread(#[source] std::io::Error),
-    /// The only connection there can be has ended.
+    /// The only possible connection has ended.
     #[error("the connection to the coordinator has ended: {reason}")]
     CutOff {
-        /// How.
+        /// How the connection ended.
         reason: String,
     },
 }
 
-/// Messages on their way out, before the pool has to wait.
+/// Most messages that wait to be sent before the pool must wait.
 const OUTGOING: usize = 16;
 
-/// An open call.
-struct Line {
+/// An open call of the coordinator's `Work`.
+struct OpenCall {
     address: String,
     place: Option<SocketAddr>,
     sender: mpsc::Sender<wire::FromWorker>,
-    /// For what is sent when there is nothing else.
+    /// For parts, which are sent only if no other message waits.
     parts: mpsc::Sender<wire::FromWorker>,
     incoming: Streaming<wire::ToWorker>,
 }
 
-/// What is sent: parts of large results only when there is nothing else. It ends with the rest.
+/// The stream of sent messages. Parts of large results are sent only if no other message waits. The stream
+/// ends with `urgent`.
 struct Outgoing {
     urgent: mpsc::Receiver<wire::FromWorker>,
     parts: mpsc::Receiver<wire::FromWorker>,
@@ -172,180 +173,240 @@ impl tokio_stream::Stream for Outgoing {
     }
 }
 
-/// What the loop waits for.
+/// An event that the loop waits for.
 enum Happened {
-    Called(Result<Line, CallError>),
+    Called(Result<OpenCall, CallError>),
     Heard(Result<Option<wire::ToWorker>, Status>),
-    /// There is room for a message; none if the call has ended.
+    /// There is room for a message; `None` if the call has ended.
     Room(Option<mpsc::OwnedPermit<wire::FromWorker>>),
-    /// And for a part.
+    /// There is room for a part; `None` if the call has ended.
     RoomForPart(Option<mpsc::OwnedPermit<wire::FromWorker>>),
-    Computed(Output),
+    Computed(PoolOutput),
     Drain(String),
     Time,
 }
 
-/// How an attempt to call ended.
+/// How an attempt to call failed.
 enum CallError {
-    /// It may work another time.
+    /// A later attempt may succeed.
     Lost(String),
-    /// It will not.
+    /// A later attempt would fail, too.
     Fatal(WorkerError),
-    /// The access file is not there any more.
+    /// The access file does not exist.
     Gone(WorkerError),
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Line, CallError>> + Send>>;
+type OpeningCall = Pin<Box<dyn Future<Output = Result<OpenCall, CallError>> + Send>>;
 
-/// Works for a coordinator until the session ends. `drain`, resolved, has the worker leave in good order.
+/// Works for a coordinator until the session ends. A reason received from `drain` makes the worker drain.
 ///
 /// # Errors
-/// When it is refused, or cannot begin.
+/// If the worker cannot start, cannot reach the coordinator at all, or is refused; if its only connection
+/// ends.
 pub async fn run(
-    config: Config,
+    config: WorkerConfig,
     mut drain: mpsc::Receiver<String>,
-    mut tell: impl FnMut(Progress),
-) -> Result<End, WorkerError> {
-    let Config { way, mut introduction, patience } = config;
+    mut tell: impl FnMut(WorkerProgress),
+) -> Result<SessionEnd, WorkerError> {
+    let WorkerConfig { way, mut introduction, patience } = config;
     let is_awaited = matches!(way, Way::File { is_awaited: true, .. });
-    let is_once = matches!(way, Way::Open(..));
-    // What is wrong with a file is said at once. One that was there is removed when the sweep has ended.
-    let mut was_there = match way.access() {
+    // An invalid file is reported at once. A file that existed and is gone was removed because the sweep has
+    // ended.
+    let was_there = match way.access() {
         Err(AccessError::File(file)) if is_awaited && file.is_not_found() => false,
         access => access.map(|_| true)?,
     };
-    let (outputs, mut computed) = mpsc::channel::<Output>(OUTGOING);
+    let (outputs, mut computed) = mpsc::channel::<PoolOutput>(OUTGOING);
     let (pool, refused) = Pool::start(introduction.threads, &outputs).map_err(WorkerError::Thread)?;
     let threads = pool.threads();
     introduction.threads = threads;
     if let Some(refused) = refused {
-        tell(Progress::FewThreads { threads, reason: (refused.to_string(), refused.raw_os_error()) });
+        tell(WorkerProgress::FewThreads { threads, reason: (refused.to_string(), refused.raw_os_error()) });
     }
     let seed = u64::from_le_bytes(*introduction.name.first_chunk().expect("a name has 16 bytes"));
-    let mut session = Session::new(introduction, patience, seed);
-    let started = Instant::now();
-
-    let mut attempt: Option<Attempt> = None;
-    let mut line: Option<Line> = None;
-    let mut outgoing: VecDeque<wire::FromWorker> = VecDeque::new();
-    // Where the coordinator was found the last time.
-    let mut last: Option<SocketAddr> = None;
-    let mut was_up = false;
-    let mut has_said_farewell = false;
-    let mut instructions: VecDeque<Instruction> = VecDeque::new();
+    let mut worker = WorkerLoop {
+        session: Session::new(introduction, patience, seed),
+        started: Instant::now(),
+        pool,
+        threads,
+        way,
+        tell,
+        attempt: None,
+        line: None,
+        outgoing: VecDeque::new(),
+        instructions: VecDeque::new(),
+        last: None,
+        was_there,
+        was_up: false,
+        has_said_farewell: false,
+    };
     loop {
-        instructions.extend(session.on_time(started.elapsed()));
-        while let Some(instruction) = instructions.pop_front() {
-            match instruction {
-                Instruction::Connect { hello } => attempt = Some(Box::pin(call(way.clone(), last, hello))),
-                Instruction::Disconnect => (line, attempt) = (None, None),
-                Instruction::Send(message) => outgoing.push_back(from_worker(message)),
-                Instruction::Compute { ticket, work } => pool.compute(ticket, work),
-                Instruction::Cancel { ticket } => pool.cancel(ticket),
-                Instruction::Stop(end) => {
-                    if let Some(line) = line.take() {
-                        farewell(line, outgoing).await;
-                    }
-                    return Ok(end);
-                }
-            }
+        if let Some(end) = worker.obey().await {
+            return Ok(end);
         }
-        if line.is_none() {
-            outgoing.clear();
-        }
-        if let Some(reason) = session.leaves().filter(|_| !has_said_farewell) {
-            tell(Progress::Draining { reason: reason.to_owned() });
-            has_said_farewell = true;
-        }
-        let address = || line.as_ref().map_or(String::new(), |line| line.address.clone());
-        if session.is_up() && !was_up {
-            tell(Progress::Connected { address: address(), threads });
-        }
-        was_up = session.is_up();
-        was_there |= was_up;
-        let wake = session.wake_up().map(|due| started + due);
-        let may_take = !session.is_full() && outgoing.len() < OUTGOING;
-        let (sender, parts, incoming) = match &mut line {
-            Some(line) => (Some(&line.sender), Some(&line.parts), Some(&mut line.incoming)),
-            None => (None, None, None),
-        };
-        let happened = tokio::select! {
-            called = maybe(&mut attempt) => Happened::Called(called),
-            heard = hear(incoming) => Happened::Heard(heard),
-            permit = room(sender), if !outgoing.is_empty() => Happened::Room(permit),
-            permit = room(parts), if session.has_parts() => Happened::RoomForPart(permit),
-            // We hold a sender ourselves: the channel does not close.
-            Some(output) = computed.recv(), if may_take => Happened::Computed(output),
-            Some(reason) = drain.recv() => Happened::Drain(reason),
-            () = sleep_until(wake) => Happened::Time,
-        };
-        let now = started.elapsed();
-        let lost = match happened {
-            Happened::Called(called) => {
-                attempt = None;
-                match called {
-                    Ok(open) => {
-                        last = open.place;
-                        line = Some(open);
-                        None
-                    }
-                    Err(CallError::Lost(reason)) => Some(reason),
-                    Err(CallError::Gone(_)) if was_there => {
-                        let reason = "the access file is gone: the sweep has ended".to_owned();
-                        return Ok(End::Goodbye { reason });
-                    }
-                    Err(CallError::Gone(error)) if is_awaited => Some(full(&error)),
-                    Err(CallError::Fatal(error) | CallError::Gone(error)) => return Err(error),
-                }
-            }
-            Happened::Heard(Ok(Some(message))) => {
-                match session.on_message(now, message) {
-                    Ok(more) => instructions.extend(more),
-                    Err(source) => {
-                        let address = line.map_or(String::new(), |line| line.address);
-                        return Err(WorkerError::Message { address, source });
-                    }
-                }
-                None
-            }
-            Happened::Heard(Ok(None)) => Some("the coordinator ended the connection".to_owned()),
-            Happened::Heard(Err(status)) => Some(describe(&status)),
-            Happened::Room(Some(permit)) => {
-                if let Some(message) = outgoing.pop_front() {
-                    permit.send(message);
-                }
-                None
-            }
-            Happened::RoomForPart(Some(permit)) => {
-                if let Some(part) = session.next_part(now) {
-                    permit.send(from_worker(part));
-                }
-                None
-            }
-            Happened::Room(None) | Happened::RoomForPart(None) => Some("the connection was lost".to_owned()),
-            Happened::Computed(output) => {
-                instructions.extend(session.on_output(now, output));
-                None
-            }
-            Happened::Drain(reason) => {
-                instructions.extend(session.drain(now, &reason));
-                None
-            }
-            Happened::Time => None,
-        };
-        if let Some(reason) = lost {
-            if is_once {
-                return Err(WorkerError::CutOff { reason });
-            }
-            tell(Progress::Disconnected { reason });
-            (line, was_up) = (None, false);
-            instructions.extend(session.on_disconnected(now));
+        worker.announce();
+        let happened = worker.wait(&mut computed, &mut drain).await;
+        if let Some(end) = worker.take_in(happened)? {
+            return Ok(end);
         }
     }
 }
 
-/// Calls the coordinator, first where it was found the last time, and says hello.
-async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<Line, CallError> {
+/// A worker: its session, and the parts that carry out the session's instructions.
+struct WorkerLoop<T> {
+    session: Session,
+    started: Instant,
+    pool: Pool,
+    threads: u32,
+    way: Way,
+    tell: T,
+    attempt: Option<OpeningCall>,
+    line: Option<OpenCall>,
+    outgoing: VecDeque<wire::FromWorker>,
+    instructions: VecDeque<Instruction>,
+    /// Where the coordinator was last reached.
+    last: Option<SocketAddr>,
+    /// Whether an access file or a connection has existed at any time.
+    was_there: bool,
+    was_up: bool,
+    has_said_farewell: bool,
+}
+
+impl<T: FnMut(WorkerProgress)> WorkerLoop<T> {
+    /// Carries out the session's instructions. Returns how the session ended, if it has.
+    async fn obey(&mut self) -> Option<SessionEnd> {
+        self.instructions.extend(self.session.on_time(self.started.elapsed()));
+        while let Some(instruction) = self.instructions.pop_front() {
+            match instruction {
+                Instruction::Connect { hello } => {
+                    self.attempt = Some(Box::pin(call(self.way.clone(), self.last, hello)));
+                }
+                Instruction::Disconnect => (self.line, self.attempt) = (None, None),
+                Instruction::Send(message) => self.outgoing.push_back(from_worker(message)),
+                Instruction::Compute { ticket, work } => self.pool.compute(ticket, work),
+                Instruction::Cancel { ticket } => self.pool.cancel(ticket),
+                Instruction::Stop(end) => {
+                    if let Some(line) = self.line.take() {
+                        farewell(line, std::mem::take(&mut self.outgoing)).await;
+                    }
+                    return Some(end);
+                }
+            }
+        }
+        if self.line.is_none() {
+            self.outgoing.clear();
+        }
+        None
+    }
+
+    /// Reports changes of the worker's state.
+    fn announce(&mut self) {
+        if let Some(reason) = self.session.leaves().filter(|_| !self.has_said_farewell) {
+            (self.tell)(WorkerProgress::Draining { reason: reason.to_owned() });
+            self.has_said_farewell = true;
+        }
+        let is_up = self.session.is_up();
+        if is_up && !self.was_up {
+            let address = self.address();
+            (self.tell)(WorkerProgress::Connected { address, threads: self.threads });
+        }
+        self.was_up = is_up;
+        self.was_there |= is_up;
+    }
+
+    /// Returns the address of the coordinator; empty without a connection.
+    fn address(&self) -> String {
+        self.line.as_ref().map_or(String::new(), |line| line.address.clone())
+    }
+
+    async fn wait(
+        &mut self,
+        computed: &mut mpsc::Receiver<PoolOutput>,
+        drain: &mut mpsc::Receiver<String>,
+    ) -> Happened {
+        let wake = self.session.wake_up().map(|due| self.started + due);
+        let may_take = !self.session.is_full() && self.outgoing.len() < OUTGOING;
+        let (sender, parts, incoming) = match &mut self.line {
+            Some(line) => (Some(&line.sender), Some(&line.parts), Some(&mut line.incoming)),
+            None => (None, None, None),
+        };
+        tokio::select! {
+            called = maybe(&mut self.attempt) => Happened::Called(called),
+            heard = hear(incoming) => Happened::Heard(heard),
+            permit = room(sender), if !self.outgoing.is_empty() => Happened::Room(permit),
+            permit = room(parts), if self.session.has_parts() => Happened::RoomForPart(permit),
+            // `run` holds a sender, so the channel does not close.
+            Some(output) = computed.recv(), if may_take => Happened::Computed(output),
+            Some(reason) = drain.recv() => Happened::Drain(reason),
+            () = sleep_until(wake) => Happened::Time,
+        }
+    }
+
+    /// Handles the result of an attempt to call. Returns how the session ended, if it has.
+    fn on_called(&mut self, called: Result<OpenCall, CallError>) -> Result<Option<SessionEnd>, WorkerError> {
+        self.attempt = None;
+        let is_awaited = matches!(self.way, Way::File { is_awaited: true, .. });
+        match called {
+            Ok(line) => {
+                self.last = line.place;
+                self.line = Some(line);
+            }
+            Err(CallError::Lost(reason)) => self.on_lost(reason)?,
+            Err(CallError::Gone(_)) if self.was_there => {
+                let reason = "the access file is gone: the sweep has ended".to_owned();
+                return Ok(Some(SessionEnd::Goodbye { reason }));
+            }
+            Err(CallError::Gone(error)) if is_awaited => self.on_lost(full(&error))?,
+            Err(CallError::Fatal(error) | CallError::Gone(error)) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Handles an event. Returns how the session ended, if it has.
+    fn take_in(&mut self, happened: Happened) -> Result<Option<SessionEnd>, WorkerError> {
+        let now = self.started.elapsed();
+        match happened {
+            Happened::Called(called) => return self.on_called(called),
+            Happened::Heard(Ok(Some(message))) => match self.session.on_message(now, message) {
+                Ok(more) => self.instructions.extend(more),
+                Err(source) => return Err(WorkerError::Message { address: self.address(), source }),
+            },
+            Happened::Heard(Ok(None)) => self.on_lost("the coordinator ended the connection".to_owned())?,
+            Happened::Heard(Err(status)) => self.on_lost(describe(&status))?,
+            Happened::Room(None) | Happened::RoomForPart(None) => {
+                self.on_lost("the connection was lost".to_owned())?;
+            }
+            Happened::Room(Some(permit)) => {
+                if let Some(message) = self.outgoing.pop_front() {
+                    permit.send(message);
+                }
+            }
+            Happened::RoomForPart(Some(permit)) => {
+                if let Some(part) = self.session.next_part(now) {
+                    permit.send(from_worker(part));
+                }
+            }
+            Happened::Computed(output) => self.instructions.extend(self.session.on_output(now, output)),
+            Happened::Drain(reason) => self.instructions.extend(self.session.drain(now, &reason)),
+            Happened::Time => {}
+        }
+        Ok(None)
+    }
+
+    /// Handles the end of a connection. The worker continues, unless it was the only possible connection.
+    fn on_lost(&mut self, reason: String) -> Result<(), WorkerError> {
+        if matches!(self.way, Way::Open(..)) {
+            return Err(WorkerError::CutOff { reason });
+        }
+        (self.tell)(WorkerProgress::Disconnected { reason });
+        (self.line, self.was_up) = (None, false);
+        self.instructions.extend(self.session.on_disconnected(self.started.elapsed()));
+        Ok(())
+    }
+}
+
+/// Calls the coordinator, first where it was last reached, and sends Hello.
+async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<OpenCall, CallError> {
     let access = way.access().map_err(|error| match &error {
         AccessError::File(file) if file.is_not_found() => CallError::Gone(error.into()),
         _ => CallError::Fatal(error.into()),
@@ -369,12 +430,12 @@ async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<
     };
     let mut client = client(channel);
     let (sender, urgent) = mpsc::channel(OUTGOING);
-    // One at a time: whatever waits behind a part waits for that one only.
+    // The channel holds one part, so that a message waits for one part at most.
     let (parts, following) = mpsc::channel(1);
     let _ = sender.send(from_worker(wire::from_worker::Message::Hello(hello))).await;
     let request = authorised(&access, Outgoing { urgent, parts: following });
     match client.work(request).await {
-        Ok(response) => Ok(Line { address, place, sender, parts, incoming: response.into_inner() }),
+        Ok(response) => Ok(OpenCall { address, place, sender, parts, incoming: response.into_inner() }),
         Err(status) => match status.code() {
             Code::Unauthenticated
             | Code::FailedPrecondition
@@ -388,14 +449,14 @@ async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<
     }
 }
 
-/// A client of the coordinator at the other end of this channel.
+/// Returns a client of the coordinator at the other end of this channel.
 pub fn client(channel: Channel) -> CoordinatorClient<Channel> {
     CoordinatorClient::new(channel)
         .max_decoding_message_size(LARGEST_MESSAGE)
         .max_encoding_message_size(LARGEST_MESSAGE)
 }
 
-/// A request with the secret of this access.
+/// Returns a request that carries the secret of this access.
 pub fn authorised<T>(access: &Access, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let bearer = format!("Bearer {}", access.secret.expose());
@@ -405,8 +466,9 @@ pub fn authorised<T>(access: &Access, message: T) -> tonic::Request<T> {
     request
 }
 
-/// Sends what is left to be said, as far as the coordinator takes it, and waits until it hangs up.
-async fn farewell(mut line: Line, outgoing: VecDeque<wire::FromWorker>) {
+/// Sends the remaining messages as far as the coordinator accepts them. Then waits until it ends the call,
+/// for 2 s at most.
+async fn farewell(mut line: OpenCall, outgoing: VecDeque<wire::FromWorker>) {
     let all = async {
         for message in outgoing {
             if line.sender.send(message).await.is_err() {
@@ -419,7 +481,7 @@ async fn farewell(mut line: Line, outgoing: VecDeque<wire::FromWorker>) {
     let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
 }
 
-async fn maybe(attempt: &mut Option<Attempt>) -> Result<Line, CallError> {
+async fn maybe(attempt: &mut Option<OpeningCall>) -> Result<OpenCall, CallError> {
     match attempt {
         Some(attempt) => attempt.await,
         None => std::future::pending().await,
@@ -453,12 +515,12 @@ fn from_worker(message: wire::from_worker::Message) -> wire::FromWorker {
     wire::FromWorker { message: Some(message) }
 }
 
-/// Why a call ended, for people.
+/// Returns why a call ended, for display.
 fn describe(status: &Status) -> String {
     if status.message().is_empty() { status.code().to_string() } else { from_outside(status.message()) }
 }
 
-/// An error with its causes.
+/// Returns an error with its sources, on one line.
 fn full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,11 +1,10 @@
-//! The way to a coordinator: TCP, and TLS unless it is on this machine.
+//! Connections to a coordinator: TCP, and TLS unless the coordinator is on this machine.
 //!
-//! A coordinator is known by its certificate, which is in the access file, and by nothing else: no
-//! authority vouches for it, its names are not looked at, nor is when it expires. The access file
-//! comes from the coordinator itself by a way that its owner trusts, as it has the secret in it; so
-//! there is nothing that an authority could add, while names and dates could only get in the way.
-//! Machines of a cluster seldom have names that the others agree upon, and clocks are wrong. What is
-//! checked is that the other side has the private key that belongs to the certificate.
+//! The only proof of a coordinator's identity is its certificate, which the access file has. No authority
+//! signs it, and neither its names nor its expiry are checked. The access file has the secret, so its owner
+//! already gets it from the coordinator by a trusted way. An authority could add nothing to that. Checks of
+//! names and dates would only cause failures: machines of a cluster seldom have names that the others agree
+//! upon, and clocks are wrong. The other side must prove that it has the certificate's private key.
 
 mod race;
 
@@ -42,59 +41,59 @@ use crate::access::{Access, Address};
 /// Why a coordinator was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing is there, or not now.
+    /// There is no coordinator at the address, or not at present.
     #[error("cannot connect to the coordinator at {address}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was tried.
         address: String,
-        /// What happened.
+        /// Error of the attempt.
         source: io::Error,
     },
-    /// Another coordinator, or somebody who would like to be it.
+    /// The server has another certificate: it is another coordinator or an impostor.
     #[error(
-        "the coordinator at {address} is not the one that this access file is for: its certificate is another; \
-         get a fresh copy of the access file from the coordinator's output directory"
+        "the coordinator at {address} is not the one of this access file: its certificate differs; get a new \
+            copy of the access file from the coordinator's output directory"
     )]
     WrongCertificate {
-        /// Where it is.
+        /// Address of the server.
         address: String,
     },
-    /// We speak TLS, they do not.
+    /// The access file has a certificate, but the server does not speak TLS.
     #[error(
-        "what listens at {address} does not speak TLS, so it is not the coordinator that this access file is for; \
-         get a fresh copy of the access file from the coordinator's output directory"
+        "the server at {address} does not speak TLS, so it is not the coordinator of this access file; get a \
+            new copy of the access file from the coordinator's output directory"
     )]
     NotTls {
-        /// Where it is.
+        /// Address of the server.
         address: String,
     },
-    /// They speak TLS, and we have no certificate to know them by.
+    /// The server speaks TLS, but the access file has no certificate by which to verify it.
     #[error(
-        "what listens at {address} speaks TLS, and the access file has no certificate to know it by; \
-         get a fresh copy of the access file from the coordinator's output directory"
+        "the server at {address} speaks TLS, but the access file has no certificate; get a new copy of the \
+            access file from the coordinator's output directory"
     )]
     NeedsTls {
-        /// Where it is.
+        /// Address of the server.
         address: String,
     },
-    /// The address is none, or none that may be used.
+    /// The address is invalid, or must not be used.
     #[error("`{address}` cannot be the address of a coordinator: {problem}")]
     Address {
-        /// What was given.
+        /// The address.
         address: String,
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// It has several addresses, and is found at none of them.
+    /// There are several addresses, and the coordinator was found at none.
     #[error("the coordinator is found at none of its addresses: {}", listed(errors))]
     Nowhere {
-        /// Why, of each in turn.
+        /// Error of each attempt, in the order in which they failed.
         errors: Vec<ConnectError>,
     },
 }
 
 impl ConnectError {
-    /// Whether it may work a little later. If one of several addresses may, all may.
+    /// Whether a later attempt may succeed. With several addresses, one such address suffices.
     #[must_use]
     pub fn is_worth_retrying(&self) -> bool {
         match self {
@@ -110,53 +109,53 @@ impl ConnectError {
 
 fn listed(errors: &[ConnectError]) -> String {
     let describe = |error: &ConnectError| match error {
-        // The causes of one among several are told by nobody else.
+        // Callers report the source of this error, but not those of the errors in its list.
         ConnectError::Unreachable { source, .. } => format!("{error} ({source})"),
         _ => error.to_string(),
     };
     errors.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
-/// How long a coordinator may take to open a connection, and the system to find the addresses of a name.
+/// Time limit for opening a connection, and for resolving a name.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Addresses of a name that are tried; more are hardly those of one machine.
+/// Most addresses of a name that are tried. More are unlikely to be of one machine.
 const MOST_OF_A_NAME: usize = 16;
 
 /// A connection to a coordinator.
 #[derive(Debug)]
 pub struct Connected {
-    /// What calls go through. When the connection is lost, what is called on it fails, and nothing connects anew.
+    /// Channel for calls. If the connection is lost, calls on the channel fail; it does not reconnect.
     pub channel: Channel,
-    /// The address in the access file at which it was found.
+    /// Address in the access file at which the coordinator was found.
     pub address: String,
-    /// Where that leads, to be tried first the next time.
+    /// Socket address of the coordinator, to be tried first the next time.
     pub place: SocketAddr,
 }
 
-/// Connects to a coordinator at the address where it is found first; gives that address, too.
+/// Connects to a coordinator at the first address that succeeds. Returns the channel and that address.
 ///
 /// # Errors
-/// When it is found at no address.
+/// If no address succeeds.
 pub async fn connect(access: &Access) -> Result<(Channel, String), ConnectError> {
     reconnect(access, None).await.map(|Connected { channel, address, .. }| (channel, address))
 }
 
-/// The same; the place where it was found the last time is tried first.
+/// Like [`connect`], but tries the place of the last connection first.
 ///
 /// # Errors
 /// As [`connect`].
 pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Connected, ConnectError> {
     let mut errors = Vec::new();
     let mut race = Race::new(last);
-    let mut steps: JoinSet<Step> = JoinSet::new();
+    let mut steps: JoinSet<ConnectStep> = JoinSet::new();
     let (reach, mut reached) = mpsc::unbounded_channel();
     for (of, address) in access.addresses.iter().enumerate() {
         match address.parse::<Address>() {
             Ok(Address { host, port }) => {
                 steps.spawn(async move {
                     let found = timeout(PATIENCE, resolve(host, port)).await;
-                    Step::Resolved(of, found.unwrap_or_else(|_| Err(late())))
+                    ConnectStep::Resolved(of, found.unwrap_or_else(|_| Err(late())))
                 });
             }
             Err(_) => {
@@ -189,20 +188,20 @@ pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Conn
                 steps.spawn(async move {
                     let late = attempt.unreachable(late());
                     let ended = timeout(PATIENCE, attempt.run()).await;
-                    Step::Tried(candidate, ended.unwrap_or(Err(late)))
+                    ConnectStep::Tried(candidate, ended.unwrap_or(Err(late)))
                 });
                 continue;
             }
         };
         match step.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-            Step::Resolved(of, Ok(found)) => race.add(of, found),
-            Step::Resolved(of, Err(source)) => {
+            ConnectStep::Resolved(of, Ok(found)) => race.add(of, found),
+            ConnectStep::Resolved(of, Err(source)) => {
                 errors.push(ConnectError::Unreachable { address: access.addresses[of].clone(), source });
             }
-            Step::Tried(Candidate { of, address: place }, Ok(channel)) => {
+            ConnectStep::Tried(Candidate { of, address: place }, Ok(channel)) => {
                 return Ok(Connected { channel, address: access.addresses[of].clone(), place });
             }
-            Step::Tried(candidate, Err(error)) => {
+            ConnectStep::Tried(candidate, Err(error)) => {
                 race.failed(candidate);
                 errors.push(error);
             }
@@ -215,9 +214,9 @@ pub async fn reconnect(access: &Access, last: Option<SocketAddr>) -> Result<Conn
     })
 }
 
-/// What has come of a part of the way.
-enum Step {
-    /// The addresses of a name.
+/// The result of a step of [`reconnect`].
+enum ConnectStep {
+    /// Socket addresses of the access file's address with this index.
     Resolved(usize, io::Result<Vec<SocketAddr>>),
     Tried(Candidate, Result<Channel, ConnectError>),
 }
@@ -226,12 +225,12 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("there was no answer within {} s", PATIENCE.as_secs()))
 }
 
-/// Where a name or an address leads, in the order in which to try.
+/// Resolves a name or an IP address to socket addresses, in the order in which to try them.
 async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    // The system may take long, and tokio's threads for that panic where there are none.
+    // The call may take long. Tokio's threads for such calls panic if the system refuses them.
     let (tell, told) = oneshot::channel();
     let ask = move || {
         let found = (host.as_str(), port).to_socket_addrs();
@@ -246,13 +245,13 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-/// What a coordinator is called that is reached over what leads there already.
+/// Address that messages show for a coordinator that is reached over an open connection.
 pub const PIPED: &str = "coordinator";
 
-/// Speaks to a coordinator over what leads there already.
+/// Connects to a coordinator over an open connection.
 ///
 /// # Errors
-/// When nothing can be said.
+/// If HTTP/2 cannot be opened on it.
 pub async fn over<S>(stream: S) -> Result<Channel, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -260,18 +259,18 @@ where
     channel(PIPED, stream).await
 }
 
-/// An attempt to connect to one place.
+/// An attempt to connect to one socket address.
 struct Attempt {
-    /// As the access file has it.
+    /// The address in the access file.
     name: String,
     candidate: Candidate,
     certificate: Option<CertificateDer<'static>>,
-    /// Told when a server is reached.
+    /// Receives the candidate once a server is reached.
     reach: mpsc::UnboundedSender<Candidate>,
 }
 
 impl Attempt {
-    /// Where it leads, for people.
+    /// Returns the place for display.
     fn place(&self) -> String {
         let place = self.candidate.address.to_string();
         if self.name == place { place } else { format!("{} ({place})", self.name) }
@@ -283,17 +282,17 @@ impl Attempt {
 
     async fn run(self) -> Result<Channel, ConnectError> {
         let place = self.candidate.address;
-        // Names can lead anywhere, also that of this machine.
+        // A name may resolve to any address, also the name of this machine.
         if self.certificate.is_none() && !place.ip().to_canonical().is_loopback() {
-            let problem = "it is not on this machine, and there is no certificate to know it by";
+            let problem = "it is not on this machine, and the access file has no certificate";
             return Err(ConnectError::Address { address: self.place(), problem });
         }
         let stream = TcpStream::connect(place).await.map_err(|error| self.unreachable(error))?;
-        // If nobody listens any more, another attempt has succeeded.
+        // If the receiver is gone, another attempt has succeeded.
         let _ = self.reach.send(self.candidate);
-        // A lease or a result is not to wait for the other side to acknowledge the message before.
+        // Leases and results must not wait until the other side has acknowledged the previous message.
         stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
-        let (stream, first_byte) = Watched::new(stream);
+        let (stream, first_byte) = WatchedConnection::new(stream);
         match &self.certificate {
             Some(certificate) => {
                 connect_tls(&self.place(), &self.name, stream, first_byte, certificate.clone()).await
@@ -306,13 +305,13 @@ impl Attempt {
 async fn connect_tls(
     address: &str,
     name: &str,
-    stream: Watched,
+    stream: WatchedConnection,
     mut first_byte: oneshot::Receiver<u8>,
     certificate: CertificateDer<'static>,
 ) -> Result<Channel, ConnectError> {
     let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
     let config = client_config(certificate).map_err(|error| unreachable(io::Error::other(error)))?;
-    // Nobody looks at it: it is not sent, and the certificate is not asked for it.
+    // The name has no effect: it is not sent, and the certificate is not checked for it.
     let shown = ServerName::try_from("coordinator").expect("it is a name");
     let stream = match TlsConnector::from(Arc::new(config)).connect(shown, stream).await {
         Ok(stream) => stream,
@@ -331,7 +330,7 @@ async fn connect_tls(
 async fn connect_plain(
     address: &str,
     name: &str,
-    stream: Watched,
+    stream: WatchedConnection,
     first_byte: oneshot::Receiver<u8>,
 ) -> Result<Channel, ConnectError> {
     let unreachable = |kind, problem: &str| {
@@ -339,31 +338,33 @@ async fn connect_plain(
         ConnectError::Unreachable { address: address.to_owned(), source }
     };
     let channel = channel(name, stream).await?;
-    // HTTP/2 is open as soon as we have spoken; only the answer tells whether anybody understood.
+    // HTTP/2 is open once this side has sent its preface. Only the answer shows that the server understood
+    // it.
     match first_byte.await {
         Ok(HTTP2) => Ok(channel),
         Ok(byte) if TLS_RECORDS.contains(&byte) => {
             Err(ConnectError::NeedsTls { address: address.to_owned() })
         }
-        Ok(_) => Err(unreachable(io::ErrorKind::InvalidData, "what answers there is no coordinator")),
+        Ok(_) => Err(unreachable(io::ErrorKind::InvalidData, "the server there is not a coordinator")),
         Err(_) => Err(unreachable(io::ErrorKind::UnexpectedEof, "it closed the connection")),
     }
 }
 
-/// How every record of TLS begins: with its type.
+/// First byte of every TLS record: its type.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=24;
 
-/// How an HTTP/2 server begins: with the length of its settings, which are shorter than 65,536 bytes.
+/// First byte from an HTTP/2 server: the high byte of the length of its settings, which are shorter than
+/// 65,536 bytes.
 const HTTP2: u8 = 0;
 
-/// HTTP/2 over what is connected already.
+/// Opens HTTP/2 over an open connection.
 async fn channel<S>(address: &str, stream: S) -> Result<Channel, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let wrong =
         |_| ConnectError::Address { address: address.to_owned(), problem: "it does not fit into an URL" };
-    // The scheme is for show: what is below HTTP/2 is our own.
+    // The scheme has no effect: the connection below HTTP/2 is already open.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(wrong)?
         .http2_keep_alive_interval(Duration::from_secs(10))
@@ -393,12 +394,12 @@ fn client_config(certificate: CertificateDer<'static>) -> Result<ClientConfig, T
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.enable_sni = false;
-    // The certificate is to be seen each time.
+    // The server must show its certificate each time.
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-/// Accepts one certificate, from who has its key.
+/// Accepts one certificate, from a server that has its private key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
@@ -444,20 +445,20 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// A connection that tells the first byte that it reads.
-struct Watched {
+/// A connection that reports the first byte that it reads.
+struct WatchedConnection {
     stream: TcpStream,
     first_byte: Option<oneshot::Sender<u8>>,
 }
 
-impl Watched {
-    fn new(stream: TcpStream) -> (Watched, oneshot::Receiver<u8>) {
+impl WatchedConnection {
+    fn new(stream: TcpStream) -> (WatchedConnection, oneshot::Receiver<u8>) {
         let (sender, receiver) = oneshot::channel();
-        (Watched { stream, first_byte: Some(sender) }, receiver)
+        (WatchedConnection { stream, first_byte: Some(sender) }, receiver)
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -467,18 +468,18 @@ impl AsyncRead for Watched {
         let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         if let Some(&byte) = buffer.filled().get(before) {
             if let Some(sender) = self.first_byte.take() {
-                // Nobody needs to want to know.
+                // The receiver may have been dropped.
                 let _ = sender.send(byte);
             }
         } else if buffer.remaining() > 0 {
-            // An end or an error: there will be none.
+            // The connection has ended or failed, so no first byte will arrive.
             self.first_byte = None;
         }
         Poll::Ready(result)
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,15 +1,16 @@
-//! A worker: takes leases from a coordinator, computes them, sends back spikes.
+//! A worker takes leases from a coordinator, computes them and sends back spikes.
 //!
-//! `session` is the worker's half of the protocol as a pure state machine, [`pool`] the threads
-//! that compute, and [`run`] the connections between them and a coordinator, which [`access`] says
-//! how to reach and [`connect`] opens.
+//! The worker's half of the protocol is a pure state machine, `granule_farm::session`. [`pool`] has the
+//! threads that compute. [`run`] connects both to a coordinator. [`access`] has the access file, and
+//! [`connect`] opens connections.
 
 pub mod access;
 mod client;
 pub mod connect;
 pub mod pool;
 
-pub use client::{Config, Progress, Stream, Way, WorkerError, authorised, client, run};
+pub use client::{AnyStream, Way, WorkerConfig, WorkerError, WorkerProgress, authorised, client, run};
 
-/// What a worker that speaks over its standard streams says first, on a line of its own, before its version.
+/// First output of a worker that is connected by its standard streams, on a separate line. Its version
+/// follows.
 pub const PIPED_GREETING: &str = "granule worker ";

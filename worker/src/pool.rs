@@ -9,27 +9,27 @@ use std::thread;
 
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::{Fingerprint, Model, Shard, TrialSpikes};
-use granule_farm::session::Output;
-use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work};
+use granule_farm::session::PoolOutput;
+use granule_proto::convert::{TrialName, TrialResult, WireSurvey, WireTrials, WireWork};
 use tokio::sync::mpsc as tokio_mpsc;
 
-/// Threads that compute pieces of work, each one at a time.
+/// Threads that compute pieces of work. Each thread computes one piece at a time.
 #[derive(Debug)]
 pub struct Pool {
-    work: mpsc::Sender<(u64, Work)>,
+    work: mpsc::Sender<(u64, WireWork)>,
     threads: u32,
     cancelled: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Pool {
-    /// Starts the threads, fewer if the system refuses some; gives why it did. Outputs that nobody takes stop them from
-    /// going on: the channel bounds what lies here.
+    /// Starts the threads. If the system refuses some, starts fewer and returns the error. The channel of
+    /// outputs is bounded: if outputs are not taken, the threads wait.
     ///
     /// # Errors
-    /// When the system refuses all of them.
+    /// If the system refuses all threads.
     pub fn start(
         threads: u32,
-        outputs: &tokio_mpsc::Sender<Output>,
+        outputs: &tokio_mpsc::Sender<PoolOutput>,
     ) -> std::io::Result<(Pool, Option<std::io::Error>)> {
         let (work, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -49,36 +49,36 @@ impl Pool {
         Ok((Pool { work, threads, cancelled }, None))
     }
 
-    /// How many threads there are.
+    /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> u32 {
         self.threads
     }
 
     /// Queues a piece of work.
-    pub fn compute(&self, ticket: u64, work: Work) {
-        // The threads end when the outputs are not wanted any more, and then this is not either.
+    pub fn compute(&self, ticket: u64, work: WireWork) {
+        // The threads end when outputs are no longer taken. Then this piece of work is not needed either.
         let _ = self.work.send((ticket, work));
     }
 
-    /// Has a piece of work end after the trial that it is at.
+    /// Ends a piece of work after its current trial.
     pub fn cancel(&self, ticket: u64) {
         lock(&self.cancelled).insert(ticket);
     }
 }
 
 struct Thread {
-    queue: Arc<Mutex<mpsc::Receiver<(u64, Work)>>>,
+    queue: Arc<Mutex<mpsc::Receiver<(u64, WireWork)>>>,
     cancelled: Arc<Mutex<BTreeSet<u64>>>,
-    outputs: tokio_mpsc::Sender<Output>,
+    outputs: tokio_mpsc::Sender<PoolOutput>,
 }
 
-/// How a piece of work came to its end.
+/// How a piece of work ended.
 enum WorkEnd {
     Finished,
     Cancelled,
     Failed(String),
-    /// Nobody takes outputs any more.
+    /// The receiver of outputs is gone.
     Unwanted,
 }
 
@@ -87,17 +87,18 @@ impl Thread {
         loop {
             let next = lock(&self.queue).recv();
             let Ok((ticket, work)) = next else { return };
-            // A bug of ours is the end of this work only: its trial is named, and others go on.
+            // A panic is a bug in granule. It ends only this piece of work, so that its trial can be named
+            // and other work continues.
             let end = catch_unwind(AssertUnwindSafe(|| match &work {
-                Work::Trials(work) => self.trials(ticket, work),
-                Work::Survey(work) => self.survey(ticket, work),
+                WireWork::Trials(work) => self.trials(ticket, work),
+                WireWork::Survey(work) => self.survey(ticket, work),
             }))
             .unwrap_or_else(|panic| WorkEnd::Failed(describe(&*panic)));
             lock(&self.cancelled).remove(&ticket);
             let last = match end {
-                WorkEnd::Finished => Output::Finished { ticket },
-                WorkEnd::Cancelled => Output::HandedBack { ticket },
-                WorkEnd::Failed(reason) => Output::Failed { ticket, reason },
+                WorkEnd::Finished => PoolOutput::Finished { ticket },
+                WorkEnd::Cancelled => PoolOutput::HandedBack { ticket },
+                WorkEnd::Failed(reason) => PoolOutput::Failed { ticket, reason },
                 WorkEnd::Unwanted => return,
             };
             if !self.hand_out(last) {
@@ -106,7 +107,7 @@ impl Thread {
         }
     }
 
-    fn hand_out(&self, output: Output) -> bool {
+    fn hand_out(&self, output: PoolOutput) -> bool {
         self.outputs.blocking_send(output).is_ok()
     }
 
@@ -114,7 +115,7 @@ impl Thread {
         lock(&self.cancelled).contains(&ticket)
     }
 
-    fn trials(&self, ticket: u64, work: &Trials) -> WorkEnd {
+    fn trials(&self, ticket: u64, work: &WireTrials) -> WorkEnd {
         if self.is_cancelled(ticket) {
             return WorkEnd::Cancelled;
         }
@@ -144,7 +145,7 @@ impl Thread {
         computed.map_or_else(|error| WorkEnd::Failed(error.to_string()), |()| end)
     }
 
-    /// Hands out what came of a trial of these conditions. False if nobody takes it.
+    /// Sends the results of a trial of these conditions. Returns false if the receiver of outputs is gone.
     fn hand_out_trial(
         &self,
         ticket: u64,
@@ -157,28 +158,30 @@ impl Thread {
         for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
             let name = TrialName { fingerprint, seed, trial };
             let Some(spikes) = spikes else {
-                too_large.push(Output::TooLarge { ticket, name });
+                too_large.push(PoolOutput::TooLarge { ticket, name });
                 continue;
             };
             let encoded = spikes.encode();
-            // Of a large trial, both would be twice the memory while the result waits to be taken.
+            // Spikes and encoded spikes of a large trial would take twice the memory while the result waits
+            // to be taken.
             drop(spikes);
-            if !self.hand_out(Output::Trial { ticket, result: TrialResult::new(name, encoded) }) {
+            if !self.hand_out(PoolOutput::Trial { ticket, result: TrialResult::new(name, encoded) }) {
                 return false;
             }
         }
-        // Last: what others have to compute again for it has then been sent.
+        // These are last. A trial that is reported as too large is computed again elsewhere; by then all
+        // other results have been sent.
         too_large.into_iter().all(|output| self.hand_out(output))
     }
 
-    fn survey(&self, ticket: u64, work: &Survey) -> WorkEnd {
+    fn survey(&self, ticket: u64, work: &WireSurvey) -> WorkEnd {
         if self.is_cancelled(ticket) {
             return WorkEnd::Cancelled;
         }
         let parts = work.first..work.first.saturating_add(work.count);
         match work.engine.survey(&work.model, work.seed, parts) {
             Err(error) => WorkEnd::Failed(error.to_string()),
-            Ok(findings) => match self.hand_out(Output::Survey { ticket, findings }) {
+            Ok(findings) => match self.hand_out(PoolOutput::Survey { ticket, findings }) {
                 true => WorkEnd::Finished,
                 false => WorkEnd::Unwanted,
             },
@@ -186,13 +189,13 @@ impl Thread {
     }
 }
 
-/// What a panic said.
+/// Returns an error text with the message of a panic.
 fn describe(panic: &(dyn Any + Send)) -> String {
     let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     format!("the computing thread panicked, which is a bug in granule: {}", said.unwrap_or("no message"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing behind these locks is ever left half changed.
+    // Data behind these locks is never left half changed, so it is valid after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

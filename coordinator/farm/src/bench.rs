@@ -1,4 +1,4 @@
-//! What benchmarks, and tests of speed, need of the scheduler. Nothing else uses it, and nothing here is promised to stay.
+//! Runs the scheduler for benchmarks and for tests of speed. Nothing else uses it, and it may change at any time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,44 +6,44 @@ use std::time::Duration;
 use granule_engine::stream::{Index, Parts};
 
 use crate::scheduler::{
-    CohortShape, Command, Config, ConnectionId, Event, LEASE_TARGET, Scheduler, Shape, Site, Time, TrialId,
-    Work, WorkerName,
+    CohortShape, Command, ConnectionId, Event, LEASE_TARGET, PlanShape, Scheduler, SchedulerConfig, Site,
+    Time, TrialId, Work, WorkerName,
 };
 
-/// As the streams of the exact engine are cut.
+/// The stream parts of engine `brian2-2.2.1`.
 const PARTS: Parts = Parts { items_per_finding: 2, mean: 3_926_990.8, sd: 918.0 };
 
-/// A plan, as far as the scheduler sees it, and who computes it.
+/// The size of a plan, and of the farm that computes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
     /// Workers of one thread each.
     pub workers: u32,
     /// Cohorts, each with a noise stream of its own.
     pub cohorts: u32,
-    /// Variants of each.
+    /// Variants of each cohort.
     pub variants: u32,
     /// Trials of each variant.
     pub trials: u32,
-    /// Trials of a shard.
+    /// Trials per shard.
     pub shard: u32,
 }
 
 impl Life {
-    /// Trials in all variants.
+    /// Returns the number of trials, in all variants.
     pub fn len(&self) -> u64 {
         u64::from(self.cohorts) * u64::from(self.variants) * u64::from(self.trials)
     }
 
-    /// Whether there is nothing to do.
+    /// Whether the plan has no trials.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Has the scheduler hand everything out to workers that need no time, and whose results are
-    /// stored after their lease has been finished. Returns how many events that took.
+    /// Runs the plan with workers that need no time. Results are stored after their lease has finished. Returns the
+    /// number of events.
     ///
     /// # Panics
-    /// If the scheduler does not get to the end of it.
+    /// If the scheduler does not complete the plan.
     pub fn live(&self) -> u64 {
         let cohort = |i| CohortShape {
             variants: self.variants,
@@ -51,7 +51,7 @@ impl Life {
             cost_per_trial: 1e6,
             stream: i as usize,
         };
-        let shape = Shape {
+        let shape = PlanShape {
             trials: self.trials,
             cohorts: (0..self.cohorts).map(cohort).collect(),
             streams: vec![Index::new(Some(PARTS)); self.cohorts as usize],
@@ -114,10 +114,10 @@ impl Life {
     }
 }
 
-/// Of schedulers in benchmarks.
-pub fn config(shard_trials: Option<u32>) -> Config {
-    Config {
-        // Workers of benchmarks have no heartbeats, and a disk that others write to may stall for long.
+/// Returns the configuration of schedulers in benchmarks.
+pub fn config(shard_trials: Option<u32>) -> SchedulerConfig {
+    SchedulerConfig {
+        // The workers of benchmarks send no heartbeats, and a disk that other processes write to may stall for long.
         lease_ttl: Duration::from_secs(600),
         lease_target: LEASE_TARGET,
         shard_trials,

@@ -1,31 +1,31 @@
-//! A plan's trials by the three names they have: the scheduler's, the wire's and the store's.
+//! Maps a plan's trials between their names in the scheduler, in messages and in the store.
 
 use std::collections::HashMap;
 
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Index;
 use granule_engine::{Engine, Fingerprint, Model, Spike, StreamKey, TrialKey, TrialSpikes};
-use granule_proto::convert::{Survey, TrialName, TrialResult, Trials, Work as WireWork};
+use granule_proto::convert::{TrialName, TrialResult, WireSurvey, WireTrials, WireWork};
 use granule_sweep::plan::Plan;
 
-use crate::scheduler::{CohortShape, Place, Shape, TrialId, Work};
+use crate::scheduler::{CohortShape, Place, PlanShape, TrialId, Work};
 
-/// A plan and where everything in it is.
+/// A plan, with the places of its cohorts, variants and streams.
 #[derive(Debug)]
 pub struct Catalogue<'a> {
     plan: &'a Plan,
     streams: Vec<StreamKey>,
     cohorts: Vec<CohortShape>,
-    /// Which cohort and variant a result belongs to.
+    /// The cohort and variant of each seed and fingerprint.
     places: HashMap<(u32, Fingerprint), (u32, u32)>,
 }
 
-/// Why a result has no place in a plan.
+/// Why a result does not belong to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misplaced {
-    /// It is of another sweep, or of more trials of this one: of no use, but no sign of anything.
+    /// It is of another sweep, or of more trials of this one. It is of no use, but no sign of an error.
     Foreign,
-    /// It is none: cells or times that there are not.
+    /// No trial of the plan can have it: cells or times are outside the model, or the spikes are too many.
     Impossible,
 }
 
@@ -54,13 +54,12 @@ impl<'a> Catalogue<'a> {
         Catalogue { plan, streams, cohorts, places }
     }
 
-    /// The engine of the plan.
     pub fn engine(&self) -> &'static dyn Engine {
         self.plan.engine
     }
 
-    /// What the scheduler needs to know, with the findings that are known of each stream.
-    pub fn shape(&self, findings: impl Fn(StreamKey) -> Vec<u32>) -> Shape {
+    /// Returns the shape of the plan for the scheduler, with the known findings of each stream.
+    pub fn shape(&self, findings: impl Fn(StreamKey) -> Vec<u32>) -> PlanShape {
         let parts = self.plan.engine.parts();
         let known = |stream: &StreamKey| {
             let mut index = Index::new(parts);
@@ -70,13 +69,13 @@ impl<'a> Catalogue<'a> {
             index
         };
         let streams = self.streams.iter().map(known).collect();
-        Shape { trials: self.plan.trials, cohorts: self.cohorts.clone(), streams }
+        PlanShape { trials: self.plan.trials, cohorts: self.cohorts.clone(), streams }
     }
 
-    /// Which trial a result is of.
+    /// Returns the trial that a result belongs to.
     ///
     /// # Errors
-    /// When it is of none of this plan, or when no trial of the plan can have these spikes.
+    /// If the plan does not have the trial, or if no trial of the plan can have these spikes.
     pub fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
         let id = self.place_of(result.name).ok_or(Misplaced::Foreign)?;
         let model = self.model(id.cohort, id.variant);
@@ -87,23 +86,23 @@ impl<'a> Catalogue<'a> {
         Ok((id, self.key(id)))
     }
 
-    /// The trial of this name; none if the plan does not have it.
+    /// Returns the trial of this name; `None` if the plan does not have it.
     pub fn place_of(&self, TrialName { fingerprint, seed, trial }: TrialName) -> Option<TrialId> {
         let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
         (trial < self.plan.trials).then_some(TrialId { cohort, variant, trial })
     }
 
-    /// Whether the cells of a trial can fire so often that it has more spikes than are stored.
+    /// Whether the cells of a trial can fire so often that it has more spikes than can be stored.
     pub fn may_be_too_large(&self, id: TrialId) -> bool {
         self.model(id.cohort, id.variant).facts().most_spikes > MOST_SPIKES
     }
 
-    /// Why a trial that is too large is not stored, and what to do, for people.
+    /// Returns why a trial with too many spikes is not stored and what to change, for the user.
     pub fn too_large_reason(&self, id: TrialId) -> String {
         let advice = self.plan.engine.to_spike_less(Some(self.model(id.cohort, id.variant)));
         format!(
-            "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and will have them \
-             again: {advice}"
+            "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and would have \
+                them again: {advice}"
         )
     }
 
@@ -121,10 +120,10 @@ impl<'a> Catalogue<'a> {
         self.streams[stream]
     }
 
-    /// Work as it is told to a worker.
+    /// Converts work to its form in messages.
     pub fn work(&self, work: &Work) -> WireWork {
         match work {
-            Work::Trials { cohort, trials, variants, start } => WireWork::Trials(Trials {
+            Work::Trials { cohort, trials, variants, start } => WireWork::Trials(WireTrials {
                 engine: self.plan.engine,
                 seed: self.plan.cohorts[*cohort as usize].seed,
                 first: trials.start,
@@ -132,7 +131,7 @@ impl<'a> Catalogue<'a> {
                 start: *start,
                 models: variants.iter().map(|variant| self.model(*cohort, variant).clone()).collect(),
             }),
-            Work::Survey { cohort, parts } => WireWork::Survey(Survey {
+            Work::Survey { cohort, parts } => WireWork::Survey(WireSurvey {
                 engine: self.plan.engine,
                 seed: self.plan.cohorts[*cohort as usize].seed,
                 model: Box::new(self.model(*cohort, 0).clone()),
@@ -142,23 +141,23 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// Conditions of the sweep that a trial belongs to.
+    /// Returns the conditions of the sweep that a trial belongs to, by index.
     pub fn conditions(&self, id: TrialId) -> &'a [usize] {
         &self.plan.cohorts[id.cohort as usize].variants[id.variant as usize].conditions
     }
 
-    /// The seed of a trial, by its index in the sweep.
+    /// Returns the index of a trial's seed in the sweep.
     pub fn seed(&self, id: TrialId) -> usize {
         self.plan.seed_of(id.cohort as usize)
     }
 
-    /// For people.
+    /// Describes a trial for the user.
     pub fn describe(&self, id: TrialId) -> String {
         let name = &self.plan.conditions[self.conditions(id)[0]].name;
         format!("trial {} of condition {name}, seed {}", id.trial, self.plan.cohorts[id.cohort as usize].seed)
     }
 
-    /// For people.
+    /// Describes a trial in all its variants for the user.
     pub fn describe_place(&self, place: Place) -> String {
         let cohort = &self.plan.cohorts[place.cohort as usize];
         let names: Vec<&str> = cohort
@@ -171,7 +170,7 @@ impl<'a> Catalogue<'a> {
         format!("trial {} of {conditions} {}, seed {}", place.trial, names.join(", "), cohort.seed)
     }
 
-    /// Where the spikes of a trial first differ, for people.
+    /// Describes for the user where two encoded results of a trial first differ.
     pub fn first_difference(&self, id: TrialId, stored: &[u8], received: &[u8]) -> String {
         let (Some(stored), Some(received)) = (self.decode(id, stored), self.decode(id, received)) else {
             return "the spikes stored cannot be read".to_owned();
@@ -189,8 +188,8 @@ impl<'a> Catalogue<'a> {
     }
 }
 
-/// Where the spikes of a trial first differ from those stored, for people; `other` is what the others
-/// were.
+/// Describes for the user where two results of a trial first differ. `other` is a word for the second one, such as
+/// "received".
 pub fn first_difference(model: &Model, stored: &TrialSpikes, others: &TrialSpikes, other: &str) -> String {
     let step_ms = model.time().step_ms;
     let populations = model.engine().populations().iter().zip(stored.trains.iter().zip(&others.trains));

@@ -1,4 +1,4 @@
-//! Between the messages of the wire and the scheduler's words. Pure: simulations use it, too.
+//! Converts between messages and the scheduler's types. It is pure: simulations use it, too.
 
 use granule_engine::Engine;
 use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire};
@@ -9,7 +9,7 @@ use granule_text::from_outside;
 use crate::catalogue::Catalogue;
 use crate::scheduler::{Command, ConnectionId, LeaseId, WorkerName};
 
-/// What a worker says once it is welcome.
+/// A message of a worker after its welcome.
 #[derive(Debug)]
 pub enum Said {
     Beat {
@@ -24,7 +24,7 @@ pub enum Said {
         lease: Option<LeaseId>,
         result: TrialResult,
     },
-    /// A part of a result that is not whole yet.
+    /// A part of a result that is not complete yet.
     Part {
         lease: Option<LeaseId>,
     },
@@ -49,38 +49,34 @@ pub enum Said {
 }
 
 impl Said {
-    /// That a result of this lease has come further.
+    /// Returns the message for further progress with a result of this lease.
     pub fn part(id: u64) -> Said {
         Said::Part { lease: lease(id) }
     }
 }
 
-/// What a worker says when it comes.
+/// The content of a worker's hello.
 #[derive(Clone, Debug)]
-pub struct Introduction {
+pub struct WorkerHello {
     pub worker: WorkerName,
     pub threads: u32,
     pub host: String,
     pub process_id: u32,
-    /// Leases of ours that it is still at.
+    /// Leases of this coordinator process that the worker still holds.
     pub held: Vec<LeaseId>,
 }
 
-/// Characters of a host name: as many as DNS allows.
+/// Limit on the characters of a host name, as in DNS.
 const LONGEST_HOST: usize = 253;
 
-/// Most leases that a worker has at a time.
+/// Limit on the leases of a worker at a time.
 const MOST_THREADS: u32 = 4096;
 
-/// Whether a worker can be let in: what it says of itself, or why not.
+/// Checks whether a worker can be admitted, and returns its hello.
 ///
 /// # Errors
-/// A text for both sides that says what to do.
-pub fn introduce(
-    hello: wire::Hello,
-    engine: &'static dyn Engine,
-    epoch: u64,
-) -> Result<Introduction, String> {
+/// If it cannot: a text for both sides that states what to do.
+pub fn introduce(hello: wire::Hello, engine: &'static dyn Engine, epoch: u64) -> Result<WorkerHello, String> {
     let ours = env!("CARGO_PKG_VERSION");
     let theirs = from_outside(&hello.version);
     if hello.protocol != PROTOCOL {
@@ -112,7 +108,7 @@ pub fn introduce(
         return Err(format!("the worker's name has {} bytes instead of 16", hello.name.len()));
     };
     let held = if hello.epoch == epoch { hello.held } else { Vec::new() };
-    Ok(Introduction {
+    Ok(WorkerHello {
         worker: WorkerName(name),
         threads: hello.threads.clamp(1, MOST_THREADS),
         host: from_outside(&hello.host).chars().take(LONGEST_HOST).collect(),
@@ -121,11 +117,11 @@ pub fn introduce(
     })
 }
 
-/// What a message says; none if it is a second hello, or a part of nothing. Results in parts are put together in the
-/// connection's assembly.
+/// Reads a message. Returns `None` for a second hello, and for a part without a result. Results in parts are put
+/// together in the connection's assembly.
 ///
 /// # Errors
-/// When it makes no sense.
+/// If the message is malformed.
 pub fn understand(message: wire::FromWorker, assembly: &mut Assembly) -> Result<Option<Said>, WireError> {
     use wire::from_worker::Message;
     Ok(Some(match message.message.ok_or(WireError::Missing("message"))? {
@@ -162,7 +158,7 @@ fn assembled(assembled: Assembled) -> Option<Said> {
     }
 }
 
-/// The message that carries out a command, and where it goes; none for a command of another kind.
+/// Returns the message that carries out a command, and its connection; `None` for a command that needs no message.
 pub fn message(
     catalogue: &Catalogue<'_>,
     command: &Command,
@@ -194,7 +190,7 @@ fn leases(numbers: &[u64]) -> Vec<LeaseId> {
     numbers.iter().take(MOST_THREADS as usize).filter_map(|&number| lease(number)).collect()
 }
 
-/// The lease of this number; none for a number that was never given to one.
+/// Returns the lease of this number; `None` if no lease can have it.
 fn lease(number: u64) -> Option<LeaseId> {
     LeaseId::new(number)
 }

@@ -11,17 +11,17 @@ use crate::scheduler::{ConnectionId, Event, TOO_LARGE, TrialId, WorkerName};
 /// A step that follows from a worker's message.
 #[derive(Debug)]
 pub enum Step {
-    /// Tell the scheduler.
+    /// Pass an event to the scheduler.
     Handle(Event),
-    /// Store a result; then tell the scheduler what [`stored`] says.
+    /// Store a result, then pass the event that [`stored`] returns to the scheduler.
     Store { trial: TrialId, key: TrialKey, result: TrialResult },
     /// Send a message to the worker.
     Reply(wire::to_worker::Message),
-    /// Note that the worker says of a stored trial that it has too many spikes.
+    /// Record that a worker reports too many spikes of a stored trial.
     Contradicted { trial: TrialId, stored: Digest },
 }
 
-/// The steps that follow from a worker's message, in order. `stored` gives the digest of a trial whose result is stored.
+/// Returns the steps that follow from a worker's message, in order. `stored` returns the digest of a stored trial.
 pub fn steps(
     catalogue: &Catalogue<'_>,
     connection: ConnectionId,
@@ -30,7 +30,7 @@ pub fn steps(
     stored: impl Fn(TrialId) -> Option<Digest>,
 ) -> Vec<Step> {
     let invalid = |what: &str| vec![Step::Handle(Event::Invalid { connection, what: what.to_owned() })];
-    // A result that was computed for another sweep or another coordinator: the worker is to forget it.
+    // The result was computed for another sweep or another coordinator. The acknowledgement makes the worker drop it.
     let foreign = |name| {
         vec![
             Step::Reply(wire::to_worker::Message::Acknowledged(name)),
@@ -44,12 +44,12 @@ pub fn steps(
                 return vec![received, Step::Store { trial, key, result }];
             }
             Err(Misplaced::Foreign) => return foreign(result.name.to_wire()),
-            Err(Misplaced::Impossible) => return invalid("spikes of cells or times that there are not"),
+            Err(Misplaced::Impossible) => return invalid("spikes outside the model's cells or duration"),
         },
         Said::TooLarge { lease, name } => {
             let Some(trial) = catalogue.place_of(name) else { return foreign(name.to_wire()) };
             if !catalogue.may_be_too_large(trial) {
-                return invalid("that a trial has too many spikes whose cells cannot fire so often");
+                return invalid("too many spikes for a model whose cells cannot fire that often");
             }
             match stored(trial) {
                 None => Event::TooLarge { connection, lease, trial },
@@ -73,7 +73,7 @@ pub fn steps(
     })]
 }
 
-/// The event for the scheduler once the store holds a result: this one, or another result of the same trial.
+/// Returns the event for the scheduler once the store holds a result: this one, or another result of the same trial.
 pub fn stored(worker: WorkerName, trial: TrialId, received: Digest, stored: Option<Digest>) -> Event {
     match stored {
         Some(stored) if stored != received => Event::Disagreed { worker, trial, stored, received },

@@ -1,21 +1,20 @@
 //! The worker's half of the protocol: a pure state machine.
 //!
-//! What happens is handed to a [`Session`] with the time at which it happened, and it answers with
-//! what is to be done, in order. There is no clock, no IO and no async in here: simulations run it
-//! under faults, by the thousand.
+//! The caller passes each event to a [`Session`] with the time at which it happened. The session returns instructions,
+//! in order. It has no clock, no IO and no async code, so simulations run thousands of histories with faults.
 //!
-//! Results that are too large for one message are sent in parts, which whoever sends them asks for one by one
-//! ([`Session::next_part`]). So heartbeats and small results never wait for them. What must not overtake them,
-//! as it says that a lease is finished, waits in the same line.
+//! Results that are too large for one message are sent in parts. The sender asks for each of them
+//! ([`Session::next_part`]), so heartbeats and small results never wait for parts. Messages that end a lease must not
+//! overtake its results, so they wait in the same queue.
 //!
-//! It keeps every result until a coordinator has acknowledged it, through any number of connections,
-//! and offers it again on each. What it computes goes on while there is none.
+//! A session keeps each result until a coordinator has acknowledged it, through any number of connections, and offers
+//! it again on each. Computing continues while there is no connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use granule_engine::Engines;
-use granule_proto::convert::{TrialName, TrialResult, WireError, Work, engine_to_wire};
+use granule_proto::convert::{TrialName, TrialResult, WireError, WireWork, engine_to_wire};
 use granule_proto::parts::PART;
 use granule_proto::{PROTOCOL, wire};
 use granule_text::from_outside;
@@ -23,199 +22,184 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 /// Time since the worker started.
-pub type Time = Duration;
+pub type WorkerTime = Duration;
 
-/// Something to be done.
+/// An instruction to the caller.
 #[derive(Debug, PartialEq)]
 pub enum Instruction {
-    /// Open a connection, and say this first.
+    /// Open a connection, and send this hello first.
     Connect {
-        /// Who we are.
         hello: wire::Hello,
     },
-    /// Close the connection.
     Disconnect,
-    /// Send this to the coordinator.
     Send(wire::from_worker::Message),
-    /// Compute this.
     Compute {
-        /// Names this piece of work to the pool; never used twice.
+        /// Identifies this piece of work to the pool; never used twice.
         ticket: u64,
-        /// What is to be computed.
-        work: Work,
+        work: WireWork,
     },
-    /// Compute no more of this than what has been begun.
+    /// Compute no more of this piece of work than has been started.
     Cancel {
-        /// The piece of work.
         ticket: u64,
     },
-    /// There is nothing more to do.
-    Stop(End),
+    /// End the worker: it has nothing more to do.
+    Stop(SessionEnd),
 }
 
-/// How a worker ends.
+/// Why a worker ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The coordinator said goodbye.
+pub enum SessionEnd {
+    /// The coordinator sent a goodbye.
     Goodbye {
-        /// Why.
+        /// The coordinator's reason.
         reason: String,
     },
-    /// The coordinator does not want it.
+    /// The coordinator refused the worker.
     Refused {
-        /// Why.
+        /// The coordinator's reason.
         reason: String,
     },
-    /// It has left of its own accord, with everything delivered.
+    /// The worker drained: it has delivered everything.
     Drained {
-        /// Why.
+        /// The worker's own reason.
         reason: String,
     },
-    /// There was no coordinator for too long.
+    /// No coordinator could be reached for too long.
     GaveUp {
-        /// For how long.
+        /// How long the worker tried.
         after: Duration,
-        /// Results that nobody has taken.
+        /// Number of results that no coordinator has acknowledged.
         undelivered: usize,
     },
 }
 
-/// What a pool of threads hands out.
+/// An output of the worker's pool of threads.
 #[derive(Debug)]
-pub enum Output {
-    /// A trial is done.
+pub enum PoolOutput {
+    /// The result of a trial.
     Trial {
-        /// The piece of work it belongs to.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
-        /// Its spikes.
         result: TrialResult,
     },
     /// A trial has more spikes than can be stored.
     TooLarge {
-        /// The piece of work it belongs to.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
-        /// Which trial.
         name: TrialName,
     },
-    /// A survey is done.
+    /// The findings of a survey.
     Survey {
-        /// The piece of work it belongs to.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
-        /// What each part holds.
+        /// One finding for each part.
         findings: Vec<u32>,
     },
-    /// Everything of a piece of work has been handed out.
+    /// All results of a piece of work have been output.
     Finished {
-        /// The piece of work.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
     },
-    /// A piece of work was cancelled; what had been begun has been handed out.
+    /// A piece of work was cancelled. The results of everything that had been started have been output.
     HandedBack {
-        /// The piece of work.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
     },
     /// A piece of work cannot be computed, or not to its end.
     Failed {
-        /// The piece of work.
+        /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
-        /// Why.
         reason: String,
     },
 }
 
-/// What a worker says of itself.
+/// The worker's description of itself.
 #[derive(Clone, Debug)]
 pub struct Introduction {
-    /// Version of the program.
     pub version: String,
-    /// Engines that it can run.
     pub engines: Engines,
-    /// Leases computed side by side.
+    /// Number of leases that it computes in parallel.
     pub threads: u32,
-    /// Name of the machine.
     pub host: String,
-    /// Process id.
     pub process_id: u32,
-    /// Tells this process from all others, whatever connection it uses.
+    /// Distinguishes this process from all others, on any connection.
     pub name: [u8; 16],
 }
 
 /// When a worker ends by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// So long without a coordinator.
+    /// After this time without a coordinator.
     pub give_up_after: Duration,
-    /// So long without anything to do.
+    /// After this time without work.
     pub idle_timeout: Option<Duration>,
-    /// So long after it started.
+    /// At this time after its start.
     pub time_limit: Option<Duration>,
 }
 
-/// How long to wait before the first attempt to connect again, and at most. Each wait is about twice
-/// the one before.
+/// The first wait before the next attempt to connect, and the longest. Each wait is about twice the one before.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a connection and its welcome may take.
+/// Limit on the time until a connection is open and the welcome has arrived.
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a worker that is about to leave looks for a coordinator to deliver to.
+/// How long a worker that leaves tries to reach a coordinator to deliver to.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Heartbeats after which a result that was not acknowledged is sent again; each time twice as many as
-/// the time before, as who is slow to store it is not helped by more of the same.
+/// Heartbeats after which an unacknowledged result is sent again. The number doubles each time, because repeats do not
+/// help a coordinator that stores slowly.
 const RESEND_AFTER: u32 = 20;
 const MOST_DOUBLINGS: u32 = 5;
 
-/// Bytes of results that may wait for an acknowledgement before nothing more is computed.
+/// Bytes of unacknowledged results at which no more work is computed.
 const MOST_UNACKNOWLEDGED: usize = 64 << 20;
 
-/// A conversation with a coordinator, over any number of connections.
+/// A worker's exchange with a coordinator, over any number of connections.
 #[derive(Debug)]
 pub struct Session {
     introduction: Introduction,
     patience: Patience,
-    /// Of waits.
+    /// Randomizes the waits between attempts to connect.
     jitter: Pcg64Mcg,
-    line: Line,
-    /// The life of the coordinator that granted the leases.
+    line: ConnectionState,
+    /// Identifies the coordinator process that granted the leases.
     epoch: u64,
-    /// The last lease that has arrived in this epoch.
+    /// The highest number of a lease that has arrived in this epoch.
     last_lease: u64,
     last_ticket: u64,
-    /// What the pool is at, and the lease of each; none for what is void.
+    /// The work that the pool has, with the lease of each piece; `None` if the lease is void.
     tickets: BTreeMap<u64, Option<u64>>,
     unacknowledged: BTreeMap<TrialName, Offer>,
     unacknowledged_bytes: usize,
-    /// Bytes of spikes in a part.
+    /// Most bytes of spikes in a message.
     part: usize,
-    /// Results in parts that are to be sent on this connection, and what must not overtake them.
+    /// Results that are to be sent in parts on this connection, and messages that must not overtake them.
     queue: VecDeque<Queued>,
-    /// Of the first of them, how much has been sent; none if it is not begun.
+    /// How many bytes of the first of them have been sent; `None` before its announcement.
     sent_of_first: Option<usize>,
-    /// Since when there has been nothing to do.
-    idle_since: Option<Time>,
-    /// Why we leave, and since when.
-    draining: Option<(String, Time)>,
+    /// Since when the worker has had no work.
+    idle_since: Option<WorkerTime>,
+    /// Why the worker leaves, and since when.
+    draining: Option<(String, WorkerTime)>,
 }
 
-/// The state of the connection.
 #[derive(Clone, Copy, Debug)]
-enum Line {
-    /// There is none.
+enum ConnectionState {
+    /// No connection is open.
     Down {
-        /// Since when no coordinator has welcomed us.
-        since: Time,
+        /// Since when no coordinator has welcomed the worker.
+        since: WorkerTime,
         attempts: u32,
-        next: Time,
+        next: WorkerTime,
     },
-    /// One is being opened, and we are saying hello.
-    Greeting { since: Time, attempts: u32, begun: Time },
-    /// We are welcome.
-    Up { heartbeat: Duration, next: Time },
+    /// A connection is being opened, or has no welcome yet.
+    Greeting { since: WorkerTime, attempts: u32, begun: WorkerTime },
+    /// The coordinator has welcomed the worker.
+    Up { heartbeat: Duration, next: WorkerTime },
 }
 
-/// What is sent when there is nothing else to send.
+/// A message that is sent when no other message waits.
 #[derive(Debug)]
 enum Queued {
     /// A result in parts.
@@ -223,33 +207,31 @@ enum Queued {
     Message(wire::from_worker::Message),
 }
 
-/// What came of a trial.
 #[derive(Debug)]
-enum Outcome {
+enum TrialOutcome {
     Result(TrialResult),
     TooLarge,
 }
 
-/// What came of a trial and has not been acknowledged.
+/// An outcome of a trial that has not been acknowledged.
 #[derive(Debug)]
 struct Offer {
     lease: u64,
-    outcome: Outcome,
-    /// When it was sent last on this connection, to its last part.
-    sent: Option<Time>,
+    outcome: TrialOutcome,
+    /// When it was last sent on this connection, to its last part.
+    sent: Option<WorkerTime>,
     /// How often it was sent again on this connection.
     repeats: u32,
 }
 
 impl Session {
-    /// A session that has not begun: the first thing it wants is a connection. The seed decides how
-    /// long it waits between attempts.
+    /// Makes a session that first asks for a connection. The seed determines the waits between attempts.
     pub fn new(introduction: Introduction, patience: Patience, seed: u64) -> Session {
         Session {
             introduction,
             patience,
             jitter: Pcg64Mcg::seed_from_u64(seed),
-            line: Line::Down { since: Time::ZERO, attempts: 0, next: Time::ZERO },
+            line: ConnectionState::Down { since: WorkerTime::ZERO, attempts: 0, next: WorkerTime::ZERO },
             epoch: 0,
             last_lease: 0,
             last_ticket: 0,
@@ -259,25 +241,25 @@ impl Session {
             part: PART,
             queue: VecDeque::new(),
             sent_of_first: None,
-            idle_since: Some(Time::ZERO),
+            idle_since: Some(WorkerTime::ZERO),
             draining: None,
         }
     }
 
-    /// Sends results of more bytes than this in parts of so many. For tests: these have no large results.
+    /// Sends results of more than `bytes` bytes in parts of this size. For tests, because their results are small.
     #[must_use]
     pub fn with_parts_of(mut self, bytes: usize) -> Session {
         self.part = bytes;
         self
     }
 
-    /// Whether [`Session::next_part`] has something.
+    /// Whether [`Session::next_part`] has a message.
     pub fn has_parts(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// What to send next when nothing else is to be sent.
-    pub fn next_part(&mut self, now: Time) -> Option<wire::from_worker::Message> {
+    /// Returns the next message to send when no other message waits.
+    pub fn next_part(&mut self, now: WorkerTime) -> Option<wire::from_worker::Message> {
         use wire::from_worker::Message;
         loop {
             let name = match self.queue.pop_front()? {
@@ -285,16 +267,16 @@ impl Session {
                 Queued::Result(name) => name,
             };
             let at = self.sent_of_first.take();
-            // It may have been acknowledged meanwhile, as another worker has sent it.
+            // It may have been acknowledged meanwhile, because another worker has delivered it.
             let Some(offer) = self.unacknowledged.get_mut(&name) else { continue };
-            let Outcome::Result(result) = &offer.outcome else { continue };
+            let TrialOutcome::Result(result) = &offer.outcome else { continue };
             let Some(at) = at else {
                 self.sent_of_first = Some(0);
                 self.queue.push_front(Queued::Result(name));
                 return Some(Message::Trial(result.announcement(offer.lease)));
             };
             let Some((part, next)) = result.part(at, self.part) else {
-                // Another took its place, and is shorter. It is sent again after a while.
+                // A shorter result has taken its place. It is sent again after a while.
                 offer.sent = Some(now);
                 continue;
             };
@@ -308,7 +290,7 @@ impl Session {
         }
     }
 
-    /// Sends this once all parts before it are sent.
+    /// Returns the message if no parts wait, and queues it behind them otherwise.
     fn queue(&mut self, message: wire::from_worker::Message) -> Option<Instruction> {
         if self.queue.is_empty() {
             return Some(Instruction::Send(message));
@@ -317,32 +299,32 @@ impl Session {
         None
     }
 
-    /// Results that have not been acknowledged.
+    /// Returns the number of unacknowledged results.
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged.len()
     }
 
-    /// Whether so much is unacknowledged that no more outputs should be taken from the pool.
+    /// Whether too much is unacknowledged to take more outputs from the pool.
     pub fn is_full(&self) -> bool {
         self.unacknowledged_bytes >= MOST_UNACKNOWLEDGED
     }
 
-    /// Why we are about to leave, if we are.
+    /// Returns why the worker leaves, if it does.
     pub fn leaves(&self) -> Option<&str> {
         self.draining.as_ref().map(|(reason, _)| reason.as_str())
     }
 
-    /// Whether a coordinator has welcomed us on this connection.
+    /// Whether a coordinator has welcomed the worker on this connection.
     pub fn is_up(&self) -> bool {
-        matches!(self.line, Line::Up { .. })
+        matches!(self.line, ConnectionState::Up { .. })
     }
 
-    /// When [`Session::on_time`] is due, if nothing happens before.
-    pub fn wake_up(&self) -> Option<Time> {
+    /// Returns the time at which [`Session::on_time`] is due, if no other event comes first.
+    pub fn wake_up(&self) -> Option<WorkerTime> {
         let of_line = match self.line {
-            Line::Down { since, next, .. } => Some(next.min(since + self.patience.give_up_after)),
-            Line::Greeting { begun, .. } => Some(begun + WELCOME_WITHIN),
-            Line::Up { next, .. } => Some(next),
+            ConnectionState::Down { since, next, .. } => Some(next.min(since + self.patience.give_up_after)),
+            ConnectionState::Greeting { begun, .. } => Some(begun + WELCOME_WITHIN),
+            ConnectionState::Up { next, .. } => Some(next),
         };
         let limit = self.patience.time_limit.filter(|_| self.draining.is_none());
         let leave = match (&self.draining, self.is_up()) {
@@ -352,7 +334,7 @@ impl Session {
         [of_line, limit, self.idle_until(), leave].into_iter().flatten().min()
     }
 
-    fn idle_until(&self) -> Option<Time> {
+    fn idle_until(&self) -> Option<WorkerTime> {
         let may_leave = self.draining.is_none() && self.is_up();
         Some(self.idle_since? + self.patience.idle_timeout.filter(|_| may_leave)?)
     }
@@ -372,26 +354,31 @@ impl Session {
         }
     }
 
-    /// The connection has ended, or could not be opened. Another is tried after a while.
-    pub fn on_disconnected(&mut self, now: Time) -> Vec<Instruction> {
+    /// Handles the end of a connection, or a failed attempt. The next attempt follows after a wait.
+    pub fn on_disconnected(&mut self, now: WorkerTime) -> Vec<Instruction> {
         let (since, attempts) = match self.line {
-            Line::Up { .. } => (now, 0),
-            Line::Down { since, attempts, .. } | Line::Greeting { since, attempts, .. } => (since, attempts),
+            ConnectionState::Up { .. } => (now, 0),
+            ConnectionState::Down { since, attempts, .. }
+            | ConnectionState::Greeting { since, attempts, .. } => (since, attempts),
         };
         self.unacknowledged.values_mut().for_each(|offer| (offer.sent, offer.repeats) = (None, 0));
         self.queue.clear();
         self.sent_of_first = None;
         let wait = LONGEST_WAIT.min(SHORTEST_WAIT * 2_u32.saturating_pow(attempts.min(16)));
         let wait = wait.mul_f64(self.jitter.random_range(0.5..1.0));
-        self.line = Line::Down { since, attempts: attempts + 1, next: now + wait };
+        self.line = ConnectionState::Down { since, attempts: attempts + 1, next: now + wait };
         self.settle(now).into_iter().collect()
     }
 
-    /// Takes in a message of the coordinator.
+    /// Handles a message of the coordinator.
     ///
     /// # Errors
-    /// When it makes no sense.
-    pub fn on_message(&mut self, now: Time, message: wire::ToWorker) -> Result<Vec<Instruction>, WireError> {
+    /// If it is malformed.
+    pub fn on_message(
+        &mut self,
+        now: WorkerTime,
+        message: wire::ToWorker,
+    ) -> Result<Vec<Instruction>, WireError> {
         use wire::to_worker::Message;
         let mut instructions = Vec::new();
         match message.message.ok_or(WireError::Missing("message"))? {
@@ -409,7 +396,8 @@ impl Session {
             }
             Message::Goodbye(wire::Goodbye { reason, refused }) => {
                 let reason = from_outside(&reason);
-                let end = if refused { End::Refused { reason } } else { End::Goodbye { reason } };
+                let end =
+                    if refused { SessionEnd::Refused { reason } } else { SessionEnd::Goodbye { reason } };
                 instructions.push(Instruction::Stop(end));
             }
         }
@@ -417,12 +405,12 @@ impl Session {
         Ok(instructions)
     }
 
-    fn on_welcome(&mut self, now: Time, welcome: &wire::Welcome, instructions: &mut Vec<Instruction>) {
-        if !matches!(self.line, Line::Greeting { .. }) {
+    fn on_welcome(&mut self, now: WorkerTime, welcome: &wire::Welcome, instructions: &mut Vec<Instruction>) {
+        if !matches!(self.line, ConnectionState::Greeting { .. }) {
             return;
         }
         let heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(1).into());
-        self.line = Line::Up { heartbeat, next: now + heartbeat };
+        self.line = ConnectionState::Up { heartbeat, next: now + heartbeat };
         let is_same_life = welcome.epoch == self.epoch;
         if !is_same_life {
             (self.epoch, self.last_lease) = (welcome.epoch, 0);
@@ -453,14 +441,14 @@ impl Session {
 
     fn on_lease(&mut self, id: u64, work: Option<wire::lease::Work>, instructions: &mut Vec<Instruction>) {
         self.last_lease = self.last_lease.max(id);
-        // Before the welcome nothing is said but hello, and the welcome would not know of it.
+        // Before the welcome, the worker may send nothing except its hello, and the welcome does not list this lease.
         if !self.is_up() || self.held().contains(&id) {
             return;
         }
         if self.draining.is_some() {
             return instructions.push(Instruction::Send(handed_back(id)));
         }
-        match Work::from_wire(self.introduction.engines, work) {
+        match WireWork::from_wire(self.introduction.engines, work) {
             Ok(work) => {
                 self.last_ticket += 1;
                 let ticket = self.last_ticket;
@@ -472,36 +460,38 @@ impl Session {
         }
     }
 
-    /// Takes in what the pool has computed.
-    pub fn on_output(&mut self, now: Time, output: Output) -> Vec<Instruction> {
+    /// Handles an output of the pool.
+    pub fn on_output(&mut self, now: WorkerTime, output: PoolOutput) -> Vec<Instruction> {
         use wire::from_worker::Message;
         let lease_of = |ticket: &u64| self.tickets.get(ticket).copied().flatten();
-        // What says that a lease is over must not overtake its results.
-        let is_end =
-            !matches!(output, Output::Trial { .. } | Output::TooLarge { .. } | Output::Survey { .. });
+        // A message that ends a lease must not overtake the lease's results.
+        let is_end = !matches!(
+            output,
+            PoolOutput::Trial { .. } | PoolOutput::TooLarge { .. } | PoolOutput::Survey { .. }
+        );
         let message = match output {
-            Output::Trial { ticket, result } => {
+            PoolOutput::Trial { ticket, result } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
-                self.offer(now, lease, result.name, Outcome::Result(result))
+                self.offer(now, lease, result.name, TrialOutcome::Result(result))
             }
-            Output::TooLarge { ticket, name } => {
+            PoolOutput::TooLarge { ticket, name } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
-                self.offer(now, lease, name, Outcome::TooLarge)
+                self.offer(now, lease, name, TrialOutcome::TooLarge)
             }
-            Output::Survey { ticket, findings } => {
+            PoolOutput::Survey { ticket, findings } => {
                 let lease = lease_of(&ticket);
                 if !self.is_up() {
-                    // Cheaper counted again than kept: the lease is not held any more.
+                    // Counting again is cheaper than keeping the findings, so the lease is not held any more.
                     self.tickets.entry(ticket).and_modify(|lease| *lease = None);
                 }
                 lease.map(|lease| Message::Survey(wire::SurveyResult { lease, findings }))
             }
-            Output::Finished { ticket } => {
+            PoolOutput::Finished { ticket } => {
                 let lease = self.tickets.remove(&ticket).flatten();
                 lease.map(|lease| Message::Finished(wire::Finished { lease }))
             }
-            Output::HandedBack { ticket } => self.tickets.remove(&ticket).flatten().map(handed_back),
-            Output::Failed { ticket, reason } => {
+            PoolOutput::HandedBack { ticket } => self.tickets.remove(&ticket).flatten().map(handed_back),
+            PoolOutput::Failed { ticket, reason } => {
                 self.tickets.remove(&ticket).flatten().map(|lease| failed(lease, reason))
             }
         };
@@ -509,7 +499,7 @@ impl Session {
             self.idle_since = Some(now);
         }
         let mut instructions = Vec::new();
-        // What is not sent now is offered when we are welcome again, or follows from what we hold.
+        // A message that is not sent now is offered after the next welcome, or follows from the leases that are held.
         if let Some(message) = message.filter(|_| self.is_up()) {
             instructions.extend(if is_end { self.queue(message) } else { Some(Instruction::Send(message)) });
         }
@@ -517,13 +507,13 @@ impl Session {
         instructions
     }
 
-    /// Keeps what came of a trial; the message that says it, if it goes in one.
+    /// Keeps the outcome of a trial. Returns its message, if it fits into one.
     fn offer(
         &mut self,
-        now: Time,
+        now: WorkerTime,
         lease: u64,
         name: TrialName,
-        outcome: Outcome,
+        outcome: TrialOutcome,
     ) -> Option<wire::from_worker::Message> {
         let mut offer = Offer { lease, outcome, sent: None, repeats: 0 };
         let message = offer.message(name, self.part);
@@ -540,25 +530,25 @@ impl Session {
         message
     }
 
-    /// Time has passed.
-    pub fn on_time(&mut self, now: Time) -> Vec<Instruction> {
+    /// Handles the passing of time.
+    pub fn on_time(&mut self, now: WorkerTime) -> Vec<Instruction> {
         let mut instructions = Vec::new();
         match self.line {
-            Line::Down { since, .. } if since + self.patience.give_up_after <= now => {
+            ConnectionState::Down { since, .. } if since + self.patience.give_up_after <= now => {
                 let undelivered = self.unacknowledged.len();
-                let end = End::GaveUp { after: now.saturating_sub(since), undelivered };
+                let end = SessionEnd::GaveUp { after: now.saturating_sub(since), undelivered };
                 return vec![Instruction::Stop(end)];
             }
-            Line::Down { since, attempts, next } if next <= now => {
-                self.line = Line::Greeting { since, attempts, begun: now };
+            ConnectionState::Down { since, attempts, next } if next <= now => {
+                self.line = ConnectionState::Greeting { since, attempts, begun: now };
                 instructions.push(Instruction::Connect { hello: self.hello() });
             }
-            Line::Greeting { begun, .. } if begun + WELCOME_WITHIN <= now => {
+            ConnectionState::Greeting { begun, .. } if begun + WELCOME_WITHIN <= now => {
                 instructions.push(Instruction::Disconnect);
                 instructions.extend(self.on_disconnected(now));
             }
-            Line::Up { heartbeat, next } if next <= now => {
-                self.line = Line::Up { heartbeat, next: now + heartbeat };
+            ConnectionState::Up { heartbeat, next } if next <= now => {
+                self.line = ConnectionState::Up { heartbeat, next: now + heartbeat };
                 let beat = wire::Heartbeat { held: self.held(), last: self.last_lease };
                 instructions.push(Instruction::Send(wire::from_worker::Message::Heartbeat(beat)));
                 for (name, offer) in &mut self.unacknowledged {
@@ -585,15 +575,15 @@ impl Session {
             instructions.extend(self.drain(now, "its time limit is reached"));
         }
         if self.idle_until().is_some_and(|until| until <= now) {
-            instructions.extend(self.drain(now, "there was nothing to do for a while"));
+            instructions.extend(self.drain(now, "it had no work for its idle timeout"));
         }
         instructions.extend(self.settle(now));
         instructions
     }
 
-    /// Begins to leave: no more leases; what has been begun is finished and delivered, and the rest is
-    /// handed back.
-    pub fn drain(&mut self, now: Time, reason: &str) -> Vec<Instruction> {
+    /// Starts to leave. The worker takes no more leases, finishes and delivers what it has started, and hands back the
+    /// rest.
+    pub fn drain(&mut self, now: WorkerTime, reason: &str) -> Vec<Instruction> {
         if self.draining.is_some() {
             return Vec::new();
         }
@@ -607,19 +597,19 @@ impl Session {
         instructions
     }
 
-    /// Ends, if we are leaving and there is nothing left to do.
-    fn settle(&mut self, now: Time) -> Option<Instruction> {
+    /// Ends the worker, if it leaves and has nothing left to do, or has found no coordinator in time.
+    fn settle(&mut self, now: WorkerTime) -> Option<Instruction> {
         let (reason, since) = self.draining.as_ref()?;
         let undelivered = self.unacknowledged.len();
         if self.tickets.is_empty() && undelivered == 0 {
-            return Some(Instruction::Stop(End::Drained { reason: reason.clone() }));
+            return Some(Instruction::Stop(SessionEnd::Drained { reason: reason.clone() }));
         }
         let after = now.saturating_sub(*since);
         let is_late = !self.is_up() && after >= LEAVE_WITHIN;
-        is_late.then_some(Instruction::Stop(End::GaveUp { after, undelivered }))
+        is_late.then_some(Instruction::Stop(SessionEnd::GaveUp { after, undelivered }))
     }
 
-    /// Leases that the pool is at, or that have results in parts of which the last is not sent.
+    /// Returns the leases that the pool computes, and those with results in parts whose last part has not been sent.
     fn held(&self) -> Vec<u64> {
         let unsent = |offer: &&Offer| offer.lease != 0 && offer.sent.is_none() && offer.bytes() > self.part;
         let sending = self.unacknowledged.values().filter(unsent).map(|offer| offer.lease);
@@ -634,18 +624,19 @@ impl Offer {
     /// Bytes of its spikes.
     fn bytes(&self) -> usize {
         match &self.outcome {
-            Outcome::Result(result) => result.spikes.len(),
-            Outcome::TooLarge => 0,
+            TrialOutcome::Result(result) => result.spikes.len(),
+            TrialOutcome::TooLarge => 0,
         }
     }
 
-    /// The message that says it; none if it takes several, as a message has so many bytes of spikes at most.
+    /// Returns the message of the outcome; `None` if it needs several, because a message has at most `most` bytes of
+    /// spikes.
     fn message(&self, name: TrialName, most: usize) -> Option<wire::from_worker::Message> {
         use wire::from_worker::Message;
         match &self.outcome {
-            Outcome::Result(result) if result.spikes.len() > most => None,
-            Outcome::Result(result) => Some(Message::Trial(result.to_wire(self.lease))),
-            Outcome::TooLarge => Some(Message::TooLarge(name.too_large(self.lease))),
+            TrialOutcome::Result(result) if result.spikes.len() > most => None,
+            TrialOutcome::Result(result) => Some(Message::Trial(result.to_wire(self.lease))),
+            TrialOutcome::TooLarge => Some(Message::TooLarge(name.too_large(self.lease))),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Addresses of this machine, as a command line has them.
+//! Addresses of this machine, as they are given on a command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
-/// The address on which workers are waited for: a port alone is that of all networks.
+/// Parses the address on which to wait for workers. A port alone means all networks.
 pub(crate) fn of_all_networks(text: &str) -> Result<SocketAddr, String> {
     address(text, Ipv4Addr::UNSPECIFIED.into())
 }
 
-/// An address of which a port alone is that of this machine only.
+/// Parses an address of which a port alone means this machine only.
 pub(crate) fn of_this_machine(text: &str) -> Result<SocketAddr, String> {
     address(text, Ipv4Addr::LOCALHOST.into())
 }
 
-/// Reads `IP:PORT`, `NAME:PORT`, a port alone, or an IP address alone, of which any free port is taken.
+/// Parses `IP:PORT`, `NAME:PORT`, a port alone, or an IP address alone, of which any free port is taken.
 fn address(text: &str, of_a_port: IpAddr) -> Result<SocketAddr, String> {
     let example = SocketAddr::new(of_a_port, 7000);
     let text = text.trim();
@@ -26,7 +26,9 @@ fn address(text: &str, of_a_port: IpAddr) -> Result<SocketAddr, String> {
     let Some((host, port)) = text.rsplit_once(':') else {
         return match text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
             true => Ok(SocketAddr::new(of_a_port, self::port(text)?)),
-            false => Err(format!("`{text}` is no address; write IP:PORT, as in {example}, or a port alone")),
+            false => {
+                Err(format!("`{text}` is not an address; write IP:PORT, as in {example}, or a port alone"))
+            }
         };
     };
     if text.contains("//") || text.contains('/') {
@@ -37,9 +39,9 @@ fn address(text: &str, of_a_port: IpAddr) -> Result<SocketAddr, String> {
         "" => Ok(SocketAddr::new(of_a_port, port)),
         "*" => Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
         _ if host.contains(':') => {
-            Err(format!("`{text}` is no address; write an IPv6 address in brackets, as in [::1]:7000"))
+            Err(format!("`{text}` is not an address; write an IPv6 address in brackets, as in [::1]:7000"))
         }
-        // Of several addresses that of IPv4, which the others of a name are rarely without.
+        // Of several addresses, take one of IPv4: names rarely have others without it.
         _ => {
             let found = (host, port).to_socket_addrs();
             let found: Vec<SocketAddr> =
@@ -54,7 +56,7 @@ fn port(text: &str) -> Result<u16, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let port = if is_number { text.parse().ok() } else { None };
     port.ok_or_else(|| {
-        format!("`{text}` is no port; write a number from 0 to 65535, where 0 takes a free one")
+        format!("`{text}` is not a port; write a number from 0 to 65535, where 0 takes a free one")
     })
 }
 
@@ -83,12 +85,12 @@ mod tests {
     #[test]
     fn what_is_none_is_refused_with_what_to_write() {
         for (text, why) in [
-            ("", "`` is no address; write IP:PORT, as in 127.0.0.1:7000, or a port alone"),
-            ("nonsense", "`nonsense` is no address; write IP:PORT"),
-            ("127.0.0.1:70000", "`70000` is no port; write a number from 0 to 65535"),
-            ("70000", "`70000` is no port"),
-            ("127.0.0.1:", "`` is no port"),
-            ("127.0.0.1:+1", "`+1` is no port"),
+            ("", "`` is not an address; write IP:PORT, as in 127.0.0.1:7000, or a port alone"),
+            ("nonsense", "`nonsense` is not an address; write IP:PORT"),
+            ("127.0.0.1:70000", "`70000` is not a port; write a number from 0 to 65535"),
+            ("70000", "`70000` is not a port"),
+            ("127.0.0.1:", "`` is not a port"),
+            ("127.0.0.1:+1", "`+1` is not a port"),
             ("http://127.0.0.1:7001/", "is a URL; write the address alone, as in 127.0.0.1:7000"),
             ("fe80::1:x:7000", "write an IPv6 address in brackets, as in [::1]:7000"),
             ("a name:7000", "cannot find the address of `a name`"),

@@ -1,5 +1,5 @@
-//! What benchmarks, and tests of speed, memory and figures, need of the program's insides. Nothing else
-//! uses it, and nothing here is promised to stay.
+//! Access to the program's internals for benchmarks, and for tests of speed, memory and figures. Nothing else uses it,
+//! and its interface may change at any time.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ pub use granule_outputs::{ReadWeightsError, read_weights};
 use granule_engine::{Digest, TrialKey, TrialSpikes};
 use granule_farm::bench::config;
 use granule_outputs::{HashedFile, write_rows};
-use granule_server::driver::{self, Door, Options};
+use granule_server::driver::{self, Reception, RunOptions};
 use granule_server::view::board::Views;
 use granule_server::view::progress::Progress;
-use granule_server::view::status::Part;
-use granule_store::{Entry, Put, Store};
+use granule_server::view::status::ConditionStatus;
+use granule_store::{Put, Store, StoreEntry};
 use granule_sweep::Plan;
 use granule_worker::access::Secret;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// What the coordinator runs in.
+/// Returns the runtime that the coordinator uses.
 ///
 /// # Errors
 /// When the system has no more threads.
@@ -35,16 +35,16 @@ pub fn runtime() -> std::io::Result<Runtime> {
 /// Listens for workers, as `granule run` does.
 ///
 /// # Errors
-/// When the address is not to be had.
+/// When the address cannot be bound.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     driver::listen(address)
 }
 
-/// Computes what the store at this path lacks of a plan, as `granule run` does, with workers that
-/// connect by themselves.
+/// Computes the trials of a plan that the store at this path lacks, as `granule run` does, with workers that connect by
+/// themselves.
 ///
 /// # Errors
-/// As `granule run`, and after ten minutes: its workers are gone then.
+/// As `granule run`. Also after ten minutes, because its workers are gone by then.
 pub async fn coordinate(
     plan: Arc<Plan>,
     store: PathBuf,
@@ -53,7 +53,7 @@ pub async fn coordinate(
     shard_trials: Option<u32>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let store = Arc::new(Store::open(&store)?);
-    let options = Options {
+    let options = RunOptions {
         sweep: "bench".into(),
         workers: 0,
         program: "none".into(),
@@ -65,20 +65,24 @@ pub async fn coordinate(
         metrics: None,
     };
     let total = plan.len() / plan.conditions.len() as u64;
-    let part = |condition: &granule_sweep::Condition| Part { name: condition.name.clone(), total, stored: 0 };
-    let parts: Vec<Part> = plan.conditions.iter().map(part).collect();
+    let part = |condition: &granule_sweep::Condition| ConditionStatus {
+        name: condition.name.clone(),
+        total,
+        stored: 0,
+    };
+    let parts: Vec<ConditionStatus> = plan.conditions.iter().map(part).collect();
     let pairs =
         vec![0; parts.len() * plan.cohorts.last().map_or(0, |_| plan.seed_of(plan.cohorts.len() - 1) + 1)];
     let mut progress = Progress::new(parts, pairs, plan.len(), 0);
     let (_interrupt, interrupted) = watch::channel(false);
-    let door = Door { listener, tls: None, secret: Secret::parse(&secret)? };
+    let door = Reception { listener, tls: None, secret: Secret::parse(&secret)? };
     let views = Views::default();
     let computing = driver::compute(door, &plan, &store, &options, &mut progress, &views, interrupted);
     tokio::time::timeout(Duration::from_secs(600), computing).await??;
     Ok(())
 }
 
-/// Writes a matrix of these rows as an output file is written: encoded, hashed, synced, put in place.
+/// Writes a matrix of these rows like an output file: encoded, hashed, synced, put in place.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -91,7 +95,7 @@ pub fn write_matrix(place: &Path, rows: &[Vec<f64>]) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-/// Puts these values into the store at this path, in place of what it has of these trials.
+/// Puts these values into the store at this path. They replace what it has of these trials.
 ///
 /// # Errors
 /// As `granule run`.
@@ -100,7 +104,8 @@ pub fn replace_values(path: &Path, values: &[(TrialKey, Vec<u8>)]) -> Result<(),
     store.remove(&values.iter().map(|(key, _)| *key).collect::<Vec<_>>())?;
     let entry = |(key, spikes): &'_ (TrialKey, Vec<u8>)| (*key, Digest::of(spikes), spikes.clone());
     let entries: Vec<_> = values.iter().map(entry).collect();
-    let entries = entries.iter().map(|(key, digest, spikes)| Entry { key: *key, digest: *digest, spikes });
+    let entries =
+        entries.iter().map(|(key, digest, spikes)| StoreEntry { key: *key, digest: *digest, spikes });
     store.put(&entries.collect::<Vec<_>>())?;
     Ok(())
 }
@@ -118,32 +123,31 @@ impl Shelf {
         Ok(Shelf(Store::open(path)?))
     }
 
-    /// Trials that were there when it was opened.
+    /// Returns the number of trials in it when it was opened.
     pub fn found(&self) -> usize {
         self.0.found().trials
     }
 
-    /// Puts encoded spikes, durably.
+    /// Stores encoded spikes durably.
     ///
     /// # Errors
     /// As `granule run`.
     ///
     /// # Panics
-    /// If one of them was there.
+    /// If one of the trials was stored before.
     pub fn put(&self, batch: &[(TrialKey, Vec<u8>)]) -> Result<(), Box<dyn Error>> {
         let entry = |(key, spikes): &'_ (TrialKey, Vec<u8>)| (*key, Digest::of(spikes));
         let labels: Vec<_> = batch.iter().map(entry).collect();
-        let entries: Vec<Entry<'_>> = labels
+        let entries: Vec<StoreEntry<'_>> = labels
             .into_iter()
             .zip(batch)
-            .map(|((key, digest), (_, spikes))| Entry { key, digest, spikes })
+            .map(|((key, digest), (_, spikes))| StoreEntry { key, digest, spikes })
             .collect();
         assert!(self.0.put(&entries)?.iter().all(|put| *put == Put::New));
         Ok(())
     }
 
-    /// Puts trials without a spike: all of a plan but the last of every condition and seed. Returns
-    /// how many.
+    /// Stores trials without a spike: all of a plan except the last of every condition and seed. Returns their number.
     ///
     /// # Errors
     /// As `granule run`.

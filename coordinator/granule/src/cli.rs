@@ -16,153 +16,154 @@ use granule_sweep::Filter;
 pub(crate) use self::hints::parse;
 use crate::address;
 
-/// Exit codes, and what `--help` and the manual say of them. docs/failures.md says the same, and a test
-/// compares.
+/// Exit codes, and their description in `--help` and the manual. A test compares docs/failures.md with it.
 pub(crate) mod exit {
     /// Of `run`, `serve` and `ssh`.
-    pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 something outside failed; 2 wrong usage or sweep file; \
-        3 not completed, trials set aside, or no host that can be used; 4 complete, but results differed; \
-        129 hung up; 130, 143 interrupted, terminated.";
-    pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 something outside failed; \
+    pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 a file, the disk or the network failed; \
+        2 wrong usage or sweep file; 3 incomplete: trials were set aside, or no worker can compute; \
+        4 complete, but results differed; 129 hung up; 130, 143 interrupted, terminated.";
+    pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 a file, the disk or Slurm failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
         129 hung up; 130, 143 interrupted, cancelled.";
-    pub(crate) const OF_WORKER: &str = "Exit codes: 0 the coordinator said goodbye, or it left in good order; \
-        1 refused, shut out, or no coordinator for too long; 2 wrong usage or access file; \
+    pub(crate) const OF_WORKER: &str = "Exit codes: 0 the sweep is complete, or the worker drained; \
+        1 refused, quarantined, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
-    pub(crate) const OF_STATUS: &str = "Exit codes: 0 shown, or with --follow: all trials are computed; \
+    pub(crate) const OF_STATUS: &str = "Exit codes: 0 printed, or with --follow: all trials are computed; \
         1 with --access: no coordinator; 2 wrong usage, or no output directory; \
         3 with --follow: trials set aside.";
-    pub(crate) const OF_VERIFY: &str = "Exit codes: 0 all is as it was; 1 something outside failed, or a run is at it; \
-        2 wrong usage; 3 something is not as it should be, or the sweep is not complete.";
-    pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 the same, bit by bit; \
-        1 something outside failed, or a run is at it; 2 wrong usage; 3 the store does not have the trial; \
-        4 not the same.";
+    pub(crate) const OF_VERIFY: &str = "Exit codes: 0 everything matches; 1 a file cannot be read, or a run is in progress; \
+        2 wrong usage; 3 a file or trial does not match, or the sweep is incomplete.";
+    pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 equal spikes; \
+        1 a file cannot be read, or a run is in progress; 2 wrong usage; 3 the store does not have the trial; \
+        4 different spikes.";
     /// Of `export`, `figures` and `report`.
-    pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 something outside failed, or a run is at it; \
+    pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress; \
         2 wrong usage; 3 trials are missing, or for figures and report no trial is stored.";
-    pub(crate) const OF_STORE: &str = "Exit codes: 0 done, or whole; 1 something outside failed, or a run is at it; \
-        2 wrong usage, or there is no such store; 3 verify: something is damaged; 4 merge: two stores differ in a trial.";
+    pub(crate) const OF_STORE: &str = "Exit codes: 0 done; 1 a file cannot be read or written, or a run is in progress; \
+        2 wrong usage, or the store does not exist; 3 verify: the store is damaged; \
+        4 merge: two stores have different spikes of a trial.";
 
     pub(crate) use granule_system::exit::*;
 }
 
-/// Parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020): the same bytes whatever the number of
-/// workers, resumable at any time, and with `engine: brian2-2.2.1` byte for byte the original's data.
+/// Run parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020). The output has the same bytes for
+/// any number of workers, and a sweep can be resumed at any time. With `engine: brian2-2.2.1`, the output is byte for
+/// byte that of the paper's Brian2 program.
 #[derive(Debug, Parser)]
 #[command(
     version,
     long_version = crate::version::LONG.as_str(),
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or sweep file, 3 sweep not completed, or files or \
-                  stores not as they should be, 4 results of a trial differed, 129 hung up (SIGHUP), \
-                  130 interrupted (Ctrl-C), 143 terminated."
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage or sweep file; 3 sweep incomplete, or files do not \
+                  match; 4 results of a trial differed; 129 hung up (SIGHUP); 130 interrupted (Ctrl-C); \
+                  143 terminated."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CommandArgs,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Run a sweep on this machine; run it again to resume.
+pub(crate) enum CommandArgs {
+    /// Run a sweep on this machine, or resume it.
     #[command(after_help = exit::OF_SWEEPS)]
-    Run(Run),
-    /// Run a sweep with workers on other machines; run it again to resume.
+    Run(RunArgs),
+    /// Run a sweep with workers on other machines, or resume it.
     #[command(after_help = exit::OF_SWEEPS)]
     Serve(Serve),
-    /// Compute for a coordinator, on this or another machine.
+    /// Compute trials for a coordinator, on this or another machine.
     #[command(after_help = exit::OF_WORKER)]
-    Worker(Worker),
-    /// Run a sweep with workers on machines that you can log in to with ssh; run it again to resume.
+    Worker(WorkerArgs),
+    /// Run a sweep with workers that are started over ssh, or resume it.
     #[command(after_help = exit::OF_SWEEPS)]
-    Ssh(Ssh),
-    /// Run a sweep as a Slurm job, from a login node; again to follow it, or to resume.
+    Ssh(SshArgs),
+    /// Run a sweep as a Slurm job, from a login node. Run the command again to follow or resume it.
     #[command(after_help = exit::OF_SLURM)]
-    Slurm(Slurm),
-    /// Make the key and the access file of a coordinator before it runs, for `serve --identity`.
-    Identity(Identity),
-    /// Show what a running coordinator is at, or what was made of a sweep.
+    Slurm(SlurmArgs),
+    /// Make the key and the access file of a coordinator before it starts, for `serve --identity`.
+    Identity(IdentityArgs),
+    /// Print the progress of a running sweep, or the state of an output directory.
     #[command(after_help = exit::OF_STATUS)]
     Status(Status),
-    /// Write a sweep file with comments, to begin with.
+    /// Write a commented sweep file to start from.
     Init(Init),
     /// Print the JSON Schema of sweep files, for editors.
     Schema,
-    /// Say what a sweep asks for and what it will cost, and do nothing.
-    Plan(Plan),
-    /// Say which trials of a sweep will be computed, and why.
+    /// Print how many trials a sweep has, and estimates of time, disk and memory, without running it.
+    Plan(PlanArgs),
+    /// Print which trials a run would compute, and why.
     Explain(Explain),
-    /// Check the files of a finished sweep.
+    /// Check the files of a complete sweep.
     #[command(after_help = exit::OF_VERIFY)]
     Verify(Verify),
-    /// Compute one trial again and compare.
+    /// Compute one trial again and compare it with the stored one.
     #[command(after_help = exit::OF_REPRODUCE)]
     Reproduce(Reproduce),
-    /// Write spikes, or rates over time, as one table.
+    /// Write spikes, or rates over time, to a table.
     #[command(after_help = exit::OF_EXPORT)]
     Export(Export),
-    /// Draw the paper's figures, and others of any sweep.
+    /// Draw the paper's figures, and figures of any sweep.
     ///
-    /// Of a directory that has the output files of a seed and no manifest, the paper's figures are drawn.
+    /// For a directory with the output files of one seed and no manifest, granule draws the paper's figures.
     #[command(after_help = exit::OF_EXPORT)]
     Figures(Figures),
-    /// Write one page about a sweep: figures, numbers, and where they come from.
+    /// Write one HTML page about a sweep: figures, numbers, parameters.
     #[command(after_help = exit::OF_EXPORT)]
-    Report(Report),
+    Report(ReportArgs),
     /// Merge, check and prune stores.
     #[command(after_help = exit::OF_STORE)]
     Store(StoreArguments),
     /// Print completions for a shell.
     Completions(Completions),
-    /// Print the manual page, or write those of all commands.
+    /// Print the manual, or write a manual page for each command.
     Man(Man),
 }
 
-/// What `run` and `serve` have in common.
+/// Arguments of every command that runs a sweep.
 #[derive(Debug, Args)]
-pub(crate) struct Common {
+pub(crate) struct SweepArgs {
     /// The sweep file.
     pub(crate) sweep: PathBuf,
-    /// Where outputs, manifest and store lie [default: out/NAME-OF-THE-SWEEP].
+    /// Output directory, with manifest and store [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: where the last run stored them, else store.granule beside the outputs].
+    /// The store [default: that of the last run, else store.granule in the output directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
-    /// Replace what another sweep wrote to the output directory, and files there that no record lists.
+    /// Replace files of another sweep in the output directory, and files that granule's records do not list.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Percent of trials that are computed once more, by another worker, and compared.
+    /// Percent of the trials to audit: another worker computes them again, and granule compares.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
-    /// Serve a page at this address that shows the sweep live, such as 127.0.0.1:7001, or at this port of this machine
-    /// alone; port 0 takes a free one. Its URL is printed; off loopback it has a token in it.
+    /// Serve the dashboard at this address, such as 127.0.0.1:7001. A port alone means loopback; port 0 takes a free one.
+    /// granule prints the URL, which has a token if the address is not loopback.
     #[arg(long, value_name = "ADDR", value_parser = address::of_this_machine)]
     pub(crate) dashboard: Option<SocketAddr>,
-    /// Print what was done as JSON, one object on one line, however it ends.
+    /// Print a summary as one line of JSON at the end, also after a failure.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How messages are written to standard error.
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<Said>::new().map(LogFormat::from))]
+    /// Format of messages on standard error.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<LogFormatArg>::new().map(LogFormat::from))]
     pub(crate) log_format: LogFormat,
-    /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
+    /// Trials that a worker gets at a time [default: about two seconds of work]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
-    /// Seconds without a sign of life after which a worker is given up.
+    /// Seconds without a message from a worker after which its trials go to other workers.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = whole(1, 86400), hide_short_help = true)]
     pub(crate) lease_seconds: u32,
-    /// Executable that worker processes of the coordinator's own run [default: this one].
+    /// Executable of the coordinator's own worker processes [default: this one].
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) worker_program: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Run {
+pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: SweepArgs,
     /// Worker processes to start [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) workers: Option<u32>,
-    /// Loopback address on which the coordinator listens for its workers; port 0 takes a free one.
+    /// Loopback address at which the coordinator listens for its workers; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address::of_this_machine)]
     pub(crate) listen: SocketAddr,
 }
@@ -170,168 +171,167 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
-    pub(crate) common: Common,
-    /// Address on which to listen for workers, such as 10.0.0.5:7000; a port alone listens on all networks, as
-    /// 0.0.0.0:7000 does; port 0 takes a free one. Off loopback everything is encrypted.
+    pub(crate) common: SweepArgs,
+    /// Address at which to listen for workers, such as 10.0.0.5:7000. A port alone listens on all networks, like
+    /// 0.0.0.0:7000; port 0 takes a free one. Connections that are not on loopback are encrypted.
     #[arg(long, value_name = "ADDR", value_parser = address::of_all_networks)]
     pub(crate) listen: SocketAddr,
-    /// Name or address at which workers reach this machine, if it is another [default: its addresses].
+    /// Name or address at which workers reach this machine, if it differs from the machine's own [default: its addresses].
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) advertise: Option<String>,
     /// The network interface over which workers reach this machine, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "advertise")]
     pub(crate) interface: Option<String>,
-    /// Where to write the access file that workers need [default: access.json beside the outputs]. The file system must
-    /// keep the modes of files.
+    /// Where to write the access file for workers [default: access.json in the output directory]. The file system must
+    /// support Unix file modes.
     #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
     /// Replace a file at --access that is not an access file.
     #[arg(long)]
     pub(crate) force: bool,
-    /// A certificate of your own, PEM, with its chain [default: one is made].
+    /// Your own certificate, PEM, with its chain [default: granule makes one].
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) certificate: Option<PathBuf>,
     /// The private key of that certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) key: Option<PathBuf>,
-    /// Directory that `granule identity` has made: its key and access file are used, and left as they are.
+    /// Use the key and the access file in this directory, which `granule identity` made.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["advertise", "interface", "access", "certificate", "key"])]
     pub(crate) identity: Option<PathBuf>,
-    /// Worker processes to start on this machine, too.
+    /// Worker processes to start on this machine.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1024))]
     pub(crate) workers: u32,
-    /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m [default: never].
+    /// Stop if no worker was connected for this time, such as 90s, 45m or 2h30m [default: never].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Loopback address, or port, of /metrics and /health without a secret, such as 127.0.0.1:9464; port 0 takes a free
-    /// one. The URL is printed.
+    /// Serve /metrics and /health without a secret at this loopback address or port, such as 127.0.0.1:9464; port 0 takes
+    /// a free one. granule prints the URL.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Worker {
-    /// The access file of the coordinator, or a copy of it; - is standard input.
+pub(crate) struct WorkerArgs {
+    /// The access file of the coordinator, or a copy; - reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "supervised")]
     pub(crate) access: Option<PathBuf>,
-    /// Wait for the access file, too, should it not be there yet.
+    /// Wait for the access file if it does not exist yet.
     #[arg(long, requires = "access")]
     pub(crate) wait: bool,
-    /// Trials to compute side by side [default: the machine's cores].
+    /// Trials to compute at a time [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) threads: Option<u32>,
-    /// Leave after this time, as in 90s, 45m, 2h30m or 12:00:00.
+    /// Finish the current trials and leave after this time, such as 90s, 45m, 2h30m or 12:00:00.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) time_limit: Option<Duration>,
-    /// Leave when there was nothing to do for this time.
+    /// Leave if there was no work for this time.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Give up when there was no coordinator for this time [default: 10m].
+    /// Stop if there was no coordinator for this time [default: 10m].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Exit code when it leaves before the sweep is complete, as it was told to or its time was over.
+    /// Exit code if the worker drains before the sweep is complete, on a signal or at its time limit.
     #[arg(long, value_name = "CODE", default_value_t = 0)]
     pub(crate) leave_with: u8,
-    /// How messages are written to standard error.
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<Said>::new().map(LogFormat::from))]
+    /// Format of messages on standard error.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<LogFormatArg>::new().map(LogFormat::from))]
     pub(crate) log_format: LogFormat,
-    /// Take access and name from standard input and end when that closes; `run` and `serve` start
-    /// their own workers so.
+    /// Read access and name from standard input, and end when it closes. `run` and `serve` start their workers this way.
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,
-    /// The same, and speak to the coordinator over standard input and output; `ssh` starts its workers so.
+    /// The same, with the connection to the coordinator over standard input and output. `ssh` starts its workers this way.
     #[arg(long, hide = true, conflicts_with_all = ["supervised", "access"])]
     pub(crate) piped: bool,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Ssh {
-    /// Machines to log in to, as `ssh` knows them: node1,ann@node2, or @FILE with one a line. 8/node3 computes eight
-    /// trials side by side there [default: the machine's cores].
+pub(crate) struct SshArgs {
+    /// Hosts as `ssh` names them, such as node1,ann@node2, or @FILE with one host a line. 8/node3 computes eight trials
+    /// at a time there [default: the machine's cores].
     pub(crate) hosts: String,
     #[command(flatten)]
-    pub(crate) common: Common,
-    /// Worker processes to start on this machine, too.
+    pub(crate) common: SweepArgs,
+    /// Worker processes to start on this machine.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1024))]
     pub(crate) workers: u32,
-    /// The granule of those machines: a name, or a path from the home directory there.
+    /// The program granule on those machines: a name, or a path from the home directory there.
     #[arg(long, value_name = "FILE", default_value = "granule")]
     pub(crate) granule: String,
-    /// Give up when no worker was there for this time, as in 90s, 45m or 2h30m.
+    /// Stop if no worker was connected for this time, such as 90s, 45m or 2h30m.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) give_up_after: Duration,
-    /// Options for ssh, as they are.
+    /// Options for ssh, passed unchanged.
     #[arg(last = true, value_name = "SSH OPTIONS")]
     pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Slurm {
+pub(crate) struct SlurmArgs {
     /// The sweep file.
     pub(crate) sweep: PathBuf,
-    /// Where outputs, manifest, store, job script and logs lie, on a file system that the nodes share
+    /// Output directory, with manifest, store, job script and logs, on a file system that the nodes share
     /// [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: where the last run stored them, else store.granule beside the outputs].
+    /// The store [default: that of the last run, else store.granule in the output directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
-    /// Replace what another sweep wrote to the output directory, and files there that no record lists.
+    /// Replace files of another sweep in the output directory, and files that granule's records do not list.
     #[arg(long, conflicts_with = "attach")]
     pub(crate) replace: bool,
-    /// Replace a job script in the output directory that was changed, or is not granule's.
+    /// Replace a job script in the output directory that was changed, or that granule did not write.
     #[arg(long)]
     pub(crate) force: bool,
     /// Nodes, each with a worker on all of its cores.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "workers", value_parser = whole(1, 100_000))]
     pub(crate) nodes: u32,
-    /// Workers, wherever there are cores for them.
+    /// Workers, on any nodes with free cores.
     #[arg(long, value_name = "N", value_parser = whole(1, 100_000))]
     pub(crate) workers: Option<u32>,
-    /// Cores of each of these workers.
+    /// Cores of each worker of --workers.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = whole(1, 1024))]
     pub(crate) cores: u32,
-    /// How long the job may take, as Slurm writes it: minutes, 2:00:00 or 1-12.
+    /// Time limit of the job in Slurm's format: minutes, 2:00:00, or 1-12 (1 day 12 hours).
     #[arg(long, value_name = "TIME")]
     pub(crate) time: Option<String>,
     /// Slurm's partition.
     #[arg(long, value_name = "NAME")]
     pub(crate) partition: Option<String>,
-    /// A file with shell commands for the beginning of the job script: modules, an environment, exports.
+    /// A file with shell commands that the job script runs first: modules, environments, exports.
     #[arg(long, value_name = "FILE")]
     pub(crate) setup: Option<PathBuf>,
     /// The network interface over which the nodes reach the coordinator, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "attach")]
     pub(crate) interface: Option<String>,
-    /// Percent of trials that are computed once more, by another worker, and compared.
+    /// Percent of the trials to audit: another worker computes them again, and granule compares.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, conflicts_with = "attach")]
     pub(crate) audit: f64,
-    /// Add workers to the sweep's `granule serve`, which runs elsewhere, as jobs of their own: up to --nodes or
-    /// --workers of them, while there is work.
+    /// Add workers to a `granule serve` of the sweep that runs elsewhere. Each worker is a job; there are up to --nodes or
+    /// --workers of them while there is work.
     #[arg(long, conflicts_with_all = ["detach", "store"])]
     pub(crate) attach: bool,
-    /// Submit, and do not wait for the end.
+    /// Submit the job and return at once.
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Show the script, and submit nothing.
+    /// Print the script without submitting it.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// The granule that the nodes run [default: this one].
+    /// The program granule on the nodes [default: this one].
     #[arg(long, value_name = "FILE")]
     pub(crate) granule: Option<PathBuf>,
-    /// Trials handed to a worker at a time [default: about two seconds of work]. Never changes results.
+    /// Trials that a worker gets at a time [default: about two seconds of work]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
-    /// Time without work after which the workers of --attach leave.
+    /// Time without work after which the workers of --attach drain.
     #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", value_parser = duration_as_given, hide_short_help = true)]
     pub(crate) idle_timeout: String,
-    /// Options for sbatch, as they are.
+    /// Options for sbatch, passed unchanged.
     #[arg(last = true, value_name = "SBATCH OPTIONS")]
     pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Identity {
+pub(crate) struct IdentityArgs {
     /// Directory for `coordinator.pem` and `access.json`.
     pub(crate) directory: PathBuf,
     /// Name or address at which workers will reach the coordinator.
@@ -341,12 +341,12 @@ pub(crate) struct Identity {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The output directory of a sweep, while a run is in progress there or at rest.
+    /// The output directory of a sweep, during or after a run.
     pub(crate) out: Option<PathBuf>,
-    /// Its access file, or a copy, instead.
+    /// Ask the coordinator of this access file, or of a copy of it.
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub(crate) access: Option<PathBuf>,
-    /// Go on until all trials are computed. A coordinator that has not started yet, or is gone, is waited for.
+    /// Keep printing until all trials are computed. Wait for a coordinator that has not started yet, or has ended.
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print JSON, one object a line.
@@ -356,23 +356,23 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The file to write; one that is there is left as it is.
+    /// The file to write. An existing file is not changed.
     #[arg(default_value = "sweep.yaml")]
     pub(crate) file: PathBuf,
 }
 
 /// A sweep and where its outputs are or will be.
 #[derive(Debug, Args)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedArgs {
     /// The sweep file.
     pub(crate) sweep: PathBuf,
-    /// Where outputs, manifest and store lie, or will [default: out/NAME-OF-THE-SWEEP].
+    /// Output directory, with manifest and store [default: out/NAME-OF-THE-SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where trials are stored [default: where the last run of the sweep stored them, else DIR/store.granule].
+    /// The store [default: that of the last run of the sweep, else DIR/store.granule].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
-    /// As `granule run --replace`.
+    /// Assume `granule run --replace`.
     #[arg(long)]
     pub(crate) replace: bool,
     /// Print JSON, one object on one line.
@@ -381,18 +381,18 @@ pub(crate) struct Planned {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub(crate) planned: Planned,
+    pub(crate) planned: PlannedArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
-    pub(crate) planned: Planned,
+    pub(crate) planned: PlannedArgs,
     #[command(flatten)]
     pub(crate) only: Only,
-    /// Only this trial, from 0.
+    /// Only this trial; trials are numbered from 0.
     #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: Option<u32>,
 }
@@ -402,7 +402,7 @@ pub(crate) struct Explain {
 pub(crate) struct Resting {
     /// The output directory.
     pub(crate) out: PathBuf,
-    /// Where its trials are stored [default: where the last run stored them].
+    /// The store [default: that of the last run].
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
     /// Print JSON, one object on one line.
@@ -414,10 +414,10 @@ pub(crate) struct Resting {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) resting: Resting,
-    /// Derive every file anew from the stored spikes, not only the spike probabilities.
+    /// Derive every file from the stored spikes again, not only the spike probabilities.
     #[arg(long, conflicts_with = "files_only")]
     pub(crate) all: bool,
-    /// Do without the store.
+    /// Check the files only, without the store.
     #[arg(long)]
     pub(crate) files_only: bool,
 }
@@ -432,7 +432,7 @@ pub(crate) struct Reproduce {
     /// The seed.
     #[arg(long, value_name = "SEED", value_parser = one_seed)]
     pub(crate) seed: u32,
-    /// The trial, from 0.
+    /// The trial; trials are numbered from 0.
     #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: u32,
 }
@@ -456,25 +456,25 @@ pub(crate) struct Export {
     /// Replace a file that is not a table of granule.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Format of the file [default: what its name ends with].
+    /// Format of the file [default: by the ending of its name].
     #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<TableFormat>::new().map(Format::from))]
     pub(crate) format: Option<Format>,
 }
 
 /// [`LogFormat`], as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Said {
+enum LogFormatArg {
     /// Lines for people.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-impl From<Said> for LogFormat {
-    fn from(said: Said) -> LogFormat {
+impl From<LogFormatArg> for LogFormat {
+    fn from(said: LogFormatArg) -> LogFormat {
         match said {
-            Said::Text => LogFormat::Text,
-            Said::Json => LogFormat::Json,
+            LogFormatArg::Text => LogFormat::Text,
+            LogFormatArg::Json => LogFormat::Json,
         }
     }
 }
@@ -504,15 +504,15 @@ impl From<TableFormat> for Format {
 pub(crate) struct Figures {
     #[command(flatten)]
     pub(crate) resting: Resting,
-    /// Where figures are written [default: `figures` in the output directory].
+    /// Directory for the figures [default: `figures` in the output directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) chosen: Chosen,
     /// Formats of the pictures.
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_values = ["pdf", "svg", "png"])]
-    pub(crate) format: Vec<Picture>,
-    /// Replace files that granule did not draw, or that were changed since.
+    pub(crate) format: Vec<PictureFormat>,
+    /// Replace files that granule did not draw, or that were changed.
     #[arg(long)]
     pub(crate) force: bool,
     /// Resolution of PNG files.
@@ -521,7 +521,7 @@ pub(crate) struct Figures {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Report {
+pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) resting: Resting,
     /// The page [default: `report.html` in the output directory].
@@ -537,14 +537,14 @@ pub(crate) struct Report {
 /// Conditions and seeds of a sweep; all of them if nothing is given.
 #[derive(Debug, Args)]
 pub(crate) struct Only {
-    /// Only these conditions; in a name, * stands for any characters and ? for one.
+    /// Only these conditions. In a name, * matches any characters and ? matches one.
     #[arg(long, alias = "condition", value_name = "NAMES", value_delimiter = ',')]
     pub(crate) conditions: Vec<String>,
-    /// Only conditions with these values, as in `granule.tonic_factor=1`; =, <, >, <= or >=, and units as in a sweep
-    /// file. Of several, separated by commas or given one by one, all must hold.
+    /// Only conditions with these values, such as `granule.tonic_factor=1`; operators =, <, >, <= and >=, units as in a
+    /// sweep file. If there are several, separated by commas or in several options, all must hold.
     #[arg(long = "where", value_name = "VALUES", value_parser = filters)]
     pub(crate) wheres: Vec<Filters>,
-    /// Only these seeds, as in a sweep file: 7, or 1..20 with both ends included; several separated by commas.
+    /// Only these seeds, such as 7, or 1..20 with both ends included. Separate several by commas.
     #[arg(long, alias = "seed", value_name = "SEEDS", value_delimiter = ',', value_parser = granule_sweep::parse_seeds)]
     pub(crate) seeds: Vec<RangeInclusive<u32>>,
 }
@@ -574,34 +574,35 @@ fn filters(text: &str) -> Result<Filters, String> {
     Filter::parse_all(granule_granular::space(), text).map(Filters)
 }
 
-/// What of a sweep is drawn.
+/// The part of a sweep to draw.
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
     #[command(flatten)]
     pub(crate) only: Only,
-    /// The ms of a trial in which responses are looked for [default: those around the stimulus].
+    /// The response window in ms of a trial. FROM is included, TO is not [default: from 10 ms before the first stimulus
+    /// to 30 ms after the last].
     #[arg(long, value_name = "FROM..TO", value_parser = window)]
     pub(crate) window: Option<Range<usize>>,
-    /// The trial whose spikes are shown one by one [default: 0].
+    /// The trial of the raster [default: 0].
     #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: Option<u32>,
 }
 
 fn window(text: &str) -> Result<Range<usize>, String> {
-    let wrong = || "it is FROM..TO in whole ms, such as 1000..1060".to_owned();
+    let wrong = || "expected FROM..TO in whole ms, such as 1000..1060".to_owned();
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
     let [from, to] = [from, to].map(|ms| ms.trim().parse::<usize>().map_err(|_| wrong()));
     let window = from?..to?;
     // An integral needs two points.
-    if window.len() < 2 { Err("it has at least 2 ms".to_owned()) } else { Ok(window) }
+    if window.len() < 2 { Err("expected at least 2 ms".to_owned()) } else { Ok(window) }
 }
 
 /// Format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Picture {
+pub(crate) enum PictureFormat {
     /// Vectors with embedded fonts.
     Pdf,
-    /// Vectors, with text as text.
+    /// Vectors, with searchable text.
     Svg,
     /// Pixels.
     Png,
@@ -615,17 +616,17 @@ pub(crate) struct StoreArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Add to a store what it lacks of others.
+    /// Add missing trials from other stores to a store.
     Merge(StoreMerge),
-    /// Read everything in a store and check it.
+    /// Read and check a whole store.
     Verify(StoreVerify),
-    /// Drop trials that no sweep needs.
+    /// Drop the trials that no given sweep needs.
     Prune(StorePrune),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreMerge {
-    /// The store to add to; made if there is none.
+    /// The store to add to; it is created if it does not exist.
     pub(crate) into: PathBuf,
     /// The stores to add.
     #[arg(required = true)]
@@ -651,7 +652,7 @@ pub(crate) struct StorePrune {
     /// Sweep files whose trials are kept.
     #[arg(long, value_name = "SWEEP", required = true, num_args = 1..)]
     pub(crate) keep: Vec<PathBuf>,
-    /// Say what would be dropped, and drop nothing.
+    /// Print what would be dropped, without dropping it.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print JSON, one object on one line.
@@ -667,16 +668,16 @@ pub(crate) struct Completions {
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Where to write a page for each command [default: one page for all, on standard output].
+    /// Directory for a page for each command [default: print one page for all].
     pub(crate) directory: Option<PathBuf>,
-    /// Replace files that are not pages of granule's manual.
+    /// Replace files that are not manual pages of granule.
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 /// A time, as people and Slurm write it.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time; write it as 90s, 45m, 2h30m or 12:00:00");
+    let wrong = || format!("`{text}` is not a time; write it like 90s, 45m, 2h30m or 12:00:00");
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
@@ -700,8 +701,8 @@ fn whole(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone 
     move |text| {
         let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| match most {
-            u32::MAX => format!("`{text}` is no whole number from {least} on"),
-            _ => format!("`{text}` is no whole number from {least} to {most}"),
+            u32::MAX => format!("`{text}` is not a whole number of at least {least}"),
+            _ => format!("`{text}` is not a whole number from {least} to {most}"),
         })
     }
 }
@@ -711,21 +712,21 @@ fn trial(text: &str) -> Result<u32, String> {
     let is_range = text.contains("..") || text.contains('-') || text.contains(',');
     text.parse().map_err(|_| match is_range {
         true => format!("`{text}` is a range; choose one trial"),
-        false => format!("`{text}` is no number of a trial; trials count from 0"),
+        false => format!("`{text}` is not the number of a trial; trials are numbered from 0"),
     })
 }
 
 /// A time in milliseconds, with or without its unit.
 fn milliseconds(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("ms").unwrap_or(text).trim_end();
-    number.parse().map_err(|_| format!("`{text}` is no time in milliseconds; write it like 0.5"))
+    number.parse().map_err(|_| format!("`{text}` is not a time in milliseconds; write it like 0.5"))
 }
 
 fn percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse::<f64>().ok();
     percent
         .filter(|percent| (0.0..=100.0).contains(percent))
-        .ok_or_else(|| format!("`{text}` is no percentage between 0 and 100"))
+        .ok_or_else(|| format!("`{text}` is not a percentage between 0 and 100"))
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -733,7 +734,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err("what needs no secret is for this machine only: use 127.0.0.1:PORT; elsewhere, /metrics is on the \
-         address of --listen, with the secret of the access file"
+    Err("metrics without a secret are served on loopback only: use 127.0.0.1:PORT. From other machines, read \
+        /metrics at the address of --listen, with the secret of the access file"
         .to_owned())
 }

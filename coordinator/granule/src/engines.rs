@@ -1,6 +1,6 @@
-//! The engines that this program has.
+//! The engines of this program.
 
 use granule_engine::Engines;
 
-/// The engines that this program has, the default first.
+/// All engines, the default first.
 pub(crate) const ENGINES: Engines = granule_granular::ENGINES;

@@ -1,4 +1,4 @@
-//! How the program ends when it does not succeed.
+//! The failure of a command: a message and an exit code.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,31 +11,30 @@ use granule_store::StoreError;
 use granule_system::exit;
 use granule_system::limits;
 use granule_text as text;
-// Nothing in them has to be escaped once more.
+// Their results need no further escaping.
 pub(crate) use granule_system::shell::{shell_path, shell_word};
-pub(crate) use granule_text::plural;
 
 /// A message for people and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,
-    /// May have several lines.
+    /// One line or several.
     pub(crate) message: String,
 }
 
 impl Failure {
-    /// Of such lines those that go on begin with a space; no other line feed is one of ours.
+    /// Makes a failure. In the message, further lines begin with a space; all other line feeds are escaped.
     pub(crate) fn new(code: u8, message: impl AsRef<str>) -> Failure {
         Failure { code, message: text::message(message.as_ref()) }
     }
 
-    /// What is wrong with a text, shown with lines of it, as compilers do.
+    /// Makes a failure of diagnostics that show lines of a text, as compilers do.
     pub(crate) fn of_text(code: u8, diagnostics: &str) -> Failure {
         Failure { code, message: text::lines(diagnostics) }
     }
 
-    /// `error: …`, with every cause on a line of its own, and what to do about it: about the limit that it comes from,
-    /// if it comes from one.
+    /// Makes `error: …`, with each cause on a line of its own, and what to do about it. If the error comes from a limit
+    /// of the system, that is about the limit.
     pub(crate) fn caused_by(code: u8, error: &(dyn Error + 'static), help: Option<&str>) -> Failure {
         let mut message = format!("error: {error}");
         let mut said = error.to_string();
@@ -66,29 +65,28 @@ impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Failure {
         let (code, help) = match &error {
             ArchiveError::NoSweep { .. } | ArchiveError::NoDirectory { .. } => {
-                (exit::USAGE, Some("say the directory that `granule run` has written, such as out/NAME"))
+                (exit::USAGE, Some("name the output directory of a run, such as out/NAME"))
             }
             ArchiveError::InUse { .. } => (exit::FAILED, Some("wait until it ends, or stop it")),
-            ArchiveError::Foreign { .. } => {
-                (exit::FAILED, Some("use the granule that made it, or run the sweep again with this one"))
-            }
-            ArchiveError::Incomplete { .. } => {
-                (exit::INCOMPLETE, Some("run it to its end; `granule status` says what is missing"))
-            }
-            ArchiveError::NoStore { .. } => (
+            ArchiveError::Foreign { .. } => (
                 exit::FAILED,
-                Some("say where it is with --store FILE, or run the sweep again to make it anew"),
+                Some("use the version of granule that wrote it, or run the sweep again with this one"),
             ),
+            ArchiveError::Incomplete { .. } => {
+                (exit::INCOMPLETE, Some("run it to its end; `granule status` shows what is missing"))
+            }
+            ArchiveError::NoStore { .. } => {
+                (exit::FAILED, Some("name it with --store FILE, or run the sweep again to write a new one"))
+            }
             ArchiveError::Store(StoreError::Corrupted { .. }) => (
                 exit::FAILED,
                 Some(
-                    "if it is that of the sweep, move it away and run again: all that a store holds can be \
-                     computed anew",
+                    "if it is that of the sweep, move it away and run again; the run computes its trials again",
                 ),
             ),
             ArchiveError::LostStore { out, .. } => {
                 let help = format!(
-                    "--store FILE says where it is now; to compute all trials again into a new one: --store {}",
+                    "name its new place with --store FILE; to compute all trials again into a new one: --store {}",
                     shell_path(out.join(STORE))
                 );
                 return Failure::caused_by(exit::FAILED, &error, Some(&help));
@@ -102,7 +100,7 @@ impl From<ArchiveError> for Failure {
     }
 }
 
-/// A path for people, on one line.
+/// Returns a path for people, on one line.
 pub(crate) fn shown(path: impl AsRef<Path>) -> String {
     text::one_line(&path.as_ref().to_string_lossy())
 }

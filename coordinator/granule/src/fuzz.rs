@@ -1,6 +1,6 @@
-//! What comes from outside, as any bytes at all: none of it may panic, and what is accepted must be
-//! what it seems. `fuzz/` and `tests/plain/fuzz_corpus.rs` call this. Nothing else uses it, and nothing here
-//! is promised to stay.
+//! Targets for fuzzing. Each takes any bytes as input from outside. None of it may panic, and accepted input must be
+//! what it seems. `fuzz/` and `tests/plain/fuzz_corpus.rs` call this. Nothing else uses it, and its interface may
+//! change at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,24 +13,23 @@ use granule_farm::dialogue::{introduce, understand};
 use granule_granular::{ENGINES, Method, space};
 use granule_proto::PROTOCOL;
 use granule_proto::convert::{
-    Survey, TrialName, TrialResult, Trials, Work, condition_from_wire, engine_to_wire,
+    TrialName, TrialResult, WireSurvey, WireTrials, WireWork, condition_from_wire, engine_to_wire,
 };
 use granule_proto::parts::Assembly;
 use granule_proto::wire::{self, from_worker, to_worker};
-use granule_store::{Entry, Put, Store, StoreError};
+use granule_store::{Put, Store, StoreEntry, StoreError};
 use granule_sweep::{Overrides, Plan, parse};
 use granule_worker::access::{Access, Address};
 use prost::Message;
 
-/// Takes any bytes; says whether it accepted them.
-pub type Target = fn(&[u8]) -> bool;
+/// Takes any bytes. Returns whether it accepted them.
+pub type FuzzTarget = fn(&[u8]) -> bool;
 
-/// What can be fuzzed, by name.
-pub const TARGETS: [(&str, Target); 4] =
+/// All targets, by name.
+pub const TARGETS: [(&str, FuzzTarget); 4] =
     [("sweep", sweep), ("wire", wire), ("store", store), ("access", access)];
 
-/// A sweep file: a sweep whose plan has the size and the places that it promises, or problems that
-/// can be shown.
+/// Takes a sweep file. It must give a sweep whose plan has the promised size and places, or problems that can be shown.
 ///
 /// # Panics
 /// If it is neither.
@@ -65,14 +64,14 @@ pub fn sweep(bytes: &[u8]) -> bool {
     true
 }
 
-/// A message of either end, or the spikes of a trial: refused, or the same again after another
-/// journey.
+/// Takes a message of either side, or the spikes of a trial. It must be refused, or be the same after it is encoded and
+/// decoded.
 ///
 /// # Panics
 /// If it is neither.
 pub fn wire(bytes: &[u8]) -> bool {
-    // All are looked at, whichever is accepted. Many a message of one end passes for one of the other
-    // that has fields unheard of.
+    // All three are tried, whichever accepts. Many messages of one side pass for messages of the other side with
+    // unknown fields.
     let from_worker = wire::FromWorker::decode(bytes).is_ok_and(|message| {
         let is_whole = message.encode_to_vec() == bytes;
         message.message.is_some_and(of_worker) && is_whole
@@ -104,7 +103,7 @@ fn of_coordinator(message: to_worker::Message) -> bool {
     use to_worker::Message;
     match message {
         Message::Lease(lease) => {
-            // Conditions are looked at also where something else is wrong with their work.
+            // Conditions are checked even if something else is wrong with their work.
             let conditions = match &lease.work {
                 Some(wire::lease::Work::Trials(work)) => work.conditions.clone(),
                 Some(wire::lease::Work::Survey(work)) => work.condition.clone().into_iter().collect(),
@@ -113,11 +112,11 @@ fn of_coordinator(message: to_worker::Message) -> bool {
             for condition in conditions {
                 let _ = condition_from_wire(Method::Pcg.engine(), condition);
             }
-            let Ok(work) = Work::from_wire(ENGINES, lease.work) else { return false };
-            assert_eq!(Work::from_wire(ENGINES, Some(work.to_wire())).as_ref(), Ok(&work));
+            let Ok(work) = WireWork::from_wire(ENGINES, lease.work) else { return false };
+            assert_eq!(WireWork::from_wire(ENGINES, Some(work.to_wire())).as_ref(), Ok(&work));
             let (seed, models) = match work {
-                Work::Trials(work) => (work.seed, work.models),
-                Work::Survey(work) => (work.seed, vec![*work.model]),
+                WireWork::Trials(work) => (work.seed, work.models),
+                WireWork::Survey(work) => (work.seed, vec![*work.model]),
             };
             for model in models {
                 let _ = model.fingerprint().trial(seed, 0);
@@ -154,8 +153,8 @@ fn spikes(bytes: &[u8]) -> bool {
     accepted.contains(&true)
 }
 
-/// An access file: one that is the same when it is written and read again, or an error that can be
-/// shown to anybody.
+/// Takes an access file. It must be the same after it is written and read, or give an error that can be shown to
+/// anyone.
 ///
 /// # Panics
 /// If it is neither.
@@ -178,7 +177,7 @@ pub fn access(bytes: &[u8]) -> bool {
             assert!(told.len() < 2000, "{told}");
             let found = serde_json::from_slice::<serde_json::Value>(bytes).ok();
             let secret = found.as_ref().and_then(|file| file["secret"].as_str()).unwrap_or("");
-            // Where it is an address as well, that is what it is shown as.
+            // If the secret is an address as well, the error may show that address.
             let count = String::from_utf8_lossy(bytes).matches(secret).count();
             assert!(secret.len() < 32 || count != 1 || !told.contains(secret), "the secret is told");
             false
@@ -186,15 +185,15 @@ pub fn access(bytes: &[u8]) -> bool {
     }
 }
 
-/// The file of a store, as it is and once more with hashes that are right: it is refused, or every
-/// value that is read has the digest that it was put with, and what is put then stays.
+/// Takes the file of a store, as it is and once more with right hashes. It must be refused, or every value that is read
+/// must have the digest that it was stored with. Values that are stored then must stay.
 ///
 /// # Panics
 /// If it is neither.
 pub fn store(bytes: &[u8]) -> bool {
     let accepted = open(bytes);
-    // Whoever can write the file can make the hashes right. What is read then may be anything, but
-    // must not panic either.
+    // A program that can write the file can make the hashes right. Such values may be anything, but reading them must
+    // not panic either.
     open(&with_right_hashes(bytes));
     accepted
 }
@@ -215,15 +214,15 @@ fn open(bytes: &[u8]) -> bool {
     assert_eq!(held, store.found().trials);
     assert_eq!(held, readable.len() + damaged.len());
 
-    // What it holds stays, and damaged trials can be put anew.
+    // The values of the store stay, and damaged trials can be stored anew.
     let of_number = |number: u64| *blake3::hash(&number.to_le_bytes()).as_bytes();
-    // A fuzzer that sees keys compared may well have put ours into the file.
+    // A fuzzer that observes comparisons of keys may have put this key into the file.
     let own = TrialKey((0..).map(of_number).find(|key| !digests.contains_key(key)).expect("a new key"));
     let mut expected = readable;
-    let new: Vec<Entry<'_>> = damaged
+    let new: Vec<StoreEntry<'_>> = damaged
         .iter()
         .chain([&own])
-        .map(|&key| Entry { key, digest: Digest::of(b"put"), spikes: b"put" })
+        .map(|&key| StoreEntry { key, digest: Digest::of(b"put"), spikes: b"put" })
         .collect();
     store.remove(&damaged).expect("it can be written");
     assert_eq!(store.put(&new).expect("it can be written"), vec![Put::New; new.len()]);
@@ -241,7 +240,7 @@ fn open(bytes: &[u8]) -> bool {
     true
 }
 
-/// The values of these trials that the store gives.
+/// Returns the values of these trials that the store can read.
 fn values(store: &Store, digests: &BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>) -> BTreeMap<TrialKey, Vec<u8>> {
     let mut values = BTreeMap::new();
     for (&key, digests) in digests {
@@ -257,14 +256,14 @@ fn values(store: &Store, digests: &BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>) -> BT
     values
 }
 
-// The format of a store's file, once more: the first reading of it is what is tested.
+// The format of a store's file is implemented here again, because the first implementation is under test.
 
 const BLOCK: usize = 4096;
 const FILE_HEAD: usize = 84;
 const FRAME_HEAD: usize = 88;
 const ENTRY: usize = 73;
 
-/// Frames that may be there, and the directory of each as far as it is there.
+/// Returns frames that may be there, and the directory of each as far as it is in the file.
 fn frames(bytes: &[u8]) -> Vec<(usize, Range<usize>)> {
     let mut frames = Vec::new();
     for at in (BLOCK..bytes.len()).step_by(BLOCK) {
@@ -279,7 +278,7 @@ fn frames(bytes: &[u8]) -> Vec<(usize, Range<usize>)> {
     frames
 }
 
-/// The digests that the file has for each trial, in whole frames or not.
+/// Returns the digests that the file has for each trial, in whole frames or not.
 fn digests(bytes: &[u8]) -> BTreeMap<[u8; 32], BTreeSet<[u8; 32]>> {
     let mut digests: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (_, directory) in frames(bytes) {
@@ -291,7 +290,7 @@ fn digests(bytes: &[u8]) -> BTreeMap<[u8; 32], BTreeSet<[u8; 32]>> {
     digests
 }
 
-/// The file with a good head, and with frames whose hashes are right whatever they say.
+/// Returns the file with a valid head, and with frames whose hashes are right, whatever they contain.
 fn with_right_hashes(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if bytes.len() < FILE_HEAD {
@@ -303,7 +302,7 @@ fn with_right_hashes(bytes: &[u8]) -> Vec<u8> {
     bytes[FILE_HEAD - 32..FILE_HEAD].copy_from_slice(&told);
     let salt: [u8; 32] = bytes[20..52].try_into().expect("32 bytes");
     for (at, directory) in frames(&bytes) {
-        // Without its digest, the counts of a noise stream are not looked at.
+        // Without its digest, the counts of a noise stream are not read.
         let mut value = directory.end;
         for entry in directory.clone().step_by(ENTRY).filter(|entry| entry + ENTRY <= directory.end) {
             let length = u64::from_le_bytes(bytes[entry + 1..entry + 9].try_into().expect("eight bytes"));
@@ -328,14 +327,14 @@ fn with_right_hashes(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A path of its own, where nothing is left in the end.
+/// A unique path. Dropping this removes the file.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // A store waits for the disk at every step; memory is faster, where it has a place.
+        // A store waits for the disk at every step. Memory is faster, if the system has a directory in it.
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         Scratch(directory.join(format!("granule-fuzz-{}-{count}", std::process::id())))
@@ -348,7 +347,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Inputs to begin with that cannot be written by hand: target, name and bytes. All are accepted.
+/// Returns inputs to start from that cannot be written by hand: target, name and bytes. All are accepted.
 ///
 /// # Panics
 /// If no file can be written.
@@ -368,7 +367,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
                 store.push_spans(StreamKey([9; 32]), 2, &[3_926_000]).expect("it can be written");
             }),
         ),
-        // A directory of more than a block.
+        // A directory of more than one block.
         ("store", "many", store_of(|store| put(store, 0..60))),
     ];
     seeds.extend(messages().map(|(name, bytes)| ("wire", name, bytes)));
@@ -379,7 +378,7 @@ fn exact() -> &'static dyn Engine {
     Method::Brian2_2_2_1.engine()
 }
 
-/// A message of every kind, and the spikes of a trial by themselves.
+/// Returns a message of every kind, and the spikes of a trial by themselves.
 fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     use {from_worker::Message as From, to_worker::Message as To};
     let spike = |step, cell| Spike { step, cell };
@@ -416,11 +415,16 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     ];
     let presets = space().presets().iter().map(|preset| space().defaults().with(preset));
     let models: Vec<Model> = presets.map(|values| Model::new(engine, values).expect("a preset")).collect();
-    let survey =
-        Work::Survey(Survey { engine, seed: 7, model: Box::new(models[0].clone()), first: 3, count: 4 });
+    let survey = WireWork::Survey(WireSurvey {
+        engine,
+        seed: 7,
+        model: Box::new(models[0].clone()),
+        first: 3,
+        count: 4,
+    });
     let start = Start { part: 1, skip: 6 };
-    let trials = Work::Trials(Trials { engine, seed: 451, first: 3, count: 4, start, models });
-    let lease = |id, work: Work| To::Lease(wire::Lease { id, work: Some(work.to_wire()) });
+    let trials = WireWork::Trials(WireTrials { engine, seed: 451, first: 3, count: 4, start, models });
+    let lease = |id, work: WireWork| To::Lease(wire::Lease { id, work: Some(work.to_wire()) });
     let to_worker = [
         ("welcome", To::Welcome(wire::Welcome { heartbeat_ms: 1000, epoch: 77, kept: vec![3] })),
         ("revoked", To::Revoked(wire::Revoked { lease: 300 })),
@@ -445,10 +449,10 @@ fn key(i: u8) -> TrialKey {
 
 fn put(store: &Store, trials: Range<u8>) {
     let spikes: Vec<(TrialKey, Vec<u8>)> = trials.map(|i| (key(i), vec![i; 7 * usize::from(i)])).collect();
-    fn entry((key, spikes): &(TrialKey, Vec<u8>)) -> Entry<'_> {
-        Entry { key: *key, digest: Digest::of(spikes), spikes }
+    fn entry((key, spikes): &(TrialKey, Vec<u8>)) -> StoreEntry<'_> {
+        StoreEntry { key: *key, digest: Digest::of(spikes), spikes }
     }
-    let batch: Vec<Entry<'_>> = spikes.iter().map(entry).collect();
+    let batch: Vec<StoreEntry<'_>> = spikes.iter().map(entry).collect();
     store.put(&batch).expect("it can be written");
 }
 

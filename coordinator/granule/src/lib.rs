@@ -4,7 +4,7 @@
 //! sweep file → Plan → scheduler → leases → workers → spikes → store → outputs → manifest
 //! ```
 //!
-//! A program, and a library only so that its benchmarks and fuzzing can reach into it.
+//! This is a program. It is a library only so that its benchmarks and fuzzing can call its internals.
 
 mod address;
 #[doc(hidden)]
@@ -27,16 +27,16 @@ use std::process::ExitCode;
 
 use granule_server::view::{self, stderr};
 
-/// The program: reads the command line and does what it says.
+/// Runs the program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let (result, code) = match cli::parse() {
         Ok(cli) => (commands::obey(cli.command), 0),
-        // Help and versions are no errors to clap's caller; they are printed all the same.
+        // clap returns help and versions as errors, too. They are printed to standard output, with exit code 0.
         Err(said) if said.use_stderr() => {
             let _ = said.print();
             (Ok(()), cli::exit::USAGE)
         }
-        Err(said) => (stdout::reader_of(said.print()).map(stdout::Reader::done), 0),
+        Err(said) => (stdout::reader_of(said.print()).map(stdout::StdoutReader::done), 0),
     };
     let code = result.map_or_else(
         |failure| {

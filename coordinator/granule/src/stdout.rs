@@ -1,4 +1,4 @@
-//! Standard output: what a command was asked to print.
+//! Standard output: the results that a command prints.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -17,13 +17,13 @@ use crate::failure::Failure;
 /// Whether anything reads what is printed.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub(crate) enum StdoutReader {
     Reads,
-    /// The reader of the pipe has closed it, as `head` does. This is no error.
+    /// The reader of the pipe has closed it, as `head` does. This is not an error.
     IsGone,
 }
 
-impl Reader {
+impl StdoutReader {
     /// Ignores whether the reader is gone, because nothing more is printed.
     pub(crate) fn done(self) {}
 }
@@ -32,25 +32,25 @@ impl Reader {
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn say(text: &str) -> Result<Reader, Failure> {
+pub(crate) fn say(text: &str) -> Result<StdoutReader, Failure> {
     reader_of(write_all(io::stdout(), text::lines(text).as_bytes(), || {}))
 }
 
 /// The first fields of every report for programs.
 #[derive(Debug, Serialize)]
-pub(crate) struct Head {
+pub(crate) struct ReportHead {
     schema: u32,
     #[serde(rename = "type")]
     kind: &'static str,
 }
 
-impl Head {
-    /// Number of the schema of reports: it counts up when a field goes or changes its meaning.
+impl ReportHead {
+    /// Number of the schema of reports. It increases when a field is removed or changes its meaning.
     pub(crate) const SCHEMA: u32 = 1;
 
-    /// The head of a report of this type.
-    pub(crate) fn of(kind: &'static str) -> Head {
-        Head { schema: Head::SCHEMA, kind }
+    /// Returns the head of a report of this type.
+    pub(crate) fn of(kind: &'static str) -> ReportHead {
+        ReportHead { schema: ReportHead::SCHEMA, kind }
     }
 }
 
@@ -58,20 +58,20 @@ impl Head {
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn say_json(report: &impl Serialize) -> Result<Reader, Failure> {
+pub(crate) fn say_json(report: &impl Serialize) -> Result<StdoutReader, Failure> {
     reader_of(write_all(io::stdout(), json(report).as_bytes(), || {}))
 }
 
-/// An object as a line of JSON.
+/// Returns an object as a line of JSON.
 pub(crate) fn json(report: &impl Serialize) -> String {
     let json = serde_json::to_string(report).expect("text and numbers can be written");
     format!("{}\n", escaped_json(&json))
 }
 
 /// Standard output, unbuffered, for output that is too large for memory.
-pub(crate) struct Stream;
+pub(crate) struct StdoutStream;
 
-impl Write for Stream {
+impl Write for StdoutStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         write_all(io::stdout(), bytes, || {})?;
         Ok(bytes.len())
@@ -82,26 +82,26 @@ impl Write for Stream {
     }
 }
 
-/// What has come of writing to standard output.
+/// Returns the result of writing to standard output.
 ///
 /// # Errors
-/// When it failed, unless the reader is gone.
-pub(crate) fn reader_of(written: io::Result<()>) -> Result<Reader, Failure> {
+/// When writing failed, unless the reader is gone.
+pub(crate) fn reader_of(written: io::Result<()>) -> Result<StdoutReader, Failure> {
     match written {
-        Ok(()) => Ok(Reader::Reads),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::IsGone),
+        Ok(()) => Ok(StdoutReader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(StdoutReader::IsGone),
         Err(error) => {
             let message = format!(
-                "error: cannot write to standard output\n  because: {error}\n  help: what was to be printed is not \
-                 complete; make room, or send it elsewhere"
+                "error: cannot write to standard output\n  because: {error}\n  help: the output is incomplete; \
+                    free some space, or redirect it"
             );
             Err(Failure::new(exit::FAILED, message))
         }
     }
 }
 
-/// The result of a command that has done something and printed it. If both failed, both are reported, and the exit
-/// code is that of what was done.
+/// Returns the result of a command that has done its work and printed it. If both failed, both are reported, and the
+/// exit code is that of the work.
 pub(crate) fn both(done: Result<(), Failure>, said: Result<(), Failure>) -> Result<(), Failure> {
     match (done, said) {
         (Err(failure), Err(unsaid)) => {
@@ -116,38 +116,38 @@ pub(crate) fn both(done: Result<(), Failure>, said: Result<(), Failure>) -> Resu
 /// reader, so it waits for a limited time.
 pub(crate) struct LastWords {
     text: String,
-    /// Whether the command fails if they are not read.
+    /// Whether the command fails if the text is not read.
     are_asked_for: bool,
 }
 
 impl LastWords {
-    /// A summary: the sweep has succeeded even if it is not read.
+    /// Returns a summary. The sweep has succeeded even if it is not read.
     pub(crate) fn summary(text: String) -> LastWords {
         LastWords { text: text::lines(&text), are_asked_for: false }
     }
 
-    /// An object that was asked for, as a line of JSON.
+    /// Returns an object that was asked for, as a line of JSON.
     pub(crate) fn json(report: &impl Serialize) -> LastWords {
         LastWords { text: json(report), are_asked_for: true }
     }
 
-    /// Prints them after the lines on standard error.
+    /// Prints the text after the lines on standard error.
     ///
     /// # Errors
-    /// When they cannot be written, or when they were asked for and are not read.
+    /// When it cannot be written, or when it was asked for and is not read.
     pub(crate) fn say(self) -> Result<(), Failure> {
-        // Bars would be drawn over them.
+        // Bars would be drawn over it.
         settle();
         let LastWords { text, are_asked_for } = self;
         let written =
             within(PATIENCE, move |on_progress| write_all(io::stdout(), text.as_bytes(), on_progress));
         match written {
-            Some(written) => reader_of(written).map(Reader::done),
+            Some(written) => reader_of(written).map(StdoutReader::done),
             None if are_asked_for => reader_of(Err(io::Error::other(format!(
                 "nothing was read from it for {} s",
                 PATIENCE.as_secs()
             ))))
-            .map(Reader::done),
+            .map(StdoutReader::done),
             None => {
                 let seconds = PATIENCE.as_secs();
                 log::line(&format!(
@@ -159,7 +159,7 @@ impl LastWords {
     }
 }
 
-/// Writes in a thread of its own; returns the result, or none after so long without progress.
+/// Writes in a thread of its own. Returns the result, or none after so long without progress.
 fn within<W>(patience: Duration, write: W) -> Option<io::Result<()>>
 where
     W: FnOnce(&mut dyn FnMut()) -> io::Result<()> + Send + 'static,
@@ -199,10 +199,10 @@ mod tests {
         let mut rest = writer.try_clone().expect("an end");
         let fill = move |on_progress: &mut dyn FnMut()| write_all(writer, &[b'x'; 1 << 20], on_progress);
         assert!(within(Duration::from_millis(300), fill).is_none());
-        // Nor does it matter then that it is closed.
+        // Closing it then does not matter, either.
         drop(reader);
         let closed = within(Duration::from_secs(60), move |_| rest.write_all(b"x")).expect("it ends at once");
-        assert_eq!(reader_of(closed).expect("that is no failure"), Reader::IsGone);
+        assert_eq!(reader_of(closed).expect("that is no failure"), StdoutReader::IsGone);
     }
 
     #[test]

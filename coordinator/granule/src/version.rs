@@ -1,4 +1,4 @@
-//! What `granule --version` says, for results to be told apart by what computed them.
+//! The text of `granule --version`. It identifies the program that computed a result.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use granule_engine::Engine;
 
 use crate::engines::ENGINES;
 
-/// The version; all engines with their revisions, the default first; what was built, and how.
+/// The version; all engines with their revisions, the default first; target, profile and commit of the build.
 pub(crate) static LONG: LazyLock<String> = LazyLock::new(|| {
     let engine = |engine: &&dyn Engine| format!("{} (revision {})", engine.name(), engine.revision());
     format!(

@@ -1,5 +1,4 @@
-//! An output directory while no run is at it: which sweep it is of, what was made of that, and where
-//! its trials are stored.
+//! An output directory while no run is in progress: its sweep, its manifest and its store.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,41 +15,40 @@ use granule_system::files::Directory;
 use crate::OutputError;
 use crate::complaint::Complaint;
 use crate::manifest::{Foreign, Manifest, ResolvedSweep, STORE, StoreName, UnderWay};
-use crate::survey::{Refusal, Survey, Trouble};
+use crate::survey::{DirectorySurvey, Refusal, Trouble};
 
-/// What an output directory says of itself.
+/// An output directory with its records.
 #[derive(Debug)]
 pub struct Archive {
-    /// What this program can compute.
     engines: Engines,
     pub out: PathBuf,
-    pub survey: Survey,
-    /// Where its trials are stored.
+    pub survey: DirectorySurvey,
+    /// Path of the store with its trials.
     pub store_path: PathBuf,
 }
 
 /// Why an output directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// No run was ever at it.
-    #[error("{} is no output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
+    /// The directory has no record of a sweep.
+    #[error("{} is not an output directory of granule: it has neither manifest.json nor sweep.json", out.display())]
     NoSweep { out: PathBuf },
-    /// It is none.
+    /// The path is not a directory.
     #[error("{} is a file, not an output directory", out.display())]
     NoDirectory { out: PathBuf },
-    /// A run is at it.
+    /// A run is in progress.
     #[error("the output directory {} is in use by another granule", out.display())]
     InUse { out: PathBuf },
-    /// Its sweep is not one that this program computes.
-    #[error("the sweep in {} cannot be taken up", out.display())]
+    /// This program cannot compute its sweep.
+    #[error("cannot resume the sweep in {}", out.display())]
     Foreign { out: PathBuf, source: Foreign },
-    /// There is no manifest of its sweep.
+    /// Its sweep has no manifest.
     #[error("the sweep in {} is not complete", out.display())]
     Incomplete { out: PathBuf },
-    /// Its store is not where it was.
-    #[error("there is no store {}", path.display())]
+    /// Its store is not at the recorded path.
+    #[error("the store {} does not exist", path.display())]
     NoStore { path: PathBuf },
-    /// The same, and a run would compute everything again.
+    /// Its store is not at the recorded path, and a run would compute all trials again.
     #[error("the trials of the sweep in {} are stored in {}, which does not exist", out.display(), path.display())]
     LostStore { out: PathBuf, path: PathBuf },
     /// One of its records cannot be used.
@@ -66,10 +64,10 @@ pub enum ArchiveError {
 }
 
 impl Archive {
-    /// What this directory says of itself. `store` is where the store is, if not where it was.
+    /// Reads the records of an output directory. `store` is the path of the store, if it is not at the recorded path.
     pub fn find(engines: Engines, out: &Path, store: Option<&Path>) -> Result<Archive, ArchiveError> {
         check_directory(out)?;
-        let survey = Survey::new(engines, out)?;
+        let survey = DirectorySurvey::new(engines, out)?;
         if let Some(trouble) = survey.troubles.first() {
             return Err(ArchiveError::Record(trouble.clone()));
         }
@@ -82,12 +80,12 @@ impl Archive {
         Ok(Archive { engines, out: out.to_owned(), survey, store_path })
     }
 
-    /// The manifest in place: of this sweep, unless another was begun since.
+    /// The manifest in place. It is of this sweep, unless another was begun since.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.survey.manifest.as_ref()
     }
 
-    /// A sweep that was begun and is not finished.
+    /// The sweep that was begun and is not finished, if any.
     pub fn under_way(&self) -> Option<&UnderWay> {
         self.survey.under_way.as_ref()
     }
@@ -103,10 +101,10 @@ impl Archive {
         under_way.or(self.manifest().map(|manifest| manifest.run.started.as_str())).unwrap_or_default()
     }
 
-    /// The manifest of the sweep.
+    /// Returns the manifest of the finished sweep.
     ///
     /// # Errors
-    /// When there is none of it.
+    /// If the sweep has none.
     pub fn finished(&self) -> Result<&Manifest, ArchiveError> {
         match (self.under_way(), self.manifest()) {
             (None, Some(manifest)) => Ok(manifest),
@@ -114,10 +112,10 @@ impl Archive {
         }
     }
 
-    /// The sweep and its plan.
+    /// Returns the sweep and its plan.
     ///
     /// # Errors
-    /// When this program does not compute such trials.
+    /// If this program cannot compute such trials.
     pub fn restore(&self) -> Result<(Sweep, Plan), ArchiveError> {
         let foreign = |source| ArchiveError::Foreign { out: self.out.clone(), source };
         let sweep = self.resolved().restore(self.engines).map_err(foreign)?;
@@ -125,38 +123,38 @@ impl Archive {
         Ok((sweep, plan))
     }
 
-    /// The store, to be read.
+    /// Opens the store for reading.
     ///
     /// # Errors
-    /// When there is none, or a run is at it.
+    /// If it does not exist, or a run is in progress.
     pub fn store(&self) -> Result<Store, ArchiveError> {
         Store::read(&self.store_path).map_err(|error| no_store(error, &self.store_path))
     }
 
-    /// The store as it is at the moment, also while a run writes to it.
+    /// Reads the present content of the store, even while a run writes to it.
     ///
     /// # Errors
-    /// When there is none.
+    /// If it does not exist.
     pub fn glance(&self) -> Result<Store, ArchiveError> {
         Store::glance(&self.store_path).map_err(|error| no_store(error, &self.store_path))
     }
 }
 
-/// What is in an output directory, which need not be there; and has the sweep keep the files that it has there.
+/// Surveys an output directory, which need not exist. Makes the sweep keep the outputs that are recorded there.
 ///
 /// # Errors
-/// When it is no directory, or the system refuses.
-pub fn survey(engines: Engines, out: &Path, sweep: &mut Sweep) -> Result<Survey, ArchiveError> {
+/// If the path is not a directory, or the system reports an error.
+pub fn survey(engines: Engines, out: &Path, sweep: &mut Sweep) -> Result<DirectorySurvey, ArchiveError> {
     check_directory(out)?;
-    let survey = Survey::new(engines, out)?;
+    let survey = DirectorySurvey::new(engines, out)?;
     survey.inherit(sweep);
     Ok(survey)
 }
 
-/// Tells a file, such as a sweep file, from an output directory, which need not be there.
+/// Checks that the path is not a file, such as a sweep file. It need not exist.
 ///
 /// # Errors
-/// When it is a file.
+/// If it is a file.
 pub fn check_directory(out: &Path) -> Result<(), ArchiveError> {
     match fs::metadata(out) {
         Ok(found) if !found.is_dir() => Err(ArchiveError::NoDirectory { out: out.to_owned() }),
@@ -164,7 +162,7 @@ pub fn check_directory(out: &Path) -> Result<(), ArchiveError> {
     }
 }
 
-/// As [`ArchiveError::NoStore`], if that is it.
+/// Converts the error to [`ArchiveError::NoStore`] if the store does not exist.
 pub fn no_store(error: StoreError, path: &Path) -> ArchiveError {
     match error {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -174,7 +172,7 @@ pub fn no_store(error: StoreError, path: &Path) -> ArchiveError {
     }
 }
 
-/// Expects that no directory was given for a store.
+/// Checks that the path of a store is not a directory.
 pub fn check_no_directory(path: &Path) -> Result<(), Complaint> {
     if !path.is_dir() {
         return Ok(());
@@ -183,32 +181,32 @@ pub fn check_no_directory(path: &Path) -> Result<(), Complaint> {
     let help = if own.is_file() {
         format!("did you mean {}?", own.display())
     } else {
-        format!("say the file; that of a sweep is {STORE} in its output directory")
+        format!("name a file; the store of a sweep is {STORE} in its output directory")
     };
     Err(Complaint::new(
         exit::USAGE,
-        format!("error: {} is a directory, no store\n  help: {help}", path.display()),
+        format!("error: {} is a directory; expected a store\n  help: {help}", path.display()),
     ))
 }
 
-/// The right to an output directory; given back when dropped.
+/// The lock of an output directory, released when it is dropped.
 #[derive(Debug)]
 pub struct Lock(Directory);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // As of a store, closing would not do while a process is being started.
+        // As with a store, closing is not enough while a process is being started.
         let _ = self.0.handle().unlock();
     }
 }
 
-/// Holds an output directory for a run. None where the file system cannot lock directories: then only
-/// the store is held.
+/// Locks an output directory for a run. Returns `None` if the file system cannot lock directories; then only the store
+/// is locked.
 ///
 /// # Errors
-/// When another process holds it or reads it.
+/// If another process writes or reads there.
 pub fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
-    // A process that asks for the status holds it for a moment, to see whether another does.
+    // A process that checks for a run locks the directory for a moment.
     for _ in 0..50 {
         match lock(out.clone(), File::try_lock) {
             Err(ArchiveError::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
@@ -218,10 +216,10 @@ pub fn hold(out: &Directory) -> Result<Option<Lock>, ArchiveError> {
     lock(out.clone(), File::try_lock)
 }
 
-/// Keeps runs out of an output directory while it is read.
+/// Locks an output directory against runs, while it is read.
 ///
 /// # Errors
-/// When a run is in progress there.
+/// If a run is in progress there.
 pub fn keep_still(out: &Path) -> Result<Option<Lock>, ArchiveError> {
     Directory::open(out).map_or(Ok(None), |directory| lock(directory, File::try_lock_shared))
 }
@@ -237,19 +235,20 @@ fn lock(
     }
 }
 
-/// Where the records of a directory say that its trials are stored.
-fn store_name(survey: &Survey) -> StoreName {
+/// Returns the place of the store that the records of a directory name.
+fn store_name(survey: &DirectorySurvey) -> StoreName {
     let under_way = survey.under_way.as_ref().map(|under_way| &under_way.store);
     let noted = under_way.or(survey.manifest.as_ref().map(|manifest| &manifest.run.store));
     noted.cloned().unwrap_or_default()
 }
 
 impl StoreName {
-    /// The store of this output directory, or else where it should be. A store that was moved or copied together with
-    /// the directory comes before the one that both were moved or copied from, if it has trials of the sweep.
+    /// Returns the path of this output directory's store, or the path where it should be as an error. The store may
+    /// have been moved or copied together with the directory. If it has trials of the sweep, it is preferred to the one
+    /// at the recorded path.
     fn find(&self, engines: Engines, out: &Path, sweep: Option<&ResolvedSweep>) -> Result<PathBuf, PathBuf> {
         if !Path::new(&self.store).is_absolute() {
-            // A manifest may come from anywhere: below is below.
+            // A manifest may come from anywhere, so a relative path must not leave the directory.
             let is_below =
                 Path::new(&self.store).components().all(|part| matches!(part, Component::Normal(_)));
             let noted = out.join(if is_below { &self.store } else { STORE });
@@ -257,7 +256,7 @@ impl StoreName {
         }
         let noted = PathBuf::from(&self.store);
         let beside = self.store_beside.as_ref().map(|path| out.join(path));
-        // Version 0.1.0 did not note where a store beside the directory is.
+        // Version 0.1.0 did not record the path of a store beside the directory.
         let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
         let around = noted
             .file_name()
@@ -268,7 +267,7 @@ impl StoreName {
         let plan = sweep.and_then(|sweep| sweep.restore(engines).ok()).map(|sweep| Plan::new(&sweep));
         let has_trials = |path: &PathBuf| {
             plan.as_ref().is_some_and(|plan| {
-                // Under their present keys, or those of version 0.1.0.
+                // Trials may have their present keys, or those of version 0.1.0.
                 let before = plan.conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0);
                 let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
                 Store::glance(path).is_ok_and(|store| {
@@ -278,14 +277,14 @@ impl StoreName {
         };
         match there.iter().position(has_trials) {
             Some(at) => Ok(there.swap_remove(at)),
-            // Nothing was stored yet, or this program cannot tell.
+            // No trial was stored yet, or this program cannot restore the sweep.
             None if noted.is_file() => Ok(noted),
             None => Err(noted),
         }
     }
 }
 
-/// The keys of all trials of a plan.
+/// Returns the keys of all trials of a plan.
 fn keys_of(plan: &Plan) -> impl Iterator<Item = TrialKey> {
     let variants = plan
         .cohorts
@@ -294,7 +293,7 @@ fn keys_of(plan: &Plan) -> impl Iterator<Item = TrialKey> {
     variants.flat_map(|(seed, of)| (0..plan.trials).map(move |trial| of.trial(seed, trial)))
 }
 
-/// Whether this name leads to this store.
+/// Whether the recorded name leads to this store.
 pub fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let names = [Some(out.join(&name.store)), name.store_beside.as_ref().map(|beside| out.join(beside))];
@@ -302,15 +301,14 @@ pub fn leads_to(name: &StoreName, out: &Path, store: &Path) -> bool {
     names.any(|path| identity(&path).is_some() && identity(&path) == identity(store))
 }
 
-/// The store of a run: the one that is given, else the one in which the trials of this directory are stored, else a new
-/// one in the directory.
+/// Returns the path of a run's store: the given one, else the recorded one, else a new one in the directory.
 ///
 /// # Errors
-/// When the one in which they are stored lay elsewhere and is not found.
+/// If the recorded store is outside the directory and is not found.
 pub fn store_of_run(
     out: &Path,
     given: Option<&Path>,
-    survey: &Survey,
+    survey: &DirectorySurvey,
     sweep: &ResolvedSweep,
 ) -> Result<PathBuf, ArchiveError> {
     if let Some(given) = given {
@@ -319,23 +317,23 @@ pub fn store_of_run(
     let noted = store_name(survey);
     match noted.find(survey.engines(), out, survey.sweep()) {
         Ok(path) => Ok(path),
-        // It was in the directory, and was deleted; or it was that of a sweep that is replaced.
+        // The store was in the directory and was deleted; or (below) it belonged to a sweep that is replaced.
         Err(path) if !Path::new(&noted.store).is_absolute() => Ok(path),
         Err(_) if !survey.is_of(sweep) => Ok(out.join(STORE)),
         Err(path) => Err(ArchiveError::LostStore { out: out.to_owned(), path }),
     }
 }
 
-/// How a store is noted down in an output directory.
+/// Returns the name of a store, as an output directory records it.
 ///
 /// # Errors
-/// When the path cannot be written as text.
+/// If the path is not UTF-8.
 pub fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Complaint> {
     let text = |path: PathBuf| {
         path.into_os_string().into_string().map_err(|name| {
             let message = format!(
-                "error: the store's path {} is not UTF-8, and the sweep would not find it again\n  \
-                 help: put it below the output directory, or under a path that is UTF-8",
+                "error: the store's path {} is not UTF-8, so the manifest cannot record it\n  help: put it into \
+                    the output directory, or use a path that is UTF-8",
                 Path::new(&name).display()
             );
             Complaint::new(exit::USAGE, message)
@@ -350,7 +348,7 @@ pub fn name_of_store(out: &Path, store: &Path) -> Result<StoreName, Complaint> {
     let common = out.components().zip(store.components()).take_while(|(a, b)| a == b).count();
     let up = out.components().skip(common).map(|_| Component::ParentDir);
     let beside: PathBuf = up.chain(store.components().skip(common)).collect();
-    // Two paths that share only the root will not be moved together.
+    // Two paths that share only the root are unlikely to be moved together.
     let beside = (common > 1).then(|| text(beside)).transpose()?;
     Ok(StoreName { store: text(store)?, store_beside: beside })
 }

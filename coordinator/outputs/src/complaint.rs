@@ -1,6 +1,6 @@
-//! What is wrong with what was asked for.
+//! Errors in what the user asked for.
 
-/// A message for people, which may have several lines, and the exit code that goes with it.
+/// A message for the user, which may have several lines, and its exit code.
 #[derive(Debug)]
 pub struct Complaint {
     pub code: u8,

@@ -1,8 +1,8 @@
 //! Figures and reports in an output directory, and what they were drawn from.
 //!
 //! The index of a directory of figures and the head of a report have the fingerprint of the manifest that they were
-//! drawn from. If the directory has another manifest by now, they show an earlier state. Drawings of a sweep that was not
-//! complete say instead how far it was; they show an earlier state as soon as it is farther.
+//! drawn from. If the directory has another manifest now, they show an earlier state. Drawings of an incomplete sweep
+//! record its numbers of trials instead. They show an earlier state as soon as more trials are stored.
 
 use std::fmt;
 use std::io::Read as _;
@@ -13,29 +13,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
 
-/// Directory of figures, in an output directory.
+/// Name of the directory of figures in an output directory.
 pub const FIGURES: &str = "figures";
 
-/// What is in a directory of figures.
+/// Name of the index in a directory of figures.
 pub const INDEX: &str = "figures.json";
 
-/// The report, in an output directory.
+/// Name of the report in an output directory.
 pub const REPORT: &str = "report.html";
 
-/// The name of the element of a report that has the fingerprint.
+/// Name of the element of a report that has the fingerprint.
 pub const META: &str = "granule-manifest";
 
-/// Longest index, in bytes.
+/// Limit on the bytes of an index.
 pub const LONGEST_INDEX: u64 = 1 << 26;
 
-/// The name of the element of a report that says how far the sweep was.
+/// Name of the element of a report that has the numbers of trials of an incomplete sweep.
 pub const PRELIMINARY: &str = "granule-preliminary";
 
-/// How far a sweep was when it was drawn before it was complete. Of different trials: conditions with equal parameters
-/// share theirs.
+/// The numbers of trials of an incomplete sweep when it was drawn. They count different trials: conditions with equal
+/// parameters share theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preliminary {
-    /// Trials of the conditions and seeds that were chosen: those that were stored, and all.
+    /// Trials of the chosen conditions and seeds: those that were stored, and all.
     pub drawn: u64,
     pub chosen: u64,
     /// Trials of the sweep: those that were stored, and all.
@@ -63,7 +63,7 @@ impl fmt::Display for Preliminary {
 }
 
 impl Preliminary {
-    /// For the head of a report.
+    /// Formats the numbers for the head of a report.
     pub fn to_meta(self) -> String {
         let Preliminary { drawn, chosen, stored, total } = self;
         format!("{drawn}/{chosen} {stored}/{total}")
@@ -76,49 +76,51 @@ impl Preliminary {
     }
 }
 
-/// What a drawing says of what it was drawn from.
-enum Source {
+/// The source that a drawing records.
+enum DrawnSource {
     /// There is no drawing.
     None,
-    /// Those of version 0.1.0 say nothing.
+    /// Drawings of version 0.1.0 record no source.
     Unknown,
     Manifest(String),
     Preliminary(Preliminary),
 }
 
-/// What a sweep is at, as far as drawings can show it.
+/// The state of a sweep, as far as drawings can show it.
 #[derive(Clone, Copy, Debug)]
-pub enum State<'a> {
-    /// It is complete. Has the manifest just been written, `is_new`, then drawings that do not say what they were
-    /// drawn from show an earlier state.
+pub enum SweepState<'a> {
+    /// The sweep is complete. `is_new` if the manifest is newly written: then drawings that record no source show an
+    /// earlier state.
     Complete { manifest: &'a Manifest, is_new: bool },
-    /// It is not, and has so many trials stored of so many.
+    /// The sweep is incomplete; this many of all trials are stored.
     Under { stored: u64, total: u64 },
 }
 
-/// Drawings that show an earlier state than this.
-pub fn stale(out: &Path, state: State<'_>) -> Vec<PathBuf> {
+/// Returns the drawings that show an earlier state than this.
+pub fn stale(out: &Path, state: SweepState<'_>) -> Vec<PathBuf> {
     let found = [(FIGURES, of_figures(&out.join(FIGURES))), (REPORT, of_report(&out.join(REPORT)))];
-    if found.iter().all(|(_, source)| matches!(source, Source::None)) {
+    if found.iter().all(|(_, source)| matches!(source, DrawnSource::None)) {
         return Vec::new();
     }
     let fingerprint = match state {
-        State::Complete { manifest, .. } => Some(manifest.fingerprint()),
-        State::Under { .. } => None,
+        SweepState::Complete { manifest, .. } => Some(manifest.fingerprint()),
+        SweepState::Under { .. } => None,
     };
-    let is_stale = |source: &Source| match (source, state) {
-        (Source::None, _) => false,
-        (Source::Unknown, State::Complete { is_new, .. }) => is_new,
-        (Source::Unknown, State::Under { .. }) => true,
-        (Source::Manifest(of), _) => Some(of) != fingerprint.as_ref(),
-        (Source::Preliminary(_), State::Complete { .. }) => true,
-        (Source::Preliminary(of), State::Under { stored, total }) => (of.stored, of.total) != (stored, total),
+    let is_stale = |source: &DrawnSource| match (source, state) {
+        (DrawnSource::None, _) => false,
+        (DrawnSource::Unknown, SweepState::Complete { is_new, .. }) => is_new,
+        (DrawnSource::Unknown, SweepState::Under { .. }) => true,
+        (DrawnSource::Manifest(of), _) => Some(of) != fingerprint.as_ref(),
+        (DrawnSource::Preliminary(_), SweepState::Complete { .. }) => true,
+        (DrawnSource::Preliminary(of), SweepState::Under { stored, total }) => {
+            (of.stored, of.total) != (stored, total)
+        }
     };
     found.iter().filter(|(_, source)| is_stale(source)).map(|(name, _)| out.join(name)).collect()
 }
 
-/// What the index of a directory of figures says.
-fn of_figures(directory: &Path) -> Source {
+/// Reads the source of figures from the index of their directory.
+fn of_figures(directory: &Path) -> DrawnSource {
     #[derive(Deserialize)]
     struct Index {
         #[serde(rename = "type")]
@@ -129,29 +131,29 @@ fn of_figures(directory: &Path) -> Source {
     let index = files::read(&directory.join(INDEX), LONGEST_INDEX).ok();
     let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
     match index.filter(|index| index.kind == "figures") {
-        None => Source::None,
-        Some(Index { preliminary: Some(of), .. }) => Source::Preliminary(of),
-        Some(Index { manifest: Some(of), .. }) => Source::Manifest(of),
-        Some(Index { .. }) => Source::Unknown,
+        None => DrawnSource::None,
+        Some(Index { preliminary: Some(of), .. }) => DrawnSource::Preliminary(of),
+        Some(Index { manifest: Some(of), .. }) => DrawnSource::Manifest(of),
+        Some(Index { .. }) => DrawnSource::Unknown,
     }
 }
 
-/// What the head of a report says.
-fn of_report(path: &Path) -> Source {
+/// Reads the source of a report from its head.
+fn of_report(path: &Path) -> DrawnSource {
     let mut head = Vec::new();
     let read = files::open(path).and_then(|file| file.take(1 << 14).read_to_end(&mut head));
     let head = String::from_utf8_lossy(&head);
     if read.is_err() || !head.contains("<meta name=\"generator\" content=\"granule ") {
-        return Source::None;
+        return DrawnSource::None;
     }
     let content = |name: &str| {
         let (_, rest) = head.split_once(&format!("<meta name=\"{name}\" content=\""))?;
         Some(rest.split_once('"')?.0)
     };
     match (content(PRELIMINARY).and_then(Preliminary::from_meta), content(META)) {
-        (Some(of), _) => Source::Preliminary(of),
-        (None, Some(of)) => Source::Manifest(of.to_owned()),
-        (None, None) => Source::Unknown,
+        (Some(of), _) => DrawnSource::Preliminary(of),
+        (None, Some(of)) => DrawnSource::Manifest(of.to_owned()),
+        (None, None) => DrawnSource::Unknown,
     }
 }
 

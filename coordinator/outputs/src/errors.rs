@@ -1,4 +1,4 @@
-//! Why outputs were not written, or not read.
+//! Errors of writing and reading outputs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ pub enum OutputError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A trial is not in the store, or is not what its key says.
-    #[error("the store does not have trial {key} as it should")]
+    /// A trial is not in the store, or its spikes do not fit its condition.
+    #[error("trial {key} is missing or damaged in the store")]
     Missing { key: TrialKey },
-    /// Something of another came in the way of the outputs.
+    /// A path of the outputs is occupied by a file that granule did not write.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Another program has changed a file that was just put in place.
+    /// Another program has changed a file after the run had put it in place.
     #[error("{} was changed or removed while the run was writing", path.display())]
     Disturbed { path: PathBuf },
     /// The user asked to stop.
@@ -47,7 +47,7 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// For `map_err`: what failed, and where.
+/// Returns a function for `map_err` that adds the failed action and the path.
 pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
     let path = path.to_owned();
     move |source| OutputError::Io { path, doing, source }

@@ -1,18 +1,18 @@
-//! An output file, as it is recorded.
+//! The record of an output file.
 
 use granule_system::stamp::Seal;
 use serde::{Deserialize, Serialize};
 
-/// An output file.
+/// An output file, as the manifest records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// Below the output directory, with `/`.
+    /// Path below the output directory, with `/`.
     pub path: String,
     pub bytes: u64,
     pub sha256: String,
-    /// Hash of everything that decides its bytes.
+    /// Hash of everything that determines its bytes.
     pub identity: String,
 }
 
-/// A file that is in place: what the manifest says of it, and its seal if its content was looked at.
-pub type Kept = (FileRecord, Option<Seal>);
+/// The record of a file in place, and its seal if its content was checked.
+pub type KeptFile = (FileRecord, Option<Seal>);

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::errors::{OutputError, failed};
 use crate::refusal::Refusal;
 
-/// A file that is hashed while it is written, and appears under its name when it is whole.
+/// A file that is hashed while it is written. It appears under its name once it is complete.
 #[derive(Debug)]
 pub struct HashedFile {
     file: Whole,
@@ -22,14 +22,14 @@ pub struct HashedFile {
 }
 
 impl HashedFile {
-    /// Begins to write the file at this path.
+    /// Starts to write the file at this path.
     pub fn create(path: &Path) -> Result<HashedFile, OutputError> {
         let (directory, name) = Directory::of(path).map_err(failed("create", path))?;
         let file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(failed("create", path))?;
         Ok(HashedFile::of(file))
     }
 
-    /// Begins to write a file of this name.
+    /// Starts to write a file of this name.
     pub fn create_in(directory: &Directory, name: &str) -> Result<HashedFile, OutputError> {
         let file = directory.write(OsStr::new(name), Mode::from_bits_truncate(0o666));
         Ok(HashedFile::of(file.map_err(failed("create", &directory.path().join(name)))?))
@@ -43,31 +43,31 @@ impl HashedFile {
         self.file.place()
     }
 
-    /// Makes durable what has been written, unless it is.
+    /// Makes everything durable that has been written.
     pub(crate) fn sync(&mut self) -> Result<(), OutputError> {
         self.file.sync().map_err(failed("write", &self.path()))
     }
 
-    /// What was written so far, in bytes and hashed.
+    /// Returns the number of bytes written so far, and their SHA-256.
     pub(crate) fn written(&self) -> (u64, String) {
         (self.bytes, hex(&self.hash.clone().finalize()))
     }
 
-    /// Puts the file in its place, durably but for the directory; takes the place of another file only if `replaces`.
+    /// Puts the file in its place, durably except for the directory. It replaces another file only if `replaces`.
     pub(crate) fn put_in_place(self, replaces: bool) -> Result<Seal, OutputError> {
         let path = self.path();
         let put = if replaces { self.file.commit() } else { self.file.commit_new() };
         let stamp = put.and_then(|file| Ok(Seal::of_written(&file.metadata()?)));
         stamp.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                let what = "exists since this run began, and granule did not write it".to_owned();
+                let what = "appeared during this run, and granule did not write it".to_owned();
                 Refusal::Taken { path, what }.into()
             }
             _ => failed("put in place", &path)(error),
         })
     }
 
-    /// Puts the file in its place, durably but for the directory; gives its length and SHA-256.
+    /// Puts the file in its place, durably except for the directory. Returns its length and SHA-256.
     pub fn commit(mut self) -> Result<(u64, String), OutputError> {
         self.sync()?;
         let written = self.written();

@@ -1,27 +1,27 @@
-//! Spikes of trials, counted in bins of time: what a peristimulus time histogram shows.
+//! Counts spikes of trials in bins of time, for peristimulus time histograms.
 
 use granule_engine::{Model, Spike, TrialSpikes};
 
 /// Spikes of any number of trials of a condition, by population and bin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Histogram {
-    /// Steps of a bin.
+pub struct SpikeHistogram {
+    /// Steps per bin.
     width: u32,
-    /// Trials that were counted.
+    /// Number of counted trials.
     pub trials: u64,
     /// Spikes in each bin, by population.
     pub counts: Vec<Vec<u64>>,
 }
 
-impl Histogram {
-    /// Nothing counted yet, of a model's trials in bins of so many steps. The last bin may be cut short
-    /// by the end of a trial.
-    pub fn new(model: &Model, width: u32) -> Histogram {
+impl SpikeHistogram {
+    /// Makes an empty histogram for trials of a model, with bins of `width` steps. The end of a trial may cut the last
+    /// bin short.
+    pub fn new(model: &Model, width: u32) -> SpikeHistogram {
         let bins = model.time().steps.div_ceil(width) as usize;
-        Histogram { width, trials: 0, counts: vec![vec![0; bins]; model.sizes().len()] }
+        SpikeHistogram { width, trials: 0, counts: vec![vec![0; bins]; model.sizes().len()] }
     }
 
-    /// Counts a trial of that model.
+    /// Counts the spikes of a trial of that model.
     pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
         for (counts, train) in self.counts.iter_mut().zip(&spikes.trains) {
@@ -40,7 +40,7 @@ mod tests {
     fn spikes_are_counted_where_they_are() {
         let engine = Method::Pcg.engine();
         let model = Model::new(engine, engine.space().defaults()).expect("the defaults are a model");
-        let mut histogram = Histogram::new(&model, 300);
+        let mut histogram = SpikeHistogram::new(&model, 300);
         assert_eq!(histogram.counts[0].len(), 67, "20000 steps; the last bin has 200");
         let spike = |step| Spike { step, cell: 0 };
         let granule = vec![spike(0), spike(299), spike(300)];

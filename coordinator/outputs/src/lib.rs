@@ -1,13 +1,13 @@
 //! The output files: the original's arrays, derived from the store.
 //!
-//! [`plan`] lists the files of a sweep and what identifies the content of each. [`survey`] looks at an output
-//! directory and decides which files a run may write, replace and remove there. [`write()`] makes the files that
-//! are not in place: each is written beside its place, synced, and renamed, so that it is there whole or not at
-//! all. The manifest is removed first and written last.
+//! [`plan`] lists the files of a sweep, and what determines the content of each. [`survey`] inspects an output
+//! directory and decides which files a run may write, replace and remove there. [`write()`] makes the files that are
+//! not in place. Each is written beside its place, synced, and renamed, so it is complete or absent. A run removes the
+//! manifest first and writes it last.
 //!
-//! [`archive`] is an output directory at rest, with its store; [`selection`] has some of its trials, [`histogram`] counts
-//! spikes, and [`drawn`] says what figures and reports were drawn from. This crate must not know the protocol, the scheduler
-//! or the command line.
+//! [`archive`] is an output directory while no run is in progress, with its store. [`selection`] reads some of its
+//! trials, and [`histogram`] counts their spikes. [`drawn`] reads what figures and reports were drawn from. This crate
+//! must not depend on the protocol, the scheduler or the command line.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 
@@ -34,10 +34,10 @@ pub mod table;
 mod write;
 
 pub use errors::{EncodeError, OutputError, failed};
-pub use file_record::Kept;
+pub use file_record::KeptFile;
 pub use hashed::HashedFile;
 pub use pickle::{ReadWeightsError, read_weights};
-pub use planned::{Planned, directory_of_seed, plan};
+pub use planned::{PlannedFile, directory_of_seed, plan};
 pub use reserved::is_reserved;
 pub use rows::{rows, write_rows};
-pub use write::{Source, check_in_place, rederive, write};
+pub use write::{OutputSource, check_in_place, rederive, write};

@@ -1,8 +1,8 @@
-//! `manifest.json`: what was run, with what, where and when, and the hash of every file.
+//! `manifest.json`: the sweep, the program, the place and the time of the run, and the hash of every file.
 //!
-//! Its presence says that all files it lists were written whole. A run removes it before it touches any of them, and
-//! writes it when all are in place. Meanwhile `sweep.json` says which sweep the run computes, and
-//! `outputs.pending.json` of which sweeps there may be files.
+//! If it exists, all files that it lists were written completely. A run removes it before it changes any of them, and
+//! writes it when all are in place. Meanwhile, `sweep.json` records the sweep that the run computes.
+//! `outputs.pending.json` records the sweeps that may have files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use crate::hashed::HashedFile;
 pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedSweep};
 use crate::stamps::{self, Seen, Stamp, Stamps, SweepId};
 
-/// Its name in the output directory.
+/// Name of the manifest in the output directory.
 pub const NAME: &str = "manifest.json";
 /// Name of [`Pending`].
 pub const PENDING: &str = "outputs.pending.json";
@@ -38,60 +38,60 @@ pub struct Manifest {
     /// Version of granule.
     pub granule: String,
     pub sweep: ResolvedSweep,
-    pub run: Run,
-    /// Trials that could not be computed. The files of their conditions and seeds are not there.
+    pub run: CompletedRun,
+    /// Trials that could not be computed. The files of their conditions and seeds do not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAside>,
-    /// Every output file, by path.
+    /// Every output file, ordered by path.
     pub files: Vec<FileRecord>,
 }
 
 /// The run that completed the sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct CompletedRun {
     pub host: String,
     pub operating_system: String,
     pub architecture: String,
     pub workers: u32,
-    /// Where its trials are stored.
+    /// The place of the store with its trials.
     #[serde(flatten)]
     pub store: StoreName,
     /// When it began, RFC 3339 in UTC.
     pub started: String,
     pub wall_seconds: f64,
-    /// Of all its processes on this machine.
+    /// CPU time of all its processes on this machine.
     pub cpu_seconds: f64,
-    /// Trials, each of one condition and seed.
+    /// Number of trials, each of one condition and seed.
     pub trials_computed: u64,
     pub trials_reused: u64,
-    /// Output files that were already as they should be.
+    /// Number of output files that were already as planned.
     pub files_reused: u64,
-    /// Trials that were computed once more by another worker, with the same result.
+    /// Number of trials that another worker computed once more, with the same result.
     #[serde(default)]
     pub trials_audited: u64,
-    /// Workers that nothing was taken from any more, and why.
+    /// Workers that were quarantined, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers_shut_out: Vec<String>,
-    /// Results that differed from those stored.
+    /// Results that differed from the stored ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disagreements: Vec<String>,
 }
 
-/// Where a run stores its trials unless it is told otherwise.
+/// The default name of a store in the output directory.
 pub const STORE: &str = "store.granule";
 
 fn default_store() -> String {
     STORE.to_owned()
 }
 
-/// Where the trials of an output directory are stored.
+/// The place of an output directory's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreName {
-    /// A path from the output directory if the store lies below it, else from the root.
+    /// A path from the output directory if the store is below it, else from the root.
     #[serde(default = "default_store")]
     pub store: String,
-    /// A path from the output directory to a store that does not lie below it: where the store is when both were
-    /// moved or copied together.
+    /// A path from the output directory to a store that is not below it. The store is there if both were moved or
+    /// copied together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_beside: Option<String>,
 }
@@ -102,7 +102,7 @@ impl Default for StoreName {
     }
 }
 
-/// A sweep that is being computed, or was until something ended the run.
+/// A sweep whose run is in progress, or was ended before the sweep was complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnderWay {
     /// Version of this format.
@@ -110,11 +110,11 @@ pub struct UnderWay {
     pub sweep: ResolvedSweep,
     #[serde(flatten)]
     pub store: StoreName,
-    /// When the last run of it began, RFC 3339 in UTC.
+    /// When its last run began, RFC 3339 in UTC.
     pub started: String,
 }
 
-/// Removes what a run leaves until its manifest is there.
+/// Removes the records that exist only until the manifest is written.
 pub fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
     remove(out, PENDING)?;
     remove(out, UNDER_WAY).map(drop)
@@ -125,21 +125,21 @@ impl UnderWay {
         UnderWay { format: FORMAT, sweep: ResolvedSweep::of(sweep), store, started }
     }
 
-    /// Writes it into the output directory; the manifest takes its place.
+    /// Writes it into the output directory. The manifest replaces it later.
     pub fn write(&self, out: &Directory) -> Result<(), OutputError> {
         write_json(out, UNDER_WAY, self)?;
         out.sync().map_err(failed("write", out.path()))
     }
 }
 
-/// What is on record while there is no manifest: `outputs.pending.json`. A line has the sweeps of which there may be
-/// files; each further line has a file that there may be. A file is on record before it is put in its place, with its
-/// hash, so that a file that is not as recorded is known not to be granule's.
+/// `outputs.pending.json`: the record while there is no manifest. The first line has the sweeps that may have files.
+/// Each further line has one file that may exist. A file is recorded with its hash before it is put in its place. So a
+/// file that differs from its record is known not to be granule's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pending {
     pub sweeps: Vec<ResolvedSweep>,
     pub records: Vec<FileRecord>,
-    /// Version 0.1.0 listed paths, and nothing else.
+    /// Version 0.1.0 listed paths only.
     pub listed: BTreeSet<String>,
 }
 
@@ -155,10 +155,10 @@ impl Pending {
     pub const FORMAT: u32 = 2;
     pub const KEYS: &[&str] = &["format", "sweeps"];
 
-    /// Reads it. None if it is of a later format.
+    /// Parses the record. Returns `None` if it is of a later format.
     ///
     /// # Errors
-    /// When it is something else.
+    /// If it is something else.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Option<Pending>> {
         if bytes.trim_ascii_start().starts_with(b"[") {
             let listed = serde_json::from_slice(bytes)?;
@@ -169,13 +169,13 @@ impl Pending {
         if head.format != Pending::FORMAT {
             return Ok(None);
         }
-        // A line that was not finished when the run was killed is the last one.
+        // The last line may be unfinished, if the run was killed while writing it.
         let records = lines.map_while(|line| serde_json::from_slice(line).ok()).collect();
         Ok(Some(Pending { sweeps: head.sweeps, records, listed: BTreeSet::new() }))
     }
 }
 
-/// [`Pending`] in the making.
+/// A [`Pending`] that is being written.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
@@ -183,7 +183,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes what is on record so far into the output directory, then removes the manifest.
+    /// Writes the records so far into the output directory, then removes the manifest.
     pub fn begin(out: &Directory, pending: &Pending) -> Result<Journal, OutputError> {
         let path = out.path().join(PENDING);
         let begin = || {
@@ -201,7 +201,7 @@ impl Journal {
         Ok(Journal { file, path })
     }
 
-    /// Records these files; on return that is durable.
+    /// Records these files. On return this is durable.
     pub fn add(&mut self, records: &[FileRecord]) -> Result<(), OutputError> {
         let lines: Vec<u8> = records.iter().flat_map(line_of).collect();
         let added = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
@@ -227,7 +227,7 @@ pub struct SetAside {
 impl Manifest {
     pub fn new(
         sweep: ResolvedSweep,
-        run: Run,
+        run: CompletedRun,
         set_aside: Vec<SetAside>,
         mut files: Vec<FileRecord>,
     ) -> Manifest {
@@ -251,16 +251,16 @@ impl Manifest {
     ) -> Result<(), OutputError> {
         let synced = || out.sync().map_err(failed("write", out.path()));
         let sha256 = write_json(out, NAME, self)?;
-        // From here on the sweep is complete, whatever else is still there.
+        // From here on the sweep is complete, even if older records remain.
         synced()?;
-        // A cache: where it cannot be written, files are hashed again.
+        // The stamps are a cache: if they cannot be written, files are hashed again.
         let _ = write_stamps(out, &Stamps::new(SweepId::of(&self.sweep), sha256, files, store));
         forget_under_way(out)?;
         synced()
     }
 
-    /// Hash of what was made: the sweep, its files, and the trials that are missing. It stays the same when the sweep
-    /// is run again and gives the same. Figures and reports say with it what they were drawn from.
+    /// Returns a hash of the result: the sweep, its files, and the missing trials. It stays the same if another run of
+    /// the sweep gives the same result. Figures and reports record it, to show what they were drawn from.
     pub fn fingerprint(&self) -> String {
         let content = serde_json::to_vec(&(&self.sweep, &self.set_aside, &self.files));
         blake3::hash(&content.expect("text and numbers can be written")).to_hex().to_string()
@@ -274,12 +274,12 @@ pub fn write_stamps(out: &Directory, stamps: &Stamps) -> Result<(), OutputError>
     file.commit().map(drop)
 }
 
-/// Removes them, so that the next run looks at everything again.
+/// Removes the stamps, so that the next run checks every file again.
 pub fn forget_stamps(out: &Directory) -> Result<(), OutputError> {
     remove(out, stamps::NAME).map(drop)
 }
 
-/// Writes a file for programs and people; gives its SHA-256.
+/// Writes a JSON file for programs and people. Returns its SHA-256.
 fn write_json(out: &Directory, name: &str, content: &impl Serialize) -> Result<String, OutputError> {
     let mut file = HashedFile::create_in(out, name)?;
     serde_json::to_writer_pretty(&mut file, content)

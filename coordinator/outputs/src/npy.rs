@@ -1,14 +1,14 @@
-//! `.npy` files with the very bytes of numpy 1.21's `numpy.save`.
+//! Writes `.npy` files with the same bytes as `numpy.save` of numpy 1.21.
 //!
-//! A file is a header and then the elements. The header is a magic number, the format version 1.0, its
-//! length, and a Python dict literal, padded with spaces and ended by a newline so that the elements start at
-//! a multiple of 64 bytes. The format is described in numpy's `numpy/lib/format.py`.
+//! A file is a header and then the elements. The header is a magic number, the format version 1.0, its length, and a
+//! Python dict literal. It is padded with spaces and ended by a newline, so that the elements start at a multiple of 64
+//! bytes. The format is described in numpy's `numpy/lib/format.py`.
 //!
-//! ndarray-npy encodes the elements. It does not write the header: it ends the dict with `)}`, numpy with
-//! `), }`. Two more habits of `numpy.save` are kept:
+//! ndarray-npy encodes the elements. It does not write the header, because it ends the dict with `)}` and numpy with
+//! `), }`. Two more properties of `numpy.save` are kept:
 //!
-//! - An array that is contiguous in both orders counts as C order. So a Fortran-ordered (n, 2) array is
-//!   marked `fortran_order: True` only from n = 2 on.
+//! - An array that is contiguous in both orders counts as C order. So a Fortran-ordered (n, 2) array is marked
+//!   `fortran_order: True` only from n = 2 on.
 //! - The dtype names its byte order. All outputs are little-endian, on any host.
 
 use std::io::{self, Write};
@@ -22,10 +22,10 @@ pub enum NpyError {
     /// The writer failed. The file is incomplete.
     #[error("cannot write .npy data: {0}")]
     Io(#[from] io::Error),
-    /// The shape has more elements than memory could ever hold, so nobody could load the file.
+    /// The shape has more elements than memory can ever hold, so the file could not be loaded.
     #[error("a matrix of {} × {} elements is too large", .0.rows, .0.cols)]
     TooLarge(MatrixShape),
-    /// The rows have another number of columns than the header announced. None of them was written.
+    /// The rows do not have the number of columns that the header announced. None of them was written.
     #[error("rows of {found} values given for a matrix with {cols} columns")]
     WrongColumns {
         /// Columns of the rows given.
@@ -62,25 +62,23 @@ impl From<WriteDataError> for NpyError {
 /// Shape of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatrixShape {
-    /// Number of rows.
     pub rows: usize,
-    /// Number of columns.
     pub cols: usize,
 }
 
 /// Writes a float64 array of shape (n,) and flushes the writer.
 pub(crate) fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(), NpyError> {
-    write_header(&mut w, f64::DESCR, Order::C, &[values.len()])?;
+    write_header(&mut w, f64::DESCR, AxisOrder::C, &[values.len()])?;
     write_elements(&mut w, values.iter().copied())?;
     Ok(w.flush()?)
 }
 
 /// Writes pairs as an int32 array of shape (n, 2) made in Fortran order, and flushes the writer.
 ///
-/// The file holds all first members, then all second members. With fewer than two pairs this is also C order,
-/// and the header says so, as numpy's does.
+/// The file holds all first members, then all second members. With fewer than two pairs this is also C order, and the
+/// header states C order, as numpy's does.
 pub(crate) fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) -> Result<(), NpyError> {
-    let order = if pairs.len() < 2 { Order::C } else { Order::Fortran };
+    let order = if pairs.len() < 2 { AxisOrder::C } else { AxisOrder::Fortran };
     write_header(&mut w, i32::DESCR, order, &[pairs.len(), 2])?;
     let first = pairs.iter().map(|&[first, _]| first);
     let second = pairs.iter().map(|&[_, second]| second);
@@ -90,12 +88,12 @@ pub(crate) fn write_i32_pairs_fortran<W: Write>(mut w: W, pairs: &[[i32; 2]]) ->
 
 /// Writes the header of an object array of shape (), dtype `|O`. The pickle of the array must follow.
 pub(crate) fn write_object_header<W: Write>(mut w: W) -> Result<(), NpyError> {
-    write_header(&mut w, "|O", Order::C, &[])
+    write_header(&mut w, "|O", AxisOrder::C, &[])
 }
 
 /// Writes the header of an array of shape (`length`,) and this dtype; its elements must follow.
 pub(crate) fn write_vector_header<W: Write>(mut w: W, descr: &str, length: usize) -> Result<(), NpyError> {
-    write_header(&mut w, descr, Order::C, &[length])
+    write_header(&mut w, descr, AxisOrder::C, &[length])
 }
 
 /// Writes a float64 matrix in C order row by row, without holding it.
@@ -115,11 +113,11 @@ impl<W: Write> F64MatrixWriter<W> {
         if bytes.is_none_or(|n| n > isize::MAX as usize) {
             return Err(NpyError::TooLarge(shape));
         }
-        write_header(&mut w, f64::DESCR, Order::C, &[shape.rows, shape.cols])?;
+        write_header(&mut w, f64::DESCR, AxisOrder::C, &[shape.rows, shape.cols])?;
         Ok(Self { w, cols: shape.cols, missing_rows: shape.rows })
     }
 
-    /// Writes the next rows, any number of them, whatever the memory order of the view.
+    /// Writes the next rows, any number of them. The view may have any memory order.
     pub(crate) fn write_rows(&mut self, rows: ArrayView2<'_, f64>) -> Result<(), NpyError> {
         let (given, found) = rows.dim();
         if found != self.cols {
@@ -144,41 +142,40 @@ impl<W: Write> F64MatrixWriter<W> {
 }
 
 /// An element type of the outputs.
-trait Element: WritableElement + Copy {
+trait NpyElement: WritableElement + Copy {
     /// The dtype in the header.
     const DESCR: &'static str;
     /// The value whose bytes in host order are the little-endian bytes of `self`.
     fn to_le(self) -> Self;
 }
 
-impl Element for f64 {
+impl NpyElement for f64 {
     const DESCR: &'static str = "<f8";
     fn to_le(self) -> Self {
         Self::from_ne_bytes(self.to_le_bytes())
     }
 }
 
-impl Element for i32 {
+impl NpyElement for i32 {
     const DESCR: &'static str = "<i4";
     fn to_le(self) -> Self {
         Self::from_ne_bytes(self.to_le_bytes())
     }
 }
 
-enum Order {
+enum AxisOrder {
     C,
     Fortran,
 }
 
 /// Writes a header of 128 bytes.
 ///
-/// `numpy.save` pads to the next multiple of 64 bytes. All dicts here, from `|O` with shape () up to the
-/// largest matrix, have 54 to 97 characters, which with the 10 bytes before and the newline after them makes
-/// 128.
-fn write_header<W: Write>(w: &mut W, descr: &str, order: Order, shape: &[usize]) -> Result<(), NpyError> {
+/// `numpy.save` pads to the next multiple of 64 bytes. All dicts here, from `|O` with shape () up to the largest
+/// matrix, have 54 to 97 characters. With the 10 bytes before and the newline after them, this makes 128.
+fn write_header<W: Write>(w: &mut W, descr: &str, order: AxisOrder, shape: &[usize]) -> Result<(), NpyError> {
     let fortran_order = match order {
-        Order::C => "False",
-        Order::Fortran => "True",
+        AxisOrder::C => "False",
+        AxisOrder::Fortran => "True",
     };
     let shape = match shape {
         [len] => format!("({len},)"),
@@ -190,7 +187,10 @@ fn write_header<W: Write>(w: &mut W, descr: &str, order: Order, shape: &[usize])
     Ok(w.write_all(format!("{dict:<117}\n").as_bytes())?)
 }
 
-fn write_elements<W: Write, A: Element>(w: &mut W, values: impl Iterator<Item = A>) -> Result<(), NpyError> {
+fn write_elements<W: Write, A: NpyElement>(
+    w: &mut W,
+    values: impl Iterator<Item = A>,
+) -> Result<(), NpyError> {
     const BUFFER_LEN: usize = 8 * 1024;
     let mut buffer = Vec::with_capacity(BUFFER_LEN);
     for value in values {
@@ -312,7 +312,7 @@ mod tests {
         ));
     }
 
-    /// ndarray-npy as an independent reader, and a longer file than the buffer.
+    /// Reads with ndarray-npy, an independent reader. The files are longer than the buffer.
     #[test]
     fn ndarray_npy_reads_what_was_written() {
         let matrix = Array2::from_shape_fn((5000, 3), |(row, col)| row as f64 / 3.0 - col as f64);
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn the_longest_header_has_room() {
         let shape = [usize::MAX; 2];
-        let bytes = file(|w| write_header(w, f64::DESCR, Order::C, &shape));
+        let bytes = file(|w| write_header(w, f64::DESCR, AxisOrder::C, &shape));
         assert_eq!((bytes.len(), bytes.last()), (128, Some(&b'\n')));
     }
 

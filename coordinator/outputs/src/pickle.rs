@@ -17,15 +17,14 @@
 //! | a key | `scalar` dtype('i8') `SHORT_BINBYTES` put `TUPLE2` put `REDUCE` put |
 //! | a value | `EMPTY_LIST` put, batches of `BINFLOAT` |
 //!
-//! Objects are memoised (put) in the order in which they are complete, ids counting from 0; numbers, None,
-//! bools and the empty tuple are not. An object met again is fetched by its id (`BINGET`): the class `dtype`,
-//! and from the second key on the function `scalar` and the dtype of the keys.
+//! Objects are memoised (put) in the order in which they are complete, with ids from 0. Numbers, None, bools and the
+//! empty tuple are not. An object that occurs again is fetched by its id (`BINGET`). This applies to the class `dtype`
+//! and, from the second key on, to the function `scalar` and the dtype of the keys.
 //!
-//! **Batches.** A container of one item writes it alone (`APPEND`, `SETITEM`). Any other writes
-//! `MARK items APPENDS`, or `MARK items SETITEMS`, in batches of up to 1000 items, the last of which may hold
-//! a single item. The two differ when the count is a multiple of 1000: a list stops at its end, but a dict
-//! stops only at a batch that is not full, so an empty `MARK SETITEMS` follows. An empty container writes no
-//! batch.
+//! **Batches.** A container of one item writes it alone (`APPEND`, `SETITEM`). Any other writes `MARK items APPENDS`,
+//! or `MARK items SETITEMS`, in batches of up to 1000 items. The last batch may hold a single item. Lists and dicts
+//! differ if the count is a multiple of 1000. A list stops at its end. A dict stops only at a batch that is not full,
+//! so an empty `MARK SETITEMS` follows. An empty container writes no batch.
 
 mod read;
 
@@ -100,11 +99,11 @@ pub(crate) fn write_weights<W: Write>(w: W, fibers: &[(i64, &[f64])]) -> Result<
     Ok(pickler.w.flush()?)
 }
 
-/// The id under which an object can be fetched from the memo.
+/// The id by which an object can be fetched from the memo.
 #[derive(Clone, Copy)]
 struct MemoId(u32);
 
-/// What the numpy scalars of one dtype share.
+/// The memo ids that the numpy scalars of one dtype share.
 #[derive(Clone, Copy)]
 struct ScalarMemo {
     function: MemoId,
@@ -144,7 +143,7 @@ impl<W: Write> Pickler<W> {
         self.bytes(&[op::BUILD])
     }
 
-    /// Writes a dtype, of which the class is already on the stack, and returns its id.
+    /// Writes a dtype whose class is already on the stack. Returns its id.
     fn dtype(&mut self, name: &str, byte_order: &str, flags: u8) -> Result<MemoId, WeightsError> {
         self.binunicode(name)?;
         self.put()?;
@@ -275,20 +274,20 @@ impl<W: Write> Pickler<W> {
         self.bytes(b"\n")
     }
 
-    /// A string; its length takes four bytes.
+    /// Writes a string; its length takes four bytes.
     fn binunicode(&mut self, text: &str) -> Result<(), WeightsError> {
         self.bytes(&[op::BINUNICODE])?;
         self.bytes(&(text.len() as u32).to_le_bytes())?;
         self.bytes(text.as_bytes())
     }
 
-    /// A byte string of at most 255 bytes.
+    /// Writes a byte string of at most 255 bytes.
     fn short_binbytes(&mut self, bytes: &[u8]) -> Result<(), WeightsError> {
         self.bytes(&[op::SHORT_BINBYTES, bytes.len() as u8])?;
         self.bytes(bytes)
     }
 
-    /// `BINFLOAT`: the one big-endian number of the format.
+    /// Writes `BINFLOAT`: the one big-endian number of the format.
     fn binfloat(&mut self, value: f64) -> Result<(), WeightsError> {
         self.bytes(&[op::BINFLOAT])?;
         self.bytes(&value.to_be_bytes())
@@ -304,7 +303,7 @@ mod tests {
     use super::super::npy::write_object_header;
     use super::*;
 
-    /// Test values which Python computes alike: `… % 1000003 / 7.0 - 5000.0`.
+    /// Test values that Python computes in the same way: `… % 1000003 / 7.0 - 5000.0`.
     fn weight(fiber: u64, trial: u64) -> f64 {
         ((fiber * 2_654_435_761 + trial * 40_503 + 1) % 1_000_003) as f64 / 7.0 - 5000.0
     }
@@ -332,8 +331,8 @@ mod tests {
         assert_eq!((bytes.len(), fnv1a(&bytes)), (len, hash));
     }
 
-    /// Lengths and hashes of what Python 3.7.16 with numpy 1.21.6, and 3.11.7 with 1.23.5, write for the same
-    /// dicts. They cover empty and lone items, the first `LONG_BINPUT` (60 keys), and both sides of batches.
+    /// Lengths and hashes of the pickles of the same dicts by Python 3.7.16 with numpy 1.21.6, and by 3.11.7 with
+    /// 1.23.5. They cover empty and lone items, the first `LONG_BINPUT` (60 keys), and both sides of batches.
     #[test]
     fn pickles_equal_those_of_numpy() {
         check(0, 0, 152, 0x2c6bf911b88e02db);

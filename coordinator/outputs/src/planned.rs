@@ -1,4 +1,4 @@
-//! The files of a sweep, and what identifies the content of each.
+//! The files of a sweep, and what determines the content of each.
 
 use granule_engine::Fingerprint;
 use granule_engine::output::{File, Size};
@@ -6,56 +6,56 @@ use granule_sweep::{Plan, Sweep};
 
 use crate::file_record::FileRecord;
 
-/// Counts the changes of what output files hold, beyond what the trials' keys say.
+/// Version of the content of output files, as far as the keys of trials do not determine it.
 const REVISION: u32 = 1;
 
-/// A file of a sweep.
+/// An output file that a sweep makes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
-    /// Below the output directory, with `/`.
+pub struct PlannedFile {
+    /// Path below the output directory, with `/`.
     pub path: String,
-    /// Hash of everything that decides its bytes.
+    /// Hash of everything that determines its bytes.
     pub identity: String,
-    /// The identity that version 0.1.0 gave it, where it made other bytes of it.
+    /// Its identity in version 0.1.0, if that version wrote other bytes.
     identity_before: Option<String>,
     pub(crate) file: File,
-    /// Condition and seed, by their index in the sweep.
+    /// Indices of the condition and the seed in the sweep.
     pub(crate) condition: usize,
     pub(crate) seed: usize,
 }
 
-impl Planned {
-    /// Cohort and variant that it is made of.
+impl PlannedFile {
+    /// Returns the cohort and the variant that it is made of.
     pub fn place(&self, plan: &Plan) -> (usize, usize) {
         plan.place(self.condition, self.seed)
     }
 
-    /// Condition and seed that it is of, by their index in the sweep.
+    /// Returns the indices of its condition and its seed in the sweep.
     pub fn pair(&self) -> (usize, usize) {
         (self.condition, self.seed)
     }
 
-    /// Its name in the directory of its seed.
+    /// Returns its name in the directory of its seed.
     pub fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
     }
 
-    /// Whether what is recorded is the file as version 0.1.0 made it, and other bytes would be made of it now.
+    /// Whether a record is of the file as version 0.1.0 made it, and this version would make other bytes.
     pub fn is_outdated(&self, record: &FileRecord) -> bool {
         self.identity_before.as_ref() == Some(&record.identity)
     }
 
-    /// Whether spikes are all that it is made of.
+    /// Whether it is made of spikes only.
     pub fn is_of_spikes(&self) -> bool {
         self.file.is_of_spikes
     }
 
-    /// What it holds.
+    /// Returns the engine's description of the file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The bytes that it will have.
+    /// Returns the number of bytes that it will have.
     pub fn size(&self) -> Size {
         /// Bytes of an array's header.
         const HEADER: f64 = 128.0;
@@ -63,8 +63,8 @@ impl Planned {
     }
 }
 
-/// The files of a sweep, seed by seed, condition by condition.
-pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
+/// Returns the files of a sweep, ordered by seed, then by condition.
+pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<PlannedFile> {
     let files_of: Vec<Vec<File>> = sweep
         .conditions
         .iter()
@@ -86,7 +86,7 @@ pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
                 };
                 let before = facts.fingerprint_0_1_0;
                 let is_changed = !file.rule.is_empty() || facts.fingerprint != before;
-                files.push(Planned {
+                files.push(PlannedFile {
                     path: format!("{}/{}", directory_of_seed(seed), file.name),
                     identity: identity(facts.fingerprint, file.rule),
                     identity_before: is_changed.then(|| identity(before, "")),
@@ -101,7 +101,7 @@ pub fn plan(sweep: &Sweep, plan: &Plan) -> Vec<Planned> {
     files
 }
 
-/// Name of the directory with the files of a seed.
+/// Returns the name of the directory with the files of a seed.
 pub fn directory_of_seed(seed: u32) -> String {
     format!("seed-{seed}")
 }

@@ -1,4 +1,4 @@
-//! Why a run does not write to an output directory.
+//! The reasons for which a run refuses an output directory.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,16 @@ pub enum Refusal {
     /// A name that granule needs is taken.
     #[error("{} {what}", path.display())]
     Taken { path: PathBuf, what: String },
-    /// One of its records was written by a later version.
+    /// A record was written by a later version.
     #[error("{} was written by a later version of granule", path.display())]
     Later { path: PathBuf },
-    /// One of its records is damaged, and no other says whose the directory is.
-    #[error("{} is damaged, and nothing else says of which sweep the directory is", path.display())]
+    /// A record is damaged, and no other shows which sweep the directory belongs to.
+    #[error("{} is damaged, and no other record shows which sweep the directory belongs to", path.display())]
     Damaged { path: PathBuf },
-    /// Another sweep's.
+    /// The directory belongs to another sweep.
     #[error("{} holds another sweep, {held}: {why}", out.display())]
     AnotherSweep { out: PathBuf, held: String, why: &'static str },
-    /// There are files at the places of its outputs that it did not write.
+    /// At the paths of outputs there are files that no record lists.
     #[error(
         "{} has {} where this sweep writes outputs, and no record says that granule wrote {}, such as {first}",
         out.display(),
@@ -30,7 +30,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Exit code of a command that is refused: the directory is the wrong one, or something in it is.
+    /// Returns the exit code of the refused command. It depends on whether the directory is wrong, or an object in it.
     pub fn code(&self) -> u8 {
         match self {
             Refusal::AnotherSweep { .. } | Refusal::Unlisted { .. } => exit::USAGE,
@@ -38,21 +38,21 @@ impl Refusal {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     pub fn help(&self) -> &'static str {
         match self {
             Refusal::Taken { .. } => "move it away, or choose another directory with --out DIR",
             Refusal::Damaged { .. } => {
-                "if it is this sweep's, pass --replace; else choose another directory with --out DIR"
+                "if the directory belongs to this sweep, pass --replace; otherwise choose another with --out DIR"
             }
             Refusal::Later { .. } => "use that version, or choose another directory with --out DIR",
             Refusal::AnotherSweep { .. } => {
-                "choose another directory with --out DIR; --replace removes the files of the sweep that is there and \
-                 writes this sweep's (stored trials stay stored; `granule plan --replace` lists the files)"
+                "choose another directory with --out DIR. Or pass --replace: it removes the other sweep's files \
+                    and keeps its stored trials (`granule plan --replace` lists the files)"
             }
             Refusal::Unlisted { .. } => {
-                "choose another directory with --out DIR, or move them away; --replace overwrites them (`granule plan \
-                 --replace` lists them)"
+                "choose another directory with --out DIR, or move the files away. Or pass --replace: it \
+                    overwrites them (`granule plan --replace` lists them)"
             }
         }
     }

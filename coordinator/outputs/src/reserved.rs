@@ -2,7 +2,7 @@
 
 use crate::{manifest, stamps};
 
-/// Whether granule writes something else than a store to this name in an output directory.
+/// Whether granule gives this name in an output directory to anything but a store.
 pub fn is_reserved(name: &str) -> bool {
     const NAMES: [&str; 10] = [
         manifest::NAME,

@@ -25,7 +25,7 @@ pub struct ResolvedSweep {
 }
 
 impl ResolvedSweep {
-    /// Hash of all of it.
+    /// Returns a hash of all of it.
     pub fn fingerprint(&self) -> String {
         let content = serde_json::to_vec(self).expect("text and numbers can be written");
         blake3::hash(&content).to_hex().to_string()
@@ -79,23 +79,23 @@ impl ResolvedSweep {
     }
 }
 
-/// Why this program cannot use the sweep of a manifest. What a manifest says may come from anywhere: it is
-/// escaped in messages, and a sweep that breaks a rule of sweep files is refused as a whole.
+/// Why this program cannot use the sweep of a manifest. A manifest may come from anywhere. So its text is escaped in
+/// messages, and a sweep that breaks a rule of sweep files is refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Foreign {
-    /// It was computed in another way.
+    /// It was computed by an engine, or a revision, that this program does not have.
     #[error(
         "it was computed by engine {}, revision {revision}, which this granule does not have",
         engine.escape_debug()
     )]
     Engine { engine: String, revision: u32 },
-    /// There is too much of it, or nothing.
+    /// It has too many conditions, seeds or trials, or none.
     #[error("it {0}")]
     Size(#[from] SizeProblem),
     /// The sweep or a condition has a name that sweep files cannot give.
     #[error(transparent)]
     Name(#[from] NameProblem),
-    /// Its output files would have other names.
+    /// The output files of a condition have another prefix than this program gives them.
     #[error("the output files of condition {condition} start with {found:?}; expected {expected:?}")]
     Prefix { condition: String, found: String, expected: String },
     /// Two conditions would write to the same files.
@@ -104,23 +104,23 @@ pub enum Foreign {
     /// A seed occurs twice.
     #[error("seed {0} occurs twice")]
     SameSeed(u32),
-    /// A condition is not what its fingerprint says.
+    /// The parameters of a condition do not match its fingerprint.
     #[error("the parameters of condition {condition} are not those that were computed: {what}")]
     Condition { condition: String, what: String },
-    /// A condition is refused by rules that were not there when it was computed.
+    /// A condition breaks a rule that did not exist when it was computed.
     #[error("this version refuses the parameters of condition {condition}: {what}")]
     Refused { condition: String, what: String },
 }
 
-/// Most characters of unchecked text in a message.
+/// Limit on the characters of unchecked text in a message.
 const MOST_SHOWN: usize = 60;
 
 impl ResolvedSweep {
-    /// The sweep that was resolved to this. Its fingerprints, or those of version 0.1.0, show that the parameters are
-    /// the same.
+    /// Restores the sweep that was resolved to this. Its fingerprints, or those of version 0.1.0, show that the
+    /// parameters are the same.
     ///
     /// # Errors
-    /// If it is of another engine, was changed since, or breaks a rule that holds for sweep files.
+    /// If it is of another engine, was changed since, or breaks a rule of sweep files.
     pub fn restore(&self, engines: Engines) -> Result<Sweep, Foreign> {
         let known =
             engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
@@ -204,7 +204,7 @@ impl ResolvedCondition {
     }
 }
 
-/// A value as [`ResolvedSweep::of`] writes it.
+/// Parses a value as [`ResolvedSweep::of`] writes it.
 fn value_of(kind: Kind, text: &str) -> Option<Value> {
     let number = |text: &str| text.trim().parse::<f64>().ok();
     match kind {

@@ -1,4 +1,4 @@
-//! Matrices with a row for each cell, computed side by side.
+//! Matrices with a row for each cell, computed in parallel.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::errors::EncodeError;
 use crate::npy::{F64MatrixWriter, MatrixShape};
 
-/// Writes a matrix with a row for each of these cells, computed side by side; false when interrupted.
+/// Writes a matrix with a row for each of these cells, computed in parallel. Returns `false` if interrupted.
 pub fn write_rows<W: Write>(
     writer: &mut W,
     cells: &[u32],
@@ -18,7 +18,7 @@ pub fn write_rows<W: Write>(
     is_interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Result<bool, EncodeError> {
     let mut matrix = F64MatrixWriter::new(writer, MatrixShape { rows: cells.len(), cols: bins })?;
-    // A few hundred cells at a time bound the memory, whatever the network's size.
+    // A few hundred cells at a time bound the memory, for networks of any size.
     const AT_ONCE: usize = 256;
     for cells in cells.chunks(AT_ONCE) {
         if is_interrupted() {
@@ -30,7 +30,7 @@ pub fn write_rows<W: Write>(
     Ok(true)
 }
 
-/// A matrix with a row for each of these cells, computed in parallel.
+/// Returns a matrix with a row for each of these cells, computed in parallel.
 pub fn rows(cells: &[u32], bins: usize, row: impl Fn(u32) -> Vec<f64> + Sync) -> Array2<f64> {
     side_by_side(|| {
         let mut rows = Array2::zeros((cells.len(), bins));

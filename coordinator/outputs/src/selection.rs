@@ -1,4 +1,4 @@
-//! Trials at rest: those of some conditions and seeds of a sweep, read from its store.
+//! Selects stored trials: those of some conditions and seeds of a sweep.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -17,34 +17,34 @@ use crate::archive::Archive;
 use crate::complaint::Complaint;
 use crate::manifest::SetAside;
 
-/// A condition and a seed, by their index, and which trials there are of them.
+/// A condition and a seed, by index, and their stored trials.
 pub struct Pair {
     pub condition: usize,
     pub seed: usize,
     pub trials: Vec<u32>,
 }
 
-/// Trials of some conditions and seeds.
+/// The stored trials of some conditions and seeds.
 pub struct Selection<'a> {
     pub sweep: &'a Sweep,
     plan: &'a Plan,
     store: &'a Store,
-    /// A condition after the other, both in the order of the sweep.
+    /// Ordered by condition, then by seed, as in the sweep.
     pub pairs: Vec<Pair>,
-    /// Trials that were set aside and are not among them.
+    /// Number of chosen trials that were set aside and are left out.
     pub left_out: u64,
-    /// Different trials of what is chosen, and how many of them are stored.
+    /// Number of different chosen trials, and how many of them are stored.
     pub total: u64,
     pub stored: u64,
-    /// The first trial that is neither stored nor set aside: condition, seed and trial.
+    /// The first chosen trial that is neither stored nor set aside: condition, seed and trial.
     missing: Option<(usize, usize, u32)>,
 }
 
 impl<'a> Selection<'a> {
-    /// All trials of these conditions and seeds, by their index, but for those that were set aside.
+    /// Selects all trials of these conditions and seeds, by index, except those that were set aside.
     ///
     /// # Errors
-    /// When another is not stored.
+    /// If any other trial is not stored.
     pub fn new(
         archive: &Archive,
         (sweep, plan): (&'a Sweep, &'a Plan),
@@ -56,17 +56,18 @@ impl<'a> Selection<'a> {
         let selection = Selection::gather(set_aside, (sweep, plan), store, conditions, seeds);
         let Some((condition, seed, trial)) = selection.missing else { return Ok(selection) };
         let message = format!(
-            "error: trial {trial} of condition {}, seed {}, is not stored\n  help: run the sweep to its end, or leave \
+            "error: trial {trial} of condition {}, seed {}, is not stored\n  help: run the sweep to its end, or \
+                leave \
              that out with --conditions and --seeds",
             sweep.conditions[condition].name, sweep.seeds[seed]
         );
         Err(Complaint::new(exit::INCOMPLETE, message))
     }
 
-    /// Those trials of these conditions and seeds, by their index, that are stored so far.
+    /// Selects the trials of these conditions and seeds, by index, that are stored so far.
     ///
     /// # Errors
-    /// When none is.
+    /// If none is stored.
     pub fn so_far(
         (sweep, plan): (&'a Sweep, &'a Plan),
         store: &'a Store,
@@ -136,10 +137,10 @@ impl<'a> Selection<'a> {
         pair.trials.len() == self.plan.trials as usize
     }
 
-    /// The spikes of a trial.
+    /// Returns the spikes of a trial.
     ///
     /// # Errors
-    /// When the store has lost it.
+    /// If the store has lost the trial.
     pub fn spikes(&self, pair: &Pair, trial: u32) -> Result<TrialSpikes, OutputError> {
         let (cohort, variant) = self.plan.place(pair.condition, pair.seed);
         let key = self.plan.key(cohort, variant, trial);
@@ -150,11 +151,11 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// Stored trials of a sweep that are not what they should be: their spikes are damaged, or cannot be spikes of their
-/// condition. Reads all of them.
+/// Returns the stored trials of a sweep whose spikes are damaged, or cannot be spikes of their condition. Reads all of
+/// them.
 ///
 /// # Errors
-/// When the store cannot be read; [`OutputError::Interrupted`].
+/// If the store cannot be read; [`OutputError::Interrupted`].
 pub fn damaged(
     sweep: &Sweep,
     plan: &Plan,
@@ -186,7 +187,7 @@ pub fn damaged(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Whether a trial is stored, and not what it should be.
+/// Whether the stored spikes of a trial are damaged, or cannot be spikes of its model.
 pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
     match store.get(key) {
         Ok(Some(spikes)) => Ok(TrialSpikes::decode(&spikes, model.sizes(), model.time().steps).is_err()),
@@ -196,7 +197,7 @@ pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, S
     }
 }
 
-/// Different trials of a plan that are stored.
+/// Returns the number of different trials of a plan that are stored.
 pub fn stored(plan: &Plan, store: &Store) -> u64 {
     let variants = plan
         .cohorts
@@ -206,11 +207,11 @@ pub fn stored(plan: &Plan, store: &Store) -> u64 {
     variants.map(|of| (0..plan.trials).filter(|&trial| is_stored(of, trial)).count() as u64).sum()
 }
 
-/// Indices of the conditions that are chosen, each once and in the order of the sweep; of all if nothing is said of
-/// conditions.
+/// Returns the indices of the chosen conditions, each once and in the order of the sweep. Without patterns and filters,
+/// all are chosen.
 ///
 /// # Errors
-/// When a name, a pattern or the filters fit no condition.
+/// If a name, a pattern or the filters fit no condition.
 pub fn conditions_of<'f>(
     sweep: &Sweep,
     patterns: &[String],
@@ -233,17 +234,17 @@ pub fn conditions_of<'f>(
             values.retain(|value| seen.insert(value.clone()));
             format!("the values of {} are {}", filter.path(), some(&values))
         }
-        None => "some condition meets each of them, but none meets all".to_owned(),
+        None => "no condition meets all of them at once".to_owned(),
     };
     let message =
         format!("error: no condition of sweep {} has {}\n  help: {help}", sweep.name, text.join(" and "));
     Err(Complaint::new(exit::USAGE, message))
 }
 
-/// Indices of the seeds that are chosen, each once and in the order of the sweep; of all if none are.
+/// Returns the indices of the chosen seeds, each once and in the order of the sweep. Without ranges, all are chosen.
 ///
 /// # Errors
-/// When a seed, or all of a range, are not in the sweep.
+/// If a seed, or every seed of a range, is not in the sweep.
 pub fn seeds_of(sweep: &Sweep, ranges: &[RangeInclusive<u32>]) -> Result<Vec<usize>, Complaint> {
     chosen(sweep.seeds.len(), ranges, |range| {
         let places = (0..).zip(&sweep.seeds).filter(|(_, seed)| range.contains(seed));
@@ -264,7 +265,7 @@ fn chosen<T>(
     Ok(places.into_iter().flatten().collect::<BTreeSet<usize>>().into_iter().collect())
 }
 
-/// The conditions whose names a pattern fits.
+/// Returns the conditions whose names fit a pattern.
 fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Complaint> {
     // No name of a condition has these characters.
     if !pattern.contains(['*', '?']) {
@@ -284,7 +285,7 @@ fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Complaint
 fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
-    // Where the last `*` is, and how far of the name it reaches.
+    // The place of the last `*`, and how much of the name it covers.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {
@@ -305,10 +306,10 @@ fn fits(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|&of| of == '*')
 }
 
-/// The condition of this name, by index.
+/// Returns the index of the condition of this name.
 ///
 /// # Errors
-/// When the sweep has none.
+/// If the sweep has none.
 pub fn condition_of(sweep: &Sweep, name: &str) -> Result<usize, Complaint> {
     sweep.conditions.iter().position(|condition| condition.name == name).ok_or_else(|| {
         not_a_condition(sweep, &format!("sweep {} has no condition `{name}`", sweep.name), name)
@@ -324,7 +325,7 @@ fn not_a_condition(sweep: &Sweep, what: &str, name: &str) -> Complaint {
     Complaint::new(exit::USAGE, format!("error: {what}\n  help: {meant}it has {}", some(&names)))
 }
 
-/// The first of these words.
+/// Joins the first of these words.
 fn some(words: &[String]) -> String {
     const MOST: usize = 12;
     match words.get(..MOST) {
@@ -333,10 +334,10 @@ fn some(words: &[String]) -> String {
     }
 }
 
-/// The place of this seed in the sweep.
+/// Returns the index of this seed in the sweep.
 ///
 /// # Errors
-/// When the sweep does not have it.
+/// If the sweep does not have it.
 pub fn seed_of(sweep: &Sweep, seed: u32) -> Result<usize, Complaint> {
     let place = sweep.seeds.iter().position(|&of| of == seed);
     place.ok_or_else(|| no_seed(sweep, &(seed..=seed)))
@@ -354,10 +355,10 @@ fn no_seed(sweep: &Sweep, range: &RangeInclusive<u32>) -> Complaint {
     Complaint::new(exit::USAGE, message)
 }
 
-/// Expects that the sweep has a trial of this number.
+/// Checks that the sweep has a trial of this number.
 ///
 /// # Errors
-/// When it has fewer.
+/// If it has fewer trials.
 pub fn check_trial(sweep: &Sweep, trial: u32) -> Result<(), Complaint> {
     if trial < sweep.trials {
         return Ok(());
@@ -401,7 +402,7 @@ mod tests {
         ] {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
-        // A pattern of a stranger takes no time.
+        // A hostile pattern does not take exponential time.
         assert!(!fits(&"*a".repeat(40), &"a".repeat(39)));
     }
 }

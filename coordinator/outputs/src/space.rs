@@ -1,4 +1,4 @@
-//! Disk space: what outputs take, and what is free.
+//! The disk space that outputs take, and the free space.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,68 +8,68 @@ use granule_sweep::Plan;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
-/// The file system that a path is on, or will be, and the bytes that are free there for this user.
+/// The file system of a path, which need not exist, and the bytes that are free there for this user.
 #[derive(Clone, Debug)]
-pub struct Room {
-    /// The path, or the nearest directory above it that is there.
+pub struct FreeSpace {
+    /// The path, or its nearest directory that exists.
     pub at: PathBuf,
     device: u64,
     pub free: u64,
-    /// Whether files can take less than their length there.
+    /// Whether files can take less space than their length.
     compresses: bool,
 }
 
-impl Room {
-    /// None where the system does not say.
-    pub fn of(path: &Path) -> Option<Room> {
+impl FreeSpace {
+    /// Returns `None` if the system does not report it.
+    pub fn of(path: &Path) -> Option<FreeSpace> {
         let absolute = std::path::absolute(path).ok()?;
         let at = absolute.ancestors().find(|path| path.exists())?.to_owned();
         let device = std::fs::metadata(&at).ok()?.dev();
         let said = statvfs(&at).ok().filter(|said| said.blocks() > 0)?;
         let free = said.blocks_available().saturating_mul(said.fragment_size());
-        // OpenZFS and bcachefs have no name in the system's headers that all versions know.
+        // The numbers are those of OpenZFS, bcachefs and NTFS, which not every version of the system's headers names.
         const COMPRESSING: [i64; 5] =
             [BTRFS_SUPER_MAGIC.0, F2FS_SUPER_MAGIC.0, 0x2fc1_2fc1, 0xca45_1a4e, 0x5346_544e];
         let compresses = statfs(&at).is_ok_and(|said| COMPRESSING.contains(&said.filesystem_type().0));
-        Some(Room { at, device, free, compresses })
+        Some(FreeSpace { at, device, free, compresses })
     }
 
-    fn is_same(&self, other: &Room) -> bool {
+    fn is_same(&self, other: &FreeSpace) -> bool {
         self.device == other.device
     }
 }
 
-/// The least that the trials of a plan take in a store: their entries, without a single spike.
+/// Returns the least that the trials of a plan take in a store: their entries, without any spikes.
 pub fn least_of_store(plan: &Plan) -> Size {
     const ENTRY: f64 = 73.0;
     Size::exactly(ENTRY * plan.len() as f64)
 }
 
-/// What a run is going to need.
+/// The space that a run will need.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Of files that are written where nothing is, or in place of others.
+    /// Needed by files that are written anew, or in place of others.
     pub outputs: Size,
-    /// Of files that are replaced and removed.
+    /// Bytes freed by files that are replaced or removed.
     pub given_back: u64,
-    /// Of trials that are stored.
+    /// Needed by trials that are stored.
     pub store: Size,
 }
 
-/// Whether it fits.
+/// Whether the needs fit into the free space.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fit {
-    /// As far as the system says.
+    /// They fit, as far as the system reports it.
     Fits,
-    /// It may or may not.
+    /// They may or may not fit.
     Tight { what: String },
-    /// It does not.
+    /// They do not fit.
     Lacks { what: String },
 }
 
-/// Whether there is room for the outputs and the store at these places.
+/// Checks whether the outputs and the store fit into the free space at these places.
 pub fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
-    let (of_out, of_store) = (Room::of(out), Room::of(store));
+    let (of_out, of_store) = (FreeSpace::of(out), FreeSpace::of(store));
     let outputs = Size {
         least: (needs.outputs.least - needs.given_back as f64).max(0.0),
         expected: (needs.outputs.expected - needs.given_back as f64).max(0.0),
@@ -87,26 +87,20 @@ pub fn fit(out: &Path, store: &Path, needs: Needs) -> Fit {
         let bytes = |bytes: f64| indicatif::DecimalBytes(bytes as u64).to_string();
         let free = bytes(room.free as f64);
         if least > room.free as f64 && !room.compresses {
-            let what = format!(
-                "{what} need at least {}, and {free} are free at {}",
-                bytes(least),
-                room.at.display()
-            );
+            let what =
+                format!("{what} need at least {}; {free} are free at {}", bytes(least), room.at.display());
             return Fit::Lacks { what: plural_of_store(what) };
         }
         if expected * 1.05 > room.free as f64 {
-            let what = format!(
-                "{what} need about {}, and {free} are free at {}",
-                bytes(expected),
-                room.at.display()
-            );
+            let what =
+                format!("{what} need about {}; {free} are free at {}", bytes(expected), room.at.display());
             found = Fit::Tight { what: plural_of_store(what) };
         }
     }
     found
 }
 
-/// Mends the verb: the store is one, the outputs are several.
+/// Corrects the verb: the store is singular, the outputs are plural.
 fn plural_of_store(what: String) -> String {
     match what.strip_prefix("the store need ") {
         Some(rest) => format!("the store needs {rest}"),

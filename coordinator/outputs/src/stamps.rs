@@ -1,12 +1,12 @@
-//! Which files were seen to be whole, so that they need not be hashed again.
+//! Stamps of files that were found unchanged, so that they need not be hashed again.
 //!
-//! A stamp says which file a file is and when it last changed: device, inode, size and times. A file with the stamp
-//! that it had when it was written, or hashed, is still what it was. A copied, moved, restored or changed file has
-//! another stamp, and is hashed. The stamps of an output directory lie beside its manifest and hold for that very
-//! manifest only. They are a cache: without them everything is hashed, and nothing else changes.
+//! A stamp identifies a file and its last change: device, inode, size and times. A file is unchanged if it has the
+//! stamp that it had when it was written or hashed. A copied, moved, restored or changed file has another stamp, and is
+//! hashed. The stamps of an output directory are beside its manifest, and hold for this manifest only. They are a
+//! cache: without them every file is hashed, and nothing else changes.
 //!
-//! One kind of change leaves no trace in the times of a file: a write through a memory map to a page that the same map had
-//! changed before. `granule verify` finds it.
+//! A write through a memory map leaves the times of a file as they are, if the same map had changed the page before.
+//! `granule verify` finds it.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use granule_engine::Engines;
 pub use granule_system::stamp::{Seal, Stamp, sealed};
 use serde::{Deserialize, Serialize};
 
-use crate::file_record::Kept;
+use crate::file_record::KeptFile;
 use crate::resolved::ResolvedSweep;
 
-/// Their name in the output directory.
+/// Name of the file with the stamps in an output directory.
 pub const NAME: &str = ".outputs.stamps.json";
 
 /// Version of the format.
@@ -26,14 +26,14 @@ const FORMAT: u32 = 1;
 /// A file that was written or hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// None if it is not certain that the stamp changes with the file.
+    /// `None` if the file could change without a change of its stamp.
     pub stamp: Option<Stamp>,
     pub sha256: String,
 }
 
 impl Seen {
-    /// Of files that are in place, by path.
-    pub fn of<'a>(kept: impl Iterator<Item = &'a Kept>) -> BTreeMap<String, Seen> {
+    /// Returns files in place, by path.
+    pub fn of<'a>(kept: impl Iterator<Item = &'a KeptFile>) -> BTreeMap<String, Seen> {
         let seen = kept.map(|(record, seal)| {
             let stamp = seal.and_then(Seal::lasting);
             (record.path.clone(), Seen { stamp, sha256: record.sha256.clone() })
@@ -42,18 +42,18 @@ impl Seen {
     }
 }
 
-/// Whether these bytes are stamps, of any format, or what is left of some.
+/// Whether these bytes are stamps of any format, complete or not.
 pub fn is_replaceable(bytes: &[u8]) -> bool {
     const BEGINNING: &[u8] = b"{\"format\":";
     bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes)
 }
 
-/// By what a sweep is known.
+/// Identifies a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepId {
     pub name: String,
     pub seeds: Vec<u32>,
-    /// Of each condition.
+    /// One fingerprint for each condition.
     pub fingerprints: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl SweepId {
         SweepId { name: sweep.name.clone(), seeds: sweep.seeds.clone(), fingerprints }
     }
 
-    /// With the fingerprints that version 0.1.0 gave to its conditions, too.
+    /// Adds the fingerprints that version 0.1.0 gave to its conditions.
     pub fn with_version_0_1_0(mut self, engines: Engines, sweep: &ResolvedSweep) -> SweepId {
         let conditions = sweep.restore(engines).map(|sweep| sweep.conditions).unwrap_or_default();
         let fingerprints = conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0.to_string());
@@ -72,22 +72,22 @@ impl SweepId {
     }
 }
 
-/// What is known of the files of an output directory.
+/// The stamps of an output directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
     format: u32,
-    /// The sweep whose files they are, should the manifest be lost.
+    /// The sweep of these files, in case the manifest is lost.
     pub sweep: SweepId,
-    /// SHA-256 of the manifest for whose files they hold.
+    /// SHA-256 of the manifest for which the stamps hold.
     manifest: String,
-    /// By path.
+    /// The files, by path.
     files: BTreeMap<String, Seen>,
-    /// Of the store, when all trials of the sweep were last seen to be whole in it.
+    /// Stamp of the store when all trials of the sweep were last found undamaged in it.
     store: Option<Stamp>,
 }
 
 impl Stamps {
-    /// Of these files, for the manifest with this SHA-256.
+    /// Makes the stamps of these files, for the manifest with this SHA-256.
     pub fn new(
         sweep: SweepId,
         manifest: String,
@@ -97,27 +97,26 @@ impl Stamps {
         Stamps { format: FORMAT, sweep, manifest, files, store }
     }
 
-    /// Reads them; none if they are of another format or cannot be understood.
+    /// Parses stamps. Returns `None` if they have another format or cannot be parsed.
     pub fn parse(bytes: &[u8]) -> Option<Stamps> {
         serde_json::from_slice::<Stamps>(bytes).ok().filter(|stamps| stamps.format == FORMAT)
     }
 
-    /// As they are written.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("text and numbers can be written")
     }
 
-    /// Whether they hold for the manifest with this SHA-256.
+    /// Whether the stamps hold for the manifest with this SHA-256.
     pub fn are_of(&self, manifest: &str) -> bool {
         self.manifest == manifest
     }
 
-    /// What is known of a file that granule has written or hashed here.
+    /// Returns the stamp and hash of a file, if granule has written or hashed it here.
     pub fn seen(&self, path: &str) -> Option<&Seen> {
         self.files.get(path)
     }
 
-    /// Whether a store with this stamp has all trials of the sweep, whole.
+    /// Whether a store with this stamp has all trials of the sweep, undamaged.
     pub fn trust_store(&self, stamp: Option<Stamp>) -> bool {
         stamp.is_some() && self.store == stamp
     }

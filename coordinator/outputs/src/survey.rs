@@ -1,12 +1,12 @@
-//! What lies in an output directory, whose it is, and what a run may do there.
+//! Surveys an output directory: its files, the sweep that it belongs to, and what a run may change there.
 //!
 //! A directory belongs to one sweep. Two resolved sweeps are the same one, extended or changed, if they have the same
-//! name and a trial in common: then what was computed is used again. Otherwise they are two sweeps, also if they have
-//! the same name, because nothing of the one serves the other.
+//! name and a trial in common. Then computed trials are used again. Otherwise they are two sweeps, even with the same
+//! name, because neither can use the other's trials.
 //!
-//! A run replaces or removes a file only if granule wrote that file: one of the sweeps that are recorded in the
-//! directory makes a file of this name, and the records say that it was written. Lists alone prove nothing, and no link
-//! is followed. All commands ask here.
+//! A run replaces or removes a file only if granule wrote it. It did so if a recorded sweep makes a file of this name,
+//! and the records show that the file was written. Lists alone prove nothing, and no link is followed. All commands use
+//! this module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -26,22 +26,22 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::errors::{OutputError, failed};
-use crate::file_record::{FileRecord, Kept};
+use crate::file_record::{FileRecord, KeptFile};
 use crate::manifest::{self, FORMAT, Journal, Manifest, Pending, STORE, UnderWay};
-use crate::planned::{Planned, directory_of_seed, plan};
+use crate::planned::{PlannedFile, directory_of_seed, plan};
 pub use crate::refusal::Refusal;
 use crate::resolved::ResolvedSweep;
 use crate::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 
-/// Longest of granule's own files: a manifest of the largest sweep has some hundred megabytes.
+/// Limit on the bytes of granule's own files. A manifest of the largest sweep has some hundred megabytes.
 const LONGEST: u64 = 1 << 30;
 
 /// A record in an output directory that cannot be used.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// It is one of granule's, and damaged.
+    /// It is a record of granule, and damaged.
     Damaged { path: PathBuf, what: String },
-    /// It is something else.
+    /// It is no record of granule.
     Taken { path: PathBuf, what: String },
     /// It was written by a later version.
     Later { path: PathBuf },
@@ -61,11 +61,11 @@ impl Trouble {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     pub fn help(&self) -> &'static str {
         match self {
             Trouble::Damaged { .. } => {
-                "run the sweep again, with --replace if that is refused: it writes its records anew"
+                "run the sweep again, with --replace if that is refused: it writes new records"
             }
             Trouble::Taken { .. } => "move it away, and run the sweep again",
             Trouble::Later { .. } => "use that version",
@@ -73,20 +73,19 @@ impl Trouble {
     }
 }
 
-/// What granule's records in an output directory say.
+/// The records of granule in an output directory.
 #[derive(Debug, Default)]
-pub struct Survey {
-    /// What this program can compute.
+pub struct DirectorySurvey {
     engines: Engines,
     out: PathBuf,
-    /// None where there is none.
+    /// `None` if the directory does not exist.
     directory: Option<Directory>,
-    /// The manifest in place: of the sweep in `under_way` if there is one and it was finished before.
+    /// The manifest in place. If the sweep in `under_way` was finished before, it may be of this sweep.
     pub manifest: Option<Manifest>,
-    /// A sweep that was begun and is not finished.
+    /// The sweep that was begun and is not finished, if any.
     pub under_way: Option<UnderWay>,
     pending: Pending,
-    /// Stamps of the files and of the store, and whether they hold for the manifest.
+    /// Stamps of the files and of the store. `holds` is whether they hold for the manifest.
     stamps: Option<Stamps>,
     holds: bool,
     pub troubles: Vec<Trouble>,
@@ -102,33 +101,37 @@ struct Made {
     is_whole: bool,
 }
 
-impl Survey {
-    /// Looks at a directory, which need not be there.
+impl DirectorySurvey {
+    /// Surveys a directory, which need not exist.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub fn new(engines: Engines, out: &Path) -> Result<Survey, OutputError> {
+    /// If the system reports an error.
+    pub fn new(engines: Engines, out: &Path) -> Result<DirectorySurvey, OutputError> {
         match Directory::open(out) {
-            Ok(directory) => Survey::of(engines, &directory),
+            Ok(directory) => DirectorySurvey::of(engines, &directory),
             Err(error) if is_absent(&error) => {
-                Ok(Survey { engines, out: out.to_owned(), ..Survey::default() })
+                Ok(DirectorySurvey { engines, out: out.to_owned(), ..DirectorySurvey::default() })
             }
             Err(error) => Err(failed("read", out)(error)),
         }
     }
 
-    /// What this program can compute.
     pub fn engines(&self) -> Engines {
         self.engines
     }
 
-    /// Looks at an open directory.
+    /// Surveys an open directory.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub fn of(engines: Engines, directory: &Directory) -> Result<Survey, OutputError> {
+    /// If the system reports an error.
+    pub fn of(engines: Engines, directory: &Directory) -> Result<DirectorySurvey, OutputError> {
         let out = directory.path().to_owned();
-        let mut survey = Survey { engines, out, directory: Some(directory.clone()), ..Survey::default() };
+        let mut survey = DirectorySurvey {
+            engines,
+            out,
+            directory: Some(directory.clone()),
+            ..DirectorySurvey::default()
+        };
         let text = survey.read(manifest::NAME)?;
         survey.manifest = text.as_deref().and_then(|text| {
             survey.parse(manifest::NAME, text, &["manifest", "sweep"], |of: &Manifest| of.manifest)
@@ -148,11 +151,13 @@ impl Survey {
             }
         }
         if let Some(text) = survey.read(stamps::NAME)? {
-            // A cache: what is damaged is none.
+            // The stamps are a cache, so damaged ones are ignored.
             survey.stamps = Stamps::parse(&text);
             if survey.stamps.is_none() && !stamps::is_replaceable(&text) {
                 let path = survey.out.join(stamps::NAME);
-                survey.troubles.push(Trouble::Taken { path, what: "exists and is not granule's".to_owned() });
+                survey
+                    .troubles
+                    .push(Trouble::Taken { path, what: "exists and is not a file of granule".to_owned() });
             }
         }
         let sha256 = text.map(|text| hex(&Sha256::digest(&text)));
@@ -161,7 +166,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// One of granule's records, if it is there.
+    /// Reads one of granule's records, if it exists.
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, OutputError> {
         let path = self.out.join(name);
         let Some(directory) = &self.directory else { return Ok(None) };
@@ -179,7 +184,7 @@ impl Survey {
         }
     }
 
-    /// Understands a record, which has a format and these keys.
+    /// Parses a record that has a format and these keys.
     fn parse<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -202,13 +207,13 @@ impl Survey {
         under_way.or(self.manifest.as_ref().map(|manifest| &manifest.sweep))
     }
 
-    /// All sweeps that are recorded.
+    /// Returns all sweeps that are recorded.
     fn sweeps(&self) -> impl Iterator<Item = &ResolvedSweep> {
         let manifest = self.manifest.iter().map(|manifest| &manifest.sweep);
         self.under_way.iter().map(|under_way| &under_way.sweep).chain(manifest).chain(&self.pending.sweeps)
     }
 
-    /// By what they are known; where no other record can be read, the sweep of the stamps.
+    /// Returns the identities of the recorded sweeps. If no other record can be read, it is that of the stamps.
     fn ids(&self) -> Vec<SweepId> {
         let mut ids: Vec<SweepId> = self.sweeps().map(SweepId::of).collect();
         if ids.is_empty() {
@@ -217,7 +222,7 @@ impl Survey {
         ids
     }
 
-    /// Whether the directory is one of granule's beyond doubt, so that a damaged record in it was a record.
+    /// Whether the directory certainly belongs to granule, so that a damaged record in it was a record.
     fn is_granules(&self) -> bool {
         let is_store = || {
             let mut magic = [0; 14];
@@ -227,12 +232,12 @@ impl Survey {
         !self.ids().is_empty() || is_store()
     }
 
-    /// Expects the directory to be free, or that of this sweep; with `replaces`, it may be another sweep's.
+    /// Checks that the directory belongs to no sweep, or to this one. With `replaces`, it may belong to another sweep.
     pub fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
         let ids = self.ids();
         for trouble in &self.troubles {
             match trouble.clone() {
-                // It is written anew, if it is known whose it was.
+                // A damaged record is written again, if it is known which sweep the directory belongs to.
                 Trouble::Damaged { .. } if !ids.is_empty() || (replaces && self.is_granules()) => {}
                 Trouble::Damaged { path, .. } if self.is_granules() => {
                     return Err(Refusal::Damaged { path });
@@ -253,14 +258,14 @@ impl Survey {
         }
     }
 
-    /// Whether this sweep is one that is recorded, extended or changed.
+    /// Whether this sweep is a recorded one, extended or changed.
     pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
         let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
         self.ids().iter().any(|held| difference(held, &id).is_none())
     }
 
-    /// Has a sweep keep the files that were recorded here for its conditions and of which its file says nothing: what
-    /// is recorded by default has changed since version 0.1.0.
+    /// Makes a sweep keep the outputs that were recorded here for its conditions, if its file does not mention them.
+    /// Which outputs are recorded by default has changed since version 0.1.0.
     pub fn inherit(&self, sweep: &mut Sweep) {
         if !self.is_of(&ResolvedSweep::of(sweep)) {
             return;
@@ -287,7 +292,7 @@ impl Survey {
         }
     }
 
-    /// The sweep that is recorded here, for people.
+    /// Describes the recorded sweep for the user.
     fn describe(&self) -> String {
         let Some(held) = self.sweep().or(self.pending.sweeps.first()) else {
             let name = self.stamps.as_ref().map_or("", |stamps| &stamps.sweep.name);
@@ -313,32 +318,33 @@ impl Survey {
         )
     }
 
-    /// What a run that is to have these files does to the directory. Hashes files whose stamps do not vouch for them.
+    /// Returns what a run that makes these files changes in the directory. Hashes files for which no stamp holds.
     ///
     /// # Errors
-    /// When the system refuses; [`OutputError::Interrupted`].
+    /// If the system reports an error; [`OutputError::Interrupted`].
     pub fn changes<'a>(
         &self,
-        planned: &'a [Planned],
+        planned: &'a [PlannedFile],
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Changes<'a>, OutputError> {
+    ) -> Result<FileChanges<'a>, OutputError> {
         self.look(planned, Some(is_interrupted))
     }
 
-    /// The same without hashing: takes recorded files for what they were. What is in the way of the outputs is certain.
+    /// Returns the same without hashing: recorded files are assumed to be unchanged. Obstacles to the outputs are
+    /// certain.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub fn assumed_changes<'a>(&self, planned: &'a [Planned]) -> Result<Changes<'a>, OutputError> {
+    /// If the system reports an error.
+    pub fn assumed_changes<'a>(&self, planned: &'a [PlannedFile]) -> Result<FileChanges<'a>, OutputError> {
         self.look(planned, None)
     }
 
     fn look<'a>(
         &self,
-        planned: &'a [Planned],
+        planned: &'a [PlannedFile],
         hashes: Option<&(dyn Fn() -> bool + Sync)>,
-    ) -> Result<Changes<'a>, OutputError> {
-        let mut changes = Changes::default();
+    ) -> Result<FileChanges<'a>, OutputError> {
+        let mut changes = FileChanges::default();
         let Some(out) = &self.directory else {
             changes.written = planned.iter().collect();
             return Ok(changes);
@@ -349,11 +355,11 @@ impl Survey {
         }
         let no_records = Vec::new();
         let of_path = |path: &str| records.get(path).unwrap_or(&no_records);
-        let mut seeds = Seeds::new(out);
-        // Whatever is at a planned path is in place, granule's to be replaced, or in the way.
+        let mut seeds = SeedDirectories::new(out);
+        // A file at a planned path is in place, granule's own and to be replaced, or in the way.
         let listed: BTreeSet<&str> =
             self.manifest.iter().flat_map(|of| &of.files).map(|file| file.path.as_str()).collect();
-        let mut recorded: Vec<(&Planned, Stamp)> = Vec::new();
+        let mut recorded: Vec<(&PlannedFile, Stamp)> = Vec::new();
         for file in planned {
             let there = match seeds.stat(&file.path)? {
                 There::Nothing => {
@@ -370,8 +376,8 @@ impl Survey {
                 There::File(stamp) => stamp,
             };
             let records = of_path(&file.path);
-            // What the manifest lists is written anew, changed or not. What is only in the journal may not have come to
-            // its place yet: a file there is granule's if it is as recorded.
+            // Files that the manifest lists are written again, changed or not. A file that only the journal lists may
+            // not have been put in place yet. So a file at its path is granule's only if it matches the record.
             let is_listed = listed.contains(file.path.as_str());
             let is_same = records.iter().any(|record| record.identity == file.identity);
             if is_same || (!records.is_empty() && !is_listed) {
@@ -418,7 +424,7 @@ impl Survey {
             }
             changes.given_back += there.bytes();
         }
-        // Through a link files are read, and neither written nor removed.
+        // Files are read through links, but neither written nor removed.
         for file in changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted) {
             if let Some(path) = seeds.link(&file.path)? {
                 changes
@@ -436,7 +442,7 @@ impl Survey {
                 continue;
             }
             let There::File(there) = seeds.stat(path)? else { continue };
-            // A list of version 0.1.0 has no hashes: what it lists may be the user's, and stays.
+            // A list of version 0.1.0 has no hashes. A file that it lists may be the user's, and stays.
             let is_intact = is_listed && vouch(path, None, there)?.is_some();
             if is_intact && seeds.link(path)?.is_none() {
                 changes.given_back += there.bytes();
@@ -448,7 +454,7 @@ impl Survey {
         Ok(changes)
     }
 
-    /// Whether the stamps know a file as granule's, by its stamp or by its hash.
+    /// Whether the stamps show that a file is granule's, by its stamp or by its hash.
     fn has_seen(&self, out: &Directory, path: &str, there: Stamp, hashes: bool) -> Result<bool, OutputError> {
         let Some(seen) = self.stamps.as_ref().and_then(|stamps| stamps.seen(path)) else { return Ok(false) };
         if !hashes || seen.stamp == Some(there) {
@@ -479,18 +485,19 @@ impl Survey {
         has_form(self.engines, path) && (made().paths.contains(path) || !made().is_whole)
     }
 
-    /// Whether a run of version 0.1.0 was writing files here when it ended early.
+    /// Whether a run of version 0.1.0 ended early while it was writing files here.
     pub fn has_first_format(&self) -> bool {
         !self.pending.listed.is_empty()
     }
 
-    /// Whether a run of version 0.1.0 was writing a file of this path when it ended early: it listed the file, and its
-    /// sweep has it.
+    /// Whether a run of version 0.1.0 ended early while it was writing a file of this path. It listed the file, and its
+    /// sweep makes it.
     fn is_listed_by_first_format(&self, path: &str) -> bool {
         self.pending.listed.contains(path) && self.under_way.is_some() && self.can_be_listed(path)
     }
 
-    /// The record that says what a file holds, one of this identity if there are several; and the file's seal.
+    /// Returns the record that matches a file's content, and the file's seal. If several records match, one of this
+    /// identity is preferred.
     fn vouch(
         &self,
         out: &Directory,
@@ -498,7 +505,7 @@ impl Survey {
         records: &[&FileRecord],
         identity: Option<&str>,
         there: Stamp,
-    ) -> Result<Option<Kept>, OutputError> {
+    ) -> Result<Option<KeptFile>, OutputError> {
         let of_hash = |sha256: &str| {
             let mut of_hash = records.iter().filter(|record| record.sha256 == sha256);
             let first = of_hash.clone().next();
@@ -524,13 +531,13 @@ impl Survey {
         Ok(record.zip(seal).map(|(record, seal)| ((*record).clone(), Some(seal))))
     }
 
-    /// Whether the stamps say that a store with this stamp has all trials of this sweep, whole.
+    /// Whether the stamps show that a store with this stamp has all trials of this sweep, undamaged.
     pub fn trusts_store(&self, sweep: &ResolvedSweep, stamp: Option<Stamp>) -> bool {
         let is_it = self.manifest.as_ref().is_some_and(|manifest| manifest.sweep == *sweep);
         is_it && self.holds && self.stamps.as_ref().is_some_and(|stamps| stamps.trust_store(stamp))
     }
 
-    /// Stamps that hold for the manifest, if they are others than those that are there.
+    /// Returns stamps that hold for the manifest, if they differ from the present ones.
     pub fn renewed(&self, files: BTreeMap<String, Seen>, store: Option<Stamp>) -> Option<Stamps> {
         let file = self.directory.as_ref()?.open_file(OsStr::new(manifest::NAME)).ok()?;
         let text = files::read_open(file, LONGEST).ok()?;
@@ -539,15 +546,15 @@ impl Survey {
         (self.stamps.as_ref() != Some(&stamps)).then_some(stamps)
     }
 
-    /// Begins the journal of the files that are to be written, and removes the manifest, then the files that are to
-    /// be removed. Gives how many it removed.
+    /// Begins the journal of the files that are to be written. Removes the manifest, then the files that are to be
+    /// removed. Returns the number of removed files.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system reports an error.
     pub fn retire(
         &self,
         sweep: &ResolvedSweep,
-        changes: &Changes<'_>,
+        changes: &FileChanges<'_>,
     ) -> Result<(Journal, usize), OutputError> {
         let out = self.directory.as_ref().expect("a run has its directory");
         let mut pending = Pending { sweeps: vec![sweep.clone()], ..Pending::default() };
@@ -557,7 +564,7 @@ impl Survey {
                 pending.sweeps.push(held.clone());
             }
         }
-        // What is left as it is belongs to the user from now on.
+        // Files that are left as they are belong to the user from now on, so the journal omits them.
         let records = self.manifest.iter().flat_map(|of| &of.files).chain(&self.pending.records);
         let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
         let records = records.filter(|record| {
@@ -566,27 +573,27 @@ impl Survey {
         pending.records = records.cloned().collect();
         let journal = Journal::begin(out, &pending)?;
         let mut removed = 0;
-        let mut seeds = Seeds::new(out);
+        let mut seeds = SeedDirectories::new(out);
         for path in &changes.removed {
             removed += usize::from(seeds.remove(path)?);
         }
         let wanted: BTreeSet<u32> = sweep.seeds.iter().copied().collect();
         let earlier: BTreeSet<u32> = self.sweeps().flat_map(|held| held.seeds.iter().copied()).collect();
-        // A run that was killed may have left something unfinished anywhere.
+        // A killed run may have left unfinished files in any directory.
         let was_killed = self.pending != Pending::default();
         for seed in earlier.union(&wanted).filter(|seed| was_killed || !wanted.contains(seed)) {
             let name = directory_of_seed(*seed);
             if let (Seed::Directory(directory), _) = seeds.seed(&name)? {
                 let place = out.path().join(&name);
                 directory.remove_leftovers().map_err(failed("clean up", &place))?;
-                // Only an empty directory goes.
+                // Only an empty directory is removed.
                 out.remove_if_empty(OsStr::new(&name));
             }
         }
         Ok((journal, removed))
     }
 
-    /// Trials of a plan that the sweep of the manifest had computed, and of which this is true.
+    /// Returns how many trials of a plan the manifest's sweep had computed, among those for which `is_counted` is true.
     pub fn computed_before(&self, plan: &Plan, is_counted: impl Fn(TrialKey) -> bool) -> u64 {
         let Some(Manifest { sweep, set_aside, .. }) = &self.manifest else { return 0 };
         let known: BTreeMap<&str, &str> =
@@ -608,28 +615,28 @@ impl Survey {
     }
 }
 
-/// What a run does to the files in an output directory.
+/// The changes that a run makes to the files in an output directory.
 #[derive(Debug, Default)]
-pub struct Changes<'a> {
-    /// Files that are as they are to be.
-    pub in_place: Vec<(&'a Planned, FileRecord, Option<Seal>)>,
-    /// Files where there is nothing yet.
-    pub written: Vec<&'a Planned>,
-    /// Files that take the place of granule's own.
-    pub replaced: Vec<&'a Planned>,
-    /// Files that would take the place of files that no record lists.
-    pub unlisted: Vec<&'a Planned>,
-    /// Granule's own files that the sweep does not have.
+pub struct FileChanges<'a> {
+    /// Files that are already as planned.
+    pub in_place: Vec<(&'a PlannedFile, FileRecord, Option<Seal>)>,
+    /// Files at whose paths there is nothing yet.
+    pub written: Vec<&'a PlannedFile>,
+    /// Files that replace granule's own.
+    pub replaced: Vec<&'a PlannedFile>,
+    /// Files that would replace files that no record lists.
+    pub unlisted: Vec<&'a PlannedFile>,
+    /// Paths of granule's own files that the sweep does not have.
     pub removed: BTreeSet<String>,
-    /// The same, but they are not as granule wrote them, and stay.
+    /// Paths of such files that are not as granule wrote them. They stay.
     pub left: BTreeSet<String>,
-    /// What is in the way, and what it is.
+    /// Obstacles at the paths of outputs, by path, with a description.
     taken: BTreeMap<PathBuf, String>,
     given_back: u64,
 }
 
-impl Changes<'_> {
-    /// Expects that nothing of another is in the way; with `replaces`, files may be.
+impl FileChanges<'_> {
+    /// Checks that nothing in the way belongs to others. With `replaces`, files may be in the way.
     pub fn check(&self, out: &Path, replaces: bool) -> Result<(), Refusal> {
         if let Some((path, what)) = self.taken.first_key_value() {
             return Err(Refusal::Taken { path: path.clone(), what: what.clone() });
@@ -646,11 +653,11 @@ impl Changes<'_> {
 
     /// Bytes of the files that are to be written.
     pub fn size(&self) -> Size {
-        self.to_write().map(Planned::size).sum()
+        self.to_write().map(PlannedFile::size).sum()
     }
 
     /// Files that are to be written.
-    pub fn to_write(&self) -> impl Iterator<Item = &'_ Planned> {
+    pub fn to_write(&self) -> impl Iterator<Item = &'_ PlannedFile> {
         self.written.iter().chain(&self.replaced).chain(&self.unlisted).copied()
     }
 
@@ -659,7 +666,7 @@ impl Changes<'_> {
         self.given_back
     }
 
-    /// Whether the planned files are there, all of them and no others of granule's.
+    /// Whether all planned files are in place, and no other files of granule's exist.
     pub fn are_none(&self) -> bool {
         self.written.is_empty()
             && self.replaced.is_empty()
@@ -668,38 +675,38 @@ impl Changes<'_> {
     }
 }
 
-/// The directories of seeds, one after the other.
-pub(super) struct Seeds<'a> {
+/// Opens the directories of seeds, one after the other.
+pub(super) struct SeedDirectories<'a> {
     out: &'a Directory,
-    /// The one that was looked at last.
+    /// The last one that was opened.
     last: Option<(String, Seed)>,
 }
 
-/// What has the name of a seed's directory.
+/// The object at the path of a seed's directory.
 #[derive(Clone)]
 enum Seed {
     Nothing,
     Directory(Directory),
     /// A link to a directory.
     Linked(Directory),
-    /// Something else.
+    /// Another kind of object.
     Other(&'static str),
 }
 
-/// What is at a path.
+/// The object at a path.
 pub(super) enum There {
     Nothing,
     File(Stamp),
-    /// Something else, and where; also something that is in the place of the directory.
+    /// Another kind of object, and its path. It may also be in the place of the seed's directory.
     Other(PathBuf, &'static str),
 }
 
-impl Seeds<'_> {
-    pub(super) fn new(out: &Directory) -> Seeds<'_> {
-        Seeds { out, last: None }
+impl SeedDirectories<'_> {
+    pub(super) fn new(out: &Directory) -> SeedDirectories<'_> {
+        SeedDirectories { out, last: None }
     }
 
-    /// The directory of the seed that a path begins with, and the name of the file in it.
+    /// Returns the directory of the seed that a path begins with, and the name of the file in it.
     fn seed<'p>(&mut self, path: &'p str) -> Result<(Seed, &'p OsStr), OutputError> {
         let (name, file) = path.split_once('/').unwrap_or((path, ""));
         if let Some((last, seed)) = &self.last
@@ -748,7 +755,7 @@ impl Seeds<'_> {
         })
     }
 
-    /// The link that is in the place of the directory of this path, if there is one.
+    /// Returns the link in the place of this path's directory, if there is one.
     fn link(&mut self, path: &str) -> Result<Option<PathBuf>, OutputError> {
         let seed = path.split_once('/').map_or(path, |(seed, _)| seed);
         Ok(matches!(self.seed(path)?.0, Seed::Linked(_)).then(|| self.out.path().join(seed)))
@@ -760,7 +767,7 @@ impl Seeds<'_> {
     }
 }
 
-/// Opens an output to read it.
+/// Opens an output file for reading.
 pub(super) fn open_file(out: &Directory, path: &str) -> io::Result<File> {
     let (seed, name) = path.split_once('/').ok_or(io::ErrorKind::NotFound)?;
     let seed = OsStr::new(seed);
@@ -771,7 +778,7 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// In what two sweeps are not the same one; none if they are.
+/// Returns why two sweeps are not the same one; `None` if they are.
 fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
     if held.name != sweep.name {
         return Some("this one has another name");
@@ -785,7 +792,7 @@ fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
     (!has_seed).then_some("this one has the same name, but no seed in common")
 }
 
-/// Paths of the files that a recorded sweep makes; none if this program cannot resolve it.
+/// Returns the paths of the files that a recorded sweep makes; `None` if this program cannot resolve it.
 fn paths(engines: Engines, sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
     let sweep = sweep.restore(engines).ok()?;
     let planned = plan(&sweep, &Plan::new(&sweep));
@@ -802,7 +809,7 @@ fn has_form(engines: Engines, path: &str) -> bool {
     engines.iter().any(|engine| engine.can_name(name))
 }
 
-/// What is the matter with a record that cannot be understood.
+/// Classifies a record that cannot be parsed.
 fn trouble(path: PathBuf, text: &[u8], keys: &[&str], format: u32, error: &serde_json::Error) -> Trouble {
     match serde_json::from_slice::<serde_json::Value>(text) {
         Ok(value) if keys.iter().any(|key| value.get(key).is_none()) => {
@@ -815,7 +822,7 @@ fn trouble(path: PathBuf, text: &[u8], keys: &[&str], format: u32, error: &serde
     }
 }
 
-/// Hash of an open file, in hexadecimal; none if it does not have this many bytes.
+/// Returns the SHA-256 of an open file, in hexadecimal; `None` if it does not have this many bytes.
 pub fn sha256(mut file: &File, bytes: u64) -> io::Result<Option<String>> {
     if file.metadata()?.len() != bytes {
         return Ok(None);
@@ -823,7 +830,7 @@ pub fn sha256(mut file: &File, bytes: u64) -> io::Result<Option<String>> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut read = 0;
-    // A file that grows has an end all the same.
+    // The limit ends the loop even if the file grows.
     while read <= bytes {
         match file.read(&mut buffer)? {
             0 => break,

@@ -1,5 +1,5 @@
-//! Tables: rows that come in batches, of columns with one type each, as Parquet, an archive of numpy
-//! arrays, or comma-separated values. Nothing is ever held but a batch, or a row group.
+//! Tables as Parquet, as an archive of numpy arrays, or as comma-separated values. Rows arrive in batches; each column
+//! has one type. Memory holds only a batch or a row group.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ use zip::{CompressionMethod, ZipWriter};
 use super::npy::{NpyError, write_vector_header};
 use super::{HashedFile, OutputError};
 
-/// Format of a table.
+/// The format of a table's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Parquet,
@@ -28,52 +28,49 @@ pub enum Format {
     Csv,
 }
 
-/// Rows of a row group of Parquet, but for those of the batch that completes it.
+/// Rows of a row group of Parquet. The batch that completes a group may add more.
 const ROW_GROUP: usize = 1 << 18;
 
-/// Values of a column that Parquet is given at a time: many of the batches in which it takes them, so that pages
-/// end where they would if it was given all.
+/// Values of a column that are passed to Parquet at a time. These are many of Parquet's own batches, so pages end where
+/// they would if all values were passed at once.
 const AT_ONCE: usize = 1 << 13;
 
-/// A column.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub struct TableColumn {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: ColumnType,
 }
 
-/// The type of a column.
 #[derive(Clone, Debug)]
-pub enum Kind {
-    /// One of these.
+pub enum ColumnType {
+    /// One of these words.
     Word(Arc<[String]>),
     U32,
     U64,
     F64,
 }
 
-/// Values of a column.
 #[derive(Clone, Debug)]
-pub enum Values {
-    /// By their place among the words of the column.
+pub enum ColumnValues {
+    /// Indices into the words of the column.
     Word(Vec<u32>),
     U32(Vec<u32>),
     U64(Vec<u64>),
     F64(Vec<f64>),
 }
 
-/// Some rows of a table: of each column as many values.
-pub type Batch = Vec<Values>;
+/// Some rows of a table, with the same number of values for each column.
+pub type Batch = Vec<ColumnValues>;
 
-/// Where rows come from.
-pub trait Rows {
-    /// The columns of every batch, in their order.
-    fn columns(&self) -> Vec<Column>;
+/// A source of rows.
+pub trait RowSource {
+    /// Returns the columns of every batch, in their order.
+    fn columns(&self) -> Vec<TableColumn>;
 
-    /// Hands out all batches, the same whenever it is called.
+    /// Passes on all batches, the same ones at every call.
     ///
     /// # Errors
-    /// When a batch cannot be made, or was not taken.
+    /// If a batch cannot be made, or `take` fails.
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError>;
 }
 
@@ -108,39 +105,40 @@ impl TableError {
     }
 }
 
-impl Values {
+impl ColumnValues {
     fn len(&self) -> usize {
         match self {
-            Values::Word(values) | Values::U32(values) => values.len(),
-            Values::U64(values) => values.len(),
-            Values::F64(values) => values.len(),
+            ColumnValues::Word(values) | ColumnValues::U32(values) => values.len(),
+            ColumnValues::U64(values) => values.len(),
+            ColumnValues::F64(values) => values.len(),
         }
     }
 
-    fn append(&mut self, more: Values) {
+    fn append(&mut self, more: ColumnValues) {
         match (self, more) {
-            (Values::Word(values), Values::Word(more)) | (Values::U32(values), Values::U32(more)) => {
+            (ColumnValues::Word(values), ColumnValues::Word(more))
+            | (ColumnValues::U32(values), ColumnValues::U32(more)) => {
                 values.extend(more);
             }
-            (Values::U64(values), Values::U64(more)) => values.extend(more),
-            (Values::F64(values), Values::F64(more)) => values.extend(more),
+            (ColumnValues::U64(values), ColumnValues::U64(more)) => values.extend(more),
+            (ColumnValues::F64(values), ColumnValues::F64(more)) => values.extend(more),
             _ => unreachable!("all batches have the same columns"),
         }
     }
 
-    /// A value as text; of a word, the word.
-    fn text(&self, kind: &Kind, at: usize) -> String {
+    /// Returns a value as text; for a word, the word itself.
+    fn text(&self, kind: &ColumnType, at: usize) -> String {
         match (self, kind) {
-            (Values::Word(values), Kind::Word(words)) => words[values[at] as usize].clone(),
-            (Values::Word(values) | Values::U32(values), _) => values[at].to_string(),
-            (Values::U64(values), _) => values[at].to_string(),
-            (Values::F64(values), _) => values[at].to_string(),
+            (ColumnValues::Word(values), ColumnType::Word(words)) => words[values[at] as usize].clone(),
+            (ColumnValues::Word(values) | ColumnValues::U32(values), _) => values[at].to_string(),
+            (ColumnValues::U64(values), _) => values[at].to_string(),
+            (ColumnValues::F64(values), _) => values[at].to_string(),
         }
     }
 }
 
-/// Writes a table to this place, whole or not at all. Returns how many rows and bytes it has.
-pub fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64), TableError> {
+/// Writes a table to this place, completely or not at all. Returns its numbers of rows and bytes.
+pub fn write(place: &Path, format: Format, rows: &dyn RowSource) -> Result<(u64, u64), TableError> {
     let failed = |source| OutputError::Io { path: place.to_owned(), doing: "create", source };
     let (directory, _) = Directory::of(place).map_err(failed)?;
     directory.remove_leftovers().map_err(failed)?;
@@ -155,9 +153,9 @@ pub fn write(place: &Path, format: Format, rows: &dyn Rows) -> Result<(u64, u64)
     Ok((count, bytes))
 }
 
-/// Writes a table of comma-separated values to what reads it at once. Returns how many rows and bytes it
-/// has; none if nobody reads on.
-pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>, TableError> {
+/// Writes a table of comma-separated values to a stream. Returns its numbers of rows and bytes; `None` if the reader
+/// has closed the stream.
+pub fn stream_csv(to: impl Write, rows: &dyn RowSource) -> Result<Option<(u64, u64)>, TableError> {
     match write_csv(CountingWriter { to, bytes: 0 }, rows) {
         Ok((CountingWriter { mut to, bytes }, count)) => match to.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
@@ -168,7 +166,7 @@ pub fn stream_csv(to: impl Write, rows: &dyn Rows) -> Result<Option<(u64, u64)>,
     }
 }
 
-/// Counts what is written.
+/// Counts the written bytes.
 struct CountingWriter<W> {
     to: W,
     bytes: u64,
@@ -186,13 +184,13 @@ impl<W: Write> Write for CountingWriter<W> {
     }
 }
 
-fn write_csv<W: Write>(file: W, rows: &dyn Rows) -> Result<(W, u64), TableError> {
+fn write_csv<W: Write>(file: W, rows: &dyn RowSource) -> Result<(W, u64), TableError> {
     let columns = rows.columns();
     let mut count = 0;
     let mut writer = csv::Writer::from_writer(file);
     writer.write_record(columns.iter().map(|column| column.name))?;
     rows.each(&mut |batch| {
-        let length = batch.first().map_or(0, Values::len);
+        let length = batch.first().map_or(0, ColumnValues::len);
         for at in 0..length {
             writer.write_record(
                 columns.iter().zip(&batch).map(|(column, values)| values.text(&column.kind, at)),
@@ -205,15 +203,15 @@ fn write_csv<W: Write>(file: W, rows: &dyn Rows) -> Result<(W, u64), TableError>
     Ok((file, count))
 }
 
-fn write_parquet(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
+fn write_parquet(file: HashedFile, rows: &dyn RowSource) -> Result<(HashedFile, u64), TableError> {
     let columns = rows.columns();
     let fields: String = columns
         .iter()
-        .map(|Column { name, kind }| match kind {
-            Kind::Word(_) => format!("required binary {name} (STRING);"),
-            Kind::U32 => format!("required int32 {name} (INTEGER(32, false));"),
-            Kind::U64 => format!("required int64 {name} (INTEGER(64, false));"),
-            Kind::F64 => format!("required double {name};"),
+        .map(|TableColumn { name, kind }| match kind {
+            ColumnType::Word(_) => format!("required binary {name} (STRING);"),
+            ColumnType::U32 => format!("required int32 {name} (INTEGER(32, false));"),
+            ColumnType::U64 => format!("required int64 {name} (INTEGER(64, false));"),
+            ColumnType::F64 => format!("required double {name};"),
         })
         .collect();
     let schema = Arc::new(parse_message_type(&format!("message granule {{ {fields} }}"))?);
@@ -225,7 +223,7 @@ fn write_parquet(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64),
     let mut waiting: Option<Batch> = None;
     let mut count = 0;
     rows.each(&mut |batch| {
-        count += batch.first().map_or(0, Values::len) as u64;
+        count += batch.first().map_or(0, ColumnValues::len) as u64;
         match &mut waiting {
             None => waiting = Some(batch),
             Some(waiting) => waiting.iter_mut().zip(batch).for_each(|(values, more)| values.append(more)),
@@ -243,15 +241,17 @@ fn write_parquet(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64),
 
 fn write_row_group(
     writer: &mut SerializedFileWriter<HashedFile>,
-    columns: &[Column],
+    columns: &[TableColumn],
     batch: &Batch,
 ) -> Result<(), TableError> {
     let mut group = writer.next_row_group()?;
     for (column, values) in columns.iter().zip(batch) {
         let Some(mut writer) = group.next_column()? else { break };
         match (writer.untyped(), values) {
-            (ColumnWriter::ByteArrayColumnWriter(writer), Values::Word(values)) => {
-                let Kind::Word(words) = &column.kind else { unreachable!("a column of words has them") };
+            (ColumnWriter::ByteArrayColumnWriter(writer), ColumnValues::Word(values)) => {
+                let ColumnType::Word(words) = &column.kind else {
+                    unreachable!("a column of words has them")
+                };
                 let words: Vec<ByteArray> = words.iter().map(|word| word.as_str().into()).collect();
                 for values in values.chunks(AT_ONCE) {
                     let values: Vec<ByteArray> =
@@ -259,19 +259,19 @@ fn write_row_group(
                     writer.write_batch(&values, None, None)?;
                 }
             }
-            (ColumnWriter::Int32ColumnWriter(writer), Values::U32(values)) => {
+            (ColumnWriter::Int32ColumnWriter(writer), ColumnValues::U32(values)) => {
                 for values in values.chunks(AT_ONCE) {
                     let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
                     writer.write_batch(&values, None, None)?;
                 }
             }
-            (ColumnWriter::Int64ColumnWriter(writer), Values::U64(values)) => {
+            (ColumnWriter::Int64ColumnWriter(writer), ColumnValues::U64(values)) => {
                 for values in values.chunks(AT_ONCE) {
                     let values: Vec<i64> = values.iter().map(|&value| value.cast_signed()).collect();
                     writer.write_batch(&values, None, None)?;
                 }
             }
-            (ColumnWriter::DoubleColumnWriter(writer), Values::F64(values)) => {
+            (ColumnWriter::DoubleColumnWriter(writer), ColumnValues::F64(values)) => {
                 writer.write_batch(values, None, None)?;
             }
             _ => unreachable!("the schema is that of the columns"),
@@ -282,12 +282,12 @@ fn write_row_group(
     Ok(())
 }
 
-/// An array a column: they are made one after the other, each from all rows.
-fn write_npz(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), TableError> {
+/// Writes an array for each column, one after the other. Each needs all rows once more.
+fn write_npz(file: HashedFile, rows: &dyn RowSource) -> Result<(HashedFile, u64), TableError> {
     let columns = rows.columns();
     let mut count = 0_u64;
     rows.each(&mut |batch| {
-        count += batch.first().map_or(0, Values::len) as u64;
+        count += batch.first().map_or(0, ColumnValues::len) as u64;
         Ok(())
     })?;
     let options = SimpleFileOptions::default()
@@ -295,11 +295,11 @@ fn write_npz(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), Tab
         // An array may have more than 4 GiB.
         .large_file(true);
     let mut archive = ZipWriter::new_stream(file);
-    for (at, Column { name, kind }) in columns.iter().enumerate() {
+    for (at, TableColumn { name, kind }) in columns.iter().enumerate() {
         archive.start_file(format!("{name}.npy"), options)?;
         let (descr, words) = match kind {
-            // Text of numpy is as wide as the longest, of four bytes a character.
-            Kind::Word(words) => {
+            // A numpy text is as wide as the longest of its array, with four bytes per character.
+            ColumnType::Word(words) => {
                 let width = words.iter().map(|word| word.chars().count()).max().unwrap_or(0).max(1);
                 let padded = |word: &String| {
                     let mut bytes: Vec<u8> = word.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
@@ -308,19 +308,27 @@ fn write_npz(file: HashedFile, rows: &dyn Rows) -> Result<(HashedFile, u64), Tab
                 };
                 (format!("<U{width}"), words.iter().map(padded).collect::<Vec<_>>())
             }
-            Kind::U32 => ("<u4".to_owned(), Vec::new()),
-            Kind::U64 => ("<u8".to_owned(), Vec::new()),
-            Kind::F64 => ("<f8".to_owned(), Vec::new()),
+            ColumnType::U32 => ("<u4".to_owned(), Vec::new()),
+            ColumnType::U64 => ("<u8".to_owned(), Vec::new()),
+            ColumnType::F64 => ("<f8".to_owned(), Vec::new()),
         };
         write_vector_header(&mut archive, &descr, count as usize)?;
         let mut bytes = Vec::new();
         rows.each(&mut |mut batch| {
             bytes.clear();
             match batch.swap_remove(at) {
-                Values::Word(values) => values.iter().for_each(|&word| bytes.extend(&words[word as usize])),
-                Values::U32(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
-                Values::U64(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
-                Values::F64(values) => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
+                ColumnValues::Word(values) => {
+                    values.iter().for_each(|&word| bytes.extend(&words[word as usize]))
+                }
+                ColumnValues::U32(values) => {
+                    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()))
+                }
+                ColumnValues::U64(values) => {
+                    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()))
+                }
+                ColumnValues::F64(values) => {
+                    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()))
+                }
             }
             Ok(archive.write_all(&bytes)?)
         })?;

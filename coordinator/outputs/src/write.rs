@@ -1,4 +1,4 @@
-//! Makes output files of the trials in the store, and puts them in place.
+//! Makes output files from the trials in the store, and puts them in place.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -16,47 +16,48 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::errors::{EncodeError, OutputError, failed};
-use crate::file_record::{FileRecord, Kept};
+use crate::file_record::{FileRecord, KeptFile};
 use crate::hashed::HashedFile;
 use crate::manifest::Journal;
-use crate::planned::{Planned, directory_of_seed};
+use crate::planned::{PlannedFile, directory_of_seed};
 use crate::rows::write_rows;
 use crate::{npy, pickle, survey};
 
-/// What is needed to write outputs.
-pub struct Source<'a> {
+/// The inputs of output files.
+pub struct OutputSource<'a> {
     pub sweep: &'a Sweep,
     pub plan: &'a Plan,
     pub store: &'a Store,
-    /// Asked between pieces of work.
+    /// Called between pieces of work. The work stops if it returns `true`.
     pub is_interrupted: &'a (dyn Fn() -> bool + Sync),
-    /// Told when a file has been written.
+    /// Called after each written file.
     pub on_file: &'a (dyn Fn() + Sync),
 }
 
-/// Files that wait to be made durable together, which costs less than one after the other, and their bytes.
+/// Limits on the number of files that wait to be made durable together, and on their bytes. Syncing them together costs
+/// less than one after the other.
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
-/// Writes these files below `out`. They must come in the order of `plan`. A file is recorded in the journal before it
-/// is there; it takes the place of another file only if `replaces` says so. On return all of it is durable.
+/// Writes these files below `out`. They must be in the order of `plan`. Each file is recorded in the journal before it
+/// is put in place. It replaces another file only if `replaces` returns `true`. On return all of this is durable.
 pub fn write(
     out: &Directory,
-    files: &[&Planned],
-    source: &Source<'_>,
+    files: &[&PlannedFile],
+    source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&Planned) -> bool + Sync),
-) -> Result<Vec<Kept>, OutputError> {
+    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
+) -> Result<Vec<KeptFile>, OutputError> {
     side_by_side(|| write_seeds(out, files, source, journal, replaces))
 }
 
 fn write_seeds(
     out: &Directory,
-    files: &[&Planned],
-    source: &Source<'_>,
+    files: &[&PlannedFile],
+    source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&Planned) -> bool + Sync),
-) -> Result<Vec<Kept>, OutputError> {
+    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
+) -> Result<Vec<KeptFile>, OutputError> {
     let mut written = Vec::new();
     for files in files.chunk_by(|a, b| a.seed == b.seed) {
         let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
@@ -72,25 +73,25 @@ fn write_seeds(
     Ok(written)
 }
 
-/// Writes files of one seed into its directory, and makes them durable but for their names.
+/// Writes files of one seed into its directory, and makes them durable except for their names.
 fn write_seed(
     directory: &Directory,
-    files: &[&Planned],
-    source: &Source<'_>,
+    files: &[&PlannedFile],
+    source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&Planned) -> bool + Sync),
-    written: &mut Vec<Kept>,
+    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
+    written: &mut Vec<KeptFile>,
 ) -> Result<(), OutputError> {
-    // Each of them is an open file; some are needed for what else is written.
+    // Each waiting file is an open file. Other files must be opened meanwhile, so half of the limit remains.
     let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
-    let mut waiting: Vec<(&Planned, HashedFile)> = Vec::new();
+    let mut waiting: Vec<(&PlannedFile, HashedFile)> = Vec::new();
     for files in files.chunk_by(|a, b| a.condition == b.condition) {
         let derived = Derived::load(files[0], source)?;
         for files in files.chunks(most) {
             if waiting.len() + files.len() > most {
                 put_in_place(&mut waiting, source, journal, replaces, written)?;
             }
-            // Made side by side, as hashing a file is as much work as deriving it.
+            // Made in parallel, because hashing a file is as much work as deriving it.
             let is_interrupted = source.is_interrupted;
             let made =
                 files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
@@ -103,24 +104,24 @@ fn write_seed(
     put_in_place(&mut waiting, source, journal, replaces, written)
 }
 
-/// Makes files durable that are written, and then puts them in place one after the other.
+/// Makes the waiting files durable, then puts them in place one after the other.
 fn put_in_place(
-    waiting: &mut Vec<(&Planned, HashedFile)>,
-    source: &Source<'_>,
+    waiting: &mut Vec<(&PlannedFile, HashedFile)>,
+    source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&Planned) -> bool + Sync),
-    written: &mut Vec<Kept>,
+    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
+    written: &mut Vec<KeptFile>,
 ) -> Result<(), OutputError> {
     if waiting.is_empty() {
         return Ok(());
     }
     waiting.par_iter_mut().try_for_each(|(_, file)| file.sync())?;
-    let record = |file: &Planned, writer: &HashedFile| {
+    let record = |file: &PlannedFile, writer: &HashedFile| {
         let (bytes, sha256) = writer.written();
         FileRecord { path: file.path.clone(), bytes, sha256, identity: file.identity.clone() }
     };
     let records: Vec<FileRecord> = waiting.iter().map(|(file, writer)| record(file, writer)).collect();
-    // First it is on record that these files are granule's.
+    // The journal must list the files as granule's before they are in place.
     journal.add(&records)?;
     for ((file, writer), record) in waiting.drain(..).zip(records) {
         let seal = writer.put_in_place(replaces(file))?;
@@ -130,13 +131,13 @@ fn put_in_place(
     Ok(())
 }
 
-/// Expects that files are still as they were written or hashed. A file with another stamp is hashed: giving up a hard link
-/// changes it, too.
+/// Checks that files are still as they were written or hashed. A file with another stamp is hashed, because removing a
+/// hard link also changes the stamp.
 ///
 /// # Errors
-/// [`OutputError::Disturbed`] when another program has changed or removed one.
-pub fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputError> {
-    let mut seeds = survey::Seeds::new(out);
+/// [`OutputError::Disturbed`] if another program has changed or removed a file.
+pub fn check_in_place(out: &Directory, kept: &mut [KeptFile]) -> Result<(), OutputError> {
+    let mut seeds = survey::SeedDirectories::new(out);
     for (record, seal) in kept {
         let disturbed = || OutputError::Disturbed { path: out.path().join(&record.path) };
         let survey::There::File(there) = seeds.stat(&record.path)? else { return Err(disturbed()) };
@@ -153,13 +154,19 @@ pub fn check_in_place(out: &Directory, kept: &mut [Kept]) -> Result<(), OutputEr
     Ok(())
 }
 
-/// Length and SHA-256 of what these files would be if they were written now. They must come in the
-/// order of `plan`.
-pub fn rederive(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+/// Derives these files again, without writing them. Returns their lengths and SHA-256. They must be in the order of
+/// `plan`.
+pub fn rederive(
+    files: &[&PlannedFile],
+    source: &OutputSource<'_>,
+) -> Result<Vec<(u64, String)>, OutputError> {
     side_by_side(|| rederive_all(files, source))
 }
 
-fn rederive_all(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, String)>, OutputError> {
+fn rederive_all(
+    files: &[&PlannedFile],
+    source: &OutputSource<'_>,
+) -> Result<Vec<(u64, String)>, OutputError> {
     let mut found = Vec::with_capacity(files.len());
     for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
         let derived = Derived::load(files[0], source)?;
@@ -176,7 +183,7 @@ fn rederive_all(files: &[&Planned], source: &Source<'_>) -> Result<Vec<(u64, Str
     Ok(found)
 }
 
-/// A file of which nothing is kept but its hash.
+/// A file of which only the hash and the length are kept.
 #[derive(Default)]
 struct Hashed {
     hash: Sha256,
@@ -199,8 +206,8 @@ impl Write for Hashed {
 struct Derived(Box<dyn Derive>);
 
 impl Derived {
-    fn load(file: &Planned, source: &Source<'_>) -> Result<Derived, OutputError> {
-        let Source { sweep, plan, store, .. } = source;
+    fn load(file: &PlannedFile, source: &OutputSource<'_>) -> Result<Derived, OutputError> {
+        let OutputSource { sweep, plan, store, .. } = source;
         let model = &sweep.conditions[file.condition].model;
         let (cohort, variant) = file.place(plan);
         let mut arrays = sweep.engine.derive(model, sweep.seeds[file.seed], sweep.trials);
@@ -217,18 +224,18 @@ impl Derived {
         Ok(Derived(arrays))
     }
 
-    /// Makes a file, durably if it is large, but does not put it in its place.
+    /// Writes a file, durably if it is large, but does not put it in its place.
     fn make(
         &self,
         directory: &Directory,
-        file: &Planned,
+        file: &PlannedFile,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<HashedFile, OutputError> {
         let mut writer = HashedFile::create_in(directory, file.name())?;
         let path = writer.path();
         match self.encode(&mut writer, file.file.array, is_interrupted) {
             Ok(true) => {
-                // What is more than a buffer, while others are made; small ones wait for each other.
+                // A file larger than a buffer is synced while others are made. Small files wait for each other.
                 if writer.bytes > files::BUFFER as u64 {
                     writer.sync()?;
                 }
@@ -239,7 +246,7 @@ impl Derived {
         }
     }
 
-    /// False when interrupted.
+    /// Encodes an array. Returns `false` if interrupted.
     fn encode<W: Write>(
         &self,
         writer: &mut W,
@@ -270,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// What an engine says of a file is what its header says, and a size that is stated exactly is the file's.
+    /// The header of a file is as the engine describes it. If the engine states an exact size, it is the file's size.
     #[test]
     fn files_are_as_their_engine_describes_them() {
         let engine = Method::Pcg.engine();

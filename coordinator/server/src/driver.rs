@@ -1,5 +1,5 @@
-//! The loop around the scheduler: what happens goes in as events, and the commands that come out
-//! are carried out. It decides nothing.
+//! The loop around the scheduler. It passes what happens to the scheduler as events, and carries out the commands that
+//! the scheduler returns. It decides nothing.
 
 mod error;
 mod keeper;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use granule_engine::Digest;
-use granule_farm::dialogue::{self, Introduction, Said};
+use granule_farm::dialogue::{self, Said, WorkerHello};
 use granule_farm::inbox::{self, Step};
 use granule_farm::scheduler::{Command, ConnectionId, Dropped, Event, Reason, Site, Tally, TrialId};
 use granule_proto::wire;
@@ -30,10 +30,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ServerConfig;
 
 pub use self::error::ComputeError;
-use self::keeper::{Answer, Keep, Keeper, Kept};
-pub use self::state::Options;
+use self::keeper::{Answer, Keep, Keeper, StoreDone};
+pub use self::state::RunOptions;
 use self::state::{Driver, Known, MOST_KEPT};
-use crate::gate::{self, Refusal};
+use crate::gate::{self, ClosedConnection};
 use crate::launch::{Exited, Gone, Program, Workers};
 use crate::room::Reservation;
 use crate::service::{self, FromService, Subject};
@@ -41,23 +41,23 @@ use crate::view::board::Views;
 use crate::view::log::line;
 use crate::view::progress::Progress;
 
-/// How a coordinator speaks TLS, and the certificate that it is known by.
+/// The TLS configuration of a coordinator, and the certificate by which workers recognize it.
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub config: Arc<ServerConfig>,
     pub certificate: CertificateDer<'static>,
 }
 
-/// Where workers come to, and what they need for that.
+/// The port that workers connect to, and what they need to be admitted.
 #[derive(Debug)]
-pub struct Door {
+pub struct Reception {
     pub listener: TcpListener,
     pub tls: Option<Tls>,
     pub secret: Secret,
 }
 
-impl Door {
-    /// What our own workers need to come in.
+impl Reception {
+    /// Returns the access for the worker processes that this coordinator starts.
     pub fn access(&self) -> io::Result<Access> {
         let mut address = self.listener.local_addr()?;
         match address.ip() {
@@ -73,25 +73,25 @@ impl Door {
     }
 }
 
-/// What has come of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// Trials that are not stored, as nobody could compute them, and why.
+pub struct RunOutcome {
+    /// Trials that are not stored because no worker could compute them, and why.
     pub set_aside: Vec<(TrialId, String)>,
-    /// Those of them that have more spikes than a store takes.
+    /// Those of them that have more spikes than the store accepts.
     pub too_large: Vec<TrialId>,
     pub tally: Tally,
-    /// Workers that nothing is taken from any more, and why.
+    /// Quarantined workers, and why.
     pub quarantined: Vec<String>,
-    /// Results that were not those stored.
+    /// Results that differed from the stored ones.
     pub disagreements: Vec<String>,
-    /// Workers that were there.
+    /// Number of workers that joined.
     pub workers: u64,
 }
 
-impl Outcome {
-    /// What has come of two runs, one after the other.
-    pub fn add(&mut self, later: Outcome) {
+impl RunOutcome {
+    /// Adds the outcome of a later run. Its `set_aside` and `too_large` replace the earlier ones.
+    pub fn add(&mut self, later: RunOutcome) {
         self.set_aside = later.set_aside;
         self.too_large = later.too_large;
         self.tally.audited += later.tally.audited;
@@ -104,57 +104,58 @@ impl Outcome {
     }
 }
 
-/// How often the view is refreshed and processes are looked after.
+/// How often the view is refreshed and processes are checked.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A pause between two ticks in which we ourselves were not running.
+/// If two ticks are further apart than this, this process itself was suspended or starved.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long workers may take to end once they are told to.
+/// How long workers may take to exit by themselves, and the server to send its last messages.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Deliveries of workers that wait for the driver, and that it takes at a time: what is done for each
-/// of them alone, waking a thread above all, would cost more than a message.
+/// Deliveries from workers that may wait for the driver, and the number that it takes at once. Each delivery alone
+/// would cost more than its message, mainly to wake a thread.
 const HEARD: usize = 16;
 
-/// Words about those who are not let in that wait for the driver; more are not heard.
+/// Refusals that may wait for the driver. Further ones are not reported.
 const REFUSALS: usize = 64;
 
-/// Time between two words about those who are not let in.
+/// Least time between two notices about refusals.
 const REFUSALS_EVERY: Duration = Duration::from_secs(5);
 
-/// The site of a connection from this address.
+/// Returns the site of a connection from this address.
 fn site_of(peer: IpAddr) -> Site {
     match gate::origin(peer) {
-        // It has many addresses.
+        // Loopback has many addresses.
         _ if peer.to_canonical().is_loopback() => Site::Loopback,
         IpAddr::V4(ip) => Site::Address(u64::from(ip.to_bits())),
-        // The first half is all there is; those in use begin with 001 or 1, so no address of IPv4 is like it.
+        // `origin` leaves the first 64 bits. The top bit is set, so no IPv4 address is equal; addresses in use begin
+        // with 001 or 1.
         IpAddr::V6(ip) => Site::Address((ip.to_bits() >> 64) as u64 | 1 << 63),
     }
 }
 
-/// The site of a host that we log in to, by what it was called.
+/// Returns the site of a host that is reached by `ssh`, derived from its name in the list of hosts.
 fn site_of_host(host: &str) -> Site {
     let hash = blake3::hash(host.as_bytes());
     Site::Host(u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes")))
 }
 
-/// Puts into the store what need not be computed; to be done before workers can come.
+/// Writes into the store what need not be computed. Call it before workers can connect.
 pub fn prepare(plan: &Plan, store: &Store) -> Result<(), ComputeError> {
     Ok(keeper::unpack_shipped_counts(plan, store)?)
 }
 
-/// Computes everything of the plan that the store lacks, with workers that come to this door.
+/// Computes all trials of the plan that the store lacks, with the workers that connect to `door`.
 pub async fn compute(
-    door: Door,
+    door: Reception,
     plan: &Plan,
     store: &Arc<Store>,
-    options: &Options,
+    options: &RunOptions,
     progress: &mut Progress,
     views: &Views,
     interrupted: watch::Receiver<bool>,
-) -> Result<Outcome, ComputeError> {
+) -> Result<RunOutcome, ComputeError> {
     let no_address = |source| ComputeError::Listen { address: SocketAddr::from(([0; 4], 0)), source };
     let access = door.access().map_err(no_address)?;
     let (to_driver, from_service) = mpsc::channel(HEARD);
@@ -167,7 +168,7 @@ pub async fn compute(
             let wrong = |source| ComputeError::Listen { address, source };
             let listener = listen(address).map_err(wrong)?;
             line(&format!("metrics: http://{}/metrics", listener.local_addr().map_err(wrong)?));
-            // Strangers are not reported here.
+            // Refusals of this port are not reported.
             let (strangers, _) = mpsc::channel(1);
             let connections = gate::open(listener, None, gate::Limits::PAGES, strangers);
             let (stop, stopped) = oneshot::channel();
@@ -188,7 +189,7 @@ pub async fn compute(
         refusals: refusals.clone(),
         board,
     };
-    // A worker process of ours has three files, or five over `ssh`; the store and outputs need some, too.
+    // A worker process of ours takes three files, or five over `ssh`. The store and the outputs need some, too.
     let hosts = options.ssh.as_ref().map_or(0, |ssh| ssh.hosts.len());
     let workers = options.workers as usize;
     let own = 12 + 3 * workers + 5 * hosts;
@@ -210,10 +211,10 @@ pub async fn compute(
     drop(links);
     let _ = stop_server.send(());
     workers.end(patience).await;
-    // What was taken is stored, whatever the outcome.
+    // All accepted results are stored, whatever the outcome.
     keeper.end().await;
     if outcome.is_ok() {
-        // What has been said last is to reach those who are still there.
+        // Let the last messages reach the workers and watchers that are still connected.
         let _ = tokio::time::timeout(PATIENCE, &mut server).await;
     }
     server.abort();
@@ -223,11 +224,11 @@ pub async fn compute(
     outcome
 }
 
-/// Listens for workers, of which a thousand may come at once: those that find no room are put off for
-/// seconds, or taken for accepted when they are not.
+/// Listens for workers. A thousand may connect at once, so the backlog is long. If it were full, the system would delay
+/// connections for seconds, or report them as accepted when they are not.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match listen_on(address) {
-        // All addresses of a machine without IPv6 are those of IPv4.
+        // On a machine without IPv6, all addresses are those of IPv4.
         Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && has_no_address(&error) => {
             listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
         }
@@ -235,7 +236,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Whether the machine has no address of the family that was asked for.
+/// Whether the machine has no address of the requested family.
 fn has_no_address(error: &io::Error) -> bool {
     let errors = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|raw| errors.contains(&Errno::from_raw(raw)))
@@ -243,14 +244,14 @@ fn has_no_address(error: &io::Error) -> bool {
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A coordinator that is started again on its port need not wait for what is left of its connections.
+    // A coordinator that restarts on its port need not wait until its old connections expire.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(4096)
 }
 
 async fn until_set(flag: &mut watch::Receiver<bool>) {
-    // What this gives holds a lock, and must not be held any longer.
+    // The result holds a lock. Drop it at once.
     let _ = flag.wait_for(|is_set| *is_set).await;
 }
 
@@ -258,11 +259,11 @@ impl Driver<'_> {
     async fn run(
         &mut self,
         mut from_service: mpsc::Receiver<Vec<FromService>>,
-        mut refused: mpsc::Receiver<Refusal>,
+        mut refused: mpsc::Receiver<ClosedConnection>,
         mut exited: mpsc::UnboundedReceiver<Exited>,
         mut stored: mpsc::UnboundedReceiver<Answer>,
         mut interrupted: watch::Receiver<bool>,
-    ) -> Result<Outcome, ComputeError> {
+    ) -> Result<RunOutcome, ComputeError> {
         for _ in 0..self.options.workers {
             self.start_worker()?;
         }
@@ -273,7 +274,7 @@ impl Driver<'_> {
         let mut last_tick = Instant::now();
         let mut drain_until: Option<Instant> = None;
         let mut last_here = Instant::now();
-        // What is stored already may be all there is.
+        // All trials may be stored already.
         let mut events = vec![Event::WakeUp];
         let mut heard = Vec::with_capacity(HEARD);
         loop {
@@ -287,7 +288,8 @@ impl Driver<'_> {
                         return end;
                     }
                 }
-                // The scheduler has handled all earlier events by now, so a worker that it shut out gets its goodbye.
+                // The scheduler has handled all earlier events by now. So a worker that it quarantined still gets its
+                // goodbye.
                 if let Some(connection) = ended {
                     self.forget(connection);
                 }
@@ -300,11 +302,12 @@ impl Driver<'_> {
                     }
                     let within = self.options.drain_within;
                     drain_until = Some(Instant::now() + within);
-                    let text = format!("ending: leases are called in, which may take {} s; again to end at once", within.as_secs());
+                    let text = format!("ending: workers finish their leases, which may take {} s; a second \
+                        signal ends at once", within.as_secs());
                     self.notice("draining", None, true, text);
                     events.push(Event::Drain);
                 }
-                Some(Refusal { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
+                Some(ClosedConnection { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
                 answer = stored.recv() => {
                     for kept in answer.ok_or_else(keeper::gone)?? {
                         self.on_kept(kept, &mut events);
@@ -316,7 +319,8 @@ impl Driver<'_> {
                     self.put_up(if drain_until.is_some() { "draining" } else { "computing" });
                     let now = self.started.elapsed();
                     if self.keeper.was_slow() || last_tick.elapsed() > STALL {
-                        // Suspended, starved, or kept by the disk: what workers sent meanwhile is yet to be read.
+                        // This process was suspended or starved, or waited for the disk. Messages that workers sent
+                        // meanwhile are still unread.
                         events.push(Event::Stalled);
                     } else {
                         self.workers.kill_unconnected();
@@ -331,7 +335,7 @@ impl Driver<'_> {
                     if let Some(patience) = self.options.give_up_after
                         && last_here.elapsed() > patience
                     {
-                        let text = format!("no worker was there for {}", brief(patience));
+                        let text = format!("no worker was connected for {}", brief(patience));
                         return Err(ComputeError::Abandoned(text));
                     }
                     if self.scheduler.wake_up().is_some_and(|due| due <= now) {
@@ -341,8 +345,8 @@ impl Driver<'_> {
                         return Err(ComputeError::Interrupted);
                     }
                 }
-                // Last: what is stored is acknowledged before more is taken, or acknowledgements would pile up, and
-                // come to a worker all at once.
+                // Last, so that stored results are acknowledged before more are taken. Otherwise, acknowledgements
+                // would pile up and reach a worker all at once.
                 1.. = from_service.recv_many(&mut heard, HEARD) => {
                     for heard in heard.drain(..).flatten() {
                         self.on_heard(heard, &mut events).await?;
@@ -355,7 +359,7 @@ impl Driver<'_> {
     async fn on_heard(&mut self, heard: FromService, events: &mut Vec<Event>) -> Result<(), ComputeError> {
         match heard {
             FromService::Joined { connection, introduction, peer, link } => {
-                let Introduction { worker, threads, host, process_id, held } = introduction;
+                let WorkerHello { worker, threads, host, process_id, held } = introduction;
                 self.workers.joined(worker);
                 self.links.insert(connection, link);
                 self.names.insert(connection, worker);
@@ -378,7 +382,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// A connection has ended, and what was to be said on it has been said.
+    /// Removes a connection that has ended and on which the last messages were sent.
     fn forget(&mut self, connection: ConnectionId) {
         self.links.remove(&connection);
         if let Some(worker) = self.names.remove(&connection)
@@ -397,7 +401,7 @@ impl Driver<'_> {
         let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
         let Exited { worker, process_id, description, .. } = exited;
         match gone {
-            // Those that are left have what it would have got.
+            // The remaining workers compute its share.
             Gone::Here { is_starved: true } => self.has_fewer(description)?,
             Gone::Here { is_starved: false } => {
                 self.deaths += 1;
@@ -413,14 +417,14 @@ impl Driver<'_> {
                 };
                 self.deaths += u64::from(is_death);
                 let again = match verdict.again {
-                    // Nobody is started any more.
+                    // No worker is started any more.
                     _ if is_draining => String::new(),
                     Some(again) => format!("; trying again in {}", brief(again)),
-                    None => "; it is not used any more".to_owned(),
+                    None => "; not used any more".to_owned(),
                 };
                 let known = self.known.contains_key(&worker).then_some(worker);
                 let hopeless = self.workers.is_hopeless().filter(|_| !is_draining);
-                // The last of them says it for all.
+                // When the last host fails, one error reports all of them.
                 let is_for_people = verdict.is_news && hopeless.is_none();
                 self.notice(event, known, is_for_people, format!("{host} {description}{again}"));
                 events.push(Event::Severed { worker, description, is_death });
@@ -454,12 +458,12 @@ impl Driver<'_> {
                 Step::Handle(event) => events.push(event),
                 Step::Store { trial, key, result } => {
                     let room = room.take();
-                    // Waits while the store is busy; meanwhile nothing more is taken from workers.
+                    // This waits while the store is busy. Meanwhile the driver takes nothing more from workers.
                     self.keeper.ask(Keep::Trial { worker, trial, key, result, room }).await?;
                 }
                 Step::Reply(message) => self.send(connection, message),
                 Step::Contradicted { trial, stored } => self.keep_disagreement(format!(
-                    "{}: {} says that it has too many spikes to be stored, but it is (digest {stored})",
+                    "{}: {} reports too many spikes to store, but it is stored (digest {stored})",
                     self.catalogue.describe(trial),
                     self.describe(worker),
                 )),
@@ -468,16 +472,16 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Keeps what differed, for the manifest.
+    /// Keeps the description of a disagreement for the manifest.
     fn keep_disagreement(&mut self, text: String) {
         if self.disagreements.len() < MOST_KEPT {
             self.disagreements.push(text);
         }
     }
 
-    fn on_kept(&mut self, kept: Kept, events: &mut Vec<Event>) {
+    fn on_kept(&mut self, kept: StoreDone, events: &mut Vec<Event>) {
         match kept {
-            Kept::Discarded { trials } => {
+            StoreDone::Discarded { trials } => {
                 for trial in &trials {
                     let seed = self.catalogue.seed(*trial);
                     self.progress.retreat(self.catalogue.conditions(*trial), seed);
@@ -487,14 +491,15 @@ impl Driver<'_> {
                 }
                 events.push(Event::Discarded { trials });
             }
-            Kept::Trial { worker, trial, put, result, room: _room } => {
+            StoreDone::Trial { worker, trial, put, result, room: _room } => {
                 let stored: Option<Digest> = match put {
                     Put::Differs { stored } => {
                         let before =
                             self.store.get(self.catalogue.key(trial)).ok().flatten().unwrap_or_default();
                         let difference = self.catalogue.first_difference(trial, &before, &result.spikes);
                         self.keep_disagreement(format!(
-                            "{}: {} sent other spikes (digest {}) than those stored (digest {stored}); {difference}",
+                            "{}: {} sent other spikes (digest {}) than the stored ones (digest {stored}); \
+                                {difference}",
                             self.catalogue.describe(trial),
                             self.describe(worker),
                             result.digest,
@@ -528,11 +533,11 @@ impl Driver<'_> {
         self.notice("refused", None, true, format!("refused {peer}: {reason}{others}"));
     }
 
-    /// Carries out a command; gives the end, if it is one.
+    /// Carries out a command. Returns the outcome if the command ends the run.
     async fn obey(
         &mut self,
         command: Command,
-    ) -> Result<Option<Result<Outcome, ComputeError>>, ComputeError> {
+    ) -> Result<Option<Result<RunOutcome, ComputeError>>, ComputeError> {
         if let Some((connection, message)) =
             dialogue::message(&self.catalogue, &command, self.epoch, self.heartbeat_ms())
         {
@@ -556,7 +561,7 @@ impl Driver<'_> {
                 }
             }
             Command::Reinforce => {
-                let text = "two workers do not agree: one more is started here to settle it".to_owned();
+                let text = "two workers disagree: starting one more here to settle it".to_owned();
                 self.notice("reinforced", None, true, text);
                 self.start_worker()?;
             }
@@ -578,7 +583,7 @@ impl Driver<'_> {
                 };
                 return Ok(Some(Err(ComputeError::Abandoned(format!("{reason}{advice}")))));
             }
-            // Those were messages.
+            // Sent as messages above.
             Command::Welcome { .. }
             | Command::Grant { .. }
             | Command::Revoke { .. }
@@ -587,7 +592,7 @@ impl Driver<'_> {
         Ok(None)
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> RunOutcome {
         let mut set_aside = Vec::new();
         for (place, reason) in self.scheduler.set_aside() {
             for variant in self.scheduler.unstored_of(place).iter() {
@@ -597,7 +602,7 @@ impl Driver<'_> {
         }
         let too_large: Vec<TrialId> = self.scheduler.too_large().collect();
         set_aside.extend(too_large.iter().map(|id| (*id, self.catalogue.too_large_reason(*id))));
-        Outcome {
+        RunOutcome {
             set_aside,
             too_large,
             tally: self.scheduler.tally(),
@@ -619,12 +624,12 @@ impl Driver<'_> {
         }
     }
 
-    /// Goes on without a worker process that a limit of the system does not allow, if there is another.
+    /// Continues without a worker process that a limit of the system prevents, if there are or may be other workers.
     fn has_fewer(&mut self, description: String) -> Result<(), ComputeError> {
         if !self.workers.are_any_here() && !self.options.tells_of_workers {
             return Err(ComputeError::Starved { description });
         }
-        let text = format!("goes on with fewer worker processes: one {description}");
+        let text = format!("continuing with fewer worker processes: one {description}");
         self.notice("worker_starved", None, true, text);
         Ok(())
     }
@@ -641,30 +646,30 @@ impl Driver<'_> {
         let Some(link) = self.links.get(&connection) else { return };
         match link.try_send(Ok(message)) {
             Ok(()) => {}
-            // Its connection has ended, which is heard of in its turn; it may come back.
+            // The connection has ended, and its own event follows. The worker may reconnect.
             Err(TrySendError::Closed(_)) => drop(self.links.remove(&connection)),
             Err(TrySendError::Full(_)) => {
                 self.links.remove(&connection);
                 if let Some(worker) = self.names.get(&connection) {
-                    self.workers.kill(*worker, "did not take what it was sent");
+                    self.workers.kill(*worker, "did not read from its connection");
                 }
             }
         }
     }
 
-    /// Ends a connection, and if there is something about its worker, and its process is ours, that too.
+    /// Ends a connection. If the reason concerns the worker, and its process is ours, ends the process, too.
     fn cut_off(&mut self, connection: ConnectionId, why: Dropped) {
         let is_for_good = matches!(why, Dropped::Quarantined(_));
         let reason = match why {
             Dropped::Superseded => None,
             Dropped::Silent => {
                 let ttl = self.options.scheduler.lease_ttl.as_secs_f64();
-                Some(format!("was not heard of for {ttl} s and was ended"))
+                Some(format!("sent no heartbeat for {ttl} s and was killed"))
             }
             Dropped::Quarantined(reason) => {
                 let goodbye = wire::Goodbye { reason: reason.clone(), refused: true };
                 self.send(connection, wire::to_worker::Message::Goodbye(goodbye));
-                Some(format!("is shut out: {reason}"))
+                Some(format!("is quarantined: {reason}"))
             }
         };
         self.links.remove(&connection);

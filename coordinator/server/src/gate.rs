@@ -1,15 +1,15 @@
-//! The gate of every port: takes connections from a listener, speaks TLS with them, and hands on those that do.
+//! The gate of a port: accepts connections from a listener, does their TLS handshakes, and passes them to the server.
 //!
-//! Whoever reaches the listener can connect, so nothing that a stranger does or omits may keep workers
-//! out. A connection stays while it has a request that was *admitted*, as the service does once the secret was
-//! right: a worker's or a watcher's call, or the events of a page. Any other has until a deadline, for the handshake,
-//! its requests and their answers together, however slowly it writes or reads; then it is closed. When the last
-//! admitted request of a connection has ended, it has as long again.
+//! Any client that reaches the listener can connect, so no action or omission of a stranger may keep workers out. A
+//! connection stays while it has a request that was *admitted*. The service admits a request once its secret was right:
+//! a worker's or a watcher's call, or the events of a page. Any other connection has a deadline for the handshake, its
+//! requests and their answers together, however slowly it writes or reads. Then the gate closes it. When the last
+//! admitted request of a connection has ended, the connection has as long again.
 //!
-//! Of those that are not admitted there is a limit. When it is reached, the oldest of the address with the most of
-//! them makes room for a new one: a worker shows its secret within milliseconds, so a flood would have to open as
-//! many connections in that time to push it out. Of those that only look on, the oldest makes room for a new one,
-//! too. Handshakes run side by side, never where connections are accepted.
+//! The number of connections that are not admitted is limited. When the limit is reached, the address with the most of
+//! them loses its oldest. A worker shows its secret within milliseconds. So a flood would have to open as many
+//! connections in that time to push it out. The number of connections that watch is limited as well: the oldest makes
+//! room for a new one. Handshakes run concurrently, never in the task that accepts connections.
 
 mod crowd;
 
@@ -37,21 +37,21 @@ use tonic::transport::server::Connected;
 pub use self::crowd::origin;
 use self::crowd::{Crowd, Seat};
 
-/// What strangers are granted.
+/// Limits on the connections of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a connection may take from being accepted to being admitted, or without an admitted request.
+    /// How long a connection may take from being accepted to being admitted, or stay without an admitted request.
     pub authenticate_within: Duration,
-    /// Connections that are not admitted yet.
+    /// Most connections that are not admitted yet.
     pub unauthenticated: usize,
-    /// All connections.
+    /// Most connections in total.
     pub connections: usize,
-    /// Connections that look on.
+    /// Most connections that watch.
     pub lookers: usize,
 }
 
 impl Limits {
-    /// Of the port that workers come to.
+    /// The limits of the port that workers connect to.
     pub const SERVICE: Limits = Limits {
         authenticate_within: Duration::from_secs(10),
         unauthenticated: 1024,
@@ -59,12 +59,12 @@ impl Limits {
         lookers: 256,
     };
 
-    /// Of a port with pages that need no secret.
+    /// The limits of a port with pages that need no secret.
     pub const PAGES: Limits = Limits { unauthenticated: 64, connections: 128, lookers: 0, ..Limits::SERVICE };
 }
 
 impl Limits {
-    /// The same, with no more connections than this process can open files.
+    /// Returns these limits, with at most as many connections as this process can open files.
     pub fn with_files(self, files: usize) -> Limits {
         let connections = self.connections.min(files.max(1));
         let [unauthenticated, lookers] =
@@ -72,37 +72,37 @@ impl Limits {
         Limits { connections, unauthenticated, lookers, ..self }
     }
 
-    /// Why there cannot be more connections, for people.
+    /// Returns the reason that no more connections are accepted, for people.
     fn why(&self) -> String {
         const FEW: usize = 64;
         let limit = (limits::files_left() < FEW).then(|| format!(": {}", limits::of_files()));
         let connections = plural(self.connections as u64, "connection");
-        format!("it has {connections} already, and takes no more{}", limit.unwrap_or_default())
+        format!("it has {connections} and accepts no more{}", limit.unwrap_or_default())
     }
 }
 
-/// A connection that was closed by us.
+/// A connection that was closed, or whose request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ClosedConnection {
     pub peer: SocketAddr,
     /// For people: `did not authenticate within 10 s`.
     pub reason: String,
 }
 
-/// Connections on their way to the server.
+/// Connections that may wait for the server.
 const ON_THEIR_WAY: usize = 64;
 
-/// How long no connection is accepted after the system could not give us one.
+/// Pause after the system could not accept a connection.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// Takes connections until what this gives is dropped. With no TLS all go on in plain text.
+/// Accepts connections until the returned stream is dropped. Without TLS, all connections use plain text.
 ///
-/// Refusals for which there is no room are not reported.
+/// A refusal is not reported while the channel for refusals is full.
 pub fn open(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     limits: Limits,
-    refusals: mpsc::Sender<Refusal>,
+    refusals: mpsc::Sender<ClosedConnection>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (server, connections) = mpsc::channel(ON_THEIR_WAY);
     let gate = Arc::new(Gate { limits, refusals, crowd: Mutex::default() });
@@ -113,7 +113,7 @@ pub fn open(
 #[derive(Debug)]
 struct Gate {
     limits: Limits,
-    refusals: mpsc::Sender<Refusal>,
+    refusals: mpsc::Sender<ClosedConnection>,
     crowd: Mutex<Crowd>,
 }
 
@@ -135,27 +135,26 @@ impl Gate {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // What listens on all addresses of IPv6 has those of IPv4 in another form.
+                    // A socket that listens on all IPv6 addresses reports IPv4 addresses in another form.
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let Some((ticket, verdict)) = self.enter(peer) else { continue };
-                    // What is wrong with it will be seen at once when it is read.
+                    // If this fails, reading the stream will fail, too.
                     let _ = stream.set_nodelay(true);
                     tokio::spawn(show_in(stream, tls.clone(), ticket, verdict, server.clone()));
-                    // Many workers may come at once: before they push each other out, those that are
-                    // here may go on.
+                    // Many workers may connect at once. Those already accepted may proceed before new ones push them
+                    // out.
                     if self.is_half_full() {
                         yield_now().await;
                     }
                 }
-                // It was there, and has gone again.
+                // The connection ended before it was accepted.
                 Err(error) if is_of_the_connection(&error) => {}
-                // We have too many files open, or the system has; the reason passes, and the server goes
-                // on. Half of those that wait make room, so that many strangers cannot have each
-                // accepted after a pause.
+                // Too many files are open in this process or in the system. The cause passes, and the server continues.
+                // Half of the waiting connections make room. Otherwise, many strangers could enforce a pause before
+                // each further connection.
                 Err(error) => {
                     let limit = limits::behind_io(&error).unwrap_or_else(|| error.to_string());
-                    let reason =
-                        format!("was not authenticated yet when another could not be accepted: {limit}");
+                    let reason = format!("was unauthenticated when another could not be accepted: {limit}");
                     let half = self.crowd().deadlines.len().div_ceil(2);
                     for _ in 0..half {
                         self.close_oldest(&reason);
@@ -169,12 +168,12 @@ impl Gate {
     }
 
     fn crowd(&self) -> MutexGuard<'_, Crowd> {
-        // It makes sense after every operation.
+        // The state is consistent after every operation.
         self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a new connection in; none if there is no room that could be made.
-    fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(Ticket, Verdict)> {
+    /// Adds a new connection. Returns none if no room can be made for it.
+    fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(Ticket, ClosingSignal)> {
         let (is_full, is_crowded) = {
             let crowd = self.crowd();
             let is_crowded = crowd.deadlines.len() >= self.limits.unauthenticated;
@@ -182,11 +181,11 @@ impl Gate {
         };
         let is_room_made = if is_full {
             self.close_oldest(&format!(
-                "was the oldest that was not authenticated, and {}",
+                "was the oldest unauthenticated connection, and {}",
                 self.limits.why()
             ))
         } else {
-            !is_crowded || self.close_oldest("was the oldest of too many that were not authenticated")
+            !is_crowded || self.close_oldest("was the oldest of too many unauthenticated connections")
         };
         if !is_room_made {
             self.report(peer, self.limits.why());
@@ -201,14 +200,14 @@ impl Gate {
             .seats
             .insert(number, Seat { peer, deadline: None, admitted: 0, was_admitted: false, _open: open });
         crowd.wait(number, deadline);
-        Some((Ticket { gate: Arc::clone(self), number, peer }, Verdict(Some(closed))))
+        Some((Ticket { gate: Arc::clone(self), number, peer }, ClosingSignal(Some(closed))))
     }
 
     fn is_half_full(&self) -> bool {
         self.crowd().deadlines.len() > self.limits.unauthenticated / 2
     }
 
-    /// Closes a connection that waits; false if none does.
+    /// Closes the waiting connection that has to make room first. Returns false if none waits.
     fn close_oldest(&self, reason: &str) -> bool {
         let mut crowd = self.crowd();
         let closed = crowd.first_to_go().and_then(|number| crowd.close(number));
@@ -216,7 +215,7 @@ impl Gate {
         closed.map(|peer| self.report(peer, reason.to_owned())).is_some()
     }
 
-    /// Closes those whose deadline has passed.
+    /// Closes the connections whose deadline has passed.
     fn close_late(&self) {
         let now = Instant::now();
         let mut late = Vec::new();
@@ -234,18 +233,18 @@ impl Gate {
         }
     }
 
-    /// Resolved at the first deadline; never, if nothing waits. Deadlines only come later, so nobody
-    /// who is let in meanwhile has an earlier one.
+    /// Resolves at the first deadline. A later connection has a later deadline, so none that is accepted meanwhile has
+    /// an earlier one.
     async fn oldest_is_late(&self) {
         let first = self.crowd().deadlines.first().map(|(deadline, _)| *deadline);
         match first {
             Some(deadline) => sleep_until(deadline).await,
-            // Those that have waited before may wait again, and are not accepted for that.
+            // An admitted connection may wait again later, and accepting does not notice that.
             None => sleep(self.limits.authenticate_within).await,
         }
     }
 
-    /// A request of a connection is admitted. One that only looks on may take the place of another.
+    /// Admits a request of a connection. If too many connections watch, a new one takes the place of the oldest.
     fn admit(self: &Arc<Self>, number: u64, looks_on: bool) -> Admission {
         let mut crowd = self.crowd();
         crowd.wait_no_more(number);
@@ -267,17 +266,17 @@ impl Gate {
     }
 
     fn report(&self, peer: SocketAddr, reason: String) {
-        let _ = self.refusals.try_send(Refusal { peer, reason });
+        let _ = self.refusals.try_send(ClosedConnection { peer, reason });
     }
 }
 
-/// Whether accepting failed because of who came, not because of us.
+/// Whether accepting failed because of the client, not because of this machine.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Counts a connection as there, until it is dropped.
+/// Counts a connection until it is dropped.
 #[derive(Debug)]
 struct Ticket {
     gate: Arc<Gate>,
@@ -293,7 +292,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Keeps a connection while one of its requests is admitted.
+/// Keeps a connection open while one of its requests is admitted.
 #[derive(Debug)]
 pub struct Admission {
     gate: Arc<Gate>,
@@ -315,28 +314,28 @@ impl Drop for Admission {
     }
 }
 
-/// What answers a request that was admitted; while there is more of it, its connection stays.
+/// The body of the answer to an admitted request. Its connection stays open until the body ends.
 #[derive(Debug)]
-pub struct Held<S> {
+pub struct HeldBody<S> {
     stream: S,
     _admission: Option<Admission>,
-    /// Dropped with the rest.
+    /// Dropped with the body.
     _end: Option<oneshot::Sender<()>>,
 }
 
-impl<S> Held<S> {
-    pub fn new(stream: S, admission: Option<Admission>) -> Held<S> {
-        Held { stream, _admission: admission, _end: None }
+impl<S> HeldBody<S> {
+    pub fn new(stream: S, admission: Option<Admission>) -> HeldBody<S> {
+        HeldBody { stream, _admission: admission, _end: None }
     }
 
-    /// The same, and what resolves when it has ended, for whatever reason.
-    pub fn until_its_end(self) -> (Held<S>, oneshot::Receiver<()>) {
+    /// Returns the body, and a receiver that resolves when the body has ended, for whatever reason.
+    pub fn until_its_end(self) -> (HeldBody<S>, oneshot::Receiver<()>) {
         let (end, ended) = oneshot::channel();
-        (Held { _end: Some(end), ..self }, ended)
+        (HeldBody { _end: Some(end), ..self }, ended)
     }
 }
 
-impl<S: tokio_stream::Stream + Unpin> tokio_stream::Stream for Held<S> {
+impl<S: tokio_stream::Stream + Unpin> tokio_stream::Stream for HeldBody<S> {
     type Item = S::Item;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
@@ -344,14 +343,14 @@ impl<S: tokio_stream::Stream + Unpin> tokio_stream::Stream for Held<S> {
     }
 }
 
-/// Tells a connection when it is to be closed.
+/// Signals that a connection is to be closed.
 #[derive(Debug)]
-struct Verdict(Option<oneshot::Receiver<()>>);
+struct ClosingSignal(Option<oneshot::Receiver<()>>);
 
-impl Verdict {
-    /// An error when the connection is to be closed. The task is woken when it is.
+impl ClosingSignal {
+    /// Returns an error once the connection is to be closed. The task is woken then.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        // Asked again, it says the same; a receiver answers once.
+        // A receiver must be polled only until it resolves. Later calls return the same error.
         let is_closed = self.0.as_mut().is_none_or(|closed| Pin::new(closed).poll(context).is_ready());
         if is_closed {
             self.0 = None;
@@ -363,7 +362,7 @@ impl Verdict {
         Ok(())
     }
 
-    /// Resolved when the connection is to be closed.
+    /// Resolves when the connection is to be closed.
     async fn is_to_close(&mut self) {
         std::future::poll_fn(|context| match self.check(context) {
             Err(_) => Poll::Ready(()),
@@ -373,26 +372,26 @@ impl Verdict {
     }
 }
 
-/// Finds out how a connection speaks, and hands it to the server.
+/// Finds the protocol of a connection, and passes it to the server.
 async fn show_in(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     ticket: Ticket,
-    mut verdict: Verdict,
+    mut verdict: ClosingSignal,
     server: mpsc::Sender<io::Result<Connection>>,
 ) {
     let stream = tokio::select! {
         prepared = prepare(stream, tls) => prepared,
-        // Who closes it says why.
+        // The caller that closes it reports the reason.
         () = verdict.is_to_close() => return,
         () = server.closed() => return,
     };
     let (stream, is_private) = match stream {
         Ok(Some(stream)) => {
             let is_private = match &stream {
-                Stream::Tls(_) => true,
-                Stream::Plain(_) => ticket.peer.ip().to_canonical().is_loopback(),
-                Stream::PlainWhereTlsIsSpoken(_) => false,
+                GatedStream::Tls(_) => true,
+                GatedStream::Plain(_) => ticket.peer.ip().to_canonical().is_loopback(),
+                GatedStream::PlainWhereTlsIsSpoken(_) => false,
             };
             (stream, is_private)
         }
@@ -408,22 +407,22 @@ async fn show_in(
     }
 }
 
-/// What can be spoken on a connection; nothing if it was closed before anything was said.
-async fn prepare(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<Option<Stream>, String> {
-    let mut stream = Begun::new(stream);
-    let Some(tls) = tls else { return Ok(Some(Stream::Plain(stream))) };
+/// Returns the stream for a connection's protocol, or none if the connection ended before that was known.
+async fn prepare(stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<Option<GatedStream>, String> {
+    let mut stream = HalfRead::new(stream);
+    let Some(tls) = tls else { return Ok(Some(GatedStream::Plain(stream))) };
     match stream.opening().await {
         Opening::Tls => match tls.accept(stream).await {
-            Ok(stream) => Ok(Some(Stream::Tls(Box::new(stream)))),
+            Ok(stream) => Ok(Some(GatedStream::Tls(Box::new(stream)))),
             Err(error) => Err(describe(&error)),
         },
-        Opening::Http => Ok(Some(Stream::PlainWhereTlsIsSpoken(stream))),
+        Opening::Http => Ok(Some(GatedStream::PlainWhereTlsIsSpoken(stream))),
         Opening::Nothing => Ok(None),
         Opening::Other => Err("spoke neither TLS nor HTTP".to_owned()),
     }
 }
 
-/// Why there was no handshake, for people.
+/// Returns the reason that a handshake failed, for people.
 fn describe(error: &io::Error) -> String {
     let alert = match error.get_ref().and_then(|error| error.downcast_ref()) {
         Some(TlsError::AlertReceived(alert)) => alert,
@@ -435,20 +434,19 @@ fn describe(error: &io::Error) -> String {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA => {
-            "did not accept the certificate: it has the access file of another coordinator, or an old one"
-                .to_owned()
+            "did not accept the certificate: its access file is outdated or of another coordinator".to_owned()
         }
         alert => format!("ended the TLS handshake: {alert:?}"),
     }
 }
 
-/// How a connection begins.
+/// The protocol with which a connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     Tls,
     /// HTTP/2, or a method of HTTP/1, in plain text.
     Http,
-    /// It ended before that could be told.
+    /// The connection ended before its protocol was known.
     Nothing,
     Other,
 }
@@ -456,11 +454,11 @@ enum Opening {
 /// The first byte of TLS: a record of its handshake.
 const HANDSHAKE: u8 = 0x16;
 
-/// Beginnings of HTTP/2 and of the methods of HTTP/1; none begins another.
+/// Beginnings of HTTP/2 and of the methods of HTTP/1. None begins with another.
 const HTTP: [&[u8]; 10] =
     [b"PRI ", b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"CONN", b"OPTI", b"TRAC", b"PATC"];
 
-/// What these first bytes open; nothing if more are needed to tell.
+/// Returns the protocol that begins with these bytes, or none if more bytes are needed.
 fn opening(bytes: &[u8]) -> Option<Opening> {
     if bytes.first() == Some(&HANDSHAKE) {
         return Some(Opening::Tls);
@@ -472,19 +470,19 @@ fn opening(bytes: &[u8]) -> Option<Opening> {
     (!may_be).then_some(Opening::Other)
 }
 
-/// A connection of which the beginning was read, and is read again.
+/// A connection whose first bytes were read to find its protocol, and are then read again.
 #[derive(Debug)]
-struct Begun {
+struct HalfRead {
     stream: TcpStream,
     head: [u8; 4],
-    /// Of the head: how much was read, and how much of that was read again.
+    /// Bytes of the head that were read, and how many of them were read again.
     filled: usize,
     given: usize,
 }
 
-impl Begun {
-    fn new(stream: TcpStream) -> Begun {
-        Begun { stream, head: [0; 4], filled: 0, given: 0 }
+impl HalfRead {
+    fn new(stream: TcpStream) -> HalfRead {
+        HalfRead { stream, head: [0; 4], filled: 0, given: 0 }
     }
 
     async fn opening(&mut self) -> Opening {
@@ -500,7 +498,7 @@ impl Begun {
     }
 }
 
-impl AsyncRead for Begun {
+impl AsyncRead for HalfRead {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -516,7 +514,7 @@ impl AsyncRead for Begun {
     }
 }
 
-impl AsyncWrite for Begun {
+impl AsyncWrite for HalfRead {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -547,39 +545,39 @@ impl AsyncWrite for Begun {
 }
 
 #[derive(Debug)]
-enum Stream {
-    Plain(Begun),
-    PlainWhereTlsIsSpoken(Begun),
-    Tls(Box<TlsStream<Begun>>),
+enum GatedStream {
+    Plain(HalfRead),
+    PlainWhereTlsIsSpoken(HalfRead),
+    Tls(Box<TlsStream<HalfRead>>),
 }
 
-/// A connection for the server. Until it is admitted, it may come to an end at any time.
+/// A connection for the server. Until it is admitted, the gate may close it at any time.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    stream: GatedStream,
     is_private: bool,
-    verdict: Verdict,
+    verdict: ClosingSignal,
     ticket: Ticket,
 }
 
-/// Who is at the other end of a connection; requests have it among their extensions.
+/// The client of a connection. Requests have it among their extensions.
 #[derive(Clone)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// Nobody else can listen: it is TLS, or has never left this machine. Plain text where TLS is spoken
-    /// is not, wherever it comes from.
+    /// Whether no third party can read the connection: it uses TLS, or does not leave this machine. Plain text on a
+    /// port with TLS is never private, whatever its source.
     pub is_private: bool,
     gate: Arc<Gate>,
     number: u64,
 }
 
 impl Peer {
-    /// Lets the connection stay, if it has not been closed, while a request is answered: its secret was right.
+    /// Keeps an open connection open while a request with the right secret is answered.
     pub fn admit(&self) -> Admission {
         self.gate.admit(self.number, false)
     }
 
-    /// The same for one that looks on for as long as it likes. If there are too many, the oldest is closed.
+    /// The same for a request that watches without a time limit. If too many watch, the oldest connection is closed.
     pub fn admit_looker(&self) -> Admission {
         self.gate.admit(self.number, true)
     }
@@ -604,7 +602,7 @@ impl Connected for Connection {
     }
 }
 
-/// Does this with the stream, whatever it is, unless it is to be closed.
+/// Acts on the stream of either kind, unless the connection is to be closed.
 macro_rules! on_stream {
     ($connection:ident, $context:ident, $stream:ident => $action:expr) => {{
         let connection = &mut *$connection;
@@ -612,11 +610,11 @@ macro_rules! on_stream {
             return Poll::Ready(Err(error));
         }
         match &mut connection.stream {
-            Stream::Plain(stream) | Stream::PlainWhereTlsIsSpoken(stream) => {
+            GatedStream::Plain(stream) | GatedStream::PlainWhereTlsIsSpoken(stream) => {
                 let $stream = Pin::new(stream);
                 $action
             }
-            Stream::Tls(stream) => {
+            GatedStream::Tls(stream) => {
                 let $stream = Pin::new(stream.as_mut());
                 $action
             }
@@ -661,8 +659,10 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
-            Stream::Plain(stream) | Stream::PlainWhereTlsIsSpoken(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            GatedStream::Plain(stream) | GatedStream::PlainWhereTlsIsSpoken(stream) => {
+                stream.is_write_vectored()
+            }
+            GatedStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Who a request is for: pages that need no secret are for this machine alone.
+//! Checks that a request is meant for this machine. Pages that need no secret are for this machine only.
 //!
-//! A browser sends what any page asks it to. A page from elsewhere whose name was made to lead to this machine (DNS
-//! rebinding) names its own host, and is refused. The port is not looked at: behind a tunnel it may be another.
+//! A browser sends requests for any page. A page from elsewhere can have its own name resolve to this machine (DNS
+//! rebinding). Its requests contain that name, and are refused. The port is not checked, because a tunnel may change
+//! it.
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, Request};
 
-/// The names of this machine, on every machine.
+/// The names that every machine has for itself.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// The `HOST:PORT` that a request names; empty if it names none.
+/// Returns the `HOST:PORT` that a request names. It is empty if there is none.
 pub fn named<B>(request: &Request<B>) -> &str {
     let by_header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     by_header.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()
 }
 
-/// Name and port of this; the port is that of HTTP if it names none.
+/// Splits this into name and port. The default port is that of HTTP.
 fn parts(named: &str) -> Option<(&str, u16)> {
     let (name, port) = match named.rsplit_once(':') {
         Some((name, port)) if !named.ends_with(']') => (name, port),
@@ -25,17 +26,17 @@ fn parts(named: &str) -> Option<(&str, u16)> {
     Some((name, port.parse().ok().filter(|_| is_number)?))
 }
 
-/// The port that is named; none if that is none.
+/// Returns the named port, or none if it is malformed.
 pub fn port(named: &str) -> Option<u16> {
     parts(named).map(|(_, port)| port)
 }
 
-/// Whether this names this machine, from itself.
+/// Whether this is a name of this machine for itself.
 pub fn is_this_machine(named: &str) -> bool {
     parts(named).is_some_and(|(name, _)| NAMES.iter().any(|own| own.eq_ignore_ascii_case(name)))
 }
 
-/// Whether a browser says that another site asks.
+/// Whether the browser's headers show that another site sent the request.
 pub fn is_of_another_site(headers: &HeaderMap, named: &str) -> bool {
     let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());

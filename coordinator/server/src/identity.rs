@@ -1,8 +1,8 @@
-//! What a coordinator is known by: its certificate, the key that belongs to it, and its secret.
+//! The identity of a coordinator: its certificate, the key of the certificate, and its secret.
 //!
-//! They are made at the first start, and kept beside the outputs until the sweep is complete: a
-//! coordinator that is started again there is the same one for all workers that have a copy of its
-//! access file. How workers check a certificate is said in `granule_worker::connect`.
+//! They are made at the first start, and kept beside the outputs until the sweep is complete. To workers with a copy of
+//! its access file, a coordinator that is started there again is the same. `granule_worker::connect` states how workers
+//! check a certificate.
 
 pub mod prepared;
 
@@ -27,45 +27,45 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// What a coordinator is known by.
+/// The identity of a coordinator.
 #[derive(Debug)]
 pub struct Identity {
-    /// The certificate that workers know it by.
+    /// The certificate by which workers recognize it.
     certificate: CertificateDer<'static>,
     server_config: Arc<ServerConfig>,
     secret: Secret,
     access_path: PathBuf,
-    /// The file with key and certificate, if we made it.
+    /// The file with key and certificate, if granule made it.
     made: Option<PathBuf>,
 }
 
-/// Where an identity comes from.
+/// The origin of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It is that of the coordinator that was here before: its workers find it again.
+    /// The previous coordinator here had it, so its workers reconnect.
     Kept,
-    /// It was made before, by `granule identity`.
+    /// `granule identity` made it before.
     Prepared,
-    /// Nothing was there.
+    /// There was none before.
     New,
-    /// What was there cannot be used: copies of the access file are worth nothing any more.
+    /// The previous one cannot be used. Copies of its access file are invalid.
     Renewed { because: String },
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Kept => f.write_str("the access file is that of the last start"),
-            Origin::Prepared => f.write_str("the access file was made before"),
+            Origin::Kept => f.write_str("the access file of the last start is still valid"),
+            Origin::Prepared => f.write_str("the access file was made before the start"),
             Origin::New => f.write_str("a new access file"),
             Origin::Renewed { because } => {
-                write!(f, "a new access file, as {because}; workers elsewhere need a copy of it")
+                write!(f, "a new access file, because {because}; copy it to the workers' machines")
             }
         }
     }
 }
 
-/// Why a coordinator has no identity.
+/// The reason that a coordinator has no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file cannot be read, or must not be trusted.
@@ -75,21 +75,22 @@ pub enum IdentityError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot remove {}", path.display())]
     Remove { path: PathBuf, source: io::Error },
-    #[error("there is no certificate in {}; it has to be PEM, the coordinator's own certificate first", path.display())]
+    #[error("there is no certificate in {}; expected PEM, with the coordinator's own certificate first", path.display())]
     NoCertificate { path: PathBuf },
-    #[error("the certificate in {} cannot be used; it has to be X.509 version 3", path.display())]
+    #[error("the certificate in {} cannot be used; expected X.509 version 3", path.display())]
     Certificate { path: PathBuf, source: rustls::Error },
-    #[error("there is no private key in {}; it has to be PEM", path.display())]
+    #[error("there is no private key in {}; expected PEM", path.display())]
     NoKey { path: PathBuf },
-    #[error("the private key in {path} is encrypted; write it without its passphrase, as `openssl pkey -in {path}` does", path = path.display())]
+    #[error("the private key in {path} is encrypted; remove the passphrase, for example with `openssl pkey -in \
+        {path}`", path = path.display())]
     EncryptedKey { path: PathBuf },
-    #[error("the private key in {} cannot be used; it has to be ECDSA (P-256 or P-384), Ed25519 or RSA", path.display())]
+    #[error("the private key in {} cannot be used; expected ECDSA (P-256 or P-384), Ed25519 or RSA", path.display())]
     Key { path: PathBuf, source: rustls::Error },
-    #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
+    #[error("the private key in {} does not belong to the certificate in {}", key.display(), certificate.display())]
     Mismatch { key: PathBuf, certificate: PathBuf },
-    #[error("{} exists already and is left as it is; name another directory, or move it away", path.display())]
+    #[error("{} already exists; name another directory, or move it away", path.display())]
     Exists { path: PathBuf },
-    #[error("another granule uses {} at this moment; wait until it ends, or name another directory", path.display())]
+    #[error("another granule is using {}; wait until it ends, or name another directory", path.display())]
     Busy { path: PathBuf },
     #[error("the access file {} is not for the certificate in {}; make both with `granule identity`", access.display(), key.display())]
     Apart { access: PathBuf, key: PathBuf },
@@ -101,24 +102,23 @@ pub enum IdentityError {
     Tls(#[source] rustls::Error),
 }
 
-/// What a certificate that we make is called; nobody looks at it.
+/// The name in certificates that granule makes. Workers do not check it, but [`is_made`] looks for it.
 const NAME: &str = "granule coordinator";
 
-/// File with the key and certificate that we make.
+/// Name of the file with the key and certificate that granule makes.
 pub const FILE: &str = "coordinator.pem";
 
 /// Longest file of keys or certificates, in bytes.
 pub const LONGEST: u64 = 1 << 20;
 
-/// Permissions that a key of the user's own must not have: a group may read it, as is usual for keys
-/// that several services have.
+/// Permissions that the user's own key must not have. A group may read it, as is usual for a key that several services
+/// share.
 const OTHERS_THAN_GROUP: u32 = 0o027;
 
 impl Identity {
-    /// The identity that is kept in this directory and in this access file, or a new one.
+    /// Returns the identity in this directory and this access file, or makes a new one.
     ///
-    /// The key is on the disk when this returns. The access file is the caller's to write, once it
-    /// knows the addresses.
+    /// The key is on the disk when this returns. The caller writes the access file once it knows the addresses.
     pub fn load_or_make(directory: &Path, access_path: &Path) -> Result<(Identity, Origin), IdentityError> {
         let path = directory.join(FILE);
         let kept = match private::read(&path, private::OTHERS, LONGEST) {
@@ -152,11 +152,11 @@ impl Identity {
         Ok((identity, because.map_or(Origin::New, |because| Origin::Renewed { because })))
     }
 
-    /// The identity that these files of the user's own give; its secret is that of the access file if
-    /// that is for the same certificate.
+    /// Returns the identity of the user's own certificate and key. The secret is that of the access file if the file is
+    /// for the same certificate.
     ///
-    /// The certificate's own file comes first in a chain. Workers know it by the certificate itself,
-    /// so a renewed one needs new copies of the access file.
+    /// In a chain, the coordinator's own certificate is the first. Workers compare the certificate itself, so a renewed
+    /// one needs new copies of the access file.
     pub fn from_files(
         certificate_path: &Path,
         key_path: &Path,
@@ -190,27 +190,27 @@ impl Identity {
         Ok(Identity { certificate, server_config, secret, access_path: access_path.to_owned(), made })
     }
 
-    /// What workers know it by.
+    /// Returns the certificate by which workers recognize the coordinator.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// How to speak TLS as this coordinator.
+    /// Returns the TLS configuration of this coordinator.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server_config)
     }
 
-    /// How to reach this coordinator at these addresses.
+    /// Returns the access to this coordinator at these addresses.
     pub fn access(&self, addresses: Vec<String>) -> Access {
         Access { addresses, certificate: Some(self.certificate.clone()), secret: self.secret.clone() }
     }
 
-    /// Removes what was made: the access file, unless it has become that of another coordinator, and
-    /// the key, unless it is the user's own.
+    /// Removes the access file, unless it has become that of another coordinator, and the key, unless it is the user's
+    /// own.
     pub fn remove(&self) -> Result<(), IdentityError> {
         let is_anothers = |access: Access| access.certificate.as_ref() != Some(&self.certificate);
         let access = (!Access::read(&self.access_path).is_ok_and(is_anothers)).then_some(&self.access_path);
-        // A key that has become another's stays, too.
+        // A key file that has become that of another coordinator stays, too.
         let is_ours = |path: &&PathBuf| {
             let pem = files::read(path, LONGEST).unwrap_or_default();
             let certificate = CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok);
@@ -228,8 +228,8 @@ impl Identity {
     }
 }
 
-/// What was read, or what is wrong with it; an error if others could have got at it, as then the user
-/// should know.
+/// Returns what was read, or the problem with it. Returns an error if others could have accessed the file, because then
+/// the user must act.
 fn usable<T>(path: &Path, result: Result<T, PrivateError>) -> Result<Result<T, String>, PrivateError> {
     match result {
         Ok(read) => Ok(Ok(read)),
@@ -241,7 +241,7 @@ fn usable<T>(path: &Path, result: Result<T, PrivateError>) -> Result<Result<T, S
     }
 }
 
-/// The access file that is there, if any, or what is wrong with it.
+/// Returns the existing access file, if any, or the problem with it.
 fn known(path: &Path) -> Result<Option<Result<Access, String>>, PrivateError> {
     match Access::read(path) {
         Ok(access) => Ok(Some(Ok(access))),
@@ -260,7 +260,7 @@ pub fn is_made(pem: &[u8]) -> bool {
     PrivateKeyDer::from_pem_slice(pem).is_ok() && certificate.is_some_and(is_named)
 }
 
-/// Expects that a key may be made in this place: a key that was damaged is made anew, anything else is the user's.
+/// Checks that a key may be made in this place. A damaged key is made again; any other file is the user's.
 pub fn check_place(path: &Path) -> Result<(), IdentityError> {
     match files::read(path, LONGEST) {
         Ok(bytes) if !is_replaceable(&bytes) => Err(IdentityError::Exists { path: path.to_owned() }),
@@ -268,7 +268,7 @@ pub fn check_place(path: &Path) -> Result<(), IdentityError> {
     }
 }
 
-/// Whether these bytes are those of a file that [`make`] made, or what is left of one.
+/// Whether these bytes are those of a file that [`make`] made, or a part of one.
 fn is_replaceable(pem: &[u8]) -> bool {
     const BEGINNING: &[u8] = b"-----BEGIN PRIVATE KEY-----";
     const KEY_ENDS: &str = "-----END PRIVATE KEY-----";
@@ -276,7 +276,7 @@ fn is_replaceable(pem: &[u8]) -> bool {
     let is_cut = if PrivateKeyDer::from_pem_slice(pem).is_err() {
         pem.starts_with(BEGINNING) || BEGINNING.starts_with(pem)
     } else {
-        // A certificate begins behind the key, and is not whole.
+        // A certificate begins after the key, and is incomplete.
         let text = String::from_utf8_lossy(pem);
         let rest = text.split_once(KEY_ENDS).map_or("", |(_, rest)| rest.trim_start());
         let begins = !rest.is_empty() && (rest.starts_with(SECOND) || SECOND.starts_with(rest.trim_end()));
@@ -285,7 +285,7 @@ fn is_replaceable(pem: &[u8]) -> bool {
     is_cut || is_made(pem)
 }
 
-/// A new key with its certificate, and both as text.
+/// Makes a key and its certificate, and returns both as text, too.
 fn make() -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, String), IdentityError> {
     let make = || {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -301,15 +301,15 @@ fn make() -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Strin
     Ok((vec![certificate.into()], der, pem))
 }
 
-/// A certificate, those that vouch for it, and its key; they fit together.
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+/// A certificate with its chain, and the key of the certificate.
+type CertificateAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn read_pair(
     certificate_path: &Path,
     certificates: &[u8],
     key_path: &Path,
     key: &[u8],
-) -> Result<Pair, IdentityError> {
+) -> Result<CertificateAndKey, IdentityError> {
     let path = || certificate_path.to_owned();
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
         .collect::<Result<_, _>>()
@@ -327,7 +327,7 @@ fn read_pair(
     };
     let signing = match provider().key_provider.load_private_key(parsed.clone_key()) {
         Ok(signing) => signing,
-        // The old format says so in a header of its own, and has what looks like a key.
+        // In the old format, a header marks the key as encrypted, and the rest looks like a key.
         Err(_) if is_encrypted(key) => return Err(IdentityError::EncryptedKey { path: path() }),
         Err(source) => return Err(IdentityError::Key { path: path(), source }),
     };
@@ -349,41 +349,41 @@ fn server_config(
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // Who comes with HTTP/1 is to be told that this is the wrong door, too.
+    // Clients with HTTP/1 must be able to read the refusal, too.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Workers connect once and stay: there is nothing to take up again.
+    // Workers connect once and stay, so sessions are never resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
-/// Why there are no addresses to tell workers.
+/// Errors in finding the addresses for workers.
 #[derive(Debug, thiserror::Error)]
 pub enum AdvertiseError {
-    #[error("`{given}` cannot be told to workers as our address: {problem}; write host or host:port")]
+    #[error("workers cannot reach `{given}`: {problem}; write host or host:port")]
     Given { given: String, problem: &'static str },
     #[error("`{given}` has no port, and workers need one; write host:port")]
     NoPort { given: String },
-    #[error("cannot ask the system for the addresses of this machine; say one with --advertise HOST")]
+    #[error("cannot read the addresses of this machine; name one with --advertise HOST")]
     Interfaces(#[source] io::Error),
     #[error(
-        "this machine has no address at which others could reach it; say one with --advertise HOST, \
-         or listen on a certain address"
+        "this machine has no address that others could reach; name one with --advertise HOST, or listen on a \
+            specific address"
     )]
     None,
-    #[error("the interface `{given}` has no address at which others could reach it; {known}")]
+    #[error("the interface `{given}` has no address that others could reach; {known}")]
     Interface { given: String, known: String },
 }
 
-/// An address of this machine.
+/// An address of this machine, and its interface.
 struct Spot {
     interface: String,
     flags: InterfaceFlags,
     ip: IpAddr,
 }
 
-/// The addresses at which workers reach what is bound to this one: the one to advertise if there is
-/// one, otherwise all that are meant, of this interface only if one is named.
+/// Returns the addresses at which workers reach a socket that is bound to this one. This is the advertised address if
+/// given, otherwise all suitable ones, or those of `interface` only.
 pub fn addresses(
     bound: SocketAddr,
     advertise: Option<&str>,
@@ -417,14 +417,14 @@ fn reachable(
     let mut known: Vec<String> = Vec::new();
     for Spot { interface, flags, ip } in places {
         let is_wanted = wanted.is_none_or(|wanted| wanted == interface);
-        // Loopback only for who asks for it by name.
+        // Loopback is included only if the user names its interface.
         let is_local = flags.contains(InterfaceFlags::IFF_LOOPBACK) || ip.is_loopback();
         let is_up = flags.contains(InterfaceFlags::IFF_UP) && (!is_local || wanted.is_some());
         let is_link_local = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_unicast_link_local(),
         };
-        // What listens on all addresses of IPv6 does so on those of IPv4, too.
+        // A socket that listens on all IPv6 addresses also accepts IPv4.
         let is_heard = ip.is_ipv4() || bound.is_ipv6();
         let is_meant = !ip.is_unspecified() && !ip.is_multicast();
         let address = named(ip, bound.port());
@@ -443,7 +443,7 @@ fn reachable(
         None => Err(AdvertiseError::None),
         Some(given) => {
             let known = match known.is_empty() {
-                true => "no other has one either".to_owned(),
+                true => "no other interface has one".to_owned(),
                 false => format!("those that have: {}", known.join(", ")),
             };
             Err(AdvertiseError::Interface { given: given.to_owned(), known })
@@ -451,12 +451,12 @@ fn reachable(
     }
 }
 
-/// Without the scope that an address of IPv6 may have: it means nothing elsewhere.
+/// Formats an address without the scope of IPv6, which has no meaning elsewhere.
 fn named(ip: IpAddr, port: u16) -> String {
     SocketAddr::new(ip, port).to_string()
 }
 
-/// The address that was given, with the port that we are bound to if it has none.
+/// Returns the given address, with the bound port if it has none.
 fn advertised(given: &str, port: u16) -> Result<String, AdvertiseError> {
     let bare = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(given);
     let full = match bare.parse::<IpAddr>() {
@@ -467,10 +467,10 @@ fn advertised(given: &str, port: u16) -> Result<String, AdvertiseError> {
     let wrong = |problem| AdvertiseError::Given { given: given.to_owned(), problem };
     let address: Address = full.parse().map_err(|error| match error {
         AccessError::Address { problem, .. } => wrong(problem),
-        _ => wrong("it makes no sense"),
+        _ => wrong("it is malformed"),
     })?;
     if address.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
-        return Err(wrong("it is no single address"));
+        return Err(wrong("it is not a single address"));
     }
     Ok(address.to_string())
 }
@@ -724,14 +724,14 @@ mod tests {
         );
         assert_eq!(found("0.0.0.0:7000", Some("ib0")), ["172.17.0.1:7000"]);
         assert_eq!(found("0.0.0.0:7000", Some("lo")), ["127.0.0.1:7000", "10.9.9.9:7000"]);
-        // An interface that has addresses of IPv6 only.
+        // An interface with IPv6 addresses only.
         assert_eq!(found("[::]:7000", Some("ib1")), ["[fd00:1::7]:7000"]);
         let error = look("0.0.0.0:1", Some("eth1"), 0).expect_err("there is no interface");
-        assert!(error.to_string().ends_with("no other has one either"), "{error}");
+        assert!(error.to_string().ends_with("no other interface has one"), "{error}");
         assert!(matches!(look("0.0.0.0:1", None, 2), Err(AdvertiseError::None)));
         let error = look("0.0.0.0:1", Some("eth1"), 99).expect_err("it is down");
         assert!(error.to_string().ends_with("those that have: lo, eth0, ib0"), "{error}");
-        // Whatever this machine has, each can be parsed again.
+        // All addresses of this machine can be parsed again.
         for address in addresses("0.0.0.0:7000".parse().expect("an address"), None, None).unwrap_or_default()
         {
             assert!(!address.parse::<Address>().expect("an address").is_loopback());

@@ -1,10 +1,11 @@
-//! The server: what waits for workers, drives the scheduler and shows a run.
+//! The server: waits for workers, drives the scheduler and shows a run.
 //!
-//! [`driver`] is the loop around the scheduler. [`gate`], [`host`] and [`service`] decide who comes in, by which name, and
-//! what they say; [`room`] is the memory for large results, [`identity`] has key and certificate, and [`launch`] starts worker
-//! processes of our own. [`dashboard`] is the page that shows a run, and [`view`] is what people and programs see of it.
+//! [`driver`] is the loop around the scheduler. [`gate`], [`host`] and [`service`] decide which requests are admitted,
+//! and [`service`] receives the workers' messages. [`room`] is the memory for large results, [`identity`] has the key
+//! and the certificate, and [`launch`] starts worker processes. [`dashboard`] is the page that shows a run. [`view`] is
+//! its state, for people and programs.
 //!
-//! This crate must not know the command line, and it does not write output files.
+//! This crate must not depend on the command line, and it writes no output files.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 

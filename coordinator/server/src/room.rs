@@ -1,4 +1,4 @@
-//! Room in memory for results that arrive in parts, and for those that are whole and not yet stored.
+//! Memory for results that arrive in parts, and for complete ones that are not yet stored.
 //!
 //! A connection reserves room for a whole result before it reads the first part. While there is no room, the connection
 //! waits and the coordinator reads nothing from its worker. A connection with room never needs more, so two connections
@@ -13,19 +13,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// In what room is counted.
+/// Bytes of one unit of room.
 const UNIT: u64 = 1 << 10;
 
-/// How long a result may take to arrive, whatever waits.
+/// How long a result may take to arrive, even if others wait.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Bytes a second of a result that may take longer.
+/// A result that takes longer must arrive at this rate, in bytes a second.
 const SLOWEST: u64 = 1 << 20;
 
-/// How often those who are slow are looked for while others wait, in that time.
+/// How often slow results are looked for during `GRACE` while others wait.
 const LOOKS: u32 = 30;
 
-/// Room for so many bytes.
+/// Memory of a fixed size for results.
 #[derive(Debug)]
 pub struct Room {
     units: Arc<Semaphore>,
@@ -33,15 +33,15 @@ pub struct Room {
     grace: Duration,
 }
 
-/// Results that are not whole, by number.
+/// Incomplete results, by number.
 #[derive(Debug, Default)]
 struct Arriving {
     next: u64,
-    results: BTreeMap<u64, Arrival>,
+    results: BTreeMap<u64, Transfer>,
 }
 
 #[derive(Debug)]
-struct Arrival {
+struct Transfer {
     since: Instant,
     bytes: u64,
     end: Arc<Notify>,
@@ -58,7 +58,8 @@ impl Room {
         Arc::new(Room { units, arriving: Mutex::default(), grace })
     }
 
-    /// Room for a result of so many bytes; waits until there is. Boxed, as few of the messages that could carry one do.
+    /// Waits until there is room for a result of so many bytes, and reserves it. Boxed, because few of the messages
+    /// that could carry one do.
     pub async fn reserve(self: Arc<Self>, bytes: u64) -> Box<Reservation> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let mut wanted = pin!(Arc::clone(&self.units).acquire_many_owned(units));
@@ -70,7 +71,7 @@ impl Room {
             }
         };
         let end = Arc::new(Notify::new());
-        let arrival = Arrival { since: Instant::now(), bytes: 0, end: Arc::clone(&end) };
+        let arrival = Transfer { since: Instant::now(), bytes: 0, end: Arc::clone(&end) };
         let mut arriving = self.arriving();
         let number = arriving.next;
         arriving.next += 1;
@@ -79,7 +80,7 @@ impl Room {
         Box::new(Reservation { room: self, number, end, _permit: permit })
     }
 
-    /// Ends the one that arrives most slowly, of those that have had their time.
+    /// Ends the slowest result, if its grace is over and it is slower than `SLOWEST`.
     fn end_slowest(&self) {
         let arriving = self.arriving();
         let late = arriving.results.values().filter(|of| of.since.elapsed() >= self.grace);
@@ -90,19 +91,19 @@ impl Room {
     }
 
     fn arriving(&self) -> MutexGuard<'_, Arriving> {
-        // It makes sense after every operation.
+        // The state is consistent after every operation.
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Arrival {
-    /// In bytes a second.
+impl Transfer {
+    /// Bytes a second, on average.
     fn rate(&self) -> f64 {
         self.bytes as f64 / self.since.elapsed().as_secs_f64()
     }
 }
 
-/// Room that is taken, until this is dropped.
+/// Reserved room. Dropping it frees the room.
 #[derive(Debug)]
 pub struct Reservation {
     room: Arc<Room>,
@@ -112,19 +113,19 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// So many bytes have arrived.
+    /// Notes that so many more bytes have arrived.
     pub fn arrived(&self, bytes: usize) {
         if let Some(arrival) = self.room.arriving().results.get_mut(&self.number) {
             arrival.bytes += bytes as u64;
         }
     }
 
-    /// All have. From now on it waits for us.
+    /// Notes that all bytes have arrived. From then on, the result waits for the coordinator, not for the worker.
     pub fn is_whole(&self) {
         self.room.arriving().results.remove(&self.number);
     }
 
-    /// Resolved when the room is needed for others.
+    /// Resolves when other results need the room.
     pub async fn is_to_end(&self) {
         self.end.notified().await;
     }
@@ -148,7 +149,7 @@ mod tests {
         tokio::time::timeout(Duration::from_millis(1), Arc::clone(room).reserve(bytes)).await.is_ok()
     }
 
-    /// Whether it is ended within some times of its grace.
+    /// Whether it is ended within so many times its grace.
     async fn ends(of: &Reservation, times: u32) -> bool {
         tokio::time::timeout(SHORT * times, of.is_to_end()).await.is_ok()
     }
@@ -169,13 +170,13 @@ mod tests {
     async fn a_result_that_arrives_slowly_makes_room_for_others_that_wait() {
         let room = Room::with_grace(10 * KIB, SHORT);
         let slow = Arc::clone(&room).reserve(6 * KIB).await;
-        // Nothing waits.
+        // No other result waits.
         assert!(!ends(&slow, 3).await);
         let waits = tokio::spawn(Arc::clone(&room).reserve(6 * KIB));
         assert!(ends(&slow, 100).await);
         drop(slow);
         let next = waits.await.expect("there is room");
-        // What is whole is never ended.
+        // A complete result is never ended.
         next.is_whole();
         let waits = tokio::spawn(Arc::clone(&room).reserve(6 * KIB));
         assert!(!ends(&next, 5).await);

@@ -1,8 +1,7 @@
-//! The server: lets workers and watchers in and hands the driver what workers say. It decides nothing
-//! else.
+//! The server: admits workers and watchers, and passes the workers' messages to the driver. It decides nothing else.
 //!
-//! Whoever comes has to show the coordinator's secret before anything is read of what it sends, and
-//! off loopback over TLS only. `/health` and `/metrics` are on the same port.
+//! A client must show the coordinator's secret before anything that it sends is read, and off loopback only over TLS.
+//! `/health` and `/metrics` are on the same port.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -19,7 +18,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
 use granule_engine::Engine;
 use granule_engine::spikes::LARGEST_ENCODED;
-use granule_farm::dialogue::{Introduction, Said, introduce, understand};
+use granule_farm::dialogue::{Said, WorkerHello, introduce, understand};
 use granule_farm::scheduler::ConnectionId;
 use granule_proto::convert::WireError;
 use granule_proto::parts::Assembly;
@@ -33,28 +32,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::gate::{Connection, Held, Peer, Refusal};
+use crate::gate::{ClosedConnection, Connection, HeldBody, Peer};
 use crate::host;
 use crate::room::{Reservation, Room};
 use crate::view::board::Board;
 use crate::view::status::Snapshot;
 
-/// What the driver hears from workers.
+/// A message from the service to the driver.
 #[derive(Debug)]
 pub enum FromService {
     Joined {
         connection: ConnectionId,
-        introduction: Introduction,
+        introduction: WorkerHello,
         peer: SocketAddr,
         link: Link,
     },
     Said {
         connection: ConnectionId,
         said: Said,
-        /// That a result has which came in parts, until it is stored.
+        /// The room of a result that arrived in parts, until it is stored.
         room: Option<Box<Reservation>>,
     },
-    /// It sent what makes no sense.
+    /// The worker sent a malformed message.
     Nonsense {
         connection: ConnectionId,
         what: String,
@@ -64,48 +63,48 @@ pub enum FromService {
     },
 }
 
-/// The way to a worker. Dropping it ends the connection.
+/// The channel to a worker. Dropping it ends the connection.
 pub type Link = mpsc::Sender<Result<wire::ToWorker, Status>>;
 
-/// Messages of a worker that go to the driver at once.
+/// Most messages of a worker that are passed to the driver at once.
 const HEARD_AT_ONCE: usize = 64;
 
 /// Bytes of spikes after which no more messages are gathered.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// How often the driver is told of a worker that waits until there is room for its result.
+/// How often the driver is notified of a worker that waits for room for its result.
 const WAITING_EVERY: Duration = Duration::from_secs(1);
 
-/// Messages on their way to a worker, before it is taken for stuck.
+/// Messages that may wait for a worker. A worker with more is taken to be stuck.
 const OUTGOING: usize = 4096;
 
 /// How often a watcher gets a snapshot.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a connection may take to say hello once it has shown the secret.
+/// How long a worker may take to send its hello after it has shown the secret.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
-/// Requests that one connection may have open.
+/// Most open requests of one connection.
 const REQUESTS: u32 = 16;
 
-/// What the server is about.
+/// Everything that the server needs.
 pub struct Subject {
     pub secret: Secret,
     pub engine: &'static dyn Engine,
-    /// The life of this process.
+    /// A random number that identifies this run of the coordinator.
     pub epoch: u64,
     pub driver: mpsc::Sender<Vec<FromService>>,
-    pub refusals: mpsc::Sender<Refusal>,
+    pub refusals: mpsc::Sender<ClosedConnection>,
     pub board: Board,
 }
 
-/// Serves these connections until `stop` is resolved.
+/// Serves these connections until `stop` resolves.
 pub async fn serve(
     connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
     subject: Subject,
     stop: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
-    let door = Door {
+    let door = AccessCheck {
         secret: blake3::hash(format!("Bearer {}", subject.secret.expose()).as_bytes()),
         refusals: subject.refusals,
     };
@@ -125,9 +124,9 @@ pub async fn serve(
     answer(connections, Routes::from(pages).add_service(service), stop).await
 }
 
-/// Answers what is asked on these connections, of whichever port, until `stop` is resolved.
+/// Answers the requests on these connections, of any port, until `stop` resolves.
 ///
-/// How long a connection may take, and how many there are, is the gate's affair; here is what one may ask for.
+/// The gate limits the number of connections and their time. The limits here are on their requests.
 pub async fn answer(
     connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
     routes: Routes,
@@ -146,27 +145,26 @@ pub async fn answer(
         .await
 }
 
-/// Who may come in.
+/// The condition for being admitted.
 #[derive(Clone)]
-struct Door {
-    /// Hash of the header that others must send; hashes compare in constant time.
+struct AccessCheck {
+    /// Hash of the header that clients must send. Hashes compare in constant time.
     secret: blake3::Hash,
-    refusals: mpsc::Sender<Refusal>,
+    refusals: mpsc::Sender<ClosedConnection>,
 }
 
-impl Door {
-    /// Lets a request in, which then has to say how long it is answered, or says why not.
+impl AccessCheck {
+    /// Admits a request, or returns the reason why not. The caller then keeps its connection while it is answered.
     fn admit(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), &'static str> {
         if peer.is_some_and(|peer| !peer.is_private) {
             return self.refuse(
                 peer,
-                "this coordinator speaks TLS only: connect with its access file, `granule worker --access FILE`",
+                "this coordinator accepts TLS only: connect with its access file, `granule worker --access FILE`",
             );
         }
         let shown = headers.get(AUTHORIZATION).map(|value| blake3::hash(value.as_bytes()));
         if shown != Some(self.secret) {
-            return self
-                .refuse(peer, "the secret is wrong: use the access file that this coordinator has written");
+            return self.refuse(peer, "wrong secret: use the access file of this coordinator");
         }
         Ok(())
     }
@@ -176,26 +174,26 @@ impl Door {
         Err(reason)
     }
 
-    /// Tells the driver, which may be busy: it is told of as many as it has time for.
+    /// Reports a refusal to the driver. If the driver is too busy, the refusal is dropped.
     fn report(&self, peer: Option<&Peer>, reason: String) {
         if let Some(peer) = peer {
-            let _ = self.refusals.try_send(Refusal { peer: peer.address, reason });
+            let _ = self.refusals.try_send(ClosedConnection { peer: peer.address, reason });
         }
     }
 }
 
 struct Service {
-    door: Door,
+    door: AccessCheck,
     engine: &'static dyn Engine,
     epoch: u64,
     driver: mpsc::Sender<Vec<FromService>>,
     board: Board,
     connections: AtomicU64,
-    /// For results in parts, of all connections.
+    /// Memory for results in parts, of all connections.
     room: Arc<Room>,
 }
 
-/// Who is at the other end.
+/// Returns the client of a request's connection.
 fn peer_of<T>(request: &Request<T>) -> Option<Peer> {
     request.extensions().get::<Peer>().cloned()
 }
@@ -206,7 +204,7 @@ fn headers_of<T>(request: &Request<T>) -> HeaderMap {
 
 #[tonic::async_trait]
 impl Coordinator for Service {
-    type WorkStream = Held<ReceiverStream<Result<wire::ToWorker, Status>>>;
+    type WorkStream = HeldBody<ReceiverStream<Result<wire::ToWorker, Status>>>;
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Report, Status>> + Send>>;
 
     async fn work(
@@ -222,7 +220,7 @@ impl Coordinator for Service {
                 hello
             }
             Ok(Err(status)) => return Err(status),
-            _ => return Err(Status::invalid_argument("a worker has to say hello first")),
+            _ => return Err(Status::invalid_argument("the first message must be Hello")),
         };
         let introduction = introduce(hello, self.engine, self.epoch).map_err(|reason| {
             self.door.report(peer.as_ref(), reason.clone());
@@ -237,7 +235,7 @@ impl Coordinator for Service {
         let gone = |_| Status::unavailable("the coordinator is ending");
         self.driver.send(vec![joined]).await.map_err(gone)?;
         let (driver, room, door) = (self.driver.clone(), Arc::clone(&self.room), self.door.clone());
-        let (answer, ended) = Held::new(ReceiverStream::new(outgoing), admission).until_its_end();
+        let (answer, ended) = HeldBody::new(ReceiverStream::new(outgoing), admission).until_its_end();
         tokio::spawn(async move {
             let mut listener = Listener::new(connection, &driver, room, ended);
             if let Some(reason) = listener.listen(&mut incoming).await {
@@ -268,12 +266,12 @@ impl Coordinator for Service {
             }
             let mut tick = tokio::time::interval(WATCH_EVERY);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            // Of its own, as waiting takes note of what passes.
+            // A receiver of its own, because waiting marks values as seen.
             let (mut ends, mut is_over) = (snapshots.clone(), false);
             loop {
                 let json = tokio::select! {
                     biased;
-                    // How it ended is told at once, as this process may end, too.
+                    // The end is sent at once, because this process may exit, too.
                     over = over(&mut ends), if !is_over => match over {
                         Some(json) => {
                             is_over = true;
@@ -289,7 +287,7 @@ impl Coordinator for Service {
                     },
                     notice = notices.recv() => match notice {
                         Ok(notice) => notice.to_json(),
-                        // The next snapshot has what was missed.
+                        // The next snapshot includes what was missed.
                         Err(broadcast::error::RecvError::Lagged(_)) => continue,
                         Err(broadcast::error::RecvError::Closed) => return,
                     },
@@ -300,41 +298,41 @@ impl Coordinator for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(Held::new(ReceiverStream::new(outgoing), admission))))
+        Ok(Response::new(Box::pin(HeldBody::new(ReceiverStream::new(outgoing), admission))))
     }
 }
 
-/// The first snapshot of a sweep that is over.
+/// Returns the first snapshot of a sweep that is over.
 async fn over(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> Option<String> {
     snapshots.wait_for(|snapshot| snapshot.is_over()).await.ok().map(|snapshot| snapshot.to_json())
 }
 
-/// Hands on what a worker says, until it stops or stops making sense.
+/// Passes a worker's messages to the driver, until they end or one is malformed.
 ///
-/// All that has arrived goes at once: with many workers that send much, each message alone would
-/// have to wait its turn, and what answers it would leave alone, too.
+/// All messages that have arrived are passed at once. With many workers that send much, each single message would have
+/// to wait its turn, and so would each answer to one.
 struct Listener<'a> {
     connection: ConnectionId,
     driver: &'a mpsc::Sender<Vec<FromService>>,
     room: Arc<Room>,
-    /// The result in parts that is arriving, and the room that it has.
+    /// The result in parts that is arriving, and its room.
     assembly: Assembly,
     reservation: Option<Box<Reservation>>,
     heard: Vec<FromService>,
-    /// Bytes of spikes in there.
+    /// Bytes of spikes in `heard`.
     bytes: usize,
-    /// Resolves when nothing can be said to the worker any more.
+    /// Resolves when nothing more can be sent to the worker.
     ended: oneshot::Receiver<()>,
 }
 
-/// What came of listening.
-enum Heard {
+/// The result of waiting for a message.
+enum FirstMessage {
     Message(wire::FromWorker),
-    /// The worker has ended the call, or the line did.
+    /// The worker ended the call, or the connection failed.
     End,
-    /// It sent what is no message.
+    /// A message could not be decoded.
     Nonsense(String),
-    /// The room for the result that is arriving is needed for others.
+    /// Other results need the room of the one that is arriving.
     RoomIsNeeded,
 }
 
@@ -349,29 +347,29 @@ impl<'a> Listener<'a> {
         Listener { connection, driver, room, assembly, reservation, heard, bytes: 0, ended }
     }
 
-    /// Listens to the end; gives a reason if it was we who ended it.
+    /// Receives messages until the end. Returns the reason if the coordinator ended the call to free room.
     async fn listen(&mut self, incoming: &mut Streaming<wire::FromWorker>) -> Option<String> {
         loop {
             let mut next = Some(self.next(incoming).await);
             while let Some(heard) = next.take() {
                 let nonsense = match heard {
-                    Heard::Message(message) => {
+                    FirstMessage::Message(message) => {
                         if !self.make_room_for(&message).await {
                             return None;
                         }
                         self.understand(message).err().map(|error| error.to_string())
                     }
-                    Heard::Nonsense(what) => Some(what),
-                    Heard::End => {
+                    FirstMessage::Nonsense(what) => Some(what),
+                    FirstMessage::End => {
                         self.hand_on().await;
                         return None;
                     }
-                    Heard::RoomIsNeeded => {
-                        return Some("sent a large result more slowly than others could wait for".to_owned());
+                    FirstMessage::RoomIsNeeded => {
+                        return Some("sent a large result too slowly while others waited".to_owned());
                     }
                 };
                 if let Some(error) = nonsense {
-                    let what = format!("a message that makes no sense: {}", from_outside(&error));
+                    let what = format!("a malformed message: {}", from_outside(&error));
                     self.heard.push(FromService::Nonsense { connection: self.connection, what });
                     self.hand_on().await;
                     return None;
@@ -386,8 +384,8 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Waits for what comes next.
-    async fn next(&self, incoming: &mut Streaming<wire::FromWorker>) -> Heard {
+    /// Waits for the next message.
+    async fn next(&self, incoming: &mut Streaming<wire::FromWorker>) -> FirstMessage {
         let room_is_needed = async {
             match &self.reservation {
                 Some(reservation) => reservation.is_to_end().await,
@@ -395,20 +393,20 @@ impl<'a> Listener<'a> {
             }
         };
         tokio::select! {
-            message = incoming.message() => Heard::from(message),
-            () = room_is_needed => Heard::RoomIsNeeded,
+            message = incoming.message() => FirstMessage::from(message),
+            () = room_is_needed => FirstMessage::RoomIsNeeded,
         }
     }
 
-    /// Waits until there is room for a result that is announced; false if the driver or the connection has ended.
+    /// Waits until there is room for an announced result. Returns false if the driver or the connection has ended.
     ///
-    /// The worker is not heard meanwhile, and that is not its fault.
+    /// Nothing is read from the worker meanwhile. That is not its fault, so the driver gets signs of life instead.
     async fn make_room_for(&mut self, message: &wire::FromWorker) -> bool {
         let bytes = self.assembly.wants(message);
         if bytes == 0 {
             return true;
         }
-        // What is arriving is given up for it; and what it waits for may wait to be handed on.
+        // The result that is arriving is given up for this one. The room may depend on gathered messages: pass them on.
         (self.assembly, self.reservation) = (Assembly::default(), None);
         if !self.hand_on().await {
             return false;
@@ -417,14 +415,14 @@ impl<'a> Listener<'a> {
             Some(wire::from_worker::Message::Trial(result)) => result.lease,
             _ => 0,
         };
-        // A result of more bytes than there are is refused when it is looked at.
+        // A result of more bytes than the room has is refused when it is decoded.
         let mut reserving = pin!(Arc::clone(&self.room).reserve(bytes.min(LARGEST_ENCODED)));
         let mut tick = tokio::time::interval(WAITING_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                // The worker is gone, or was cut off.
+                // The worker has left, or was cut off.
                 _ = &mut self.ended => return false,
                 reservation = &mut reserving => {
                     self.reservation = Some(reservation);
@@ -455,7 +453,7 @@ impl<'a> Listener<'a> {
                 reservation.arrived(bytes);
             }
         } else if was_unfinished || self.reservation.is_some() {
-            // It is whole, or was given up.
+            // The result is complete, or was given up.
             room = self.reservation.take();
             room.iter().for_each(|of| of.is_whole());
         }
@@ -464,47 +462,47 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    /// Hands on what was heard; false if the driver has ended.
+    /// Passes the gathered messages on. Returns false if the driver has ended.
     async fn hand_on(&mut self) -> bool {
         self.bytes = 0;
         self.heard.is_empty() || self.driver.send(std::mem::take(&mut self.heard)).await.is_ok()
     }
 }
 
-impl From<Result<Option<wire::FromWorker>, Status>> for Heard {
-    fn from(message: Result<Option<wire::FromWorker>, Status>) -> Heard {
+impl From<Result<Option<wire::FromWorker>, Status>> for FirstMessage {
+    fn from(message: Result<Option<wire::FromWorker>, Status>) -> FirstMessage {
         match message {
-            Ok(Some(message)) => Heard::Message(message),
-            Err(status) if is_nonsense(&status) => Heard::Nonsense(status.message().to_owned()),
-            Ok(None) | Err(_) => Heard::End,
+            Ok(Some(message)) => FirstMessage::Message(message),
+            Err(status) if is_nonsense(&status) => FirstMessage::Nonsense(status.message().to_owned()),
+            Ok(None) | Err(_) => FirstMessage::End,
         }
     }
 }
 
-/// Whether this is the fault of what was sent, and not of the line.
+/// Whether the error is the fault of the message, and not of the connection.
 fn is_nonsense(status: &Status) -> bool {
-    // What the line did has a cause.
+    // An error of the connection has a cause.
     let is_of_decoding = matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange);
     is_of_decoding && std::error::Error::source(status).is_none()
 }
 
-/// What comes next, if it is here.
-async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<Heard> {
+/// Returns the next message, if it has arrived.
+async fn arrived(incoming: &mut Streaming<wire::FromWorker>) -> Option<FirstMessage> {
     poll_fn(|context| {
         Poll::Ready(match Pin::new(&mut *incoming).poll_next(context) {
-            Poll::Ready(message) => Some(Heard::from(message.transpose())),
+            Poll::Ready(message) => Some(FirstMessage::from(message.transpose())),
             Poll::Pending => None,
         })
     })
     .await
 }
 
-/// What is there for others than workers: `/health` for anybody, `/metrics` for who has the secret.
-fn pages(door: Door, board: Board) -> Router {
+/// Returns the pages for others than workers: `/health` for everyone, `/metrics` for clients with the secret.
+fn pages(door: AccessCheck, board: Board) -> Router {
     let health = {
         let board = board.clone();
         move |request: axum::extract::Request| async move {
-            // From elsewhere a request may name this machine in any way, and no browser has led it here by a false one.
+            // A request from elsewhere may use any name of this machine. No browser was led here by a false one.
             let is_from_here = |peer: &Peer| peer.address.ip().to_canonical().is_loopback();
             if request.extensions().get::<Peer>().is_none_or(is_from_here)
                 && let Some(refusal) = refuse_host(&request)
@@ -524,7 +522,7 @@ fn pages(door: Door, board: Board) -> Router {
     Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 
-/// The same two pages without a secret, for a server on loopback.
+/// Returns the same two pages without a secret, for a server on loopback.
 pub fn open_pages(board: &Board) -> Routes {
     let page = |answer: fn(&Board) -> HttpResponse| {
         let board = board.clone();
@@ -535,11 +533,11 @@ pub fn open_pages(board: &Board) -> Routes {
     Routes::from(Router::new().route("/health", page(state)).route("/metrics", page(exposition)))
 }
 
-/// Refuses a request that does not name this machine, or comes from a page of another site.
+/// Refuses a request that does not name this machine, or that a page of another site sent.
 fn refuse_host(request: &axum::extract::Request) -> Option<HttpResponse> {
     let named = host::named(request);
     let is_meant = host::is_this_machine(named) && !host::is_of_another_site(request.headers(), named);
-    let refusal = "This page is for this machine: ask for 127.0.0.1 or localhost.\n";
+    let refusal = "This page is only for this machine: use 127.0.0.1 or localhost.\n";
     (!is_meant).then(|| text(StatusCode::FORBIDDEN, refusal))
 }
 
@@ -576,7 +574,7 @@ mod tests {
         state("computing");
         let (driver, _from_service) = mpsc::channel(1);
         let (refusals, _refused) = mpsc::channel(1);
-        let door = Door { secret: blake3::hash(b"Bearer open"), refusals };
+        let door = AccessCheck { secret: blake3::hash(b"Bearer open"), refusals };
         let connections = AtomicU64::new(0);
         let service = Service {
             door,
@@ -597,7 +595,7 @@ mod tests {
         assert_eq!(next().await.as_deref(), Some("computing"));
         state("draining");
         assert_eq!(next().await.as_deref(), Some("draining"));
-        // Computed, and written, between two ticks.
+        // The run is computed, and then writes, between two ticks.
         state("done");
         state("writing");
         drop(views);

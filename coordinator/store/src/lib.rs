@@ -1,10 +1,8 @@
-//! The store: the spikes of trials and the span counts of noise streams, in one file that outlives
-//! the process.
+//! The store: the spikes of trials and the span counts of noise streams, in one file that outlives the process.
 //!
 //! # Format
 //!
-//! A log. The file only ever grows, in blocks of 4096 bytes; all numbers are little-endian, all
-//! hashes BLAKE3.
+//! The file is a log. It only grows, in blocks of 4096 bytes. All numbers are little-endian, all hashes BLAKE3.
 //!
 //! ```text
 //! file    magic (16) · version (4) · salt (32) · hash of these (32)          in the first block
@@ -17,51 +15,49 @@
 //!         3 spans of a stream: key is its StreamKey, the value the first one's index and the counts, u32 each
 //! ```
 //!
-//! The two hashes of a frame are keyed with the salt, which is random and never leaves the file, and
-//! cover the frame's place. So nothing but a frame that this store wrote at this place passes for
-//! one: no bytes that a worker sends as spikes, no block left over from a deleted file.
+//! The two hashes of a frame are keyed with the salt, which is random and never leaves the file. They also cover the
+//! frame's place. So only a frame that this store wrote at this place is valid. Bytes that a worker sends as spikes are
+//! not, nor is a block left over from a deleted file.
 //!
 //! # Commit
 //!
-//! One write of one frame at the end of the file (large values in writes of their own), then `fdatasync`, then the answer. There is no
-//! other state on the disk to agree with: the index is in memory, about 200 bytes a trial, and is
-//! rebuilt from the directories on opening, without reading the values.
+//! The store writes one frame at the end of the file (large values in writes of their own), calls `fdatasync`, and then
+//! acknowledges. The disk has no other state that must agree with it. The index is in memory, about 200 bytes a trial.
+//! Opening rebuilds it from the directories, and reads spikes of the last frame only.
 //!
-//! # What can fail
+//! # Failures
 //!
-//! - *Killed, or power cut*: every frame but the last was on the disk before the next was begun. If
-//!   the last is not whole by every hash it has, nobody was told of it, and opening cuts it off;
-//!   [`Found::unfinished_bytes`] counts it. A whole frame that nobody was told of is kept, and
-//!   opening syncs before it says so. As frames begin a block, no block with acknowledged data is
-//!   ever written again, and no torn write can reach it.
-//! - *Disk full*: the frame is cut off again, the call fails, the store goes on.
-//! - *`fdatasync` fails*: nobody knows then what is on the disk, and asking again would not tell. The
-//!   frame is cut off, and the store takes nothing more until it is opened anew.
-//! - *Damage* (flipped bits, zeroed or swapped blocks, a file cut short): costs what it hit. A value
-//!   that is not what its digest says is [`StoreError::Damaged`] whenever it is read; a directory
-//!   that is not whole costs its frame, and opening finds the next one behind it
-//!   ([`Found::damaged_bytes`]). At the end of the file it looks like a write that was never finished,
-//!   and is treated so. Only damage to the first block makes the store unreadable. All of
-//!   this can be computed anew.
+//! - *Kill or power cut*: every frame except the last was durable before the next was begun. If any hash of the last
+//!   frame is wrong, the frame was never acknowledged. Opening cuts it off; [`Found::unfinished_bytes`] counts it. A
+//!   complete frame that was never acknowledged is kept, and opening syncs it before it returns. As frames begin a
+//!   block, no block with acknowledged data is ever written again, and no torn write can reach it.
+//! - *Full disk*: the frame is cut off again, the call fails, and the store continues.
+//! - *`fdatasync` fails*: the content of the disk is unknown, and a second call would not show it. The frame is cut
+//!   off, and the store accepts nothing until it is opened again.
+//! - *Damage* (flipped bits, zeroed or swapped blocks, a truncated file) costs only what it hit. If a value does not
+//!   match its digest, every read of it returns [`StoreError::Damaged`]. A damaged directory costs its frame; opening
+//!   finds the next one behind it ([`Found::damaged_bytes`]). Damage at the end of the file looks like an unfinished
+//!   write, and is treated as one. Only damage to the first block makes the store unreadable. Everything that is lost
+//!   can be computed again.
 //!
-//! # What is assumed
+//! # Assumptions
 //!
-//! A local file system (or a network one with working `flock`, and one machine at a time); `fsync`
-//! means it; a write damages no block outside itself. Damage is found, malice is not: who can write
+//! The file system is local, or a network one with a working `flock` and one machine at a time. `fsync` makes data
+//! durable. A write damages no block outside itself. The store finds damage, but not malice: a program that can write
 //! the file can read the salt.
 //!
 //! # Why not a database
 //!
-//! redb 4.6 was tried first. Of 3000 stores with random damage it opened, in its usual way, every
-//! third only to panic or to return wrong bytes. With its full check on opening none did so; but then
-//! any flipped bit refuses the whole store, the check reads every byte of it, and damage that comes
-//! after the check still panics or passes (of 1000 cases, half; the others hit nothing in use).
-//! Here values are large, immutable, each with a digest of its own, and nobody asks for ranges: a log
-//! with an index in memory does all of that in fewer ways to fail.
+//! redb 4.6 was tried first. Of 3000 stores with random damage, opened in the usual way, every third made it panic or
+//! return wrong bytes. With its full check on opening, none did. But then any flipped bit refuses the whole store, and
+//! the check reads every byte of it. Damage after the check still causes panics or wrong bytes: in half of 1000 cases,
+//! while the others hit nothing in use. Here values are large and immutable, each has its own digest, and no caller
+//! reads ranges. A log with an index in memory does all of that with fewer ways to fail.
 //!
-//! # What it must not know
+//! # Boundaries
 //!
-//! Of trials it knows their keys, and of spikes their bytes. It must not know plans, output files or the protocol.
+//! The store knows only the keys of trials and the bytes of spikes. It must not depend on plans, output files or the
+//! protocol.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 
@@ -80,91 +76,88 @@ use granule_system::files::{harmless, sync_name};
 use granule_system::stamp::{Seal, Stamp};
 use nix::errno::Errno;
 
-/// Counts the changes of the format.
+/// Version of the format. Each change of the format increases it.
 const VERSION: u32 = 1;
 const FILE_MAGIC: [u8; 16] = *b"granule store\r\n\0";
 const FRAME_MAGIC: [u8; 8] = *b"\xf5granule";
-/// What is written at a time, at least: the largest sector in use, and a page.
+/// The smallest unit of writes: the largest sector in use, and a page.
 const BLOCK: u64 = 4096;
 const FILE_HEAD: usize = 84;
 const FRAME_HEAD: usize = 88;
 const ENTRY: usize = 73;
-/// A value of so many bytes is written by itself, and not copied for that.
+/// Values of at least this many bytes are written separately, which avoids a copy.
 const LARGE: usize = 1 << 20;
 
-/// Spikes to put.
+/// Spikes to put into the store.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// The trial.
+pub struct StoreEntry<'a> {
     pub key: TrialKey,
-    /// What its spikes hash to.
     pub digest: Digest,
-    /// Its encoded spikes; any bytes, here.
+    /// Its encoded spikes. The store accepts any bytes.
     pub spikes: &'a [u8],
 }
 
-/// What became of an [`Entry`].
+/// The answer to a [`StoreEntry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// The store did not have the trial, or had it damaged, and has it now.
+    /// The store did not have the trial, or only damaged. It has the trial now.
     New,
-    /// The store has the same spikes already.
+    /// The store already has the same spikes.
     Same,
-    /// The store has other spikes of this trial, and keeps them: a determinism alarm.
+    /// The store has different spikes of this trial, and keeps them. The computation was wrong or not deterministic.
     Differs {
-        /// The digest of the spikes that the store has.
+        /// The digest of the stored spikes.
         stored: Digest,
     },
 }
 
 /// A trial in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The trial.
+pub struct StoredTrial {
     pub key: TrialKey,
-    /// What its spikes hash to.
     pub digest: Digest,
     /// Length of its encoded spikes.
     pub bytes: u64,
 }
 
-/// What opening found.
+/// The result of opening a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Trials the store holds.
+    /// Number of stored trials.
     pub trials: usize,
-    /// Bytes of a last write that was never finished nor acknowledged, now cut off. Damage to the end
+    /// Bytes of a last write that was never finished or acknowledged. [`Store::open`] cuts them off. Damage to the end
     /// of the file looks the same.
     pub unfinished_bytes: u64,
-    /// Bytes of damaged blocks, and of frames that they made unreadable: what these held counts as
-    /// missing. They stay in the file and are found at every opening.
+    /// Bytes of damaged blocks, and of frames that these made unreadable. Their content counts as missing. The bytes
+    /// stay in the file and are found at every opening.
     pub damaged_bytes: u64,
 }
 
-/// Why the store cannot do what it was asked.
+/// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process, or another [`Store`] of this one, has the file.
+    /// Another process, or another [`Store`] of this one, has locked the file.
     #[error("the store {} is in use by another granule: wait until it ends, or stop it", path.display())]
     InUse {
         /// The store's file.
         path: PathBuf,
     },
-    /// Nothing could keep two processes from writing to one store.
+    /// The file system has no locks, so two processes could write to one store.
     #[error(
-        "the store {} is on a file system without locks, which keep two runs apart: put it on another with \
-         --store FILE, or have this one mounted with them (Lustre: `-o flock`; NFS: not `nolock`)",
+        "the store {} is on a file system without locks, so two runs could write to it: put it on another with \
+            --store FILE, or mount this one with locks (Lustre: `-o flock`; NFS: not `nolock`)",
         path.display()
     )]
     NoLocks {
         /// The store's file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The file is a store of another format.
     #[error(
-        "the store {} has format {found}, but this granule knows format {VERSION}: use the granule that made it",
+        "the store {} has format {found}, but this granule reads format {VERSION}: use the version of granule \
+            that wrote it",
         path.display()
     )]
     Version {
@@ -174,57 +167,54 @@ pub enum StoreError {
         found: u32,
     },
     /// The file as a whole is not, or no longer, a store.
-    #[error("{} cannot be read as a store: {what}", path.display())]
+    #[error("{} is not a readable store: {what}", path.display())]
     Corrupted {
         /// The store's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason, as a clause.
         what: &'static str,
     },
-    /// The spikes of one trial are not what was put.
+    /// The stored spikes of a trial do not match their digest.
     #[error("the store {} has damaged spikes of trial {key}: they must be computed anew", path.display())]
     Damaged {
         /// The store's file.
         path: PathBuf,
-        /// The trial; [`Store::remove`] makes room for it.
+        /// The trial. After [`Store::remove`], it can be put again.
         key: TrialKey,
     },
-    /// An entry's digest is not the digest of its spikes. Nothing of its batch was put.
+    /// An entry's digest is not the digest of its spikes. Nothing of its batch was stored.
     #[error("the spikes put for trial {key} do not have the digest that came with them")]
     Mislabelled {
         /// The trial.
         key: TrialKey,
     },
-    /// The spans pushed are not those stored. Nothing was pushed.
+    /// The pushed spans differ from those stored. Nothing was stored.
     #[error("span {index} of noise stream {stream} has {offered} draws, but {stored} in the store")]
     Conflict {
-        /// The stream.
         stream: StreamKey,
         /// The first span that differs.
         index: usize,
         /// Its count in the store.
         stored: u32,
-        /// Its count as pushed.
+        /// Its pushed count.
         offered: u32,
     },
-    /// The spans pushed do not follow those stored. Nothing was pushed.
+    /// The pushed spans do not follow those stored. Nothing was stored.
     #[error("spans of noise stream {stream} pushed from {first}, but only {stored} are stored")]
     Gap {
-        /// The stream.
         stream: StreamKey,
-        /// Spans in the store.
+        /// Number of stored spans.
         stored: usize,
-        /// The first one pushed.
+        /// The first pushed span.
         first: u32,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {doing} the store {}: {source}", path.display())]
     Io {
         /// The store's file.
         path: PathBuf,
-        /// What was tried, as a verb that takes the store.
+        /// The failed action, as a verb whose object is the store.
         doing: &'static str,
-        /// Why not.
         source: io::Error,
     },
 }
@@ -243,22 +233,22 @@ fn has_no_locks(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || code == Some(Errno::ENOLCK)
 }
 
-/// An open store; no other process can open it meanwhile.
+/// An open store. While one is open for writing, other processes can only use [`Store::glance`].
 ///
-/// All calls block, and may come from several threads: reads go on while a write waits for the disk.
+/// All calls block, and may come from several threads. Reads continue while a write waits for the disk.
 #[derive(Debug)]
 pub struct Store {
     log: Log,
-    index: RwLock<Index>,
+    index: RwLock<LogIndex>,
     tail: Mutex<Tail>,
     found: Found,
 }
 
 impl Store {
-    /// Opens the store at this path, or makes it where there is none. Its directory must exist.
+    /// Opens the store at this path, or makes one if there is none. Its directory must exist.
     ///
-    /// An empty file, or one block of zeros, counts as none: a power cut while a store is made leaves
-    /// that, and nothing is lost by it.
+    /// An empty file, or one block of zeros, counts as none. A power cut while a store is made leaves such a file, and
+    /// no data is lost.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::NoLocks`], [`StoreError::Version`], [`StoreError::Corrupted`],
@@ -272,10 +262,10 @@ impl Store {
             let file = file.custom_flags(harmless().bits()).open(path).map_err(fail("open"))?;
             check_kind(&file, path)?;
             file.try_lock().map_err(|error| not_locked(path, error))?;
-            // Another process may have put another store there since it was opened, as pruning does.
+            // Another process may have replaced the file after it was opened, as `granule store prune` does.
             let opened = file.metadata().map_err(fail("open"))?;
             let is_same = |there: fs::Metadata| (there.dev(), there.ino()) == (opened.dev(), opened.ino());
-            // Some network file systems number files anew whenever they are asked.
+            // Some network file systems report another inode at every call, so the number of attempts is limited.
             if fs::metadata(path).is_ok_and(is_same) || attempts.next().is_none() {
                 break file;
             }
@@ -284,7 +274,7 @@ impl Store {
         Store::in_file(file, path)
     }
 
-    /// Opens the store in this file, which is locked and open for reading and writing, or makes it there.
+    /// Opens the store in this file, or makes it there. The file must be locked, and open for reading and writing.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -299,33 +289,33 @@ impl Store {
         if found.unfinished_bytes > 0 {
             log.file.set_len(end).map_err(fail("repair"))?;
         }
-        // A process killed between write and sync leaves a whole frame in the page cache: before
-        // anyone is told that it is here, it must be. Likewise the file's name in its directory.
+        // A process that was killed between write and sync leaves a complete frame in the page cache. This frame must
+        // be durable before any caller can see it. The same applies to the file's name in its directory.
         log.file.sync_all().map_err(fail("sync"))?;
         sync_name(path).map_err(fail("sync the directory of"))?;
         Ok(Store { log, index: RwLock::new(index), tail: Mutex::new(Tail { end, failed: false }), found })
     }
 
-    /// Opens the store at this path to be read, and changes nothing. Others can read it meanwhile, and
-    /// nobody writes, unless this machine has no locks on this file system and another has.
+    /// Opens the store at this path for reading, and changes nothing. Meanwhile, other processes can read it but not
+    /// write. There is one exception: without locks on this machine, another machine with locks may write.
     ///
     /// # Errors
-    /// As those of [`Self::open`] but for [`StoreError::NoLocks`], and [`StoreError::Io`] where there is none.
+    /// Those of [`Self::open`] except [`StoreError::NoLocks`]; [`StoreError::Io`] if there is no store.
     pub fn read(path: &Path) -> Result<Store, StoreError> {
         let file = open_to_read(path)?;
         match file.try_lock_shared() {
-            // Nobody on this machine writes where there are no locks, and what others write is whole or not there.
+            // Without locks, no process on this machine writes. A frame from another machine is complete or invalid.
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
             locked => locked.map_err(|error| not_locked(path, error))?,
         }
         Store::replayed(file, path)
     }
 
-    /// Reads what the store at this path holds at the moment, also while somebody writes to it. It is not
-    /// locked: nobody who wants to write is held up.
+    /// Reads the present content of the store at this path, even while another process writes to it. The file is not
+    /// locked, so no writer has to wait.
     ///
     /// # Errors
-    /// As those of [`Self::read`], but for [`StoreError::InUse`].
+    /// Those of [`Self::read`] except [`StoreError::InUse`].
     pub fn glance(path: &Path) -> Result<Store, StoreError> {
         Store::replayed(open_to_read(path)?, path)
     }
@@ -339,75 +329,72 @@ impl Store {
         Ok(Store { log, index: RwLock::new(index), tail, found })
     }
 
-    /// Which file it is, and when it last changed; none if the system does not say.
+    /// Returns the stamp of the file; `None` if a later change might not change it.
     pub fn stamp(&self) -> Option<Stamp> {
         self.log.file.metadata().ok().and_then(|metadata| Seal::of_written(&metadata).lasting())
     }
 
-    /// Whether its path leads to it.
+    /// Whether its path still leads to this file.
     pub fn is_in_place(&self) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let there = fs::metadata(&self.log.path).map(identity).ok();
         there.is_some() && there == self.log.file.metadata().map(identity).ok()
     }
 
-    /// Expects that there is a store at this path, of this format.
+    /// Checks that the file at this path is a store of this format, or empty.
     ///
     /// # Errors
-    /// As those of [`Self::read`], but for locks.
+    /// Those of [`Self::read`], except those of locks.
     pub fn probe(path: &Path) -> Result<(), StoreError> {
         salt_of(&open_to_read(path)?, path).map(drop)
     }
 
-    /// Its file.
     pub fn path(&self) -> &Path {
         &self.log.path
     }
 
-    /// Whether it holds no trial.
     pub fn is_empty(&self) -> bool {
         self.index().trials.is_empty()
     }
 
-    /// Whether it holds one of these trials.
+    /// Whether it holds any of these trials.
     pub fn has_any_of(&self, keys: impl IntoIterator<Item = TrialKey>) -> bool {
         keys.into_iter().any(|key| self.contains(key))
     }
 
-    /// Every trial it holds, in the order in which they were put: key, digest and bytes of the spikes.
-    pub fn trials(&self) -> Vec<Held> {
+    /// Returns every trial, in the order in which they were put.
+    pub fn trials(&self) -> Vec<StoredTrial> {
         let index = self.index();
-        let mut held: Vec<(u64, Held)> = (index.trials.iter())
-            .map(|(&key, place)| (place.at, Held { key, digest: place.digest, bytes: place.length }))
+        let mut held: Vec<(u64, StoredTrial)> = (index.trials.iter())
+            .map(|(&key, place)| (place.at, StoredTrial { key, digest: place.digest, bytes: place.length }))
             .collect();
         held.sort_unstable_by_key(|&(at, held)| (at, held.key));
         held.into_iter().map(|(_, held)| held).collect()
     }
 
-    /// Every noise stream that it holds span counts of, ascending, and these.
+    /// Returns the span counts of every noise stream, in ascending order of the streams.
     pub fn streams(&self) -> Vec<(StreamKey, Vec<u32>)> {
         self.index().spans.iter().map(|(&stream, spans)| (stream, spans.clone())).collect()
     }
 
-    /// What opening found.
     pub fn found(&self) -> Found {
         self.found
     }
 
-    /// Whether the store has spikes of this trial. Whether they are undamaged, reading them tells.
+    /// Whether the store has spikes of this trial. Only reading them shows whether they are undamaged.
     pub fn contains(&self, key: TrialKey) -> bool {
         self.index().trials.contains_key(&key)
     }
 
-    /// What the spikes of this trial hash to.
+    /// Returns the digest of this trial's spikes.
     pub fn digest(&self, key: TrialKey) -> Option<Digest> {
         self.index().trials.get(&key).map(|place| place.digest)
     }
 
-    /// The encoded spikes of this trial: exactly the bytes put.
+    /// Returns the encoded spikes of this trial: exactly the bytes that were put.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when they no longer are; [`StoreError::Io`].
+    /// [`StoreError::Damaged`] if the stored bytes have changed; [`StoreError::Io`].
     pub fn get(&self, key: TrialKey) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(place) = self.index().trials.get(&key).copied() else { return Ok(None) };
         match self.log.value(place).map_err(|source| self.failed("read", source))? {
@@ -416,8 +403,7 @@ impl Store {
         }
     }
 
-    /// Reads all spikes: the trials that have damaged ones, in no order that means anything but
-    /// always the same.
+    /// Reads all spikes. Returns the trials with damaged ones, in the order of the file.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -434,16 +420,16 @@ impl Store {
         Ok(damaged)
     }
 
-    /// Puts spikes of trials, all of them or none; on return they are durable.
+    /// Puts spikes of trials, all of them or none. On return they are durable.
     ///
-    /// The answers are in the order of the entries, of which two may have the same key. The same
-    /// spikes are [`Put::Same`] only if what is stored is read and found whole, else they are put
-    /// again: either way the caller may forget them.
+    /// The answers are in the order of the entries; two entries may have the same key. The answer is [`Put::Same`] only
+    /// if the stored spikes were read and are undamaged. Damaged ones are put again. In both cases the caller need not
+    /// keep its spikes.
     ///
     /// # Errors
-    /// [`StoreError::Mislabelled`]; [`StoreError::Io`], for example when the disk is full, and then
-    /// for good if the disk failed to sync. Nothing of the batch is stored then.
-    pub fn put(&self, batch: &[Entry<'_>]) -> Result<Vec<Put>, StoreError> {
+    /// [`StoreError::Mislabelled`]; [`StoreError::Io`], for example if the disk is full. Nothing of the batch is stored
+    /// then. If the disk failed to sync, all later calls fail, too.
+    pub fn put(&self, batch: &[StoreEntry<'_>]) -> Result<Vec<Put>, StoreError> {
         if let Some(entry) = batch.iter().find(|entry| Digest::of(entry.spikes) != entry.digest) {
             return Err(StoreError::Mislabelled { key: entry.key });
         }
@@ -467,8 +453,8 @@ impl Store {
             };
             if answer == Put::New {
                 fresh.insert(entry.key, entry.digest);
-                parts.push(Part {
-                    kind: Kind::Spikes,
+                parts.push(EntryPart {
+                    kind: BlockKind::Spikes,
                     key: entry.key.0,
                     digest: entry.digest,
                     value: entry.spikes,
@@ -480,8 +466,8 @@ impl Store {
         Ok(answers)
     }
 
-    /// Takes trials out, all of them or none, so that they can be put anew; on return that is
-    /// durable. The file does not shrink.
+    /// Removes trials, all of them or none, so that they can be put again. On return this is durable. The file does not
+    /// shrink.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -489,18 +475,18 @@ impl Store {
         let mut tail = self.tail();
         let digest = Digest::of(&[]);
         let parts: Vec<_> = (keys.iter().filter(|&&key| self.contains(key)))
-            .map(|key| Part { kind: Kind::Removal, key: key.0, digest, value: &[] })
+            .map(|key| EntryPart { kind: BlockKind::Removal, key: key.0, digest, value: &[] })
             .collect();
         self.append(&mut tail, &parts)
     }
 
-    /// The span counts stored of this noise stream, from its first on.
+    /// Returns the stored span counts of this noise stream, from its first span on.
     pub fn spans(&self, stream: StreamKey) -> Vec<u32> {
         self.index().spans.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// Appends the counts of this stream's spans from `first` on; on return they are durable. Those
-    /// that are stored already must be the same.
+    /// Appends the counts of this stream's spans from `first` on. On return they are durable. Counts of spans that are
+    /// already stored must be the same.
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::Gap`], [`StoreError::Io`].
@@ -520,12 +506,13 @@ impl Store {
         let value: Vec<u8> =
             std::iter::once(&from).chain(more).flat_map(|number| number.to_le_bytes()).collect();
         drop(index);
-        let part = Part { kind: Kind::Spans, key: stream.0, digest: Digest::of(&value), value: &value };
+        let part =
+            EntryPart { kind: BlockKind::Spans, key: stream.0, digest: Digest::of(&value), value: &value };
         self.append(&mut tail, &[part])
     }
 
-    /// Makes a frame of these durable, then known.
-    fn append(&self, tail: &mut Tail, parts: &[Part<'_>]) -> Result<(), StoreError> {
+    /// Makes a frame of these entries durable, then adds it to the index.
+    fn append(&self, tail: &mut Tail, parts: &[EntryPart<'_>]) -> Result<(), StoreError> {
         if parts.is_empty() {
             return Ok(());
         }
@@ -533,7 +520,7 @@ impl Store {
         let end = tail.end + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         self.log.write(tail, &pieces).map_err(|source| self.failed("write to", source))?;
         tail.end = end;
-        // Behind the sync: what is not durable must not be known to readers either.
+        // After the sync, because readers must not see anything that is not durable.
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for (part, place) in parts.iter().zip(places) {
             index.apply(part.kind, part.key, place, part.value);
@@ -541,10 +528,10 @@ impl Store {
         Ok(())
     }
 
-    // A panic elsewhere while a lock was held leaves nothing half-changed behind it: the index
-    // changes in single steps, the tail after the write.
+    // If another thread panics while it holds a lock, no state is half-changed: the index changes in single steps, and
+    // the tail after the write.
 
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
+    fn index(&self) -> RwLockReadGuard<'_, LogIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -559,44 +546,44 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Closing the file would do, unless a process is being started right now: between its fork
-        // and its exec it has the file, and with it the lock, too.
+        // Closing the file would also unlock it, except while a process is being started. Between its fork and its
+        // exec, that process has the file and the lock, too.
         let _ = self.log.file.unlock();
     }
 }
 
-/// Where the next frame goes. Its lock is the right to write.
+/// The place of the next frame. Its lock is the right to write.
 #[derive(Debug)]
 struct Tail {
     end: u64,
-    /// The disk did not sync, or did not take back a frame: see the module's documentation.
+    /// The disk did not sync, or a frame could not be cut off: see the module's documentation.
     failed: bool,
 }
 
-/// What the log holds.
+/// The content of the log.
 #[derive(Debug, Default)]
-struct Index {
-    trials: HashMap<TrialKey, Place>,
+struct LogIndex {
+    trials: HashMap<TrialKey, ValuePlace>,
     spans: BTreeMap<StreamKey, Vec<u32>>,
 }
 
-impl Index {
-    /// Follows an entry whose value is whole (of spikes: unseen). Whether it fits what is there.
-    fn apply(&mut self, kind: Kind, key: [u8; 32], place: Place, value: &[u8]) -> bool {
+impl LogIndex {
+    /// Applies an entry with a valid value. (Spikes are not read.) Returns whether it fits the index.
+    fn apply(&mut self, kind: BlockKind, key: [u8; 32], place: ValuePlace, value: &[u8]) -> bool {
         match kind {
-            Kind::Spikes => {
+            BlockKind::Spikes => {
                 self.trials.insert(TrialKey(key), place);
                 true
             }
-            Kind::Removal => {
+            BlockKind::Removal => {
                 self.trials.remove(&TrialKey(key));
                 true
             }
-            Kind::Spans => {
+            BlockKind::Spans => {
                 let (numbers, []) = value.as_chunks::<4>() else { return false };
                 let mut numbers = numbers.iter().map(|&bytes| u32::from_le_bytes(bytes));
                 let spans = self.spans.entry(StreamKey(key)).or_default();
-                // Behind a damaged frame there is a gap; what lies beyond it will be pushed again.
+                // Behind a damaged frame there is a gap. The spans beyond it will be pushed again.
                 let fits = numbers.next().is_some_and(|first| first as usize == spans.len());
                 if fits {
                     spans.extend(numbers);
@@ -607,37 +594,37 @@ impl Index {
     }
 }
 
-/// Where a value is, and what it must hash to.
+/// The place of a value, and its digest.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct ValuePlace {
     at: u64,
     length: u64,
     digest: Digest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BlockKind {
     Spikes = 1,
     Removal = 2,
     Spans = 3,
 }
 
 /// An entry to write.
-struct Part<'a> {
-    kind: Kind,
+struct EntryPart<'a> {
+    kind: BlockKind,
     key: [u8; 32],
     digest: Digest,
     value: &'a [u8],
 }
 
-/// A frame whose directory is whole.
-struct Frame {
+/// A frame with a valid directory.
+struct WholeFrame {
     begin: u64,
     end: u64,
-    entries: Vec<(Kind, [u8; 32], Place)>,
+    entries: Vec<(BlockKind, [u8; 32], ValuePlace)>,
 }
 
-/// The file.
+/// The store's file.
 #[derive(Debug)]
 struct Log {
     file: File,
@@ -646,8 +633,9 @@ struct Log {
 }
 
 impl Log {
-    /// The bytes of a frame at this place, piece by piece, and where its values will be. Large values are not copied.
-    fn frame<'a>(&self, at: u64, parts: &[Part<'a>]) -> (Vec<Cow<'a, [u8]>>, Vec<Place>) {
+    /// Returns the bytes of a frame at this place, in pieces, and the places of its values. Large values are not
+    /// copied.
+    fn frame<'a>(&self, at: u64, parts: &[EntryPart<'a>]) -> (Vec<Cow<'a, [u8]>>, Vec<ValuePlace>) {
         let values: usize = parts.iter().map(|part| part.value.len()).sum();
         let mut directory = Vec::with_capacity(parts.len() * ENTRY);
         let mut places = Vec::with_capacity(parts.len());
@@ -658,7 +646,7 @@ impl Log {
             directory.extend(length.to_le_bytes());
             directory.extend(part.key);
             directory.extend(part.digest.0);
-            places.push(Place { at: next, length, digest: part.digest });
+            places.push(ValuePlace { at: next, length, digest: part.digest });
             next += length;
         }
         let mut bytes = Vec::with_capacity(FRAME_HEAD + directory.len());
@@ -686,10 +674,10 @@ impl Log {
     /// Writes a frame to the end, durably or not at all.
     fn write(&self, tail: &mut Tail, pieces: &[Cow<'_, [u8]>]) -> io::Result<()> {
         if tail.failed {
-            return Err(io::Error::other("the disk failed before; run again once it is in order"));
+            return Err(io::Error::other("the disk failed earlier; run again after you fix it"));
         }
         if self.file.metadata()?.nlink() == 0 {
-            // It would all go to a file that is gone when this process is.
+            // The file is deleted: everything that is written to it would be lost when this process ends.
             return Err(io::Error::new(io::ErrorKind::NotFound, "its file was deleted; run again"));
         }
         let mut at = tail.end;
@@ -704,22 +692,22 @@ impl Log {
             synced
         });
         if synced.is_err() {
-            // What of the frame is there would not pass for one unless it is all there, but gives its
-            // room back, and is not to be believed by the next one to open the store.
+            // This cuts the frame off. An incomplete one is never valid, but takes space. A complete one must not be
+            // found at the next opening, because this call fails.
             tail.failed |= self.file.set_len(tail.end).is_err();
         }
         synced
     }
 
-    /// The value at this place; none if it is not the one that was put there.
-    fn value(&self, place: Place) -> io::Result<Option<Vec<u8>>> {
+    /// Returns the value at this place; `None` if it does not match its digest.
+    fn value(&self, place: ValuePlace) -> io::Result<Option<Vec<u8>>> {
         let bytes = self.bytes(place.at, place.length)?;
         Ok(bytes.filter(|bytes| Digest::of(bytes) == place.digest))
     }
 
-    /// So many bytes from here; none if the file ends before.
+    /// Returns this many bytes from here; `None` if the file ends earlier.
     fn bytes(&self, at: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
-        // A file cut short must not make us reserve more than there is.
+        // If the file was truncated, the buffer must not be larger than the file.
         let there = self.file.metadata()?.len();
         let (true, Ok(length)) = (at.saturating_add(length) <= there, usize::try_from(length)) else {
             return Ok(None);
@@ -731,8 +719,8 @@ impl Log {
         }
     }
 
-    /// The frame at this place, if there is one with a whole directory.
-    fn frame_at(&self, at: u64) -> io::Result<Option<Frame>> {
+    /// Returns the frame at this place, if there is one with a valid directory.
+    fn frame_at(&self, at: u64) -> io::Result<Option<WholeFrame>> {
         let Some(mut bytes) = self.bytes(at, BLOCK)? else { return Ok(None) };
         let head = bytes.first_chunk::<FRAME_HEAD>();
         let Some(head) = head.filter(|head| head.starts_with(&FRAME_MAGIC)) else { return Ok(None) };
@@ -744,7 +732,7 @@ impl Log {
         let (count, values) = (number(&mut rest), number(&mut rest));
         let directory_hash = rest.to_owned();
 
-        // The numbers are ours, by the hash; the file may still have been cut since.
+        // The hash shows that this store wrote the numbers. But the file may have been truncated since.
         let directory_bytes = count.saturating_mul(ENTRY as u64);
         let values_at = (at + FRAME_HEAD as u64).saturating_add(directory_bytes);
         let end = values_at.saturating_add(values).checked_next_multiple_of(BLOCK);
@@ -763,30 +751,35 @@ impl Log {
         let mut entries = Vec::with_capacity(directory.len() / ENTRY);
         for mut entry in directory.chunks_exact(ENTRY) {
             let kind = match take::<1>(&mut entry) {
-                [1] => Kind::Spikes,
-                [2] => Kind::Removal,
-                [3] => Kind::Spans,
+                [1] => BlockKind::Spikes,
+                [2] => BlockKind::Removal,
+                [3] => BlockKind::Spans,
                 _ => return Ok(None),
             };
             let length = number(&mut entry);
             let key = take::<32>(&mut entry);
-            entries.push((kind, key, Place { at: next, length, digest: Digest(take::<32>(&mut entry)) }));
+            entries.push((
+                kind,
+                key,
+                ValuePlace { at: next, length, digest: Digest(take::<32>(&mut entry)) },
+            ));
             next = next.saturating_add(length);
         }
-        // Of ours, too; else it would end where no frame can, or not where its values do.
+        // Every frame of this store passes this check. Without it, the end of the frame might not be the end of its
+        // values.
         if next != values_at.saturating_add(values) {
             return Ok(None);
         }
-        Ok(Some(Frame { begin: at, end, entries }))
+        Ok(Some(WholeFrame { begin: at, end, entries }))
     }
 
-    /// Reads the log from its beginning: what it holds, where it ends, and what was found.
-    fn replay(&self) -> io::Result<(Index, u64, Found)> {
+    /// Reads the log from its beginning. Returns the index, the end of the last frame, and the result for the caller.
+    fn replay(&self) -> io::Result<(LogIndex, u64, Found)> {
         let length = self.file.metadata()?.len();
-        let mut index = Index::default();
+        let mut index = LogIndex::default();
         let mut found = Found::default();
-        // A frame is applied when it is known whether it is the last.
-        let mut last: Option<Frame> = None;
+        // A frame is applied once it is known whether it is the last.
+        let mut last: Option<WholeFrame> = None;
         let mut end = BLOCK;
         let mut at = BLOCK;
         while at < length {
@@ -802,8 +795,8 @@ impl Log {
             last = Some(frame);
         }
         if let Some(frame) = last {
-            // Only if it reaches to the end of the file can it be one that was never finished: had
-            // anything been begun behind it, it was durable.
+            // Only a frame that reaches the end of the file can be unfinished: a frame is durable before the next is
+            // begun.
             if length <= end && !self.is_whole(&frame)? {
                 end = frame.begin;
             } else {
@@ -815,7 +808,7 @@ impl Log {
         Ok((index, end, found))
     }
 
-    fn is_whole(&self, frame: &Frame) -> io::Result<bool> {
+    fn is_whole(&self, frame: &WholeFrame) -> io::Result<bool> {
         for &(_, _, place) in &frame.entries {
             if self.value(place)?.is_none() {
                 return Ok(false);
@@ -824,11 +817,11 @@ impl Log {
         Ok(true)
     }
 
-    /// Follows a frame; returns the bytes of it that are damaged or lead nowhere.
-    fn apply(&self, index: &mut Index, frame: &Frame) -> io::Result<u64> {
+    /// Applies a frame to the index. Returns the number of its bytes that are damaged or do not fit.
+    fn apply(&self, index: &mut LogIndex, frame: &WholeFrame) -> io::Result<u64> {
         let mut damaged = 0;
         for &(kind, key, place) in &frame.entries {
-            let value = if kind == Kind::Spans { self.value(place)? } else { Some(Vec::new()) };
+            let value = if kind == BlockKind::Spans { self.value(place)? } else { Some(Vec::new()) };
             if !value.is_some_and(|value| index.apply(kind, key, place, &value)) {
                 damaged += place.length;
             }
@@ -836,15 +829,15 @@ impl Log {
         Ok(damaged)
     }
 
-    /// The hash of part of a frame that is at this place.
+    /// Returns the hash of a part of the frame at this place.
     fn hash(&self, at: u64, bytes: &[u8]) -> [u8; 32] {
         *blake3::Hasher::new_keyed(&self.salt).update(&at.to_le_bytes()).update(bytes).finalize().as_bytes()
     }
 }
 
-/// What the first block says.
-enum Head {
-    /// Nothing was ever stored here.
+/// The content of the first block.
+enum StoreHead {
+    /// Nothing was ever stored in the file.
     None,
     Of {
         version: u32,
@@ -854,39 +847,41 @@ enum Head {
 }
 
 /// Reads the first block. Magic, version and hash are at the same place in all versions.
-fn read_head(file: &File) -> io::Result<Head> {
+fn read_head(file: &File) -> io::Result<StoreHead> {
     let length = file.metadata()?.len();
     let mut block = vec![0; length.min(BLOCK) as usize];
     file.read_exact_at(&mut block, 0)?;
     if length <= BLOCK && block.iter().all(|&byte| byte == 0) {
-        return Ok(Head::None);
+        return Ok(StoreHead::None);
     }
     if !block.starts_with(&FILE_MAGIC) {
-        return Ok(Head::Unknown(looks_like(&block)));
+        return Ok(StoreHead::Unknown(looks_like(&block)));
     }
-    let Some(head) = block.first_chunk::<FILE_HEAD>() else { return Ok(Head::Unknown("it is cut short")) };
+    let Some(head) = block.first_chunk::<FILE_HEAD>() else {
+        return Ok(StoreHead::Unknown("it is truncated"));
+    };
     let (told, hash) = head.split_at(FILE_HEAD - 32);
     if blake3::hash(told).as_bytes() != hash {
-        return Ok(Head::Unknown("its first block is damaged"));
+        return Ok(StoreHead::Unknown("its first block is damaged"));
     }
     let mut rest = &told[FILE_MAGIC.len()..];
     let version = u32::from_le_bytes(take(&mut rest));
-    Ok(Head::Of { version, salt: take(&mut rest) })
+    Ok(StoreHead::Of { version, salt: take(&mut rest) })
 }
 
-/// What a file is that is no store, by its beginning.
+/// Guesses from its beginning what kind of file this is, if it is no store.
 fn looks_like(block: &[u8]) -> &'static str {
     const KINDS: [(&[u8], &str); 4] = [
         (b"\x93NUMPY", "it is a numpy array"),
         (b"PAR1", "it is a Parquet table"),
         (b"PK\x03\x04", "it is an archive"),
-        (b"SQLite format 3\0", "it is a database of SQLite"),
+        (b"SQLite format 3\0", "it is an SQLite database"),
     ];
     if let Some((_, kind)) = KINDS.iter().find(|(magic, _)| block.starts_with(magic)) {
         return kind;
     }
     if FILE_MAGIC.starts_with(block) {
-        return "it is cut short";
+        return "it is truncated";
     }
     // The block may end within a character.
     let text = match std::str::from_utf8(block) {
@@ -898,21 +893,21 @@ fn looks_like(block: &[u8]) -> &'static str {
     };
     let is_text = !text.chars().any(|c| c.is_control() && !c.is_whitespace());
     match text.trim_start().chars().next() {
-        Some('{' | '[') if is_text => "it is text, as JSON is",
-        _ if is_text => "it is text, as a sweep file is",
-        _ => "it does not begin as one",
+        Some('{' | '[') if is_text => "it is text, perhaps JSON",
+        _ if is_text => "it is text, perhaps a sweep file",
+        _ => "it does not start like a store",
     }
 }
 
-/// The salt of a store of this format; none where nothing was ever stored.
+/// Returns the salt of a store of this format; `None` if nothing was ever stored in the file.
 fn salt_of(file: &File, path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
     let head =
         read_head(file).map_err(|source| StoreError::Io { path: path.to_owned(), doing: "read", source })?;
     match head {
-        Head::None => Ok(None),
-        Head::Of { version: VERSION, salt } => Ok(Some(salt)),
-        Head::Of { version, .. } => Err(StoreError::Version { path: path.to_owned(), found: version }),
-        Head::Unknown(what) => Err(StoreError::Corrupted { path: path.to_owned(), what }),
+        StoreHead::None => Ok(None),
+        StoreHead::Of { version: VERSION, salt } => Ok(Some(salt)),
+        StoreHead::Of { version, .. } => Err(StoreError::Version { path: path.to_owned(), found: version }),
+        StoreHead::Unknown(what) => Err(StoreError::Corrupted { path: path.to_owned(), what }),
     }
 }
 
@@ -923,7 +918,7 @@ fn open_to_read(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Anything but a regular file has no end to append to: a pipe, /dev/full.
+/// Checks that this is a regular file. Others, such as pipes and `/dev/full`, have no end to append to.
 fn check_kind(file: &File, path: &Path) -> Result<(), StoreError> {
     let fail = |source| StoreError::Io { path: path.to_owned(), doing: "open", source };
     let kind = file.metadata().map_err(fail)?;
@@ -934,11 +929,11 @@ fn check_kind(file: &File, path: &Path) -> Result<(), StoreError> {
     Err(StoreError::Corrupted { path: path.to_owned(), what })
 }
 
-/// Writes the first block of a new store; its salt.
+/// Writes the first block of a new store. Returns its salt.
 fn make(file: &File) -> io::Result<[u8; 32]> {
     let mut salt = [0; 32];
     for (i, bytes) in salt.chunks_exact_mut(8).enumerate() {
-        // The standard library's way to random numbers: each state is keyed by the operating system.
+        // The standard library's source of random numbers: the operating system provides its keys.
         bytes.copy_from_slice(&RandomState::new().hash_one(i).to_le_bytes());
     }
     let mut block = Vec::with_capacity(BLOCK as usize);
@@ -949,13 +944,13 @@ fn make(file: &File) -> io::Result<[u8; 32]> {
     block.resize(BLOCK as usize, 0);
     let made = file.write_all_at(&block, 0).and_then(|()| file.sync_all());
     if made.is_err() {
-        // Half a head would be taken for a damaged store, nothing at all for a new one.
+        // Half a first block would look like a damaged store; an empty file looks like a new one.
         let _ = file.set_len(0);
     }
     made.map(|()| salt)
 }
 
-/// The next bytes of what is long enough by construction.
+/// Takes the next bytes. The caller has checked that the slice is long enough.
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let (taken, rest) = bytes.split_first_chunk().expect("the caller has split off enough");
     *bytes = rest;

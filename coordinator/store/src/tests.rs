@@ -45,8 +45,10 @@ fn spikes(i: u32) -> Vec<u8> {
 
 fn put(store: &Store, trials: impl IntoIterator<Item = u32>) -> Result<Vec<Put>, StoreError> {
     let values: Vec<_> = trials.into_iter().map(|i| (key(i), spikes(i))).collect();
-    let batch: Vec<_> =
-        values.iter().map(|(key, spikes)| Entry { key: *key, digest: Digest::of(spikes), spikes }).collect();
+    let batch: Vec<_> = values
+        .iter()
+        .map(|(key, spikes)| StoreEntry { key: *key, digest: Digest::of(spikes), spikes })
+        .collect();
     store.put(&batch)
 }
 
@@ -71,12 +73,12 @@ fn what_is_put_is_got_also_after_opening_again() {
     assert_eq!(put(&store, 0..200).unwrap(), vec![Put::New; 200]);
     assert_eq!(put(&store, 200..201).unwrap(), [Put::New]);
     assert_eq!(put(&store, []).unwrap(), []);
-    // Values that are copied into their frame, and ones that are written by themselves.
+    // Some values are copied into their frame, others are written separately.
     let large = [1, LARGE - 1, LARGE, LARGE + 300_000, 5, LARGE + 1].map(|length| Bytes::new(7).take(length));
     let entry = |(i, spikes): (u32, &'_ Vec<u8>)| (key(201 + i), Digest::of(spikes), spikes.clone());
     let large: Vec<(TrialKey, Digest, Vec<u8>)> = (0..).zip(&large).map(entry).collect();
-    let entries: Vec<Entry<'_>> =
-        large.iter().map(|(key, digest, spikes)| Entry { key: *key, digest: *digest, spikes }).collect();
+    let entries: Vec<StoreEntry<'_>> =
+        large.iter().map(|(key, digest, spikes)| StoreEntry { key: *key, digest: *digest, spikes }).collect();
     store.put(&entries).unwrap();
     store.push_spans(stream(0), 0, &[5, 6]).unwrap();
     store.push_spans(stream(0), 2, &[7]).unwrap();
@@ -97,7 +99,7 @@ fn what_is_put_is_got_also_after_opening_again() {
 fn a_second_put_is_the_same_or_differs() {
     let (_directory, path) = new_store();
     let store = Store::open(&path).unwrap();
-    let entry = |i, spikes| Entry { key: key(i), digest: Digest::of(spikes), spikes };
+    let entry = |i, spikes| StoreEntry { key: key(i), digest: Digest::of(spikes), spikes };
     let differs = Put::Differs { stored: Digest::of(b"a") };
     let answers = store.put(&[entry(0, b"a"), entry(0, b"a"), entry(0, b"b"), entry(1, b"")]).unwrap();
     assert_eq!(answers, [Put::New, Put::Same, differs, Put::New]);
@@ -109,7 +111,7 @@ fn a_second_put_is_the_same_or_differs() {
     assert_eq!(path.metadata().unwrap().len(), length, "nothing to write");
     assert_eq!(store.get(key(0)).unwrap().unwrap(), b"a");
 
-    let wrong = Entry { key: key(3), digest: Digest::of(b"a"), spikes: b"b" };
+    let wrong = StoreEntry { key: key(3), digest: Digest::of(b"a"), spikes: b"b" };
     assert!(
         matches!(store.put(&[entry(2, b"c"), wrong]), Err(StoreError::Mislabelled { key: k }) if k == key(3))
     );
@@ -207,7 +209,7 @@ proptest! {
     }
 }
 
-/// Runs [`child`] in another process, behind these shell commands.
+/// Runs [`child`] in another process, after these shell commands.
 fn spawn(role: &str, path: &Path, before: &str) -> Child {
     let (_, module) = module_path!().split_once("::").unwrap();
     Command::new("sh")
@@ -220,7 +222,7 @@ fn spawn(role: &str, path: &Path, before: &str) -> Child {
         .unwrap()
 }
 
-/// Not a test on its own: what the tests below run in another process.
+/// No test by itself: the tests below run this in another process.
 #[test]
 fn child() {
     let Ok(role) = std::env::var("GRANULE_STORE_ROLE") else { return };
@@ -247,12 +249,14 @@ fn child() {
                 full.find_map(|i| put(&store, [2 * i, 2 * i + 1]).err().map(|e| (i, e))).unwrap();
             say(&stored.to_string());
             say(&error.to_string());
-            // Neither half of it is there, its room is given back, and what fits still fits.
+            // Neither trial of the batch is stored, its space is freed, and smaller batches may still fit.
             assert!(!store.contains(key(2 * stored)) && !store.contains(key(2 * stored + 1)));
             assert_eq!(path.metadata().unwrap().len(), store.tail().end);
             assert!((0..2 * stored).all(|i| holds(&store, i)));
             let after: Vec<_> = (0..40)
-                .map(|_| store.put(&[Entry { key: key(u32::MAX), digest: Digest::of(b"x"), spikes: b"x" }]))
+                .map(|_| {
+                    store.put(&[StoreEntry { key: key(u32::MAX), digest: Digest::of(b"x"), spikes: b"x" }])
+                })
                 .collect();
             say(if after.iter().all(|result| result.is_ok()) { "goes on" } else { "full for one, too" });
         }
@@ -301,7 +305,7 @@ fn a_killed_process_loses_nothing_acknowledged() {
         assert!(!holds(&store, acknowledged + 1));
         let spans = store.spans(stream(0));
         assert!(spans.iter().copied().eq(0..spans.len() as u32));
-        // A kill between the two writes of a trial costs a span.
+        // A kill between the two writes of a trial loses a span.
         assert!(spans.len() as u64 >= u64::from(acknowledged) - round - 1);
     }
     assert!(acknowledged > 12);
@@ -310,7 +314,7 @@ fn a_killed_process_loses_nothing_acknowledged() {
 #[test]
 fn a_full_disk_refuses_and_loses_nothing() {
     let (_directory, path) = new_store();
-    // A limit on the size of files, met with an error instead of a signal.
+    // A limit on the size of files, reported by an error instead of a signal.
     let mut child = spawn("fill", &path, "trap '' XFSZ; ulimit -f 200;");
     let said: Vec<_> = words(&mut child).collect();
     assert!(child.wait().unwrap().success(), "{said:?}");
@@ -326,7 +330,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
     assert_eq!(put(&store, [2 * stored]).unwrap(), [Put::New]);
 }
 
-/// A store of small batches: its bytes, and per batch its end in the file and its trials.
+/// Returns the bytes of a store of small batches, and for each batch its end in the file and its trials.
 fn image() -> (Vec<u8>, Vec<(usize, std::ops::Range<u32>)>) {
     let (_directory, path) = new_store();
     let store = Store::open(&path).unwrap();
@@ -365,9 +369,9 @@ fn after_a_power_cut_every_batch_is_there_or_was_never_acknowledged() {
     ends.insert(0, BLOCK as usize);
     for window in ends.windows(2) {
         let [before, end] = window else { unreachable!() };
-        // Between two puts lies a push of spans.
+        // Between two puts, spans are pushed.
         let before = if *before == BLOCK as usize { *before } else { before + BLOCK as usize };
-        // Cut off while it grew: all of it up to here.
+        // The file was cut off while it grew: everything before this place is written.
         let cuts = [
             before,
             before + 1,
@@ -380,7 +384,7 @@ fn after_a_power_cut_every_batch_is_there_or_was_never_acknowledged() {
         for cut in cuts.into_iter().filter(|&cut| cut >= before) {
             check(&image[..cut], before, *end, &format!("cut at {cut}"));
         }
-        // Sectors of the last frame in any order: some are not there yet.
+        // Sectors of the last frame are written in any order, so some are missing.
         for case in 0..6 {
             let mut bytes = image[..*end].to_vec();
             for sector in bytes[before..].chunks_mut(512) {
@@ -391,7 +395,7 @@ fn after_a_power_cut_every_batch_is_there_or_was_never_acknowledged() {
             check(&bytes, before, *end, &format!("sectors missing before {end}, case {case}"));
         }
     }
-    // While the store itself was made.
+    // Power cuts while the store itself was made.
     for bytes in [&[][..], &[0; 84], &[0; BLOCK as usize], &image[..84]] {
         check(bytes, 0, 0, "made");
     }
@@ -406,7 +410,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
     for case in 0..200 {
         let mut random = Bytes::new(1_000_000 + case);
         let mut bytes = image.clone();
-        // Heads and directories are small, and would be hit too rarely.
+        // Heads and directories are small, and random places would hit them too rarely.
         let at = match random.below(20) {
             0 => random.below(FILE_HEAD),
             1..10 => random.below(blocks) * BLOCK as usize + random.below(200),
@@ -426,7 +430,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
                 bytes.truncate(at);
                 hit.end = image.len();
             }
-            // A misplaced copy of other blocks, good frames among them.
+            // A misplaced copy of other blocks, including valid frames.
             _ => {
                 hit.start -= hit.start % BLOCK as usize;
                 let from = random.below(blocks) * BLOCK as usize;
@@ -444,7 +448,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
             }
             Err(error) => panic!("case {case}: {error}"),
         };
-        // All lie in the file one behind another, each batch followed by a block of spans.
+        // The batches follow one another in the file, each with a block of spans behind it.
         let mut begin = BLOCK as usize;
         let mut is_clean = true;
         for (end, trials) in &batches {
@@ -471,7 +475,7 @@ fn damage_costs_what_it_hit_and_nothing_else() {
         let spans = store.spans(stream(0));
         assert!(spans.iter().copied().eq(0..spans.len() as u32), "case {case}");
 
-        // And then it is made good, for this and every later opening.
+        // The damage is repaired, for this and every later opening.
         let damaged = store.damaged().unwrap();
         assert!(damaged.is_empty() || !is_clean, "case {case}");
         store.remove(&damaged).unwrap();
@@ -521,7 +525,7 @@ fn damage_to_the_last_finished_frame_is_no_unfinished_write() {
     drop(store);
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[!spikes(1)[0]], place.at).unwrap();
-    // The beginning of a next frame: nobody begins one before the last is durable.
+    // The beginning of a next frame, which is only written after the last one is durable.
     file.write_all_at(&FRAME_MAGIC, end).unwrap();
     for unfinished_bytes in [8, 0] {
         let found = Found { trials: 3, unfinished_bytes, damaged_bytes: 0 };
@@ -550,7 +554,7 @@ fn a_deleted_store_acknowledges_nothing() {
 #[test]
 fn what_is_no_store_is_refused_and_left_alone() {
     let (directory, path) = new_store();
-    let unreadable = |what: &str| format!("{} cannot be read as a store: {what}", path.display());
+    let unreadable = |what: &str| format!("{} is not a readable store: {what}", path.display());
     drop(Store::open(&path).unwrap());
     let head = std::fs::read(&path).unwrap();
     let mut newer = head[..FILE_HEAD - 32].to_vec();
@@ -559,7 +563,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     let mut flipped = head.clone();
     flipped[30] ^= 1;
     let version = format!(
-        "the store {} has format 2, but this granule knows format 1: use the granule that made it",
+        "the store {} has format 2, but this granule reads format 1: use the version of granule that wrote it",
         path.display()
     );
     let check = |bytes: &[u8], message: &str| {
@@ -567,17 +571,17 @@ fn what_is_no_store_is_refused_and_left_alone() {
         assert_eq!(Store::open(&path).unwrap_err().to_string(), message);
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     };
-    check(b"conditions: [Control]\n", &unreadable("it is text, as a sweep file is"));
-    check("{ \"µ\": 1 }".repeat(1000).as_bytes(), &unreadable("it is text, as JSON is"));
-    check(&"é".repeat(4096).as_bytes()[1..], &unreadable("it does not begin as one"));
-    check("é".repeat(4096).as_bytes(), &unreadable("it is text, as a sweep file is"));
-    check(format!("x{}", "é".repeat(4096)).as_bytes(), &unreadable("it is text, as a sweep file is"));
+    check(b"conditions: [Control]\n", &unreadable("it is text, perhaps a sweep file"));
+    check("{ \"µ\": 1 }".repeat(1000).as_bytes(), &unreadable("it is text, perhaps JSON"));
+    check(&"é".repeat(4096).as_bytes()[1..], &unreadable("it does not start like a store"));
+    check("é".repeat(4096).as_bytes(), &unreadable("it is text, perhaps a sweep file"));
+    check(format!("x{}", "é".repeat(4096)).as_bytes(), &unreadable("it is text, perhaps a sweep file"));
     check(b"\x93NUMPY\x01\0v\0", &unreadable("it is a numpy array"));
     check(b"PAR1\x15", &unreadable("it is a Parquet table"));
-    check(&Bytes::new(0).take(100_000), &unreadable("it does not begin as one"));
-    check(&[0; 4097], &unreadable("it does not begin as one"));
-    check(&head[..10], &unreadable("it is cut short"));
-    check(&head[..83], &unreadable("it is cut short"));
+    check(&Bytes::new(0).take(100_000), &unreadable("it does not start like a store"));
+    check(&[0; 4097], &unreadable("it does not start like a store"));
+    check(&head[..10], &unreadable("it is truncated"));
+    check(&head[..83], &unreadable("it is truncated"));
     check(&flipped, &unreadable("its first block is damaged"));
     check(&newer, &version);
 
@@ -588,7 +592,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     check(directory.path(), &format!("cannot open the store {}: Is a directory", directory.path().display()));
     let nowhere = directory.path().join("no/such.store");
     check(&nowhere, &format!("cannot open the store {}: No such file", nowhere.display()));
-    check(Path::new("/dev/full"), "/dev/full cannot be read as a store: it is not a regular file");
+    check(Path::new("/dev/full"), "/dev/full is not a readable store: it is not a regular file");
 }
 
 #[test]

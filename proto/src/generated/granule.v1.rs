@@ -56,29 +56,29 @@ pub mod to_worker {
 /// The first message of a worker.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
-    /// Counts incompatible changes of this protocol.
+    /// Version of this protocol. It increases with each incompatible change.
     #[prost(uint32, tag = "1")]
     pub protocol: u32,
-    /// Version of the worker's program, for people.
+    /// Version of the worker's program, for display.
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
     /// Engines that the worker can run.
     #[prost(message, repeated, tag = "3")]
     pub engines: ::prost::alloc::vec::Vec<Engine>,
-    /// Leases that the worker computes side by side.
+    /// Leases that the worker computes in parallel.
     #[prost(uint32, tag = "4")]
     pub threads: u32,
     #[prost(string, tag = "5")]
     pub host: ::prost::alloc::string::String,
     #[prost(uint32, tag = "6")]
     pub process_id: u32,
-    /// 16 random bytes: the same for all connections of one worker process.
+    /// 16 random bytes, the same for all connections of one worker process.
     #[prost(bytes = "vec", tag = "7")]
     pub name: ::prost::alloc::vec::Vec<u8>,
     /// The epoch of the leases below; 0 if there was none.
     #[prost(uint64, tag = "8")]
     pub epoch: u64,
-    /// Leases that the worker is still at.
+    /// Leases on which the worker still works.
     #[prost(uint64, repeated, tag = "9")]
     pub held: ::prost::alloc::vec::Vec<u64>,
 }
@@ -88,43 +88,43 @@ pub struct Engine {
     pub name: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub revision: u32,
-    /// Identity of its parameters: hash of their paths, kinds, ranges and defaults.
+    /// Identity of the engine's parameters: a hash of their paths, kinds, ranges and defaults.
     #[prost(bytes = "vec", tag = "3")]
     pub space: ::prost::alloc::vec::Vec<u8>,
 }
-/// The coordinator's answer to hello.
+/// The coordinator's answer to Hello.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
-    /// How often the worker is to send a heartbeat.
+    /// Interval between the worker's heartbeats, in ms.
     #[prost(uint32, tag = "1")]
     pub heartbeat_ms: u32,
-    /// The life of this coordinator's process; never 0.
+    /// Identifies this coordinator's process; never 0.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
-    /// Leases that the worker may go on with. Others are void.
+    /// Leases on which the worker may continue to work. Its other leases are void.
     #[prost(uint64, repeated, tag = "3")]
     pub kept: ::prost::alloc::vec::Vec<u64>,
 }
-/// A sign of life, sent whatever the worker is busy with.
+/// A sign of life. The worker sends it at regular intervals, whether it computes, sends or waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
-    /// Leases that the worker is at.
+    /// Leases on which the worker works.
     #[prost(uint64, repeated, tag = "1")]
     pub held: ::prost::alloc::vec::Vec<u64>,
-    /// The last lease that has reached the worker in this epoch; 0 if none has.
+    /// The last lease that the worker received in this epoch; 0 if it received none.
     #[prost(uint64, tag = "2")]
     pub last: u64,
 }
-/// All that the worker had when it was welcomed has been sent.
+/// The worker has sent all results that it had when it received Welcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Offered {}
-/// The worker is about to leave and takes no more leases.
+/// The worker is about to leave and accepts no more leases.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
 }
-/// A right to compute something, which expires when the worker falls silent.
+/// The right to compute something. It expires if the worker sends no sign of life.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lease {
     #[prost(uint64, tag = "1")]
@@ -153,7 +153,7 @@ pub struct Trials {
     pub first: u32,
     #[prost(uint32, tag = "4")]
     pub count: u32,
-    /// Where the first trial starts in the stream of random numbers.
+    /// Position of the first trial in the stream of random numbers.
     #[prost(message, optional, tag = "5")]
     pub start: ::core::option::Option<Start>,
     #[prost(message, repeated, tag = "6")]
@@ -167,7 +167,7 @@ pub struct Condition {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Setting {
-    /// Dotted path.
+    /// Dotted path of the parameter.
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     #[prost(oneof = "setting::Value", tags = "2, 3, 4, 5, 6, 7, 8")]
@@ -207,7 +207,7 @@ pub struct Gamma {
     #[prost(uint32, tag = "3")]
     pub seed: u32,
 }
-/// A place in a stream; only the engine knows what the numbers mean.
+/// A position in a stream of random numbers. Only the engine interprets the two fields.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Start {
     #[prost(uint32, tag = "1")]
@@ -215,14 +215,14 @@ pub struct Start {
     #[prost(uint64, tag = "2")]
     pub skip: u64,
 }
-/// Finding out what parts of a stream hold.
+/// A survey: the worker counts what each of some parts of a stream holds.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Survey {
     #[prost(message, optional, tag = "1")]
     pub engine: ::core::option::Option<Engine>,
     #[prost(uint32, tag = "2")]
     pub seed: u32,
-    /// Decides, with the seed, which stream it is.
+    /// Identifies the stream, together with the seed.
     #[prost(message, optional, tag = "3")]
     pub condition: ::core::option::Option<Condition>,
     /// The first part.
@@ -236,8 +236,8 @@ pub struct Survey {
 pub struct TrialResult {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
-    /// Fingerprint of the condition, computed by the worker from the parameters it was given. With
-    /// seed and trial it makes the trial's key.
+    /// Fingerprint of the condition, computed by the worker from the parameters it received. With seed
+    /// and trial it determines the trial's key.
     #[prost(bytes = "vec", tag = "2")]
     pub fingerprint: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "3")]
@@ -246,27 +246,27 @@ pub struct TrialResult {
     pub trial: u32,
     #[prost(bytes = "vec", tag = "5")]
     pub spikes: ::prost::alloc::vec::Vec<u8>,
-    /// Of all spikes.
+    /// Digest of all spikes of the result.
     #[prost(bytes = "vec", tag = "6")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
-    /// If it is not 0: how many bytes of spikes follow in parts. Then `spikes` is empty.
+    /// If not 0, `spikes` is empty and this many bytes of spikes follow in parts.
     #[prost(uint64, tag = "7")]
     pub length: u64,
 }
-/// The next bytes of spikes that do not fit in one message. A result that was begun is sent part by part, in order;
-/// other messages may come in between, but of results in parts one at a time.
+/// The next bytes of a result that does not fit in one message. The parts of a result are sent in
+/// order. Other messages may be sent between them, but no part of another result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Part {
-    /// Of all spikes of the result.
+    /// Digest of all spikes of the result. It identifies the result.
     #[prost(bytes = "vec", tag = "1")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
-    /// How many bytes come before these.
+    /// How many bytes of the result precede these.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
     #[prost(bytes = "vec", tag = "3")]
     pub spikes: ::prost::alloc::vec::Vec<u8>,
 }
-/// The trial has more spikes than can be stored. The rest of the lease goes on.
+/// The trial has more spikes than can be stored. The worker continues with the rest of the lease.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TooLarge {
     #[prost(uint64, tag = "1")]
@@ -282,23 +282,23 @@ pub struct TooLarge {
 pub struct SurveyResult {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
-    /// What each part holds.
+    /// What each part holds, in the engine's unit.
     #[prost(uint32, repeated, tag = "2")]
     pub findings: ::prost::alloc::vec::Vec<u32>,
 }
-/// All results of the lease have been sent.
+/// The worker has sent all results of the lease.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finished {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
 }
-/// The worker does not go on with this lease: what has not been sent of it is for others.
+/// The worker stops work on this lease. Other workers may compute the trials that it has not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HandedBack {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
 }
-/// The worker cannot do what the lease asks for.
+/// The worker cannot compute the lease.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failed {
     #[prost(uint64, tag = "1")]
@@ -306,7 +306,8 @@ pub struct Failed {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// A result is stored for good, or the coordinator knows that it is too large; the worker may forget it.
+/// The result is durable, or the coordinator knows that it is too large. The worker need not keep
+/// it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Acknowledged {
     #[prost(bytes = "vec", tag = "1")]
@@ -316,30 +317,30 @@ pub struct Acknowledged {
     #[prost(uint32, tag = "3")]
     pub trial: u32,
 }
-/// Nothing more of this lease is needed.
+/// The coordinator needs no more results of this lease.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revoked {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
 }
-/// The coordinator needs nothing more from this worker.
+/// The coordinator needs no more results from this worker.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Goodbye {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
-    /// Nothing is taken from this worker any more.
+    /// The coordinator refuses this worker and accepts no more results from it.
     #[prost(bool, tag = "2")]
     pub refused: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
-    /// Go on until the sweep ends; otherwise one snapshot.
+    /// Send reports until the sweep ends; otherwise send one snapshot.
     #[prost(bool, tag = "1")]
     pub follow: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Report {
-    /// An object in JSON, whose schema has a version of its own.
+    /// A JSON object. Its schema has its own version.
     #[prost(string, tag = "1")]
     pub json: ::prost::alloc::string::String,
 }
@@ -448,7 +449,7 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("granule.v1.Coordinator", "Work"));
             self.inner.streaming(req, path, codec).await
         }
-        /// What the sweep and its workers are at.
+        /// Reports the state of the sweep and its workers.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -505,7 +506,7 @@ pub mod coordinator_server {
             >
             + std::marker::Send
             + 'static;
-        /// What the sweep and its workers are at.
+        /// Reports the state of the sweep and its workers.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,

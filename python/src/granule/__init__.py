@@ -68,9 +68,9 @@ __all__ = [
 
 
 def open(out: str | os.PathLike[str]) -> Sweep:
-    """The finished sweep in the directory that `granule run` wrote to.
+    """Opens the finished sweep in the directory that `granule run` wrote to.
 
-    One of which trials were set aside has what there is. Raises `NotASweepError`,
+    If trials were set aside, the sweep lacks their files. Raises `NotASweepError`,
     `UnfinishedError`, `NewerFormatError` or, for a damaged manifest, `DamagedError`.
 
     >>> granule.open("out")
@@ -83,7 +83,7 @@ def open(out: str | os.PathLike[str]) -> Sweep:
 
 
 class Sweep:
-    """A finished sweep. Files are read when they are asked for, and compared with their SHA-256."""
+    """A finished sweep. Each access reads its file, and compares it with the SHA-256 in the manifest."""
 
     #: The output directory.
     out: Path
@@ -104,8 +104,8 @@ class Sweep:
         return f"<granule.Sweep {self.manifest.sweep.name} in {self.out}>"
 
     def array(self, kind: Kind, condition: str, seed: int) -> npt.NDArray[Any]:
-        """An output array. Its file must be that of the manifest, and dtype and shape those of the
-        table, or it raises `DamagedError`.
+        """Returns an output array. Raises `DamagedError` if its file is not that of the manifest, or if
+        dtype or shape are not those of the table.
 
         | kind | dtype, shape | |
         |---|---|---|
@@ -114,9 +114,9 @@ class Sweep:
         | `excitation`, `inhibition` | float64 (driven cells, ms) | mean summed conductance, nS |
         | `tonic_factors` | float64 (driven cells) | factor on tonic inhibition |
 
-        *Driven cells* are the granule cells in `connections`, ascending. Raises `NotThereError` for
-        what the sweep does not have: by default, only presets have spike probabilities and conductances;
-        `record` in the sweep file decides.
+        *Driven cells* are the granule cells in `connections`, ascending. Raises `NotThereError` if
+        the sweep does not have the array: by default, only presets have spike probabilities and
+        conductances; `record` in the sweep file decides.
 
         >>> connections = sweep.array("connections", "Control", 451)
         >>> driven = np.unique(connections[:, 1])
@@ -127,7 +127,7 @@ class Sweep:
         return self._read(kind, condition, seed, lambda data: read_array(data, kind, self._conditions[condition]))
 
     def arrays(self, seed: int) -> dict[str, dict[Kind, npt.NDArray[Any]]]:
-        """All arrays of a seed, by condition and kind: those that there are.
+        """Returns all arrays of a seed that the sweep has, by condition and kind.
 
         >>> list(sweep.arrays(451)["Control"])
         ['spike_probability', 'connections', 'excitation', 'inhibition']
@@ -139,7 +139,7 @@ class Sweep:
         }
 
     def weights(self, condition: str, seed: int) -> dict[int, npt.NDArray[np.float64]]:
-        """Of each active mossy fibre its weight in nS in each trial: float64 (trials).
+        """Returns the weights of each active mossy fibre in nS: float64 (trials).
 
         >>> weights = sweep.weights("Control", 451)
         >>> len(weights), {of_trials.shape for of_trials in weights.values()}
@@ -148,9 +148,9 @@ class Sweep:
         return self._read("weights", condition, seed, self._weights)
 
     def verify(self) -> None:
-        """Compares every file with its SHA-256 in the manifest; raises `DamagedError` with all that differ.
+        """Compares every file with its SHA-256 in the manifest. Raises `DamagedError` with all that differ.
 
-        `granule verify` compares with the stored spikes, too.
+        `granule verify` also compares the files with the stored spikes.
 
         >>> sweep.verify()
         """
@@ -190,7 +190,7 @@ class Sweep:
         conditions: Collection[str] | None = None,
         seeds: Collection[int] | None = None,
     ) -> Any:
-        """Every spike of these conditions and seeds, of all by default: a row each, in the order of the columns.
+        """Returns every spike of these conditions and seeds (default: all): a row each, in the order of the columns.
 
         | column | type | |
         |---|---|---|
@@ -199,8 +199,8 @@ class Sweep:
         | `population` | text | `granule` or `golgi` |
         | `time_ms` | float64 | the step's time, ms |
 
-        Trials that were set aside are left out, with a warning. Raises `NotThereError`, and
-        `ProgramError` where `granule export` fails.
+        Leaves out trials that were set aside, with a warning. Raises `NotThereError`, and
+        `ProgramError` if `granule export` fails.
 
         >>> spikes = sweep.spikes("numpy", conditions=["Control"], seeds=[451])
         >>> list(spikes)
@@ -259,7 +259,7 @@ class Sweep:
             raise DamagedError(self.out, {path: str(error)}) from None
 
     def _bytes(self, path: str) -> memoryview:
-        """What is in a file, if it is what the manifest says."""
+        """Returns the bytes of a file. Raises `DamagedError` if length or SHA-256 are not those of the manifest."""
         record = self._files[path]
         try:
             data = files.read_below(self.out, path, record.bytes)
@@ -273,7 +273,7 @@ class Sweep:
 
 
 def _known(what: str, asked: Collection[object], known: Collection[object]) -> None:
-    """Refuses what the sweep does not have, and to be asked for nothing."""
+    """Raises `NotThereError` if the sweep does not have a requested value, or if none is requested."""
     for one in asked:
         if one not in known:
             raise NotThereError(f"no {what} {one!r} in the sweep", f"there are: {', '.join(map(str, known))}")
@@ -295,7 +295,7 @@ def _load(table: str, backend: str) -> Any:
 
 
 def program() -> Path:
-    """The program `granule`: where the environment variable GRANULE says, else the one that was
+    """Returns the path of the program `granule`: the environment variable GRANULE, else the program that was
     installed with this package, else the first in PATH.
 
     >>> granule.program().is_file()
@@ -312,7 +312,7 @@ def program() -> Path:
 
 
 def _export(out: Path, table: str, options: list[str]) -> None:
-    # Absolute, for the program to take no path for an option.
+    # The path is absolute, so that the program takes no path for an option.
     command = [str(program()), "export", os.path.abspath(out), "--to", table, *options]
     try:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")

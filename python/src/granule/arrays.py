@@ -1,4 +1,4 @@
-"""Output files as numpy arrays. No code from a file is run, and no header decides how much memory is allocated."""
+"""Output files as numpy arrays. Runs no code from a file, and takes no allocation size from a header."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ FileKind = Literal[Kind, "weights"]
 
 
 def file_name(kind: FileKind, condition: Condition) -> str:
-    """The file of a condition that has this, in the folder of a seed: as the original names it."""
+    """Returns the name of a condition's file of this kind, below the folder of a seed. The original's names."""
     prefix = condition.prefix
     if kind == "spike_probability":
         is_random = condition.parameters.get("weights.random") == "true"
         return f"{'randomized_' if is_random else ''}{prefix}SpikeProb.npy"
     if kind == "tonic_factors":
-        # The paper's condition, and none of that name but with other parameters.
+        # Only the paper's condition, not another condition named ACh with other parameters.
         is_of_paper = (condition.name, prefix) == ("ACh", "ach")
         return "tonicReduction.npy" if is_of_paper else f"{prefix}TonicReduction.npy"
     suffixes = {"connections": "Connections", "weights": "Weights", "excitation": "CondE", "inhibition": "CondI"}
     return f"{prefix}{suffixes[kind]}.npy"
 
 
-#: The header as numpy and granule write it. numpy would evaluate any header as a Python literal.
+#: The header as numpy and granule write it. Only this form is accepted: numpy evaluates a header as a Python literal.
 _HEADER = re.compile(
     rb"\{'descr': '([^']{1,20})', 'fortran_order': (True|False), "
     rb"'shape': \((|[0-9]{1,18},|[0-9]{1,18}(?:, [0-9]{1,18}){1,31})\), \} *\n"
@@ -39,7 +39,7 @@ _HEADER = re.compile(
 
 
 def read_array(data: bytes | memoryview, kind: Kind, condition: Condition) -> npt.NDArray[Any]:
-    """The array of a `.npy` file, without a copy of `data`. It has the file's order, C or Fortran.
+    """Returns the array of a `.npy` file, without a copy of `data`. It has the file's order, C or Fortran.
 
     Raises `ValueError` if this is not such a file, or if dtype or shape are not those of the kind.
     """
@@ -63,12 +63,12 @@ def read_array(data: bytes | memoryview, kind: Kind, condition: Condition) -> np
     return raw[start:].view(dtype).reshape(shape, order="F" if header[2] == b"True" else "C")
 
 
-#: The sizes of a dimension that the manifest does not determine.
+#: The range of a dimension whose size the manifest does not determine.
 _ANY = range(10**18)
 
 
 def _layout(kind: Kind, condition: Condition) -> tuple[str, tuple[range, ...]]:
-    """The dtype of a kind of array, and the sizes that each of its dimensions can have."""
+    """Returns the dtype of a kind of array, and the sizes that each of its dimensions can have."""
 
     def exactly(size: int | None) -> range:
         return _ANY if size is None else range(size, size + 1)
@@ -91,9 +91,10 @@ def _sizes(sizes: range) -> str:
     return str(sizes[0]) if len(sizes) == 1 else f"at most {sizes[-1]}"
 
 
-# The constant parts of a file of weights. CPython 3.7 and numpy 1.21 wrote the original's files; granule writes the same
-# bytes. A pickle is a program, which can do anything or take forever. It is not run here: `_WeightsReader` compares its
-# bytes with these parts, and takes keys and floats from between them. coordinator/outputs/src/pickle.rs explains them.
+# The constant parts of a file of weights. CPython 3.7 and numpy 1.21 wrote the original's files; granule writes the
+# same bytes. A pickle is a program, which can do anything or run forever. This module does not run it: `_WeightsReader`
+# compares its bytes with these parts, and takes keys and floats from between them. coordinator/outputs/src/pickle.rs
+# explains them.
 _OBJECT_HEADER = (
     b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
 )
@@ -107,22 +108,22 @@ _FIRST_KEY = (
     b"(K\x03X\x01\x00\x00\x00<q\x12NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x13b"
 )
 _LATER_KEY = b"h\x0eh\x11"
-#: How many objects these parts number, from 0 on.
+#: The number of objects in these parts. Objects are numbered from 0.
 _NUMBERED_IN_ARRAY, _NUMBERED_IN_FIRST_KEY = 14, 6
-#: Most items of a list that are written as one batch.
+#: The largest number of list items in a batch.
 _BATCH = 1000
 _FLOAT = np.dtype([("code", "S1"), ("value", ">f8")])
 
 
 def read_weights(data: bytes | memoryview) -> dict[int, npt.NDArray[np.float64]]:
-    """The weights of a `.npy` file that holds a pickled dict: mossy fibre → nS in each trial.
+    """Returns the weights in a `.npy` file that holds a pickled dict: mossy fibre → nS in each trial.
 
-    Raises `ValueError` for anything but a file as granule writes it.
+    Raises `ValueError` for any file that is not exactly as granule writes it.
     """
     reader = _WeightsReader(data)
     reader.expect(_OBJECT_HEADER)
     reader.expect(_ARRAY_OF_DICT)
-    if reader.has(_FIRST_KEY[:1]):  # One item is without a batch.
+    if reader.has(_FIRST_KEY[:1]):  # A single item has no batch.
         reader.item()
         reader.expect(b"s")
     while reader.takes(b"("):
@@ -137,12 +138,12 @@ def read_weights(data: bytes | memoryview) -> dict[int, npt.NDArray[np.float64]]
 
 
 class _WeightsReader:
-    """Goes once through a file of weights, part by part."""
+    """Reads a file of weights once, part by part."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self.data = memoryview(data)
         self.at = 0
-        #: The pickle numbers its objects. This is the next number.
+        #: The next number of an object. A pickle numbers its objects.
         self.number = _NUMBERED_IN_ARRAY
         self.weights: dict[int, npt.NDArray[np.float64]] = {}
 
@@ -168,7 +169,7 @@ class _WeightsReader:
         self.number += 1
 
     def item(self) -> None:
-        """A mossy fibre and the list of its weights."""
+        """Reads a mossy fibre and the list of its weights."""
         if self.weights:
             self.expect(_LATER_KEY)
         else:
@@ -183,7 +184,7 @@ class _WeightsReader:
             self.expect(code)
             self.expect_number()
         batches = [np.empty(0)]
-        if self.has(b"G"):  # One float is without a batch.
+        if self.has(b"G"):  # A single float has no batch.
             batches.append(self.floats(1))
             self.expect(b"a")
         while self.takes(b"("):
@@ -192,7 +193,7 @@ class _WeightsReader:
         self.weights[fiber] = np.concatenate(batches)
 
     def floats(self, most: int) -> npt.NDArray[np.float64]:
-        """Takes the floats that come next, at most `most`."""
+        """Reads the next floats, at most `most`."""
         count = min(most, (len(self.data) - self.at) // _FLOAT.itemsize)
         floats = np.frombuffer(self.data[self.at : self.at + count * _FLOAT.itemsize], _FLOAT)
         others = np.flatnonzero(floats["code"] != b"G")

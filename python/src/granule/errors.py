@@ -1,4 +1,4 @@
-"""What can go wrong: each error says what, where, and what to do."""
+"""The errors of this package. Each states what failed, where, and what to do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def shell_path(path: Path) -> str:
-    """The path as an argument of a command that a person pastes into a shell, which no program takes for an option.
+    """Returns the path as an argument of a shell command to paste, which no program takes for an option.
 
-    Where it has characters that are not printed, or bytes that are not UTF-8, `printf` writes it, as the program
-    `granule` has it in its own messages: every shell understands that.
+    For characters that are not printable, or bytes that are not UTF-8, the argument is a call of `printf`, as in the
+    messages of the program `granule`. Every shell understands that.
     """
     text = str(path)
-    # zsh replaces `=ls` by the path of `ls`.
+    # zsh expands `=ls` to the path of `ls`.
     if text.startswith(("-", "=", "%")):
         text = f"./{text}"
     if text.isprintable():
@@ -24,13 +24,13 @@ def shell_path(path: Path) -> str:
     body = raw.rstrip(b"\n")
     plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:,+@= "
     shown = "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in body)
-    # A substitution drops line feeds at its end.
+    # Command substitution drops trailing line feeds.
     newlines = "\n" * (len(raw) - len(body))
     return (f"\"$(printf '{shown}')\"" if shown else "") + (f"'{newlines}'" if newlines else "")
 
 
 class GranuleError(Exception):
-    """Any error of this package."""
+    """The base class of all errors of this package."""
 
     def __init__(self, what: str, help: str) -> None:
         super().__init__(f"{what}\n  help: {help}")
@@ -41,11 +41,11 @@ class NotASweepError(GranuleError):
 
 
 class UnfinishedError(GranuleError):
-    """The sweep was not run to its end, so that its files may be of an earlier one."""
+    """The sweep did not finish, so its files may be those of an earlier sweep."""
 
 
 class NewerFormatError(GranuleError):
-    """The manifest was written by a granule whose format this package does not know."""
+    """The manifest has a format that this package does not know. A newer granule wrote it."""
 
 
 class NotThereError(GranuleError, LookupError):
@@ -53,9 +53,9 @@ class NotThereError(GranuleError, LookupError):
 
 
 class DamagedError(GranuleError):
-    """Files are missing or cannot be read, or they are not those that the manifest lists."""
+    """Files are missing, cannot be read, or differ from the manifest."""
 
-    #: What is wrong with which file: paths below the output directory.
+    #: The problem of each file, by path below the output directory.
     files: dict[str, str]
 
     def __init__(self, out: Path, files: dict[str, str]) -> None:
@@ -66,7 +66,7 @@ class DamagedError(GranuleError):
 
 
 class ProgramError(GranuleError):
-    """The program `granule` was not found, or could not do what it was asked for."""
+    """The program `granule` was not found, or failed."""
 
 
 _short = reprlib.Repr()
@@ -74,10 +74,10 @@ _short.maxstring = _short.maxother = 60
 
 
 def shown(value: object) -> str:
-    """A value from a file, for a message: shortened, on one line, with control characters escaped."""
+    """Returns a value from a file for a message: shortened, on one line, with control characters escaped."""
     return _short.repr(value)
 
 
 def text(value: str) -> str:
-    """Text from a file, for a message: unchanged if it is printable and not too long, else as `shown`."""
+    """Returns text from a file for a message: unchanged if it is printable and short enough, else as `shown`."""
     return value if value.isprintable() and len(value) <= 1000 else shown(value)

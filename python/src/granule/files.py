@@ -1,4 +1,4 @@
-"""The one way in which this package opens files of a sweep: without blocking, regular files only, and up to a limit."""
+"""Opens files of a sweep for this package: without blocking, regular files only, and up to a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-# With O_NONBLOCK, opening a pipe does not wait for a process at its other end. Not every system has every flag.
+# With O_NONBLOCK, opening a pipe does not wait for a process at its other end. Some systems lack some flags.
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
@@ -24,9 +24,9 @@ _KINDS = {
 
 
 def read(path: Path, limit: int) -> memoryview:
-    """The bytes of a regular file of at most `limit` bytes, in memory that can be written to.
+    """Returns the bytes of a regular file of at most `limit` bytes, in writable memory.
 
-    Follows links. Raises `OSError`, and nothing else; its `strerror` says what is wrong.
+    Follows links. Raises only `OSError`, whose `strerror` states the problem.
     """
     try:
         with open(path, "rb", buffering=0, opener=_opener) as file:
@@ -35,7 +35,7 @@ def read(path: Path, limit: int) -> memoryview:
                 raise _irregular(status.st_mode)
             if status.st_size > limit:
                 raise OSError(errno.EFBIG, f"{status.st_size} bytes instead of at most {limit}")
-            buffer = _memory(status.st_size + 1)  # A byte more shows that the file has grown.
+            buffer = _memory(status.st_size + 1)  # One more byte shows that the file has grown.
             length = 0
             while length < len(buffer) and (count := file.readinto(buffer[length:])):
                 length += count
@@ -51,7 +51,7 @@ def read(path: Path, limit: int) -> memoryview:
 
 
 def read_below(directory: Path, path: str, limit: int) -> memoryview:
-    """As `read`, for a path from this directory on, with `/`. None of its parts may be a link."""
+    """As `read`, for a path with `/` below this directory. None of its parts may be a link."""
     place = directory
     for part in path.split("/"):
         place /= part

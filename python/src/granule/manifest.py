@@ -1,4 +1,4 @@
-"""`manifest.json` in types: what was run, with what, where and when, and the hash of every file."""
+"""Types for `manifest.json`: parameters, versions, host and times of the run, and the hash of every file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import Any
 from . import files
 from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedError, shell_path, shown, text
 
-#: The version of the format that is read here.
+#: The version of the format that this package reads.
 FORMAT = 1
 
-#: Most bytes of a manifest. A sweep has at most 200 000 pairs of condition and seed, and up to six files for each. The
-#: record of a file takes about 330 bytes.
+#: The largest size of a manifest in bytes. A sweep has at most 200 000 pairs of condition and seed, with up to six
+#: files each. The record of a file takes about 330 bytes.
 MOST_BYTES = 1 << 29
 
-#: Most bytes of an output file. Arrays have at most 10⁹ values.
+#: The largest size of an output file in bytes. Arrays have at most 10⁹ values.
 MOST_FILE_BYTES = 1 << 36
 
-#: Most characters of a condition's name, and of a sweep's.
+#: The largest number of characters in the name of a condition, and of a sweep.
 MOST_CONDITION_CHARS, MOST_SWEEP_CHARS = 80, 100
 
-#: What the names of a preset's files begin with. All other conditions have their name there.
+#: The prefixes of the presets' file names. The prefix of any other condition is its name.
 PRESETS = {"Control": "control", "GABAzine": "gaba", "ACh": "ach"}
 
-#: Names that pandas reads as missing values from a table of text.
+#: Names that pandas reads as missing values in a table of text.
 MISSING_VALUES = frozenset({"NA", "NULL", "null", "NaN", "-NaN", "nan", "-nan", "None"})
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -45,11 +45,11 @@ class Condition:
     """A condition with all its parameters."""
 
     name: str
-    #: What the names of its files begin with.
+    #: The prefix of its file names.
     prefix: str
-    #: Content hash of its parameters and the engine.
+    #: Content hash of the parameters and the engine.
     fingerprint: str
-    #: By path such as `golgi.leak_reversal`: texts with units, such as `-51 mV`.
+    #: Values by path such as `golgi.leak_reversal`: text with a unit, such as `-51 mV`.
     parameters: Mapping[str, str]
     #: Keys of `record` that are switched off.
     not_recorded: tuple[str, ...] = ()
@@ -63,10 +63,10 @@ class ResolvedSweep:
     engine: str
     engine_revision: int
     seeds: tuple[int, ...]
-    #: Of each condition and seed.
+    #: The number of trials of each condition and seed.
     trials: int
     conditions: tuple[Condition, ...]
-    #: `common` or `independent` to the conditions.
+    #: Noise `common` to the conditions, or `independent`.
     noise: str = "common"
 
 
@@ -78,28 +78,28 @@ class Run:
     operating_system: str
     architecture: str
     workers: int
-    #: When it began, RFC 3339 in UTC.
+    #: Start time, RFC 3339 in UTC.
     started: str
     wall_seconds: float
-    #: Of all its processes on the coordinator's machine.
+    #: CPU time of all its processes on the coordinator's machine.
     cpu_seconds: float
     trials_computed: int
     trials_reused: int
-    #: Output files that were already as they should be.
+    #: The number of output files that were already correct.
     files_reused: int
-    #: Where the spikes are: a path from the output directory, or from the root.
+    #: The path of the store, absolute or relative to the output directory.
     store: str = "store.granule"
-    #: Trials that were computed once more by another worker, with the same result.
+    #: The number of trials that another worker computed again with the same result.
     trials_audited: int = 0
-    #: Workers that nothing was taken from any more, and why.
+    #: The quarantined workers, each with the reason.
     workers_shut_out: tuple[str, ...] = ()
-    #: Results that differed from those stored.
+    #: The results that differ from the stored results.
     disagreements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SetAside:
-    """A trial that could not be computed."""
+    """A trial that was set aside, because it could not be computed."""
 
     condition: str
     seed: int
@@ -111,11 +111,11 @@ class SetAside:
 class FileRecord:
     """An output file."""
 
-    #: Below the output directory, with `/`.
+    #: The path below the output directory, with `/`.
     path: str
     bytes: int
     sha256: str
-    #: Hash of everything that decides its bytes.
+    #: Hash of everything that determines its bytes.
     identity: str
 
 
@@ -130,15 +130,15 @@ class Manifest:
     sweep: ResolvedSweep
     run: Run
     files: tuple[FileRecord, ...]
-    #: The files of their conditions and seeds are not there.
+    #: Trials without results. The sweep lacks the files of their conditions and seeds.
     set_aside: tuple[SetAside, ...] = ()
 
 
 def read(out: Path) -> Manifest:
-    """The manifest in an output directory.
+    """Reads the manifest in an output directory.
 
-    Raises `NotASweepError`, `UnfinishedError`, `NewerFormatError`, or `DamagedError` for one that
-    cannot be read or understood.
+    Raises `NotASweepError`, `UnfinishedError`, `NewerFormatError`, or `DamagedError` if it
+    cannot be read or parsed.
     """
     path = out / "manifest.json"
     try:
@@ -176,9 +176,9 @@ def _parse(path: Path, data: memoryview) -> Manifest:
 
 
 def number(condition: Condition, path: str, unit: str = "") -> int | None:
-    """A parameter that is a whole number above 0, or `None` if the manifest does not have it.
+    """Returns a parameter that is a positive integer, or `None` if the manifest does not have it.
 
-    Raises `ValueError` for anything else.
+    Raises `ValueError` for any other value.
     """
     value = condition.parameters.get(path)
     if value is None:
@@ -192,7 +192,8 @@ def number(condition: Condition, path: str, unit: str = "") -> int | None:
 def _without_manifest(out: Path) -> NotASweepError | UnfinishedError:
     if not os.path.isdir(out):
         return NotASweepError(f"no directory {out}", "give the directory that `granule run` wrote to")
-    # Either is there from the beginning of a run, or of its writing, until the manifest is.
+    # A run writes `sweep.json` at its beginning, and `outputs.pending.json` when it begins to write outputs. Both exist
+    # until it writes the manifest.
     if any(os.path.lexists(out / name) for name in ("sweep.json", "outputs.pending.json")):
         status = f"granule status {shell_path(out)}"
         help = f"run it again with the same --out, which goes on where it was; `{status}` says how far"
@@ -201,7 +202,7 @@ def _without_manifest(out: Path) -> NotASweepError | UnfinishedError:
 
 
 def _integer(digits: str) -> int:
-    # Integers of 64 bits have up to 20 digits. Python takes a time quadratic in the digits to convert one.
+    # An integer of 64 bits has up to 20 digits. Python's conversion takes a time quadratic in the number of digits.
     if len(digits) > 20:
         raise ValueError(f"an integer with {len(digits)} digits")
     return int(digits)
@@ -213,13 +214,13 @@ def _constant(name: str) -> float:
 
 @functools.cache
 def _fields(of: type) -> list[tuple[str, Any, bool]]:
-    """The fields of a dataclass: name, type, and whether one is required."""
+    """Returns name and type of each field of a dataclass, and whether the field is required."""
     hints = typing.get_type_hints(of)
     return [(field.name, hints[field.name], field.default is MISSING) for field in fields(of)]
 
 
 def _typed(wanted: Any, value: object, where: str) -> Any:
-    """`value` of JSON as this type. Unknown keys are ignored: later versions may add some.
+    """Converts a JSON `value` to this type. Ignores unknown keys: later versions may add some.
 
     Raises `ValueError`, which names the place of the first wrong value.
     """
@@ -239,7 +240,7 @@ def _typed(wanted: Any, value: object, where: str) -> Any:
     if wanted is float and isinstance(value, (int, float)) and type(value) is not bool:
         if math.isfinite(value):
             return float(value)
-    # Every integer of a manifest is an unsigned one of at most 64 bits.
+    # Every integer of a manifest is unsigned and has at most 64 bits.
     elif type(value) is wanted and (not isinstance(value, int) or 0 <= value < 1 << 64):
         return value
     raise ValueError(f"{where} is not as it should be: {shown(value)}")
@@ -248,7 +249,7 @@ def _typed(wanted: Any, value: object, where: str) -> Any:
 def _check(manifest: Manifest) -> None:
     """Raises `ValueError` for names and paths that `granule run` does not write.
 
-    So every path of a checked manifest is that of a file in the folder of a seed.
+    So every path of a checked manifest is a file in the folder of a seed.
     """
     if manifest.manifest != FORMAT:
         raise ValueError(f"manifest.manifest is not as it should be: {manifest.manifest}")
@@ -272,7 +273,7 @@ def _check(manifest: Manifest) -> None:
         if file.bytes > MOST_FILE_BYTES:
             raise ValueError(f"{where}.bytes is more than an output file can have: {file.bytes}")
     _check_once("condition", (condition.name for condition in sweep.conditions))
-    # Some file systems do not tell upper from lower case.
+    # Some file systems do not distinguish upper and lower case.
     _check_once("prefix", (condition.prefix.lower() for condition in sweep.conditions))
     _check_once("seed", sweep.seeds)
     _check_once("file", (file.path for file in manifest.files))

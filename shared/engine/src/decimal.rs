@@ -1,11 +1,12 @@
-//! Decimals that doubles stand for.
+//! Conversion of doubles to decimals.
 //!
-//! A parameter is a double. It stands for the shortest decimal that reads back as that double. Up to 15 digits, that
-//! is what the user wrote. Whole numbers that follow from parameters are made of these decimals, exactly.
+//! A parameter is a double. It stands for the shortest decimal that reads back as that double. Up to 15 digits, this is
+//! the decimal that the user wrote. Whole numbers that follow from parameters are computed from these decimals,
+//! exactly.
 
 use bigdecimal::BigDecimal;
 
-/// The decimal that a double stands for.
+/// Returns the decimal that a double stands for.
 ///
 /// # Panics
 /// If the double is not finite.

@@ -1,31 +1,28 @@
 //! Natural logarithm and power whose results have the same bits on every platform.
 //!
-//! `f64::ln` and `f64::powf` call whatever C library the target has, and the last bit differs from
-//! one library to the next. A sampler that must reproduce the deviates of numpy's legacy generator
-//! needs the bits numpy got, and those came from C `log` and `pow` on Linux. [`ln`] and [`pow`]
-//! give the results of glibc since 2.28 on an x86-64 processor with AVX2 and FMA, by nothing but
-//! IEEE 754 binary64 arithmetic.
+//! `f64::ln` and `f64::powf` call the C library of the target, and the last bit differs between libraries. A sampler
+//! that reproduces the deviates of numpy's legacy generator needs the bits that numpy got. Those were results of C
+//! `log` and `pow` on Linux. [`ln`] and [`pow`] give the results of glibc since 2.28 on an x86-64 processor with AVX2
+//! and FMA. They use IEEE 754 binary64 arithmetic only.
 //!
 //! # Source
 //!
-//! The algorithms and figures of ARM optimized-routines, `math/log.c` and `math/pow.c` (copyright
-//! 2018 Arm Limited, `MIT OR Apache-2.0 WITH LLVM-exception`), which glibc took over in 2.28 as
-//! `sysdeps/ieee754/dbl-64/e_log.c` and `e_pow.c`. On x86-64 glibc also compiles them with
-//! `-mfma -mavx2` and picks that variant at run time; there GCC fuses products into sums that the C
-//! source rounds twice. Which ones it fuses shows in the results, and is taken here from the
-//! machine code of Debian's glibc 2.36-9+deb12u14 (`libm.so.6` with build id
-//! `d6e6f9e3af1243eed9bf5efd366dd015a9f22c13`). Debian's 2.31-13+deb11u11 and 2.41-12+deb13u5 gave
-//! the same bits wherever they were compared.
+//! The algorithms and constants are those of ARM optimized-routines, `math/log.c` and `math/pow.c` (copyright 2018 Arm
+//! Limited, `MIT OR Apache-2.0 WITH LLVM-exception`). glibc adopted them in 2.28 as `sysdeps/ieee754/dbl-64/e_log.c`
+//! and `e_pow.c`. On x86-64, glibc also compiles them with `-mfma -mavx2` and selects that variant at run time. In that
+//! variant GCC fuses products into sums that the C source rounds twice. Which operations GCC fuses affects the results.
+//! It is taken here from the machine code of Debian's glibc 2.36-9+deb12u14 (`libm.so.6` with build id
+//! `d6e6f9e3af1243eed9bf5efd366dd015a9f22c13`). Debian's 2.31-13+deb11u11 and 2.41-12+deb13u5 gave the same bits in all
+//! comparisons.
 //!
-//! **Every call of `fma` below is one fused instruction there, and every plain `*`, `+` and `-` a
-//! separate one: neither may be turned into the other, and no sum reordered.**
+//! **Every call of `fma` below is one fused instruction there, and every plain `*`, `+` and `-` is a separate one.
+//! Never replace one by the other, and never reorder a sum.**
 //!
 //! # Accuracy
 //!
-//! With FMA the authors state worst errors of 0.519 ulp for the logarithm and 0.54 ulp for the
-//! power; neither is correctly rounded. Rounding to nearest is assumed, as everywhere in Rust. The
-//! sign and payload of a NaN are unspecified, quiet and signalling ones are alike, and no
-//! floating-point exception flag is promised.
+//! With FMA the authors state worst errors of 0.519 ulp for the logarithm and 0.54 ulp for the power; neither is
+//! correctly rounded. The functions assume rounding to nearest, as all Rust code does. The sign and payload of a NaN
+//! are unspecified, and quiet and signalling NaNs are treated alike. No floating-point exception flag is promised.
 
 #![expect(clippy::float_cmp, reason = "only values that are exact are compared for equality")]
 
@@ -36,10 +33,9 @@ use tables::{
     NEG_LN2_N_LO, POW_LOG_POLY, POW_LOG_TABLE, ROUND_SHIFT,
 };
 
-/// Natural logarithm of `x`, with the bits of glibc's `log`.
+/// Computes the natural logarithm of `x`, with the bits of glibc's `log`.
 ///
-/// Subnormals are taken at their value. `ln(±0)` is -∞, `ln(+∞)` is +∞, and a negative number or a
-/// NaN gives a NaN.
+/// Subnormals keep their value. `ln(±0)` is -∞, `ln(+∞)` is +∞, and a negative number or a NaN gives a NaN.
 #[must_use]
 pub fn ln(x: f64) -> f64 {
     if LN_NEAR_ONE.contains(&x) {
@@ -57,12 +53,11 @@ pub fn ln(x: f64) -> f64 {
     }
 }
 
-/// `base` to the power `exponent`, with the bits of glibc's `pow`.
+/// Computes `base` to the power `exponent`, with the bits of glibc's `pow`.
 ///
-/// The special cases are those of C and IEEE 754: in particular `x^0` and `1^y` are 1 even for a
-/// NaN, `0^y` is 0 for y > 0 and +∞ for y < 0, and a negative finite base gives a NaN unless the
-/// exponent is an integer or infinite. A result too large is ∞; one too small is rounded once, to a
-/// subnormal or zero.
+/// The special cases are those of C and IEEE 754. In particular, `x^0` and `1^y` are 1 even for a NaN, and `0^y` is 0
+/// for y > 0 and +∞ for y < 0. A negative finite base gives a NaN unless the exponent is an integer or infinite. A
+/// result too large is ∞; a result too small is rounded once, to a subnormal or zero.
 #[must_use]
 pub fn pow(base: f64, exponent: f64) -> f64 {
     if exponent == 0.0 || base == 1.0 {
@@ -78,17 +73,17 @@ pub fn pow(base: f64, exponent: f64) -> f64 {
     if (exponent % 2.0).abs() == 1.0 {
         return -magnitude;
     }
-    let even = exponent.trunc() == exponent; // so is an infinite exponent
+    let even = exponent.trunc() == exponent; // true for an infinite exponent, too
     if even || base == 0.0 || base.is_infinite() { magnitude } else { f64::NAN }
 }
 
-/// Where [`ln`] needs no table: from 1 - 2^-4 up to 1 + 0x1.09p-4.
+/// Interval in which [`ln`] needs no table: from 1 - 2^-4 up to 1 + 0x1.09p-4.
 const LN_NEAR_ONE: std::ops::Range<f64> = 0.937_5..1.064_697_265_625;
 
-/// Start of the interval, up to its double, that [`LOG_TABLE`] divides: 0.6875.
+/// Bits of 0.6875, the start of the interval that [`LOG_TABLE`] divides. It ends at twice its start.
 const LOG_ORIGIN: u64 = 0x3fe6_0000_0000_0000;
 
-/// Start of the interval, up to its double, that [`POW_LOG_TABLE`] divides: about 0.7057.
+/// Bits of about 0.7057, the start of the interval that [`POW_LOG_TABLE`] divides. It ends at twice its start.
 const POW_LOG_ORIGIN: u64 = 0x3fe6_9555_0000_0000;
 
 /// All tables divide their interval into 2^7 parts.
@@ -96,13 +91,13 @@ const TABLE_BITS: u32 = 7;
 const TABLE_SIZE: u64 = 1 << TABLE_BITS;
 const MANTISSA_BITS: u32 = f64::MANTISSA_DIGITS - 1;
 
-/// 2^n, for n within the exponents of normal numbers.
+/// Returns 2^n, for n within the exponents of normal numbers.
 const fn two_to(n: i64) -> f64 {
     f64::from_bits((1023 + n).cast_unsigned() << MANTISSA_BITS)
 }
 
-/// The bits of a positive finite number, its exponent continued below the range of its field (and
-/// so into the sign bit) where the number is subnormal.
+/// Returns the bits of a positive finite number. For a subnormal number, the exponent continues below the range of its
+/// field, and so into the sign bit.
 fn exponent_unbounded(x: f64) -> u64 {
     if x < f64::MIN_POSITIVE {
         (x * two_to(52)).to_bits().wrapping_sub(52 << MANTISSA_BITS)
@@ -111,7 +106,7 @@ fn exponent_unbounded(x: f64) -> u64 {
     }
 }
 
-/// A positive number as `z * 2^exponent`, with z in the interval a table divides, in part `slot`.
+/// A positive number as `z * 2^exponent`: z lies in the interval that a table divides, in part `slot`.
 struct Reduced {
     exponent: f64,
     slot: usize,
@@ -119,7 +114,7 @@ struct Reduced {
 }
 
 impl Reduced {
-    /// Takes [`exponent_unbounded`] bits.
+    /// Reduces the number with these [`exponent_unbounded`] bits.
     #[expect(clippy::cast_precision_loss, reason = "an exponent has at most 12 bits")]
     fn to_interval_from<const ORIGIN: u64>(bits: u64) -> Self {
         let distance = bits.wrapping_sub(ORIGIN);
@@ -132,8 +127,8 @@ impl Reduced {
     }
 }
 
-/// ln(1 + r) for r so small that the table's ln c would cost accuracy: r - r^2/2, the rounding
-/// error of its leading part made up for, and a polynomial for the rest.
+/// Computes ln(1 + r) for r so small that the rounding of the table's ln c would cost accuracy. The result is
+/// `r - r^2/2`, a correction for the rounding error of its leading part, and a polynomial for the rest.
 fn ln_near_one(r: f64) -> f64 {
     let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = LOG_NEAR_ONE_POLY;
     let r2 = r * r;
@@ -143,7 +138,7 @@ fn ln_near_one(r: f64) -> f64 {
     let high = fma(r3, b10, fma(r2, b9, fma(b8, r, b7)));
     let cubic = fma(fma(high, r3, middle), r3, low);
 
-    // r cut to its leading 26 bits, whose square is exact.
+    // r cut to its leading 26 bits; its square is exact.
     let cut = fma(-two_to(27), r, fma(r, two_to(27), r));
     let rest = r - cut;
     let cut2 = cut * cut;
@@ -152,8 +147,8 @@ fn ln_near_one(r: f64) -> f64 {
     sum + fma(cubic, r3, lost)
 }
 
-/// ln of the number whose [`exponent_unbounded`] bits are given: ln z + k ln 2, with ln z = ln c +
-/// ln(1 + r) for the c of z's slot and r = z/c - 1.
+/// Computes ln of the number with these [`exponent_unbounded`] bits. The result is `ln z + k ln 2`, with
+/// `ln z = ln c + ln(1 + r)` for the c of z's slot and `r = z/c - 1`.
 fn ln_by_table(bits: u64) -> f64 {
     let [a0, a1, a2, a3, a4] = LOG_POLY;
     let Reduced { exponent, slot, z } = Reduced::to_interval_from::<LOG_ORIGIN>(bits);
@@ -167,12 +162,12 @@ fn ln_by_table(bits: u64) -> f64 {
     fma(r * r2, cubic, fma(r2, a0, lost)) + sum
 }
 
-/// `base^exponent` for a base without sign: |base|^exponent, exponent not zero, neither a NaN.
+/// Computes |base|^exponent for a nonzero exponent. Neither argument may be a NaN.
 fn pow_of_magnitude(base: f64, exponent: f64) -> f64 {
     if base == 1.0 {
         return 1.0;
     }
-    // From 2^63 on the exponent takes every other base beyond the range.
+    // If |exponent| is 2^63 or more, the power of every base other than 1 overflows or underflows.
     if base == 0.0 || base.is_infinite() || exponent.abs() >= two_to(63) {
         let grows = (base > 1.0) == (exponent > 0.0);
         return if grows { f64::INFINITY } else { 0.0 };
@@ -186,8 +181,8 @@ fn pow_of_magnitude(base: f64, exponent: f64) -> f64 {
     exp_of_sum(product, product_rest)
 }
 
-/// ln of the number whose [`exponent_unbounded`] bits are given, as a rounded value and what is
-/// missing from it, together good to about 68 bits.
+/// Computes ln of the number with these [`exponent_unbounded`] bits, as a rounded value and its rounding error. Their
+/// sum is accurate to about 68 bits.
 fn ln_extended(bits: u64) -> (f64, f64) {
     let [a0, a1, a2, a3, a4, a5, a6] = POW_LOG_POLY;
     let Reduced { exponent, slot, z } = Reduced::to_interval_from::<POW_LOG_ORIGIN>(bits);
@@ -213,7 +208,7 @@ fn ln_extended(bits: u64) -> (f64, f64) {
     (rounded, quadratic - rounded + lost)
 }
 
-/// exp(x + rest) for a rest far below x: 2^(k/128) exp(r), with k the integer nearest 128 x / ln 2.
+/// Computes exp(x + rest) for a rest far below x: 2^(k/128) exp(r), with k the integer nearest 128 x / ln 2.
 fn exp_of_sum(x: f64, rest: f64) -> f64 {
     if x.abs() < two_to(-54) {
         return 1.0 + x;
@@ -242,22 +237,22 @@ fn exp_of_sum(x: f64, rest: f64) -> f64 {
     }
 }
 
-/// scale (1 + excess) where it may overflow, as the exponent in the bits of `scale` already may
-/// have.
+/// Computes scale (1 + excess) where the result may overflow. The exponent in the bits of `scale` may already have
+/// overflowed.
 fn scaled_large(scale: u64, excess: f64) -> f64 {
     let scale = f64::from_bits(scale.wrapping_sub(1009 << MANTISSA_BITS));
     fma(scale, excess, scale) * two_to(1009)
 }
 
-/// scale (1 + excess) where it may be subnormal or zero, and the exponent in the bits of `scale`
+/// Computes scale (1 + excess) where the result may be subnormal or zero. The exponent in the bits of `scale` may lie
 /// below the range of its field.
 fn scaled_small(scale: u64, excess: f64) -> f64 {
     let scale = f64::from_bits(scale.wrapping_add(1022 << MANTISSA_BITS));
-    // Two uses in different blocks keep GCC from fusing this product with either sum.
+    // GCC does not fuse this product with either sum, because its two uses are in different blocks.
     let product = excess * scale;
     let mut y = scale + product;
     if y < 1.0 {
-        // Subnormal once scaled: round at the precision it will have there, to round only once.
+        // The scaled result is subnormal: round here to the precision that it will have, so that it is rounded once.
         let lost = scale - y + product;
         let above_one = 1.0 + y;
         let lost = 1.0 - above_one + y + lost;
@@ -266,23 +261,23 @@ fn scaled_small(scale: u64, excess: f64) -> f64 {
     y * two_to(-1022)
 }
 
-/// Whether `f64::mul_add` is known to be a correct fused multiply-add. Where it is no instruction
-/// of the target it is the C library's `fma`, and those of mingw-w64 (its bug 848) and, on
-/// processors without the instruction, of Microsoft have been seen to round twice.
+/// Whether `f64::mul_add` is known to be a correct fused multiply-add. On targets without such an instruction,
+/// `f64::mul_add` calls `fma` of the C library. Two of these were seen to round twice: that of mingw-w64 (its bug 848)
+/// and, on processors without the instruction, that of Microsoft.
 const MUL_ADD_IS_SOUND: bool =
     cfg!(any(target_feature = "fma", target_arch = "aarch64", target_os = "linux"));
 
-/// `a * b + c`, rounded once.
+/// Computes `a * b + c`, rounded once.
 #[inline]
 fn fma(a: f64, b: f64, c: f64) -> f64 {
     if MUL_ADD_IS_SOUND { a.mul_add(b, c) } else { fma_emulated(a, b, c) }
 }
 
-/// [`fma`] out of sums and products, right as long as no intermediate overflows or falls below the
-/// normal range; nothing in this file comes near either.
+/// Computes [`fma`] from sums and products. The result is right unless an intermediate result overflows or falls below
+/// the normal range. Nothing in this file comes near either limit.
 ///
-/// Source: S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved
-/// algorithms using rounding to odd", IEEE Transactions on Computers 57(4), 2008.
+/// Source: S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding
+/// to odd", IEEE Transactions on Computers 57(4), 2008.
 fn fma_emulated(a: f64, b: f64, c: f64) -> f64 {
     let (product, product_error) = exact_product(a, b);
     let (low, low_error) = exact_sum(c, product_error);
@@ -290,14 +285,14 @@ fn fma_emulated(a: f64, b: f64, c: f64) -> f64 {
     high + sum_to_odd(low_error, high_error)
 }
 
-/// a + b rounded, and the error of that (Knuth's `TwoSum`).
+/// Returns a + b rounded, and its rounding error (Knuth's `TwoSum`).
 fn exact_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_part = sum - a;
     (sum, (a - (sum - b_part)) + (b - b_part))
 }
 
-/// a * b rounded, and the error of that (Dekker's product, by Veltkamp's splitting).
+/// Returns a * b rounded, and its rounding error (Dekker's product, by Veltkamp's splitting).
 fn exact_product(a: f64, b: f64) -> (f64, f64) {
     fn split(x: f64) -> (f64, f64) {
         let blown_up = x * (two_to(27) + 1.0);
@@ -311,7 +306,7 @@ fn exact_product(a: f64, b: f64) -> (f64, f64) {
     (product, error)
 }
 
-/// a + b, where inexact cut to whichever neighbour has an odd last bit.
+/// Returns a + b. If the sum is inexact, returns the neighbour with an odd last bit.
 fn sum_to_odd(a: f64, b: f64) -> f64 {
     let (sum, error) = exact_sum(a, b);
     let bits = sum.to_bits();
@@ -326,8 +321,8 @@ fn sum_to_odd(a: f64, b: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// `[x, ln x]` by glibc 2.36: round and extreme arguments, edges of the intervals, then
-    /// arguments whose result changes if one of the fused operations is not fused.
+    /// `[x, ln x]` by glibc 2.36. The rows are round and extreme arguments, edges of the intervals, and arguments whose
+    /// result changes if one of the fused operations is not fused.
     #[rustfmt::skip]
     const LN: &[[u64; 2]] = &[
         [0x0000_0000_0000_0001, 0xc087_4385_446d_71c3],
@@ -375,8 +370,8 @@ mod tests {
         [0x3fe3_6176_7231_933f, 0xbfe0_0bf0_8c67_c2db],
     ];
 
-    /// `[base, exponent, power]` by glibc 2.36, chosen like [`LN`]; here some results also change
-    /// if an operation that is not fused is.
+    /// `[base, exponent, power]` by glibc 2.36, chosen like [`LN`]. Some of these results also change if another
+    /// operation is fused.
     #[rustfmt::skip]
     const POW: &[[u64; 3]] = &[
         [0x3fe0_0000_0000_0000, 0x3fe0_0000_0000_0000, 0x3fe6_a09e_667f_3bcd],
@@ -567,8 +562,7 @@ mod tests {
         }
     }
 
-    /// Across all edges of intervals and slots; the steps are far above the error of either
-    /// function.
+    /// The range covers all edges of intervals and slots; the steps are far above the error of either function.
     #[test]
     fn both_are_monotonic() {
         let mut x = 0.2;
@@ -582,7 +576,7 @@ mod tests {
         }
     }
 
-    /// Products with a bit just below, at or above the middle of two neighbours.
+    /// Products with a bit below, at or above the middle of two neighbours.
     #[test]
     fn fma_rounds_once() {
         let tiny = two_to(-52);
@@ -618,7 +612,7 @@ mod tests {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     #[test]
     fn both_have_the_bits_of_this_glibc() {
-        // glibc has other variants, with other bits, for processors without these.
+        // glibc has other variants, with other bits, for processors without these features.
         if !(is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2")) {
             return;
         }

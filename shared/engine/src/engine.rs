@@ -1,4 +1,4 @@
-//! The interface of those that compute trials.
+//! The [`Engine`] trait and the types of its methods.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::facts::{Facts, Inconsistent};
 use crate::hash::Hash;
 use crate::key::{Fingerprint, StreamKey};
-use crate::output::{Derive, File, Kind};
+use crate::output::{Derive, File, FileKind};
 use crate::space::{Space, Values};
 use crate::spikes::TrialSpikes;
 use crate::stream::{Parts, Start};
@@ -16,15 +16,16 @@ use crate::time::TimeAxis;
 /// A population of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Population {
-    /// Its name in tables and arrays.
+    /// Name in tables and arrays.
     pub name: &'static str,
-    /// One of its cells, for people.
+    /// Singular noun for its cells, used in messages.
     pub cell: &'static str,
-    /// Several of its cells, for people.
+    /// Plural noun for its cells, used in messages.
     pub cells: &'static str,
 }
 
-/// A condition that its engine has checked: an engine, the values of all parameters, and what follows from them.
+/// A condition that its engine has checked: an engine, the values of all parameters, and the facts that follow from
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     engine: &'static dyn Engine,
@@ -32,7 +33,7 @@ pub struct Model {
     facts: Arc<Facts>,
 }
 
-/// Trials of a seed, for conditions with equal [`crate::CohortKey`]s.
+/// Trials of one seed, for conditions with equal [`crate::CohortKey`]s.
 #[derive(Clone, Debug)]
 pub struct Shard<'a> {
     /// The conditions.
@@ -41,142 +42,144 @@ pub struct Shard<'a> {
     pub seed: u32,
     /// The trials.
     pub trials: Range<u32>,
-    /// Where the first of them starts in its stream.
+    /// Position in the stream at which the first trial starts.
     pub start: Start,
-    /// Most spikes of a trial: a trial with more is abandoned.
+    /// Largest number of spikes of a trial. The engine abandons a trial with more.
     pub most_spikes: u64,
 }
 
-/// Takes the results of a trial: of each condition its spikes, or `None` if it has too many.
+/// Receives the results of a trial: its index and, for each condition, its spikes, or `None` if it has too many.
 pub type Take<'a> = dyn FnMut(u32, Vec<Option<TrialSpikes>>) -> ControlFlow<()> + 'a;
 
-/// An engine cannot compute a shard.
+/// The error of an engine that cannot compute a shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unable(pub String);
 
-/// A remark on a valid condition.
+/// A note on a valid condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What the remark is about. Of several conditions with remarks about one subject, only the first is printed.
+    /// Subject of the note. If several conditions have notes with one subject, only the first is printed.
     pub subject: &'static str,
-    /// The remark, to be read after the name of the condition.
+    /// Text of the note, printed after the name of the condition.
     pub text: String,
 }
 
-/// A parameter from which version 0.1.0 made other whole numbers.
+/// A parameter from which version 0.1.0 computed other whole numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recounted {
     /// Path of the parameter.
     pub path: &'static str,
-    /// What the numbers count.
+    /// Unit that the numbers count.
     pub unit: &'static str,
-    /// The numbers that version 0.1.0 made of it.
+    /// The numbers that version 0.1.0 computed from it.
     pub before: Vec<u32>,
-    /// The numbers now.
+    /// The numbers that this version computes from it.
     pub now: Vec<u32>,
 }
 
-/// Memory that computing and deriving takes, in bytes.
+/// Memory for computing trials and for deriving output files, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// To compute trials of these conditions together.
+    /// Memory to compute trials of these conditions together.
     pub compute: u64,
-    /// To derive the output files of one of them and a seed.
+    /// Memory to derive the output files of one of these conditions and a seed.
     pub derive: u64,
 }
 
 /// A program that computes trials of a model.
 ///
 /// All methods are pure. Results must not depend on the processor, the number of threads or the other conditions of a
-/// shard: for equal arguments they are equal, bit by bit, on every machine.
+/// shard. For equal arguments, results are equal bit by bit on every machine.
 pub trait Engine: Send + Sync {
-    /// Its name in sweep files, on the wire and in manifests.
+    /// Returns its name in sweep files, on the wire and in manifests.
     fn name(&self) -> &'static str;
 
-    /// Counts the changes of its spikes. Part of every key: a result of an older revision is never taken for a result
-    /// of this revision.
+    /// Returns its revision, which counts the changes of its spikes. The revision is part of every key, so that a
+    /// result of an older revision is never used as a result of this one.
     fn revision(&self) -> u32;
 
-    /// The parameters of its model.
+    /// Returns the parameters of its model.
     fn space(&self) -> &'static Space;
 
-    /// The populations that spike, in the order of a trial's trains.
+    /// Returns the populations that spike, in the order of [`TrialSpikes::trains`].
     fn populations(&self) -> &'static [Population];
 
-    /// Checks values that are each in range against each other.
+    /// Checks that values, each in range, do not contradict each other.
     ///
     /// # Errors
     /// The first contradiction found.
     fn check(&self, values: &Values) -> Result<Facts, Inconsistent>;
 
-    /// Whether the parameter of this path reaches no result, with these values.
+    /// Returns whether the parameter of this path affects no result, given these values.
     fn is_idle(&self, path: &str, values: &Values) -> bool;
 
-    /// Why the conditions of a sweep cannot have random numbers of their own; `None` if they can.
+    /// Returns why the conditions of a sweep cannot have independent random numbers; `None` if they can.
     fn shares_always(&self) -> Option<&'static str> {
         None
     }
 
-    /// Remarks on a valid condition.
+    /// Returns notes on a valid condition.
     fn notes(&self, model: &Model) -> Vec<Note>;
 
-    /// What to change so that trials have fewer spikes, with the present values where a condition is given.
+    /// Returns advice on changing parameters so that trials have fewer spikes. If a condition is given, the advice
+    /// includes its present values.
     fn to_spike_less(&self, model: Option<&Model>) -> String;
 
-    /// The parameters from which version 0.1.0 made other numbers, where that reaches a result.
+    /// Returns the parameters from which version 0.1.0 computed other numbers, if the difference affects a result.
     fn recounted(&self, model: &Model) -> Vec<Recounted>;
 
-    /// How the stream of a seed is cut into parts that have to be surveyed before trials can start; `None` if every
-    /// trial can start at once.
+    /// Returns how the stream of a seed is cut into parts that a survey counts before trials can start. Returns `None`
+    /// if every trial can start at once.
     fn parts(&self) -> Option<Parts>;
 
-    /// Identity of the stream that trials of a condition and a seed read.
+    /// Returns the identity of the stream that trials of a condition and a seed read.
     fn stream(&self, model: &Model, seed: u32) -> StreamKey;
 
-    /// Findings of the first parts of a stream that come with the program.
+    /// Returns the findings of the first parts of a stream, if the program includes them.
     fn shipped(&self, model: &Model, seed: u32) -> Vec<u32>;
 
-    /// Finds out what these parts of the stream of a condition and a seed hold.
+    /// Surveys these parts of the stream of a condition and a seed; returns a finding for each part.
     ///
     /// # Errors
     /// When the engine has no streams to survey.
     fn survey(&self, model: &Model, seed: u32, parts: Range<u32>) -> Result<Vec<u32>, Unable>;
 
-    /// Computes trials in order, and hands out the results of each until `take` breaks off.
+    /// Computes trials in order, and passes the results of each to `take` until `take` breaks off.
     ///
     /// # Errors
     /// When these conditions cannot be computed together.
     fn compute(&self, shard: &Shard<'_>, take: &mut Take<'_>) -> Result<(), Unable>;
 
-    /// The kinds of output files, in order.
-    fn kinds(&self) -> &'static [Kind];
+    /// Returns the kinds of output files, in order.
+    fn kinds(&self) -> &'static [FileKind];
 
-    /// The output files of a condition for each seed, in order. `prefix` begins their names; `preset` is the preset that
-    /// the condition is, if it is one.
+    /// Returns the output files that a condition has for each seed, in order. Their names begin with `prefix`; `preset`
+    /// is the name of the condition's preset, if it is one.
     fn files(&self, model: &Model, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File>;
 
-    /// Whether an output file of some condition can have this name.
+    /// Returns whether an output file of some condition can have this name.
     fn can_name(&self, name: &str) -> bool;
 
-    /// Begins to derive the output files of a condition and a seed.
+    /// Starts to derive the output files of a condition and a seed.
     fn derive(&self, model: &Model, seed: u32, trials: u32) -> Box<dyn Derive>;
 
-    /// Memory for conditions that are computed together, and for deriving files of so many trials of the largest.
+    /// Returns the memory to compute these conditions together, and to derive files of so many trials of the largest
+    /// condition.
     fn memory(&self, models: &[&Model], trials: u32) -> Memory;
 
-    /// The condition with trials that read about so many items of the stream at most, to measure its speed; `None` if
-    /// its trials cannot be made so short.
+    /// Returns the condition with trials so short that they read about so many items of the stream at most, to measure
+    /// its speed. Returns `None` if its trials cannot be made so short.
     fn shortened(&self, model: &Model, items: u64) -> Option<Model>;
 
-    /// A sweep file to begin with, in which everything that can be written is explained.
+    /// Returns a sweep file to start from, which explains everything that a sweep file can contain.
     fn template(&self) -> String;
 }
 
-/// The engines that a program has, the default first.
+/// The engines of a program, the default first.
 pub type Engines = &'static [&'static dyn Engine];
 
-/// The engine of this name.
+/// Returns the engine of this name.
 pub fn engine_of(engines: &[&'static dyn Engine], name: &str) -> Option<&'static dyn Engine> {
     engines.iter().copied().find(|engine| engine.name() == name)
 }
@@ -196,7 +199,7 @@ impl fmt::Debug for dyn Engine {
 }
 
 impl Model {
-    /// Checks the values against each other.
+    /// Checks the values against each other and returns the condition.
     ///
     /// # Errors
     /// The first contradiction that the engine finds.
@@ -205,39 +208,39 @@ impl Model {
         Ok(Model { engine, values, facts })
     }
 
-    /// The engine that computes it.
+    /// Returns the engine that computes it.
     pub fn engine(&self) -> &'static dyn Engine {
         self.engine
     }
 
-    /// The values of all parameters.
+    /// Returns the values of all parameters.
     pub fn values(&self) -> &Values {
         &self.values
     }
 
-    /// What follows from the values.
+    /// Returns the facts that follow from the values.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Identity of the condition.
+    /// Returns the identity of the condition.
     pub fn fingerprint(&self) -> Fingerprint {
         self.facts.fingerprint
     }
 
-    /// Time axis of a trial.
+    /// Returns the time axis of a trial.
     pub fn time(&self) -> &TimeAxis {
         &self.facts.time
     }
 
-    /// Size of each population.
+    /// Returns the size of each population, in the order of [`Engine::populations`].
     pub fn sizes(&self) -> &[u32] {
         &self.facts.sizes
     }
 }
 
 impl Hash {
-    /// A hash for this purpose, of an engine and its revision.
+    /// Starts a hash for this purpose, with an engine and its revision.
     pub fn new(purpose: &str, engine: &dyn Engine) -> Hash {
         let mut hash = Hash::plain(purpose);
         hash.text(engine.name());

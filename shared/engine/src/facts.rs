@@ -1,9 +1,9 @@
-//! What engines say of conditions.
+//! Facts that engines derive from the values of a condition.
 
 use crate::key::{CohortKey, Fingerprint};
 use crate::time::TimeAxis;
 
-/// What an engine says of a condition, as far as others need it.
+/// The facts about a condition that the other parts of granule need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// Size of each population, in the order of [`Engine::populations`](crate::Engine::populations).
@@ -12,30 +12,30 @@ pub struct Facts {
     pub time: TimeAxis,
     /// Identity of the condition.
     pub fingerprint: Fingerprint,
-    /// The identity that version 0.1.0 gave to it.
+    /// The fingerprint that version 0.1.0 computed for it.
     pub fingerprint_0_1_0: Fingerprint,
     /// Conditions of a seed with equal cohort keys can be computed together.
     pub cohort: CohortKey,
-    /// Items of the stream that a trial reads.
+    /// Number of items of the stream that a trial reads.
     pub items_per_trial: u64,
-    /// Cost of a trial without the part of each condition, in any unit that all conditions share.
+    /// Cost of a trial that its conditions share, in any unit that is the same for all conditions.
     pub cost_per_trial: f64,
-    /// Spikes that a trial can have at most.
+    /// Largest number of spikes that a trial can have.
     pub most_spikes: u64,
-    /// Times at which something is done to the network, ascending, ms.
+    /// Times of the stimuli, ascending, ms.
     pub stimuli_ms: Vec<f64>,
-    /// The steps that these times fall in, ascending.
+    /// The steps in which these times fall, ascending.
     pub stimulus_steps: Vec<u32>,
 }
 
-/// Values that are each in range do not make a model together.
+/// The error of values that contradict each other, although each is in range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Inconsistent {
-    /// What does not fit.
+    /// The contradiction.
     pub message: String,
-    /// Parameters that have a part in it; the one to point at first.
+    /// The parameters involved. Messages point at the first.
     pub paths: Vec<&'static str>,
-    /// What to do about it, in one line.
+    /// A remedy, in one line.
     pub remedy: String,
 }

@@ -1,18 +1,18 @@
-//! A hash of values of several kinds.
+//! A content hash of values of several kinds.
 
-/// A hash of values that cannot be confused with one another.
+/// A hash of a sequence of values. Each text is preceded by its length, so that neighbouring values cannot be confused.
 #[derive(Clone, Debug)]
 pub struct Hash(blake3::Hasher);
 
 impl Hash {
-    /// A hash for this purpose.
+    /// Starts a hash for this purpose.
     pub fn plain(purpose: &str) -> Hash {
         let mut hash = Hash(blake3::Hasher::new());
         hash.text(purpose);
         hash
     }
 
-    /// Adds a text.
+    /// Adds a text with its length.
     pub fn text(&mut self, text: &str) {
         self.number(text.len() as u32);
         self.0.update(text.as_bytes());
@@ -25,11 +25,11 @@ impl Hash {
 
     /// Adds a number; 0 and −0 are the same.
     pub fn float(&mut self, x: f64) {
-        // Adding 0 makes −0 and 0 one.
+        // −0 + 0 is 0.
         self.0.update(&(x + 0.0).to_bits().to_le_bytes());
     }
 
-    /// The hash of all that was added.
+    /// Returns the hash of all values added so far.
     pub fn finish(&self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
     }

@@ -1,5 +1,5 @@
-//! Identity of what is computed: content hashes of everything that decides a result, and of nothing else. No worker,
-//! shard, thread, host, condition name or sweep name is part of them.
+//! Identity of results: content hashes of everything that determines a result, and of nothing else. No worker, shard,
+//! thread, host, condition name or sweep name is part of them.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ macro_rules! hash_type {
 }
 
 hash_type! {
-    /// Identity of a condition: engine, its revision, and the parameters that reach a result.
+    /// Identity of a condition: a hash of the engine, its revision, and the parameters that affect a result.
     Fingerprint
 }
 hash_type! {
@@ -38,7 +38,7 @@ hash_type! {
     StreamKey
 }
 hash_type! {
-    /// Conditions with equal cohort keys can be computed together for a seed.
+    /// Key of a cohort: conditions with equal cohort keys can be computed together for a seed.
     CohortKey
 }
 hash_type! {
@@ -47,7 +47,7 @@ hash_type! {
 }
 
 impl Fingerprint {
-    /// The key of a trial of this condition.
+    /// Returns the key of a trial of this condition.
     pub fn trial(self, seed: u32, index: u32) -> TrialKey {
         let mut hash = blake3::Hasher::new();
         hash.update(b"granule trial\0");

@@ -1,10 +1,10 @@
-//! What a model is to the rest of granule.
+//! The interface between a model and the rest of granule.
 //!
-//! An [`Engine`] computes trials of one model. Everything that orchestrates (sweep files, scheduler, wire, store,
-//! output files) knows a model by what this crate describes: parameters as data ([`space`]), spikes by population
+//! An [`Engine`] computes trials of one model. All other code (sweep files, scheduler, wire, store, output files) uses
+//! a model through this crate only. The crate describes parameters as data ([`space`]), spikes by population
 //! ([`spikes`]), content hashes ([`key`]), streams of random numbers ([`stream`]) and output files ([`output`]).
 //!
-//! Everything here is pure: no IO, no clock, no threads, no global state.
+//! Everything in this crate is pure: it uses no IO, no clock, no threads and no global state.
 
 pub mod decimal;
 pub mod elementary;

@@ -1,4 +1,4 @@
-//! Output files of a model: what they are called, what they hold, and how they are derived from the spikes.
+//! Output files of a model: their names, their content, and their derivation from the spikes.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -7,39 +7,40 @@ use crate::spikes::TrialSpikes;
 
 /// A kind of output file, which sweep files switch on and off under `record`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct FileKind {
     /// The key under `record`.
     pub key: &'static str,
-    /// What the files hold, in a line.
+    /// Content of the files, in one line.
     pub about: &'static str,
-    /// Whether the files are large: they are then written for presets only, unless the sweep file says otherwise.
+    /// Whether the files are large. Large files are written for presets only, unless the sweep file requests them.
     pub is_large: bool,
 }
 
 /// An output file of a condition and a seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
-    /// Its name in the directory of its seed.
+    /// Name in the directory of its seed.
     pub name: String,
-    /// The [`Kind`] that it belongs to, by its place in the engine's list.
+    /// Index of its [`FileKind`] in [`Engine::kinds`](crate::Engine::kinds).
     pub kind: usize,
-    /// The array that it holds, as [`Derive::array`] calls it. Part of the file's identity.
+    /// Name of the array that it holds, for [`Derive::array`]. Part of the file's identity.
     pub array: &'static str,
-    /// A rule for deriving it that differs from that of version 0.1.0, or nothing. Part of the file's identity.
+    /// Name of the derivation rule if it differs from that of version 0.1.0; otherwise empty. Part of the file's
+    /// identity.
     pub rule: &'static str,
-    /// Element type, as numpy calls it.
+    /// Element type, in numpy's notation.
     pub dtype: &'static str,
-    /// What each axis counts.
+    /// For each axis, the things that it counts.
     pub axes: &'static [&'static str],
     /// Unit of the elements; empty for bare numbers.
     pub unit: &'static str,
     /// Expected size of the content, without the header.
     pub size: Size,
-    /// Whether it follows from the spikes alone, and can be written when trials are missing.
+    /// Whether it depends on the spikes only, and can be written when trials are missing.
     pub is_of_spikes: bool,
 }
 
-/// A size in bytes that is not known exactly.
+/// An estimate of a size, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Size {
     /// A lower bound.
@@ -49,12 +50,12 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size that is known.
+    /// Returns a size that is known exactly.
     pub fn exactly(bytes: f64) -> Size {
         Size { least: bytes, expected: bytes }
     }
 
-    /// So many of these.
+    /// Multiplies the size by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Size {
         Size { least: self.least * factor, expected: self.expected * factor }
@@ -75,30 +76,30 @@ impl Sum for Size {
     }
 }
 
-/// The output arrays of a condition and a seed in the making.
+/// Derives the output arrays of a condition and a seed.
 pub trait Derive: Send + Sync {
-    /// Adds the next trial; trials come in order, from the first on.
+    /// Adds the next trial. The caller adds trials in order, from the first.
     fn add(&mut self, spikes: TrialSpikes);
 
-    /// The array of this name, after all trials have been added.
+    /// Returns the array of this name, after all trials have been added.
     ///
     /// # Panics
     /// If no [`File`] of the condition has this array.
     fn array(&self, name: &str) -> Array<'_>;
 }
 
-/// The row of a matrix for one of its cells.
+/// Computes the row of a matrix for one of its cells.
 pub type Row<'a> = Box<dyn Fn(u32) -> Vec<f64> + Sync + 'a>;
 
-/// What an output file holds.
+/// Content of an output file.
 pub enum Array<'a> {
-    /// A matrix with a row for each of these cells. Rows can be made in any order and side by side.
+    /// A matrix with a row for each of these cells. Rows can be computed in any order and in parallel.
     Rows {
         /// The cells, in the order of the rows.
         cells: Vec<u32>,
-        /// Columns of each row.
+        /// Number of columns of each row.
         columns: usize,
-        /// Makes a row.
+        /// Computes a row.
         row: Row<'a>,
     },
     /// Pairs of 32-bit integers, stored column by column.

@@ -1,7 +1,7 @@
 //! Parameters of a model as data: path, kind, unit, range, default and meaning of each, and values for all of them.
 //!
-//! Sweep files, content hashes, the wire and the manifest go through a [`Space`], so that a parameter is described in
-//! one place only.
+//! Sweep files, content hashes, the wire and the manifest use a [`Space`], so that each parameter is described in one
+//! place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::hash::Hash;
 use crate::key::SpaceKey;
 
-/// All parameters of a model, and what else a sweep file may say of them.
+/// All parameters of a model, and the other settings that a sweep file of this model may contain.
 #[derive(Debug, PartialEq)]
 pub struct Space {
     parameters: Vec<Parameter>,
@@ -25,24 +25,24 @@ pub struct Space {
 pub struct Parameter {
     /// Dotted path, the parameter's one name everywhere.
     pub path: &'static str,
-    /// What kind of value it takes.
+    /// The kind of value that it takes.
     pub kind: Kind,
     /// The values it may take.
     pub range: Range,
-    /// What it is, in a line.
+    /// Meaning, in one line.
     pub meaning: &'static str,
-    /// The value where a sweep file says nothing.
+    /// The value if a sweep file does not set the parameter.
     pub default: Value,
-    /// The value that held before this parameter existed; `None` for parameters of the first version.
+    /// The value that applied before this parameter existed; `None` for parameters of the first version.
     pub before: Option<Value>,
-    /// Its place in the space.
+    /// Index in the space.
     place: usize,
 }
 
 /// A named condition that every sweep file can use: values that differ from the defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preset {
-    /// Its name in sweep files.
+    /// Name in sweep files.
     pub name: &'static str,
     /// First part of the names of its output files.
     pub prefix: &'static str,
@@ -50,18 +50,18 @@ pub struct Preset {
     pub overrides: Vec<(&'static str, Value)>,
 }
 
-/// An environment variable that wins over the sweep file.
+/// An environment variable that overrides the sweep file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What it sets.
+    /// The setting that it overrides.
     pub target: Target,
-    /// What to say where a flag is switched on by a value that looks as if it switched it off; may be empty.
+    /// Text printed if the variable switches a flag on by a value that looks like "off"; may be empty.
     pub remark: &'static str,
 }
 
-/// What an environment variable sets.
+/// The setting that an environment variable overrides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A whole number: the parameter of this path.
@@ -74,36 +74,36 @@ pub enum Target {
     Seed,
 }
 
-/// A choice whether the conditions of a seed have their random numbers in common.
+/// The choice whether the conditions of a seed share their random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
-    /// Group of parameters that has the key `sharing`; the group itself may be given as `independent`, too.
+    /// Group of parameters with the key `sharing`. The group itself may also be given as `independent`.
     pub group: &'static str,
-    /// Parameter that numbers the random numbers of a condition.
+    /// Path of the parameter that numbers the random streams of conditions.
     pub stream: &'static str,
 }
 
-/// Names that no condition can have, as its output files could then be those of another one.
+/// Names that no condition can have, because its output files could then have the names of other output files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reserved {
-    /// How these names begin, in lower case.
+    /// Start of these names, in lower case.
     pub start: &'static str,
-    /// What begins so.
+    /// The things whose names begin with `start`.
     pub of: &'static str,
 }
 
-/// What is said of a model in messages and descriptions, and does not follow from its parameters.
+/// Words for a model in messages and descriptions that do not follow from its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Words {
     /// The model, with its article.
     pub model: &'static str,
-    /// What each seed stands for.
+    /// The thing that each seed stands for.
     pub seed: &'static str,
-    /// What each preset is.
+    /// The thing that each preset is.
     pub preset: &'static str,
     /// A word for the names of conditions in examples.
     pub name: &'static str,
-    /// A comparison of a parameter with a value, as an example for command lines; may be empty.
+    /// An example of a comparison between a parameter and a value, for command lines; may be empty.
     pub comparison: &'static str,
 }
 
@@ -120,7 +120,7 @@ impl Default for Words {
 }
 
 impl Space {
-    /// A space of these parameters, in the order that content hashes use.
+    /// Makes a space of these parameters, in the order that content hashes use.
     ///
     /// # Panics
     /// If a preset has a path or a value that the parameters do not take.
@@ -137,52 +137,52 @@ impl Space {
         }
     }
 
-    /// With these presets.
+    /// Adds presets.
     #[must_use]
     pub fn with_presets(mut self, presets: Vec<Preset>) -> Space {
         self.presets = presets;
         self
     }
 
-    /// With these environment variables.
+    /// Adds environment variables.
     #[must_use]
     pub fn with_variables(mut self, variables: Vec<Variable>) -> Space {
         self.variables = variables;
         self
     }
 
-    /// With a choice of common or independent random numbers.
+    /// Adds the choice of common or independent random numbers.
     #[must_use]
     pub fn with_sharing(mut self, sharing: Sharing) -> Space {
         self.sharing = Some(sharing);
         self
     }
 
-    /// With names that no condition can have.
+    /// Adds names that no condition can have.
     #[must_use]
     pub fn with_reserved(mut self, reserved: Reserved) -> Space {
         self.reserved = Some(reserved);
         self
     }
 
-    /// With these words.
+    /// Sets the words for the model.
     #[must_use]
     pub fn with_words(mut self, words: Words) -> Space {
         self.words = words;
         self
     }
 
-    /// All parameters, in order.
+    /// Returns all parameters, in order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
-    /// The parameter of this path.
+    /// Returns the parameter of this path.
     pub fn parameter(&self, path: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.path == path)
     }
 
-    /// The groups of parameters (first parts of paths), in order.
+    /// Returns the groups of parameters (the first parts of paths), in order.
     pub fn groups(&self) -> Vec<&'static str> {
         let mut groups: Vec<&str> = Vec::new();
         for (group, _) in self.parameters.iter().filter_map(|parameter| parameter.path.split_once('.')) {
@@ -193,43 +193,43 @@ impl Space {
         groups
     }
 
-    /// All presets, in order.
+    /// Returns all presets, in order.
     pub fn presets(&self) -> &[Preset] {
         &self.presets
     }
 
-    /// The preset of this name.
+    /// Returns the preset of this name.
     pub fn preset(&self, name: &str) -> Option<&Preset> {
         self.presets.iter().find(|preset| preset.name == name)
     }
 
-    /// Environment variables that win over the sweep file.
+    /// Returns the environment variables that override the sweep file.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// The choice of common or independent random numbers, if there is one.
+    /// Returns the choice of common or independent random numbers, if the model has one.
     pub fn sharing(&self) -> Option<Sharing> {
         self.sharing
     }
 
-    /// The names that no condition can have, if there are such.
+    /// Returns the names that no condition can have, if any.
     pub fn reserved(&self) -> Option<Reserved> {
         self.reserved
     }
 
-    /// What is said of the model.
+    /// Returns the words for the model.
     pub fn words(&self) -> Words {
         self.words
     }
 
-    /// The defaults of all parameters.
+    /// Returns the defaults of all parameters.
     pub fn defaults(&'static self) -> Values {
         let values = self.parameters.iter().map(|parameter| parameter.default.clone()).collect();
         Values { space: self, values: Arc::new(values) }
     }
 
-    /// Identity of the space: two programs with equal keys understand each other's values.
+    /// Returns the identity of the space. Programs whose spaces have equal keys interpret values alike.
     pub fn key(&self) -> SpaceKey {
         let mut hash = Hash::plain("granule space");
         for Parameter { path, kind, range, default, before, .. } in &self.parameters {
@@ -244,7 +244,7 @@ impl Space {
 }
 
 impl Parameter {
-    /// A parameter that every version has had.
+    /// Makes a parameter that every version has had.
     pub fn new(
         path: &'static str,
         kind: Kind,
@@ -255,14 +255,14 @@ impl Parameter {
         Parameter { path, kind, range, meaning, default, before: None, place: 0 }
     }
 
-    /// The same parameter, added later: before, this value held. Conditions with this value keep their keys.
+    /// Marks the parameter as added later. Before, `before` applied; conditions with this value keep their keys.
     #[must_use]
     pub fn added_with(mut self, before: Value) -> Parameter {
         self.before = Some(before);
         self
     }
 
-    /// Symbol of its unit; empty for what has none.
+    /// Returns the symbol of its unit; empty if it has none.
     pub fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Quantity(unit) | Kind::Quantities(unit) => unit.symbol(),
@@ -270,7 +270,7 @@ impl Parameter {
         }
     }
 
-    /// Checks that the parameter takes a value.
+    /// Checks that the parameter can take a value.
     ///
     /// # Errors
     /// When the value is of the wrong kind or out of range.
@@ -283,7 +283,7 @@ impl Parameter {
             (Value::Numbers(list), Kind::Quantities(_)) => list,
             (Value::Factor(CellFactor::Constant(x)), Kind::Factor) => &[*x],
             (Value::Factor(CellFactor::Gamma { mean, sd, .. }), Kind::Factor) => {
-                // A gamma distribution has neither a zero mean nor a zero spread.
+                // The mean and the standard deviation of a gamma distribution are above zero.
                 if let Some(&found) = [mean, sd].into_iter().find(|x| !Range::Positive.contains(**x)) {
                     return out_of_range(Range::Positive, "", found);
                 }
@@ -308,12 +308,12 @@ pub struct Values {
 }
 
 impl Values {
-    /// The space that the values are of.
+    /// Returns the space of the values.
     pub fn space(&self) -> &'static Space {
         self.space
     }
 
-    /// The value of this parameter.
+    /// Returns the value of this parameter.
     ///
     /// # Panics
     /// If the parameter is of another space.
@@ -321,12 +321,12 @@ impl Values {
         &self.values[parameter.place]
     }
 
-    /// The value of the parameter of this path.
+    /// Returns the value of the parameter of this path.
     pub fn get(&self, path: &str) -> Option<&Value> {
         self.space.parameter(path).map(|parameter| self.of(parameter))
     }
 
-    /// Every parameter with its value, in order.
+    /// Iterates over all parameters with their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Parameter, &Value)> {
         self.space.parameters.iter().zip(self.values.iter())
     }
@@ -334,14 +334,17 @@ impl Values {
     /// Sets a parameter.
     ///
     /// # Errors
-    /// When the parameter does not take the value; nothing is changed then.
+    /// When the parameter cannot take the value. The values are then unchanged.
     pub fn set(&mut self, parameter: &Parameter, value: Value) -> Result<(), Rejected> {
         parameter.check(&value)?;
         Arc::make_mut(&mut self.values)[parameter.place] = value;
         Ok(())
     }
 
-    /// The same values with those of a preset.
+    /// Returns the values with those of a preset.
+    ///
+    /// # Panics
+    /// If the space does not take the values of the preset.
     #[must_use]
     pub fn with(mut self, preset: &Preset) -> Values {
         for (path, value) in &preset.overrides {
@@ -364,7 +367,7 @@ impl fmt::Debug for Values {
     }
 }
 
-/// The unit a quantity is held in. Sweep files may use any prefix of the same dimension.
+/// The unit of a quantity's value. Sweep files may use any prefix of the same dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// A bare number.
@@ -380,7 +383,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The symbol as written in sweep files; empty for a bare number.
+    /// Returns the symbol as written in sweep files; empty for a bare number.
     pub fn symbol(self) -> &'static str {
         match self {
             Unit::One => "",
@@ -392,7 +395,7 @@ impl Unit {
     }
 }
 
-/// A factor that each cell has its own value of.
+/// A factor with a separate value for each cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CellFactor {
     /// The same for every cell.
@@ -403,19 +406,19 @@ pub enum CellFactor {
         mean: f64,
         /// Standard deviation of the distribution.
         sd: f64,
-        /// Seed of the generator that these draws alone come from.
+        /// Seed of a generator that is used for these draws only.
         seed: u32,
     },
 }
 
-/// A value of a parameter, in the unit its [`Kind`] states.
+/// A value of a parameter, in the unit that its [`Kind`] states.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A quantity, in the parameter's unit.
     Number(f64),
     /// A whole number.
     Count(u32),
-    /// Yes or no.
+    /// True or false.
     Flag(bool),
     /// Several quantities, in the parameter's unit. Their order does not count.
     Numbers(Vec<f64>),
@@ -426,7 +429,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether both mean the same: lists of numbers are compared without their order.
+    /// Returns whether both values mean the same: lists of numbers are compared without their order.
     pub fn is_same(&self, other: &Value) -> bool {
         let sorted = |list: &[f64]| {
             let mut list = list.to_vec();
@@ -459,7 +462,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// What kind of [`Value`] a parameter takes.
+/// The kind of [`Value`] that a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// [`Value::Number`] in this unit.
@@ -476,7 +479,7 @@ pub enum Kind {
     Choice(&'static [&'static str]),
 }
 
-/// The values a quantity or a count may take.
+/// The values that a quantity or a count may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Range {
     /// Any finite number.
@@ -485,12 +488,12 @@ pub enum Range {
     Positive,
     /// Finite and not below zero.
     NonNegative,
-    /// Between these two, both included.
+    /// From the first to the second number, both included.
     Between(f64, f64),
 }
 
 impl Range {
-    /// Whether a number is in it.
+    /// Returns whether the range includes a number.
     pub fn contains(self, x: f64) -> bool {
         x.is_finite()
             && match self {
@@ -501,7 +504,7 @@ impl Range {
             }
     }
 
-    /// The range for people, with the symbol of its unit.
+    /// Returns the range as words for messages, with the symbol of its unit.
     pub fn in_words(self, unit: &str) -> String {
         let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
         match self {
@@ -513,7 +516,7 @@ impl Range {
     }
 }
 
-/// Why a parameter does not take a value.
+/// The reason why a parameter cannot take a value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Rejected {
     /// The value is of another kind than the parameter.
@@ -527,16 +530,16 @@ pub enum Rejected {
     OutOfRange {
         /// The parameter's path.
         path: &'static str,
-        /// The values that it may take.
+        /// The values that it can take.
         range: Range,
         /// Symbol of the parameter's unit.
         unit: &'static str,
-        /// The value that it was given.
+        /// The rejected value.
         found: f64,
     },
 }
 
-/// A number for people: with an exponent where it would be a row of zeros.
+/// Formats a number for messages: with an exponent if it has many digits before the point.
 pub fn in_short(x: f64) -> String {
     if x.abs() < 1e15 { x.to_string() } else { format!("{x:e}") }
 }
@@ -558,7 +561,7 @@ impl Hash {
                 self.number(u32::from(*flag));
             }
             Value::Numbers(list) => {
-                // A list of numbers is a set: its order does not count.
+                // A list of numbers is a set: its order is not part of the hash.
                 let mut sorted = list.clone();
                 sorted.sort_by(f64::total_cmp);
                 self.number(3);
@@ -582,8 +585,9 @@ impl Hash {
         }
     }
 
-    /// Adds these parameters, each with its path. A parameter that was added to the model later counts only where it
-    /// differs from what held before it existed, so that adding it changes no key.
+    /// Adds the parameters for which `is_part` is true, each with its path. A parameter that was added to the model
+    /// later is skipped if it has the value that applied before it existed. Adding a parameter therefore changes no
+    /// key.
     pub fn values(&mut self, values: &Values, mut is_part: impl FnMut(&str) -> bool) {
         for (parameter, value) in values.iter() {
             let is_as_before = parameter.before.as_ref().is_some_and(|before| before.is_same(value));
@@ -663,7 +667,7 @@ mod tests {
         values.set(now.parameter("cell.shift").unwrap(), Value::Count(1)).unwrap();
         assert_ne!(hash(&before.defaults()), hash(&values));
         assert_ne!(before.key(), now.key());
-        // With a default that differs from what held before, the default is what counts.
+        // If the default differs from the value before, the hash includes the default.
         let other = Parameter { default: Value::Count(1), ..later() };
         assert_eq!(hash(&space(vec![other]).defaults()), hash(&values));
     }

@@ -1,4 +1,4 @@
-//! The spikes of a trial, and their one encoding: what travels, what is stored, what is hashed.
+//! The spikes of a trial, and their one encoding, which the wire, the store and the hashes use.
 
 /// A spike of a cell in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,16 +12,16 @@ pub struct Spike {
 /// All spikes of one trial: a train for each population, ascending by step, then cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrialSpikes {
-    /// In the order of the model's populations.
+    /// One train for each population, in the order of the model's populations.
     pub trains: Vec<Vec<Spike>>,
 }
 
-/// Most spikes of a trial, of all cells together. What is computed, sent, stored and written holds the spikes
-/// of one trial in memory: these are 800 MB.
+/// Largest number of spikes of a trial, all cells together. Each process that computes, sends, stores or writes a trial
+/// holds its spikes in memory: these are 800 MB.
 pub const MOST_SPIKES: u64 = 100_000_000;
 
-/// No trial of [`MOST_SPIKES`] is longer when it is encoded. A cell takes three bytes at most, and a time one, but
-/// for the few that are 128 steps and more after the spike before.
+/// Upper bound of the encoded length of a trial with [`MOST_SPIKES`] spikes, in bytes. A cell takes at most three
+/// bytes. A time takes one byte, except for the few spikes that are 128 or more steps after the spike before.
 pub const LARGEST_ENCODED: u64 = 5 * MOST_SPIKES;
 
 /// A content hash of a trial's encoded spikes.
@@ -29,23 +29,23 @@ pub const LARGEST_ENCODED: u64 = 5 * MOST_SPIKES;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of encoded spikes.
+    /// Computes the digest of encoded spikes.
     pub fn of(encoded: &[u8]) -> Digest {
         Digest(*blake3::hash(encoded).as_bytes())
     }
 }
 
-/// A [`Digest`] of spikes that come piece by piece.
+/// Computes the [`Digest`] of spikes that arrive in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Digesting(blake3::Hasher);
 
 impl Digesting {
-    /// Takes in the next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, encoded: &[u8]) {
         self.0.update(encoded);
     }
 
-    /// The digest of all pieces so far.
+    /// Returns the digest of all pieces so far.
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
@@ -63,26 +63,26 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// Why bytes are not the spikes of a trial.
+/// The reason why bytes are not the spikes of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The bytes end within a spike train, or go on behind the last.
+    /// The bytes end within a spike train, or continue after the last train.
     #[error("the encoding has the wrong length")]
     Length,
-    /// A number is not written in its shortest form or does not fit.
+    /// A number is not written in its shortest form, or is above 32 bits.
     #[error("the encoding has a malformed number")]
     Number,
-    /// A spike of a cell or step that the model does not have, or out of order.
+    /// A spike has a cell or step that the model does not have, or is out of order.
     #[error("the encoding has a spike of a cell or step that does not exist")]
     Range,
 }
 
 impl TrialSpikes {
-    /// The spikes as bytes.
+    /// Encodes the spikes as bytes.
     ///
-    /// Train after train: the number of its spikes and, for each spike, the steps since the spike before and the cell.
-    /// Within a step, the cell is the difference to the cell before. All numbers are LEB128 in their shortest form, so
-    /// that equal spikes are equal bytes.
+    /// The trains follow each other. Each starts with the number of its spikes. For each spike follow the steps since
+    /// the spike before, and the cell. Within a step, the cell is the difference to the cell before. All numbers are
+    /// LEB128 in their shortest form, so that equal spikes have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(3 * self.len() as usize + 4 * self.trains.len());
         for train in &self.trains {
@@ -100,20 +100,20 @@ impl TrialSpikes {
         bytes
     }
 
-    /// Number of all spikes.
+    /// Returns the number of all spikes.
     pub fn len(&self) -> u64 {
         self.trains.iter().map(|train| train.len() as u64).sum()
     }
 
-    /// Whether there is no spike.
+    /// Returns whether the trial has no spike.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The spikes that these bytes encode, of populations of these sizes and a trial of this many steps.
+    /// Decodes the spikes of a trial of this many steps, with populations of these sizes.
     ///
     /// # Errors
-    /// When [`Self::encode`] would not give these bytes for any such trial.
+    /// When [`Self::encode`] does not give these bytes for any such trial.
     pub fn decode(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<TrialSpikes, Malformed> {
         let mut rest = bytes;
         let train = |cells: &u32| {
@@ -126,10 +126,11 @@ impl TrialSpikes {
         if rest.is_empty() { Ok(TrialSpikes { trains }) } else { Err(Malformed::Length) }
     }
 
-    /// Checks that [`Self::decode`] takes these bytes, without memory for the spikes; returns their number.
+    /// Checks that [`Self::decode`] accepts these bytes, without allocating memory for the spikes; returns their
+    /// number.
     ///
     /// # Errors
-    /// As those of [`Self::decode`].
+    /// The errors of [`Self::decode`].
     pub fn count(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<u64, Malformed> {
         let mut rest = bytes;
         let mut spikes = 0;
@@ -142,14 +143,14 @@ impl TrialSpikes {
     }
 }
 
-/// The number of spikes of a train.
+/// Reads the number of spikes of a train.
 fn count(rest: &mut &[u8]) -> Result<usize, Malformed> {
     let count = take(rest)? as usize;
-    // A spike has at least two bytes: no claim of a count makes us reserve more than there is.
+    // A spike has at least two bytes. This check limits the memory that a false count can make the caller reserve.
     if count > rest.len() / 2 { Err(Malformed::Length) } else { Ok(count) }
 }
 
-/// Reads so many spikes of a train.
+/// Reads so many spikes of a train, and passes each to `found`.
 fn each(
     rest: &mut &[u8],
     count: usize,

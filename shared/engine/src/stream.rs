@@ -1,24 +1,24 @@
 //! A stream of random numbers that the trials of a seed read one after the other.
 //!
-//! A trial can start only where its place in the stream is known. If the stream has to be read to find that place, it
-//! is cut into parts. A survey finds out what each part holds, any part in any order, and an [`Index`] adds the
-//! findings up. The scheduler passes on a [`Start`] without knowing what it means.
+//! A trial can start only if its position in the stream is known. If this position can be found only by reading the
+//! stream, the stream is cut into parts. A survey counts the items of each part; parts can be surveyed in any order. An
+//! [`Index`] adds up the findings. The scheduler passes on a [`Start`] without interpreting it.
 
 use std::fmt;
 
-/// Where a trial starts in its stream. Only the engine knows what the numbers mean.
+/// Position in the stream at which a trial starts. Only the engine interprets the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// The part to begin at.
+    /// The part in which the trial starts.
     pub part: u32,
-    /// Items of that part to drop.
+    /// Number of items of that part to skip.
     pub skip: u64,
 }
 
-/// How a stream is cut into parts. A finding of `f` means that a part holds `items_per_finding * f` items.
+/// Describes how a stream is cut into parts. A finding of `f` means that a part holds `items_per_finding * f` items.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts {
-    /// Items for each count of a finding.
+    /// Items per unit of a finding.
     pub items_per_finding: u64,
     /// Expected finding of a part.
     pub mean: f64,
@@ -27,50 +27,50 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Whether a part can have this finding: it lies within ten standard deviations of the mean.
+    /// Returns whether a part can have this finding: it lies within ten standard deviations of the mean.
     pub fn is_plausible(&self, finding: u32) -> bool {
         (f64::from(finding) - self.mean).abs() < 10.0 * self.sd
     }
 
-    /// Parts that certainly hold more than this many items.
+    /// Returns a number of parts that certainly hold more than this many items.
     pub fn to_reach(&self, items: u64) -> u32 {
-        // A thousandth on top is beyond any fluctuation of a part.
+        // A margin of a thousandth exceeds any fluctuation of the findings.
         let items_per_part = self.items_per_finding as f64 * self.mean / 1.001;
         (items as f64 / items_per_part).ceil() as u32 + 1
     }
 }
 
-/// What is known of a stream: the findings of its first parts.
+/// Index of a stream: the findings of its first parts.
 #[derive(Clone, PartialEq)]
 pub struct Index {
-    /// `None` where every trial can start at once.
+    /// `None` if every trial can start at once.
     parts: Option<Parts>,
-    /// Items before each part that is known, and behind the last.
+    /// Items before each surveyed part, and after the last.
     items_before: Vec<u64>,
 }
 
 impl Index {
-    /// The index of a stream of which nothing is known. Without parts, every trial can start at once.
+    /// Makes an index without findings. If `parts` is `None`, every trial can start at once.
     pub fn new(parts: Option<Parts>) -> Index {
         Index { parts, items_before: vec![0] }
     }
 
-    /// Whether a part can have this finding.
+    /// Returns whether a part can have this finding.
     pub fn is_plausible(&self, finding: u32) -> bool {
         self.parts.is_none_or(|parts| parts.is_plausible(finding))
     }
 
-    /// Parts that certainly hold more than this many items.
+    /// Returns a number of parts that certainly hold more than this many items.
     pub fn parts_to_reach(&self, items: u64) -> u32 {
         self.parts.map_or(0, |parts| parts.to_reach(items))
     }
 
-    /// Parts that are known.
+    /// Returns the number of parts with findings.
     pub fn parts(&self) -> u32 {
         (self.items_before.len() - 1) as u32
     }
 
-    /// Items in the known parts.
+    /// Returns the number of items in the parts with findings.
     pub fn items(&self) -> u64 {
         self.items_before.last().copied().unwrap_or(0)
     }
@@ -81,7 +81,7 @@ impl Index {
         self.items_before.push(self.items() + per_finding * u64::from(finding));
     }
 
-    /// The place of this item, if its part is known. The place of the first item is always known.
+    /// Returns the position of this item, if its part has a finding. The position of the first item is always known.
     pub fn locate(&self, item: u64) -> Option<Start> {
         if item == 0 || self.parts.is_none() {
             return Some(Start::default());

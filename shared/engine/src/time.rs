@@ -4,10 +4,10 @@ use bigdecimal::{RoundingMode, ToPrimitive};
 
 use crate::decimal::decimal;
 
-/// Largest deviation of a span from a whole number of steps where the step is no finite decimal, as 1/3 ms.
+/// Largest relative deviation of a span from a whole number of steps if the step is no finite decimal, such as 1/3 ms.
 const TOLERANCE: f64 = 1e-9;
 
-/// The time axis of a trial: steps of equal length, a whole number of which makes a millisecond.
+/// The time axis of a trial: steps of equal length. A whole number of steps makes a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeAxis {
     /// Integration step, ms.
@@ -19,24 +19,24 @@ pub struct TimeAxis {
 }
 
 impl TimeAxis {
-    /// Whole milliseconds of a trial: samples and bins of the output files.
+    /// Returns the number of whole milliseconds of a trial, which are the samples and bins of the output files.
     pub fn bins(&self) -> usize {
         (self.steps / self.steps_per_ms) as usize
     }
 
-    /// Length of a trial, ms.
+    /// Returns the length of a trial, ms.
     pub fn duration_ms(&self) -> f64 {
         f64::from(self.steps) / f64::from(self.steps_per_ms)
     }
 
-    /// The whole number of steps that makes this span; `None` if no whole number does.
+    /// Returns the number of steps in this span; `None` if it is no whole number.
     pub fn whole_steps(&self, span_ms: f64) -> Option<u32> {
         if !span_ms.is_finite() {
             return None;
         }
         let steps = decimal(span_ms) * self.steps_per_ms;
         let nearest = steps.with_scale_round(0, RoundingMode::HalfUp);
-        // If the step is no finite decimal, spans are not either.
+        // If the step is no finite decimal, neither are the spans.
         let is_finite = 10_u32.pow(9).is_multiple_of(self.steps_per_ms);
         let tolerance = if is_finite { decimal(0.0) } else { decimal(TOLERANCE) * &nearest };
         ((&steps - &nearest).abs() <= tolerance).then(|| nearest.to_u32()).flatten()

@@ -1,4 +1,4 @@
-//! What is compared: the paper's conditions, and what a cell's response does between them.
+//! The paper's conditions, and the classes of cells by the change of their response.
 
 use serde::Serialize;
 
@@ -6,75 +6,77 @@ use crate::drawing::{Color, Dash};
 
 /// A condition of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum Condition {
-    /// Nothing applied.
+pub enum PaperCondition {
+    /// No drug is applied.
     Control,
-    /// Inhibition blocked.
+    /// Inhibition is blocked.
     Gabazine,
-    /// Muscarinic receptors activated.
+    /// Muscarinic receptors are activated.
     Ach,
 }
 
-impl Condition {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Condition; 3] = [Condition::Control, Condition::Gabazine, Condition::Ach];
+impl PaperCondition {
+    /// All conditions, in the order in which figures show them.
+    pub const ALL: [PaperCondition; 3] =
+        [PaperCondition::Control, PaperCondition::Gabazine, PaperCondition::Ach];
 
-    /// The name in sweep files and pictures.
+    /// Returns the name in sweep files and pictures.
     pub fn name(self) -> &'static str {
         match self {
-            Condition::Control => "Control",
-            Condition::Gabazine => "GABAzine",
-            Condition::Ach => "ACh",
+            PaperCondition::Control => "Control",
+            PaperCondition::Gabazine => "GABAzine",
+            PaperCondition::Ach => "ACh",
         }
     }
 
-    /// The name in columns of tables, and before the names of output files.
+    /// Returns the name in columns of tables, which is also the prefix of output files' names.
     pub fn prefix(self) -> &'static str {
         match self {
-            Condition::Control => "control",
-            Condition::Gabazine => "gaba",
-            Condition::Ach => "ach",
+            PaperCondition::Control => "control",
+            PaperCondition::Gabazine => "gaba",
+            PaperCondition::Ach => "ach",
         }
     }
 
-    /// The colour wherever conditions have one, of Okabe and Ito's palette, which colour-blind readers can tell apart.
+    /// Returns the colour in all pictures. It is from Okabe and Ito's palette, which colour-blind readers can
+    /// distinguish.
     pub fn color(self) -> Color {
         match self {
-            Condition::Control => Color::BLACK,
-            Condition::Gabazine => Color::rgb(213, 94, 0),
-            Condition::Ach => Color::rgb(0, 114, 178),
+            PaperCondition::Control => Color::BLACK,
+            PaperCondition::Gabazine => Color::rgb(213, 94, 0),
+            PaperCondition::Ach => Color::rgb(0, 114, 178),
         }
     }
 
-    /// How lines are broken in all pictures, for those who read them in greyscale.
+    /// Returns the dash pattern in all pictures, which distinguishes lines in greyscale.
     pub fn dash(self) -> Dash {
         match self {
-            Condition::Control | Condition::Gabazine => Dash::Solid,
-            Condition::Ach => Dash::Dashed,
+            PaperCondition::Control | PaperCondition::Gabazine => Dash::Solid,
+            PaperCondition::Ach => Dash::Dashed,
         }
     }
 }
 
-/// What the peak of a cell's spike probability does under ACh, compared with Control.
+/// The change of the peak of a cell's spike probability from Control to ACh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// It grows.
+    /// The peak grows.
     Increase,
-    /// It shrinks, perhaps to nothing.
+    /// The peak shrinks, possibly to 0.
     Decrease,
-    /// It stays the same.
+    /// The peak stays the same.
     Equal,
 }
 
 impl Change {
-    /// All of them.
+    /// All classes.
     pub const ALL: [Change; 3] = [Change::Increase, Change::Decrease, Change::Equal];
 
-    /// Those that the figures compare.
+    /// The classes that the figures compare.
     pub const COMPARED: [Change; 2] = [Change::Increase, Change::Decrease];
 
-    /// Where a peak relative to Control belongs.
+    /// Returns the class of a peak under ACh, given relative to the peak in Control.
     pub fn of(relative_peak: f64) -> Change {
         if relative_peak > 1.0 {
             Change::Increase
@@ -85,7 +87,7 @@ impl Change {
         }
     }
 
-    /// The name in tables.
+    /// Returns the name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Change::Increase => "increase",
@@ -94,7 +96,7 @@ impl Change {
         }
     }
 
-    /// The colour in all pictures. Not that of a condition.
+    /// Returns the colour in all pictures. It differs from the colours of conditions.
     pub fn color(self) -> Color {
         match self {
             Change::Increase => Color::rgb(143, 45, 131),
@@ -103,7 +105,7 @@ impl Change {
         }
     }
 
-    /// How lines are broken in all pictures, for those who read them in greyscale.
+    /// Returns the dash pattern in all pictures, which distinguishes lines in greyscale.
     pub fn dash(self) -> Dash {
         match self {
             Change::Increase => Dash::Solid,

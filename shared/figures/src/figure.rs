@@ -1,26 +1,26 @@
-//! A figure: a drawing, what it shows in words, and the numbers behind it.
+//! A figure: a drawing, its description, and the numbers that it shows.
 
 use serde::Serialize;
 
 pub use crate::drawing::RenderError;
 use crate::drawing::{self, Canvas};
 
-/// A figure, ready to be written in any format.
+/// A figure that can be written in any format.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// Short name, for files.
+    /// Short name, used in names of files.
     pub name: String,
-    /// What it is.
+    /// Title of the figure.
     pub title: String,
-    /// What it shows, for those who cannot see it.
+    /// Description for readers who cannot see the figure.
     pub description: String,
-    /// The numbers behind it.
+    /// The numbers that the figure shows.
     pub tables: Vec<Table>,
     canvas: Canvas,
 }
 
 impl Figure {
-    /// A figure of a drawing.
+    /// Creates a figure from a drawing.
     pub fn new(
         name: impl Into<String>,
         title: impl Into<String>,
@@ -31,140 +31,140 @@ impl Figure {
         Figure { name: name.into(), title: title.into(), description: description.into(), tables, canvas }
     }
 
-    /// Writes a text above the drawing, and into title and description.
+    /// Writes a text above the drawing, and adds it to title and description.
     pub fn mark(&mut self, text: &str) {
         self.canvas.mark(text);
         self.title = format!("{} ({text})", self.title);
         self.description = format!("{text}. {}", self.description);
     }
 
-    /// The figure as SVG, with text as text.
+    /// Returns the figure as SVG. Text stays text.
     pub fn svg(&self) -> String {
         self.canvas.svg(&self.title, &self.description)
     }
 
-    /// The figure as PDF, of lines and text with embedded fonts.
+    /// Returns the figure as PDF, with lines, text and embedded fonts.
     ///
     /// # Errors
-    /// None that a figure of this crate could cause.
+    /// If the PDF cannot be written. No figure of this crate causes this.
     pub fn pdf(&self) -> Result<Vec<u8>, RenderError> {
         drawing::pdf(&self.canvas, &self.title, &self.description)
     }
 
-    /// The figure as PNG with this many dots per inch of print.
+    /// Returns the figure as PNG with this many dots per inch of print.
     ///
     /// # Errors
-    /// If the resolution is not a positive number, or leads to more than 30,000 pixels along a side.
+    /// If the resolution is not a positive number, or results in more than 30,000 pixels along a side.
     pub fn png(&self, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> {
         drawing::png(&self.canvas, dots_per_inch)
     }
 
-    /// What its texts say.
+    /// Returns the texts in the drawing.
     #[cfg(test)]
     pub(crate) fn texts(&self) -> Vec<String> {
         drawing::text_boxes(&self.canvas).into_iter().map(|(text, _)| text).collect()
     }
 
-    /// Expects that no text meets another, or is cut by the edge of the page.
+    /// Asserts that texts neither overlap nor extend beyond the page.
     #[cfg(test)]
     pub(crate) fn check_layout(&self, name: &str) {
         drawing::check_layout(&self.canvas, name);
     }
 }
 
-/// Numbers with names.
+/// A table with named columns.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
-    /// Short name, for files.
+    /// Short name, used in names of files.
     pub name: &'static str,
-    /// Columns of one length.
+    /// Columns, all of one length.
     pub columns: Vec<Column>,
 }
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Column {
-    /// The name, with the unit.
+    /// Name of the column, with the unit.
     pub name: String,
-    /// What is in it.
-    pub values: Values,
+    /// Values of the column, by row.
+    pub values: ColumnData,
 }
 
 /// The values of a column.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Values {
-    /// Whole numbers.
+pub enum ColumnData {
+    /// Integers.
     Whole(Vec<u64>),
-    /// Numbers; none where there is none.
+    /// Numbers; `None` where a number is missing.
     Number(Vec<Option<f64>>),
-    /// Text.
+    /// Texts.
     Text(Vec<String>),
 }
 
 impl Column {
-    /// A column of numbers.
+    /// Creates a column of numbers. Numbers that are not finite are missing.
     pub fn numbers(name: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Column {
         Column::optional(name, values.into_iter().map(Some))
     }
 
-    /// A column of numbers that may be missing. What is not finite is missing.
+    /// Creates a column of numbers that may be missing. Numbers that are not finite are missing.
     pub fn optional(name: impl Into<String>, values: impl IntoIterator<Item = Option<f64>>) -> Column {
         let finite = values.into_iter().map(|value| value.filter(|value| value.is_finite()));
-        Column { name: name.into(), values: Values::Number(finite.collect()) }
+        Column { name: name.into(), values: ColumnData::Number(finite.collect()) }
     }
 
-    /// A column of whole numbers.
+    /// Creates a column of integers.
     pub fn whole(name: impl Into<String>, values: impl IntoIterator<Item = usize>) -> Column {
         Column {
             name: name.into(),
-            values: Values::Whole(values.into_iter().map(|value| value as u64).collect()),
+            values: ColumnData::Whole(values.into_iter().map(|value| value as u64).collect()),
         }
     }
 
-    /// A column of text.
+    /// Creates a column of texts.
     pub fn text(name: impl Into<String>, values: impl IntoIterator<Item = impl Into<String>>) -> Column {
-        Column { name: name.into(), values: Values::Text(values.into_iter().map(Into::into).collect()) }
+        Column { name: name.into(), values: ColumnData::Text(values.into_iter().map(Into::into).collect()) }
     }
 
-    /// How many values it has.
+    /// Number of values.
     pub fn len(&self) -> usize {
         match &self.values {
-            Values::Whole(values) => values.len(),
-            Values::Number(values) => values.len(),
-            Values::Text(values) => values.len(),
+            ColumnData::Whole(values) => values.len(),
+            ColumnData::Number(values) => values.len(),
+            ColumnData::Text(values) => values.len(),
         }
     }
 
-    /// Whether it has none.
+    /// Whether the column has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A value as text that reads back as the same number; empty where there is none.
+    /// Returns a value as text that parses to the same number; empty if the value is missing.
     fn cell(&self, row: usize) -> String {
         match &self.values {
-            Values::Whole(values) => values.get(row).map(u64::to_string),
-            Values::Number(values) => values.get(row).copied().flatten().map(|value| value.to_string()),
-            Values::Text(values) => values.get(row).cloned(),
+            ColumnData::Whole(values) => values.get(row).map(u64::to_string),
+            ColumnData::Number(values) => values.get(row).copied().flatten().map(|value| value.to_string()),
+            ColumnData::Text(values) => values.get(row).cloned(),
         }
         .unwrap_or_default()
     }
 }
 
 impl Table {
-    /// A table of columns.
+    /// Creates a table of columns that have one length.
     pub fn new(name: &'static str, columns: Vec<Column>) -> Table {
         debug_assert!(columns.windows(2).all(|pair| pair[0].len() == pair[1].len()), "{name}");
         Table { name, columns }
     }
 
-    /// How many rows it has.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.columns.iter().map(Column::len).max().unwrap_or(0)
     }
 
-    /// The table as CSV (RFC 4180, but for line ends of one character), with a header.
+    /// Returns the table as CSV with a header, as in RFC 4180, but with line feeds as line ends.
     pub fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let header: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();

@@ -1,8 +1,8 @@
 //! The analysis and the figures of Fore, Taylor, Brunel and Hull (2020), J. Neurosci.,
 //! doi:10.1523/JNEUROSCI.2148-19.2020.
 //!
-//! Arrays in, numbers and pictures out: nothing here reads or writes a file, and the same arrays give the
-//! same bytes.
+//! The input is arrays, the output numbers and pictures. This crate reads and writes no files, and equal
+//! arrays give equal bytes.
 //!
 //! ```text
 //! Recording (arrays of one seed) → Analysis (cells, classes, means, densities)
@@ -10,8 +10,8 @@
 //!                                                    → Tables
 //! ```
 //!
-//! [`drawing`] knows nothing of the paper: panels, axes and marks, for any other figure. docs/figures.md has
-//! the definitions.
+//! [`drawing`] does not depend on the paper: it has panels, axes and marks for any figure. docs/figures.md
+//! has the definitions.
 
 pub mod analysis;
 mod condition;
@@ -20,6 +20,8 @@ mod figure;
 pub mod paper;
 pub mod sweep;
 
-pub use analysis::{Analysis, AnalysisError, Conductances, Criteria, Recording, Responses, Weights};
-pub use condition::{Change, Condition};
-pub use figure::{Column, Figure, RenderError, Table, Values};
+pub use analysis::{
+    Analysis, AnalysisError, Criteria, DrivenConductances, RecordedWeights, Recording, Responses,
+};
+pub use condition::{Change, PaperCondition};
+pub use figure::{Column, ColumnData, Figure, RenderError, Table};

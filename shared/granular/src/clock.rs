@@ -1,19 +1,19 @@
-//! Times in steps, and steps in milliseconds.
+//! Conversion of times to steps, and of steps to milliseconds.
 //!
-//! A parameter is a double. It stands for a decimal: the shortest one that reads back as that double. Up to 15 digits,
-//! that is what the user wrote. With engine `pcg`, whole numbers are made of these decimals, exactly. With engine `brian2-2.2.1`,
-//! they are made as Brian2 2.2.1 makes them: in seconds, in double precision.
+//! A parameter is a double. It stands for the shortest decimal that reads back as that double. Up to 15 digits, this is
+//! the decimal that the user wrote. With engine `pcg`, whole numbers are computed from these decimals, exactly. With
+//! engine `brian2-2.2.1`, they are computed as Brian2 2.2.1 does: in seconds, in double precision.
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 use granule_engine::decimal::decimal;
 
 use crate::Method;
-use crate::parameters::Time;
+use crate::parameters::TimeGrid;
 
-/// How far a whole number of steps may be from 1 ms: a step of 1/3 ms can only be written as a rounded decimal.
+/// Largest deviation from 1 ms of a whole number of steps. A step of 1/3 ms can only be written as a rounded decimal.
 const TOLERANCE: f64 = 1e-9;
 
-/// floor(x·n + shift) of exact decimals; saturates at the largest of 32 bits.
+/// Computes floor(x·n + shift) of exact decimals; saturates at `u32::MAX`.
 fn floor(x: f64, n: u32, shift: f64) -> u32 {
     let about = x * f64::from(n) + shift;
     if is_far_from_whole(about) {
@@ -22,7 +22,7 @@ fn floor(x: f64, n: u32, shift: f64) -> u32 {
     whole(&(decimal(x) * n + decimal(shift)), RoundingMode::Floor)
 }
 
-/// The whole number nearest to x·n, half to even, computed of decimals.
+/// Computes the whole number nearest to x·n, half to even, from exact decimals.
 pub(crate) fn half_to_even(x: f64, n: u32) -> u32 {
     let about = x * f64::from(n);
     if is_far_from_whole(about + 0.5) {
@@ -31,22 +31,23 @@ pub(crate) fn half_to_even(x: f64, n: u32) -> u32 {
     whole(&(decimal(x) * n), RoundingMode::HalfEven)
 }
 
-/// Whether 1 divided by this is a decimal that ends, for numbers up to a thousand.
+/// Returns whether 1 divided by this number is a finite decimal, for numbers up to a thousand.
 pub(crate) fn is_decimal(divisor: u32) -> bool {
     10_u32.pow(9).is_multiple_of(divisor)
 }
 
-/// Whether rounding errors of a few operations on it decide nothing. This saves time where there are many numbers.
+/// Returns whether the floor of a number is certain despite the rounding errors of a few operations. For long lists of
+/// numbers, this check saves the time of decimal arithmetic.
 fn is_far_from_whole(about: f64) -> bool {
     about < 1e9 && (about - about.round()).abs() > 1e-6
 }
 
-/// A decimal that is not negative, as a whole number; at most the largest of 32 bits.
+/// Rounds a decimal that is not negative to a whole number; saturates at `u32::MAX`.
 fn whole(x: &BigDecimal, mode: RoundingMode) -> u32 {
     x.with_scale_round(0, mode).to_u32().unwrap_or(u32::MAX)
 }
 
-/// The grid of a model's time.
+/// The time grid of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     engine: Method,
@@ -55,33 +56,33 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The grid with this step; none if no whole number of steps makes a millisecond.
-    pub(crate) fn new(engine: Method, time: Time) -> Option<Clock> {
+    /// Makes the grid with this step; returns `None` if no whole number of steps makes a millisecond.
+    pub(crate) fn new(engine: Method, time: TimeGrid) -> Option<Clock> {
         let steps_per_ms = (1.0 / time.step_ms).round();
         let fits = (steps_per_ms * time.step_ms - 1.0).abs() <= TOLERANCE;
         fits.then_some(Clock { engine, step_ms: time.step_ms, steps_per_ms: steps_per_ms as u32 })
     }
 
-    /// The engine whose rules it follows.
+    /// Returns the engine whose rules the grid follows.
     pub(crate) fn method(self) -> Method {
         self.engine
     }
 
-    /// Steps that make a millisecond.
+    /// Returns the number of steps in a millisecond.
     pub fn steps_per_ms(self) -> u32 {
         self.steps_per_ms
     }
 
-    /// A step in seconds.
+    /// Returns the step, s.
     pub fn step_s(self) -> f64 {
         self.step_ms * 1e-3
     }
 
-    /// The step in which a stimulus falls, or the steps of a refractory period. A time up to a thousandth of a step before a
-    /// step counts as that step.
+    /// Returns the step in which a stimulus falls, or the number of steps of a refractory period. A time that lies up
+    /// to a thousandth of a step before a step counts as that step.
     ///
-    /// Brian2: `timestep()` in `core/functions.py`. (The spike generator of version 2.2.1 compares such times with the
-    /// ends of steps instead. That differs only for times that are exactly a thousandth of a step before one.)
+    /// Brian2: `timestep()` in `core/functions.py`. The spike generator of version 2.2.1 compares such times with the
+    /// ends of steps instead. The result differs only for times that lie exactly a thousandth of a step before a step.
     pub(crate) fn step_of(self, time_ms: f64) -> u32 {
         match self.engine {
             Method::Pcg => floor(time_ms, self.steps_per_ms, 1e-3),
@@ -92,7 +93,7 @@ impl Clock {
         }
     }
 
-    /// Steps from a spike to its effect.
+    /// Returns the number of steps from a spike to its effect.
     ///
     /// Brian2 2.2.1: `CSpikeQueue::prepare` in `synapses/cspikequeue.cpp`.
     pub(crate) fn delay(self, span_ms: f64) -> u32 {
@@ -102,10 +103,11 @@ impl Clock {
         }
     }
 
-    /// The millisecond in which a spike counts for spike probabilities; none if it does not count.
+    /// Returns the millisecond in which a spike counts for spike probabilities; `None` if it does not count.
     ///
-    /// The original divides the time of a spike by a millisecond, in double precision, and then looks for times that
-    /// are not zero: a spike at the beginning of a millisecond can count in the one before, and one in step 0 is lost.
+    /// The original program divides the time of a spike by a millisecond, in double precision, and then selects the
+    /// times that are not zero. Therefore a spike at the beginning of a millisecond can count in the millisecond
+    /// before, and a spike in step 0 is lost.
     pub fn bin(self, step: u32) -> Option<usize> {
         match self.engine {
             Method::Pcg => Some((step / self.steps_per_ms) as usize),
@@ -119,13 +121,13 @@ mod tests {
     use super::*;
 
     fn clock(engine: Method, step_ms: f64) -> Clock {
-        Clock::new(engine, Time { step_ms, duration_ms: 100.0 }).unwrap()
+        Clock::new(engine, TimeGrid { step_ms, duration_ms: 100.0 }).unwrap()
     }
 
     const PCG: Method = Method::Pcg;
     const BRIAN: Method = Method::Brian2_2_2_1;
 
-    /// Half steps, of all steps that are a decimal of three places.
+    /// Times of half steps as (step in ms, k, k + ½ steps in ms), for all steps that are decimals of three places.
     fn half_steps() -> impl Iterator<Item = (f64, u32, f64)> {
         let per_step = (1..=1000_u32).filter(|microseconds| 1000 % microseconds == 0);
         per_step.flat_map(|microseconds| {
@@ -145,7 +147,7 @@ mod tests {
         }
     }
 
-    /// `int(x*ms/(step*ms) + 0.5)` in Python, where `ms` is 0.001.
+    /// The expected numbers are `int(x*ms/(step*ms) + 0.5)` in Python, with `ms` = 0.001.
     #[test]
     fn half_steps_round_in_seconds_with_brian2() {
         let steps = |step_ms: f64, span_ms: f64| clock(BRIAN, step_ms).delay(span_ms);
@@ -178,7 +180,7 @@ mod tests {
             for step in (0..3000).chain([9_999_999, 99_999_999]) {
                 let time_ms = f64::from(step) * f64::from(microseconds) / 1000.0;
                 assert_eq!(clock.step_of(time_ms), step, "{time_ms} of {step_ms}");
-                // Within a step, it is that step.
+                // A time within a step falls in that step.
                 let within_ms = time_ms + 0.4 * step_ms;
                 assert_eq!(clock.step_of(within_ms), step, "{within_ms}");
             }
@@ -209,7 +211,7 @@ mod tests {
         let pcg = clock(PCG, 0.008);
         assert_eq!([0, 124, 125, 875, 999].map(|step| pcg.bin(step)), [0, 0, 1, 7, 7].map(Some));
         let brian = clock(BRIAN, 0.008);
-        // 7 ms is 6.999… there.
+        // In Brian2's arithmetic, 7 ms is 6.999… ms.
         assert_eq!(
             [0, 124, 125, 875, 999].map(|step| brian.bin(step)),
             [None, Some(0), Some(1), Some(6), Some(7)]
@@ -223,11 +225,11 @@ mod tests {
     fn steps_that_do_not_end_are_the_fraction_that_they_are_near() {
         let third = clock(PCG, 0.333_333_333_4);
         assert_eq!(third.steps_per_ms(), 3);
-        // A step of 0.3333333334 ms would be 0.6 steps late by then.
+        // With a step of exactly 0.3333333334 ms, this time would lie 0.0006 steps before step 2999997.
         assert_eq!(third.step_of(999_999.0), 2_999_997);
         assert_eq!(third.bin(2_999_997), Some(999_999));
         assert_eq!(third.delay(0.5), 2);
         let step_ms = 0.3;
-        assert_eq!(Clock::new(PCG, Time { step_ms, duration_ms: 3.0 }), None);
+        assert_eq!(Clock::new(PCG, TimeGrid { step_ms, duration_ms: 3.0 }), None);
     }
 }

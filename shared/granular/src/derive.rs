@@ -1,9 +1,8 @@
-//! Every output array, derived from spikes, weights and wiring alone.
+//! Derivation of the output arrays from spikes, weights and wiring.
 //!
-//! Spikes are what a trial leaves behind. The conductances that the original recorded follow from
-//! the weights and the Golgi cells' spikes, and are replayed here bit for bit: in SI units, with
-//! the roundings of the original's compiled code, averaged over trials in the order of additions
-//! that numpy's pairwise summation takes.
+//! A trial stores spikes only. The conductances that the original program recorded follow from the weights and the
+//! Golgi cells' spikes. They are replayed here bit for bit: in SI units, with the roundings of the original's compiled
+//! code. Their means over trials are computed in the order of additions of numpy's pairwise summation.
 
 use crate::clock::Clock;
 use crate::isa::{Isa, Simd, vectorised};
@@ -14,14 +13,14 @@ use granule_engine::spikes::Spike;
 
 /// Siemens in a nanosiemens.
 const NANO: f64 = 1e-9;
-/// numpy's pairwise summation keeps eight partial sums.
+/// Number of partial sums of numpy's pairwise summation.
 const LANES: usize = 8;
-/// Trials replayed side by side.
+/// Number of trials that are replayed together.
 const WIDTH: usize = 4 * LANES;
-/// A sample of each of these trials.
+/// One sample of each of these trials.
 type Samples = [f64; WIDTH];
 
-/// What the network and the parameters of a condition say without any simulation.
+/// The network of a condition and a seed, and the other values that are known without a simulation.
 #[derive(Clone, Debug)]
 pub struct Structure {
     seed: u32,
@@ -32,7 +31,7 @@ pub struct Structure {
 }
 
 impl Structure {
-    /// The structure of a condition of this seed.
+    /// Builds the structure of a condition and a seed.
     pub fn new(model: &Layer, seed: u32) -> Structure {
         let network = Network::new(model.method(), Wiring::of(model), seed);
         let active = active_fibers(model, seed);
@@ -43,24 +42,24 @@ impl Structure {
         Structure { seed, model: model.clone(), network, active, driven }
     }
 
-    /// The condition.
+    /// Returns the condition.
     pub fn layer(&self) -> &Layer {
         &self.model
     }
 
-    /// The active mossy fibres, ascending.
+    /// Returns the active mossy fibres, ascending.
     pub fn active_fibers(&self) -> &[u32] {
         &self.active
     }
 
-    /// Granule cells with at least one synapse from an active mossy fibre, ascending.
+    /// Returns the driven cells (granule cells with at least one synapse from an active mossy fibre), ascending.
     pub fn driven_cells(&self) -> &[u32] {
         &self.driven
     }
 
-    /// (mossy fibre, granule cell) of every synapse from an active fibre, ascending.
+    /// Returns (mossy fibre, granule cell) of every synapse from an active fibre, ascending.
     pub fn active_connections(&self) -> Vec<[i32; 2]> {
-        // Populations are far below 2^31 (the table of parameters says so).
+        // These casts are exact: the table of parameters limits populations to far below 2^31.
         let pairs = |fiber: u32| {
             let targets = self.network.mossy_to_granule.targets_of(fiber);
             targets.iter().map(move |&cell| [fiber as i32, cell as i32])
@@ -68,7 +67,7 @@ impl Structure {
         self.active.iter().flat_map(|&fiber| pairs(fiber)).collect()
     }
 
-    /// Tonic factor of each driven cell.
+    /// Returns the tonic factor of each driven cell.
     pub fn tonic_factors(&self) -> Vec<f64> {
         let factor = &self.model.parameters().tonic.factor;
         let factors = cell_factors(self.model.method(), factor, self.seed, self.network.size.granule_cells);
@@ -79,8 +78,8 @@ impl Structure {
         RandomWeights::new(self.model.method(), self.model.parameters(), self.seed, &self.active, trials)
     }
 
-    /// Weights in nS, per active fibre one for each of the first `trials` trials; none where weights
-    /// are fixed. As the original stores them: to siemens and back, which can cost the last bit.
+    /// Returns the weights of each active fibre in nS, one for each of the first `trials` trials; `None` if weights are
+    /// fixed. Like the original, this function converts them to siemens and back, which can change the last bit.
     pub fn weights(&self, trials: u32) -> Option<Vec<Vec<f64>>> {
         let random = self.random_weights(trials)?;
         let mut of_fibers = vec![Vec::with_capacity(trials as usize); self.active.len()];
@@ -93,19 +92,19 @@ impl Structure {
     }
 }
 
-/// In how many trials each granule cell spiked in each millisecond.
+/// Number of trials in which each granule cell spiked in each millisecond.
 #[derive(Clone, Debug)]
 pub struct SpikeCounts {
     clock: Clock,
     bins: usize,
     trials: u32,
     counts: Vec<u32>,
-    /// The last bin of each cell that this trial was counted in, so that none counts twice.
+    /// For each cell, the last bin counted in the current trial. A second spike in a bin is not counted again.
     last: Vec<Option<u32>>,
 }
 
 impl SpikeCounts {
-    /// No trials yet.
+    /// Makes counts without trials.
     pub fn new(model: &Layer) -> SpikeCounts {
         let bins = model.bins();
         let cells = model.parameters().network.granule_cells as usize;
@@ -137,7 +136,7 @@ impl SpikeCounts {
         }
     }
 
-    /// Spike probability of a granule cell: the fraction of trials with a spike, per bin.
+    /// Returns the spike probability of a granule cell: the fraction of trials with a spike, per bin.
     ///
     /// # Panics
     /// If the model has no such cell.
@@ -156,15 +155,15 @@ pub struct Conductances<'a> {
     trials: usize,
     /// Weight in S of each active fibre, per trial.
     weights_s: Vec<Vec<f64>>,
-    /// Per trial and Golgi cell, the steps in which its spikes reach granule cells.
+    /// For each trial and Golgi cell, the steps in which its spikes reach granule cells.
     arrivals: Vec<Vec<Vec<u32>>>,
-    /// Per granule cell its synapses: active fibres (by index), all fibres, Golgi cells.
+    /// Synapses of each granule cell, in three fields: active fibres (by index), number of all fibres, Golgi cells.
     from_active: Vec<Vec<usize>>,
     excitatory_synapses: Vec<u32>,
     from_golgi: Vec<Vec<u32>>,
 }
 
-/// A jump of one trial's conductance: g ← scale·weight + g, rounded once.
+/// A jump of one trial's conductance g: g ← scale·weight + g, rounded once.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
     step: u32,
@@ -174,8 +173,8 @@ struct Jump {
 }
 
 impl<'a> Conductances<'a> {
-    /// The conductances of these trials, given by their Golgi spikes; none where weights are fixed,
-    /// as the original recorded none then.
+    /// Prepares the replay of these trials, given by their Golgi spikes. Returns `None` if weights are fixed, because
+    /// the original recorded no conductances then.
     pub fn new(isa: Isa, structure: &'a Structure, golgi: &[Vec<Spike>]) -> Option<Conductances<'a>> {
         let model = &structure.model;
         let network = &structure.network;
@@ -213,7 +212,7 @@ impl<'a> Conductances<'a> {
         })
     }
 
-    /// Mean summed excitatory conductance of a granule cell in nS, one sample a millisecond.
+    /// Returns the mean summed excitatory conductance of a granule cell in nS, one sample per millisecond.
     pub fn excitation(&self, cell: u32) -> Vec<f64> {
         let model = &self.structure.model;
         let scale = model.parameters().mossy_to_granule.scale;
@@ -227,7 +226,7 @@ impl<'a> Conductances<'a> {
         self.mean(model.excitatory_decay(), self.excitatory_synapses[cell as usize], jumps)
     }
 
-    /// Mean summed inhibitory conductance of a granule cell in nS, one sample a millisecond.
+    /// Returns the mean summed inhibitory conductance of a granule cell in nS, one sample per millisecond.
     pub fn inhibition(&self, cell: u32) -> Vec<f64> {
         let model = &self.structure.model;
         let weight_s = model.parameters().golgi_to_granule.weight_nsiemens * NANO;
@@ -244,13 +243,13 @@ impl<'a> Conductances<'a> {
         self.mean(model.inhibitory_decay(), from.len() as u32, jumps)
     }
 
-    /// The mean over trials of the samples that these jumps make.
+    /// Returns the mean over trials of the samples that result from these jumps.
     fn mean(&self, decay: f64, synapses: u32, jumps_of: impl Fn(usize, usize, &mut Vec<Jump>)) -> Vec<f64> {
         let replay_from = |first: usize, trials: usize| {
             let model = &self.structure.model;
             let mut jumps = Vec::new();
             (0..trials).for_each(|lane| jumps_of(first + lane, lane, &mut jumps));
-            // Stable: jumps of one lane in one step stay in the order of their synapses.
+            // The sort is stable: jumps of one lane in one step stay in the order of their synapses.
             jumps.sort_by_key(|jump| jump.step);
             let mut samples = vec![[0.0; WIDTH]; model.bins()];
             replay(self.isa, &jumps, trials, decay, synapses, model.steps_per_ms(), &mut samples);
@@ -258,7 +257,7 @@ impl<'a> Conductances<'a> {
         };
         let trials = self.trials as f64;
         let mut mean = if self.structure.network.size.granule_cells == 1 {
-            // A recording of one cell alone reached numpy in another memory layout.
+            // In the original, a recording of a single cell reached numpy in another memory layout.
             one_by_one(&replay_from, self.trials)
         } else {
             pairwise(&replay_from, 0, self.trials)
@@ -268,7 +267,7 @@ impl<'a> Conductances<'a> {
     }
 }
 
-/// Presynaptic cells of each postsynaptic one, ascending.
+/// Returns the presynaptic cells of each postsynaptic cell, ascending.
 fn sources(projection: &Projection, presynaptic: u32, postsynaptic: u32) -> Vec<Vec<u32>> {
     let mut sources = vec![Vec::new(); postsynaptic as usize];
     for cell in 0..presynaptic {
@@ -280,7 +279,7 @@ fn sources(projection: &Projection, presynaptic: u32, postsynaptic: u32) -> Vec<
 }
 
 vectorised! {
-    /// Replays the first `trials` lanes; the samples, in nS, are 0 to begin with.
+    /// Replays the first `trials` lanes. The samples must be 0 before; afterwards they are in nS.
     fn replay<S>(
         simd,
         jumps: &[Jump],
@@ -290,7 +289,7 @@ vectorised! {
         steps_per_ms: u32,
         samples: &mut [Samples],
     ) {
-        // Each step of a trial waits for the one before. Four vectors take turns.
+        // Each step of a trial depends on the step before. Four interleaved vectors hide this latency.
         let mut first = 0;
         while trials.saturating_sub(first) > 3 * S::LANES {
             replay_lanes::<S, 4>(simd, jumps, first, decay, synapses, steps_per_ms, samples);
@@ -303,7 +302,7 @@ vectorised! {
     }
 }
 
-/// Replays the lanes from `first` on that so many vectors have.
+/// Replays `VECTORS` vectors of lanes, from lane `first`.
 #[inline(always)]
 fn replay_lanes<S: Simd, const VECTORS: usize>(
     simd: S,
@@ -322,8 +321,8 @@ fn replay_lanes<S: Simd, const VECTORS: usize>(
     // All conductances are 0 before the first jump.
     let Some(mut step) = jumps.first().map(|jump| jump.step) else { return };
     for (bin, sample) in samples.iter_mut().enumerate().skip(1) {
-        // The recorder runs first in a step: it sees the sum that the step before formed, from
-        // what the conductances were at that step's beginning.
+        // The recorder runs first in a step. It records the sum that the step before computed from the conductances at
+        // that step's beginning.
         let formed = bin as u32 * steps_per_ms - 1;
         while step < formed {
             let next_jump = jumps.first().map_or(u32::MAX, |jump| jump.step);
@@ -365,7 +364,7 @@ fn replay_lanes<S: Simd, const VECTORS: usize>(
     }
 }
 
-/// Sums over trials from the first to the last, one for each bin.
+/// Sums trials from the first to the last; returns one sum per bin.
 fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<Samples>, trials: usize) -> Vec<f64> {
     let mut sums = vec![0.0; samples(0, 0).len()];
     for first in (0..trials).step_by(WIDTH) {
@@ -377,10 +376,10 @@ fn one_by_one(samples: &impl Fn(usize, usize) -> Vec<Samples>, trials: usize) ->
     sums
 }
 
-/// numpy's pairwise sums over trials, one for each bin.
+/// Computes numpy's pairwise sums over trials; returns one sum per bin.
 ///
-/// `samples(first, count)` gives up to [`WIDTH`] trials side by side. No more than these are held
-/// at a time; 128 trials are what numpy adds up without splitting.
+/// `samples(first, count)` returns up to [`WIDTH`] trials. Memory holds only these trials at a time. numpy adds up to
+/// 128 trials without splitting.
 fn pairwise(samples: &impl Fn(usize, usize) -> Vec<Samples>, first: usize, trials: usize) -> Vec<f64> {
     const UNSPLIT: usize = 128;
     if trials > UNSPLIT {
@@ -398,7 +397,7 @@ fn pairwise(samples: &impl Fn(usize, usize) -> Vec<Samples>, first: usize, trial
         let numbers = samples(first + batch, count);
         let in_eights = count.min(whole.saturating_sub(batch));
         if batch == 0 {
-            // The first eight begin the partial sums, which is not the same as adding them to 0.
+            // The first eight numbers initialize the partial sums. Adding them to 0 is not the same.
             let begin = |numbers: &Samples| *numbers.first_chunk().expect("at least eight lanes");
             partial = numbers.iter().map(begin).collect();
         }
@@ -411,9 +410,9 @@ fn pairwise(samples: &impl Fn(usize, usize) -> Vec<Samples>, first: usize, trial
         if batch + count < trials {
             continue;
         }
-        // The last batch, with what is left over.
+        // In the last batch, combine the partial sums and add the remaining numbers.
         sums = if whole == 0 {
-            // Fewer than eight: one by one, from 0.
+            // numpy adds fewer than eight numbers one by one, from 0.
             vec![0.0; numbers.len()]
         } else {
             let combine =
@@ -438,7 +437,7 @@ mod tests {
         Layer::new(engine, Parameters { network, ..Parameters::default() }).unwrap()
     }
 
-    /// Number of terms and the bits of their sum, made with numpy.
+    /// Number of terms and the bits of their sum, computed with numpy.
     const NUMPY_SUMS: [(usize, u64); 24] = [
         (0, 0x0000000000000000),
         (1, 0x3ff0000000000000),
@@ -466,7 +465,7 @@ mod tests {
         (1000, 0x412e7cbef88fa2fa),
     ];
 
-    /// Sums of `1/(1+j) + 1e3·(j mod 3)` as numpy's `add.reduce` gives them, by number of terms.
+    /// Sums of `1/(1+j) + 1e3·(j mod 3)` as numpy's `add.reduce` computes them, by number of terms.
     #[test]
     fn sums_have_numpys_bits() {
         let numbers: Vec<f64> = (0..1000).map(|j| 1.0 / f64::from(1 + j) + 1e3 * f64::from(j % 3)).collect();
@@ -494,7 +493,7 @@ mod tests {
         }
     }
 
-    /// A conductance replayed in the plainest way, step by step and one trial at a time.
+    /// Replays a conductance step by step, one trial at a time.
     fn plain(jumps: &[Jump], lane: usize, decay: f64, synapses: u32, bins: usize) -> Vec<f64> {
         let mut samples = vec![0.0; bins];
         let (mut g, mut sum) = (0.0_f64, 0.0);

@@ -1,10 +1,10 @@
-//! The granular layer as an engine: what the rest of granule asks of a model.
+//! The granular layer as an [`Engine`]: the interface that the rest of granule uses.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use granule_engine::key::Hash;
-use granule_engine::output::{Derive, File, Kind};
+use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Parts;
 use granule_engine::{
@@ -17,7 +17,7 @@ use crate::isa::Isa;
 use crate::network::{Network, Wiring};
 use crate::noise::{self, count_accepted, shipped_counts};
 use crate::template::template;
-use crate::trial::{Cohort, normals_per_trial};
+use crate::trial::{ReadyCohort, normals_per_trial};
 use crate::version_0_1_0::recounted;
 use crate::{Layer, Method, Parameters, space};
 
@@ -26,7 +26,7 @@ const POPULATIONS: &[Population] = &[
     Population { name: "golgi", cell: "Golgi cell", cells: "Golgi cells" },
 ];
 
-/// The layer of a condition of these engines.
+/// Returns the layer of a condition of engine `pcg` or `brian2-2.2.1`.
 ///
 /// # Panics
 /// If the condition is of another engine.
@@ -206,7 +206,7 @@ impl Engine for Method {
 
     fn compute(&self, shard: &Shard<'_>, take: &mut Take<'_>) -> Result<(), Unable> {
         let layers = layers_of(shard.models);
-        let cohort = Cohort::new(Isa::best(), &layers, shard.seed, shard.trials.end)
+        let cohort = ReadyCohort::new(Isa::best(), &layers, shard.seed, shard.trials.end)
             .map_err(|error| Unable(error.to_string()))?;
         let mut trials = cohort.trials(shard.start);
         for trial in shard.trials.clone() {
@@ -217,7 +217,7 @@ impl Engine for Method {
         Ok(())
     }
 
-    fn kinds(&self) -> &'static [Kind] {
+    fn kinds(&self) -> &'static [FileKind] {
         KINDS
     }
 
@@ -268,10 +268,10 @@ impl Engine for Method {
     }
 }
 
-/// Whether the parameter of this path reaches no spike.
+/// Returns whether the parameter of this path affects no spike.
 ///
-/// Weights are either random or fixed: what describes the other kind is idle. So is what describes the noise of the
-/// other engine.
+/// Weights are either random or fixed; the parameters of the other kind are idle. The parameters of the other engine's
+/// noise are idle as well.
 fn is_idle(path: &str, method: Method, parameters: &Parameters) -> bool {
     match (path, method) {
         ("noise.first", Method::Pcg) | ("noise.stream", Method::Brian2_2_2_1) => true,
@@ -280,7 +280,7 @@ fn is_idle(path: &str, method: Method, parameters: &Parameters) -> bool {
     }
 }
 
-/// Conditions of a seed that share wiring, noise and number of steps have equal keys.
+/// Returns the cohort key: conditions of a seed with the same wiring, noise and number of steps have equal keys.
 fn cohort_key(layer: &Layer) -> CohortKey {
     let Wiring { size, mossy_to_granule, mossy_to_golgi, golgi_to_granule } = Wiring::of(layer);
     let mut hash = Hash::new("granule cohort", &layer.method());
@@ -294,11 +294,11 @@ fn cohort_key(layer: &Layer) -> CohortKey {
     CohortKey(hash.finish())
 }
 
-/// Memory to derive the files of a condition and a seed.
+/// Returns the memory to derive the files of a condition and a seed, in bytes.
 fn bytes_to_derive(layer: &Layer, trials: u32) -> u64 {
     let size = layer.parameters().network;
     let counts = 4 * layer.bins() as u64 * u64::from(size.granule_cells);
-    // Rows of several files that are made side by side, and Golgi spikes at about 50 a second.
+    // Rows of several files that are computed in parallel, and Golgi spikes at about 50 per second.
     let rows = 5 * 256 * 8 * layer.bins() as u64;
     let seconds = layer.parameters().time.duration_ms * 1e-3;
     let golgi = f64::from(trials) * f64::from(size.golgi_cells) * 50.0 * seconds * 8.0;
@@ -363,7 +363,8 @@ mod tests {
         assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(1, 3));
     }
 
-    /// A change here makes every stored result unknown: do it knowingly, with the engine's revision.
+    /// A change of these keys makes all stored results unusable. Change them only on purpose, with the engine's
+    /// revision.
     #[test]
     fn keys_stay_as_they_are() {
         let exact = Model::new(&Method::Brian2_2_2_1, space().defaults()).unwrap();
@@ -375,7 +376,7 @@ mod tests {
             exact.fingerprint().trial(451, 0).to_string(),
             "99a46ec393f4dfb0c6d39b40b2f6e19b098403308d51a90ba4f3dae6b2984915"
         );
-        // With the steps of a delay from which version 0.1.0 made others.
+        // A delay from which version 0.1.0 computed another number of steps.
         let delay = values(&[("golgi_to_granule.delay", Value::Number(0.35))]);
         assert_eq!(
             Method::Pcg.check(&delay).unwrap().fingerprint.to_string(),
@@ -383,7 +384,7 @@ mod tests {
         );
     }
 
-    /// The example of CONTRIBUTING.md: a parameter that is added with a default orphans no store.
+    /// The example of CONTRIBUTING.md: after a parameter with a default is added, all keys in stores stay valid.
     #[test]
     fn an_added_parameter_changes_no_key_until_it_is_set() {
         let kind = granule_engine::space::Kind::Quantity(granule_engine::space::Unit::Millivolt);

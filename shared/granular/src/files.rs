@@ -1,6 +1,6 @@
-//! The output files of a condition: those of the original program, with its names.
+//! The output files of a condition: those of the original program, with the same names.
 
-use granule_engine::output::{Array, Derive, File, Kind, Size};
+use granule_engine::output::{Array, Derive, File, FileKind, Size};
 use granule_engine::space::CellFactor;
 use granule_engine::{Spike, TrialSpikes};
 
@@ -11,12 +11,16 @@ use crate::version_0_1_0::has_other_bins;
 use crate::{GOLGI, GRANULE, Layer};
 
 /// The kinds of files, in the order of `record` in sweep files.
-pub(crate) const KINDS: &[Kind] = &[
-    Kind { key: "probabilities", about: "spike probabilities (SpikeProb)", is_large: true },
-    Kind { key: "connections", about: "synapses from active fibres (Connections)", is_large: false },
-    Kind { key: "weights", about: "weights of the active fibres in each trial (Weights)", is_large: false },
-    Kind { key: "conductances", about: "mean conductances (CondE, CondI)", is_large: true },
-    Kind {
+pub(crate) const KINDS: &[FileKind] = &[
+    FileKind { key: "probabilities", about: "spike probabilities (SpikeProb)", is_large: true },
+    FileKind { key: "connections", about: "synapses from active fibres (Connections)", is_large: false },
+    FileKind {
+        key: "weights",
+        about: "weights of the active fibres in each trial (Weights)",
+        is_large: false,
+    },
+    FileKind { key: "conductances", about: "mean conductances (CondE, CondI)", is_large: true },
+    FileKind {
         key: "tonic_factors",
         about: "drawn factors on tonic inhibition (TonicReduction)",
         is_large: false,
@@ -30,10 +34,10 @@ const EXCITATION: &str = "Excitation";
 const INHIBITION: &str = "Inhibition";
 const TONIC_FACTORS: &str = "TonicFactors";
 
-/// The name that the original gives to the factors of its condition ACh.
+/// The original's file name for the tonic factors of its condition ACh.
 const OF_ACH: &str = "tonicReduction.npy";
 
-/// The files of a condition, in the order in which they are written.
+/// Returns the files of a condition, in the order in which they are written.
 pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File> {
     let parameters = layer.parameters();
     let bins = layer.bins() as f64;
@@ -100,7 +104,7 @@ pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u
     files
 }
 
-/// Whether a file of some condition can have this name.
+/// Returns whether a file of some condition can have this name.
 pub(crate) fn can_name(name: &str) -> bool {
     if name == OF_ACH {
         return true;
@@ -114,8 +118,8 @@ pub(crate) fn can_name(name: &str) -> bool {
     })
 }
 
-/// Granule cells with an active mossy fibre, over all networks: their mean, and a number that all but one of a thousand
-/// million networks exceed.
+/// Estimates the number of driven cells over all networks: the mean, and a number that all but one of 10⁹ networks
+/// exceed.
 fn driven(parameters: &Parameters, active: u32) -> Size {
     let fibers = f64::from(parameters.network.mossy_fibers);
     let probability = (parameters.mossy_to_granule.convergence / fibers).clamp(0.0, 1.0);
@@ -126,12 +130,12 @@ fn driven(parameters: &Parameters, active: u32) -> Size {
     Size { least: (expected - 6.0 * deviation).max(0.0), expected }
 }
 
-/// The arrays of a condition and a seed in the making.
+/// Derives the arrays of a condition and a seed.
 #[derive(Debug)]
 pub(crate) struct Arrays {
     structure: Structure,
     counts: SpikeCounts,
-    /// Golgi spikes of each trial, which conductances are replayed from.
+    /// Golgi spikes of each trial, from which conductances are replayed.
     golgi: Vec<Vec<Spike>>,
 }
 

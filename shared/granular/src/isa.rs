@@ -1,10 +1,12 @@
 //! One source, several instruction sets, the same bits.
 //!
-//! A function that `vectorised!` defines is written once, in terms of `Simd`, and compiled for
-//! every [`Isa`]. Every operation of `Simd` is one operation of IEEE 754 in each lane, Rust never
-//! contracts `a·b + c` nor reorders floating-point operations, and no approximate instruction is
-//! used: every version performs the same roundings in the same order and returns the same bits. A
-//! test beside each such function holds that.
+//! A function that `vectorised!` defines is written once, in terms of `Simd`, and compiled for every [`Isa`]. Every
+//! version performs the same roundings in the same order and returns the same bits, because:
+//! - every operation of `Simd` is one operation of IEEE 754 in each lane,
+//! - Rust never contracts `a·b + c` and never reorders floating-point operations,
+//! - no version uses an approximate instruction.
+//!
+//! A test beside each such function checks this.
 
 mod portable;
 mod simd;
@@ -20,10 +22,10 @@ pub(crate) use x86::{Avx2, Avx512};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(pub(crate) Level);
 
-/// The token of an instruction set: who holds one may use its instructions.
+/// The token of an instruction set. Code that holds a token may use its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// What the target of the build guarantees.
+    /// The instructions that the build target guarantees.
     Portable(Portable),
     #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
     Avx2(Avx2),
@@ -32,12 +34,12 @@ pub(crate) enum Level {
 }
 
 impl Isa {
-    /// The widest one.
+    /// Returns the widest instruction set.
     pub fn best() -> Isa {
         *Isa::available().last().expect("the portable one is always there")
     }
 
-    /// All that this processor has, the portable one first and the widest last.
+    /// Returns all instruction sets of this processor, the portable one first and the widest last.
     pub fn available() -> Vec<Isa> {
         #[allow(unused_mut)]
         let mut levels = vec![Isa(Level::Portable(Portable))];
@@ -49,7 +51,7 @@ impl Isa {
         levels
     }
 
-    /// Lanes of a vector.
+    /// Returns the number of lanes of a vector.
     pub(crate) fn lanes(self) -> usize {
         match self.0 {
             Level::Portable(_) => Portable::LANES,
@@ -60,7 +62,7 @@ impl Isa {
         }
     }
 
-    /// A name for people.
+    /// Returns its name for messages.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable(_) => "portable",
@@ -74,7 +76,7 @@ impl Isa {
 
 /// Defines a function with a leading argument `isa: Isa`, compiled for each instruction set.
 ///
-/// In `fn name<S>(simd, …) { … }` the body sees `simd`, a value of type `S: Simd`.
+/// In `fn name<S>(simd, …) { … }`, `simd` in the body is a value of type `S: Simd`.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$S:ident>(
         $simd:ident $(, $arg:ident: $type:ty)* $(,)?
@@ -102,8 +104,7 @@ macro_rules! vectorised {
 
             match isa.0 {
                 $crate::isa::Level::Portable(token) => body(token, $($arg),*),
-                // SAFETY: a token exists only where every feature that this version is compiled
-                // with has been detected.
+                // SAFETY: a token exists only after the detection of every feature that this version is compiled with.
                 #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
                 $crate::isa::Level::Avx2(token) => unsafe { avx2(token, $($arg),*) },
                 // SAFETY: as above.

@@ -1,17 +1,17 @@
-//! The integrator: leaky integrate-and-fire cells, forward Euler.
+//! The integrator: leaky integrate-and-fire cells, by the forward Euler method.
 //!
 //! ```text
 //! dv/dt   = (g_l (E_l − v) + (g_e + g_n)(E_e − v) + (g_i + g_t)(E_i − v)) / C     frozen while refractory
 //! dg_n/dt = (−g_n + σ √τ_n ξ) / τ_n        dg_e/dt = −g_e/τ_e        dg_i/dt = −g_i/τ_i
 //! ```
 //!
-//! Here in mV, nS, pF and ms. All right-hand sides use the values before the step; g_n is an
-//! Ornstein–Uhlenbeck process by Euler–Maruyama.
+//! Units here are mV, nS, pF and ms. All right-hand sides use the values before the step. g_n is an Ornstein–Uhlenbeck
+//! process, integrated by the Euler–Maruyama method.
 //!
-//! g_n is linear in the noise, so its process is advanced once for all conditions
-//! ([`NoiseProcess`]) and scaled by each. Everything else is advanced in tiles: so many cells that
-//! their state stays in the processor's registers for as many steps as nothing happens to them. No
-//! cell depends on another within a population, so each tile stops for its own events only.
+//! g_n is linear in the noise. Its process is therefore advanced once for all conditions ([`NoiseProcess`]) and scaled
+//! for each condition. All other state is advanced in tiles. A tile has so many cells that their state stays in the
+//! processor's registers for all steps without an event. Within a population, cells do not depend on each other, so
+//! that each tile stops for its own events only.
 
 use crate::isa::{Isa, Simd, vectorised};
 use crate::noise::keyed::KeyedNoise;
@@ -19,16 +19,16 @@ use crate::parameters::{Cell, Noise, Parameters, Receptor};
 use crate::random::keyed::Streams;
 use granule_engine::spikes::Spike;
 
-/// Vectors in a tile: four of each of the state's three arrays, which leaves a quarter of AVX2's
-/// sixteen registers, and more of AVX-512's.
+/// Vectors in a tile: four for each of the state's three arrays. This leaves a quarter of AVX2's sixteen registers, and
+/// more of AVX-512's.
 const VECTORS: usize = 4;
 /// Cells of the largest tile, that of AVX-512.
 const LARGEST_TILE: usize = VECTORS * 8;
 
-/// What the cells of a population have in common.
+/// The constants that the cells of a population share.
 ///
-/// Potentials count from the excitatory reversal potential, conductances in units of C/dt: they are
-/// what they change a potential by in a step, per mV of driving force.
+/// Potentials are relative to the excitatory reversal potential. Conductances are in units of C/dt: the change of the
+/// potential in a step, per mV of driving force.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Membrane {
     /// dt/C, per nS.
@@ -42,7 +42,7 @@ pub(crate) struct Membrane {
     refractory_steps: u32,
     excitatory_decay: f64,
     inhibitory_decay: f64,
-    /// What the noise process is multiplied by.
+    /// Factor by which the noise process is multiplied.
     noise_gain: f64,
 }
 
@@ -75,12 +75,12 @@ impl Membrane {
     }
 }
 
-/// What a step leaves of the noise process: 1 − dt/τ_n.
+/// Computes the factor of the noise process per step: 1 − dt/τ_n.
 pub(crate) fn noise_decay(noise: &Noise, step_ms: f64) -> f64 {
     1.0 - step_ms / noise.tau_ms
 }
 
-/// The noise process of every cell of a network, x ← (1 − dt/τ_n)·x + N(0, 1), from x = 0.
+/// The noise process of every cell of a network: x ← (1 − dt/τ_n)·x + N(0, 1), from x = 0.
 ///
 /// g_n is σ·√(dt/τ_n)·x.
 #[derive(Clone, Debug)]
@@ -88,13 +88,13 @@ pub(crate) struct NoiseProcess {
     isa: Isa,
     decay: f64,
     now: Vec<f64>,
-    /// The cell that the next normal is for.
+    /// The cell of the next normal.
     next: usize,
     rows: Vec<f64>,
 }
 
 impl NoiseProcess {
-    /// The process of so many cells with this [`noise_decay`], with room for so many steps at a time.
+    /// Makes the process of so many cells with this [`noise_decay`]. It has room for so many steps at a time.
     pub(crate) fn new(isa: Isa, decay: f64, cells: usize, steps: usize) -> NoiseProcess {
         NoiseProcess {
             isa,
@@ -105,12 +105,12 @@ impl NoiseProcess {
         }
     }
 
-    /// Forgets the steps taken so far, but not where they led.
+    /// Clears the rows of the steps taken so far, and keeps the present state.
     pub(crate) fn begin(&mut self) {
         self.rows.clear();
     }
 
-    /// Takes the next normals: a cell after the other, a step after the other.
+    /// Takes the next normals, in the order of steps, then cells.
     pub(crate) fn take(&mut self, mut normals: &[f64]) {
         while !normals.is_empty() {
             let count = normals.len().min(self.now.len() - self.next);
@@ -124,10 +124,10 @@ impl NoiseProcess {
         }
     }
 
-    /// The process at the beginning of each step taken since [`Self::begin`]: step s, cell c at
-    /// s·cells + c.
+    /// Returns the process at the beginning of each step taken since [`Self::begin`]. The value of step s and cell c is
+    /// at index s·cells + c.
     pub(crate) fn rows(&mut self) -> &[f64] {
-        // The last tile of a population reads beyond its last cell.
+        // Padding: the last tile of a population reads beyond its last cell.
         let end = self.rows.len();
         self.rows.resize(end + LARGEST_TILE, 0.0);
         &self.rows
@@ -135,7 +135,7 @@ impl NoiseProcess {
 }
 
 vectorised! {
-    /// One step of the process for some cells; `before` becomes what it was.
+    /// Advances the process of some cells by one step. `before` receives their values before the step.
     fn relax<S>(_simd, now: &mut [f64], normals: &[f64], before: &mut [f64], decay: f64) {
         for ((x, normal), before) in now.iter_mut().zip(normals).zip(before) {
             *before = *x;
@@ -144,25 +144,24 @@ vectorised! {
     }
 }
 
-/// Something that changes the conductances of cells in a step.
+/// An input that changes the conductances of cells in a step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Input<'a> {
+pub(crate) enum SynapticInput<'a> {
     /// Excitatory synapses, ascending by cell: (cell, weight in nS before `scale`).
     Excitation { synapses: &'a [(u32, f64)], scale: f64 },
     /// Inhibitory synapses of one weight in nS onto these cells, ascending.
     Inhibition { cells: &'a [u32], weight: f64 },
 }
 
-/// An [`Input`] and when it arrives.
+/// A [`SynapticInput`] and the step in which it arrives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub(crate) step: u32,
-    pub(crate) input: Input<'a>,
+    pub(crate) input: SynapticInput<'a>,
 }
 
-/// Where a population finds its noise: step s of the chunk, cell c of tile t at
-/// `s·stride + t·tile_stride + c`. What lies behind the last cell, as far as its tile goes, must be
-/// there and is not looked at.
+/// The noise of a population. The value of step s of the chunk and cell c of tile t is at
+/// `s·stride + t·tile_stride + c`. Values from the last cell to the end of its tile must exist, and are not used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoiseRows<'a> {
     process: &'a [f64],
@@ -171,20 +170,20 @@ pub(crate) struct NoiseRows<'a> {
 }
 
 impl<'a> NoiseRows<'a> {
-    /// Rows of `stride` cells, a row a step, of which the population's begin at `offset`.
+    /// Makes rows of `stride` cells, one row per step. The population's cells begin at `offset` in each row.
     pub(crate) fn of_steps(isa: Isa, process: &'a [f64], stride: usize, offset: usize) -> NoiseRows<'a> {
         NoiseRows { process: &process[offset..], stride, tile_stride: tile_size(isa) }
     }
 }
 
-/// The noise process of the cells of a population whose normals are [`KeyedNoise`], tile by tile: for
-/// each time constant, x ← (1 − dt/τ_n)·x + N(0, 1) with the same normals.
+/// The noise process of a population whose normals are [`KeyedNoise`], stored tile by tile. For each time constant, the
+/// process is x ← (1 − dt/τ_n)·x + N(0, 1), with the same normals.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyedProcess {
     isa: Isa,
     noise: KeyedNoise,
     cells: usize,
-    /// The normals of a tile.
+    /// Normals of one tile.
     normals: Vec<f64>,
     processes: Vec<Keyed>,
 }
@@ -198,8 +197,8 @@ struct Keyed {
 }
 
 impl KeyedProcess {
-    /// The process of the cells below `cells`, with room for `steps` steps at a time, of each of these
-    /// decays a step.
+    /// Makes the processes of the cells below `cells`, one for each of these decays per step. They have room for
+    /// `steps` steps at a time.
     pub(crate) fn new(
         isa: Isa,
         streams: &Streams,
@@ -219,7 +218,7 @@ impl KeyedProcess {
         }
     }
 
-    /// Takes so many steps. But for the last time, their number must be even.
+    /// Advances the processes by so many steps. The number must be even, except in the last call.
     pub(crate) fn advance(&mut self, steps: usize) {
         let tile = tile_size(self.isa);
         let normals = &mut self.normals[..tile * steps.next_multiple_of(2)];
@@ -232,7 +231,7 @@ impl KeyedProcess {
         }
     }
 
-    /// Where the cells find the steps taken last, `steps` of them, of this process.
+    /// Returns the noise of the last `steps` steps, of this process.
     pub(crate) fn rows(&self, process: usize, steps: usize) -> NoiseRows<'_> {
         let tile = tile_size(self.isa);
         NoiseRows { process: &self.processes[process].rows, stride: tile, tile_stride: tile * steps }
@@ -240,7 +239,7 @@ impl KeyedProcess {
 }
 
 vectorised! {
-    /// Steps of the process for a tile; `before` becomes what it was at the beginning of each.
+    /// Advances the process of a tile. `before` receives its values at the beginning of each step.
     fn relax_tile<S>(simd, now: &mut [f64], normals: &[f64], before: &mut [f64], decay: f64) {
         let size = VECTORS * S::LANES;
         let decay = simd.f64(decay);
@@ -268,27 +267,27 @@ pub(crate) struct Cells {
     potential: Vec<f64>,
     excitation: Vec<f64>,
     inhibition: Vec<f64>,
-    /// Whether there is any inhibition.
+    /// Whether the cells receive any inhibition.
     is_inhibited: bool,
-    /// Conductance that never changes, and the current through it at the excitatory reversal.
+    /// Conductance that never changes, and the current through it at the excitatory reversal potential.
     resting: Vec<f64>,
     resting_current: Vec<f64>,
-    /// The step in which a refractory cell is free again.
+    /// The step in which a refractory cell is free again; 0 for other cells.
     free_from: Vec<u32>,
-    gates: Vec<Gate>,
+    gates: Vec<TileMask>,
 }
 
-/// Which cells of a tile move.
+/// The cells of a tile whose potential can change.
 #[derive(Clone, Copy, Debug)]
-struct Gate {
-    /// Bit c: cell c exists and is not refractory.
+struct TileMask {
+    /// Bit c is set if cell c exists and is not refractory.
     live: u32,
-    /// The first step in which a refractory one is free again.
+    /// The first step in which a refractory cell is free again.
     release: u32,
 }
 
 impl Cells {
-    /// The cells at the start of a trial, one for each tonic conductance (nS).
+    /// Makes the cells at the start of a trial, one for each tonic conductance (nS).
     pub(crate) fn new(isa: Isa, membrane: Membrane, tonic: &[f64], is_inhibited: bool) -> Cells {
         let tile = tile_size(isa);
         let padded = tonic.len().next_multiple_of(tile);
@@ -300,7 +299,7 @@ impl Cells {
         };
         let gate = |base| {
             let here = tile.min(tonic.len() - base) as u32;
-            Gate { live: u32::MAX >> (u32::BITS - here), release: u32::MAX }
+            TileMask { live: u32::MAX >> (u32::BITS - here), release: u32::MAX }
         };
         Cells {
             isa,
@@ -316,8 +315,8 @@ impl Cells {
         }
     }
 
-    /// Runs the steps from `first` to before `end` and appends the spikes, ascending by step, then
-    /// cell. `arrivals` are those of these steps, ascending by step.
+    /// Runs the steps from `first` to before `end`. Appends the spikes, ascending by step, then cell. `arrivals` are
+    /// those of these steps, ascending by step.
     pub(crate) fn advance(
         &mut self,
         first: u32,
@@ -368,18 +367,18 @@ impl Cells {
     }
 
     /// Adds an input to the cells of a tile.
-    fn receive(&mut self, base: usize, tile: usize, input: Input<'_>) {
+    fn receive(&mut self, base: usize, tile: usize, input: SynapticInput<'_>) {
         let unit = self.membrane.unit;
         let end = (base + tile) as u32;
         let base = base as u32;
         match input {
-            Input::Excitation { synapses, scale } => {
+            SynapticInput::Excitation { synapses, scale } => {
                 let from = synapses.partition_point(|&(cell, _)| cell < base);
                 for &(cell, weight) in synapses[from..].iter().take_while(|&&(cell, _)| cell < end) {
                     self.excitation[cell as usize] += unit * (scale * weight);
                 }
             }
-            Input::Inhibition { cells, weight } => {
+            SynapticInput::Inhibition { cells, weight } => {
                 let from = cells.partition_point(|&cell| cell < base);
                 for &cell in cells[from..].iter().take_while(|&&cell| cell < end) {
                     self.inhibition[cell as usize] += unit * weight;
@@ -412,10 +411,10 @@ vectorised! {
                 if cells.gates[tile].release <= step {
                     cells.release(tile, base, step);
                 }
-                let Gate { live, release } = cells.gates[tile];
+                let TileMask { live, release } = cells.gates[tile];
                 let until = arrivals.first().map_or(end, |arrival| arrival.step + 1).min(release);
                 let from = (step - first) as usize * rows.stride + tile * rows.tile_stride;
-                let noise = Rows { process: &rows.process[from..], stride: rows.stride };
+                let noise = TileNoise { process: &rows.process[from..], stride: rows.stride };
                 let ran = if cells.is_inhibited {
                     run::<S, true>(simd, cells, base, live, noise, until - step)
                 } else {
@@ -436,29 +435,28 @@ vectorised! {
     }
 }
 
-/// The noise of a tile: that of its first cell in the first step comes first.
+/// The noise of a tile, from its first cell in the first step.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct TileNoise<'a> {
     process: &'a [f64],
     stride: usize,
 }
 
-/// What [`run`] did.
+/// Result of [`run`].
 struct Ran {
     steps: u32,
-    /// The cells that crossed their threshold in the last step run.
+    /// The cells that crossed their threshold in the last step, as bits.
     crossed: u32,
 }
 
-/// Runs a tile for at most `steps` steps, to the end of the first in which a cell crosses its
-/// threshold.
+/// Runs a tile for at most `steps` steps. Stops after the first step in which a cell crosses its threshold.
 #[inline(always)]
 fn run<S: Simd, const INHIBITED: bool>(
     simd: S,
     cells: &mut Cells,
     base: usize,
     live: u32,
-    noise: Rows<'_>,
+    noise: TileNoise<'_>,
     steps: u32,
 ) -> Ran {
     let m = cells.membrane;
@@ -495,7 +493,7 @@ fn run<S: Simd, const INHIBITED: bool>(
         let mut crossed = [simd.mask(0); VECTORS];
         for t in 0..VECTORS {
             let g_n = gain * simd.load(&row[t * S::LANES..]);
-            // dv = I − g·v, all conductances together in g.
+            // dv = I − g·v, with all conductances summed in g.
             let mut g = g_rest[t] + (g_e[t] + g_n);
             let mut current = i_rest[t];
             if INHIBITED {
@@ -534,14 +532,14 @@ mod tests {
         Membrane::new(&parameters.granule, &parameters, refractory_steps, 0.99, 0.995)
     }
 
-    /// Normals that no two cells or steps share, strong enough to make cells spike.
+    /// Normals that differ between all cells and steps, and are strong enough to make cells spike.
     fn normals(count: usize) -> Vec<f64> {
         (0..count).map(|i| ((i * 2_654_435_761) % 1_000_003) as f64 / 1_000_003.0 * 60.0 - 10.0).collect()
     }
 
     fn run_all(isa: Isa, cells: usize, chunk: u32, refractory_steps: u32) -> Vec<Spike> {
         const STEPS: u32 = 600;
-        // What another population reads lies before and behind.
+        // Each row also has cells of another population, before and after.
         const OFFSET: usize = 3;
         const STRIDE_BEYOND: usize = OFFSET + 2;
         let synapses: Vec<(u32, f64)> = (0..cells as u32).step_by(3).map(|c| (c, 0.7)).collect();
@@ -561,14 +559,14 @@ mod tests {
         for first in (0..STEPS).step_by(chunk as usize) {
             let end = (first + chunk).min(STEPS);
             process.begin();
-            // In pieces that have nothing to do with rows.
+            // The ends of these pieces do not match the ends of rows.
             let normals = &all[first as usize * stride..end as usize * stride];
             normals.chunks(311).for_each(|piece| process.take(piece));
             let rows = NoiseRows::of_steps(isa, process.rows(), stride, OFFSET);
             let arrivals: Vec<Arrival<'_>> = [
-                Arrival { step: 100, input: Input::Excitation { synapses: &synapses, scale: 2.0 } },
-                Arrival { step: 100, input: Input::Inhibition { cells: &inhibited, weight: 0.1 } },
-                Arrival { step: 350, input: Input::Inhibition { cells: &inhibited, weight: 0.4 } },
+                Arrival { step: 100, input: SynapticInput::Excitation { synapses: &synapses, scale: 2.0 } },
+                Arrival { step: 100, input: SynapticInput::Inhibition { cells: &inhibited, weight: 0.1 } },
+                Arrival { step: 350, input: SynapticInput::Inhibition { cells: &inhibited, weight: 0.4 } },
             ]
             .into_iter()
             .filter(|arrival| (first..end).contains(&arrival.step))
@@ -578,7 +576,7 @@ mod tests {
         spikes
     }
 
-    /// [`plain`] for every number of cells, so that tiles end everywhere.
+    /// Compares with [`plain`] for every number of cells, so that the last tile has every length.
     #[test]
     fn every_remainder_of_cells_is_computed() {
         for cells in 1..70 {
@@ -589,7 +587,7 @@ mod tests {
         }
     }
 
-    /// The equations once more as they are written above, cell by cell and step by step.
+    /// Computes the equations above, cell by cell and step by step.
     fn plain(cells: usize, refractory_steps: u32) -> Vec<Spike> {
         let p = Parameters::default();
         let Parameters { granule, noise, .. } = p;

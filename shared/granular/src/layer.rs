@@ -1,4 +1,4 @@
-//! [`Parameters`] checked as a whole and turned into the numbers a simulation needs.
+//! [`Layer`]: parameters checked as a whole, and the numbers that a simulation derives from them.
 
 use granule_engine::space::{CellFactor, in_short};
 
@@ -7,19 +7,19 @@ use crate::clock::{Clock, half_to_even, is_decimal};
 use crate::parameters::{Cell, MossyProjection, Parameters};
 use granule_engine::elementary::ln;
 
-/// Why parameters that are each in range do not make a model together.
+/// The reason why parameters, each in range, contradict each other.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Inconsistent {
+pub enum LayerInconsistent {
     /// No whole number of steps makes a millisecond.
     #[error("`time.step` is {step_ms} ms, but a whole number of steps must make 1 ms")]
     Step {
-        /// The step asked for.
+        /// The requested step.
         step_ms: f64,
     },
     /// The trial is not a whole number of milliseconds long.
     #[error("`time.duration` is {duration_ms} ms, but must be a whole number of ms")]
     Duration {
-        /// The duration asked for.
+        /// The requested duration.
         duration_ms: f64,
     },
     /// A stimulus falls outside the trial, or in the step after its last one.
@@ -41,7 +41,7 @@ pub enum Inconsistent {
         /// The integration step.
         step_ms: f64,
     },
-    /// The integration would explode.
+    /// The integration would diverge.
     #[error(
         "`time.step` of {step_ms} ms is too long for `{path}` of {tau_ms} ms: forward Euler needs a step below it"
     )]
@@ -53,26 +53,26 @@ pub enum Inconsistent {
         /// The integration step.
         step_ms: f64,
     },
-    /// The membrane potential would explode.
+    /// The membrane potential would diverge.
     #[error(
         "`time.step` of {step_ms} ms is too long for {}: with a time constant of {tau_ms:.3} ms at rest, \
          forward Euler needs a step below it",
         listed(paths)
     )]
     UnstableMembrane {
-        /// The paths that decide it.
+        /// The paths that determine the time constant.
         paths: &'static [&'static str],
-        /// Capacitance over resting conductance.
+        /// Capacitance divided by resting conductance.
         tau_ms: f64,
         /// The integration step.
         step_ms: f64,
     },
-    /// The membrane potential of granule cells would explode, for their factors on tonic inhibition.
+    /// The membrane potential of granule cells would diverge because of their factors on tonic inhibition.
     #[error(
         "`time.step` of {step_ms} ms is too long for `granule.tonic_factor`: {} makes tonic inhibition \
          {} nS and the time constant at rest {tau_ms:.3} ms, and forward Euler needs a step below it",
         if *is_drawn {
-            format!("a draw of {}, which is to be expected,", rounded(*factor))
+            format!("an expected draw of {}", rounded(*factor))
         } else {
             rounded(*factor)
         },
@@ -81,19 +81,18 @@ pub enum Inconsistent {
     UnstableTonic {
         /// The largest factor.
         factor: f64,
-        /// Whether it is a draw that is to be expected, instead of a constant.
+        /// Whether the factor is the largest draw to expect. Otherwise it is a constant.
         is_drawn: bool,
-        /// The least factor that is too large.
+        /// The smallest factor that is too large.
         limit: f64,
         /// Tonic conductance with the factor.
         tonic_nsiemens: f64,
-        /// Capacitance over resting conductance.
+        /// Capacitance divided by resting conductance.
         tau_ms: f64,
         /// The integration step.
         step_ms: f64,
     },
-    /// One synapse would throw the membrane potential to the other side of its reversal potential, and
-    /// further away.
+    /// One synapse would move the membrane potential past its reversal potential, and further away from it.
     #[error(
         "{}: {} nS at one synapse, but with `{capacitance}` and a `time.step` of {step_ms} ms forward \
          Euler needs less than {} nS",
@@ -102,34 +101,34 @@ pub enum Inconsistent {
         rounded(*limit_nsiemens)
     )]
     StrongSynapse {
-        /// The paths that decide the weight.
+        /// The paths that determine the weight.
         paths: &'static [&'static str],
-        /// Path of the capacitance of the cells it is on.
+        /// Path of the capacitance of the postsynaptic cells.
         capacitance: &'static str,
-        /// Weight with its factor; of random weights their mean.
+        /// Weight with its factor; for random weights, their mean.
         conductance_nsiemens: f64,
-        /// Twice capacitance over step.
+        /// Twice the capacitance divided by the step.
         limit_nsiemens: f64,
         /// The integration step.
         step_ms: f64,
     },
-    /// A gamma distribution so skewed that its draws vanish.
+    /// A gamma distribution is so skewed that its draws vanish.
     #[error(
         "{}: the standard deviation {sd} is more than {MOST_SKEWED:.0} times the mean {mean}",
         listed(paths)
     )]
     TooSkewed {
-        /// The paths that decide it.
+        /// The paths that determine the distribution.
         paths: &'static [&'static str],
         /// The mean.
         mean: f64,
         /// The standard deviation.
         sd: f64,
     },
-    /// A gamma distribution so narrow that its shape is beyond all numbers.
+    /// A gamma distribution is so narrow that its shape exceeds the range of numbers.
     #[error("{}: the standard deviation {sd} is less than a millionth of the mean {mean}", listed(paths))]
     TooNarrow {
-        /// The paths that decide it.
+        /// The paths that determine the distribution.
         paths: &'static [&'static str],
         /// The mean.
         mean: f64,
@@ -144,7 +143,7 @@ pub enum Inconsistent {
         /// Steps of a trial.
         steps: u32,
     },
-    /// An output file would be larger than it could be used.
+    /// An output file would be too large to use.
     #[error(
         "`network.granule_cells` × `time.duration` makes output files of {values} numbers, more than {MOST_VALUES}"
     )]
@@ -157,17 +156,17 @@ pub enum Inconsistent {
     TooManySynapses {
         /// The convergence's path.
         path: &'static str,
-        /// How many to expect.
+        /// Expected number of synapses.
         synapses: f64,
     },
 }
 
-/// A number for people, to a thousandth.
+/// Formats a number for messages, to a thousandth.
 fn rounded(x: f64) -> String {
     in_short(if x.abs() < 1e9 { (x * 1e3).round() / 1e3 } else { x })
 }
 
-/// Paths for people.
+/// Formats paths for messages.
 fn listed(paths: &[&str]) -> String {
     let quoted: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
     match quoted.split_last() {
@@ -176,32 +175,34 @@ fn listed(paths: &[&str]) -> String {
     }
 }
 
-impl Inconsistent {
-    /// Parameters that have a part in it.
+impl LayerInconsistent {
+    /// Returns the parameters involved.
     pub fn paths(&self) -> Vec<&'static str> {
         match self {
-            Inconsistent::Step { .. } => vec!["time.step"],
-            Inconsistent::Duration { .. } => vec!["time.duration"],
-            Inconsistent::StimulusOutside { .. } | Inconsistent::StimuliCoincide { .. } => {
+            LayerInconsistent::Step { .. } => vec!["time.step"],
+            LayerInconsistent::Duration { .. } => vec!["time.duration"],
+            LayerInconsistent::StimulusOutside { .. } | LayerInconsistent::StimuliCoincide { .. } => {
                 vec!["stimulus.times"]
             }
-            Inconsistent::Unstable { path, .. } => vec!["time.step", path],
-            Inconsistent::UnstableMembrane { paths, .. } => [&["time.step"], *paths].concat(),
-            Inconsistent::UnstableTonic { .. } => vec!["time.step", "granule.tonic_factor"],
-            Inconsistent::StrongSynapse { paths, capacitance, .. } => {
+            LayerInconsistent::Unstable { path, .. } => vec!["time.step", path],
+            LayerInconsistent::UnstableMembrane { paths, .. } => [&["time.step"], *paths].concat(),
+            LayerInconsistent::UnstableTonic { .. } => vec!["time.step", "granule.tonic_factor"],
+            LayerInconsistent::StrongSynapse { paths, capacitance, .. } => {
                 [*paths, &[*capacitance, "time.step"]].concat()
             }
-            Inconsistent::TooSkewed { paths, .. } | Inconsistent::TooNarrow { paths, .. } => paths.to_vec(),
-            Inconsistent::TooLong { .. } => vec!["time.duration"],
-            Inconsistent::TooLarge { .. } => vec!["network.granule_cells", "time.duration"],
-            Inconsistent::TooManySynapses { path, .. } => vec![path],
+            LayerInconsistent::TooSkewed { paths, .. } | LayerInconsistent::TooNarrow { paths, .. } => {
+                paths.to_vec()
+            }
+            LayerInconsistent::TooLong { .. } => vec!["time.duration"],
+            LayerInconsistent::TooLarge { .. } => vec!["network.granule_cells", "time.duration"],
+            LayerInconsistent::TooManySynapses { path, .. } => vec![path],
         }
     }
 
-    /// What to do about it, in one line.
+    /// Returns a remedy, in one line.
     pub fn remedy(&self) -> String {
         match self {
-            Inconsistent::Step { step_ms } => {
+            LayerInconsistent::Step { step_ms } => {
                 let [shorter, longer] = near_steps(*step_ms);
                 let count = (1.0 / step_ms).round();
                 let is_fraction = count <= 1000.0 && (count * step_ms - 1.0).abs() < 0.01;
@@ -213,71 +214,71 @@ impl Inconsistent {
                     false => format!("take `{shorter} ms` or `{longer} ms`"),
                 }
             }
-            Inconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
-            Inconsistent::StimulusOutside { .. } => {
+            LayerInconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
+            LayerInconsistent::StimulusOutside { .. } => {
                 "make the trial longer, or set other `stimulus.times`".to_owned()
             }
-            Inconsistent::StimuliCoincide { .. } => "keep one of them, or take a shorter step".to_owned(),
-            Inconsistent::Unstable { .. } => "take a longer time constant, or a shorter step".to_owned(),
-            Inconsistent::UnstableMembrane { .. } => {
+            LayerInconsistent::StimuliCoincide { .. } => "keep one of them, or take a shorter step".to_owned(),
+            LayerInconsistent::Unstable { .. } => "take a longer time constant, or a shorter step".to_owned(),
+            LayerInconsistent::UnstableMembrane { .. } => {
                 "take less conductance, more capacitance or a shorter step".to_owned()
             }
-            Inconsistent::UnstableTonic { limit, is_drawn: false, .. } => {
+            LayerInconsistent::UnstableTonic { limit, is_drawn: false, .. } => {
                 format!("take a factor below {}, or a shorter step", rounded(*limit))
             }
-            Inconsistent::UnstableTonic { limit, is_drawn: true, .. } => {
+            LayerInconsistent::UnstableTonic { limit, is_drawn: true, .. } => {
                 format!(
                     "take a smaller mean or standard deviation, so that draws stay below {}, or a shorter step",
                     rounded(*limit)
                 )
             }
-            Inconsistent::StrongSynapse { limit_nsiemens, .. } => {
+            LayerInconsistent::StrongSynapse { limit_nsiemens, .. } => {
                 format!(
                     "take less than {} nS, or a shorter step; is the prefix of the unit right?",
                     rounded(*limit_nsiemens)
                 )
             }
-            Inconsistent::TooSkewed { .. } => "take a smaller standard deviation".to_owned(),
-            Inconsistent::TooNarrow { .. } => {
+            LayerInconsistent::TooSkewed { .. } => "take a smaller standard deviation".to_owned(),
+            LayerInconsistent::TooNarrow { .. } => {
                 "take a larger one, or the mean for all: a factor as a number, weights with `weights.random: false`"
                     .to_owned()
             }
-            Inconsistent::TooLong { .. } => {
+            LayerInconsistent::TooLong { .. } => {
                 "make the trial shorter, its step longer or the network smaller".to_owned()
             }
-            Inconsistent::TooLarge { .. } => "make the trial shorter or the network smaller".to_owned(),
-            Inconsistent::TooManySynapses { .. } => {
+            LayerInconsistent::TooLarge { .. } => "make the trial shorter or the network smaller".to_owned(),
+            LayerInconsistent::TooManySynapses { .. } => {
                 "take a smaller convergence, or a smaller network".to_owned()
             }
         }
     }
 }
 
-/// A multiplier per step of a decaying conductance, as the original's generated code forms it.
+/// Computes the multiplier per step of a decaying conductance, as the original's generated code does.
 ///
-/// Brian2 2.2.1 lets sympy evaluate `-1/tau` to 15 significant digits and emits
-/// `g = g + g·((−0.0833333333333333·dt)/ms)`, which its compiler contracts to one multiplication by
-/// `1 + k`. The samples of conductance files depend on the last bit of this factor.
+/// In Brian2 2.2.1, sympy evaluates `-1/tau` to 15 significant digits. Brian2 emits
+/// `g = g + g·((−0.0833333333333333·dt)/ms)`, which its compiler contracts to one multiplication by `1 + k`. The
+/// samples of conductance files depend on the last bit of this factor.
 pub fn decay_factor(tau_ms: f64, step_s: f64) -> f64 {
     let rate_per_ms = fifteen_digits(1.0 / tau_ms);
     1.0 + (-rate_per_ms * step_s) / 1e-3
 }
 
-/// The decimal of 15 significant digits nearest to `x`, as sympy prints a float.
+/// Rounds `x` to a decimal of 15 significant digits, as sympy prints a float.
 fn fifteen_digits(x: f64) -> f64 {
     format!("{x:.14e}").parse().expect("a float printed by Rust parses")
 }
 
-/// The nearest steps that a whole number of makes 1 ms, of those that are decimals.
+/// Returns the next shorter and the next longer step that are finite decimals and of which a whole number makes 1 ms.
 fn near_steps(step_ms: f64) -> [f64; 2] {
     let of_a_ms = (1..=1000_u32).filter(|count| is_decimal(*count));
     let steps: Vec<f64> = of_a_ms.map(|count| 1.0 / f64::from(count)).collect();
-    // The first of those that are not longer.
+    // Index of the first step that is not longer than `step_ms`.
     let at = steps.partition_point(|step| *step > step_ms).clamp(1, steps.len() - 1);
     [steps[at], steps[at - 1]]
 }
 
-/// A checked model: parameters, and what follows from them alone with an engine.
+/// A checked model: parameters, and the values that follow from them with an engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     parameters: Parameters,
@@ -291,13 +292,13 @@ impl Layer {
     /// Checks the parameters against each other.
     ///
     /// # Errors
-    /// The first thing found that does not fit.
-    pub fn new(engine: Method, parameters: Parameters) -> Result<Layer, Inconsistent> {
+    /// The first contradiction found.
+    pub fn new(engine: Method, parameters: Parameters) -> Result<Layer, LayerInconsistent> {
         let time = parameters.time;
         let step_ms = time.step_ms;
-        let clock = Clock::new(engine, time).ok_or(Inconsistent::Step { step_ms })?;
+        let clock = Clock::new(engine, time).ok_or(LayerInconsistent::Step { step_ms })?;
         if time.duration_ms.fract() != 0.0 {
-            return Err(Inconsistent::Duration { duration_ms: time.duration_ms });
+            return Err(LayerInconsistent::Duration { duration_ms: time.duration_ms });
         }
         let steps_per_ms = clock.steps_per_ms();
         let steps = time.duration_ms as u32 * steps_per_ms;
@@ -307,7 +308,7 @@ impl Layer {
             ("noise.tau", parameters.noise.tau_ms),
         ] {
             if tau_ms <= step_ms {
-                return Err(Inconsistent::Unstable { path, tau_ms, step_ms });
+                return Err(LayerInconsistent::Unstable { path, tau_ms, step_ms });
             }
         }
         let weights = &parameters.weights;
@@ -322,10 +323,10 @@ impl Layer {
         ));
         for (paths, mean, sd) in weights.into_iter().chain(factor) {
             if sd > MOST_SKEWED * mean {
-                return Err(Inconsistent::TooSkewed { paths, mean, sd });
+                return Err(LayerInconsistent::TooSkewed { paths, mean, sd });
             }
             if sd < LEAST_WIDE * mean {
-                return Err(Inconsistent::TooNarrow { paths, mean, sd });
+                return Err(LayerInconsistent::TooNarrow { paths, mean, sd });
             }
         }
         membranes(&parameters)?;
@@ -335,24 +336,24 @@ impl Layer {
         if let Some(&time_ms) = times_ms.last()
             && time_ms >= time.duration_ms
         {
-            return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
+            return Err(LayerInconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
         }
         let stimulus_steps: Vec<u32> = times_ms.iter().map(|&t| clock.step_of(t)).collect();
         if let Some(late) = stimulus_steps.iter().position(|&step| step >= steps) {
             let time_ms = times_ms[late];
-            return Err(Inconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
+            return Err(LayerInconsistent::StimulusOutside { time_ms, duration_ms: time.duration_ms });
         }
         if let Some(i) = stimulus_steps.windows(2).position(|pair| pair[0] == pair[1]) {
-            return Err(Inconsistent::StimuliCoincide { time_ms: times_ms[i + 1], step_ms });
+            return Err(LayerInconsistent::StimuliCoincide { time_ms: times_ms[i + 1], step_ms });
         }
         let cells = parameters.network.noisy_cells();
         if cells.saturating_mul(u64::from(steps)) > MOST_CELL_STEPS {
-            return Err(Inconsistent::TooLong { cells, steps });
+            return Err(LayerInconsistent::TooLong { cells, steps });
         }
         let size = parameters.network;
         let values = u64::from(size.granule_cells) * u64::from(steps / steps_per_ms);
         if values > MOST_VALUES {
-            return Err(Inconsistent::TooLarge { values });
+            return Err(LayerInconsistent::TooLarge { values });
         }
         for (path, convergence, from, onto) in [
             (
@@ -376,7 +377,7 @@ impl Layer {
         ] {
             let synapses = convergence.min(from.into()) * f64::from(onto);
             if synapses > MOST_SYNAPSES {
-                return Err(Inconsistent::TooManySynapses { path, synapses });
+                return Err(LayerInconsistent::TooManySynapses { path, synapses });
             }
         }
         // Half to even, as Python rounds the n/10 of the original.
@@ -384,62 +385,62 @@ impl Layer {
         Ok(Layer { parameters, clock, steps, stimulus_steps, active_fibers })
     }
 
-    /// The way in which it is computed.
+    /// Returns the method that computes it.
     pub fn method(&self) -> Method {
         self.clock.method()
     }
 
-    /// The parameters this was made from.
+    /// Returns the parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Steps of a trial.
+    /// Returns the number of steps of a trial.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 
-    /// The grid of time.
+    /// Returns the time grid.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Steps that make a millisecond.
+    /// Returns the number of steps in a millisecond.
     pub fn steps_per_ms(&self) -> u32 {
         self.clock.steps_per_ms()
     }
 
-    /// Samples and bins of a trial, one a millisecond.
+    /// Returns the number of samples and bins of a trial, one per millisecond.
     pub fn bins(&self) -> usize {
         (self.steps / self.steps_per_ms()) as usize
     }
 
-    /// Steps in which every active mossy fibre spikes, ascending.
+    /// Returns the steps in which every active mossy fibre spikes, ascending.
     pub fn stimulus_steps(&self) -> &[u32] {
         &self.stimulus_steps
     }
 
-    /// How many mossy fibres are active.
+    /// Returns the number of active mossy fibres.
     pub fn active_fibers(&self) -> u32 {
         self.active_fibers
     }
 
-    /// The integration step in seconds.
+    /// Returns the integration step, s.
     pub fn step_s(&self) -> f64 {
         self.clock.step_s()
     }
 
-    /// Multiplier of an excitatory conductance per step.
+    /// Returns the multiplier of an excitatory conductance per step.
     pub fn excitatory_decay(&self) -> f64 {
         decay_factor(self.parameters.excitatory.tau_ms, self.step_s())
     }
 
-    /// Multiplier of an inhibitory conductance per step.
+    /// Returns the multiplier of an inhibitory conductance per step.
     pub fn inhibitory_decay(&self) -> f64 {
         decay_factor(self.parameters.inhibitory.tau_ms, self.step_s())
     }
 
-    /// Spikes that a trial can have at most: every cell fires as soon as it is no longer refractory.
+    /// Returns the largest possible number of spikes of a trial: every cell fires as soon as it is not refractory.
     pub fn most_spikes(&self) -> u64 {
         let size = self.parameters.network;
         let of = |cells: u32, refractory: u32| {
@@ -449,24 +450,25 @@ impl Layer {
             + of(size.golgi_cells, self.golgi_refractory_steps())
     }
 
-    /// Refractory steps of a granule cell: it is refractory while fewer have passed since its spike.
+    /// Returns the refractory period of a granule cell in steps. A cell is refractory while fewer steps have passed
+    /// since its spike.
     pub fn granule_refractory_steps(&self) -> u32 {
         self.clock.step_of(self.parameters.granule.refractory_ms)
     }
 
-    /// Refractory steps of a Golgi cell.
+    /// Returns the refractory period of a Golgi cell in steps.
     pub fn golgi_refractory_steps(&self) -> u32 {
         self.clock.step_of(self.parameters.golgi.refractory_ms)
     }
 
-    /// Steps from a Golgi cell's spike to its effect on granule cells, rounded to the nearest.
+    /// Returns the number of steps from a Golgi cell's spike to its effect on granule cells, rounded to the nearest.
     pub fn golgi_delay_steps(&self) -> u32 {
         self.clock.delay(self.parameters.golgi_to_granule.delay_ms)
     }
 }
 
-/// Checks that the potential of every cell at rest approaches where it rests: C/g is above a step.
-fn membranes(parameters: &Parameters) -> Result<(), Inconsistent> {
+/// Checks that the potential of every cell approaches its resting value: C/g must be above a step.
+fn membranes(parameters: &Parameters) -> Result<(), LayerInconsistent> {
     let step_ms = parameters.time.step_ms;
     let Parameters { granule, golgi, tonic, .. } = parameters;
     let tau_ms = |cell: &Cell, tonic: f64| cell.capacitance_pfarad / (cell.leak_conductance_nsiemens + tonic);
@@ -474,10 +476,10 @@ fn membranes(parameters: &Parameters) -> Result<(), Inconsistent> {
     let tonic_nsiemens = tonic.conductance_nsiemens * factor;
     let of_granule = tau_ms(granule, tonic_nsiemens);
     if of_granule <= step_ms {
-        // With a factor of 1 it would be right, so that is not what is too much.
+        // A factor of 1 would be valid, so the error names the factor.
         if factor > 1.0 && tau_ms(granule, tonic.conductance_nsiemens) > step_ms {
             let most = granule.capacitance_pfarad / step_ms - granule.leak_conductance_nsiemens;
-            return Err(Inconsistent::UnstableTonic {
+            return Err(LayerInconsistent::UnstableTonic {
                 factor,
                 is_drawn: matches!(tonic.factor, CellFactor::Gamma { .. }),
                 limit: most / tonic.conductance_nsiemens,
@@ -487,21 +489,22 @@ fn membranes(parameters: &Parameters) -> Result<(), Inconsistent> {
             });
         }
         let paths = &["granule.capacitance", "granule.leak_conductance", "granule.tonic_conductance"];
-        return Err(Inconsistent::UnstableMembrane { paths, tau_ms: of_granule, step_ms });
+        return Err(LayerInconsistent::UnstableMembrane { paths, tau_ms: of_granule, step_ms });
     }
     let of_golgi = tau_ms(golgi, 0.0);
     if of_golgi <= step_ms {
         let paths = &["golgi.capacitance", "golgi.leak_conductance"];
-        return Err(Inconsistent::UnstableMembrane { paths, tau_ms: of_golgi, step_ms });
+        return Err(LayerInconsistent::UnstableMembrane { paths, tau_ms: of_golgi, step_ms });
     }
     Ok(())
 }
 
-/// The largest factor that is to be expected among so many cells. Of a distribution, one network in a
-/// thousand at most has a cell above it: by a bound of the tails of gamma distributions, a fraction of
-/// less than e^−t of which lies above mean + sd·√(2t) + t·sd²/mean (Boucheron, Lugosi & Massart 2013,
-/// Concentration Inequalities, section 2.4). It is no draw of an engine and a seed, as a model is the
-/// same for all of them.
+/// Returns the largest factor to expect among so many cells.
+///
+/// With a gamma distribution, at most one network in a thousand has a cell above it. The value follows from a bound on
+/// the tails of gamma distributions: a fraction of less than e^−t lies above `mean + sd·√(2t) + t·sd²/mean`. Source:
+/// Boucheron, Lugosi & Massart 2013, Concentration Inequalities, section 2.4. It is not a draw of an engine and a seed,
+/// because a model is the same for all of them.
 fn largest_factor(factor: &CellFactor, cells: u32) -> f64 {
     match *factor {
         CellFactor::Constant(x) => x,
@@ -512,10 +515,10 @@ fn largest_factor(factor: &CellFactor, cells: u32) -> f64 {
     }
 }
 
-/// Checks that no synapse alone moves a potential by more than twice its driving force in a step. That
-/// is where forward Euler begins to go away from what it should approach. Random weights are looked at
-/// by their mean, as they have no greatest value.
-fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
+/// Checks that no synapse alone moves a potential by more than twice its driving force in a step. Above this limit,
+/// forward Euler moves away from the value that it should approach. The check uses the mean of random weights, because
+/// they have no largest value.
+fn synapses(parameters: &Parameters) -> Result<(), LayerInconsistent> {
     let step_ms = parameters.time.step_ms;
     let Parameters { granule, golgi, weights, mossy_to_granule, mossy_to_golgi, golgi_to_granule, .. } =
         parameters;
@@ -525,7 +528,7 @@ fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
             true => (weights.mean_nsiemens, random),
             false => (projection.weight_nsiemens, fixed),
         };
-        // Where there are no synapses, none is too strong.
+        // Without synapses, no synapse is too strong.
         (paths, if projection.convergence > 0.0 { weight * projection.scale } else { 0.0 })
     };
     let inhibition = match golgi_to_granule.convergence > 0.0 {
@@ -555,7 +558,7 @@ fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
     ] {
         let limit_nsiemens = 2.0 * cell.capacitance_pfarad / step_ms;
         if conductance_nsiemens >= limit_nsiemens {
-            return Err(Inconsistent::StrongSynapse {
+            return Err(LayerInconsistent::StrongSynapse {
                 paths,
                 capacitance,
                 conductance_nsiemens,
@@ -567,20 +570,21 @@ fn synapses(parameters: &Parameters) -> Result<(), Inconsistent> {
     Ok(())
 }
 
-/// Standard deviation over mean of a gamma distribution. Far beyond it, draws (a uniform number to
-/// the power of this squared) leave the range of numbers, and the weights drawn from them with it.
+/// Largest standard deviation of a gamma distribution, divided by its mean. A draw is a uniform number to the power of
+/// the square of this ratio. Far above the limit, such draws, and the weights computed from them, leave the range of
+/// numbers.
 const MOST_SKEWED: f64 = 3.0;
 
-/// Least standard deviation of a gamma distribution, in means.
+/// Smallest standard deviation of a gamma distribution, divided by its mean.
 const LEAST_WIDE: f64 = 1e-6;
 
-/// Cell updates in one trial: more would take hours.
+/// Largest number of cell updates in a trial; more would take hours.
 const MOST_CELL_STEPS: u64 = 1_000_000_000_000;
 
-/// Numbers in an output file: 8 GB.
+/// Largest number of values in an output file: 8 GB.
 const MOST_VALUES: u64 = 1_000_000_000;
 
-/// Synapses of a projection: a few GB of memory.
+/// Largest number of synapses of a projection: a few GB of memory.
 const MOST_SYNAPSES: f64 = 200_000_000.0;
 
 #[cfg(test)]
@@ -591,7 +595,7 @@ mod tests {
     use crate::parameters::{Tonic, field};
     use crate::weights::cell_factors;
 
-    fn with(path: &str, value: Value) -> Result<Layer, Inconsistent> {
+    fn with(path: &str, value: Value) -> Result<Layer, LayerInconsistent> {
         let mut parameters = Parameters::default();
         field(path).unwrap().set(&mut parameters, &value).unwrap();
         Layer::new(Method::Pcg, parameters)
@@ -648,10 +652,7 @@ mod tests {
         let drawn = |mean, sd| model(1.0, CellFactor::Gamma { mean, sd, seed: 1 });
         assert!(drawn(1.0, 1.0).is_ok());
         let error = drawn(1.0, 2.0).unwrap_err();
-        assert!(
-            error.contains("`granule.tonic_factor`: a draw of 72.939, which is to be expected,"),
-            "{error}"
-        );
+        assert!(error.contains("`granule.tonic_factor`: an expected draw of 72.939"), "{error}");
         assert!(drawn(30.0, 0.01).is_ok());
         assert!(drawn(30.0, 1.0).is_err());
     }
@@ -668,7 +669,7 @@ mod tests {
                     .fold(0.0, f64::max);
                 let expected = largest_factor(&CellFactor::Gamma { mean, sd, seed: 1 }, 4096);
                 assert!(largest < expected, "{mean} ± {sd}: {largest} {expected}");
-                // But not far below, lest what is right is refused.
+                // The bound must not be far above the draws, so that valid parameters are not rejected.
                 assert!(expected < 3.0 * largest, "{mean} ± {sd}: {largest} {expected}");
             }
         }
@@ -699,7 +700,7 @@ mod tests {
         );
         check(true, "mossy_to_granule.scale", 620.0, "`weights.mean` and `mossy_to_granule.scale`");
         check(false, "mossy_to_golgi.weight", 1200.0, "`golgi.capacitance` and a `time.step` of 0.1 ms");
-        // Weights that are not in use are not looked at.
+        // Weights that are not used are not checked.
         assert!(with("mossy_to_granule.weight", Value::Number(1e3)).is_ok());
     }
 

@@ -1,7 +1,7 @@
 //! The cerebellar granular layer: a spiking network model, and two engines that compute it.
 //!
-//! Everything here is a pure function of its arguments. There is no IO, no clock, no async and no
-//! global state, so that the spikes of a trial depend on nothing but its parameters, seed and index.
+//! Everything here is a pure function of its arguments. There is no IO, no clock, no async and no global state. The
+//! spikes of a trial therefore depend only on its parameters, seed and index.
 //!
 //! ```text
 //! Parameters → Layer → Network (wiring) ┐
@@ -9,7 +9,7 @@
 //!                      Start            ┘
 //! ```
 //!
-//! [`Method`] offers all of it as a [`granule_engine::Engine`].
+//! [`Method`] implements [`granule_engine::Engine`] with these functions.
 
 pub mod clock;
 pub mod derive;
@@ -29,11 +29,11 @@ pub mod version_0_1_0;
 pub mod weights;
 
 pub use engine::layer_of;
-pub use layer::{Inconsistent, Layer};
+pub use layer::{Layer, LayerInconsistent};
 pub use method::{ENGINES, Method};
 pub use parameters::{Parameters, space};
 
-/// Place of the granule cells among the populations.
+/// Index of the granule cells among the populations.
 pub const GRANULE: usize = 0;
-/// Place of the Golgi cells among the populations.
+/// Index of the Golgi cells among the populations.
 pub const GOLGI: usize = 1;

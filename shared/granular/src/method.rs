@@ -2,12 +2,12 @@
 
 use granule_engine::Engine;
 
-/// How trials are computed. Results of different methods are never mixed.
+/// The method that computes trials. Results of different methods are never mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
-    /// Own streams for every cell, trial and purpose (docs/engines.md): any part can be computed alone.
+    /// Separate streams for every cell, trial and purpose (docs/engines.md), so that any part can be computed alone.
     Pcg,
-    /// Every bit as the original program under Brian2 2.2.1 and numpy 1.21.
+    /// Every bit equals that of the original program under Brian2 2.2.1 and numpy 1.21.
     Brian2_2_2_1,
 }
 
@@ -18,7 +18,7 @@ impl Method {
     /// All methods, the default first.
     pub const ALL: &[Method] = &[Method::Pcg, Method::Brian2_2_2_1];
 
-    /// The engine that computes in this way.
+    /// Returns the engine that computes with this method.
     pub fn engine(self) -> &'static dyn Engine {
         match self {
             Method::Pcg => &Method::Pcg,
@@ -26,7 +26,7 @@ impl Method {
         }
     }
 
-    /// The method of this name.
+    /// Returns the method of this name.
     pub fn named(name: &str) -> Option<Method> {
         Method::ALL.iter().copied().find(|method| method.name() == name)
     }

@@ -1,7 +1,7 @@
-//! Wiring: which cells are connected, and which mossy fibres are active.
+//! Wiring: the connections of cells, and the active mossy fibres.
 //!
-//! With engine `brian2-2.2.1` as Brian2 2.2.1 draws it, from one generator; with engine `pcg` each
-//! presynaptic cell has a stream of its own.
+//! With engine `brian2-2.2.1`, connections are drawn as in Brian2 2.2.1, from one generator. With engine `pcg`, each
+//! presynaptic cell has its own stream.
 
 use crate::Method;
 use crate::layer::Layer;
@@ -11,21 +11,21 @@ use crate::random::keyed::{Scalars, Streams};
 use crate::random::numpy::RandomState;
 use granule_engine::elementary::ln;
 
-/// Uniform numbers the original's generator draws at once; what is left of the last block is
-/// dropped before the noise begins.
+/// Number of uniform numbers that the original's generator draws at once. The rest of the last block is dropped before
+/// the noise begins.
 const DRAWN_AT_ONCE: u64 = 20_000;
 
 /// The synapses of one projection, by presynaptic cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projection {
-    /// Postsynaptic cells, of the first presynaptic cell first, ascending within each.
+    /// Postsynaptic cells, those of the first presynaptic cell first, ascending within each.
     targets: Vec<u32>,
-    /// Where in `targets` those of each presynaptic cell begin, and the end.
+    /// For each presynaptic cell, the index in `targets` at which its targets begin; then the length of `targets`.
     starts: Vec<usize>,
 }
 
 impl Projection {
-    /// Postsynaptic cells of a presynaptic one, ascending.
+    /// Returns the postsynaptic cells of a presynaptic cell, ascending.
     ///
     /// # Panics
     /// If there is no such presynaptic cell.
@@ -34,7 +34,7 @@ impl Projection {
         &self.targets[self.starts[cell]..self.starts[cell + 1]]
     }
 
-    /// How many synapses each of `cells` postsynaptic cells receives.
+    /// Returns the number of synapses that each of `cells` postsynaptic cells receives.
     pub fn synapses_per_target(&self, cells: u32) -> Vec<u32> {
         let mut count = vec![0; cells as usize];
         for &target in &self.targets {
@@ -43,18 +43,18 @@ impl Projection {
         count
     }
 
-    /// All synapses.
+    /// Returns the number of all synapses.
     pub fn len(&self) -> usize {
         self.targets.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the projection has no synapses.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
 }
 
-/// What decides the wiring of a network, and with it where its noise begins.
+/// The parameters that determine the wiring of a network, and therefore the position at which its noise begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wiring {
     /// Sizes of the populations.
@@ -68,12 +68,12 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// The wiring a model asks for.
+    /// Returns the wiring of a model.
     pub fn of(model: &Layer) -> Wiring {
         Wiring::of_parameters(model.parameters())
     }
 
-    /// The wiring these parameters ask for.
+    /// Returns the wiring of a model with these parameters.
     pub fn of_parameters(parameters: &Parameters) -> Wiring {
         Wiring {
             size: parameters.network,
@@ -84,12 +84,12 @@ impl Wiring {
     }
 }
 
-/// Where the noise of a seed begins: its generator and the words that wiring took from it.
+/// Position at which the noise of a seed begins: its generator, and the words that the wiring took from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoiseOrigin {
     /// Seed of the generator.
     pub seed: u32,
-    /// Words drawn before the first attempt; a multiple of 4.
+    /// Number of words drawn before the first attempt; a multiple of 4.
     pub words: u64,
 }
 
@@ -104,12 +104,12 @@ pub struct Network {
     pub mossy_to_golgi: Projection,
     /// Golgi cells onto granule cells.
     pub golgi_to_granule: Projection,
-    /// Where the noise begins in the generator that drew this, if one did.
+    /// Position of the noise in the generator that drew the wiring, if there is one generator.
     pub noise_origin: Option<NoiseOrigin>,
 }
 
 impl Network {
-    /// The network of this seed.
+    /// Wires the network of this seed.
     pub fn new(engine: Method, wiring: Wiring, seed: u32) -> Network {
         match engine {
             Method::Pcg => Network::keyed(wiring, seed),
@@ -164,7 +164,7 @@ impl Network {
     }
 }
 
-/// Uniform numbers, counted.
+/// A generator that counts the uniform numbers drawn.
 struct Uniform {
     state: RandomState,
     drawn: u64,
@@ -177,11 +177,11 @@ impl Uniform {
     }
 }
 
-/// Connects each pair with probability `p`, with what `of_cell` makes for each presynaptic cell and
-/// the uniform numbers that `uniform` draws from it.
+/// Connects each pair with probability `p`. For each presynaptic cell, `of_cell` makes a generator, from which
+/// `uniform` draws numbers.
 ///
-/// As Brian2's generated code: a certain connection draws nothing; a rare one draws how many cells
-/// to jump over; any other draws one number a pair, even where `p` is above 1.
+/// The draws are those of Brian2's generated code. A certain connection draws no number. A rare connection draws the
+/// number of cells to skip. Any other connection draws one number per pair, even if `p` is above 1.
 fn connect<G>(
     presynaptic: u32,
     postsynaptic: u32,
@@ -200,10 +200,10 @@ fn connect<G>(
         } else if p >= RARE {
             targets.extend((0..postsynaptic).filter(|_| uniform(&mut generator) < p));
         } else if 1.0 - p < 1.0 {
-            // (A probability so small that this does not hold connects nothing, like 0.)
+            // A probability so small that this condition is false connects nothing, like 0.
             let mut j = 0_i64;
             while j < i64::from(postsynaptic) {
-                // A draw of 0 jumps past the end: the conversion saturates.
+                // A draw of 0 jumps past the end, because the conversion saturates.
                 j = j.saturating_add((ln(uniform(&mut generator)) * per_log).floor() as i64);
                 if j >= i64::from(postsynaptic) {
                     break;
@@ -217,15 +217,15 @@ fn connect<G>(
     Projection { targets, starts }
 }
 
-/// The active mossy fibres of this seed, ascending.
+/// Returns the active mossy fibres of this seed, ascending.
 ///
 /// # Panics
-/// If more are to be active than there are, which [`Layer`] excludes.
+/// If the number of active fibres exceeds the number of fibres. [`Layer`] excludes this.
 pub fn active_fibers(model: &Layer, seed: u32) -> Vec<u32> {
     let (fibers, count) = (model.parameters().network.mossy_fibers, model.active_fibers());
     let mut active = match model.method() {
         Method::Pcg => {
-            // Those that drew the smallest words: with more of them, these stay active.
+            // The fibres with the smallest words are active. If more fibres are active, these stay active.
             let streams = Streams::new("active fibers", &[seed]);
             let mut drawn: Vec<(u64, u32)> =
                 (0..fibers).map(|fiber| (streams.scalars(fiber).word(), fiber)).collect();
@@ -309,7 +309,7 @@ mod tests {
         ] {
             assert!((found - expected).abs() < within, "{found} synapses a cell, not {expected}");
         }
-        // More granule cells at the end leave the synapses of the others where they were.
+        // More granule cells at the end leave the synapses of the other cells unchanged.
         let larger = Network::new(Method::Pcg, wiring(315, 5000, 270), 451);
         for fiber in 0..315 {
             let before = network.mossy_to_granule.targets_of(fiber);

@@ -1,14 +1,14 @@
-//! The noise stream: normals of numpy's legacy polar method, in the order numpy draws them.
+//! The noise stream: normals of numpy's legacy polar method, in the order in which numpy draws them.
 //!
-//! One stream runs through all trials of a seed. Every attempt of the polar method eats exactly
-//! four words of MT19937, so attempts lie at fixed places of its output and only how many of them
-//! are accepted has to be found out. [`count_accepted`] does that for a span of attempts, spans can
-//! be counted anywhere in any order, and an [`Index`](granule_engine::stream::Index) adds the counts up to say where a
-//! given normal lies. A trial then starts from a [`Start`] without anything before it being drawn.
+//! One stream serves all trials of a seed. Every attempt of the polar method reads exactly four words of MT19937.
+//! Attempts therefore lie at fixed positions of its output, and only the number of accepted attempts must be counted.
+//! [`count_accepted`] counts them in a span of attempts. Spans can be counted on any machine and in any order. An
+//! [`Index`](granule_engine::stream::Index) adds up the counts and locates a given normal. A trial then starts from a
+//! [`Start`], without drawing the normals before it.
 //!
-//! The accept test has the bits of the original. The normals themselves need not: no spike depends
-//! on their last bits. They must only be the same on every machine, so the logarithm here is our
-//! own, in operations that IEEE 754 defines to the last bit.
+//! The accept test has the bits of the original. The normals may differ from it in their last bits, because no spike
+//! depends on these. Normals must only be the same on every machine. Therefore the logarithm is implemented here, in
+//! operations that IEEE 754 defines to the last bit.
 
 pub mod keyed;
 
@@ -20,17 +20,17 @@ use crate::parameters::Parameters;
 use crate::random::jump;
 use crate::random::mt19937::{BLOCK, Mt19937, temper, vectors, words};
 
-/// Words an attempt eats: two doubles.
+/// Number of words that an attempt reads: two doubles.
 const ATTEMPT: usize = 4;
-/// Attempts in a block of the generator. 624 is a multiple of 4, and so is every place at which
-/// noise starts; an attempt never straddles two blocks.
+/// Attempts in a block of the generator. 624 is a multiple of 4, and so is every position at which noise starts. An
+/// attempt therefore never straddles two blocks.
 const ATTEMPTS: usize = BLOCK / ATTEMPT;
 
-/// Room for the normals of a block, and for the vector that is stored where the last of them end.
+/// Room for the normals of a block, and for a whole vector stored where the last of them end.
 const ROOM: usize = 2 * ATTEMPTS + 8;
 type Normals = [f64; ROOM];
 
-/// Attempts in a span, the part of a stream that is surveyed at once; about 20 MB of raw output.
+/// Attempts in a span, the part of a stream that is surveyed at once; 20 million words (80 MB) of raw output.
 pub const SPAN_ATTEMPTS: u64 = 5_000_000;
 
 impl NoiseOrigin {
@@ -40,10 +40,10 @@ impl NoiseOrigin {
     }
 }
 
-/// Accepted attempts of the first spans as they come with the program: of the paper's own seed and
-/// network, as far as its hundred trials reach, and of no other.
+/// Returns the numbers of accepted attempts in the first spans that the program includes. These exist only for the
+/// paper's own seed and network, as far as its hundred trials reach.
 ///
-/// They could be found in a few seconds; a test does.
+/// Counting them takes a few seconds; a test counts them.
 pub fn shipped_counts(wiring: Wiring, seed: u32) -> Vec<u32> {
     static SHIPPED: &[u8] = include_bytes!("noise/paper.counts");
     if seed != SHIPPED_SEED || wiring != Wiring::of_parameters(&Parameters::default()) {
@@ -54,14 +54,15 @@ pub fn shipped_counts(wiring: Wiring, seed: u32) -> Vec<u32> {
 
 const SHIPPED_SEED: u32 = 451;
 
-/// How the stream is cut: an attempt is accepted with a chance of π/4, and gives two normals then.
+/// Returns how the stream is cut into parts. An attempt is accepted with a probability of π/4, and then gives two
+/// normals.
 pub fn parts() -> Parts {
     let (attempts, chance) = (SPAN_ATTEMPTS as f64, std::f64::consts::FRAC_PI_4);
     let sd = (attempts * chance * (1.0 - chance)).sqrt();
     Parts { items_per_finding: 2, mean: attempts * chance, sd }
 }
 
-/// Accepted attempts of each of `count` spans from `first` on.
+/// Counts the accepted attempts of each of `count` spans, starting with span `first`.
 pub fn count_accepted(isa: Isa, origin: NoiseOrigin, first: u32, count: u32) -> Vec<u32> {
     let mut words = origin.generator_at(u64::from(first) * SPAN_ATTEMPTS);
     (0..count).map(|_| accepted_of(isa, &mut words, SPAN_ATTEMPTS)).collect()
@@ -72,14 +73,14 @@ pub fn count_accepted(isa: Isa, origin: NoiseOrigin, first: u32, count: u32) -> 
 pub struct NormalStream {
     isa: Isa,
     words: Mt19937,
-    /// Normals; those from `from` to `to` have not been handed out.
+    /// Normals of the current block. Those from `from` to `to` have not been returned.
     ready: Normals,
     from: usize,
     to: usize,
 }
 
 impl NormalStream {
-    /// The stream of this origin from this place on.
+    /// Makes the stream of this origin, starting at this position.
     pub fn new(isa: Isa, origin: NoiseOrigin, start: Start) -> NormalStream {
         let words = origin.generator_at(u64::from(start.part) * SPAN_ATTEMPTS);
         let mut stream = NormalStream { isa, words, ready: [0.0; ROOM], from: 0, to: 0 };
@@ -93,7 +94,7 @@ impl NormalStream {
         stream
     }
 
-    /// The next normals, at least one and at most `most`, which is not 0.
+    /// Returns the next normals, at least one and at most `most`. `most` must not be 0.
     pub(crate) fn next(&mut self, most: usize) -> &[f64] {
         while self.from == self.to {
             self.from = 0;
@@ -115,17 +116,16 @@ impl NormalStream {
     }
 }
 
-/// 2^52: coordinates are computed times this, so that they are whole numbers.
+/// 2^52. Coordinates are multiplied by it, so that they are whole numbers.
 const SCALE: f64 = 4_503_599_627_370_496.0;
-/// The square of the scale, the bound of an accepted radius.
+/// The square of the scale, the bound of an accepted squared radius.
 const SCALE_SQUARED: f64 = SCALE * SCALE;
 
-/// (2U − 1)·2^52 for the double U that numpy makes of each pair of words, without rounding.
+/// Computes (2U − 1)·2^52 without rounding, for the double U that numpy makes of each pair of words.
 #[inline(always)]
 fn coordinates<S: Simd>(simd: S, words: S::Bits) -> S::F64 {
-    // U·2^53 = a·2^26 + b with the upper 27 bits a of the first word and the upper 26 bits b of the
-    // second. As mantissas of 2^73 and 2^46, the words count 2^21 and 2^-6: what is below a and b
-    // has only to be cleared.
+    // U·2^53 = a·2^26 + b with the upper 27 bits a of the first word and the upper 26 bits b of the second. As
+    // mantissas of 2^73 and 2^46, the words have units of 2^21 and 2^-6. Only the bits below a and b must be cleared.
     const A: f64 = 9_444_732_965_739_290_427_392.0;
     const B: f64 = 70_368_744_177_664.0;
     let a = words & simd.bits(0xffff_ffff << 5 & 0xffff_ffff) | simd.bits(A.to_bits());
@@ -133,8 +133,8 @@ fn coordinates<S: Simd>(simd: S, words: S::Bits) -> S::F64 {
     (simd.as_numbers(a) - simd.f64(A + (B + SCALE))) + simd.as_numbers(b)
 }
 
-/// The squared radius of each attempt, times 2^104, in both lanes of its pair, and whether the
-/// attempt is accepted. The scale changes no rounding.
+/// Computes the squared radius of each attempt, times 2^104, in both lanes of its pair, and whether the attempt is
+/// accepted. The scale changes no rounding.
 #[inline(always)]
 fn radii<S: Simd>(simd: S, x: S::F64) -> (S::F64, S::Mask) {
     let square = x * x;
@@ -142,7 +142,7 @@ fn radii<S: Simd>(simd: S, x: S::F64) -> (S::F64, S::Mask) {
     (r2, simd.less(r2, simd.f64(SCALE_SQUARED)) & simd.less(simd.f64(0.0), r2))
 }
 
-/// Accepted ones among the next `attempts` attempts.
+/// Counts the accepted attempts among the next `attempts` attempts.
 fn accepted_of(isa: Isa, words: &mut Mt19937, attempts: u64) -> u32 {
     let mut left = attempts * ATTEMPT as u64;
     let mut accepted = 0;
@@ -154,14 +154,14 @@ fn accepted_of(isa: Isa, words: &mut Mt19937, attempts: u64) -> u32 {
     accepted
 }
 
-/// How many attempts are accepted among so many words.
+/// Number of accepted attempts among so many words.
 struct CountedAttempts {
     words: u64,
     accepted: u32,
 }
 
 vectorised! {
-    /// Looks at the words that are left of the block, but at most `most`.
+    /// Counts in the words that are left of the block, but at most in `most` words.
     fn count<S>(simd, generator: &mut Mt19937, most: usize) -> CountedAttempts {
         let mut lanes = 0;
         if generator.is_at_block() && most >= BLOCK {
@@ -178,16 +178,16 @@ vectorised! {
     }
 }
 
-/// Draws a block and counts its accepted attempts from the first word of each coordinate and in
-/// single precision; none if that leaves one of them in doubt. A millionth part of them does.
+/// Draws a block and counts the lanes of its accepted attempts, two for each. Uses only the first word of each
+/// coordinate, in single precision. Returns `None` if this leaves an attempt in doubt, as it does for a millionth of
+/// the attempts.
 #[inline(always)]
 fn estimated_lanes<S: Simd>(simd: S, generator: &mut Mt19937) -> Option<u32> {
-    // With the coordinates in units of 2^-31, the squared radius and its bound:
+    // Bound of the squared radius, with coordinates in units of 2^-31.
     const BOUND: f32 = (1_u64 << 62) as f32;
-    // What the second word adds to a coordinate and the rounding to 24 bits are below 2^-24 of the
-    // largest coordinate, so the squared radius, with its three roundings, is off by less than
-    // 2^-21. Of r², r²·(1 − r²) has 0 < r² < 1 if it is positive, and it is small just where r² is
-    // near 0 or near 1; there it has the error of r², at most.
+    // The second word's part of a coordinate and the rounding to 24 bits are below 2^-24 of the largest coordinate.
+    // With its three roundings, the squared radius therefore has an error of less than 2^-21. If r²·(1 − r²) is
+    // positive, 0 < r² < 1. It is small only if r² is near 0 or near 1. There its error is at most that of r².
     const DOUBT: f32 = BOUND * BOUND / (1 << 20) as f32;
     let (mut surely, mut perhaps) = (0, 0);
     let step = 2 * S::LANES;
@@ -196,7 +196,7 @@ fn estimated_lanes<S: Simd>(simd: S, generator: &mut Mt19937) -> Option<u32> {
         let a = generator.next_untempered(simd, at) & simd.bits(0xffff_ffff);
         let b = generator.next_untempered(simd, at + step);
         let first = temper(simd, a | simd.shl::<32>(b));
-        // 2^32·U as an unsigned integer, less 2^31: the same bits but the first, as a signed one.
+        // 2^32·U as an unsigned integer, minus 2^31, is a signed integer with the same bits except the first.
         let x = simd.words_as_f32(first ^ words(simd, 1 << 31));
         let square = x * x;
         let r2 = square + simd.swap_pairs_f32(square);
@@ -220,9 +220,9 @@ fn accepted_lanes<S: Simd>(simd: S, words: S::Bits) -> u32 {
 }
 
 vectorised! {
-    /// The normals of the words that are left of the block, in numpy's order; returns how many.
+    /// Computes the normals of the words that are left of the block, in numpy's order; returns their number.
     fn polar<S>(simd, generator: &mut Mt19937, normals: &mut Normals) -> usize {
-        // The coordinates of accepted attempts, one pair behind the other.
+        // The coordinates of accepted attempts, one pair after the other.
         let mut count = 0;
         if generator.is_at_block() {
             for at in vectors(simd) {
@@ -234,7 +234,7 @@ vectorised! {
                 count += keep_accepted(Portable, Portable.load_words(words), &mut normals[count..]);
             }
         }
-        // What is computed of the lanes behind the last one is not looked at.
+        // The results in the lanes after the last pair are not used.
         for pairs in normals.chunks_exact_mut(2 * S::LANES).take(count.div_ceil(2 * S::LANES)) {
             to_normals(simd, pairs);
         }
@@ -260,24 +260,24 @@ fn to_normals<S: Simd>(simd: S, pairs: &mut [f64]) {
     simd.store(b, second);
 }
 
-/// Natural logarithm of x/2^104 for a normal number x in (0, 2^104), without branches; error below
+/// Computes the natural logarithm of x/2^104 for a normal number x in (0, 2^104), without branches. The error is below
 /// 1 ulp.
 ///
-/// The reduction and the minimax polynomial are those of fdlibm's e_log.c (Sun Microsystems, 1993):
-/// x = 2^k·(1+f) with 1+f in [√½, √2), s = f/(2+f), ln(1+f) = f − (f²/2 − s·(f²/2 + R(s²))).
+/// The reduction and the minimax polynomial are those of fdlibm's e_log.c (Sun Microsystems, 1993): `x = 2^k·(1+f)`
+/// with `1+f` in `[√½, √2)`, `s = f/(2+f)`, `ln(1+f) = f − (f²/2 − s·(f²/2 + R(s²)))`.
 #[inline(always)]
 #[allow(clippy::excessive_precision, reason = "as published")]
 fn ln_scaled<S: Simd>(simd: S, x: S::F64) -> S::F64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Bits of √½. Counted from there, the exponent field is 1023 + 104 + k and the rest is what the
-    // reduced argument has above √½.
+    // Bits of √½. Relative to these, the exponent field is 1023 + 104 + k, and the other bits are the excess of the
+    // reduced argument over √½.
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
     const MANTISSA: u64 = (1 << 52) - 1;
     let number = |x: f64| simd.f64(x);
     let shifted = simd.add(simd.as_bits(x), simd.bits((1023 << 52) - SQRT_HALF));
     let one_plus_f = simd.add(shifted & simd.bits(MANTISSA), simd.bits(SQRT_HALF));
-    // An integer below 2^52 becomes a float through the mantissa of 2^52.
+    // An integer below 2^52 becomes a float as the mantissa of 2^52.
     let exponent = simd.shr::<52>(shifted) | simd.bits(SCALE.to_bits());
     let k = simd.as_numbers(exponent) - number(SCALE + 1023.0 + 104.0);
     let f = simd.as_numbers(one_plus_f) - number(1.0);
@@ -362,7 +362,7 @@ mod tests {
     fn a_stream_can_be_entered_anywhere() {
         let isa = Isa::best();
         let mut index = Index::new(Some(parts()));
-        // Counted apart, as different workers would.
+        // Counted separately, as by different workers.
         for first in 0..3 {
             index.push(count_accepted(isa, ORIGIN, first, 1)[0]);
         }

@@ -1,12 +1,11 @@
-//! Every constant of the model, in one table.
+//! All constants of the model, in one table.
 //!
-//! [`Parameters`] holds the values; [`FIELDS`] names each of them by its dotted path, with unit,
-//! range and meaning. Sweep files, content hashes, the wire format and the manifest all go through
-//! that table, so a constant is described in one place only. [`PRESETS`] are the paper's conditions,
-//! written as overrides on the defaults.
+//! [`Parameters`] holds the values. [`FIELDS`] lists each value by its dotted path, with unit, range and meaning. Sweep
+//! files, content hashes, the wire format and the manifest all use that table, so that a constant is described in one
+//! place. [`PRESETS`] are the paper's conditions, written as overrides of the defaults.
 //!
-//! Source of the values: Fore, Taylor, Brunel, Hull (2020), J. Neurosci.,
-//! doi:10.1523/JNEUROSCI.2148-19.2020, and its published program (chatmodel v1.1.0).
+//! Source of the values: Fore, Taylor, Brunel, Hull (2020), J. Neurosci., doi:10.1523/JNEUROSCI.2148-19.2020, and its
+//! published program (chatmodel v1.1.0).
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -18,22 +17,22 @@ use granule_engine::space::{
 
 /// One of the two simulated populations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Population {
+pub enum LayerPopulation {
     /// Golgi cells.
     Golgi,
     /// Granule cells.
     Granule,
 }
 
-impl Population {
+impl LayerPopulation {
     /// The names used in sweep files.
     const NAMES: &[&str] = &["granule", "golgi"];
 
-    /// The name used in sweep files.
+    /// Returns the name used in sweep files.
     pub fn name(self) -> &'static str {
         match self {
-            Population::Golgi => "golgi",
-            Population::Granule => "granule",
+            LayerPopulation::Golgi => "golgi",
+            LayerPopulation::Granule => "granule",
         }
     }
 }
@@ -50,22 +49,22 @@ pub struct NetworkSize {
 }
 
 impl NetworkSize {
-    /// Cells that draw noise: granule and Golgi cells.
+    /// Returns the number of cells that draw noise: granule and Golgi cells.
     pub fn noisy_cells(self) -> u64 {
         u64::from(self.granule_cells) + u64::from(self.golgi_cells)
     }
 }
 
-/// The grid of time.
+/// The time grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Time {
+pub struct TimeGrid {
     /// Integration step.
     pub step_ms: f64,
     /// Length of a trial.
     pub duration_ms: f64,
 }
 
-/// What the mossy fibres do.
+/// The stimulus: the activity of the mossy fibres.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stimulus {
     /// Spike times of every active mossy fibre.
@@ -77,14 +76,14 @@ pub struct Stimulus {
 /// Random weights of the active mossy fibres.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
-    /// Drawn: a mean per fibre, and a factor per trial that all fibres share. Else the fixed weight of each projection is
-    /// used.
+    /// Whether weights are drawn: a mean per fibre, and a factor per trial that all fibres share. Otherwise each
+    /// projection uses its fixed weight.
     pub random: bool,
     /// Seed of the fibres' mean weights.
     pub seed: u32,
-    /// Seed of the factors of the trials.
+    /// Seed of the trials' factors.
     pub trial_seed: u32,
-    /// Mean of the gamma distribution that the fibres' mean weights come from.
+    /// Mean of the gamma distribution of the fibres' mean weights.
     pub mean_nsiemens: f64,
     /// Its standard deviation.
     pub sd_nsiemens: f64,
@@ -104,9 +103,9 @@ pub struct Receptor {
 pub struct Noise {
     /// Time constant.
     pub tau_ms: f64,
-    /// Which population reads the noise stream first in each step (engine `brian2-2.2.1`).
-    pub first: Population,
-    /// Which of its noises a seed has (engine `pcg`).
+    /// The population that reads the noise stream first in each step (engine `brian2-2.2.1`).
+    pub first: LayerPopulation,
+    /// Number of the noise among the noises of a seed (engine `pcg`).
     pub stream: u32,
 }
 
@@ -145,7 +144,7 @@ pub struct Tonic {
 pub struct MossyProjection {
     /// Mean number of synapses onto a cell.
     pub convergence: f64,
-    /// Weight where weights are not random.
+    /// Weight if weights are fixed.
     pub weight_nsiemens: f64,
     /// Factor on the weight, random or fixed.
     pub scale: f64,
@@ -167,9 +166,9 @@ pub struct GolgiProjection {
 pub struct Parameters {
     /// Sizes of the populations.
     pub network: NetworkSize,
-    /// The grid of time.
-    pub time: Time,
-    /// What the mossy fibres do.
+    /// The time grid.
+    pub time: TimeGrid,
+    /// The stimulus.
     pub stimulus: Stimulus,
     /// Random weights.
     pub weights: Weights,
@@ -197,12 +196,12 @@ impl Default for Parameters {
     fn default() -> Self {
         Parameters {
             network: NetworkSize { mossy_fibers: 315, granule_cells: 4096, golgi_cells: 27 },
-            time: Time { step_ms: 0.1, duration_ms: 2000.0 },
+            time: TimeGrid { step_ms: 0.1, duration_ms: 2000.0 },
             stimulus: Stimulus { times_ms: vec![1010.0, 1020.0, 1030.0], active_fraction: 0.1 },
             weights: Weights { random: true, seed: 35, trial_seed: 43, mean_nsiemens: 0.1, sd_nsiemens: 0.1 },
             excitatory: Receptor { reversal_mvolt: 0.0, tau_ms: 12.0 },
             inhibitory: Receptor { reversal_mvolt: -75.0, tau_ms: 20.0 },
-            noise: Noise { tau_ms: 20.0, first: Population::Golgi, stream: 0 },
+            noise: Noise { tau_ms: 20.0, first: LayerPopulation::Golgi, stream: 0 },
             granule: Cell {
                 capacitance_pfarad: 3.1,
                 leak_conductance_nsiemens: 0.2,
@@ -232,10 +231,10 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// The parameters with these values.
+    /// Returns the parameters with these values.
     ///
     /// # Panics
-    /// If the values are not of [`space`].
+    /// If the values are of another space than [`space`].
     pub fn of(values: &Values) -> Parameters {
         let mut parameters = Parameters::default();
         for ((parameter, value), field) in values.iter().zip(FIELDS) {
@@ -245,10 +244,10 @@ impl Parameters {
         parameters
     }
 
-    /// The values of these parameters.
+    /// Returns the values of these parameters.
     ///
     /// # Errors
-    /// The first value that its parameter does not take.
+    /// The first value that its parameter cannot take.
     pub fn values(&self) -> Result<Values, Rejected> {
         let mut values = space().defaults();
         for (parameter, field) in space().parameters().iter().zip(FIELDS) {
@@ -260,10 +259,10 @@ impl Parameters {
     /// Applies overrides in order.
     ///
     /// # Errors
-    /// The first override whose value the field does not take.
+    /// The first override whose value the field cannot take.
     ///
     /// # Panics
-    /// If a path is not in [`FIELDS`]; overrides written in this crate are tested against that.
+    /// If a path is not in [`FIELDS`]. A test checks the overrides in this crate.
     pub fn with(mut self, overrides: &[Override]) -> Result<Self, Rejected> {
         for (path, value) in overrides {
             let field = field(path).unwrap_or_else(|| panic!("no parameter `{path}`"));
@@ -273,21 +272,21 @@ impl Parameters {
     }
 }
 
-/// One entry of [`FIELDS`]: a parameter, and where it is in [`Parameters`].
+/// An entry of [`FIELDS`]: a parameter, and its place in [`Parameters`].
 pub struct Field {
     /// Dotted path, the field's one name everywhere.
     pub path: &'static str,
     kind: Kind,
     range: Range,
     meaning: &'static str,
-    /// The value that held before the field existed, if it was added after the first version.
+    /// The value that applied before the field existed, if the field was added after the first version.
     before: Option<Value>,
     get: fn(&Parameters) -> Value,
     put: fn(&mut Parameters, &Value) -> bool,
 }
 
 impl Field {
-    /// The field's value.
+    /// Returns the field's value.
     pub fn get(&self, parameters: &Parameters) -> Value {
         (self.get)(parameters)
     }
@@ -295,7 +294,7 @@ impl Field {
     /// Sets the field.
     ///
     /// # Errors
-    /// When the value is of the wrong kind or out of range; nothing is changed then.
+    /// When the value is of the wrong kind or out of range. The parameters are then unchanged.
     pub fn set(&self, parameters: &mut Parameters, value: &Value) -> Result<(), Rejected> {
         self.parameter(&Parameters::default()).check(value)?;
         let is_taken = (self.put)(parameters, value);
@@ -315,7 +314,7 @@ impl fmt::Debug for Field {
     }
 }
 
-/// All parameters, presets and environment variables of the granular layer, for both engines.
+/// Returns all parameters, presets and environment variables of the granular layer, for both engines.
 pub fn space() -> &'static Space {
     static SPACE: LazyLock<Space> = LazyLock::new(|| {
         let defaults = Parameters::default();
@@ -341,7 +340,7 @@ pub fn space() -> &'static Space {
     &SPACE
 }
 
-/// Environment variables of the original program, which win over the sweep file.
+/// Environment variables of the original program. They override the sweep file.
 const VARIABLES: [(&str, Target); 7] = [
     ("CHAT_NUM_MF", Target::Count("network.mossy_fibers")),
     ("CHAT_NUM_GRC", Target::Count("network.granule_cells")),
@@ -352,43 +351,43 @@ const VARIABLES: [(&str, Target); 7] = [
     ("CHAT_RANDOM_WEIGHTS", Target::Flag("weights.random")),
 ];
 
-/// What is said of `CHAT_RANDOM_WEIGHTS=False`.
+/// Text printed for `CHAT_RANDOM_WEIGHTS=False`.
 const ANY_VALUE: &str =
     "as any value means true in the original program; an empty value turns random weights off";
 
-/// The field of this path.
+/// Returns the field of this path.
 pub fn field(path: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.path == path)
 }
 
-/// A path of [`FIELDS`] and the value it takes.
+/// A path of [`FIELDS`] and a value for it.
 pub type Override = (&'static str, Value);
 
 /// A condition of the paper.
 #[derive(Debug)]
-pub struct Preset {
-    /// Its name in sweep files.
+pub struct PaperPreset {
+    /// Name in sweep files.
     pub name: &'static str,
-    /// What the original's output files of this condition start with.
+    /// Start of the names of the original's output files of this condition.
     pub prefix: &'static str,
-    /// What it changes in the defaults.
+    /// Its changes to the defaults.
     pub overrides: &'static [Override],
 }
 
 /// The paper's three conditions.
-pub static PRESETS: &[Preset] = &[
-    Preset { name: "Control", prefix: "control", overrides: &[] },
-    Preset {
+pub static PRESETS: &[PaperPreset] = &[
+    PaperPreset { name: "Control", prefix: "control", overrides: &[] },
+    PaperPreset {
         name: "GABAzine",
         prefix: "gaba",
         overrides: &[
             ("granule.tonic_factor", Value::Factor(CellFactor::Constant(0.0))),
             ("golgi_to_granule.weight", Value::Number(0.0)),
-            // An accident of object naming in the original, kept: the same stream in another order.
+            // An accident of object naming in the original, kept here: the same stream is read in another order.
             ("noise.first", Value::Choice("granule")),
         ],
     },
-    Preset {
+    PaperPreset {
         name: "ACh",
         prefix: "ach",
         overrides: &[
@@ -400,18 +399,18 @@ pub static PRESETS: &[Preset] = &[
     },
 ];
 
-/// The preset of this name.
-pub fn preset(name: &str) -> Option<&'static Preset> {
+/// Returns the preset of this name.
+pub fn preset(name: &str) -> Option<&'static PaperPreset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-/// Largest population the engine accepts. Beyond it a network could not be wired in memory.
+/// Largest population that the engines accept. A larger network could not be wired in memory.
 const MOST_CELLS: f64 = 1_000_000.0;
 
-/// Potentials, in mV. Beyond a volt no membrane is, and a prefix has slipped.
+/// Range of potentials, in mV. No membrane exceeds a volt; a larger value has a wrong prefix.
 const POTENTIAL: Range = Range::Between(-1000.0, 1000.0);
 
-/// What a value of a parameter is in [`Parameters`].
+/// Conversion between a type in [`Parameters`] and [`Value`].
 trait HasValue: Sized {
     fn to_value(&self) -> Value;
     fn of_value(value: &Value) -> Option<Self>;
@@ -442,13 +441,13 @@ held! {
     Factor CellFactor;
 }
 
-impl HasValue for Population {
+impl HasValue for LayerPopulation {
     fn to_value(&self) -> Value {
         Value::Choice(self.name())
     }
 
-    fn of_value(value: &Value) -> Option<Population> {
-        let populations = [Population::Golgi, Population::Granule];
+    fn of_value(value: &Value) -> Option<LayerPopulation> {
+        let populations = [LayerPopulation::Golgi, LayerPopulation::Granule];
         populations.into_iter().find(|population| *value == population.to_value())
     }
 }
@@ -495,12 +494,12 @@ table! {
     "weights.mean" Quantity(Nanosiemens), Positive, weights.mean_nsiemens, "mean of the fibres' mean weights";
     "weights.sd" Quantity(Nanosiemens), Positive, weights.sd_nsiemens, "standard deviation of the fibres' mean weights, at most 3 times their mean";
     "excitatory.reversal" Quantity(Millivolt), POTENTIAL, excitatory.reversal_mvolt, "excitatory reversal potential";
-    "excitatory.tau" Quantity(Millisecond), Positive, excitatory.tau_ms, "decay of the excitatory conductance";
+    "excitatory.tau" Quantity(Millisecond), Positive, excitatory.tau_ms, "decay time constant of the excitatory conductance";
     "inhibitory.reversal" Quantity(Millivolt), POTENTIAL, inhibitory.reversal_mvolt, "inhibitory reversal potential";
-    "inhibitory.tau" Quantity(Millisecond), Positive, inhibitory.tau_ms, "decay of the inhibitory conductance";
+    "inhibitory.tau" Quantity(Millisecond), Positive, inhibitory.tau_ms, "decay time constant of the inhibitory conductance";
     "noise.tau" Quantity(Millisecond), Positive, noise.tau_ms, "time constant of the noise conductance";
-    "noise.first" Choice(Population::NAMES), Finite, noise.first, "population that reads the noise stream first in a step; of no effect with engine `pcg`";
-    "noise.stream" Count, NonNegative, noise.stream, "number of the noise, the same for all conditions that are to share it; of no effect with engine `brian2-2.2.1`";
+    "noise.first" Choice(LayerPopulation::NAMES), Finite, noise.first, "population that reads the noise stream first in a step; no effect with engine `pcg`";
+    "noise.stream" Count, NonNegative, noise.stream, "conditions with the same number share noise; no effect with engine `brian2-2.2.1`";
     "granule.capacitance" Quantity(Picofarad), Positive, granule.capacitance_pfarad, "granule cell membrane capacitance";
     "granule.leak_conductance" Quantity(Nanosiemens), NonNegative, granule.leak_conductance_nsiemens, "granule cell leak conductance";
     "granule.leak_reversal" Quantity(Millivolt), POTENTIAL, granule.leak_reversal_mvolt, "granule cell leak reversal potential";
@@ -509,7 +508,7 @@ table! {
     "granule.initial" Quantity(Millivolt), POTENTIAL, granule.initial_mvolt, "granule cell potential at the start of a trial";
     "granule.refractory" Quantity(Millisecond), NonNegative, granule.refractory_ms, "granule cell refractory period";
     "granule.noise_sigma" Quantity(Nanosiemens), NonNegative, granule.noise_sigma_nsiemens, "σ of the granule cells' noise; the standard deviation of the noise is σ/√2";
-    "granule.tonic_conductance" Quantity(Nanosiemens), NonNegative, tonic.conductance_nsiemens, "tonic inhibition before its factor";
+    "granule.tonic_conductance" Quantity(Nanosiemens), NonNegative, tonic.conductance_nsiemens, "tonic conductance before `granule.tonic_factor`";
     "granule.tonic_factor" Factor, NonNegative, tonic.factor, "factor on tonic inhibition; a distribution gives each granule cell its own";
     "golgi.capacitance" Quantity(Picofarad), Positive, golgi.capacitance_pfarad, "Golgi cell membrane capacitance";
     "golgi.leak_conductance" Quantity(Nanosiemens), NonNegative, golgi.leak_conductance_nsiemens, "Golgi cell leak conductance";
@@ -520,11 +519,11 @@ table! {
     "golgi.refractory" Quantity(Millisecond), NonNegative, golgi.refractory_ms, "Golgi cell refractory period";
     "golgi.noise_sigma" Quantity(Nanosiemens), NonNegative, golgi.noise_sigma_nsiemens, "σ of the Golgi cells' noise; the standard deviation of the noise is σ/√2";
     "mossy_to_granule.convergence" Quantity(One), NonNegative, mossy_to_granule.convergence, "mean number of mossy-fibre synapses onto a granule cell, at most one from each fibre";
-    "mossy_to_granule.weight" Quantity(Nanosiemens), NonNegative, mossy_to_granule.weight_nsiemens, "weight where weights are fixed";
-    "mossy_to_granule.scale" Quantity(One), NonNegative, mossy_to_granule.scale, "factor on the weight";
+    "mossy_to_granule.weight" Quantity(Nanosiemens), NonNegative, mossy_to_granule.weight_nsiemens, "weight if `weights.random` is false";
+    "mossy_to_granule.scale" Quantity(One), NonNegative, mossy_to_granule.scale, "factor on the weight, random or fixed";
     "mossy_to_golgi.convergence" Quantity(One), NonNegative, mossy_to_golgi.convergence, "mean number of mossy-fibre synapses onto a Golgi cell, at most one from each fibre";
-    "mossy_to_golgi.weight" Quantity(Nanosiemens), NonNegative, mossy_to_golgi.weight_nsiemens, "weight where weights are fixed";
-    "mossy_to_golgi.scale" Quantity(One), NonNegative, mossy_to_golgi.scale, "factor on the weight";
+    "mossy_to_golgi.weight" Quantity(Nanosiemens), NonNegative, mossy_to_golgi.weight_nsiemens, "weight if `weights.random` is false";
+    "mossy_to_golgi.scale" Quantity(One), NonNegative, mossy_to_golgi.scale, "factor on the weight, random or fixed";
     "golgi_to_granule.convergence" Quantity(One), NonNegative, golgi_to_granule.convergence, "mean number of Golgi-cell synapses onto a granule cell, at most one from each Golgi cell";
     "golgi_to_granule.weight" Quantity(Nanosiemens), NonNegative, golgi_to_granule.weight_nsiemens, "weight of a Golgi-cell synapse";
     "golgi_to_granule.delay" Quantity(Millisecond), NonNegative, golgi_to_granule.delay_ms, "conduction delay from Golgi to granule cells";

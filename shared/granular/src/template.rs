@@ -1,9 +1,9 @@
-//! A sweep file to begin with.
+//! The sweep file that users start from.
 
 use crate::parameters::PRESETS;
 
-/// A sweep file with everything that can be written in one, most of it commented out: a `#` without a
-/// space after it stands before what can be used, one with a space before what explains it.
+/// Returns a sweep file with everything that it can contain, most of it commented out. A `#` without a space after it
+/// marks an example; a `#` with a space marks an explanation.
 pub(crate) fn template() -> String {
     let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     TEMPLATE.replace("PRESETS", &presets.join(", "))
@@ -20,12 +20,12 @@ const TEMPLATE: &str = "\
 # The sizes here are small, for a first look. Without this line they are the paper's: 315, 4096 and 27.
 network: { mossy_fibers: 78, granule_cells: 512, golgi_cells: 7 }
 
-# Other parameters of all conditions. docs/parameters.md lists them all. Presets win over them.
+# Other parameters of all conditions. docs/parameters.md lists them all. Presets override them.
 #weights: { random: true, seed: 35 }
 #stimulus: { times: [1010 ms, 1020 ms, 1030 ms], active_fraction: 0.1 }
 #set: { granule.noise_sigma: 0.05 nS }
 
-# Each seed is one network and its noise: a list, a range with both its ends, or so many at random,
+# Each seed is one network and its noise: a list, a range with both its ends, or a number of random seeds,
 # as in `{ count: 20, seed: 7 }`.
 seeds: [451]
 

@@ -4,17 +4,18 @@ use granule_engine::{Spike, Start, TrialSpikes};
 
 use crate::Method;
 use crate::isa::Isa;
-use crate::kernel::{Arrival, Cells, Input, KeyedProcess, Membrane, NoiseProcess, NoiseRows, noise_decay};
+use crate::kernel::{
+    Arrival, Cells, KeyedProcess, Membrane, NoiseProcess, NoiseRows, SynapticInput, noise_decay,
+};
 use crate::layer::Layer;
 use crate::network::{Network, Wiring, active_fibers};
 use crate::noise::NormalStream;
-use crate::parameters::{NetworkSize, Noise, Parameters, Population};
+use crate::parameters::{LayerPopulation, NetworkSize, Noise, Parameters};
 use crate::random::keyed::Streams;
 
 use crate::weights::{RandomWeights, cell_factors};
 
-/// Whether trials of these models, with the same seed, read the same noise and can be computed
-/// together.
+/// Returns whether trials of these models, with the same seed, read the same noise and can be computed together.
 pub fn share_noise(a: &Layer, b: &Layer) -> bool {
     let stream = |model: &Layer| match model.method() {
         Method::Pcg => model.parameters().noise.stream,
@@ -26,45 +27,45 @@ pub fn share_noise(a: &Layer, b: &Layer) -> bool {
         && stream(a) == stream(b)
 }
 
-/// Conditions of one seed that share wiring and noise, ready to run trials.
+/// Conditions of one seed that share wiring and noise, prepared for trials.
 #[derive(Debug)]
-pub struct Cohort {
+pub struct ReadyCohort {
     isa: Isa,
     seed: u32,
     network: Network,
     steps: u32,
     circuits: Vec<Circuit>,
-    /// Each kind of noise process among the circuits, and the step in ms.
+    /// The different noise processes of the circuits, each with its step in ms.
     noises: Vec<(Noise, f64)>,
 }
 
-/// One condition of a cohort: its model and what follows from it for every trial.
+/// A condition of a cohort: its model, and the values that follow from it for every trial.
 #[derive(Debug)]
 struct Circuit {
     granule: Membrane,
     golgi: Membrane,
     /// Tonic conductance of each granule cell, nS.
     tonic: Vec<f64>,
-    /// Synapses of active fibres: (cell, index of the fibre among the active), ascending.
+    /// Synapses of active fibres: (cell, index of the fibre among the active fibres), ascending.
     onto_granule: Vec<(u32, usize)>,
     onto_golgi: Vec<(u32, usize)>,
     weights: Option<RandomWeights>,
-    /// Index of its noise process.
+    /// Index of its noise process in [`ReadyCohort::noises`].
     noise: usize,
     model: Layer,
 }
 
-/// Why conditions cannot be computed together.
+/// The error of conditions that cannot be computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the conditions of a cohort must have the same engine, wiring, noise and number of steps")]
 pub struct NoSharedNoise;
 
-impl Cohort {
+impl ReadyCohort {
     /// Prepares these conditions for trials below `trials`.
     ///
     /// # Errors
     /// When they do not all [share their noise](share_noise).
-    pub fn new(isa: Isa, models: &[Layer], seed: u32, trials: u32) -> Result<Cohort, NoSharedNoise> {
+    pub fn new(isa: Isa, models: &[Layer], seed: u32, trials: u32) -> Result<ReadyCohort, NoSharedNoise> {
         let first = models.first().ok_or(NoSharedNoise)?;
         if models.iter().any(|model| !share_noise(first, model)) {
             return Err(NoSharedNoise);
@@ -82,57 +83,57 @@ impl Cohort {
             });
             circuits.push(Circuit::new(model, &network, seed, trials, at));
         }
-        Ok(Cohort { isa, seed, network, steps: first.steps(), circuits, noises })
+        Ok(ReadyCohort { isa, seed, network, steps: first.steps(), circuits, noises })
     }
 
-    /// The same network, weights and factors, with noise keyed by cell, as engine `pcg` draws it. For tests: it leaves the
-    /// noise as the only difference between the engines.
+    /// Keeps the network, weights and factors, and keys the noise by cell, as engine `pcg` does. For tests: the noise
+    /// is then the only difference between the engines.
     #[must_use]
-    pub fn with_keyed_noise(mut self) -> Cohort {
+    pub fn with_keyed_noise(mut self) -> ReadyCohort {
         self.network.noise_origin = None;
         self
     }
 
-    /// The network all conditions share.
+    /// Returns the network that all conditions share.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Normals that a trial takes from the stream.
+    /// Returns the number of normals that a trial takes from the stream.
     pub fn normals_per_trial(&self) -> u64 {
         normals_per_trial(&self.circuits[0].model)
     }
 
-    /// Trials one after the other. With engine `brian2-2.2.1` the noise of the first one begins at
-    /// `start`, and each goes on where the one before ended; with engine `pcg` they may be any.
-    pub fn trials(&self, start: Start) -> Trials<'_> {
+    /// Starts a sequence of trials. With engine `brian2-2.2.1`, the noise of the first trial begins at `start`, and
+    /// each later trial continues where the trial before ended. With engine `pcg`, trials may be in any order.
+    pub fn trials(&self, start: Start) -> CohortRun<'_> {
         let stream = self.network.noise_origin.map(|origin| NormalStream::new(self.isa, origin, start));
-        Trials { cohort: self, stream }
+        CohortRun { cohort: self, stream }
     }
 }
 
 /// Trials of a cohort and the noise that they read.
 #[derive(Clone, Debug)]
-pub struct Trials<'a> {
-    cohort: &'a Cohort,
-    /// None where noise is by identity.
+pub struct CohortRun<'a> {
+    cohort: &'a ReadyCohort,
+    /// `None` if noise is keyed by cell.
     stream: Option<NormalStream>,
 }
 
-impl Trials<'_> {
+impl CohortRun<'_> {
     /// Runs a trial of every condition, in their order.
     pub fn simulate(&mut self, trial: u32) -> Vec<TrialSpikes> {
         let of_any_size = self.simulate_within(trial, u64::MAX);
         of_any_size.into_iter().map(|spikes| spikes.expect("no trial has more")).collect()
     }
 
-    /// Runs a trial of every condition, in their order; none for one that has more than so many spikes. Such
-    /// a condition is not computed any further than to that point.
+    /// Runs a trial of every condition, in their order. Returns `None` for a condition with more than `most` spikes.
+    /// The computation of such a condition ends there.
     pub fn simulate_within(&mut self, trial: u32, most: u64) -> Vec<Option<TrialSpikes>> {
         let cohort = self.cohort;
         let noisy = cohort.network.size.noisy_cells() as usize;
-        // As many steps at once as keep their noise in a core's second-level cache, but enough that
-        // it pays to load the state of a tile; and an even number, as keyed noise needs.
+        // The noise of a chunk must fit in a core's second-level cache. A chunk must have enough steps to make up for
+        // loading the state of a tile. Keyed noise needs an even number of steps.
         const CHUNK_NORMALS: usize = 1 << 16;
         let chunk = (CHUNK_NORMALS / noisy).clamp(16, 256) as u32 & !1;
         let mut running: Vec<RunningCondition<'_>> = cohort
@@ -150,7 +151,7 @@ impl Trials<'_> {
     }
 }
 
-impl Cohort {
+impl ReadyCohort {
     /// Runs the chunks of a trial with the next normals of the stream.
     fn run(
         &self,
@@ -182,8 +183,8 @@ impl Cohort {
             for condition in &mut *running {
                 let Circuit { noise, model, .. } = condition.circuit;
                 let (golgi, granule) = match model.parameters().noise.first {
-                    Population::Golgi => (0, golgi_cells as usize),
-                    Population::Granule => (granule_cells as usize, 0),
+                    LayerPopulation::Golgi => (0, golgi_cells as usize),
+                    LayerPopulation::Granule => (granule_cells as usize, 0),
                 };
                 let rows = |offset| NoiseRows::of_steps(self.isa, rows[*noise], noisy, offset);
                 condition.advance(first, end, rows(golgi), rows(granule));
@@ -191,7 +192,7 @@ impl Cohort {
         }
     }
 
-    /// Runs the chunks of a trial with the noise of this trial's cells.
+    /// Runs the chunks of a trial with the keyed noise of this trial's cells.
     fn run_keyed(
         &self,
         trial: u32,
@@ -199,7 +200,7 @@ impl Cohort {
         chunks: impl Iterator<Item = (u32, u32)>,
         running: &mut [RunningCondition<'_>],
     ) {
-        // The stream is the same for all.
+        // All conditions have the same stream.
         let stream = self.circuits[0].model.parameters().noise.stream;
         let process = |purpose, cells| {
             let streams = Streams::new(purpose, &[self.seed, stream, trial]);
@@ -220,7 +221,7 @@ impl Cohort {
     }
 }
 
-/// Normals that one trial of this model takes.
+/// Returns the number of normals that one trial of this model takes.
 pub fn normals_per_trial(model: &Layer) -> u64 {
     model.parameters().network.noisy_cells() * u64::from(model.steps())
 }
@@ -263,7 +264,7 @@ impl Circuit {
     }
 }
 
-/// A condition in the course of a trial.
+/// A condition during a trial.
 struct RunningCondition<'a> {
     network: &'a Network,
     circuit: &'a Circuit,
@@ -271,9 +272,9 @@ struct RunningCondition<'a> {
     onto_golgi: Vec<(u32, f64)>,
     granule: Cells,
     golgi: Cells,
-    /// Golgi spikes whose effect on granule cells has been delivered.
+    /// Number of Golgi spikes whose effect on granule cells has been delivered.
     delivered: usize,
-    /// None once there are too many.
+    /// `None` after the trial exceeded `most` spikes.
     spikes: Option<TrialSpikes>,
     most: u64,
 }
@@ -310,8 +311,8 @@ impl<'a> RunningCondition<'a> {
         }
     }
 
-    /// Runs a chunk of steps: the Golgi cells first, then the granule cells, which nothing but the
-    /// spikes of those reaches.
+    /// Runs a chunk of steps: the Golgi cells first, then the granule cells. Between the populations, the only effect
+    /// is that of Golgi spikes on granule cells.
     fn advance(&mut self, first: u32, end: u32, of_golgi: NoiseRows<'_>, of_granule: NoiseRows<'_>) {
         let Some(spikes) = &mut self.spikes else { return };
         let [granule, golgi] = &mut spikes.trains[..] else { unreachable!("two populations") };
@@ -320,7 +321,7 @@ impl<'a> RunningCondition<'a> {
         let stimuli = || model.stimulus_steps().iter().copied().filter(|step| (first..end).contains(step));
 
         let excitation = |synapses, scale| {
-            stimuli().map(move |step| Arrival { step, input: Input::Excitation { synapses, scale } })
+            stimuli().map(move |step| Arrival { step, input: SynapticInput::Excitation { synapses, scale } })
         };
         let arrivals: Vec<Arrival<'_>> =
             excitation(&self.onto_golgi[..], parameters.mossy_to_golgi.scale).collect();
@@ -336,7 +337,7 @@ impl<'a> RunningCondition<'a> {
             self.delivered += 1;
             if weight != 0.0 {
                 let cells = self.network.golgi_to_granule.targets_of(cell);
-                let input = Input::Inhibition { cells, weight };
+                let input = SynapticInput::Inhibition { cells, weight };
                 arrivals.push(Arrival { step: step + delay, input });
             }
         }

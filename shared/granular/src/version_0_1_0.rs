@@ -1,14 +1,14 @@
-//! The whole numbers that version 0.1.0 made of decimals.
+//! The whole numbers that version 0.1.0 computed from decimals.
 //!
-//! It divided times by the step in double precision and in milliseconds, for both engines, so that some came out one step
-//! off. A trial that this changed has another key than it had; every other trial keeps its key.
+//! For both engines, version 0.1.0 divided times by the step in double precision and in milliseconds. Some results were
+//! therefore one step off. A trial that this changed has a new key; every other trial keeps its key.
 
 use granule_engine::Recounted;
 use granule_engine::space::CellFactor;
 
 use crate::{Layer, Method, Parameters};
 
-/// The parameters of which version 0.1.0 made other numbers, where that reaches a spike.
+/// Returns the parameters from which version 0.1.0 computed other numbers, if the difference affects a spike.
 pub fn recounted(model: &Layer) -> Vec<Recounted> {
     let parameters = model.parameters();
     let step_ms = parameters.time.step_ms;
@@ -26,12 +26,12 @@ pub fn recounted(model: &Layer) -> Vec<Recounted> {
     });
     let inhibits =
         parameters.golgi_to_granule.convergence > 0.0 && parameters.golgi_to_granule.weight_nsiemens > 0.0;
-    // What arrives after the end of a trial does not arrive.
+    // Steps after the end of a trial have no effect, so all of them count as the end.
     let until_end = |steps: u32| vec![steps.min(model.steps())];
-    // Where the step in which a cell is free again did not fit 32 bits, there was no refractory period.
+    // If the step in which a cell is free again exceeded 32 bits, there was no refractory period.
     let refractory = |span_ms: f64| {
         let steps = whole_steps(span_ms);
-        // 0 steps and 1 step are the same.
+        // 0 steps and 1 step have the same effect.
         until_end(if steps > u32::MAX - (model.steps() - 1) { 1 } else { steps.max(1) })
     };
     let numbers = [
@@ -41,7 +41,7 @@ pub fn recounted(model: &Layer) -> Vec<Recounted> {
             model.stimulus_steps().to_vec(),
             times_ms.into_iter().map(whole_steps).collect(),
         ),
-        // Without a stimulus it reaches no spike, but files of connections and weights.
+        // Without a stimulus, this fraction affects no spike, but it affects the files of connections and weights.
         ("stimulus.active_fraction", true, vec![model.active_fibers()], vec![active]),
         (
             "granule.refractory",
@@ -67,11 +67,11 @@ pub fn recounted(model: &Layer) -> Vec<Recounted> {
         .collect()
 }
 
-/// Whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. It took the
-/// original's rule for bins with engine `pcg`, too.
+/// Returns whether version 0.1.0 would count a spike of this model in another bin of the spike probabilities. Version
+/// 0.1.0 used the original's rule for bins with engine `pcg`, too.
 pub fn has_other_bins(model: &Layer) -> bool {
     let (clock, per_ms) = (model.clock(), model.steps_per_ms());
-    // Only the first step of a bin can fall into another one: within 10^6 ms, bins drift by less than a step.
+    // Only the first step of a bin can fall into another bin: within 10^6 ms, bins drift by less than a step.
     let is_early = |bin: u32| {
         let step = bin * per_ms;
         ((f64::from(step) * clock.step_s()) / 1e-3) as usize != bin as usize
@@ -79,7 +79,7 @@ pub fn has_other_bins(model: &Layer) -> bool {
     model.method() == Method::Pcg && (may_spike_at_once(model) || (1..model.bins() as u32).any(is_early))
 }
 
-/// Whether a granule cell may spike in step 0, in which there is no noise and no input yet.
+/// Returns whether a granule cell may spike in step 0, which has no noise and no input yet.
 fn may_spike_at_once(model: &Layer) -> bool {
     let Parameters { granule, tonic, inhibitory, time, .. } = model.parameters();
     let v = granule.initial_mvolt;
@@ -87,12 +87,12 @@ fn may_spike_at_once(model: &Layer) -> bool {
     let inhibition = tonic.conductance_nsiemens * (inhibitory.reversal_mvolt - v);
     let most = match tonic.factor {
         CellFactor::Constant(factor) => factor * inhibition,
-        // Factors are above 0, and have no greatest value.
+        // Factors are above 0 and have no largest value.
         CellFactor::Gamma { .. } if inhibition > 0.0 => f64::INFINITY,
         CellFactor::Gamma { .. } => 0.0,
     };
     let v = v + time.step_ms / granule.capacitance_pfarad * (leak + most);
-    // The last bit is the kernel's, which computes it in another order.
+    // A margin for the last bit: the kernel computes the potential in another order.
     v > granule.threshold_mvolt - 1e-9
 }
 
@@ -114,7 +114,7 @@ mod tests {
         (path, Value::Number(x))
     }
 
-    /// What is changed, and whether the key is another one.
+    /// Checks the changed parameters, and whether the key is another.
     #[test]
     fn only_what_changed_has_another_key() {
         let check = |set: &[(&str, Value)], expected: [&[(&str, u32)]; 2]| {
@@ -130,13 +130,13 @@ mod tests {
         };
         check(&[], [&[], &[]]);
         let delay = |x| number("golgi_to_granule.delay", x);
-        // 3.4999999999999996 steps in milliseconds, 3.5 in seconds.
+        // 0.35 ms is 3.4999999999999996 steps if computed in milliseconds, and 3.5 steps if computed in seconds.
         check(&[delay(0.35)], [&[("golgi_to_granule.delay", 4)]; 2]);
         check(&[delay(0.25)], [&[], &[]]);
-        // It does not act.
+        // The delay has no effect without a weight or without synapses.
         check(&[delay(0.35), number("golgi_to_granule.weight", 0.0)], [&[], &[]]);
         check(&[delay(0.35), number("golgi_to_granule.convergence", 0.0)], [&[], &[]]);
-        // A delay beyond the end of a trial does not act either.
+        // A delay beyond the end of a trial has no effect either.
         check(&[delay(5e10)], [&[], &[]]);
         check(&[delay(2000.45)], [&[], &[]]);
         // 0.15 ms are 1.5 steps of 0.1 ms, but 1.4999999999999998 in double precision, in either unit.
@@ -148,7 +148,7 @@ mod tests {
         for fibers in 1..200 {
             check(&active(fibers, 0.1), [&[], &[]]);
         }
-        // 5.5 fibres, half to even; 50 / (1/0.11) is below it.
+        // 5.5 fibres, half to even; 50 / (1/0.11) is below 5.5.
         check(&active(50, 0.11), [&[("stimulus.active_fraction", 6)]; 2]);
     }
 

@@ -7,44 +7,44 @@ use crate::parameters::{Parameters, Weights};
 use crate::random::keyed::Streams;
 use crate::random::numpy::RandomState;
 
-/// The mean weight of each active fibre, in nS, in order of the fibres.
+/// Draws the mean weight of each active fibre, in nS, in order of the fibres.
 pub fn mean_weights(weights: &Weights, active: usize) -> Vec<f64> {
     let mut state = RandomState::new(weights.seed);
     (0..active).map(|_| state.gamma(weights.mean_nsiemens, weights.sd_nsiemens)).collect()
 }
 
-/// Per-trial seeds of the weights, for the first `trials` trials.
+/// Draws the seed of the weights of each of the first `trials` trials.
 pub fn trial_seeds(weights: &Weights, trials: u32) -> Vec<u32> {
     let mut state = RandomState::new(weights.trial_seed);
     (0..trials).map(|_| state.integer(1, 1000)).collect()
 }
 
-/// The weight of each active fibre in one trial, in nS: a draw from a gamma distribution whose
-/// standard deviation equals its mean, from a generator that is made anew for every fibre.
+/// Draws the weight of each active fibre in one trial, in nS. The distribution is a gamma distribution whose standard
+/// deviation equals its mean. Each fibre draws from a new generator with the same seed.
 pub fn trial_weights(means: &[f64], trial_seed: u32) -> Vec<f64> {
     let fresh = RandomState::new(trial_seed);
     means.iter().map(|&mean| fresh.clone().gamma(mean, mean)).collect()
 }
 
-/// Random weights of a run of trials.
+/// Random weights of a sequence of trials.
 #[derive(Clone, Debug)]
 pub struct RandomWeights {
     means: Vec<f64>,
     draws: Draws,
 }
 
-/// Where the draws of each trial come from. In either engine, all fibres of a trial make the same
-/// draw, scaled by their means.
+/// Source of the draws of each trial. With either engine, all fibres of a trial have the same draw, scaled by their
+/// means.
 #[derive(Clone, Debug)]
 enum Draws {
     /// A seed for each trial.
     Seeded(Vec<u32>),
-    /// The seed of the network and the one of trials.
+    /// The seed of the network and the seed of trials.
     Keyed([u32; 2]),
 }
 
 impl RandomWeights {
-    /// The weights of the first `trials` trials, for these active fibres; none where they are fixed.
+    /// Prepares the weights of the first `trials` trials, for these active fibres. Returns `None` if weights are fixed.
     pub fn new(
         engine: Method,
         parameters: &Parameters,
@@ -70,10 +70,10 @@ impl RandomWeights {
         })
     }
 
-    /// The weight of each active fibre in this trial, in nS.
+    /// Draws the weight of each active fibre in this trial, in nS.
     ///
     /// # Panics
-    /// If the trial lies outside the run.
+    /// If the trial is not one of the first `trials` trials.
     pub fn of_trial(&self, trial: u32) -> Vec<f64> {
         match &self.draws {
             Draws::Seeded(seeds) => trial_weights(&self.means, seeds[trial as usize]),
@@ -85,7 +85,7 @@ impl RandomWeights {
     }
 }
 
-/// The factor of each cell.
+/// Returns the factor of each cell.
 pub fn cell_factors(engine: Method, factor: &CellFactor, seed: u32, cells: u32) -> Vec<f64> {
     match (*factor, engine) {
         (CellFactor::Constant(x), _) => vec![x; cells as usize],
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn fibres_draw_from_equal_generators() {
-        // The same generator for every fibre: where the shape is the same, so is the draw.
+        // Every fibre has the same generator: equal shapes give equal draws.
         let weights = trial_weights(&[0.25, 0.5, 0.25], 837);
         assert_eq!(weights[0], weights[2]);
         assert_eq!(weights[1], 2.0 * weights[0]);

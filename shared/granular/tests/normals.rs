@@ -1,9 +1,8 @@
-//! The normals of engine `pcg`, a thousand million of them: their moments, how often they lie where,
-//! and whether they know of each other, within a stream, across the streams of neighbouring cells, and
-//! across trials.
+//! Statistics of a thousand million normals of engine `pcg`: their moments, their histogram, and their correlations.
+//! Correlations are computed within a stream, across the streams of neighbouring cells, and across trials.
 //!
-//! Each statistic is turned into a number that is itself a standard normal if all is well. There are
-//! some seventy, and the seeds are fixed: none may be beyond 4.5, which happens to one in 150,000.
+//! Each statistic is converted to a deviate that is standard normal if the noise is correct. There are 36,
+//! and the seeds are fixed. None may exceed 4.5, which happens with a probability of one in 150,000.
 #![allow(clippy::print_stderr, reason = "what was found")]
 
 use std::thread;
@@ -13,17 +12,17 @@ use granule_granular::noise::keyed::KeyedNoise;
 use granule_granular::random::keyed::Streams;
 
 const CELLS: usize = 2048;
-/// Steps that are looked at together.
+/// Steps per block.
 const ROWS: usize = 64;
 const BLOCKS: usize = 320;
 const TRIALS: usize = 24;
 const DRAWS: usize = CELLS * ROWS * BLOCKS * TRIALS;
 
-/// Steps and cells that are correlated with later ones.
+/// Lags in steps, and distances in cells, at which draws are correlated.
 const LAGS: [usize; 8] = [1, 2, 3, 4, 5, 8, 16, 32];
 const NEIGHBOURS: [usize; 6] = [1, 2, 8, 16, 512, 1024];
 
-/// Bins of the histogram are so wide, and reach so far on both sides.
+/// The width of a histogram bin, and the reach of the histogram on both sides of 0.
 const BIN: f64 = 1.0 / 16.0;
 const REACH: f64 = 8.0;
 const BINS: usize = 256;
@@ -32,13 +31,13 @@ const MOST: f64 = 4.5;
 
 #[derive(Clone)]
 struct Sums {
-    /// Of x to x⁴.
+    /// Sums of x to x⁴.
     powers: [f64; 4],
     lags: [f64; LAGS.len()],
-    /// Of (x² − 1)(y² − 1), with the step behind: what a pair of Box and Muller's has in common.
+    /// Sums of (x² − 1)(y² − 1), with y the normal a lag later. The two normals of a Box–Muller pair share a radius.
     squares: [f64; LAGS.len()],
     neighbours: [f64; NEIGHBOURS.len()],
-    /// With the same cell and step of the trial before.
+    /// Sum of the products with the same cell and step of the previous trial.
     trials: f64,
     histogram: Vec<u64>,
 }
@@ -55,9 +54,9 @@ impl Sums {
         }
     }
 
-    /// Takes in a block, and the one of the trial before.
+    /// Adds a block, and its products with the same block of the previous trial.
     fn take(&mut self, block: &[f64], before: &[f64]) {
-        // Summed up by itself: a sum of so many as there are in all would lose digits.
+        // Each block has its own sums: adding each value to the total would lose digits.
         let mut sums = Sums { histogram: std::mem::take(&mut self.histogram), ..Sums::new() };
         for x in block {
             let square = x * x;
@@ -67,7 +66,7 @@ impl Sums {
             sums.powers[3] += square * square;
             sums.histogram[((x + REACH) / BIN) as usize] += 1;
         }
-        // In a circle, so that each has as many partners as there are draws.
+        // The block is a circle, so that each draw has a partner.
         let product = |f: &dyn Fn(f64, f64) -> f64, by: usize| -> f64 {
             let later = block[by..].iter().chain(&block[..by]);
             block.iter().zip(later).map(|(x, y)| f(*x, *y)).sum()
@@ -115,7 +114,7 @@ fn of_trial(trial: usize) -> Sums {
     sums
 }
 
-/// How likely a standard normal is below x.
+/// The probability that a standard normal is below x.
 fn below(x: f64) -> f64 {
     0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
 }
@@ -137,7 +136,7 @@ fn a_thousand_million_normals_are_normal_and_independent() {
 
     let n = DRAWS as f64;
     let mut found: Vec<(String, f64)> = Vec::new();
-    // Mean and variance of x to x⁴: 0 and 1, 1 and 2, 0 and 15, 3 and 96.
+    // Mean and variance of the powers x to x⁴: 0 and 1, 1 and 2, 0 and 15, 3 and 96.
     for (i, (mean, variance)) in
         [(0.0, 1.0), (1.0, 2.0), (0.0, 15.0), (3.0, 96.0_f64)].into_iter().enumerate()
     {
@@ -152,7 +151,7 @@ fn a_thousand_million_normals_are_normal_and_independent() {
     }
     found.push(("the trial before".to_owned(), sums.trials / n.sqrt()));
 
-    // Tails, one by one, and all bins by χ², of which those with few draws are put together.
+    // Each tail separately, and all bins by χ². Neighbouring bins with few draws are merged.
     for tail in [3, 4, 5, 6] {
         let beyond = ((REACH - f64::from(tail)) / BIN) as usize;
         let expected = n * below(-f64::from(tail));
@@ -167,7 +166,7 @@ fn a_thousand_million_normals_are_normal_and_independent() {
     let (mut count, mut expected) = (0.0, 0.0);
     for (i, &of_bin) in sums.histogram.iter().enumerate() {
         let from = i as f64 * BIN - REACH;
-        // From the nearer end: differences of numbers near 1 would lose the tails.
+        // Computed from the nearer end: differences of numbers near 1 would lose the tails.
         let part =
             if from < 0.0 { below(from + BIN) - below(from) } else { below(-from) - below(-from - BIN) };
         count += of_bin as f64;

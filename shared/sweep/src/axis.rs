@@ -1,4 +1,4 @@
-//! An axis: a parameter and the values it takes, listed or made by a rule.
+//! An axis: a parameter and its values, listed or made by a rule.
 
 use bigdecimal::BigDecimal;
 use granule_engine::decimal::decimal;
@@ -11,40 +11,40 @@ use crate::examples::{example, whole_example};
 use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
 use crate::text::{Span, quote};
-use crate::units::{self, Unfit};
-use crate::value::{self, Entry, entries};
+use crate::units::{self, UnfitQuantity};
+use crate::value::{self, ValueEntry, entries};
 use crate::yaml::{self, Node};
 
-/// The rules an axis can be made by, other than a list.
+/// The rules that can make the values of an axis, other than a list.
 pub(crate) const RULES: [&str; 4] = ["linspace", "logspace", "arange", "random"];
 
-/// What random values can be drawn from.
+/// The distributions from which random values can be drawn.
 pub(crate) const DISTRIBUTIONS: [&str; 3] = ["uniform", "loguniform", "normal"];
 
-/// What the third entry of `linspace` and `logspace` is called in messages.
+/// Name of the third entry of `linspace` and `logspace` in messages.
 const COUNT: &str = "number of values";
 
-/// A parameter and the values it takes, each of them one that the parameter takes.
-pub(crate) struct Axis {
+/// A parameter and its values. The parameter can take each of them.
+pub(crate) struct GridAxis {
     pub(crate) parameter: &'static Parameter,
-    /// Where the parameter is named.
+    /// Position of the parameter's name.
     pub(crate) span: Span,
-    /// At least one, with the place of each.
+    /// At least one value, each with its position.
     pub(crate) values: Vec<(Value, Span)>,
 }
 
-/// Reads an axis of `grid` or `zip`; `key` is where it is named.
+/// Reads an axis of `grid` or `zip`; `key` is the position of its name.
 pub(crate) fn axis(
     parameter: &'static Parameter,
     key: Span,
     node: &Node,
     problems: &mut Problems,
-) -> Option<Axis> {
+) -> Option<GridAxis> {
     let space = problems.space();
     let values = match &node.value {
-        yaml::Value::List(items) => listed(parameter, node, items, problems)?,
-        yaml::Value::Map(map) => match map.as_slice() {
-            [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] => {
+        yaml::Content::List(items) => listed(parameter, node, items, problems)?,
+        yaml::Content::Map(map) => match map.as_slice() {
+            [(Node { value: yaml::Content::Scalar { text, .. }, span }, argument)] => {
                 made(parameter, text, *span, node, argument, problems)?
             }
             _ => {
@@ -57,7 +57,7 @@ pub(crate) fn axis(
             return None;
         }
     };
-    Some(Axis { parameter, span: key, values })
+    Some(GridAxis { parameter, span: key, values })
 }
 
 fn not_an_axis(space: &'static Space, parameter: &Parameter, node: &Node) -> Problem {
@@ -68,12 +68,12 @@ fn not_an_axis(space: &'static Space, parameter: &Parameter, node: &Node) -> Pro
         node.shown()
     );
     Problem::at(node.span, message).help(match &node.value {
-        yaml::Value::Scalar { text, .. } => instead_of(space, parameter, node, text),
+        yaml::Content::Scalar { text, .. } => instead_of(space, parameter, node, text),
         _ => format!("write it like `{}: [{}]`", parameter.path, whole_example(parameter)),
     })
 }
 
-/// What to write instead of a single value that is no axis.
+/// Returns help for a single value that is no axis: the text to write instead.
 fn instead_of(space: &'static Space, parameter: &Parameter, node: &Node, text: &str) -> String {
     if let Some((first, last)) = text.split_once("..")
         && let Some(unit) = unit(parameter)
@@ -88,18 +88,18 @@ fn instead_of(space: &'static Space, parameter: &Parameter, node: &Node, text: &
     }
     let text = unit(parameter).and_then(|unit| needing_unit(text, unit)).unwrap_or_else(|| text.to_owned());
     let mut unseen = Problems::of(space, "");
-    let node = Node { span: node.span, value: yaml::Value::Scalar { text: text.clone(), quoted: false } };
+    let node = Node { span: node.span, value: yaml::Content::Scalar { text: text.clone(), quoted: false } };
     match value::checked(parameter, &node, &mut unseen) {
         Some(_) => format!("write `[{text}]`, or set what does not vary in `set`"),
         None => format!("write it like `[{}]`", whole_example(parameter)),
     }
 }
 
-/// A number as it was written, with the unit that it needs; `None` of what is none.
+/// Returns a number as written, with the unit that it needs; `None` if the text is no number.
 fn needing_unit(text: &str, unit: Unit) -> Option<String> {
     match units::quantity(text, unit) {
         Ok(_) => Some(text.to_owned()),
-        Err(Unfit::NoUnit { number }) => Some(format!("{number} {}", unit.symbol())),
+        Err(UnfitQuantity::NoUnit { number }) => Some(format!("{number} {}", unit.symbol())),
         Err(_) => None,
     }
 }
@@ -122,7 +122,7 @@ fn listed(
         return None;
     }
     let is_flat = matches!(parameter.kind, Kind::Quantities(_))
-        && items.iter().all(|item| matches!(item.value, yaml::Value::Scalar { .. }));
+        && items.iter().all(|item| matches!(item.value, yaml::Content::Scalar { .. }));
     if is_flat {
         problems.add(|| {
             Problem::at(node.span, format!("each value of the axis `{}` must be a list", parameter.path))
@@ -130,7 +130,7 @@ fn listed(
         });
         return None;
     }
-    // All of them, to report each that is wrong.
+    // Read all items, to report each wrong one.
     let read: Vec<Option<(Value, Span)>> = items
         .iter()
         .map(|item| value::checked(parameter, item, problems).map(|value| (value, item.span)))
@@ -147,7 +147,7 @@ fn too_many(parameter: &Parameter, span: Span, count: f64) -> Problem {
     Problem::at(span, message).help("take fewer values")
 }
 
-/// The values of an axis that a rule makes.
+/// Computes the values of an axis from a rule.
 fn made(
     parameter: &'static Parameter,
     rule: &str,
@@ -190,12 +190,12 @@ fn made(
         "arange" => arange(parameter, unit, argument, problems)?,
         _ => random(parameter, unit, argument, problems)?,
     };
-    // Whole numbers cannot be had at even distances of the logarithm, nor drawn.
+    // These rules cannot give whole numbers: not at even distances of the logarithm, and not by drawing.
     let rounds = matches!(rule, "logspace" | "random");
     taken(parameter, &numbers, rounds, argument.span, rule, problems)
 }
 
-/// Reads an axis of `latin_hypercube`, of so many points.
+/// Reads an axis of `latin_hypercube` with so many points.
 pub(crate) fn latin(
     parameter: &'static Parameter,
     key: Span,
@@ -203,7 +203,7 @@ pub(crate) fn latin(
     count: usize,
     seed: u32,
     problems: &mut Problems,
-) -> Option<Axis> {
+) -> Option<GridAxis> {
     let Some(unit) = unit(parameter) else {
         problems.add(|| {
             Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", parameter.path))
@@ -212,10 +212,10 @@ pub(crate) fn latin(
         return None;
     };
     let map: &[(Node, Node)] = match &node.value {
-        yaml::Value::Map(map) => map,
+        yaml::Content::Map(map) => map,
         _ => &[],
     };
-    let [(Node { value: yaml::Value::Scalar { text, .. }, span }, argument)] = map else {
+    let [(Node { value: yaml::Content::Scalar { text, .. }, span }, argument)] = map else {
         problems.add(|| {
             let message =
                 format!("the axis `{}` must be a distribution, not {}", parameter.path, node.shown());
@@ -223,17 +223,17 @@ pub(crate) fn latin(
         });
         return None;
     };
-    let entry = Entry { key: text, key_span: *span, value: argument };
+    let entry = ValueEntry { key: text, key_span: *span, value: argument };
     let distribution = distribution(parameter, unit, &entry, problems)?;
     let numbers: Vec<f64> = stratified(parameter.path, seed, count)
         .into_iter()
         .map(|u| drawn(parameter, distribution, u))
         .collect();
     let values = taken(parameter, &numbers, true, argument.span, text, problems)?;
-    Some(Axis { parameter, span: key, values })
+    Some(GridAxis { parameter, span: key, values })
 }
 
-/// The unit of the numbers that rules make; `None` for what is no number.
+/// Returns the unit of the numbers that rules make; `None` if the parameter is no number.
 pub(crate) fn unit(parameter: &Parameter) -> Option<Unit> {
     match parameter.kind {
         Kind::Quantity(unit) => Some(unit),
@@ -242,7 +242,7 @@ pub(crate) fn unit(parameter: &Parameter) -> Option<Unit> {
     }
 }
 
-/// Numbers as values that the parameter takes.
+/// Converts numbers to values that the parameter can take.
 fn taken(
     parameter: &'static Parameter,
     numbers: &[f64],
@@ -307,7 +307,7 @@ fn out_of_range(parameter: &Parameter, rule: &str, rejected: &Rejected, span: Sp
     Problem::at(span, format!("`{rule}` leads out of the range: {rejected}")).help(help)
 }
 
-/// The entries of `[a, b, c]` after a rule.
+/// Returns the entries of `[a, b, c]` after a rule.
 fn three<'a>(
     rule: &str,
     what: &str,
@@ -316,7 +316,7 @@ fn three<'a>(
     problems: &mut Problems,
 ) -> Option<&'a [Node; 3]> {
     let found = match &node.value {
-        yaml::Value::List(items) => match items.first_chunk::<3>() {
+        yaml::Content::List(items) => match items.first_chunk::<3>() {
             Some(three) if items.len() == 3 => return Some(three),
             _ => format!("{} entries", items.len()),
         },
@@ -329,7 +329,7 @@ fn three<'a>(
     None
 }
 
-/// The third entry of `linspace` and `logspace`.
+/// Reads the third entry of `linspace` and `logspace`.
 fn number_of_values(
     rule: &str,
     parameter: &Parameter,
@@ -339,11 +339,11 @@ fn number_of_values(
 ) -> Option<u32> {
     const MOST: u32 = MOST_CONDITIONS as u32;
     let help = match &node.value {
-        yaml::Value::Scalar { text, quoted: false } if text == "1" => {
+        yaml::Content::Scalar { text, quoted: false } if text == "1" => {
             Some(format!("write `2` or more; one value is a list, `[{}]`", example(parameter)))
         }
-        // What is no whole number, or has a unit, is meant as a distance.
-        yaml::Value::Scalar { text, quoted: false }
+        // An entry that is no whole number, or has a unit, is meant as a distance.
+        yaml::Content::Scalar { text, quoted: false }
             if units::quantity(text, unit).is_ok_and(|x| x.fract() != 0.0 || unit != Unit::One) =>
         {
             Some(format!("`{rule}` takes a number of values, such as `5`; a step goes into `arange`"))
@@ -420,7 +420,7 @@ fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
         return None;
     }
     let [first, end, distance] = [start, stop, step].map(decimal);
-    // Counted up, so that an end that rounding would reach is not reached: at most as many as are possible.
+    // Counted up in decimals, so that rounding does not reach the end. The number of values is capped.
     let is_before_end = |x: &BigDecimal| if step > 0.0 { *x < end } else { *x > end };
     let values = std::iter::successors(Some(first), |x| Some(x + &distance));
     let values: Vec<BigDecimal> = values.take_while(is_before_end).take(MOST_CONDITIONS + 1).collect();
@@ -454,7 +454,7 @@ fn random(
     problems: &mut Problems,
 ) -> Option<Vec<f64>> {
     let form = || random_form(parameter);
-    let yaml::Value::Map(map) = &node.value else {
+    let yaml::Content::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(
                 node.span,
@@ -489,7 +489,7 @@ fn random(
             Some(fractions.into_iter().map(|u| drawn(parameter, *distribution, u)).collect())
         }
         _ => {
-            // A key that is there but wrong has been reported.
+            // A key with a wrong value has been reported.
             if problems.count() == before {
                 problems.add(|| {
                     Problem::at(node.span, "`random` needs a distribution, `count` and `seed`").help(form())
@@ -506,7 +506,8 @@ fn random_form(parameter: &Parameter) -> String {
     format!("write it like `{{ random: {{ {uniform}, count: 10, seed: 1 }} }}`")
 }
 
-/// A drawn value. Where only whole numbers are possible, both ends are as likely as what lies between.
+/// Returns the value at fraction `u` of a distribution. For whole numbers, both ends are as likely as the numbers
+/// between.
 fn drawn(parameter: &Parameter, distribution: Distribution, u: f64) -> f64 {
     match (parameter.kind, distribution) {
         (Kind::Count, Distribution::Uniform { low, high }) => {
@@ -523,10 +524,10 @@ fn drawn(parameter: &Parameter, distribution: Distribution, u: f64) -> f64 {
 fn distribution(
     parameter: &Parameter,
     unit: Unit,
-    entry: &Entry<'_>,
+    entry: &ValueEntry<'_>,
     problems: &mut Problems,
 ) -> Option<Distribution> {
-    let &Entry { key, key_span, value: node } = entry;
+    let &ValueEntry { key, key_span, value: node } = entry;
     if !DISTRIBUTIONS.contains(&key) {
         problems.add(|| {
             Problem::at(key_span, format!("unknown distribution {}", quote(key))).help(suggest::help(
@@ -540,13 +541,13 @@ fn distribution(
     let what =
         if key == "normal" { "mean and standard deviation" } else { "the least and the greatest value" };
     let [first_node, second_node] = match &node.value {
-        yaml::Value::List(items) => items.first_chunk::<2>().filter(|_| items.len() == 2),
+        yaml::Content::List(items) => items.first_chunk::<2>().filter(|_| items.len() == 2),
         _ => None,
     }
     .or_else(|| {
         problems.add(|| {
             let found = match &node.value {
-                yaml::Value::List(items) => format!("{} entries", items.len()),
+                yaml::Content::List(items) => format!("{} entries", items.len()),
                 _ => node.shown(),
             };
             let [first, second] = ["1", "2"].map(|x| format!("{x} {}", unit.symbol()));
@@ -590,10 +591,10 @@ fn distribution(
     })
 }
 
-/// The text of a scalar.
+/// Returns the text of a scalar.
 fn unquoted(node: &Node) -> &str {
     match &node.value {
-        yaml::Value::Scalar { text, .. } => text,
+        yaml::Content::Scalar { text, .. } => text,
         _ => "…",
     }
 }
@@ -635,23 +636,23 @@ fn ratio(rule: &str, first: f64, last: f64, span: Span, problems: &mut Problems)
     None
 }
 
-/// The double that is nearest to a decimal.
+/// Returns the double nearest to a decimal.
 fn nearest(x: &BigDecimal) -> f64 {
     x.to_scientific_notation().parse().expect("a decimal is a number")
 }
 
-/// The double nearest to `x` written with fifteen digits, the first of them where `scale` has its own.
-/// So 0.1 + 2 × 0.1 is 0.3, and what should be 0 is.
+/// Returns the double nearest to `x` written with fifteen digits, of which the first has the place of the first digit
+/// of `scale`. Thus 0.1 + 2 × 0.1 becomes 0.3, and a value that should be 0 becomes 0.
 fn fifteen_digits(x: f64, scale: f64) -> f64 {
     const DIGITS: i32 = 15;
     let exponent = format!("{scale:e}");
     let exponent: i32 = exponent.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
     let places = (DIGITS - 1 - exponent).max(0) as usize;
-    // Adding 0 makes −0 and 0 one.
+    // −0 + 0 is 0.
     format!("{x:.places$}").parse::<f64>().unwrap_or(x) + 0.0
 }
 
-/// Two numbers in the parameter's unit and a third entry.
+/// Formats two numbers in the parameter's unit and a third entry.
 fn examples(parameter: &Parameter, [a, b]: [&str; 2], third: &str) -> String {
     let symbol = unit(parameter).map_or("", Unit::symbol);
     let with_unit = |x: &str| format!("{x} {symbol}").trim_end().to_owned();

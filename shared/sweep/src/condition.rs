@@ -1,5 +1,5 @@
-//! The conditions of a sweep: presets by name, and variations on presets or earlier conditions, each of
-//! them one point or all points of its axes.
+//! The conditions of a sweep: presets by name, and variations of presets or earlier conditions. Each variation is one
+//! point or all points of its axes.
 
 use std::collections::HashMap;
 
@@ -15,32 +15,32 @@ use crate::naming::{check_condition_name, prefix_of};
 use crate::record::{ExplicitRecord, Record, record};
 use crate::suggest;
 use crate::text::{Span, quote};
-use crate::value::{self, Entry, entries, unknown_parameter};
+use crate::value::{self, ValueEntry, entries, unknown_parameter};
 use crate::vocabulary::KEYS_OF_CONDITION;
 use crate::yaml::{self, Node};
 
-/// One condition of a sweep, ready to simulate. Two are equal if they are computed and written in the same
-/// way, whether the file says so or by default.
+/// A condition of a sweep, ready to simulate. Two conditions are equal if they are computed and written in the same
+/// way, whether the file sets this or it is the default.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Its name in the sweep file, unique in the sweep.
+    /// Name in the sweep file, unique in the sweep.
     pub name: String,
-    /// What the names of its output files start with; unique in the sweep, also on file systems that
-    /// do not tell upper from lower case. The preset's prefix for a preset used as such, else the name.
+    /// Start of the names of its output files. It is unique in the sweep, also on file systems that ignore the case of
+    /// letters. It is the preset's prefix for a preset used as such, and otherwise the name.
     pub prefix: String,
     /// Its parameters, checked.
     pub model: Model,
     /// The preset's name, for a preset used as such.
     pub preset: Option<&'static str>,
-    /// Which of its output files are written.
+    /// The output files that are written.
     pub record: Record,
     /// The keys of `record` that the sweep file sets.
     pub explicit: ExplicitRecord,
 }
 
 impl Condition {
-    /// Keeps the files that an earlier sweep had recorded for this condition, unless the sweep file sets their
-    /// keys: where it sets none, a file is written if it is by default or if `earlier` has it.
+    /// Keeps the files that an earlier sweep recorded for this condition, unless the sweep file sets their keys. If the
+    /// sweep file does not set a key, a file is written by default or if `earlier` has it.
     pub fn inherit_record(&mut self, earlier: Record) {
         let by_default = Record::by_default(self.model.engine().kinds(), self.preset.is_some());
         self.record = self.explicit.or(by_default.or(earlier));
@@ -55,26 +55,25 @@ impl PartialEq for Condition {
     }
 }
 
-/// What all conditions start from.
-pub(crate) struct Common<'a> {
-    /// The engine of the sweep.
+/// The values and settings from which all conditions start.
+pub(crate) struct ConditionBase<'a> {
     pub(crate) engine: &'static dyn Engine,
-    /// The values that presets and `set` are applied to.
+    /// The values to which presets and `set` are applied.
     pub(crate) base: Values,
-    /// Where the file sets them.
+    /// Positions at which the file sets them.
     pub(crate) places: Vec<(&'static str, Span)>,
-    /// What the file sets of `record` at the top.
+    /// The settings of `record` at the top of the file.
     pub(crate) record: ExplicitRecord,
-    /// The environment wins over everything.
+    /// The environment, which overrides all other settings.
     pub(crate) overrides: &'a Overrides,
 }
 
-/// Reads the list of conditions, in order of the file; the points of one condition come one after another.
-pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Problems) -> Vec<Condition> {
+/// Reads the list of conditions, in order of the file. The points of one condition follow each other.
+pub(crate) fn conditions(node: &Node, common: &ConditionBase<'_>, problems: &mut Problems) -> Vec<Condition> {
     let space = common.engine.space();
     let items = match &node.value {
-        yaml::Value::List(items) if !items.is_empty() => items,
-        yaml::Value::List(_) => {
+        yaml::Content::List(items) if !items.is_empty() => items,
+        yaml::Content::List(_) => {
             problems.add(|| {
                 Problem::at(node.span, "`conditions` is empty").help(examples::smallest_sweep(space))
             });
@@ -96,7 +95,7 @@ pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Proble
         });
         return Vec::new();
     }
-    let mut reader = Reader {
+    let mut reader = ConditionReader {
         common,
         later: items.iter().filter_map(name_of).collect(),
         earlier: HashMap::new(),
@@ -116,12 +115,12 @@ pub(crate) fn conditions(node: &Node, common: &Common<'_>, problems: &mut Proble
 /// The keys of a condition that is spelled out.
 #[derive(Default)]
 struct Keys<'a> {
-    name: Option<Entry<'a>>,
-    base: Option<Entry<'a>>,
-    set: Option<Entry<'a>>,
+    name: Option<ValueEntry<'a>>,
+    base: Option<ValueEntry<'a>>,
+    set: Option<ValueEntry<'a>>,
     /// `grid`, `zip` and `latin_hypercube`.
-    axes: [Option<Entry<'a>>; 3],
-    record: Option<Entry<'a>>,
+    axes: [Option<ValueEntry<'a>>; 3],
+    record: Option<ValueEntry<'a>>,
 }
 
 impl Keys<'_> {
@@ -130,43 +129,43 @@ impl Keys<'_> {
     }
 }
 
-struct Reader<'a, 'p, 't> {
-    common: &'a Common<'a>,
-    /// Names of spelled-out conditions, in the whole list, to explain a `base` that comes too late.
+struct ConditionReader<'a, 'p, 't> {
+    common: &'a ConditionBase<'a>,
+    /// Names of all spelled-out conditions in the list, to explain a `base` that is defined too late.
     later: Vec<&'a str>,
-    /// Values of the spelled-out conditions read so far; `None` of those that are wrong, so that
-    /// what starts from one is not reported for the same reason again.
+    /// Values of the spelled-out conditions read so far. `None` marks a wrong condition, so that conditions based on it
+    /// are not reported for the same reason.
     earlier: HashMap<String, Option<Values>>,
-    /// Names of conditions with axes as they are in the file, and the name of the first point of each.
+    /// Names of conditions with axes as they are in the file, each with the name of its first point.
     grids: HashMap<&'a str, String>,
-    /// What the names of points start with whose condition is wrong.
+    /// Start of the names of points whose condition is wrong.
     broken_grids: Vec<&'a str>,
-    /// Prefixes so far in lower case, with the condition's name and place.
+    /// Prefixes so far in lower case, each with the condition's name and position.
     prefixes: HashMap<String, (String, Span)>,
-    /// How many conditions the list stands for, as far as it is read.
+    /// Number of conditions that the list stands for, as far as it has been read.
     asked_for: usize,
     problems: &'p mut Problems<'t>,
-    /// Those that are right.
+    /// The valid conditions.
     conditions: Vec<Condition>,
 }
 
-impl<'a> Reader<'a, '_, '_> {
+impl<'a> ConditionReader<'a, '_, '_> {
     fn space(&self) -> &'static Space {
         self.common.engine.space()
     }
 
-    /// What is written for a condition where the sweep file sets nothing.
+    /// Returns the files that are written for a condition if the sweep file sets nothing.
     fn default_record(&self, is_preset: bool) -> Record {
         Record::by_default(self.common.engine.kinds(), is_preset)
     }
 
     fn condition(&mut self, item: &'a Node) {
         match &item.value {
-            yaml::Value::Scalar { text, .. } => {
+            yaml::Content::Scalar { text, .. } => {
                 let preset = self.preset(text, item.span);
                 self.conditions.extend(preset);
             }
-            yaml::Value::Map(map) => self.spelled_out(item, map),
+            yaml::Content::Map(map) => self.spelled_out(item, map),
             _ => {
                 let space = self.space();
                 self.problems.add(|| {
@@ -215,21 +214,21 @@ impl<'a> Reader<'a, '_, '_> {
         });
         for name in names.iter().flatten() {
             if !self.claim_prefix(name, name, span) {
-                // One of several points is enough to be told.
+                // Report only one of several points.
                 break;
             }
         }
 
         let start = match keys.base {
             Some(entry) => self.based_on(entry.value, name_of(item)),
-            // A condition that does not say starts from the first preset.
+            // A condition without `base` starts from the first preset.
             None => Some(match self.space().presets().first() {
                 Some(preset) => self.with_preset(preset),
                 None => self.common.base.clone(),
             }),
         };
         let has_base = start.is_some();
-        // Wrong entries of `set` are worth reporting also where the base is wrong.
+        // Report wrong entries of `set` also if the base is wrong.
         let mut values = start.unwrap_or_else(|| self.common.base.clone());
         let places =
             keys.set.map_or_else(Vec::new, |entry| settings(entry.value, &mut values, self.problems));
@@ -272,14 +271,14 @@ impl<'a> Reader<'a, '_, '_> {
             };
             *place = Some(entry);
         }
-        // An unknown key may well be the name, mistyped.
+        // An unknown key may be the name, mistyped.
         if keys.name.is_none() && self.problems.count() == before {
             self.problems.add(|| Problem::at(item.span, "the condition has no `name`").help("add `name: …`"));
         }
         keys
     }
 
-    /// Keeps what later conditions can start from; `made` is empty where something was wrong.
+    /// Stores the values from which later conditions can start; `made` is empty if the condition is wrong.
     fn remember(&mut self, name: &'a str, has_axes: bool, made: &[Condition]) {
         let values = |condition: &Condition| condition.model.values().clone();
         if !has_axes {
@@ -297,7 +296,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
     }
 
-    /// Whether the points of a condition do not make too many conditions.
+    /// Checks that the points of a condition do not make too many conditions.
     fn has_room(&mut self, points: &Points, span: Span) -> bool {
         let total = points.len().and_then(|len| (self.asked_for - 1).checked_add(len));
         if let Some(total) = total.filter(|total| *total <= MOST_CONDITIONS) {
@@ -321,7 +320,7 @@ impl<'a> Reader<'a, '_, '_> {
         false
     }
 
-    /// The conditions of all points. Those that are wrong have been reported.
+    /// Makes the conditions of all points. If a point is wrong, reports it and makes none.
     fn points(
         &mut self,
         points: &Points,
@@ -341,10 +340,10 @@ impl<'a> Reader<'a, '_, '_> {
                 debug_assert_eq!(taken, Ok(()), "each value has been checked before");
                 places.push((axis.parameter.path, *place));
             }
-            // The environment wins over the file, over a condition's own settings, too.
+            // The environment overrides the file, including a condition's own settings.
             let values = self.common.overrides.apply(values);
             let model = self.model(values, span, &places, (!points.is_one()).then_some(&name));
-            // The other points may well be wrong for the same reason.
+            // The other points are probably wrong for the same reason.
             let Some(model) = model else { return Vec::new() };
             let prefix = prefix_of(self.space(), &name, false).to_owned();
             made.push(Condition { name, prefix, model, preset: None, record, explicit });
@@ -378,14 +377,14 @@ impl<'a> Reader<'a, '_, '_> {
         });
     }
 
-    /// The names of all points, each fit for files and none twice.
+    /// Makes the names of all points. Each name is valid in file names, and all differ.
     fn names(&mut self, node: &'a Node, points: &Points) -> Option<Vec<String>> {
         let space = self.space();
-        let yaml::Value::Scalar { text: name, .. } = &node.value else {
+        let yaml::Content::Scalar { text: name, .. } = &node.value else {
             self.problems.add(|| {
                 let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
                 problem.help(match node.value {
-                    yaml::Value::Map(_) => yaml::QUOTED_NAME.to_owned(),
+                    yaml::Content::Map(_) => yaml::QUOTED_NAME.to_owned(),
                     _ => format!("write it like `name: {}`", examples::name(space)),
                 })
             });
@@ -418,7 +417,7 @@ impl<'a> Reader<'a, '_, '_> {
         Some(names)
     }
 
-    /// Whether no condition before writes files of the same names.
+    /// Checks that no earlier condition writes files of the same names.
     fn claim_prefix(&mut self, prefix: &str, name: &str, span: Span) -> bool {
         let lower = prefix.to_ascii_lowercase();
         let Some((other, place)) = self.prefixes.get(&lower) else {
@@ -447,10 +446,10 @@ impl<'a> Reader<'a, '_, '_> {
         self.common.base.clone().with(preset)
     }
 
-    /// The values of a base; `None` also where the base is known but wrong itself.
+    /// Returns the values of a base; `None` also if the base is known but wrong.
     fn based_on(&mut self, node: &'a Node, own_name: Option<&str>) -> Option<Values> {
         let space = self.space();
-        let yaml::Value::Scalar { text: base, .. } = &node.value else {
+        let yaml::Content::Scalar { text: base, .. } = &node.value else {
             self.problems.add(|| {
                 let example = space.presets().first().map_or("…", |preset| preset.name);
                 Problem::at(node.span, format!("`base` must be a condition's name, not {}", node.kind()))
@@ -465,7 +464,7 @@ impl<'a> Reader<'a, '_, '_> {
             return values.clone();
         }
         if self.broken_grids.iter().any(|start| base.starts_with(start)) {
-            // It may well be one of those points; their condition has been reported.
+            // The base may be one of those points, whose condition has been reported.
             return None;
         }
         self.problems.add(|| {
@@ -499,8 +498,8 @@ impl<'a> Reader<'a, '_, '_> {
         None
     }
 
-    /// Checks values as a whole, and points at the setting that does not fit, if it was one. `point`
-    /// is the name of a point, where the condition has several.
+    /// Checks values as a whole. Reports a contradiction at the setting involved, if there is one. `point` is the name
+    /// of a point, if the condition has several.
     fn model(
         &mut self,
         values: Values,
@@ -532,14 +531,14 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
-/// Applies `set` and returns what it set, and where.
+/// Applies `set` and returns the parameters that it sets, with positions.
 pub(crate) fn settings(
     node: &Node,
     values: &mut Values,
     problems: &mut Problems,
 ) -> Vec<(&'static str, Span)> {
     let space = values.space();
-    let yaml::Value::Map(map) = &node.value else {
+    let yaml::Content::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`set` must be a mapping, not {}", node.shown()))
                 .help(format!("write it like `set: {{ {} }}`", examples::setting(space)))
@@ -547,7 +546,7 @@ pub(crate) fn settings(
         return Vec::new();
     };
     let mut places = Vec::new();
-    for Entry { key, key_span, value: node } in entries(map, problems) {
+    for ValueEntry { key, key_span, value: node } in entries(map, problems) {
         match space.parameter(key) {
             Some(parameter) => {
                 if value::set(parameter, node, values, problems) {
@@ -560,7 +559,7 @@ pub(crate) fn settings(
     places
 }
 
-/// Two points of one condition have the same name.
+/// Returns the problem that two points of one condition have the same name.
 fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Points, span: Span) -> Problem {
     let [first, second] = two.map(|point| points.at(point));
     let differs = |axis: &usize| first[*axis].0 != second[*axis].0;
@@ -585,11 +584,11 @@ fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Poin
     })
 }
 
-/// The name a spelled-out condition has, right or wrong.
+/// Returns the name of a spelled-out condition, whether valid or not.
 fn name_of(item: &Node) -> Option<&str> {
-    let yaml::Value::Map(map) = &item.value else { return None };
+    let yaml::Content::Map(map) = &item.value else { return None };
     map.iter().find_map(|(key, value)| match (&key.value, &value.value) {
-        (yaml::Value::Scalar { text: key, .. }, yaml::Value::Scalar { text, .. }) if key == "name" => {
+        (yaml::Content::Scalar { text: key, .. }, yaml::Content::Scalar { text, .. }) if key == "name" => {
             Some(text.as_str())
         }
         _ => None,

@@ -1,8 +1,8 @@
-//! What is wrong with a sweep file, where, and what to do about it.
+//! Problems of a sweep file: messages, positions and remedies.
 //!
-//! While a file is read, problems are gathered by byte position, as many as are independent of each
-//! other. At the end they are sorted, capped and given lines and columns: [`Diagnostics`] owns all it
-//! shows and outlives the file. Drawing is left to `annotate-snippets`, the library rustc draws with.
+//! The reader of a file collects all problems that are independent of each other, with byte positions. At the end, the
+//! problems are sorted, capped, and given lines and columns. [`Diagnostics`] owns all data that it shows, and outlives
+//! the file. The library `annotate-snippets`, with which rustc draws, draws them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,19 +13,19 @@ use granule_engine::Space;
 use crate::slips::{self, Slip};
 use crate::text::{Span, is_treacherous, one_line};
 
-/// More than this many are counted, not listed.
+/// Largest number of problems that are listed. Further problems are counted.
 const MOST_LISTED: usize = 20;
 
-/// More than this many are not even kept: the file is broken as a whole.
+/// Largest number of problems that are kept. With more problems, the file is broken as a whole.
 const MOST_KEPT: usize = 200;
 
-/// Columns of text a diagnostic may fill; longer source lines are cut around the caret.
+/// Columns of text that a diagnostic may fill. Longer source lines are cut around the caret.
 const WIDTH: usize = 120;
 
-/// Everything found wrong with a sweep file, in order of position. Never empty.
+/// All problems of a sweep file, in order of position. Never empty.
 ///
-/// `Display` draws each with its source line as plain text: no colour, and no control character
-/// but the line feed, whatever the file contains.
+/// `Display` draws each problem with its source line as plain text. For any file, the text has no colour, and no
+/// control character except the line feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     source_name: String,
@@ -34,12 +34,12 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// The first problems of the file.
+    /// Returns the first problems of the file.
     pub fn listed(&self) -> &[Diagnostic] {
         &self.listed
     }
 
-    /// How many more there are.
+    /// Returns the number of further problems.
     pub fn unlisted(&self) -> usize {
         self.unlisted
     }
@@ -52,32 +52,32 @@ impl std::error::Error for Diagnostics {}
 pub struct Diagnostic {
     message: String,
     help: String,
-    place: Option<Place>,
+    place: Option<LineSpan>,
 }
 
 impl Diagnostic {
-    /// What is wrong, in one line.
+    /// Returns the problem, in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do about it, in one line.
+    /// Returns the remedy, in one line.
     pub fn help(&self) -> &str {
         &self.help
     }
 
-    /// Line and column, both from 1; columns count characters. `None` for the file as a whole.
+    /// Returns line and column, both from 1; columns count characters. `None` for the file as a whole.
     pub fn line_and_column(&self) -> Option<(usize, usize)> {
         self.place.as_ref().map(|place| (place.line, place.column))
     }
 }
 
-/// A stretch of one source line.
+/// A part of one source line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct LineSpan {
     line: usize,
     column: usize,
-    /// The whole line, fit to be shown: see [`shown`].
+    /// The whole line, safe to print: see [`shown`].
     text: String,
     /// Bytes of `text` to underline.
     underlined: std::ops::Range<usize>,
@@ -111,7 +111,7 @@ impl fmt::Display for Diagnostics {
     }
 }
 
-/// A problem before it is drawn.
+/// A problem without line and column.
 #[derive(Debug)]
 pub(crate) struct Problem {
     span: Option<Span>,
@@ -119,7 +119,7 @@ pub(crate) struct Problem {
     help: String,
 }
 
-/// A problem of which it is not said yet what to do: no problem is told without.
+/// A problem without a remedy. The type ensures that no problem is added without one.
 #[derive(Debug)]
 pub(crate) struct Helpless {
     span: Option<Span>,
@@ -127,25 +127,25 @@ pub(crate) struct Helpless {
 }
 
 impl Helpless {
-    /// Says what to do.
+    /// Adds the remedy.
     pub(crate) fn help(self, help: impl Into<String>) -> Problem {
         Problem { span: self.span, message: self.message, help: help.into() }
     }
 }
 
 impl Problem {
-    /// A problem at a position.
+    /// Makes a problem at a position.
     pub(crate) fn at(span: Span, message: impl Into<String>) -> Helpless {
         Helpless { span: Some(span), message: message.into() }
     }
 
-    /// A problem of the file as a whole.
+    /// Makes a problem of the file as a whole.
     pub(crate) fn of_file(message: impl Into<String>) -> Helpless {
         Helpless { span: None, message: message.into() }
     }
 }
 
-/// Problems of a text, as they are found.
+/// The problems found so far in a text.
 #[derive(Debug)]
 pub(crate) struct Problems<'t> {
     space: &'static Space,
@@ -155,13 +155,13 @@ pub(crate) struct Problems<'t> {
 }
 
 impl<'t> Problems<'t> {
-    /// None yet.
+    /// Starts without problems.
     pub(crate) fn of(space: &'static Space, text: &'t str) -> Self {
         Problems { space, text, kept: Vec::new(), unkept: 0 }
     }
 
-    /// Adds a problem. Takes a closure as wording it, with a search for similar words, is what costs
-    /// time in a file with very many.
+    /// Adds a problem, given as a closure. In a file with very many problems, wording them takes the most time, because
+    /// it searches for similar words.
     pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
         if self.kept.len() < MOST_KEPT {
             self.kept.push(problem());
@@ -170,24 +170,24 @@ impl<'t> Problems<'t> {
         }
     }
 
-    /// The parameters that the text can speak of.
+    /// Returns the parameters that the text can set.
     pub(crate) fn space(&self) -> &'static Space {
         self.space
     }
 
-    /// The text they are found in.
+    /// Returns the text.
     pub(crate) fn text(&self) -> &'t str {
         self.text
     }
 
-    /// How many were found.
+    /// Returns the number of problems found.
     pub(crate) fn count(&self) -> usize {
         self.kept.len() + self.unkept
     }
 
-    /// Sorts, caps and places them; `None` when there are none.
+    /// Sorts and caps the problems and finds their lines; returns `None` if there are no problems.
     pub(crate) fn finish(mut self, source_name: &str) -> Option<Diagnostics> {
-        // One wrong entry may have been met from several conditions.
+        // Several conditions may have reported one wrong entry.
         let mut seen = HashSet::new();
         self.kept.retain(|problem| seen.insert((problem.span, problem.message.clone())));
         self.kept.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
@@ -211,20 +211,20 @@ impl<'t> Problems<'t> {
     }
 }
 
-/// The single problem that stops all reading.
+/// Returns the diagnostics of a single problem that stops all reading.
 pub(crate) fn only(space: &'static Space, problem: Problem, source_name: &str, text: &str) -> Diagnostics {
     let mut problems = Problems::of(space, text);
     problems.add(|| problem);
     problems.finish(source_name).expect("one was added")
 }
 
-/// The number of the line that a position is in, from 1.
+/// Returns the number of the line of a position, from 1.
 pub(crate) fn line_number(text: &str, position: usize) -> usize {
     place(text, Span { start: position, end: position }).line
 }
 
-/// Finds the line of a position, as YAML breaks lines: at LF, CR LF, and CR alone.
-fn place(text: &str, span: Span) -> Place {
+/// Finds the line of a position. Lines break as in YAML: at LF, CR LF, and CR alone.
+fn place(text: &str, span: Span) -> LineSpan {
     let start = floor_char_boundary(text, span.start);
     let bytes = text.as_bytes();
     let is_break = |i: usize| bytes[i] == b'\n' || (bytes[i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
@@ -251,11 +251,11 @@ fn place(text: &str, span: Span) -> Place {
         }
     }
     let end = shown_text.len();
-    Place { line, column, text: shown_text, underlined: underlined.unwrap_or(end..end) }
+    LineSpan { line, column, text: shown_text, underlined: underlined.unwrap_or(end..end) }
 }
 
-/// One character for one, so that columns stay right: what could move the cursor, reorder the line
-/// or hide in it is replaced. Tabs are left to the renderer, which aligns the caret with them.
+/// Replaces a character that could move the cursor, reorder the line or hide in it. It is replaced by one character, so
+/// that columns stay right. Tabs are left to the renderer, which aligns the caret with them.
 fn shown(c: char) -> char {
     if c != '\t' && is_treacherous(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
@@ -293,7 +293,7 @@ mod tests {
         check("é: b", "b", "error: wrong\n --> x.yaml:1:4\n  |\n1 | é: b\n  |    ^");
         check("脳: b", "b", "error: wrong\n --> x.yaml:1:4\n  |\n1 | 脳: b\n  |     ^");
         check("a: 脳胞", "脳胞", "error: wrong\n --> x.yaml:1:4\n  |\n1 | a: 脳胞\n  |    ^^^^");
-        // What goes on in a further line is underlined to the end of the first.
+        // An entry that continues on the next line is underlined to the end of its first line.
         check("a: b\n  c", "b\n  c", "error: wrong\n --> x.yaml:1:4\n  |\n1 | a: b\n  |    ^");
     }
 

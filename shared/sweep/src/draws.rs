@@ -1,26 +1,26 @@
-//! Values drawn at random: the same on every platform, and the same whatever else the file says.
+//! Random values: the same on every platform, and independent of all other entries of the file.
 //!
-//! Each axis has a generator of its own, keyed by its seed and the path of its parameter. So another
-//! axis, or another place in the file, changes no value.
+//! Each axis has its own generator, keyed by its seed and the path of its parameter. Another axis, or another place in
+//! the file, therefore changes no value.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use granule_engine::elementary::{ln, pow};
 
-/// What values are drawn from.
+/// A distribution from which values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Distribution {
-    /// Between these two, evenly.
+    /// Uniform between these two numbers.
     Uniform { low: f64, high: f64 },
-    /// Between these two, both above 0, evenly in the logarithm.
+    /// Uniform in the logarithm between these two numbers, both above 0.
     LogUniform { low: f64, high: f64 },
-    /// By mean and standard deviation.
+    /// Normal, by mean and standard deviation.
     Normal { mean: f64, sd: f64 },
 }
 
 impl Distribution {
-    /// The value below which the fraction `u` of all values lies, `u` being above 0 and below 1.
+    /// Returns the value below which the fraction `u` of all values lies; `u` is above 0 and below 1.
     pub(crate) fn quantile(self, u: f64) -> f64 {
         match self {
             Distribution::Uniform { low, high } => (low + (high - low) * u).clamp(low, high),
@@ -30,7 +30,7 @@ impl Distribution {
     }
 }
 
-/// The generator of a purpose, such as the path of a parameter.
+/// Makes the generator of a purpose, such as the path of a parameter.
 pub(crate) fn generator(purpose: &str, seed: u32) -> Pcg64Mcg {
     let mut hash = blake3::Hasher::new();
     hash.update(b"granule draws\0");
@@ -41,20 +41,20 @@ pub(crate) fn generator(purpose: &str, seed: u32) -> Pcg64Mcg {
     Pcg64Mcg::from_seed(key)
 }
 
-/// Fractions above 0 and below 1, each in 2^52 equal steps. The first ones are the same for any count.
+/// Draws fractions above 0 and below 1, on a grid of 2^52 equal steps. The first fractions are the same for any count.
 pub(crate) fn independent(path: &str, seed: u32, count: usize) -> Vec<f64> {
     let mut generator = generator(path, seed);
     (0..count).map(|_| fraction(&mut generator)).collect()
 }
 
-/// Fractions of which there is one in each of `count` equal parts from 0 to 1, in random order.
+/// Draws fractions, one in each of `count` equal parts from 0 to 1, in random order.
 pub(crate) fn stratified(path: &str, seed: u32, count: usize) -> Vec<f64> {
     let mut generator = generator(path, seed);
     let mut parts: Vec<usize> = (0..count).collect();
     for last in (1..count).rev() {
         parts.swap(last, below(&mut generator, last as u64 + 1) as usize);
     }
-    // Rounding may lead to 1 itself.
+    // Rounding may give 1 itself.
     let most = 1.0 - f64::EPSILON / 2.0;
     parts
         .into_iter()
@@ -62,7 +62,7 @@ pub(crate) fn stratified(path: &str, seed: u32, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Whole numbers below 2^32, none twice. The first ones are the same for any count.
+/// Draws whole numbers below 2^32, all different. The first numbers are the same for any count.
 pub(crate) fn distinct(purpose: &str, seed: u32, count: usize) -> Vec<u32> {
     let mut generator = generator(purpose, seed);
     let mut seen = std::collections::HashSet::with_capacity(count);
@@ -81,13 +81,13 @@ fn fraction(generator: &mut impl Rng) -> f64 {
     ((generator.next_u64() >> 12) as f64 + 0.5) / STEPS
 }
 
-/// A whole number below `bound`; for bounds as small as these, each is equally likely.
+/// Draws a whole number below `bound`. For bounds as small as these, each is equally likely.
 fn below(generator: &mut impl Rng, bound: u64) -> u64 {
     ((u128::from(generator.next_u64()) * u128::from(bound)) >> 64) as u64
 }
 
-/// The standard normal quantile: M. J. Wichura (1988), Algorithm AS 241, Applied Statistics 37, 477–484,
-/// routine PPND16, to about 16 digits. Its logarithm is the platform-independent one.
+/// Computes the standard normal quantile, to about 16 digits. Source: M. J. Wichura (1988), Algorithm AS 241, Applied
+/// Statistics 37, 477–484, routine PPND16. Its logarithm is the platform-independent one.
 fn normal_quantile(u: f64) -> f64 {
     let q = u - 0.5;
     if q.abs() <= 0.425 {
@@ -99,7 +99,7 @@ fn normal_quantile(u: f64) -> f64 {
     if q < 0.0 { -tail } else { tail }
 }
 
-/// A ratio of polynomials; coefficients from the constant one on.
+/// Computes a ratio of polynomials; the coefficients begin with the constant term.
 fn ratio([above, below]: &[[f64; 8]; 2], x: f64) -> f64 {
     let value = |of: &[f64; 8]| of.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient);
     value(above) / value(below)
@@ -178,7 +178,7 @@ const FAR_TAIL: [[f64; 8]; 2] = [
 mod tests {
     use super::*;
 
-    /// Quantiles as tables of the normal distribution give them.
+    /// Quantiles from tables of the normal distribution.
     #[test]
     fn normal_quantiles_are_the_published_ones() {
         let known = [
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Other bits here change the conditions of sweep files that are in use.
+    /// If these bits change, the conditions of existing sweep files change.
     #[test]
     fn draws_stay_as_they_are() {
         let bits = |fractions: Vec<f64>| fractions.into_iter().map(f64::to_bits).collect::<Vec<_>>();

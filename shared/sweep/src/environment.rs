@@ -1,4 +1,4 @@
-//! Environment variables that win over the sweep file.
+//! Environment variables that override the sweep file.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,17 +8,17 @@ use crate::limits::MOST_TRIALS;
 use crate::text::one_line;
 use crate::value::count_range;
 
-/// Values that replace those of a sweep file. The default replaces nothing.
+/// Values that override those of a sweep file. The default overrides nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// Variable, path of the parameter that it sets, and a value that the parameter takes.
+    /// Variable, path of the parameter that it sets, and a value that the parameter can take.
     parameters: Vec<(&'static str, &'static str, Value)>,
     pub(crate) trials: Option<u32>,
     pub(crate) seed: Option<u32>,
 }
 
 impl Overrides {
-    /// Puts the values into those that all conditions start from. Parameters of another space are left out.
+    /// Applies the values to those from which all conditions start. Parameters of another space are left out.
     pub(crate) fn apply(&self, mut values: Values) -> Values {
         for (_, path, value) in &self.parameters {
             if let Some(parameter) = values.space().parameter(path) {
@@ -29,8 +29,8 @@ impl Overrides {
         values
     }
 
-    /// All variables of a space, each with a value that sets the same; one without a value sets nothing and must not be
-    /// set.
+    /// Returns all variables of a space, each with a value that gives the same override. A variable without a value
+    /// overrides nothing and must not be set.
     pub fn variables(&self, space: &'static Space) -> Vec<(&'static str, Option<String>)> {
         let parameter = |variable: &str| {
             let (_, _, value) = self.parameters.iter().find(|(name, _, _)| *name == variable)?;
@@ -50,30 +50,30 @@ impl Overrides {
         in_order(space).map(number).collect()
     }
 
-    /// The variables that set parameters.
+    /// Returns the variables that set parameters.
     pub(crate) fn parameter_variables(&self) -> Vec<&'static str> {
         self.parameters.iter().map(|(variable, _, _)| *variable).collect()
     }
 }
 
-/// The variables of a space in the order in which they are read: flags behind numbers.
+/// Returns the variables of a space in the order in which they are read: flags after numbers.
 fn in_order(space: &'static Space) -> impl Iterator<Item = &'static Variable> {
     let is_flag = |variable: &&Variable| matches!(variable.target, Target::Flag(_));
     let numbers = space.variables().iter().filter(move |variable| !is_flag(variable));
     numbers.chain(space.variables().iter().filter(is_flag))
 }
 
-/// Why an environment variable cannot be used.
+/// The reason why an environment variable cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
-    /// It is set, but to nothing.
+    /// It is set to the empty text.
     #[error("{variable} is empty; unset it, or set it to a whole number between {least} and {most}")]
     Empty {
         /// Its name.
         variable: &'static str,
-        /// The least it may be.
+        /// The smallest valid number.
         least: u32,
-        /// The greatest it may be.
+        /// The largest valid number.
         most: u32,
     },
     /// It is not a whole number, or too small or too large.
@@ -81,19 +81,19 @@ pub enum EnvironmentError {
     Unusable {
         /// Its name.
         variable: &'static str,
-        /// Its value, control characters escaped.
+        /// Its value, with control characters escaped.
         value: String,
-        /// The least it may be.
+        /// The smallest valid number.
         least: u32,
-        /// The greatest it may be.
+        /// The largest valid number.
         most: u32,
     },
 }
 
-/// Reads the variables of a space through `get`, which returns the value of one that is set.
+/// Reads the variables of a space through `get`, which returns the value of a variable that is set.
 ///
-/// Also returns a line about each variable found, for the user to see. Any value of a flag but the empty one means
-/// true, `False` included.
+/// Also returns a line about each variable found, to print to the user. For a flag, every value except the empty one
+/// means true, including `False`.
 ///
 /// # Errors
 /// The first variable whose value cannot be used.
@@ -144,7 +144,7 @@ fn number(variable: &'static str, value: &OsStr, least: u32, most: u32) -> Resul
     if value.is_empty() {
         return Err(EnvironmentError::Empty { variable, least, most });
     }
-    // Only digits: `parse` alone would also take a sign.
+    // Only digits: `parse` alone would also accept a sign.
     let digits = value.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()) {
         Some(number) if (least..=most).contains(&number) => Ok(number),

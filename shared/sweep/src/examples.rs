@@ -1,8 +1,8 @@
-//! Examples in messages, made from what a space has.
+//! Examples in messages, made from the parameters and presets of a space.
 
 use granule_engine::space::{CellFactor, Kind, Parameter, Space, Value};
 
-/// The default of a quantity, as a user would write it.
+/// Returns the default of a quantity, as a user would write it.
 pub(crate) fn example(parameter: &Parameter) -> String {
     let unit = parameter.unit();
     match &parameter.default {
@@ -12,7 +12,7 @@ pub(crate) fn example(parameter: &Parameter) -> String {
     }
 }
 
-/// The default of any parameter, as a user would write it.
+/// Returns the default of any parameter, as a user would write it.
 pub(crate) fn whole_example(parameter: &Parameter) -> String {
     match &parameter.default {
         Value::Numbers(list) => {
@@ -23,12 +23,12 @@ pub(crate) fn whole_example(parameter: &Parameter) -> String {
     }
 }
 
-/// A number with the symbol of its unit, which may be empty.
+/// Formats a number with the symbol of its unit, which may be empty.
 pub(crate) fn with_unit(x: f64, unit: &str) -> String {
     format!("{x} {unit}").trim_end().to_owned()
 }
 
-/// The smallest sweep.
+/// Returns help with the smallest sweep.
 pub(crate) fn smallest_sweep(space: &Space) -> String {
     let presets: Vec<&str> = space.presets().iter().map(|preset| preset.name).collect();
     let conditions =
@@ -36,7 +36,7 @@ pub(crate) fn smallest_sweep(space: &Space) -> String {
     format!("the smallest sweep is `conditions: [{conditions}]`")
 }
 
-/// The form of a condition.
+/// Returns help with the form of a condition.
 pub(crate) fn condition(space: &Space) -> String {
     match space.presets().first() {
         Some(first) => {
@@ -46,12 +46,12 @@ pub(crate) fn condition(space: &Space) -> String {
     }
 }
 
-/// A name of a condition.
+/// Returns a name of a condition.
 pub(crate) fn name(space: &Space) -> String {
     format!("half-{}", space.words().name)
 }
 
-/// A parameter with a value.
+/// Returns a parameter with a value.
 pub(crate) fn setting(space: &Space) -> String {
     match varied(space) {
         Some((path, [_, half, _])) => format!("{path}: {half}"),
@@ -59,7 +59,7 @@ pub(crate) fn setting(space: &Space) -> String {
     }
 }
 
-/// A parameter with the values of an axis.
+/// Returns a parameter with the values of an axis.
 pub(crate) fn axis(space: &Space) -> String {
     match varied(space) {
         Some((path, [_, half, whole])) => format!("{path}: [{half}, {whole}]"),
@@ -67,7 +67,7 @@ pub(crate) fn axis(space: &Space) -> String {
     }
 }
 
-/// A parameter with what its values are drawn from.
+/// Returns a parameter with a distribution of its values.
 pub(crate) fn drawn(space: &Space) -> String {
     match varied(space) {
         Some((path, [fifth, _, whole])) => format!("{path}: {{ uniform: [{fifth}, {whole}] }}"),
@@ -75,12 +75,12 @@ pub(crate) fn drawn(space: &Space) -> String {
     }
 }
 
-/// The path of a parameter that can well be an axis.
+/// Returns the path of a parameter that is suitable for an axis.
 pub(crate) fn path(space: &Space) -> &'static str {
     varied(space).map(|(path, _)| path).or(space.parameters().first().map(|first| first.path)).unwrap_or("…")
 }
 
-/// Comparisons of a parameter with a value.
+/// Returns comparisons of a parameter with a value.
 pub(crate) fn comparisons(space: &Space) -> String {
     let equal = match varied(space) {
         Some((path, [_, _, whole])) => format!("`{path}={whole}`"),
@@ -92,14 +92,14 @@ pub(crate) fn comparisons(space: &Space) -> String {
     }
 }
 
-/// The first parameter with its default.
+/// Returns the first parameter with its default.
 fn first(space: &Space, form: impl Fn(String) -> String) -> String {
     let first = space.parameters().first();
     first.map_or_else(|| "…".to_owned(), |first| format!("{}: {}", first.path, form(whole_example(first))))
 }
 
-/// Path of a parameter that can be made smaller, a factor if there is one, with a fifth of its default, half of it and
-/// the default itself.
+/// Returns the path of a parameter that can be made smaller, with a fifth of its default, half of it and the default
+/// itself. It is a factor if the space has one.
 fn varied(space: &Space) -> Option<(&'static str, [String; 3])> {
     let shares = |parameter: &Parameter| {
         let (whole, value): (f64, fn(f64) -> Value) = match parameter.default {

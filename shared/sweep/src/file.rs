@@ -4,53 +4,52 @@ use std::collections::HashMap;
 
 use granule_engine::{Engine, Engines, Space, engine_of};
 
-use crate::condition::{Common, Condition, conditions, settings};
+use crate::condition::{Condition, ConditionBase, conditions, settings};
 use crate::diagnostics::{Diagnostics, Problem, Problems, line_number, only};
 use crate::environment::Overrides;
 use crate::examples;
 use crate::limits::{MOST_PAIRS, MOST_TRIALS};
-use crate::naming::{Unfit, check_sweep_name, unfit_sweep};
+use crate::naming::{UnfitName, check_sweep_name, unfit_sweep};
 use crate::randomness::{Randomness, SHARING, make_independent, randomness};
 use crate::record::{ExplicitRecord, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
 use crate::text::{Span, quote};
-use crate::value::{self, Entry, count, entries};
+use crate::value::{self, ValueEntry, count, entries};
 use crate::vocabulary::{self, KEYS, is_key};
 use crate::yaml::{self, Node};
 
-/// The one version of the format.
+/// The only version of the format.
 const FORMAT: u32 = 1;
 
 const DEFAULT_TRIALS: u32 = 100;
 
 const EXAMPLE_NAME: &str = "my-sweep";
 
-/// What a user asked for: every condition with every seed, a number of trials each.
+/// The sweep that a file describes: every condition with every seed, and a number of trials for each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
-    /// Its name: letters, digits, `.`, `_` and `-`, at most 100, not starting with a dot.
+    /// Name: letters, digits, `.`, `_` and `-`, at most 100, not starting with a dot.
     pub name: String,
-    /// What computes the trials.
+    /// The engine that computes the trials.
     pub engine: &'static dyn Engine,
-    /// Whether the conditions of a seed have the same random numbers.
+    /// Whether the conditions of a seed share their random numbers.
     pub randomness: Randomness,
-    /// At least one, each once, in order of the file.
+    /// At least one seed, each once, in order of the file.
     pub seeds: Vec<u32>,
     /// Trials of each condition and seed, at least one.
     pub trials: u32,
-    /// At least one, with unique names and unique prefixes, in order of the file.
+    /// At least one condition, with unique names and unique prefixes, in order of the file.
     pub conditions: Vec<Condition>,
 }
 
 /// Reads a sweep file.
 ///
-/// The file chooses one of the engines, whose parameters it then speaks of; the first if it does not say. `source_name`
-/// is what diagnostics call the file, `default_name` names the sweep if the file does not, and `overrides` replace what
-/// the file says.
+/// The file chooses one of the engines, by default the first, and sets parameters of that engine. Diagnostics call the
+/// file `source_name`. `default_name` names the sweep if the file does not. `overrides` replace settings of the file.
 ///
 /// # Errors
-/// Everything found wrong, as far as one problem does not hide another.
+/// All problems found, except those that another problem hides.
 ///
 /// # Panics
 /// If there are no engines.
@@ -74,7 +73,7 @@ pub fn parse(
     match (problems.finish(source_name), sweep) {
         (Some(diagnostics), _) => Err(diagnostics),
         (None, Some(sweep)) => Ok(sweep),
-        // Not reached: what could not be read has been reported.
+        // Not reached: every part that could not be read has been reported.
         (None, None) => {
             let problem = Problem::of_file("the sweep cannot be read").help(examples::smallest_sweep(space));
             Err(only(space, problem, source_name, text))
@@ -82,18 +81,19 @@ pub fn parse(
     }
 }
 
-/// The engine that a file chooses, right or wrong: the first where it does not.
+/// Returns the engine that a file chooses. If the choice is missing or wrong, returns the first engine.
 fn chosen_engine(engines: Engines, root: &Node) -> &'static dyn Engine {
-    let yaml::Value::Map(map) = &root.value else { return engines[0] };
-    let is_engine = |node: &Node| matches!(&node.value, yaml::Value::Scalar { text, .. } if text == "engine");
+    let yaml::Content::Map(map) = &root.value else { return engines[0] };
+    let is_engine =
+        |node: &Node| matches!(&node.value, yaml::Content::Scalar { text, .. } if text == "engine");
     let chosen = map.iter().find(|(key, _)| is_engine(key)).and_then(|(_, value)| match &value.value {
-        yaml::Value::Scalar { text, .. } => engine_of(engines, text),
+        yaml::Content::Scalar { text, .. } => engine_of(engines, text),
         _ => None,
     });
     chosen.unwrap_or(engines[0])
 }
 
-/// `None` only if a problem was found; there may be problems with a sweep, too.
+/// Reads the sweep. Returns `None` only if a problem was found. A returned sweep may have problems, too.
 fn sweep(
     engines: Engines,
     chosen: &'static dyn Engine,
@@ -104,8 +104,8 @@ fn sweep(
 ) -> Option<Sweep> {
     let space = chosen.space();
     let map = match &root.value {
-        yaml::Value::Map(map) => map,
-        yaml::Value::Null => {
+        yaml::Content::Map(map) => map,
+        yaml::Content::Null => {
             problems.add(|| Problem::of_file("the sweep is empty").help(examples::smallest_sweep(space)));
             return None;
         }
@@ -119,7 +119,7 @@ fn sweep(
     };
     let before = problems.count();
     let mut found: HashMap<&str, &Node> = HashMap::new();
-    for Entry { key, key_span, value } in entries(map, problems) {
+    for ValueEntry { key, key_span, value } in entries(map, problems) {
         if is_key(space, key) {
             found.insert(key, value);
         } else {
@@ -128,9 +128,9 @@ fn sweep(
     }
     let all_known = problems.count() == before;
     let groups = space.groups();
-    // As a mapping it is a group of parameters, if there is one of this name.
+    // A mapping is a group of parameters, if there is a group of this name.
     let is_group =
-        |node: &Node| matches!(node.value, yaml::Value::Map(_)) && groups.contains(&vocabulary::FORMAT);
+        |node: &Node| matches!(node.value, yaml::Content::Map(_)) && groups.contains(&vocabulary::FORMAT);
     if let Some(node) = found.get(vocabulary::FORMAT).filter(|node| !is_group(node)) {
         format_version(node, problems);
         found.remove(vocabulary::FORMAT);
@@ -140,8 +140,8 @@ fn sweep(
         Some(node) => engine(engines, node, problems),
         None => Some(chosen),
     };
-    let mut common = Common {
-        // An unknown one has been reported.
+    let mut common = ConditionBase {
+        // An unknown engine has been reported.
         engine: chosen,
         base: space.defaults(),
         places: Vec::new(),
@@ -181,7 +181,7 @@ fn sweep(
     let mut conditions = match found.get("conditions") {
         Some(node) => conditions(node, &common, problems),
         None => {
-            // An unknown key may well be this one, mistyped.
+            // An unknown key may be this one, mistyped.
             if all_known {
                 problems.add(|| {
                     Problem::at(root.span, "the sweep has no `conditions`")
@@ -237,7 +237,7 @@ fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
 
 fn format_version(node: &Node, problems: &mut Problems) {
     match &node.value {
-        yaml::Value::Scalar { text, .. } if *text == FORMAT.to_string() => {}
+        yaml::Content::Scalar { text, .. } if *text == FORMAT.to_string() => {}
         _ => problems.add(|| {
             let message = format!("this version reads format {FORMAT} of sweep files, not {}", node.shown());
             Problem::at(node.span, message)
@@ -250,7 +250,7 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
     let Some(node) = node else {
         return match unfit_sweep(default_name) {
             None => Some(default_name.to_owned()),
-            Some(Unfit { what, fitting, .. }) => {
+            Some(UnfitName { what, fitting, .. }) => {
                 problems.add(|| {
                     Problem::of_file(format!(
                         "the sweep has no `name`, and its file's name cannot be it: a name {what}"
@@ -261,7 +261,7 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
             }
         };
     };
-    let yaml::Value::Scalar { text, .. } = &node.value else {
+    let yaml::Content::Scalar { text, .. } = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()))
                 .help(format!("write it like `name: {EXAMPLE_NAME}`, or leave it out"))
@@ -283,13 +283,13 @@ fn engine(engines: Engines, node: &Node, problems: &mut Problems) -> Option<&'st
     engines.get(chosen).copied()
 }
 
-/// Sets all parameters of a group at the top of the file.
-fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Problems) {
+/// Sets the parameters of a group at the top of the file.
+fn section(group: &str, node: &Node, common: &mut ConditionBase<'_>, problems: &mut Problems) {
     let space = common.engine.space();
     let can_share = space.sharing().is_some_and(|sharing| sharing.group == group);
-    let yaml::Value::Map(map) = &node.value else {
-        // Whether random numbers are shared can be all that is said of them.
-        if !can_share || !matches!(node.value, yaml::Value::Scalar { .. }) {
+    let yaml::Content::Map(map) = &node.value else {
+        // A scalar is valid here if it states whether random numbers are shared.
+        if !can_share || !matches!(node.value, yaml::Content::Scalar { .. }) {
             problems.add(|| {
                 let first = space.parameters().iter().find_map(|parameter| {
                     let (of, key) = parameter.path.split_once('.')?;
@@ -301,7 +301,7 @@ fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Pro
         }
         return;
     };
-    for Entry { key, key_span, value } in entries(map, problems) {
+    for ValueEntry { key, key_span, value } in entries(map, problems) {
         match space.parameter(&format!("{group}.{key}")) {
             Some(parameter) => {
                 if value::set(parameter, value, &mut common.base, problems) {
@@ -327,7 +327,7 @@ fn section(group: &str, node: &Node, common: &mut Common<'_>, problems: &mut Pro
     }
 }
 
-/// What a group of parameters and `set` both set.
+/// Reports the parameters that both a group and `set` set.
 fn report_set_twice(groups: &[(&'static str, Span)], set: &[(&'static str, Span)], problems: &mut Problems) {
     for (path, span) in set {
         if let Some((_, other)) = groups.iter().find(|(of_group, _)| of_group == path) {

@@ -1,4 +1,4 @@
-//! Conditions chosen by values of their parameters, as a command line has it: `PATH=VALUE`.
+//! Filters choose conditions by values of their parameters, as on a command line: `PATH=VALUE`.
 //!
 //! A value is written as in a sweep file, with its unit.
 
@@ -11,7 +11,7 @@ use crate::text::{Span, quote};
 use crate::value::value;
 use crate::yaml::{self, Node};
 
-/// The ways to compare; the longer ones first.
+/// The signs of comparison, the longer ones first.
 const COMPARISONS: [(&str, Comparison); 5] = [
     ("<=", Comparison::AtMost),
     (">=", Comparison::AtLeast),
@@ -42,7 +42,7 @@ impl Filter {
     /// Reads `PATH=VALUE`, or one of `<`, `>`, `<=` and `>=` in place of `=`.
     ///
     /// # Errors
-    /// In one line, what is wrong and what to write.
+    /// The problem and a remedy, in one line.
     pub fn parse(space: &'static Space, text: &str) -> Result<Filter, String> {
         let wrong = |what: String| format!("{what}; write it like {}", examples::comparisons(space));
         let Some(at) = text.find(['<', '>', '=']) else {
@@ -70,10 +70,10 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Reads several, with a comma between two of them.
+    /// Reads several filters, separated by commas.
     ///
     /// # Errors
-    /// As [`Self::parse`].
+    /// The errors of [`Self::parse`].
     ///
     /// ```
     /// use granule_sweep::Filter;
@@ -97,19 +97,19 @@ impl Filter {
         .collect()
     }
 
-    /// The parameter.
+    /// Returns the path of the parameter.
     #[must_use]
     pub fn path(&self) -> &'static str {
         self.parameter.path
     }
 
-    /// The filter as it was written.
+    /// Returns the filter as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether the parameter has one of the values that are wanted.
+    /// Returns whether the parameter has one of the wanted values.
     #[must_use]
     pub fn holds(&self, values: &Values) -> bool {
         let found = values.of(self.parameter);
@@ -126,7 +126,7 @@ impl Filter {
         }
     }
 
-    /// The parameter's value among these, as a sweep file has it.
+    /// Returns the parameter's value among these, as written in a sweep file.
     #[must_use]
     pub fn value_of(&self, values: &Values) -> String {
         let value = values.of(self.parameter);
@@ -138,7 +138,7 @@ impl Filter {
     }
 }
 
-/// A value of a parameter.
+/// Reads a value of a parameter.
 fn read(space: &'static Space, parameter: &Parameter, text: &str) -> Result<Value, String> {
     let told = |problems: Problems<'_>| {
         let diagnostics = problems.finish("")?;
@@ -149,7 +149,7 @@ fn read(space: &'static Space, parameter: &Parameter, text: &str) -> Result<Valu
     let node = if text.starts_with(['[', '{']) {
         yaml::load(space, text)
     } else {
-        let value = yaml::Value::Scalar { text: text.to_owned(), quoted: false };
+        let value = yaml::Content::Scalar { text: text.to_owned(), quoted: false };
         Ok(Node { span: Span { start: 0, end: text.len() }, value })
     };
     let read = match node {

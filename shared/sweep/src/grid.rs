@@ -4,65 +4,65 @@ use std::ops::Range;
 
 use granule_engine::Value;
 
-use crate::axis::{Axis, axis, latin};
+use crate::axis::{GridAxis, axis, latin};
 use crate::diagnostics::{Problem, Problems};
 use crate::examples;
 use crate::limits::MOST_CONDITIONS;
 use crate::suggest;
 use crate::text::{Span, quote};
-use crate::value::{self, Entry, entries, unknown_parameter};
+use crate::value::{self, ValueEntry, entries, unknown_parameter};
 use crate::yaml;
 
-/// What a condition stands for: one point for each combination of its dimensions, the first of which
-/// varies slowest. Without dimensions, one point.
+/// The points of a condition: one for each combination of its dimensions, the first of which varies slowest. Without
+/// dimensions, there is one point.
 #[derive(Default)]
 pub(crate) struct Points {
-    /// All axes, those of `grid` first, then of `zip`, then of `latin_hypercube`.
-    pub(crate) axes: Vec<Axis>,
-    dimensions: Vec<Dimension>,
+    /// All axes: those of `grid` first, then of `zip`, then of `latin_hypercube`.
+    pub(crate) axes: Vec<GridAxis>,
+    dimensions: Vec<GridDimension>,
 }
 
 /// Axes that advance together, and their common length.
-struct Dimension {
+struct GridDimension {
     axes: Range<usize>,
     len: usize,
 }
 
 impl Points {
-    /// Whether the condition is one point, as it has no axes.
+    /// Returns whether the condition is a single point because it has no axes.
     pub(crate) fn is_one(&self) -> bool {
         self.axes.is_empty()
     }
 
-    /// How many; `None` if not even that can be counted.
+    /// Returns the number of points; `None` if it overflows.
     pub(crate) fn len(&self) -> Option<usize> {
         self.dimensions.iter().try_fold(1_usize, |product, dimension| product.checked_mul(dimension.len))
     }
 
-    /// The lengths of the dimensions, as in 3 × 4.
+    /// Returns the lengths of the dimensions, such as 3 × 4.
     pub(crate) fn shape(&self) -> String {
         let lengths: Vec<String> =
             self.dimensions.iter().map(|dimension| dimension.len.to_string()).collect();
         lengths.join(" × ")
     }
 
-    /// The value of every axis at a point, with its place.
+    /// Returns the value of every axis at a point, each with its position.
     pub(crate) fn at(&self, point: usize) -> Vec<&(Value, Span)> {
         let mut values = Vec::with_capacity(self.axes.len());
         let mut rest = point;
         for dimension in self.dimensions.iter().rev() {
             let at = rest % dimension.len;
             rest /= dimension.len;
-            // Backwards, as the whole list is turned round in the end.
+            // Backwards, because the whole list is reversed at the end.
             values.extend(self.axes[dimension.axes.clone()].iter().rev().map(|axis| &axis.values[at]));
         }
         values.reverse();
         values
     }
 
-    /// Reads the keys of a condition. `None` if one of them is wrong.
+    /// Reads the keys of a condition. Returns `None` if one of them is wrong.
     pub(crate) fn read(
-        [grid, zip, latin_hypercube]: [Option<Entry<'_>>; 3],
+        [grid, zip, latin_hypercube]: [Option<ValueEntry<'_>>; 3],
         problems: &mut Problems,
     ) -> Option<Points> {
         let before = problems.count();
@@ -90,12 +90,12 @@ impl Points {
     }
 
     /// Adds a dimension.
-    fn push(&mut self, axes: Vec<Axis>) {
+    fn push(&mut self, axes: Vec<GridAxis>) {
         let Some(first) = axes.first() else { return };
         let len = first.values.len();
         let start = self.axes.len();
         self.axes.extend(axes);
-        self.dimensions.push(Dimension { axes: start..self.axes.len(), len });
+        self.dimensions.push(GridDimension { axes: start..self.axes.len(), len });
     }
 
     fn report_repeated(&self, problems: &mut Problems) {
@@ -113,8 +113,8 @@ impl Points {
     }
 }
 
-fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
-    let values = |axis: &Axis| match axis.values.len() {
+fn lengths_differ(first: &GridAxis, other: &GridAxis) -> Problem {
+    let values = |axis: &GridAxis| match axis.values.len() {
         1 => "1 value".to_owned(),
         n => format!("{n} values"),
     };
@@ -129,14 +129,14 @@ fn lengths_differ(first: &Axis, other: &Axis) -> Problem {
         .help("give them as many values, or put them into `grid` for all combinations")
 }
 
-/// The axes of `grid` or `zip`, as far as they are right.
-fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
-    let &Entry { key: word, value: node, .. } = entry;
+/// Reads the axes of `grid` or `zip`; returns the valid ones.
+fn axes(entry: &ValueEntry<'_>, problems: &mut Problems) -> Vec<GridAxis> {
+    let &ValueEntry { key: word, value: node, .. } = entry;
     let space = problems.space();
     let example = format!("write it like `{word}: {{ {} }}`", examples::axis(space));
     let map = match &node.value {
-        yaml::Value::Map(map) if !map.is_empty() => map,
-        yaml::Value::Map(_) => {
+        yaml::Content::Map(map) if !map.is_empty() => map,
+        yaml::Content::Map(_) => {
             problems.add(|| Problem::at(node.span, format!("`{word}` has no axes")).help(example));
             return Vec::new();
         }
@@ -152,7 +152,7 @@ fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         }
     };
     let mut axes = Vec::new();
-    for Entry { key, key_span, value } in entries(map, problems) {
+    for ValueEntry { key, key_span, value } in entries(map, problems) {
         match space.parameter(key) {
             Some(parameter) => axes.extend(axis(parameter, key_span, value, problems)),
             None => problems.add(|| unknown_parameter(space, key, key_span)),
@@ -161,13 +161,13 @@ fn axes(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
     axes
 }
 
-/// The axes of `latin_hypercube`, as far as they are right.
-fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
+/// Reads the axes of `latin_hypercube`; returns the valid ones.
+fn hypercube(entry: &ValueEntry<'_>, problems: &mut Problems) -> Vec<GridAxis> {
     const KEYS: [&str; 3] = ["count", "seed", "axes"];
     let space = problems.space();
     let form = || format!("write it like `{{ count: 50, seed: 1, axes: {{ {} }} }}`", examples::drawn(space));
     let node = entry.value;
-    let yaml::Value::Map(map) = &node.value else {
+    let yaml::Content::Map(map) = &node.value else {
         problems.add(|| {
             Problem::at(
                 node.span,
@@ -198,7 +198,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         }
     }
     let (Some(count), Some(seed), Some(axes)) = (count, seed, axes) else {
-        // A key that is there but wrong has been reported.
+        // A key with a wrong value has been reported.
         if problems.count() == before {
             problems.add(|| {
                 Problem::at(node.span, "`latin_hypercube` needs `count`, `seed` and `axes`").help(form())
@@ -207,10 +207,10 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         return Vec::new();
     };
     let map = match &axes.value {
-        yaml::Value::Map(map) if !map.is_empty() => map,
+        yaml::Content::Map(map) if !map.is_empty() => map,
         _ => {
             problems.add(|| {
-                let found = if matches!(axes.value, yaml::Value::Map(_)) { "empty" } else { axes.kind() };
+                let found = if matches!(axes.value, yaml::Content::Map(_)) { "empty" } else { axes.kind() };
                 Problem::at(
                     axes.span,
                     format!("`axes` must be a mapping of parameters to distributions, not {found}"),
@@ -221,7 +221,7 @@ fn hypercube(entry: &Entry<'_>, problems: &mut Problems) -> Vec<Axis> {
         }
     };
     let mut read = Vec::new();
-    for Entry { key, key_span, value } in entries(map, problems) {
+    for ValueEntry { key, key_span, value } in entries(map, problems) {
         match space.parameter(key) {
             Some(parameter) => read.extend(latin(parameter, key_span, value, count as usize, seed, problems)),
             None => problems.add(|| unknown_parameter(space, key, key_span)),

@@ -1,20 +1,20 @@
-//! The language of sweep files: YAML with units in, conditions, seeds and trials out.
+//! The language of sweep files: reads YAML with units, and returns conditions, seeds and trials.
 //!
-//! Everything here is pure: the caller reads the file and the environment. No input panics, and
-//! every error says where it is and what to do about it.
+//! Everything in this crate is pure: the caller reads the file and the environment. No input causes a panic, and every
+//! error states its position and a remedy.
 //!
 //! ```text
 //! bytes → yaml (tree with positions, limits) → file, seeds, condition → Sweep
 //!                                              grid, axis, draws, names: its points
 //!                                              value, units: values of parameters
 //!                                              vocabulary: the keys
-//!                                              record, randomness: what is written, what is shared
-//!                                              naming, limits: rules that hold for manifests, too
-//!                       diagnostics: of all of them; text: what they quote, and where it is
-//!                       examples: what they tell the user to write
+//!                                              record, randomness: output files, shared random numbers
+//!                                              naming, limits: rules that also apply to manifests
+//!                       diagnostics: problems of all modules; text: quotations and positions
+//!                       examples: texts that help suggests to write
 //! ```
 //!
-//! What parameters, presets and files there are, the engines say ([`granule_engine`]): nothing here knows a model.
+//! The engines ([`granule_engine`]) define the parameters, presets and files: this crate depends on no model.
 //!
 //! ```
 //! use granule_engine::Value;

@@ -1,21 +1,21 @@
-//! How large a sweep can be.
+//! The largest sizes of a sweep.
 
-/// Most conditions of a sweep.
+/// Largest number of conditions of a sweep.
 pub(crate) const MOST_CONDITIONS: usize = 10_000;
 
-/// Most seeds of a sweep.
+/// Largest number of seeds of a sweep.
 pub(crate) const MOST_SEEDS: usize = 100_000;
 
-/// Most trials of a condition and seed.
+/// Largest number of trials of a condition and seed.
 pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 
-/// Most pairs of a condition and a seed: each has files of its own.
+/// Largest number of pairs of a condition and a seed. Each pair has its own files.
 pub(crate) const MOST_PAIRS: usize = 200_000;
 
-/// Most trials of a sweep, over all conditions and seeds: what fits in the memory of a coordinator.
+/// Largest number of trials of a sweep, over all conditions and seeds. They must fit in the memory of a coordinator.
 pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;
 
-/// A sweep that is too large or empty. The message is to be read after the subject: "asks for …".
+/// The error of a sweep that is too large or empty. The message follows a subject: "asks for …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SizeProblem(String);
@@ -24,7 +24,7 @@ pub struct SizeProblem(String);
 /// [`MOST_TRIALS_OF_SWEEP`].
 ///
 /// # Errors
-/// The first limit that is not kept.
+/// The first limit that the sweep does not meet.
 pub fn check_size(conditions: usize, seeds: usize, trials: u32) -> Result<(), SizeProblem> {
     let within = |what: &str, count: u64, most: u64| match count {
         0 => Err(SizeProblem(format!("has no {what}"))),

@@ -2,20 +2,20 @@
 
 use granule_engine::space::{CellFactor, Value};
 
-use crate::axis::Axis;
+use crate::axis::GridAxis;
 use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
 use crate::text::{Span, quote};
 
-/// The placeholder of a point's number.
+/// The placeholder for a point's number.
 const INDEX: &str = "index";
 
 /// A name with placeholders.
 pub(crate) struct Template<'a> {
-    parts: Vec<Part<'a>>,
+    parts: Vec<NamePart<'a>>,
 }
 
-enum Part<'a> {
+enum NamePart<'a> {
     Text(&'a str),
     /// The value of this axis.
     Value(usize),
@@ -24,18 +24,18 @@ enum Part<'a> {
 }
 
 impl<'a> Template<'a> {
-    /// Reads a name. One without placeholders gets the value of every axis appended.
+    /// Reads a name. A name without placeholders gets the value of every axis appended.
     pub(crate) fn read(
         name: &'a str,
         span: Span,
-        axes: &[Axis],
+        axes: &[GridAxis],
         problems: &mut Problems,
     ) -> Option<Template<'a>> {
         let before = problems.count();
         let mut parts = Vec::new();
         let mut rest = name;
         while let Some(open) = rest.find('{') {
-            parts.push(Part::Text(&rest[..open]));
+            parts.push(NamePart::Text(&rest[..open]));
             let Some(len) = rest[open..].find('}') else {
                 problems.add(|| {
                     Problem::at(span, "a placeholder in the name has no end")
@@ -46,39 +46,39 @@ impl<'a> Template<'a> {
             let inner = &rest[open + 1..open + len];
             rest = &rest[open + len + 1..];
             if inner == INDEX {
-                parts.push(Part::Index);
+                parts.push(NamePart::Index);
             } else if let Some(at) = axes.iter().position(|axis| axis.parameter.path == inner) {
-                parts.push(Part::Value(at));
+                parts.push(NamePart::Value(at));
             } else {
                 problems.add(|| unknown_placeholder(inner, span, axes));
             }
         }
-        parts.push(Part::Text(rest));
+        parts.push(NamePart::Text(rest));
         if parts.len() == 1 {
             for at in 0..axes.len() {
-                parts.extend([Part::Text("-"), Part::Value(at)]);
+                parts.extend([NamePart::Text("-"), NamePart::Value(at)]);
             }
         }
         (problems.count() == before).then_some(Template { parts })
     }
 
-    /// The name of a point, by its number and the values of the axes there.
+    /// Returns the name of a point, from its number and the values of the axes there.
     pub(crate) fn name(&self, point: usize, values: &[&Value]) -> String {
-        let part = |part: &Part<'_>| match *part {
-            Part::Text(text) => text.to_owned(),
-            Part::Value(at) => in_name(values[at]),
-            Part::Index => point.to_string(),
+        let part = |part: &NamePart<'_>| match *part {
+            NamePart::Text(text) => text.to_owned(),
+            NamePart::Value(at) => in_name(values[at]),
+            NamePart::Index => point.to_string(),
         };
         self.parts.iter().map(part).collect()
     }
 
-    /// Whether the value of this axis is in the name.
+    /// Returns whether the value of this axis is in the name.
     pub(crate) fn shows(&self, axis: usize) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Value(at) if *at == axis))
+        self.parts.iter().any(|part| matches!(part, NamePart::Value(at) if *at == axis))
     }
 }
 
-fn unknown_placeholder(inner: &str, span: Span, axes: &[Axis]) -> Problem {
+fn unknown_placeholder(inner: &str, span: Span, axes: &[GridAxis]) -> Problem {
     let message = format!("the name has a placeholder {}, but no such axis", quote(&format!("{{{inner}}}")));
     let paths: Vec<&str> = axes.iter().map(|axis| axis.parameter.path).collect();
     Problem::at(span, message).help(match suggest::nearest_path(inner, paths.iter().copied()) {
@@ -94,7 +94,7 @@ fn unknown_placeholder(inner: &str, span: Span, axes: &[Axis]) -> Problem {
     })
 }
 
-/// A value as part of a name: digits, letters, `.`, `_` and `-`.
+/// Formats a value as part of a name: digits, letters, `.`, `_` and `-`.
 fn in_name(value: &Value) -> String {
     match value {
         Value::Number(x) | Value::Factor(CellFactor::Constant(x)) => number(*x),
@@ -107,7 +107,7 @@ fn in_name(value: &Value) -> String {
     }
 }
 
-/// The shortest decimals of a number, at most six digits unless it has more before the point.
+/// Formats a number with as few decimals as possible: at most six digits, unless it has more before the point.
 fn number(x: f64) -> String {
     const DIGITS: i32 = 6;
     let scientific = format!("{x:.*e}", DIGITS as usize - 1);

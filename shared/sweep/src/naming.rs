@@ -1,25 +1,25 @@
-//! Which names conditions and sweeps can have.
+//! Rules for the names of conditions and sweeps.
 //!
-//! A name starts the names of output files and stands in CSV tables, in figures and in the report. So it must
-//! be safe in a path, and every program that reads a table must read it as text. Sweep files and manifests
-//! are checked by the same functions.
+//! The names of output files start with a name. It also appears in CSV tables, in figures and in the report. It must
+//! therefore be safe in a path, and every program that reads a table must read it as text. The same functions check
+//! sweep files and manifests.
 
 use granule_engine::space::{Reserved, Space};
 
 use crate::examples;
 use crate::text::{one_line, quote};
 
-/// Longest name of a condition: it starts the names of the condition's output files.
+/// Largest length of a condition's name. It starts the names of the condition's output files.
 const MOST_CONDITION_CHARS: usize = 80;
 
-/// Longest name of a sweep.
+/// Largest length of a sweep's name.
 const MOST_SWEEP_CHARS: usize = 100;
 
-/// Cells that `pandas.read_csv` reads as missing values by default. Those that can be no name for another
-/// reason are left out.
+/// Cells that `pandas.read_csv` reads as missing values by default, except those that are invalid names for another
+/// reason.
 const MISSING: [&str; 8] = ["-NaN", "-nan", "NA", "NULL", "NaN", "None", "nan", "null"];
 
-/// Why a name is refused, in one line, and what to write instead.
+/// The reason why a name is rejected, in one line, and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct NameProblem {
@@ -33,18 +33,18 @@ pub struct NameProblem {
 enum Fault {
     Characters,
     Length,
-    /// Another start makes it right.
+    /// Another start makes the name valid.
     Start,
 }
 
 impl NameProblem {
-    /// What to do about it, in one line.
+    /// Returns a remedy, in one line.
     #[must_use]
     pub fn help(&self) -> &str {
         &self.help
     }
 
-    /// What to do where the name is that of a point of a condition with axes.
+    /// Returns a remedy for the name of a point of a condition with axes.
     pub(crate) fn help_at(&self, space: &Space, point: usize) -> String {
         let what = match self.fault {
             Fault::Characters => "use only those characters around the placeholders".to_owned(),
@@ -60,12 +60,12 @@ impl NameProblem {
         NameProblem { message: one_line(message), help: one_line(help), fault }
     }
 
-    fn of(subject: &str, Unfit { what, fitting, fault }: Unfit) -> NameProblem {
+    fn of(subject: &str, UnfitName { what, fitting, fault }: UnfitName) -> NameProblem {
         NameProblem::new(&format!("{subject} {what}"), &format!("write `{fitting}`"), fault)
     }
 }
 
-/// Checks the name of a condition that is not a preset as such.
+/// Checks the name of a condition that is not a preset used as such.
 ///
 /// # Errors
 /// The first rule that the name breaks.
@@ -110,31 +110,31 @@ pub fn check_sweep_name(name: &str) -> Result<(), NameProblem> {
     unfit_sweep(name).map_or(Ok(()), |unfit| Err(NameProblem::of("a sweep's name", unfit)))
 }
 
-/// The start of the names of a condition's output files: the preset's own for a preset used as such, which
-/// `is_preset` says, else the name of the condition.
+/// Returns the start of the names of a condition's output files. If `is_preset` (a preset used as such), it is the
+/// preset's own prefix, else the name of the condition.
 #[must_use]
 pub fn prefix_of<'a>(space: &Space, name: &'a str, is_preset: bool) -> &'a str {
     space.preset(name).filter(|_| is_preset).map_or(name, |preset| preset.prefix)
 }
 
-/// What is wrong with a name, to be read after "a name", and a name that is right: as close to it as can be,
+/// The problem of a name, to be read after "a name", and a valid name. It is as close to the wrong name as possible,
 /// else an example.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unfit {
+pub(crate) struct UnfitName {
     pub(crate) what: String,
     pub(crate) fitting: String,
     fault: Fault,
 }
 
-/// What is wrong with the name of a sweep.
-pub(crate) fn unfit_sweep(name: &str) -> Option<Unfit> {
+/// Returns the problem of the name of a sweep, if it has one.
+pub(crate) fn unfit_sweep(name: &str) -> Option<UnfitName> {
     unfit_for_files(name, MOST_SWEEP_CHARS, || "my-sweep".to_owned())
 }
 
-fn unfit_condition(space: &Space, name: &str) -> Option<Unfit> {
+fn unfit_condition(space: &Space, name: &str) -> Option<UnfitName> {
     const WORD: &str = "condition";
     let instead = |what: String| {
-        Some(Unfit { what, fitting: prefixed(WORD, name, MOST_CONDITION_CHARS), fault: Fault::Start })
+        Some(UnfitName { what, fitting: prefixed(WORD, name, MOST_CONDITION_CHARS), fault: Fault::Start })
     };
     if let Some(unfit) = unfit_for_files(name, MOST_CONDITION_CHARS, || examples::name(space)) {
         return Some(unfit);
@@ -151,8 +151,8 @@ fn unfit_condition(space: &Space, name: &str) -> Option<Unfit> {
     None
 }
 
-/// Characters and length.
-fn unfit_for_files(name: &str, most_chars: usize, example: impl Fn() -> String) -> Option<Unfit> {
+/// Checks characters and length.
+fn unfit_for_files(name: &str, most_chars: usize, example: impl Fn() -> String) -> Option<UnfitName> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (what, fault) = if name.is_empty() {
         ("must not be empty".to_owned(), Fault::Start)
@@ -173,15 +173,15 @@ fn unfit_for_files(name: &str, most_chars: usize, example: impl Fn() -> String) 
         .take(most_chars)
         .collect();
     let is_right = fitting.contains(|c: char| c.is_ascii_alphanumeric()) && !MISSING.contains(&&*fitting);
-    Some(Unfit { what, fitting: if is_right { fitting } else { example() }, fault })
+    Some(UnfitName { what, fitting: if is_right { fitting } else { example() }, fault })
 }
 
-/// The name with a word before it, which mends a wrong start.
+/// Adds a word before the name, which corrects a wrong start.
 fn prefixed(word: &str, name: &str, most_chars: usize) -> String {
     format!("{word}-{}", name.trim_start_matches('-')).chars().take(most_chars).collect()
 }
 
-/// Whether a name is a number below 0, such as the value of an axis: every program reads it as that number.
+/// Returns whether a name is a number below 0, such as the value of an axis. Every program reads it as that number.
 fn is_negative_number(name: &str) -> bool {
     let digits = name.strip_prefix('-').unwrap_or(name);
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.parse::<f64>().is_ok()
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// What pandas 3.0 documents as `na_values` of `read_csv`.
+    /// The values that pandas 3.0 documents as `na_values` of `read_csv`.
     const PANDAS: [&str; 19] = [
         "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
         "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",

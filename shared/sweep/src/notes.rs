@@ -1,12 +1,12 @@
-//! Notes on valid sweeps: what its engine has to remark on conditions.
+//! Notes on valid sweeps: the engine's notes on their conditions.
 
 use granule_engine::Note;
 
 use crate::file::Sweep;
 
-/// Sentences for people, one for each subject, however many conditions have a remark about it.
+/// Returns sentences for the user: one for each subject, for any number of conditions with notes about it.
 pub fn notes(sweep: &Sweep) -> Vec<String> {
-    /// The first remark about a subject, and how many other conditions have one.
+    /// The first note about a subject, and the number of other conditions with such a note.
     struct About<'a> {
         subject: &'static str,
         condition: &'a str,
@@ -23,7 +23,7 @@ pub fn notes(sweep: &Sweep) -> Vec<String> {
             }
         }
     }
-    // Those about parameters first, in the order of the parameters.
+    // Notes about parameters are first, in the order of the parameters.
     let parameters = sweep.engine.space().parameters();
     let place = |of: &About<'_>| parameters.iter().position(|parameter| parameter.path == of.subject);
     all.sort_by_key(|of| place(of).unwrap_or(parameters.len()));

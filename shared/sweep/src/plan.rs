@@ -1,4 +1,4 @@
-//! From a sweep to the trials it needs.
+//! The plan of a sweep: the trials that it needs.
 
 use std::collections::HashMap;
 
@@ -7,24 +7,24 @@ use granule_engine::{Engine, Fingerprint, Model, StreamKey, TrialKey};
 use crate::condition::Condition;
 use crate::file::Sweep;
 
-/// Most conditions computed together. Sharing what they have in common among more saves little, and a trial of
-/// a cohort is the least that can be given to a worker.
+/// Largest number of conditions that are computed together. With more conditions, sharing saves little, and a trial of
+/// a cohort is the smallest unit of work for a worker.
 const MOST_VARIANTS: usize = 16;
 
-/// Everything a sweep asks to be computed: cohorts × their variants × trials.
+/// All trials of a sweep: cohorts × their variants × trials.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The engine.
     pub engine: &'static dyn Engine,
-    /// Trials of every condition and seed.
+    /// Number of trials of every condition and seed.
     pub trials: u32,
     /// The conditions, as in the sweep.
     pub conditions: Vec<Condition>,
-    /// Seed after seed; within a seed, one for each group of conditions that are computed together.
+    /// Ordered by seed; within a seed, one cohort for each group of conditions that are computed together.
     pub cohorts: Vec<Cohort>,
-    /// Per condition the group and the variant it is in; the same for every seed.
+    /// For each condition, its group and its variant in the group; the same for every seed.
     places: Vec<(usize, usize)>,
-    /// Cohorts of a seed.
+    /// Number of cohorts of a seed.
     groups: usize,
 }
 
@@ -33,31 +33,31 @@ pub struct Plan {
 pub struct Cohort {
     /// The seed.
     pub seed: u32,
-    /// The stream of random numbers that they share.
+    /// The stream of random numbers that the conditions share.
     pub stream: StreamKey,
-    /// Items a trial reads of it.
+    /// Number of items of the stream that a trial reads.
     pub items_per_trial: u64,
-    /// Cost of a trial without the part of each variant, as its engine gives it.
+    /// Cost of a trial that its variants share, computed by the engine.
     pub cost_per_trial: f64,
-    /// What has to be computed, each once.
+    /// The distinct conditions, each computed once.
     pub variants: Vec<Variant>,
 }
 
-/// A condition of a cohort, under all its names.
+/// A condition of a cohort, with all its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// Its identity.
+    /// Identity of the condition.
     pub fingerprint: Fingerprint,
-    /// Conditions of the sweep that are this one, by index; at least one.
+    /// Indices of the sweep's conditions that are this variant; at least one.
     pub conditions: Vec<usize>,
 }
 
 impl Plan {
-    /// The plan of a sweep.
+    /// Makes the plan of a sweep.
     pub fn new(sweep: &Sweep) -> Plan {
         let fingerprints: Vec<Fingerprint> =
             sweep.conditions.iter().map(|condition| condition.model.fingerprint()).collect();
-        // Which conditions go together is the same for every seed.
+        // The groups of conditions are the same for every seed.
         let mut groups: Vec<Vec<Variant>> = Vec::new();
         let mut places = Vec::with_capacity(sweep.conditions.len());
         let model = |variant: &Variant| &sweep.conditions[variant.conditions[0]].model;
@@ -106,18 +106,18 @@ impl Plan {
         }
     }
 
-    /// Distinct trials, over all conditions and seeds.
+    /// Returns the number of distinct trials, over all conditions and seeds.
     pub fn len(&self) -> u64 {
         let variants: u64 = self.cohorts.iter().map(|cohort| cohort.variants.len() as u64).sum();
         variants * u64::from(self.trials)
     }
 
-    /// Whether there is nothing to compute.
+    /// Returns whether there is nothing to compute.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The key of a trial of a cohort's variant.
+    /// Returns the key of a trial of a cohort's variant.
     ///
     /// # Panics
     /// If the plan has no such cohort or variant.
@@ -126,7 +126,7 @@ impl Plan {
         cohort.variants[variant].fingerprint.trial(cohort.seed, trial)
     }
 
-    /// The model of a cohort's variant.
+    /// Returns the model of a cohort's variant.
     ///
     /// # Panics
     /// If the plan has no such cohort or variant.
@@ -134,12 +134,13 @@ impl Plan {
         &self.conditions[self.cohorts[cohort].variants[variant].conditions[0]].model
     }
 
-    /// The seed of a cohort, by its index in the sweep.
+    /// Returns the seed of a cohort, as an index in the sweep.
     pub fn seed_of(&self, cohort: usize) -> usize {
         cohort / self.groups
     }
 
-    /// The cohort and variant that compute a condition for a seed, both by their index in the sweep.
+    /// Returns the cohort and the variant that compute a condition for a seed. Condition and seed are indices in the
+    /// sweep.
     ///
     /// # Panics
     /// If the sweep has no such condition.

@@ -1,4 +1,4 @@
-//! Whether the conditions of a sweep have their random numbers in common.
+//! The choice whether the conditions of a sweep share their random numbers.
 
 use std::collections::HashMap;
 
@@ -11,24 +11,24 @@ use crate::text::Span;
 use crate::value;
 use crate::yaml::{self, Node};
 
-/// The key that says it, in the group of parameters of the random numbers.
+/// The key of this choice, in the group of parameters of the random numbers.
 pub(crate) const SHARING: &str = "sharing";
 
-/// Whether the conditions of a seed have the same random numbers.
+/// Whether the conditions of a seed share their random numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Randomness {
-    /// All conditions of a seed have the same, trial by trial.
+    /// All conditions of a seed have the same random numbers, trial by trial.
     #[default]
     Common,
-    /// Each condition has its own.
+    /// Each condition has its own random numbers.
     Independent,
 }
 
 impl Randomness {
-    /// All, the default first.
+    /// All choices, the default first.
     pub const ALL: [Randomness; 2] = [Randomness::Common, Randomness::Independent];
 
-    /// The name in sweep files.
+    /// Returns the name in sweep files.
     pub fn name(self) -> &'static str {
         match self {
             Randomness::Common => "common",
@@ -36,14 +36,14 @@ impl Randomness {
         }
     }
 
-    /// How a sweep file says it with a group of parameters.
+    /// Returns the entry of a sweep file that sets this choice, with a group of parameters as its key.
     fn with_group(self, group: &str) -> String {
         format!("{group}: {}", self.name())
     }
 }
 
-/// Reads the group of the random numbers: `independent` alone, or [`SHARING`] among its parameters. The engine is
-/// `None` where it is unknown.
+/// Reads the group of the random numbers: `independent` alone, or [`SHARING`] among its parameters. `engine` is `None`
+/// if it is unknown.
 pub(crate) fn randomness(
     sharing: Sharing,
     node: &Node,
@@ -54,12 +54,12 @@ pub(crate) fn randomness(
     let Sharing { group, .. } = sharing;
     let names = Randomness::ALL.map(Randomness::name);
     let node = match &node.value {
-        yaml::Value::Map(map) => map.iter().find_map(|(key, value)| match &key.value {
-            yaml::Value::Scalar { text, .. } if text == SHARING => Some(value),
+        yaml::Content::Map(map) => map.iter().find_map(|(key, value)| match &key.value {
+            yaml::Content::Scalar { text, .. } if text == SHARING => Some(value),
             _ => None,
         })?,
-        yaml::Value::Scalar { .. } => node,
-        // Reported as a group that is none.
+        yaml::Content::Scalar { .. } => node,
+        // The reader of groups reports any other node.
         _ => return None,
     };
     let randomness = Randomness::ALL[value::choice(&format!("{group}.{SHARING}"), &names, node, problems)?];
@@ -83,8 +83,8 @@ pub(crate) fn randomness(
     Some(randomness)
 }
 
-/// Gives each condition random numbers whose number follows from its parameters, so that it keeps them whatever other
-/// conditions there are. Equal conditions have equal ones.
+/// Gives each condition the number of its random numbers, which is computed from its parameters. A condition therefore
+/// keeps its random numbers if other conditions change. Equal conditions have equal random numbers.
 pub(crate) fn make_independent(
     sharing: Sharing,
     conditions: &mut [Condition],
@@ -107,7 +107,7 @@ pub(crate) fn make_independent(
             });
             continue;
         }
-        // The number stays that of version 0.1.0.
+        // The number is the same as in version 0.1.0.
         let fingerprint = model.facts().fingerprint_0_1_0;
         let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
         let number = u32::from_le_bytes(first);

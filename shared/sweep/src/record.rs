@@ -1,42 +1,45 @@
-//! Which output files are written for a condition.
+//! The choice of output files that are written for a condition.
 
 use std::fmt;
 
-use granule_engine::output::Kind;
+use granule_engine::output::FileKind;
 
 use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
 use crate::text::quote;
-use crate::value::{Entry, entries, flag};
+use crate::value::{ValueEntry, entries, flag};
 use crate::yaml::{self, Node};
 
-/// A set of an engine's kinds, by their places.
+/// A set of an engine's kinds of files: bit i is the kind with index i.
 type Places = u64;
 
-/// Which output files are written for a condition, by their kinds. It decides nothing that is computed: a file that is
-/// switched on later is written from the stored spikes.
+/// The output files that are written for a condition, by their kinds. The choice does not affect the computation: a
+/// file that is switched on later is written from the stored spikes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    kinds: &'static [Kind],
+    kinds: &'static [FileKind],
     on: Places,
 }
 
 impl Record {
-    /// All files.
+    /// Returns all files.
     #[must_use]
-    pub fn all(kinds: &'static [Kind]) -> Record {
+    pub fn all(kinds: &'static [FileKind]) -> Record {
         Record::of(kinds, |_| true)
     }
 
-    /// What is written for a condition where the sweep file sets nothing. A preset used as such has all files. Other
-    /// conditions leave out the large ones, which are nearly all of the output.
+    /// Returns the files that are written for a condition if the sweep file sets nothing. A preset used as such has all
+    /// files. Other conditions leave out the large ones, which are nearly all of the output.
     #[must_use]
-    pub fn by_default(kinds: &'static [Kind], is_preset: bool) -> Record {
+    pub fn by_default(kinds: &'static [FileKind], is_preset: bool) -> Record {
         Record::of(kinds, |kind| is_preset || !kind.is_large)
     }
 
-    /// All files but those of these keys; `None` if one of them is unknown.
-    pub fn without<'a>(kinds: &'static [Kind], keys: impl IntoIterator<Item = &'a str>) -> Option<Record> {
+    /// Returns all files except those of these keys; `None` if a key is unknown.
+    pub fn without<'a>(
+        kinds: &'static [FileKind],
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Record> {
         let mut record = Record::all(kinds);
         for key in keys {
             record.on &= !bit(place(kinds, key)?);
@@ -44,34 +47,34 @@ impl Record {
         Some(record)
     }
 
-    fn of(kinds: &'static [Kind], is_on: impl Fn(&Kind) -> bool) -> Record {
+    fn of(kinds: &'static [FileKind], is_on: impl Fn(&FileKind) -> bool) -> Record {
         let places = kinds.iter().enumerate().filter(|(_, kind)| is_on(kind));
         Record { kinds, on: places.fold(0, |on, (place, _)| on | bit(place)) }
     }
 
-    /// The files of either.
+    /// Returns the files of both records.
     ///
     /// # Panics
-    /// If they are of different engines' kinds.
+    /// If the records are of different engines' kinds.
     #[must_use]
     pub fn or(self, other: Record) -> Record {
         assert_eq!(self.kinds, other.kinds, "records of different engines");
         Record { on: self.on | other.on, ..self }
     }
 
-    /// Whether the files of the kind at this place are written.
+    /// Returns whether the files of the kind with this index are written.
     #[must_use]
     pub fn has(self, place: usize) -> bool {
         place < self.kinds.len() && self.on & bit(place) != 0
     }
 
-    /// Whether the files of this key are written; no key has others.
+    /// Returns whether the files of this key are written; false for an unknown key.
     #[must_use]
     pub fn has_key(self, key: &str) -> bool {
         place(self.kinds, key).is_some_and(|place| self.has(place))
     }
 
-    /// The keys that are switched off.
+    /// Returns the keys that are switched off.
     #[must_use]
     pub fn left_out(self) -> Vec<&'static str> {
         let kinds = self.kinds.iter().enumerate();
@@ -85,38 +88,38 @@ impl fmt::Debug for Record {
     }
 }
 
-/// The kinds of files that a sweep file sets for a condition, in the condition or at the top. The others have their
+/// The kinds of files that a sweep file sets for a condition, in the condition or at the top. Other kinds have their
 /// default.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ExplicitRecord {
-    kinds: &'static [Kind],
+    kinds: &'static [FileKind],
     set: Places,
-    /// Those of them that are switched on.
+    /// The kinds in `set` that are switched on.
     on: Places,
 }
 
 impl From<Record> for ExplicitRecord {
-    /// Every kind is set.
+    /// Sets every kind.
     fn from(record: Record) -> ExplicitRecord {
         ExplicitRecord { kinds: record.kinds, set: Record::all(record.kinds).on, on: record.on }
     }
 }
 
 impl ExplicitRecord {
-    /// Nothing is set.
+    /// Sets no kind.
     #[must_use]
-    pub fn none(kinds: &'static [Kind]) -> ExplicitRecord {
+    pub fn none(kinds: &'static [FileKind]) -> ExplicitRecord {
         ExplicitRecord { kinds, set: 0, on: 0 }
     }
 
-    /// What is set for the files of this key; `None` also of a key that no files have.
+    /// Returns the setting of the files of this key; `None` if they are not set or the key is unknown.
     #[must_use]
     pub fn get(self, key: &str) -> Option<bool> {
         let bit = bit(place(self.kinds, key)?);
         (self.set & bit != 0).then_some(self.on & bit != 0)
     }
 
-    /// What is written: the kinds that are set, and `default` for the others.
+    /// Returns the files that are written: the kinds that are set, and `default` for the others.
     ///
     /// # Panics
     /// If `default` is of another engine's kinds.
@@ -126,12 +129,12 @@ impl ExplicitRecord {
         Record { on: self.on | default.on & !self.set, ..default }
     }
 
-    /// The kinds that can be set.
-    pub(crate) fn kinds(self) -> &'static [Kind] {
+    /// Returns the kinds that can be set.
+    pub(crate) fn kinds(self) -> &'static [FileKind] {
         self.kinds
     }
 
-    /// Sets the kind at this place.
+    /// Sets the kind with this index.
     pub(crate) fn set(&mut self, place: usize, is_on: bool) {
         let bit = bit(place);
         self.set |= bit;
@@ -146,7 +149,7 @@ impl fmt::Debug for ExplicitRecord {
     }
 }
 
-fn place(kinds: &[Kind], key: &str) -> Option<usize> {
+fn place(kinds: &[FileKind], key: &str) -> Option<usize> {
     kinds.iter().position(|kind| kind.key == key)
 }
 
@@ -158,18 +161,18 @@ fn bit(place: usize) -> Places {
 /// The key of the spikes, which no engine's kind has.
 pub(crate) const SPIKES: &str = "spikes";
 
-/// What `record: { spikes: true }` stands for.
+/// Description of `record: { spikes: true }`.
 pub(crate) const ABOUT_SPIKES: &str = "the spikes of every trial, in the store; always kept";
 
 /// The word that switches all files on.
 pub(crate) const ALL: &str = "all";
 
-/// Reads `record`: all files, or a key for each that is to be set. The others stay as in `base`.
+/// Reads `record`: all files, or a key for each kind to set. Other kinds stay as in `base`.
 pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems) -> ExplicitRecord {
     let mut record = base;
     let map = match &node.value {
-        yaml::Value::Scalar { text, .. } if text == ALL => return Record::all(base.kinds()).into(),
-        yaml::Value::Map(map) => map,
+        yaml::Content::Scalar { text, .. } if text == ALL => return Record::all(base.kinds()).into(),
+        yaml::Content::Map(map) => map,
         _ => {
             problems.add(|| {
                 Problem::at(node.span, format!("`record` must be `{ALL}` or a mapping, not {}", node.shown()))
@@ -178,7 +181,7 @@ pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems)
             return record;
         }
     };
-    for Entry { key, key_span, value } in entries(map, problems) {
+    for ValueEntry { key, key_span, value } in entries(map, problems) {
         let path = format!("record.{key}");
         match place(base.kinds(), key) {
             Some(place) => {
@@ -210,10 +213,10 @@ pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems)
     record
 }
 
-/// What to write instead of something that is neither `all` nor a mapping.
-fn instead_of(kinds: &[Kind], node: &Node) -> String {
+/// Returns help for a node that is neither `all` nor a mapping: the text to write instead.
+fn instead_of(kinds: &[FileKind], node: &Node) -> String {
     let general = || {
-        // Large ones are those that one may want to switch on.
+        // Users may want to switch on the large files.
         let example = kinds.iter().rev().find(|kind| kind.is_large).or(kinds.first());
         match example {
             Some(kind) => {
@@ -228,11 +231,11 @@ fn instead_of(kinds: &[Kind], node: &Node) -> String {
     };
     let keys: Vec<&str> = kinds.iter().map(|kind| kind.key).collect();
     let key_of = |item: &Node| match &item.value {
-        yaml::Value::Scalar { text, .. } => keys.iter().copied().find(|key| key == text),
+        yaml::Content::Scalar { text, .. } => keys.iter().copied().find(|key| key == text),
         _ => None,
     };
     match &node.value {
-        yaml::Value::Scalar { text, .. } => match (text.to_ascii_lowercase().as_str(), key_of(node)) {
+        yaml::Content::Scalar { text, .. } => match (text.to_ascii_lowercase().as_str(), key_of(node)) {
             (_, Some(key)) => each(&[key], true),
             ("none" | "nothing" | "false" | "no" | "off", _) => each(&keys, false),
             ("true" | "yes" | "on" | "everything", _) => format!("write `{ALL}`"),
@@ -241,7 +244,7 @@ fn instead_of(kinds: &[Kind], node: &Node) -> String {
                 None => general(),
             },
         },
-        yaml::Value::List(items) if !items.is_empty() => {
+        yaml::Content::List(items) if !items.is_empty() => {
             let keys: Option<Vec<&str>> = items.iter().map(key_of).collect();
             keys.map_or_else(general, |keys| each(&keys, true))
         }

@@ -1,6 +1,6 @@
-//! The shape of sweep files as a JSON Schema, for editors: they complete keys, parameters and presets,
-//! and show what each is. What is more than shape, such as names that must differ, is left to
-//! [`parse`](crate::parse).
+//! The JSON Schema of sweep files, for editors. Editors complete keys, parameters and presets with it, and show their
+//! descriptions. The schema describes the form of a file. [`parse`](crate::parse) checks all other rules, such as
+//! unique names.
 
 use granule_engine::output;
 use granule_engine::space::{Kind, Parameter, Range, Sharing, Space, Unit, Value as Of};
@@ -21,10 +21,11 @@ use crate::vocabulary::FORMAT;
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const TITLE: &str = "granule sweep file";
 
-/// What a reference to a definition begins with.
+/// Start of a reference to a definition.
 const DEFINITIONS: &str = "#/$defs/";
 
-/// The schema, draft 2020-12, of what [`parse`](crate::parse) accepts, made from the tables it reads by.
+/// Returns the schema, draft 2020-12, of the sweep files that [`parse`](crate::parse) accepts. It is made from the
+/// tables that `parse` uses.
 ///
 /// # Panics
 /// If there are no engines.
@@ -46,7 +47,7 @@ pub fn schema(engines: Engines) -> Value {
     }
 }
 
-/// What any of these models takes. The first has the engine of files that choose none.
+/// Returns a schema of sweeps of any of these models. Files that choose no engine are of the first model.
 fn of_models(models: &[Vec<&dyn Engine>]) -> Value {
     let mut definitions = Map::new();
     let mut all = Vec::new();
@@ -65,7 +66,7 @@ fn of_models(models: &[Vec<&dyn Engine>]) -> Value {
     schema
 }
 
-/// Makes all references those to definitions at another place.
+/// Changes all references to refer to definitions at another place.
 fn move_references(schema: &mut Value, to: &str) {
     match schema {
         Value::Object(map) => {
@@ -81,7 +82,7 @@ fn move_references(schema: &mut Value, to: &str) {
     }
 }
 
-/// The schema of sweeps of one model, for these of its engines.
+/// Returns the schema of sweeps of one model, for these of its engines.
 fn of_model(engines: &[&dyn Engine]) -> Value {
     let engine = engines[0];
     let space = engine.space();
@@ -119,7 +120,7 @@ fn of_model(engines: &[&dyn Engine]) -> Value {
     schema
 }
 
-/// The keys at the top that are no group of parameters.
+/// Returns the keys at the top that are not groups of parameters.
 fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
     let engine = engines[0];
     let space = engine.space();
@@ -180,8 +181,8 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
     properties
 }
 
-/// The files that are written by default.
-fn by_default(kinds: &[output::Kind]) -> String {
+/// Describes the files that are written by default.
+fn by_default(kinds: &[output::FileKind]) -> String {
     let large: Vec<&str> = kinds.iter().filter(|kind| kind.is_large).map(|kind| kind.key).collect();
     match large.is_empty() {
         true => "all".to_owned(),
@@ -196,7 +197,7 @@ fn version() -> Value {
     json!({ "const": 1, "description": "the version of the format" })
 }
 
-/// A group of parameters at the top.
+/// Returns the schema of a group of parameters at the top.
 fn top_group(space: &Space, group: &str) -> Value {
     let mut properties = Map::new();
     for parameter in space.parameters() {
@@ -292,8 +293,8 @@ fn hypercube(space: &Space) -> Value {
     )
 }
 
-fn record_of(kinds: &[output::Kind]) -> Value {
-    let property = |&output::Kind { key, about, is_large }: &output::Kind| {
+fn record_of(kinds: &[output::FileKind]) -> Value {
+    let property = |&output::FileKind { key, about, is_large }: &output::FileKind| {
         let what = format!("{about}{}", if is_large { "; by default for presets only" } else { "" });
         (key.to_owned(), json!({ "description": what, "type": "boolean" }))
     };
@@ -306,7 +307,7 @@ fn record_of(kinds: &[output::Kind]) -> Value {
     json!({ "anyOf": [all, described(keys, "files by their kind")] })
 }
 
-/// A parameter's value.
+/// Returns the schema of a parameter's value.
 fn value_of(parameter: &Parameter) -> Value {
     let symbol = parameter.unit();
     let range = match parameter.kind {
@@ -324,7 +325,7 @@ fn value_of(parameter: &Parameter) -> Value {
         }
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Choice(names) => {
-            // The default first.
+            // The default is first.
             let mut names = names.to_vec();
             names.sort_by_key(|name| parameter.default != Of::Choice(name));
             json!({ "enum": names })
@@ -338,7 +339,7 @@ fn value_of(parameter: &Parameter) -> Value {
     shape
 }
 
-/// The default, as it is written in a sweep file.
+/// Returns the default, as it is written in a sweep file.
 fn example(parameter: &Parameter) -> Value {
     match (parameter.unit(), &parameter.default) {
         ("", Of::Number(x)) => json!(x),
@@ -369,7 +370,7 @@ fn drawn_name(parameter: &Parameter) -> String {
     format!("drawn.{}", parameter.path)
 }
 
-/// An axis of `grid` or `zip`.
+/// Returns the schema of an axis of `grid` or `zip`.
 fn axis(parameter: &Parameter) -> Value {
     let list = json!({
         "description": "the values",
@@ -427,7 +428,7 @@ fn distributions(unit: Unit) -> Map<String, Value> {
     DISTRIBUTIONS.iter().map(|name| ((*name).to_owned(), two(what(name)))).collect()
 }
 
-/// A number in this unit.
+/// Returns the schema of a number in this unit.
 fn number(unit: Unit, range: Option<Range>) -> Value {
     if unit != Unit::One {
         return json!({ "type": "string", "pattern": units::pattern(unit) });
@@ -442,11 +443,11 @@ fn number(unit: Unit, range: Option<Range>) -> Value {
         }
         Some(Range::Finite) | None => {}
     }
-    // In quotes it is a number, too.
+    // A number in quotes is also valid.
     json!({ "anyOf": [number, { "type": "string", "pattern": units::pattern(unit) }] })
 }
 
-/// A name: what YAML takes for a number is one, too.
+/// Returns the schema of a name. A scalar that YAML reads as a number is also a name.
 fn word() -> Value {
     json!({ "type": ["string", "number"] })
 }

@@ -1,4 +1,4 @@
-//! The seeds of a sweep: a list of numbers and ranges, a range, or so many at random.
+//! The seeds of a sweep: a list of numbers and ranges, a range, or a number of random seeds.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -15,22 +15,22 @@ pub(crate) const DEFAULT_SEED: u32 = 451;
 
 const FORMS: &str = "write `[451, 452]`, `1..20` (both included) or `{ count: 20, seed: 7 }`";
 
-/// Reads `seeds`; what is wrong is reported and left out.
+/// Reads `seeds`. Wrong entries are reported and left out.
 pub(crate) fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
     match &node.value {
-        yaml::Value::List(items) if !items.is_empty() => listed(node, items, problems),
-        yaml::Value::List(_) => {
+        yaml::Content::List(items) if !items.is_empty() => listed(node, items, problems),
+        yaml::Content::List(_) => {
             problems
                 .add(|| Problem::at(node.span, "`seeds` is empty").help(format!("write `[{DEFAULT_SEED}]`")));
             Vec::new()
         }
-        yaml::Value::Scalar { text, .. } if text.contains("..") => {
-            let mut listed = Seeds::default();
+        yaml::Content::Scalar { text, .. } if text.contains("..") => {
+            let mut listed = SeedList::default();
             listed.add(node, problems);
             listed.seeds
         }
-        yaml::Value::Map(map) => random(node, map, problems),
-        yaml::Value::Scalar { text, .. } => {
+        yaml::Content::Map(map) => random(node, map, problems),
+        yaml::Content::Scalar { text, .. } => {
             problems.add(|| {
                 Problem::at(node.span, format!("`seeds` must be a list, not {}", node.shown())).help(
                     match text.parse::<u32>() {
@@ -41,7 +41,7 @@ pub(crate) fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
             });
             Vec::new()
         }
-        yaml::Value::Null => {
+        yaml::Content::Null => {
             problems.add(|| Problem::at(node.span, "`seeds` must be a list, not nothing").help(FORMS));
             Vec::new()
         }
@@ -53,7 +53,7 @@ fn listed(node: &Node, items: &[Node], problems: &mut Problems) -> Vec<u32> {
         problems.add(|| too_many(node.span, items.len() as u64, "are listed"));
         return Vec::new();
     }
-    let mut listed = Seeds::default();
+    let mut listed = SeedList::default();
     for item in items {
         listed.add(item, problems);
         if listed.is_full {
@@ -68,24 +68,24 @@ fn too_many(span: Span, found: u64, what: &str) -> Problem {
         .help("take fewer seeds, or several sweeps")
 }
 
-/// Seeds so far.
+/// The seeds read so far.
 #[derive(Default)]
-struct Seeds {
+struct SeedList {
     seeds: Vec<u32>,
-    /// Where each was written first.
+    /// Position at which each seed was written first.
     places: HashMap<u32, Span>,
     is_full: bool,
 }
 
-impl Seeds {
+impl SeedList {
     /// Adds a number or a range.
     fn add(&mut self, item: &Node, problems: &mut Problems) {
         let (first, last) = match &item.value {
-            yaml::Value::Scalar { text, quoted: false } if text.contains("..") => {
+            yaml::Content::Scalar { text, quoted: false } if text.contains("..") => {
                 let Some(ends) = range(text, item.span, problems) else { return };
                 ends
             }
-            yaml::Value::Scalar { text, quoted: false } if ends(&text.replacen('-', "..", 1)).is_ok() => {
+            yaml::Content::Scalar { text, quoted: false } if ends(&text.replacen('-', "..", 1)).is_ok() => {
                 problems.add(|| {
                     Problem::at(item.span, format!("{} is no range of seeds", quote(text)))
                         .help(format!("write `{}`", text.replacen('-', "..", 1)))
@@ -113,7 +113,7 @@ impl Seeds {
                             "it is already on line {line}; the same seed gives the same trials"
                         ))
                     });
-                    // One of a range is enough to be told.
+                    // Report only one seed of a range.
                     return;
                 }
                 None => {
@@ -125,42 +125,42 @@ impl Seeds {
     }
 }
 
-/// Why a text is no range.
+/// The reason why a text is no range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unfit {
+enum UnfitRange {
     Backwards(u32, u32),
     TooLarge,
     Other,
 }
 
-/// Both ends of `1..20`.
-fn ends(text: &str) -> Result<(u32, u32), Unfit> {
-    let (first, last) = text.split_once("..").ok_or(Unfit::Other)?;
+/// Reads both ends of a range such as `1..20`.
+fn ends(text: &str) -> Result<(u32, u32), UnfitRange> {
+    let (first, last) = text.split_once("..").ok_or(UnfitRange::Other)?;
     let seed = |end: &str| {
         let is_number = !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { end.parse::<u32>().map_err(|_| Unfit::TooLarge) } else { Err(Unfit::Other) }
+        if is_number { end.parse::<u32>().map_err(|_| UnfitRange::TooLarge) } else { Err(UnfitRange::Other) }
     };
     match (seed(first.trim_end()), seed(last.trim_start())) {
         (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
-        (Ok(first), Ok(last)) => Err(Unfit::Backwards(first, last)),
-        (Err(Unfit::Other), _) | (_, Err(Unfit::Other)) => Err(Unfit::Other),
+        (Ok(first), Ok(last)) => Err(UnfitRange::Backwards(first, last)),
+        (Err(UnfitRange::Other), _) | (_, Err(UnfitRange::Other)) => Err(UnfitRange::Other),
         (Err(unfit), _) | (_, Err(unfit)) => Err(unfit),
     }
 }
 
-impl Unfit {
-    /// What is wrong, and what to write.
+impl UnfitRange {
+    /// Returns the problem and a remedy.
     fn describe(self, text: &str) -> (String, String) {
         let text = quote(text);
         match self {
-            Unfit::Backwards(first, last) => {
+            UnfitRange::Backwards(first, last) => {
                 (format!("the range {text} ends before it begins"), format!("write `{last}..{first}`"))
             }
-            Unfit::TooLarge => (
+            UnfitRange::TooLarge => (
                 format!("`seeds` must be between 0 and {}, not {text}", u32::MAX),
                 format!("write numbers up to `{}`", u32::MAX),
             ),
-            Unfit::Other => (
+            UnfitRange::Other => (
                 format!("{text} is no range of seeds"),
                 "write it like `1..20`, first and last, both included".to_owned(),
             ),
@@ -179,10 +179,11 @@ fn range(text: &str, span: Span, problems: &mut Problems) -> Option<(u32, u32)> 
     ends.ok()
 }
 
-/// A seed or a range of seeds of a command line, as an item of `seeds` in a sweep file. Takes `1-20` for `1..20`, too.
+/// Reads a seed or a range of seeds of a command line, written like an item of `seeds` in a sweep file. Also accepts
+/// `1-20` for `1..20`.
 ///
 /// # Errors
-/// In one line, what is wrong and what to write.
+/// The problem and a remedy, in one line.
 ///
 /// ```
 /// assert_eq!(granule_sweep::parse_seeds("1..20"), Ok(1..=20));
@@ -198,7 +199,7 @@ pub fn parse_seeds(text: &str) -> Result<RangeInclusive<u32>, String> {
     let range = text.replacen('-', "..", usize::from(!text.contains("..")));
     match ends(&range) {
         Ok((first, last)) => Ok(first..=last),
-        Err(Unfit::Other) => Err(format!(
+        Err(UnfitRange::Other) => Err(format!(
             "{} is neither a seed nor a range of seeds; write it like `7` or `1..20`, both ends included",
             quote(text)
         )),
@@ -209,7 +210,7 @@ pub fn parse_seeds(text: &str) -> Result<RangeInclusive<u32>, String> {
     }
 }
 
-/// `{ count: 20, seed: 7 }`
+/// Draws the seeds of a mapping such as `{ count: 20, seed: 7 }`.
 fn random(node: &Node, map: &[(Node, Node)], problems: &mut Problems) -> Vec<u32> {
     let before = problems.count();
     let (mut number, mut seed) = (None, None);
@@ -228,7 +229,7 @@ fn random(node: &Node, map: &[(Node, Node)], problems: &mut Problems) -> Vec<u32
             draws::distinct("seeds", seed, number as usize)
         }
         _ => {
-            // A key that is there but wrong has been reported.
+            // A key with a wrong value has been reported.
             if problems.count() == before {
                 problems.add(|| Problem::at(node.span, "random `seeds` need `count` and `seed`").help(FORMS));
             }

@@ -1,24 +1,25 @@
 //! Slips that are hard to see: characters that look like others, missing spaces, decimal commas, tabs.
 //!
-//! Whatever was found wrong, a slip at its place is the likely cause: its help takes the place of the other one.
+//! A slip at the position of a problem is its likely cause. The help of the slip therefore replaces the help of the
+//! problem.
 
 use granule_engine::Space;
 
 use crate::text::{Span, quote};
 use crate::vocabulary::{KEYS_OF_CONDITION, is_key};
 
-/// Where a slip is, and what to do about it.
+/// Position of a slip, and a remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slip {
     pub(crate) span: Span,
     pub(crate) help: String,
 }
 
-/// The slip in the part of a text that something is wrong with.
+/// Returns the slip in the part of a text that has a problem.
 pub(crate) fn at(space: &Space, text: &str, span: Span) -> Option<Slip> {
     let found = text.get(span.start..span.end)?;
     let line = found.lines().next().unwrap_or_default();
-    // Of a list or a mapping, whose parts are looked at one by one, something else is wrong.
+    // A list or a mapping has another problem: its parts are checked one by one.
     if line.starts_with(['[', '{']) {
         return None;
     }
@@ -27,7 +28,7 @@ pub(crate) fn at(space: &Space, text: &str, span: Span) -> Option<Slip> {
         .or_else(|| decimal_comma(text, span))
 }
 
-/// The slip that keeps a text from being YAML, near the place where the parser gave up.
+/// Returns the slip that makes a text invalid YAML, near the position at which the parser stopped.
 pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
     let mut start = 0;
     let mut lines: Vec<(usize, &str)> = Vec::new();
@@ -37,7 +38,7 @@ pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
     }
     lines.retain(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     let at = lines.partition_point(|(start, _)| *start <= place).saturating_sub(1);
-    // The line itself, then the one before, which the parser may have taken for a part of it, then the one behind.
+    // The line itself, then the line before, which the parser may have read as a part of it, then the line after.
     let order = [Some(at), at.checked_sub(1), Some(at + 1)];
     let near: Vec<(usize, &str)> =
         order.into_iter().flatten().filter_map(|at| lines.get(at).copied()).collect();
@@ -58,7 +59,7 @@ pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
     near.iter().find_map(tab).or_else(|| near.iter().find_map(other))
 }
 
-/// A character that looks like one of the language, or like none.
+/// Finds a character that looks like a character of the language, or is invisible.
 fn lookalike(line: &str, start: usize) -> Option<Slip> {
     line.char_indices().find_map(|(at, c)| {
         let code = u32::from(c);
@@ -91,7 +92,7 @@ fn lookalike(line: &str, start: usize) -> Option<Slip> {
     })
 }
 
-/// A word of the language with a colon and its value, or a dash and its item, without the space between them.
+/// Finds a missing space: between a colon after a word of the language and its value, or between a dash and its item.
 fn missing_space(space: &Space, line: &str, start: usize, text: &str) -> Option<Slip> {
     let shown = |line: &str| quote(line.split([',', '}', ']']).next().unwrap_or_default().trim_end());
     if let Some(item) = line.strip_prefix('-').filter(|item| item.starts_with(char::is_alphabetic)) {
@@ -109,13 +110,13 @@ fn missing_space(space: &Space, line: &str, start: usize, text: &str) -> Option<
     Some(Slip { span, help: format!("write a space after the colon: {}", shown(&format!("{key}: {value}"))) })
 }
 
-/// A decimal comma that YAML takes for one between two entries: `{ x: 0,17 nS }`, `[0,17 nS, 1 nS]`.
+/// Finds a decimal comma that YAML reads as a separator of two entries: `{ x: 0,17 nS }`, `[0,17 nS, 1 nS]`.
 fn decimal_comma(text: &str, span: Span) -> Option<Slip> {
     let digit = |c: char| c.is_ascii_digit();
     let found = &text[span.start..span.end];
     let (before, after) = (&text[..span.start], &text[span.end..]);
     let is_whole = |part: &str| part.ends_with(digit) && part.trim_start_matches('-').chars().all(digit);
-    // The part before the comma, without a unit, or the part behind it.
+    // The part before the comma, without a unit, or the part after it.
     let (whole, fraction) = match after.strip_prefix(',') {
         Some(fraction) if is_whole(found) => (found, fraction),
         _ => {
@@ -140,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// The slip at the first of these words.
+    /// Returns the slip at the first occurrence of these words.
     fn help_at(text: &str, words: &str) -> Option<(String, String)> {
         let start = text.find(words).expect("it is there");
         let slip = at(space(), text, Span { start, end: start + words.len() })?;

@@ -1,15 +1,15 @@
-//! "Did you mean …?"
+//! Suggestions for mistyped words: "Did you mean …?"
 
-/// The candidate most likely meant by a mistyped word, if any is close.
+/// Returns the candidate that a mistyped word most likely means, if any is close.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Longer words are no slip of the finger, and comparing them would take time.
+    // Longer words are not typing errors, and comparing them would take time.
     const MOST_BYTES: usize = 64;
     if word.len() > MOST_BYTES {
         return None;
     }
     let lower = word.to_lowercase();
-    // A slip in every third character, and one in the shortest words.
+    // One edit for every three characters, and one edit in the shortest words.
     let most_edits = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
@@ -19,7 +19,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// As [`nearest`] for dotted paths, which are also found by their last part alone.
+/// Finds a dotted path like [`nearest`], and also by its last part alone.
 pub(crate) fn nearest_path<'a>(word: &str, paths: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let mut same_end = paths.clone().filter(|path| path.split_once('.').is_some_and(|(_, end)| end == word));
     match (same_end.next(), same_end.next()) {
@@ -28,7 +28,7 @@ pub(crate) fn nearest_path<'a>(word: &str, paths: impl Iterator<Item = &'a str> 
     }
 }
 
-/// The help for an unknown word: the nearest candidate, or all of them.
+/// Returns the help for an unknown word: the nearest candidate, or all of them.
 pub(crate) fn help(word: &str, what: &str, candidates: &[&str]) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
@@ -36,7 +36,7 @@ pub(crate) fn help(word: &str, what: &str, candidates: &[&str]) -> String {
     }
 }
 
-/// `a`, `b` and `c`.
+/// Formats words as `a`, `b` and `c`.
 pub(crate) fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {

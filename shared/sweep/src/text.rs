@@ -1,4 +1,4 @@
-//! Parts of a text: where they are, and how they are shown in messages.
+//! Parts of a text: their positions, and their form in messages.
 
 /// Byte positions in the text of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -7,7 +7,7 @@ pub(crate) struct Span {
     pub(crate) end: usize,
 }
 
-/// Text of the user in a message: in backticks, cut when long. Control characters are escaped
+/// Quotes text of the user for a message: in backticks, and cut if it is long. Control characters are escaped later,
 /// together with those of the rest of the message.
 pub(crate) fn quote(text: &str) -> String {
     const MOST_CHARS: usize = 60;
@@ -17,7 +17,7 @@ pub(crate) fn quote(text: &str) -> String {
     }
 }
 
-/// Escapes everything that could break out of a line of a message.
+/// Escapes all characters that could break out of a line of a message.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -30,7 +30,8 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Control characters, line and paragraph separators, bidirectional and invisible formatting.
+/// Returns whether a character is a control character, a line or paragraph separator, or bidirectional or invisible
+/// formatting.
 pub(crate) fn is_treacherous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -1,17 +1,17 @@
 //! Numbers with units, converted exactly.
 //!
-//! A prefix shifts the decimal exponent in the text, and the text is parsed once. So `170 pS`,
-//! `0.17 nS` and `1.7e-10 S` are the same double, the one nearest to 0.17 nS.
+//! A prefix shifts the decimal exponent in the text, and the text is parsed once. Therefore `170 pS`, `0.17 nS` and
+//! `1.7e-10 S` are the same double, the nearest to 0.17 nS.
 
 use granule_engine::space::Unit;
 
 use crate::suggest;
 use crate::text::quote;
 
-/// Longest number; beyond it decimal parsing is no longer exact at every exponent.
+/// Largest length of a number. Beyond it, decimal parsing is no longer exact at every exponent.
 const MOST_BYTES: usize = 200;
 
-/// What a quantity is of.
+/// The dimension of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dimension {
     symbol: char,
@@ -26,7 +26,7 @@ const DIMENSIONS: [Dimension; 4] = [
     Dimension { symbol: 'F', name: "capacitance", article: "a" },
 ];
 
-/// Both micro signs, U+00B5 and U+03BC, are in use.
+/// Prefixes and their powers of ten. Both micro signs, U+00B5 and U+03BC, are in use.
 const PREFIXES: [(&str, i64); 11] = [
     ("f", -15),
     ("p", -12),
@@ -41,39 +41,39 @@ const PREFIXES: [(&str, i64); 11] = [
     ("G", 9),
 ];
 
-/// Why a text is not a quantity.
+/// The reason why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unfit {
-    /// It does not read as a number followed by at most one unit.
+pub(crate) enum UnfitQuantity {
+    /// The text is not a number followed by at most one unit.
     Junk,
-    /// A bare number where a unit is needed.
+    /// The number has no unit, but needs one.
     NoUnit { number: String },
-    /// A unit where a bare number is needed.
+    /// The number has a unit, but must be a bare number.
     NeedlessUnit { number: String },
-    /// No such unit.
+    /// The unit is unknown.
     UnknownUnit { number: String, unit: String },
-    /// A unit of something else.
+    /// The unit is of another dimension.
     WrongDimension { number: String, unit: String, name: &'static str, article: &'static str },
-    /// It does not fit a double, or is not zero but would be.
+    /// The number does not fit a double, or is not zero but would become zero.
     OutOfRange,
 }
 
-/// The value of a text in the given unit, nearest double.
-pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, Unfit> {
-    let (number, unit) = split(text).ok_or(Unfit::Junk)?;
+/// Returns the value of a text in the given unit: the nearest double.
+pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, UnfitQuantity> {
+    let (number, unit) = split(text).ok_or(UnfitQuantity::Junk)?;
     let number_text = || number.to_owned();
     let shift = match (wanted, unit) {
         (Unit::One, "") => 0,
-        (Unit::One, _) => return Err(Unfit::NeedlessUnit { number: number_text() }),
-        (_, "") => return Err(Unfit::NoUnit { number: number_text() }),
+        (Unit::One, _) => return Err(UnfitQuantity::NeedlessUnit { number: number_text() }),
+        (_, "") => return Err(UnfitQuantity::NoUnit { number: number_text() }),
         (_, unit) => {
             let Some((dimension, exponent)) = known_unit(unit) else {
-                return Err(Unfit::UnknownUnit { number: number_text(), unit: unit.to_owned() });
+                return Err(UnfitQuantity::UnknownUnit { number: number_text(), unit: unit.to_owned() });
             };
             let (wanted, wanted_exponent) = known_unit(wanted.symbol()).expect("the model's units are known");
             if dimension != wanted {
                 let Dimension { name, article, .. } = dimension;
-                return Err(Unfit::WrongDimension {
+                return Err(UnfitQuantity::WrongDimension {
                     number: number_text(),
                     unit: unit.to_owned(),
                     name,
@@ -83,37 +83,39 @@ pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, Unfit> {
             exponent - wanted_exponent
         }
     };
-    shifted(number, shift).ok_or(Unfit::OutOfRange)
+    shifted(number, shift).ok_or(UnfitQuantity::OutOfRange)
 }
 
-impl Unfit {
-    /// Message and help for a value of the parameter `path`; `example` is a value that fits.
+impl UnfitQuantity {
+    /// Returns message and help for a value of the parameter `path`; `example` is a valid value.
     pub(crate) fn describe(&self, path: &str, text: &str, wanted: Unit, example: &str) -> (String, String) {
         let symbol = wanted.symbol();
         let like_example = match self {
-            Unfit::Junk if text.contains(',') => "write the decimal point as `.`".to_owned(),
+            UnfitQuantity::Junk if text.contains(',') => "write the decimal point as `.`".to_owned(),
             _ => format!("write it like `{example}`"),
         };
         let text = quote(text);
         match self {
-            Unfit::Junk if wanted == Unit::One => {
+            UnfitQuantity::Junk if wanted == Unit::One => {
                 (format!("`{path}` must be a number, not {text}"), like_example)
             }
-            Unfit::Junk => (format!("`{path}` must be a number with a unit, not {text}"), like_example),
-            Unfit::NoUnit { number } => {
+            UnfitQuantity::Junk => {
+                (format!("`{path}` must be a number with a unit, not {text}"), like_example)
+            }
+            UnfitQuantity::NoUnit { number } => {
                 (format!("`{path}` needs a unit"), format!("write `{number} {symbol}`"))
             }
-            Unfit::NeedlessUnit { number } => {
+            UnfitQuantity::NeedlessUnit { number } => {
                 (format!("`{path}` is a bare number, but {text} has a unit"), format!("write `{number}`"))
             }
-            Unfit::UnknownUnit { number, unit } => {
+            UnfitQuantity::UnknownUnit { number, unit } => {
                 let help = match nearest_unit(unit, wanted) {
                     Some(unit) => format!("did you mean `{number} {unit}`?"),
                     None => format!("write it in {symbol}"),
                 };
                 (format!("unknown unit {}", quote(unit)), help)
             }
-            Unfit::WrongDimension { number, unit, name, article } => {
+            UnfitQuantity::WrongDimension { number, unit, name, article } => {
                 let (wanted, _) = known_unit(symbol).expect("the model's units are known");
                 let help = match same_letters(unit, wanted) {
                     Some(unit) => format!("did you mean `{number} {unit}`?"),
@@ -125,12 +127,12 @@ impl Unfit {
                 );
                 (message, help)
             }
-            Unfit::OutOfRange => (format!("{text} is too large or too small a number"), like_example),
+            UnfitQuantity::OutOfRange => (format!("{text} is too large or too small a number"), like_example),
         }
     }
 }
 
-/// A regular expression, of ECMA 262, of the texts that are quantities in this unit.
+/// Returns a regular expression, of ECMA 262, of the texts that are quantities in this unit.
 pub(crate) fn pattern(unit: Unit) -> String {
     let number = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?";
     match known_unit(unit.symbol()) {
@@ -143,7 +145,7 @@ pub(crate) fn pattern(unit: Unit) -> String {
     }
 }
 
-/// Number and unit, without the space between them. `None` if the text is anything else.
+/// Splits a text into number and unit, without the space between them. Returns `None` for any other text.
 pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     let bytes = text.as_bytes();
     let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -170,22 +172,23 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     (is_word && end <= MOST_BYTES && unit.len() <= MOST_BYTES).then_some((&text[..end], unit))
 }
 
-/// A number times a power of ten, rounded once. `None` if no double but zero or infinity is near.
+/// Multiplies a number by a power of ten, rounded once. Returns `None` if the result becomes infinite, or a number that
+/// is not zero becomes zero.
 fn shifted(number: &str, shift: i64) -> Option<f64> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    // An exponent that does not fit is far out of any double's range; its sign is all that counts.
+    // An exponent that does not fit is far outside the range of doubles, and only its sign matters.
     let out_of_range = if exponent.starts_with('-') { -1_000_000 } else { 1_000_000 };
     let exponent = exponent.parse::<i64>().unwrap_or(out_of_range).clamp(-1_000_000, 1_000_000);
     let value: f64 = format!("{mantissa}e{}", exponent + shift).parse().ok()?;
     let is_zero = mantissa.bytes().all(|b| matches!(b, b'0' | b'.' | b'+' | b'-'));
     match (is_zero, value) {
-        // One zero only: a sign would make a difference to content hashes, not to the model.
+        // All zeros are 0 without a sign, because a sign would change content hashes but not the model.
         (true, _) => Some(0.0),
         (false, value) => (value.is_finite() && value != 0.0).then_some(value),
     }
 }
 
-/// Dimension and power of ten of a unit.
+/// Returns the dimension and the power of ten of a unit.
 fn known_unit(unit: &str) -> Option<(Dimension, i64)> {
     let dimension = *DIMENSIONS.iter().find(|dimension| unit.ends_with(dimension.symbol))?;
     let prefix = unit.strip_suffix(dimension.symbol)?;
@@ -193,19 +196,19 @@ fn known_unit(unit: &str) -> Option<(Dimension, i64)> {
     Some((dimension, exponent))
 }
 
-/// The unit of the wanted dimension that a mistyped one is closest to.
+/// Returns the unit of the wanted dimension that is closest to a mistyped unit.
 fn nearest_unit(unit: &str, wanted: Unit) -> Option<String> {
     let (dimension, _) = known_unit(wanted.symbol())?;
     if let Some(same) = same_letters(unit, dimension) {
         return Some(same);
     }
     let units = units_of(dimension);
-    // The model's own unit first: of equally near ones the first is taken.
+    // The model's own unit is first: of equally near units, the first is returned.
     let own = std::iter::once(wanted.symbol());
     suggest::nearest(unit, own.chain(units.iter().map(String::as_str))).map(str::to_owned)
 }
 
-/// The unit of a dimension that differs in upper and lower case only.
+/// Returns the unit of a dimension that differs only in upper and lower case.
 fn same_letters(unit: &str, dimension: Dimension) -> Option<String> {
     units_of(dimension).into_iter().find(|known| known.to_lowercase() == unit.to_lowercase())
 }
@@ -240,7 +243,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_a_quantity() {
-        let check = |text: &str, unit: Unit, error: Unfit| {
+        let check = |text: &str, unit: Unit, error: UnfitQuantity| {
             assert_eq!(quantity(text, unit), Err(error), "{text}");
         };
         for text in [
@@ -274,19 +277,24 @@ mod tests {
             "5 mV\n",
             "5 m\u{0}V",
         ] {
-            check(text, Unit::Millivolt, Unfit::Junk);
+            check(text, Unit::Millivolt, UnfitQuantity::Junk);
         }
-        check(&format!("{} mV", "1".repeat(201)), Unit::Millivolt, Unfit::Junk);
-        check("1e400 mV", Unit::Millivolt, Unfit::OutOfRange);
+        check(&format!("{} mV", "1".repeat(201)), Unit::Millivolt, UnfitQuantity::Junk);
+        check("1e400 mV", Unit::Millivolt, UnfitQuantity::OutOfRange);
         check(
             "1e305 V",
             Unit::Picofarad,
-            Unfit::WrongDimension { number: "1e305".into(), unit: "V".into(), name: "voltage", article: "a" },
+            UnfitQuantity::WrongDimension {
+                number: "1e305".into(),
+                unit: "V".into(),
+                name: "voltage",
+                article: "a",
+            },
         );
-        check("1e308 V", Unit::Millivolt, Unfit::OutOfRange);
-        check("1e-400 mV", Unit::Millivolt, Unfit::OutOfRange);
-        check("1e99999999999999999999", Unit::One, Unfit::OutOfRange);
-        check("1e-99999999999999999999", Unit::One, Unfit::OutOfRange);
+        check("1e308 V", Unit::Millivolt, UnfitQuantity::OutOfRange);
+        check("1e-400 mV", Unit::Millivolt, UnfitQuantity::OutOfRange);
+        check("1e99999999999999999999", Unit::One, UnfitQuantity::OutOfRange);
+        check("1e-99999999999999999999", Unit::One, UnfitQuantity::OutOfRange);
     }
 
     #[test]

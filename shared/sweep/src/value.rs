@@ -1,6 +1,6 @@
-//! A node of the tree as a value of a parameter, a count, a flag or a name.
+//! Reads a node of the tree as a value of a parameter, a count, a flag or a name.
 //!
-//! Each function here either returns what it read or has reported why it could not.
+//! Each function here returns what it read, or reports why it could not.
 
 use std::collections::HashMap;
 
@@ -13,23 +13,23 @@ use crate::text::{Span, quote};
 use crate::units;
 use crate::yaml::{self, Node};
 
-/// Longest list of quantities.
+/// Largest number of quantities in a list.
 const MOST_QUANTITIES: usize = 10_000;
 
 /// An entry of a mapping whose key is a word.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct ValueEntry<'a> {
     pub(crate) key: &'a str,
     pub(crate) key_span: Span,
     pub(crate) value: &'a Node,
 }
 
-/// The entries of a mapping, each key once.
-pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> Vec<Entry<'a>> {
+/// Returns the entries of a mapping, each key once.
+pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> Vec<ValueEntry<'a>> {
     let mut first = HashMap::new();
     let mut entries = Vec::with_capacity(map.len());
     for (key_node, value) in map {
-        let yaml::Value::Scalar { text: key, .. } = &key_node.value else {
+        let yaml::Content::Scalar { text: key, .. } = &key_node.value else {
             let key = key_node.kind();
             problems.add(|| {
                 Problem::at(key_node.span, format!("a key must be a word, not {key}"))
@@ -47,19 +47,19 @@ pub(crate) fn entries<'a>(map: &'a [(Node, Node)], problems: &mut Problems) -> V
             continue;
         }
         first.insert(key.as_str(), key_node.span.start);
-        entries.push(Entry { key, key_span: key_node.span, value });
+        entries.push(ValueEntry { key, key_span: key_node.span, value });
     }
     entries
 }
 
-/// Sets a parameter; the node may be of any kind.
+/// Sets a parameter from a node of any kind. Returns whether the value is valid.
 pub(crate) fn set(parameter: &Parameter, node: &Node, values: &mut Values, problems: &mut Problems) -> bool {
     let Some(value) = checked(parameter, node, problems) else { return false };
     values.set(parameter, value).expect("its range has been looked at");
     true
 }
 
-/// The value that a node stands for, if the parameter takes it.
+/// Reads the value of a node, and checks that the parameter can take it.
 pub(crate) fn checked(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<Value> {
     let value = value(parameter, node, problems)?;
     match parameter.check(&value) {
@@ -75,7 +75,7 @@ pub(crate) fn checked(parameter: &Parameter, node: &Node, problems: &mut Problem
     }
 }
 
-/// There is no such parameter.
+/// Returns the problem of an unknown parameter.
 pub(crate) fn unknown_parameter(space: &Space, path: &str, span: Span) -> Problem {
     let paths = || space.parameters().iter().map(|parameter| parameter.path);
     let in_group = |known: &&str| known.split_once('.').is_some_and(|(group, _)| group == path);
@@ -87,13 +87,13 @@ pub(crate) fn unknown_parameter(space: &Space, path: &str, span: Span) -> Proble
     Problem::at(span, format!("unknown parameter {}", quote(path))).help(help)
 }
 
-/// What to write instead of a value that is out of its range.
+/// Returns help for a value that is out of its range: the text to write instead.
 fn in_range(parameter: &Parameter, node: &Node, rejected: &Rejected) -> String {
     let Rejected::OutOfRange { range, unit: symbol, found, .. } = *rejected else {
         return format!("write it like `{}`", whole_example(parameter));
     };
-    // A prefix that has slipped: the number is right in the unit that the parameter is in.
-    if let yaml::Value::Scalar { text, .. } = &node.value
+    // Probably a wrong prefix: the number is valid in the parameter's own unit.
+    if let yaml::Content::Scalar { text, .. } = &node.value
         && let Some((number, unit)) = units::split(text)
         && unit != symbol
         && number.parse().is_ok_and(|x| range.contains(x))
@@ -108,10 +108,10 @@ fn in_range(parameter: &Parameter, node: &Node, rejected: &Rejected) -> String {
     }
 }
 
-/// The innermost node that a rejected value stands in.
+/// Returns the innermost node that contains a rejected value.
 fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
     match (&node.value, value, rejected) {
-        (yaml::Value::List(items), Value::Numbers(numbers), Rejected::OutOfRange { found, .. }) => {
+        (yaml::Content::List(items), Value::Numbers(numbers), Rejected::OutOfRange { found, .. }) => {
             let at = numbers.iter().position(|number| number == found);
             at.and_then(|at| items.get(at)).unwrap_or(node)
         }
@@ -119,7 +119,7 @@ fn culprit<'a>(node: &'a Node, value: &Value, rejected: &Rejected) -> &'a Node {
     }
 }
 
-/// The value that a node stands for; whether it lies in its range is not looked at.
+/// Reads the value of a node, without checking its range.
 pub(crate) fn value(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<Value> {
     let path = parameter.path;
     match parameter.kind {
@@ -135,7 +135,7 @@ pub(crate) fn value(parameter: &Parameter, node: &Node, problems: &mut Problems)
     }
 }
 
-/// The least and the greatest count of a range.
+/// Returns the smallest and the largest count of a range.
 pub(crate) fn count_range(range: Range) -> (u32, u32) {
     match range {
         // Casts of floats saturate.
@@ -145,7 +145,7 @@ pub(crate) fn count_range(range: Range) -> (u32, u32) {
     }
 }
 
-/// A number in this unit.
+/// Reads a number in this unit.
 pub(crate) fn number(
     path: &str,
     unit: Unit,
@@ -153,7 +153,7 @@ pub(crate) fn number(
     node: &Node,
     problems: &mut Problems,
 ) -> Option<f64> {
-    let yaml::Value::Scalar { text, .. } = &node.value else {
+    let yaml::Content::Scalar { text, .. } = &node.value else {
         problems.add(|| {
             let what = if unit == Unit::One { "a number" } else { "a number with a unit" };
             Problem::at(node.span, format!("`{path}` must be {what}, not {}", node.kind()))
@@ -175,7 +175,7 @@ pub(crate) fn number(
 
 fn numbers(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
     let (path, example) = (parameter.path, example(parameter));
-    let yaml::Value::List(items) = &node.value else {
+    let yaml::Content::List(items) = &node.value else {
         problems.add(|| {
             Problem::at(node.span, format!("`{path}` must be a list, not {}", node.shown()))
                 .help(format!("write it like `[{example}]`"))
@@ -190,7 +190,7 @@ fn numbers(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Proble
         });
         return None;
     }
-    // All of them, to report each that is wrong.
+    // Read all items, to report each wrong one.
     let read: Vec<Option<f64>> =
         items.iter().map(|item| number(path, unit, &example, item, problems)).collect();
     read.into_iter().collect()
@@ -199,7 +199,7 @@ fn numbers(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Proble
 fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option<CellFactor> {
     const FORM: &str = "write a number, or `{ gamma: { mean: 0.4, sd: 0.07, seed: 1 } }`";
     let path = parameter.path;
-    if matches!(node.value, yaml::Value::Scalar { .. }) {
+    if matches!(node.value, yaml::Content::Scalar { .. }) {
         return number(path, Unit::One, &example(parameter), node, problems).map(CellFactor::Constant);
     }
     let gamma = match only_entry(node) {
@@ -208,7 +208,7 @@ fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option
             problems.add(|| {
                 let message = format!("`{path}` knows no distribution {}, only `gamma`", quote(name));
                 Problem::at(node.span, message).help(match &value.value {
-                    yaml::Value::Scalar { text, .. } if units::quantity(text, Unit::One).is_ok() => {
+                    yaml::Content::Scalar { text, .. } if units::quantity(text, Unit::One).is_ok() => {
                         FORM.replacen("a number", &quote(text), 1)
                     }
                     _ => FORM.to_owned(),
@@ -224,7 +224,7 @@ fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option
             return None;
         }
     };
-    let yaml::Value::Map(map) = &gamma.value else {
+    let yaml::Content::Map(map) = &gamma.value else {
         problems.add(|| {
             let message = format!("`gamma` must have `mean`, `sd` and `seed`, not be {}", gamma.kind());
             Problem::at(gamma.span, message).help(FORM)
@@ -248,7 +248,7 @@ fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option
     match (mean, sd, seed) {
         (Some(mean), Some(sd), Some(seed)) => Some(CellFactor::Gamma { mean, sd, seed }),
         _ => {
-            // A key that is there but wrong has been reported.
+            // A key with a wrong value has been reported.
             if problems.count() == before {
                 problems.add(|| Problem::at(gamma.span, "`gamma` needs `mean`, `sd` and `seed`").help(FORM));
             }
@@ -269,20 +269,20 @@ fn positive(path: &str, example: &str, node: &Node, problems: &mut Problems) -> 
     None
 }
 
-/// A mapping's one entry.
+/// Returns the only entry of a mapping.
 fn only_entry(node: &Node) -> Option<(&str, &Node)> {
-    let yaml::Value::Map(map) = &node.value else { return None };
+    let yaml::Content::Map(map) = &node.value else { return None };
     match map.as_slice() {
-        [(Node { value: yaml::Value::Scalar { text, .. }, .. }, value)] => Some((text, value)),
+        [(Node { value: yaml::Content::Scalar { text, .. }, .. }, value)] => Some((text, value)),
         _ => None,
     }
 }
 
-/// A whole number between `least` and `most`.
+/// Reads a whole number between `least` and `most`.
 pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &mut Problems) -> Option<u32> {
     let text = match &node.value {
-        yaml::Value::Scalar { text, quoted: false } => text.as_str(),
-        yaml::Value::Scalar { text, quoted: true } => {
+        yaml::Content::Scalar { text, quoted: false } => text.as_str(),
+        yaml::Content::Scalar { text, quoted: true } => {
             problems.add(|| {
                 Problem::at(node.span, format!("`{path}` must be a whole number, not a text"))
                     .help(format!("remove the quotes around {}", quote(text)))
@@ -333,9 +333,9 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
     }
 }
 
-/// The number that a reader would take a text for, also as other languages write it.
+/// Returns the number that a text probably means, also if it is written as in other languages.
 fn in_digits(text: &str) -> Option<f64> {
-    // A comma between thousands; a decimal one has not three digits behind it.
+    // Three digits follow a comma between thousands. Another number of digits follows a decimal comma.
     let has_thousands = text.split(',').skip(1).all(|group| group.len() == 3);
     let plain = if has_thousands { text.replace(['_', ','], "") } else { text.replace('_', "") };
     let of_radix = |prefix: &str, radix| {
@@ -346,10 +346,10 @@ fn in_digits(text: &str) -> Option<f64> {
     known.map(f64::from).or_else(|| units::quantity(&plain, Unit::One).ok())
 }
 
-/// `true` or `false`.
+/// Reads `true` or `false`.
 pub(crate) fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<bool> {
     let (text, quoted) = match &node.value {
-        yaml::Value::Scalar { text, quoted } => (text.as_str(), *quoted),
+        yaml::Content::Scalar { text, quoted } => (text.as_str(), *quoted),
         _ => ("", false),
     };
     let meant = match text.to_ascii_lowercase().as_str() {
@@ -374,17 +374,17 @@ pub(crate) fn flag(path: &str, node: &Node, problems: &mut Problems) -> Option<b
     None
 }
 
-/// One of several words, by its place among them.
+/// Reads one of several words; returns its index among them.
 pub(crate) fn choice(path: &str, words: &[&str], node: &Node, problems: &mut Problems) -> Option<usize> {
     let chosen = match &node.value {
-        yaml::Value::Scalar { text, .. } => words.iter().position(|word| word == text),
+        yaml::Content::Scalar { text, .. } => words.iter().position(|word| word == text),
         _ => None,
     };
     if chosen.is_none() {
         problems.add(|| {
             let message = format!("`{path}` cannot be {}", node.shown());
             let help = match &node.value {
-                yaml::Value::Scalar { text, .. } => suggest::help(text, "known values:", words),
+                yaml::Content::Scalar { text, .. } => suggest::help(text, "known values:", words),
                 _ => format!("known values: {}", suggest::list(words)),
             };
             Problem::at(node.span, message).help(help)

@@ -1,8 +1,8 @@
-//! A sweep as a sweep file, with every condition spelt out.
+//! Writes a sweep as a sweep file, with every condition spelled out.
 
 use std::fmt::Write as _;
 
-use granule_engine::output::Kind;
+use granule_engine::output::FileKind;
 use granule_engine::space::{CellFactor, Parameter, Space, Value, Values};
 
 use crate::condition::Condition;
@@ -11,9 +11,9 @@ use crate::file::Sweep;
 use crate::randomness::Randomness;
 use crate::record::{ExplicitRecord, Record};
 
-/// Writes a sweep down, so that reading it gives the same sweep.
+/// Writes a sweep as a sweep file that is read as the same sweep.
 ///
-/// What was a range, a grid or a random axis in the file it came from is a list of values here.
+/// Ranges, grids and random axes of the original file become lists of values.
 pub fn to_yaml(sweep: &Sweep) -> String {
     let Sweep { name, engine, randomness, seeds, trials, conditions } = sweep;
     let space = engine.space();
@@ -56,9 +56,9 @@ pub fn to_yaml(sweep: &Sweep) -> String {
     text
 }
 
-/// What `record` has to set at the top. All presets have the same record, as they cannot have one of their
-/// own; a key is set also where all conditions agree.
-fn common_record(kinds: &'static [Kind], conditions: &[Condition]) -> ExplicitRecord {
+/// Returns the keys of `record` to set at the top. All presets have the same record, because they cannot have their
+/// own. A key is also set if all conditions agree.
+fn common_record(kinds: &'static [FileKind], conditions: &[Condition]) -> ExplicitRecord {
     let mut top = ExplicitRecord::none(kinds);
     for place in 0..kinds.len() {
         let has = |condition: &Condition| condition.record.has(place);
@@ -76,16 +76,16 @@ fn common_record(kinds: &'static [Kind], conditions: &[Condition]) -> ExplicitRe
     top
 }
 
-/// `key: value` of the keys that are set and not as `base` has them.
+/// Returns `key: value` of the keys that are set and differ from `base`.
 fn entries_of(record: ExplicitRecord, base: impl Fn(&str) -> Option<bool>) -> String {
-    let entry = |&Kind { key, .. }: &Kind| {
+    let entry = |&FileKind { key, .. }: &FileKind| {
         let value = record.get(key)?;
         (base(key) != Some(value)).then(|| format!("{key}: {value}"))
     };
     record.kinds().iter().filter_map(entry).collect::<Vec<_>>().join(", ")
 }
 
-/// What `set` has to set at the top.
+/// Returns the values that `set` at the top must produce.
 fn common(space: &'static Space, conditions: &[Condition]) -> Values {
     let preset = |condition: &Condition| space.preset(condition.preset?);
     let presets = || conditions.iter().filter_map(|condition| Some((condition, preset(condition)?)));
@@ -103,7 +103,7 @@ fn common(space: &'static Space, conditions: &[Condition]) -> Values {
     common
 }
 
-/// `path: value` of all that is not as in `base`, but for the parameter that follows from the others.
+/// Returns `path: value` of all parameters that differ from `base`, except the parameter that follows from the others.
 fn settings(values: &Values, base: &Values, follows: Option<&str>) -> Vec<String> {
     let differs = |(parameter, value): &(&Parameter, &Value)| {
         Some(parameter.path) != follows && *value != base.of(parameter)
@@ -113,7 +113,7 @@ fn settings(values: &Values, base: &Values, follows: Option<&str>) -> Vec<String
     values.iter().filter(differs).map(setting).collect()
 }
 
-/// A value as it is written in a sweep file.
+/// Formats a value as in a sweep file.
 fn text(parameter: &Parameter, value: &Value) -> String {
     match value {
         Value::Number(x) => with_unit(*x, parameter.unit()),
@@ -130,7 +130,7 @@ fn text(parameter: &Parameter, value: &Value) -> String {
     }
 }
 
-/// A name that YAML takes for text: names of sweeps and conditions have no quotes in them.
+/// Quotes a name so that YAML reads it as text. Names of sweeps and conditions contain no quotes.
 fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }

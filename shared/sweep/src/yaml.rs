@@ -1,8 +1,8 @@
-//! YAML to a tree in which every node knows its place and keeps its spelling.
+//! Parses YAML into a tree in which every node has its position and its spelling.
 //!
-//! `serde-saphyr` parses; this file chooses its limits and takes from it only structure and
-//! positions. The spelling of a scalar is read from the source itself, since a number that has gone
-//! through a float could not be converted between units exactly.
+//! `serde-saphyr` parses the text. This file sets its limits, and takes only structure and positions from it. The
+//! spelling of a scalar is read from the source itself. A number that was converted to a float could not be converted
+//! between units exactly.
 
 use std::fmt;
 
@@ -16,26 +16,26 @@ use crate::diagnostics::Problem;
 use crate::slips::{self, Slip};
 use crate::text::{Span, quote};
 
-/// Largest sweep file.
+/// Largest size of a sweep file, in bytes.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
-/// Deepest nesting; a sweep needs six. Small, as reading a tree uses the stack.
+/// Deepest nesting; a sweep needs six levels. The limit is small because reading a tree uses the stack.
 const MOST_DEPTH: usize = 16;
 
-/// Most values and keys in a file, to bound memory: they take far more than their text.
+/// Largest number of values and keys in a file. It limits memory, because they take far more memory than their text.
 const MOST_NODES: usize = 400_000;
 
-/// A value with its place.
+/// A value with its position.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) span: Span,
-    pub(crate) value: Value,
+    pub(crate) value: Content,
 }
 
-/// What a node holds.
+/// The value of a node.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Value {
-    /// Nothing, or `null` or `~`.
+pub(crate) enum Content {
+    /// An empty value, `null` or `~`.
     Null,
     /// A word, number or text as spelled, without its quotes.
     Scalar { text: String, quoted: bool },
@@ -46,30 +46,30 @@ pub(crate) enum Value {
 }
 
 impl Node {
-    /// What the node is, for a message.
+    /// Returns a description of the node, for a message.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null => "nothing",
-            Value::Scalar { .. } => "a single value",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
+            Content::Null => "nothing",
+            Content::Scalar { .. } => "a single value",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a mapping",
         }
     }
 
-    /// What the node is, with its text if it is a scalar.
+    /// Returns a description of the node, with its text if it is a scalar.
     pub(crate) fn shown(&self) -> String {
         match &self.value {
-            Value::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
-            Value::Scalar { text, .. } => quote(text),
+            Content::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
+            Content::Scalar { text, .. } => quote(text),
             _ => self.kind().to_owned(),
         }
     }
 }
 
-/// The text of a file, if it is text at all and of bearable size.
+/// Decodes a file, if it is text and not too large.
 ///
 /// # Errors
-/// The problem, and the text to show it in.
+/// The problem, and the text in which to show it.
 pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
     if bytes.len() > MOST_BYTES {
         let problem = Problem::of_file("the file is larger than 1 MiB")
@@ -84,7 +84,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
             .help("save it as UTF-8");
         (problem, String::from_utf8_lossy(bytes).into_owned())
     })?;
-    // Some editors start a file with a byte order mark; it is no character of it.
+    // Some editors start a file with a byte order mark, which is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let forbidden = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     match text.char_indices().find(|&(_, c)| forbidden(c)) {
@@ -98,12 +98,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
     }
 }
 
-/// Parses the one document of a text.
+/// Parses the only document of a text.
 pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MOST_DEPTH,
-            // Above what the scanner looks ahead, so that the depth is always met first.
+            // Larger than the scanner's look-ahead, so that the depth limit always applies first.
             flow_nesting_limit: 4096,
             max_documents: 1,
             max_anchors: 0,
@@ -111,7 +111,7 @@ pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
             max_nodes: MOST_NODES,
             max_events: 2 * MOST_NODES,
         },
-        // Repeated keys are reported here, with both places and together with other problems.
+        // This crate reports repeated keys, with both positions and together with other problems.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -124,10 +124,10 @@ pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
     }
 }
 
-/// A node as the parser hands it over.
+/// A node as the parser returns it.
 enum Raw {
     Null,
-    /// A scalar that was taken for a number or a flag.
+    /// A scalar that the parser read as a number or a flag.
     Plain,
     Text(String),
     List(Vec<Spanned<Raw>>),
@@ -206,23 +206,23 @@ fn node(raw: Spanned<Raw>, text: &str) -> Node {
     let span = span(raw.referenced, text);
     let source = text.get(span.start..span.end).unwrap_or_default();
     let value = match raw.value {
-        Raw::Null => Value::Null,
-        Raw::Plain => Value::Scalar { text: source.to_owned(), quoted: false },
+        Raw::Null => Content::Null,
+        Raw::Plain => Content::Scalar { text: source.to_owned(), quoted: false },
         Raw::Text(unquoted) => {
             let quoted = source.starts_with(['"', '\'']);
-            // Folded lines are joined by the parser; all else stays as spelled.
+            // The parser joins folded lines; all other texts stay as spelled.
             let text = if quoted || source.contains(['\n', '\r']) { unquoted } else { source.to_owned() };
-            Value::Scalar { text, quoted }
+            Content::Scalar { text, quoted }
         }
-        Raw::List(list) => Value::List(list.into_iter().map(|item| node(item, text)).collect()),
+        Raw::List(list) => Content::List(list.into_iter().map(|item| node(item, text)).collect()),
         Raw::Map(map) => {
-            Value::Map(map.into_iter().map(|(key, value)| (node(key, text), node(value, text))).collect())
+            Content::Map(map.into_iter().map(|(key, value)| (node(key, text), node(value, text))).collect())
         }
     };
     Node { span, value }
 }
 
-/// Byte positions of a location. Those of parse errors are known in characters only.
+/// Returns the byte positions of a location. Locations of parse errors have positions in characters only.
 fn span(location: serde_saphyr::Location, text: &str) -> Span {
     let span = location.span();
     let limit = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(text.len());
@@ -273,10 +273,10 @@ fn problem(space: &Space, error: &Error, text: &str) -> Problem {
     Problem::at(span, message).help(help)
 }
 
-/// What to do where YAML takes a placeholder for a mapping.
+/// Help if YAML reads a placeholder as a mapping.
 pub(crate) const QUOTED_NAME: &str = "put a name with placeholders in quotes, as in `name: '{index}'`";
 
-/// Whether a placeholder of a name begins here.
+/// Returns whether a placeholder of a name begins here.
 fn has_placeholder(text: &str, at: usize) -> bool {
     let (before, after) = text.split_at_checked(at).unwrap_or_default();
     let line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
@@ -289,19 +289,19 @@ mod tests {
 
     use super::*;
 
-    /// The tree in brackets, with the source text of each scalar's span.
+    /// Draws the tree in brackets; checks the source text of each scalar's span.
     fn drawn(node: &Node, text: &str) -> String {
         match &node.value {
-            Value::Null => "null".to_owned(),
-            Value::Scalar { text: scalar, quoted } => {
+            Content::Null => "null".to_owned(),
+            Content::Scalar { text: scalar, quoted } => {
                 let source = &text[node.span.start..node.span.end];
                 assert!(*quoted || source.contains('\n') || source == scalar);
                 if *quoted { format!("{scalar:?}") } else { scalar.clone() }
             }
-            Value::List(list) => {
+            Content::List(list) => {
                 format!("[{}]", list.iter().map(|item| drawn(item, text)).collect::<Vec<_>>().join(", "))
             }
-            Value::Map(map) => {
+            Content::Map(map) => {
                 let entries = map.iter().map(|(k, v)| format!("{}: {}", drawn(k, text), drawn(v, text)));
                 format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
             }
@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn positions_are_bytes_of_the_text() {
         let text = "µ: é\nb: [x, 'yé']\n";
-        let Value::Map(map) = load(space(), text).unwrap().value else { panic!() };
-        let Value::List(list) = &map[1].1.value else { panic!() };
+        let Content::Map(map) = load(space(), text).unwrap().value else { panic!() };
+        let Content::List(list) = &map[1].1.value else { panic!() };
         assert_eq!(&text[list[0].span.start..list[0].span.end], "x");
         assert_eq!(&text[list[1].span.start..list[1].span.end], "'yé'");
     }

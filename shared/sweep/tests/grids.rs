@@ -1,4 +1,4 @@
-//! Conditions that stand for many points: what they are, in which order, and how they are called.
+//! Conditions that stand for many points: their values, order and names.
 
 use granule_engine::Value;
 use granule_engine::space::CellFactor;
@@ -10,7 +10,7 @@ fn read(text: &str) -> Sweep {
         .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
-/// Conditions of one entry of the list, the braces around it left out.
+/// Conditions of one entry of the list, given without the braces around it.
 fn points(entry: &str) -> Vec<Condition> {
     read(&format!("conditions:\n- {{ {entry} }}\n")).conditions
 }
@@ -39,7 +39,7 @@ fn the_first_axis_varies_slowest() {
     assert_eq!(names(&found), expected);
     assert_eq!(values(&found, "granule.tonic_factor"), ["0.2", "0.2", "0.2", "0.4", "0.4", "0.4"]);
     assert_eq!(values(&found, "golgi.leak_reversal"), ["-55", "-53", "-50", "-55", "-53", "-50"]);
-    // What is no axis stays as in the base.
+    // Parameters without an axis keep the values of the base.
     assert_eq!(values(&found, "mossy_to_granule.scale"), ["0.4521"; 6]);
     assert!(found.iter().all(|condition| condition.prefix == condition.name && condition.preset.is_none()));
 }
@@ -92,13 +92,13 @@ fn rules_make_the_values_that_people_mean() {
         &["-0.3", "-0.2", "-0.1", "0", "0.1", "0.2", "0.3"],
     );
     check("network.granule_cells", "{ linspace: [512, 2048, 4] }", &["512", "1024", "1536", "2048"]);
-    // The end is not reached, wherever rounding puts the last step.
+    // The end is excluded, even if the last step rounds to it.
     check(tonic, "{ arange: [0, 0.3, 0.1] }", &["0", "0.1", "0.2"]);
     check(tonic, "{ arange: [0, 0.35, 0.1] }", &["0", "0.1", "0.2", "0.3"]);
     check("golgi.reset", "{ arange: [-55 mV, -58 mV, -1 mV] }", &["-55", "-56", "-57"]);
     check("golgi_to_granule.weight", "{ arange: [0.1 nS, 0.7 nS, 200 pS] }", &["0.1", "0.3", "0.5"]);
     check("weights.seed", "{ arange: [1, 4, 1] }", &["1", "2", "3"]);
-    // In double precision, each of these ends would be reached, or a step before it not taken.
+    // In double precision, the values would include each of these ends or lack the step before it.
     check(tonic, "{ arange: [0.1, 0.4, 0.1] }", &["0.1", "0.2", "0.3"]);
     check(tonic, "{ arange: [1, 1.3, 0.1] }", &["1", "1.1", "1.2"]);
     check(tonic, "{ arange: [0, 1, 0.3333333333] }", &["0", "0.3333333333", "0.6666666666", "0.9999999999"]);
@@ -118,7 +118,7 @@ fn random_values_are_of_their_axis_alone() {
     assert!(ten.iter().all(|value| (0.2..=1.0).contains(&value.parse::<f64>().unwrap())), "{ten:?}");
     let other = axis("granule.tonic_factor", "{ random: { uniform: [0.2, 1], count: 10, seed: 4 } }");
     assert_ne!(ten, other);
-    // Another axis before it changes nothing.
+    // An earlier axis does not change the values.
     let both = points(
         "name: '{index}', grid: { golgi.reset: [-55 mV], \
          granule.tonic_factor: { random: { uniform: [0.2, 1], count: 10, seed: 3 } } }",
@@ -157,7 +157,7 @@ fn a_latin_hypercube_meets_every_part_of_every_axis() {
     assert_eq!(parts(&values(&found, "golgi_to_granule.weight"), &|x| (x / 0.01).log10() * 10.0), all);
     let leak = values(&found, "golgi.leak_reversal");
     assert_eq!(leak.iter().filter(|value| value.parse::<f64>().unwrap() < -51.0).count(), 10);
-    // One axis less changes no other.
+    // Without one axis, the values of the others are the same.
     let fewer = points(&text.replace("golgi_to_granule.weight: { loguniform: [0.01 nS, 1 nS] }, ", ""));
     assert_eq!(values(&fewer, "granule.tonic_factor"), tonic);
     assert_eq!(values(&fewer, "golgi.leak_reversal"), leak);
@@ -174,7 +174,7 @@ fn names_are_made_from_values() {
     assert_eq!(names(&found), ["tonic-0.2_0", "tonic-0.4_1"]);
     let thirds = points("name: t, grid: { granule.tonic_factor: { linspace: [0, 1, 4] } }");
     assert_eq!(names(&thirds), ["t-0", "t-0.333333", "t-0.666667", "t-1"]);
-    // The same point twice can be told apart by its number.
+    // The placeholder for the number distinguishes equal points.
     let twice = points("name: '{index}', grid: { granule.tonic_factor: [1, 1] }");
     assert_eq!(names(&twice), ["0", "1"]);
 }
@@ -239,7 +239,7 @@ conditions:
 ",
     );
     let text = |path: &str| values(&sweep.conditions, path);
-    // A preset wins over the top, and `set` over all.
+    // A preset has precedence over the top, and `set` over all.
     assert!(text("granule.tonic_factor")[2].starts_with("gamma"));
     assert_eq!(text("granule.tonic_factor")[..2], ["0", "0.5"]);
     assert_eq!(text("mossy_to_granule.scale"), ["0.9", "0.9", "0.4521"]);
@@ -267,7 +267,7 @@ fn all() -> Record {
     without(&[])
 }
 
-/// The files of a condition of one's own by default.
+/// The files that a condition without a preset records by default.
 fn short() -> Record {
     without(&["probabilities", "conductances"])
 }
@@ -316,7 +316,7 @@ conditions:
             all()
         ]
     );
-    // A key at the top holds for every condition, those of one's own included.
+    // A key at the top applies to every condition, also to those without a preset.
     let sweep = read("record: { probabilities: true }\nconditions: [Control, { name: a }]");
     assert_eq!(records(&sweep), [all(), without(&["conductances"])]);
 }
@@ -342,7 +342,7 @@ conditions:
         condition.inherit_record(all());
     }
     assert_eq!(records(&sweep), [without(&["weights"]), without(&["weights"]), without(&["conductances"])]);
-    // Again, with an earlier sweep that recorded less: only defaults and that sweep count.
+    // Again, with an earlier sweep that recorded less: only defaults and the earlier sweep count.
     for condition in &mut sweep.conditions {
         condition.inherit_record(without(&["tonic_factors", "conductances"]));
     }

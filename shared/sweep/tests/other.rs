@@ -1,10 +1,10 @@
-//! Another model: the language takes its words from the parameters, presets and files of the engine that a file chooses.
+//! Sweep files for another model: keys, presets and file kinds are those of the engine that the file chooses.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use granule_engine::key::Hash;
-use granule_engine::output::{Derive, File, Kind};
+use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::space::{self, Range as Of, Space, Target, Unit, Variable};
 use granule_engine::stream::Parts;
 use granule_engine::{
@@ -17,9 +17,9 @@ use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, notes, parse
 /// A model of few parameters and without presets.
 struct Chain;
 
-const KINDS: &[Kind] = &[Kind { key: "trace", about: "traces", is_large: false }];
+const KINDS: &[FileKind] = &[FileKind { key: "trace", about: "traces", is_large: false }];
 
-/// The granular layer first.
+/// The granular layer is first, and therefore the default.
 const ENGINES: Engines = &[&Method::Pcg, &Chain, &Method::Brian2_2_2_1];
 
 const ALONE: Engines = &[&Chain];
@@ -129,7 +129,7 @@ impl Engine for Chain {
         unreachable!()
     }
 
-    fn kinds(&self) -> &'static [Kind] {
+    fn kinds(&self) -> &'static [FileKind] {
         KINDS
     }
 
@@ -195,7 +195,7 @@ fn a_file_speaks_of_the_parameters_of_its_engine() {
     let plan = Plan::new(&sweep);
     let [cohort] = plan.cohorts.as_slice() else { panic!("{plan:?}") };
     assert_eq!((cohort.items_per_trial, cohort.cost_per_trial, cohort.stream.0), (7, 2.5, [7; 32]));
-    // The last has the values of the first.
+    // The last condition has the values of the first.
     assert_eq!(cohort.variants.len(), 4);
     assert_eq!(plan.model(0, 3).values().get("chain.links"), Some(&Value::Count(2)));
 }
@@ -274,6 +274,6 @@ fn variables_are_those_of_the_space() {
     let sweep = read("engine: chain\nconditions: [{ name: a, set: { chain.links: 4 } }]");
     assert_eq!(sweep.trials, 5);
     assert_eq!(sweep.conditions[0].model.values().get("chain.links"), Some(&Value::Count(2)));
-    // Another model has no such parameter.
+    // The parameter belongs to the chosen model only.
     assert_eq!(read("conditions: [Control]").trials, 5);
 }

@@ -1,4 +1,4 @@
-//! What holds for any file at all.
+//! Properties of the parser that hold for every file.
 
 use granule_engine::Value;
 use granule_engine::space::{Kind, Unit};
@@ -8,10 +8,10 @@ use granule_sweep::{
 };
 use proptest::prelude::*;
 
-/// Larger sweeps take too long to write and read again, and some would be too large a file.
+/// Larger sweeps take too long to write and read again, and some files would be too large.
 const MOST_WRITTEN: usize = 2000;
 
-/// Whatever the file, the answer is a sweep that keeps its promises or problems that can be shown.
+/// For every file, the parser returns a consistent sweep, or problems that can be printed.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     match parse(ENGINES, "x.yaml", bytes, "x", &Overrides::default()) {
         Ok(sweep) => {
@@ -35,7 +35,7 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
                     explicit.or(Record::by_default(sweep.engine.kinds(), preset.is_some()))
                 );
             }
-            // Read again it is the same, and written down, too.
+            // The sweep is the same if the file is read again, and if the written sweep is read.
             prop_assert!(parse(ENGINES, "x.yaml", bytes, "x", &Overrides::default()) == Ok(sweep.clone()));
             if sweep.conditions.len() * 20 + sweep.seeds.len() <= MOST_WRITTEN {
                 let written = to_yaml(&sweep);
@@ -55,7 +55,7 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces that sweep files are made of, and some that break them.
+/// Pieces of sweep files, and some that break them.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
         "conditions",
@@ -168,13 +168,13 @@ fn axis() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Entries of a mapping, as it is written.
+/// Entries of a mapping in flow style.
 fn entries(list: Vec<(&'static str, String)>) -> String {
     let list: Vec<String> = list.iter().map(|(path, value)| format!("{path}: {value}")).collect();
     format!("{{ {} }}", list.join(", "))
 }
 
-/// What is recorded.
+/// A value of `record`.
 fn record() -> impl Strategy<Value = String> {
     let key = "probabilities|connections|weights|conductances|tonic_factors";
     let keys = proptest::collection::btree_map(key, any::<bool>(), 0..4).prop_map(|keys| {
@@ -184,7 +184,7 @@ fn record() -> impl Strategy<Value = String> {
     prop_oneof![1 => Just("all".to_owned()), 3 => keys]
 }
 
-/// A sweep of presets and own conditions, each with any record.
+/// A sweep of presets and other conditions, each with any record.
 fn recorded() -> impl Strategy<Value = String> {
     let own = proptest::option::of(record());
     let names = ["Control", "GABAzine", "ACh"];
@@ -269,14 +269,14 @@ proptest! {
         check(text.as_bytes())?;
     }
 
-    /// Any record of any conditions is right, and comes back from what is written.
+    /// Every combination of records is valid, and survives writing and reading.
     #[test]
     fn any_record(text in recorded()) {
         prop_assert!(parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).is_ok(), "{text}");
         check(text.as_bytes())?;
     }
 
-    /// A number set in the field's own unit is that number.
+    /// A number in the field's own unit arrives unchanged.
     #[test]
     fn quantities_arrive_unchanged(value in 1e-3..1e3f64, at in 0..space().parameters().len()) {
         let parameter = &space().parameters()[at];
@@ -286,12 +286,12 @@ proptest! {
             let set = sweep.conditions[0].model.values().of(parameter);
             prop_assert_eq!(set, &Value::Number(value));
         } else {
-            // Time constants and the like cannot be any number; potentials up to a volt can.
+            // Some quantities, such as time constants, have a range. Potentials accept any value up to a volt.
             prop_assert!(unit != Unit::Millivolt, "{text}");
         }
     }
 
-    /// A grid is what nested loops would be.
+    /// A grid has the points of nested loops, in the same order.
     #[test]
     fn grids_are_nested_loops(lengths in proptest::collection::vec(1usize..5, 1..5)) {
         let paths = [
@@ -315,7 +315,7 @@ proptest! {
         prop_assert_eq!(found, names);
     }
 
-    /// Both ends are there, what lies between rises, and the distances are even.
+    /// The values include both ends, ascend, and have equal distances.
     #[test]
     fn linspace_is_even(first in -5e2..5e2f64, width in 1e-3..5e2f64, count in 2usize..200) {
         let last = first + width;
@@ -331,10 +331,10 @@ proptest! {
         }
     }
 
-    /// There are as many values as steps before the end, and the end is not among them.
+    /// There are as many values as steps before the end, and the end is excluded.
     #[test]
     fn arange_does_not_reach_its_end(first in -500i32..500, steps in 1u32..200, step in 1u32..400) {
-        // Thousandths, so that no end is a sum of doubles.
+        // In thousandths, so that no end is a sum of doubles.
         let last = first + (steps * step) as i32;
         let text = format!(
             "conditions: [{{ name: '{{index}}', grid: {{ excitatory.reversal: {{ arange: [{first}e-3 mV, {last}e-3 mV, {step}e-3 mV] }} }} }}]"

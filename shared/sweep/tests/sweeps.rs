@@ -1,7 +1,7 @@
-//! Sweep files that are right, and what they mean.
+//! Valid sweep files, and their meaning.
 
 use granule_engine::space::CellFactor;
-use granule_granular::parameters::{PRESETS, Population, preset};
+use granule_granular::parameters::{LayerPopulation, PRESETS, preset};
 use granule_granular::{ENGINES, Parameters, space};
 use granule_sweep::{Condition, Overrides, Sweep, from_variables, parse};
 
@@ -56,14 +56,14 @@ fn everything_but_the_conditions_has_the_papers_value_by_default() {
     assert_eq!(smallest.engine.name(), "pcg", "the one thing that is not as in the paper");
     let with_its_engine = read(&PAPER.replace("engine: brian2-2.2.1", "engine: pcg"));
     assert_eq!(smallest, Sweep { name: "x".to_owned(), ..with_its_engine });
-    // However the file is encoded.
+    // Encoding, line ends and YAML style do not matter.
     let crlf = format!("\u{feff}{}", PAPER.replace('\n', "\r\n"));
     assert_eq!(read(&crlf), read(PAPER));
     let json = r#"{"name": "paper", "engine": "brian2-2.2.1", "seeds": [451], "conditions": ["Control", "GABAzine", "ACh"]}"#;
     assert_eq!(read(json), read(PAPER));
 }
 
-/// Reads one spelled-out condition named `c`.
+/// Reads a condition named `c` with these fields.
 fn condition(fields: &str) -> Condition {
     let sweep = read(&format!("conditions: [{{ name: c, {fields} }}]"));
     let [condition] = <[Condition; 1]>::try_from(sweep.conditions).unwrap();
@@ -92,7 +92,7 @@ fn every_kind_of_parameter_can_be_set() {
     });
     check("stimulus.times: [1010 ms, 1.02 s]", |p| p.stimulus.times_ms = vec![1010.0, 1020.0]);
     check("stimulus.times: []", |p| p.stimulus.times_ms = Vec::new());
-    check("noise.first: granule", |p| p.noise.first = Population::Granule);
+    check("noise.first: granule", |p| p.noise.first = LayerPopulation::Granule);
     check("weights.random: False", |p| p.weights.random = false);
     check("weights.trial_seed: 4294967295", |p| p.weights.trial_seed = u32::MAX);
     check("network.golgi_cells: 1000000", |p| p.network.golgi_cells = 1_000_000);
@@ -106,7 +106,7 @@ fn a_condition_starts_from_its_base() {
     let ach = defaults.clone().with(preset("ACh").unwrap().overrides).unwrap();
     assert_eq!(parameters(&condition("base: ACh")), ach);
 
-    // The file's own base, then the preset, then each `set` in turn.
+    // Precedence: the base at the top of the file, then the preset, then each `set` in turn.
     let sweep = read(
         "
 network: { golgi_cells: 9 }
@@ -167,7 +167,7 @@ fn the_environment_wins_over_the_file() {
     let conditions = |golgi_cells: u32| {
         format!("conditions: [Control, {{ name: c, set: {{ network.golgi_cells: {golgi_cells} }} }}]")
     };
-    // Over a condition's own settings, too.
+    // The environment also overrides a condition's own settings.
     let file = PAPER.replace("conditions: [Control, GABAzine, ACh]", &conditions(5));
     let sweep = read_with(&file, &overrides);
     let file = conditions(7);

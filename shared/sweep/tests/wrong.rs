@@ -1,7 +1,7 @@
-//! Wrong sweep files, and what is said of each: `wrong/NAME.yaml` and `wrong/NAME.txt`.
+//! Wrong sweep files and their messages: `wrong/NAME.yaml` and `wrong/NAME.txt`.
 //!
-//! To write the texts anew: `GRANULE_REGENERATE=1 cargo test --release -p granule-sweep --test wrong`.
-//! Read them before you keep them.
+//! `GRANULE_REGENERATE=1 cargo test --release -p granule-sweep --test wrong` writes the texts again. Read them before
+//! you keep them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +43,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
     assert_eq!(names(".txt"), files);
 }
 
-/// Where a help says what to write, to the letter, that is no mistake of its own.
+/// If a help states the exact text to write, that text causes no further problem at its place.
 #[test]
 fn what_is_to_be_written_instead_is_right() {
     let (mut remedies, mut wrong) = (0, Vec::new());
@@ -80,16 +80,16 @@ fn what_is_to_be_written_instead_is_right() {
     assert!(remedies >= 30, "{remedies}");
 }
 
-/// What a help says to write in place of what is wrong, if it says that to the letter.
+/// Returns the text that a help states as the exact replacement.
 fn what_to_write(help: &str) -> Option<&str> {
     let rest = help.strip_prefix("write `").or_else(|| help.strip_prefix("did you mean `"))?;
     let (remedy, _) = rest.split_once('`')?;
-    // But for entries and placeholders, which take the place of something else.
+    // Entries and placeholders replace something else, so they are excluded.
     let is_a_part = remedy.contains(": ") != remedy.starts_with('{');
     (!is_a_part && !remedy.contains('…')).then_some(remedy)
 }
 
-/// A file with a remedy in place of the key or value that begins at a line and column.
+/// Replaces the key or value that begins at a line and column by a remedy.
 fn instead(yaml: &str, (line, column): (usize, usize), remedy: &str) -> String {
     let mut lines: Vec<String> = yaml.lines().map(str::to_owned).collect();
     let text = &lines[line - 1];

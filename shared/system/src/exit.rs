@@ -1,16 +1,17 @@
-//! The exit codes of the program: what it tells the system in the end.
+//! Exit codes of the program.
 
-/// Something outside the sweep went wrong: files, network, the system.
+/// A failure outside the sweep: files, network or operating system.
 pub const FAILED: u8 = 1;
-/// The command line, the environment or the sweep file is wrong. clap uses the same.
+/// The command line, the environment or the sweep file is wrong. clap uses the same code.
 pub const USAGE: u8 = 2;
-/// The sweep could not be computed to its end, or something is not there or not as it should be.
+/// The sweep could not be completed, or something is missing or invalid.
 pub const INCOMPLETE: u8 = 3;
-/// A trial has different results: of workers (all was computed), of stores, or here and there.
+/// A trial has different results: from several workers (all trials were computed), in several stores, or when
+/// it was reproduced on this machine.
 pub const DISAGREED: u8 = 4;
-/// A worker that was started over `ssh` has lost its connection; `ssh` says it with the same.
+/// A worker that was started over `ssh` has lost its connection. `ssh` uses the same code for that.
 pub const CUT_OFF: u8 = 255;
-/// A worker process of the coordinator's own that the system refused a thread or a file (`EX_TEMPFAIL`).
+/// The system refused a thread or a file to one of the coordinator's own worker processes (`EX_TEMPFAIL`).
 pub const STARVED: u8 = 75;
 /// Ended by SIGHUP (128 + SIGHUP).
 pub const HUNG_UP: u8 = 129;

@@ -1,14 +1,14 @@
-//! Files: all of them are opened in one way and written in one way.
+//! Files: one way to open them, and one way to write them.
 //!
-//! **Reading.** [`open`] and [`read`] take regular files only, never wait for another process (as opening a named
-//! pipe does), and read at most a stated number of bytes.
+//! **Reading.** [`open`] and [`read`] accept only regular files. They never wait for another process, as
+//! opening a named pipe does, and read at most a stated number of bytes.
 //!
-//! **Writing.** [`Whole`] writes to a new file whose name no other file has, makes it durable, and renames it to its
-//! place. The file appears whole or not at all; two processes that write the same file do not disturb each other,
-//! and the last one wins.
+//! **Writing.** [`Whole`] writes to a new file with a unique name, makes it durable, and renames it to its
+//! place. The file appears whole or not at all. If two processes write the same file, they do not interfere,
+//! and the last rename wins.
 //!
-//! **Directories.** [`Directory`] is an open directory. It stays the same directory when its name changes, and no
-//! operation on a name in it follows a link.
+//! **Directories.** [`Directory`] is an open directory. It stays the same directory if its name changes.
+//! Operations on a name in it follow no link, except [`Directory::below_linked`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -25,26 +25,27 @@ use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// Opens a file to read it. Follows links.
+/// Opens a file for reading. Follows links.
 ///
 /// # Errors
-/// When it is not a regular file; when the system refuses.
+/// If it is not a regular file, or if the system refuses.
 pub fn open(path: &Path) -> io::Result<File> {
     let file = fs::OpenOptions::new().read(true).custom_flags(harmless().bits()).open(path)?;
     check_regular(&file)?;
     Ok(file)
 }
 
-/// Flags with which opening never waits (as for the other end of a pipe) and changes nothing (as of a terminal).
+/// Returns flags for an open that never waits (as for the other end of a pipe) and has no side effect (as on
+/// a terminal).
 #[must_use]
 pub fn harmless() -> OFlag {
     OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
 }
 
-/// Expects an open file to be a regular file.
+/// Checks that an open file is a regular file.
 ///
 /// # Errors
-/// When it is not.
+/// If it is not.
 pub fn check_regular(file: &File) -> io::Result<()> {
     let mode = file.metadata()?.mode();
     match kind_of(mode) {
@@ -53,7 +54,7 @@ pub fn check_regular(file: &File) -> io::Result<()> {
     }
 }
 
-/// The kind of file that this mode stands for, in words with their article.
+/// Returns the kind of file that a mode stands for, in words with an article.
 #[must_use]
 pub fn kind_of(mode: u32) -> &'static str {
     match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
@@ -66,21 +67,21 @@ pub fn kind_of(mode: u32) -> &'static str {
     }
 }
 
-/// The bytes of a regular file of at most `limit` bytes.
+/// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`]; [`io::ErrorKind::FileTooLarge`] when there are more.
+/// As [`open`]; [`io::ErrorKind::FileTooLarge`] if the file is longer.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_open(open(path)?, limit)
 }
 
-/// The bytes of an open file, of which there are at most `limit`.
+/// Reads an open file of at most `limit` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] when there are more; when the system refuses.
+/// [`io::ErrorKind::FileTooLarge`] if the file is longer; if the system refuses.
 pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // The length says it before anything is read; a file may still grow meanwhile.
+    // The length is checked before anything is read. The file may still grow meanwhile.
     let mut length = file.metadata()?.len();
     if length <= limit {
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -95,10 +96,11 @@ pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file whole and durably, in place of a file of that name. Removes what a killed process left unfinished beside.
+/// Writes a file whole and durably, and replaces a file of that name. Removes the unfinished files of killed
+/// processes in its directory.
 ///
 /// # Errors
-/// When the system refuses. Nothing is left then.
+/// If the system refuses. Then no unfinished file remains.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (directory, name) = Directory::of(path)?;
     directory.remove_leftovers()?;
@@ -111,7 +113,7 @@ pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the name of this file or directory durable.
 ///
 /// # Errors
-/// When the system refuses.
+/// If the system refuses.
 pub fn sync_name(path: &Path) -> io::Result<()> {
     path.canonicalize()?.parent().map_or(Ok(()), |parent| sync_names(&File::open(parent)?))
 }
@@ -119,7 +121,7 @@ pub fn sync_name(path: &Path) -> io::Result<()> {
 /// Makes the names in an open directory durable.
 fn sync_names(directory: &File) -> io::Result<()> {
     match directory.sync_all() {
-        // Some network file systems cannot, and do not need to.
+        // Some network file systems cannot sync a directory, and need not.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
             Ok(())
         }
@@ -127,13 +129,13 @@ fn sync_names(directory: &File) -> io::Result<()> {
     }
 }
 
-/// The name of a file that is being written: this, 16 hexadecimal digits, and [`UNFINISHED`].
+/// A file that is being written has this prefix, then 16 hexadecimal digits, then [`UNFINISHED`].
 const TEMPORARY: &str = ".granule-";
 
 /// See [`TEMPORARY`].
 const UNFINISHED: &str = ".unfinished";
 
-/// Whether this is the name of a file that [`Whole`] has not finished.
+/// Whether this is the name of a file that a [`Whole`] has not finished.
 #[must_use]
 pub fn is_temporary(name: &OsStr) -> bool {
     let digits = |name: &str| Some(name.strip_prefix(TEMPORARY)?.strip_suffix(UNFINISHED)?.to_owned());
@@ -142,7 +144,7 @@ pub fn is_temporary(name: &OsStr) -> bool {
     })
 }
 
-/// An open directory.
+/// An open directory, with the path by which it was opened.
 #[derive(Clone, Debug)]
 pub struct Directory {
     handle: Arc<File>,
@@ -150,10 +152,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory. The path itself may lead through links.
+    /// Opens a directory. Links in the path are followed.
     ///
     /// # Errors
-    /// When it is not a directory; when the system refuses.
+    /// If it is not a directory, or if the system refuses.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let handle = fs::OpenOptions::new()
             .read(true)
@@ -162,7 +164,7 @@ impl Directory {
         Ok(Directory { handle: Arc::new(handle), path: path.to_owned() })
     }
 
-    /// Opens a directory, and makes it durably if there is none.
+    /// Opens a directory. If there is none, creates it durably.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -173,7 +175,7 @@ impl Directory {
         fs::create_dir_all(path)?;
         for path in new {
             match sync_name(path) {
-                // A directory that may be written to but not read cannot be synced either.
+                // A directory that is writable but not readable cannot be synced.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 synced => synced?,
             }
@@ -181,10 +183,11 @@ impl Directory {
         Directory::open(path)
     }
 
-    /// Whether a directory could be made here: a part of the path may be a symbolic link to nothing.
+    /// Checks that no part of the path is a symbolic link to nothing, so that a directory could be created
+    /// there.
     ///
     /// # Errors
-    /// When one is; it says which.
+    /// If a part is such a link; the message names it.
     pub fn check_links(path: &Path) -> io::Result<()> {
         let mut absent = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let Some((link, target)) = absent.find_map(|path| Some((path, fs::read_link(path).ok()?))) else {
@@ -195,10 +198,10 @@ impl Directory {
         Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
 
-    /// The directory of a file that is to be written, and the file's name.
+    /// Opens the directory of a file that is to be written. Returns it with the file's name.
     ///
     /// # Errors
-    /// When the path does not end with a name; when the directory cannot be opened.
+    /// If the path does not end with a name, or if the directory cannot be opened.
     pub fn of(file: &Path) -> io::Result<(Directory, OsString)> {
         let Some(name) = file.file_name() else {
             return Err(io::Error::new(
@@ -210,14 +213,14 @@ impl Directory {
         Ok((Directory::open(parent.unwrap_or(Path::new(".")))?, name.to_owned()))
     }
 
-    /// The path by which it was opened.
+    /// Returns the path by which the directory was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path that leads to it now: the one by which it was opened, unless it was moved since and the system
-    /// knows where to.
+    /// Returns a path that leads to the directory now. This is the path by which it was opened, unless the
+    /// directory was moved and the system knows its new path.
     #[must_use]
     pub fn current_path(&self) -> PathBuf {
         if self.is_at(&self.path) {
@@ -228,7 +231,7 @@ impl Directory {
         found.unwrap_or_else(|| self.path.clone())
     }
 
-    /// Whether this path leads to it.
+    /// Whether this path leads to the directory.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
@@ -238,7 +241,8 @@ impl Directory {
         }
     }
 
-    /// The directory of this name in it, also where a link leads to it: to read what is there, not to write.
+    /// Opens the directory of this name in this one, also through a link. It is for reading only, not for
+    /// writing.
     ///
     /// # Errors
     /// As [`Self::below`].
@@ -247,10 +251,10 @@ impl Directory {
         Ok(Directory { handle: Arc::new(handle.into()), path: self.path.join(name) })
     }
 
-    /// The directory of this name in it, which must not be a link.
+    /// Opens the directory of this name in this one. The name must not be a link.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotADirectory`] when it is something else; when the system refuses.
+    /// [`io::ErrorKind::NotADirectory`] if it is something else; if the system refuses.
     pub fn below(&self, name: &OsStr) -> io::Result<Directory> {
         let flags = harmless() | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let opened = openat(self.handle.as_fd(), name, flags, Mode::empty());
@@ -264,7 +268,7 @@ impl Directory {
         Ok(Directory { handle: Arc::new(handle.into()), path: self.path.join(name) })
     }
 
-    /// The directory of this name in it; makes it if there is none.
+    /// Opens the directory of this name in this one. If there is none, creates it.
     ///
     /// # Errors
     /// As [`Self::below`].
@@ -275,10 +279,10 @@ impl Directory {
         }
     }
 
-    /// What the system says of the file of this name, of a link itself; none where there is none.
+    /// Returns the status of the file of this name, or of a link itself; `None` if there is no such file.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
         match fstatat(self.handle.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -287,10 +291,10 @@ impl Directory {
         }
     }
 
-    /// Opens a file of this name to read it.
+    /// Opens a file of this name for reading.
     ///
     /// # Errors
-    /// When it is not a regular file, or is a link; when the system refuses.
+    /// If it is a link or no regular file, or if the system refuses.
     pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
         let flags = harmless() | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
         let file = match openat(self.handle.as_fd(), name, flags, Mode::empty()) {
@@ -305,10 +309,10 @@ impl Directory {
         Ok(file)
     }
 
-    /// The names in it, in order.
+    /// Returns the names in the directory, sorted.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         let mut opened =
@@ -323,10 +327,10 @@ impl Directory {
         Ok(names)
     }
 
-    /// Begins to write a file of this name, with these permissions (but for those of the umask).
+    /// Begins to write a file of this name. Its permissions are `mode` without those in the umask.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn write(&self, name: &OsStr, mode: Mode) -> io::Result<Whole> {
         loop {
             let temporary = format!("{TEMPORARY}{:016x}{UNFINISHED}", rand::random::<u64>());
@@ -336,7 +340,8 @@ impl Directory {
                 Err(Errno::EEXIST) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // The lock says that the file is being written. A process that cleans up may have been faster.
+            // The lock marks the file as being written. Until it is locked, a process that cleans up may
+            // remove it.
             let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
             if is_locked && file.metadata()?.nlink() > 0 {
                 return Ok(Whole {
@@ -350,10 +355,10 @@ impl Directory {
         }
     }
 
-    /// Removes a regular file of this name; gives whether there was one. Anything else stays.
+    /// Removes a regular file of this name. Returns whether there was one. Files of other kinds stay.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn remove(&self, name: &OsStr) -> io::Result<bool> {
         match self.stat(name)? {
             Some(stat) if kind_of(stat.st_mode) == "a file" => {}
@@ -371,11 +376,11 @@ impl Directory {
         let _ = unlinkat(self.handle.as_fd(), name, UnlinkatFlags::RemoveDir);
     }
 
-    /// Removes what killed processes left unfinished: files of a temporary name that no process holds locked. Where
-    /// the file system has no locks, they stay.
+    /// Removes unfinished files of killed processes: files of a temporary name that no process has locked. On
+    /// a file system without locks they stay.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn remove_leftovers(&self) -> io::Result<()> {
         for name in self.names()?.into_iter().filter(|name| is_temporary(name)) {
             if self.open_file(&name).is_ok_and(|file| file.try_lock().is_ok()) {
@@ -385,43 +390,43 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes the names in it durable.
+    /// Makes the names in the directory durable.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn sync(&self) -> io::Result<()> {
         sync_names(&self.handle)
     }
 
-    /// The open directory itself, to lock it or to ask the system about it.
+    /// Returns the open directory itself, for locks and system calls.
     #[must_use]
     pub fn handle(&self) -> &File {
         &self.handle
     }
 }
 
-/// Bytes of a file that are written at a time.
+/// Size of the buffer of a file that is written, in bytes.
 pub const BUFFER: usize = 1 << 18;
 
-/// A file that appears under its name when it is whole. Dropped before that, it leaves nothing.
+/// A file that appears under its name when it is whole. If it is dropped before that, no file remains.
 #[derive(Debug)]
 pub struct Whole {
     directory: Directory,
     name: OsString,
     temporary: String,
-    /// None once it is in place.
+    /// `None` once the file is in place.
     file: Option<BufWriter<File>>,
     is_durable: bool,
 }
 
 impl Whole {
-    /// The path at which it will appear.
+    /// Returns the path at which the file will appear.
     #[must_use]
     pub fn place(&self) -> PathBuf {
         self.directory.path.join(&self.name)
     }
 
-    /// The file itself, open for reading and writing, and locked.
+    /// Returns the file itself: open for reading and writing, and locked.
     ///
     /// # Panics
     /// Never.
@@ -430,10 +435,10 @@ impl Whole {
         self.file.as_ref().expect("a file is committed once").get_ref()
     }
 
-    /// Makes durable what has been written, unless it is.
+    /// Makes the written content durable, unless it already is.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.is_durable {
             let file = self.file.as_mut().expect("a file is committed once");
@@ -444,10 +449,11 @@ impl Whole {
         Ok(())
     }
 
-    /// Puts it in its place, durably but for its name: [`Directory::sync`] makes that durable. Gives the open file.
+    /// Renames the file to its place, and returns it open. Its content is durable; [`Directory::sync`] makes
+    /// its name durable.
     ///
     /// # Errors
-    /// When the system refuses. Nothing is left then.
+    /// If the system refuses. Then no unfinished file remains.
     pub fn commit(mut self) -> io::Result<File> {
         self.sync()?;
         let directory = self.directory.handle.as_fd();
@@ -455,16 +461,17 @@ impl Whole {
         self.opened()
     }
 
-    /// The same, but never takes the place of another file.
+    /// Like [`Self::commit`], but never replaces another file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if there is one; when the system refuses. Nothing is left then.
+    /// [`io::ErrorKind::AlreadyExists`] if there is one; if the system refuses. Then no unfinished file
+    /// remains.
     pub fn commit_new(mut self) -> io::Result<File> {
         self.sync()?;
         let directory = self.directory.handle.as_fd();
         let (from, to) = (self.temporary.as_str(), self.name.as_os_str());
         match renameat2(directory, from, directory, to, RenameFlags::RENAME_NOREPLACE) {
-            // Some file systems cannot do this in one step.
+            // Some file systems cannot do this in one step, so the check and the rename are two.
             Err(Errno::EINVAL | Errno::ENOSYS) => match self.directory.stat(to)? {
                 Some(_) => return Err(io::ErrorKind::AlreadyExists.into()),
                 None => renameat(directory, from, directory, to)?,
@@ -494,7 +501,7 @@ impl Write for Whole {
 impl Drop for Whole {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            // The file goes: what is in the buffer need not be written.
+            // The file is removed, so its buffer need not be written.
             let _ = file.into_parts();
             let _ =
                 unlinkat(self.directory.handle.as_fd(), self.temporary.as_str(), UnlinkatFlags::NoRemoveDir);

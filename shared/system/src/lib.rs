@@ -1,10 +1,16 @@
-//! What the programs ask of the operating system.
+//! Access to the operating system.
 //!
-//! [`files`] is the one way to open a file and the one way to write one, [`private`] has files for their owner alone, and
-//! [`stamp`] says which file a file is and when it last changed, and [`standard`] has the standard streams as connections. [`shell`] writes words as a shell takes them, [`threads`] starts as
-//! many threads as the system allows, [`limits`] says which limit an error comes from, and [`exit`] has the exit codes.
+//! - [`files`]: the one way to open a file, and the one way to write one
+//! - [`private`]: files that only their owner can access
+//! - [`stamp`]: the identity of a file and its last change
+//! - [`standard`]: the standard streams as connections
+//! - [`shell`]: words in the form that shells read
+//! - [`threads`]: as many threads as the system allows
+//! - [`limits`]: the limit that causes an error
+//! - [`exit`]: the exit codes
 //!
-//! This crate must not know sweeps, stores, outputs or the protocol. Of our crates it needs the one that escapes text.
+//! This crate must not depend on sweeps, stores, outputs or the protocol. Of the workspace it uses only the
+//! crate that escapes text.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 
@@ -17,7 +23,7 @@ pub mod stamp;
 pub mod standard;
 pub mod threads;
 
-/// Bytes in hexadecimal.
+/// Formats bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! The limits that the system sets on this process: what they leave, and which of them an error comes from.
+//! The limits that the system sets on this process: what they leave, and which of them causes an error.
 
 use std::error::Error;
 use std::fs;
@@ -9,26 +9,26 @@ use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::getuid;
 
-/// Raises the soft limit on open files to the hard limit: every worker is a connection, and every connection a file.
-/// The soft limit is often 1024.
+/// Raises the soft limit on open files to the hard limit. Every worker is a connection, every connection is a
+/// file, and the soft limit is often 1024.
 pub fn raise_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
-        // Where it cannot be raised, the soft limit has to do.
+        // If the limit cannot be raised, the soft limit must suffice.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
-/// Files that this process may have open, if that is limited.
+/// Returns how many files this process may have open; `None` if that is unlimited.
 fn files() -> Option<u64> {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     (soft != RLIM_INFINITY).then_some(soft)
 }
 
-/// Files that this process can still open.
+/// Returns how many more files this process can open.
 pub fn files_left() -> usize {
-    // Where the system does not list them, there are the three standard streams.
+    // If the system does not list open files, assume the three standard streams.
     let open = fs::read_dir("/proc/self/fd").map_or(3, |files| files.count() as u64);
     left(files(), open)
 }
@@ -37,7 +37,7 @@ fn left(most: Option<u64>, open: u64) -> usize {
     most.map_or(usize::MAX, |most| most.saturating_sub(open) as usize)
 }
 
-/// The limit that an error or one of its causes comes from, with its value, and what to do about it.
+/// Returns the limit that causes an error, with its value and a remedy. Searches the error and its sources.
 pub fn behind(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -49,9 +49,9 @@ pub fn behind(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// The same, of an error of the system.
+/// Like [`behind`], for an error of the system.
 pub fn behind_io(error: &io::Error) -> Option<String> {
-    // An error in an error is no cause of it.
+    // The error inside an `io::Error` is not among its sources.
     if let Some(inner) = error.get_ref() {
         return behind(inner);
     }
@@ -66,7 +66,7 @@ pub fn behind_io(error: &io::Error) -> Option<String> {
     }
 }
 
-/// The limit on open files.
+/// Describes the limit on open files.
 pub fn of_files() -> String {
     match files() {
         Some(most) => format!(
@@ -76,11 +76,11 @@ pub fn of_files() -> String {
     }
 }
 
-/// The limits on processes and threads, if there are any.
+/// Describes the limits on processes and threads; `None` if there are none.
 fn processes() -> Option<String> {
     let mut limits = Vec::new();
     let user = getuid();
-    // Root may have any number.
+    // The limit does not apply to root.
     if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NPROC)
         && most != RLIM_INFINITY
         && !user.is_root()
@@ -96,7 +96,8 @@ fn processes() -> Option<String> {
     Some(format!("{}; raise the limit, or use fewer workers and threads", limits.join("; ")))
 }
 
-/// The limited control groups that a process is in, which `/proc/self/cgroup` lists: their files, and what these say.
+/// Returns the limited control groups of a process, as `/proc/self/cgroup` lists them: the file of each
+/// limit, and its value.
 fn groups_of(list: &str) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     for line in list.lines() {
@@ -109,7 +110,7 @@ fn groups_of(list: &str) -> Vec<(PathBuf, u64)> {
             }
             _ => continue,
         };
-        // A group is limited by those around it, too.
+        // The limits of enclosing groups apply, too.
         for group in Path::new(group.trim_start_matches('/')).ancestors() {
             let file = mount.join(group).join("pids.max");
             if let Some(most) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_named_with_its_value_however_deep_the_error_is() {
-        // Other tests change the value meanwhile.
+        // Other tests change the value at the same time.
         let direct = behind_io(&of(Errno::EMFILE)).expect("a limit");
         assert!(
             direct.contains("RLIMIT_NOFILE") && direct.contains(|c: char| c.is_ascii_digit()),

@@ -1,4 +1,4 @@
-//! Files for their owner alone: made so from the first moment, and read only while they are.
+//! Files that only their owner can access: created so from the first moment, and read only while they are so.
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
@@ -12,65 +12,65 @@ use nix::unistd::geteuid;
 use crate::files::{self, Directory, Whole};
 use crate::shell::shell_path;
 
-/// Why a file is not read.
+/// Why a private file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateError {
-    /// There is none, or the system does not let us.
+    /// The file does not exist, or the system refuses.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// The path is a directory, a pipe or a device.
     #[error("{} is not a regular file", path.display())]
     NotAFile {
-        /// What it is not.
+        /// The path.
         path: PathBuf,
     },
-    /// Others can get at it.
-    #[error("{} is open to other users of this machine (its mode is {mode:03o}); \
-             run `chmod 600 {}`, and make a new one if another user may have read it; where modes cannot be changed, \
+    /// Other users can access the file.
+    #[error("{} is readable by other users (mode {mode:03o}); run `chmod 600 {}`, and make a new one if another \
+        user may have read it; where modes cannot be changed, \
              copy it to another file system",
             path.display(), shell_path(path))]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its permissions.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// Nothing that we read is so long.
+    /// The file is longer than the caller's limit.
     #[error("{} is longer than {limit} bytes, it cannot be the right file", path.display())]
     TooLong {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it may have.
+        /// Most bytes that the file may have.
         limit: u64,
     },
 }
 
 impl PrivateError {
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, PrivateError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether the file is for others, who may read it.
+    /// Whether the permissions deny this user access to the file.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, PrivateError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 }
 
-/// Permissions that nobody but the owner may have.
+/// Permissions of group and others, which a private file must not have.
 pub const OTHERS: u32 = 0o077;
 
-/// What is in a file of at most `limit` bytes, of whose permissions none is `forbidden`.
+/// Reads a file of at most `limit` bytes that has none of the permissions `forbidden`.
 ///
 /// # Errors
-/// When it cannot be read, or must not be trusted.
+/// If it cannot be read, or must not be trusted.
 pub fn read(path: &Path, forbidden: u32, limit: u64) -> Result<Vec<u8>, PrivateError> {
     let failed = |source| PrivateError::Read { path: path.to_owned(), source };
     let file = files::open(path).map_err(|source| match source.kind() {
@@ -88,10 +88,10 @@ pub fn read(path: &Path, forbidden: u32, limit: u64) -> Result<Vec<u8>, PrivateE
     })
 }
 
-/// Whether a file of this mode and owner has permissions that are forbidden.
+/// Whether a file of this mode and owner has forbidden permissions.
 ///
-/// A file of root's can reach another user through its group only: so containers are given their
-/// secrets. Who is in that group, root has said.
+/// A file that root owns may be readable by its group, because containers receive secrets in this way. Root
+/// has decided who is in that group.
 fn is_open(mode: u32, forbidden: u32, owner: u32, reader: u32) -> bool {
     const GROUP_READS: u32 = 0o040;
     let is_given_by_root = owner == 0 && reader != 0;
@@ -99,10 +99,10 @@ fn is_open(mode: u32, forbidden: u32, owner: u32, reader: u32) -> bool {
     mode & forbidden != 0
 }
 
-/// Writes a file for its owner alone, whole or not at all, in place of a file of that name.
+/// Writes a file for its owner alone, whole or not at all, and replaces a file of that name.
 ///
 /// # Errors
-/// When the system refuses; where others could read the file whatever its mode is to be.
+/// If the system refuses, or if the file system keeps no modes, so that other users could read the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).create(parent)?;
@@ -112,31 +112,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_in(&directory, &name, bytes)
 }
 
-/// The same, of a file of this name in an open directory.
+/// Like [`write()`], for a file of this name in an open directory.
 ///
 /// # Errors
-/// As [`write()`]; [`io::ErrorKind::Unsupported`] where others could read the file whatever its mode is to be. Nothing is
-/// written then.
+/// As [`write()`]; [`io::ErrorKind::Unsupported`] if the file system keeps no modes. Then nothing is written.
 pub fn write_in(directory: &Directory, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
     let mut file = directory.write(name, Mode::from_bits_truncate(0o600))?;
-    // Before anything secret is in it.
+    // The mode is checked before the file has anything secret in it.
     check_mode(directory, &file)?;
     file.write_all(bytes)?;
     file.commit()?;
     directory.sync()
 }
 
-/// Expects that a file for its owner alone can be written here. Nothing is left.
+/// Checks that a file for its owner alone can be written here. No file remains.
 ///
 /// # Errors
-/// As [`write()`], where there is such a directory.
+/// As [`write()`], if the directory exists.
 pub fn check_place(path: &Path) -> io::Result<()> {
     let Ok((directory, name)) = Directory::of(path) else { return Ok(()) };
     let file = directory.write(&name, Mode::from_bits_truncate(0o600))?;
     check_mode(&directory, &file)
 }
 
-/// Expects a new file to have the mode that it was made with.
+/// Checks that a new file has no permissions of group and others, as it was created.
 fn check_mode(directory: &Directory, file: &Whole) -> io::Result<()> {
     if file.open_file().metadata()?.mode() & OTHERS != 0 {
         return Err(io::Error::new(io::ErrorKind::Unsupported, Modeless(directory.path().to_owned())));
@@ -144,7 +143,7 @@ fn check_mode(directory: &Directory, file: &Whole) -> io::Result<()> {
     Ok(())
 }
 
-/// A file system that does not keep the modes of files, such as FAT, exFAT, CIFS or a drive of Windows in WSL.
+/// A file system that keeps no modes of files, such as FAT, exFAT, CIFS or a drive of Windows in WSL.
 #[derive(Debug, thiserror::Error)]
 #[error("the file system of {} keeps no modes of files, so that other users could read the secret", .0.display())]
 struct Modeless(PathBuf);

@@ -1,4 +1,4 @@
-//! Commands that a person pastes into a shell, and words of shell scripts.
+//! Words for shells: in commands that users paste, and in scripts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,21 +6,22 @@ use std::path::Path;
 
 use granule_text::is_hidden;
 
-/// The word as a shell has to read it to get exactly these bytes, on one line, in characters that every terminal
-/// shows as they are.
+/// Returns the word in a form that a shell reads as exactly these bytes. The form is on one line, in
+/// characters that every terminal displays unchanged.
 ///
-/// The result is correct in `sh` (POSIX), bash, dash, zsh, ksh, mksh, BusyBox's ash and fish 3.4, in interactive
-/// shells as in scripts. It takes the first of three forms that suffices:
+/// The result is correct in `sh` (POSIX), bash, dash, zsh, ksh, mksh, BusyBox's ash and fish 3.4, in
+/// interactive shells and in scripts. It is the first of three forms that suffices:
 ///
 /// 1. the word itself;
-/// 2. `'the word'`, where each `'` and each `\` is outside the quotes, escaped (fish gives `\` a meaning in them);
+/// 2. `'the word'`, where each `'` and each `\` is outside the quotes, escaped (fish gives `\` a meaning in
+///    them);
 /// 3. `"$(printf '\033')"`, if the word has control characters, characters that are invisible or change the
-///    direction of writing, or bytes that are not UTF-8. `$'\033'` would be shorter, but dash and fish do not know it.
-///    A command substitution drops line feeds at the end of its output, so those of the word follow in quotes:
-///    only there does the result have more than one line.
+///    direction of writing, or bytes that are not UTF-8. `$'\033'` would be shorter, but dash and fish do not
+///    know it. A command substitution drops line feeds at the end of its output, so those of the word follow
+///    in quotes. Only then does the result have more than one line.
 ///
-/// The result is for an argument: as a command's first word, `if` and `a=b` have meanings of their own. The word has no
-/// NUL, as no argument has.
+/// The result is for an argument: as a command's first word, `if` and `a=b` have other meanings. The word
+/// must have no NUL; arguments cannot have one.
 #[must_use]
 pub fn shell_word(word: impl AsRef<OsStr>) -> String {
     let bytes = word.as_ref().as_bytes();
@@ -32,7 +33,7 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
     }
 }
 
-/// The path as an argument of a command: a [`shell_word`] that no program takes for an option.
+/// Returns the path as an argument of a command: a [`shell_word`] that no program reads as an option.
 #[must_use]
 pub fn shell_path(path: impl AsRef<Path>) -> String {
     let path = path.as_ref().as_os_str();
@@ -44,10 +45,11 @@ pub fn shell_path(path: impl AsRef<Path>) -> String {
     shell_word(safe)
 }
 
-/// Whether no shell gives any of it a meaning.
+/// Whether no shell gives a meaning to any part of the text.
 fn is_plain(text: &str) -> bool {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-    // zsh replaces `=ls` by the path of `ls`, with an option of its also behind another `=`. `%1` is a job.
+    // zsh replaces `=ls` with the path of `ls`; one of its options does so also after another `=`. `%1` is a
+    // job.
     let has_expansion = text.starts_with(['=', '%']) || text.matches('=').count() > 1;
     !text.is_empty() && text.chars().all(is_safe) && !has_expansion
 }
@@ -115,8 +117,8 @@ mod tests {
 
     use super::*;
 
-    /// Shells as people start them, and zsh with the options that give most characters a meaning. Only `bash` and `sh`
-    /// must be installed.
+    /// Shells with usual options, and zsh with the options that give a meaning to most characters. Only
+    /// `bash` and `sh` must be installed.
     const SHELLS: &[&[&str]] = &[
         &["bash", "--norc", "-c"],
         &["sh", "-c"],
@@ -141,9 +143,9 @@ mod tests {
         &["fish", "--no-config", "-c"],
     ];
 
-    /// What the shells make of the words, one after the other in one command.
+    /// Asserts that every shell reads the words unchanged, as the arguments of one command.
     fn check(words: &[OsString]) {
-        // Where a command that is run by mistake leaves a file, or finds one.
+        // A command that is run by mistake would leave a file here, or find one.
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("lure"), "").expect("a file");
         let shown: Vec<String> = words.iter().map(shell_word).collect();

@@ -1,4 +1,4 @@
-//! Stamps of files: which file a file is, and when it last changed.
+//! Stamps of files: the identity of a file and its last change.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -8,26 +8,26 @@ use std::time::{Duration, SystemTime};
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
-/// A file that changed less than this before it was read may change again without its times changing: clocks of file
-/// systems go in steps of up to two seconds. It may also be that the clocks of two machines differ by less.
+/// A file that changed less than this before it was read may change again without its times changing. The
+/// clocks of file systems have steps of up to two seconds, and the clocks of two machines may differ by less
+/// than this.
 const CERTAIN_AFTER: Duration = Duration::from_secs(3);
 
-/// Which file it is, and when it last changed.
+/// Identity of a file, with the time of its last change.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Seconds and nanoseconds.
+    /// Time of the last change of content, in seconds and nanoseconds. A program can set it.
     modified: (i64, i64),
-    /// The file system's own time of the last change of content, name or permissions. Unlike the time of
-    /// modification, a program cannot set it.
+    /// Time of the last change of content, name or permissions, by the file system. A program cannot set it.
     changed: (i64, i64),
 }
 
 impl PartialEq for Stamp {
-    /// Network file systems have another device number on every machine, and often after every start. The time of change
-    /// and the inode tell files of two devices apart.
+    /// Ignores the device number. On network file systems it differs between machines, and often after a
+    /// restart. The time of change and the inode distinguish files of two devices.
     fn eq(&self, other: &Stamp) -> bool {
         let Stamp { device: _, inode, bytes, modified, changed } = self;
         (*inode, *bytes, *modified, *changed) == (other.inode, other.bytes, other.modified, other.changed)
@@ -45,26 +45,26 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Of a file that this process has just put in place. Where the clock of the file system goes in whole seconds, a
-    /// further change could have the same times.
+    /// Returns the seal of a file that this process has put in place at this moment. If the clock of the file
+    /// system has whole seconds, a further change could have the same times; then the seal is not certain.
     pub fn of_written(metadata: &Metadata) -> Seal {
         let stamp = Stamp::of(metadata);
         Seal { stamp, is_certain: stamp.changed.1 != 0 }
     }
 
-    /// Of a file that has a stamp which is certain.
+    /// Returns the seal of a file whose stamp is known to be certain.
     pub fn certain(stamp: Stamp) -> Seal {
         Seal { stamp, is_certain: true }
     }
 
-    /// The stamp, if it can be relied on later.
+    /// Returns the stamp if it remains reliable later.
     pub fn lasting(self) -> Option<Stamp> {
         self.is_certain.then_some(self.stamp)
     }
 }
 
 impl Stamp {
-    /// Of a file, by what the system says of it.
+    /// Returns the stamp of a file with this metadata.
     pub fn of(metadata: &Metadata) -> Stamp {
         Stamp {
             device: metadata.dev(),
@@ -75,7 +75,7 @@ impl Stamp {
         }
     }
 
-    /// The same.
+    /// Returns the stamp of a file with this status.
     pub fn of_stat(stat: &FileStat) -> Stamp {
         Stamp {
             device: stat.st_dev,
@@ -98,7 +98,7 @@ impl Stamp {
     }
 }
 
-/// Reads an open file by `read`, and seals what was read; there is no seal if the file changed meanwhile.
+/// Reads an open file with `read`, and seals the result. If the file changed meanwhile, there is no seal.
 pub fn sealed<T>(file: &File, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<(T, Option<Seal>)> {
     let before = Stamp::of(&file.metadata()?);
     let found = read(file)?;

@@ -1,5 +1,7 @@
-//! Standard input and output as connections. Tokio reads and writes them in threads of their own, and panics where the
-//! system refuses these; here they are waited for like sockets.
+//! Standard input and output as connections.
+//!
+//! Tokio reads and writes standard streams in separate threads, and panics if the system refuses a thread.
+//! Here they are polled like sockets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,51 +15,47 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::files::kind_of;
 
-/// The input that a process was started with: a pipe or a socket.
+/// Standard input of this process.
 #[derive(Debug)]
-pub enum Input {
-    /// A pipe.
+pub enum StandardInput {
     Pipe(Receiver),
-    /// A socket.
     Socket(UnixStream),
 }
 
-/// The output that a process was started with: a pipe or a socket.
+/// Standard output of this process.
 #[derive(Debug)]
-pub enum Output {
-    /// A pipe.
+pub enum StandardOutput {
     Pipe(Sender),
-    /// A socket.
     Socket(UnixStream),
 }
 
-impl Input {
-    /// Takes over an open file: nothing else may read it from now on. Must be called in a runtime.
+impl StandardInput {
+    /// Takes over an open file, which nothing else may read from now on. Must be called in a runtime.
     ///
     /// # Errors
-    /// When it is neither a pipe nor a socket; when the system refuses.
-    pub fn of(file: impl AsFd) -> io::Result<Input> {
+    /// If it is neither a pipe nor a socket, or if the system refuses.
+    pub fn of(file: impl AsFd) -> io::Result<StandardInput> {
         Ok(match take(file)? {
-            (file, true) => Input::Socket(socket(file)?),
-            (file, false) => Input::Pipe(Receiver::from_owned_fd(file)?),
+            (file, true) => StandardInput::Socket(socket(file)?),
+            (file, false) => StandardInput::Pipe(Receiver::from_owned_fd(file)?),
         })
     }
 }
 
-impl Output {
-    /// Takes over an open file: nothing else may write it from now on. Must be called in a runtime.
+impl StandardOutput {
+    /// Takes over an open file, which nothing else may write from now on. Must be called in a runtime.
     ///
     /// # Errors
-    /// When it is neither a pipe nor a socket; when the system refuses.
-    pub fn of(file: impl AsFd) -> io::Result<Output> {
+    /// If it is neither a pipe nor a socket, or if the system refuses.
+    pub fn of(file: impl AsFd) -> io::Result<StandardOutput> {
         Ok(match take(file)? {
-            (file, true) => Output::Socket(socket(file)?),
-            (file, false) => Output::Pipe(Sender::from_owned_fd(file)?),
+            (file, true) => StandardOutput::Socket(socket(file)?),
+            (file, false) => StandardOutput::Pipe(Sender::from_owned_fd(file)?),
         })
     }
 }
 
-/// A file of our own for the same stream, and whether it is a socket.
+/// Duplicates the file for the same stream. Returns it, and whether it is a socket.
 fn take(file: impl AsFd) -> io::Result<(OwnedFd, bool)> {
     let file = file.as_fd().try_clone_to_owned()?;
     let is_socket = kind_of(fstat(&file)?.st_mode) == "a socket";
@@ -70,38 +68,38 @@ fn socket(file: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(socket)
 }
 
-impl AsyncRead for Input {
+impl AsyncRead for StandardInput {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Input::Pipe(pipe) => Pin::new(pipe).poll_read(context, buffer),
-            Input::Socket(socket) => Pin::new(socket).poll_read(context, buffer),
+            StandardInput::Pipe(pipe) => Pin::new(pipe).poll_read(context, buffer),
+            StandardInput::Socket(socket) => Pin::new(socket).poll_read(context, buffer),
         }
     }
 }
 
-impl AsyncWrite for Output {
+impl AsyncWrite for StandardOutput {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Output::Pipe(pipe) => Pin::new(pipe).poll_write(context, bytes),
-            Output::Socket(socket) => Pin::new(socket).poll_write(context, bytes),
+            StandardOutput::Pipe(pipe) => Pin::new(pipe).poll_write(context, bytes),
+            StandardOutput::Socket(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Output::Pipe(pipe) => Pin::new(pipe).poll_flush(context),
-            Output::Socket(socket) => Pin::new(socket).poll_flush(context),
+            StandardOutput::Pipe(pipe) => Pin::new(pipe).poll_flush(context),
+            StandardOutput::Socket(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Output::Pipe(pipe) => Pin::new(pipe).poll_shutdown(context),
-            Output::Socket(socket) => Pin::new(socket).poll_shutdown(context),
+            StandardOutput::Pipe(pipe) => Pin::new(pipe).poll_shutdown(context),
+            StandardOutput::Socket(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }
@@ -115,8 +113,8 @@ mod tests {
     use super::*;
 
     async fn passes_through(from: impl AsFd, to: impl AsFd) {
-        let mut input = Input::of(&from).expect("an input");
-        let mut output = Output::of(&to).expect("an output");
+        let mut input = StandardInput::of(&from).expect("an input");
+        let mut output = StandardOutput::of(&to).expect("an output");
         drop((from, to));
         let sent: Vec<u8> = (0..600_000_u32).map(|i| (i % 251) as u8).collect();
         let mut received = Vec::new();
@@ -138,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_refused() {
-        Input::of(File::open("/proc/self/exe").expect("a file"))
+        StandardInput::of(File::open("/proc/self/exe").expect("a file"))
             .expect_err("it is neither a pipe nor a socket");
     }
 }

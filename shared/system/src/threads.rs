@@ -1,9 +1,9 @@
 //! Threads, as many as the system allows.
 //!
-//! Libraries panic when the system refuses what they need: rayon when it cannot start its global pool, tokio when it has
-//! no thread for blocking work, or no file for a runtime. So runtimes have one thread and no blocking work, parallel
-//! iterators run inside [`side_by_side`], and all other threads are started with [`std::thread::Builder`], which fails
-//! with an error.
+//! Libraries panic if the system refuses what they need. rayon needs threads for its global pool; tokio needs
+//! a thread for blocking work, and files for a runtime. Therefore runtimes have one thread and no blocking
+//! work, and parallel iterators run inside [`side_by_side`]. All other threads are started with
+//! [`std::thread::Builder`], which fails with an error.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -12,16 +12,16 @@ use std::thread;
 use rayon::ThreadPoolBuilder;
 use tokio::runtime::{Builder, Runtime};
 
-/// Pairs of files, more than a runtime opens.
+/// Pairs of files that are opened as a test; these are more files than a runtime opens.
 const PAIRS: usize = 5;
 
-/// A runtime in the thread that calls it.
+/// Returns a runtime that runs in the calling thread.
 ///
 /// # Errors
-/// When the system has no files for it.
+/// If the system refuses the files that it needs.
 pub fn runtime() -> io::Result<Runtime> {
     let files = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>();
-    // They are closed before the runtime opens its own.
+    // The pairs are closed before the runtime opens its own files.
     let built = files.map(drop).and_then(|()| Builder::new_current_thread().enable_all().build());
     built.map_err(|source| io::Error::new(source.kind(), NoRuntime(source)))
 }
@@ -30,8 +30,8 @@ pub fn runtime() -> io::Result<Runtime> {
 #[error("cannot wait for connections and signals")]
 struct NoRuntime(#[source] io::Error);
 
-/// Runs work whose parallel iterators use the machine's cores; if the system refuses threads, fewer, down to the calling
-/// one. The threads end with the work.
+/// Runs work whose parallel iterators use the machine's cores. If the system refuses threads, it runs with
+/// fewer, down to the calling thread alone. The threads end with the work.
 pub fn side_by_side<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_thread_index().is_some() {
         return work();
@@ -48,7 +48,7 @@ pub fn side_by_side<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         count /= 2;
     }
     let work = work.take().expect("no pool could be started, so nothing took the work");
-    // The calling thread is the pool: no thread is started. It stays one as long as it lives.
+    // The calling thread is the pool, so no thread is started. It stays the pool until it ends.
     if let Ok(pool) = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
         std::mem::forget(pool);
     }

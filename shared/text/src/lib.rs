@@ -1,11 +1,12 @@
-//! Text from outside, made safe to show: it contains no control sequences for a terminal, and it cannot look like a
-//! separate line of a log or a report.
+//! Makes text from outside safe to display. The result has no control sequences for a terminal, and it cannot
+//! look like a separate line of a log or a report.
 //!
-//! Text from another process is escaped where it becomes a domain type ([`from_outside`]). The writers of terminals, logs
-//! and reports escape again, because file names and messages of the system reach them directly. Escaped text stays as it is.
+//! Text from another process is escaped where it becomes a domain type ([`from_outside`]). The writers of
+//! terminals, logs and reports escape again, because file names and messages of the system reach them
+//! directly. Escaping does not change escaped text.
 //!
-//! [`words`] has times, paces and numbers as people read them. This crate computes text from text. It needs no crate of ours,
-//! and it must not know where a text comes from or where it goes.
+//! [`words`] formats times, paces and numbers. This crate computes text from text. It uses no other crate of
+//! the workspace, and must not know the source or destination of a text.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 
@@ -13,8 +14,9 @@ pub mod words;
 
 pub use words::plural;
 
-/// Whether a terminal obeys the character, or shows nothing for it: control characters, line and paragraph separators,
-/// and what Unicode 16 lists as format characters (category Cf), as ignorable by default, or as a filler.
+/// Whether a terminal obeys the character or displays nothing for it. These are control characters, and line
+/// and paragraph separators. Others are those that Unicode 16 lists as format characters (category Cf), as
+/// ignorable by default, or as fillers.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -27,37 +29,38 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text on one line: hidden characters are escaped, line feeds among them.
+/// Returns the text on one line, with hidden characters escaped, line feeds included.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     escaped(text, usize::MAX, |_| false)
 }
 
-/// Like [`one_line`], for messages of granule. A line feed stays if the next line begins with a space, as continuation lines
-/// of messages do, or with a quote, as a word for a shell with line feeds at its end does.
+/// Like [`one_line`], for messages of granule. A line feed stays if the next line begins with a space or a
+/// quote. Continuation lines of messages begin with a space. A shell word with line feeds at its end has a
+/// line that begins with a quote.
 #[must_use]
 pub fn message(text: &str) -> String {
     let is_ours = |rest: &str| rest.trim_start_matches('\n').starts_with([' ', '\'']);
     escaped(text, usize::MAX, |rest| rest.starts_with('\n') && is_ours(rest))
 }
 
-/// Like [`one_line`], for text whose lines were escaped one by one: every line feed stays.
+/// Like [`one_line`], for text whose lines were escaped one by one. Every line feed stays.
 #[must_use]
 pub fn lines(text: &str) -> String {
     escaped(text, usize::MAX, |rest| rest.starts_with('\n'))
 }
 
-/// Most bytes of a text from another process that are kept.
+/// Most bytes that are kept of a text from another process.
 const LONGEST: usize = 1000;
 
-/// A text from another process, on one line, and cut if it is long.
+/// Returns a text from another process on one line, cut if it is long.
 #[must_use]
 pub fn from_outside(text: &str) -> String {
     escaped(text, LONGEST, |_| false)
 }
 
-/// Escapes each hidden character, unless `stays` is true of the text from there on. Cuts a result of more than `most`
-/// bytes.
+/// Escapes each hidden character, unless `stays` is true for the text from there on. Cuts a result of more
+/// than `most` bytes.
 fn escaped(text: &str, most: usize, stays: impl Fn(&str) -> bool) -> String {
     const CUT: char = '…';
     let mut safe = String::with_capacity(text.len().min(most));

@@ -1,4 +1,4 @@
-//! Times, paces, numbers and names, as people read them.
+//! Formats times, paces, numbers and names for readers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Zoned};
 
 use crate::is_hidden;
 
-/// `1 trial`, `2 trials`.
+/// Returns a count with its noun: `1 trial`, `2 trials`.
 pub fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// `3.1 s`, `42 s`, `12 min 5 s`, `5 h 12 min`, `3 days 4 h`.
+/// Formats a duration: `3.1 s`, `42 s`, `12 min 5 s`, `5 h 12 min`, `3 days 4 h`.
 pub fn brief(duration: Duration) -> String {
     if duration < Duration::from_millis(9950) {
         return format!("{:.1} s", duration.as_secs_f64());
@@ -27,14 +27,14 @@ pub fn brief(duration: Duration) -> String {
     }
 }
 
-/// Numbers as runs of those that follow each other: the first and the last of each.
+/// Returns the runs of consecutive numbers: the first and the last number of each.
 pub fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
     let follows = |a: &u32, b: &u32| a.checked_add(1) == Some(*b);
     numbers.chunk_by(follows).map(|run| (run[0], run[run.len() - 1])).collect()
 }
 
-/// `3`, `0..4`, `0..4,7`: runs of numbers, as [`runs`] gives them and as sweep files have seeds. Of more than so many the first, and how many
-/// numbers they all are.
+/// Formats runs of numbers, as [`runs`] returns them, in the form of seeds in sweep files: `3`, `0..4`,
+/// `0..4,7`. If there are more than `most` runs, the text has the first ones and the count of all numbers.
 pub fn ranges(runs: &[(u32, u32)], most: usize) -> String {
     let range = |&(first, last): &(u32, u32)| {
         if first == last { first.to_string() } else { format!("{first}..{last}") }
@@ -47,16 +47,16 @@ pub fn ranges(runs: &[(u32, u32)], most: usize) -> String {
     told.join(",")
 }
 
-/// Runs of numbers of which people are told where there is more to tell.
+/// Most runs in a text that also reports other things.
 pub const MOST_RUNS: usize = 6;
 
-/// `seed 3`, `seeds 0..4`.
+/// Formats seeds: `seed 3`, `seeds 0..4`.
 pub fn seeds(seeds: &[u32]) -> String {
     let word = if seeds.len() == 1 { "seed" } else { "seeds" };
     format!("{word} {}", ranges(&runs(seeds), MOST_RUNS))
 }
 
-/// Names of the same kind, together, in the order in which each kind comes first.
+/// Groups names by kind, in the order in which each kind first occurs.
 pub fn grouped<K: Clone + Eq + Hash>(of: impl IntoIterator<Item = (String, K)>) -> Vec<(Vec<String>, K)> {
     let mut places: HashMap<K, usize> = HashMap::new();
     let mut groups: Vec<(Vec<String>, K)> = Vec::new();
@@ -77,9 +77,9 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// So many names become a pattern or a range.
+    /// Fewest names that become a pattern or a range.
     const FEWEST: usize = 3;
-    /// So many words describe them at most.
+    /// Most words of a description.
     const MOST_WORDS: usize = 4;
 
     pub fn new(all: impl IntoIterator<Item = &'a str>) -> Names<'a> {
@@ -88,15 +88,15 @@ impl<'a> Names<'a> {
         Names { all, places }
     }
 
-    /// Some of the names, in the order of the sweep: `Control`, `all 24 conditions`, `Control, leak-* (20 conditions)`.
-    /// A pattern stands for these names and no others, and `--conditions` takes it.
+    /// Describes some of the names, in the order of the sweep: `Control`, `all 24 conditions`, `Control,
+    /// leak-* (20 conditions)`. A pattern matches these names and no others, and `--conditions` accepts it.
     pub fn describe(&self, names: &[String]) -> String {
         match names {
             [name] => return name.clone(),
             _ if names.len() == self.all.len() => return format!("all {} conditions", names.len()),
             _ => {}
         }
-        // A word, and how many names it stands for.
+        // Each word, with the number of names that it stands for.
         let mut words: Vec<(String, usize)> = Vec::new();
         for (of, stem) in grouped(names.iter().map(|name| (name.clone(), stem(name)))) {
             let count = of.len();
@@ -124,12 +124,13 @@ impl<'a> Names<'a> {
     }
 }
 
-/// What names of the points of an axis have in common: all that is before the first digit.
+/// Returns the common beginning of the names of an axis's points: everything before the first digit.
 fn stem(name: &str) -> &str {
     name.find(|c: char| c.is_ascii_digit()).map_or(name, |at| &name[..at])
 }
 
-/// `12.3 trials/s`, `12.3 trials/min`, `1.2 trials/h`: what says the most in few digits.
+/// Formats a pace in the unit that shows most in few digits: `12.3 trials/s`, `12.3 trials/min`, `1.2
+/// trials/h`.
 pub fn pace(trials_per_second: f64) -> String {
     let (value, unit) = match trials_per_second {
         0.95.. => (trials_per_second, "s"),
@@ -139,8 +140,8 @@ pub fn pace(trials_per_second: f64) -> String {
     format!("{value:.1} trials/{unit}")
 }
 
-/// JSON on one line, with its hidden characters escaped as JSON has it: outside of its strings there are none but
-/// white space.
+/// Returns JSON on one line, with hidden characters as JSON escapes. Outside its strings, JSON has no hidden
+/// characters but white space.
 pub fn escaped_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -157,8 +158,8 @@ pub fn escaped_json(json: &str) -> String {
     escaped
 }
 
-/// When something that takes this long from now on will be over, by the clock on the wall; nothing if that
-/// is in a moment, or in years.
+/// Returns the local time at which a duration from now ends; `None` for less than two minutes, or for a year
+/// or more.
 pub fn clock_in(left: Duration, now: &Zoned) -> Option<String> {
     let then = now.checked_add(SignedDuration::try_from(left).ok()?).ok()?;
     let format = match left.as_secs() {

@@ -1,10 +1,10 @@
-//! What an engine draws once (wiring, active fibres, weights, factors) is compared with the law that the model
+//! Compares the values that an engine draws once (wiring, active fibres, weights, factors) with the law that the model
 //! states.
 //!
-//! Every check gives a normal deviate and fails beyond [`LIMIT`]. A mean, a number and a correlation of many draws
-//! are divided by their standard error. The distance of Kolmogorov and Smirnov and sums of squares are not normal:
-//! their probability is computed and converted to the deviate of the same probability. The draws belong to fixed
-//! seeds, so that an unchanged program always gives the same result.
+//! Every check gives a normal deviate and fails beyond [`LIMIT`]. If a check is a mean, a number or a correlation of
+//! many draws, it is divided by its standard error. The Kolmogorov–Smirnov distance and sums of squares are not normal.
+//! Their probability is computed and converted to the deviate of the same probability. The draws belong to fixed seeds,
+//! so that an unchanged program always gives the same result.
 
 use granule_engine::Engine as _;
 use granule_engine::space::CellFactor;
@@ -38,8 +38,8 @@ fn assert_all(engine: Method, checks: &[Check]) {
     }
 }
 
-/// The cumulative distribution of a gamma distribution of scale 1 at the values, which ascend: its density in the
-/// logarithm of the value, exp(shape · y − exp(y)), summed by Simpson's rule and normalised.
+/// Returns the cumulative distribution of a gamma distribution of scale 1 at values, which ascend. The density in the
+/// logarithm y of the value is exp(shape · y − exp(y)). It is summed by Simpson's rule and normalised.
 fn gamma_cdf(shape: f64, values: &[f64]) -> Vec<f64> {
     const INTERVALS: usize = 200_000;
     let (low, high) = (-40.0 / shape.min(1.0), (shape + 40.0 + 10.0 * shape.sqrt()).ln());
@@ -60,8 +60,8 @@ fn gamma_cdf(shape: f64, values: &[f64]) -> Vec<f64> {
     values.iter().map(cdf).collect()
 }
 
-/// The distance of Kolmogorov and Smirnov between draws and a gamma distribution, as the normal deviate that is
-/// exceeded on either side with the same probability.
+/// Returns the Kolmogorov–Smirnov distance between draws and a gamma distribution as a normal deviate. A standard
+/// normal exceeds the deviate on either side with the probability of the distance.
 fn gamma_distance(draws: &[f64], mean: f64, sd: f64) -> f64 {
     let shape = (mean / sd) * (mean / sd);
     let mut values: Vec<f64> = draws.iter().map(|x| x * shape / mean).collect();
@@ -76,8 +76,8 @@ fn gamma_distance(draws: &[f64], mean: f64, sd: f64) -> f64 {
     normal_quantile(p.clamp(1e-15, 1.0))
 }
 
-/// The z that a standard normal exceeds on either side with probability `p`, by bisection; the tail by
-/// Simpson's rule.
+/// Returns the z that a standard normal exceeds on either side with probability `p`, by bisection. The tail is
+/// integrated by Simpson's rule.
 fn normal_quantile(p: f64) -> f64 {
     let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
     let tails = |z: f64| {
@@ -96,7 +96,7 @@ fn normal_quantile(p: f64) -> f64 {
     low
 }
 
-/// A sum of squares with a χ² distribution, as the normal deviate of the same two-sided probability. The
+/// Converts a sum of squares with a χ² distribution to the normal deviate of the same two-sided probability. The
 /// distribution is the regularised incomplete gamma function of half the degrees of freedom and half the sum.
 fn chi_square_deviation(sum: f64, freedom: f64) -> f64 {
     let below = gamma_cdf(freedom / 2.0, &[sum / 2.0])[0];
@@ -104,7 +104,7 @@ fn chi_square_deviation(sum: f64, freedom: f64) -> f64 {
     if below < 0.5 { -z } else { z }
 }
 
-/// Tables of χ² with 7 degrees of freedom: 24.322 is exceeded with probability 0.001, and 0.598 with 0.999.
+/// In tables of χ² with 7 degrees of freedom, 24.322 is exceeded with probability 0.001, and 0.598 with 0.999.
 #[test]
 fn chi_square_has_the_probabilities_of_tables() {
     let _turn = crate::turn(module_path!());
@@ -116,7 +116,7 @@ fn mean_of(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
 }
 
-/// How far the mean of draws of this law is off, in standard errors of the law.
+/// The deviation of the draws' mean from the law's mean, in standard errors of the law.
 fn mean_deviation(draws: &[f64], mean: f64, sd: f64) -> f64 {
     (mean_of(draws) - mean) / sd * (draws.len() as f64).sqrt()
 }
@@ -146,7 +146,7 @@ fn keyed_trial_factors(seed: u32) -> Vec<f64> {
     (0..WEIGHT_TRIALS).map(|trial| weights.of_trial(trial)[0]).collect()
 }
 
-/// Exponential factors of trials, and exponential mean weights: the weight of a trial over its factor.
+/// Factors of trials are exponential. So are mean weights, which are the weight of a trial divided by its factor.
 #[test]
 fn weights_of_pcg_follow_their_law() {
     let _turn = crate::turn(module_path!());
@@ -290,8 +290,8 @@ fn tonic_factors_follow_their_law() {
     }
 }
 
-/// Synapses are independent and have one probability: their number, how much it differs between cells,
-/// and how often each cell is a target, over all networks.
+/// Synapses are independent and have one probability. Checks, over all networks, their number, its variation between
+/// cells, and how often each cell is a target.
 fn synapses(what: &str, of_networks: &[&Projection], presynaptic: u32, cells: u32, p: f64) -> [Check; 3] {
     let networks = of_networks.len();
     let (from, onto, of) = (f64::from(presynaptic), f64::from(cells), networks as f64);
@@ -383,7 +383,7 @@ fn active_fibers_are_any() {
     }
 }
 
-/// What is not drawn is the same in both engines.
+/// Values that are not drawn are the same in both engines.
 #[test]
 fn both_engines_have_the_same_constants() {
     let _turn = crate::turn(module_path!());

@@ -1,4 +1,4 @@
-//! For tests: a made-up model with three populations, and two engines that compute it.
+//! A made-up model for tests, with three populations and two engines.
 //!
 //! Spikes follow from a hash of the condition, the seed, the trial and the population. Trials of engine `toy` can
 //! start at once; those of `toy-stream` read a stream whose parts have to be surveyed first.
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use granule_engine::key::Hash;
-use granule_engine::output::{Array, Derive, File, Kind, Size};
+use granule_engine::output::{Array, Derive, File, FileKind, Size};
 use granule_engine::space::{self, Preset, Unit};
 use granule_engine::stream::Parts;
 use granule_engine::{
@@ -28,12 +28,12 @@ pub const POPULATIONS: &[Population] = &[
 /// Items of the stream that a trial reads.
 const ITEMS_PER_TRIAL: u64 = 1000;
 
-/// How its stream is cut.
+/// The parts of the stream.
 const PARTS: Parts = Parts { items_per_finding: 1, mean: 700.0, sd: 5.0 };
 
-const KINDS: &[Kind] = &[
-    Kind { key: "counts", about: "spikes of each relay cell in each ms (Counts)", is_large: true },
-    Kind { key: "totals", about: "spikes of each trial (Totals)", is_large: false },
+const KINDS: &[FileKind] = &[
+    FileKind { key: "counts", about: "spikes of each relay cell in each ms (Counts)", is_large: true },
+    FileKind { key: "totals", about: "spikes of each trial (Totals)", is_large: false },
 ];
 
 /// An engine of the made-up model.
@@ -94,7 +94,7 @@ pub fn spikes(model: &Model, seed: u32, trial: u32) -> TrialSpikes {
     TrialSpikes { trains: model.sizes().iter().enumerate().map(train).collect() }
 }
 
-/// What a part of a stream holds.
+/// The finding of a part of a stream.
 pub fn finding(part: u32) -> u32 {
     695 + part * 7 % 11
 }
@@ -151,7 +151,7 @@ impl Engine for Toy {
             cohort: CohortKey(hash.finish()),
             items_per_trial: ITEMS_PER_TRIAL,
             cost_per_trial: 1.0,
-            // As a model whose cells can fire as often as they like.
+            // A model without a limit on spikes.
             most_spikes: u64::MAX,
             stimuli_ms: Vec::new(),
             stimulus_steps: Vec::new(),
@@ -203,7 +203,7 @@ impl Engine for Toy {
         Ok(())
     }
 
-    fn kinds(&self) -> &'static [Kind] {
+    fn kinds(&self) -> &'static [FileKind] {
         KINDS
     }
 

@@ -1,21 +1,22 @@
-//! The order in which the addresses of a coordinator are tried, and when: RFC 8305 ("Happy Eyeballs" version 2).
+//! The order in which the addresses of a coordinator are tried, and when: RFC 8305 ("Happy Eyeballs" version
+//! 2).
 //!
-//! Attempts run beside each other. The next one begins when the last one has had a short time, or at once when none is
-//! left that could succeed; so an address that never answers delays the others by that time, and no more. Time is given
-//! by the caller.
+//! Attempts run in parallel. The next one begins a short time after the previous one, or at once if no
+//! running attempt is left. So an address that never answers delays the others by that time at most. The
+//! caller provides the time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Time between two attempts (RFC 8305, section 5, "Connection Attempt Delay").
+/// Time between the beginnings of two attempts (RFC 8305, section 5, "Connection Attempt Delay").
 pub(super) const DELAY: Duration = Duration::from_millis(250);
 
-/// How long an attempt that has reached a server has to come to terms with it before the next one begins. The server sees
-/// one that is given up then.
+/// Time that a server has to answer once an attempt has reached it, before the next attempt begins. If
+/// another attempt then succeeds, the server notices that this one is given up.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
-/// Addresses of one name in the order in which to try them: the two families by turns, the system's order within each
-/// (RFC 8305, section 4).
+/// Returns the different addresses of one name in the order in which to try them. The two families alternate,
+/// each in the system's order (RFC 8305, section 4).
 pub(super) fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut addresses = addresses.into_iter().peekable();
     let Some(is_first) = addresses.peek().map(SocketAddr::is_ipv4) else { return Vec::new() };
@@ -35,34 +36,34 @@ pub(super) fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> Ve
     }
 }
 
-/// A place to try.
+/// A socket address to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Which of the coordinator's names or addresses it belongs to; earlier ones come first.
+    /// Index of the coordinator's name or address to which it belongs. Lower indices are tried first.
     pub(super) of: usize,
     pub(super) address: SocketAddr,
 }
 
-/// Attempts to reach the same coordinator at several places.
+/// Attempts to reach one coordinator at several places.
 #[derive(Debug, Default)]
 pub(super) struct Race {
-    /// The place that comes before all others: the one that worked last.
+    /// The place that last succeeded. It is tried before all others.
     favourite: Option<SocketAddr>,
-    /// In the order in which they are tried.
+    /// Places that are not tried yet, in order.
     waiting: Vec<Candidate>,
-    running: Vec<Running>,
+    running: Vec<RunningAttempt>,
     last_begun: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningAttempt {
     candidate: Candidate,
-    /// When it reached a server, if it has.
+    /// When the attempt reached a server, if it has.
     reached: Option<Duration>,
 }
 
 impl Race {
-    /// With the place that worked last, if any did.
+    /// Creates a race. `favourite` is the place that last succeeded, if any.
     pub(super) fn new(favourite: Option<SocketAddr>) -> Race {
         Race { favourite, ..Race::default() }
     }
@@ -72,11 +73,11 @@ impl Race {
         let new = addresses.into_iter().map(|address| Candidate { of, address });
         self.waiting.extend(new);
         let favourite = self.favourite;
-        // Stable: the order within a name stays.
+        // The sort is stable, so the order within a name is kept.
         self.waiting.sort_by_key(|candidate| (Some(candidate.address) != favourite, candidate.of));
     }
 
-    /// When the next attempt is to begin; none while there is nothing more to try.
+    /// Returns when the next attempt is to begin; `None` if no place is left to try.
     pub(super) fn due(&self) -> Option<Duration> {
         self.waiting.first()?;
         if self.running.is_empty() {
@@ -86,25 +87,25 @@ impl Race {
         Some(self.last_begun.map(|at| at + DELAY).max(promising.map(|at| at + ANSWER)).unwrap_or_default())
     }
 
-    /// Begins the next attempt.
+    /// Begins the next attempt. Returns its place.
     pub(super) fn begin(&mut self, now: Duration) -> Option<Candidate> {
         if self.waiting.is_empty() {
             return None;
         }
         let candidate = self.waiting.remove(0);
-        self.running.push(Running { candidate, reached: None });
+        self.running.push(RunningAttempt { candidate, reached: None });
         self.last_begun = Some(now);
         Some(candidate)
     }
 
-    /// An attempt has reached a server, which has not answered yet.
+    /// Records that an attempt has reached a server that has not answered yet.
     pub(super) fn reached(&mut self, candidate: Candidate, now: Duration) {
         if let Some(running) = self.running.iter_mut().find(|running| running.candidate == candidate) {
             running.reached = Some(now);
         }
     }
 
-    /// An attempt has failed.
+    /// Records that an attempt has failed.
     pub(super) fn failed(&mut self, candidate: Candidate) {
         self.running.retain(|running| running.candidate != candidate);
     }
@@ -132,11 +133,11 @@ mod tests {
         assert_eq!(interleaved(all(&[])), all(&[]));
     }
 
-    /// An attempt, and when it began or won.
+    /// A place, and when its attempt began or won.
     type Mark = (SocketAddr, Duration);
 
-    /// Plays a race to its end: how long each place takes, and whether it succeeds then. Gives when each began, and the
-    /// winner with its time.
+    /// Runs a race to its end. `of` returns how long an attempt at a place takes, and whether it succeeds.
+    /// Returns when each attempt began, and the winner with its time.
     fn play(race: &mut Race, of: impl Fn(SocketAddr) -> (Duration, bool)) -> (Vec<Mark>, Option<Mark>) {
         let mut now = Duration::ZERO;
         let mut begun = Vec::new();
@@ -200,7 +201,7 @@ mod tests {
     fn what_worked_last_comes_first_and_names_keep_their_order() {
         let (first, second) = (all(&["10.0.0.1:1", "10.0.0.2:1"]), all(&["10.0.0.3:1", "10.0.0.4:1"]));
         let mut race = Race::new(Some(second[1]));
-        // A name may be resolved after another.
+        // Names may be resolved in any order.
         race.add(1, second.clone());
         race.add(0, first.clone());
         let begun: Vec<SocketAddr> =

@@ -27,7 +27,7 @@ fn acceptor(
 ) -> TlsAcceptor {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(ring::default_provider());
-    // A resolver, as a key that does not fit is refused otherwise.
+    // A resolver, because rustls otherwise refuses a key that does not match its certificate.
     let signing = provider.key_provider.load_private_key(key).expect("a key");
     let certified = tokio_rustls::rustls::sign::CertifiedKey::new(vec![shown], signing);
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -45,7 +45,7 @@ async fn listener() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// A server that does this with one connection after another.
+/// Starts a server that handles each connection with `serve`.
 async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
@@ -106,7 +106,7 @@ async fn another_certificate_is_refused() {
     assert!(error.to_string().contains(&address), "{error}");
 }
 
-/// Certificates are public: who shows one must have its key.
+/// Certificates are public: a server that shows one must prove that it has its key.
 #[tokio::test]
 async fn the_right_certificate_with_another_key_is_refused() {
     let (own, other) = (certified(), certified());
@@ -121,7 +121,7 @@ async fn the_right_certificate_with_another_key_is_refused() {
 async fn plain_text_is_for_this_machine() {
     let address = server(speak_http2).await;
     connect(&access(&[&address], None)).await.expect("connected");
-    // A worker takes an access apart that was never in a file, too.
+    // A worker also checks an access that was never in a file.
     let error = fails(&access(&["nonsense"], None)).await;
     assert!(matches!(error, ConnectError::Address { .. }), "{error}");
     let error = fails(&access(&[], None)).await;
@@ -163,7 +163,7 @@ async fn who_is_not_there_may_come_back() {
     }
 }
 
-/// One address lets nobody in and says nothing, another is found at once.
+/// One address accepts the connection but never answers; another one is found soon.
 #[tokio::test]
 async fn a_silent_address_delays_the_next_and_is_not_tried_first_again() {
     let own = certified();

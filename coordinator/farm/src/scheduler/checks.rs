@@ -1,4 +1,4 @@
-//! Audits and disputes: which trials are to be computed once more, and what was said of them.
+//! Audits and disputes: the trials that are computed once more, and the votes on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,54 +8,55 @@ use super::ids::{LeaseId, Place, Site, Time, TrialId, WorkerName};
 use super::lease::Check;
 use super::variants::Variants;
 
-/// Audits and disputes.
+/// The open audits and disputes.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     pub(super) audits: BTreeMap<Place, Audit>,
-    /// Audits that no worker holds a lease of, by the worker that must not compute them.
+    /// Audits without a lease, by the first worker that computed the trial. It must not compute the audit.
     pub(super) open_audits: BTreeMap<WorkerName, BTreeSet<Place>>,
-    /// Audits between workers of one address, and who computed them: they count until workers come from elsewhere.
+    /// Audits between workers of one machine, with these workers. They count until a worker of another machine
+    /// connects.
     pub(super) provisional: BTreeMap<Place, Vec<WorkerName>>,
     pub(super) disputes: BTreeMap<TrialId, Dispute>,
-    /// Who has computed some of the variants of places that are not done. Only where there are audits.
+    /// Workers that have computed some of the variants of places that are not done. Empty if there are no audits.
     pub(super) partial: BTreeMap<Place, Vec<WorkerName>>,
-    /// Grows with every trial by the percentage of audits.
+    /// Increases by the percentage of audits with every trial. At 100, an audit is due.
     pub(super) due: f64,
-    /// Trials that the store has been asked to take out.
+    /// Number of trials that the store has been asked to remove.
     pub(super) discarding: u64,
-    /// Since when no connected worker may compute the open checks.
+    /// Since when no connected worker may compute some of the open checks.
     pub(super) alone_since: Option<Time>,
     pub(super) reinforcements: u32,
-    /// Disputed trials that are to be set aside once they are out of the store.
+    /// Disputed trials that are set aside once the store has removed them.
     pub(super) unsettled: BTreeSet<TrialId>,
 }
 
-/// A trial that is to be computed once more.
+/// A trial that another worker is to compute once more.
 #[derive(Debug)]
 pub(super) struct Audit {
-    /// Workers that have computed it, of which there is one at least.
+    /// The workers that have computed it, at least one.
     pub(super) authors: Vec<WorkerName>,
     pub(super) lease: Option<LeaseId>,
     pub(super) confirmed: Variants,
-    /// Leases that have come to nothing.
+    /// Leases that ended without a result.
     pub(super) tries: u32,
 }
 
-/// A trial of which there are different results.
+/// A trial with different results.
 #[derive(Debug)]
 pub(super) struct Dispute {
     pub(super) lease: Option<LeaseId>,
-    /// Leases that have come to nothing.
+    /// Leases that ended without a result.
     pub(super) tries: u32,
     pub(super) stored: Digest,
     pub(super) votes: Vec<Vote>,
 }
 
-/// What a worker says of a disputed trial.
+/// A worker's result of a disputed trial.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vote {
     pub(super) digest: Digest,
-    /// None for an earlier run.
+    /// `None` for the result of an earlier run.
     pub(super) voter: Option<(WorkerName, Site)>,
 }
 
@@ -70,12 +71,12 @@ impl Vote {
 }
 
 impl Trust {
-    /// Whether there is nothing left to check or to take out.
+    /// Whether no check is open and no trial is being removed from the store.
     pub(super) fn is_settled(&self) -> bool {
         self.audits.is_empty() && self.disputes.is_empty() && self.discarding == 0
     }
 
-    /// Whether the scheduler may wait for another worker.
+    /// Whether any check is open. It may have to wait for another worker.
     pub(super) fn waits(&self) -> bool {
         !self.audits.is_empty() || !self.disputes.is_empty()
     }
@@ -84,7 +85,7 @@ impl Trust {
         !self.open_audits.is_empty() || self.disputes.values().any(|dispute| dispute.lease.is_none())
     }
 
-    /// A worker has a lease of a check.
+    /// Notes that a worker holds the lease of a check.
     pub(super) fn take(&mut self, check: Check, id: LeaseId) {
         match check {
             Check::Audit(place) => {
@@ -101,7 +102,7 @@ impl Trust {
         }
     }
 
-    /// The lease of a check has come to nothing.
+    /// Reopens a check whose lease ended without a result.
     pub(super) fn give_back(&mut self, check: Check, id: LeaseId) {
         match check {
             Check::Audit(place) => {
@@ -119,7 +120,7 @@ impl Trust {
         }
     }
 
-    /// What was to check this does not count.
+    /// Reopens the check of a trial, because the result that was to check it does not count.
     pub(super) fn reopen(&mut self, id: TrialId) {
         self.open_audit(id.place());
         if let Some(dispute) = self.disputes.get_mut(&id) {
@@ -145,7 +146,7 @@ impl Trust {
         }
     }
 
-    /// Does without an audit.
+    /// Removes an audit, done or not.
     pub(super) fn end_audit(&mut self, place: Place) {
         self.close_audit(place);
         self.audits.remove(&place);
@@ -157,13 +158,14 @@ impl Dispute {
         self.votes.iter().filter_map(|vote| vote.voter)
     }
 
-    /// Different machines that have voted.
+    /// Returns the number of different machines that have voted.
     pub(super) fn machines(&self) -> usize {
         self.votes.iter().filter_map(Vote::machine).collect::<BTreeSet<Site>>().len()
     }
 
-    /// Whether a digest is to be believed: two machines agree on it, where an earlier run counts beside a worker that
-    /// the coordinator started; or such a worker and another voter do, and no trusted worker elsewhere disagrees.
+    /// Whether a digest is believed. This is so if two machines agree on it; an earlier run counts as one of them
+    /// beside a worker that the coordinator started. It is also so if such a worker and another voter agree, unless
+    /// several machines have voted and a trusted worker disagrees.
     pub(super) fn believes(&self, digest: Digest) -> bool {
         let (agree, disagree): (Vec<&Vote>, Vec<&Vote>) =
             self.votes.iter().partition(|vote| vote.digest == digest);

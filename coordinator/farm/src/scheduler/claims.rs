@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::{LeaseId, Site, TrialId, WorkerName};
 
-/// Trials that are too large.
+/// Trials that were claimed to be too large.
 #[derive(Debug, Default)]
 pub(super) struct Large {
-    /// Who has said so of trials that are tried again, and under which lease.
+    /// Claims on trials that are tried again.
     pub(super) claims: BTreeMap<TrialId, Vec<Claim>>,
     pub(super) given_up: BTreeSet<TrialId>,
 }
 
-/// A worker has found too many spikes.
+/// A worker's claim that a trial has too many spikes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub(super) worker: WorkerName,

@@ -1,4 +1,4 @@
-//! The trials of a cohort, and what has become of each.
+//! The trials of a cohort, and the state of each.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::ids::LeaseId;
 use super::shape::CohortShape;
 use super::variants::Variants;
 
-/// Who has a trial, in all its variants.
+/// Whether a trial is leased, in all its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
     /// No worker holds a lease of it. It is pending unless it is done.
     Free,
-    /// The last lease it was part of, which was not given back. Copies and checks do not count.
+    /// The last lease that it was part of; that lease was not given back. Copies and checks do not count.
     Leased(LeaseId),
     /// No worker holds a lease of it. The scheduler leases it alone, not in a shard with others.
     Suspect,
@@ -19,7 +19,7 @@ pub(super) enum SlotState {
     SetAside,
 }
 
-/// The same in four bytes.
+/// A [`SlotState`] in four bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Packed(u32);
 
@@ -53,12 +53,12 @@ impl fmt::Debug for Packed {
     }
 }
 
-/// A trial of a cohort in all its variants. There can be millions, so it is small.
+/// A trial of a cohort in all its variants. A plan can have millions, so a slot is small.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     state: Packed,
     pub(super) stored: Variants,
-    /// What the lease asked for and has not arrived.
+    /// Variants that the lease asked for and whose results have not arrived.
     pub(super) missing: Variants,
 }
 
@@ -75,17 +75,16 @@ impl Slot {
         self.state = Packed::new(state);
     }
 
-    /// The last lease it was part of, if that was not given back.
+    /// Returns the last lease that it was part of, if that lease was not given back.
     pub(super) fn lease(&self) -> Option<LeaseId> {
         if let SlotState::Leased(lease) = self.state() { Some(lease) } else { None }
     }
 }
 
-/// The trials of a cohort.
 #[derive(Debug)]
-pub(super) struct Cohort {
+pub(super) struct CohortTrials {
     pub(super) shape: CohortShape,
-    /// All there are.
+    /// All variants of the cohort.
     pub(super) variants: Variants,
     pub(super) slots: Vec<Slot>,
     /// No slot below this is pending.
@@ -93,7 +92,7 @@ pub(super) struct Cohort {
     pub(super) pending: u32,
 }
 
-impl Cohort {
+impl CohortTrials {
     pub(super) fn is_done(&self, slot: &Slot) -> bool {
         slot.stored == self.variants
     }
@@ -102,7 +101,7 @@ impl Cohort {
         slot.state() == SlotState::Free && !self.is_done(slot)
     }
 
-    /// Variants of a trial that are not stored.
+    /// Returns the variants of a trial that are not stored.
     pub(super) fn unstored_of(&self, trial: u32) -> Variants {
         self.variants.without(self.slots[trial as usize].stored)
     }

@@ -1,33 +1,33 @@
-//! What idle workers do when nothing is pending: the same as slow ones, from the other end.
+//! Copies: if nothing is pending, idle workers compute trials of slow ones, from the other end.
 //!
-//! A lease of a worker that is slow, stuck or gone would hold up the sweep. A worker with nothing to
-//! do takes the last of its trials, as many as the two would share by their pace, if it is likely to
-//! be done with them sooner. Whoever is first is taken, and the other is told to stop.
+//! A lease of a worker that is slow, stuck or gone would delay the sweep. An idle worker gets the last of its trials,
+//! if it would probably finish them sooner. The two share the trials in proportion to their paces. The first result
+//! counts, and the other worker's lease is revoked.
 
 use std::ops::Range;
 
 use super::event::{Command, Report, Work};
 use super::ids::{LeaseId, Place, Time, WorkerName};
-use super::lease::{Kind, Lease};
+use super::lease::{Lease, LeaseKind};
 use super::pace;
 use super::state::Scheduler;
 use super::variants::Variants;
 
-/// How much sooner than the slow worker the idle one should be done.
+/// How many times sooner than the slow worker the idle one should finish.
 const SOONER: f64 = 1.3;
 
-/// What a copy takes besides computing, in seconds.
+/// Time that a copy takes in addition to computing, in seconds.
 const OVERHEAD: f64 = 0.05;
 
 impl Scheduler {
-    /// Has idle workers compute what slow ones have.
+    /// Grants copies of slow workers' trials to idle workers.
     pub(super) fn copy(&mut self, now: Time) {
         if self.pending > 0 {
             return;
         }
         let left = |(id, lease): (&LeaseId, &Lease)| Some((self.seconds_left(now, *id, lease)?, *id));
         let mut leases: Vec<(f64, LeaseId)> = self.leases.iter().filter_map(left).collect();
-        // The last of them would hold up the sweep longest.
+        // The last of these would delay the sweep longest.
         leases.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
         while let Some((left, id)) = leases.pop() {
             let Some((idle, work)) = self.help(now, id, left) else { continue };
@@ -37,8 +37,8 @@ impl Scheduler {
             let trials = trials.len() as u32;
             self.commands.push(Command::Report(Report::Copied { place, trials, slow, idle }));
             self.tally.copies += 1;
-            self.grant(now, idle, work, Kind::Copy { of: id });
-            // What is left of it may be worth a copy, too.
+            self.grant(now, idle, work, LeaseKind::Copy { of: id });
+            // The rest of the lease may also be worth a copy.
             if let Some(left) = self.seconds_left(now, id, &self.leases[&id]) {
                 let at = leases.partition_point(|of| of.0.total_cmp(&left).then(id.cmp(&of.1)).is_lt());
                 leases.insert(at, (left, id));
@@ -46,9 +46,9 @@ impl Scheduler {
         }
     }
 
-    /// How long a lease will take, by what is not copied of it yet.
+    /// Estimates the seconds that a lease will take, without the trials that are already copied.
     fn seconds_left(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<f64> {
-        let (Some(name), Kind::Own) = (lease.worker, lease.kind) else { return None };
+        let (Some(name), LeaseKind::Own) = (lease.worker, lease.kind) else { return None };
         let open = self.open_trials(now, id, lease)?;
         let worker = &self.workers[&name];
         let shape = &self.cohorts[open.cohort as usize].shape;
@@ -58,12 +58,12 @@ impl Scheduler {
         Some(match per_trial {
             _ if worker.connection.is_none() || lease.is_stalled => f64::INFINITY,
             Some(per_trial) => (count * per_trial - idle_for).max(0.0),
-            // Nothing has come of it, and nothing is known of the worker: as long again.
+            // The worker's pace is unknown: each trial is assumed to take as long as the lease has made no progress.
             None => count * idle_for,
         })
     }
 
-    /// What is open of a lease.
+    /// Returns the trials of a lease that are neither delivered, done nor copied.
     fn open_trials(&self, now: Time, id: LeaseId, lease: &Lease) -> Option<Open> {
         let Work::Trials { cohort: at, trials, variants, .. } = &lease.work else { return None };
         let cohort = &self.cohorts[*at as usize];
@@ -81,7 +81,7 @@ impl Scheduler {
             count += 1;
             run = if run.end == trial { run.start..trial + 1 } else { trial..trial + 1 };
         }
-        // A suspect is tried by one worker at a time, unless that takes too long.
+        // Only one worker tries a suspect at a time, but for no longer than a lease time.
         let is_suspect = self.suspects.contains_key(&Place { cohort: *at, trial: first? });
         if is_suspect && now < lease.granted + self.config.lease_ttl {
             return None;
@@ -89,14 +89,14 @@ impl Scheduler {
         Some(Open { cohort: *at, variants: *variants, count, run })
     }
 
-    /// The trials that a copy is computing, unless it has stalled.
+    /// Returns the trials of a copy, unless it has ended or stalled.
     fn copied(&self, copy: LeaseId) -> Option<Range<u32>> {
         let lease = self.leases.get(&copy).filter(|lease| lease.worker.is_some() && !lease.is_stalled)?;
         let Work::Trials { trials, .. } = &lease.work else { return None };
         Some(trials.clone())
     }
 
-    /// What of a lease the fastest idle worker should do, if any should.
+    /// Returns the fastest idle worker, and the trials of a lease that it should compute, if it should compute any.
     fn help(&self, now: Time, id: LeaseId, left: f64) -> Option<(WorkerName, Work)> {
         let lease = &self.leases[&id];
         let Open { cohort, variants, count, run } = self.open_trials(now, id, lease)?;
@@ -118,7 +118,7 @@ impl Scheduler {
         if needed * SOONER > left {
             return None;
         }
-        // The last ones: the slow worker comes to them last.
+        // The idle worker gets the last trials, because the slow worker reaches them last.
         let mut work = self.single(Place { cohort, trial: run.end - share }, variants)?;
         if let Work::Trials { trials, .. } = &mut work {
             trials.end = run.end;
@@ -127,11 +127,11 @@ impl Scheduler {
     }
 }
 
-/// Trials of a lease that are neither done nor copied.
+/// The trials of a lease that are neither delivered, done nor copied.
 struct Open {
     cohort: u32,
     variants: Variants,
     count: u32,
-    /// The last of them that follow each other.
+    /// The last contiguous range of them.
     run: Range<u32>,
 }

@@ -1,4 +1,4 @@
-//! What the scheduler is told, and what it says.
+//! The events that the scheduler handles, and the commands that it returns.
 
 use std::ops::Range;
 
@@ -8,154 +8,152 @@ use super::ids::{ConnectionId, LeaseId, Place, Site, TrialId, WorkerName};
 use super::variants::Variants;
 use granule_engine::stream::Start;
 
-/// Something that happened. A lease that a worker speaks of is none if there cannot be one of that number.
+/// An event. Its `lease` is `None` if the worker named a number that no lease can have.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A worker has connected, and is still at these leases of ours.
+    /// A worker has connected, and still holds these leases of this coordinator process.
     Joined { connection: ConnectionId, worker: WorkerName, site: Site, threads: u32, held: Vec<LeaseId> },
-    /// It has sent everything it had when it connected.
+    /// The worker has sent all results that it held when it connected.
     Offered { connection: ConnectionId },
-    /// A sign of life.
+    /// A message that has no other effect than to be a sign of life.
     Heard { connection: ConnectionId },
-    /// A sign of life with the leases that a worker is at, and the last one that has reached it.
+    /// A heartbeat, with the leases that the worker holds and the last one that it has received.
     Beat { connection: ConnectionId, held: Vec<LeaseId>, last: Option<LeaseId> },
     /// A connection has ended.
     Disconnected { connection: ConnectionId },
-    /// A worker wants no more leases.
+    /// A worker takes no more leases.
     Draining { connection: ConnectionId },
-    /// A result came in; it is on its way to the store.
+    /// A result has arrived and is on its way to the store.
     Received { connection: ConnectionId, lease: Option<LeaseId>, trial: TrialId },
-    /// A part of a result of this lease came in, or waits until there is room for it.
+    /// A part of a result of this lease has arrived, or waits until the coordinator has room for it.
     Part { connection: ConnectionId, lease: Option<LeaseId> },
-    /// A trial, of which no result is stored, has too many spikes.
+    /// A worker reports that a trial has too many spikes. No result of this trial is stored.
     TooLarge { connection: ConnectionId, lease: Option<LeaseId>, trial: TrialId },
-    /// A result is stored for good, now or before.
+    /// The store holds a worker's result of a trial, or an equal one from before.
     Stored { worker: WorkerName, trial: TrialId },
-    /// A result is not the one that is stored.
+    /// A worker's result differs from the stored one.
     Disagreed { worker: WorkerName, trial: TrialId, stored: Digest, received: Digest },
-    /// Trials have been taken out of the store.
+    /// The store has removed trials.
     Discarded { trials: Vec<TrialId> },
-    /// Parts of a stream have been counted.
+    /// A worker has counted the parts of a stream that its lease asked for.
     Surveyed { connection: ConnectionId, lease: Option<LeaseId>, findings: Vec<u32> },
-    /// A worker has sent everything a lease asked for.
+    /// A worker has sent everything that a lease asked for.
     Finished { connection: ConnectionId, lease: Option<LeaseId> },
-    /// A worker does not go on with a lease.
+    /// A worker returns a lease unfinished.
     HandedBack { connection: ConnectionId, lease: Option<LeaseId> },
-    /// A worker cannot do what a lease asks for.
+    /// A worker cannot compute what a lease asks for.
     Failed { connection: ConnectionId, lease: Option<LeaseId>, reason: String },
-    /// A worker sent what no worker of this sweep can have computed.
+    /// A worker sent something that no worker of this sweep can have computed.
     Invalid { connection: ConnectionId, what: String },
-    /// A worker process of ours ended without being told to.
+    /// A worker process of the coordinator ended without having been asked to.
     ProcessDied { worker: Option<WorkerName>, description: String },
-    /// The only way to a worker has ended: it cannot come back. It may have died, and has if that is known.
+    /// The only connection that a worker can have has ended. `is_death`: its process is known to have died; otherwise
+    /// it may have.
     Severed { worker: WorkerName, description: String, is_death: bool },
     /// Time has passed.
     WakeUp,
-    /// We ourselves were not running for a while: nobody's silence in that time means anything.
+    /// The coordinator itself did not run for a while. Workers' silence during that time has no meaning.
     Stalled,
-    /// We are to end: nothing more is handed out.
+    /// The coordinator was asked to end, so the scheduler grants no more leases.
     Drain,
 }
 
-/// Something to be done.
+/// An instruction to the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Let a worker in; it goes on with these leases and no others.
+    /// Admit a worker. It keeps these leases; all its other leases are void.
     Welcome { connection: ConnectionId, kept: Vec<LeaseId> },
     /// Send a lease.
     Grant { connection: ConnectionId, lease: LeaseId, work: Work },
-    /// Tell a worker that nothing more of a lease is needed.
+    /// Inform a worker that nothing more of a lease is needed.
     Revoke { connection: ConnectionId, lease: LeaseId },
-    /// Tell a worker that a result is stored.
+    /// Inform a worker that it need not keep a result: it is stored, or recorded as a claim or a vote.
     Acknowledge { connection: ConnectionId, trial: TrialId },
     /// End a connection.
     Drop { connection: ConnectionId, why: Dropped },
-    /// Keep what was found of these parts, the first of them being this.
+    /// Store these findings of successive parts. `first` is the first part.
     KeepFindings { stream: usize, first: u32, findings: Vec<u32> },
-    /// Take these trials out of the store, and say when that is done.
+    /// Remove these trials from the store, then report this with [`Event::Discarded`].
     Discard { trials: Vec<TrialId> },
-    /// A worker that has gone is not spoken of any more.
+    /// Drop all records of a worker that has left; the scheduler has dropped its own.
     Forget { worker: WorkerName },
-    /// Start a worker process of ours, if there are to be any, in place of one that died.
+    /// Start a worker process in place of one that died, if the coordinator starts workers.
     Replace,
-    /// Start a worker process of ours: two others do not agree.
+    /// Start one more worker process, because two workers disagree.
     Reinforce,
-    /// Tell people.
+    /// Report this to the user.
     Report(Report),
-    /// All trials are stored, but those that were set aside.
+    /// All trials are stored or set aside.
     Complete,
-    /// Nobody has a lease any more, as was asked for.
+    /// No worker holds a lease any more, as [`Event::Drain`] asked.
     Drained,
     /// The sweep cannot be finished.
     Abandon(Reason),
 }
 
-/// Why a connection is ended.
+/// Why the scheduler ends a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// The worker was not heard of.
+    /// The worker was silent for a lease time.
     Silent,
-    /// It has another.
+    /// The worker has opened another connection.
     Superseded,
-    /// Nothing is taken from the worker any more.
+    /// The worker is quarantined or not admitted, for this reason.
     Quarantined(String),
 }
 
-/// What people should know.
+/// A report to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// A worker is here for the first time.
+    /// A worker has connected for the first time.
     Joined { worker: WorkerName },
-    /// A worker is back.
+    /// A worker has connected again.
     Returned { worker: WorkerName },
     /// The connection to a worker with leases has ended.
     Lost { worker: WorkerName },
-    /// A worker without leases has gone.
+    /// The connection to a worker without leases has ended.
     Left { worker: WorkerName },
-    /// A worker wants no more leases.
+    /// A worker takes no more leases.
     Draining { worker: WorkerName },
-    /// What a worker had is for others.
+    /// The scheduler has taken this many leases from a worker, for others.
     GivenUp { worker: WorkerName, leases: usize },
-    /// Nothing is taken from a worker any more.
+    /// A worker is quarantined, for this reason.
     Quarantined { worker: WorkerName, reason: String },
-    /// An idle worker computes what a slower one has, too.
+    /// An idle worker also computes trials that a slower one holds.
     Copied { place: Place, trials: u32, slow: WorkerName, idle: WorkerName },
-    /// A trial is not tried any more.
+    /// A trial is set aside, in all its variants.
     SetAside { place: Place, reason: String },
-    /// A trial is not tried any more, as it has too many spikes.
+    /// A trial of one variant is given up, because it has too many spikes.
     TooLarge { trial: TrialId },
-    /// Two workers have computed a trial with different spikes. The first is none of this run if the
-    /// trial was stored by an earlier one.
+    /// Two workers have computed different spikes of a trial. `stored_by` is `None` if an earlier run stored the trial.
     Disagreed { trial: TrialId, stored_by: Option<WorkerName>, worker: WorkerName },
-    /// It is decided what a trial's spikes are; so many machines had computed it.
+    /// A dispute on a trial's spikes is settled. `machines` counts the machines that have computed the trial.
     Settled { trial: TrialId, stored_is_right: bool, machines: usize },
-    /// Trials that only a worker which computes wrongly had computed, and that are computed again.
+    /// Trials that only a wrong worker had computed are computed again.
     Distrusted { worker: WorkerName, trials: usize },
-    /// There was nobody to compute these once more.
+    /// No worker was available to audit these trials.
     Unaudited { trials: usize },
 }
 
-/// What a lease gives a right to.
+/// The work that a lease covers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
-    /// Trials of these variants of a cohort.
+    /// Trials of these variants of a cohort. `start` is the start of the first trial in its stream.
     Trials { cohort: u32, trials: Range<u32>, variants: Variants, start: Start },
-    /// Parts of the stream that this cohort reads.
+    /// Parts to count of the stream that this cohort reads.
     Survey { cohort: u32, parts: Range<u32> },
 }
 
 /// Why a sweep cannot be finished.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Worker processes die again and again.
+    /// Worker processes died repeatedly.
     #[error("{count} worker processes died without a single trial stored in between; the last one {last}")]
     Crashes { count: u32, last: String },
-    /// Workers die at whatever they are given.
-    #[error(
-        "no worker could compute anything: {count} trials were tried again and again; of the last one, {last}"
-    )]
+    /// Workers failed at every trial that they tried.
+    #[error("no worker could compute anything: {count} trials failed repeatedly; the last one: {last}")]
     Nothing { count: usize, last: String },
-    /// Nothing that was computed can be stored.
+    /// Every computed trial has too many spikes to be stored.
     #[error(
         "no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes"
     )]

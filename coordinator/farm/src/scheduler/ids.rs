@@ -1,4 +1,4 @@
-//! What things are called.
+//! Identifiers of workers, connections, leases and trials.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Time since the driver started.
 pub type Time = Duration;
 
-/// A worker process, whatever connection it uses: what it calls itself.
+/// The name that a worker process drew when it started. It is the same on all of its connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerName(pub [u8; 16]);
 
@@ -17,18 +17,18 @@ impl fmt::Debug for WorkerName {
     }
 }
 
-/// A connection of a worker; never used twice.
+/// A connection of a worker. Numbers are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// A lease; never used twice. As many as there are would take decades to grant.
+/// A lease. Numbers are never used twice; granting all of them would take decades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(NonZeroU32);
 
 impl LeaseId {
     pub(super) const FIRST: LeaseId = LeaseId(NonZeroU32::MIN);
 
-    /// The lease of this number; none for a number that is never given to one.
+    /// Returns the lease of this number, or `None` if no lease can have it.
     pub fn new(number: u64) -> Option<LeaseId> {
         u32::try_from(number).ok().and_then(NonZeroU32::new).map(LeaseId)
     }
@@ -42,7 +42,7 @@ impl LeaseId {
     }
 }
 
-/// A trial of the plan: of this cohort's variant.
+/// A trial of one variant of a cohort, by indices into the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrialId {
     pub cohort: u32,
@@ -63,14 +63,14 @@ pub struct Place {
     pub trial: u32,
 }
 
-/// Where a worker runs, as far as the worker cannot choose it.
+/// The location of a worker, as the coordinator sees it. The worker cannot choose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
-    /// The coordinator's machine: a process that the coordinator started.
+    /// A process that the coordinator started on its own machine.
     Own,
-    /// The coordinator's machine: a worker that connects over loopback.
+    /// A worker on the coordinator's machine that connects over loopback.
     Loopback,
-    /// A host that the coordinator logged in to.
+    /// A host to which the coordinator logged in.
     Host(u64),
     /// The network address of the connection.
     Address(u64),
@@ -82,7 +82,7 @@ impl Site {
         matches!(self, Site::Own | Site::Host(_))
     }
 
-    /// The machine, which computes wrongly in all of its processes if it does in one.
+    /// The worker's machine. If one process of a machine computes wrongly, all of its processes may.
     pub(super) fn machine(self) -> Site {
         match self {
             Site::Loopback => Site::Own,

@@ -1,9 +1,9 @@
-//! Results that take long to arrive, and trials with more spikes than are stored.
+//! Results that take long to arrive, and trials with more spikes than can be stored.
 //!
-//! Such a trial counts against its own variant alone: neither against the worker, nor against the other variants of
-//! the place. As a single worker may be wrong, or lie, the trial is computed again, alone, and given up once two workers
-//! have said so, or [`CLAIMS`] leases have come to that; claims of one site are not enough while a worker elsewhere can
-//! try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
+//! Such a trial counts against its own variant only, not against the worker or the other variants of the place. A
+//! single worker may be wrong, or lie, so the trial is computed again, alone. It is given up once two workers have
+//! claimed that it is too large, or [`CLAIMS`] leases have ended so. Claims of one site are not enough while a worker
+//! elsewhere can try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
 
 use std::collections::BTreeSet;
 
@@ -18,21 +18,20 @@ use super::suspects::HOPELESS;
 use super::variants::Variants;
 use super::worker::Worker;
 
-/// Leases after which a trial is given up, whoever had them.
+/// Number of leases, of any workers, with a claim after which a trial is given up.
 const CLAIMS: usize = 3;
 
 /// How long parts keep a lease without a whole result, in lease times.
 const PARTS_FOR: u32 = 4;
 
-/// Claims of a trial that are remembered.
+/// Limit on the recorded claims of a trial.
 const MOST_CLAIMS: usize = 64;
 
-/// What stands for the digest of a trial's spikes where a worker says that they are too many, and others have a
-/// result.
+/// Stands for the digest of a trial's spikes if a worker claims too many spikes and others have a result.
 pub const TOO_LARGE: Digest = Digest([0xff; 32]);
 
 impl Scheduler {
-    /// Trials that are not stored as they have too many spikes.
+    /// Trials that were given up because they have too many spikes.
     pub fn too_large(&self) -> impl Iterator<Item = TrialId> {
         self.large.given_up.iter().copied()
     }
@@ -53,10 +52,11 @@ impl Scheduler {
         variants
     }
 
-    /// A part of a result has arrived, or its worker waits for us to take it.
+    /// Handles a part of a result that has arrived, or that waits for room. It may count as progress.
     pub(super) fn on_part(&mut self, now: Time, connection: ConnectionId, id: LeaseId) {
         let Some(name) = self.hear(now, connection) else { return };
-        // From a worker that has delivered nothing, parts may be all there will ever be; and from any, for long.
+        // A worker that has delivered nothing may send parts without end. So its parts are no progress, and those of
+        // other workers only for a limited time.
         let is_proven = self.workers.get(&name).is_some_and(Worker::is_proven);
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         if is_proven && now < lease.delivered + PARTS_FOR * self.config.lease_ttl {
@@ -75,7 +75,7 @@ impl Scheduler {
         self.commands.push(Command::Acknowledge { connection, trial });
         let (Some(site), Some(id)) = (self.site(name), id) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        // A claim is as good as a result, and counts once as well.
+        // A claim counts like a result, and only once per lease.
         if !lease.receive(trial) {
             return;
         }
@@ -101,7 +101,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether a worker of this site has found too many spikes in a variant of a place.
+    /// Whether a worker of this site has claimed too many spikes in a variant of a place.
     pub(super) fn has_claimed(&self, site: Site, place: Place) -> bool {
         let Place { cohort, trial } = place;
         let first = TrialId { cohort, trial, variant: 0 };
@@ -110,7 +110,7 @@ impl Scheduler {
         claims.any(|claim| claim.site == site)
     }
 
-    /// Takes a place out of its lease: it is for another.
+    /// Removes a place from its lease, for another lease.
     fn detach(&mut self, place: Place) {
         let slot = self.slot(place);
         let (id, missing) = (slot.lease(), slot.missing);
@@ -122,7 +122,7 @@ impl Scheduler {
         self.end_if_settled(id);
     }
 
-    /// Nothing more is expected of a trial.
+    /// Gives up a trial: it counts as stored from now on.
     fn give_up(&mut self, name: WorkerName, id: TrialId) {
         self.large.claims.remove(&id);
         self.large.given_up.insert(id);
@@ -139,7 +139,7 @@ impl Scheduler {
         }
     }
 
-    /// A result has come of a trial that was given up: it was not too large.
+    /// Takes back that a trial was given up, if it was: a result has arrived, so the trial was not too large.
     pub(super) fn take_back(&mut self, id: TrialId) {
         if !self.large.given_up.remove(&id) {
             return;
@@ -166,7 +166,7 @@ impl Scheduler {
         self.large.claims.is_empty() && self.large.given_up.is_empty()
     }
 
-    /// What is stored of the place of a trial, or given up.
+    /// Returns the variants of a trial's place that are stored or given up.
     fn slot_of(&self, id: TrialId) -> Variants {
         self.cohorts[id.cohort as usize].slots[id.trial as usize].stored
     }

@@ -1,40 +1,40 @@
-//! Leases, and what they are for.
+//! Leases and their purposes.
 
 use super::event::Work;
 use super::ids::{LeaseId, Place, Time, TrialId, WorkerName};
 use super::variants::Variants;
 
-/// A worker's right to work.
+/// A worker's right to compute trials or to count parts.
 #[derive(Debug)]
 pub(super) struct Lease {
-    /// None once the worker has sent everything.
+    /// `None` once the worker has sent everything.
     pub(super) worker: Option<WorkerName>,
     pub(super) granted: Time,
-    /// When a result of it came in last, or a part of one.
+    /// When a result of it, or a part of one, last arrived.
     pub(super) progress: Time,
-    /// When a whole result did.
+    /// When a whole result of it last arrived.
     pub(super) delivered: Time,
     pub(super) work: Work,
-    pub(super) kind: Kind,
-    /// It is of one trial, and its worker has nothing else.
+    pub(super) kind: LeaseKind,
+    /// It is of one trial, and its worker has no other lease.
     pub(super) is_alone: bool,
-    /// Results that have not arrived.
+    /// Number of results that have not arrived.
     pub(super) missing: u32,
-    /// Slots that are not done.
+    /// Number of slots that are not done.
     pub(super) undone: u32,
-    /// What has arrived of each of its trials; empty if nothing has.
+    /// The variants that have arrived of each of its trials; empty if none has.
     received: Vec<Variants>,
     /// Whether the parts that it asked for have been counted.
     pub(super) is_counted: bool,
-    /// Nothing has come of it for so long that it is given to others as well.
+    /// It has made no progress for so long that other workers get its work as well.
     pub(super) is_stalled: bool,
-    /// Its worker was told that nothing more of it is needed.
+    /// Its worker was informed that nothing more of it is needed.
     pub(super) is_revoked: bool,
     pub(super) copies: Vec<LeaseId>,
 }
 
 impl Lease {
-    pub(super) fn new(worker: WorkerName, now: Time, work: Work, kind: Kind) -> Lease {
+    pub(super) fn new(worker: WorkerName, now: Time, work: Work, kind: LeaseKind) -> Lease {
         Lease {
             worker: Some(worker),
             granted: now,
@@ -53,12 +53,12 @@ impl Lease {
         }
     }
 
-    /// Whether anything that it asked for has arrived.
+    /// Whether any result that it asked for has arrived.
     pub(super) fn has_received(&self) -> bool {
         !self.received.is_empty()
     }
 
-    /// Notes that a result has arrived. False if the lease did not ask for it, or has it already.
+    /// Notes that a result has arrived. Returns `false` if the lease did not ask for it, or has it already.
     pub(super) fn receive(&mut self, id: TrialId) -> bool {
         let Work::Trials { cohort, trials, variants, .. } = &self.work else { return false };
         if *cohort != id.cohort || !trials.contains(&id.trial) || !variants.contains(id.variant) {
@@ -71,18 +71,18 @@ impl Lease {
     }
 }
 
-/// What a lease is for.
+/// The purpose of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Its slots are nobody else's.
+pub(super) enum LeaseKind {
+    /// Its slots belong to no other lease.
     Own,
-    /// Part of another lease, which is slow.
+    /// Trials of another lease, whose worker is slow.
     Copy { of: LeaseId },
-    /// What another worker has computed. Of these variants nothing has arrived yet.
+    /// A trial that another worker has computed. `missing` are the variants whose results have not arrived.
     Check { of: Check, missing: Variants },
 }
 
-/// What a worker is to check.
+/// The audit or dispute that a lease serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     Audit(Place),

@@ -1,43 +1,43 @@
-//! How workers lose trials, and trials that they have lost.
+//! How workers lose trials, and the weights of these losses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::{Site, WorkerName};
 
-/// How much a death speaks for it that the trial was to blame: a failure that the worker tells of, or the end of a
-/// process of our own.
+/// Weight of a death that the coordinator observed, or of a failure that the worker reports.
 const SURELY: u32 = 4;
 
-/// A worker that closed its connection and did not come back: perhaps it was killed for another reason, or it was the
-/// line.
+/// Weight of a worker that closed its connection and did not return. It may have been killed for another reason, or the
+/// line may have failed.
 const PERHAPS: u32 = 1;
 
-/// How a worker lost a trial.
+/// The loss of a trial by a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loss<'a> {
     pub(super) weight: u32,
-    /// The coordinator saw it: the process was its own.
+    /// The coordinator itself observed the death.
     pub(super) is_certain: bool,
     pub(super) reason: &'a str,
 }
 
 impl<'a> Loss<'a> {
-    /// A process of the coordinator's own has died.
+    /// The death of a process that the coordinator observed.
     pub(super) fn surely(reason: &'a str) -> Loss<'a> {
         Loss { weight: SURELY, is_certain: true, reason }
     }
 
-    /// A worker says that it failed.
+    /// A failure that a worker reports.
     pub(super) fn claimed(reason: &'a str) -> Loss<'a> {
         Loss { weight: SURELY, is_certain: false, reason }
     }
 
-    /// A worker has closed its connection and did not come back.
+    /// A worker closed its connection and did not return.
     pub(super) fn perhaps(reason: &'a str) -> Loss<'a> {
         Loss { weight: PERHAPS, is_certain: false, reason }
     }
 
-    /// The same if the worker had this trial alone. With others, the one that it was at is only a guess.
+    /// Keeps the weight only if the worker had this trial alone. With other trials, it is only a guess which one was
+    /// running.
     pub(super) fn of(self, is_alone: bool) -> Loss<'a> {
         Loss { weight: if is_alone { self.weight } else { 0 }, ..self }
     }
@@ -47,11 +47,11 @@ impl<'a> Loss<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspect {
     pub(super) losses: u32,
-    /// How much certain losses speak for it.
+    /// Weight of certain losses.
     pub(super) certain: u32,
-    /// How much claims do, by site.
+    /// Weight of claims, by site.
     pub(super) claimed: BTreeMap<Site, u32>,
-    /// Steady workers that lost it.
+    /// Proven workers that lost it.
     pub(super) tried_by: BTreeSet<WorkerName>,
     pub(super) reason: String,
 }

@@ -1,4 +1,4 @@
-//! Workers: how they come, go, come back, fall silent and are shut out.
+//! Workers: how they connect, leave, return, fall silent and are quarantined.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,18 @@ use super::losses::Loss;
 use super::state::Scheduler;
 use super::worker::{Worker, WorkerState, WorkerView};
 
-/// Leases in a row, of different work, that a worker may fail at or finish without delivering.
+/// Number of failed leases in a row, of different work, at which a worker is quarantined. A lease fails if its worker
+/// reports so, finishes it without its results, or hands it back without a reason.
 const STRIKES: usize = 5;
 
-/// Leases in a row that a worker may fail at, finish without delivering or hand back, whatever they are for.
+/// The same limit for leases of any work.
 const FAULTS: u32 = 20;
 
-/// Workers that have gone and have computed nothing that is stored: those of them that are remembered.
+/// Limit on the records of workers that have left and have no stored results.
 const MOST_GONE: usize = 1024;
 
 impl Scheduler {
-    /// All workers that were ever here, but those that were forgotten.
+    /// Returns all workers that have ever connected, except those whose records were dropped.
     pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().map(|(&name, worker)| WorkerView {
             name,
@@ -37,7 +38,7 @@ impl Scheduler {
         })
     }
 
-    /// Who is at the other end of a connection; that is a sign of life.
+    /// Returns the worker of a connection, and notes the sign of life.
     pub(super) fn hear(&mut self, now: Time, connection: ConnectionId) -> Option<WorkerName> {
         let name = *self.connections.get(&connection)?;
         let worker = self.workers.get_mut(&name)?;
@@ -83,7 +84,8 @@ impl Scheduler {
         }));
     }
 
-    /// What it had when it came back is here: the leases it did not speak of are over.
+    /// The worker has sent all results that it held when it connected. So the leases that it did not list then have
+    /// ended.
     pub(super) fn on_offered(&mut self, now: Time, connection: ConnectionId) {
         let Some(name) = self.hear(now, connection) else { return };
         let worker = self.workers.get_mut(&name).expect("just heard of");
@@ -92,7 +94,7 @@ impl Scheduler {
         }
     }
 
-    /// Leases that a worker does not have are over: it has finished or never seen them.
+    /// Ends leases that a heartbeat does not list: the worker has finished them, or has never received them.
     pub(super) fn on_beat(
         &mut self,
         now: Time,
@@ -101,12 +103,12 @@ impl Scheduler {
         last: Option<LeaseId>,
     ) {
         let Some(name) = self.hear(now, connection) else { return };
-        // What it had was sent before this.
+        // A worker sends its earlier results before its first heartbeat.
         self.on_offered(now, connection);
         let ttl = self.config.lease_ttl;
         let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         let is_over = |lease: &LeaseId| {
-            // A lease can be on its way, but not for ever.
+            // A lease can be on its way, but only for a lease time.
             let is_late = self.leases.get(lease).is_some_and(|of| of.granted + ttl <= now);
             !held.contains(lease) && (Some(*lease) <= last || is_late)
         };
@@ -139,7 +141,7 @@ impl Scheduler {
         }));
     }
 
-    /// Forgets the connection of a worker; it keeps its leases.
+    /// Removes the connection of a worker. The worker keeps its leases.
     fn hang_up(&mut self, name: WorkerName) -> Option<ConnectionId> {
         let worker = self.workers.get_mut(&name)?;
         let connection = worker.connection.take()?;
@@ -151,13 +153,14 @@ impl Scheduler {
         Some(connection)
     }
 
-    /// Takes its leases from a worker. At each it has died if there is a reason to think so.
+    /// Takes all leases from a worker. With `died`, the worker counts as lost at the current trial of each. Returns the
+    /// number of leases.
     fn dispossess(&mut self, name: WorkerName, died: Option<Loss<'_>>) -> usize {
         let Some(worker) = self.workers.get_mut(&name) else { return 0 };
         worker.unspoken.clear();
         let leases = std::mem::take(&mut worker.leases);
         for &id in &leases {
-            // What it was at is the first trial that did not arrive.
+            // The worker's current trial is the first one whose result has not arrived.
             let at = self.first_missing(id);
             let is_alone = self.is_of_one(id);
             self.give_back(id);
@@ -169,8 +172,8 @@ impl Scheduler {
         leases.len()
     }
 
-    /// Forgets workers that have gone, the oldest first, if they are too many. Those who have computed something
-    /// that is stored are remembered, as it may turn out to be wrong.
+    /// Drops records of workers that have left, the earliest first, if there are too many. Records with leases or
+    /// stored results are kept, as these results may turn out to be wrong.
     pub(super) fn forget(&mut self) {
         for _ in MOST_GONE..self.gone.len() {
             let Some(name) = self.gone.pop_front() else { return };
@@ -189,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes their leases from workers that fell silent, or did not come back.
+    /// Takes the leases from workers that were silent, connected or not, for a lease time.
     pub(super) fn expire(&mut self, now: Time) {
         let ttl = self.config.lease_ttl;
         let is_silent = |worker: &Worker| !worker.leases.is_empty() && worker.heard + ttl <= now;
@@ -201,7 +204,7 @@ impl Scheduler {
                 self.commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
-            let died = has_died.then_some(Loss::perhaps("its worker vanished and did not come back"));
+            let died = has_died.then_some(Loss::perhaps("its worker disconnected and did not return"));
             let leases = self.dispossess(name, died);
             self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
@@ -248,15 +251,15 @@ impl Scheduler {
         }
         let at = self.first_missing(lease);
         let is_alone = self.is_of_one(lease);
-        self.strike(name, lease, &format!("it fails at everything: {reason}"));
+        self.strike(name, lease, &format!("all of its leases fail: {reason}"));
         self.release(name, lease);
         if let Some(at) = at {
-            let reason = format!("a worker said: {reason}");
+            let reason = format!("a worker reported: {reason}");
             self.lose(name, at, Loss::claimed(&reason).of(is_alone));
         }
     }
 
-    /// Counts that a worker did not do what it was given.
+    /// Counts a failed lease against its worker and site.
     pub(super) fn strike(&mut self, name: WorkerName, lease: LeaseId, reason: &str) {
         let Some(lease) = self.leases.get(&lease) else { return };
         let what = match &lease.work {
@@ -273,7 +276,7 @@ impl Scheduler {
         self.blame(site);
     }
 
-    /// A worker has done what it was given.
+    /// Resets the failures of a worker that has done its work.
     pub(super) fn absolve(&mut self, name: WorkerName) {
         if let Some(worker) = self.workers.get_mut(&name) {
             worker.strikes.clear();
@@ -283,7 +286,7 @@ impl Scheduler {
         }
     }
 
-    /// A worker has delivered a result, or what counts as one.
+    /// Counts a delivered result or survey.
     pub(super) fn deliver(&mut self, name: WorkerName) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         let room = worker.room();
@@ -293,7 +296,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes nothing from a worker any more.
+    /// Quarantines a worker: takes its connection and leases, and accepts nothing more from it.
     pub(super) fn quarantine(&mut self, name: WorkerName, reason: &str) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         if worker.quarantined.is_some() {

@@ -1,25 +1,23 @@
-//! Who computes what, and when a sweep is done: a pure state machine.
+//! Decides which worker computes which trials, and when a sweep is done: a pure state machine.
 //!
-//! Everything that happens reaches [`Scheduler::handle`] as an [`Event`] with the time at which it
-//! happened, and everything to be done comes back as [`Command`]s. There is no clock, no IO and no
-//! async in here, and all collections are ordered: the same events give the same commands. The
-//! driver around it decides nothing.
+//! Each event reaches [`Scheduler::handle`] as an [`Event`] with the time at which it happened. The scheduler returns
+//! [`Command`]s. It has no clock, no IO and no async code, and all its collections are ordered: the same events give
+//! the same commands. The driver around it decides nothing.
 //!
-//! A trial's slot is pending, leased or done, and done means stored for good. Work is leased to a
-//! worker in shards (`work`); the lease ends when the worker says it has sent everything or gives
-//! it back, when its process dies, or when it falls silent for too long, with a connection or without
-//! (`members`). Whatever of it has not arrived by then is pending again. Results are taken whoever
-//! sends them and whenever they come. Towards the end, idle workers compute again what slow ones have
-//! (`copies`), and what a worker holds without progress is given to others as well (`stalls`).
-//! How many leases a worker gets depends on what it has delivered (`sites`).
+//! A trial's slot is pending, leased or done; done means durably stored. Work is leased to workers in shards (`work`).
+//! A lease ends when its worker reports that it has sent everything or hands the lease back. It also ends when the
+//! worker's process dies, or is silent for too long, connected or not (`members`). Trials of the lease whose results
+//! have not arrived by then are pending again. The scheduler accepts results from any worker at any time. Towards the
+//! end, idle workers compute trials that slow workers hold (`copies`). Work that a worker holds without progress is
+//! leased to others as well (`stalls`). The number of a worker's leases depends on its delivered results (`sites`).
 //!
-//! A trial at which workers die becomes a suspect, is tried alone once there is nothing else, and
-//! set aside in the end (`suspects`). One with more spikes than can be stored is given up by itself (`large`).
-//! Workers whose results differ from those of others are found out, and what
-//! they alone have computed is computed again (`trust`).
+//! A trial at which workers die becomes a suspect. It is tried alone once no other work is left, and finally set aside
+//! (`suspects`). A variant of a trial with more spikes than can be stored is given up by itself (`large`). The
+//! scheduler detects workers whose results differ from those of others. Trials that only they have computed are
+//! computed again (`trust`).
 //!
-//! A trial can only start where it is known where its items begin in the stream that it reads ([`granule_engine::stream`]). Streams
-//! are therefore surveyed, by workers too, ahead of the trials that need it (`survey`).
+//! A trial can start only if the place of its first item in its stream is known ([`granule_engine::stream`]). So
+//! workers also survey streams, ahead of the trials that need it (`survey`).
 
 mod checks;
 mod claims;
@@ -56,22 +54,22 @@ pub use event::{Command, Dropped, Event, Reason, Report, Work};
 pub use ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
 pub use large::TOO_LARGE;
 pub use pace::effort;
-pub use shape::{CohortShape, Config, LEASE_TARGET, Shape};
+pub use shape::{CohortShape, LEASE_TARGET, PlanShape, SchedulerConfig};
 pub use state::{Scheduler, Tally};
-use survey::Stream;
+use survey::SurveyedStream;
 pub use variants::Variants;
 pub use worker::{WorkerState, WorkerView};
 
-/// How often idle workers are looked at.
+/// Interval between looks at idle workers, stalled leases and open checks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Scheduler {
-    /// Takes in what happened and says what to do, in order.
+    /// Handles an event. Returns the commands that follow, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
         if self.ended {
             return Vec::new();
         }
-        // What says nothing new leaves everything as it was.
+        // These events make neither work nor workers available, so no lease can be granted after them.
         let says_nothing = matches!(event, Event::Heard { .. } | Event::Part { .. });
         match event {
             Event::Joined { connection, worker, site, threads, held } => {
@@ -140,7 +138,7 @@ impl Scheduler {
         std::mem::take(&mut self.commands)
     }
 
-    /// When [`Event::WakeUp`] is due, if nothing happens before.
+    /// Returns the time at which [`Event::WakeUp`] is due, if no other event comes first.
     pub fn wake_up(&self) -> Option<Time> {
         let busy = self.workers.values().filter(|worker| !worker.leases.is_empty());
         let expiry = busy.map(|worker| worker.heard + self.config.lease_ttl).min();
@@ -150,20 +148,20 @@ impl Scheduler {
         expiry.into_iter().chain(look).min()
     }
 
-    /// Parts of streams that are counted, and those that have to be before all trials can begin.
+    /// Returns the number of counted parts of all streams, and of those that must be counted before all trials can
+    /// start.
     pub fn parts(&self) -> (u64, u64) {
         self.streams
             .iter()
-            .map(Stream::progress)
+            .map(SurveyedStream::progress)
             .fold((0, 0), |(a, b), (counted, total)| (a + counted, b + total))
     }
 
-    /// What has been done so far.
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// Trials that were set aside, and why.
+    /// Trials that were set aside, with reasons.
     pub fn set_aside(&self) -> impl Iterator<Item = (Place, &str)> {
         self.set_aside.iter().map(|(place, reason)| (*place, reason.as_str()))
     }

@@ -1,13 +1,12 @@
-//! The scheduler held against a simple description of what is seen of it from outside.
+//! Tests the scheduler against a simple model of what can be observed from outside.
 //!
-//! A history is any sequence of [`Transition`]s: what workers, the store, time and people do, sensible
-//! or not. [`Outside`] carries it out and keeps its own books, of nothing but what has been said to the
-//! scheduler and what it has answered: what is stored, who is connected and has been told of which
-//! leases, what is in dispute. After every event the two must agree. In the end honest workers come,
-//! and from wherever the history has led, the sweep must end.
+//! A history is any sequence of [`Transition`]s: actions of workers, the store, time and users, sensible or not.
+//! [`Outside`] carries it out and keeps its own records. These follow only from the events and the scheduler's
+//! commands: stored trials, disputes, connected workers and their leases. After every event the two must agree. At the
+//! end honest workers connect, and the sweep must end from any state.
 //!
-//! What fails is made as short as it can be, and its seed is kept in `proptest-regressions/`. A history
-//! that once failed and is understood is a test of its own, below.
+//! proptest makes a failing history as short as it can, and keeps its seed in `proptest-regressions/`. A history that
+//! once failed and is understood is a test of its own, below.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,39 +19,39 @@ use super::tests::{PARTS, connection, digest, finding, name, seconds, shape};
 use super::*;
 use granule_engine::stream::Index;
 
-/// A plan, and how the scheduler goes about it.
+/// A plan, and the scheduler's settings.
 #[derive(Clone, Debug)]
 struct Setup {
     trials: u32,
     /// Variants, items of a trial and stream of each cohort.
     cohorts: Vec<(u32, u64, usize)>,
-    /// Which trials are stored from the beginning, by bits.
+    /// The trials that are stored at the beginning, by bits.
     stored: u64,
     shard_trials: Option<u32>,
     audit_percent: f64,
     crash_limit: u32,
     loss_limit: u32,
-    /// Workers of the history stay connected in the end, and go on holding what they have.
+    /// Workers of the history stay connected at the end, and keep their leases.
     is_held: bool,
 }
 
 const STREAMS: usize = 2;
 
-/// Workers of the histories; those who come in the end have other numbers.
+/// Number of workers in the histories. Those that connect at the end have higher numbers.
 const WORKERS: u8 = 5;
 
-/// A lease that a worker speaks of.
+/// A lease that a worker names.
 #[derive(Clone, Copy, Debug)]
 enum Pick {
-    /// One that it has.
+    /// A lease of its own.
     Own(u8),
-    /// One that was granted to somebody.
+    /// A lease that any worker was granted.
     Any(u8),
-    /// Whatever this number is.
+    /// Any number.
     Number(u32),
 }
 
-/// What a worker says it has counted.
+/// The findings that a worker reports.
 #[derive(Clone, Copy, Debug)]
 enum Count {
     Right,
@@ -60,10 +59,10 @@ enum Count {
     Implausible,
 }
 
-/// Something that happens outside. Where nothing is there for it to happen to, nothing does.
+/// An event outside the scheduler. If its worker, connection or lease does not exist, nothing happens.
 #[derive(Clone, Debug)]
 enum Transition {
-    /// A worker connects, for the first time or again, and still has some of its leases, by bits.
+    /// A worker connects, for the first time or again, and still holds some of its leases, by bits.
     Join {
         worker: u8,
         threads: u32,
@@ -80,27 +79,27 @@ enum Transition {
         held: u64,
         last: Pick,
     },
-    /// Any connection there ever was has ended.
+    /// Any connection, past or present, ends.
     Disconnected {
         line: u8,
     },
     Draining {
         worker: u8,
     },
-    /// A result of a lease, by number of trial, true or false.
+    /// A result of a lease, by number of the trial, right or wrong.
     Result {
         worker: u8,
         lease: Pick,
         which: u8,
         digest: u8,
     },
-    /// All results of a lease, and that it is finished.
+    /// All results of a lease, and then its end.
     All {
         worker: u8,
         lease: Pick,
         digest: u8,
     },
-    /// A result of any trial, said to be of a lease.
+    /// A result of any trial, under any lease.
     Stray {
         worker: u8,
         lease: Pick,
@@ -134,21 +133,21 @@ enum Transition {
         worker: u8,
         is_death: bool,
     },
-    /// The store does what it was asked first, so many times.
+    /// The store carries out this many requests.
     Kept {
         count: u8,
     },
-    /// It is so many milliseconds later.
+    /// This many milliseconds pass.
     Later {
         milliseconds: u32,
     },
-    /// It is as late as the scheduler waits for.
+    /// Time passes until the scheduler's next wake-up.
     Due,
     Stalled,
     Drain,
 }
 
-/// What decides which transitions make sense: who has been here.
+/// The workers that have connected. They determine which transitions make sense.
 #[derive(Clone, Debug)]
 struct Reference {
     setup: Setup,
@@ -156,7 +155,7 @@ struct Reference {
 }
 
 impl Transition {
-    /// Who does it, if it must have been here before.
+    /// Returns the acting worker, if it must have connected before.
     fn worker(&self) -> Option<u8> {
         match self {
             Transition::Offered { worker }
@@ -200,7 +199,7 @@ fn picks() -> impl Strategy<Value = Pick> {
     ]
 }
 
-/// 0 is what the trial's computation gives.
+/// 0 stands for the right digest.
 fn digests() -> impl Strategy<Value = u8> {
     prop_oneof![9 => Just(0), 1 => 1..3_u8]
 }
@@ -278,28 +277,28 @@ struct Line {
     threads: u32,
     is_up: bool,
     is_draining: bool,
-    /// Leases that its worker was told of on it, or goes on with, and has said nothing else of.
+    /// Leases that its worker received on it, or kept, and has not ended.
     has: BTreeSet<LeaseId>,
 }
 
-/// What the store is asked.
+/// A request to the store.
 #[derive(Debug)]
 enum Keep {
     Trial { worker: u8, id: TrialId, digest: u8 },
     Discard(Vec<TrialId>),
 }
 
-/// All but the scheduler, and what must be true of it.
+/// Everything except the scheduler, and checks of the scheduler.
 #[derive(Debug)]
 struct Outside {
     scheduler: Scheduler,
     setup: Setup,
     now: Time,
-    /// By the number of the connection.
+    /// Connections, by number.
     lines: Vec<Line>,
-    /// All leases there ever were.
+    /// All leases that were ever granted.
     leases: BTreeMap<LeaseId, (u8, Work)>,
-    /// What is stored, and who has computed it; nobody of this run, perhaps.
+    /// The digest of each stored trial, and its author; `None` if an earlier run computed it.
     store: BTreeMap<TrialId, (u8, Option<u8>)>,
     pipeline: VecDeque<Keep>,
     streams: Vec<Index>,
@@ -307,15 +306,15 @@ struct Outside {
     disputes: BTreeSet<TrialId>,
     discarding: usize,
     set_aside: BTreeSet<Place>,
-    /// A copy that was announced.
+    /// A copy that was reported and has not been granted yet.
     copied: Option<(Place, u32, WorkerName)>,
-    /// Workers of our own that were asked for.
+    /// Number of workers that the scheduler has asked for.
     wanted: u32,
     is_draining: bool,
     end: Option<Command>,
 }
 
-/// Where a worker runs: two share an address, and honest ones are on hosts of their own.
+/// Returns the site of a worker. Two workers share an address; honest ones are on hosts of their own.
 fn site(worker: u8) -> Site {
     match worker {
         0 | 1 => Site::Address(0),
@@ -332,7 +331,7 @@ fn number(worker: WorkerName) -> u8 {
 
 impl Outside {
     fn new(setup: &Setup) -> Outside {
-        let config = Config {
+        let config = SchedulerConfig {
             lease_ttl: seconds(10.0),
             lease_target: seconds(2.0),
             shard_trials: setup.shard_trials,
@@ -384,12 +383,12 @@ impl Outside {
         (0..variants).all(|variant| self.store.contains_key(&TrialId { cohort, variant, trial }))
     }
 
-    /// The connection that a worker has, if any.
+    /// Returns the connection that a worker has, if any.
     fn line(&self, worker: u8) -> Option<usize> {
         self.lines.iter().rposition(|line| line.is_up && line.worker == worker)
     }
 
-    /// The last connection that a worker had, or has.
+    /// Returns the last connection that a worker had, or has.
     fn last_line(&self, worker: u8) -> usize {
         let line = self.lines.iter().rposition(|line| line.worker == worker);
         line.expect("it has been here")
@@ -407,7 +406,7 @@ impl Outside {
         }
     }
 
-    /// Results that a lease asks for.
+    /// Returns the results that a lease asks for.
     fn asked(&self, lease: Option<LeaseId>) -> Vec<TrialId> {
         let lease = lease.and_then(|lease| self.leases.get(&lease));
         let Some((_, Work::Trials { cohort, trials, variants, .. })) = lease else {
@@ -440,7 +439,7 @@ impl Outside {
         self.pipeline.push_back(Keep::Trial { worker, id, digest });
     }
 
-    /// What a worker says of a lease; it does not have it any more.
+    /// Passes on an event that ends a lease for its worker.
     fn over(&mut self, worker: u8, lease: Option<LeaseId>, event: impl FnOnce(ConnectionId) -> Event) {
         let line = self.last_line(worker);
         self.lines[line].has.retain(|of| Some(*of) != lease);
@@ -462,7 +461,7 @@ impl Outside {
         self.event(Event::Surveyed { connection, lease, findings });
     }
 
-    /// The store does what it was asked first.
+    /// Carries out the oldest request to the store.
     fn keep(&mut self) {
         match self.pipeline.pop_front() {
             None => {}
@@ -486,7 +485,7 @@ impl Outside {
                 } else {
                     Event::Disagreed { worker: of, trial: id, stored, received }
                 });
-                // Whoever was connected when it was stored is told.
+                // If the worker was connected when the result was stored, it gets an acknowledgement.
                 let told: Vec<&Command> = commands
                     .iter()
                     .filter(|command| matches!(command, Command::Acknowledge { .. }))
@@ -534,7 +533,7 @@ impl Outside {
                 let line = self.last_line(worker);
                 let last = self.pick(worker, last);
                 let held = some(self.lines[line].has.iter().copied(), held);
-                // What it does not speak of it may not have received yet.
+                // The worker may not have received the leases that it does not list.
                 self.lines[line].has.retain(|lease| held.contains(lease));
                 self.event(Event::Beat { connection: at(line), held, last });
             }
@@ -623,7 +622,7 @@ impl Outside {
         }
     }
 
-    /// Tells the scheduler, and looks at what it answers.
+    /// Passes an event to the scheduler, and checks the commands.
     fn event(&mut self, event: Event) -> Vec<Command> {
         let was_over = self.end.is_some();
         let commands = self.scheduler.handle(self.now, event);
@@ -726,7 +725,7 @@ impl Outside {
             if let Some((of, count, idle)) = copied {
                 assert_eq!((of, count, idle), (place, trials.len() as u32, name(worker.into())));
             } else if asked.iter().any(|id| self.store.contains_key(id)) {
-                // Only what is to be checked is computed again, and not by whom it is from.
+                // Stored trials are computed again only for a check, and not by their authors.
                 let is_dispute = asked.len() == 1 && self.disputes.contains(&asked[0]);
                 let is_audit = trials.len() == 1 && self.is_stored(place) && self.setup.audit_percent > 0.0;
                 assert!(is_dispute || is_audit && variants.len() == all, "{work:?} is stored");
@@ -739,7 +738,7 @@ impl Outside {
         self.lines[line].has.insert(lease);
     }
 
-    /// Something that is still to be done, as far as that is seen.
+    /// Returns something that is still to be done, as far as this can be observed.
     fn open(&self) -> Option<String> {
         let is_missing = |id: &TrialId| !self.store.contains_key(id) && !self.set_aside.contains(&id.place());
         if let Some(id) = self.trials().into_iter().find(is_missing) {
@@ -751,7 +750,7 @@ impl Outside {
         (self.discarding > 0).then(|| "something is in the store that is to be taken out".to_owned())
     }
 
-    /// What is true at any time.
+    /// Checks everything that holds at any time.
     fn check(&self) {
         if self.end.is_some() {
             return;
@@ -780,7 +779,7 @@ impl Outside {
         }
     }
 
-    /// Nothing goes wrong any more: honest workers come, and the sweep ends.
+    /// Ends the history without further faults: honest workers connect, and the sweep must end.
     fn come_to_an_end(&mut self) {
         for line in 0..self.lines.len() {
             if self.lines[line].is_up && self.lines[line].is_draining {
@@ -790,7 +789,7 @@ impl Outside {
         let mut honest = WORKERS..u8::MAX;
         self.wanted = 3;
         let latest = self.now + seconds(2000.0);
-        // Leases of a coordinator that is to end are waited for by its driver, and for so long only.
+        // The driver of a draining coordinator waits for leases for a limited time only, so they are not held here.
         let is_held = self.setup.is_held && !self.is_draining;
         while self.end.is_none() {
             assert!(self.now < latest, "it does not end: {:?}", self.open());
@@ -822,7 +821,7 @@ impl Outside {
                         lease: Some(lease),
                     });
                 }
-                // Where two have lied alike before, they were believed.
+                // If two workers lied alike before, their result was believed, and an honest worker is quarantined.
                 if !self.lines[line].is_up {
                     self.wanted += 1;
                 }
@@ -834,7 +833,7 @@ impl Outside {
     }
 }
 
-/// Some of these, by bits.
+/// Returns some of these leases, by bits.
 fn some(of: impl Iterator<Item = LeaseId>, bits: u64) -> Vec<LeaseId> {
     of.enumerate().filter(|(at, _)| bits >> (at % 64) & 1 == 1).map(|(_, lease)| lease).collect()
 }
@@ -868,7 +867,7 @@ prop_state_machine! {
     fn any_history_can_be_accounted_for_and_comes_to_an_end(sequential 1..100 => Outside);
 }
 
-/// Of a shape in which little can happen by chance.
+/// Returns a setup in which little happens by chance.
 fn small(variants: u32, trials: u32) -> Setup {
     Setup {
         trials,
@@ -938,7 +937,7 @@ fn a_dispute_outlives_a_voter_that_is_shut_out_before_its_vote_is_stored() {
 
 #[test]
 fn what_is_stored_is_of_whom_it_is_from_and_of_no_one_before() {
-    // The first author is shut out and its result discarded; the second may not vote on its own.
+    // The first author is quarantined and its result discarded. The second may not vote on its own result.
     let stray = |worker, digest| Transition::Stray { worker, lease: Pick::Number(0), which: 0, digest };
     let kept = || Transition::Kept { count: 3 };
     let mut history = vec![join(0, 1), join(1, 1), stray(0, 0), Transition::Invalid { worker: 0 }, kept()];

@@ -1,15 +1,15 @@
-//! What a scheduler is given: the shape of a plan, and how to go about it.
+//! The input of a scheduler: the shape of a plan, and the configuration.
 
 use std::time::Duration;
 
 use granule_engine::stream::Index;
 
-/// What the scheduler needs to know of a plan.
+/// The parts of a plan that the scheduler needs.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct PlanShape {
     pub trials: u32,
     pub cohorts: Vec<CohortShape>,
-    /// What is known of each stream.
+    /// The known findings of each stream.
     pub streams: Vec<Index>,
 }
 
@@ -17,31 +17,31 @@ pub struct Shape {
 pub struct CohortShape {
     /// At most `Variants::MOST`.
     pub variants: u32,
-    /// Items of its stream that a trial reads; the next begins behind them.
+    /// Items of its stream that a trial reads. The next trial starts after them.
     pub items_per_trial: u64,
-    /// What a trial costs to compute, in any unit, as far as variants share it.
+    /// The cost of the part of a trial that its variants share, in any unit.
     pub cost_per_trial: f64,
-    /// Index of its stream.
+    /// Index into [`PlanShape::streams`].
     pub stream: usize,
 }
 
-/// How long a lease keeps a worker busy, unless something else is asked for.
+/// How long a lease should keep a worker busy by default.
 pub const LEASE_TARGET: Duration = Duration::from_secs(2);
 
-/// How the scheduler goes about it.
+/// The scheduler's settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// A worker not heard of for this long has lost its leases.
+pub struct SchedulerConfig {
+    /// A worker that is silent for this long loses its leases.
     pub lease_ttl: Duration,
     /// How long a lease should keep a worker busy.
     pub lease_target: Duration,
-    /// Trials per shard, if not to be chosen by the scheduler.
+    /// Trials per shard. If `None`, the scheduler chooses.
     pub shard_trials: Option<u32>,
-    /// Worker processes of ours that may die without a trial stored in between.
+    /// Number of deaths of the coordinator's own worker processes, without a stored trial in between, that ends the
+    /// run.
     pub crash_limit: u32,
-    /// How much has to speak for it that a trial kills its workers before it is set aside: so many
-    /// workers that vanished with it, or a quarter of that many deaths of which there is no doubt.
+    /// Weight of losses at which a trial is set aside. A vanished worker weighs 1; a certain death weighs 4.
     pub loss_limit: u32,
-    /// Percent of trials that are computed once more, by another worker.
+    /// Percentage of trials that another worker computes once more.
     pub audit_percent: f64,
 }

@@ -1,12 +1,12 @@
-//! Where workers come from, and how much work they get before they have delivered any.
+//! The sites of workers, and how much work they get before they have delivered any.
 //!
-//! A worker that connects with the access file chooses its name, its host name and its number of threads; it cannot
-//! choose its network address. So whatever one worker may not do alone is counted by [`Site`]: votes on
-//! disputed trials, failures, and leases of workers that have delivered nothing yet.
+//! A worker that connects with the access file chooses its name, its host name and its number of threads. It cannot
+//! choose its network address. So votes on disputed trials, failures, and leases of workers that have delivered nothing
+//! are counted by [`Site`].
 //!
 //! An *unproven* worker has delivered nothing in this run. It gets one lease, and a site has a bounded number of such
-//! leases; the others wait in the order in which they came. Each delivered result adds room for two more leases. A worker that
-//! the coordinator started itself is *trusted*: it is proven from the start.
+//! leases. The other unproven workers wait in the order in which they connected. Each delivered result adds room for
+//! two more leases. A worker that the coordinator started itself is *trusted*: it is proven from the start.
 
 use super::event::{Command, Dropped};
 use super::ids::{ConnectionId, Site, WorkerName};
@@ -14,27 +14,27 @@ use super::standing::Standing;
 use super::state::Scheduler;
 use super::worker::Share;
 
-/// Connected workers of a site that have delivered nothing; more are not let in.
+/// Limit on the connected workers of a site that have delivered nothing. Further workers are not admitted.
 const MOST_UNPROVEN: usize = 4096;
 
-/// Workers of a site that may be quarantined before the whole site is, unless it has a steady worker.
+/// Number of quarantined workers at which the whole site is quarantined, unless it has a steady worker.
 const MOST_REFUSED: u32 = 8;
 
-/// Failures in a row, of any workers, before the whole site is quarantined, unless it has a steady worker.
+/// Number of failures in a row, of any workers, at which the whole site is quarantined, unless it has a steady worker.
 const MOST_FAULTS: u32 = 40;
 
-/// Sites without workers that are remembered.
+/// Number of sites above which those without workers are dropped.
 const MOST_SITES: usize = 4096;
 
 impl Scheduler {
-    /// Counts a worker anew after anything about it has changed, and decides whether it can have another lease.
+    /// Recomputes a worker's share after any change, and whether it can have another lease.
     pub(super) fn update(&mut self, name: WorkerName) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
         worker.is_stalled &= !worker.leases.is_empty();
         let is_here = worker.connection.is_some() && worker.quarantined.is_none();
         let takes_leases = is_here && !worker.draining;
         let room = if takes_leases { worker.room() } else { 0 };
-        // Who tries a suspect has nothing else.
+        // A worker that tries a suspect gets no other lease.
         let is_alone = |id| self.leases.get(id).is_some_and(|lease| lease.is_alone);
         let is_free = takes_leases
             && !worker.is_stalled
@@ -72,7 +72,7 @@ impl Scheduler {
         self.call_up(site);
     }
 
-    /// Lets unproven workers of a site that wait have leases, as far as there is room.
+    /// Frees the next waiting worker of a site for its first lease, if the site has room.
     fn call_up(&mut self, site: Site) {
         let Some(standing) = self.sites.get_mut(&site) else { return };
         if !standing.has_room() {
@@ -84,13 +84,13 @@ impl Scheduler {
         }
     }
 
-    /// Whether a free worker has delivered, or not too many of its site have a lease and have delivered nothing.
+    /// Whether a free worker is proven, or its site has room for another lease of an unproven worker.
     pub(super) fn may_have_lease(&self, name: WorkerName) -> bool {
         let worker = &self.workers[&name];
         worker.is_proven() || self.sites.get(&worker.site).is_none_or(Standing::has_room)
     }
 
-    /// Has a free worker wait if it may not have a lease now; whether it does.
+    /// Queues a free worker if it may not have a lease now. Returns whether it has to wait.
     pub(super) fn has_to_wait(&mut self, name: WorkerName) -> bool {
         if self.may_have_lease(name) {
             return false;
@@ -108,7 +108,7 @@ impl Scheduler {
         self.sites.values().any(|standing| !standing.waiting.is_empty())
     }
 
-    /// A worker has failed at what it was given: so has its site.
+    /// Counts a worker's failure against its site.
     pub(super) fn blame(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.faults += 1;
@@ -118,14 +118,14 @@ impl Scheduler {
         }
     }
 
-    /// A worker has delivered: its site does.
+    /// Resets the failures of a site, because one of its workers has done its work.
     pub(super) fn absolve_site(&mut self, site: Site) {
         if let Some(standing) = self.sites.get_mut(&site) {
             standing.faults = 0;
         }
     }
 
-    /// A worker was quarantined: others of its site may follow.
+    /// Counts a quarantined worker against its site. The whole site may be quarantined, too.
     pub(super) fn refuse(&mut self, site: Site) {
         let standing = self.sites.entry(site).or_default();
         standing.refused += 1;
@@ -135,8 +135,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes nothing from a site any more. If its workers computed wrongly, all that was computed only there is
-    /// computed again.
+    /// Quarantines a site. If its workers computed wrongly, all trials that only they have computed are computed again.
     fn shut_out(&mut self, site: Site, reason: &str, is_wrong: bool) {
         let standing = self.sites.entry(site).or_default();
         if site.is_trusted() || standing.shut_out.is_some() {
@@ -155,7 +154,8 @@ impl Scheduler {
         self.discard(trials);
     }
 
-    /// Notes the machine of a new worker; false if nothing is taken from its site, and then it is dropped.
+    /// Notes the machine of a new worker. Returns `false` and drops the connection if the site is quarantined or
+    /// crowded.
     pub(super) fn admit(&mut self, site: Site, connection: ConnectionId) -> bool {
         if let Some(reason) = self.sites.get(&site).and_then(|standing| standing.shut_out.clone()) {
             self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
@@ -164,7 +164,7 @@ impl Scheduler {
         let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
         if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
             let reason =
-                format!("{MOST_UNPROVEN} workers of this address are here and have delivered nothing");
+                format!("{MOST_UNPROVEN} workers of this address are connected and have delivered nothing");
             self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }
@@ -175,7 +175,7 @@ impl Scheduler {
             self.reconsider();
         }
         if self.sites.len() >= MOST_SITES {
-            // A site that was shut out is remembered as long as there is room for it.
+            // Quarantined sites are kept as long as there is room for them.
             self.sites.retain(|_, standing| standing.here > 0 || standing.shut_out.is_some());
             if self.sites.len() >= MOST_SITES {
                 self.sites.retain(|_, standing| standing.here > 0);
@@ -184,12 +184,12 @@ impl Scheduler {
         true
     }
 
-    /// Where a worker runs, if it is remembered.
+    /// Returns the site of a worker, if the scheduler still has its record.
     pub(super) fn site(&self, name: WorkerName) -> Option<Site> {
         self.workers.get(&name).map(|worker| worker.site)
     }
 
-    /// Whether workers of more than one machine were ever here.
+    /// Whether workers of more than one machine have ever connected.
     pub(super) fn has_several_machines(&self) -> bool {
         self.machines.len() > 1
     }

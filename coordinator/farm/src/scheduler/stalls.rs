@@ -1,38 +1,38 @@
 //! Leases are kept by progress, not by signs of life.
 //!
-//! A worker may hold a lease and deliver nothing of it: it hangs, it is far slower than others, or it does not mean to.
-//! Its heartbeats keep the connection, so silence does not end the lease. When a lease has made no progress for several times as
-//! long as it should have taken, the lease is *stalled*. The worker keeps it, and whatever it still
-//! delivers is welcome, but others get the same work: trials by copies ([`super::copies`]), parts of streams and
-//! checks here. The worker gets no other lease until it delivers.
+//! A worker may hold a lease without delivering: it hangs, is far slower than others, or never intends to deliver. Its
+//! heartbeats keep the connection, so silence does not end the lease. A lease is *stalled* after no progress for
+//! several times the expected time. The worker keeps it, and its late results still count. But other workers get the
+//! same work: trials by copies ([`super::copies`]), parts of streams and checks here. The worker gets no other lease
+//! until it delivers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::Work;
 use super::ids::{LeaseId, Site, Time};
-use super::lease::{Kind, Lease};
+use super::lease::{Lease, LeaseKind};
 use super::pace;
 use super::state::Scheduler;
 use super::worker::Worker;
 
-/// A trial that takes so many times as long as it should is stalled.
+/// Multiple of a trial's expected time after which a lease without progress is stalled.
 const STUCK: f64 = 3.0;
 
-/// What is granted to a lease in any case: latency, and other work on the worker's machine.
+/// Time that every lease gets in addition: for latency, and for other work on the worker's machine.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How much slower than typical a worker may be of which nothing is known yet.
+/// How many times slower than typical a worker of unknown pace may be.
 const SLOWER: f64 = 10.0;
 
-/// The most that is granted while no trial took longer, in lease times.
+/// Limit on the time without progress, in lease times. A trial of this run that took longer raises it.
 const LONGEST: u32 = 4;
 
-/// A lease of parts takes some tenths of a second to count.
+/// Time without progress after which a lease of parts is stalled. Counting parts takes some tenths of a second.
 const SURVEY: Duration = Duration::from_secs(3);
 
 impl Scheduler {
-    /// Finds leases that have stalled, and makes their work available to others.
+    /// Marks leases that have stalled, and makes their work available to other workers.
     pub(super) fn note_stalls(&mut self, now: Time) {
         let typical = self.typical_pace();
         let is_stalled = |lease: &Lease| {
@@ -52,16 +52,17 @@ impl Scheduler {
                     self.streams[stream].give_back(parts.clone());
                     self.reopen(stream);
                 }
-                (_, Kind::Check { of, .. }) => self.trust.give_back(of, id),
-                // Idle workers copy what is open.
-                (_, Kind::Own | Kind::Copy { .. }) => {}
+                (_, LeaseKind::Check { of, .. }) => self.trust.give_back(of, id),
+                // Idle workers copy the open trials.
+                (_, LeaseKind::Own | LeaseKind::Copy { .. }) => {}
             }
             self.workers.get_mut(&name).expect("it has a lease").is_stalled = true;
             self.update(name);
         }
     }
 
-    /// Seconds for a unit of effort: the median over sites, of the fastest worker of each that is here and delivers.
+    /// Returns the typical seconds per unit of effort: the median over sites. For each site, the fastest worker counts
+    /// that is connected and has delivered.
     fn typical_pace(&self) -> Option<f64> {
         let mut sites: BTreeMap<Site, f64> = BTreeMap::new();
         let delivers = |worker: &&Worker| worker.share.here && worker.delivered > 0;
@@ -75,7 +76,7 @@ impl Scheduler {
         paces.get(paces.len() / 2).copied()
     }
 
-    /// How long a lease may make no progress.
+    /// Returns the time without progress after which a lease is stalled.
     fn patience(&self, lease: &Lease, typical: Option<f64>) -> Duration {
         let Work::Trials { cohort, variants, .. } = &lease.work else { return SURVEY };
         let shape = &self.cohorts[*cohort as usize].shape;
@@ -87,9 +88,10 @@ impl Scheduler {
         let own = lease.worker.and_then(|name| self.workers[&name].pace.seconds(effort));
         let expected = own.map(|seconds| STUCK * seconds).or(typical.map(|pace| SLOWER * pace * effort));
         let patience = expected.map_or(ttl, time);
-        // Paces come from trials of any kind, and say little of others; so the longest there was is a limit, too.
+        // A pace may stem from trials of another kind and predict this kind poorly. So the longest time of this run is
+        // a limit, too.
         let patience = patience.min((LONGEST * ttl).max(self.longest.mul_f64(STUCK)));
-        // A suspect is tried by one worker at a time.
+        // Only one worker tries a suspect at a time, so it gets at least a lease time.
         if lease.is_alone { patience.max(ttl) } else { patience }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the sites from which workers come.
+//! The scheduler's record of each site.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,28 +6,29 @@ use super::ids::{Site, WorkerName};
 #[cfg(test)]
 use super::worker::Share;
 
-/// Unproven workers of a site that may have a lease at the same time; one more for each proven worker of it.
+/// Limit on the unproven workers of a site with a lease. Each steady worker adds one; each quarantined worker halves
+/// it.
 const UNPROVEN: usize = 64;
 
-/// The same for a site of which many workers were quarantined.
+/// Lower bound of this limit.
 const UNPROVEN_AT_LEAST: usize = 8;
 
-/// What is known of a site.
+/// The workers of a site, and their failures.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     /// Connected workers.
     pub(super) here: usize,
-    /// Connected workers that have delivered, and go on delivering.
+    /// Connected workers that have delivered, take leases and have not stalled.
     pub(super) steady: usize,
-    /// Unproven workers that have a lease and no reason to be given up yet.
+    /// Unproven workers that hold a lease and have not stalled.
     pub(super) unproven: usize,
-    /// Unproven workers without a lease, in the order in which they came.
+    /// Unproven workers that wait for a lease, by their number in the queue.
     pub(super) waiting: BTreeMap<u64, WorkerName>,
-    /// Workers that were quarantined.
+    /// Number of workers that were quarantined.
     pub(super) refused: u32,
-    /// Failures since any of its workers delivered.
+    /// Number of failures since one of its workers did its work.
     pub(super) faults: u32,
-    /// Why nothing is taken from any of its workers, if that is so.
+    /// Why the site is quarantined, if it is.
     pub(super) shut_out: Option<String>,
 }
 
@@ -40,18 +41,18 @@ impl Standing {
 
 #[cfg(test)]
 impl Standing {
-    /// Who has this place in the queue.
+    /// Returns the waiting worker of this number.
     pub(super) fn place(&self, ticket: u64) -> Option<WorkerName> {
         self.waiting.get(&ticket).copied()
     }
 
-    /// Workers that are here, steady, unproven with a lease, and waiting.
+    /// Returns the numbers of workers that are connected, steady, unproven with a lease, and waiting.
     pub(super) fn sums(&self) -> [usize; 4] {
         [self.here, self.steady, self.unproven, self.waiting.len()]
     }
 }
 
-/// The same, of shares.
+/// Returns the same numbers, from workers' shares.
 #[cfg(test)]
 pub(super) fn sums_of(shares: impl Iterator<Item = Share>) -> [usize; 4] {
     shares.fold([0; 4], |[here, steady, unproven, waiting], share| {
@@ -65,6 +66,7 @@ pub(super) fn sums_of(shares: impl Iterator<Item = Share>) -> [usize; 4] {
     })
 }
 
-/// Machines that were ever here, and who waits where.
+/// The records of all sites.
 pub(super) type Sites = BTreeMap<Site, Standing>;
+/// The machines whose workers have ever connected.
 pub(super) type Machines = BTreeSet<Site>;

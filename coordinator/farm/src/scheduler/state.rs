@@ -1,37 +1,37 @@
-//! What the scheduler knows.
+//! The state of the scheduler.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::checks::Trust;
 use super::claims::Large;
-use super::cohort::{Cohort, Slot};
+use super::cohort::{CohortTrials, Slot};
 use super::event::Command;
 use super::ids::{ConnectionId, LeaseId, Place, Time, TrialId, WorkerName};
 use super::lease::Lease;
 use super::losses::Suspect;
-use super::shape::{Config, Shape};
+use super::shape::{PlanShape, SchedulerConfig};
 use super::standing::{Machines, Sites};
-use super::survey::Stream;
+use super::survey::SurveyedStream;
 use super::variants::Variants;
 use super::worker::Worker;
 
-/// What has been done so far.
+/// Totals of this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Trials stored by this run.
     pub stored: u64,
     pub leases: u64,
     pub copies: u64,
-    /// Leases that were taken from workers, or that these gave back.
+    /// Leases that were taken from workers, or handed back, before all of their trials were done.
     pub given_back: u64,
     pub disconnections: u64,
     pub returns: u64,
-    /// Trials that were computed once more, with the same result.
+    /// Trials that another worker computed once more, with the same result.
     pub audited: u64,
     pub unaudited: u64,
     pub disagreements: u64,
-    /// Disputes that were settled without a third machine.
+    /// Disputes that were settled with votes of fewer than three machines.
     pub weakly_settled: u64,
     pub discarded: u64,
     pub quarantined: u64,
@@ -40,41 +40,41 @@ pub struct Tally {
 
 /// The scheduler.
 ///
-/// What an event costs does not grow with the number of workers, trials and cohorts, but for the
-/// depth of ordered collections. Only when time passes all workers are looked at.
+/// The cost of an event does not grow with the number of workers, trials and cohorts, except for the depth of ordered
+/// collections. Only [`super::Event::WakeUp`] looks at all workers.
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(super) config: Config,
-    pub(super) cohorts: Vec<Cohort>,
-    pub(super) streams: Vec<Stream>,
-    /// Cohorts that read each stream.
+    pub(super) config: SchedulerConfig,
+    pub(super) cohorts: Vec<CohortTrials>,
+    pub(super) streams: Vec<SurveyedStream>,
+    /// The cohorts that read each stream.
     pub(super) readers: Vec<Vec<usize>>,
-    /// All that were ever here.
+    /// All workers that have ever connected, until `forget` removes them.
     pub(super) workers: BTreeMap<WorkerName, Worker>,
     pub(super) connections: BTreeMap<ConnectionId, WorkerName>,
-    /// Those of them that have gone, the oldest first.
+    /// Workers that have left, the earliest first.
     pub(super) gone: VecDeque<WorkerName>,
     pub(super) sites: Sites,
     pub(super) machines: Machines,
-    /// Number of the last place in a queue of workers.
+    /// The last number that was given to a waiting worker.
     pub(super) tickets: u64,
     /// Connected workers that can have another lease now.
     pub(super) free: BTreeSet<WorkerName>,
-    /// Leases that all connected workers may have.
+    /// Number of leases that all connected workers together may have.
     pub(super) threads: u32,
-    /// Connected workers that have delivered, and go on delivering.
+    /// Connected workers that have delivered, take leases and have not stalled.
     pub(super) steady: usize,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) next_lease: LeaseId,
     /// The longest time between two results of a lease.
     pub(super) longest: Duration,
-    /// Whether some leases had stalled at the last look.
+    /// Whether any lease was stalled at the last look.
     pub(super) are_any_stalled: bool,
-    /// Cohorts that may have something to hand out. The others have nothing pending, or wait for
-    /// their stream to be counted by those who do that already.
+    /// Cohorts that may have work to lease. All others have nothing pending, or wait for parts of their stream that
+    /// workers are already counting.
     pub(super) open: BTreeSet<usize>,
     pub(super) pending: u64,
-    /// Trials, in all variants, that are not stored, but for those set aside.
+    /// Number of trials, by variant, that are neither stored nor set aside.
     pub(super) unstored: u64,
     pub(super) crashes: u32,
     pub(super) suspects: BTreeMap<Place, Suspect>,
@@ -82,20 +82,20 @@ pub struct Scheduler {
     pub(super) large: Large,
     pub(super) trust: Trust,
     pub(super) tally: Tally,
-    /// When to look again at what idle workers could do.
+    /// When the next look at idle workers is due.
     pub(super) next_look: Time,
     pub(super) draining: bool,
     pub(super) ended: bool,
-    /// What there is to do since the last event, in order; empty between events.
+    /// The commands of the current event, in order. Empty between events.
     pub(super) commands: Vec<Command>,
 }
 
 impl Scheduler {
-    /// A scheduler for this plan, of which `is_stored` says what is there already.
-    pub fn new(config: Config, shape: Shape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
+    /// Makes a scheduler for this plan. `is_stored` returns whether a trial is already stored.
+    pub fn new(config: SchedulerConfig, shape: PlanShape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
         let mut unstored = 0;
         let mut cohorts = Vec::with_capacity(shape.cohorts.len());
-        let mut streams: Vec<Stream> = shape.streams.into_iter().map(Stream::new).collect();
+        let mut streams: Vec<SurveyedStream> = shape.streams.into_iter().map(SurveyedStream::new).collect();
         let mut readers = vec![Vec::new(); streams.len()];
         for (at, of) in shape.cohorts.into_iter().enumerate() {
             let variants = Variants::first(of.variants);
@@ -109,7 +109,7 @@ impl Scheduler {
                 Slot::new(stored)
             };
             let slots = (0..shape.trials).map(slot).collect();
-            let mut cohort = Cohort { shape: of, variants, slots, first_pending: 0, pending: 0 };
+            let mut cohort = CohortTrials { shape: of, variants, slots, first_pending: 0, pending: 0 };
             for slot in &cohort.slots {
                 unstored += u64::from(variants.without(slot.stored).len());
                 cohort.pending += u32::from(cohort.is_pending(slot));

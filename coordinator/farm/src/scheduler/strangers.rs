@@ -1,11 +1,11 @@
-//! Workers that came with the access file and do not do what workers do.
+//! Tests the scheduler with workers that have the access file and misbehave.
 
 use std::ops::Range;
 
 use super::tests::{connection, digest, finding, name, seconds, shape};
 use super::*;
 
-const CONFIG: Config = Config {
+const CONFIG: SchedulerConfig = SchedulerConfig {
     lease_ttl: Duration::from_secs(10),
     lease_target: Duration::from_secs(2),
     shard_trials: Some(1),
@@ -14,11 +14,11 @@ const CONFIG: Config = Config {
     audit_percent: 0.0,
 };
 
-/// Items of a trial of the paper.
+/// Items that a trial of the paper reads.
 const ITEMS: u64 = 4123 * 20_000;
 
-/// A scheduler of trials of one condition, whose trials start at once.
-fn scheduler(config: Config, trials: u32) -> Scheduler {
+/// Returns a scheduler for trials of one condition that start at once.
+fn scheduler(config: SchedulerConfig, trials: u32) -> Scheduler {
     Scheduler::new(config, shape(trials, &[(1, 0, 0)], 1), |_| false)
 }
 
@@ -26,7 +26,7 @@ fn id(trial: u32) -> TrialId {
     TrialId { cohort: 0, variant: 0, trial }
 }
 
-/// The first connection of a worker of this number at this address.
+/// Makes a new worker of this number connect from this site.
 fn join(scheduler: &mut Scheduler, now: Time, worker: u64, site: Site, threads: u32) -> Vec<Command> {
     let (connection, worker) = (connection(worker), name(worker));
     let commands = scheduler.handle(now, Event::Joined { connection, worker, site, threads, held: vec![] });
@@ -47,7 +47,7 @@ fn trials(work: &Work) -> Range<u32> {
     trials.clone()
 }
 
-/// A worker delivers what a lease asks for, and the store keeps it.
+/// Makes a worker deliver what a lease asks for. The store keeps it.
 fn deliver(scheduler: &mut Scheduler, now: Time, worker: u64, lease: LeaseId, work: &Work) -> Vec<Command> {
     let connection = connection(worker);
     let mut commands = Vec::new();
@@ -62,7 +62,7 @@ fn deliver(scheduler: &mut Scheduler, now: Time, worker: u64, lease: LeaseId, wo
     commands
 }
 
-/// Time passes, and these workers send heartbeats all along; everything that was commanded meanwhile.
+/// Lets time pass while these workers send heartbeats. Returns all commands of this time.
 fn wait(scheduler: &mut Scheduler, now: &mut Time, until: Time, alive: &[u64]) -> Vec<Command> {
     let mut commands = Vec::new();
     while *now < until {
@@ -101,17 +101,17 @@ fn a_survey_that_is_held_is_given_to_others_as_well() {
     };
     let commands = scheduler.handle(now, surveyed(2, *lease));
     assert!(commands.iter().any(|command| matches!(command, Command::KeepFindings { .. })), "{commands:?}");
-    // If the first worker delivers after all, that is welcome, and nothing new.
+    // If the first worker still delivers, its findings are accepted and change nothing.
     assert_eq!(scheduler.handle(now, surveyed(1, *held)), []);
     scheduler.check();
 }
 
 #[test]
 fn a_held_trial_copy_and_check_do_not_hold_up_a_sweep() {
-    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let config = SchedulerConfig { audit_percent: 100.0, ..CONFIG };
     let mut scheduler = scheduler(config, 3);
     let mut now = Time::ZERO;
-    // Two workers at one address hold what they are given, whatever it is.
+    // Two workers at one address hold every lease that they get.
     let mut commands = join(&mut scheduler, now, 1, abroad(1), 1);
     commands.extend(join(&mut scheduler, now, 2, abroad(1), 1));
     commands.extend(join(&mut scheduler, now, 3, abroad(3), 1));
@@ -135,7 +135,7 @@ fn a_worker_earns_its_leases() {
     let [(1, lease, work)] = &granted(&commands)[..] else { panic!("{} leases", granted(&commands).len()) };
     let commands = deliver(&mut scheduler, seconds(1.0), 1, *lease, work);
     assert_eq!(granted(&commands).len(), 3);
-    // A process of the coordinator's own has delivered nothing either, and need not.
+    // A process of the coordinator has delivered nothing either, but needs no delivery.
     let commands = join(&mut scheduler, seconds(1.0), 2, Site::Own, 8);
     assert_eq!(granted(&commands).len(), 8);
 }
@@ -148,21 +148,21 @@ fn an_address_has_few_leases_before_it_delivers() {
         leases.extend(granted(&join(&mut scheduler, Time::ZERO, worker, abroad(1), 8)));
     }
     assert_eq!(leases.len(), 64);
-    // Elsewhere that is of no concern.
+    // Another address is not affected.
     assert_eq!(granted(&join(&mut scheduler, Time::ZERO, 1000, abroad(2), 8)).len(), 1);
-    // The next in the queue comes up with the first delivery, and not by its name.
+    // With the first delivery, the next worker in the queue gets a lease, in order of arrival and not of names.
     let (worker, lease, work) = leases[0].clone();
     let commands = deliver(&mut scheduler, seconds(1.0), worker, lease, &work);
     let called: Vec<u64> = granted(&commands).iter().map(|(worker, ..)| *worker).collect();
     assert!(called.contains(&64) && called.contains(&0), "{called:?}");
-    // Those that never deliver do not keep the others waiting for ever.
+    // Workers that never deliver do not keep the others waiting for ever.
     let mut now = seconds(1.0);
     let alive: Vec<u64> = (0..1000).collect();
     let commands = wait(&mut scheduler, &mut now, seconds(60.0), &alive);
     assert!(granted(&commands).iter().any(|(worker, ..)| *worker > 200), "{:?}", granted(&commands).len());
 }
 
-/// Says of the first trial, as this worker, that its spikes are others than those stored.
+/// Makes a worker report spikes of the first trial that differ from the stored ones.
 fn disagree(scheduler: &mut Scheduler, worker: u64, said: u8) -> Vec<Command> {
     let [stored, received] = [1, said].map(digest);
     let event = Event::Disagreed { worker: name(worker), trial: id(0), stored, received };
@@ -171,12 +171,12 @@ fn disagree(scheduler: &mut Scheduler, worker: u64, said: u8) -> Vec<Command> {
     commands
 }
 
-/// The same, that they are those stored.
+/// Makes a worker report the stored spikes of the first trial.
 fn confirm(scheduler: &mut Scheduler, worker: u64) -> Vec<Command> {
     scheduler.handle(Time::ZERO, Event::Stored { worker: name(worker), trial: id(0) })
 }
 
-/// Whether a dispute was settled, with which result, and by how many machines.
+/// Returns the outcome of a settled dispute: whether the stored result is right, and the number of machines.
 fn settled(commands: &[Command]) -> Option<(bool, usize)> {
     commands.iter().find_map(|command| match command {
         Command::Report(Report::Settled { stored_is_right, machines, .. }) => {
@@ -203,7 +203,7 @@ fn workers_of_one_address_never_outvote_one_elsewhere() {
 
 #[test]
 fn audits_between_workers_of_one_address_count_until_others_come() {
-    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let config = SchedulerConfig { audit_percent: 100.0, ..CONFIG };
     let mut scheduler = scheduler(config, 3);
     let mut commands = join(&mut scheduler, Time::ZERO, 1, abroad(1), 1);
     commands.extend(join(&mut scheduler, Time::ZERO, 2, abroad(1), 1));
@@ -242,7 +242,7 @@ fn on_one_machine_processes_of_the_coordinator_decide() {
     assert_eq!([2, 3].map(|liar| settled(&disagree(&mut scheduler, liar, 2))), [None; 2]);
     join(&mut scheduler, Time::ZERO, 4, Site::Own, 1);
     let commands = confirm(&mut scheduler, 4);
-    // There was no third machine, which is said.
+    // There was no third machine, so the dispute counts as weakly settled.
     assert_eq!((settled(&commands), scheduler.tally().weakly_settled), (Some((true, 1)), 1));
 }
 
@@ -299,7 +299,7 @@ fn claims_of_one_address_do_not_set_trials_aside() {
     let mut now = Time::ZERO;
     let commands = join(&mut scheduler, now, 9999, abroad(2), 1);
     let mut honest = granted(&commands);
-    // Each new name fails four leases, one fewer than would have it quarantined, and leaves.
+    // Each new worker fails four leases, one fewer than lead to quarantine, and leaves.
     for worker in 0..100 {
         let mut commands = join(&mut scheduler, now, worker, abroad(1), 1);
         for _ in 0..4 {
@@ -319,7 +319,7 @@ fn claims_of_one_address_do_not_set_trials_aside() {
         while let Some((worker, lease, work)) = honest.pop() {
             honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
         }
-        // Leases of those that left are given up in time.
+        // Leases of workers that left expire.
         let until = now + LOOK_EVERY;
         honest.extend(granted(&wait(&mut scheduler, &mut now, until, &[9999])));
     }
@@ -337,7 +337,7 @@ fn what_was_delivered_before_keeps_no_lease() {
     let mut honest = granted(&join(&mut scheduler, now, 2, abroad(2), 1));
     while !scheduler.ended {
         assert!(now < seconds(120.0), "the sweep does not end");
-        // Its one result again, under the lease that it holds, and that it is too large.
+        // The first worker repeats its one result under the lease that it holds, and claims that it is too large.
         let connection = connection(1);
         scheduler.handle(now, Event::Received { connection, lease: Some(held), trial: id(0) });
         scheduler.handle(now, Event::Stored { worker: name(1), trial: id(0) });
@@ -357,7 +357,7 @@ fn a_worker_that_says_it_is_fast_does_not_make_others_slow() {
     let mut now = Time::ZERO;
     join(&mut scheduler, now, 1, abroad(1), 1);
     join(&mut scheduler, now, 2, abroad(2), 1);
-    // It finishes without a result, at once, again and again.
+    // The first worker finishes leases at once, without results.
     for lease in 1..4 {
         let (connection, lease) = (connection(1), LeaseId::new(lease));
         scheduler.handle(now, Event::Finished { connection, lease });
@@ -418,7 +418,7 @@ fn parts_without_an_end_do_not_keep_a_lease_from_others() {
     let [trickles, works] = [Site::Address(1), Site::Address(2)];
     let mut granted_to = granted(&join(&mut scheduler, Time::ZERO, 1, trickles, 1));
     let (_, lease, work) = granted_to.remove(0);
-    // It has delivered once, and from then on it sends parts.
+    // The first worker delivers once, and from then on it sends parts only.
     let commands = deliver(&mut scheduler, seconds(1.0), 1, lease, &work);
     let [(_, lease, work)] = &granted(&commands)[..] else { panic!("{commands:?}") };
     let (lease, held) = (*lease, trials(work));

@@ -1,34 +1,34 @@
-//! Which parts of a stream are counted, being counted, or wanted.
+//! Keeps track of the parts of a stream: counted, being counted, or wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use granule_engine::stream::{Index, Start};
 
-/// Parts per lease: some tenths of a second.
+/// Parts per lease. Counting them takes some tenths of a second.
 const PARTS_PER_LEASE: u32 = 32;
 
 /// A stream under survey.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct SurveyedStream {
     index: Index,
-    /// The last item that some trial starts at.
+    /// The last item at which some trial starts.
     wanted: u64,
-    /// Parts from here on have not been handed out.
+    /// Parts from this one on have never been leased.
     untouched: u32,
-    /// Parts that were handed out and came back uncounted.
+    /// Parts that were leased and came back uncounted.
     returned: BTreeSet<u32>,
-    /// Findings behind a gap, by part.
+    /// Findings behind a gap, by part: some earlier part is not counted.
     early: BTreeMap<u32, u32>,
 }
 
-impl Stream {
-    pub(super) fn new(index: Index) -> Stream {
+impl SurveyedStream {
+    pub(super) fn new(index: Index) -> SurveyedStream {
         let untouched = index.parts();
-        Stream { index, wanted: 0, untouched, returned: BTreeSet::new(), early: BTreeMap::new() }
+        SurveyedStream { index, wanted: 0, untouched, returned: BTreeSet::new(), early: BTreeMap::new() }
     }
 
-    /// Notes that the place of this item will be needed.
+    /// Notes that some trial starts at this item.
     pub(super) fn want(&mut self, item: u64) {
         self.wanted = self.wanted.max(item);
     }
@@ -37,12 +37,12 @@ impl Stream {
         self.index.locate(item)
     }
 
-    /// Whether this can have been found of a part.
+    /// Whether a part can have this finding.
     pub(super) fn is_plausible(&self, finding: u32) -> bool {
         self.index.is_plausible(finding)
     }
 
-    /// Parts that are counted, and those that have to be before all trials can begin.
+    /// Returns the number of counted parts, and of those that must be counted before all trials can start.
     pub(super) fn progress(&self) -> (u64, u64) {
         let counted = self.index.parts() + self.early.len() as u32;
         let is_enough = self.index.locate(self.wanted).is_some();
@@ -50,7 +50,7 @@ impl Stream {
         (counted.into(), total.into())
     }
 
-    /// Parts to be counted next, if any are wanted that nobody is counting.
+    /// Returns the next parts to count, if any are wanted that no worker is counting.
     pub(super) fn next_parts(&self) -> Option<Range<u32>> {
         if self.index.locate(self.wanted).is_some() {
             return None;
@@ -59,7 +59,7 @@ impl Stream {
             let end = (first..first + PARTS_PER_LEASE).find(|part| !self.returned.contains(part));
             return Some(first..end.unwrap_or(first + PARTS_PER_LEASE));
         }
-        // Should the estimate ever fall short, more is surveyed as soon as that shows.
+        // If the estimate proves too low, one part more is surveyed after all others are counted.
         let all_counted = self.index.parts() == self.untouched;
         let needed =
             self.index.parts_to_reach(self.wanted).max(if all_counted { self.untouched + 1 } else { 0 });
@@ -67,7 +67,7 @@ impl Stream {
         (self.untouched < end).then_some(self.untouched..end)
     }
 
-    /// Hands parts out.
+    /// Marks parts as leased.
     pub(super) fn take(&mut self, parts: Range<u32>) {
         self.untouched = self.untouched.max(parts.end);
         parts.for_each(|part| {
@@ -75,7 +75,7 @@ impl Stream {
         });
     }
 
-    /// Takes parts back, unless they have been counted.
+    /// Takes parts back that have not been counted.
     pub(super) fn give_back(&mut self, parts: Range<u32>) {
         for part in parts {
             if part >= self.index.parts() && !self.early.contains_key(&part) {
@@ -84,8 +84,8 @@ impl Stream {
         }
     }
 
-    /// Takes in the findings of the parts from `first` on. Returns those that are now known without
-    /// a gap before them and were not before, and the first of their parts.
+    /// Adds the findings of the parts from `first` on. Returns the findings that now follow without a gap and did not
+    /// before, and the first of their parts.
     pub(super) fn counted(&mut self, first: u32, findings: Vec<u32>) -> Option<(u32, Vec<u32>)> {
         for (part, finding) in (first..).zip(findings) {
             self.returned.remove(&part);

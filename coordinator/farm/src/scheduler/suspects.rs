@@ -1,27 +1,27 @@
-//! Trials at which workers die or fail: tried alone, and set aside in the end.
+//! Suspects: trials at which workers die or fail. They are tried alone, and finally set aside.
 //!
-//! What a worker says of a trial is only a claim, unless the coordinator started its process. A trial is set aside on
-//! claims only if workers elsewhere, and workers that fail at nothing else, have tried it, as far as there are any. So a
+//! A worker's report of a failure is only a claim, unless the coordinator started its process. Claims set a trial aside
+//! only if workers elsewhere, and workers that fail at nothing else, have tried it, as far as there are any. So a
 //! worker that only claims to fail cannot keep others from computing a trial.
 
 use super::cohort::SlotState;
 use super::event::{Command, Reason, Report, Work};
 use super::ids::{LeaseId, Place, Site, WorkerName};
-use super::lease::Kind;
+use super::lease::LeaseKind;
 use super::losses::Loss;
 use super::state::Scheduler;
 use super::worker::Worker;
 
-/// Workers, and addresses, that must have lost a trial before it is set aside on claims, as far as there are so many that
-/// fail at nothing.
+/// Number of workers, and of addresses, that must have lost a trial before claims set it aside. If fewer workers fail
+/// at nothing else, fewer suffice.
 const MANY: usize = 8;
 
-/// Trials that may be set aside before anything has been stored.
+/// The run ends if this many trials are set aside and none is stored.
 pub(super) const HOPELESS: usize = 10;
 
 impl Scheduler {
-    /// A trial at which workers died, alone: for a worker that has delivered, if there is any.
-    pub(super) fn next_suspect(&self, name: WorkerName) -> Option<(Work, Kind)> {
+    /// Returns a suspect for this worker to try alone. If any worker is steady, only proven ones get suspects.
+    pub(super) fn next_suspect(&self, name: WorkerName) -> Option<(Work, LeaseKind)> {
         if self.suspects.is_empty() || self.steady > 0 && !self.workers[&name].is_proven() {
             return None;
         }
@@ -34,10 +34,11 @@ impl Scheduler {
             let variants = self.cohorts[place.cohort as usize].unstored_of(place.trial);
             self.single(place, variants)
         });
-        Some((work?, Kind::Own))
+        Some((work?, LeaseKind::Own))
     }
 
-    /// Whether a worker of this site should try a suspect: not if enough workers of its site have, and one elsewhere can.
+    /// Whether a worker of this site should try a suspect. It should not if its site has claimed enough and a worker
+    /// elsewhere can try it.
     fn may_try(&self, site: Site, place: Place) -> bool {
         let claimed = &self.suspects[&place].claimed;
         let is_enough = |site: Site| {
@@ -52,8 +53,8 @@ impl Scheduler {
         !is_enough(site) || !self.workers.values().any(can_try)
     }
 
-    /// Whether a worker can be expected to compute a trial, if that can be computed. One that has delivered nothing, and
-    /// has no lease but of this trial, has shown nothing.
+    /// Whether a worker can be expected to compute a trial that can be computed. A worker that has delivered nothing,
+    /// and holds no lease but of this trial, has shown nothing.
     pub(super) fn is_hopeful_of(&self, worker: &Worker, place: Place) -> bool {
         let is_other = |id: &LeaseId| match self.leases.get(id).map(|lease| &lease.work) {
             Some(Work::Trials { cohort, trials, .. }) => {
@@ -65,7 +66,7 @@ impl Scheduler {
         worker.is_hopeful() && (worker.is_proven() || worker.leases.iter().any(is_other))
     }
 
-    /// A trial that is not done is to be tried alone from now on.
+    /// Makes a trial that is not done a suspect: it is tried alone from now on.
     pub(super) fn suspect(&mut self, place: Place, reason: &str) {
         reason.clone_into(&mut self.suspects.entry(place).or_default().reason);
         let cohort = &mut self.cohorts[place.cohort as usize];
@@ -77,8 +78,7 @@ impl Scheduler {
         }
     }
 
-    /// Counts that a worker lost a trial. It is tried alone from now on, when there is nothing else, and in the end no
-    /// more.
+    /// Counts that a worker lost a trial. The trial becomes a suspect, and is set aside after enough losses.
     pub(super) fn lose(&mut self, name: WorkerName, place: Place, loss: Loss<'_>) {
         let cohort = &self.cohorts[place.cohort as usize];
         let slot = &cohort.slots[place.trial as usize];
@@ -95,7 +95,7 @@ impl Scheduler {
         } else if let Some(worker) = self.workers.get(&name) {
             let claimed = suspect.claimed.entry(worker.site).or_default();
             *claimed = claimed.saturating_add(weight);
-            // A worker that dies of it is not steady any more.
+            // `is_proven` is right here: a worker that died of the trial is no longer steady.
             if worker.is_proven() && suspect.tried_by.len() < MANY {
                 suspect.tried_by.insert(name);
             }
@@ -107,9 +107,9 @@ impl Scheduler {
         }
     }
 
-    /// Whether enough speaks for it that workers fail because of this trial. Claims are not enough while a worker at an
-    /// address without any can try it, up to [`MANY`] addresses, or any worker that fails at nothing can, up to as many
-    /// workers.
+    /// Whether the losses are enough to set a trial aside. Claims are not enough while a worker at an address without
+    /// claims can try it, up to [`MANY`] addresses. The same holds for any worker that fails at nothing else, up to
+    /// [`MANY`] workers.
     fn is_enough(&self, place: Place) -> bool {
         let limit = self.config.loss_limit;
         let suspect = &self.suspects[&place];
@@ -127,7 +127,7 @@ impl Scheduler {
         is_tried_by_many && is_tried_everywhere && suspect.certain.saturating_add(claimed) >= limit
     }
 
-    /// Gives up a trial that nobody has a lease of and that is not pending.
+    /// Sets a trial aside that is neither leased nor pending.
     pub(super) fn put_aside(&mut self, place: Place, reason: String) {
         let cohort = &mut self.cohorts[place.cohort as usize];
         let slot = &mut cohort.slots[place.trial as usize];
@@ -138,7 +138,7 @@ impl Scheduler {
         self.commands.push(Command::Report(Report::SetAside { place, reason: reason.clone() }));
         self.set_aside.insert(place, reason.clone());
         if self.tally.stored > 0 {
-            // The rest goes on.
+            // The run continues with the other trials.
             self.crashes = 0;
         } else if self.set_aside.len() >= HOPELESS {
             let reason = Reason::Nothing { count: self.set_aside.len(), last: reason };

@@ -1,4 +1,4 @@
-//! The scheduler under simulated workers, time and faults. One seed replays any failure.
+//! Tests the scheduler with simulated workers, time and faults. A seed reproduces any failure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::*;
 use crate::bench::Life;
 use granule_engine::stream::{Index, Parts};
 
-const CONFIG: Config = Config {
+const CONFIG: SchedulerConfig = SchedulerConfig {
     lease_ttl: Duration::from_secs(10),
     lease_target: Duration::from_secs(2),
     shard_trials: None,
@@ -25,10 +25,10 @@ const CONFIG: Config = Config {
     audit_percent: 0.0,
 };
 
-/// Those of the simulated streams.
+/// The parts of the simulated streams.
 pub(super) const PARTS: Parts = Parts { items_per_finding: 2, mean: 3_926_990.8, sd: 918.0 };
 
-/// What the simulated workers find of a part.
+/// Returns the finding of a part, as simulated workers count it.
 pub(super) fn finding(part: u32) -> u32 {
     3_923_000 + (part * 7919) % 8_000
 }
@@ -39,7 +39,7 @@ fn index(parts: u32) -> Index {
     index
 }
 
-pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> Shape {
+pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) -> PlanShape {
     let cohort = |&(variants, items_per_trial, stream)| CohortShape {
         variants,
         items_per_trial,
@@ -47,7 +47,7 @@ pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) 
         stream,
     };
     let cohorts = cohorts.iter().map(cohort).collect();
-    Shape { trials, cohorts, streams: vec![Index::new(Some(PARTS)); streams] }
+    PlanShape { trials, cohorts, streams: vec![Index::new(Some(PARTS)); streams] }
 }
 
 pub(super) fn name(number: u64) -> WorkerName {
@@ -69,7 +69,7 @@ pub(super) fn seconds(s: f64) -> Time {
 }
 
 impl Scheduler {
-    /// What must hold after every event.
+    /// Checks everything that must hold after every event.
     pub fn check(&self) {
         let mut pending = 0;
         let mut unstored = 0;
@@ -85,7 +85,7 @@ impl Scheduler {
                 } else if let Some(id) = slot.lease()
                     && let Some(lease) = self.leases.get(&id)
                 {
-                    let (Work::Trials { cohort: of, trials, variants, .. }, lease::Kind::Own) =
+                    let (Work::Trials { cohort: of, trials, variants, .. }, lease::LeaseKind::Own) =
                         (&lease.work, lease.kind)
                     else {
                         panic!("a survey, a copy or a check holds a trial")
@@ -106,7 +106,7 @@ impl Scheduler {
             }
             assert_eq!(here, cohort.pending);
             pending += u64::from(here);
-            // A cohort that is passed over has nothing to hand out.
+            // A cohort that is not open has no work to lease.
             if here > 0 && !self.open.contains(&at) {
                 let stream = &self.streams[cohort.shape.stream];
                 let first = cohort.slots.iter().position(|slot| cohort.is_pending(slot)).unwrap();
@@ -172,7 +172,7 @@ impl Scheduler {
     }
 }
 
-/// How badly things go.
+/// Probabilities of faults.
 #[derive(Clone, Copy)]
 struct Faults {
     crash: f64,
@@ -182,12 +182,12 @@ struct Faults {
 
 const NONE: Faults = Faults { crash: 0.0, hang: 0.0, repeat: 0.0 };
 
-/// Workers, a network and a store, all of them made up.
+/// Simulated workers, network and store.
 struct World {
     rng: Pcg64Mcg,
     faults: Faults,
     scheduler: Scheduler,
-    /// What is to happen, by time and a number that keeps them apart.
+    /// Future events, by time and a number that makes the keys unique.
     agenda: BTreeMap<(Time, u64), Event>,
     number: u64,
     workers: BTreeMap<u64, bool>,
@@ -201,8 +201,8 @@ impl World {
     fn new(
         seed: u64,
         faults: Faults,
-        config: Config,
-        shape: Shape,
+        config: SchedulerConfig,
+        shape: PlanShape,
         stored: impl Fn(TrialId) -> bool,
     ) -> World {
         World {
@@ -366,7 +366,7 @@ fn shards_last_about_as_long_as_they_should() {
     world.run();
     assert!((5..=7).contains(&world.largest_shard), "{} trials of 0.3 s", world.largest_shard);
 
-    let config = Config { shard_trials: Some(13), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(13), ..CONFIG };
     let mut world = World::new(1, NONE, config, shape(50, &[(3, ITEMS, 0)], 1), |_| false);
     world.join(1);
     world.run();
@@ -395,7 +395,7 @@ fn a_finished_sweep_is_complete_at_once() {
 fn crashes_hangs_and_repeats_lose_nothing() {
     for seed in 0..300 {
         let faults = Faults { crash: 0.05, hang: 0.05, repeat: 0.2 };
-        let config = Config { crash_limit: 1000, loss_limit: 1000, ..CONFIG };
+        let config = SchedulerConfig { crash_limit: 1000, loss_limit: 1000, ..CONFIG };
         let shape = shape(40, &[(3, ITEMS, 0), (1, ITEMS, 1)], 2);
         let mut world = World::new(seed, faults, config, shape, |id| id.trial % 11 == 5);
         (0..1 + seed % 5).for_each(|_| world.join(1 + (seed % 3) as u32));
@@ -408,7 +408,7 @@ fn crashes_hangs_and_repeats_lose_nothing() {
 #[test]
 fn workers_that_die_again_and_again_end_the_run() {
     let faults = Faults { crash: 1.0, ..NONE };
-    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), ..CONFIG };
     let mut world = World::new(5, faults, config, shape(40, &[(3, 1000, 0)], 1), |_| false);
     world.join(1);
     world.run();
@@ -416,8 +416,8 @@ fn workers_that_die_again_and_again_end_the_run() {
     assert!(matches!(reason, Reason::Crashes { count: 4, .. }), "{reason}");
 }
 
-/// A scheduler with a plan of one cohort whose trials start at once, and what the joining of its workers led to.
-fn with_workers(config: Config, trials: u32, workers: &[(u64, u32)]) -> (Scheduler, Vec<Command>) {
+/// Returns a scheduler for one cohort whose trials start at once, and its commands after these workers joined.
+fn with_workers(config: SchedulerConfig, trials: u32, workers: &[(u64, u32)]) -> (Scheduler, Vec<Command>) {
     let mut scheduler = Scheduler::new(config, shape(trials, &[(1, 0, 0)], 1), |_| false);
     let mut commands = Vec::new();
     for &(worker, threads) in workers {
@@ -426,7 +426,7 @@ fn with_workers(config: Config, trials: u32, workers: &[(u64, u32)]) -> (Schedul
     (scheduler, commands)
 }
 
-/// Leases granted: connection, lease, trials.
+/// Returns the granted leases: connection, lease, trials.
 fn granted(commands: &[Command]) -> Vec<(ConnectionId, LeaseId, Range<u32>)> {
     let grant = |command: &Command| match command {
         Command::Grant { connection, lease, work: Work::Trials { trials, .. } } => {
@@ -469,7 +469,7 @@ fn finish(scheduler: &mut Scheduler, at: Time, worker: u64, lease: LeaseId) -> V
 
 #[test]
 fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
-    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(2), ..CONFIG };
     let (mut scheduler, mut commands) = with_workers(config, 6, &[(0, 1)]);
     let poison = 1;
     let mut order = Vec::new();
@@ -496,7 +496,7 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
         assert!(died && commands.contains(&Command::Replace), "{commands:?}");
         commands = scheduler.handle(Time::ZERO, joined(worker + 1, 1));
     }
-    // From the second time on it was alone, and last, and three workers died of it.
+    // From its second lease on, the trial was leased alone, and last. Three workers died of it.
     assert_eq!(end, Some(3));
     assert_eq!(order, [0..2, 2..4, 4..6, 1..2, 1..2, 1..2]);
     let set_aside: Vec<(Place, &str)> = scheduler.set_aside().collect();
@@ -515,13 +515,13 @@ fn is_too_large(scheduler: &mut Scheduler, worker: u64, lease: LeaseId, trial: T
 #[test]
 fn a_trial_that_is_too_large_costs_neither_its_worker_nor_its_neighbours_anything() {
     for workers in [1, 2] {
-        let config = Config { shard_trials: Some(3), ..CONFIG };
+        let config = SchedulerConfig { shard_trials: Some(3), ..CONFIG };
         let mut scheduler = Scheduler::new(config, shape(3, &[(2, 0, 0)], 1), |_| false);
         let mut commands = Vec::new();
         for worker in 0..workers {
             commands.extend(scheduler.handle(Time::ZERO, joined(worker, 1)));
         }
-        // With two of them, the second is free to compute it, too.
+        // With two workers, the second one is free to compute the trial, too.
         let large = TrialId { cohort: 0, variant: 1, trial: 1 };
         let mut claims = 0;
         while let Some((of, lease, trials)) = granted(&commands).first().cloned() {
@@ -537,7 +537,7 @@ fn a_trial_that_is_too_large_costs_neither_its_worker_nor_its_neighbours_anythin
                         let told = is_too_large(&mut scheduler, worker, lease, id);
                         assert!(told.contains(&Command::Acknowledge { connection: of, trial: id }));
                         claims += 1;
-                        // Said twice, it counts once.
+                        // A repeated claim counts once.
                         commands.extend(told);
                         commands.extend(is_too_large(&mut scheduler, worker, lease, id));
                         continue;
@@ -562,7 +562,7 @@ fn a_trial_that_is_too_large_costs_neither_its_worker_nor_its_neighbours_anythin
 
 #[test]
 fn whoever_has_no_lease_of_a_trial_cannot_say_that_it_is_too_large() {
-    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 2, &[(0, 1), (1, 1)]);
     let [(_, first, _), (_, second, _)] = &granted(&commands)[..] else { panic!("{commands:?}") };
     for (worker, lease, trial) in [
@@ -578,7 +578,7 @@ fn whoever_has_no_lease_of_a_trial_cannot_say_that_it_is_too_large() {
 
 #[test]
 fn a_trial_that_was_said_to_be_too_large_and_is_not_is_taken() {
-    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), ..CONFIG };
     let (mut scheduler, mut commands) = with_workers(config, 2, &[(0, 1)]);
     let mut others = 0;
     while scheduler.too_large().count() == 0 {
@@ -587,7 +587,7 @@ fn a_trial_that_was_said_to_be_too_large_and_is_not_is_taken() {
         commands = if trials == (0..1) {
             is_too_large(&mut scheduler, 0, lease, id(0))
         } else {
-            // It is tried again when there is nothing else.
+            // The trial is tried again after all other work.
             others += 1;
             scheduler.handle(
                 Time::ZERO,
@@ -616,9 +616,9 @@ fn parts_of_a_result_keep_its_lease() {
     }
 }
 
-/// How many workers a trial is given to that are severed with it, until it is set aside.
+/// Returns how many workers are severed while they compute a trial until it is set aside.
 fn severed_until_set_aside(is_death: bool) -> u64 {
-    let config = Config { shard_trials: Some(1), crash_limit: 1, ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), crash_limit: 1, ..CONFIG };
     let (mut scheduler, mut commands) = with_workers(config, 1, &[(0, 1)]);
     for worker in 0.. {
         let granted = granted(&commands);
@@ -628,13 +628,14 @@ fn severed_until_set_aside(is_death: bool) -> u64 {
             scheduler.handle(Time::ZERO, Event::Severed { worker: name(worker), description, is_death });
         scheduler.check();
         assert!(commands.contains(&Command::Report(Report::GivenUp { worker: name(worker), leases: 1 })));
-        // Whether it is replaced is decided elsewhere, and it is no crash of a process of ours.
+        // The scheduler does not replace a severed worker, and does not count it as a crash of the coordinator's
+        // processes.
         assert!(!commands.iter().any(|command| matches!(command, Command::Replace | Command::Abandon(_))));
         if scheduler.set_aside().next().is_some() {
             assert_eq!(commands.last(), Some(&Command::Complete));
             return worker + 1;
         }
-        // What it had is for others at once.
+        // Its trial is available to other workers at once.
         commands = scheduler.handle(Time::ZERO, joined(worker + 1, 1));
     }
     unreachable!("it goes on until the trial is set aside")
@@ -642,7 +643,7 @@ fn severed_until_set_aside(is_death: bool) -> u64 {
 
 #[test]
 fn a_worker_that_is_severed_has_nothing_any_more_and_what_killed_it_counts_more_than_what_may_have() {
-    // The first time nothing was suspected, which counts for nothing.
+    // The first loss has no weight, because the trial was not yet leased as a suspect.
     assert_eq!(severed_until_set_aside(true), 1 + 3);
     assert_eq!(severed_until_set_aside(false), 1 + 12);
 }
@@ -650,7 +651,7 @@ fn a_worker_that_is_severed_has_nothing_any_more_and_what_killed_it_counts_more_
 #[test]
 fn a_worker_that_went_quiet_before_it_was_severed_speaks_against_no_trial() {
     for hears_of_the_connection_first in [false, true] {
-        let config = Config { shard_trials: Some(1), loss_limit: 1, ..CONFIG };
+        let config = SchedulerConfig { shard_trials: Some(1), loss_limit: 1, ..CONFIG };
         let (mut scheduler, _) = with_workers(config, 1, &[(0, 1)]);
         let now = CONFIG.lease_ttl / 2;
         if hears_of_the_connection_first {
@@ -667,7 +668,7 @@ fn a_worker_that_went_quiet_before_it_was_severed_speaks_against_no_trial() {
 
 #[test]
 fn where_nothing_can_be_computed_the_run_ends() {
-    let config = Config { shard_trials: Some(1), crash_limit: 1000, ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), crash_limit: 1000, ..CONFIG };
     let (mut scheduler, _) = with_workers(config, 20, &[(0, 1)]);
     for worker in 0..100 {
         let death = Event::ProcessDied { worker: Some(name(worker)), description: "died".into() };
@@ -696,7 +697,7 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
             Command::Report(Report::GivenUp { worker: name(1), leases: 1 })
         ]
     );
-    // A result that comes late all the same is taken.
+    // A late result is still accepted.
     scheduler.handle(seconds(20.0), Event::Stored { worker: name(1), trial: id(0) });
     scheduler.check();
     assert!(scheduler.cohorts[0].is_done(&scheduler.cohorts[0].slots[0]));
@@ -704,12 +705,13 @@ fn a_lease_lives_as_long_as_its_worker_is_heard() {
 
 #[test]
 fn a_worker_that_comes_back_goes_on_with_its_leases() {
-    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(2), ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 8, &[(1, 3)]);
     let leases: Vec<LeaseId> = granted(&commands).iter().map(|(_, lease, _)| *lease).collect();
     scheduler.handle(seconds(1.0), Event::Disconnected { connection: connection(1) });
     scheduler.check();
-    // One it is still at; one it has finished, and the results are on their way; one it never got.
+    // The worker still holds the first lease. It has finished the second; the results are on their way. It has never
+    // received the third.
     let back = Event::Joined {
         connection: connection(2),
         worker: name(1),
@@ -737,14 +739,14 @@ fn leases_that_were_lost_on_the_way_are_missed() {
     let (mut scheduler, commands) = with_workers(CONFIG, 9, &[(1, 1)]);
     let [(_, lease, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
     let beat = |held: &[LeaseId], last| Event::Beat { connection: connection(1), held: held.to_vec(), last };
-    // It may be on its way.
+    // The lease may be on its way.
     assert_eq!(scheduler.handle(seconds(1.0), beat(&[], None)), []);
     assert_eq!(scheduler.handle(seconds(2.0), beat(&[lease], Some(lease))), []);
-    // The worker has it no more, and said nothing of an end.
+    // The worker no longer holds it, and has reported no end.
     let commands = scheduler.handle(seconds(3.0), beat(&[], Some(lease)));
     assert_eq!(granted(&commands).len(), 1, "{commands:?}");
     scheduler.check();
-    // A lease that does not arrive is not on its way for ever.
+    // A lease cannot be on its way for ever.
     let lease = granted(&commands)[0].1;
     for second in 4..13 {
         assert_eq!(scheduler.handle(seconds(f64::from(second)), beat(&[], None)), []);
@@ -765,7 +767,7 @@ fn leases_that_a_worker_came_back_without_are_not_its_own_for_ever() {
         held: vec![],
     };
     scheduler.handle(seconds(1.0), back);
-    // It never says that it has offered all it has, but goes on.
+    // The worker never reports that it has offered everything, but sends heartbeats.
     let beat = Event::Beat { connection: connection(2), held: vec![], last: Some(lease) };
     let commands = scheduler.handle(seconds(2.0), beat);
     assert!(granted(&commands)[0].1 > lease);
@@ -786,7 +788,7 @@ fn a_second_connection_of_a_worker_takes_the_place_of_the_first() {
     let commands = scheduler.handle(seconds(1.0), again);
     assert_eq!(commands[0], Command::Drop { connection: connection(1), why: Dropped::Superseded });
     assert_eq!(commands[1], Command::Welcome { connection: connection(2), kept: vec![lease] });
-    // That the first has ended concerns nobody any more.
+    // The end of the first connection has no effect any more.
     assert_eq!(scheduler.handle(seconds(2.0), Event::Disconnected { connection: connection(1) }), []);
     scheduler.check();
 }
@@ -817,7 +819,7 @@ fn our_own_absence_is_nobodys_silence() {
 
 #[test]
 fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
-    let config = Config { shard_trials: Some(1), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(1), ..CONFIG };
     let (mut scheduler, mut commands) = with_workers(config, 40, &[(1, 1)]);
     let mut failures = 0;
     while let [(_, lease, _)] = granted(&commands)[..] {
@@ -840,7 +842,7 @@ fn a_worker_that_only_fails_is_shut_out_and_stays_so() {
         },
     );
     assert!(matches!(&commands[..], [Command::Drop { why: Dropped::Quarantined(_), .. }]), "{commands:?}");
-    // The rest is for others, and what it failed at, too, but last.
+    // The other trials are for other workers. So are those that the worker failed at, but last.
     let commands = scheduler.handle(Time::ZERO, joined(2, 40));
     assert_eq!(granted(&commands).len(), 35);
 }
@@ -862,18 +864,18 @@ fn a_wrong_survey_is_not_believed() {
 
 #[test]
 fn idle_workers_help_slow_ones_with_what_these_come_to_last() {
-    let config = Config { shard_trials: Some(8), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(8), ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 16, &[(1, 1), (2, 1)]);
     let [(_, slow, _), (_, fast, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
     deliver(&mut scheduler, seconds(1.0), 2, fast, 8..16);
     finish(&mut scheduler, seconds(1.0), 2, fast);
     deliver(&mut scheduler, seconds(1.0), 1, slow, 0..1);
-    // Seven are left to the slow one, of which nothing is known but that it has been at it.
+    // The slow worker has seven trials left, and its pace is unknown.
     let commands = scheduler.handle(seconds(1.5), Event::WakeUp);
     let [(to, copy, trials)] = &granted(&commands)[..] else { panic!("{commands:?}") };
     assert_eq!((*to, trials.clone()), (connection(2), 4..8));
     scheduler.check();
-    // Whoever is first is taken, and the other is told.
+    // The first result counts, and the other worker's lease is revoked.
     deliver(&mut scheduler, seconds(2.0), 2, *copy, 4..8);
     finish(&mut scheduler, seconds(2.0), 2, *copy);
     let commands = deliver(&mut scheduler, seconds(2.0), 1, slow, 1..4);
@@ -885,7 +887,7 @@ fn idle_workers_help_slow_ones_with_what_these_come_to_last() {
 
 #[test]
 fn workers_that_are_as_fast_do_not_do_each_others_work() {
-    let config = Config { shard_trials: Some(2), ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(2), ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 8, &[(1, 1), (2, 1)]);
     let mut leases: BTreeMap<u64, LeaseId> =
         granted(&commands).into_iter().map(|(connection, lease, _)| (connection.0, lease)).collect();
@@ -895,7 +897,7 @@ fn workers_that_are_as_fast_do_not_do_each_others_work() {
         for worker in [1, 2] {
             deliver(&mut scheduler, at, worker, leases[&worker], done..done + 2);
             done += 2;
-            // The second one is still at its last lease.
+            // The second worker keeps its last lease.
             if (round, worker) != (1, 2) {
                 let commands = finish(&mut scheduler, at, worker, leases[&worker]);
                 leases.extend(
@@ -913,7 +915,7 @@ pub(super) fn digest(byte: u8) -> Digest {
 
 #[test]
 fn an_audit_is_for_another_worker() {
-    let config = Config { shard_trials: Some(4), audit_percent: 50.0, ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(4), audit_percent: 50.0, ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 4, &[(1, 1)]);
     let (_, lease, _) = granted(&commands)[0].clone();
     deliver(&mut scheduler, Time::ZERO, 1, lease, 0..4);
@@ -932,12 +934,12 @@ fn an_audit_is_for_another_worker() {
 
 #[test]
 fn an_audit_is_done_again_if_a_better_auditor_comes_meanwhile() {
-    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let config = SchedulerConfig { audit_percent: 100.0, ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 1, &[(1, 1)]);
     let (_, lease, _) = granted(&commands)[0].clone();
     deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
     finish(&mut scheduler, Time::ZERO, 1, lease);
-    // One of the same machine is good enough while there is no other.
+    // A worker on the same machine may audit while no other machine is connected.
     let beside = Event::Joined {
         connection: connection(2),
         worker: name(2),
@@ -962,7 +964,7 @@ fn an_audit_is_done_again_if_a_better_auditor_comes_meanwhile() {
 
 #[test]
 fn an_audit_that_nobody_can_do_is_done_without() {
-    let config = Config { audit_percent: 100.0, ..CONFIG };
+    let config = SchedulerConfig { audit_percent: 100.0, ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 1, &[(1, 1)]);
     let (_, lease, _) = granted(&commands)[0].clone();
     deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
@@ -978,10 +980,10 @@ fn an_audit_that_nobody_can_do_is_done_without() {
 
 #[test]
 fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
-    let config = Config { shard_trials: Some(2), audit_percent: 50.0, ..CONFIG };
+    let config = SchedulerConfig { shard_trials: Some(2), audit_percent: 50.0, ..CONFIG };
     let (mut scheduler, commands) = with_workers(config, 4, &[(1, 1)]);
     let (_, lease, _) = granted(&commands)[0].clone();
-    // The liar computes all; the first of it is audited.
+    // The lying worker computes all trials; the first of them is audited.
     deliver(&mut scheduler, Time::ZERO, 1, lease, 0..2);
     let commands = finish(&mut scheduler, Time::ZERO, 1, lease);
     let (_, lease, _) = granted(&commands)[0].clone();
@@ -1001,7 +1003,7 @@ fn a_worker_that_lies_is_found_out_and_what_it_did_is_done_again() {
     let alarm = Report::Disagreed { trial: id(0), stored_by: Some(name(1)), worker: name(2) };
     assert!(commands.contains(&Command::Report(alarm)), "{commands:?}");
     finish(&mut scheduler, Time::ZERO, 2, audit);
-    // Neither may settle it.
+    // Neither of the two may settle the dispute.
     let commands = scheduler.handle(Time::ZERO, joined(3, 1));
     let (to, check, trials) = granted(&commands)[0].clone();
     assert_eq!((to, trials), (connection(3), 0..1));
@@ -1101,7 +1103,7 @@ fn a_worker_that_leaves_gets_nothing_more() {
 
 #[test]
 fn parts_arrive_in_any_order_and_are_counted_once() {
-    let mut stream = Stream::new(Index::new(Some(PARTS)));
+    let mut stream = SurveyedStream::new(Index::new(Some(PARTS)));
     stream.want(600_000_000);
     let a = stream.next_parts().unwrap();
     stream.take(a.clone());
@@ -1116,8 +1118,8 @@ fn parts_arrive_in_any_order_and_are_counted_once() {
     assert_eq!(stream.locate(1_000_000), index(1).locate(1_000_000));
 }
 
-/// How much more of the thread's time an event takes in one life than in another. The least of
-/// several tries each, taken in turn: what else the machine does can only add to them.
+/// Returns how many times more CPU time an event takes in one life than in another. Each time is the least of several
+/// tries, taken in turn, because other processes can only increase it.
 fn ratio(of: Life, to: Life) -> f64 {
     let per_event = |life: &Life| {
         let time = || {
@@ -1140,7 +1142,7 @@ const FEW: Life = Life { workers: 8, cohorts: 4, variants: 1, trials: 10_000, sh
 
 #[test]
 fn a_decision_for_a_thousand_workers_costs_about_as_much_as_for_eight() {
-    // Looking at every worker made it a hundred.
+    // When the scheduler looked at every worker, the ratio was a hundred.
     let ratio = ratio(Life { workers: 1000, ..FEW }, FEW);
     assert!(ratio < 4.0, "{ratio}");
 }

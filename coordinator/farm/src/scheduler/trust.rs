@@ -1,14 +1,14 @@
-//! What workers say, held against what others say.
+//! Compares results of workers with those of others.
 //!
-//! A sample of trials is computed once more, by another worker (an audit). Whenever two digests of
-//! one trial meet, however they came about, further workers compute it until two agree (a dispute);
-//! who said otherwise is shut out, and all that only this worker has computed in this run is taken
-//! out of the store and computed again. What cannot be settled is set aside.
+//! A sample of trials is computed once more, by another worker (an audit). If two results of one trial differ, audited
+//! or not, further workers compute it until two agree (a dispute). The scheduler quarantines the workers that disagree
+//! with these. It removes from the store all trials that only they have computed in this run, and has them computed
+//! again. If a dispute cannot be settled, its trial is set aside.
 //!
-//! A machine that computes wrongly may do so in all of its processes, and in the same way, and one person with the
-//! access file can start any number of workers on it. So in a dispute a machine has one voice ([`Site::machine`]):
-//! no number of workers at one address outvotes a worker elsewhere. Where there is no second machine, workers that
-//! the coordinator started itself decide.
+//! A machine that computes wrongly may do so in all of its processes, and in the same way. One person with the access
+//! file can also start any number of workers on it. So a machine has one vote in a dispute ([`Site::machine`]): no
+//! number of workers at one address outvotes a worker elsewhere. If there is no second machine, workers that the
+//! coordinator started itself decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,15 +18,15 @@ use super::checks::{Audit, Dispute, Vote};
 use super::cohort::SlotState;
 use super::event::{Command, Report, Work};
 use super::ids::{Place, Site, Time, TrialId, WorkerName};
-use super::lease::{Check, Kind};
+use super::lease::{Check, LeaseKind};
 use super::shape::CohortShape;
 use super::state::Scheduler;
 use super::variants::Variants;
 
-/// Leases of a check that may come to nothing before it is only for workers that have delivered.
+/// Number of leases without a result after which only workers that have delivered get a check.
 const MOST_TRIES: u32 = 3;
 
-/// Workers of our own that are started to settle one dispute.
+/// Workers that the coordinator starts itself to settle one dispute.
 const REINFORCEMENTS: u32 = 2;
 
 impl Scheduler {
@@ -34,8 +34,8 @@ impl Scheduler {
         self.workers.get(&name).is_some_and(|worker| worker.quarantined.is_some())
     }
 
-    /// A worker was the first to compute a variant of a place. If that is done, it is perhaps one of the
-    /// sample.
+    /// Notes that a worker was the first to compute a variant of a place. If the place is done, it may be sampled for
+    /// an audit.
     pub(super) fn sample(&mut self, author: WorkerName, place: Place, is_done: bool) {
         let percent = self.config.audit_percent;
         if percent <= 0.0 {
@@ -54,7 +54,7 @@ impl Scheduler {
         let is_first =
             worker.is_some_and(|of| !std::mem::replace(&mut of.is_sampled, true) && !of.site.is_trusted());
         if is_first || self.tally.audited == 0 && trust.audits.is_empty() {
-            // Of the smallest sweep, one at least; and the first that a worker has delivered.
+            // Even the smallest sweep has one audit, and the first place of each worker that is not trusted is audited.
             trust.due = trust.due.max(100.0 - percent);
         }
         trust.due += percent;
@@ -67,7 +67,7 @@ impl Scheduler {
         }
     }
 
-    /// A worker has computed what was stored already, with the same result.
+    /// Handles a result that equals the stored one: a vote in a dispute, or a confirmation in an audit.
     pub(super) fn on_confirmed(&mut self, name: WorkerName, id: TrialId) {
         let place = id.place();
         if self.is_quarantined(name) {
@@ -77,11 +77,11 @@ impl Scheduler {
             let stored = dispute.stored;
             self.vote(id, stored, name);
         }
-        // Of a place whose variants were completed after one was disputed there can be both.
+        // A place can have an audit and a dispute, if its other variants were completed after the dispute began.
         let Some(audit) = self.trust.audits.get(&place) else { return };
         if !self.is_independent(name, audit.authors.iter().copied()) {
-            // It was when it got the lease, if it got one for this: since then workers of another
-            // machine have come.
+            // The worker was independent when it got the lease, if it got one for this audit. Since then, workers of
+            // another machine have connected.
             let is_its = |id| self.leases.get(&id).is_none_or(|lease| lease.worker == Some(name));
             if audit.lease.is_some_and(is_its) {
                 self.trust.open_audit(place);
@@ -104,7 +104,7 @@ impl Scheduler {
         }
     }
 
-    /// A second machine is here: what was audited by workers of the first alone is audited again.
+    /// Repeats the audits between workers of one machine, because a second machine has connected.
     pub(super) fn reconsider(&mut self) {
         for (place, authors) in std::mem::take(&mut self.trust.provisional) {
             self.tally.audited -= 1;
@@ -117,13 +117,13 @@ impl Scheduler {
         }
     }
 
-    /// The worker whose result of a trial is stored, if it is of this run.
+    /// Returns the worker whose result of a trial is stored, if it is of this run.
     fn author(&self, id: TrialId) -> Option<WorkerName> {
         self.workers.iter().find(|(_, worker)| worker.authored.contains(&id)).map(|(name, _)| *name)
     }
 
-    /// Forgets who has computed what is gone. Returns, for the trials of which other variants are left,
-    /// who has computed these.
+    /// Removes trials that are no longer stored from their authors' lists. Returns the authors of the other stored
+    /// variants, for each place that has any.
     fn forget_authors(&mut self, gone: &[TrialId]) -> BTreeMap<Place, Vec<WorkerName>> {
         let places: BTreeSet<Place> = gone.iter().map(|id| id.place()).collect();
         let gone: BTreeSet<TrialId> = gone.iter().copied().collect();
@@ -141,7 +141,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_disagreed(&mut self, name: WorkerName, id: TrialId, stored: Digest, received: Digest) {
-        // It need not keep it any longer: what it said is noted down.
+        // The worker need not keep its result: the digest is recorded as a vote.
         if let Some(connection) = self.workers.get(&name).and_then(|worker| worker.connection) {
             self.commands.push(Command::Acknowledge { connection, trial: id });
         }
@@ -157,20 +157,20 @@ impl Scheduler {
         let dispute =
             || Dispute { lease: None, tries: 0, stored, votes: vec![Vote { digest: stored, voter }] };
         self.trust.disputes.entry(id).or_insert_with(dispute);
-        // What an earlier run has stored this one has not looked for.
+        // If an earlier run stored the trial, this run may not have located its start yet.
         let CohortShape { items_per_trial, stream, .. } = self.cohorts[place.cohort as usize].shape;
         self.streams[stream].want(u64::from(place.trial) * items_per_trial);
         self.reopen(stream);
         self.vote(id, received, name);
     }
 
-    /// Notes down what a worker says of a disputed trial, and settles the dispute if one digest is believed.
+    /// Records a worker's digest of a disputed trial, and settles the dispute if the digest is believed.
     fn vote(&mut self, id: TrialId, digest: Digest, name: WorkerName) {
         let Some(site) = self.site(name) else { return };
         let Some(dispute) = self.trust.disputes.get_mut(&id) else { return };
         dispute.lease = None;
         if dispute.voters().any(|(voter, _)| voter == name) {
-            // Itself again. If it says something else now, that does not make it more credible.
+            // Each worker has one vote. A second, different digest does not make it more credible.
             return;
         }
         dispute.votes.push(Vote { digest, voter: Some((name, site)) });
@@ -192,7 +192,7 @@ impl Scheduler {
         }
         for vote in dispute.votes.iter().filter(|vote| vote.digest != digest) {
             if let Some((voter, _)) = vote.voter {
-                let reason = "it computes wrongly: others agreed on different spikes of a trial";
+                let reason = "it computed wrong spikes: other workers agreed on different spikes of a trial";
                 wrong.extend(self.distrusted(voter));
                 self.quarantine(voter, reason);
             }
@@ -200,16 +200,16 @@ impl Scheduler {
         self.discard(wrong);
     }
 
-    /// Whether what this worker says of a trial adds to what these have said: it is on another machine, or, while all
-    /// workers are on one machine, another worker.
+    /// Whether a worker's result of a trial adds to these workers' results: it is on another machine. While all workers
+    /// are on one machine, any other worker adds to them.
     fn is_independent(&self, name: WorkerName, mut of: impl Iterator<Item = WorkerName>) -> bool {
         let several = self.has_several_machines();
         let machine = |name: WorkerName| self.site(name).map(Site::machine);
         !of.any(|other| other == name || several && machine(other) == machine(name))
     }
 
-    /// Whether a worker's vote can settle a dispute: it is on a machine that has not voted, or the coordinator
-    /// started it, and no trusted worker elsewhere has voted.
+    /// Whether a worker's vote can settle a dispute. Its machine must not have voted; or the coordinator started the
+    /// worker, and no trusted worker on another machine has voted.
     fn may_vote(&self, name: WorkerName, dispute: &Dispute) -> bool {
         let Some(site) = self.site(name) else { return false };
         if dispute.voters().any(|(voter, _)| voter == name) {
@@ -220,7 +220,7 @@ impl Scheduler {
             || site.is_trusted() && dispute.voters().all(|(_, of)| !(of.is_trusted() && is_elsewhere(of)))
     }
 
-    /// All that only this worker has computed.
+    /// Takes all trials that only this worker has computed.
     pub(super) fn distrusted(&mut self, name: WorkerName) -> Vec<TrialId> {
         let Some(worker) = self.workers.get_mut(&name) else { return Vec::new() };
         let trials = std::mem::take(&mut worker.authored);
@@ -230,7 +230,7 @@ impl Scheduler {
         trials
     }
 
-    /// Has trials taken out of the store. They count as stored until that is done.
+    /// Asks the store to remove trials. They count as stored until it reports that it has.
     pub(super) fn discard(&mut self, trials: Vec<TrialId>) {
         if !trials.is_empty() {
             self.trust.discarding += trials.len() as u64;
@@ -238,7 +238,7 @@ impl Scheduler {
         }
     }
 
-    /// Trials are no longer in the store: they are pending again, or set aside.
+    /// Makes trials that the store has removed pending again, or sets them aside.
     pub(super) fn on_discarded(&mut self, trials: &[TrialId]) {
         self.trust.discarding -= trials.len() as u64;
         self.tally.discarded += trials.len() as u64;
@@ -251,7 +251,7 @@ impl Scheduler {
             if !slot.stored.remove(id.variant) {
                 continue;
             }
-            // Another result of it is no confirmation of what is gone.
+            // Further results do not confirm the removed one.
             self.trust.end_audit(place);
             if self.trust.provisional.remove(&place).is_some() {
                 self.tally.audited -= 1;
@@ -269,7 +269,7 @@ impl Scheduler {
             if let Some(lease) = slot.lease()
                 && let Some(of) = self.leases.get_mut(&lease)
             {
-                // The lease did not ask for it: the place is for another.
+                // The lease will not deliver the removed variant, so the place is left to another lease.
                 of.missing -= missing.len();
                 of.undone -= u32::from(!was_done);
                 self.return_slot(place);
@@ -291,13 +291,13 @@ impl Scheduler {
             slot.set(SlotState::Suspect);
             cohort.pending -= 1;
             self.pending -= 1;
-            let reason = "workers do not agree on its spikes, and there was no other to settle it".to_owned();
+            let reason = "workers disagree on its spikes, and no third worker could settle it".to_owned();
             self.put_aside(place, reason);
         }
     }
 
-    /// A check that this worker may do: it has not computed the trial itself.
-    pub(super) fn next_check(&self, name: WorkerName) -> Option<(Work, Kind)> {
+    /// Returns a check that this worker may do: it has not computed the trial itself.
+    pub(super) fn next_check(&self, name: WorkerName) -> Option<(Work, LeaseKind)> {
         if !self.trust.has_open_checks() {
             return None;
         }
@@ -307,7 +307,7 @@ impl Scheduler {
             if may_vote(name) && self.is_first_choice(name, dispute.tries, may_vote) {
                 let mut variants = Variants::default();
                 variants.insert(id.variant);
-                let kind = Kind::Check { of: Check::Dispute(id), missing: variants };
+                let kind = LeaseKind::Check { of: Check::Dispute(id), missing: variants };
                 if let Some(work) = self.single(id.place(), variants) {
                     return Some((work, kind));
                 }
@@ -322,20 +322,21 @@ impl Scheduler {
         };
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
             let variants = self.computable(place);
-            let kind = Kind::Check { of: Check::Audit(place), missing: variants };
+            let kind = LeaseKind::Check { of: Check::Audit(place), missing: variants };
             Some((self.single(place, variants)?, kind))
         })
     }
 
-    /// Whether a worker should do a check that these may do: one that has delivered nothing does only if no steady
-    /// worker can, and not after several leases have come to nothing.
+    /// Whether a worker should do a check that these workers may do. A worker that has delivered nothing should only if
+    /// no steady worker can, and only until several leases have ended without a result.
     fn is_first_choice(&self, name: WorkerName, tries: u32, may_do: impl Fn(WorkerName) -> bool) -> bool {
         let is_steady = |name: WorkerName| self.workers[&name].share.steady;
         let can_any = || self.workers.keys().any(|&other| is_steady(other) && may_do(other));
         self.workers[&name].is_proven() || tries < MOST_TRIES && !can_any()
     }
 
-    /// Does without checks that there is nobody for.
+    /// Ends checks that no connected worker can do. Audits are dropped after a lease time; disputes first get more
+    /// workers.
     pub(super) fn look_after_checks(&mut self, now: Time) {
         let is_here = |name: &WorkerName| {
             let worker = &self.workers[name];

@@ -1,27 +1,27 @@
-//! Leases: what is handed out, what comes of it, and what becomes of the rest.
+//! Leases: which work is leased, which results count, and what happens to the rest.
 
 use std::ops::Bound;
 
 use super::cohort::SlotState;
 use super::event::{Command, Work};
 use super::ids::{ConnectionId, LeaseId, Place, Time, TrialId, WorkerName};
-use super::lease::{Kind, Lease};
+use super::lease::{Lease, LeaseKind};
 use super::pace;
 use super::state::Scheduler;
 use super::variants::Variants;
 
 impl Scheduler {
-    /// Whether this worker has this lease.
+    /// Whether this worker holds this lease.
     pub(super) fn is_of(&self, lease: LeaseId, worker: WorkerName) -> bool {
         self.leases.get(&lease).is_some_and(|lease| lease.worker == Some(worker))
     }
 
-    /// Whether a lease is of one trial and all that its worker has.
+    /// Whether a lease is of one trial, and its worker has no other lease.
     pub(super) fn is_of_one(&self, id: LeaseId) -> bool {
         self.leases.get(&id).is_some_and(|lease| lease.is_alone)
     }
 
-    /// The first trial of a lease that did not arrive.
+    /// Returns the first trial of a lease whose result has not arrived.
     pub(super) fn first_missing(&self, id: LeaseId) -> Option<Place> {
         let Lease { work: Work::Trials { cohort: at, trials, .. }, kind, .. } = self.leases.get(&id)? else {
             return None;
@@ -30,9 +30,9 @@ impl Scheduler {
         let is_missing = |trial: &u32| {
             let slot = &cohort.slots[*trial as usize];
             match kind {
-                Kind::Own => slot.lease() == Some(id) && !slot.missing.is_empty(),
-                Kind::Copy { .. } => !cohort.is_done(slot),
-                Kind::Check { .. } => false,
+                LeaseKind::Own => slot.lease() == Some(id) && !slot.missing.is_empty(),
+                LeaseKind::Copy { .. } => !cohort.is_done(slot),
+                LeaseKind::Check { .. } => false,
             }
         };
         let trial = trials.clone().find(is_missing)?;
@@ -42,7 +42,7 @@ impl Scheduler {
     pub(super) fn on_received(&mut self, now: Time, connection: ConnectionId, id: LeaseId, trial: TrialId) {
         let Some(name) = self.hear(now, connection) else { return };
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
-        // Only what the lease asked for is progress, and only once.
+        // Only results that the lease asked for count as progress, and each only once.
         if !lease.receive(trial) {
             return;
         }
@@ -50,8 +50,12 @@ impl Scheduler {
         self.longest = self.longest.max(now.saturating_sub(lease.progress));
         (lease.progress, lease.delivered, lease.is_stalled) = (now, now, false);
         match &mut lease.kind {
-            Kind::Own if slot.lease() == Some(id) && slot.missing.remove(trial.variant) => lease.missing -= 1,
-            Kind::Check { of, missing } if of.place() == trial.place() => drop(missing.remove(trial.variant)),
+            LeaseKind::Own if slot.lease() == Some(id) && slot.missing.remove(trial.variant) => {
+                lease.missing -= 1
+            }
+            LeaseKind::Check { of, missing } if of.place() == trial.place() => {
+                missing.remove(trial.variant);
+            }
             _ => {}
         }
         self.deliver(name);
@@ -71,7 +75,7 @@ impl Scheduler {
                 worker.stored += 1;
                 worker.authored.push(id);
                 if worker.delivered == 0 || worker.is_stalled {
-                    // It was computed under a lease that is over.
+                    // The result was computed under a lease that has ended, so it has not counted as delivered yet.
                     self.deliver(name);
                 }
             }
@@ -84,12 +88,12 @@ impl Scheduler {
         let is_done = self.settle(id);
         self.sample(name, place, is_done);
         if is_quarantined {
-            // It was on its way when its author was found out.
+            // The result was on its way to the store when its author was quarantined.
             self.discard(vec![id]);
         }
     }
 
-    /// A variant of a place is stored, or counts as stored. Whether all are.
+    /// Notes that a variant of a place is stored, or counts as stored. Returns whether all variants are.
     pub(super) fn settle(&mut self, id: TrialId) -> bool {
         let place = id.place();
         let cohort = &mut self.cohorts[place.cohort as usize];
@@ -108,7 +112,7 @@ impl Scheduler {
         if let SlotState::Leased(lease) = state
             && let Some(of) = self.leases.get_mut(&lease)
         {
-            // If it came from somebody else, the lease need not deliver it any more.
+            // If another worker delivered the result, the lease need not deliver it any more.
             of.missing -= u32::from(slot.missing.remove(id.variant));
             of.undone -= u32::from(is_done);
             self.end_if_settled(lease);
@@ -125,7 +129,7 @@ impl Scheduler {
         is_done
     }
 
-    /// Ends a lease once all of its slots are done, and whatever is still computed of it.
+    /// Ends a lease once all of its slots are done, and revokes everything that is still computed of it.
     pub(super) fn end_if_settled(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.undone == 0) else { return };
         let copies = std::mem::take(&mut lease.copies);
@@ -138,7 +142,7 @@ impl Scheduler {
         }
     }
 
-    /// Tells a worker that nothing more of its lease is needed.
+    /// Informs a worker that nothing more of its lease is needed.
     pub(super) fn revoke(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let Some(worker) = lease.worker.and_then(|name| self.workers.get(&name)) else { return };
@@ -164,8 +168,8 @@ impl Scheduler {
         let stream = self.cohorts[*cohort as usize].shape.stream;
         let of = &mut self.streams[stream];
         if findings.len() != parts.len() || !findings.iter().all(|finding| of.is_plausible(*finding)) {
-            // Believed, it would shift every later trial.
-            return self.quarantine(name, "it counted parts of a stream wrongly");
+            // If these findings were accepted, every later trial would start at a wrong place.
+            return self.quarantine(name, "it counted the random numbers of a part wrongly");
         }
         if let Some((first, findings)) = of.counted(parts.start, findings) {
             self.commands.push(Command::KeepFindings { stream, first, findings });
@@ -174,7 +178,7 @@ impl Scheduler {
         self.deliver(name);
     }
 
-    /// Something has changed about a stream: those that waited for it may look again.
+    /// Opens the cohorts that may wait for a stream, because the stream has changed.
     pub(super) fn reopen(&mut self, stream: usize) {
         let has_pending = |at: &usize| self.cohorts[*at].pending > 0;
         self.open.extend(self.readers[stream].iter().copied().filter(has_pending));
@@ -196,14 +200,14 @@ impl Scheduler {
             self.workers.get_mut(&name).expect("just heard of").pace.observe(effort, took);
         }
         if lacks_results {
-            self.strike(name, id, "it says it has finished leases, but does not deliver");
+            self.strike(name, id, "it reports leases as finished without delivering their results");
         } else {
             self.absolve(name);
         }
         self.close(now, name, id);
     }
 
-    /// A worker has sent everything of a lease that it is ever going to.
+    /// Ends a lease after its worker has sent everything of it.
     pub(super) fn close(&mut self, now: Time, name: WorkerName, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == Some(name)) else { return };
         lease.progress = lease.progress.max(now);
@@ -212,18 +216,18 @@ impl Scheduler {
         }
         lease.worker = None;
         match lease.kind {
-            Kind::Check { missing, .. } if !missing.is_empty() => self.give_back(id),
-            // What the store says of it is yet to come.
-            Kind::Check { .. } => drop(self.leases.remove(&id)),
-            Kind::Copy { of } => {
+            LeaseKind::Check { missing, .. } if !missing.is_empty() => self.give_back(id),
+            // The store's answer is still to come.
+            LeaseKind::Check { .. } => drop(self.leases.remove(&id)),
+            LeaseKind::Copy { of } => {
                 self.leases.remove(&id);
                 if let Some(of) = self.leases.get_mut(&of) {
                     of.copies.retain(|copy| *copy != id);
                 }
             }
-            Kind::Own if lease.undone == 0 => self.give_back(id),
-            // All has arrived; what is not stored yet stays leased until it is.
-            Kind::Own => {}
+            LeaseKind::Own if lease.undone == 0 => self.give_back(id),
+            // All results have arrived. Slots stay leased until their results are stored.
+            LeaseKind::Own => {}
         }
         self.let_go(name, id);
     }
@@ -234,12 +238,12 @@ impl Scheduler {
             return;
         }
         if !self.leases[&id].is_revoked && !self.workers[&name].draining && !self.draining {
-            self.strike(name, id, "it hands back leases that it was not asked for");
+            self.strike(name, id, "it returns leases that it does not hold");
         }
         self.release(name, id);
     }
 
-    /// Ends a worker's lease, whatever has come of it.
+    /// Ends a worker's lease, with or without results.
     pub(super) fn release(&mut self, name: WorkerName, id: LeaseId) {
         self.give_back(id);
         self.let_go(name, id);
@@ -252,22 +256,22 @@ impl Scheduler {
         }
     }
 
-    /// Ends a lease: what of it is not done is pending again.
+    /// Ends a lease. Its work that is not done is pending again.
     pub(super) fn give_back(&mut self, id: LeaseId) {
         let Some(lease) = self.leases.remove(&id) else { return };
         match (lease.kind, lease.work) {
-            (Kind::Copy { of }, _) => {
+            (LeaseKind::Copy { of }, _) => {
                 if let Some(of) = self.leases.get_mut(&of) {
                     of.copies.retain(|copy| *copy != id);
                 }
             }
-            (Kind::Check { of, .. }, _) => self.trust.give_back(of, id),
+            (LeaseKind::Check { of, .. }, _) => self.trust.give_back(of, id),
             (_, Work::Survey { cohort, parts }) => {
                 let stream = self.cohorts[cohort as usize].shape.stream;
                 self.streams[stream].give_back(parts);
                 self.reopen(stream);
             }
-            (Kind::Own, Work::Trials { cohort: at, trials, .. }) => {
+            (LeaseKind::Own, Work::Trials { cohort: at, trials, .. }) => {
                 self.tally.given_back += u64::from(lease.undone > 0);
                 for trial in trials {
                     let place = Place { cohort: at, trial };
@@ -281,7 +285,7 @@ impl Scheduler {
         }
     }
 
-    /// A slot that is not done has no lease any more.
+    /// Frees a slot that is not done and not leased any more.
     pub(super) fn return_slot(&mut self, place: Place) {
         let is_suspect = self.suspects.contains_key(&place);
         let slot = self.slot(place);
@@ -300,7 +304,7 @@ impl Scheduler {
         self.streams[cohort.shape.stream].want(item);
     }
 
-    /// Hands out whatever there is to workers that have room for it.
+    /// Grants leases until no free worker or no work is left.
     pub(super) fn assign(&mut self, now: Time) {
         let mut after = Bound::Unbounded;
         while let Some(&name) = self.free.range((after, Bound::Unbounded)).next() {
@@ -309,7 +313,8 @@ impl Scheduler {
             }
             match self.next_work(name) {
                 Some((work, kind)) => self.grant(now, name, work, kind),
-                // What one worker may not check another may, or try alone. All else is for anybody.
+                // Checks and suspects depend on the worker, so another worker may get some. All other work is for any
+                // worker.
                 None if self.trust.has_open_checks() || !self.suspects.is_empty() => {
                     after = Bound::Excluded(name)
                 }
@@ -318,13 +323,13 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn grant(&mut self, now: Time, name: WorkerName, work: Work, kind: Kind) {
+    pub(super) fn grant(&mut self, now: Time, name: WorkerName, work: Work, kind: LeaseKind) {
         let id = self.next_lease;
         self.next_lease = id.next();
         let worker = self.workers.get_mut(&name).expect("only known workers are free");
         let Some(connection) = worker.connection else { return };
         if worker.leases.is_empty() {
-            // It owed no sign of life while it had nothing to do.
+            // A worker without leases need not send signs of life, so its silence until now does not count.
             worker.heard = worker.heard.max(now);
         }
         worker.leases.push(id);
@@ -343,10 +348,10 @@ impl Scheduler {
                 let stream = self.cohorts[*cohort as usize].shape.stream;
                 self.streams[stream].take(parts.clone());
             }
-            (Work::Trials { cohort, trials, variants, .. }, Kind::Own) => {
+            (Work::Trials { cohort, trials, variants, .. }, LeaseKind::Own) => {
                 let cohort = &mut self.cohorts[*cohort as usize];
                 let slots = trials.len() as u32;
-                // Suspects are not pending, and handed out alone.
+                // Suspects are not pending, and are leased alone.
                 let mut pending = 0;
                 for slot in &mut cohort.slots[trials.start as usize..trials.end as usize] {
                     pending += u32::from(slot.state() == SlotState::Free);
@@ -361,34 +366,34 @@ impl Scheduler {
                 self.pending -= u64::from(pending);
                 (lease.missing, lease.undone) = (slots * variants.len(), slots);
             }
-            (Work::Trials { .. }, Kind::Copy { of }) => {
+            (Work::Trials { .. }, LeaseKind::Copy { of }) => {
                 if let Some(of) = self.leases.get_mut(&of) {
                     of.copies.push(id);
                 }
             }
-            (Work::Trials { .. }, Kind::Check { of, .. }) => self.trust.take(of, id),
+            (Work::Trials { .. }, LeaseKind::Check { of, .. }) => self.trust.take(of, id),
         }
     }
 
-    fn next_work(&mut self, name: WorkerName) -> Option<(Work, Kind)> {
+    fn next_work(&mut self, name: WorkerName) -> Option<(Work, LeaseKind)> {
         if let Some(check) = self.next_check(name) {
             return Some(check);
         }
         while let Some(&at) = self.open.first() {
             if let Some(work) = self.next_of_cohort(at, name) {
-                return Some((work, Kind::Own));
+                return Some((work, LeaseKind::Own));
             }
             self.open.remove(&at);
         }
         if let Some(survey) = self.next_survey() {
-            return Some((survey, Kind::Own));
+            return Some((survey, LeaseKind::Own));
         }
-        // With others, it would take these with it.
+        // A worker with other leases gets no suspect: if it died, these would be lost as well.
         if self.workers[&name].leases.is_empty() { self.next_suspect(name) } else { None }
     }
 
-    /// What the first pending trial of a cohort calls for. Where that is nothing, it is nothing for
-    /// any worker, until the cohort's stream changes or some of its trials are given back.
+    /// Returns the work that the first pending trial of a cohort needs. If there is none, no worker can get any from
+    /// this cohort until its stream changes or some of its trials are given back.
     fn next_of_cohort(&mut self, at: usize, name: WorkerName) -> Option<Work> {
         let cohort = &mut self.cohorts[at];
         if cohort.pending == 0 {
@@ -405,7 +410,7 @@ impl Scheduler {
         let shard = self.shard_trials(name, pace::effort(shape.cost_per_trial, variants.len()));
 
         let located = |trial: u32| stream.locate(u64::from(trial) * shape.items_per_trial);
-        // The survey has to stay ahead of all threads, by what each may take next.
+        // The survey has to stay ahead of all threads, by two shards for each.
         let next = shard.saturating_mul(self.threads.saturating_mul(2));
         let ahead = first.saturating_add(next).min(cohort.slots.len() as u32 - 1);
         let survey = || {
@@ -430,8 +435,8 @@ impl Scheduler {
         Some(Work::Trials { cohort: at as u32, trials: first..end, variants, start })
     }
 
-    /// Parts without which it is not known where a check, a suspect or a copy starts: these are not pending,
-    /// so no cohort calls for them.
+    /// Returns parts that are needed to find the start of a check, a suspect or a copy. These trials are not pending,
+    /// so no cohort asks for the parts.
     fn next_survey(&self) -> Option<Work> {
         if !self.trust.has_open_checks() && self.suspects.is_empty() && !self.are_any_stalled {
             return None;
@@ -443,21 +448,21 @@ impl Scheduler {
         })
     }
 
-    /// One trial, if it is known where it starts.
+    /// Returns work of one trial, if its start is known.
     pub(super) fn single(&self, place: Place, variants: Variants) -> Option<Work> {
         let shape = &self.cohorts[place.cohort as usize].shape;
         let start = self.streams[shape.stream].locate(u64::from(place.trial) * shape.items_per_trial)?;
         Some(Work::Trials { cohort: place.cohort, trials: place.trial..place.trial + 1, variants, start })
     }
 
-    /// Trials for the next shard of a worker.
+    /// Returns the number of trials in a worker's next shard.
     fn shard_trials(&self, name: WorkerName, effort_per_trial: f64) -> u32 {
         if let Some(trials) = self.config.shard_trials {
             return trials.max(1);
         }
         let pace = &self.workers[&name].pace;
         let wanted = pace.trials_within(self.config.lease_target, effort_per_trial);
-        // Towards the end, no worker should hold much while others have nothing.
+        // Towards the end, no worker should hold many trials while others have none.
         let fair = self.pending.div_ceil(2 * u64::from(self.threads.max(1)));
         wanted.min(fair.try_into().unwrap_or(u32::MAX)).max(1)
     }

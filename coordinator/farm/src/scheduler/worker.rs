@@ -1,4 +1,4 @@
-//! What is known of a worker.
+//! The scheduler's record of a worker.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,30 +15,29 @@ pub(super) struct Worker {
     pub(super) leases: Vec<LeaseId>,
     pub(super) heard: Time,
     pub(super) pace: Pace,
-    /// Results that it has delivered.
+    /// Number of delivered results and surveys.
     pub(super) delivered: u32,
-    /// It holds a lease without progress, and has delivered nothing since that was noticed.
+    /// It holds a lease without progress, and has delivered nothing since the scheduler noticed this.
     pub(super) is_stalled: bool,
-    /// What it adds to sums over workers.
+    /// Its contribution to sums over workers.
     pub(super) share: Share,
-    /// It is in the queue of workers that have gone.
+    /// It is in the queue of workers that have left.
     pub(super) is_queued: bool,
-    /// It takes no more leases.
     pub(super) draining: bool,
-    /// Nothing is taken from it any more, for this reason.
+    /// Why it is quarantined, if it is.
     pub(super) quarantined: Option<String>,
-    /// Its last connection ended while it was alive: unless it comes back, its process has died.
+    /// Its last connection ended soon after a sign of life. Unless it returns, its process has probably died.
     pub(super) vanished: bool,
-    /// Leases that it did not speak of when it came back: they are over once it has offered all it has.
+    /// Leases that it did not list when it returned. They end once it has sent its earlier results.
     pub(super) unspoken: Vec<LeaseId>,
-    /// What it failed at since it last finished a lease.
+    /// Work of failed leases since it last finished one: whether it was a survey, and where it began.
     pub(super) strikes: BTreeSet<(bool, Place)>,
-    /// How often it has failed since then.
+    /// Number of failed leases since then.
     pub(super) faults: u32,
-    /// Trials that are stored as it has computed them, in this run.
+    /// Trials of this run that are stored with its result.
     pub(super) authored: Vec<TrialId>,
     pub(super) stored: u64,
-    /// Whether an audit of its first trial has been decided on.
+    /// Whether the audit of its first trial has been decided on.
     pub(super) is_sampled: bool,
 }
 
@@ -67,12 +66,12 @@ impl Worker {
         }
     }
 
-    /// Whether it has delivered anything, or need not.
+    /// Whether it has delivered anything, or is trusted.
     pub(super) fn is_proven(&self) -> bool {
         self.site.is_trusted() || self.delivered > 0
     }
 
-    /// Leases that it may have at a time: one at first, and two more for each result.
+    /// Returns the number of leases that it may have at a time: one at first, and two more for each result.
     pub(super) fn room(&self) -> u32 {
         if self.site.is_trusted() {
             return self.threads;
@@ -80,8 +79,8 @@ impl Worker {
         self.threads.min(self.delivered.saturating_mul(2).saturating_add(1))
     }
 
-    /// Whether it can be expected to compute a trial, if that can be computed: it delivers, or is at its first lease,
-    /// and fails at nothing.
+    /// Whether it can be expected to compute any trial that can be computed. It must be proven or hold its first lease,
+    /// and have neither stalled nor failed.
     pub(super) fn is_hopeful(&self) -> bool {
         self.share.room > 0
             && !self.is_stalled
@@ -89,39 +88,38 @@ impl Worker {
             && (self.is_proven() || !self.leases.is_empty())
     }
 
-    /// Whether it was heard of lately. A line that went quiet first has failed; one that is closed at once, its
-    /// process has closed.
+    /// Whether its last sign of life is recent. A line that fails is silent for a while before it ends. If a process
+    /// ends, its connection is closed at once.
     pub(super) fn was_well(&self, now: Time, lease_ttl: Duration) -> bool {
         now.saturating_sub(self.heard) < lease_ttl / 3
     }
 }
 
-/// A worker as others see it.
+/// The public view of a worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkerView {
     pub name: WorkerName,
     pub state: WorkerState,
     pub threads: u32,
     pub leases: usize,
-    /// Trials stored that it was the first to compute.
+    /// Stored trials that it was the first to compute.
     pub stored: u64,
     pub heard: Time,
 }
 
-/// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WorkerState {
     Working,
     Idle,
     Draining,
-    /// Not connected, but it has leases.
+    /// Not connected, but with leases.
     Lost,
     Gone,
     Quarantined,
 }
 
 impl WorkerState {
-    /// Its name in snapshots.
+    /// Returns the name of the state in snapshots.
     pub fn name(self) -> &'static str {
         match self {
             WorkerState::Working => "working",
@@ -134,7 +132,7 @@ impl WorkerState {
     }
 }
 
-/// What a worker adds to its site's standing, and to the sums of the scheduler.
+/// A worker's contribution to its site's standing and to the scheduler's sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) here: bool,
@@ -142,6 +140,6 @@ pub(super) struct Share {
     pub(super) unproven: bool,
     /// Leases that it may have.
     pub(super) room: u32,
-    /// Its place among those that wait.
+    /// Its number among the waiting workers of its site.
     pub(super) waiting: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Any sequence of what can happen to a session, sensible or not, and what is true of it all the same.
+//! Tests a session with any sequence of events, sensible or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use wire::to_worker::Message as Told;
 use super::tests::{lease, name, output, session_with, to_worker, welcome};
 use super::*;
 
-/// Something that happens to a session.
+/// An event for a session.
 #[derive(Clone, Debug)]
 enum Input {
-    /// It is so many milliseconds later.
+    /// This many milliseconds pass.
     Later(u64),
-    /// It is as late as the session waits for.
+    /// Time passes until the session's next wake-up.
     Due,
     Disconnected,
-    /// In one of a few epochs; of the leases of this number and less it keeps some, by bits.
+    /// In one of a few epochs. The bits of `kept` are the numbers of the leases that the session keeps.
     Welcome {
         epoch: u64,
         kept: u16,
@@ -69,15 +69,15 @@ fn patiences() -> impl Strategy<Value = Patience> {
     })
 }
 
-/// A session and what is seen of it.
+/// A session, and records of its behaviour.
 struct Seen {
     session: Session,
-    now: Time,
-    /// It has asked for a connection, and is welcome on it or not.
+    now: WorkerTime,
+    /// It has asked for a connection. It may not be welcome yet.
     is_connected: bool,
     is_welcome: bool,
     epoch: u64,
-    /// What the pool was given: the lease, and the epoch that it is of.
+    /// The work that the pool was given: the lease and epoch of each ticket.
     tickets: BTreeMap<u64, (u64, u64)>,
     unacknowledged: BTreeSet<u32>,
     has_stopped: bool,
@@ -122,12 +122,12 @@ impl Seen {
                 self.session.on_output(now, output(ticket, trial))
             }
             Input::Survey(ticket) => {
-                self.session.on_output(now, Output::Survey { ticket, findings: vec![1] })
+                self.session.on_output(now, PoolOutput::Survey { ticket, findings: vec![1] })
             }
-            Input::Finished(ticket) => self.session.on_output(now, Output::Finished { ticket }),
-            Input::HandedBack(ticket) => self.session.on_output(now, Output::HandedBack { ticket }),
+            Input::Finished(ticket) => self.session.on_output(now, PoolOutput::Finished { ticket }),
+            Input::HandedBack(ticket) => self.session.on_output(now, PoolOutput::HandedBack { ticket }),
             Input::Failed(ticket) => {
-                self.session.on_output(now, Output::Failed { ticket, reason: "it cannot".into() })
+                self.session.on_output(now, PoolOutput::Failed { ticket, reason: "it cannot".into() })
             }
             Input::Drain => self.session.drain(now, "it was told to"),
         };
@@ -138,8 +138,7 @@ impl Seen {
         self.session.on_message(self.now, message).expect("it makes sense")
     }
 
-    /// One thing may be due right after another, as giving up after a greeting that came to nothing,
-    /// but not without end.
+    /// One action may be due directly after another, such as giving up after a failed greeting. But this must end.
     fn pass_time(&mut self) {
         for _ in 0..3 {
             let told = self.session.on_time(self.now);
@@ -163,14 +162,14 @@ impl Seen {
                 Instruction::Disconnect => (self.is_connected, self.is_welcome) = (false, false),
                 Instruction::Send(message) => self.sent(&message),
                 Instruction::Compute { ticket, .. } => {
-                    // The lease is told apart by the session's own books, which name it when it ends.
+                    // The instruction does not name the lease, so the test reads it from the session.
                     let lease = self.session.tickets[&ticket].expect("it is of a lease");
                     assert!(self.tickets.insert(ticket, (lease, self.epoch)).is_none(), "{ticket} again");
                 }
                 Instruction::Cancel { ticket } => assert!(self.tickets.contains_key(&ticket)),
                 Instruction::Stop(end) => {
                     self.has_stopped = true;
-                    if let End::Drained { .. } = end {
+                    if let SessionEnd::Drained { .. } = end {
                         assert!(self.unacknowledged.is_empty());
                     }
                 }
@@ -212,7 +211,7 @@ proptest! {
     ) {
         let mut seen = Seen {
             session: session_with(patience),
-            now: Time::ZERO,
+            now: WorkerTime::ZERO,
             is_connected: false,
             is_welcome: false,
             epoch: 0,
@@ -226,7 +225,7 @@ proptest! {
                 break;
             }
         }
-        // Left to itself, it comes to an end or beats on, without turning in circles.
+        // Without further events, the session ends or sends heartbeats, without an endless series of wake-ups.
         for _ in 0..50 {
             if seen.has_stopped {
                 break;
@@ -235,12 +234,12 @@ proptest! {
         }
     }
 
-    /// Every connection begins with an offer of all that was not acknowledged.
+    /// Every connection begins with an offer of all unacknowledged results.
     #[test]
     fn what_is_not_acknowledged_is_offered_on_every_connection(trials in vec((0..9_u32, any::<bool>()), 0..20)) {
         let mut session = session_with(super::tests::PATIENCE);
         let mut owed = BTreeSet::new();
-        let mut now = Time::ZERO;
+        let mut now = WorkerTime::ZERO;
         for (trial, is_acknowledged) in trials {
             session.on_output(now, output(1, trial));
             owed.insert(trial);

@@ -1,4 +1,4 @@
-//! What to type instead of a command line that is wrong.
+//! Hints for wrong command lines: what to type instead.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,10 +8,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Cli;
 
-/// The command line.
+/// Parses the command line.
 ///
 /// # Errors
-/// If it is wrong, with a hint; and if help or a version is asked for, which is to be printed.
+/// If it is wrong, with a hint. Also if help or a version is requested; then the error is to be printed.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     Cli::try_parse_from(&arguments).map_err(|mut error| {
@@ -36,7 +36,7 @@ fn hint(error: &clap::Error, command: &str) -> Option<String> {
             if ends(word, &[".yaml", ".yml"]) || path.is_file() {
                 Some(format!("to run a sweep file: granule run {word}"))
             } else {
-                path.is_dir().then(|| format!("to see what there is of a sweep: granule status {word}"))
+                path.is_dir().then(|| format!("to see the state of a sweep: granule status {word}"))
             }
         }
         ErrorKind::UnknownArgument => {

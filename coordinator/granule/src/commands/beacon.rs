@@ -1,7 +1,7 @@
-//! How `granule status` reaches a run whose workers are the coordinator's own, such as that of `granule run`: a file in the
-//! output directory, beside an access file for others that may lie there. It has the run's secret, so it is for its
-//! owner alone, and holds on the run's host alone. The file is there while trials are computed; one that a killed run left
-//! leads nowhere and is replaced or removed by the next run.
+//! The way in which `granule status` reaches a run whose workers are the coordinator's own, such as that of `granule
+//! run`. It is a file in the output directory, beside the access file of other workers, if there is one. It has the
+//! run's secret, so only its owner may read it. It is valid only on the run's host. The file exists while trials are
+//! computed. If a run is killed, its file stays, and the next run replaces or removes it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,23 +17,23 @@ use crate::commands::this_machine::host;
 /// Name of the file in the output directory.
 pub(crate) const NAME: &str = ".run.json";
 
-/// What each such file begins with.
+/// The beginning of each such file.
 const BEGINNING: &[u8] = b"{\"granule_run\":";
 
 /// Longest file, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What is in the file.
+/// The contents of the file.
 #[derive(Deserialize, Serialize)]
-struct Contents {
+struct BeaconContents {
     granule_run: u32,
     /// The only machine on which the address leads to the run.
     host: String,
-    /// An access file.
+    /// The text of an access file.
     access: String,
 }
 
-/// The file, until it is dropped.
+/// The file. Dropping this removes it.
 #[derive(Debug)]
 pub(crate) struct Beacon {
     out: Directory,
@@ -41,16 +41,16 @@ pub(crate) struct Beacon {
 }
 
 impl Beacon {
-    /// Says in this directory how the run there is reached.
+    /// Writes into this directory how the run there is reached.
     ///
     /// # Errors
-    /// When something else has that name; when the system refuses, or others could read the file.
+    /// When another file has that name, when the system refuses, or when others could read the file.
     pub(crate) fn light(out: &Directory, access: &Access) -> io::Result<Beacon> {
         if !clear(out)? {
             let what = format!("{} is not granule's", out.path().join(NAME).display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
-        let contents = Contents { granule_run: 1, host: host(), access: access.to_json() };
+        let contents = BeaconContents { granule_run: 1, host: host(), access: access.to_json() };
         let mut bytes = serde_json::to_vec(&contents).map_err(io::Error::other)?;
         bytes.push(b'\n');
         private::write_in(out, OsStr::new(NAME), &bytes)?;
@@ -61,14 +61,14 @@ impl Beacon {
 impl Drop for Beacon {
     fn drop(&mut self) {
         if read_in(&self.out).is_ok_and(|bytes| bytes == self.bytes) {
-            // The next run does otherwise.
+            // If this fails, the next run removes the file.
             let _ = self.out.remove(OsStr::new(NAME));
         }
     }
 }
 
-/// Removes the file that a killed run left; false if something else has that name. Only a run that holds the directory
-/// may do so.
+/// Removes the file that a killed run left. Returns false if something else has that name. Only a run that holds the
+/// directory may do so.
 pub(crate) fn clear(out: &Directory) -> io::Result<bool> {
     match read_in(out) {
         Ok(bytes) if bytes.starts_with(BEGINNING) => out.remove(OsStr::new(NAME)).map(|_| true),
@@ -81,10 +81,10 @@ fn read_in(out: &Directory) -> io::Result<Vec<u8>> {
     files::read_open(out.open_file(OsStr::new(NAME))?, LONGEST)
 }
 
-/// How the run in this directory is reached, if one of this machine says so there.
+/// Returns the access to the run in this directory, if it runs on this machine.
 pub(crate) fn find(out: &Path) -> Option<Access> {
     let bytes = private::read(&out.join(NAME), private::OTHERS, LONGEST).ok()?;
-    let contents: Contents = serde_json::from_slice(&bytes).ok()?;
+    let contents: BeaconContents = serde_json::from_slice(&bytes).ok()?;
     if contents.host != host() {
         return None;
     }
@@ -116,7 +116,7 @@ mod tests {
         drop(beacon);
         assert!(!path.exists() && find(place.path()).is_none());
 
-        // One that was killed has left it.
+        // A run that was killed has left its file.
         std::mem::forget(Beacon::light(&out, &access).expect("written"));
         let next = Beacon::light(&out, &self::access()).expect("written");
         assert_ne!(find(place.path()).expect("found").secret.expose(), access.secret.expose());
@@ -135,7 +135,7 @@ mod tests {
         assert_ne!(elsewhere, text);
         fs::write(place.path().join(NAME), &elsewhere).expect("written");
         assert!(find(place.path()).is_none());
-        // It has become another's.
+        // The file now belongs to another run.
         drop(beacon);
         assert!(place.path().join(NAME).exists());
     }

@@ -1,4 +1,4 @@
-//! Where workers come in: on loopback without ceremony, from elsewhere over TLS only.
+//! The entrance of workers: plain text on loopback, otherwise over TLS only.
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -6,53 +6,54 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use granule_server::driver::{Door, Tls, listen};
+use granule_server::driver::{Reception, Tls, listen};
 use granule_server::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
 use granule_server::view::log::line;
 use granule_system::files::{self, Directory};
 use granule_system::private;
+use granule_text::plural;
 use granule_worker::access::{Access, AccessError, Secret};
 use tokio::net::TcpListener;
 
 use crate::cli::{self, exit};
 use crate::commands::beacon::Beacon;
 use crate::commands::target;
-use crate::failure::{plural, shell_path};
+use crate::failure::shell_path;
 
 /// Name of the access file in the output directory.
 pub(crate) const ACCESS: &str = "access.json";
 
-/// Where workers come in.
+/// The entrance of workers.
 #[derive(Debug)]
 pub(crate) enum Entrance {
-    /// Our own processes only, with a secret that nobody else learns: on this machine, and on so many that are
-    /// reached by `ssh`.
+    /// For the coordinator's own processes only, with a secret that no other process learns. They run on this machine,
+    /// and on so many hosts that are reached by `ssh`.
     Local { listen: SocketAddr, out: Directory, hosts: usize },
-    /// Whoever has the access file.
+    /// For every worker that has the access file.
     Served(Box<Served>),
 }
 
-/// An entrance for others.
+/// An entrance for workers that others start.
 #[derive(Debug)]
 pub(crate) struct Served {
     listen: SocketAddr,
     advertise: Option<String>,
     interface: Option<String>,
     access: PathBuf,
-    /// Whether a file that is no access file may be replaced.
+    /// Whether a file that is not an access file may be replaced.
     forces: bool,
     out: Directory,
-    /// Files of a certificate and its key.
+    /// The user's own files of a certificate and its key.
     own: Option<(PathBuf, PathBuf)>,
     /// Directory of an identity that was made before.
     prepared: Option<PathBuf>,
-    /// What is in the access file, if it was written without a certificate.
+    /// The secret in the access file, if that was written without a certificate.
     secret: Mutex<Option<Secret>>,
-    /// What is to be removed at the end.
+    /// The identity whose files are removed at the end.
     identity: Mutex<Option<Identity>>,
 }
 
-/// Why nobody can come in.
+/// The reason that the entrance cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EntranceError {
     #[error("cannot listen on {address}")]
@@ -61,7 +62,7 @@ pub(crate) enum EntranceError {
     Dashboard { address: SocketAddr, source: io::Error },
     #[error("{} exists and is not an access file of granule", path.display())]
     NotAccess { path: PathBuf },
-    #[error("cannot write {} for its owner alone", path.display())]
+    #[error("cannot write {} with mode 0600", path.display())]
     Open { path: PathBuf, source: io::Error, is_key: bool },
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -86,7 +87,7 @@ impl EntranceError {
     pub(crate) fn help(&self) -> Option<String> {
         match self {
             EntranceError::Listen { .. } | EntranceError::Dashboard { .. } => {
-                Some("port 0 takes a free one; the address must be one of this machine's".to_owned())
+                Some("use port 0 for a free one, and an address of this machine".to_owned())
             }
             EntranceError::NotAccess { .. } => {
                 Some("choose another file with --access, or replace this one with --force".to_owned())
@@ -95,7 +96,8 @@ impl EntranceError {
                 "--access FILE puts the access file elsewhere, such as into your home directory".to_owned(),
             ),
             EntranceError::Open { source, is_key: true, .. } if private::is_modeless(source) => Some(
-                "make key and access file elsewhere, such as below your home directory, with `granule identity DIR \
+                "make the key and the access file in another directory, such as your home directory, with \
+                    `granule identity DIR \
                  --advertise HOST:PORT`, and pass --identity DIR"
                     .to_owned(),
             ),
@@ -105,17 +107,17 @@ impl EntranceError {
 }
 
 impl Entrance {
-    /// For our own processes.
+    /// Returns the entrance for the coordinator's own processes on this machine.
     pub(crate) fn local(listen: SocketAddr, out: &Directory) -> Entrance {
         Entrance::Local { listen, out: out.clone(), hosts: 0 }
     }
 
-    /// For our own processes, of which there are some on other machines.
+    /// Returns the entrance for the coordinator's own processes, some of which are on other machines.
     pub(crate) fn over_ssh(listen: SocketAddr, out: &Directory, hosts: usize) -> Entrance {
         Entrance::Local { listen, out: out.clone(), hosts }
     }
 
-    /// As the command line asks.
+    /// Returns the entrance that the command line requests.
     pub(crate) fn served(arguments: &cli::Serve, out: &Directory) -> Entrance {
         let prepared = arguments.identity.clone();
         let place = prepared.as_deref().unwrap_or(out.path());
@@ -133,18 +135,18 @@ impl Entrance {
         }))
     }
 
-    /// Who is to compute, for people.
+    /// Describes the workers, for people.
     pub(crate) fn describe(&self, workers: u32) -> String {
         match (self, workers) {
-            (Entrance::Served(_), 0) => "workers come from elsewhere".to_owned(),
+            (Entrance::Served(_), 0) => "waiting for workers of other machines".to_owned(),
             (Entrance::Served(_), count) => {
-                format!("{} here, others come from elsewhere", plural(count.into(), "worker"))
+                format!("{} here; waiting for workers of other machines", plural(count.into(), "worker"))
             }
             (Entrance::Local { hosts: 0, .. }, count) => plural(count.into(), "worker"),
             (Entrance::Local { hosts, .. }, 0) => format!("workers on {}", plural(*hosts as u64, "host")),
             (Entrance::Local { hosts, .. }, count) => {
                 format!(
-                    "{} here, others on {}",
+                    "{} here, the others on {}",
                     plural(count.into(), "worker"),
                     plural(*hosts as u64, "host")
                 )
@@ -152,7 +154,7 @@ impl Entrance {
         }
     }
 
-    /// Whose the CPU time is that we know of, for people.
+    /// Returns the scope of the known CPU time, for people.
     pub(crate) fn whose_time(&self) -> &'static str {
         match self {
             Entrance::Local { hosts: 0, .. } => "",
@@ -160,7 +162,7 @@ impl Entrance {
         }
     }
 
-    /// Expects that the files that let workers in may be written.
+    /// Checks that the access file and the key may be written.
     pub(crate) fn check(&self) -> Result<(), EntranceError> {
         match self {
             Entrance::Served(served) if served.prepared.is_none() => served.check(),
@@ -168,37 +170,37 @@ impl Entrance {
         }
     }
 
-    /// Opens it.
-    pub(crate) fn open(&self) -> Result<Door, EntranceError> {
+    /// Opens the entrance.
+    pub(crate) fn open(&self) -> Result<Reception, EntranceError> {
         match self {
             Entrance::Local { listen, .. } => {
                 let secret = Secret::generate();
-                Ok(Door { listener: bind(*listen)?, tls: None, secret })
+                Ok(Reception { listener: bind(*listen)?, tls: None, secret })
             }
             Entrance::Served(served) => served.open(),
         }
     }
 
-    /// Lets `granule status` find a run that has no access file; where it cannot, says why.
-    pub(crate) fn light(&self, door: &Door) -> Option<Beacon> {
+    /// Lets `granule status` find a run that has no access file. If that fails, prints the reason.
+    pub(crate) fn light(&self, door: &Reception) -> Option<Beacon> {
         let Entrance::Local { out, .. } = self else { return None };
         match door.access().and_then(|access| Beacon::light(out, &access)) {
             Ok(beacon) => Some(beacon),
             Err(error) => {
-                line(&format!("note: `granule status` will not see the progress of this run: {error}"));
+                line(&format!("note: `granule status` cannot show the progress of this run: {error}"));
                 None
             }
         }
     }
 
-    /// Lets no more workers in: removes the access file and the key, also those that an earlier run left in the output
-    /// directory when it was killed. Workers that wait for the access file see by that that the sweep is complete.
+    /// Admits no more workers: removes the access file and the key, also those that a killed run left in the output
+    /// directory. Workers that wait for the access file conclude that the sweep is complete.
     pub(crate) fn close(&self) -> Result<(), EntranceError> {
         let served = match self {
-            // The user's, for the next time.
+            // These files are the user's, for the next run.
             Entrance::Served(served) if served.prepared.is_some() => return Ok(()),
             Entrance::Served(served) => served,
-            // This run holds the directory, so that no coordinator serves from it.
+            // This run holds the directory, so no coordinator serves from it.
             Entrance::Local { out, .. } => return remove_left(out, true),
         };
         let identity = served.identity.lock().map(|mut identity| identity.take()).unwrap_or_default();
@@ -206,7 +208,7 @@ impl Entrance {
             identity.remove()?;
         } else if let Some(secret) = served.secret.lock().map(|mut secret| secret.take()).unwrap_or_default()
         {
-            // Without TLS there is the access file only.
+            // Without TLS, there is only the access file.
             if Access::read(&served.access).is_ok_and(|access| access.secret.expose() == secret.expose()) {
                 remove(&served.access)?;
             }
@@ -248,7 +250,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, EntranceError> {
 }
 
 impl Served {
-    fn open(&self) -> Result<Door, EntranceError> {
+    fn open(&self) -> Result<Reception, EntranceError> {
         let earlier = Access::read(&self.access).ok();
         let listener = self.bind_again(earlier.as_ref())?;
         let bound =
@@ -257,7 +259,7 @@ impl Served {
             let (identity, access) = Identity::prepared(&directory.join(identity::FILE), &self.access)?;
             let tls = self.tls(bound, &identity, &Origin::Prepared);
             self.invite();
-            return Ok(Door { listener, tls: Some(tls), secret: access.secret });
+            return Ok(Reception { listener, tls: Some(tls), secret: access.secret });
         }
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
         let (access, tls) = if self.needs_tls(bound) {
@@ -282,10 +284,10 @@ impl Served {
         };
         access.write(&self.access)?;
         self.invite();
-        Ok(Door { listener, tls, secret: access.secret })
+        Ok(Reception { listener, tls, secret: access.secret })
     }
 
-    /// Expects that access file and key are not there, or are earlier ones.
+    /// Checks that the access file and the key do not exist, or are earlier ones.
     fn check(&self) -> Result<(), EntranceError> {
         if target::is_there(&self.access) {
             let is_file = std::fs::symlink_metadata(&self.access).is_ok_and(|found| found.is_file());
@@ -293,7 +295,7 @@ impl Served {
                 let found = files::read(&self.access, identity::LONGEST);
                 found.is_ok_and(|bytes| Access::is_replaceable(&bytes))
             };
-            // The store would be lost.
+            // A store would be lost.
             let begins = files::open(&self.access).and_then(|mut file| {
                 let mut magic = [0; 13];
                 file.read_exact(&mut magic).map(|()| magic)
@@ -320,7 +322,7 @@ impl Served {
         for_us(&self.access, false)
     }
 
-    /// Whether what is bound to this address has to speak TLS.
+    /// Whether a socket that is bound to this address has to use TLS.
     fn needs_tls(&self, bound: SocketAddr) -> bool {
         !bound.ip().is_loopback() || self.advertise.is_some() || self.own.is_some()
     }
@@ -334,7 +336,7 @@ impl Served {
         line(&format!("to add workers: granule worker --access {}", shell_path(&self.access)));
     }
 
-    /// Listens; where any port will do, on the one that workers know from before, if it is free.
+    /// Listens. If any port will do, prefers the port that workers know from before, if it is free.
     fn bind_again(&self, earlier: Option<&Access>) -> Result<TcpListener, EntranceError> {
         let port = earlier
             .filter(|_| self.listen.port() == 0)

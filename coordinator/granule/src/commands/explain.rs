@@ -6,36 +6,37 @@ use granule_engine::{Model, Recounted, TrialKey};
 use granule_outputs::archive::ArchiveError;
 use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
 use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
-use granule_outputs::survey::Survey;
+use granule_outputs::survey::DirectorySurvey;
 use granule_server::view::log::line;
 use granule_store::Store;
 use granule_sweep::{Condition, Sweep};
+use granule_text::plural;
 use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
 use serde::Serialize;
 
 use crate::cli;
-use crate::commands::plan::{Planned, load};
-use crate::failure::{Failure, plural};
-use crate::stdout::{Head, say, say_json};
+use crate::commands::plan::{SweepPlanned, load};
+use crate::failure::Failure;
+use crate::stdout::{ReportHead, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Explanation {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
-    /// Different trials by what becomes of them, over the conditions and seeds asked for. Conditions with equal
+    /// Different trials by what a run does with them, over the requested conditions and seeds. Conditions with equal
     /// parameters share theirs, but each has entries.
     reused: u64,
     to_compute: u64,
     entries: Vec<Passage>,
 }
 
-/// Trials of a condition and a seed of which the same can be said.
+/// Trials of a condition and a seed with the same explanation.
 #[derive(Debug, Serialize)]
 struct Passage {
     condition: String,
     seed: u32,
-    /// First and last of each run of trials.
+    /// First and last of each range of trials.
     trials: Vec<(u32, u32)>,
     count: u64,
     /// `reused` or `to_compute`.
@@ -43,14 +44,14 @@ struct Passage {
     /// `stored`; `engine`, `parameters`, `new_seed`, `new_trial`, `set_aside`, `damaged`, `not_stored` or
     /// `nothing_known`.
     why: &'static str,
-    /// The condition that this one differs from the least, where `why` is `parameters`.
+    /// The condition that this one is compared with, if `why` is `parameters`.
     nearest: Option<String>,
     changes: Vec<ParameterChange>,
     /// For people.
     text: String,
 }
 
-/// A parameter that is not what it was.
+/// A parameter whose value has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct ParameterChange {
     parameter: String,
@@ -59,10 +60,10 @@ struct ParameterChange {
 }
 
 impl ParameterChange {
-    /// The parameter is what it was, but other numbers are made of it.
+    /// Describes a parameter with an unchanged value of which other numbers are made now.
     fn of_recounted(of: Recounted) -> ParameterChange {
         let what = of.unit;
-        // Of a long list, what differs first.
+        // Of a long list, show the first difference.
         let first = of.before.iter().zip(&of.now).position(|(before, now)| before != now).unwrap_or(0);
         let counted = |numbers: &[u32]| format!("{} {what}", numbers.get(first).copied().unwrap_or(0));
         ParameterChange {
@@ -74,7 +75,7 @@ impl ParameterChange {
 }
 
 pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
-    let Planned { sweep, plan, out, store, survey, resolved, .. } = load(&arguments.planned)?;
+    let SweepPlanned { sweep, plan, out, store, survey, resolved, .. } = load(&arguments.planned)?;
     if let Err(refusal) = survey.check(&resolved, arguments.planned.replace) {
         line(&format!(
             "note: `granule run` refuses {}: {refusal}\n  help: {}",
@@ -93,7 +94,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         None => 0..sweep.trials,
     };
     let mut report = Explanation {
-        head: Head::of("explained"),
+        head: ReportHead::of("explained"),
         sweep: sweep.name.clone(),
         reused: 0,
         to_compute: 0,
@@ -132,7 +133,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the store has of a trial.
+/// State of a trial in the store.
 enum Stored {
     Whole,
     Damaged,
@@ -145,7 +146,7 @@ fn look(store: Option<&Store>, key: TrialKey, model: &Model) -> Result<Stored, F
     Ok(if is_damaged { Stored::Damaged } else { Stored::Whole })
 }
 
-/// Why a trial is reused, or is not; in the order in which they are told.
+/// The reason that a trial is reused or computed. Entries are printed in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Stored,
@@ -159,26 +160,26 @@ enum Cause {
     NothingKnown,
 }
 
-/// What a condition comes from.
+/// How a condition relates to the known sweeps.
 enum Lineage {
     /// No sweep is known.
     Nothing,
-    /// The sweeps known were computed by another engine, or another revision of it.
+    /// The known sweeps were computed by another engine, or another revision of it.
     Engine(String),
     /// A condition with the same fingerprint is known, under these names.
     Same(BTreeSet<String>),
-    /// The nearest one, and what differs.
+    /// The nearest known condition, and the differences from it.
     Differs(String, Vec<ParameterChange>),
 }
 
-/// The sweeps that an output directory tells of.
+/// The sweeps that an output directory records.
 struct KnownSweeps<'a> {
     sweeps: Vec<&'a ResolvedSweep>,
     set_aside: &'a [SetAside],
 }
 
 impl<'a> KnownSweeps<'a> {
-    fn of(survey: &'a Survey) -> KnownSweeps<'a> {
+    fn of(survey: &'a DirectorySurvey) -> KnownSweeps<'a> {
         let (under_way, manifest) = (survey.under_way.as_ref(), survey.manifest.as_ref());
         KnownSweeps {
             sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
@@ -202,7 +203,7 @@ impl<'a> KnownSweeps<'a> {
         if !same.is_empty() {
             return Lineage::Same(same);
         }
-        // Equal parameters of which version 0.1.0 made other numbers.
+        // Equal parameters, of which version 0.1.0 made other numbers.
         let recounted = sweep.engine.recounted(&condition.model);
         let before = condition.model.facts().fingerprint_0_1_0.to_string();
         if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
@@ -211,7 +212,7 @@ impl<'a> KnownSweeps<'a> {
                 recounted.into_iter().map(ParameterChange::of_recounted).collect(),
             );
         }
-        // That of the same name if there is one, else that with the fewest differences.
+        // The condition of the same name if there is one, else the one with the fewest differences.
         let namesake = all().find(|known| known.name == condition.name);
         let nearest =
             namesake.or_else(|| all().min_by_key(|known| changes(known, resolved, condition).len()));
@@ -221,7 +222,7 @@ impl<'a> KnownSweeps<'a> {
         }
     }
 
-    /// Why a trial is not in the store.
+    /// Returns the reason that a trial is not in the store.
     fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Cause {
         let names = match lineage {
             Lineage::Nothing => return Cause::NothingKnown,
@@ -246,7 +247,7 @@ impl<'a> KnownSweeps<'a> {
     }
 }
 
-/// Parameters in which a condition differs from a known one, but for those that reach no spike.
+/// Returns the parameters in which a condition differs from a known one, without those that affect no spike.
 fn changes(
     known: &ResolvedCondition,
     new: &ResolvedCondition,
@@ -274,9 +275,7 @@ fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &
     let (why, text) = match reason {
         Cause::Stored => ("stored", "stored with the same key".to_owned()),
         Cause::Damaged => ("damaged", "damaged in the store".to_owned()),
-        Cause::SetAside => {
-            ("set_aside", "set aside by the last run, which could not compute them".to_owned())
-        }
+        Cause::SetAside => ("set_aside", "set aside by the last run".to_owned()),
         Cause::NewTrial => ("new_trial", "the last sweep had fewer trials".to_owned()),
         Cause::NewSeed => ("new_seed", "the last sweep did not have this seed".to_owned()),
         Cause::Parameters => {
@@ -290,10 +289,9 @@ fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &
             _ => ("engine", "another engine".to_owned()),
         },
         Cause::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),
-        Cause::NothingKnown => (
-            "nothing_known",
-            "the store does not have it, and no last sweep is known to compare with".to_owned(),
-        ),
+        Cause::NothingKnown => {
+            ("nothing_known", "not in the store, and there is no earlier sweep to compare with".to_owned())
+        }
     };
     Passage {
         condition: condition.to_owned(),
@@ -309,8 +307,8 @@ fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &
 }
 
 impl Explanation {
-    /// For people: a line for all conditions and seeds of which the same can be said, or, if only some are asked for,
-    /// for each of them. The sum comes last, where it stays in sight.
+    /// Returns the explanation for people: a line for all conditions and seeds to which the same applies. If only some
+    /// were requested, each has a line. The total is last, where it stays visible.
     fn to_text(&self, names: &Names<'_>, is_by_seed: bool) -> String {
         let most = if is_by_seed { usize::MAX } else { MOST_RUNS };
         let mut lines: Vec<(String, (Vec<u32>, String))> = Vec::new();

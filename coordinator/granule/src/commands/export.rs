@@ -1,4 +1,4 @@
-//! `granule export`: what is stored of a sweep as one table.
+//! `granule export`: writes the stored trials of a sweep as a table.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,27 +6,27 @@ use std::path::Path;
 
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
-use granule_outputs::histogram::Histogram;
+use granule_outputs::histogram::SpikeHistogram;
 use granule_outputs::manifest;
 use granule_outputs::selection::{Selection, conditions_of, seeds_of};
 use granule_outputs::table::Format;
-use granule_outputs::table::{self, Batch, Column, Kind, Rows, TableError, Values};
+use granule_outputs::table::{self, Batch, ColumnType, ColumnValues, RowSource, TableColumn, TableError};
 use granule_server::view::log::line;
 use granule_sweep::Sweep;
-use granule_text::one_line;
+use granule_text::{one_line, plural};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::cli::{self, exit};
 use crate::commands::target;
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural};
-use crate::stdout::{self, Head, Stream, say, say_json};
+use crate::failure::Failure;
+use crate::stdout::{self, ReportHead, StdoutStream, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Exports {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     tables: Vec<TableWritten>,
     /// Trials that were set aside and are in no table.
@@ -42,14 +42,14 @@ struct TableWritten {
     bytes: u64,
 }
 
-/// Stands for standard output, as elsewhere.
+/// Name of standard output, as in other programs.
 const STANDARD_OUTPUT: &str = "-";
 
 fn is_standard_output(path: &Path) -> bool {
     path == Path::new(STANDARD_OUTPUT)
 }
 
-/// Expects that a table may be written here. It never replaces the store that it is made from.
+/// Checks that a table may be written here. It never replaces the store or the manifest.
 fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) -> Result<(), Failure> {
     if is_standard_output(path) {
         return Ok(());
@@ -58,12 +58,12 @@ fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) ->
     let records = [archive.store_path.clone(), archive.out.join(manifest::NAME)];
     if identity(path).is_some() && records.iter().any(|record| identity(record) == identity(path)) {
         let message = format!(
-            "error: {} is the sweep's own\n  help: choose another name for the table",
+            "error: {} is a file of the sweep\n  help: choose another name for the table",
             path.display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    target::check(path, target::Kind::Table(format), forces)
+    target::check(path, target::TargetKind::Table(format), forces)
 }
 
 pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         && one == other
     {
         let message = format!(
-            "error: two tables cannot be written to one place, {}\n  help: say another with --psth, or export twice",
+            "error: both tables would be written to {}\n  help: name another file with --psth, or export twice",
             one.display()
         );
         return Err(Failure::new(exit::USAGE, message));
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
     }
     let mut report = Exports {
-        head: Head::of("exported"),
+        head: ReportHead::of("exported"),
         sweep: sweep.name.clone(),
         tables: Vec::new(),
         trials_left_out: selection.left_out,
@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         report.write("psth", &path, format, &PsthRows { selection: &selection, bin_ms: arguments.bin })?;
     }
     drop(still);
-    // Where a table is on standard output, what is said of it is not.
+    // If a table is on standard output, the report on it is not.
     let is_streamed = report.tables.iter().any(|table| table.file == STANDARD_OUTPUT);
     match (*json, is_streamed) {
         (true, true) => line(stdout::json(&report).trim_end()),
@@ -136,24 +136,24 @@ impl Exports {
         table: &'static str,
         path: &Path,
         format: Format,
-        rows: &dyn Rows,
+        rows: &dyn RowSource,
     ) -> Result<(), Failure> {
         let failed = |error: TableError| {
             let help = match &error {
                 TableError::Output(OutputError::Missing { .. } | OutputError::Store(_)) => {
                     "the store is damaged; run the sweep again, which computes anew what is lost"
                 }
-                _ if is_standard_output(path) => "what has come so far is not the whole table",
-                _ => "nothing was written; choose another file, or make room",
+                _ if is_standard_output(path) => "the table is incomplete",
+                _ => "nothing was written; choose another file, or free some space",
             };
             let mut failure = Failure::caused_by(exit::FAILED, &error, Some(help));
             failure.message = failure.message.replacen("error: ", &format!("error: {}: ", path.display()), 1);
             Failure::new(failure.code, failure.message)
         };
         let (rows, bytes) = if is_standard_output(path) {
-            match table::stream_csv(Stream, rows).map_err(failed)? {
+            match table::stream_csv(StdoutStream, rows).map_err(failed)? {
                 Some(written) => written,
-                // Who reads has seen enough, and wants no summary either.
+                // The reader has closed the pipe, and needs no summary.
                 None => return Ok(()),
             }
         } else {
@@ -169,8 +169,8 @@ fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
         return match given {
             None | Some(Format::Csv) => Ok(Format::Csv),
             Some(Format::Parquet | Format::Npz) => {
-                let message = "error: only CSV can go to standard output\n  help: say a file, or --format csv; \
-                               a file that is called `-` is `./-`";
+                let message = "error: standard output takes CSV only\n  help: name a file, or use --format csv; \
+                    for a file named `-`, write `./-`";
                 Err(Failure::new(exit::USAGE, message))
             }
         };
@@ -184,14 +184,14 @@ fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
     };
     given.or(named).ok_or_else(|| {
         let message = format!(
-            "error: which format is {} to have?\n  help: end its name with .parquet, .npz or .csv, or use --format",
+            "error: unknown format of {}\n  help: use a name that ends in .parquet, .npz or .csv, or --format",
             path.display()
         );
         Failure::new(exit::USAGE, message)
     })
 }
 
-/// Steps of a bin of this width.
+/// Returns the number of steps in a bin of this width.
 fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Failure> {
     let model = &sweep.conditions[condition].model;
     let time = model.time();
@@ -199,7 +199,7 @@ fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Fa
         return Ok(steps);
     }
     let message = format!(
-        "error: a bin of {bin_ms} ms is no whole number of steps of {} ms within {} ms, as condition {} has them",
+        "error: a bin of {bin_ms} ms is not a whole number of steps of {} ms within {} ms in condition {}",
         time.step_ms,
         time.duration_ms(),
         sweep.conditions[condition].name
@@ -207,28 +207,28 @@ fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Fa
     Err(Failure::new(exit::USAGE, message))
 }
 
-fn condition_names(sweep: &Sweep) -> Column {
+fn condition_names(sweep: &Sweep) -> TableColumn {
     let names = sweep.conditions.iter().map(|condition| condition.name.clone());
-    Column { name: "condition", kind: Kind::Word(names.collect()) }
+    TableColumn { name: "condition", kind: ColumnType::Word(names.collect()) }
 }
 
-fn populations(sweep: &Sweep) -> Column {
+fn populations(sweep: &Sweep) -> TableColumn {
     let names = sweep.engine.populations().iter().map(|population| population.name.to_owned());
-    Column { name: "population", kind: Kind::Word(names.collect()) }
+    TableColumn { name: "population", kind: ColumnType::Word(names.collect()) }
 }
 
 /// A row for every spike, by condition, seed, trial, population, time and cell.
 struct SpikeRows<'a>(&'a Selection<'a>);
 
-impl Rows for SpikeRows<'_> {
-    fn columns(&self) -> Vec<Column> {
+impl RowSource for SpikeRows<'_> {
+    fn columns(&self) -> Vec<TableColumn> {
         vec![
             condition_names(self.0.sweep),
-            Column { name: "seed", kind: Kind::U32 },
-            Column { name: "trial", kind: Kind::U32 },
+            TableColumn { name: "seed", kind: ColumnType::U32 },
+            TableColumn { name: "trial", kind: ColumnType::U32 },
             populations(self.0.sweep),
-            Column { name: "cell", kind: Kind::U32 },
-            Column { name: "time_ms", kind: Kind::F64 },
+            TableColumn { name: "cell", kind: ColumnType::U32 },
+            TableColumn { name: "time_ms", kind: ColumnType::F64 },
         ]
     }
 
@@ -236,7 +236,7 @@ impl Rows for SpikeRows<'_> {
         let SpikeRows(selection) = self;
         for pair in &selection.pairs {
             let seed = selection.sweep.seeds[pair.seed];
-            // The decimal that is nearest to the time, which a product with the step is not.
+            // Division gives the decimal that is nearest to the time. A product with the step does not.
             let per_ms = f64::from(selection.sweep.conditions[pair.condition].model.time().steps_per_ms);
             for &trial in &pair.trials {
                 let spikes = selection.spikes(pair, trial)?;
@@ -244,12 +244,12 @@ impl Rows for SpikeRows<'_> {
                 let population = (0..).zip(&spikes.trains).flat_map(|(of, train)| vec![of; train.len()]);
                 let all = || spikes.trains.iter().flatten();
                 take(vec![
-                    Values::Word(vec![pair.condition as u32; count]),
-                    Values::U32(vec![seed; count]),
-                    Values::U32(vec![trial; count]),
-                    Values::Word(population.collect()),
-                    Values::U32(all().map(|spike| spike.cell).collect()),
-                    Values::F64(all().map(|spike| f64::from(spike.step) / per_ms).collect()),
+                    ColumnValues::Word(vec![pair.condition as u32; count]),
+                    ColumnValues::U32(vec![seed; count]),
+                    ColumnValues::U32(vec![trial; count]),
+                    ColumnValues::Word(population.collect()),
+                    ColumnValues::U32(all().map(|spike| spike.cell).collect()),
+                    ColumnValues::F64(all().map(|spike| f64::from(spike.step) / per_ms).collect()),
                 ])?;
             }
         }
@@ -257,22 +257,22 @@ impl Rows for SpikeRows<'_> {
     }
 }
 
-/// A row for every bin of time, by condition, seed and population: spikes in it of all trials and cells.
+/// A row for every bin of time, by condition, seed and population: the spikes of all trials and cells in it.
 struct PsthRows<'a> {
     selection: &'a Selection<'a>,
     bin_ms: f64,
 }
 
-impl Rows for PsthRows<'_> {
-    fn columns(&self) -> Vec<Column> {
+impl RowSource for PsthRows<'_> {
+    fn columns(&self) -> Vec<TableColumn> {
         vec![
             condition_names(self.selection.sweep),
-            Column { name: "seed", kind: Kind::U32 },
+            TableColumn { name: "seed", kind: ColumnType::U32 },
             populations(self.selection.sweep),
-            Column { name: "time_ms", kind: Kind::F64 },
-            Column { name: "bin_ms", kind: Kind::F64 },
-            Column { name: "spikes", kind: Kind::U64 },
-            Column { name: "rate_hz", kind: Kind::F64 },
+            TableColumn { name: "time_ms", kind: ColumnType::F64 },
+            TableColumn { name: "bin_ms", kind: ColumnType::F64 },
+            TableColumn { name: "spikes", kind: ColumnType::U64 },
+            TableColumn { name: "rate_hz", kind: ColumnType::F64 },
         ]
     }
 
@@ -283,14 +283,14 @@ impl Rows for PsthRows<'_> {
             let time = model.time();
             let per_ms = f64::from(time.steps_per_ms);
             let width = time.whole_steps(*bin_ms).expect("the width was checked");
-            let mut histogram = Histogram::new(model, width);
+            let mut histogram = SpikeHistogram::new(model, width);
             for &trial in &pair.trials {
                 histogram.add(&selection.spikes(pair, trial)?);
             }
             for ((population, counts), &cells) in (0..).zip(histogram.counts).zip(model.sizes()) {
                 let bins = counts.len();
                 let firsts = || (0..bins as u32).map(|bin| bin * width);
-                // The last one may be cut short by the end of the trial.
+                // The end of the trial may cut the last bin short.
                 let widths: Vec<f64> =
                     firsts().map(|first| f64::from(width.min(time.steps - first)) / per_ms).collect();
                 let observed = f64::from(cells) * pair.trials.len() as f64;
@@ -300,13 +300,13 @@ impl Rows for PsthRows<'_> {
                 };
                 let rates = counts.iter().zip(&widths).map(rate).collect();
                 take(vec![
-                    Values::Word(vec![pair.condition as u32; bins]),
-                    Values::U32(vec![selection.sweep.seeds[pair.seed]; bins]),
-                    Values::Word(vec![population; bins]),
-                    Values::F64(firsts().map(|first| f64::from(first) / per_ms).collect()),
-                    Values::F64(widths),
-                    Values::U64(counts),
-                    Values::F64(rates),
+                    ColumnValues::Word(vec![pair.condition as u32; bins]),
+                    ColumnValues::U32(vec![selection.sweep.seeds[pair.seed]; bins]),
+                    ColumnValues::Word(vec![population; bins]),
+                    ColumnValues::F64(firsts().map(|first| f64::from(first) / per_ms).collect()),
+                    ColumnValues::F64(widths),
+                    ColumnValues::U64(counts),
+                    ColumnValues::F64(rates),
                 ])?;
             }
         }

@@ -1,4 +1,4 @@
-//! `granule figures`: pictures of a sweep, and the numbers behind them.
+//! `granule figures`: draws figures of a sweep, and writes the numbers behind them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,49 +12,50 @@ use granule_outputs::drawn::{self, INDEX, Preliminary};
 use granule_outputs::manifest::{FileRecord, Manifest};
 use granule_outputs::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use granule_outputs::survey::sha256;
-use granule_outputs::{self as outputs, OutputError, Planned, directory_of_seed};
+use granule_outputs::{self as outputs, OutputError, PlannedFile, directory_of_seed};
 use granule_server::view::log::line;
 use granule_system::files::{self, Directory, kind_of};
 use granule_system::hex;
+use granule_text::plural;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::{self, Picture, exit};
+use crate::cli::{self, PictureFormat, exit};
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural};
+use crate::failure::Failure;
 use crate::gallery::{Choice, Gallery, Of, bare};
-use crate::stdout::{Head, say, say_json};
+use crate::stdout::{ReportHead, say, say_json};
 
 #[derive(Debug, Serialize)]
-struct Drawing {
+struct FiguresReport {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     directory: Option<String>,
-    /// Fingerprint of the manifest that was drawn; none of files without a manifest.
+    /// Fingerprint of the manifest that was drawn. None for files without a manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<String>,
-    /// How far the sweep was; none of a complete one.
+    /// Progress of the sweep. None if it is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     preliminary: Option<Preliminary>,
     figures: Vec<Drawn>,
-    /// Measures of all conditions and seeds, from the directory on.
+    /// Tables with measures of all conditions and seeds, relative to the directory.
     tables: Vec<String>,
-    /// What is not drawn, and why.
+    /// Notes on what is not drawn, and why.
     notes: Vec<String>,
-    /// SHA-256 of every file, by its path from the directory on.
+    /// SHA-256 of every file, by its path relative to the directory.
     sha256: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Drawn {
     name: String,
-    /// None of a figure of the whole sweep.
+    /// None for a figure of the whole sweep.
     seed: Option<u32>,
     title: String,
-    /// Pictures and numbers, from the directory on.
+    /// Pictures and numbers, relative to the directory.
     files: Vec<String>,
 }
 
@@ -62,7 +63,7 @@ struct Drawn {
 #[derive(Serialize)]
 struct Numbers<'a> {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a str>,
@@ -75,7 +76,7 @@ struct Numbers<'a> {
     tables: &'a [granule_figures::Table],
 }
 
-/// The index of an earlier drawing: paths from the directory on.
+/// The index of an earlier drawing, with paths relative to the directory.
 #[derive(Default, Deserialize)]
 struct Earlier {
     schema: u32,
@@ -84,14 +85,14 @@ struct Earlier {
     sweep: String,
     figures: Vec<Listed>,
     tables: Vec<String>,
-    /// Those of version 0.1.0 have none.
+    /// Empty in an index of version 0.1.0.
     #[serde(default)]
     sha256: BTreeMap<String, String>,
 }
 
 impl Earlier {
     fn is_index(&self) -> bool {
-        self.schema == Head::SCHEMA && self.kind == "figures"
+        self.schema == ReportHead::SCHEMA && self.kind == "figures"
     }
 
     fn lists(&self, path: &str) -> bool {
@@ -118,17 +119,17 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         check_bare(arguments)?;
         let path = out.canonicalize().unwrap_or_else(|_| out.clone());
         let _still = keep_still(out)?;
-        // It may be the folder of a seed in an output directory, which runs hold as a whole.
+        // It may be the folder of a seed in an output directory. Runs hold such a directory as a whole.
         let around = path.parent().filter(|around| Archive::find(ENGINES, around, None).is_ok());
         let _around = around.map(keep_still).transpose()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut album = Album::new(&directory, arguments, name, Source::default());
+        let mut album = Album::new(&directory, arguments, name, FigureSource::default());
         let window = arguments.chosen.window.clone();
         let notes = bare::draw(out, window, &mut |of, figure| album.take(of, &figure))?;
         album.finish(&[], notes)?
     } else {
         with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
-            let source = Source {
+            let source = FigureSource {
                 manifest: gallery.manifest().map(Manifest::fingerprint),
                 preliminary: gallery.preliminary(),
             };
@@ -139,7 +140,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
         })?
     };
     if arguments.resting.json {
-        say_json(&Drawing { directory: Some(directory.display().to_string()), ..report })?.done();
+        say_json(&FiguresReport { directory: Some(directory.display().to_string()), ..report })?.done();
         return Ok(());
     }
     report.notes.iter().for_each(|note| line(&format!("note: {note}")));
@@ -159,7 +160,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Options that choose of a sweep have no meaning for the files of a seed alone.
+/// Refuses options that choose parts of a sweep if there are only the files of a seed.
 fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     let cli::Figures { resting, chosen, .. } = arguments;
     let of_sweep = chosen.only.given();
@@ -168,14 +169,14 @@ fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     let Some(option) = of_sweep.or(of_trial).or(of_store) else { return Ok(()) };
     let error = ArchiveError::NoSweep { out: resting.out.clone() };
     let message = format!(
-        "error: {option} chooses of a sweep, but {error}\n  help: without it, the paper's figures are drawn if the \
-         files of a seed are there"
+        "error: {option} needs a sweep, but {error}\n  help: without it, granule draws the paper's figures if \
+            the directory has the files of a seed"
     );
     Err(Failure::new(exit::USAGE, message))
 }
 
-/// Finds what was chosen of a sweep, and keeps runs away while a sweep at rest is drawn. A sweep that is not complete,
-/// or that a run is computing, is drawn as it is at the moment.
+/// Opens the chosen part of a sweep, and keeps runs away while a sweep at rest is drawn. An incomplete sweep, or one
+/// that a run is computing, is drawn as it is at the moment.
 pub(crate) fn with_gallery<T>(
     resting: &cli::Resting,
     chosen: &cli::Chosen,
@@ -207,7 +208,7 @@ pub(crate) fn with_gallery<T>(
         return draw(&mut Gallery::preliminary_of(&archive, &sweep, of, &selection, preliminary, choice));
     };
     let stored = match if still.is_some() { archive.store() } else { archive.glance() } {
-        // Whoever says where it is wants it.
+        // If the user named the store, it must exist.
         Err(ArchiveError::NoStore { .. }) if store.is_none() => None,
         found => Some(found?),
     };
@@ -219,7 +220,7 @@ pub(crate) fn with_gallery<T>(
     let planned = outputs::plan(&sweep, &plan);
     let records: BTreeMap<&str, &FileRecord> =
         manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
-    let is_outdated = |file: &&Planned| {
+    let is_outdated = |file: &&PlannedFile| {
         let (condition, seed) = file.pair();
         conditions.contains(&condition)
             && seeds.contains(&seed)
@@ -228,7 +229,8 @@ pub(crate) fn with_gallery<T>(
     match planned.iter().filter(is_outdated).count() as u64 {
         0 => {}
         count => gallery.notes.push(format!(
-            "version 0.1.0 made {} of what is drawn, with other steps, bins or counts; run the sweep again",
+            "{} of the figures' data was computed by version 0.1.0, with other steps, bins or counts; run the \
+                sweep again",
             plural(count, "file")
         )),
     }
@@ -236,68 +238,70 @@ pub(crate) fn with_gallery<T>(
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::caused_by(exit::FAILED, error, Some("choose another place with --to, or make room"))
+    Failure::caused_by(exit::FAILED, error, Some("choose another directory with --to, or free some space"))
 }
 
-/// What figures are drawn from: a manifest, a sweep that is not complete, or files alone.
+/// The source of figures: a manifest, an incomplete sweep, or files alone.
 #[derive(Default)]
-struct Source {
+struct FigureSource {
     manifest: Option<String>,
     preliminary: Option<Preliminary>,
 }
 
-/// Figures that are written to a directory.
+/// Writes figures to a directory.
 struct Album<'a> {
     path: &'a Path,
     arguments: &'a cli::Figures,
     /// The name of the sweep.
     sweep: String,
-    source: Source,
-    /// Opened when the first figure is drawn: a command that is refused makes no directory.
-    place: Option<Place>,
+    source: FigureSource,
+    /// Opened when the first figure is drawn, so that a refused command makes no directory.
+    place: Option<FigureDirectory>,
     figures: Vec<Drawn>,
-    /// Of what was written.
+    /// Hashes of the written files.
     sha256: BTreeMap<String, String>,
 }
 
-/// The directory, into which no other process draws, and its index.
-struct Place {
+/// The directory and its index. No other process draws into it.
+struct FigureDirectory {
     directory: Directory,
     earlier: Earlier,
 }
 
-impl Drop for Place {
+impl Drop for FigureDirectory {
     fn drop(&mut self) {
         let _ = self.directory.handle().unlock();
     }
 }
 
 impl<'a> Album<'a> {
-    fn new(path: &'a Path, arguments: &'a cli::Figures, sweep: String, source: Source) -> Album<'a> {
+    fn new(path: &'a Path, arguments: &'a cli::Figures, sweep: String, source: FigureSource) -> Album<'a> {
         let (place, figures, sha256) = (None, Vec::new(), BTreeMap::new());
         Album { path, arguments, sweep, source, place, figures, sha256 }
     }
 
-    /// The directory; opened, or made, and locked when it is asked for first.
-    fn opened(&mut self) -> Result<&Place, Failure> {
+    /// Returns the directory. The first call opens it, or makes it, and locks it.
+    fn opened(&mut self) -> Result<&FigureDirectory, Failure> {
         if self.place.is_none() {
             self.place = Some(self.open()?);
         }
         Ok(self.place.as_ref().expect("it was opened"))
     }
 
-    fn open(&self) -> Result<Place, Failure> {
+    fn open(&self) -> Result<FigureDirectory, Failure> {
         let (path, arguments) = (self.path, self.arguments);
         let wrong = |doing: &'static str| {
             move |source| failed(&OutputError::Io { path: path.to_owned(), doing, source })
         };
         let directory = Directory::create(path).map_err(wrong("create"))?;
-        // The output directory itself is held already, to be read.
+        // The output directory itself is already held for reading.
         let is_held = [Some(arguments.resting.out.as_path()), arguments.resting.out.parent()];
         let is_held = is_held.into_iter().flatten().any(|held| directory.is_at(held));
         if !is_held && matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
-            let message =
-                format!("error: another granule draws into {}\n  help: wait until it ends", path.display());
+            let message = format!(
+                "error: another granule is drawing into {}\n  help: wait until it ends",
+                path.display()
+            );
             return Err(Failure::new(exit::FAILED, message));
         }
         directory.remove_leftovers().map_err(wrong("clean up"))?;
@@ -314,15 +318,15 @@ impl<'a> Album<'a> {
                 }
             }
         };
-        Ok(Place { directory, earlier })
+        Ok(FigureDirectory { directory, earlier })
     }
 
-    /// Whether an earlier drawing was of this sweep. The directory of figures in an output directory is the sweep's own.
+    /// Whether an earlier drawing was of this sweep. The figures in an output directory belong to its sweep.
     fn is_of_it(&self, earlier: &Earlier) -> bool {
         earlier.sweep == self.sweep || self.arguments.to.is_none()
     }
 
-    /// Writes a file, whole or not at all, in place of one that an earlier drawing wrote.
+    /// Writes a whole file or nothing. Without --force, replaces only a file that an earlier drawing wrote.
     fn put(&mut self, path: String, bytes: &[u8]) -> Result<(), Failure> {
         let forces = self.arguments.force;
         let at = self.path.join(&path);
@@ -336,7 +340,7 @@ impl<'a> Album<'a> {
             let is_file = kind_of(stat.st_mode) == "a file";
             let is_ours = || {
                 let found = hash_of(&directory, &name);
-                // As it was drawn, or as it is going to be.
+                // As it was drawn, or as this drawing would write it.
                 let is_as_drawn = match earlier.sha256.get(&path) {
                     Some(drawn) => found.as_ref() == Some(drawn),
                     None => earlier.lists(&path) && found.is_some(),
@@ -344,7 +348,7 @@ impl<'a> Album<'a> {
                 found.as_ref() == Some(&sha256) || (is_as_drawn && self.is_of_it(earlier))
             };
             if !is_file || !(forces || is_ours()) {
-                return Err(not_ours(&at, "as granule drew it for this sweep, or a drawing was interrupted"));
+                return Err(not_ours(&at, "a figure of this sweep by granule"));
             }
         }
         let mut file = directory.write(&name, Mode::from_bits_truncate(0o666)).map_err(wrong)?;
@@ -353,7 +357,7 @@ impl<'a> Album<'a> {
         Ok(())
     }
 
-    /// Writes pictures and numbers of a figure.
+    /// Writes the pictures and numbers of a figure.
     fn take(&mut self, of: Of, figure: &Figure) -> Result<(), Failure> {
         let (seed, below) = match of {
             Of::Sweep => (None, String::new()),
@@ -363,16 +367,16 @@ impl<'a> Album<'a> {
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
         for format in &self.arguments.format {
             let (ending, bytes) = match format {
-                Picture::Pdf => ("pdf", figure.pdf().map_err(|error| failed(&error))?),
-                Picture::Svg => ("svg", figure.svg().into_bytes()),
-                Picture::Png => {
+                PictureFormat::Pdf => ("pdf", figure.pdf().map_err(|error| failed(&error))?),
+                PictureFormat::Svg => ("svg", figure.svg().into_bytes()),
+                PictureFormat::Png => {
                     ("png", figure.png(self.arguments.dpi as f32).map_err(|error| failed(&error))?)
                 }
             };
             files.push((format!("{below}{name}.{ending}"), bytes));
         }
         let numbers = Numbers {
-            head: Head::of("figure"),
+            head: ReportHead::of("figure"),
             sweep: &self.sweep,
             manifest: self.source.manifest.as_deref(),
             preliminary: self.source.preliminary,
@@ -399,8 +403,8 @@ impl<'a> Album<'a> {
         Ok(())
     }
 
-    /// Writes tables of all that was drawn, removes what an earlier drawing left, and writes the index.
-    fn finish(&mut self, tables: &[Table], notes: Vec<String>) -> Result<Drawing, Failure> {
+    /// Writes the tables of all that was drawn, removes what an earlier drawing left, and writes the index.
+    fn finish(&mut self, tables: &[Table], notes: Vec<String>) -> Result<FiguresReport, Failure> {
         let mut names = Vec::new();
         for table in tables {
             let file = format!("{}.csv", table.name);
@@ -410,8 +414,8 @@ impl<'a> Album<'a> {
         let wrong = |source| failed(&OutputError::Io { path: self.path.to_owned(), doing: "write", source });
         self.opened()?;
         self.remove_stale().map_err(wrong)?;
-        let report = Drawing {
-            head: Head::of("figures"),
+        let report = FiguresReport {
+            head: ReportHead::of("figures"),
             sweep: self.sweep.clone(),
             directory: None,
             manifest: self.source.manifest.clone(),
@@ -431,10 +435,10 @@ impl<'a> Album<'a> {
     }
 
     /// Removes files that an earlier drawing of the same sweep wrote and this one did not, and directories of seeds
-    /// that are empty then. A file goes if the index lists it, it has the form of what is drawn, and it is as it was
-    /// drawn.
+    /// that are then empty. A file is removed only if the index lists it, it has the form of a drawn file, and it is as
+    /// it was drawn.
     fn remove_stale(&self) -> io::Result<()> {
-        let Some(Place { directory, earlier }) = &self.place else { return Ok(()) };
+        let Some(FigureDirectory { directory, earlier }) = &self.place else { return Ok(()) };
         if !self.is_of_it(earlier) {
             return Ok(());
         }
@@ -447,7 +451,7 @@ impl<'a> Album<'a> {
                 "" => Ok(directory.clone()),
                 seed => directory.below(OsStr::new(seed)),
             };
-            // What is not there, or is a link, stays as it is.
+            // A directory that is missing or a link stays as it is.
             let Ok(below) = below else { continue };
             if hash_of(&below, OsStr::new(name)).as_ref() == Some(drawn) {
                 below.remove(OsStr::new(name))?;
@@ -460,8 +464,8 @@ impl<'a> Album<'a> {
     }
 }
 
-impl Place {
-    /// The directory of a file, which is made if it is not there, and the file's name.
+impl FigureDirectory {
+    /// Returns the directory of a file, which is made if it does not exist, and the file's name.
     fn of(&self, path: &str) -> io::Result<(Directory, OsString)> {
         match path.split_once('/') {
             Some((seed, name)) => Ok((self.directory.create_below(OsStr::new(seed))?, name.into())),
@@ -470,7 +474,7 @@ impl Place {
     }
 }
 
-/// Whether a drawing can have written a file of this path.
+/// Whether a drawing can have written a file with this path.
 fn has_form(path: &str) -> bool {
     let (seed, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_of_seed = seed.strip_prefix("seed-").is_some_and(|number| number.parse::<u32>().is_ok());
@@ -478,7 +482,7 @@ fn has_form(path: &str) -> bool {
     (seed.is_empty() || is_of_seed) && is_picture && name != INDEX
 }
 
-/// SHA-256 of a regular file; none of anything else.
+/// Returns the SHA-256 of a regular file. None for anything else.
 fn hash_of(directory: &Directory, name: &OsStr) -> Option<String> {
     let file = directory.open_file(name).ok()?;
     // No drawing is larger.

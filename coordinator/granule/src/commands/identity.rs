@@ -1,4 +1,4 @@
-//! `granule identity`: what a coordinator is known by, made before it runs.
+//! `granule identity`: makes a coordinator's key and access file before it runs.
 
 use granule_server::identity::{FILE, Identity, IdentityError, prepared};
 use granule_system::private;
@@ -8,7 +8,7 @@ use crate::commands::entrance::ACCESS;
 use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::say;
 
-pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &cli::IdentityArgs) -> Result<(), Failure> {
     let address = prepared::address(&arguments.advertise)
         .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?;
     let directory = &arguments.directory;
@@ -22,7 +22,8 @@ pub(crate) fn run(arguments: &cli::Identity) -> Result<(), Failure> {
         _ => Failure::caused_by(exit::FAILED, &error, None),
     })?;
     say(&format!(
-        "Wrote {}, for the coordinator alone, and {}, for it and its workers.\n  granule serve SWEEP --listen ADDR \
+        "Wrote {}, for the coordinator only, and {}, for the coordinator and its workers.\n  granule serve \
+            SWEEP --listen ADDR \
          --identity {}\n  granule worker --access {}\n",
         shown(&key),
         shown(&access),

@@ -1,4 +1,4 @@
-//! `granule init`: a sweep file to begin with.
+//! `granule init`: writes a sweep file to start from.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         let (what, help) = match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                ("is there already", Some("name another file: `granule init FILE`; it is left as it is"))
+                ("is there already", Some("name another file: `granule init FILE`; this one was not changed"))
             }
             io::ErrorKind::NotFound => {
                 ("cannot be written: its directory does not exist", Some("make the directory first"))
@@ -29,11 +29,11 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
         }
         Failure::new(exit::FAILED, message)
     };
-    // Never over a file that is there.
+    // Never replace an existing file.
     let mut file = File::create_new(path).map_err(failed)?;
     let written = file.write_all(ENGINES[0].template().as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
-        // Half a file would be in the way of the next try.
+        // Half a file would be in the way of the next attempt.
         let _ = fs::remove_file(path);
         return Err(failed(error));
     }

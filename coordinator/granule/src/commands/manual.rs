@@ -1,4 +1,4 @@
-//! `granule completions` and `granule man`: from the same definitions as the command line itself.
+//! `granule completions` and `granule man`: made from the same definitions as the command line itself.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ pub(crate) fn completions(arguments: &cli::Completions) -> Result<(), Failure> {
 }
 
 pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
-    // Without what was built: the manual is the same for all.
+    // Without facts about the build: the manual is the same for all builds.
     let command = cli::Cli::command().long_version(None::<&str>);
     let failed = |error: io::Error| Failure::caused_by(exit::FAILED, &error, None);
     let Some(directory) = &arguments.directory else {
@@ -36,7 +36,7 @@ pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
     fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
     let pages = pages(command).map_err(|error| failed(directory, error))?;
     for (name, _) in &pages {
-        target::check(&directory.join(name), target::Kind::Manual, arguments.force)?;
+        target::check(&directory.join(name), target::TargetKind::Manual, arguments.force)?;
     }
     for (name, page) in pages {
         let path = directory.join(name);
@@ -45,7 +45,7 @@ pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The pages of a command and of those below it, by the names of their files.
+/// Returns the pages of a command and of its subcommands, by the names of their files.
 fn pages(mut command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     command.build();
     let mut pages = Vec::new();

@@ -1,4 +1,4 @@
-//! `granule plan`: what a sweep asks for and what it will cost.
+//! `granule plan`: prints the size of a sweep and what it will cost.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,54 +11,54 @@ use granule_farm::scheduler::{LEASE_TARGET, effort};
 use granule_outputs as outputs;
 use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
 use granule_outputs::manifest::ResolvedSweep;
-use granule_outputs::space::{self, Fit, Needs, Room};
-use granule_outputs::survey::Survey;
+use granule_outputs::space::{self, Fit, FreeSpace, Needs};
+use granule_outputs::survey::DirectorySurvey;
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::Directory;
-use granule_text::one_line;
 use granule_text::words::brief;
+use granule_text::{one_line, plural};
 use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::cli;
-use crate::commands::job::{cannot_create, check_size, directory_of};
 use crate::commands::sweep_file::read_sweep;
+use crate::commands::sweep_run::{cannot_create, check_size, directory_of};
 use crate::commands::this_machine::cores;
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural};
-use crate::stdout::{Head, say, say_json};
+use crate::failure::Failure;
+use crate::stdout::{ReportHead, say, say_json};
 
-/// Files of each kind that people are shown.
+/// Files of each kind that the text for people lists.
 const SHOWN: usize = 8;
 
-/// Kinds of cohorts that are tried out; others are taken to go at their pace.
+/// Most kinds of cohorts that are timed. Others are assumed to have the same pace.
 const MOST_TRIED: usize = 3;
 
-/// Items of streams that are read to try them all out: less than half a second of work.
+/// Items of streams that all timed kinds read together: less than half a second of work.
 const TRIED_ITEMS: u64 = 100_000_000;
 
-/// Bytes of a coordinator that has nothing to do, and what a trial adds.
+/// Bytes of an idle coordinator, and bytes that each trial adds.
 const COORDINATOR_BYTES: u64 = 10 << 20;
 const COORDINATOR_BYTES_PER_TRIAL: u64 = 250;
 
 /// Bytes of a worker without its network.
 const WORKER_BYTES: u64 = 8 << 20;
 
-/// Bytes of a trial in the store beside its spikes: its entry, and its part of a block's rest.
+/// Bytes of a trial in the store besides its spikes: its entry, and its part of a block's rest.
 const STORE_BYTES_PER_TRIAL: f64 = 120.0;
 
-/// Of making a file durable and putting it in place: on a fast disk, and on one that turns or is behind a network.
+/// Seconds to make a file durable and put it in place: on a fast disk, and on one that rotates or is behind a network.
 const SECONDS_PER_FILE: [f64; 2] = [0.2e-3, 10e-3];
 
-/// Of one core, of deriving and hashing a byte of an output file.
+/// Seconds of one core to derive and hash a byte of an output file.
 const SECONDS_PER_BYTE: f64 = 7e-9;
 
 #[derive(Debug, Serialize)]
 struct Estimate {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     out: String,
     store: String,
@@ -67,61 +67,61 @@ struct Estimate {
     trials_each: u32,
     /// Conditions × seeds × trials.
     trials_asked: u64,
-    /// Those that differ: conditions with equal parameters are computed once.
+    /// Different trials: conditions with equal parameters are computed once.
     trials: u64,
     stored: u64,
     missing: u64,
     /// Conditions that are equal to an earlier one.
     conditions_computed_once: u64,
-    /// Groups of conditions and a seed that share noise and are computed together.
+    /// Conditions of a seed that share noise are one cohort and are computed together.
     cohorts: u64,
-    /// Leases of about two seconds that a worker of this machine's pace gets.
+    /// Leases of about two seconds each, for a worker at this machine's pace.
     shards: u64,
-    /// Spans of noise streams to be counted first.
+    /// Spans of noise streams that have to be counted first.
     spans_missing: u64,
-    /// Of one core of this machine, for what is missing.
+    /// Seconds of one core of this machine, for the missing trials.
     core_seconds: f64,
     cores_here: u32,
     store_bytes: u64,
     output_files: u64,
     output_bytes: u64,
-    /// Files that are not in place as the last manifest has them.
+    /// Files that are not in place as the last manifest records them.
     files_to_write: u64,
-    /// Of these, the ones where nothing is yet.
+    /// Those of them that replace no file.
     files_new: Vec<String>,
-    /// And the ones that take the place of a file that is there.
+    /// Those of them that replace an existing file.
     files_replaced: Vec<String>,
-    /// Files of the sweep in the directory that this one does not have.
+    /// Files in the directory that only the earlier sweep has.
     files_removed: Vec<String>,
     /// The same, but they are not as granule wrote them, and stay.
     files_left: Vec<String>,
-    /// Why `granule run` would refuse the output directory, and what to do; none if it would not.
+    /// The reason that `granule run` would refuse the output directory, and what to do. None if it would not.
     refused: Option<String>,
-    /// That are free where the outputs are; none if the system does not say.
+    /// Free bytes on the disk of the outputs. None if the system does not report them.
     free_bytes: Option<u64>,
-    /// What is the matter with the room on the disk, if anything.
+    /// The problem with the room on the disk, if any.
     disk: Option<String>,
-    /// To derive and write these on this machine, on a fast disk and on a slow one.
+    /// Seconds to derive and write these files on this machine, on a fast disk and on a slow one.
     writing_seconds: [f64; 2],
-    /// Of the coordinator, and of each worker process.
+    /// Memory of the coordinator, and of each worker process.
     coordinator_bytes: u64,
     worker_bytes: u64,
 }
 
-pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
-    let Planned { sweep, plan, out, store_path, store, survey, resolved } = load(&arguments.planned)?;
+pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
+    let SweepPlanned { sweep, plan, out, store_path, store, survey, resolved } = load(&arguments.planned)?;
     let costs = Costs::measure(&plan);
     let mut stored = 0;
     let mut shards = 0;
     let mut core_seconds = 0.0;
     let mut store_bytes = 0.0;
-    // Of each stream, how far trials reach that are missing, and how many spans are known.
+    // Of each stream: how far missing trials read it, and how many of its spans are known.
     let mut reach: BTreeMap<StreamKey, (u64, u64)> = BTreeMap::new();
     for (at, cohort) in plan.cohorts.iter().enumerate() {
         let is_missing = |trial: u32, variant: usize| {
             !store.as_ref().is_some_and(|store| store.contains(plan.key(at, variant, trial)))
         };
-        // A trial of a cohort is computed for the variants that lack it, and these are few kinds.
+        // A trial of a cohort is computed for the variants that lack it. Their number has few values.
         let mut by_variants: BTreeMap<usize, u64> = BTreeMap::new();
         for trial in 0..plan.trials {
             let missing = (0..cohort.variants.len()).filter(|&variant| is_missing(trial, variant)).count();
@@ -154,7 +154,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     let changes = survey.changes(&files, &|| false).map_err(ArchiveError::from)?;
     let replaces = arguments.planned.replace;
     let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
-    let output_bytes = files.iter().map(outputs::Planned::size).sum::<Size>().expected as u64;
+    let output_bytes = files.iter().map(outputs::PlannedFile::size).sum::<Size>().expected as u64;
     let to_write = changes.size();
     let bytes_to_write = to_write.expected;
     let files_to_write = changes.to_write().count() as u64;
@@ -165,7 +165,8 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         Fit::Tight { what } => Some(format!("may become full: {what}")),
         Fit::Lacks { what } => Some(format!("is too small, and `granule run` refuses: {what}")),
     };
-    let names = |list: &[&outputs::Planned]| list.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+    let names =
+        |list: &[&outputs::PlannedFile]| list.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
     let writing_seconds = SECONDS_PER_FILE.map(|of_file| {
         files_to_write as f64 * of_file + bytes_to_write * SECONDS_PER_BYTE / f64::from(cores())
     });
@@ -173,7 +174,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     let variants: usize = plan.cohorts.iter().map(|cohort| cohort.variants.len()).sum();
     let memory = memory(&plan);
     let report = Estimate {
-        head: Head::of("plan"),
+        head: ReportHead::of("plan"),
         sweep: sweep.name.clone(),
         out: out.display().to_string(),
         store: store_path.display().to_string(),
@@ -199,7 +200,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
         files_removed: changes.removed.iter().cloned().collect(),
         files_left: changes.left.iter().cloned().collect(),
         refused: refused.map(|refusal| format!("{refusal}; help: {}", refusal.help())),
-        free_bytes: Room::of(&out).map(|room| room.free),
+        free_bytes: FreeSpace::of(&out).map(|room| room.free),
         disk,
         writing_seconds,
         coordinator_bytes: COORDINATOR_BYTES + COORDINATOR_BYTES_PER_TRIAL * plan.len() + memory.derive,
@@ -213,7 +214,7 @@ pub(crate) fn run(arguments: &cli::Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Memory that the largest cohort takes.
+/// Returns the memory that the largest cohort takes.
 fn memory(plan: &Plan) -> Memory {
     let of = (0..plan.cohorts.len()).map(|at| {
         let variants = 0..plan.cohorts[at].variants.len();
@@ -226,28 +227,28 @@ fn memory(plan: &Plan) -> Memory {
     })
 }
 
-/// Parts of a cohort's stream that the store or the program knows.
+/// Returns how many parts of a cohort's stream the store or the program has.
 fn known_parts(plan: &Plan, at: usize, store: Option<&Store>) -> u64 {
     let cohort = &plan.cohorts[at];
     let stored = store.map_or(0, |store| store.spans(cohort.stream).len());
     stored.max(plan.engine.shipped(plan.model(at, 0), cohort.seed).len()) as u64
 }
 
-/// A sweep file, and what there is of it.
-pub(crate) struct Planned {
+/// A sweep file, and the state of its directory and its store.
+pub(crate) struct SweepPlanned {
     pub(crate) sweep: Sweep,
     pub(crate) plan: Plan,
     pub(crate) out: PathBuf,
     pub(crate) store_path: PathBuf,
-    /// None where there is none yet.
+    /// None if it does not exist yet.
     pub(crate) store: Option<Store>,
-    /// What is in the output directory.
-    pub(crate) survey: Survey,
+    /// The state of the output directory.
+    pub(crate) survey: DirectorySurvey,
     pub(crate) resolved: ResolvedSweep,
 }
 
-/// Reads them, and changes nothing. A store that is being written to is read as it is at the moment.
-pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
+/// Reads all of these, and changes nothing. A store that a run is writing is read as it is at the moment.
+pub(crate) fn load(arguments: &cli::PlannedArgs) -> Result<SweepPlanned, Failure> {
     let mut sweep = read_sweep(&arguments.sweep)?;
     check_size(&arguments.sweep, &sweep)?;
     let out = directory_of(&sweep, arguments.out.as_deref());
@@ -255,7 +256,7 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
     let survey = survey(ENGINES, &out, &mut sweep)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
     let resolved = ResolvedSweep::of(&sweep);
-    // As `run` has it.
+    // The path that `granule run` would use.
     let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &resolved)?;
     let store = match Store::glance(&store_path) {
         Ok(store) => Some(store),
@@ -263,12 +264,12 @@ pub(crate) fn load(arguments: &cli::Planned) -> Result<Planned, Failure> {
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
     let plan = Plan::new(&sweep);
-    Ok(Planned { sweep, plan, out, store_path, store, survey, resolved })
+    Ok(SweepPlanned { sweep, plan, out, store_path, store, survey, resolved })
 }
 
-/// What computing costs here, by having tried it.
+/// The costs of computing on this machine, as measured.
 struct Costs {
-    /// Cost of a trial of each kind of cohort that was tried, and seconds for a unit of effort.
+    /// For each kind of cohort that was timed: the cost of a trial, and seconds for a unit of effort.
     tried: Vec<(f64, f64)>,
     seconds_per_part: f64,
     /// Bytes of the spikes of a trial of one variant, per unit of cost.
@@ -276,7 +277,7 @@ struct Costs {
 }
 
 impl Costs {
-    /// Tries out the kinds of cohorts that most work is in: a trial, or the beginning of one.
+    /// Times the kinds of cohorts with the most work, each with a trial or the beginning of one.
     fn measure(plan: &Plan) -> Costs {
         let mut kinds: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
         for (at, cohort) in plan.cohorts.iter().enumerate() {
@@ -304,7 +305,8 @@ impl Costs {
         costs
     }
 
-    /// Of a trial of this cost and so many variants. What was not tried goes as that which is nearest.
+    /// Returns the seconds of a trial with this cost and so many variants. A kind that was not timed has the pace of
+    /// the nearest.
     fn seconds(&self, cost: f64, variants: usize) -> f64 {
         let distance = |(of, _): &&(f64, f64)| (of - cost).abs();
         let nearest = self.tried.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
@@ -313,7 +315,7 @@ impl Costs {
     }
 }
 
-/// The spikes of one trial of a condition, however many there are.
+/// Computes the spikes of one trial of a condition, without a limit on their number.
 pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> TrialSpikes {
     let models = std::slice::from_ref(model);
     let shard = Shard { models, seed, trials: trial..trial + 1, start, most_spikes: u64::MAX };
@@ -326,14 +328,14 @@ pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) ->
     found.expect("no trial has more spikes")
 }
 
-/// CPU time of some work, and what it gives.
+/// Returns the CPU seconds of some work, and its result.
 fn seconds_of<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let begun = cpu_seconds();
     let done = work();
     (cpu_seconds() - begun, done)
 }
 
-/// Of this thread so far: others may be at the same core.
+/// Returns the CPU time of this thread so far. Wall time would include other threads on the same core.
 fn cpu_seconds() -> f64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
@@ -345,7 +347,7 @@ impl Estimate {
         let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));
         let [fast, slow] = self.writing_seconds;
         let writing = match self.files_to_write {
-            0 => "nothing; all files are in place".to_owned(),
+            0 => "nothing; all files are up to date".to_owned(),
             count => format!(
                 "then {} ({} new), each made durable: about {} on a fast disk, {} on a slow one",
                 plural(count, "file"),
@@ -366,14 +368,14 @@ impl Estimate {
         };
         let changes = [
             list("to replace:", &self.files_replaced),
-            list("to remove, as this sweep does not have them:", &self.files_removed),
-            list("not as granule wrote them, and to be left:", &self.files_left),
+            list("to remove, because this sweep does not have them:", &self.files_removed),
+            list("not as granule wrote them; they stay:", &self.files_left),
         ]
         .concat();
         let free = self.free_bytes.map_or(String::new(), |free| format!("; {} are free", DecimalBytes(free)));
         let disk = self.disk.as_ref().map_or(String::new(), |what| format!("warning: the disk {what}\n"));
         let refused = self.refused.as_ref().map_or(String::new(), |why| {
-            format!("refused: `granule run` stops at once: {}\n", why.replace("; help: ", "\n  help: "))
+            format!("refused: `granule run` would stop: {}\n", why.replace("; help: ", "\n  help: "))
         });
         let equal = match self.conditions_computed_once {
             0 => String::new(),

@@ -1,4 +1,4 @@
-//! `granule reproduce`: one trial, computed here and now, beside what is stored of it.
+//! `granule reproduce`: computes one trial here and now, and compares it with the stored one.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,22 @@ use crate::cli::{self, exit};
 use crate::commands::plan::compute_one;
 use crate::engines::ENGINES;
 use crate::failure::Failure;
-use crate::stdout::{Head, Reader, both, say, say_json};
+use crate::stdout::{ReportHead, StdoutReader, both, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Reproduction {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     condition: String,
     seed: u32,
     trial: u32,
-    /// The trial's key.
     key: String,
     computed: SpikeTotals,
-    /// None where the store does not have it, or has it damaged.
+    /// None if the store does not have the trial, or has it damaged.
     stored: Option<SpikeTotals>,
     /// `same`, `differs`, `not_stored` or `damaged`.
     result: &'static str,
-    /// The first spike that is not the same.
+    /// The first spike that differs.
     difference: Option<String>,
 }
 
@@ -60,7 +59,7 @@ impl SpikeTotals {
 pub(crate) fn run(arguments: &cli::Reproduce) -> Result<(), Failure> {
     let report = reproduce(arguments)?;
     let said = if arguments.resting.json { say_json(&report) } else { say(&report.to_text()) };
-    both(report.verdict(), said.map(Reader::done))
+    both(report.verdict(), said.map(StdoutReader::done))
 }
 
 fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
@@ -100,7 +99,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
         },
     };
     Ok(Reproduction {
-        head: Head::of("reproduced"),
+        head: ReportHead::of("reproduced"),
         condition: arguments.condition.clone(),
         seed,
         trial,
@@ -121,14 +120,14 @@ impl Reproduction {
             "differs" => Err(Failure::new(
                 exit::DISAGREED,
                 format!(
-                    "error: {trial} came out differently here than it is stored, which must never happen\n  help: \
-                     reproduce it on another machine, too, to see which of the two is right"
+                    "error: {trial} has other spikes here than in the store; this must never happen\n  help: \
+                        reproduce it on another machine, to see which result is right"
                 ),
             )),
             _ => Err(Failure::new(
                 exit::INCOMPLETE,
                 format!(
-                    "error: the store does not have {trial} whole, so there is nothing to compare with\n  help: run \
+                    "error: {trial} is missing or damaged in the store: nothing to compare with\n  help: run \
                      the sweep again"
                 ),
             )),
@@ -139,7 +138,7 @@ impl Reproduction {
         let Reproduction { condition, seed, trial, computed, .. } = self;
         let mut text = format!("trial {trial} of condition {condition}, seed {seed}\n");
         for (what, spikes) in [("computed", Some(computed)), ("stored", self.stored.as_ref())] {
-            let told = spikes.map_or("not there, or damaged", |spikes| &spikes.text);
+            let told = spikes.map_or("missing or damaged", |spikes| &spikes.text);
             text.push_str(&format!("  {what:9} {told}\n"));
         }
         match (self.result, &self.difference) {
@@ -151,7 +150,7 @@ impl Reproduction {
     }
 }
 
-/// Where a trial starts in its stream; parts that neither the store nor the program knows are surveyed.
+/// Returns where a trial starts in its stream. Parts that neither the store nor the program has are surveyed.
 fn start_of(model: &Model, seed: u32, trial: u32, stored: Vec<u32>) -> Start {
     let engine = model.engine();
     let shipped = engine.shipped(model, seed);
@@ -175,7 +174,7 @@ fn start_of(model: &Model, seed: u32, trial: u32, stored: Vec<u32>) -> Start {
 mod tests {
     use granule_engine::Spike;
     use granule_outputs::manifest::{STORE, StoreName, UnderWay};
-    use granule_store::{Entry, Store};
+    use granule_store::{Store, StoreEntry};
     use granule_sweep::{Overrides, Plan, parse};
     use granule_system::files::Directory;
 
@@ -183,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_trial_that_is_stored_otherwise_is_found_out() {
-        let text = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\ntrials: 3\nconditions: [Control]";
+        let text = "network: { mossy_fibers: 60, granule_cells: 48, golgi_cells: 7 }\ntrials: 3\nconditions: \
+            [Control]";
         let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let plan = Plan::new(&sweep);
         let directory = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ mod tests {
         {
             let store = Store::open(&directory.path().join(STORE)).unwrap();
             let key = plan.key(0, 0, 2);
-            store.put(&[Entry { key, digest: Digest::of(&spikes), spikes: &spikes }]).unwrap();
+            store.put(&[StoreEntry { key, digest: Digest::of(&spikes), spikes: &spikes }]).unwrap();
             let in_use = reproduce(2).unwrap_err();
             assert!(in_use.message.contains("in use"), "{}", in_use.message);
         }

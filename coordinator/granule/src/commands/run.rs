@@ -1,19 +1,19 @@
-//! `granule run`: a sweep on this machine.
+//! `granule run`: runs a sweep on this machine.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use granule_farm::scheduler::{Config, LEASE_TARGET};
-use granule_server::driver::Options;
+use granule_farm::scheduler::{LEASE_TARGET, SchedulerConfig};
+use granule_server::driver::RunOptions;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
-use crate::commands::job::{self, Order};
+use crate::commands::sweep_run::{self, RunOrder};
 use crate::commands::this_machine::cores;
 use crate::commands::this_process::this_program;
 use crate::failure::Failure;
 
-pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &cli::RunArgs) -> Result<(), Failure> {
     if !arguments.listen.ip().is_loopback() {
         let message = format!(
             "error: `run` listens on loopback only, and {} is not\n  help: leave --listen out, or use \
@@ -24,14 +24,20 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     }
     let workers = arguments.workers.unwrap_or_else(cores);
     let program = program(arguments.common.worker_program.as_ref())?;
-    let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
+    let cli::SweepArgs { sweep, out, store, dashboard, json, .. } = &arguments.common;
     let (out, store) = (out.as_deref(), store.as_deref());
-    let order =
-        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
-    job::run(
+    let order = RunOrder {
+        sweep,
+        out,
+        store,
+        replaces: arguments.common.replace,
+        dashboard: *dashboard,
+        json: *json,
+    };
+    sweep_run::run(
         &order,
         |out| Entrance::local(arguments.listen, out),
-        |sweep| Options {
+        |sweep| RunOptions {
             sweep: sweep.name.clone(),
             workers,
             program,
@@ -45,7 +51,7 @@ pub(crate) fn run(arguments: &cli::Run) -> Result<(), Failure> {
     )
 }
 
-/// The executable that worker processes run.
+/// Returns the executable that worker processes run.
 pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     match given {
         Some(program) => Ok(program.clone()),
@@ -53,9 +59,9 @@ pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// How the scheduler goes about it, with so many worker processes of ours.
-pub(crate) fn config(arguments: &cli::Common, workers: u32) -> Config {
-    Config {
+/// Returns the scheduler's configuration for so many worker processes of ours.
+pub(crate) fn config(arguments: &cli::SweepArgs, workers: u32) -> SchedulerConfig {
+    SchedulerConfig {
         lease_ttl: Duration::from_secs(arguments.lease_seconds.into()),
         lease_target: LEASE_TARGET,
         shard_trials: arguments.shard_trials,

@@ -1,4 +1,4 @@
-//! `granule schema`: the shape of sweep files, for editors.
+//! `granule schema`: prints the schema of sweep files, for editors.
 
 use crate::failure::Failure;
 use crate::stdout::say;

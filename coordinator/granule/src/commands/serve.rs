@@ -1,21 +1,21 @@
-//! `granule serve`: a sweep with workers on other machines.
+//! `granule serve`: runs a sweep with workers on other machines.
 
 use std::time::Duration;
 
-use granule_server::driver::Options;
+use granule_server::driver::RunOptions;
 
 use crate::cli;
 use crate::commands::entrance::Entrance;
-use crate::commands::job::{self, Order};
 use crate::commands::run::{config, program};
+use crate::commands::sweep_run::{self, RunOrder};
 use crate::failure::Failure;
 
-/// How long leases may take to end when the coordinator is asked to.
+/// How long leases may take to end after an interrupt.
 pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
     let program = program(arguments.common.worker_program.as_ref())?;
-    let order = Order {
+    let order = RunOrder {
         sweep: &arguments.common.sweep,
         out: arguments.common.out.as_deref(),
         store: arguments.common.store.as_deref(),
@@ -23,10 +23,10 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
         dashboard: arguments.common.dashboard,
         json: arguments.common.json,
     };
-    job::run(
+    sweep_run::run(
         &order,
         |out| Entrance::served(arguments, out),
-        |sweep| Options {
+        |sweep| RunOptions {
             sweep: sweep.name.clone(),
             workers: arguments.workers,
             program,

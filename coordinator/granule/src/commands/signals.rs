@@ -1,4 +1,5 @@
-//! Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP; and SIGUSR1, with which schedulers warn of a SIGTERM.
+//! Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP; and SIGUSR1, with which schedulers warn of a
+//! SIGTERM.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// SIGINT, of Ctrl-C.
+    /// SIGINT, as from Ctrl-C.
     Interrupt,
     /// SIGTERM or SIGUSR1.
     Terminate,
@@ -32,7 +33,7 @@ impl Stop {
         }
     }
 
-    /// What a command that stops for it has been.
+    /// Returns the word for the end of a command that stops for it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Stop::Interrupt => "interrupted",
@@ -50,8 +51,8 @@ impl Stop {
         }
     }
 
-    /// Whether it ends a command at once that this long ago has got another request. Several processes may pass on what
-    /// is one event: Slurm sends SIGTERM to a job's shell, which passes it on, and to all that the job runs; a shell and
+    /// Whether it ends a command at once that got another request this long ago. Several processes may pass on a single
+    /// event. Slurm sends SIGTERM to a job's shell, which passes it on, and to all processes of the job. A shell and
     /// the system send SIGHUP for one terminal.
     fn is_urgent(self, first: Stop, ago: Duration) -> bool {
         const SAME_WITHIN: Duration = Duration::from_secs(1);
@@ -66,22 +67,22 @@ impl Stop {
 /// The request to stop, if there was one.
 pub(crate) type Stopped = watch::Receiver<Option<Stop>>;
 
-/// The signals, from now on.
+/// Handlers of the signals.
 pub(crate) struct Signals {
     interrupts: Signal,
     terminations: Signal,
     /// SIGUSR1.
     warnings: Signal,
-    /// None where SIGHUP was ignored at the start, as `nohup` does, or may have been.
+    /// None if SIGHUP was ignored at the start, as by `nohup`, or may have been.
     hangups: Option<Signal>,
     first: Option<(Stop, Instant)>,
 }
 
 impl Signals {
-    /// Takes over the signals. Must be called in a runtime.
+    /// Installs the handlers. Must be called in a runtime.
     ///
     /// # Errors
-    /// When the system refuses; then each signal ends the process.
+    /// When the system refuses. Then each signal ends the process.
     pub(crate) fn new() -> io::Result<Signals> {
         let hangups = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         let interrupts = signal(SignalKind::interrupt())?;
@@ -90,7 +91,7 @@ impl Signals {
         Ok(Signals { interrupts, terminations, warnings, hangups, first: None })
     }
 
-    /// The next signal that says something new: the first, and then each that asks to end at once.
+    /// Returns the next signal that matters: the first, and then each that asks to end at once.
     pub(crate) async fn next(&mut self) -> Stop {
         loop {
             let stop = tokio::select! {
@@ -118,20 +119,20 @@ async fn hangup(hangups: Option<&mut Signal>) {
     }
 }
 
-/// Whether this process ignores SIGHUP. Where the system does not say, SIGHUP is left as it is.
+/// Whether this process ignores SIGHUP. If the system does not report that, SIGHUP is left as it is.
 fn is_hangup_ignored() -> bool {
     fs::read_to_string("/proc/self/status").map_or(true, |status| ignores_hangup(&status))
 }
 
-/// The same, of `/proc/self/status`.
+/// The same, from the text of `/proc/self/status`.
 fn ignores_hangup(status: &str) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // One bit for each signal, SIGHUP's the lowest.
+    // One bit for each signal. That of SIGHUP is the lowest.
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask & 1 == 1)
 }
 
-/// Turns the first signal into a request to stop; ends the process on the second, after this message. A thread of its own
-/// does so, whatever the others are busy with.
+/// Turns the first signal into a request to stop. Ends the process on the second, after this message. This runs in a
+/// thread of its own, so it works even if all others are busy.
 ///
 /// # Errors
 /// When the system has no thread or no files for it.

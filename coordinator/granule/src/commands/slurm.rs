@@ -1,4 +1,4 @@
-//! `granule slurm`: a sweep as a job on a cluster, followed to its end; or workers for one that is served.
+//! `granule slurm`: runs a sweep as a job on a cluster and follows it to its end, or adds workers to a served sweep.
 
 mod attach;
 mod record;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use granule_outputs as outputs;
 use granule_outputs::archive::{self, ArchiveError};
 use granule_outputs::manifest::ResolvedSweep;
-use granule_outputs::survey::Survey;
+use granule_outputs::survey::DirectorySurvey;
 use granule_server::view::board::Views;
 use granule_server::view::log::{self, line};
 use granule_server::view::status::{SCHEMA, now};
@@ -23,40 +23,41 @@ use granule_sweep::{Plan as SweepPlan, Sweep};
 use granule_system::threads;
 use granule_system::{files, private};
 use granule_text::from_outside;
+use granule_text::plural;
 use granule_worker::access::{Access, AccessError};
 use nix::fcntl::OFlag;
 
-use self::record::{Asked, DIRECTORY, RECORD, Record};
+use self::record::{Asked, DIRECTORY, JobRecord, RECORD};
 use self::watching::{Heard, Watching};
 use crate::cli::{self, exit};
+use crate::commands::directory_status::{self, SlurmJob};
 use crate::commands::entrance::ACCESS;
-use crate::commands::job::{check_size, directory_of};
-use crate::commands::rest::{self, SlurmJob};
 use crate::commands::signals::Signals;
 use crate::commands::sweep_file::read_sweep;
+use crate::commands::sweep_run::{check_size, directory_of};
 use crate::commands::target;
 use crate::commands::this_process::command_line;
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural, shell_path, shown};
+use crate::failure::{Failure, shell_path, shown};
 use crate::slurm::control::{self, Slurm, SlurmError};
-use crate::slurm::options::Options;
-use crate::slurm::script::{Plan, SCRIPT, Serving, Shape, Unfit};
-use crate::slurm::{Ending, Job, State};
+use crate::slurm::options::SlurmOptions;
+use crate::slurm::script::{JobPlan, SCRIPT, Serving, UnreadableWord, WorkerLayout};
+use crate::slurm::{Job, JobEnding, JobState};
 use crate::stdout::{LastWords, say};
 
 /// Held while a job is submitted, so that two commands at once do not submit two.
 const LOCK: &str = "job.lock";
 
-/// Time between two questions to Slurm, which others ask, too: soon at first, rarely later.
+/// Pause between two queries of Slurm, which other users query, too: at first, and at most.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// How long Slurm may not know a job that it has taken, as after a controller was started anew.
+/// How long Slurm may not know a job that it has accepted, as after a restart of its controller.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// Time between two attempts to be the only one.
+/// Pause between two attempts to take a lock.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long a job must have ended other than well before that is believed.
+/// How long a job must have ended unsuccessfully before that is taken as final.
 const ENDED_FOR: Duration = Duration::from_secs(4);
 
 /// Lines of a log that are shown when a job has failed.
@@ -65,39 +66,39 @@ const LAST_LINES: usize = 12;
 /// Longest file of `--setup`, in bytes.
 const LONGEST_SETUP: u64 = 1 << 16;
 
-/// What is asked for, with paths that hold on every node.
+/// The user's request, with paths that are valid on every node.
 struct Request<'a> {
-    arguments: &'a cli::Slurm,
+    arguments: &'a cli::SlurmArgs,
     sweep: Sweep,
     out: PathBuf,
     logs: PathBuf,
-    plan: Plan,
+    plan: JobPlan,
 }
 
-pub(crate) fn run(arguments: &cli::Slurm) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &cli::SlurmArgs) -> Result<(), Failure> {
     let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     if arguments.attach {
         let request = Request::new(arguments)?;
         return runtime.block_on(request.attach());
     }
-    // A sweep file that was changed while its job ran calls for another job.
+    // If the sweep file was changed while its job ran, another job is needed.
     while runtime.block_on(Request::new(arguments)?.run())? == Next::Again {}
     Ok(())
 }
 
-/// What is left to be done after a job.
+/// The next step after a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Nothing,
-    /// The job has done what it was submitted for, and that is not all that is asked for now.
+    /// The job has done what it was submitted for, but more is requested now.
     Again,
 }
 
 impl<'a> Request<'a> {
-    fn new(arguments: &'a cli::Slurm) -> Result<Request<'a>, Failure> {
-        let options = Options::new(arguments.options.clone());
+    fn new(arguments: &'a cli::SlurmArgs) -> Result<Request<'a>, Failure> {
+        let options = SlurmOptions::new(arguments.options.clone());
         if let Some((word, instead)) = options.contradiction() {
-            let message = format!("error: `{}` contradicts what granule tells sbatch", shown(word));
+            let message = format!("error: `{}` contradicts granule's own options for sbatch", shown(word));
             return Err(Failure::new(exit::USAGE, format!("{message}\n  help: {instead}")));
         }
         let mut sweep = read_sweep(&arguments.sweep)?;
@@ -106,7 +107,8 @@ impl<'a> Request<'a> {
         archive::survey(ENGINES, &out, &mut sweep)?;
         if out.join(DIRECTORY).is_symlink() {
             let message = format!(
-                "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a directory there",
+                "error: {} is a symbolic link\n  help: move it away: granule writes scripts and logs to a \
+                    directory there",
                 out.join(DIRECTORY).display()
             );
             return Err(Failure::new(exit::FAILED, message));
@@ -119,10 +121,10 @@ impl<'a> Request<'a> {
             }
         };
         let shape = match arguments.workers {
-            Some(workers) => Shape::Workers { workers, cores: arguments.cores },
-            None => Shape::Nodes(arguments.nodes),
+            Some(workers) => WorkerLayout::Workers { workers, cores: arguments.cores },
+            None => WorkerLayout::Nodes(arguments.nodes),
         };
-        let plan = Plan {
+        let plan = JobPlan {
             name: sweep.name.clone(),
             command: command_line(),
             granule,
@@ -137,15 +139,15 @@ impl<'a> Request<'a> {
         Ok(Request { arguments, sweep, out, logs, plan })
     }
 
-    /// All options that were given for `sbatch`, also those that are granule's own.
-    fn options(&self) -> Options {
+    /// Returns all options for `sbatch` that were given, also by granule's own options.
+    fn options(&self) -> SlurmOptions {
         let time = self.arguments.time.iter().map(|_| "--time".to_owned());
         let partition = self.arguments.partition.iter().map(|_| "--partition".to_owned());
-        Options::new(time.chain(partition).chain(self.arguments.options.iter().cloned()).collect())
+        SlurmOptions::new(time.chain(partition).chain(self.arguments.options.iter().cloned()).collect())
     }
 }
 
-/// The commands in a file of `--setup`.
+/// Reads the commands in a file of `--setup`, and checks them.
 fn setup(path: &Path) -> Result<String, Failure> {
     let wrong = |problem: &str| {
         Failure::new(
@@ -155,15 +157,15 @@ fn setup(path: &Path) -> Result<String, Failure> {
     };
     let bytes = files::read(path, LONGEST_SETUP).map_err(|error| wrong(&error.to_string()))?;
     match String::from_utf8(bytes) {
-        Ok(text) if text.contains('\0') => Err(wrong("it is no text")),
-        // Slurm takes what looks like its options as such, wherever it is.
+        Ok(text) if text.contains('\0') => Err(wrong("it is not text")),
+        // Slurm reads such a line as its options, wherever it is.
         Ok(text) if text.lines().any(|line| line.starts_with("#SBATCH")) => {
-            Err(wrong("it has an `#SBATCH` line; options for sbatch stand behind `--`"))
+            Err(wrong("it has an `#SBATCH` line; write options for sbatch after `--`"))
         }
         Ok(text) => match Command::new("bash").arg("-n").arg(path).stdin(Stdio::null()).output() {
             Ok(checked) if !checked.status.success() => {
                 let said = String::from_utf8_lossy(&checked.stderr);
-                Err(wrong(&format!("bash does not understand it: {}", from_outside(said.trim()))))
+                Err(wrong(&format!("bash cannot parse it: {}", from_outside(said.trim()))))
             }
             _ => Ok(text),
         },
@@ -171,24 +173,24 @@ fn setup(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// Expects the output directory to be free or that of this sweep, as the job will; gives the path of the store.
-fn look(out: &Path, sweep: &Sweep, arguments: &cli::Slurm) -> Result<PathBuf, Failure> {
+/// Checks that the output directory is free or that of this sweep, as the job will. Returns the path of the store.
+fn look(out: &Path, sweep: &Sweep, arguments: &cli::SlurmArgs) -> Result<PathBuf, Failure> {
     let resolved = ResolvedSweep::of(sweep);
-    let survey = Survey::new(ENGINES, out).map_err(ArchiveError::from)?;
+    let survey = DirectorySurvey::new(ENGINES, out).map_err(ArchiveError::from)?;
     survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
-    // Files that changed are hashed by the job, not by the login node: only what is in the way counts here.
+    // The job hashes changed files, not the login node. Here, only files that are in the way count.
     let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
     let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
     changes.check(out, arguments.replace).map_err(ArchiveError::from)?;
     Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
 }
 
-/// A path from the root.
+/// Returns the path from the root.
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
     absolute(path).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))
 }
 
-fn unfit(error: &Unfit) -> Failure {
+fn unfit(error: &UnreadableWord) -> Failure {
     Failure::caused_by(exit::USAGE, error, Some(error.help))
 }
 
@@ -197,7 +199,7 @@ fn of_slurm(error: &SlurmError) -> Failure {
 }
 
 impl Request<'_> {
-    /// A job that is the whole sweep.
+    /// Runs a job that is the whole sweep.
     async fn run(&self) -> Result<Next, Failure> {
         let store = look(&self.out, &self.sweep, self.arguments)?;
         let serving = Serving {
@@ -216,17 +218,17 @@ impl Request<'_> {
             say(&script)?.done();
             return Ok(Next::Nothing);
         }
-        if rest::is_complete(&self.out, &self.sweep) {
-            say(&format!("Sweep {} is complete already, in {}\n", self.sweep.name, shown(&self.out)))?.done();
+        if directory_status::is_complete(&self.out, &self.sweep) {
+            say(&format!("Sweep {} is already complete, in {}\n", self.sweep.name, shown(&self.out)))?.done();
             self.tell_of_rest().await;
             return Ok(Next::Nothing);
         }
         let asked = self.asked(&serving);
-        // From here on: what is submitted must be written down before this ends.
+        // From here on, a job that is submitted must be recorded before this ends.
         let mut signals = Signals::new().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
         let (record, joined) = {
             let find = async {
-                // The other is done as soon as Slurm has answered.
+                // The other command is done as soon as Slurm has answered.
                 let lock = self.lock(LOCK, "is submitting", 2 * UNKNOWN_FOR).await?;
                 Ok::<_, Failure>((lock, self.under_way().await?))
             };
@@ -242,7 +244,7 @@ impl Request<'_> {
         let job = &record.job;
         let other = record.asked.as_ref().filter(|_| joined).filter(|of| of.sweep != asked.sweep);
         if joined {
-            line(&format!("job {job} is under way already"));
+            line(&format!("job {job} is already submitted"));
             if let Some(difference) = record.asked.as_ref().and_then(|of| of.difference(&asked)) {
                 let then = match other {
                     Some(_) if self.arguments.detach => "",
@@ -256,19 +258,21 @@ impl Request<'_> {
         if self.arguments.detach {
             if other.is_some() {
                 let message = format!(
-                    "error: job {job} is under way for the sweep as it was, and nothing is submitted for the rest\n  \
-                     help: run this again when the job has ended; without --detach it waits for that, and goes on"
+                    "error: job {job} computes the sweep as it was before; nothing was submitted for the rest\n \
+                         help: run this again when the job has ended; without --detach, granule waits for that \
+                         and submits the rest"
                 );
                 return Err(Failure::new(exit::INCOMPLETE, message));
             }
             let log = shown(&record.log);
-            let text = format!("Slurm job {job}; to see what it is at: {how}; its log: {log}\n");
+            let text = format!("Slurm job {job}; to see its progress: {how}; its log: {log}\n");
             return LastWords::summary(text).say().map(|()| Next::Nothing);
         }
         tokio::select! {
             ended = self.follow(&record) => self.end(&record, ended?, other.is_some()),
             stop = signals.next() => Err(Failure::new(stop.code(), format!(
-                "job {job} goes on without being followed\n  to follow it: {}\n  to see what it is at: {how}\n  \
+                "no longer following job {job}; it keeps running\n  to follow it: {}\n  to see its progress: \
+                    {how}\n  \
                  to end it: {}",
                 command_line(),
                 job.scancel(),
@@ -276,19 +280,20 @@ impl Request<'_> {
         }
     }
 
-    /// Says that a job waits or runs which has nothing to do any more, where Slurm says so at once.
+    /// Prints a note if a job of a complete sweep still waits or runs, and Slurm reports that at once.
     async fn tell_of_rest(&self) {
-        let Some(Record { job, .. }) = Record::find(&self.out) else { return };
+        let Some(JobRecord { job, .. }) = JobRecord::find(&self.out) else { return };
         let slurm = Slurm { cluster: job.cluster.clone() };
         let state = tokio::time::timeout(ENDED_FOR, slurm.look(job.job)).await;
-        if let Ok(Ok(state @ (State::Waiting { .. } | State::Running { .. } | State::Suspended { .. }))) =
-            state
+        if let Ok(Ok(
+            state @ (JobState::Waiting { .. } | JobState::Running { .. } | JobState::Suspended { .. }),
+        )) = state
         {
             line(&format!("note: job {job} {}; to end it: {}", state.describe(), job.scancel()));
         }
     }
 
-    /// What is asked for now.
+    /// Returns the present request.
     fn asked(&self, serving: &Serving) -> Asked {
         let resolved = ResolvedSweep::of(&self.sweep);
         let Sweep { conditions, seeds, trials, .. } = &self.sweep;
@@ -304,9 +309,9 @@ impl Request<'_> {
         }
     }
 
-    /// What the coordinator is told beyond its paths.
+    /// Returns the coordinator's options, without its paths.
     fn serve_options(&self) -> Vec<String> {
-        let cli::Slurm { interface, audit, shard_trials, replace, .. } = self.arguments;
+        let cli::SlurmArgs { interface, audit, shard_trials, replace, .. } = self.arguments;
         let mut options = Vec::new();
         if *replace {
             options.push("--replace".to_owned());
@@ -325,39 +330,39 @@ impl Request<'_> {
 
     /// Finds the job of this directory that waits or runs. It is the last one that granule submitted, or a job of the
     /// same script that a user submitted by hand.
-    async fn under_way(&self) -> Result<Option<Record>, Failure> {
+    async fn under_way(&self) -> Result<Option<JobRecord>, Failure> {
         if let Some(record) = self.last_under_way().await? {
             return Ok(Some(record));
         }
         let script = self.logs.join(SCRIPT);
-        let cluster = Record::find(&self.out).and_then(|record| record.job.cluster);
+        let cluster = JobRecord::find(&self.out).and_then(|record| record.job.cluster);
         let slurm = Slurm { cluster: cluster.clone() };
         if script.exists()
             && let Some(job) = slurm.find(&script).await.map_err(|error| of_slurm(&error))?
         {
             return Ok(Some(self.note(Job { job, cluster }, None)?));
         }
-        // While another granule has the store, a job would end at once.
+        // While another granule uses the store, a job would end at once.
         match archive::keep_still(&self.out) {
             Err(error @ ArchiveError::InUse { .. }) => Err(error.into()),
             _ => Ok(None),
         }
     }
 
-    /// The job that was submitted before, if it still waits or runs.
-    async fn last_under_way(&self) -> Result<Option<Record>, Failure> {
-        let Some(record) = Record::find(&self.out) else { return Ok(None) };
+    /// Returns the job that was submitted before, if it still waits or runs.
+    async fn last_under_way(&self) -> Result<Option<JobRecord>, Failure> {
+        let Some(record) = JobRecord::find(&self.out) else { return Ok(None) };
         let slurm = Slurm { cluster: record.job.cluster.clone() };
         let begun = Instant::now();
         let mut is_told = false;
         loop {
             match slurm.look(record.job.job).await.map_err(|error| of_slurm(&error))? {
-                State::Waiting { .. } | State::Running { .. } | State::Suspended { .. } => {
+                JobState::Waiting { .. } | JobState::Running { .. } | JobState::Suspended { .. } => {
                     return Ok(Some(record));
                 }
-                State::Ended(Ending::Completed | Ending::Cancelled) => return Ok(None),
-                State::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
-                state @ (State::Unknown | State::Ending) => {
+                JobState::Ended(JobEnding::Completed | JobEnding::Cancelled) => return Ok(None),
+                JobState::Unknown if record.is_old() || begun.elapsed() >= UNKNOWN_FOR => return Ok(None),
+                state @ (JobState::Unknown | JobState::Ending) => {
                     // A short wait needs no message.
                     if !is_told && begun.elapsed() >= ENDED_FOR {
                         is_told = true;
@@ -365,14 +370,14 @@ impl Request<'_> {
                     }
                     tokio::time::sleep(ASK_EVERY.0).await;
                 }
-                // On its way back into the queue a job seems to have failed for a moment.
-                State::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
-                State::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
+                // While a job is requeued, it seems to have failed for a moment.
+                JobState::Ended(_) if begun.elapsed() >= ENDED_FOR => return Ok(None),
+                JobState::Ended(_) => tokio::time::sleep(ASK_EVERY.0).await,
             }
         }
     }
 
-    /// Keeps others from doing the same, as long as it lives. Another that does it is waited for, for so long.
+    /// Keeps others from doing the same while the file is open. If another does, waits for it, at most for `patience`.
     async fn lock(&self, name: &str, what: &str, patience: Duration) -> Result<fs::File, Failure> {
         let path = self.logs.join(name);
         let open = || -> std::io::Result<fs::File> {
@@ -390,7 +395,7 @@ impl Request<'_> {
         let begun = Instant::now();
         loop {
             match file.try_lock() {
-                // Where there are no locks, the store's own refuses the second coordinator.
+                // On a file system without locks, the store's own lock refuses the second coordinator.
                 Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
                 Err(fs::TryLockError::WouldBlock) if begun.elapsed() >= patience => {
                     let what = format!("error: another `granule slurm` {what} {}", self.sweep.name);
@@ -404,16 +409,18 @@ impl Request<'_> {
         }
     }
 
-    /// Keeps the script, and submits it.
-    async fn submit(&self, script: &str, asked: Asked) -> Result<Record, Failure> {
+    /// Writes the script, and submits it.
+    async fn submit(&self, script: &str, asked: Asked) -> Result<JobRecord, Failure> {
         let path = self.keep(SCRIPT, script)?;
-        // The job would fail when it starts.
+        // Otherwise, the job would fail when it starts.
         if let Err(AccessError::File(file)) = Access::read(&self.out.join(ACCESS))
             && file.is_denied()
         {
-            let message =
-                format!("error: {} is another user's: its {ACCESS} is for its owner only", shown(&self.out));
-            let help = "choose another directory with --out, or have its owner go on";
+            let message = format!(
+                "error: {} belongs to another user: only its owner may read its {ACCESS}",
+                shown(&self.out)
+            );
+            let help = "choose another directory with --out, or ask its owner to resume the sweep";
             return Err(Failure::new(exit::FAILED, format!("{message}\n  help: {help}")));
         }
         private::check_place(&self.out.join(ACCESS)).map_err(|error| {
@@ -426,11 +433,11 @@ impl Request<'_> {
         Ok(record)
     }
 
-    /// Writes down which job it is.
-    fn note(&self, job: Job, asked: Option<Asked>) -> Result<Record, Failure> {
+    /// Records the job.
+    fn note(&self, job: Job, asked: Option<Asked>) -> Result<JobRecord, Failure> {
         let log = self.logs.join(format!("{}.log", job.job));
         let kind = "slurm_job".to_owned();
-        let record = Record { schema: SCHEMA, kind, job, submitted: now(), log, asked };
+        let record = JobRecord { schema: SCHEMA, kind, job, submitted: now(), log, asked };
         let json = serde_json::to_string(&record).expect("text and numbers can be written");
         self.keep(RECORD, &format!("{json}\n"))?;
         Ok(record)
@@ -442,7 +449,7 @@ impl Request<'_> {
         let is_script = name.ends_with(".sh");
         let text = if is_script { target::with_hash(text) } else { text.to_owned() };
         if is_script {
-            target::check(&path, target::Kind::Script, self.arguments.force)?;
+            target::check(&path, target::TargetKind::Script, self.arguments.force)?;
         }
         fs::create_dir_all(&self.logs).and_then(|()| files::put(&path, text.as_bytes())).map_err(
             |error| {
@@ -453,12 +460,12 @@ impl Request<'_> {
         Ok(path)
     }
 
-    /// Tells what the job is at until it is over.
-    async fn follow(&self, record: &Record) -> Result<State, Failure> {
+    /// Reports the state and the progress of a job until it is over.
+    async fn follow(&self, record: &JobRecord) -> Result<JobState, Failure> {
         let views = Views::default();
         let terminal = Terminal::follow(views.board());
         let mut watching: Option<Watching> = None;
-        let mut seen = State::Unknown;
+        let mut seen = JobState::Unknown;
         let mut unknown_since: Option<Instant> = None;
         let mut ended_since: Option<Instant> = None;
         let mut is_silent = false;
@@ -467,24 +474,24 @@ impl Request<'_> {
         let mut pause = least;
         let ended = loop {
             match slurm.look(record.job.job).await {
-                Ok(State::Unknown) => {
+                Ok(JobState::Unknown) => {
                     if unknown_since.get_or_insert_with(Instant::now).elapsed() >= UNKNOWN_FOR {
-                        break State::Unknown;
+                        break JobState::Unknown;
                     }
                 }
                 Ok(state) => {
                     unknown_since = None;
                     is_silent = false;
                     if state != seen {
-                        if !matches!(state, State::Ended(_)) {
+                        if !matches!(state, JobState::Ended(_)) {
                             tell(&record.job, &state);
                         }
                         pause = least;
                     }
-                    // On its way back into the queue a job seems to have failed for a moment.
+                    // While a job is requeued, it seems to have failed for a moment.
                     let is_final = match state {
-                        State::Ended(Ending::Completed) => true,
-                        State::Ended(_) => {
+                        JobState::Ended(JobEnding::Completed) => true,
+                        JobState::Ended(_) => {
                             ended_since.get_or_insert_with(Instant::now).elapsed() >= ENDED_FOR
                         }
                         _ => {
@@ -498,7 +505,7 @@ impl Request<'_> {
                     }
                     seen = state;
                 }
-                // Jobs go on without Slurm's controller.
+                // Jobs continue without Slurm's controller.
                 Err(error) if !is_silent => {
                     is_silent = true;
                     log::event("slurm", &format!("{error}; trying again"));
@@ -507,7 +514,7 @@ impl Request<'_> {
             }
             let until = tokio::time::Instant::now() + pause;
             pause = (pause * 3 / 2).min(most);
-            if !matches!(seen, State::Running { .. }) {
+            if !matches!(seen, JobState::Running { .. }) {
                 watching = None;
                 tokio::time::sleep_until(until).await;
                 continue;
@@ -515,7 +522,7 @@ impl Request<'_> {
             if watching.as_ref().is_none_or(Watching::is_over) {
                 watching = Watching::start(&self.out).await;
             }
-            // Until Slurm is asked again, or there is nobody to hear from.
+            // Until the next query of Slurm, or until the coordinator has ended.
             while let Some(watching) = &mut watching {
                 match tokio::time::timeout_at(until, watching.heard.recv()).await {
                     Ok(Some(Heard::Snapshot(snapshot))) => {
@@ -539,21 +546,21 @@ impl Request<'_> {
         Ok(ended)
     }
 
-    /// What has come of it: what Slurm says is one thing, what lies there the other. `is_of_another` says that the job
-    /// was submitted for another sweep than was asked for.
-    fn end(&self, record: &Record, state: State, is_of_another: bool) -> Result<Next, Failure> {
+    /// Returns the result. The state in Slurm and the state of the directory may differ. `is_of_another` states that
+    /// the job was submitted for another sweep than the requested one.
+    fn end(&self, record: &JobRecord, state: JobState, is_of_another: bool) -> Result<Next, Failure> {
         let job = &record.job;
-        let rest = rest::look(&self.out);
+        let rest = directory_status::look(&self.out);
         if let Ok(rest) = &rest
             && rest.is_complete()
         {
-            let is_well = matches!(state, State::Ended(Ending::Completed) | State::Unknown);
+            let is_well = matches!(state, JobState::Ended(JobEnding::Completed) | JobState::Unknown);
             // The sweep file may have been changed since.
             let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
                 line(&format!("job {job} {}; the sweep file as it was is complete", state.describe()));
             })?;
             archive::survey(ENGINES, &self.out, &mut sweep)?;
-            if rest::is_complete(&self.out, &sweep) {
+            if directory_status::is_complete(&self.out, &sweep) {
                 if !is_well {
                     line(&format!("note: job {job} {}, but the sweep is complete", state.describe()));
                 }
@@ -566,16 +573,16 @@ impl Request<'_> {
             }
         }
         let (word, help, code) = match state {
-            State::Ended(ending) => {
-                let code = if ending == Ending::Cancelled { exit::TERMINATED } else { exit::INCOMPLETE };
+            JobState::Ended(ending) => {
+                let code = if ending == JobEnding::Cancelled { exit::TERMINATED } else { exit::INCOMPLETE };
                 (ending.describe(), ending.help(), code)
             }
-            _ => ("is not known to Slurm any more", None, exit::INCOMPLETE),
+            _ => ("is no longer known to Slurm", None, exit::INCOMPLETE),
         };
         let log = end_of(&record.log).unwrap_or_default();
-        // With `--no-kill` Slurm itself does not say why.
-        let help = if is_out_of_memory(&log) { Ending::OutOfMemory.help() } else { help };
-        let node = failed_node(&log).filter(|_| state == State::Ended(Ending::Failed));
+        // With `--no-kill`, Slurm itself does not report the reason.
+        let help = if is_out_of_memory(&log) { JobEnding::OutOfMemory.help() } else { help };
+        let node = failed_node(&log).filter(|_| state == JobState::Ended(JobEnding::Failed));
         let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
         let mut message = format!("error: job {job} {word}{with}, and the sweep is not complete");
         if let Ok(rest) = &rest {
@@ -593,16 +600,16 @@ impl Request<'_> {
         if let Some(help) = help {
             message.push_str(&format!("\n  help: {help}"));
         }
-        message.push_str(&format!("\n  to go on: {}", command_line()));
+        message.push_str(&format!("\n  to resume: {}", command_line()));
         Err(Failure::new(code, message))
     }
 }
 
-fn tell(job: &Job, state: &State) {
+fn tell(job: &Job, state: &JobState) {
     log::event("slurm", &format!("job {job} {}", state.describe()));
 }
 
-/// Whether a log says that something was ended because of its memory, which Slurm may report as any failure.
+/// Whether a log reports that a process was killed because of its memory. Slurm may report that as any failure.
 fn is_out_of_memory(log: &str) -> bool {
     let said = log.to_ascii_lowercase();
     ["oom-kill", "oom_kill", "oom killed", "out of memory", "out-of-memory"]
@@ -610,7 +617,7 @@ fn is_out_of_memory(log: &str) -> bool {
         .any(|words| said.contains(words))
 }
 
-/// The end of a log, which may be of any length.
+/// Returns the end of a log, which may be of any length.
 fn end_of(log: &Path) -> std::io::Result<String> {
     const MOST: u64 = 1 << 16;
     let mut file = files::open(log)?;
@@ -621,7 +628,7 @@ fn end_of(log: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The node whose end ended the job, as `srun` says it in the job's log.
+/// Returns the node whose failure ended the job, as `srun` reports it in the job's log.
 fn failed_node(log: &str) -> Option<&str> {
     log.lines()
         .rev()
@@ -629,9 +636,9 @@ fn failed_node(log: &str) -> Option<&str> {
         .find_map(|line| line.split("Node failure on ").nth(1)?.split_whitespace().next())
 }
 
-/// What the job is at that was submitted last for this directory.
+/// Returns the state of the last job that was submitted for this directory.
 pub(crate) async fn last_job(out: &Path) -> Option<SlurmJob> {
-    let record = Record::find(out)?;
+    let record = JobRecord::find(out)?;
     let slurm = Slurm { cluster: record.job.cluster.clone() };
     let state = slurm.look(record.job.job).await;
     Some(SlurmJob::new(&record.job, &state, &record.log))
@@ -644,7 +651,8 @@ mod tests {
     #[test]
     fn a_log_tells_of_memory_in_whichever_words() {
         for log in [
-            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have been killed",
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have \
+                been killed",
             "srun: error: n1: task 0: Out Of Memory",
             "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch",
         ] {

@@ -1,42 +1,48 @@
-//! `granule ssh`: a sweep with workers on machines that one can log in to.
+//! `granule ssh`: runs a sweep with workers on machines that the user can log in to.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use granule_server::driver::Options;
+use granule_server::driver::RunOptions;
 use granule_server::launch::hosts::hosts;
 use granule_server::launch::ssh::Ssh;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
-use crate::commands::job::{self, Order};
 use crate::commands::run::{config, program};
 use crate::commands::serve::DRAIN_WITHIN;
+use crate::commands::sweep_run::{self, RunOrder};
 use crate::failure::Failure;
 
-pub(crate) fn run(arguments: &cli::Ssh) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &cli::SshArgs) -> Result<(), Failure> {
     let hosts = hosts(&arguments.hosts)
         .map_err(|error| Failure::caused_by(exit::USAGE, &error, Some(&error.help())))?;
-    // The shell there would take a `-` for an option of its `exec`, and `ssh` one for its own.
+    // The shell there would read a leading `-` as an option of its `exec`, and `ssh` as an option of its own.
     let granule = &arguments.granule;
     if granule.is_empty() || granule.starts_with('-') || granule.chars().any(char::is_control) {
         let message = format!(
-            "error: --granule cannot be `{}`\n  help: give a name that PATH there leads to, or a path from the home \
-             directory there, without control characters; ./ before a - at its beginning",
+            "error: --granule cannot be `{}`\n  help: give a name in the PATH of those machines, or a path from \
+                the home directory there. It must have no control characters; write ./ before a leading -",
             granule.escape_debug()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
     let program = program(arguments.common.worker_program.as_ref())?;
-    let cli::Common { sweep, out, store, dashboard, json, .. } = &arguments.common;
+    let cli::SweepArgs { sweep, out, store, dashboard, json, .. } = &arguments.common;
     let (out, store) = (out.as_deref(), store.as_deref());
-    let order =
-        Order { sweep, out, store, replaces: arguments.common.replace, dashboard: *dashboard, json: *json };
+    let order = RunOrder {
+        sweep,
+        out,
+        store,
+        replaces: arguments.common.replace,
+        dashboard: *dashboard,
+        json: *json,
+    };
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let count = hosts.len();
-    job::run(
+    sweep_run::run(
         &order,
         |out| Entrance::over_ssh(here, out, count),
-        |sweep| Options {
+        |sweep| RunOptions {
             sweep: sweep.name.clone(),
             workers: arguments.workers,
             program,

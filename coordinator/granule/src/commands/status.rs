@@ -1,15 +1,16 @@
-//! `granule status`: what a running coordinator is at, or what was made of a sweep at rest.
+//! `granule status`: shows the state of a running coordinator, or of a sweep at rest.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use granule_outputs::archive::{ArchiveError, check_directory, keep_still};
-use granule_outputs::survey::Survey;
+use granule_outputs::survey::DirectorySurvey;
 use granule_proto::wire;
 use granule_server::view::log;
 use granule_server::view::status::{Notice, Snapshot, now, understood};
 use granule_system::threads;
 use granule_text::from_outside;
+use granule_text::plural;
 use granule_text::words::escaped_json;
 use granule_worker::access::{Access, AccessError};
 use granule_worker::connect::{Connected, reconnect};
@@ -18,34 +19,35 @@ use serde_json::Value;
 use tonic::Streaming;
 
 use crate::cli::{self, exit};
+use crate::commands::directory_status::Rest;
 use crate::commands::entrance::ACCESS;
-use crate::commands::rest::Rest;
-use crate::commands::{beacon, rest, slurm};
+use crate::commands::{beacon, directory_status, slurm};
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural};
-use crate::stdout::{self, Reader};
+use crate::failure::Failure;
+use crate::stdout::{self, StdoutReader};
 
-/// Time between two summaries for people who follow.
+/// Time between two summaries for people with --follow.
 const SUMMARY_EVERY: Duration = Duration::from_secs(5);
 
-/// Time between two attempts to reach a coordinator that is followed: at first, and at last.
+/// Pause between two attempts to reach a followed coordinator: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// How long a coordinator of which there is only the access file is waited for. Workers wait as long.
+/// How long this waits for a coordinator of which there is only the access file. Workers wait as long.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-const GONE: &str = "it may be writing its files; if it was stopped, start it again with the same command, and it goes \
-                    on where it was";
+const GONE: &str =
+    "it may be writing its files. If it was stopped, start it again with the same command; it resumes";
 
 pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     let place = match (&arguments.access, &arguments.out) {
-        (Some(access), _) => Place::Access(access),
+        (Some(access), _) => AccessPlace::Access(access),
         (None, Some(out)) => {
             check_directory(out)?;
-            Place::Directory(out)
+            AccessPlace::Directory(out)
         }
         (None, None) => {
-            let message = "error: missing DIR: which sweep's status?\n  help: name the output directory of a sweep, or --access FILE";
+            let message =
+                "error: missing DIR\n  help: name the output directory of a sweep, or pass --access FILE";
             return Err(Failure::new(exit::USAGE, message));
         }
     };
@@ -56,49 +58,51 @@ pub(crate) fn run(arguments: &cli::Status) -> Result<(), Failure> {
     })
 }
 
-/// Where the access to a coordinator is read from.
-enum Place<'a> {
+/// The place from which the access to a coordinator is read.
+enum AccessPlace<'a> {
     Access(&'a Path),
-    /// An output directory, of which there is something to say without a coordinator, too.
+    /// An output directory. Its state can be shown without a coordinator, too.
     Directory(&'a Path),
 }
 
-impl Place<'_> {
-    /// Ways to a coordinator; none where there is none.
+impl AccessPlace<'_> {
+    /// Returns the ways to a coordinator. Empty if there is none.
     fn ways(&self) -> Result<Vec<Access>, Failure> {
         let (beacon, path) = match self {
-            Place::Access(path) => (None, path.to_path_buf()),
-            Place::Directory(out) => (beacon::find(out), out.join(ACCESS)),
+            AccessPlace::Access(path) => (None, path.to_path_buf()),
+            AccessPlace::Directory(out) => (beacon::find(out), out.join(ACCESS)),
         };
         let access = match Access::read(&path) {
             Ok(access) => Some(access),
             Err(AccessError::File(file)) if file.is_not_found() => None,
-            // A run in this directory has its own way.
+            // The run in this directory has its own file for access.
             Err(_) if beacon.is_some() => None,
-            // It is another user's, who lets others see the rest.
-            Err(AccessError::File(file)) if file.is_denied() && matches!(self, Place::Directory(_)) => None,
+            // The access file is another user's, who lets others see the rest.
+            Err(AccessError::File(file)) if file.is_denied() && matches!(self, AccessPlace::Directory(_)) => {
+                None
+            }
             Err(error) => return Err(Failure::caused_by(exit::FAILED, &error, None)),
         };
         Ok(beacon.into_iter().chain(access).collect())
     }
 
-    /// Whether there is a way to a coordinator that is not for this user.
+    /// Whether there is an access file that this user may not read.
     fn is_for_others(&self) -> bool {
-        let Place::Directory(out) = self else { return false };
+        let AccessPlace::Directory(out) = self else { return false };
         let access = Access::read(&out.join(ACCESS));
         matches!(access, Err(AccessError::File(file)) if file.is_denied())
     }
 
-    /// For people.
+    /// Returns the path for people.
     fn display(&self) -> std::path::Display<'_> {
         match self {
-            Place::Access(path) | Place::Directory(path) => path.display(),
+            AccessPlace::Access(path) | AccessPlace::Directory(path) => path.display(),
         }
     }
 }
 
-/// Shows what a coordinator is at, or else the directory at rest.
-async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
+/// Shows the state of a coordinator or, if none answers, of the directory at rest.
+async fn look(place: &AccessPlace<'_>, view: &mut View<'_>) -> Result<(), Failure> {
     let mut problem = None;
     for access in place.ways()? {
         let reports = match reconnect(&access, None).await {
@@ -108,7 +112,7 @@ async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         match reports {
             Ok(mut reports) => {
                 while let Ok(Some(wire::Report { json })) = reports.message().await {
-                    if view.show(&json)? == Reader::IsGone {
+                    if view.show(&json)? == StdoutReader::IsGone {
                         break;
                     }
                 }
@@ -118,23 +122,25 @@ async fn look(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
         }
     }
     match (place, problem) {
-        (Place::Directory(out), _) => rest::run(out, view.arguments.json, slurm::last_job(out).await),
-        (Place::Access(_), Some(problem)) => Err(problem),
-        (Place::Access(path), None) => Err(no_access(path)),
+        (AccessPlace::Directory(out), _) => {
+            directory_status::run(out, view.arguments.json, slurm::last_job(out).await)
+        }
+        (AccessPlace::Access(_), Some(problem)) => Err(problem),
+        (AccessPlace::Access(path), None) => Err(no_access(path)),
     }
 }
 
 fn no_access(path: &Path) -> Failure {
     let message = format!(
-        "error: no coordinator is running here: there is no {}\n  help: `granule serve` writes it when it starts, and \
-         removes it when its sweep is complete; OUT/manifest.json says what has been done",
+        "error: no coordinator is running here: {} does not exist\n  help: `granule serve` writes it at its \
+            start and removes it when its sweep is complete. For a complete sweep, see OUT/manifest.json",
         path.display()
     );
     Failure::new(exit::FAILED, message)
 }
 
-/// Shows what goes on until all trials are computed. A coordinator that is not there is waited for.
-async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
+/// Shows the progress until all trials are computed. Waits for a coordinator that does not answer.
+async fn follow(place: &AccessPlace<'_>, view: &mut View<'_>) -> Result<(), Failure> {
     let (least, most) = AGAIN;
     let mut last = None;
     let mut pause = least;
@@ -148,7 +154,7 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
             let connected = match reconnect(&access, last).await {
                 Ok(connected) => connected,
                 Err(error) if error.is_worth_retrying() => continue,
-                Err(error) if matches!(place, Place::Access(_)) => {
+                Err(error) if matches!(place, AccessPlace::Access(_)) => {
                     return Err(Failure::caused_by(exit::FAILED, &error, None));
                 }
                 Err(_) => continue,
@@ -157,12 +163,12 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
             let address = connected.address.clone();
             let mut reports = match watch(connected, &access, true).await {
                 Ok(reports) => reports,
-                // A killed run's port may have become another's.
-                Err(_) if matches!(place, Place::Directory(_)) => continue,
+                // The port of a killed run may belong to another process now.
+                Err(_) if matches!(place, AccessPlace::Directory(_)) => continue,
                 Err(failure) => return Err(failure),
             };
             while let Ok(Some(wire::Report { json })) = reports.message().await {
-                if view.show(&json)? == Reader::IsGone {
+                if view.show(&json)? == StdoutReader::IsGone {
                     return Ok(());
                 }
             }
@@ -172,25 +178,23 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
             (gone, alone_since, pause) = (Some(address), None, least);
             break;
         }
-        if let Place::Directory(out) = place
+        if let AccessPlace::Directory(out) = place
             && let Some(set_aside) = finished(out)?
         {
             if last.is_none() {
-                // Nothing of it was followed.
-                rest::run(out, view.arguments.json, slurm::last_job(out).await)?;
+                // Nothing was followed, so show the state.
+                directory_status::run(out, view.arguments.json, slurm::last_job(out).await)?;
             }
             return ended(set_aside);
         }
-        if let Place::Access(path) = place {
+        if let AccessPlace::Access(path) = place {
             match (is_there, alone_since) {
-                // The coordinator removes it when its sweep is complete.
+                // The coordinator removes the file when its sweep is complete.
                 (false, _) if last.is_some() => return ended(view.last.counts.trials_set_aside),
                 (false, _) => return Err(no_access(path)),
                 (true, Some(since)) if since.elapsed() >= PATIENCE => {
-                    let message = format!(
-                        "error: no coordinator was found for {} s\n  help: {GONE}",
-                        PATIENCE.as_secs()
-                    );
+                    let message =
+                        format!("error: found no coordinator for {} s\n  help: {GONE}", PATIENCE.as_secs());
                     return Err(Failure::new(exit::FAILED, message));
                 }
                 _ => {}
@@ -200,11 +204,11 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
             alone_since = Some(Instant::now());
             let text = match gone {
                 Some(address) => {
-                    format!("the coordinator at {address} is gone, and the sweep is not complete")
+                    format!("the coordinator at {address} has ended, and the sweep is not complete")
                 }
                 None if place.is_for_others() => {
                     format!(
-                        "the coordinator in {} answers its owner only; this is what is stored",
+                        "only the owner of {} may ask its coordinator; showing what is stored",
                         place.display()
                     )
                 }
@@ -212,15 +216,15 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
             };
             log::event("waiting", &format!("{text}; waiting for the end (Ctrl-C ends this)"));
         }
-        if let Place::Directory(out) = place {
+        if let AccessPlace::Directory(out) = place {
             let job = slurm::last_job(out).await.map(|job| job.to_text());
             if job.is_some() && job != told {
                 job.iter().for_each(|text| log::event("slurm", text.trim_end()));
                 told = job;
             }
             if place.is_for_others()
-                && let Ok(rest) = rest::look(out)
-                && view.show_rest(&rest)? == Reader::IsGone
+                && let Ok(rest) = directory_status::look(out)
+                && view.show_rest(&rest)? == StdoutReader::IsGone
             {
                 return Ok(());
             }
@@ -230,31 +234,31 @@ async fn follow(place: &Place<'_>, view: &mut View<'_>) -> Result<(), Failure> {
     }
 }
 
-/// How many trials the run has set aside that finished the sweep in this directory; none while there is no such run, or
-/// another is in progress.
+/// Returns how many trials were set aside by the run that finished the sweep in this directory. None if there is no
+/// such run, or another is in progress.
 fn finished(out: &Path) -> Result<Option<u64>, Failure> {
     match keep_still(out) {
         Err(ArchiveError::InUse { .. }) => return Ok(None),
         held => drop(held?),
     }
-    let survey = Survey::new(ENGINES, out).map_err(ArchiveError::from)?;
+    let survey = DirectorySurvey::new(ENGINES, out).map_err(ArchiveError::from)?;
     let manifest = survey.manifest.filter(|_| survey.under_way.is_none());
     Ok(manifest.map(|manifest| manifest.set_aside.len() as u64))
 }
 
-/// How a sweep that is complete has ended.
+/// Returns the result of following a complete sweep.
 fn ended(set_aside: u64) -> Result<(), Failure> {
     if set_aside == 0 {
         return Ok(());
     }
     let message = format!(
-        "error: {} could not be computed\n  help: the coordinator says why, and so does its manifest.json",
+        "error: {} could not be computed\n  help: the coordinator's log and manifest.json give the reasons",
         plural(set_aside, "trial")
     );
     Err(Failure::new(exit::INCOMPLETE, message))
 }
 
-/// What a coordinator reports.
+/// Returns the reports of a coordinator.
 async fn watch(
     Connected { channel, address, .. }: Connected,
     access: &Access,
@@ -276,10 +280,10 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Shows what is stored of a sweep whose coordinator cannot be asked.
-    fn show_rest(&mut self, rest: &Rest) -> Result<Reader, Failure> {
+    /// Shows the stored state of a sweep whose coordinator cannot be asked.
+    fn show_rest(&mut self, rest: &Rest) -> Result<StdoutReader, Failure> {
         if self.shown.is_some_and(|shown| shown.elapsed() < SUMMARY_EVERY) {
-            return Ok(Reader::Reads);
+            return Ok(StdoutReader::Reads);
         }
         self.shown = Some(Instant::now());
         if self.arguments.json {
@@ -289,7 +293,7 @@ impl View<'_> {
     }
 
     /// Shows a report.
-    fn show(&mut self, json: &str) -> Result<Reader, Failure> {
+    fn show(&mut self, json: &str) -> Result<StdoutReader, Failure> {
         let report: Value = serde_json::from_str(json).unwrap_or_default();
         let snapshot = (report["type"] == "snapshot").then(|| understood::<Snapshot>(json));
         let snapshot = snapshot.flatten();
@@ -305,20 +309,20 @@ impl View<'_> {
             Some(snapshot) => {
                 let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= SUMMARY_EVERY);
                 if !is_due && (was_over || !snapshot.is_over()) {
-                    return Ok(Reader::Reads);
+                    return Ok(StdoutReader::Reads);
                 }
                 self.shown = Some(Instant::now());
                 say(&format!("{} {}", snapshot.time, snapshot.headline()))
             }
             None => match understood::<Notice>(json) {
                 Some(notice) => say(&format!("{} {}", notice.time, notice.text)),
-                None => Ok(Reader::Reads),
+                None => Ok(StdoutReader::Reads),
             },
         }
     }
 }
 
-/// A line, or several, on standard output.
-fn say(text: &str) -> Result<Reader, Failure> {
+/// Prints a line, or several, to standard output.
+fn say(text: &str) -> Result<StdoutReader, Failure> {
     stdout::say(&format!("{text}\n"))
 }

@@ -1,4 +1,4 @@
-//! `granule store`: stores as files, without a sweep being run.
+//! `granule store`: works on stores as files, without running a sweep.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,21 +10,21 @@ use granule_engine::Digest;
 use granule_engine::{StreamKey, TrialKey};
 use granule_outputs::archive::{ArchiveError, check_no_directory, no_store};
 use granule_server::view::log::line;
-use granule_store::{Entry, Held, Put, Store, StoreError};
+use granule_store::{Put, Store, StoreEntry, StoreError, StoredTrial};
 use granule_sweep::{Overrides, Plan};
 use granule_system::files::Directory;
-use granule_text::one_line;
+use granule_text::{one_line, plural};
 use indicatif::DecimalBytes;
 use nix::sys::stat::Mode;
 use serde::Serialize;
 
 use crate::cli::{self, exit};
-use crate::commands::job::check_size;
 use crate::commands::sweep_file::{overrides, read_text, understand};
-use crate::failure::{Failure, plural};
-use crate::stdout::{Head, Reader, both, say, say_json};
+use crate::commands::sweep_run::check_size;
+use crate::failure::Failure;
+use crate::stdout::{ReportHead, StdoutReader, both, say, say_json};
 
-/// Spikes that are put at a time, in bytes.
+/// Spikes that are stored in one batch, in bytes.
 const BATCH: usize = 8 << 20;
 
 pub(crate) fn run(command: &cli::StoreCommand) -> Result<(), Failure> {
@@ -38,13 +38,13 @@ pub(crate) fn run(command: &cli::StoreCommand) -> Result<(), Failure> {
 #[derive(Debug, Serialize)]
 struct Merged {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     into: String,
     /// Trials that the store did not have.
     trials_added: u64,
     /// Trials that it has now.
     trials: u64,
-    /// Trials of the others that were damaged and in no other store.
+    /// Trials of the other stores that were damaged and in no other store.
     trials_damaged: u64,
     /// Spans of noise streams that it did not have.
     spans_added: u64,
@@ -54,7 +54,7 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
     let report = merged(arguments)?;
     if report.trials_damaged > 0 {
         let count = plural(report.trials_damaged, "damaged trial");
-        line(&format!("note: {count} passed over, to be computed anew"));
+        line(&format!("note: skipped {count}; a run computes them again"));
     }
     if arguments.json {
         say_json(&report)?.done();
@@ -75,10 +75,11 @@ fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
     check_no_directory(&arguments.into)?;
     let from = arguments.from.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
     if let Some(same) = arguments.from.iter().find(|from| is_same(from, &arguments.into)) {
-        let message = format!("error: {} is the store to be added to\n  help: leave it out", same.display());
+        let message =
+            format!("error: {} is the store to merge into\n  help: leave it out of the list", same.display());
         return Err(Failure::new(exit::USAGE, message));
     }
-    // What is there already is checked before a new file is made.
+    // Existing stores are checked before a new file is made.
     let known = match Store::read(&arguments.into) {
         Ok(store) => vec![store],
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -90,7 +91,7 @@ fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
 
     let into = Store::open(&arguments.into).map_err(|error| failed(&error))?;
     let mut report = Merged {
-        head: Head::of("merged"),
+        head: ReportHead::of("merged"),
         into: arguments.into.display().to_string(),
         trials_added: 0,
         trials: 0,
@@ -99,7 +100,7 @@ fn merged(arguments: &cli::StoreMerge) -> Result<Merged, Failure> {
     };
     let mut damaged: BTreeSet<TrialKey> = BTreeSet::new();
     for store in &from {
-        let lacked: Vec<Held> =
+        let lacked: Vec<StoredTrial> =
             store.trials().into_iter().filter(|held| !matches!(into.get(held.key), Ok(Some(_)))).collect();
         let (added, unreadable) = copy(store, &into, &lacked)?;
         report.trials_added += added;
@@ -123,17 +124,17 @@ fn is_same(a: &Path, b: &Path) -> bool {
     identity(a).is_some() && identity(a) == identity(b)
 }
 
-/// Expects that no trial has two results.
+/// Checks that no trial has two results.
 fn check_trials(known: &[Store], from: &[Store]) -> Result<(), Failure> {
     let mut seen: BTreeMap<TrialKey, (Digest, &Path)> = BTreeMap::new();
     for store in known.iter().chain(from) {
-        for Held { key, digest, .. } in store.trials() {
+        for StoredTrial { key, digest, .. } in store.trials() {
             let (other, path) = *seen.entry(key).or_insert((digest, store.path()));
             if other != digest {
                 let message = format!(
-                    "error: trial {key} has different spikes in {} ({other}) and in {} ({digest}), which must never \
-                     happen; nothing was changed\n  help: `granule reproduce` says which are right; the other \
-                     store's machine or build of granule should be looked at",
+                    "error: trial {key} has different spikes in {} ({other}) and in {} ({digest}), which must \
+                        never happen; nothing was changed\n  help: `granule reproduce` shows which result is \
+                        right; check the machine and the build of granule of the other store",
                     path.display(),
                     store.path().display()
                 );
@@ -144,7 +145,7 @@ fn check_trials(known: &[Store], from: &[Store]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The most that is known of each noise stream.
+/// Checks that the counts of noise streams agree. Returns the longest counts of each stream.
 fn check_streams(known: &[Store], from: &[Store]) -> Result<BTreeMap<StreamKey, Vec<u32>>, Failure> {
     let mut most: BTreeMap<StreamKey, Vec<u32>> = BTreeMap::new();
     for store in known.iter().chain(from) {
@@ -168,23 +169,25 @@ fn check_streams(known: &[Store], from: &[Store]) -> Result<BTreeMap<StreamKey, 
     Ok(most)
 }
 
-/// Puts these trials into another store; returns how many, and those that are damaged.
-fn copy(from: &Store, into: &Store, trials: &[Held]) -> Result<(u64, Vec<TrialKey>), Failure> {
+/// Stores these trials in another store. Returns how many were added, and which are damaged.
+fn copy(from: &Store, into: &Store, trials: &[StoredTrial]) -> Result<(u64, Vec<TrialKey>), Failure> {
     let mut damaged = Vec::new();
-    let mut batch: Vec<(Held, Vec<u8>)> = Vec::new();
+    let mut batch: Vec<(StoredTrial, Vec<u8>)> = Vec::new();
     let mut bytes = 0;
     let mut added = 0;
-    let mut put = |batch: &mut Vec<(Held, Vec<u8>)>| {
-        let entries: Vec<Entry<'_>> =
-            batch.iter().map(|(held, spikes)| Entry { key: held.key, digest: held.digest, spikes }).collect();
+    let mut put = |batch: &mut Vec<(StoredTrial, Vec<u8>)>| {
+        let entries: Vec<StoreEntry<'_>> = batch
+            .iter()
+            .map(|(held, spikes)| StoreEntry { key: held.key, digest: held.digest, spikes })
+            .collect();
         for (entry, put) in entries.iter().zip(into.put(&entries).map_err(|error| failed(&error))?) {
             match put {
                 Put::New => added += 1,
                 Put::Same => {}
                 Put::Differs { .. } => {
                     let message = format!(
-                        "error: another process has just stored another result of trial {}\n  help: `granule \
-                         reproduce` tells which one is right",
+                        "error: another process stored a different result of trial {} at the same time\n  help: \
+                            `granule reproduce` shows which result is right",
                         entry.key
                     );
                     return Err(Failure::new(exit::DISAGREED, message));
@@ -215,15 +218,15 @@ fn copy(from: &Store, into: &Store, trials: &[Held]) -> Result<(u64, Vec<TrialKe
 #[derive(Debug, Serialize)]
 struct Verified {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     store: String,
     /// Trials that are whole.
     trials: u64,
     /// Keys of trials whose spikes are damaged.
     trials_damaged: Vec<String>,
-    /// Bytes of blocks that cannot be read as what they were.
+    /// Bytes of blocks that cannot be read.
     damaged_bytes: u64,
-    /// Bytes of a last write that was never finished; the next run cuts them off.
+    /// Bytes of a last write that was never finished. The next run removes them.
     unfinished_bytes: u64,
     /// Noise streams, and spans of all of them.
     streams: u64,
@@ -231,14 +234,14 @@ struct Verified {
     bytes: u64,
 }
 
-/// What is found in a store by reading all of it.
+/// Reads all of a store, and returns what it has.
 fn verified(path: &Path) -> Result<Verified, Failure> {
     let store = read(path)?;
     let damaged = store.damaged().map_err(|error| failed(&error))?;
     let found = store.found();
     let streams = store.streams();
     Ok(Verified {
-        head: Head::of("store_verified"),
+        head: ReportHead::of("store_verified"),
         store: path.display().to_string(),
         trials: (found.trials - damaged.len()) as u64,
         trials_damaged: damaged.iter().map(TrialKey::to_string).collect(),
@@ -253,7 +256,7 @@ fn verified(path: &Path) -> Result<Verified, Failure> {
 fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
     let report = verified(&arguments.file)?;
     let said = if arguments.json { say_json(&report) } else { say(&report.to_text()) };
-    both(report.verdict(), said.map(Reader::done))
+    both(report.verdict(), said.map(StdoutReader::done))
 }
 
 impl Verified {
@@ -271,7 +274,7 @@ impl Verified {
             text.push_str(&format!("  damaged: trial {key}\n"));
         }
         if self.unfinished_bytes > 0 {
-            text.push_str(&format!("  the last write was not finished: {} bytes\n", self.unfinished_bytes));
+            text.push_str(&format!("  the last write is incomplete: {} bytes\n", self.unfinished_bytes));
         }
         text
     }
@@ -281,7 +284,8 @@ impl Verified {
             return Ok(());
         }
         let message = format!(
-            "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep computes anew \
+            "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep \
+                computes anew \
          what it needs of them; `granule store prune` leaves them out of the file",
             self.store,
             plural(self.trials_damaged.len() as u64, "trial"),
@@ -294,7 +298,7 @@ impl Verified {
 #[derive(Debug, Serialize)]
 struct Pruned {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     store: String,
     dry_run: bool,
     trials_kept: u64,
@@ -308,24 +312,24 @@ struct Pruned {
 fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     check_no_directory(&arguments.file)?;
     let needed = needed(&arguments.keep)?;
-    // The file itself, where a link leads to it.
+    // The file itself, if a link leads to it.
     let path = fs::canonicalize(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
     let exists = path.exists();
     let open = if arguments.dry_run || !exists { Store::read } else { Store::open };
     let store = open(&path).map_err(|error| cannot_open(error, &arguments.file))?;
     let all = store.trials();
-    let wanted: Vec<Held> = all.iter().copied().filter(|held| needed.contains(&held.key)).collect();
+    let wanted: Vec<StoredTrial> = all.iter().copied().filter(|held| needed.contains(&held.key)).collect();
     if wanted.is_empty() && !all.is_empty() && !arguments.dry_run {
         let message = format!(
-            "error: these sweeps need none of the {} in {}, and nothing is dropped\n  help: look whether `engine` and the \
-             CHAT_* variables are those of the run; to begin from nothing, delete the file",
+            "error: these sweeps need none of the {} in {}; nothing was dropped\n  help: check that `engine` \
+                and the CHAT_* variables are those of the run; to start over, delete the file",
             plural(all.len() as u64, "trial"),
             arguments.file.display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
     let mut report = Pruned {
-        head: Head::of("pruned"),
+        head: ReportHead::of("pruned"),
         store: arguments.file.display().to_string(),
         dry_run: arguments.dry_run,
         trials_kept: wanted.len() as u64,
@@ -337,7 +341,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     if arguments.dry_run {
         let damaged: BTreeSet<TrialKey> =
             store.damaged().map_err(|error| failed(&error))?.into_iter().collect();
-        let (lost, kept): (Vec<&Held>, Vec<&Held>) =
+        let (lost, kept): (Vec<&StoredTrial>, Vec<&StoredTrial>) =
             wanted.iter().partition(|held| damaged.contains(&held.key));
         report.trials_kept = kept.len() as u64;
         report.trials_damaged = lost.len() as u64;
@@ -348,7 +352,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     }
     if report.trials_damaged > 0 {
         let count = plural(report.trials_damaged, "trial");
-        line(&format!("note: {count} damaged in the store, dropped, too"));
+        line(&format!("note: also dropped {count} that are damaged"));
     }
     if arguments.json {
         say_json(&report)?.done();
@@ -368,8 +372,8 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The trials of these sweeps: as the environment overrides them, and as the files say. A variable that was
-/// left set must not cost any.
+/// Returns the trials of these sweeps, both with the overrides of the environment and without. A variable that was left
+/// set must not remove any trial.
 fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
     let mut needed = BTreeSet::new();
     let overrides = overrides()?;
@@ -378,7 +382,7 @@ fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
         let sweep = understand(path, &text, &overrides)?;
         let plain = understand(path, &text, &Overrides::default())?;
         if sweep != plain {
-            line(&format!("note: trials of {} are kept without the overrides, too", path.display()));
+            line(&format!("note: trials of {} without the overrides are kept as well", path.display()));
         }
         for sweep in [Some(&sweep), Some(&plain).filter(|plain| **plain != sweep)].into_iter().flatten() {
             check_size(path, sweep)?;
@@ -394,8 +398,8 @@ fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
     Ok(needed)
 }
 
-/// Makes a store of these trials and all noise beside this one, and puts it in its place.
-fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Failure> {
+/// Makes a store of these trials and all noise counts beside this one, and renames it into its place.
+fn compact(store: &Store, path: &Path, wanted: &[StoredTrial]) -> Result<(u64, u64), Failure> {
     let cannot = |doing: &'static str| {
         move |error: io::Error| {
             let message = format!("error: cannot {doing} {}\n  because: {error}", path.display());
@@ -403,16 +407,16 @@ fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Fa
         }
     };
     let (directory, name) = Directory::of(path).map_err(cannot("replace"))?;
-    // What a prune that was killed has left.
+    // A prune that was killed may have left files.
     directory.remove_leftovers().map_err(cannot("clean up beside"))?;
     let file = directory.write(&name, Mode::from_bits_truncate(0o600)).map_err(cannot("replace"))?;
     let open = file.open_file().try_clone().map_err(cannot("replace"))?;
     let (new, kept, damaged) = fill(store, open, path, wanted)?;
-    // Users who had access to it keep it.
+    // Users who had access to the file keep it.
     fs::metadata(path)
         .and_then(|of| file.open_file().set_permissions(of.permissions()))
         .map_err(cannot("give its permissions to"))?;
-    // As root, the store of another user stays that user's.
+    // If root runs this, the store of another user stays that user's.
     if let Ok(of) = fs::metadata(path) {
         let _ = std::os::unix::fs::fchown(file.open_file(), Some(of.uid()), Some(of.gid()));
     }
@@ -423,7 +427,12 @@ fn compact(store: &Store, path: &Path, wanted: &[Held]) -> Result<(u64, u64), Fa
     Ok((kept, damaged))
 }
 
-fn fill(store: &Store, file: File, path: &Path, wanted: &[Held]) -> Result<(Store, u64, u64), Failure> {
+fn fill(
+    store: &Store,
+    file: File,
+    path: &Path,
+    wanted: &[StoredTrial],
+) -> Result<(Store, u64, u64), Failure> {
     let new = Store::in_file(file, path).map_err(|error| failed(&error))?;
     let (kept, damaged) = copy(store, &new, wanted)?;
     for (stream, spans) in store.streams() {
@@ -437,11 +446,12 @@ fn read(path: &Path) -> Result<Store, Failure> {
     Store::read(path).map_err(|error| cannot_open(error, path))
 }
 
-/// A store that is not there was named wrongly, as these commands are given nothing but names.
+/// Returns the failure to open a store. A missing store was misnamed, because the user names each store of these
+/// commands.
 fn cannot_open(error: StoreError, path: &Path) -> Failure {
     match no_store(error, path) {
         ArchiveError::NoStore { path } => {
-            Failure::new(exit::USAGE, format!("error: there is no store {}", path.display()))
+            Failure::new(exit::USAGE, format!("error: {} does not exist; expected a store", path.display()))
         }
         ArchiveError::Store(error) => failed(&error),
         error => error.into(),
@@ -468,7 +478,7 @@ mod tests {
     fn store(path: &Path, trials: &[(u8, &[u8])], spans: &[u32]) {
         let store = Store::open(path).unwrap();
         for &(n, spikes) in trials {
-            store.put(&[Entry { key: key(n), digest: Digest::of(spikes), spikes }]).unwrap();
+            store.put(&[StoreEntry { key: key(n), digest: Digest::of(spikes), spikes }]).unwrap();
         }
         store.push_spans(StreamKey([7; 32]), 0, spans).unwrap();
     }
@@ -495,7 +505,7 @@ mod tests {
             assert_eq!(merged.contains(key(4)), path == &c);
             assert_eq!(merged.spans(StreamKey([7; 32])), [5, 6, 7]);
         }
-        // Nothing is new the second time.
+        // The second time, nothing is new.
         let before = fs::read(&into).unwrap();
         assert_eq!(merge_of(&into, &[&a, &b]).unwrap().trials_added, 0);
         assert!(fs::read(&into).unwrap() == before);
@@ -519,7 +529,7 @@ mod tests {
         differs(merge_of(&into, &[&b]).unwrap_err(), &[&key(1).to_string(), "nothing was changed"]);
         differs(merge_of(&into, &[&c]).unwrap_err(), &["span 0 of noise stream 0707", "nothing was changed"]);
         assert!(fs::read(&into).unwrap() == before);
-        // Also where the store to add to knows neither.
+        // The same if the store to add to has neither.
         differs(merge_of(&new, &[&a, &b]).unwrap_err(), &[&key(1).to_string()]);
         differs(merge_of(&new, &[&a, &c]).unwrap_err(), &["span 0"]);
         assert!(!new.exists());

@@ -1,4 +1,4 @@
-//! A sweep file: where it is, and what it says.
+//! Reads and parses sweep files.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use granule_system::files;
 
 use crate::failure::{Failure, shell_path};
 
-/// Bytes of a sweep file that are looked at; the parser has its own, lower limit.
+/// Bytes of a sweep file that are read. The parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
-/// Reads and understands a sweep file, and what the environment overrides in it. Prints notes on it.
+/// Reads and parses a sweep file, with the overrides of the environment. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    // What is wrong with the file comes first.
+    // Problems of the file are reported first.
     let text = read_text(path)?;
     let sweep = understand(path, &text, &overrides()?)?;
     granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
     Ok(sweep)
 }
 
-/// What the environment overrides in every sweep file; says so.
+/// Returns what the environment overrides in every sweep file, and prints it.
 pub(crate) fn overrides() -> Result<Overrides, Failure> {
     let (overrides, notices) =
         granule_sweep::from_variables(granule_granular::space(), |name| std::env::var_os(name))
@@ -32,7 +32,7 @@ pub(crate) fn overrides() -> Result<Overrides, Failure> {
     Ok(overrides)
 }
 
-/// The bytes of a sweep file, as far as they are looked at.
+/// Returns the bytes of a sweep file, up to the limit.
 pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     files::open(path).and_then(|file| file.take(LARGEST_SWEEP).read_to_end(&mut bytes)).map_err(|error| {
@@ -43,13 +43,13 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Where the sweep file may be that is not at this path.
+/// Returns where the sweep file may be, if it is not at this path.
 fn help_to_find(path: &Path) -> Option<String> {
     if path.is_dir() {
         if [manifest::NAME, manifest::UNDER_WAY].iter().any(|name| path.join(name).is_file()) {
             let shell = shell_path(path);
             return Some(format!(
-                "it is an output directory, and the sweep file is wanted; `granule status {shell}` shows what there is"
+                "it is an output directory; expected a sweep file. `granule status {shell}` shows its sweep"
             ));
         }
         let mut found: Vec<PathBuf> = std::fs::read_dir(path)
@@ -60,8 +60,8 @@ fn help_to_find(path: &Path) -> Option<String> {
             .collect();
         found.sort();
         return Some(match found.first() {
-            Some(first) => format!("say the sweep file, such as {}", first.display()),
-            None => "say the sweep file; `granule init` writes one to begin with".to_owned(),
+            Some(first) => format!("name the sweep file, such as {}", first.display()),
+            None => "name the sweep file; `granule init` writes one to start from".to_owned(),
         });
     }
     if path.exists() {
@@ -73,7 +73,7 @@ fn help_to_find(path: &Path) -> Option<String> {
     let found = places.into_iter().find(|path| path.is_file());
     Some(match found {
         Some(found) => format!("did you mean {}?", found.display()),
-        None => "say an existing sweep file; `granule init` writes one to begin with".to_owned(),
+        None => "name an existing sweep file; `granule init` writes one to start from".to_owned(),
     })
 }
 
@@ -81,7 +81,7 @@ fn is_yaml(path: &Path) -> bool {
     path.is_file() && path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
 }
 
-/// The sweep that this text stands for.
+/// Parses the text of a sweep file.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     granule_sweep::parse(crate::engines::ENGINES, &path.display().to_string(), text, &stem, overrides)

@@ -1,7 +1,7 @@
 //! Checks a file that a command is going to write: which existing files it may replace.
 //!
-//! A file is replaced only if it is recognisably one that granule wrote, of the same kind; with `--force`, any regular
-//! file is. Links, directories, pipes and devices never are.
+//! A file is replaced only if it is recognisably one that granule wrote, of the same kind. With `--force`, any regular
+//! file is replaced. Links, directories, pipes and devices never are.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,9 +16,9 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::exit;
 use crate::failure::Failure;
 
-/// What is to be written.
+/// The kind of file to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TargetKind {
     /// A table of `granule export`.
     Table(Format),
     /// A page of `granule report`.
@@ -35,51 +35,51 @@ const CSV_HEADS: [&str; 2] = [
     "condition,seed,population,time_ms,bin_ms,spikes,rate_hz\n",
 ];
 
-/// Files that both tables have, in the directory at the end of an archive.
+/// Files that tables of both kinds have, as listed in the directory at the end of an archive.
 const NPZ_FILES: [&str; 4] = ["condition.npy", "seed.npy", "population.npy", "time_ms.npy"];
 
-impl Kind {
+impl TargetKind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Table(Format::Csv) => "a CSV table",
-            Kind::Table(Format::Parquet) => "a Parquet table",
-            Kind::Table(Format::Npz) => "an NPZ table",
-            Kind::Report => "a report",
-            Kind::Manual => "a manual page",
-            Kind::Script => "a job script",
+            TargetKind::Table(Format::Csv) => "a CSV table",
+            TargetKind::Table(Format::Parquet) => "a Parquet table",
+            TargetKind::Table(Format::Npz) => "an NPZ table",
+            TargetKind::Report => "a report",
+            TargetKind::Manual => "a manual page",
+            TargetKind::Script => "a job script",
         }
     }
 
-    /// Whether a file of this kind, written by any version of granule, begins and ends so.
+    /// Whether a file of this kind, written by any version of granule, begins and ends like this.
     fn is_it(self, head: &[u8], tail: &[u8]) -> bool {
         let has =
             |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
         match self {
-            Kind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
-            // The name of the schema, and who made it.
-            Kind::Table(Format::Parquet) => {
+            TargetKind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
+            // The tail has the schema's column and the name of the writer.
+            TargetKind::Table(Format::Parquet) => {
                 head.starts_with(b"PAR1")
                     && tail.ends_with(b"PAR1")
                     && has(tail, "granule ")
                     && has(tail, "population")
             }
-            Kind::Table(Format::Npz) => {
+            TargetKind::Table(Format::Npz) => {
                 head.starts_with(b"PK\x03\x04") && NPZ_FILES.iter().all(|name| has(tail, name))
             }
-            Kind::Report => {
+            TargetKind::Report => {
                 head.starts_with(b"<!DOCTYPE html>")
                     && has(head, "<meta name=\"generator\" content=\"granule ")
             }
-            Kind::Manual => has(head, ".TH granule ") || has(head, ".TH granule-"),
-            Kind::Script => is_script(head),
+            TargetKind::Manual => has(head, ".TH granule ") || has(head, ".TH granule-"),
+            TargetKind::Script => is_script(head),
         }
     }
 }
 
-/// What the second line of a script begins with; the SHA-256 of all that follows it comes behind.
+/// The beginning of a script's second line. The SHA-256 of all that follows the line is behind it.
 const SCRIPT_HASH: &str = "# sha256 of what follows: ";
 
-/// The script with a line that tells whether it was changed since.
+/// Returns the script with a line that shows whether it was changed later.
 pub(crate) fn with_hash(script: &str) -> String {
     match script.split_once('\n') {
         Some((first, rest)) => format!("{first}\n{SCRIPT_HASH}{}\n{rest}", hex(&Sha256::digest(rest))),
@@ -99,7 +99,7 @@ fn is_script(bytes: &[u8]) -> bool {
     hash == hex(&Sha256::digest(body)).as_bytes()
 }
 
-/// Bytes of a file that are looked at, at its beginning and at its end.
+/// Bytes of a file that are checked, at its beginning and at its end.
 const LOOKED_AT: u64 = 1 << 16;
 
 /// Whether anything has this name, a dangling link included.
@@ -107,11 +107,11 @@ pub(crate) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Expects that a file of this kind may be written here.
+/// Checks that a file of this kind may be written here.
 ///
 /// # Errors
-/// When something else is there.
-pub(crate) fn check(path: &Path, kind: Kind, forces: bool) -> Result<(), Failure> {
+/// When another file is there.
+pub(crate) fn check(path: &Path, kind: TargetKind, forces: bool) -> Result<(), Failure> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     let refuse = |what: &str, help: &str| {
         let message = format!("error: {} exists and is {what}\n  help: {help}", path.display());
@@ -130,7 +130,7 @@ pub(crate) fn check(path: &Path, kind: Kind, forces: bool) -> Result<(), Failure
     )
 }
 
-fn looks_like(path: &Path, kind: Kind) -> bool {
+fn looks_like(path: &Path, kind: TargetKind) -> bool {
     let read = || {
         let mut file = files::open(path)?;
         let head = some(&mut file, 0)?;
@@ -156,11 +156,11 @@ mod tests {
     fn only_granules_own_files_of_that_kind_are_replaced() {
         let place = tempfile::tempdir().expect("a directory");
         let at = |name: &str| place.path().join(name);
-        let own: [(Kind, &[u8]); 4] = [
-            (Kind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
-            (Kind::Table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
-            (Kind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
-            (Kind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
+        let own: [(TargetKind, &[u8]); 4] = [
+            (TargetKind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
+            (TargetKind::Table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
+            (TargetKind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
+            (TargetKind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
         ];
         let others: [&[u8]; 5] = [
             b"PAR1 pandas PAR1",
@@ -192,10 +192,12 @@ mod tests {
     #[test]
     fn a_script_that_was_changed_is_the_users() {
         let script = with_hash("#!/bin/bash\n# Written by granule 0.1.0 for: x\nexec true\n");
-        assert!(Kind::Script.is_it(script.as_bytes(), b""));
+        assert!(TargetKind::Script.is_it(script.as_bytes(), b""));
         let changed = script.replace("exec true", "module load openmpi\nexec true");
-        assert!(!Kind::Script.is_it(changed.as_bytes(), b""));
-        assert!(Kind::Script.is_it(b"#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n", b""));
-        assert!(!Kind::Script.is_it(b"#!/bin/bash\nrm -r x\n", b""));
+        assert!(!TargetKind::Script.is_it(changed.as_bytes(), b""));
+        assert!(
+            TargetKind::Script.is_it(b"#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n", b"")
+        );
+        assert!(!TargetKind::Script.is_it(b"#!/bin/bash\nrm -r x\n", b""));
     }
 }

@@ -1,4 +1,4 @@
-//! This process: its executable, its command and the time that it has used.
+//! This process: its executable, its command and its CPU time.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,18 +7,18 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::failure::shell_word;
 
-/// This executable. On Linux by a name that stays its own even if the file is replaced meanwhile.
+/// Returns this executable. On Linux, its path stays valid even if the file is replaced meanwhile.
 pub(crate) fn this_program() -> io::Result<PathBuf> {
     let own = PathBuf::from("/proc/self/exe");
     if own.exists() { Ok(own) } else { std::env::current_exe() }
 }
 
-/// This command, as it could be typed into a shell once more.
+/// Returns this command, quoted so that it can be typed into a shell.
 pub(crate) fn command_line() -> String {
     std::env::args_os().map(shell_word).collect::<Vec<_>>().join(" ")
 }
 
-/// User and system time of this process and its children so far.
+/// Returns the user and system time of this process and its children so far.
 pub(crate) fn cpu_seconds() -> f64 {
     [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
         .into_iter()

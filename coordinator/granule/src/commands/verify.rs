@@ -1,50 +1,50 @@
-//! `granule verify`: whether the files of a finished sweep are what they were, and what is stored gives
-//! the same.
+//! `granule verify`: checks that the files of a finished sweep are as they were, and that the stored trials give the
+//! same files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use granule_engine::TrialSpikes;
+use granule_engine::{Model, TrialKey, TrialSpikes};
 use granule_outputs::archive::{Archive, ArchiveError, keep_still};
 use granule_outputs::drawn;
-use granule_outputs::manifest::{FileRecord, Manifest, forget_stamps};
+use granule_outputs::manifest::{FileRecord, Manifest, SetAside, forget_stamps};
 use granule_outputs::survey::sha256;
-use granule_outputs::{self as outputs, OutputError, Planned, Source, failed};
+use granule_outputs::{self as outputs, OutputError, OutputSource, PlannedFile, failed};
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory};
-use granule_text::one_line;
+use granule_text::{one_line, plural};
 use serde::Serialize;
 
 use crate::cli::{self, exit};
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural, shell_path};
-use crate::stdout::{Head, Reader, both, say, say_json};
+use crate::failure::{Failure, shell_path};
+use crate::stdout::{ReportHead, StdoutReader, both, say, say_json};
 
-/// What was looked at, and what is wrong with it.
+/// The number of intact files and trials, and the problems.
 #[derive(Debug, Serialize)]
 struct Verification {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     /// Files whose hash is that of the manifest.
     files: u64,
-    /// Files that were derived from the store anew, with that hash.
+    /// Files that were derived again from the store, with that hash.
     files_derived: u64,
-    /// Stored trials that are whole; none if the store was left out.
+    /// Stored trials that are whole. None if the store was left out.
     trials: Option<u64>,
     problems: Vec<Finding>,
 }
 
-/// Something that is not as it should be.
+/// A problem that was found.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `differs`, `stale`, `no_store`, `trial_missing`,
-    /// `trial_damaged`.
+    /// `missing`, `changed`, `unreadable`, `foreign`, `unplanned`, `outdated`, `differs`, `stale`, `no_store`,
+    /// `trial_missing`, `trial_damaged`.
     problem: &'static str,
-    /// The file, below the output directory; or the trial, in words.
+    /// The file, relative to the output directory; or the trial, in words.
     what: String,
     /// For people.
     text: String,
@@ -54,11 +54,11 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     let cli::Resting { out, store, json } = &arguments.resting;
     Archive::find(ENGINES, out, store.as_deref())?.finished()?;
     let _still = keep_still(out)?;
-    // As it is now that no run is at it.
+    // Read again, now that no run is in progress.
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let manifest = archive.finished()?;
     let mut report = Verification {
-        head: Head::of("verified"),
+        head: ReportHead::of("verified"),
         sweep: manifest.sweep.name.clone(),
         files: 0,
         files_derived: 0,
@@ -75,15 +75,34 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
         match archive.store() {
             Ok(store) => report.check_store(manifest, &sweep, &plan, &planned, &store, arguments.all)?,
             Err(ArchiveError::NoStore { path }) => {
-                let text =
-                    "there is no store; --store FILE says where it is, --files-only does without".to_owned();
+                let text = "the store is missing; name it with --store FILE, or pass --files-only".to_owned();
                 report.tell("no_store", path.display().to_string(), text);
             }
             Err(error) => return Err(error.into()),
         }
     }
     let said = if *json { say_json(&report) } else { say(&report.to_text()) };
-    both(report.verdict(out), said.map(Reader::done))
+    both(report.verdict(out), said.map(StdoutReader::done))
+}
+
+/// State of a trial in a store.
+enum StoredState {
+    Whole,
+    Missing,
+    Damaged(String),
+}
+
+fn look_up(store: &Store, key: TrialKey, model: &Model) -> Result<StoredState, StoreError> {
+    let spikes = match store.get(key) {
+        Ok(Some(spikes)) => spikes,
+        Ok(None) => return Ok(StoredState::Missing),
+        Err(StoreError::Damaged { .. }) => {
+            return Ok(StoredState::Damaged("its spikes are damaged in the store".to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    let decoded = TrialSpikes::decode(&spikes, model.sizes(), model.time().steps);
+    Ok(decoded.map_or_else(|error| StoredState::Damaged(error.to_string()), |_| StoredState::Whole))
 }
 
 impl Verification {
@@ -91,7 +110,7 @@ impl Verification {
         if self.problems.is_empty() {
             return Ok(());
         }
-        // What was seen to be whole is not trusted any more: the next run looks at everything.
+        // Earlier hashes of unchanged files are not trusted any more: the next run hashes all files.
         if let Ok(out) = Directory::open(out) {
             let _ = forget_stamps(&out);
         }
@@ -108,7 +127,7 @@ impl Verification {
         self.problems.push(Finding { problem, what, text });
     }
 
-    /// The files that the manifest lists.
+    /// Checks the files that the manifest lists.
     fn check_files(&mut self, out: &Path, manifest: &Manifest) {
         for FileRecord { path, bytes, sha256: recorded, .. } in &manifest.files {
             let place = out.join(path);
@@ -130,7 +149,7 @@ impl Verification {
         }
     }
 
-    /// Arrays in the directories of seeds that are not of this sweep.
+    /// Reports arrays in the directories of seeds that are not of this sweep.
     fn check_strangers(&mut self, out: &Path, manifest: &Manifest) -> Result<(), OutputError> {
         let ours: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
         let names = |directory: &Path| -> Result<Vec<String>, OutputError> {
@@ -156,15 +175,15 @@ impl Verification {
         Ok(())
     }
 
-    /// Figures and reports of an earlier state.
+    /// Reports figures and reports that show an earlier state.
     fn check_drawings(&mut self, out: &Path, manifest: &Manifest) {
-        for path in drawn::stale(out, drawn::State::Complete { manifest, is_new: false }) {
+        for path in drawn::stale(out, drawn::SweepState::Complete { manifest, is_new: false }) {
             let name = path.strip_prefix(out).unwrap_or(&path).display().to_string();
             self.tell("stale", name, "drawn from an earlier state of the sweep".to_owned());
         }
     }
 
-    /// What to do about each kind of problem that was found.
+    /// Returns what to do about each kind of problem that was found.
     fn help(&self, out: &Path) -> String {
         let out = shell_path(out);
         let remedies: [(&[&str], String); 6] = [
@@ -172,14 +191,15 @@ impl Verification {
             (&["unreadable"], "move away what is unreadable, then run the sweep again".to_owned()),
             (
                 &["differs"],
-                "delete the files that differ, then run the sweep again: it derives them anew".to_owned(),
+                "delete the files that differ, then run the sweep again: it derives them from the store"
+                    .to_owned(),
             ),
-            (&["no_store"], "say where the store is with --store FILE, or run the sweep again".to_owned()),
+            (&["no_store"], "name the store with --store FILE, or run the sweep again".to_owned()),
             (
                 &["missing", "changed", "unplanned", "outdated", "trial_missing", "trial_damaged"],
                 format!(
-                    "run the sweep again with --out {out}: it writes anew what is missing or changed, and computes \
-                     what the store has lost"
+                    "run the sweep again with --out {out}: it writes missing and changed files again, and \
+                        computes missing trials"
                 ),
             ),
             (&["stale"], format!("draw again: granule figures {out}; granule report {out}")),
@@ -189,9 +209,9 @@ impl Verification {
         wanted.map(|(_, help)| format!("\n  help: {help}")).collect()
     }
 
-    /// Whether the manifest lists the files that its sweep has.
-    fn check_records(&mut self, manifest: &Manifest, planned: &[Planned], sweep: &Sweep) {
-        let planned_at: BTreeMap<&str, &Planned> =
+    /// Checks that the manifest lists the files of its sweep.
+    fn check_records(&mut self, manifest: &Manifest, planned: &[PlannedFile], sweep: &Sweep) {
+        let planned_at: BTreeMap<&str, &PlannedFile> =
             planned.iter().map(|file| (file.path.as_str(), file)).collect();
         for record in &manifest.files {
             let file = planned_at.get(record.path.as_str());
@@ -199,7 +219,7 @@ impl Verification {
                 let text = "made by version 0.1.0, with other steps, bins or counts".to_owned();
                 self.tell("outdated", record.path.clone(), text);
             } else if file.is_none_or(|file| file.identity != record.identity) {
-                let text = "the manifest lists it, but its sweep does not make it so".to_owned();
+                let text = "the manifest lists it, but its sweep does not have this file".to_owned();
                 self.tell("unplanned", record.path.clone(), text);
             }
         }
@@ -215,71 +235,31 @@ impl Verification {
         }
     }
 
-    /// Whether what is stored is whole and gives the files.
+    /// Checks that the stored trials are whole and give the files.
     fn check_store(
         &mut self,
         manifest: &Manifest,
         sweep: &Sweep,
         plan: &Plan,
-        planned: &[Planned],
+        planned: &[PlannedFile],
         store: &Store,
         all: bool,
     ) -> Result<(), Failure> {
-        let mut whole = 0;
-        // Cohorts and variants of which something is missing.
+        self.trials = Some(0);
+        // Cohorts and variants with missing or damaged trials.
         let mut broken: BTreeSet<(usize, usize)> = BTreeSet::new();
         for (at, cohort) in plan.cohorts.iter().enumerate() {
-            for (variant, of) in cohort.variants.iter().enumerate() {
-                let condition = &sweep.conditions[of.conditions[0]];
-                let (sizes, steps) = (condition.model.sizes(), condition.model.time().steps);
-                // Version 0.1.0 stored its trials under another key. That is one problem, not one for each trial.
-                let recorded = &manifest.sweep.conditions[of.conditions[0]].fingerprint;
-                let is_outdated = *recorded != of.fingerprint.to_string();
-                if is_outdated {
-                    let what = format!("condition {}, seed {}", condition.name, cohort.seed);
-                    let text = "computed by version 0.1.0, with other steps or counts".to_owned();
-                    self.tell("outdated", what, text);
-                }
-                for trial in 0..plan.trials {
-                    let problem = match store.get(plan.key(at, variant, trial)) {
-                        Ok(Some(spikes)) => match TrialSpikes::decode(&spikes, sizes, steps) {
-                            Ok(_) => {
-                                whole += 1;
-                                continue;
-                            }
-                            Err(error) => Some(("trial_damaged", error.to_string())),
-                        },
-                        Ok(None) => {
-                            let is_known = manifest.set_aside.iter().any(|aside| {
-                                (aside.seed, aside.trial) == (cohort.seed, trial)
-                                    && aside.condition == condition.name
-                            });
-                            (!is_known).then(|| ("trial_missing", "not in the store".to_owned()))
-                        }
-                        Err(StoreError::Damaged { .. }) => {
-                            Some(("trial_damaged", "its spikes are damaged in the store".to_owned()))
-                        }
-                        Err(error) => return Err(ArchiveError::from(error).into()),
-                    };
+            for variant in 0..cohort.variants.len() {
+                if !self.check_trials(manifest, sweep, plan, (at, variant), store)? {
                     broken.insert((at, variant));
-                    if problem.as_ref().is_some_and(|(problem, _)| *problem == "trial_missing") && is_outdated
-                    {
-                        continue;
-                    }
-                    if let Some((problem, text)) = problem {
-                        let name = &condition.name;
-                        let what = format!("trial {trial} of condition {name}, seed {}", cohort.seed);
-                        self.tell(problem, what, text);
-                    }
                 }
             }
         }
-        self.trials = Some(whole);
-        let wanted: Vec<&Planned> = planned
+        let wanted: Vec<&PlannedFile> = planned
             .iter()
             .filter(|file| (all || file.is_of_spikes()) && !broken.contains(&file.place(plan)))
             .collect();
-        let source = Source { sweep, plan, store, is_interrupted: &|| false, on_file: &|| {} };
+        let source = OutputSource { sweep, plan, store, is_interrupted: &|| false, on_file: &|| {} };
         let derived = outputs::rederive(&wanted, &source).map_err(ArchiveError::from)?;
         let records: BTreeMap<&str, &FileRecord> =
             manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
@@ -293,14 +273,59 @@ impl Verification {
                     let text = format!("the stored spikes give SHA-256 {hash}, the manifest says {recorded}");
                     self.tell("differs", file.path.clone(), text);
                 }
-                // That has been told.
+                // Already reported as unplanned, or withheld.
                 None => {}
             }
         }
         Ok(())
     }
 
-    /// For people.
+    /// Checks the stored trials of a variant of a cohort. Returns whether all are whole.
+    fn check_trials(
+        &mut self,
+        manifest: &Manifest,
+        sweep: &Sweep,
+        plan: &Plan,
+        (at, variant): (usize, usize),
+        store: &Store,
+    ) -> Result<bool, Failure> {
+        let cohort = &plan.cohorts[at];
+        let of = &cohort.variants[variant];
+        let condition = &sweep.conditions[of.conditions[0]];
+        // Version 0.1.0 stored its trials under another key. That is one problem, not one for each trial.
+        let is_outdated =
+            manifest.sweep.conditions[of.conditions[0]].fingerprint != of.fingerprint.to_string();
+        if is_outdated {
+            let what = format!("condition {}, seed {}", condition.name, cohort.seed);
+            let text = "computed by version 0.1.0, with other steps or counts".to_owned();
+            self.tell("outdated", what, text);
+        }
+        let is_set_aside = |trial| {
+            let is_it = |aside: &SetAside| (aside.seed, aside.trial) == (cohort.seed, trial);
+            manifest.set_aside.iter().any(|aside| is_it(aside) && aside.condition == condition.name)
+        };
+        let mut is_whole = true;
+        for trial in 0..plan.trials {
+            let stored = look_up(store, plan.key(at, variant, trial), &condition.model);
+            let problem = match stored.map_err(ArchiveError::from)? {
+                StoredState::Whole => {
+                    self.trials = self.trials.map(|whole| whole + 1);
+                    continue;
+                }
+                StoredState::Missing if is_outdated || is_set_aside(trial) => None,
+                StoredState::Missing => Some(("trial_missing", "not in the store".to_owned())),
+                StoredState::Damaged(why) => Some(("trial_damaged", why)),
+            };
+            is_whole = false;
+            if let Some((problem, text)) = problem {
+                let what = format!("trial {trial} of condition {}, seed {}", condition.name, cohort.seed);
+                self.tell(problem, what, text);
+            }
+        }
+        Ok(is_whole)
+    }
+
+    /// Returns the report for people.
     fn to_text(&self) -> String {
         let mut text = format!(
             "{}: {} as in the manifest, {} derived from the store with the same bytes{}\n",

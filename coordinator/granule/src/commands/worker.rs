@@ -1,32 +1,33 @@
-//! `granule worker`: computes for a coordinator.
+//! `granule worker`: computes trials for a coordinator.
 
 use std::io::{self, BufRead as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use granule_farm::session::{End, Introduction, Patience};
+use granule_farm::session::{Introduction, Patience, SessionEnd};
 use granule_server::view::log::{self, line};
 use granule_system::limits;
-use granule_system::standard::{Input, Output};
+use granule_system::standard::{StandardInput, StandardOutput};
 use granule_system::threads;
+use granule_text::plural;
 use granule_worker::access::Access;
-use granule_worker::{Config, PIPED_GREETING, Progress, Stream, Way, WorkerError};
+use granule_worker::{AnyStream, PIPED_GREETING, Way, WorkerConfig, WorkerError, WorkerProgress};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
 use crate::commands::signals::Signals;
 use crate::commands::this_machine::{cores, host};
-use crate::failure::{Failure, plural};
+use crate::failure::Failure;
 
-/// How long a worker looks for its coordinator, if it is not told.
+/// How long a worker looks for its coordinator by default.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
-/// Bytes of the longest line that we are told on standard input.
+/// Longest line of standard input, in bytes.
 const LONGEST_ORDER: u64 = 64 << 10;
 
-pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
-    // Its coordinator does not take it for a death when the system refuses a thread or a file.
+pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
+    // By this code, its coordinator knows that the system refused a thread or a file, and does not count a death.
     let starved = if arguments.supervised { exit::STARVED } else { exit::FAILED };
     let runtime = threads::runtime().map_err(|error| Failure::caused_by(starved, &error, None))?;
     let threads = arguments.threads.unwrap_or_else(cores);
@@ -41,8 +42,8 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         (way, name, threads)
     } else {
         let Some(path) = &arguments.access else {
-            let message = "error: which coordinator?\n  help: --access FILE, with the file that `granule serve` has \
-                           written, or a copy of it";
+            let message = "error: missing --access FILE\n  help: pass the access file that `granule serve` \
+                wrote, or a copy of it";
             return Err(Failure::new(exit::USAGE, message));
         };
         let way = if Access::is_read_once(path) {
@@ -67,12 +68,12 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         time_limit: arguments.time_limit,
     };
     let (drain, drained) = mpsc::channel(1);
-    let config = Config { way, introduction, patience };
+    let config = WorkerConfig { way, introduction, patience };
     let is_watched = !arguments.supervised && !arguments.piped;
     let mut told = None;
-    let tell = |progress: Progress| {
-        // A supervisor sees for itself, and takes what is said for last words. Nobody wants to read
-        // of every attempt that comes to nothing.
+    let tell = |progress: WorkerProgress| {
+        // A supervisor sees this itself, and takes any output as last words. Repeated attempts to connect need no
+        // repeated messages.
         if is_watched && told.as_ref() != Some(&progress) {
             tell(&progress);
             told = Some(progress);
@@ -83,32 +84,32 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
         granule_worker::run(config, drained, tell).await
     });
     match result {
-        Ok(End::Goodbye { reason }) => {
+        Ok(SessionEnd::Goodbye { reason }) => {
             if is_watched {
                 line(&format!("done: {reason}"));
             }
-            // The computing threads may be in the middle of something nobody wants any more.
+            // Threads may still be computing results that are no longer needed.
             log::exit(0)
         }
-        Ok(End::Drained { reason }) => {
+        Ok(SessionEnd::Drained { reason }) => {
             if is_watched {
                 line(&format!("left: {reason}; everything computed was delivered"));
             }
             log::exit(arguments.leave_with)
         }
-        Ok(End::Refused { reason }) => Err(Failure::new(
+        Ok(SessionEnd::Refused { reason }) => Err(Failure::new(
             exit::FAILED,
-            format!("error: the coordinator takes nothing more from this worker: {reason}"),
+            format!("error: the coordinator quarantined this worker: {reason}"),
         )),
-        Ok(End::GaveUp { after, undelivered }) => {
+        Ok(SessionEnd::GaveUp { after, undelivered }) => {
             let lost = if undelivered == 0 {
                 String::new()
             } else {
                 format!("; {} not delivered, to be computed again", plural(undelivered as u64, "result"))
             };
             let message = format!(
-                "error: no coordinator was found for {} s{lost}\n  help: start the coordinator again with its command, \
-                 then this worker; --give-up-after has it look longer",
+                "error: found no coordinator for {} s{lost}\n  help: start the coordinator again, then this \
+                    worker; --give-up-after sets how long it waits",
                 after.as_secs()
             );
             Err(Failure::new(exit::FAILED, message))
@@ -125,12 +126,12 @@ pub(crate) fn run(arguments: &cli::Worker) -> Result<(), Failure> {
     }
 }
 
-fn tell(progress: &Progress) {
+fn tell(progress: &WorkerProgress) {
     let (event, text) = match progress {
-        Progress::Connected { address, threads } => {
+        WorkerProgress::Connected { address, threads } => {
             ("connected", format!("connected to {address}, {}", plural((*threads).into(), "thread")))
         }
-        Progress::FewThreads { threads, reason: (reason, code) } => {
+        WorkerProgress::FewThreads { threads, reason: (reason, code) } => {
             let limit =
                 code.map(std::io::Error::from_raw_os_error).and_then(|error| limits::behind_io(&error));
             let limit = limit.map(|limit| format!(": {limit}")).unwrap_or_default();
@@ -139,29 +140,29 @@ fn tell(progress: &Progress) {
                 format!("computing with {} only: {reason}{limit}", plural((*threads).into(), "thread")),
             )
         }
-        Progress::Disconnected { reason } => {
+        WorkerProgress::Disconnected { reason } => {
             ("disconnected", format!("not connected: {reason}; trying again"))
         }
-        Progress::Draining { reason } => {
-            ("draining", format!("leaving: {reason}; once more to stop at once"))
+        WorkerProgress::Draining { reason } => {
+            ("draining", format!("draining: {reason}; a second signal stops it at once"))
         }
     };
     log::event(event, &text);
 }
 
-/// The first signal has the worker leave in good order, a second ends it at once.
+/// Drains the worker on the first signal, and ends it at once on the second.
 async fn listen_for_signals(drain: mpsc::Sender<String>) {
-    // Without handlers the signals end the process, which loses nothing either.
+    // Without handlers, the signals end the process, which loses nothing either.
     let Ok(mut signals) = Signals::new() else { return drain.closed().await };
     let stop = signals.next().await;
-    let _ = drain.send(format!("it was told to ({})", stop.name())).await;
+    let _ = drain.send(format!("it got a signal ({})", stop.name())).await;
     log::exit(signals.next().await.code())
 }
 
-/// What our supervisor says on standard input: how to reach it, and who we are.
+/// Parses the orders of the supervisor on standard input: the access to the coordinator, and this worker's name.
 fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]), Failure> {
     let (Some(access), Some(name)) = (lines.next(), lines.next()) else {
-        let message = "error: --supervised and --piped are for workers that granule itself starts";
+        let message = "error: --supervised and --piped are only for workers that granule starts";
         return Err(Failure::new(exit::USAGE, message));
     };
     let access =
@@ -171,28 +172,28 @@ fn orders(mut lines: impl Iterator<Item = String>) -> Result<(Access, [u8; 16]),
     Ok((access, name.to_be_bytes()))
 }
 
-/// A coordinator at the other end of our standard streams: says who we are, and hears who we are to be.
+/// Connects to a coordinator over the standard streams: sends the greeting, and reads the orders.
 async fn piped() -> Result<(Way, [u8; 16]), Failure> {
     let failed = |error| Failure::caused_by(exit::CUT_OFF, &error, None);
-    let mut output = Output::of(io::stdout()).map_err(failed)?;
-    // What a login script has printed may have no end of its line.
+    let mut output = StandardOutput::of(io::stdout()).map_err(failed)?;
+    // The last line of a login script's output may have no end.
     let greeting = format!("\n{PIPED_GREETING}{}\n", env!("CARGO_PKG_VERSION"));
     output.write_all(greeting.as_bytes()).await.map_err(failed)?;
     output.flush().await.map_err(failed)?;
-    // What follows the orders is for the connection, also what is read with them.
-    let mut input = BufReader::new(Input::of(io::stdin()).map_err(failed)?);
+    // All bytes after the orders belong to the connection, also those that are read with the orders.
+    let mut input = BufReader::new(StandardInput::of(io::stdin()).map_err(failed)?);
     let mut lines = [String::new(), String::new()];
     for line in &mut lines {
         (&mut input).take(LONGEST_ORDER).read_line(line).await.map_err(failed)?;
     }
     let (access, name) = orders(lines.into_iter().filter(|line| !line.is_empty()))?;
-    let stream: Box<dyn Stream> = Box::new(tokio::io::join(input, output));
+    let stream: Box<dyn AnyStream> = Box::new(tokio::io::join(input, output));
     Ok((Way::Open(Box::new(access), Arc::new(Mutex::new(Some(stream)))), name))
 }
 
-/// However the supervisor ends, its end of our standard input closes. Must be called in a runtime.
+/// Ends the process when standard input closes, as it does however the supervisor ends. Must be called in a runtime.
 fn end_with_the_supervisor() -> io::Result<()> {
-    let mut input = Input::of(io::stdin())?;
+    let mut input = StandardInput::of(io::stdin())?;
     tokio::spawn(async move {
         let mut buffer = [0; 64];
         while input.read(&mut buffer).await.is_ok_and(|count| count > 0) {}

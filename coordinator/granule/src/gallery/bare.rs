@@ -1,30 +1,30 @@
-//! The paper's figures of a folder that has the files of a seed and nothing that says of which sweep: a copy,
-//! or what the original program wrote.
+//! The paper's figures of a folder that has the files of a seed, but no record of the sweep. It is a copy, or output of
+//! the original program.
 
 use std::ops::Range;
 use std::path::Path;
 
-use granule_figures::{Analysis, AnalysisError, Condition, Criteria, paper};
+use granule_figures::{Analysis, AnalysisError, Criteria, PaperCondition, paper};
 use granule_outputs::archive::ArchiveError;
 use granule_system::exit;
 
 use super::folder::{Folder, Recorded, Unreadable, connections, probability};
-use super::{Of, Take, check_window};
+use super::{Of, TakeFigure, check_window};
 use crate::failure::Failure;
 
-/// Draws them by the paper's criteria; `window` moves where responses are looked for. Gives what people should know.
+/// Draws them by the paper's criteria. `window` moves where responses are looked for. Returns notes for people.
 pub(crate) fn draw(
     path: &Path,
     window: Option<Range<usize>>,
-    take: &mut Take<'_>,
+    take: &mut TakeFigure<'_>,
 ) -> Result<Vec<String>, Failure> {
     let unusable = |error: &(dyn std::error::Error + 'static)| Failure::caused_by(exit::FAILED, error, None);
     let mut folder = Folder::find(path).map_err(|error| unusable(&error))?;
-    let prefixes = Condition::ALL.map(Condition::prefix);
-    // The original's fixed weights may lie beside its random ones.
+    let prefixes = PaperCondition::ALL.map(PaperCondition::prefix);
+    // Files of the original's fixed weights may be beside those of its random weights.
     let count = |random| prefixes.iter().filter(|prefix| folder.has(&probability(random, prefix))).count();
     let is_random = count(true) >= count(false);
-    // They only tell whether the conditions have the same network, and other programs write them otherwise.
+    // Weights only show whether the conditions have the same network, and other programs write them differently.
     let left_out = folder.leave_out_unreadable_weights(&prefixes);
     let notes = left_out.iter().map(|error| format!("weights are not compared: {error}")).collect();
     let recorded = prefixes.iter().map(|prefix| folder.recorded(is_random, prefix));
@@ -52,12 +52,12 @@ pub(crate) fn draw(
     Ok(notes)
 }
 
-/// Neither a sweep nor the files of a seed are there.
+/// Returns the failure for a path with neither a sweep nor the files of a seed.
 fn lacking(path: &Path, needed: &[String]) -> Failure {
     let error = ArchiveError::NoSweep { out: path.to_owned() };
     let message = format!(
-        "error: {error}\n  because: the paper's figures can be drawn of the files of one seed alone, but it has no {}\n  \
-         help: say the directory that `granule run` has written, such as out/NAME, or a folder like seed-451 in it",
+        "error: {error}\n  because: the paper's figures need the output files of one seed, but it has no {}\n  \
+         help: name the output directory of a run, such as out/NAME, or a folder like seed-451 in it",
         needed.join(", no ")
     );
     Failure::new(exit::USAGE, message)

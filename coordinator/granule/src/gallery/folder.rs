@@ -1,4 +1,4 @@
-//! Output files of one seed, read again.
+//! Reads the output files of one seed.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use granule_figures::{Conductances, Recording, Responses, Weights};
+use granule_figures::{DrivenConductances, RecordedWeights, Recording, Responses};
 use granule_outputs::archive::Archive;
 use granule_outputs::manifest::FileRecord;
 use granule_outputs::read_weights;
@@ -19,14 +19,14 @@ use sha2::{Digest as _, Sha256};
 /// A folder with the files of a seed.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Names of the files that count, and what the manifest says of each, if there is one.
+    /// Names of the files that count, with their record in the manifest, if there is one.
     names: BTreeMap<String, Option<FileRecord>>,
 }
 
 /// Longest file that is read of a folder without a manifest, in bytes: a hundred times the paper's largest.
 const LONGEST: u64 = 8 << 30;
 
-/// A file that is there and cannot be read.
+/// A file that exists and cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub(super) struct Unreadable {
@@ -37,17 +37,17 @@ pub(super) struct Unreadable {
 /// Excitatory and inhibitory conductance.
 type Both = (Array2<f64>, Array2<f64>);
 
-/// What the paper's analysis needs of one condition.
+/// Data of one condition for the paper's analysis.
 pub(super) struct Recorded {
     pub(super) probability: Array2<f64>,
     pub(super) connections: Option<Array2<i32>>,
-    pub(super) weights: Option<Weights>,
+    pub(super) weights: Option<RecordedWeights>,
     pub(super) conductances: Option<Both>,
     pub(super) tonic_factors: Option<Array1<f64>>,
 }
 
 impl Folder {
-    /// That of a seed of a sweep, with the files that the manifest lists.
+    /// Returns the folder of a seed of a sweep, with the files that the manifest lists.
     pub(super) fn of_seed(archive: &Archive, seed: u32) -> Folder {
         let name = format!("seed-{seed}");
         let files = archive.manifest().into_iter().flat_map(|manifest| &manifest.files);
@@ -57,7 +57,7 @@ impl Folder {
         Folder { names: of_seed.collect(), path: archive.out.join(name) }
     }
 
-    /// Any, with the files that are in it: none if it is not there.
+    /// Returns any folder, with the files in it. If it does not exist, it has no files.
     pub(super) fn find(path: &Path) -> io::Result<Folder> {
         let mut names = BTreeMap::new();
         match fs::read_dir(path) {
@@ -83,7 +83,7 @@ impl Folder {
         if !self.has(name) {
             return Ok(None);
         }
-        // Of what is there, not of what its header says: that may be anything.
+        // The size is that of the bytes in the file. The header alone may claim any size.
         let read = |bytes: &[u8]| Ok(ArrayView::<T, D>::view_npy(bytes)?.to_owned());
         self.bytes(name)
             .and_then(|bytes| read(&bytes))
@@ -91,7 +91,7 @@ impl Folder {
             .map_err(|source| self.unreadable(name, source))
     }
 
-    /// The bytes of a file: those that the manifest says, if there is one.
+    /// Returns the bytes of a file. If there is a manifest, they must be those that it records.
     fn bytes(&self, name: &str) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
         let file = files::open(&self.path.join(name))?;
         let length = file.metadata()?.len();
@@ -112,7 +112,7 @@ impl Folder {
         Unreadable { path: self.path.join(name), source }
     }
 
-    /// Has weights that cannot be read count as none; gives what is the matter with them.
+    /// Treats weights that cannot be read as missing. Returns the errors.
     pub(super) fn leave_out_unreadable_weights(&mut self, prefixes: &[&str]) -> Vec<Unreadable> {
         let mut left_out = Vec::new();
         for prefix in prefixes {
@@ -124,7 +124,7 @@ impl Folder {
         left_out
     }
 
-    fn weights(&self, prefix: &str) -> Result<Option<Weights>, Unreadable> {
+    fn weights(&self, prefix: &str) -> Result<Option<RecordedWeights>, Unreadable> {
         let name = weights(prefix);
         if !self.has(&name) {
             return Ok(None);
@@ -134,14 +134,14 @@ impl Folder {
         Ok(Some(read.into_iter().collect()))
     }
 
-    /// Conductances of the condition with this prefix, if they are recorded.
+    /// Returns the conductances of the condition with this prefix, if they are recorded.
     pub(super) fn conductances(&self, prefix: &str) -> Result<Option<Both>, Unreadable> {
         let excitation = self.read(&format!("{prefix}CondE.npy"))?;
         let inhibition = self.read(&format!("{prefix}CondI.npy"))?;
         Ok(excitation.zip(inhibition))
     }
 
-    /// What there is of the condition with this prefix; none without spike probabilities.
+    /// Returns the data of the condition with this prefix. None without spike probabilities.
     pub(super) fn recorded(
         &self,
         has_random_weights: bool,
@@ -160,24 +160,24 @@ impl Folder {
     }
 }
 
-/// Name of the file of spike probabilities.
+/// Returns the name of the file of spike probabilities.
 pub(super) fn probability(has_random_weights: bool, prefix: &str) -> String {
     let random = if has_random_weights { "randomized_" } else { "" };
     format!("{random}{prefix}SpikeProb.npy")
 }
 
-/// Name of the file of weights.
+/// Returns the name of the file of weights.
 fn weights(prefix: &str) -> String {
     format!("{prefix}Weights.npy")
 }
 
-/// Name of the file of connections.
+/// Returns the name of the file of connections.
 pub(super) fn connections(prefix: &str) -> String {
     format!("{prefix}Connections.npy")
 }
 
 impl Recorded {
-    /// Of Control, GABAzine and ACh.
+    /// Returns the recording of Control, GABAzine and ACh.
     pub(super) fn recording(of: &[Recorded]) -> Recording<'_> {
         fn responses(of: &Recorded) -> Responses<'_> {
             Responses {
@@ -186,7 +186,7 @@ impl Recorded {
                 weights: of.weights.as_ref(),
             }
         }
-        let conductances = of[0].conductances.as_ref().map(|(excitation, inhibition)| Conductances {
+        let conductances = of[0].conductances.as_ref().map(|(excitation, inhibition)| DrivenConductances {
             excitation: excitation.view(),
             inhibition: inhibition.view(),
         });

@@ -1,5 +1,5 @@
-//! All figures of a sweep: the paper's from its output files, those of any sweep from its store. Those of a sweep that is
-//! not complete are preliminary, drawn from the trials that are stored, and marked so.
+//! All figures of a sweep: the paper's from its output files, those of any sweep from its store. Figures of an
+//! incomplete sweep are preliminary: they are drawn from the stored trials, and marked so.
 
 pub(crate) mod bare;
 mod folder;
@@ -10,8 +10,8 @@ use std::ops::Range;
 use granule_engine::{Model, Spike, TrialSpikes};
 use granule_figures::paper;
 use granule_figures::sweep::{
-    Condition, Counter, Drive, MOST_SHOWN, Observed, Traces, Trial, Window, axes, conductances, heat_map,
-    means, measures, psth, raster, responses, seeds,
+    Counter, Drive, MOST_SHOWN, Observed, ObservedCondition, RasterTrial, Traces, Window, axes, conductances,
+    heat_map, means, measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_granular::derive::{Conductances, SpikeCounts, Structure};
@@ -25,17 +25,18 @@ use granule_outputs::{OutputError, rows};
 use granule_sweep::Sweep;
 use granule_system::exit;
 use granule_system::threads::side_by_side;
+use granule_text::plural;
 use granule_text::words::{Names, grouped, seeds as seeds_in_words};
 use ndarray::{Array1, Array2};
 
 use self::folder::{Folder, Recorded, Unreadable};
-use crate::failure::{Failure, plural};
+use crate::failure::Failure;
 
-/// What is to be drawn.
+/// The user's choice of what to draw.
 pub(crate) struct Choice {
-    /// The ms in which responses are looked for, if not those around the stimulus.
+    /// The ms in which responses are looked for. The default is around the stimulus.
     pub(crate) window: Option<Range<usize>>,
-    /// The trial of the raster, if not the first.
+    /// The trial of the raster. The default is the first.
     pub(crate) trial: Option<u32>,
 }
 
@@ -46,40 +47,40 @@ pub(crate) struct Gallery<'a> {
     /// Conditions and seeds, by their index.
     conditions: &'a [usize],
     seeds: &'a [usize],
-    /// Their trials; none where the store is gone.
+    /// Their trials. None if the store is gone.
     selection: Option<&'a Selection<'a>>,
-    /// How far the sweep is; none of a complete one.
+    /// Progress of the sweep. None if it is complete.
     preliminary: Option<Preliminary>,
     choice: Choice,
-    /// What people should know of what is not drawn.
+    /// Notes for people about what is not drawn.
     pub(crate) notes: Vec<String>,
-    /// All measures of all conditions and seeds, and their means over seeds; once all is drawn.
+    /// All measures of all conditions and seeds, and their means over seeds. Empty until all is drawn.
     pub(crate) tables: Vec<Table>,
 }
 
-/// Of the sweep, or of one of its seeds.
+/// The subject of a figure: the sweep, or one of its seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
-    /// Conditions of any kind; or all that there is.
+    /// Conditions of any kind, or a folder without a sweep.
     Sweep,
     /// The paper's conditions with this seed.
     Seed(u32),
 }
 
-/// Takes a figure.
-pub(crate) type Take<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
+/// Receives a figure.
+pub(crate) type TakeFigure<'a> = dyn FnMut(Of, Figure) -> Result<(), Failure> + 'a;
 
-/// The paper's conditions, as presets are called.
+/// The paper's conditions, by the names of their presets.
 const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
 
-/// What drives the granule cells.
+/// The driven cells and their stimulus, for people.
 const DRIVE: Drive = Drive {
     driven: "granule cells with input from active mossy fibres",
     stimulus: "spikes of the mossy fibres",
 };
 
 impl<'a> Gallery<'a> {
-    /// Of what is chosen of a sweep. Without its trials only the paper's figures can be drawn.
+    /// Returns the gallery of a part of a sweep. Without a selection of trials, only the paper's figures can be drawn.
     pub(crate) fn new(
         archive: &'a Archive,
         sweep: &'a Sweep,
@@ -96,7 +97,7 @@ impl<'a> Gallery<'a> {
         Gallery { archive, sweep, conditions, seeds, selection, preliminary, choice, notes, tables }
     }
 
-    /// Of what is stored so far of what is chosen.
+    /// Returns the gallery of the trials of a part of a sweep that are stored so far.
     pub(crate) fn preliminary_of(
         archive: &'a Archive,
         sweep: &'a Sweep,
@@ -130,7 +131,7 @@ impl<'a> Gallery<'a> {
         self.preliminary
     }
 
-    /// The manifest of what is drawn; none of a sweep that is not complete.
+    /// Returns the manifest of the drawn sweep. None if the sweep is not complete.
     pub(crate) fn manifest(&self) -> Option<&'a Manifest> {
         self.archive.finished().ok().filter(|_| self.preliminary.is_none())
     }
@@ -146,8 +147,8 @@ impl<'a> Gallery<'a> {
     /// Draws all figures, one after the other.
     ///
     /// # Errors
-    /// When there is no store and none can be drawn without, too.
-    pub(crate) fn draw(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+    /// Also when there is no store, and no figure can be drawn without it.
+    pub(crate) fn draw(&mut self, take: &mut TakeFigure<'_>) -> Result<(), Failure> {
         self.check()?;
         if let Some(selection) = self.selection {
             let mark = self.preliminary.map(|of| of.to_string());
@@ -160,7 +161,8 @@ impl<'a> Gallery<'a> {
         }
         let path = self.archive.store_path.clone();
         self.notes.push(format!(
-            "there is no store {}: the paper's figures are drawn from output files; figures of any sweep need the store",
+            "the store {} does not exist: the paper's figures are drawn from output files; figures of any sweep \
+                need the store",
             path.display()
         ));
         match self.draw_paper(take)? {
@@ -169,7 +171,7 @@ impl<'a> Gallery<'a> {
         }
     }
 
-    /// The window must lie in the trials, and the trial be there.
+    /// Checks that the window is within the trials, and that the chosen trial exists.
     fn check(&self) -> Result<(), Failure> {
         if let Some(window) = &self.choice.window {
             for &condition in self.conditions {
@@ -194,20 +196,20 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
-    fn window(&self, condition: &Condition) -> Window {
+    fn window(&self, condition: &ObservedCondition) -> Window {
         let chosen = self.choice.window.clone();
         chosen.map_or_else(|| Window::of(&condition.model), |ms| Window { ms })
     }
 
-    /// What is the same for any sweep.
-    fn draw_sweep(&mut self, selection: &Selection<'_>, take: &mut Take<'_>) -> Result<(), Failure> {
+    /// Draws the figures that any sweep has.
+    fn draw_sweep(&mut self, selection: &Selection<'_>, take: &mut TakeFigure<'_>) -> Result<(), Failure> {
         let Selection { sweep, pairs, .. } = selection;
         let of_condition: Vec<&[Pair]> = pairs.chunk_by(|a, b| a.condition == b.condition).collect();
-        let conditions: Vec<Condition> = of_condition
+        let conditions: Vec<ObservedCondition> = of_condition
             .iter()
             .map(|pairs| {
                 let of = &sweep.conditions[pairs[0].condition];
-                Condition { name: of.name.clone(), model: of.model.clone() }
+                ObservedCondition { name: of.name.clone(), model: of.model.clone() }
             })
             .collect();
         if conditions.len() > MOST_SHOWN {
@@ -237,7 +239,7 @@ impl<'a> Gallery<'a> {
             }
             observed.push(of_seeds);
         }
-        let all: Vec<(&Condition, &[Observed])> =
+        let all: Vec<(&ObservedCondition, &[Observed])> =
             conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[..])).collect();
         let some = &all[..all.len().min(MOST_SHOWN)];
         let Some((first, _)) = some.first() else { return Ok(()) };
@@ -245,10 +247,10 @@ impl<'a> Gallery<'a> {
         take(Of::Sweep, psth(some, DRIVE))?;
         if let Some((seed, trial)) = common {
             let seed = sweep.seeds[seed];
-            let trials: Vec<Trial<'_>> = some
+            let trials: Vec<RasterTrial<'_>> = some
                 .iter()
                 .zip(&shown)
-                .map(|((condition, _), (driven, spikes))| Trial {
+                .map(|((condition, _), (driven, spikes))| RasterTrial {
                     condition: &condition.name,
                     model: &condition.model,
                     driven,
@@ -257,7 +259,7 @@ impl<'a> Gallery<'a> {
                 .collect();
             let ms = self.window(first).shown(first.model.time().bins());
             take(Of::Sweep, raster(&trials, (seed, trial), &ms, DRIVE))?;
-            let of_seed: Vec<(&Condition, &Observed)> = some
+            let of_seed: Vec<(&ObservedCondition, &Observed)> = some
                 .iter()
                 .filter_map(|(condition, of)| Some((*condition, of.iter().find(|of| of.seed == seed)?)))
                 .collect();
@@ -265,7 +267,7 @@ impl<'a> Gallery<'a> {
         } else {
             let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
             self.notes
-                .push(format!("no raster and no heat map: {what} of one seed is stored of every condition"));
+                .push(format!("no raster and no heat map: {what} of one seed is stored for every condition"));
         }
         self.draw_conductances(selection, some, &of_condition, take)?;
         for axis in axes(&conditions) {
@@ -279,7 +281,7 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
-    /// The first seed of which a trial of all these conditions is stored, and that trial.
+    /// Returns the first seed with a trial that is stored for all these conditions, and that trial.
     fn common(&self, of_condition: &[&[Pair]]) -> Option<(usize, u32)> {
         let (first, others) = of_condition.split_first()?;
         let is_stored = |seed: usize, trial: u32| {
@@ -298,14 +300,14 @@ impl<'a> Gallery<'a> {
     fn draw_conductances(
         &mut self,
         selection: &Selection<'_>,
-        some: &[(&Condition, &[Observed])],
+        some: &[(&ObservedCondition, &[Observed])],
         pairs: &[&[Pair]],
-        take: &mut Take<'_>,
+        take: &mut TakeFigure<'_>,
     ) -> Result<(), Failure> {
         let mut traces = Vec::new();
         let [mut fixed, mut incomplete] = [0, 0];
-        // Weights belong to the number of a trial, so that a pair must be whole. Of those that are not when the sweep
-        // is complete, the files are withheld.
+        // Weights belong to the number of a trial, so a pair must be whole. If a pair of a complete sweep is not whole,
+        // its files are withheld.
         for (at, pairs) in pairs.iter().enumerate() {
             let model = &self.sweep.conditions[pairs[0].condition].model;
             if !has_random_weights(model) {
@@ -336,13 +338,13 @@ impl<'a> Gallery<'a> {
         if traces.is_empty() {
             return Ok(());
         }
-        let traces: Vec<(&Condition, &Traces)> =
+        let traces: Vec<(&ObservedCondition, &Traces)> =
             traces.iter().map(|(condition, traces)| (*condition, traces)).collect();
         take(Of::Sweep, conductances(&traces, DRIVE))
     }
 
-    /// Adds the conductances of a condition and a seed: from their files, or from the stored spikes if they are
-    /// not recorded, which gives the same numbers.
+    /// Adds the conductances of a condition and a seed: from their files or, if they are not recorded, from the stored
+    /// spikes. Both give the same numbers.
     fn add_conductances(
         &self,
         selection: &Selection<'_>,
@@ -350,7 +352,7 @@ impl<'a> Gallery<'a> {
         traces: &mut Traces,
     ) -> Result<(), Failure> {
         let (condition, seed) = (&self.sweep.conditions[pair.condition], self.sweep.seeds[pair.seed]);
-        // Files in the directory of a sweep that is not complete are of an earlier state.
+        // In the directory of an incomplete sweep, files are of an earlier state.
         let recorded = match self.preliminary {
             Some(_) => None,
             None => Folder::of_seed(self.archive, seed)
@@ -369,8 +371,8 @@ impl<'a> Gallery<'a> {
             .map_err(|error| lost(&error))?;
         let structure = structure(&condition.model, seed);
         let Some(of) = Conductances::new(Isa::best(), &structure, &golgi) else { return Ok(()) };
-        // A few hundred cells at a time bound the memory. Traces add up cell by cell, so that the sums are
-        // those of all cells at once.
+        // A few hundred cells at a time bound the memory. Traces add up cell by cell, so the sums are those of all
+        // cells at once.
         const AT_ONCE: usize = 256;
         let bins = condition.model.time().bins();
         side_by_side(|| {
@@ -385,8 +387,8 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
-    /// The paper's figures of every seed, if its conditions are there. Gives how many there are.
-    fn draw_paper(&mut self, take: &mut Take<'_>) -> Result<usize, Failure> {
+    /// Draws the paper's figures of every seed, if the sweep has the paper's conditions. Returns their number.
+    fn draw_paper(&mut self, take: &mut TakeFigure<'_>) -> Result<usize, Failure> {
         let mut drawn = 0;
         let sweep = self.sweep;
         let place = |preset: &str| {
@@ -456,7 +458,7 @@ impl<'a> Gallery<'a> {
         Ok(drawn)
     }
 
-    /// What there is of a condition. Connections follow from the sweep where no file has them.
+    /// Returns the data of a condition. Connections that no file has are derived from the sweep.
     fn recorded(&self, folder: &Folder, condition: usize, seed: u32) -> Result<Option<Recorded>, Unreadable> {
         let of = &self.sweep.conditions[condition];
         let mut recorded = folder.recorded(has_random_weights(&of.model), &of.prefix)?;
@@ -467,7 +469,7 @@ impl<'a> Gallery<'a> {
         Ok(recorded)
     }
 
-    /// The paper's, moved to where the stimulus is.
+    /// Returns the paper's criteria, moved to the stimulus of this condition.
     fn criteria(&self, condition: usize) -> Criteria {
         let model = &self.sweep.conditions[condition].model;
         let mut criteria = Criteria::default();
@@ -493,8 +495,8 @@ fn has_random_weights(model: &Model) -> bool {
     layer_of(model).parameters().weights.random
 }
 
-/// What the paper's analysis needs of a condition and a seed whose trials are all stored: the same numbers as its files
-/// would have.
+/// Returns the data for the paper's analysis of a condition and a seed whose trials are all stored. The numbers are
+/// those that its files would have.
 fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputError> {
     let sweep = selection.sweep;
     let model = &sweep.conditions[pair.condition].model;
@@ -525,7 +527,7 @@ fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputErr
     })
 }
 
-/// Trials of so many ms must hold the window.
+/// Checks that trials of so many ms contain the window.
 fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Failure> {
     if window.end <= bins {
         return Ok(());

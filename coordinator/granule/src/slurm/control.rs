@@ -1,8 +1,8 @@
 //! Slurm's own commands: `sbatch`, `squeue`, `sacct` and `scancel`.
 //!
-//! Slurm's commands take options from the environment, too, and a login session, `salloc` or a job sets many. What
-//! granule asks is in its arguments: of Slurm's variables, a command gets those that say where Slurm is ([`OF_THE_SITE`]),
-//! and `sbatch` those of the user's defaults for which no option was given ([`DEFAULTS`]).
+//! Slurm's commands take options from the environment, too, and a login session, `salloc` or a job sets many. All
+//! requests of granule are in the arguments. Of Slurm's variables, a command gets those that locate Slurm
+//! ([`OF_THE_SITE`]). `sbatch` also gets the user's defaults for which no option was given ([`DEFAULTS`]).
 
 use std::io;
 use std::path::Path;
@@ -13,20 +13,20 @@ use granule_text::from_outside;
 use nix::unistd::getuid;
 use tokio::process::Command;
 
-use super::options::Options;
-use super::{Job, JobId, State, state_of};
+use super::options::SlurmOptions;
+use super::{Job, JobId, JobState, state_of};
 
-/// How long Slurm may take to answer; a controller that is busy takes long.
+/// How long Slurm may take to answer. A busy controller is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the names of Slurm's variables begin with.
+/// Beginnings of the names of Slurm's variables.
 const PREFIXES: [&str; 9] =
     ["SLURM_", "SLURMD_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_", "SCONTROL_"];
 
-/// Variables that say where Slurm is and who asks.
+/// Variables that locate Slurm and identify the user.
 pub(crate) const OF_THE_SITE: [&str; 3] = ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"];
 
-/// Defaults of a user for `sbatch`, and the options that come before them, by their names and letters.
+/// A user's defaults for `sbatch`, and the options that override them, by their names and letters.
 pub(crate) const DEFAULTS: [(&str, &str, Option<char>); 10] = [
     ("SBATCH_ACCOUNT", "account", Some('A')),
     ("SLURM_ACCOUNT", "account", Some('A')),
@@ -40,7 +40,7 @@ pub(crate) const DEFAULTS: [(&str, &str, Option<char>); 10] = [
     ("SBATCH_WCKEY", "wckey", None),
 ];
 
-/// Why Slurm did not do what it was asked to.
+/// The reason that Slurm did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SlurmError {
     #[error("cannot run {command}")]
@@ -49,19 +49,19 @@ pub(crate) enum SlurmError {
     Silent { command: &'static str },
     #[error("{command} refused: {said}")]
     Refused { command: &'static str, said: String },
-    #[error("{command} gave no number of a job that is understood, but a job may be there; it said: {said}")]
+    #[error("unexpected output from {command}, but a job may have been submitted: {said}")]
     Strange { command: &'static str, said: String },
 }
 
 impl SlurmError {
-    /// For people.
+    /// Returns the advice for people.
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
-            SlurmError::Missing { .. } => Some(
-                "this must be a machine from which jobs can be submitted; --dry-run shows the script without Slurm",
-            ),
+            SlurmError::Missing { .. } => {
+                Some("run this on a machine that can submit jobs; --dry-run prints the script without Slurm")
+            }
             SlurmError::Refused { command: "sbatch", .. } => Some(
-                "--dry-run shows the script; options for Slurm stand behind `--`, such as `-- --account=…`",
+                "--dry-run prints the script; write options for Slurm after `--`, such as `-- --account=…`",
             ),
             SlurmError::Silent { command: "sbatch" } | SlurmError::Strange { .. } => {
                 Some("`squeue --me` lists your jobs; the same command again follows the job if it is there")
@@ -70,7 +70,7 @@ impl SlurmError {
         }
     }
 
-    /// Whether `sbatch` refused because of the number of jobs, so that fewer may be taken.
+    /// Whether `sbatch` refused because of the number of jobs, so that fewer may be accepted.
     pub(crate) fn is_too_many(&self) -> bool {
         const WORDS: [&str; 2] = ["Invalid job array", "MaxSubmit"];
         let SlurmError::Refused { command: "sbatch", said } = self else { return false };
@@ -78,7 +78,7 @@ impl SlurmError {
     }
 }
 
-/// The cluster that is asked, by its name; none is the one of this machine.
+/// The cluster to ask, by its name. None means the cluster of this machine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slurm {
     pub(crate) cluster: Option<String>,
@@ -90,14 +90,14 @@ pub(crate) struct Task {
     pub(crate) job: JobId,
     /// Its number in the array.
     pub(crate) number: u32,
-    pub(crate) state: State,
-    /// How long it has run.
+    pub(crate) state: JobState,
+    /// Time that it has run.
     pub(crate) ran: Duration,
 }
 
 impl Slurm {
-    /// A command with the variables that it may have.
-    fn command(&self, command: &'static str, arguments: &[&str], options: &Options) -> Command {
+    /// Returns a command with the variables that it may have.
+    fn command(&self, command: &'static str, arguments: &[&str], options: &SlurmOptions) -> Command {
         let mut asking = Command::new(command);
         for (name, _) in std::env::vars_os() {
             let Some(name) = name.to_str().filter(|name| PREFIXES.iter().any(|of| name.starts_with(of)))
@@ -115,17 +115,17 @@ impl Slurm {
         asking
     }
 
-    /// Runs a command of Slurm's to its end.
+    /// Runs a command of Slurm to its end.
     async fn ask(&self, command: &'static str, arguments: &[&str]) -> Result<Output, SlurmError> {
-        output(command, self.command(command, arguments, &Options::default())).await
+        output(command, self.command(command, arguments, &SlurmOptions::default())).await
     }
 
-    /// What `squeue` says of jobs, line by line; none if it knows none of them.
+    /// Returns the lines of `squeue` about jobs, or none if it knows none of them.
     async fn queue(&self, arguments: &[&str]) -> Result<Option<Vec<String>>, SlurmError> {
         let output = self.ask("squeue", &[&["--noheader", "--states=all"], arguments].concat()).await?;
         if output.status.success() {
             let said = String::from_utf8_lossy(&output.stdout);
-            // Some versions print the name of the cluster first, although no header was asked for.
+            // Some versions print the name of the cluster first, even without a header.
             let is_job = |line: &&str| !line.is_empty() && !line.starts_with("CLUSTER: ");
             return Ok(Some(said.lines().map(str::trim).filter(is_job).map(str::to_owned).collect()));
         }
@@ -135,7 +135,7 @@ impl Slurm {
         }
     }
 
-    /// What the accounting says of jobs, line by line, which not every cluster has.
+    /// Returns the lines of the accounting about jobs. Not every cluster has an accounting.
     async fn accounts(&self, more: &[&str]) -> Vec<String> {
         let asked = [&["--noheader", "--parsable2", "--allocations"], more].concat();
         match self.ask("sacct", &asked).await {
@@ -146,8 +146,8 @@ impl Slurm {
         }
     }
 
-    /// What a job is at.
-    pub(crate) async fn look(&self, job: JobId) -> Result<State, SlurmError> {
+    /// Returns the state of a job.
+    pub(crate) async fn look(&self, job: JobId) -> Result<JobState, SlurmError> {
         let number = job.to_string();
         let said = self.queue(&["--format=%T|%r|%N", "--jobs", &number]).await?;
         if let Some(line) = said.iter().flatten().next() {
@@ -155,12 +155,12 @@ impl Slurm {
             let mut field = || fields.next().unwrap_or_default();
             return Ok(state_of(field(), field(), field()));
         }
-        // What ended a while ago only the accounting knows.
+        // Only the accounting has jobs that ended a while ago.
         let said = self.accounts(&["--format=State", "--jobs", &number]).await;
         Ok(state_of(said.last().map_or("", |word| word), "", ""))
     }
 
-    /// A job of this user that runs this script and is not over.
+    /// Returns a job of this user that runs this script and is not over.
     pub(crate) async fn find(&self, script: &Path) -> Result<Option<JobId>, SlurmError> {
         let user = format!("--user={}", getuid());
         let said = self.queue(&[&user, "--format=%A|%T|%o"]).await?;
@@ -174,7 +174,7 @@ impl Slurm {
         Ok(said.iter().flatten().find_map(is_it))
     }
 
-    /// The tasks of these arrays that Slurm knows of, also those that have ended.
+    /// Returns the tasks of these arrays that Slurm knows, also those that have ended.
     pub(crate) async fn tasks(&self, arrays: &[JobId]) -> Result<Vec<Task>, SlurmError> {
         if arrays.is_empty() {
             return Ok(Vec::new());
@@ -202,12 +202,12 @@ impl Slurm {
         Ok(tasks)
     }
 
-    /// Takes back tasks of arrays. Of tasks that wait, `scancel` finds none by their state.
+    /// Cancels tasks of arrays. It passes no state, because `scancel` finds no waiting task by its state.
     pub(crate) async fn cancel_tasks(&self, tasks: &[(JobId, u32)]) -> Result<(), SlurmError> {
         self.cancel_named(tasks.iter().map(|(job, number)| format!("{job}_{number}")).collect(), false).await
     }
 
-    /// Takes jobs back: those that wait only, or all.
+    /// Cancels jobs: only those that wait, or all.
     pub(crate) async fn cancel(&self, jobs: &[JobId], waiting_only: bool) -> Result<(), SlurmError> {
         self.cancel_named(jobs.iter().map(JobId::to_string).collect(), waiting_only).await
     }
@@ -227,11 +227,11 @@ impl Slurm {
     }
 }
 
-fn task(job: &str, number: &str, state: State, ran: &str) -> Option<Task> {
+fn task(job: &str, number: &str, state: JobState, ran: &str) -> Option<Task> {
     Some(Task { job: JobId(job.parse().ok()?), number: number.parse().ok()?, state, ran: time(ran) })
 }
 
-/// A time as Slurm writes it: `1-02:03:04`, `02:03:04` or `3:04`; none at all is no time.
+/// Parses a time as Slurm writes it: `1-02:03:04`, `02:03:04` or `3:04`. An empty text is zero.
 fn time(text: &str) -> Duration {
     let (days, rest) = text.trim().split_once('-').unwrap_or(("0", text.trim()));
     let fields = rest.split(':').map(|field| field.parse::<u64>().unwrap_or(0));
@@ -252,14 +252,18 @@ fn last_words(output: &Output) -> String {
     if said.is_empty() { format!("{}", output.status) } else { from_outside(&said.join("; ")) }
 }
 
-/// Submits a script that has these options, or an array of so many of it, with numbers from 0.
-pub(crate) async fn submit(script: &Path, array: Option<u32>, options: &Options) -> Result<Job, SlurmError> {
+/// Submits a script with these options, or an array of so many of it, with numbers from 0.
+pub(crate) async fn submit(
+    script: &Path,
+    array: Option<u32>,
+    options: &SlurmOptions,
+) -> Result<Job, SlurmError> {
     let script = script.display().to_string();
     let array = array.map(|count| format!("--array=0-{}", count - 1));
     let arguments: Vec<&str> = ["--parsable"].into_iter().chain(array.as_deref()).chain([&*script]).collect();
     let output = output("sbatch", Slurm::default().command("sbatch", &arguments, options)).await?;
     let said = String::from_utf8_lossy(&output.stdout);
-    // A site's own `sbatch` may say more, before it or after.
+    // A site's own `sbatch` may print more, before or after the number.
     match said.lines().rev().find_map(number) {
         Some(job) => Ok(job),
         None if !output.status.success() => {
@@ -269,7 +273,7 @@ pub(crate) async fn submit(script: &Path, array: Option<u32>, options: &Options)
     }
 }
 
-/// A line of `sbatch --parsable`: `JOB`, or with several clusters `JOB;CLUSTER`.
+/// Parses a line of `sbatch --parsable`: `JOB`, or with several clusters `JOB;CLUSTER`.
 fn number(line: &str) -> Option<Job> {
     let (number, cluster) = match line.trim().split_once(';') {
         Some((number, cluster)) => (number, Some(cluster)),
@@ -319,7 +323,8 @@ mod tests {
         }
         for said in [
             "sbatch: error: invalid partition specified: x",
-            "sbatch: error: QOSMaxNodePerJobLimit; Batch job submission failed: Job violates accounting/QOS policy (job \
+            "sbatch: error: QOSMaxNodePerJobLimit; Batch job submission failed: Job violates accounting/QOS \
+                policy (job \
              submit limit, user's size and/or time limits)",
         ] {
             assert!(!refused(said).is_too_many(), "{said}");

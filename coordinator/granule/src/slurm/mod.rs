@@ -1,6 +1,6 @@
-//! Slurm, as far as a sweep needs it: job scripts, and what Slurm says of jobs.
+//! Slurm, as far as a sweep needs it: job scripts, and the states of jobs.
 //!
-//! Slurm places, limits and ends; nothing here decides about machines.
+//! Slurm places, limits and ends jobs. Nothing here decides about machines.
 
 pub(crate) mod control;
 pub(crate) mod options;
@@ -24,7 +24,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A job, and the cluster that it is on; none is the one of this machine.
+/// A job and its cluster. None means the cluster of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) job: JobId,
@@ -33,7 +33,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// What to run to end it.
+    /// Returns the command that ends it.
     pub(crate) fn scancel(&self) -> String {
         let cluster = self.cluster.iter().map(|cluster| format!("--clusters={} ", shell_word(cluster)));
         format!("scancel {}{}", cluster.collect::<String>(), self.job)
@@ -49,114 +49,114 @@ impl fmt::Display for Job {
     }
 }
 
-/// What a job is at (Slurm's job state codes, `man squeue`).
+/// The state of a job (Slurm's job state codes, `man squeue`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum JobState {
     /// In the queue, for this reason, in Slurm's word.
     Waiting { reason: String },
-    /// On these nodes, in Slurm's notation; also while it begins.
+    /// On these nodes, in Slurm's notation. Also while it begins.
     Running { nodes: String },
     /// It has its nodes, but its processes are stopped: by Slurm, or by a signal.
     Suspended { is_by_signal: bool },
     /// Its processes are being ended.
     Ending,
     /// Over.
-    Ended(Ending),
-    /// Slurm does not know such a job, or no longer.
+    Ended(JobEnding),
+    /// Slurm does not know the job, or does not any more.
     Unknown,
 }
 
-impl State {
+impl JobState {
     /// Whether it has ended, or Slurm does not know it.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self, State::Ended(_) | State::Unknown)
+        matches!(self, JobState::Ended(_) | JobState::Unknown)
     }
 
-    /// For people, after the number of the job.
+    /// Describes it for people, after the number of the job.
     pub(crate) fn describe(&self) -> String {
         match self {
-            State::Waiting { reason } if reason.is_empty() || reason == "None" => "waits".to_owned(),
-            State::Waiting { reason } => match reasons::advice(reason) {
+            JobState::Waiting { reason } if reason.is_empty() || reason == "None" => "waits".to_owned(),
+            JobState::Waiting { reason } => match reasons::advice(reason) {
                 Some(advice) => format!("waits: {reason}: {advice}"),
                 None => format!("waits: {reason}"),
             },
-            State::Suspended { is_by_signal: false } => {
-                "is suspended: it goes on when Slurm or one of its operators resumes it".to_owned()
+            JobState::Suspended { is_by_signal: false } => {
+                "is suspended until Slurm or an operator resumes it".to_owned()
             }
-            State::Suspended { is_by_signal: true } => {
-                "is stopped by a signal: `scancel --signal=CONT` lets it go on".to_owned()
+            JobState::Suspended { is_by_signal: true } => {
+                "is stopped by a signal: resume it with `scancel --signal=CONT`".to_owned()
             }
-            State::Ending => "is ending".to_owned(),
-            State::Running { nodes } => format!("runs on {nodes}"),
-            State::Ended(ending) => ending.describe().to_owned(),
-            State::Unknown => "is not known to Slurm".to_owned(),
+            JobState::Ending => "is ending".to_owned(),
+            JobState::Running { nodes } => format!("runs on {nodes}"),
+            JobState::Ended(ending) => ending.describe().to_owned(),
+            JobState::Unknown => "is not known to Slurm".to_owned(),
         }
     }
 }
 
-/// How a job has ended.
+/// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum JobEnding {
     Completed,
     Failed,
-    /// Its wall time was over.
+    /// Its time limit was reached.
     TimedOut,
     Cancelled,
-    /// Others came first.
+    /// Slurm ended it for jobs of higher priority.
     Preempted,
-    /// A node that it could not do without has failed.
+    /// A node that it needed has failed.
     NodeFailed,
     OutOfMemory,
 }
 
-impl Ending {
-    /// For people.
+impl JobEnding {
+    /// Describes it for people.
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            Ending::Completed => "has ended",
-            Ending::Failed => "has failed",
-            Ending::TimedOut => "was ended by Slurm: its time was over",
-            Ending::Cancelled => "was cancelled",
-            Ending::Preempted => "was ended by Slurm for a job that comes first",
-            Ending::NodeFailed => "was ended by Slurm: a node has failed",
-            Ending::OutOfMemory => "was ended by Slurm: it took more memory than it may",
+            JobEnding::Completed => "has ended",
+            JobEnding::Failed => "has failed",
+            JobEnding::TimedOut => "was ended by Slurm: its time limit was reached",
+            JobEnding::Cancelled => "was cancelled",
+            JobEnding::Preempted => "was ended by Slurm for a job of higher priority",
+            JobEnding::NodeFailed => "was ended by Slurm: a node failed",
+            JobEnding::OutOfMemory => "was ended by Slurm: it exceeded its memory limit",
         }
     }
 
-    /// What helps against it, but for doing the same once more.
+    /// Returns what helps against it, other than submitting it again.
     pub(crate) fn help(self) -> Option<&'static str> {
         match self {
-            Ending::TimedOut => Some("--time gives it longer"),
-            Ending::OutOfMemory => {
-                Some("`granule plan` says what a worker takes; ask for more with `-- --mem-per-cpu=…`")
+            JobEnding::TimedOut => Some("request more time with --time"),
+            JobEnding::OutOfMemory => {
+                Some("`granule plan` prints what a worker needs; request more with `-- --mem-per-cpu=…`")
             }
             _ => None,
         }
     }
 }
 
-/// Understands a state as `squeue` and `sacct` write it, with the reason or the nodes beside it.
-pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> State {
-    // `sacct` says by whom: `CANCELLED by 1000`.
+/// Parses a state as `squeue` and `sacct` write it, with the reason or the nodes beside it.
+pub(crate) fn state_of(word: &str, reason: &str, nodes: &str) -> JobState {
+    // `sacct` appends the user: `CANCELLED by 1000`.
     let ending = match word.split_whitespace().next().unwrap_or_default() {
         "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
-            return State::Waiting { reason: from_outside(reason) };
+            return JobState::Waiting { reason: from_outside(reason) };
         }
         "CONFIGURING" | "RUNNING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
-            return State::Running { nodes: from_outside(nodes) };
+            return JobState::Running { nodes: from_outside(nodes) };
         }
-        "COMPLETING" => return State::Ending,
-        "SUSPENDED" | "STOPPED" => return State::Suspended { is_by_signal: word == "STOPPED" },
-        "COMPLETED" => Ending::Completed,
-        "TIMEOUT" | "DEADLINE" => Ending::TimedOut,
-        "CANCELLED" | "REVOKED" => Ending::Cancelled,
-        "PREEMPTED" => Ending::Preempted,
-        "NODE_FAIL" => Ending::NodeFailed,
-        "OUT_OF_MEMORY" => Ending::OutOfMemory,
-        "FAILED" | "BOOT_FAIL" | "LAUNCH_FAILED" | "RECONFIG_FAIL" => Ending::Failed,
-        _ => return State::Unknown,
+        "COMPLETING" => return JobState::Ending,
+        "SUSPENDED" | "STOPPED" => return JobState::Suspended { is_by_signal: word == "STOPPED" },
+        "COMPLETED" => JobEnding::Completed,
+        "TIMEOUT" | "DEADLINE" => JobEnding::TimedOut,
+        "CANCELLED" | "REVOKED" => JobEnding::Cancelled,
+        "PREEMPTED" => JobEnding::Preempted,
+        "NODE_FAIL" => JobEnding::NodeFailed,
+        "OUT_OF_MEMORY" => JobEnding::OutOfMemory,
+        "FAILED" | "BOOT_FAIL" | "LAUNCH_FAILED" | "RECONFIG_FAIL" => JobEnding::Failed,
+        _ => return JobState::Unknown,
     };
-    State::Ended(ending)
+    JobState::Ended(ending)
 }
 
 #[cfg(test)]
@@ -165,22 +165,22 @@ mod tests {
 
     #[test]
     fn every_state_of_slurm_is_understood() {
-        let waits = State::Waiting { reason: "Resources".into() };
-        let runs = State::Running { nodes: "n[1-3]".into() };
+        let waits = JobState::Waiting { reason: "Resources".into() };
+        let runs = JobState::Running { nodes: "n[1-3]".into() };
         for (word, expected) in [
             ("PENDING", waits.clone()),
             ("REQUEUED", waits),
             ("RUNNING", runs),
-            ("COMPLETING", State::Ending),
-            ("SUSPENDED", State::Suspended { is_by_signal: false }),
-            ("STOPPED", State::Suspended { is_by_signal: true }),
-            ("COMPLETED", State::Ended(Ending::Completed)),
-            ("CANCELLED by 1000", State::Ended(Ending::Cancelled)),
-            ("OUT_OF_MEMORY", State::Ended(Ending::OutOfMemory)),
-            ("NODE_FAIL", State::Ended(Ending::NodeFailed)),
-            ("TIMEOUT", State::Ended(Ending::TimedOut)),
-            ("", State::Unknown),
-            ("SOMETHING_NEW", State::Unknown),
+            ("COMPLETING", JobState::Ending),
+            ("SUSPENDED", JobState::Suspended { is_by_signal: false }),
+            ("STOPPED", JobState::Suspended { is_by_signal: true }),
+            ("COMPLETED", JobState::Ended(JobEnding::Completed)),
+            ("CANCELLED by 1000", JobState::Ended(JobEnding::Cancelled)),
+            ("OUT_OF_MEMORY", JobState::Ended(JobEnding::OutOfMemory)),
+            ("NODE_FAIL", JobState::Ended(JobEnding::NodeFailed)),
+            ("TIMEOUT", JobState::Ended(JobEnding::TimedOut)),
+            ("", JobState::Unknown),
+            ("SOMETHING_NEW", JobState::Unknown),
         ] {
             assert_eq!(state_of(word, "Resources", "n[1-3]"), expected, "{word}");
         }

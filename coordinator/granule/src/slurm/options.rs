@@ -1,12 +1,12 @@
-//! Options for `sbatch` that a user gives, word by word.
+//! Options for `sbatch` from the user, word by word.
 
-/// What the user gave, and what granule gives in the user's name.
+/// The user's options, and those that granule adds in the user's name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct SlurmOptions {
     words: Vec<String>,
 }
 
-/// Options that are granule's, by their names and letters, and what to do instead.
+/// Options that only granule sets, by their names and letters, and what to do instead.
 const GRANULES: [(&str, Option<char>, &str); 19] = [
     ("array", Some('a'), WORKERS),
     ("ntasks", Some('n'), WORKERS),
@@ -25,7 +25,7 @@ const GRANULES: [(&str, Option<char>, &str); 19] = [
     (
         "test-only",
         None,
-        "use --dry-run, which shows the script; `sbatch --test-only` of it says when it would begin",
+        "use --dry-run, which prints the script; `sbatch --test-only` of it prints when it would start",
     ),
     ("wait", Some('W'), "leave it out: granule follows the job, unless there is --detach"),
     ("help", Some('h'), "ask `sbatch --help`"),
@@ -35,22 +35,22 @@ const GRANULES: [(&str, Option<char>, &str); 19] = [
 
 const WORKERS: &str = "use granule's --nodes, or --workers and --cores";
 const SIGNAL: &str = "the script is warned with `--signal=B:USR1@SECONDS`, workers of --attach with `B:TERM`";
-const LOGS: &str = "leave it out: the log lies beside the outputs, where granule looks for it";
+const LOGS: &str = "leave it out: granule reads the log beside the outputs";
 
-/// Letters of options without a value, which may stand before others in one word.
+/// Letters of options without a value. They may precede others in one word.
 const FLAGS: &str = "HIkOQsvhVW";
 
-impl Options {
-    pub(crate) fn new(words: Vec<String>) -> Options {
-        Options { words }
+impl SlurmOptions {
+    pub(crate) fn new(words: Vec<String>) -> SlurmOptions {
+        SlurmOptions { words }
     }
 
-    /// Whether an option is given, in any of the ways in which `sbatch` takes it.
+    /// Whether an option is given, in any of the forms that `sbatch` accepts.
     pub(crate) fn has(&self, long: &str, short: Option<char>) -> bool {
         self.words.iter().any(|word| is(word, long, short))
     }
 
-    /// The first word that gives an option which is granule's, and what to do instead.
+    /// Returns the first word with an option that only granule sets, and what to do instead.
     pub(crate) fn contradiction(&self) -> Option<(&str, &'static str)> {
         let granules = self.words.iter().find_map(|word| {
             let (_, _, instead) = GRANULES.iter().find(|(long, short, _)| is(word, long, *short))?;
@@ -59,7 +59,7 @@ impl Options {
         granules.or_else(|| self.signal().map(|word| (word, SIGNAL)))
     }
 
-    /// A word that asks for another warning than the one that the script knows.
+    /// Returns a word that requests another warning than those that the scripts handle.
     fn signal(&self) -> Option<&str> {
         let at = self.words.iter().position(|word| word.starts_with("--") && is(word, "signal", None))?;
         let word = &self.words[at];
@@ -71,7 +71,7 @@ impl Options {
     }
 }
 
-/// Whether a word gives this option. Names may be shortened, as `getopt_long` has it.
+/// Whether a word gives this option. Names may be shortened, as `getopt_long` allows.
 fn is(word: &str, long: &str, short: Option<char>) -> bool {
     if let Some(name) = word.strip_prefix("--") {
         let name = name.split('=').next().unwrap_or_default();
@@ -83,7 +83,7 @@ fn is(word: &str, long: &str, short: Option<char>) -> bool {
             return true;
         }
         if !FLAGS.contains(letter) {
-            // What follows is its value.
+            // The rest of the word is its value.
             return false;
         }
     }
@@ -94,8 +94,8 @@ fn is(word: &str, long: &str, short: Option<char>) -> bool {
 mod tests {
     use super::*;
 
-    fn of(words: &[&str]) -> Options {
-        Options::new(words.iter().map(|word| (*word).to_owned()).collect())
+    fn of(words: &[&str]) -> SlurmOptions {
+        SlurmOptions::new(words.iter().map(|word| (*word).to_owned()).collect())
     }
 
     #[test]

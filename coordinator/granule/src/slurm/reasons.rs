@@ -1,13 +1,14 @@
-//! Why a job waits, and what to do where waiting alone does not help (`man squeue`, "Job reason codes").
+//! Reasons that a job waits, and what to do if waiting alone does not help (`man squeue`, "Job reason codes").
 
-/// What to do about a reason; none where the job begins by itself, when others have ended.
+/// Returns what to do about a reason. None if the job starts by itself when others have ended.
 pub(crate) fn advice(reason: &str) -> Option<&'static str> {
-    const TIME: &str = "it asks for more time than is allowed, and will never begin: cancel it, and ask for less with --time";
-    const SIZE: &str = "it asks for more than is allowed, and will never begin: cancel it, and ask for less with --nodes, \
-                        or --workers and --cores";
+    const TIME: &str = "it requests more time than is allowed and will never start: cancel it, and request less \
+        with --time";
+    const SIZE: &str = "it requests more than is allowed and will never start: cancel it, and request less with \
+        --nodes, or --workers and --cores";
     const LIMIT: &str =
-        "a limit of the account or the quality of service is reached; it begins when other jobs have ended";
-    // Some reasons have more behind them: `ReqNodeNotAvail, UnavailableNodes:n1`.
+        "a limit of the account or the quality of service is reached; it starts when other jobs have ended";
+    // Some reasons have details: `ReqNodeNotAvail, UnavailableNodes:n1`.
     let word = reason.split([',', ' ']).next().unwrap_or_default();
     Some(match word {
         "PartitionTimeLimit" | "QOSTimeLimit" | "AssociationTimeLimit" | "AssociationWallClockLimit" => TIME,
@@ -26,26 +27,24 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
         "PartitionInactive" => {
             "the partition takes no jobs now; wait for its administrators, or choose another with --partition"
         }
-        "BeginTime" => {
-            "it begins at a certain time; a job that was put back into the queue waits for two minutes"
-        }
-        "JobHeldUser" => "it is held; to let it go: scontrol release JOB",
+        "BeginTime" => "its start time is not reached; a requeued job waits two minutes",
+        "JobHeldUser" => "it is held; to release it: scontrol release JOB",
         "JobHeldAdmin" => "an administrator holds it; ask them why",
-        "JobHoldMaxRequeue" => "it was put back into the queue too often; to let it go: scontrol release JOB",
+        "JobHoldMaxRequeue" => "it was requeued too often; to release it: scontrol release JOB",
         "Dependency" => "it waits for another job",
-        "DependencyNeverSatisfied" => "what it depends on has failed, and it will never begin: cancel it",
+        "DependencyNeverSatisfied" => "a job that it depends on failed; it will never start: cancel it",
         "ReqNodeNotAvail" | "Nodes" => "nodes that it needs are down, drained or reserved",
         "BadConstraints" => {
-            "no node has what it asks for, and it will never begin: cancel it, and ask for something else"
+            "no node has the resources that it requests; it will never start: cancel it, and change the request"
         }
         "AccountNotAllowed" | "InvalidAccount" => {
             "the account may not be used; name another with `-- --account=…`"
         }
         "InvalidQOS" => "the quality of service may not be used; name another with `-- --qos=…`",
-        "ReservationDeleted" => "its reservation is gone, and it will never begin: cancel it",
-        "Reservation" => "it waits for its reservation to begin",
+        "ReservationDeleted" => "its reservation was deleted; it will never start: cancel it",
+        "Reservation" => "it waits for the start of its reservation",
         "launch" | "JobLaunchFailure" | "NonZeroExitCode" => {
-            "it could not be begun, and is held; `scontrol show job JOB` says more"
+            "it could not be started and is held; see `scontrol show job JOB`"
         }
         _ => return None,
     })
@@ -58,16 +57,16 @@ mod tests {
     #[test]
     fn what_never_passes_is_told_from_what_does() {
         for (reason, expected) in [
-            ("PartitionTimeLimit", "ask for less with --time"),
-            ("QOSMaxWallDurationPerJobLimit", "ask for less with --time"),
-            ("AssocMaxWallDurationPerJobLimit", "ask for less with --time"),
-            ("PartitionNodeLimit", "ask for less with --nodes"),
-            ("PartitionConfig", "ask for less with --nodes"),
+            ("PartitionTimeLimit", "request less with --time"),
+            ("QOSMaxWallDurationPerJobLimit", "request less with --time"),
+            ("AssocMaxWallDurationPerJobLimit", "request less with --time"),
+            ("PartitionNodeLimit", "request less with --nodes"),
+            ("PartitionConfig", "request less with --nodes"),
             (
                 "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
                 "down, drained or reserved",
             ),
-            ("QOSMaxCpuPerJobLimit", "ask for less with --nodes"),
+            ("QOSMaxCpuPerJobLimit", "request less with --nodes"),
             ("AssocMaxJobsLimit", "when other jobs have ended"),
             ("QOSMaxJobsPerUserLimit", "when other jobs have ended"),
             ("AssocGrpCpuLimit", "when other jobs have ended"),

@@ -1,22 +1,22 @@
 //! Job scripts: text for `sbatch` that people can read, keep and submit by hand.
 //!
-//! Two programs read a script, each by rules of its own: Slurm its `#SBATCH` lines, bash all others. What the user
-//! gave is in `#SBATCH` lines as an [`sbatch_word`], and elsewhere in assignments alone, as a [`shell_word`]; the
-//! commands of the script have variables, in quotes.
+//! Two programs read a script, each by its own rules: Slurm reads its `#SBATCH` lines, bash reads all others. Text of
+//! the user is in `#SBATCH` lines as an [`sbatch_word`], and elsewhere only in assignments, as a [`shell_word`]. The
+//! commands of the script have quoted variables.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{shell_path, shell_word};
 
-/// How long before the end of its time a job is warned, in seconds: leases are called in and stored by then.
+/// Slurm warns a job this many seconds before the end of its time. Until then, leases are ended and results are stored.
 /// Slurm may be a minute early.
 const WARNING_SECONDS: u32 = 30;
 
-/// The environment that a script makes for itself. A login session, `salloc` or another job sets variables that `srun`
-/// takes for options, and that contradict those of the job.
+/// Cleans the environment of a script. A login session, `salloc` or another job sets variables that `srun` reads as
+/// options, and that contradict those of the job.
 const ENVIRONMENT: &str = r#"
-# What srun is told is in its arguments: what the environment would add is not for this job.
+# srun gets its options from its arguments only: the environment may hold options of another job.
 for variable in $(compgen -e); do
   case $variable in
     SLURM_JOB_ID | SLURM_CONF | SLURM_CONF_SERVER | SLURM_JWT | SLURM_WORKING_CLUSTER) ;;
@@ -28,53 +28,53 @@ done
 /// Name of the script of a sweep, beside its logs.
 pub(crate) const SCRIPT: &str = "job.sh";
 
-/// How a sweep, or workers for one, become a job.
+/// How a sweep, or workers for one, are run as a job.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct JobPlan {
     /// Name of the sweep.
     pub(crate) name: String,
-    /// The command that asked for it, for who reads the script.
+    /// The user's command, for readers of the script.
     pub(crate) command: String,
     /// The granule that the nodes run. All paths are absolute.
     pub(crate) granule: PathBuf,
     pub(crate) out: PathBuf,
-    /// Where the script and the logs lie.
+    /// Directory of the script and the logs.
     pub(crate) logs: PathBuf,
-    pub(crate) shape: Shape,
+    pub(crate) shape: WorkerLayout,
     pub(crate) time: Option<String>,
     pub(crate) partition: Option<String>,
-    /// Given for Slurm, word by word.
+    /// Options for Slurm, word by word.
     pub(crate) options: Vec<String>,
-    /// Shell commands that come first: what a site needs.
+    /// Shell commands that run first, if a site needs any.
     pub(crate) setup: Option<String>,
 }
 
-/// Where workers are.
+/// Number and places of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// One on each of so many nodes, with all cores of it.
+pub(crate) enum WorkerLayout {
+    /// One worker on each of so many nodes, with all cores of the node.
     Nodes(u32),
-    /// So many, each with so many cores, wherever there are.
+    /// So many workers with so many cores each, on any nodes.
     Workers { workers: u32, cores: u32 },
 }
 
-/// What the job's coordinator is told.
+/// Arguments and variables of the job's coordinator.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     pub(crate) sweep: PathBuf,
     pub(crate) store: PathBuf,
     /// Further words of its command line.
     pub(crate) options: Vec<String>,
-    /// Variables that change the sweep; those without a value are not to be set.
+    /// Variables that change the sweep. Those without a value are unset.
     pub(crate) variables: Vec<(&'static str, Option<String>)>,
 }
 
-impl Plan {
-    /// What is asked of Slurm, in the words of its options.
+impl JobPlan {
+    /// Returns what is requested of Slurm, as its options.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked = match self.shape {
-            Shape::Nodes(nodes) => vec![format!("--nodes={nodes}")],
-            Shape::Workers { workers, cores } => {
+            WorkerLayout::Nodes(nodes) => vec![format!("--nodes={nodes}")],
+            WorkerLayout::Workers { workers, cores } => {
                 vec![format!("--ntasks={workers}"), format!("--cpus-per-task={cores}")]
             }
         };
@@ -84,11 +84,11 @@ impl Plan {
         asked
     }
 
-    /// The comments and the `#SBATCH` lines.
-    fn head(&self, what: &str, log: &str, own: &[String]) -> Result<String, Unfit> {
+    /// Returns the comments and the `#SBATCH` lines, and the commands that come before all others.
+    fn head(&self, what: &str, log: &str, own: &[String]) -> Result<String, UnreadableWord> {
         let mut text =
             format!("#!/bin/bash\n# {what}\n# Written by granule {} for: ", env!("CARGO_PKG_VERSION"));
-        // A comment ends with its line.
+        // A line feed would end the comment.
         text.push_str(&self.command.replace(char::is_control, " "));
         text.push('\n');
         let logs = pattern(&self.logs)?;
@@ -103,8 +103,8 @@ impl Plan {
         for line in lines {
             let _ = writeln!(text, "#SBATCH {}", sbatch_word(&line)?);
         }
-        // What was given comes last, as the later of two equal options holds. A word that is no option
-        // belongs to the one before.
+        // The user's options are last, because the later of two equal options holds. A word that is not an option
+        // belongs to the option before it.
         let mut given = self.options.iter().peekable();
         while let Some(option) = given.next() {
             let _ = write!(text, "#SBATCH {}", sbatch_word(option)?);
@@ -121,19 +121,19 @@ impl Plan {
         Ok(text)
     }
 
-    /// A job that is a whole sweep: a coordinator on its first node, and workers on all.
+    /// Returns the script of a job that is a whole sweep: a coordinator on its first node, and workers on all.
     ///
     /// # Errors
     /// If Slurm cannot read a word.
-    pub(crate) fn sweep_job(&self, serving: &Serving) -> Result<String, Unfit> {
+    pub(crate) fn sweep_job(&self, serving: &Serving) -> Result<String, UnreadableWord> {
         let (shape, step, threads) = match self.shape {
-            Shape::Nodes(nodes) => (
+            WorkerLayout::Nodes(nodes) => (
                 vec![format!("--nodes={nodes}"), "--ntasks-per-node=1".to_owned(), "--exclusive".to_owned()],
-                // Without a number of cores a step has all of its nodes.
+                // Without a number of cores, a step has all cores of its nodes.
                 format!("--nodes={nodes} --ntasks={nodes} --ntasks-per-node=1"),
                 String::new(),
             ),
-            Shape::Workers { workers, cores } => (
+            WorkerLayout::Workers { workers, cores } => (
                 vec![format!("--ntasks={workers}"), format!("--cpus-per-task={cores}")],
                 format!("--ntasks={workers} --cpus-per-task={cores}"),
                 format!(" --threads {cores}"),
@@ -143,13 +143,15 @@ impl Plan {
         own.extend([
             format!("--signal=B:USR1@{WARNING_SECONDS}"),
             "--requeue".to_owned(),
-            // A node that fails takes its worker with it, not the job.
+            // If a node fails, the job continues without its worker.
             "--no-kill".to_owned(),
         ]);
         let what = format!("The sweep {}: a coordinator on the first node, workers on all.", self.name);
         let mut text = self.head(&what, "%j.log", &own)?;
         let options: Vec<String> = serving.options.iter().map(shell_word).collect();
-        text.push_str("\n# The sweep is the one that was asked for, whatever the environment is where this is submitted.\n");
+        text.push_str(
+            "\n# These variables override the sweep file: as they were when granule wrote this script.\n",
+        );
         for (name, value) in &serving.variables {
             let _ = match value {
                 Some(value) => writeln!(text, "export {name}={}", shell_word(value)),
@@ -170,24 +172,24 @@ say() {{ printf '%s job %s: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$SLURM_JOB_I
 stored() {{ stat -c %s "$store" 2>/dev/null || echo 0; }}
 before=$(stored)
 
-# The coordinator stores every trial as it comes: whatever happens to this job, the next one goes on from there.
-# It gives up when all of its workers are gone.
+# The coordinator stores every trial as it arrives, so the next job can resume after any failure. It stops if no
+# worker is left.
 "$granule" serve "$sweep" --out "$out" --store "$store" --listen '[::]:0' --give-up-after 5m "${{options[@]}}" &
 coordinator=$!
 
-# Slurm warns before the time is over (USR1), or ends the job (TERM): leases are called in, and stored.
+# Slurm warns before the time limit (USR1) or ends the job (TERM): workers finish their leases, and the results are stored.
 why= interrupted=
 leave() {{ why=$1 interrupted=1; kill -TERM "$coordinator" 2>/dev/null; }}
 trap 'leave time' USR1
 trap 'leave told' TERM
 
-# A new store is not empty: what is in it before workers can come does not count as done.
+# A new store is not empty: its size before the first worker connects does not count as progress.
 while [ "$before" -eq 0 ] && kill -0 "$coordinator" 2>/dev/null; do
   sleep 0.1
   [ ! -e "$out/access.json" ] || before=$(stored)
 done
 
-# The workers find the coordinator by its access file. One that dies does not take the others with it.
+# The workers find the coordinator by its access file. If one worker dies, the others continue.
 is_computing() {{ "$granule" status --access "$out/access.json" --json 2>/dev/null | grep -q '"state":"computing"'; }}
 work() {{
   trap 'kill -TERM "$step" 2>/dev/null' TERM
@@ -197,28 +199,28 @@ work() {{
   step=$!
   wait "$step"; ended=$?
   kill -0 "$step" 2>/dev/null && wait "$step"
-  # Nobody computes any more: the job does not wait for what cannot come.
+  # No worker is left, so the job ends instead of waiting.
   if kill -0 "$coordinator" 2>/dev/null && sleep 1 && is_computing; then
-    say "srun has ended before the sweep, with code $ended; what it said is above"
+    say "srun ended before the sweep, with code $ended; its output is above"
     kill -TERM "$coordinator" 2>/dev/null
   fi
 }}
 work &
 workers=$!
 
-# Signals interrupt the waiting; the shell remembers how the coordinator has ended.
+# Signals interrupt `wait`; the shell keeps the coordinator's exit code.
 wait "$coordinator"; code=$?
 while [ -n "$interrupted" ]; do interrupted=; wait "$coordinator"; code=$?; done
 kill -TERM "$workers" 2>/dev/null
 
 if [ "$why" = time ] && [ "$code" -ne 0 ]; then
   if [ "$(stored)" -le "$before" ]; then
-    say "the time is over, and nothing was stored in it: give it longer"
+    say "time limit reached without storing a trial: use a longer --time"
   elif refusal=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then
-    say "the time is over: it goes back into the queue, and on from there"
+    say "time limit reached: requeued, and will resume"
     exec sleep 600
   else
-    say "the time is over, and Slurm does not take it back into the queue: $refusal"
+    say "time limit reached, and Slurm refuses to requeue the job: $refusal"
   fi
 fi
 [ "$code" -eq 0 ] || say "exited with code $code; to resume: sbatch $(printf %q "$script")"
@@ -234,20 +236,20 @@ exit "$code"
         Ok(text)
     }
 
-    /// A job that is one worker, of which there will be an array.
+    /// Returns the script of a job that is one worker. It is submitted as an array.
     ///
     /// # Errors
     /// If Slurm cannot read a word.
-    pub(crate) fn worker_job(&self, idle_timeout: &str) -> Result<String, Unfit> {
+    pub(crate) fn worker_job(&self, idle_timeout: &str) -> Result<String, UnreadableWord> {
         let (shape, threads) = match self.shape {
-            Shape::Nodes(_) => (vec!["--nodes=1".to_owned(), "--exclusive".to_owned()], String::new()),
-            Shape::Workers { cores, .. } => (
+            WorkerLayout::Nodes(_) => (vec!["--nodes=1".to_owned(), "--exclusive".to_owned()], String::new()),
+            WorkerLayout::Workers { cores, .. } => (
                 vec!["--ntasks=1".to_owned(), format!("--cpus-per-task={cores}")],
                 format!(" --threads {cores}"),
             ),
         };
         let mut own = shape;
-        // The worker is what the batch shell becomes: it leaves in good order before its time is over.
+        // The worker replaces the batch shell. It drains before its time is over.
         own.push(format!("--signal=B:TERM@{WARNING_SECONDS}"));
         let what = format!("A worker for the coordinator of the sweep {}.", self.name);
         let mut text = self.head(&what, "worker-%A_%a.log", &own)?;
@@ -270,22 +272,22 @@ exec "$granule" worker --access "$access" --idle-timeout "$idle_timeout"{threads
 
 /// A word that Slurm cannot read in a job script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` cannot stand in a job script: {problem}", .word.escape_debug())]
-pub(crate) struct Unfit {
+#[error("`{}` cannot be written into a job script: {problem}", .word.escape_debug())]
+pub(crate) struct UnreadableWord {
     word: String,
     problem: &'static str,
-    /// What to do, for people.
+    /// The advice for people.
     pub(crate) help: &'static str,
 }
 
-/// The word as Slurm reads it in an `#SBATCH` line (`get_argument` in its `src/sbatch/opt.c`).
+/// Writes a word as Slurm reads it in an `#SBATCH` line (`get_argument` in its `src/sbatch/opt.c`).
 ///
-/// A word ends at white space outside quotes. A backslash takes the next character as it is, in quotes of either kind
-/// as well; a `#` outside them begins a comment, and a `:` may not begin a word. `hetjob` and `packjob` separate jobs
+/// A word ends at white space outside quotes. A backslash keeps the next character as it is, also in quotes of either
+/// kind. A `#` outside quotes begins a comment, and a `:` may not begin a word. `hetjob` and `packjob` separate jobs
 /// wherever they are in the line, unless a backslash is in them.
-fn sbatch_word(word: &str) -> Result<String, Unfit> {
+fn sbatch_word(word: &str) -> Result<String, UnreadableWord> {
     const SEPARATORS: [&str; 2] = ["hetjob", "packjob"];
-    let unfit = |problem| Unfit { word: word.to_owned(), problem, help: "leave it out" };
+    let unfit = |problem| UnreadableWord { word: word.to_owned(), problem, help: "leave it out" };
     if word.is_empty() {
         return Err(unfit("Slurm skips an empty word"));
     }
@@ -316,12 +318,12 @@ fn sbatch_word(word: &str) -> Result<String, Unfit> {
     Ok(quoted)
 }
 
-/// The directory in the name of a log, where a per cent sign begins what Slurm fills in.
+/// Returns the directory for the name of a log. In that name, a per cent sign begins a field that Slurm fills in.
 ///
-/// Slurm takes a backslash in such a name for the wish to have nothing filled in, and drops it.
-fn pattern(directory: &Path) -> Result<String, Unfit> {
+/// If such a name has a backslash, Slurm fills in nothing, and drops the backslash.
+fn pattern(directory: &Path) -> Result<String, UnreadableWord> {
     let help = "choose another directory with --out";
-    let unfit = |problem| Unfit { word: directory.display().to_string(), problem, help };
+    let unfit = |problem| UnreadableWord { word: directory.display().to_string(), problem, help };
     match directory.to_str() {
         None => Err(unfit("it is not UTF-8")),
         Some(text) if text.chars().any(char::is_control) => Err(unfit("it has a control character")),
@@ -341,14 +343,14 @@ mod tests {
     use super::*;
     use crate::stubs::Stubs;
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> JobPlan {
+        JobPlan {
             name: "paper".into(),
             command: "granule slurm paper.yaml".into(),
             granule: "/project/bin/granule".into(),
             out: "/scratch/it's here/out".into(),
             logs: "/scratch/100%/slurm".into(),
-            shape: Shape::Nodes(3),
+            shape: WorkerLayout::Nodes(3),
             time: Some("1:00:00".into()),
             partition: None,
             options: ["--account", "lab", "--mem=4G", "--comment=a b"].map(str::to_owned).to_vec(),
@@ -397,7 +399,7 @@ mod tests {
 
     #[test]
     fn scripts_are_such_that_a_shell_understands_them() {
-        let workers = Plan { shape: Shape::Workers { workers: 7, cores: 4 }, ..plan() };
+        let workers = JobPlan { shape: WorkerLayout::Workers { workers: 7, cores: 4 }, ..plan() };
         for script in [plan().sweep_job(&serving()), workers.sweep_job(&serving()), workers.worker_job("2m")]
         {
             let script = script.expect("a script");
@@ -407,7 +409,7 @@ mod tests {
         }
     }
 
-    /// Words as Slurm finds them in a line, by the rules of its `get_argument`.
+    /// Splits a line into words by the rules of Slurm's `get_argument`.
     fn words_of_slurm(line: &str) -> Vec<String> {
         let lower = line.to_ascii_lowercase();
         let mut chars: Vec<char> = line.chars().collect();
@@ -447,7 +449,7 @@ mod tests {
         fn slurm_reads_the_words_that_were_meant(
             words in prop::collection::vec("[ -~é]{1,8}|[a-z]{0,3}(?i:hetjob|packjob) ?", 1..4)
         ) {
-            // As a word of its own it is given to separate jobs.
+            // As a word of its own, it separates jobs on purpose.
             prop_assume!(!words.iter().any(|word| ["hetjob", "packjob"].contains(&&**word)));
             let line: Vec<String> = words.iter().map(|word| sbatch_word(word).expect("a word")).collect();
             prop_assert_eq!(words_of_slurm(&line.join(" ")), words);
@@ -459,7 +461,7 @@ mod tests {
         let text = |options: &[&str], logs: &[u8]| {
             let options = options.iter().map(|word| (*word).to_owned()).collect();
             let logs = Path::new(OsStr::from_bytes(logs)).to_owned();
-            let plan = Plan { options, logs, ..plan() };
+            let plan = JobPlan { options, logs, ..plan() };
             let error = plan.sweep_job(&serving()).expect_err("a word that Slurm cannot read");
             assert_eq!(plan.worker_job("2m"), Err(error.clone()));
             error.to_string()
@@ -468,20 +470,20 @@ mod tests {
             (
                 &["--comment", ""][..],
                 &b"/logs"[..],
-                "`` cannot stand in a job script: Slurm skips an empty word",
+                "`` cannot be written into a job script: Slurm skips an empty word",
             ),
             (
                 &["--comment=a\nrm"],
                 b"/logs",
-                "`--comment=a\\nrm` cannot stand in a job script: it has a control character",
+                "`--comment=a\\nrm` cannot be written into a job script: it has a control character",
             ),
-            (&[], b"/a\nb", "`/a\\nb` cannot stand in a job script: it has a control character"),
+            (&[], b"/a\nb", "`/a\\nb` cannot be written into a job script: it has a control character"),
             (
                 &[],
                 b"/a\\b",
-                "`/a\\\\b` cannot stand in a job script: Slurm drops a backslash from the names of logs",
+                "`/a\\\\b` cannot be written into a job script: Slurm drops a backslash from the names of logs",
             ),
-            (&[], b"/a\xff", "`/a\u{fffd}` cannot stand in a job script: it is not UTF-8"),
+            (&[], b"/a\xff", "`/a\u{fffd}` cannot be written into a job script: it is not UTF-8"),
         ] {
             assert_eq!(text(options, logs), problem);
         }
@@ -493,7 +495,7 @@ mod tests {
         let home = place.directory.path();
         let others = home.join(of_others);
         fs::create_dir_all(&others).expect("a directory");
-        // The coordinator ends when a worker was started, as otherwise that might not come to it.
+        // The coordinator waits until a worker was started. Otherwise, it might end before that.
         place.add(
             &others.join("granule"),
             "[ \"$1\" != serve ] || while [ ! -e \"$RECORDS/worker\" ]; do sleep 0.01; done; exit 3",
@@ -504,7 +506,7 @@ mod tests {
         );
         place.add(&place.programs().join("sbatch"), "");
         let out = home.join(of_logs);
-        let plan = Plan {
+        let plan = JobPlan {
             command: format!("granule slurm {of_logs}\ntouch X"),
             granule: others.join("granule"),
             out: out.clone(),
@@ -517,7 +519,7 @@ mod tests {
             options: vec!["--interface".to_owned(), format!("{of_logs}\n")],
             variables: vec![("CHAT_NUM_TRIAL", Some(of_logs.to_owned()))],
         };
-        // With something in the store the workers do not wait for the coordinator to begin.
+        // If the store is not empty, the workers do not wait for the coordinator to begin.
         fs::write(&serving.store, "something").expect("written");
         let script = plan.sweep_job(&serving).expect("a script");
         let ended = place.run("bash", &script);

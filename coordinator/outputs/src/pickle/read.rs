@@ -1,8 +1,8 @@
-//! Reading a Weights file: one that [`write_weights`] writes, and nothing else.
+//! Reads Weights files: those that [`write_weights`] writes, and no others.
 //!
-//! A pickle is a program, and running a stranger's is no way to read numbers. So opcodes are only walked over,
-//! keys and floats taken on the way, and the file is written anew from these: it is what it should be if that
-//! gives the same bytes.
+//! A pickle is a program, and running an untrusted one to read numbers is not safe. So this module only walks over the
+//! opcodes, and takes keys and floats from them. Then it writes the file again from these. If this gives the same
+//! bytes, the file is valid.
 
 use super::super::npy::write_object_header;
 use super::{op, write_weights};
@@ -10,18 +10,18 @@ use super::{op, write_weights};
 /// Why a Weights file could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadWeightsError {
-    /// It is not a file of an object array, as numpy writes them.
+    /// The file is not an object array, as numpy writes it.
     #[error("this is not a .npy file of one Python object")]
     NotAnObject,
-    /// It is one, but of another object, by another program, or damaged.
+    /// It is an object array, but of another object, by another program, or damaged.
     #[error("at byte {at}: this is not a dictionary of mossy fibres and their weights as granule writes it")]
     NotWeights {
-        /// Where the file leaves what was expected.
+        /// Offset at which the file differs from the expected bytes.
         at: usize,
     },
 }
 
-/// Reads the bytes of a Weights file: active mossy fibres in the file's order, each with its weights in nS.
+/// Reads the bytes of a Weights file. Returns active mossy fibres in the file's order, each with its weights in nS.
 ///
 /// # Errors
 /// If the bytes are not exactly those that granule writes for some weights.
@@ -42,7 +42,7 @@ pub fn read_weights(file: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, ReadWeightsErro
     Err(ReadWeightsError::NotWeights { at: same })
 }
 
-/// Keys and floats of a pickle. The error is where something is that does not belong there.
+/// Returns the keys and floats of a pickle. The error is the offset of the first opcode that does not belong there.
 fn walk(pickle: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, usize> {
     let mut fibers: Vec<(i64, Vec<f64>)> = Vec::new();
     let mut rest = pickle;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        // Ids of the memo that look like opcodes, and more items than fit a batch, are among these.
+        // These include memo ids that look like opcodes, and more items than fit into a batch.
         for (fibers, trials) in
             [(0, 0), (1, 0), (1, 1), (2, 3), (31, 100), (300, 2), (2, 2001), (1000, 1), (2001, 1)]
         {
@@ -151,10 +151,10 @@ mod tests {
         for at in 0..good.len() {
             assert!(read_weights(&good[..at]).is_err(), "cut at {at}");
         }
-        // A byte more, after the end.
+        // An additional byte after the end.
         let longer = [good.as_slice(), b"N"].concat();
         assert_eq!(read_weights(&longer), Err(ReadWeightsError::NotWeights { at: good.len() }));
-        // A program of another kind: a call of a function.
+        // Another kind of program: a call of a function.
         let header = good.len() - good.iter().rev().position(|byte| *byte == op::PROTO).unwrap() - 1;
         let call = [&good[..header], b"\x80\x03cos\nsystem\nX\x02\0\0\0ls\x85R."].concat();
         assert!(matches!(read_weights(&call), Err(ReadWeightsError::NotWeights { .. })));
@@ -171,7 +171,7 @@ mod tests {
             prop_assert_eq!(bits(&read_weights(&file(&fibers)).unwrap()), bits(&fibers));
         }
 
-        /// What is read from a changed file is what is in it: it would be written just so.
+        /// If a changed file can be read, writing the weights gives the same bytes.
         #[test]
         fn changed_bytes_are_refused_or_other_weights(at in 0..500_usize, byte in any::<u8>()) {
             let mut bytes = file(&[(3, vec![0.25, 0.5]), (9, vec![0.125, 1.0])]);

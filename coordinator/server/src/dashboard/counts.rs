@@ -1,24 +1,23 @@
-//! Spikes by condition and bin of time, for the pages that look at a condition.
+//! Spikes by condition and bin of time, for the pages that show a condition.
 //!
-//! A condition is counted from when somebody first looks at it: what is stored of it is read in the
-//! background, and what is stored from then on is counted as it comes. Which trials are counted is
-//! known one by one, so that none is counted twice. When trials are taken out of the store again, their
-//! conditions are counted anew.
+//! A condition is counted once a page first shows it. Its stored trials are read in the background, and later ones are
+//! counted when they are stored. A bit for each trial records whether it is counted, so none is counted twice. When
+//! trials are taken out of the store, their conditions are counted anew.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use granule_engine::{Model, TrialSpikes};
 use granule_farm::scheduler::TrialId;
-use granule_outputs::histogram::Histogram;
+use granule_outputs::histogram::SpikeHistogram;
 use granule_store::Store;
 use granule_sweep::plan::Plan;
 
-/// Width of a bin, but of trials so long that there would be more bins than that.
+/// Width of a bin, except for trials so long that they would have more than `MOST_BINS`.
 const BIN_MS: u32 = 5;
 const MOST_BINS: u32 = 1000;
 
-/// Width of the bins in which spikes of a model's trials are counted.
+/// Returns the width of the bins in which spikes of a model's trials are counted, in ms.
 pub fn bin_ms(model: &Model) -> u32 {
     let duration_ms = model.time().bins() as u32;
     BIN_MS * duration_ms.div_ceil(BIN_MS * MOST_BINS).max(1)
@@ -28,35 +27,34 @@ pub fn bin_ms(model: &Model) -> u32 {
 #[derive(Debug)]
 pub struct Counts {
     plan: Arc<Plan>,
-    /// Trials in the cohorts before each.
+    /// Number of trials in the cohorts before each.
     before: Vec<u64>,
-    state: Mutex<State>,
+    state: Mutex<CountingState>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// Which trials are counted: a bit each, cohort by cohort, variant by variant.
+struct CountingState {
+    /// Which trials are counted: a bit each, by cohort, then variant.
     counted: Vec<u64>,
-    /// By condition; of several with equal parameters the first one stands for all.
-    conditions: Vec<Option<Counted>>,
-    /// Conditions of which stored trials have to be read. Taken away, the reader ends.
+    /// By condition. Of several with equal parameters, only the first is counted.
+    conditions: Vec<Option<ConditionCounts>>,
+    /// Sends the conditions whose stored trials have to be read. Dropping it ends the reader.
     to_read: Option<Sender<usize>>,
-    /// Conditions in there, or being read.
+    /// Conditions that were sent and are not yet read.
     unread: usize,
 }
 
 #[derive(Debug)]
-struct Counted {
-    histogram: Histogram,
-    /// Grows with every change.
+struct ConditionCounts {
+    histogram: SpikeHistogram,
+    /// Increases with every change.
     version: u64,
-    /// Grows when counting begins anew: what was read of the store before is void.
+    /// Increases when counting starts anew. Trials that were read from the store before that are void.
     life: u64,
 }
 
 impl Counts {
-    /// Of a plan; nothing is counted yet. Stored trials are read by [`Counts::read`], which gets what
-    /// comes with it.
+    /// Returns the counts of a plan, still empty, and the receiver for [`Counts::read`], which reads stored trials.
     pub fn new(plan: Arc<Plan>) -> (Counts, Receiver<usize>) {
         let mut trials = 0;
         let mut before = Vec::with_capacity(plan.cohorts.len());
@@ -65,7 +63,7 @@ impl Counts {
             trials += cohort.variants.len() as u64 * u64::from(plan.trials);
         }
         let (to_read, asked) = channel();
-        let state = State {
+        let state = CountingState {
             counted: vec![0; trials.div_ceil(64) as usize],
             conditions: plan.conditions.iter().map(|_| None).collect(),
             to_read: Some(to_read),
@@ -74,20 +72,20 @@ impl Counts {
         (Counts { plan, before, state: Mutex::new(state) }, asked)
     }
 
-    /// Has this condition counted from now on.
+    /// Starts to count this condition.
     pub fn watch(&self, condition: usize) {
         let condition = self.stand_in(condition);
         let state = &mut *self.state();
         if state.conditions[condition].is_none() {
             let model = &self.plan.conditions[condition].model;
-            let histogram = Histogram::new(model, bin_ms(model) * model.time().steps_per_ms);
-            state.conditions[condition] = Some(Counted { histogram, version: 1, life: 0 });
+            let histogram = SpikeHistogram::new(model, bin_ms(model) * model.time().steps_per_ms);
+            state.conditions[condition] = Some(ConditionCounts { histogram, version: 1, life: 0 });
             state.ask(condition);
         }
     }
 
-    /// What is counted of a condition that is watched, if that is another version than this one.
-    pub fn later_than(&self, condition: usize, version: u64) -> Option<(u64, Histogram)> {
+    /// Returns the counts of a watched condition and their version, if that differs from this one.
+    pub fn later_than(&self, condition: usize, version: u64) -> Option<(u64, SpikeHistogram)> {
         let condition = self.stand_in(condition);
         let state = self.state();
         let counted = state.conditions[condition].as_ref()?;
@@ -101,7 +99,7 @@ impl Counts {
         self.count(id, condition, life, encoded);
     }
 
-    /// These trials are no longer stored.
+    /// Counts the conditions of these trials anew, because the trials are no longer stored.
     pub fn discard(&self, trials: &[TrialId]) {
         let mut conditions: Vec<usize> = trials.iter().map(|id| self.condition(*id)).collect();
         conditions.sort_unstable();
@@ -110,7 +108,7 @@ impl Counts {
         for condition in conditions {
             let Some(counted) = &mut state.conditions[condition] else { continue };
             let model = &self.plan.conditions[condition].model;
-            counted.histogram = Histogram::new(model, bin_ms(model) * model.time().steps_per_ms);
+            counted.histogram = SpikeHistogram::new(model, bin_ms(model) * model.time().steps_per_ms);
             counted.version += 1;
             counted.life += 1;
             for (id, bit) in self.trials(condition) {
@@ -126,7 +124,7 @@ impl Counts {
         self.state().unread > 0
     }
 
-    /// Reads what is stored of the conditions that are asked for, until nobody can ask any more.
+    /// Reads the stored trials of the conditions that are requested, until no more requests can arrive.
     pub fn read(&self, store: &Store, asked: &Receiver<usize>) {
         while let Ok(condition) = asked.recv() {
             for (id, bit) in self.trials(condition) {
@@ -139,7 +137,7 @@ impl Counts {
                     (life, state.counted[(bit / 64) as usize] & 1 << (bit % 64) != 0)
                 };
                 let key = self.plan.key(id.cohort as usize, id.variant as usize, id.trial);
-                // What is damaged in the store is found, and computed anew, by those who need it.
+                // Damaged trials are skipped here. The parts of a run that need them find and recompute them.
                 if let Some(life) = life.filter(|_| !is_counted)
                     && let Ok(Some(encoded)) = store.get(key)
                 {
@@ -150,12 +148,12 @@ impl Counts {
         }
     }
 
-    /// Nothing more is to be read.
+    /// Ends the reader.
     pub fn end(&self) {
         self.state().to_read = None;
     }
 
-    /// Counts a trial unless it is counted, or counting has begun anew since.
+    /// Counts a trial, unless it is counted already, or counting has started anew since `life`.
     fn count(&self, id: TrialId, condition: usize, life: u64, encoded: &[u8]) {
         let model = &self.plan.conditions[condition].model;
         let Ok(spikes) = TrialSpikes::decode(encoded, model.sizes(), model.time().steps) else {
@@ -172,8 +170,8 @@ impl Counts {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // It makes sense after every operation.
+    fn state(&self) -> MutexGuard<'_, CountingState> {
+        // The state is consistent after every operation.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,7 +184,7 @@ impl Counts {
         self.before[id.cohort as usize] + u64::from(id.variant) * trials + u64::from(id.trial)
     }
 
-    /// All trials of a condition, and their bits.
+    /// Returns all trials of a condition, and their bits.
     fn trials(&self, condition: usize) -> impl Iterator<Item = (TrialId, u64)> {
         let seeds = self.plan.cohorts.len().checked_sub(1).map_or(0, |last| self.plan.seed_of(last) + 1);
         (0..seeds).flat_map(move |seed| {
@@ -198,19 +196,19 @@ impl Counts {
         })
     }
 
-    /// The condition whose trial this is; of several the first.
+    /// Returns the condition of a trial. If several share it, returns the first.
     fn condition(&self, id: TrialId) -> usize {
         self.plan.cohorts[id.cohort as usize].variants[id.variant as usize].conditions[0]
     }
 
-    /// The first condition with the same parameters.
+    /// Returns the first condition with the same parameters.
     fn stand_in(&self, condition: usize) -> usize {
         let (cohort, variant) = self.plan.place(condition, 0);
         self.plan.cohorts[cohort].variants[variant].conditions[0]
     }
 }
 
-impl State {
+impl CountingState {
     fn ask(&mut self, condition: usize) {
         if let Some(to_read) = &self.to_read
             && to_read.send(condition).is_ok()

@@ -1,7 +1,7 @@
-//! What pages are told, as server-sent events: all there is to know when they come, then what changes.
+//! The data of pages, as server-sent events: first everything, then changes.
 //!
-//! Everything is written down once, not once a page. A page that cannot follow misses frames and is
-//! told all again; nobody waits for it.
+//! Each event is written once, not once a page. A page that is too slow misses frames and gets everything again.
+//! Nothing waits for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,96 +12,96 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 
 use super::counts::Counts;
-use super::subject::Subject;
-use crate::view::status::{Counts as Tally, Notice, Parcel, Snapshot, Trials, WorkerStatus};
+use super::subject::ShownSweep;
+use crate::view::status::{DifferentTrials, Notice, Parcel, RunCounts as Tally, Snapshot, WorkerStatus};
 
-/// Conditions that a page can look at together.
+/// Most conditions that a page can show together.
 pub(super) const MOST_WATCHED: usize = 12;
 
-/// Notices that a page is told of when it comes.
+/// Most notices that a new page gets.
 const NOTICES: usize = 300;
 
-/// Frames that a page may be behind before it is told all again.
+/// Frames that a page may be behind before it gets everything again.
 const FRAMES: usize = 16;
 
-/// Histograms are most of what is told, and need not be told each time.
+/// Histograms are most of the data, and need not be in each frame.
 const FRAMES_PER_HISTOGRAM: u64 = 2;
 
-/// Silence of a worker that is worth telling of, in seconds, and in steps of that.
+/// The silence of a worker is sent in steps of so many seconds.
 const SILENCE: u64 = 5;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct End {
+pub struct RunEnd {
     /// Whether the sweep is complete.
     pub is_complete: bool,
     /// For people.
     pub text: String,
 }
 
-/// What pages are told.
+/// The source of the events for pages.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// The life of this process.
+    /// A random number that identifies this run of the coordinator.
     epoch: String,
-    /// What does not change, as JSON.
+    /// The data that do not change, as JSON.
     subject: String,
     counts: Arc<Counts>,
     conditions: usize,
-    state: Mutex<State>,
-    frames: broadcast::Sender<Arc<Frame>>,
+    state: Mutex<FeedState>,
+    frames: broadcast::Sender<Arc<Update>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FeedState {
     /// Number of the last frame.
     version: u64,
     told: Arc<Snapshot>,
-    end: Option<End>,
-    /// The last ones, each with its number.
+    end: Option<RunEnd>,
+    /// The last notices, each with its number.
     notices: VecDeque<(u64, Arc<Notice>)>,
     next_notice: u64,
-    /// Everything, as it was written down for a page that came since the last frame.
+    /// Everything, as it was written for a page that connected since the last frame.
     everything: Option<Bytes>,
-    watched: BTreeMap<usize, Watched>,
+    watched: BTreeMap<usize, WatchedCondition>,
 }
 
-/// A condition that pages look at.
+/// A condition that pages show.
 #[derive(Debug, Default)]
-struct Watched {
+struct WatchedCondition {
     pages: usize,
-    /// Of the counts that were last written down.
+    /// Version of the counts that were last written.
     version: u64,
     event: Bytes,
 }
 
-/// What has changed.
+/// A frame: everything that has changed since the previous one.
 #[derive(Debug)]
-struct Frame {
+struct Update {
     version: u64,
     changes: Bytes,
-    /// By condition.
+    /// Events with spikes, by condition.
     histograms: BTreeMap<usize, Bytes>,
     is_last: bool,
 }
 
-/// What a run is at, without what belongs to parts of it.
+/// The state of a run, without that of its conditions and workers.
 #[derive(Serialize)]
-struct Head<'a> {
+struct RunHead<'a> {
     state: &'a str,
     elapsed_seconds: f64,
-    trials: Trials,
+    trials: DifferentTrials,
     trials_per_second: f64,
     seconds_left: Option<f64>,
     spans: Parcel,
     files: Parcel,
     counts: Tally,
-    end: Option<&'a End>,
+    end: Option<&'a RunEnd>,
 }
 
-/// A worker, as pages are told of it.
+/// A worker, as pages get it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Worker<'a> {
+struct ShownWorker<'a> {
     id: &'a str,
     name: &'a str,
     address: &'a str,
@@ -109,7 +109,7 @@ struct Worker<'a> {
     threads: u32,
     leases: u64,
     trials: u64,
-    /// 0 if it was heard of just now.
+    /// Rounded down to a multiple of `SILENCE`. 0 if the worker is gone or quarantined.
     silent_seconds: u64,
 }
 
@@ -118,23 +118,24 @@ struct Told<'a> {
     seq: u64,
     time: &'a str,
     event: &'a str,
+    is_trouble: bool,
     text: &'a str,
 }
 
 #[derive(Serialize)]
 struct Everything<'a> {
-    head: Head<'a>,
+    head: RunHead<'a>,
     pairs: &'a [u32],
-    workers: Vec<Worker<'a>>,
+    workers: Vec<ShownWorker<'a>>,
     notices: Vec<Told<'a>>,
 }
 
 #[derive(Serialize)]
-struct Changes<'a> {
-    head: Head<'a>,
-    /// Place and number of trials.
+struct ConditionChanges<'a> {
+    head: RunHead<'a>,
+    /// Index and number of trials.
     pairs: Vec<(usize, u32)>,
-    workers: Vec<Worker<'a>>,
+    workers: Vec<ShownWorker<'a>>,
     notices: Vec<Told<'a>>,
 }
 
@@ -142,12 +143,12 @@ struct Changes<'a> {
 struct Spikes<'a> {
     condition: usize,
     trials: u64,
-    /// In each bin, by population.
+    /// Spikes in each bin, by population.
     counts: &'a [Vec<u64>],
 }
 
 impl Feed {
-    pub(super) fn new(subject: &Subject, counts: Arc<Counts>) -> Feed {
+    pub(super) fn new(subject: &ShownSweep, counts: Arc<Counts>) -> Feed {
         Feed {
             epoch: format!("{:016x}", rand::random::<u64>()),
             subject: to_json(subject),
@@ -158,8 +159,8 @@ impl Feed {
         }
     }
 
-    /// Tells pages what has changed since the last time.
-    pub(super) fn tell(&self, now: Arc<Snapshot>, news: Vec<Arc<Notice>>, end: Option<&End>) {
+    /// Sends pages the changes since the last call.
+    pub(super) fn tell(&self, now: Arc<Snapshot>, news: Vec<Arc<Notice>>, end: Option<&RunEnd>) {
         let state = &mut *self.state();
         let is_last = end.is_some();
         let first_new = state.next_notice;
@@ -181,9 +182,13 @@ impl Feed {
             Some((pairs, workers)) => {
                 let notices = told(&state.notices, first_new);
                 let head = head(&state.told, state.end.as_ref());
-                self.event("changes", state.version, &to_json(&Changes { head, pairs, workers, notices }))
+                self.event(
+                    "changes",
+                    state.version,
+                    &to_json(&ConditionChanges { head, pairs, workers, notices }),
+                )
             }
-            // Another run of the same sweep has begun, or the first one.
+            // Another run of the same sweep has begun, or the first one, or workers have left the list.
             None => self.everything(state),
         };
         let mut histograms = BTreeMap::new();
@@ -193,13 +198,13 @@ impl Feed {
                 histograms.insert(condition, watched.event.clone());
             }
         }
-        let frame = Frame { version: state.version, changes, histograms, is_last };
-        // They may just have gone.
+        let frame = Update { version: state.version, changes, histograms, is_last };
+        // The pages may have disconnected meanwhile.
         let _ = self.frames.send(Arc::new(frame));
     }
 
-    /// Tells a page all there is to know, and then what changes, until it goes or there is nothing more
-    /// to tell. It looks at these conditions; places that there are not are left out.
+    /// Sends a page everything, and then changes, until it disconnects or the run has ended. The page shows these
+    /// conditions; numbers without a condition are ignored.
     pub(super) async fn follow(self: Arc<Self>, conditions: Vec<usize>, page: mpsc::Sender<Bytes>) {
         let watch = Watch::new(&self, conditions);
         let (mut seen, mut is_last, mut told, mut frames) = self.join(&watch.conditions);
@@ -227,8 +232,8 @@ impl Feed {
         }
     }
 
-    /// Everything as it is now, and the frames to come.
-    fn join(&self, conditions: &[usize]) -> (u64, bool, Bytes, broadcast::Receiver<Arc<Frame>>) {
+    /// Returns everything as it is now, and the receiver of the following frames.
+    fn join(&self, conditions: &[usize]) -> (u64, bool, Bytes, broadcast::Receiver<Arc<Update>>) {
         let state = &mut *self.state();
         let mut text = self.everything(state).to_vec();
         for condition in conditions {
@@ -242,8 +247,8 @@ impl Feed {
         (state.version, state.end.is_some(), text.into(), self.frames.subscribe())
     }
 
-    /// Everything, as an event.
-    fn everything(&self, state: &mut State) -> Bytes {
+    /// Returns everything, as an event.
+    fn everything(&self, state: &mut FeedState) -> Bytes {
         if let Some(text) = &state.everything {
             return text.clone();
         }
@@ -260,8 +265,8 @@ impl Feed {
         text
     }
 
-    /// Writes the counts of a condition down if they have changed.
-    fn write_down(&self, condition: usize, watched: &mut Watched) -> bool {
+    /// Writes the counts of a condition as an event, if they have changed. Returns whether they have.
+    fn write_down(&self, condition: usize, watched: &mut WatchedCondition) -> bool {
         let Some((version, counted)) = self.counts.later_than(condition, watched.version) else {
             return false;
         };
@@ -271,18 +276,18 @@ impl Feed {
         true
     }
 
-    /// JSON has no line breaks outside of its texts, and escapes those in them.
+    /// Formats an event. JSON has no line breaks outside of its strings, and escapes those in them.
     fn event(&self, name: &str, version: u64, json: &str) -> Bytes {
         format!("event: {name}\nid: {}-{version}\ndata: {json}\n\n", self.epoch).into()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // It makes sense after every operation.
+    fn state(&self) -> MutexGuard<'_, FeedState> {
+        // The state is consistent after every operation.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Frame {
+impl Update {
     fn text_for(&self, conditions: &[usize]) -> Bytes {
         let histograms: Vec<&Bytes> =
             conditions.iter().filter_map(|condition| self.histograms.get(condition)).collect();
@@ -295,7 +300,7 @@ impl Frame {
     }
 }
 
-/// A page's look at conditions.
+/// The conditions that a page shows.
 struct Watch {
     feed: Arc<Feed>,
     conditions: Vec<usize>,
@@ -330,18 +335,18 @@ impl Drop for Watch {
     }
 }
 
-/// Pairs, each with its place, and workers.
-type Changed<'a> = (Vec<(usize, u32)>, Vec<Worker<'a>>);
+/// Changed pairs with their index, and changed workers.
+type Changed<'a> = (Vec<(usize, u32)>, Vec<ShownWorker<'a>>);
 
-/// Pairs and workers that are not what they were; nothing if these are not the same pairs, or workers are
-/// gone from the list.
+/// Returns the pairs and workers that have changed. Returns none if these are not the same pairs, or if workers have
+/// left the list.
 fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<Changed<'a>> {
     if before.pairs.len() != now.pairs.len() {
         return None;
     }
     let pairs = before.pairs.iter().zip(&now.pairs).enumerate();
     let pairs = pairs.filter(|(_, (before, now))| before != now).map(|(at, (_, now))| (at, *now)).collect();
-    let known: HashMap<&str, Worker<'_>> =
+    let known: HashMap<&str, ShownWorker<'_>> =
         before.workers.iter().map(|status| (status.id.as_str(), worker(status))).collect();
     let mut seen = 0;
     let mut workers = Vec::new();
@@ -360,8 +365,8 @@ fn changes<'a>(before: &Snapshot, now: &'a Snapshot) -> Option<Changed<'a>> {
     (seen == known.len()).then_some((pairs, workers))
 }
 
-fn head<'a>(snapshot: &'a Snapshot, end: Option<&'a End>) -> Head<'a> {
-    Head {
+fn head<'a>(snapshot: &'a Snapshot, end: Option<&'a RunEnd>) -> RunHead<'a> {
+    RunHead {
         state: &snapshot.state,
         elapsed_seconds: snapshot.elapsed_seconds,
         trials: snapshot.trials,
@@ -374,11 +379,11 @@ fn head<'a>(snapshot: &'a Snapshot, end: Option<&'a End>) -> Head<'a> {
     }
 }
 
-fn worker(status: &WorkerStatus) -> Worker<'_> {
+fn worker(status: &WorkerStatus) -> ShownWorker<'_> {
     let WorkerStatus { id, name, address, state, threads, leases, trials, silent_seconds, .. } = status;
     let is_gone = state == "gone" || state == "quarantined";
     let silent = if is_gone { 0 } else { *silent_seconds as u64 / SILENCE * SILENCE };
-    Worker {
+    ShownWorker {
         id,
         name,
         address,
@@ -393,7 +398,13 @@ fn worker(status: &WorkerStatus) -> Worker<'_> {
 fn told(notices: &VecDeque<(u64, Arc<Notice>)>, from: u64) -> Vec<Told<'_>> {
     let notices = notices.iter().filter(|(seq, _)| *seq >= from);
     notices
-        .map(|(seq, notice)| Told { seq: *seq, time: &notice.time, event: &notice.event, text: &notice.text })
+        .map(|(seq, notice)| Told {
+            seq: *seq,
+            time: &notice.time,
+            event: &notice.event,
+            is_trouble: notice.is_trouble,
+            text: &notice.text,
+        })
         .collect()
 }
 

@@ -1,8 +1,7 @@
 //! The dashboard: a page that a coordinator serves while it runs.
 //!
-//! It only looks. The driver puts up what it is at, as for others that watch, and hands over the
-//! spikes that were stored; all else is done in threads of its own, so that nobody who looks, or many,
-//! hold up the sweep.
+//! It only reads. The driver publishes its state, as for other watchers, and passes on the spikes that were stored. All
+//! else is done in threads of its own, so that no viewer delays the sweep, nor do many.
 
 pub mod counts;
 mod feed;
@@ -25,10 +24,10 @@ use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use self::counts::Counts;
-pub use self::feed::End;
 use self::feed::Feed;
-use self::pages::{Door, Token};
-use self::subject::Subject;
+pub use self::feed::RunEnd;
+use self::pages::{PageAccess, Token};
+use self::subject::ShownSweep;
 use crate::driver::listen;
 use crate::gate::{self, Limits};
 use crate::identity;
@@ -36,31 +35,31 @@ use crate::service::answer;
 use crate::view::board::{Board, Views};
 use crate::view::log::line;
 
-/// How often pages are told what has changed.
+/// How often pages get changes.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
-/// How long the end may be held up until pages know of it.
+/// How long the end of a run may wait until pages have received it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who may connect.
+/// Limits on the connections of pages.
 const LIMITS: Limits = Limits { unauthenticated: 64, connections: 512, lookers: 128, ..Limits::SERVICE };
 
-/// A dashboard that is served.
+/// A dashboard that is being served.
 #[derive(Debug)]
 pub struct Dashboard {
-    /// For people: where it is.
+    /// Its URLs, for people.
     pub urls: Vec<String>,
     counts: Arc<Counts>,
-    end: oneshot::Sender<End>,
+    end: oneshot::Sender<RunEnd>,
     server: JoinHandle<io::Result<()>>,
     reader: JoinHandle<()>,
 }
 
 impl Dashboard {
-    /// Serves the view of this sweep at this address; spikes are counted with `views` from now on.
+    /// Serves the dashboard of this sweep at this address. From now on, spikes are counted through `views`.
     ///
     /// # Errors
-    /// When the address is not to be had, or no thread.
+    /// If the address cannot be bound, or no thread can be started.
     pub fn open(
         address: SocketAddr,
         sweep: &Sweep,
@@ -68,19 +67,19 @@ impl Dashboard {
         store: &Arc<Store>,
         views: &mut Views,
     ) -> io::Result<Dashboard> {
-        // It is for another runtime than the one that it was made in.
+        // The listener is used in another runtime than this one.
         let listener = listen(address)?.into_std()?;
         let address = listener.local_addr()?;
         let token = (!address.ip().to_canonical().is_loopback()).then(Token::generate);
-        let door = Door { address, token };
-        // A machine without a network can still be told where it listens.
+        let door = PageAccess { address, token };
+        // A machine without a network still has the address that it listens on.
         let places = identity::addresses(address, None, None).unwrap_or_else(|_| vec![address.to_string()]);
         let urls = door.urls(&places);
 
         let (counts, asked) = Counts::new(Arc::clone(plan));
         let counts = Arc::new(counts);
         views.counts = Some(Arc::clone(&counts));
-        let feed = Arc::new(Feed::new(&Subject::new(sweep), Arc::clone(&counts)));
+        let feed = Arc::new(Feed::new(&ShownSweep::new(sweep), Arc::clone(&counts)));
         let reader = {
             let (counts, store) = (Arc::clone(&counts), Arc::clone(store));
             std::thread::Builder::new().name("counts".into()).spawn(move || counts.read(&store, &asked))?
@@ -90,14 +89,14 @@ impl Dashboard {
         let pages = pages::pages(door, Arc::clone(&feed));
         let behind = Arc::clone(&counts);
         let serve = async move {
-            // Nobody is told of strangers: browsers open connections that they do not use.
+            // Strangers are not reported: browsers open connections that they do not use.
             let (refusals, _) = mpsc::channel(1);
             let connections = gate::open(TcpListener::from_std(listener)?, None, LIMITS, refusals);
             let (stop, stopped) = oneshot::channel();
             let mut server = tokio::spawn(answer(connections, Routes::from(pages), stopped));
             tell(&feed, board, &behind, ended).await;
             let _ = stop.send(());
-            // What was said last is to reach those who listen.
+            // Let the last events reach the pages.
             let _ = tokio::time::timeout(PATIENCE, &mut server).await;
             io::Result::Ok(())
         };
@@ -107,10 +106,10 @@ impl Dashboard {
         Ok(Dashboard { urls, counts, end, server, reader })
     }
 
-    /// Tells all who look how it ended, and ends.
-    pub fn end(self, end: End) {
+    /// Sends all pages how the run ended, and ends the dashboard.
+    pub fn end(self, end: RunEnd) {
         let Dashboard { counts, end: teller, server, reader, .. } = self;
-        // If it has ended, there is nobody to tell.
+        // If the server has ended, there is no page.
         let _ = teller.send(end);
         let served = server.join();
         counts.end();
@@ -121,8 +120,8 @@ impl Dashboard {
     }
 }
 
-/// Tells pages what happens, until the end.
-async fn tell(feed: &Feed, board: Board, counts: &Counts, mut ended: oneshot::Receiver<End>) {
+/// Sends pages the changes, until the end.
+async fn tell(feed: &Feed, board: Board, counts: &Counts, mut ended: oneshot::Receiver<RunEnd>) {
     let Board { snapshots, notices } = board;
     let mut notices = notices.subscribe();
     let mut tick = tokio::time::interval(TELL_EVERY);
@@ -132,12 +131,12 @@ async fn tell(feed: &Feed, board: Board, counts: &Counts, mut ended: oneshot::Re
             _ = tick.tick() => None,
             end = &mut ended => match end {
                 Ok(end) => Some(end),
-                // Whoever was to tell has failed; that is said elsewhere.
+                // The run failed before it could send its end. That is reported elsewhere.
                 Err(_) => return,
             },
         };
         if end.is_some() {
-            // Histograms are to have all spikes; those who look keep what they were told last.
+            // The last histograms must have all spikes, because pages keep showing them.
             let begun = Instant::now();
             while counts.is_behind() && begun.elapsed() < PATIENCE {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,8 +1,8 @@
-//! What is served, and to whom.
+//! The pages of the dashboard, and who may read them.
 //!
-//! On loopback everybody on this machine may look, but only under a name of this machine: a page of
-//! somebody else's, whose name was made to lead here, is refused. On other addresses a token is
-//! needed; whoever shows it gets a cookie, so that it does not stay in the address.
+//! On loopback, all users of this machine may read them, but only under a name of this machine. So a foreign page whose
+//! name was made to resolve to this machine is refused. On other addresses, a token is needed. A browser that shows it
+//! gets a cookie, so that the token does not stay in the URL.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::feed::Feed;
-use crate::gate::{Admission, Held, Peer};
+use crate::gate::{Admission, HeldBody, Peer};
 use crate::host;
 
 const PAGE: &str = include_str!("page/index.html");
@@ -31,8 +31,7 @@ const SCRIPT: &str = include_str!("page/dashboard.js");
 const STYLE: &str = include_str!("page/dashboard.css");
 const ICON: &str = include_str!("page/icon.svg");
 
-/// A page runs what comes from here, and nothing else; it talks to nobody else, and nobody shows it as a
-/// part of theirs.
+/// A page loads only from here, connects only to here, and no other page may embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -44,7 +43,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What lets somebody look: 128 random bits.
+/// The secret that admits a browser: 128 random bits.
 #[derive(Clone)]
 pub(super) struct Token(String);
 
@@ -57,7 +56,7 @@ impl Token {
         &self.0
     }
 
-    /// Hashes compare in constant time.
+    /// Whether this is the token. Hashes compare in constant time.
     fn is(&self, shown: &str) -> bool {
         blake3::hash(self.0.as_bytes()) == blake3::hash(shown.as_bytes())
     }
@@ -69,26 +68,26 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Who may look.
+/// The condition for reading the pages.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
-    /// Where we listen.
+pub(super) struct PageAccess {
+    /// The address that the dashboard listens on.
     pub(super) address: SocketAddr,
-    /// What has to be shown; on loopback nothing.
+    /// The token that a request must show. None on loopback.
     pub(super) token: Option<Token>,
 }
 
-/// A request is not answered as it would like.
-type Refusal = (StatusCode, String);
+/// The answer to a refused request.
+type RefusedRequest = (StatusCode, String);
 
-impl Door {
-    /// Where it is, for people, under these `HOST:PORT`s.
+impl PageAccess {
+    /// Returns the URLs for people, under these `HOST:PORT`s.
     pub(super) fn urls(&self, places: &[String]) -> Vec<String> {
         let query = self.token.as_ref().map_or(String::new(), |token| format!("?token={}", token.expose()));
         places.iter().map(|place| format!("http://{place}/{query}")).collect()
     }
 
-    fn admit(&self, headers: &HeaderMap, named: &str) -> Result<(), Refusal> {
+    fn admit(&self, headers: &HeaderMap, named: &str) -> Result<(), RefusedRequest> {
         let Some(token) = &self.token else { return self.check_host(named) };
         let name = self.cookie(named);
         let shown = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -100,31 +99,29 @@ impl Door {
         }
         Err((
             StatusCode::UNAUTHORIZED,
-            "This page needs its token: open the whole address that granule has printed.\n".to_owned(),
+            "This page needs its token: open the whole URL that granule printed.\n".to_owned(),
         ))
     }
 
-    /// Whether the one who asks means this machine.
-    fn check_host(&self, named: &str) -> Result<(), Refusal> {
+    /// Checks that a request names this machine.
+    fn check_host(&self, named: &str) -> Result<(), RefusedRequest> {
         if host::is_this_machine(named) {
             return Ok(());
         }
         let port = self.address.port();
         Err((
             StatusCode::FORBIDDEN,
-            format!(
-                "This page is at http://127.0.0.1:{port}/ or http://localhost:{port}/, and under no other name.\n"
-            ),
+            format!("This page is only at http://127.0.0.1:{port}/ and http://localhost:{port}/.\n"),
         ))
     }
 
-    /// Browsers send a cookie to every port of a host, so that its name tells those ports apart. It has the port
-    /// that the browser sees: two tunnels can lead from one host to the same port of two others.
+    /// Returns the name of the cookie. Browsers send a cookie to every port of a host, so the name has the port. It is
+    /// the port that the browser sees: two tunnels can lead from one host to the same port of two others.
     fn cookie(&self, named: &str) -> String {
         format!("granule-{}", host::port(named).unwrap_or(self.address.port()))
     }
 
-    /// Whoever brings the right token gets a cookie.
+    /// Returns a cookie for the right token.
     fn exchange(&self, query: Option<&str>, named: &str) -> Option<Response> {
         let shown = query?.split('&').find_map(|field| field.strip_prefix("token="))?;
         let token = self.token.as_ref().filter(|token| token.is(shown))?;
@@ -133,8 +130,8 @@ impl Door {
     }
 }
 
-/// All there is: the page, what it is made of, and the events it lives on.
-pub(super) fn pages(door: Door, feed: Arc<Feed>) -> Router {
+/// Returns all pages: the page itself, its parts, and its events.
+pub(super) fn pages(door: PageAccess, feed: Arc<Feed>) -> Router {
     Router::new().fallback(move |request: Request| {
         let response = answer(&door, &feed, &request);
         async move {
@@ -147,9 +144,9 @@ pub(super) fn pages(door: Door, feed: Arc<Feed>) -> Router {
     })
 }
 
-fn answer(door: &Door, feed: &Arc<Feed>, request: &Request) -> Response {
+fn answer(door: &PageAccess, feed: &Arc<Feed>, request: &Request) -> Response {
     if request.method() != Method::GET {
-        let text = "This page is to be looked at only.\n";
+        let text = "This page is read-only.\n";
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], text).into_response();
     }
     let (path, query) = (request.uri().path(), request.uri().query());
@@ -168,27 +165,28 @@ fn answer(door: &Door, feed: &Arc<Feed>, request: &Request) -> Response {
         "/dashboard.js" => text("text/javascript; charset=utf-8", SCRIPT),
         "/dashboard.css" => text("text/css; charset=utf-8", STYLE),
         "/icon.svg" => text("image/svg+xml", ICON),
-        // What another site asks for it could not read, but it could keep us busy.
+        // Another site could not read the answer, but its requests could keep the coordinator busy.
         "/events" if host::is_of_another_site(request.headers(), named) => {
-            (StatusCode::FORBIDDEN, "These events are for their own page.\n").into_response()
+            (StatusCode::FORBIDDEN, "These events are only for the dashboard's own page.\n").into_response()
         }
         "/events" => events(feed, query, request.extensions().get::<Peer>().map(Peer::admit_looker)),
-        _ => (StatusCode::NOT_FOUND, "There is no such page; there is only http://HOST:PORT/.\n")
-            .into_response(),
+        _ => {
+            (StatusCode::NOT_FOUND, "No such page; the dashboard is at http://HOST:PORT/.\n").into_response()
+        }
     }
 }
 
-/// What happens, with the spikes of the conditions in `watch=0,7`, for as long as somebody listens.
+/// Streams events, with the spikes of the conditions in `watch=0,7`, until the client disconnects.
 fn events(feed: &Arc<Feed>, query: Option<&str>, admission: Option<Admission>) -> Response {
     let watch = query.into_iter().flat_map(|query| query.split('&'));
     let lists = watch.filter_map(|field| field.strip_prefix("watch="));
-    // Some who ask write the comma as `%2C`; of numbers nothing else can be written otherwise.
+    // Some clients write the comma as `%2C`. Numbers have no other character that could be escaped.
     let lists: Vec<String> = lists.map(|list| list.replace("%2C", ",").replace("%2c", ",")).collect();
     let numbers = lists.iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok());
     let conditions = numbers.take(super::feed::MOST_WATCHED).collect();
     let (page, told) = mpsc::channel::<Bytes>(1);
     tokio::spawn(Arc::clone(feed).follow(conditions, page));
-    let told = Held::new(ReceiverStream::new(told), admission);
+    let told = HeldBody::new(ReceiverStream::new(told), admission);
     let body = Body::from_stream(told.map(Ok::<Bytes, std::convert::Infallible>));
     ([(CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
@@ -203,9 +201,9 @@ mod tests {
 
     #[test]
     fn on_loopback_only_names_of_this_machine_lead_here() {
-        let door = Door { address: "127.0.0.1:7001".parse().expect("an address"), token: None };
+        let door = PageAccess { address: "127.0.0.1:7001".parse().expect("an address"), token: None };
         let admits = |named: &str| door.admit(&HeaderMap::new(), named).is_ok();
-        // The second is that of a tunnel.
+        // The second has the port of a tunnel.
         assert!(admits("127.0.0.1:7001") && admits("localhost:7002"));
         assert!(!admits("evil.example:7001") && !admits(""));
     }
@@ -213,13 +211,14 @@ mod tests {
     #[test]
     fn elsewhere_only_the_token_does() {
         let token = Token::generate();
-        let door = Door { address: "10.0.0.5:7001".parse().expect("an address"), token: Some(token.clone()) };
+        let door =
+            PageAccess { address: "10.0.0.5:7001".parse().expect("an address"), token: Some(token.clone()) };
         let right = format!("theme=dark; granule-7001={}", token.expose());
         let admits = |cookies: &str, named: &str| door.admit(&headers(COOKIE, cookies), named).is_ok();
         assert!(admits(&right, "10.0.0.5:7001"));
-        // Where it names no port.
+        // The request names no port.
         assert!(admits(&right, "10.0.0.5:x"));
-        // Through a tunnel, under the port that the browser sees, beside another that leads elsewhere.
+        // Through a tunnel, under the port that the browser sees, beside a cookie for another.
         assert!(!admits(&right, "localhost:7002"));
         assert!(admits(&format!("granule-7001=other; granule-7002={}", token.expose()), "localhost:7002"));
         for wrong in

@@ -1,31 +1,31 @@
-//! What a sweep is, for its pages: all that does not change while it runs.
+//! The data of a sweep, for its pages, that do not change while it runs.
 
 use granule_sweep::Sweep;
 use serde::Serialize;
 
 use super::counts::bin_ms;
 
-/// A sweep.
+/// A sweep, as pages get it.
 #[derive(Debug, Serialize)]
-pub(super) struct Subject {
+pub(super) struct ShownSweep {
     sweep: String,
     engine: &'static str,
     granule: &'static str,
     seeds: Vec<u32>,
     /// Trials of each condition and seed.
     trials: u32,
-    populations: Vec<Population>,
-    pub(super) conditions: Vec<Condition>,
+    populations: Vec<ShownPopulation>,
+    pub(super) conditions: Vec<ShownCondition>,
 }
 
 #[derive(Debug, Serialize)]
-struct Population {
-    /// For people.
+struct ShownPopulation {
+    /// The population's name, for people.
     label: String,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Condition {
+pub(super) struct ShownCondition {
     name: String,
     /// Cells of each population.
     sizes: Vec<u32>,
@@ -34,14 +34,14 @@ pub(super) struct Condition {
     stimulus_ms: Vec<f64>,
 }
 
-/// Spikes of the stimulus that are shown.
+/// Most spikes of the stimulus that are shown.
 const MOST_TIMES: usize = 50;
 
-impl Subject {
-    pub(super) fn new(sweep: &Sweep) -> Subject {
+impl ShownSweep {
+    pub(super) fn new(sweep: &Sweep) -> ShownSweep {
         let condition = |condition: &granule_sweep::Condition| {
             let model = &condition.model;
-            Condition {
+            ShownCondition {
                 name: condition.name.clone(),
                 sizes: model.sizes().to_vec(),
                 duration_ms: model.time().bins() as u32,
@@ -49,7 +49,7 @@ impl Subject {
                 stimulus_ms: model.facts().stimuli_ms.iter().copied().take(MOST_TIMES).collect(),
             }
         };
-        Subject {
+        ShownSweep {
             sweep: sweep.name.clone(),
             engine: sweep.engine.name(),
             granule: env!("CARGO_PKG_VERSION"),
@@ -59,7 +59,7 @@ impl Subject {
                 .engine
                 .populations()
                 .iter()
-                .map(|of| Population { label: format!("all {}", of.cells) })
+                .map(|of| ShownPopulation { label: format!("all {}", of.cells) })
                 .collect(),
             conditions: sweep.conditions.iter().map(condition).collect(),
         }

@@ -1,4 +1,4 @@
-//! Why a sweep was not computed.
+//! Errors of the computation of a sweep.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use granule_store::StoreError;
 
 use crate::launch::ssh::PROGRAM;
 
-/// Why the trials of a sweep were not all computed.
+/// The reason that not all trials of a sweep were computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
     #[error("cannot listen on {address}")]
@@ -24,7 +24,7 @@ pub enum ComputeError {
     #[error("no host can be used{}", listed(complaints))]
     Hosts {
         complaints: Vec<String>,
-        /// A command that finds out why.
+        /// A command with which the user can find the cause.
         probe: String,
     },
     #[error("the server for workers failed")]

@@ -1,4 +1,4 @@
-//! The store's thread: what has come from workers is made durable in batches, in the order in which it came.
+//! The store's thread. It makes results durable in batches, in the order in which they arrive.
 
 use std::io;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use std::time::{Duration, Instant};
 use granule_engine::{StreamKey, TrialKey};
 use granule_farm::scheduler::{TrialId, WorkerName};
 use granule_proto::convert::TrialResult;
-use granule_store::{Entry, Put, Store, StoreError};
+use granule_store::{Put, Store, StoreEntry, StoreError};
 use granule_sweep::plan::{Cohort, Plan};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::ComputeError;
 use crate::room::Reservation;
 
-/// Results taken from workers that wait to be stored.
+/// Most results that wait to be stored.
 const UNSTORED: usize = 256;
 
-/// So few results are not stored before others have had a moment to come.
+/// A batch smaller than this waits for `GATHER`, so that more results can join it.
 const FEW: usize = 16;
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Longer than this nobody waits for a disk that works.
+/// With a working disk, requests wait for less than this.
 const LONG: Duration = Duration::from_millis(250);
 
-/// What the store is asked for, in order.
+/// A request to the store. Requests are handled in order.
 pub(super) enum Keep {
     Trial {
         worker: WorkerName,
         trial: TrialId,
         key: TrialKey,
         result: TrialResult,
-        /// In memory, until it is stored.
+        /// The result's reserved memory, until it is stored.
         room: Option<Box<Reservation>>,
     },
     Findings {
@@ -45,8 +45,8 @@ pub(super) enum Keep {
     },
 }
 
-/// What the store has done, in the order in which it was asked.
-pub(super) enum Kept {
+/// A request that the store has handled. The order is that of the requests.
+pub(super) enum StoreDone {
     Trial {
         worker: WorkerName,
         trial: TrialId,
@@ -59,10 +59,10 @@ pub(super) enum Kept {
     },
 }
 
-/// What the store answers to a batch of requests.
-pub(super) type Answer = Result<Vec<Kept>, StoreError>;
+/// The store's answer to a batch of requests.
+pub(super) type Answer = Result<Vec<StoreDone>, StoreError>;
 
-/// The store's thread, for those who ask it for something.
+/// The handle of the store's thread.
 pub(super) struct Keeper {
     requests: mpsc::Sender<Keep>,
     thread: JoinHandle<()>,
@@ -72,7 +72,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, and gives what hears its answers.
+    /// Starts the thread. Returns its handle and the receiver of its answers.
     pub(super) fn start(store: &Arc<Store>) -> io::Result<(Keeper, mpsc::UnboundedReceiver<Answer>)> {
         let (requests, to_do) = mpsc::channel(UNSTORED);
         let (answers, answered) = mpsc::unbounded_channel();
@@ -86,7 +86,7 @@ impl Keeper {
         Ok((Keeper { requests, thread, ended, is_slow: false }, answered))
     }
 
-    /// Asks for something; waits while too much has been asked for that is not yet done.
+    /// Sends a request. Waits while too many are unfinished.
     pub(super) async fn ask(&mut self, keep: Keep) -> Result<(), ComputeError> {
         let since = Instant::now();
         self.requests.send(keep).await.map_err(|_| gone())?;
@@ -94,12 +94,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether somebody had to wait for long since this was last called.
+    /// Whether a request had to wait for longer than `LONG` since the last call.
     pub(super) fn was_slow(&mut self) -> bool {
         std::mem::take(&mut self.is_slow)
     }
 
-    /// Waits until all that was asked for is done.
+    /// Waits until all requests are done and the thread has ended.
     pub(super) async fn end(self) {
         drop(self.requests);
         let _ = self.ended.await;
@@ -107,19 +107,19 @@ impl Keeper {
     }
 }
 
-/// The thread ended without saying why.
+/// Returns the error for a thread that ended without reporting one.
 pub(super) fn gone() -> ComputeError {
     ComputeError::Abandoned(
         "the thread that keeps the store ended unexpectedly; this is a bug in granule".into(),
     )
 }
 
-/// The store's thread: takes whatever has come in and makes it durable at once.
+/// The store's thread: takes all requests that have arrived and makes them durable together.
 fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::UnboundedSender<Answer>) {
     let mut batch = Vec::new();
     while requests.blocking_recv_many(&mut batch, UNSTORED) > 0 {
         if batch.len() < FEW {
-            // A commit costs as much as many results, whatever their number: let some gather.
+            // A commit costs as much as many results, whatever their number. Let some gather.
             std::thread::sleep(GATHER);
             while batch.len() < UNSTORED
                 && let Ok(request) = requests.try_recv()
@@ -131,7 +131,7 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
         let has_failed = answer.is_err();
         let _ = answers.send(answer);
         if has_failed {
-            // Whoever sends more hears of this first.
+            // The channel stays open, so that the driver receives this error first, and not that of a failed request.
             while requests.blocking_recv().is_some() {}
             return;
         }
@@ -140,18 +140,18 @@ fn keep(store: &Store, mut requests: mpsc::Receiver<Keep>, answers: &mpsc::Unbou
 
 fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     let mut kept = Vec::new();
-    let mut trials: Vec<Trial> = Vec::new();
+    let mut trials: Vec<TrialToStore> = Vec::new();
     for request in batch {
         match request {
             Keep::Trial { worker, trial, key, result, room } => {
-                trials.push(Trial { worker, trial, key, result, room })
+                trials.push(TrialToStore { worker, trial, key, result, room })
             }
             Keep::Findings { stream, first, findings } => store.push_spans(stream, first, &findings)?,
             Keep::Discard { trials: gone } => {
                 put(store, &mut trials, &mut kept)?;
                 let keys: Vec<TrialKey> = gone.iter().map(|(_, key)| *key).collect();
                 store.remove(&keys)?;
-                kept.push(Kept::Discarded { trials: gone.into_iter().map(|(id, _)| id).collect() });
+                kept.push(StoreDone::Discarded { trials: gone.into_iter().map(|(id, _)| id).collect() });
             }
         }
     }
@@ -159,8 +159,7 @@ fn keep_batch(store: &Store, batch: impl Iterator<Item = Keep>) -> Answer {
     Ok(kept)
 }
 
-/// A result to be stored.
-struct Trial {
+struct TrialToStore {
     worker: WorkerName,
     trial: TrialId,
     key: TrialKey,
@@ -168,19 +167,19 @@ struct Trial {
     room: Option<Box<Reservation>>,
 }
 
-fn put(store: &Store, trials: &mut Vec<Trial>, kept: &mut Vec<Kept>) -> Result<(), StoreError> {
-    fn entry(trial: &Trial) -> Entry<'_> {
-        Entry { key: trial.key, digest: trial.result.digest, spikes: &trial.result.spikes }
+fn put(store: &Store, trials: &mut Vec<TrialToStore>, kept: &mut Vec<StoreDone>) -> Result<(), StoreError> {
+    fn entry(trial: &TrialToStore) -> StoreEntry<'_> {
+        StoreEntry { key: trial.key, digest: trial.result.digest, spikes: &trial.result.spikes }
     }
-    let entries: Vec<Entry<'_>> = trials.iter().map(entry).collect();
+    let entries: Vec<StoreEntry<'_>> = trials.iter().map(entry).collect();
     let puts = store.put(&entries)?;
-    kept.extend(trials.drain(..).zip(puts).map(|(Trial { worker, trial, result, room, .. }, put)| {
-        Kept::Trial { worker, trial, put, result, room }
+    kept.extend(trials.drain(..).zip(puts).map(|(TrialToStore { worker, trial, result, room, .. }, put)| {
+        StoreDone::Trial { worker, trial, put, result, room }
     }));
     Ok(())
 }
 
-/// Puts into the store what comes with the program of the streams that a plan reads.
+/// Writes into the store those counts of a plan's streams that are included in the program.
 pub(super) fn unpack_shipped_counts(plan: &Plan, store: &Store) -> Result<(), StoreError> {
     for (at, Cohort { seed, stream, .. }) in plan.cohorts.iter().enumerate() {
         let shipped = plan.engine.shipped(plan.model(at, 0), *seed);

@@ -1,9 +1,9 @@
-//! How many notices are printed.
+//! Limits on the number of notices printed.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Notices of one kind that may follow each other at once; after that, one a second.
+/// Most notices of one kind that are printed at once. After that, one a second is printed.
 const NOTICES_AT_ONCE: f64 = 1024.0;
 
 /// How many more notices of each kind may be printed now. Strangers can cause any number of them.
@@ -18,7 +18,7 @@ struct Quota {
 }
 
 impl Quotas {
-    /// Whether another notice of this kind may be printed; then, how many were left out before it.
+    /// Takes one notice from its quota. Returns how many were left out before it, or none if it must not be printed.
     pub(super) fn take(&mut self, event: &'static str, now: Instant) -> Option<u64> {
         let fresh = || Quota { left: NOTICES_AT_ONCE, since: now, left_out: 0 };
         let quota = self.0.entry(event).or_insert_with(fresh);

@@ -1,4 +1,4 @@
-//! What the loop around the scheduler knows of a run.
+//! The state of the loop around the scheduler.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use granule_engine::Engine;
 use granule_farm::catalogue::Catalogue;
-use granule_farm::scheduler::{Config, ConnectionId, Scheduler, WorkerName};
+use granule_farm::scheduler::{ConnectionId, Scheduler, SchedulerConfig, WorkerName};
 use granule_store::Store;
 use granule_sweep::plan::Plan;
 
@@ -20,33 +20,33 @@ use crate::service::Link;
 use crate::view::board::Views;
 use crate::view::progress::Progress;
 
-/// Disagreements and quarantined workers that are kept for the manifest. Their numbers are counted beyond that.
+/// Most disagreements and quarantined workers that are kept for the manifest. Further ones are only counted.
 pub(super) const MOST_KEPT: usize = 1000;
 
-/// How to run.
+/// Options of a run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// Name of the sweep, for people.
     pub sweep: String,
     /// Worker processes to start.
     pub workers: u32,
-    /// The executable they run.
+    /// The executable that they run.
     pub program: PathBuf,
-    /// Machines on which there are workers, too.
+    /// Hosts on which workers are started, too.
     pub ssh: Option<Ssh>,
-    pub scheduler: Config,
-    /// How long leases may take to end when we are asked to.
+    pub scheduler: SchedulerConfig,
+    /// How long leases may take to end after an interrupt. Zero ends the run at once.
     pub drain_within: Duration,
-    /// How long there may be no worker, if not for ever.
+    /// The run fails if no worker is connected for this long. None waits forever.
     pub give_up_after: Option<Duration>,
-    /// Whether people are told of workers that come and go.
+    /// Whether workers that connect and leave are reported to people.
     pub tells_of_workers: bool,
-    /// Where metrics are to be had without a secret.
+    /// Address of the metrics page that needs no secret.
     pub metrics: Option<SocketAddr>,
 }
 
 pub(super) struct Driver<'a> {
-    pub(super) options: &'a Options,
+    pub(super) options: &'a RunOptions,
     pub(super) catalogue: Catalogue<'a>,
     pub(super) engine: &'static dyn Engine,
     pub(super) store: Arc<Store>,
@@ -55,10 +55,10 @@ pub(super) struct Driver<'a> {
     pub(super) scheduler: Scheduler,
     pub(super) started: Instant,
     pub(super) epoch: u64,
-    /// Our own processes.
+    /// The worker processes that the coordinator started.
     pub(super) workers: Workers,
     pub(super) links: BTreeMap<ConnectionId, Link>,
-    /// Who is at the other end of each connection.
+    /// The worker at the other end of each connection.
     pub(super) names: BTreeMap<ConnectionId, WorkerName>,
     /// Workers that the scheduler knows.
     pub(super) known: BTreeMap<WorkerName, Known>,
@@ -68,17 +68,17 @@ pub(super) struct Driver<'a> {
     pub(super) disagreements: Vec<String>,
     pub(super) quarantined: Vec<String>,
     pub(super) quotas: Quotas,
-    /// Workers that were ever here.
+    /// Number of workers that have joined.
     pub(super) joined: u64,
-    /// When people were last told of somebody who was not let in, and how many there were since.
+    /// Time of the last notice about a refusal, and the number of refusals since.
     pub(super) refused: Option<(Instant, u64)>,
 }
 
-/// What is known of a worker, for people.
+/// A worker as messages describe it.
 pub(super) struct Known {
     pub(super) host: String,
     pub(super) process_id: u32,
-    /// Where it has come from.
+    /// Where it connected from: an address, or `ssh HOST`.
     pub(super) from: String,
     pub(super) is_ours: bool,
 }
@@ -87,7 +87,7 @@ impl<'a> Driver<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         store: &Arc<Store>,
-        options: &'a Options,
+        options: &'a RunOptions,
         progress: &'a mut Progress,
         views: &'a Views,
         workers: Workers,

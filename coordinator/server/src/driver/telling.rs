@@ -1,4 +1,4 @@
-//! What people, logs and watchers are told of a run.
+//! Notices and snapshots of a run, for people, logs and watchers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use granule_text::plural;
 
 use super::state::{Driver, Known, MOST_KEPT};
 use crate::view::log;
-use crate::view::status::{Counts, Notice, Parcel, SCHEMA, Snapshot, Trials, WorkerStatus, now};
+use crate::view::status::{DifferentTrials, Notice, Parcel, RunCounts, SCHEMA, Snapshot, WorkerStatus, now};
 
-/// Workers in a snapshot that take no part any more. Of the others it has the number.
+/// Most workers in a snapshot that have left or are quarantined. Further ones are only counted.
 const GONE_SHOWN: usize = 256;
 
 impl Driver<'_> {
@@ -38,19 +38,22 @@ impl Driver<'_> {
             Report::Left { worker } => {
                 ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
             }
-            // It has said so itself, and why.
+            // The worker's own message, with its reason, was reported.
             Report::Draining { .. } => return,
             Report::GivenUp { worker, leases } => {
                 let leases = plural(*leases as u64, "lease");
-                let text = format!("{} is given up; its {leases} for others", name(worker));
+                let text = format!("{} timed out; its {leases} for other workers", name(worker));
                 ("worker_given_up", Some(*worker), tells, text)
             }
-            Report::Quarantined { worker, reason } => {
-                ("worker_quarantined", Some(*worker), true, format!("{} is shut out: {reason}", name(worker)))
-            }
+            Report::Quarantined { worker, reason } => (
+                "worker_quarantined",
+                Some(*worker),
+                true,
+                format!("{} is quarantined: {reason}", name(worker)),
+            ),
             Report::Copied { place, trials, slow, idle } => {
                 let text = format!(
-                    "{} computes {} that {} has, too, from {}",
+                    "{} also computes {} of {}, from {}",
                     name(idle),
                     plural((*trials).into(), "trial"),
                     name(slow),
@@ -72,7 +75,7 @@ impl Driver<'_> {
                 let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);
                 let difference = last.map_or("", |text| text);
                 let text = format!(
-                    "determinism alarm: {} and {author} have computed {} with different spikes. {difference}",
+                    "determinism alarm: {} and {author} computed {} with different spikes. {difference}",
                     name(worker),
                     self.catalogue.describe(*trial)
                 );
@@ -91,10 +94,8 @@ impl Driver<'_> {
                 ("distrusted", Some(*worker), true, text)
             }
             Report::Unaudited { trials } => {
-                let text = format!(
-                    "{} not computed once more: there was no other worker",
-                    plural(*trials as u64, "trial")
-                );
+                let text =
+                    format!("{} not audited: no other worker was available", plural(*trials as u64, "trial"));
                 ("unaudited", None, true, text)
             }
         };
@@ -107,7 +108,7 @@ impl Driver<'_> {
         self.notice(event, worker, is_for_people, text);
     }
 
-    /// Tells people, logs and watchers.
+    /// Reports an event to people, logs and watchers, unless its quota is used up.
     pub(super) fn notice(
         &mut self,
         event: &'static str,
@@ -130,7 +131,7 @@ impl Driver<'_> {
         self.views.notify(Notice::new(event, worker, text));
     }
 
-    /// A worker's name for people.
+    /// Returns a worker's name for people.
     pub(super) fn describe(&self, worker: WorkerName) -> String {
         match self.known.get(&worker) {
             Some(Known { process_id, is_ours: true, .. }) => format!("worker process {process_id}"),
@@ -139,7 +140,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Shows what the sweep is at to whoever watches.
+    /// Publishes a snapshot of the run to all watchers.
     pub(super) fn put_up(&self, state: &str) {
         let elapsed = self.started.elapsed();
         let (total, stored, reused) = self.progress.trials();
@@ -164,7 +165,7 @@ impl Driver<'_> {
             engine: self.engine.name().to_owned(),
             engine_revision: self.engine.revision(),
             elapsed_seconds: elapsed.as_secs_f64(),
-            trials: Trials { total, stored, reused },
+            trials: DifferentTrials { total, stored, reused },
             trials_per_second: self.progress.rate(),
             seconds_left: self.progress.left().map(|left| left.as_secs_f64()),
             conditions: self.progress.parts().to_vec(),
@@ -173,7 +174,7 @@ impl Driver<'_> {
             files: Parcel::default(),
             workers,
             worker_states,
-            counts: Counts {
+            counts: RunCounts {
                 leases: tally.leases,
                 copied_leases: tally.copies,
                 leases_given_back: tally.given_back,

@@ -19,20 +19,20 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::*;
 use crate::identity::Identity;
 
-/// What takes longer has failed.
+/// Anything that takes longer has failed.
 const AGES: Duration = Duration::from_secs(60);
 
-/// A deadline that everything that is allowed to happen keeps with ease.
+/// A deadline that all permitted actions meet with a wide margin.
 const LATER: Duration = Duration::from_secs(3);
 
-/// A server that lets workers in, and says goodbye to every message of theirs.
+/// A server that admits workers, and answers each of their messages with a goodbye.
 struct Doorkeeper {
     secret: Secret,
 }
 
 #[tonic::async_trait]
 impl Coordinator for Doorkeeper {
-    type WorkStream = Held<ReceiverStream<Result<wire::ToWorker, Status>>>;
+    type WorkStream = HeldBody<ReceiverStream<Result<wire::ToWorker, Status>>>;
     type WatchStream = ReceiverStream<Result<wire::Report, Status>>;
 
     async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -61,14 +61,14 @@ impl Coordinator for Doorkeeper {
                 let _ = link.send(Ok(wire::ToWorker { message })).await;
             }
         });
-        Ok(Response::new(Held::new(ReceiverStream::new(outgoing), Some(admission))))
+        Ok(Response::new(HeldBody::new(ReceiverStream::new(outgoing), Some(admission))))
     }
 }
 
 struct Running {
     access: Access,
     address: SocketAddr,
-    refusals: mpsc::Receiver<Refusal>,
+    refusals: mpsc::Receiver<ClosedConnection>,
     stop: oneshot::Sender<()>,
     _place: TempDir,
 }
@@ -100,18 +100,18 @@ impl Running {
         Running { access, address, refusals, stop, _place: place }
     }
 
-    /// Something connected that has said nothing.
+    /// Connects, and sends nothing.
     async fn stranger(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("connected")
     }
 
     /// The next refusal.
-    async fn refusal(&mut self) -> Refusal {
+    async fn refusal(&mut self) -> ClosedConnection {
         timeout(AGES, self.refusals.recv()).await.expect("in time").expect("the gate is there")
     }
 }
 
-/// A worker that was let in.
+/// A worker that was admitted.
 struct Worker {
     messages: mpsc::Sender<wire::FromWorker>,
     replies: Streaming<wire::ToWorker>,
@@ -146,7 +146,7 @@ async fn until_closed(stream: &mut TcpStream) {
 }
 
 fn is_open(stream: &TcpStream) -> bool {
-    // HTTP/2 may have been opened to who says nothing.
+    // The server may have begun HTTP/2 with a silent client.
     let mut rest = [0; 256];
     loop {
         match stream.try_read(&mut rest) {
@@ -179,7 +179,7 @@ async fn who_has_another_secret_is_closed_at_the_deadline() {
         let mut running = Running::start(is_tls, limits(Duration::from_millis(500))).await;
         let (channel, _) = connect(&running.access).await.expect("connected");
         let wrong = Secret::generate();
-        // The connection may already be at its end, if this machine is very busy.
+        // On a very busy machine, the connection may already be closed.
         if let Err(status) = Worker::over(channel.clone(), &wrong).await {
             assert!(matches!(status.code(), Code::Unauthenticated | Code::Unavailable), "{status}");
         }
@@ -206,7 +206,7 @@ async fn another_certificate_is_noticed_on_both_sides() {
     let error = connect(&access).await.map(|(_, address)| address).expect_err("another coordinator");
     assert!(matches!(error, ConnectError::WrongCertificate { .. }), "{error}");
     let refusal = running.refusal().await;
-    assert!(refusal.reason.contains("access file of another coordinator"), "{}", refusal.reason);
+    assert!(refusal.reason.contains("outdated or of another coordinator"), "{}", refusal.reason);
     assert!(refusal.peer.ip().is_loopback());
 }
 
@@ -240,7 +240,7 @@ async fn who_stops_half_way_is_closed_and_keeps_nobody_out() {
             stranger.write_all(said).await.expect("sent");
             strangers.push(stranger);
         }
-        // Says a little more all the time, as part of a record that takes for ever.
+        // Sends a little more all the time, as part of a record that never ends.
         let mut dripping = running.stranger().await;
         let drip = tokio::spawn(async move {
             let mut sent = dripping.write_all(&[HANDSHAKE, 3, 1, 0x3f, 0xff, 1]).await;
@@ -251,7 +251,7 @@ async fn who_stops_half_way_is_closed_and_keeps_nobody_out() {
         });
         let mut worker = Worker::join(&running.access).await;
         assert!(worker.is_served().await);
-        // What cannot become HTTP/2 is for the server to end, and may have been.
+        // The server ends connections that cannot become HTTP/2, and may have done so already.
         let waiting = strangers.iter().filter(|stranger| is_open(stranger)).count();
         assert!(waiting >= if is_tls { 4 } else { 1 }, "the worker did not wait for them: {waiting}");
         for stranger in &mut strangers {
@@ -281,14 +281,14 @@ async fn what_is_neither_tls_nor_http_is_closed_at_once() {
     until_closed(&mut stranger).await;
     let refusal = running.refusal().await;
     assert!(refusal.reason.starts_with("failed the TLS handshake"), "{}", refusal.reason);
-    // Who only looks whether somebody listens is nobody's concern.
+    // A client that only checks whether the port is open is not reported.
     drop(running.stranger().await);
     let mut worker = Worker::join(&running.access).await;
     assert!(worker.is_served().await);
     assert!(running.refusals.try_recv().is_err());
 }
 
-/// Room for many files, as far as the system allows.
+/// Raises the limit on open files as far as the system allows.
 fn open_many_files() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("our own limit");
@@ -308,7 +308,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
         let mut worker = Worker::join(&running.access).await;
         assert!(worker.is_served().await);
         assert!(settled.is_served().await, "who was let in stays");
-        // The oldest made room for the others, and one of them for the worker.
+        // The oldest made room for the others, and one more for the worker.
         let (old, young) = crowd.split_at_mut(2000 - 64);
         for stranger in old {
             until_closed(stranger).await;
@@ -321,7 +321,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     }
 }
 
-/// A process of its own has no room for as many files as strangers come.
+/// Runs in a process of its own that may open fewer files than strangers connect.
 #[tokio::test]
 async fn who_takes_all_files_keeps_nobody_out_for_long() {
     const ROLE: &str = "GRANULE_TEST_FEW_FILES";
@@ -363,7 +363,7 @@ async fn who_takes_all_files_keeps_nobody_out_for_long() {
     assert!(open < 100, "{open}");
 }
 
-/// Connections without end, as fast as they can be made, from a thread of its own.
+/// Connects endlessly, as fast as possible, in a thread of its own.
 #[tokio::test]
 async fn a_flood_keeps_nobody_out_for_long() {
     open_many_files();
@@ -462,7 +462,7 @@ async fn it_ends_with_the_server() {
     timeout(AGES, refused).await.expect("nobody listens any more");
 }
 
-/// What the beginning was looked at in is given on, however it arrives.
+/// The bytes that were read to find the protocol are read again, however they arrive.
 #[tokio::test]
 async fn no_byte_is_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -471,7 +471,7 @@ async fn no_byte_is_lost() {
         for at_once in [1, 3, 100] {
             let mut client = TcpStream::connect(address).await.expect("connected");
             let (stream, _) = listener.accept().await.expect("accepted");
-            let mut stream = Begun::new(stream);
+            let mut stream = HalfRead::new(stream);
             let send = async {
                 for piece in said.chunks(at_once) {
                     client.write_all(piece).await.expect("sent");
@@ -591,7 +591,7 @@ async fn when_the_gate_ends_strangers_go_and_answers_are_ended() {
         ours.push(TcpStream::connect(address).await.expect("connected"));
         theirs.push(connections.next().await.expect("the gate is there").expect("a connection"));
     }
-    // Its request was admitted, and the last of the answer is still to be sent.
+    // Its request was admitted, and the end of the answer is still to be sent.
     drop(theirs[0].connect_info().admit());
     drop(connections);
     let mut buffer = [0; 7];

@@ -1,5 +1,5 @@
-//! An identity that is made before its coordinator runs, and outlives it: for places that give secrets
-//! to coordinator and workers alike, and let nobody write them.
+//! An identity that is made before its coordinator runs, and outlives it. It is for environments that provide the
+//! secrets to coordinator and workers, and do not let them write.
 
 use std::fs::TryLockError;
 use std::path::Path;
@@ -11,8 +11,8 @@ use granule_worker::access::{Access, Secret};
 use super::{AdvertiseError, Identity, IdentityError, LONGEST, advertised, make, read_pair};
 
 impl Identity {
-    /// Makes the key and the access file of a coordinator that workers will reach at this address; the
-    /// two files must not be there.
+    /// Makes the key and the access file of a coordinator that workers will reach at this address. The files must not
+    /// exist.
     pub fn prepare(key_path: &Path, access_path: &Path, address: &str) -> Result<(), IdentityError> {
         let wrong = |source| IdentityError::Write { path: key_path.to_owned(), source };
         let directory = key_path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -37,7 +37,7 @@ impl Identity {
         Ok(access.write(access_path)?)
     }
 
-    /// The identity that was made before, and how workers reach it. Nothing is written or removed.
+    /// Returns an identity that was made before, and its access file. It writes and removes nothing.
     pub fn prepared(key_path: &Path, access_path: &Path) -> Result<(Identity, Access), IdentityError> {
         let pem = private::read(key_path, private::OTHERS, LONGEST)?;
         let (chain, key) = read_pair(key_path, &pem, key_path, &pem)?;
@@ -49,7 +49,7 @@ impl Identity {
     }
 }
 
-/// The address that workers are to be told, which has a port: nothing is bound yet that could lend one.
+/// Returns the address for workers. It must have a port, because no socket is bound yet that could provide one.
 pub fn address(given: &str) -> Result<String, AdvertiseError> {
     let bare = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(given);
     if !given.contains(':') || bare.parse::<std::net::IpAddr>().is_ok() {
@@ -112,7 +112,7 @@ mod tests {
             ("granule:0", "its port is no number from 1 to 65535"),
             ("granule:", "its port is no number from 1 to 65535"),
             (":7000", "it has no name of a host"),
-            ("0.0.0.0:7000", "it is no single address"),
+            ("0.0.0.0:7000", "it is not a single address"),
             ("a b:1", "characters that no name has"),
             ("https://granule:7000", "it is a URL"),
         ] {

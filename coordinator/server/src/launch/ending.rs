@@ -2,24 +2,24 @@
 
 use std::process::ExitStatus;
 
-/// How a worker has ended.
+/// The kind of end of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It had been told to leave, or was done.
+    /// It was asked to leave, or its work was done.
     Left,
-    /// The connection to it, or to its machine; what happened to it is not known.
+    /// The connection to it or to its machine ended. The fate of the worker is unknown.
     Unknown,
-    /// It has failed by itself, or was made to.
+    /// It exited with an error, or was killed by a signal.
     Failed,
     /// The system refused it a thread or a file.
     Starved,
-    /// There is none that could work for us.
+    /// The host has no worker that this coordinator can use.
     Unfit,
 }
 
-/// How a worker process has ended, and its last words.
+/// How a worker process ended, and the last lines of its standard error.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct ProcessEnd {
     pub(super) how: How,
     pub(super) said: String,
 }
@@ -27,6 +27,6 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) enum How {
     ByItself(ExitStatus),
-    /// We have ended it, for this reason.
+    /// The coordinator ended it, for this reason.
     ByUs(Ending, String),
 }

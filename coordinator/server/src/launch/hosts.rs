@@ -1,4 +1,4 @@
-//! Machines to log in to, and how people name them.
+//! Hosts to log in to, and how people name them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 
 use granule_system::files;
 
-/// A machine to log in to.
+/// A host to log in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// As `ssh` knows it: a name of its configuration, `host` or `user@host`.
+    /// Its name for `ssh`: a name in the configuration of `ssh`, `host` or `user@host`.
     pub name: String,
-    /// Trials to compute side by side there, if not as many as it has cores.
+    /// Trials to compute at a time there. The default is the number of its cores.
     pub threads: Option<u32>,
 }
 
-/// Why a text does not say which machines there are.
+/// Errors in a list of hosts.
 #[derive(Debug, thiserror::Error)]
 pub enum HostsError {
-    #[error("`{}` is no host: {problem}", .text.escape_debug())]
+    #[error("`{}` is not a host: {problem}", .text.escape_debug())]
     Host { text: String, problem: &'static str },
     #[error("`{host}` is named twice")]
     Twice { host: String },
@@ -33,11 +33,11 @@ impl HostsError {
     pub fn help(&self) -> String {
         match self {
             HostsError::Twice { .. } => {
-                "give it once; 8/HOST has it compute eight trials side by side".to_owned()
+                "name it once; 8/HOST computes eight trials at a time there".to_owned()
             }
             HostsError::Host { .. } | HostsError::None | HostsError::File { .. } => {
-                "write node1,ann@node2,8/node3, or @FILE with one a line; what `ssh` needs to know of them \
-                 belongs into its configuration, or after --"
+                "write node1,ann@node2,8/node3, or @FILE with one a line; put options of `ssh` into its \
+                    configuration, or after --"
                     .to_owned()
             }
         }
@@ -47,26 +47,26 @@ impl HostsError {
 impl FromStr for Host {
     type Err = HostsError;
 
-    /// `host`, `user@host`, and `N/` before it for so many threads.
+    /// Parses `host` or `user@host`, with `N/` before it for N threads.
     fn from_str(text: &str) -> Result<Host, HostsError> {
         let wrong = |problem| HostsError::Host { text: text.to_owned(), problem };
         let (threads, name) = match text.split_once('/') {
             None => (None, text),
             Some((threads, name)) => match threads.parse() {
                 Ok(threads @ 1..=1024_u32) => (Some(threads), name),
-                _ => return Err(wrong("what stands before the / is no number of threads from 1 to 1024")),
+                _ => return Err(wrong("the text before / is not a number of threads from 1 to 1024")),
             },
         };
         if name.is_empty() {
             return Err(wrong("it has no name"));
         }
-        // `ssh` would take it for an option; a proxy's command may get user and host as words of their own.
+        // `ssh` would read it as an option. The command of a proxy may get user and host as separate words.
         if name.split('@').any(|part| part.starts_with('-')) {
             return Err(wrong("a host or user begins with a -"));
         }
         let is_allowed = |c: char| c.is_alphanumeric() || "._-@:%[]+".contains(c);
         if !name.chars().all(is_allowed) {
-            return Err(wrong("it has characters that no name has"));
+            return Err(wrong("it has characters that are not allowed in names"));
         }
         Ok(Host { name: name.to_owned(), threads })
     }
@@ -75,10 +75,10 @@ impl FromStr for Host {
 /// Longest list of hosts that is read, in bytes.
 const LONGEST_LIST: u64 = 1 << 20;
 
-/// The hosts of a list with commas, or, after an `@`, of a file with one a line; what follows a `#` is not read.
+/// Returns the hosts in a list with commas or, after an `@`, in a file with one a line. Text after a `#` is ignored.
 ///
 /// # Errors
-/// When one of them is none, is named twice, there is none, or the file cannot be read.
+/// If an entry is not a host, a host is named twice, the list is empty, or the file cannot be read.
 pub fn hosts(text: &str) -> Result<Vec<Host>, HostsError> {
     let of_file;
     let names: Vec<&str> = match text.strip_prefix('@') {
@@ -127,18 +127,18 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for (text, problem) in [
-            ("", "`` is no host: it has no name"),
-            ("a,,b", "`` is no host: it has no name"),
+            ("", "`` is not a host: it has no name"),
+            ("a,,b", "`` is not a host: it has no name"),
             ("-oProxyCommand=x", "begins with a -"),
             ("ann@-oProxyCommand", "begins with a -"),
             ("4/-oProxyCommand=x", "begins with a -"),
-            ("0/a", "no number of threads from 1 to 1024"),
-            ("1025/a", "no number of threads"),
-            ("x/a", "no number of threads"),
+            ("0/a", "not a number of threads from 1 to 1024"),
+            ("1025/a", "not a number of threads"),
+            ("x/a", "not a number of threads"),
             ("4/", "it has no name"),
-            ("a b", "characters that no name has"),
-            ("a;b", "characters that no name has"),
-            ("a\u{1b}b", "`a\\u{1b}b` is no host"),
+            ("a b", "characters that are not allowed in names"),
+            ("a;b", "characters that are not allowed in names"),
+            ("a\u{1b}b", "`a\\u{1b}b` is not a host"),
             ("a,b,2/a", "`a` is named twice"),
         ] {
             assert!(told(text).contains(problem), "{text:?}: {}", told(text));

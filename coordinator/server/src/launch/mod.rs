@@ -1,11 +1,11 @@
-//! Worker processes of our own, on this machine and over `ssh` on others.
+//! Worker processes that the coordinator starts, on this machine and by `ssh` on others.
 //!
-//! A worker of ours is this executable run as `granule worker --supervised`. It gets the access to
-//! the coordinator and its name on its standard input and ends when that closes: however the
-//! coordinator ends, its workers do not outlive it. Workers are not in the terminal's foreground
-//! group, so that Ctrl-C reaches the coordinator alone, which then ends them.
+//! Such a worker is this executable, run as `granule worker --supervised`. It reads the access to the coordinator and
+//! its own name from its standard input, and exits when that closes. So workers do not outlive the coordinator, however
+//! it ends. Workers are not in the terminal's foreground group. So Ctrl-C reaches only the coordinator, which then ends
+//! them.
 //!
-//! The same holds for those on other machines, with [`ssh`] in between.
+//! The same holds for workers on other machines, with [`ssh`] in between.
 
 mod ending;
 pub mod hosts;
@@ -30,38 +30,38 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use self::ending::{End, Ending, How};
-use self::process::{Orders, Unfit, supervise};
+use self::ending::{Ending, How, ProcessEnd};
+use self::process::{NotAWorker, Orders, supervise};
 use self::roster::{Roster, Verdict};
 use self::ssh::Ssh;
 
-/// How long it may take to log in to another machine: scripts that run then can be slow.
+/// How long a login to another machine may take. Its login scripts can be slow.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// A worker process ended.
+/// A worker process that has ended.
 #[derive(Debug)]
 pub struct Exited {
     pub worker: WorkerName,
     pub process_id: u32,
-    /// Only those on other machines are told apart by it.
+    /// Decides the consequence of the end.
     ending: Ending,
-    /// How, for people: `was killed by signal 9`.
+    /// How it ended, for people: `was killed by signal 9`.
     pub description: String,
 }
 
-/// What is known of a worker that has ended.
+/// The consequence of a worker's end.
 #[derive(Debug)]
 pub enum Gone {
-    /// It was one of this machine.
+    /// The worker ran on this machine.
     Here {
         /// Whether it ended because the system refused it a thread or a file.
         is_starved: bool,
     },
-    /// It was one of another machine.
+    /// The worker ran on another machine.
     There {
-        /// As it was named.
+        /// Name of the machine in the user's list.
         host: String,
-        /// Whether it was itself that died, and not the connection.
+        /// Whether the worker itself died, and not only its connection.
         is_death: bool,
         verdict: Verdict,
     },
@@ -71,7 +71,7 @@ pub enum Gone {
 #[derive(Clone, Copy, Debug)]
 enum Location {
     Here,
-    /// On the machine of this place in the roster.
+    /// On the host with this index in the roster.
     There(usize),
 }
 
@@ -79,7 +79,7 @@ enum Location {
 #[derive(Clone, Debug)]
 pub struct Program {
     pub path: PathBuf,
-    /// Other machines.
+    /// Other machines, and how to reach them.
     pub ssh: Option<Ssh>,
     pub access: Access,
     /// How long a process may take to connect.
@@ -91,20 +91,20 @@ pub struct Program {
 pub struct Workers {
     program: Program,
     exits: mpsc::UnboundedSender<Exited>,
-    running: BTreeMap<WorkerName, Running>,
+    running: BTreeMap<WorkerName, RunningWorker>,
     roster: Roster,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningWorker {
     place: Location,
     process_id: u32,
     started: Instant,
     /// Whether it is connected.
     has_joined: bool,
-    /// Whether it ever was.
+    /// Whether it was ever connected.
     was_there: bool,
-    /// Sent, or dropped, it ends the process.
+    /// Sending on this, or dropping it, ends the process.
     kill: oneshot::Sender<(Ending, String)>,
     task: JoinHandle<()>,
 }
@@ -116,11 +116,11 @@ impl Workers {
         Workers { program, exits, running: BTreeMap::new(), roster }
     }
 
-    /// Starts one more on this machine.
+    /// Starts one more worker on this machine.
     pub fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new(&self.program.path);
         command
-            // The path may be one that says nothing, `/proc/self/exe`.
+            // The path may be `/proc/self/exe`, which does not show the program's name.
             .arg0("granule")
             .args(["worker", "--supervised"])
             .stdin(Stdio::piped())
@@ -128,10 +128,10 @@ impl Workers {
         self.launch(command, Location::Here)
     }
 
-    /// Starts one on each of the other machines where it is time to.
+    /// Starts a worker on each of the other machines on which one is due.
     ///
     /// # Errors
-    /// When there is no `ssh`.
+    /// If there is no `ssh`.
     pub fn start_others(&mut self) -> io::Result<()> {
         for at in self.roster.due(Instant::now()) {
             let command = self.program.ssh.as_ref().map(|ssh| ssh.command(self.roster.host(at)));
@@ -144,7 +144,7 @@ impl Workers {
 
     fn launch(&mut self, mut command: Command, place: Location) -> io::Result<()> {
         let child = match command.stderr(Stdio::piped()).process_group(0).kill_on_drop(true).spawn() {
-            // What the system lacks it may have another time: this one has ended before it began.
+            // A lack in the system may pass. So treat this worker as one that ended at once.
             Err(error) if matches!(place, Location::There(_)) && error.kind() != io::ErrorKind::NotFound => {
                 Err(error)
             }
@@ -163,7 +163,7 @@ impl Workers {
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
         });
-        let running = Running {
+        let running = RunningWorker {
             place,
             process_id,
             started: Instant::now(),
@@ -176,18 +176,18 @@ impl Workers {
         Ok(())
     }
 
-    /// Whether there are any on this machine.
+    /// Whether any worker of ours runs on this machine.
     pub fn are_any_here(&self) -> bool {
         self.running.values().any(|running| matches!(running.place, Location::Here))
     }
 
-    /// The process of a worker of ours on this machine.
+    /// Returns the process id of a worker of ours on this machine.
     pub fn process_id(&self, worker: WorkerName) -> Option<u32> {
         let running = self.running.get(&worker)?;
         matches!(running.place, Location::Here).then_some(running.process_id)
     }
 
-    /// The other machine on which a worker of ours is, as it was named.
+    /// Returns the host of a worker of ours on another machine, as the user named it.
     pub fn host(&self, worker: WorkerName) -> Option<&str> {
         match self.running.get(&worker)?.place {
             Location::Here => None,
@@ -205,7 +205,7 @@ impl Workers {
         }
     }
 
-    /// Notes that a worker has lost its connection: it is to end, or to connect again, in time.
+    /// Notes that a worker has lost its connection. It has to exit or to reconnect in time.
     pub fn left(&mut self, worker: WorkerName) {
         if let Some(running) = self.running.get_mut(&worker) {
             running.has_joined = false;
@@ -213,7 +213,7 @@ impl Workers {
         }
     }
 
-    /// Notes that a process has ended, and says what comes of it; nothing of one that is not ours.
+    /// Notes that a process has ended. Returns the consequence, or none if the process is not ours.
     pub fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
@@ -226,19 +226,18 @@ impl Workers {
         })
     }
 
-    /// What is wrong with the other machines, if nothing can be expected of them any more and there are no
-    /// workers here.
+    /// Returns the failures of the other machines, if no worker can be expected from them and none runs here.
     pub fn is_hopeless(&self) -> Option<Vec<String>> {
         let is_hopeless = self.program.ssh.is_some() && !self.are_any_here() && self.roster.is_hopeless();
         is_hopeless.then(|| self.roster.complaints())
     }
 
-    /// Ends a process for this reason. Its exit will be reported.
+    /// Ends a process for this reason. Its exit is reported.
     pub fn kill(&mut self, worker: WorkerName, reason: &str) {
         self.end_one(worker, Ending::Unknown, reason);
     }
 
-    /// The same, of one that cannot work for us, nor can another on its machine.
+    /// The same, for a worker that cannot work for this run. No other worker on its machine can, either.
     pub fn dismiss(&mut self, worker: WorkerName, reason: &str) {
         self.end_one(worker, Ending::Unfit, reason);
     }
@@ -250,14 +249,15 @@ impl Workers {
         }
     }
 
-    /// Ends the processes that should have connected by now.
+    /// Ends the processes that have not connected in time.
     pub fn kill_unconnected(&mut self) {
         let here = self.program.connect_within;
-        let limit = |running: &Running| match running.place {
+        let limit = |running: &RunningWorker| match running.place {
             Location::Here => here,
             Location::There(_) => here.max(LOGIN_WITHIN),
         };
-        let is_late = |running: &Running| !running.has_joined && running.started.elapsed() > limit(running);
+        let is_late =
+            |running: &RunningWorker| !running.has_joined && running.started.elapsed() > limit(running);
         let late: Vec<(WorkerName, Duration)> = self
             .running
             .iter()
@@ -269,11 +269,11 @@ impl Workers {
         }
     }
 
-    /// Waits a little for all processes to end by themselves, then ends them.
+    /// Waits for all processes to exit by themselves, at most for `patience`, then kills the rest.
     pub async fn end(self, patience: Duration) {
         let deadline = tokio::time::Instant::now() + patience;
         let mut left = Vec::new();
-        for (_, Running { kill, mut task, .. }) in self.running {
+        for (_, RunningWorker { kill, mut task, .. }) in self.running {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
                 drop(kill);
                 left.push(task);
@@ -285,7 +285,7 @@ impl Workers {
     }
 }
 
-/// Sees a worker process through to its end; returns how it ended.
+/// Supervises a worker process to its end. Returns how it ended.
 async fn see_through(
     mut child: Child,
     place: Location,
@@ -305,18 +305,18 @@ async fn see_through(
     }
 }
 
-/// Tells a worker on this machine what it is to know, and keeps its standard input open.
-async fn instruct(stdin: Option<ChildStdin>, orders: Orders) -> Result<(), Unfit> {
+/// Sends a worker on this machine its orders, and keeps its standard input open.
+async fn instruct(stdin: Option<ChildStdin>, orders: Orders) -> Result<(), NotAWorker> {
     if let Some(mut stdin) = stdin {
-        // If this fails the process is already gone, and its exit says so.
+        // If this fails, the process has ended, and its exit is reported.
         let _ = stdin.write_all(orders.0.as_bytes()).await;
         std::future::pending::<()>().await;
     }
     Ok(())
 }
 
-/// How a worker on this machine has ended.
-fn describe(End { how, said }: End) -> (Ending, String) {
+/// Describes how a worker on this machine ended.
+fn describe(ProcessEnd { how, said }: ProcessEnd) -> (Ending, String) {
     let (ending, how) = match how {
         How::ByUs(ending, reason) => (ending, reason),
         How::ByItself(status) => match (status.code(), status.signal()) {

@@ -1,4 +1,4 @@
-//! A worker process, from what it is told to its end.
+//! A worker process, from its orders to its end.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,9 +9,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::oneshot;
 
-use super::ending::{End, Ending, How};
+use super::ending::{Ending, How, ProcessEnd};
 
-/// What a worker is told on its standard input; nobody else is.
+/// Text for a worker's standard input only. It has the secret, so `Debug` hides it.
 pub(super) struct Orders(pub(super) String);
 
 impl fmt::Debug for Orders {
@@ -20,22 +20,22 @@ impl fmt::Debug for Orders {
     }
 }
 
-/// What answered at the other end is not a worker of ours.
+/// The program at the other end is not a worker that can be used.
 #[derive(Debug)]
-pub(super) struct Unfit(pub(super) String);
+pub(super) struct NotAWorker(pub(super) String);
 
-impl fmt::Display for Unfit {
+impl fmt::Display for NotAWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Waits for the end of a worker process, while it is `connected`, or ends it.
+/// Waits for a worker process to end, while `connected` runs, or kills it.
 pub(super) async fn supervise(
     child: &mut Child,
-    connected: impl Future<Output = Result<(), Unfit>>,
+    connected: impl Future<Output = Result<(), NotAWorker>>,
     killed: oneshot::Receiver<(Ending, String)>,
-) -> End {
+) -> ProcessEnd {
     let last_words = tokio::spawn(last_words(child.stderr.take()));
     let unfit = async {
         match connected.await {
@@ -58,13 +58,13 @@ pub(super) async fn supervise(
             How::ByUs(Ending::Unfit, unfit.to_string())
         }
     };
-    // A grandchild could hold the pipe open for ever.
+    // A grandchild could keep the pipe open forever.
     let said = tokio::time::timeout(Duration::from_secs(1), last_words).await;
     let said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
-    End { how, said: said.join(" / ") }
+    ProcessEnd { how, said: said.join(" / ") }
 }
 
-/// The last lines that somebody says, as far as they are for people.
+/// Returns the last lines of standard error, made safe for people.
 async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
     const LINES: usize = 10;
     const LONGEST: u64 = 4 << 10;
@@ -72,7 +72,7 @@ async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
     let Some(stderr) = stderr else { return last };
     let mut stderr = BufReader::new(stderr);
     let mut line = Vec::new();
-    // What is longer counts as several lines.
+    // A longer line counts as several lines.
     while let Ok(1..) = (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
         if last.len() == LINES {
             last.pop_front();

@@ -1,60 +1,60 @@
-//! Which of the machines that are reached by `ssh` are in use, and when the others are tried again.
+//! The hosts that are reached by `ssh`: which are in use, and when the others are tried again.
 
 use std::time::{Duration, Instant};
 
 use super::ending::Ending;
 use super::hosts::Host;
 
-/// Time until a machine that was lost is tried again: this at first, twice as long each time, and then that.
+/// Time until a lost host is tried again: at first, and at most. It doubles with each failure.
 const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The same of one that was never reached: servers shut out who is refused too often.
+/// The same for a host that was never reached. Servers block clients that they refuse too often.
 const UNREACHED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 
-/// The machines, by their place in the list that was given.
+/// The hosts, by their index in the user's list.
 #[derive(Debug)]
 pub struct Roster {
-    entries: Vec<Entry>,
+    entries: Vec<RosterEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RosterEntry {
     host: Host,
-    state: State,
-    /// Whether a worker was ever there.
+    state: RosterState,
+    /// Whether a worker on it ever joined.
     was_there: bool,
-    /// Since when one is.
+    /// When the present worker joined.
     since: Option<Instant>,
-    /// How often it came to nothing, or to little.
+    /// Number of failures in a row. Workers that end soon after joining count.
     failures: u32,
-    /// What was last said of it.
+    /// The last message about it.
     said: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// A worker is there, or on its way.
+enum RosterState {
+    /// A worker is connected, or is being started.
     InUse,
-    /// It is tried again then.
+    /// It is tried again at this time.
     Waits(Instant),
-    /// It is not.
+    /// It is not tried again.
     Dropped,
 }
 
-/// What comes of it.
+/// The consequence of a worker's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// When the machine is tried again, if it is.
+    /// Time until the host is tried again, if it is.
     pub again: Option<Duration>,
-    /// Whether this is news.
+    /// Whether the message differs from the last one.
     pub is_news: bool,
 }
 
 impl Roster {
     pub fn new(hosts: &[Host], now: Instant) -> Roster {
-        let entry = |host: &Host| Entry {
+        let entry = |host: &Host| RosterEntry {
             host: host.clone(),
-            state: State::Waits(now),
+            state: RosterState::Waits(now),
             was_there: false,
             since: None,
             failures: 0,
@@ -67,15 +67,15 @@ impl Roster {
         &self.entries[at].host
     }
 
-    /// Machines on which a worker is to be started now; they are taken to be in use.
+    /// Returns the hosts on which a worker is to be started now, and marks them as in use.
     pub fn due(&mut self, now: Instant) -> Vec<usize> {
-        let is_due = |entry: &Entry| matches!(entry.state, State::Waits(until) if until <= now);
+        let is_due = |entry: &RosterEntry| matches!(entry.state, RosterState::Waits(until) if until <= now);
         let due: Vec<usize> = (0..self.entries.len()).filter(|at| is_due(&self.entries[*at])).collect();
-        due.iter().for_each(|at| self.entries[*at].state = State::InUse);
+        due.iter().for_each(|at| self.entries[*at].state = RosterState::InUse);
         due
     }
 
-    /// A worker is there.
+    /// Notes that a worker has joined.
     pub fn joined(&mut self, at: usize, now: Instant) {
         let entry = &mut self.entries[at];
         if !std::mem::replace(&mut entry.was_there, true) {
@@ -84,45 +84,46 @@ impl Roster {
         (entry.since, entry.said) = (Some(now), None);
     }
 
-    /// A worker has ended, or none could be started.
+    /// Notes that a worker has ended or could not be started, and returns the consequence.
     pub fn ended(&mut self, at: usize, ending: Ending, description: &str, now: Instant) -> Verdict {
         let entry = &mut self.entries[at];
         let is_over = match ending {
             Ending::Left | Ending::Unfit => true,
             Ending::Unknown | Ending::Starved => false,
-            // What never worked will not.
+            // A host on which no worker ever joined is not expected to work later.
             Ending::Failed => !entry.was_there,
         };
         let is_news = entry.said.as_deref() != Some(description);
         entry.said = Some(description.to_owned());
         if is_over {
-            entry.state = State::Dropped;
+            entry.state = RosterState::Dropped;
             return Verdict { again: None, is_news };
         }
         let (least, most) = if entry.was_there { LOST } else { UNREACHED };
-        // One that has died of what it was given will do so again.
+        // A worker that died of its work may do so again. So only a worker that ran for long ends a row of failures.
         if entry.since.take().is_some_and(|since| now.duration_since(since) >= most) {
             entry.failures = 0;
         }
         let again = (least * 2_u32.saturating_pow(entry.failures.min(16))).min(most);
         entry.failures += 1;
-        entry.state = State::Waits(now + again);
+        entry.state = RosterState::Waits(now + again);
         Verdict { again: Some(again), is_news }
     }
 
-    /// Whether nothing can be expected any more: each is out of use, or was never reached.
+    /// Whether no worker can be expected: each host is dropped, or was tried and never reached.
     pub fn is_hopeless(&self) -> bool {
-        let is_out = |entry: &Entry| match entry.state {
-            State::InUse => false,
-            State::Waits(_) => !entry.was_there && entry.failures > 0,
-            State::Dropped => true,
+        let is_out = |entry: &RosterEntry| match entry.state {
+            RosterState::InUse => false,
+            RosterState::Waits(_) => !entry.was_there && entry.failures > 0,
+            RosterState::Dropped => true,
         };
         self.entries.iter().all(is_out)
     }
 
-    /// What was last said of each machine that something is to be said of.
+    /// Returns the last message about each host, if there is one.
     pub fn complaints(&self) -> Vec<String> {
-        let said = |entry: &Entry| entry.said.as_ref().map(|said| format!("{} {said}", entry.host.name));
+        let said =
+            |entry: &RosterEntry| entry.said.as_ref().map(|said| format!("{} {said}", entry.host.name));
         self.entries.iter().filter_map(said).collect()
     }
 }
@@ -137,7 +138,7 @@ mod tests {
         (Roster::new(&hosts, now), now)
     }
 
-    /// Pauses after so many failures in a row.
+    /// Returns the pauses after so many failures in a row.
     fn pauses(roster: &mut Roster, now: &mut Instant, count: usize) -> Vec<u64> {
         let mut pause = || {
             let again = roster.ended(0, Ending::Unknown, "is lost", *now).again.expect("it is tried again");
@@ -156,7 +157,7 @@ mod tests {
         assert!(roster.due(now).is_empty());
         roster.joined(0, now);
         assert_eq!(pauses(&mut roster, &mut now, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
-        // That it comes does not say that it stays.
+        // A worker that joins may still be lost soon.
         roster.joined(0, now);
         assert_eq!(pauses(&mut roster, &mut now, 1), [60]);
         roster.joined(0, now);

@@ -1,9 +1,9 @@
 //! Workers on other machines, reached through the user's own `ssh`.
 //!
-//! `ssh` starts `granule worker --piped` there, and its standard input and output are the connection to the
-//! coordinator: no port is opened for it on either side, and nothing lies on a disk. The worker says first who it
-//! is, as many a login script prints something, too; only then is it told the secret, on its standard input. It
-//! ends when that closes, however this side ends.
+//! `ssh` starts `granule worker --piped` there. Its standard input and output are the connection to the coordinator. So
+//! neither side opens a port, and nothing is written to a disk. Login scripts may print text, so the worker first
+//! prints a greeting. Only then does the coordinator send the secret, on the worker's standard input. The worker ends
+//! when that closes, however this side ends.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -17,38 +17,38 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
-use super::ending::{End, Ending, How};
+use super::ending::{Ending, How, ProcessEnd};
 use super::hosts::Host;
-use super::process::{Orders, Unfit};
+use super::process::{NotAWorker, Orders};
 
-/// The program, found as any other is.
+/// The program. The system searches `PATH` for it.
 pub const PROGRAM: &str = "ssh";
 
-/// What may come from a login script before the worker speaks, in bytes.
+/// Most bytes that login scripts may print before the worker's greeting.
 const MOST_NOISE: u64 = 64 << 10;
 
-/// How to reach machines, and which.
+/// Which hosts to use, and how to reach them.
 #[derive(Clone, Debug)]
 pub struct Ssh {
     pub hosts: Vec<Host>,
-    /// The program there: a name, or a path from the home directory.
+    /// The program on the hosts: a name, or a path from the home directory.
     pub granule: String,
-    /// Given for `ssh`, word by word.
+    /// Options for `ssh`, word by word.
     pub options: Vec<String>,
 }
 
 impl Ssh {
-    /// What starts a worker on this host.
+    /// Returns the command that starts a worker on this host.
     pub(super) fn command(&self, host: &Host) -> Command {
         let threads = host.threads.map_or(String::new(), |threads| format!(" --threads {threads}"));
         let mut command = Command::new(PROGRAM);
         command
-            // `ssh` takes what is said first.
+            // `ssh` uses the first value given for an option.
             .args(&self.options)
             .args(["-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
             .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
-            // What a configuration wants for people would be in the way. A connection that they have is used, but
-            // theirs are not to hang on ours. What a server has to say to everybody is no reason for anything.
+            // A configuration for interactive use would interfere. An existing shared connection is used, but ours must
+            // not become one that others depend on. Messages of a server to all users are not reasons for a failure.
             .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlMaster=no"])
             .args(["-o", "LogLevel=ERROR", "--", &host.name])
             .arg(format!("exec {} worker --piped{threads}", shell_word(&self.granule)))
@@ -57,35 +57,35 @@ impl Ssh {
         command
     }
 
-    /// A command for people that must work if a host is to be used.
+    /// Returns a command for people. It must work if a host is to be used.
     pub fn probe(&self, host: &str) -> String {
         let options = self.options.iter().map(String::as_str);
-        // Two shells read it, here and there.
+        // Two shells read it: one here and one there.
         let granule = shell_word(&self.granule);
         let words = [PROGRAM].into_iter().chain(options).chain([host, &granule, "--version"]);
         words.map(shell_word).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Connects a worker's standard streams to the coordinator until either ends; then it has none any more. Once it has
-/// said who it is, it `was_there`.
+/// Connects a worker's standard streams to the coordinator until either ends, then closes them. Sets `was_there` once
+/// the worker has sent its greeting.
 ///
 /// # Errors
-/// When it is no worker of this version. What goes wrong otherwise is seen at how `ssh` ends.
+/// If the program is not a worker of this version. Other failures are seen from how `ssh` ends.
 pub(super) async fn connect(
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     orders: Orders,
     access: &Access,
     was_there: &AtomicBool,
-) -> Result<(), Unfit> {
+) -> Result<(), NotAWorker> {
     let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Ok(()) };
     let mut stdout = BufReader::new(stdout);
     if !greeting(&mut stdout).await? {
         return Ok(());
     }
     was_there.store(true, Ordering::Relaxed);
-    // Our own port: an address, no name.
+    // The coordinator's own port: an address, not a name.
     let address = access.addresses.first().and_then(|address| address.parse::<SocketAddr>().ok());
     let Some(address) = address else { return Ok(()) };
     let Ok(mut coordinator) = TcpStream::connect(address).await else { return Ok(()) };
@@ -101,30 +101,33 @@ pub(super) async fn connect(
     Ok(())
 }
 
-/// Reads what a worker says first; false when there is nothing of the kind before the end.
-async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, Unfit> {
+/// Reads the worker's greeting. Returns false if the output ends without one.
+async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, NotAWorker> {
     let mut noise = stdout.take(MOST_NOISE);
     let mut line = Vec::new();
     loop {
         line.clear();
         match noise.read_until(b'\n', &mut line).await {
             Ok(1..) => {}
-            _ if noise.limit() == 0 => return Err(Unfit("says much, but nothing that granule would".into())),
+            _ if noise.limit() == 0 => return Err(NotAWorker("prints output that is not granule's".into())),
             _ => return Ok(false),
         }
         let text = String::from_utf8_lossy(&line);
         let Some(version) = text.trim_end().strip_prefix(PIPED_GREETING) else { continue };
         let ours = env!("CARGO_PKG_VERSION");
         if version != ours {
-            return Err(Unfit(format!("has granule {}, and this is {ours}", from_outside(version))));
+            return Err(NotAWorker(format!(
+                "has granule {}, this machine has {ours}",
+                from_outside(version)
+            )));
         }
         return Ok(true);
     }
 }
 
-/// How a worker on another machine has ended; `ssh` has its exit code, or 255 for whatever happened to `ssh` or to
-/// the connection, or for a worker that was killed. A worker says so itself when it has lost its connection.
-pub(super) fn describe(End { how, said }: End, was_there: bool) -> (Ending, String) {
+/// Describes how a worker on another machine ended. `ssh` exits with the worker's exit code. It exits with 255 if `ssh`
+/// or the connection failed, or if the worker was killed. A worker that lost its connection reports that itself.
+pub(super) fn describe(ProcessEnd { how, said }: ProcessEnd, was_there: bool) -> (Ending, String) {
     let saying = |how: String| if said.is_empty() { how } else { format!("{how}, saying: {said}") };
     match how {
         How::ByUs(ending, reason) => (ending, saying(reason)),
@@ -151,7 +154,7 @@ mod tests {
         use std::os::unix::process::ExitStatusExt as _;
         let told = |code: i32, said: &str, was_there| {
             let how = How::ByItself(std::process::ExitStatus::from_raw(code << 8));
-            describe(End { how, said: said.to_owned() }, was_there)
+            describe(ProcessEnd { how, said: said.to_owned() }, was_there)
         };
         let is = |ending, text: &str| (ending, text.to_owned());
         assert_eq!(told(0, "", true), is(Ending::Left, "has left"));
@@ -199,7 +202,7 @@ mod tests {
             "\u{202e}",
         ] {
             let place = Stubs::new();
-            // It joins what follows the host, as the real one does, and has a shell read it.
+            // Like the real program, it joins the words after the host, and a shell reads them.
             let ssh = "while [ \"$1\" != node ]; do shift; done; shift; exec sh -c \"$*\"";
             place.add(&place.programs().join("ssh"), ssh);
             std::fs::create_dir(place.directory.path().join(name)).expect("a directory");

@@ -1,4 +1,4 @@
-//! Where a run puts up what there is to see, and where others look.
+//! The board on which a run publishes its state, for watchers.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::dashboard::counts::Counts;
 /// Notices that a watcher may be behind before it misses some.
 const NOTICES: usize = 1024;
 
-/// What a run shows of itself, from its beginning to its end.
+/// The publishing side of the board, from the beginning of a run to its end.
 #[derive(Debug)]
 pub struct Views {
     snapshots: watch::Sender<Arc<Snapshot>>,
     notices: broadcast::Sender<Arc<Notice>>,
-    /// Of spikes, if there is a dashboard.
+    /// Counts of spikes, if there is a dashboard.
     pub counts: Option<Arc<Counts>>,
 }
 
-/// What those who watch see.
+/// The reading side of the board, for a watcher.
 #[derive(Clone, Debug)]
 pub struct Board {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -33,24 +33,24 @@ impl Default for Views {
 }
 
 impl Views {
-    /// For those who watch.
+    /// Returns the board for a watcher.
     pub fn board(&self) -> Board {
         Board { snapshots: self.snapshots.subscribe(), notices: self.notices.clone() }
     }
 
-    /// This is what the run is at.
+    /// Publishes this state of the run.
     pub fn put_up(&self, snapshot: Snapshot) {
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 
-    /// Changes what the run is at.
+    /// Changes the published state of the run.
     pub fn alter(&self, change: impl FnOnce(&mut Snapshot)) {
         self.snapshots.send_modify(|snapshot| change(Arc::make_mut(snapshot)));
     }
 
-    /// Something happened.
+    /// Publishes a notice.
     pub fn notify(&self, notice: Notice) {
-        // Nobody may be watching.
+        // Without a watcher, sending fails.
         let _ = self.notices.send(Arc::new(notice));
     }
 }

@@ -1,6 +1,6 @@
-//! What is said on standard error: lines for people, or JSON for programs.
+//! Messages on standard error: lines for people, or JSON for programs.
 //!
-//! Everything goes through `tracing`, under one target, so that both say the same. What happens at a
+//! All messages pass through `tracing` under one target, so both formats have the same ones. An event that happens at a
 //! time has a field `event` and is dated. Nothing here waits for the terminal: [`super::stderr`] writes.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -22,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use super::events::{TARGET, event};
 use super::stderr;
 
-/// How things are said.
+/// Format of the messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Lines for people.
@@ -34,12 +34,12 @@ pub enum LogFormat {
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Decides how things are said from now on. Only the first call counts.
+/// Sets the format of all further messages. Only the first call has an effect.
 pub fn init(format: LogFormat) {
     if FORMAT.set(format).is_err() {
         return;
     }
-    // Libraries have much to say that is of no use to who runs a sweep.
+    // Many messages of libraries are of no use to the user of a sweep.
     let ours = |most| filter_fn(move |metadata| metadata.target() == TARGET && *metadata.level() <= most);
     let registry = tracing_subscriber::registry();
     let _ = match format {
@@ -94,7 +94,7 @@ fn moves_its_cursor(term: Option<&str>) -> bool {
     )
 }
 
-/// Says something.
+/// Prints a message.
 pub fn line(text: &str) {
     let text = text::message(text);
     if FORMAT.get().is_some() {
@@ -104,7 +104,7 @@ pub fn line(text: &str) {
     }
 }
 
-/// Says what went wrong.
+/// Prints an error.
 pub fn error(text: &str) {
     if FORMAT.get().is_some() {
         tracing::error!(target: TARGET, "{text}");
@@ -113,13 +113,13 @@ pub fn error(text: &str) {
     }
 }
 
-/// Ends the process once all lines are written, or standard error is stuck.
+/// Ends the process once all lines are written, or if standard error is stuck.
 pub fn exit(code: u8) -> ! {
     stderr::settle();
     std::process::exit(code.into())
 }
 
-/// Writes the message of an event, with the time if it happened at one, and nothing else of it.
+/// Writes the message of an event, with the time if the event is dated, and no other field.
 struct Lines;
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -130,7 +130,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let text = text::lines(&text);
         stderr::put(match (is_dated, has_bars()) {
             (false, _) => text,
-            // Who sits there knows the day, and where they are.
+            // A user at the terminal knows the date and the time zone.
             (true, true) => format!("{} {text}", Zoned::now().strftime("%H:%M:%S")),
             (true, false) => format!("{} {text}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")),
         });

@@ -1,4 +1,4 @@
-//! What a person, or a program that watches, sees of a run.
+//! The state of a run, as people and watching programs see it.
 
 pub mod board;
 mod events;

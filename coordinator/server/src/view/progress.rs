@@ -1,32 +1,32 @@
-//! How far a run has come, and how fast: numbers only, which [`super::terminal`] and others show.
+//! The progress of a run and its rate: numbers only, which [`super::terminal`] and others show.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::status::Part;
+use super::status::ConditionStatus;
 
-/// How far a run has come, in different trials. Conditions with equal parameters share theirs, so that the trials of
-/// conditions can add up to more.
+/// The progress of a run, in different trials. Conditions with equal parameters share their trials, so the trials of
+/// all conditions can add up to more.
 pub struct Progress {
     total: u64,
     done: u64,
     reused: u64,
     started: Instant,
-    pace: Pace,
-    parts: Vec<Part>,
-    /// What is stored by condition and seed, the seeds of a condition side by side.
+    pace: TrialPace,
+    parts: Vec<ConditionStatus>,
+    /// Stored trials by condition and seed. The seeds of a condition are adjacent.
     pairs: Vec<u32>,
 }
 
 impl Progress {
-    /// Progress over these conditions, with what is stored by condition and seed, the seeds of a condition
-    /// side by side; and of all different trials.
-    pub fn new(parts: Vec<Part>, pairs: Vec<u32>, total: u64, stored: u64) -> Progress {
-        let pace = Pace::new(stored);
+    /// Returns the progress of these conditions. `pairs` has the stored trials by condition and seed, with the seeds of
+    /// a condition adjacent. `total` and `stored` count different trials.
+    pub fn new(parts: Vec<ConditionStatus>, pairs: Vec<u32>, total: u64, stored: u64) -> Progress {
+        let pace = TrialPace::new(stored);
         Progress { total, done: stored, reused: stored, started: Instant::now(), pace, parts, pairs }
     }
 
-    /// One more trial of these conditions, which share it, and a seed is stored.
+    /// Notes that one more trial of this seed is stored. These conditions share it.
     pub fn advance(&mut self, conditions: &[usize], seed: usize) {
         self.done += 1;
         for &condition in conditions {
@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    /// One trial of these conditions, which share it, and a seed is no longer stored.
+    /// Notes that a trial of this seed is no longer stored. These conditions share it.
     pub fn retreat(&mut self, conditions: &[usize], seed: usize) {
         self.done = self.done.saturating_sub(1);
         for &condition in conditions {
@@ -50,53 +50,53 @@ impl Progress {
         &mut self.pairs[condition * seeds + seed]
     }
 
-    /// Conditions and what is stored of each.
-    pub fn parts(&self) -> &[Part] {
+    /// Returns the conditions, with the number of stored trials of each.
+    pub fn parts(&self) -> &[ConditionStatus] {
         &self.parts
     }
 
-    /// What is stored by condition and seed, the seeds of a condition side by side.
+    /// Returns the stored trials by condition and seed. The seeds of a condition are adjacent.
     pub fn pairs(&self) -> &[u32] {
         &self.pairs
     }
 
-    /// All different trials, those that are stored, and those that were stored at the beginning.
+    /// Returns the numbers of all different trials, of the stored ones, and of those stored at the start.
     pub fn trials(&self) -> (u64, u64, u64) {
         (self.total, self.done, self.reused)
     }
 
-    /// Time has passed.
+    /// Takes a sample of the pace, if one is due.
     pub fn tick(&mut self) {
         self.pace.note(self.started.elapsed(), self.done);
     }
 
-    /// Trials per second of late.
+    /// Returns the recent rate, in trials per second.
     pub fn rate(&self) -> f64 {
         self.pace.rate(self.started.elapsed(), self.done)
     }
 
-    /// How long the rest will take at that rate.
+    /// Returns the time that the rest takes at that rate.
     pub fn left(&self) -> Option<Duration> {
         let left = self.total.saturating_sub(self.done) as f64 / self.rate();
         Duration::try_from_secs_f64(left).ok()
     }
 }
 
-/// Trials per second over the last ten minutes, or over the last twenty trials if those took longer:
-/// workers that came or went hours ago say nothing of how it goes on.
-struct Pace {
-    /// When how many were done, the oldest first; a sample only if there was something new.
+/// Trials per second over the last ten minutes, or over the last twenty trials if those took longer. Workers that
+/// joined or left hours ago do not affect the rate.
+struct TrialPace {
+    /// Times, with the number of trials done by then, the oldest first. A sample is taken only if that number grew.
     samples: VecDeque<(Duration, u64)>,
 }
 
-impl Pace {
+impl TrialPace {
     const LATELY: Duration = Duration::from_secs(600);
     const ENOUGH: u64 = 20;
-    /// Between two samples.
+    /// Least time between two samples.
     const EVERY: Duration = Duration::from_secs(5);
 
-    fn new(done: u64) -> Pace {
-        Pace { samples: VecDeque::from([(Duration::ZERO, done)]) }
+    fn new(done: u64) -> TrialPace {
+        TrialPace { samples: VecDeque::from([(Duration::ZERO, done)]) }
     }
 
     fn note(&mut self, now: Duration, done: u64) {
@@ -104,7 +104,7 @@ impl Pace {
         if done > known && now.saturating_sub(last) >= Self::EVERY {
             self.samples.push_back((now, done));
         }
-        // The second is the first to go on from, if it is long ago and enough has been done since.
+        // The second sample becomes the first, if it is old enough and enough trials were done since.
         while let Some(&(then, before)) = self.samples.get(1)
             && now.saturating_sub(then) >= Self::LATELY
             && done.saturating_sub(before) >= Self::ENOUGH
@@ -123,9 +123,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The pace after trials that are done at these times, in seconds, looked at four times a second.
-    fn pace(until: u64, done_at: impl Fn(f64) -> u64) -> (Pace, f64) {
-        let mut pace = Pace::new(0);
+    /// Returns the pace after trials that are done at these times, in seconds, sampled four times a second.
+    fn pace(until: u64, done_at: impl Fn(f64) -> u64) -> (TrialPace, f64) {
+        let mut pace = TrialPace::new(0);
         for quarter in 1..=until * 4 {
             let now = quarter as f64 / 4.0;
             pace.note(Duration::from_secs_f64(now), done_at(now));
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_trial_that_conditions_share_counts_once() {
-        let part = |name: &str| Part { name: name.into(), total: 10, stored: 1 };
+        let part = |name: &str| ConditionStatus { name: name.into(), total: 10, stored: 1 };
         let mut progress = Progress::new(vec![part("a"), part("b"), part("c")], vec![1; 3], 20, 2);
         progress.advance(&[0, 2], 0);
         progress.advance(&[1], 0);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn rare_trials_are_looked_at_for_longer() {
-        // One in ten minutes: what counts is the last twenty of them, and little is kept.
+        // One in ten minutes: the last twenty of them count, and few samples are kept.
         let (pace, rate) = pace(36 * 3600, |now| (now / 600.0) as u64);
         assert!((rate * 600.0 - 1.0).abs() < 0.05, "{rate}");
         assert!(pace.samples.len() <= 22, "{}", pace.samples.len());

@@ -1,7 +1,7 @@
-//! What a sweep is at, for programs and people: snapshots, notices, metrics.
+//! The state of a sweep, for programs and people: snapshots, notices, metrics.
 //!
-//! Both travel as JSON objects with the number of their schema, which grows when a field is renamed,
-//! removed or changes its meaning; new fields come without notice.
+//! Snapshots and notices are sent as JSON objects with the number of their schema. It increases when a field is
+//! renamed, removed or changes its meaning. Fields may be added without that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Number of the schema.
+/// Number of the JSON schema.
 pub const SCHEMA: u32 = 1;
 
-/// Lines about conditions, and about workers, that people are shown.
+/// Most lines about conditions, and about workers, in the text for people.
 const MOST_LINES: usize = 16;
 
-/// What a sweep is at.
+/// The state of a sweep at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub schema: u32,
@@ -37,36 +37,36 @@ pub struct Snapshot {
     pub engine: String,
     pub engine_revision: u32,
     pub elapsed_seconds: f64,
-    pub trials: Trials,
-    /// Of late: over the last ten minutes, or the last twenty trials if those took longer.
+    pub trials: DifferentTrials,
+    /// Recent rate: over the last ten minutes, or the last twenty trials if those took longer.
     pub trials_per_second: f64,
     pub seconds_left: Option<f64>,
-    pub conditions: Vec<Part>,
-    /// Trials stored by condition and seed, the seeds of a condition side by side: for the dashboard only.
+    pub conditions: Vec<ConditionStatus>,
+    /// Stored trials by condition and seed, with the seeds of a condition adjacent. For the dashboard only.
     #[serde(skip)]
     pub pairs: Vec<u32>,
     /// Spans of noise in which normals are counted before trials can begin.
     pub spans: Parcel,
-    /// Output files, once they are written.
+    /// Output files. Zero until writing begins.
     pub files: Parcel,
-    /// All that take part, and of the others the last 256 that were heard of.
+    /// All workers that take part, and of the others the last 256 that sent something.
     pub workers: Vec<WorkerStatus>,
-    /// Number of workers in each state, of all that are remembered.
+    /// Number of workers in each state, of all that the scheduler has.
     #[serde(default)]
     pub worker_states: BTreeMap<String, u64>,
-    pub counts: Counts,
+    pub counts: RunCounts,
 }
 
 /// Different trials of the sweep: conditions with equal parameters share theirs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trials {
+pub struct DifferentTrials {
     pub total: u64,
     pub stored: u64,
     /// Stored by earlier runs.
     pub reused: u64,
 }
 
-/// Something that is done piece by piece; nothing if there is none.
+/// Work that is done piece by piece. Zero if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
     pub total: u64,
@@ -75,16 +75,16 @@ pub struct Parcel {
 
 /// A condition, over all seeds. Trials that it shares with others count for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct ConditionStatus {
     pub name: String,
     pub total: u64,
     pub stored: u64,
 }
 
-/// A worker that was here during this run.
+/// A worker that joined this run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
-    /// The name that it draws when it starts, shortened; no other worker has it.
+    /// The worker's random name, shortened. No other worker has it.
     pub id: String,
     /// Host and process, for people.
     pub name: String,
@@ -96,13 +96,13 @@ pub struct WorkerStatus {
     pub threads: u32,
     pub leases: u64,
     pub trials: u64,
-    /// Since the last sign of life.
+    /// Seconds since the last sign of life.
     pub silent_seconds: f64,
 }
 
-/// What has happened during this run.
+/// Counts of events during this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct RunCounts {
     pub leases: u64,
     pub copied_leases: u64,
     pub leases_given_back: u64,
@@ -115,11 +115,11 @@ pub struct Counts {
     pub discarded_trials: u64,
     pub quarantined_workers: u64,
     pub trials_set_aside: u64,
-    /// Requests and connections that were not let in.
+    /// Refused requests and connections.
     pub refused: u64,
 }
 
-/// Something that happened.
+/// An event, for watchers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     pub schema: u32,
@@ -130,33 +130,33 @@ pub struct Notice {
     pub time: String,
     /// `worker_joined`, `trial_set_aside`, …
     pub event: String,
-    /// Whether people want to look into it.
+    /// Whether people should look into it.
     #[serde(default)]
     pub is_trouble: bool,
-    /// Of the worker it is about, if it is about one.
+    /// The worker that it is about, if any.
     pub worker: Option<String>,
     /// For people.
     pub text: String,
 }
 
-/// Width of a column of these words; those that are far longer stand out of it.
+/// Returns the width of a column of these words. Words of more than 36 characters do not count; they stand out of it.
 fn widest<'a>(words: impl Iterator<Item = &'a String>) -> usize {
     words.map(|word| word.chars().count()).filter(|width| *width <= 36).max().unwrap_or(0)
 }
 
-/// Now, as all of this is dated.
+/// Returns the time, in the format of all these records.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// What another process has sent, if it is one of these: all text in it is on one line, and safe to show.
+/// Parses a snapshot or notice of another process. All text in it becomes one line that is safe to show.
 pub fn understood<T: DeserializeOwned>(json: &str) -> Option<T> {
     let mut value = serde_json::from_str(json).ok()?;
     escape(&mut value);
     serde_json::from_value(value).ok()
 }
 
-/// Makes all text in it safe to show. Its depth is that which serde_json takes.
+/// Makes all text in it safe to show. serde_json limits its depth.
 fn escape(value: &mut Value) {
     match value {
         Value::String(text) => *text = one_line(text),
@@ -167,20 +167,20 @@ fn escape(value: &mut Value) {
 }
 
 impl WorkerStatus {
-    /// Whether it takes part, or may come back.
+    /// Whether it takes part, or may reconnect.
     pub fn is_here(&self) -> bool {
         !["gone", "quarantined"].contains(&self.state.as_str())
     }
 }
 
-impl Counts {
-    /// What people may want to look into, the gravest first.
+impl RunCounts {
+    /// Returns lines about what people should look into, the gravest first.
     pub fn troubles(&self) -> Vec<String> {
         let troubles = [
             (self.disagreements, "result", "results", "differed from those stored"),
             (self.trials_set_aside, "trial", "trials", "set aside"),
             (self.discarded_trials, "trial", "trials", "taken out of the store"),
-            (self.quarantined_workers, "worker", "workers", "shut out"),
+            (self.quarantined_workers, "worker", "workers", "quarantined"),
             (self.worker_deaths, "worker process", "worker processes", "died"),
         ];
         let troubles = troubles.into_iter().filter(|(count, ..)| *count > 0);
@@ -190,7 +190,7 @@ impl Counts {
     }
 }
 
-/// Events that are no good news.
+/// Events that people should look into.
 const TROUBLE: [&str; 11] = [
     "worker_lost",
     "worker_given_up",
@@ -215,7 +215,7 @@ impl Notice {
             event: event.into(),
             is_trouble,
             worker,
-            // Reasons come from elsewhere.
+            // The text may contain text of other processes.
             text: one_line(&text),
         }
     }
@@ -226,12 +226,12 @@ impl Notice {
 }
 
 impl Snapshot {
-    /// Whether nothing is computed any more.
+    /// Whether nothing more is computed.
     pub fn is_over(&self) -> bool {
         self.is_computed() || self.state == "ended"
     }
 
-    /// Whether all trials are computed, and at most the output files are still to be written.
+    /// Whether all trials are computed. The output files may still have to be written.
     pub fn is_computed(&self) -> bool {
         ["done", "writing"].contains(&self.state.as_str())
     }
@@ -240,7 +240,7 @@ impl Snapshot {
         serde_json::to_string(self).expect("text and numbers can be written")
     }
 
-    /// The text format of Prometheus, version 0.0.4.
+    /// Returns the metrics in the text format of Prometheus, version 0.0.4.
     pub fn to_prometheus(&self) -> String {
         let mut page = String::new();
         let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
@@ -254,8 +254,8 @@ impl Snapshot {
             let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
             format!("{{{name}=\"{escaped}\"}}")
         };
-        let conditions = |value: fn(&Part) -> u64| {
-            let of = |part: &Part| (label("condition", &part.name), value(part) as f64);
+        let conditions = |value: fn(&ConditionStatus) -> u64| {
+            let of = |part: &ConditionStatus| (label("condition", &part.name), value(part) as f64);
             self.conditions.iter().map(of).collect::<Vec<_>>()
         };
         let states = ["working", "idle", "draining", "lost", "gone", "quarantined"]
@@ -287,8 +287,8 @@ impl Snapshot {
             "Threads of workers that take leases.",
             &one(threads.map(|of| f64::from(of.threads)).sum()),
         );
-        put("elapsed_seconds", "gauge", "Since this run began.", &one(self.elapsed_seconds));
-        let Counts {
+        put("elapsed_seconds", "gauge", "Seconds since the start of this run.", &one(self.elapsed_seconds));
+        let RunCounts {
             leases,
             copied_leases,
             leases_given_back,
@@ -305,34 +305,38 @@ impl Snapshot {
         } = self.counts;
         for (name, help, count) in [
             ("leases_total", "Leases granted.", leases),
-            ("leases_copied_total", "Leases of what slower workers had, too.", copied_leases),
-            ("leases_given_back_total", "Leases that ended before all of them was done.", leases_given_back),
-            ("disconnections_total", "Connections of workers that ended.", disconnections),
-            ("returns_total", "Workers that came back.", returns),
-            ("worker_deaths_total", "Worker processes of the coordinator's that died.", worker_deaths),
-            ("audited_total", "Trials computed once more, with the same result.", audited),
-            ("unaudited_total", "Trials that nobody could compute once more.", unaudited),
-            ("disagreements_total", "Results that were not those stored.", disagreements),
-            ("discarded_trials_total", "Trials taken out of the store.", discarded_trials),
             (
-                "quarantined_workers_total",
-                "Workers that nothing is taken from any more.",
-                quarantined_workers,
+                "leases_copied_total",
+                "Leases granted for shards that a slower worker still computes.",
+                copied_leases,
             ),
-            ("trials_set_aside_total", "Trials that are not tried any more.", trials_set_aside),
-            ("refused_total", "Requests and connections that were not let in.", refused),
+            (
+                "leases_given_back_total",
+                "Leases that ended before all their trials were delivered.",
+                leases_given_back,
+            ),
+            ("disconnections_total", "Connections to workers that ended.", disconnections),
+            ("returns_total", "Workers that reconnected.", returns),
+            ("worker_deaths_total", "Worker processes of the coordinator that died.", worker_deaths),
+            ("audited_total", "Trials that an audit confirmed.", audited),
+            ("unaudited_total", "Trials that could not be audited, for lack of another worker.", unaudited),
+            ("disagreements_total", "Results that differed from the stored ones.", disagreements),
+            ("discarded_trials_total", "Trials taken out of the store.", discarded_trials),
+            ("quarantined_workers_total", "Quarantined workers.", quarantined_workers),
+            ("trials_set_aside_total", "Trials set aside.", trials_set_aside),
+            ("refused_total", "Refused requests and connections.", refused),
         ] {
             put(name, "counter", help, &one(count as f64));
         }
         page
     }
 
-    /// How long the rest will take, if that can be said.
+    /// Returns the time that the rest takes, if it is known.
     pub fn left(&self) -> Option<Duration> {
         self.seconds_left.and_then(|left| Duration::try_from_secs_f64(left).ok())
     }
 
-    /// What it is at, in a line.
+    /// Returns the state in one line.
     pub fn headline(&self) -> String {
         let mut text = format!(
             "{}: {}, {} of {} trials stored ({} %), {}",
@@ -349,7 +353,7 @@ impl Snapshot {
         text
     }
 
-    /// `2 workers (1 lost), 3 gone`: those that take part or may come back, and beside them those that do not.
+    /// Returns `2 workers (1 lost), 3 gone`: first workers that take part or may reconnect, then those that do not.
     fn workers_in_words(&self) -> String {
         let count = |state: &str| self.worker_states.get(state).copied().unwrap_or(0);
         let here = self.workers.iter().filter(|worker| worker.is_here()).count();
@@ -358,7 +362,7 @@ impl Snapshot {
             lost => format!(" ({lost} lost)"),
         };
         let mut text = format!("{}{lost}", plural(here as u64, "worker"));
-        for (count, word) in [(count("gone"), "gone"), (count("quarantined"), "shut out")] {
+        for (count, word) in [(count("gone"), "gone"), (count("quarantined"), "quarantined")] {
             if count > 0 {
                 let _ = write!(text, ", {count} {word}");
             }
@@ -366,7 +370,8 @@ impl Snapshot {
         text
     }
 
-    /// For people, in the width of a terminal; what counts most comes last, where it stays in sight.
+    /// Returns the state for people, in the width of a terminal. The most important lines are last, where they stay
+    /// visible.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let names = Names::new(self.conditions.iter().map(|part| part.name.as_str()));
@@ -431,9 +436,9 @@ mod tests {
             kind: "snapshot".into(),
             sweep: "paper".into(),
             state: "computing".into(),
-            trials: Trials { total: 300, stored: 60, reused: 10 },
+            trials: DifferentTrials { total: 300, stored: 60, reused: 10 },
             seconds_left: Some(12.0),
-            conditions: vec![Part { name: "a \"b\"\\\n".into(), total: 100, stored: 20 }],
+            conditions: vec![ConditionStatus { name: "a \"b\"\\\n".into(), total: 100, stored: 20 }],
             workers: vec![
                 WorkerStatus {
                     name: "node1/77".into(),
@@ -444,7 +449,7 @@ mod tests {
                 WorkerStatus { state: "gone".into(), threads: 8, ..Default::default() },
             ],
             worker_states: [("working".to_owned(), 1), ("gone".to_owned(), 1)].into(),
-            counts: Counts { leases: 7, refused: 3, ..Default::default() },
+            counts: RunCounts { leases: 7, refused: 3, ..Default::default() },
             ..Default::default()
         }
     }
@@ -509,16 +514,19 @@ mod tests {
             snapshot.workers.push(WorkerStatus { state: state.into(), ..Default::default() });
             snapshot.worker_states.insert(state.to_owned(), 1);
         }
-        assert_eq!(last(&snapshot)[1], "running for 0.0 s; 2 workers (1 lost), 1 gone, 1 shut out");
+        assert_eq!(last(&snapshot)[1], "running for 0.0 s; 2 workers (1 lost), 1 gone, 1 quarantined");
     }
 
     #[test]
     fn conditions_that_are_alike_share_a_line() {
-        let part = |name: String, stored| Part { name, total: 10, stored };
+        let part = |name: String, stored| ConditionStatus { name, total: 10, stored };
         let mut conditions = vec![part("Control".into(), 10)];
         conditions.extend((1..=10_000).map(|i| part(format!("leak-{i}"), u64::from(i <= 2) * 4)));
-        let snapshot =
-            Snapshot { conditions, trials: Trials { total: 100_000, ..snapshot().trials }, ..snapshot() };
+        let snapshot = Snapshot {
+            conditions,
+            trials: DifferentTrials { total: 100_000, ..snapshot().trials },
+            ..snapshot()
+        };
         let text = snapshot.to_text();
         let lines: Vec<String> =
             (text.lines()).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();

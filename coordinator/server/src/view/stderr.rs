@@ -1,8 +1,8 @@
 //! Standard error. One thread writes to it; all others only put text into a queue, which never waits.
 //!
-//! A terminal, a pipe or a log that takes no output (Ctrl-S, a hung `ssh`, a stopped reader) therefore holds up that
-//! thread and nothing else. The queue is bounded: new lines push out the oldest, and once output is taken again, a line
-//! reports how many were dropped. The same thread draws the bars of a run, because lines have to go around them.
+//! A terminal, a pipe or a log may take no output (Ctrl-S, a hung `ssh`, a stopped reader). Then only that thread
+//! waits. The queue is bounded: new lines push out the oldest. Once output is taken again, a line reports how many were
+//! dropped. The same thread draws the bars of a run, because lines have to be printed above them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,10 +26,10 @@ const MOST_WAITING: usize = 256 << 10;
 /// How long the end of the program waits for output that makes no progress.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest time that the end of the program waits for what is left to be written, be it slow or stuck.
+/// How long the end of the program waits at most for the remaining output, be it slow or stuck.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How often a board is looked at.
+/// How often a board is read.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Bytes that are written at once.
@@ -40,58 +40,58 @@ const THREAD: &str = "stderr";
 
 static WRITER: OnceLock<Option<Arc<Shared>>> = OnceLock::new();
 
-/// Shows what is on a board, among the lines that are written.
+/// Draws a board, with printed lines above it.
 pub trait Show {
-    /// Shows it as it is now.
+    /// Draws this snapshot.
     fn show(&mut self, snapshot: &Snapshot);
 
-    /// Prints text above what is drawn; false if nothing is.
+    /// Prints text above the drawing. Returns false if nothing is drawn.
     fn print(&self, text: &str) -> bool;
 
-    /// Takes away what is drawn.
+    /// Removes the drawing.
     fn clear(self: Box<Self>);
 }
 
-/// What is drawn.
+/// A board, and how to draw it.
 #[derive(Clone)]
 pub struct Drawing {
     pub board: Board,
-    /// What shows it, made by the thread that writes.
+    /// Makes the object that draws. The thread that writes calls it.
     pub sink: fn() -> Box<dyn Show>,
 }
 
-/// What the thread that writes and all others share.
+/// State that the thread that writes shares with all others.
 struct Shared {
-    state: Mutex<State>,
-    /// There is something to do.
+    state: Mutex<WriterState>,
+    /// Notified when there is something to do.
     wanted: Condvar,
-    /// Something was done.
+    /// Notified when something was done.
     done: Condvar,
 }
 
-struct State {
+struct WriterState {
     waiting: VecDeque<String>,
     waiting_bytes: usize,
-    /// Lines that were dropped since the last time it was said.
+    /// Lines that were dropped since the last report of that.
     dropped: u64,
-    /// What is drawn, and how often that has changed.
+    /// The board to draw, and how often it was replaced.
     drawing: Option<Drawing>,
     drawings: u64,
-    /// Whether all that was asked for has been done.
+    /// Whether all requests are done.
     is_idle: bool,
-    /// When something was last written, or begun to be.
+    /// When output last progressed, or began after an idle time.
     progress: Instant,
 }
 
-/// What the thread does next.
-struct Step {
+/// The next step of the thread.
+struct WriterStep {
     text: Option<String>,
     dropped: u64,
     drawing: Option<Drawing>,
     drawings: u64,
 }
 
-/// Puts a line, or several, into the queue. Never waits.
+/// Puts one or several lines into the queue. Never waits.
 pub fn put(mut text: String) {
     text.push('\n');
     match writer() {
@@ -104,7 +104,7 @@ pub fn put(mut text: String) {
     }
 }
 
-/// Has this drawn from now on, or nothing any more. Never waits.
+/// Starts to draw this, or stops drawing. Never waits.
 pub fn draw(drawing: Option<Drawing>) {
     if let Some(shared) = writer() {
         let mut state = shared.lock();
@@ -116,7 +116,7 @@ pub fn draw(drawing: Option<Drawing>) {
     }
 }
 
-/// Waits until all is written and bars that are to go are gone; false if output is stuck.
+/// Waits until all is written and removed bars are gone. Returns false if output is stuck.
 pub fn settle() -> bool {
     match WRITER.get() {
         Some(Some(shared)) => shared.settle(PATIENCE, LONGEST),
@@ -141,12 +141,12 @@ fn writer() -> Option<&'static Shared> {
 }
 
 fn tell_of_dropped(lines: u64) {
-    events::event("dropped", &format!("standard error took no output: {} dropped", plural(lines, "line")));
+    events::event("dropped", &format!("standard error was blocked: {} dropped", plural(lines, "line")));
 }
 
 impl Shared {
     fn new() -> Shared {
-        let state = State {
+        let state = WriterState {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             dropped: 0,
@@ -158,8 +158,8 @@ impl Shared {
         Shared { state: Mutex::new(state), wanted: Condvar::new(), done: Condvar::new() }
     }
 
-    /// The lock is never held while something is written or drawn.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Locks the state. The lock is never held while something is written or drawn.
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,14 +168,14 @@ impl Shared {
         let mut sink: Option<Box<dyn Show>> = None;
         let mut drawn = 0;
         loop {
-            let Step { text, dropped, drawing, drawings } = self.next(drawn);
+            let WriterStep { text, dropped, drawing, drawings } = self.next(drawn);
             if drawings != drawn {
                 drawn = drawings;
                 sink.take().into_iter().for_each(|sink| sink.clear());
                 sink = drawing.as_ref().map(|drawing| (drawing.sink)());
             }
             if let Some(text) = text {
-                // Bars that cannot be drawn must not swallow the line.
+                // If the bars cannot be drawn, the line must still be written.
                 let is_shown = sink.as_ref().is_some_and(|sink| sink.print(&text));
                 if !is_shown {
                     // If standard error is closed or its disk is full, there is no other place to report it.
@@ -194,13 +194,13 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do: what is drawn is looked at now and then.
-    fn next(&self, drawn: u64) -> Step {
+    /// Waits for something to do. While there is a drawing, this ends regularly to update it.
+    fn next(&self, drawn: u64) -> WriterStep {
         let mut state = self.lock();
         if state.waiting.is_empty() && state.drawings == drawn {
             state.is_idle = true;
             self.done.notify_all();
-            let is_still = |state: &mut State| state.waiting.is_empty() && state.drawings == drawn;
+            let is_still = |state: &mut WriterState| state.waiting.is_empty() && state.drawings == drawn;
             state = if state.drawing.is_some() {
                 let waited = self.wanted.wait_timeout_while(state, LOOK_EVERY, is_still);
                 waited.unwrap_or_else(PoisonError::into_inner).0
@@ -213,7 +213,7 @@ impl Shared {
         state.waiting_bytes -= text.as_ref().map_or(0, String::len);
         // Reported once the queue is empty: a report in a full queue would be dropped itself.
         let dropped = if state.waiting.is_empty() { std::mem::take(&mut state.dropped) } else { 0 };
-        Step { text, dropped, drawing: state.drawing.clone(), drawings: state.drawings }
+        WriterStep { text, dropped, drawing: state.drawing.clone(), drawings: state.drawings }
     }
 
     fn progressed(&self) {
@@ -236,8 +236,8 @@ impl Shared {
     }
 }
 
-impl State {
-    /// There is something to do.
+impl WriterState {
+    /// Notes that the thread has something to do.
     fn begin(&mut self) {
         if std::mem::take(&mut self.is_idle) {
             self.progress = Instant::now();
@@ -248,7 +248,7 @@ impl State {
         self.begin();
         self.waiting_bytes += text.len();
         self.waiting.push_back(text);
-        // The newest stays: it may say why the program ends.
+        // The newest line stays: it may have the reason that the program ends.
         while self.waiting_bytes > MOST_WAITING && self.waiting.len() > 1 {
             let Some(oldest) = self.waiting.pop_front() else { return };
             self.waiting_bytes -= oldest.len();
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(state.waiting_bytes, state.waiting.iter().map(String::len).sum::<usize>());
         assert_eq!(state.waiting.back().map(String::as_str), Some("line 99999\nand more\n"));
         assert_eq!(state.dropped, 2 * (100_000 - state.waiting.len() as u64));
-        // What is long by itself is not for nothing.
+        // A line that is longer than the limit is kept.
         state.push("x".repeat(2 * MOST_WAITING));
         assert_eq!(state.waiting.len(), 1);
     }
@@ -345,7 +345,7 @@ mod tests {
             let on_dropped = |lines| writing.lock().push(format!("dropped {lines}\n"));
             writing.serve(&to, on_dropped);
         });
-        // It fills the pipe, and is stuck.
+        // The thread fills the pipe, and is stuck.
         assert!(!shared.settle(Duration::from_millis(500), Duration::from_secs(60)));
         for number in LINES..2 * LINES {
             shared.lock().push(format!("line {number}\n"));

@@ -1,6 +1,6 @@
-//! What a person sees of a run that goes on: bars on a terminal, now and then a line in a log.
+//! The progress of a run for people: bars on a terminal, or a line in a log from time to time.
 //!
-//! One more of those who watch the board, in the thread that writes to standard error, so that nothing waits for a
+//! It is one of the watchers of the board, in the thread that writes to standard error. So nothing waits for a
 //! terminal.
 
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use jiff::Zoned;
 
 use super::board::Board;
 use super::log;
-use super::status::{Part, Snapshot};
+use super::status::{ConditionStatus, Snapshot};
 use super::stderr::{self, Drawing, Show};
 
-/// Time between two lines of a log: the least, and the most, and between them a part of the time so far.
+/// Least and greatest time between two lines of a log. In between, it is one `LINES_PART`-th of the time so far.
 const LINES_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 const LINES_PART: u32 = 20;
 
 /// Conditions that get a bar of their own; more would push the overall one off the screen.
 const MOST_BARS: usize = 12;
 
-/// Shows what a board says until it is dropped.
+/// Shows a board until it is dropped.
 pub struct Terminal(());
 
 impl Terminal {
-    /// Shows what is on this board from now on.
+    /// Starts to show this board.
     pub fn follow(board: Board) -> Terminal {
         stderr::draw(Some(Drawing { board, sink: || Box::new(Sink::new()) }));
         Terminal(())
@@ -35,13 +35,13 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
-    /// Has the bars taken away before anything is written that is said from now on.
+    /// Removes the bars before any later message is written.
     fn drop(&mut self) {
         stderr::draw(None);
     }
 }
 
-/// Where it is shown.
+/// The form in which progress is shown.
 enum Sink {
     Bars { started: Instant, bars: Option<Bars> },
     Lines { started: Instant, last: Instant, stored: Option<u64> },
@@ -71,7 +71,7 @@ impl Show for Sink {
                 let before = *stored.get_or_insert(snapshot.trials.stored);
                 let (least, most) = LINES_EVERY;
                 let pause = (started.elapsed() / LINES_PART).clamp(least, most);
-                // Who reads a log wants to know from time to time that it still waits, too.
+                // Readers of a log need a line from time to time, even if nothing changes.
                 let is_due = last.elapsed() >= if before == snapshot.trials.stored { most } else { pause };
                 if is_due {
                     *last = Instant::now();
@@ -89,7 +89,7 @@ impl Show for Sink {
     fn clear(self: Box<Self>) {
         if let Sink::Bars { bars: Some(bars), .. } = *self {
             let _ = bars.all.clear();
-            // Bars that finish one by one would leave the first of them on the screen.
+            // Finishing the bars one by one would leave the first of them on the screen.
             bars.all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
@@ -101,11 +101,11 @@ struct Bars {
     _blank: ProgressBar,
     overall: ProgressBar,
     conditions: Vec<ProgressBar>,
-    /// How many are complete, if they are too many to be shown.
+    /// Number of complete conditions, if there are too many for a bar each.
     complete: Option<ProgressBar>,
-    /// What goes on.
+    /// The current activity.
     status: ProgressBar,
-    /// What has gone wrong, a line for each kind.
+    /// Troubles, a line for each kind.
     troubles: Vec<ProgressBar>,
 }
 
@@ -116,7 +116,8 @@ impl Bars {
     fn new(snapshot: &Snapshot) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let columns = columns();
-        let parts: &[Part] = if snapshot.conditions.len() <= MOST_BARS { &snapshot.conditions } else { &[] };
+        let parts: &[ConditionStatus] =
+            if snapshot.conditions.len() <= MOST_BARS { &snapshot.conditions } else { &[] };
         let layout = Layout::new(&snapshot.sweep, parts, snapshot.trials.total, columns);
         let bar = |name: &str, total: u64| {
             let bar = all.add(ProgressBar::new(total));
@@ -124,8 +125,8 @@ impl Bars {
             bar.set_prefix(layout.prefix(name));
             bar
         };
-        // The cursor rests at the right edge, so that a `^C` that is typed goes to a line of its own, and all is
-        // redrawn one line too low. What then stays above is this one, in which there is nothing.
+        // The cursor rests at the right edge. So `^C` typed by the user wraps to a new line, and all is redrawn one
+        // line lower. The line left above is this one, which is empty.
         let blank = all.add(ProgressBar::new(1));
         blank.set_style(style(" "));
         blank.tick();
@@ -138,7 +139,7 @@ impl Bars {
         Bars { all, _blank: blank, overall, conditions, complete, status, troubles: Vec::new() }
     }
 
-    /// Prints text above; false if it cannot be: what is hidden swallows it.
+    /// Prints text above the bars. Returns false if they are hidden, because they would swallow it.
     fn print(&self, text: &str) -> bool {
         !self.all.is_hidden() && self.all.println(text.trim_end_matches('\n')).is_ok()
     }
@@ -167,12 +168,12 @@ impl Bars {
     }
 }
 
-/// Columns of the terminal.
+/// Returns the columns of the terminal: at least 20, and 80 if they are unknown.
 fn columns() -> usize {
     console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns).max(20))
 }
 
-/// As many of these parts as fit, but the first in any case: one that is cut in the middle says something else.
+/// Joins as many parts as fit, at least the first. A part that is cut in the middle could mislead.
 fn fitting(parts: &[String], columns: usize) -> String {
     let mut text = String::new();
     for part in parts {
@@ -193,8 +194,8 @@ struct Layout {
 }
 
 impl Layout {
-    /// So that all of it fits into so many columns, if those are not too few.
-    fn new(sweep: &str, parts: &[Part], total: u64, columns: usize) -> Layout {
+    /// Chooses widths with which all fits into so many columns, if those are enough.
+    fn new(sweep: &str, parts: &[ConditionStatus], total: u64, columns: usize) -> Layout {
         let names = parts.iter().map(|part| part.name.chars().count() + 2);
         let longest = names.chain([sweep.chars().count(), "  conditions".len()]).max().unwrap_or(0);
         let digits = total.to_string().len();
@@ -210,7 +211,7 @@ impl Layout {
         format!("{{prefix}}  {{bar:{bar}}}  {{percent:>3}} %  {{pos:>{digits}}}/{{len:<{digits}}}  {{msg}}")
     }
 
-    /// A name, filled up or cut.
+    /// Returns a name, padded or cut to the width of its column.
     fn prefix(&self, name: &str) -> String {
         let name = one_line(name);
         let width = self.name;
@@ -227,7 +228,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid").progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
-/// What goes on, in parts of a line, the first of which say the most.
+/// Returns the current activity as parts of a line, the most important first.
 fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     let here = snapshot.workers.iter().filter(|worker| worker.is_here());
     let (workers, leases) = here.fold((0, 0), |(workers, leases), of| (workers + 1, leases + of.leases));
@@ -240,7 +241,7 @@ fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     match snapshot.state.as_str() {
         "writing" => vec![format!("writing: {} of {} files", snapshot.files.done, snapshot.files.total)],
         "draining" => vec![
-            format!("ending: {} called in", plural(leases, "lease")),
+            format!("ending: {} still computing", plural(leases, "lease")),
             "Ctrl-C again ends at once".to_owned(),
         ],
         "done" => vec!["all trials are computed".to_owned()],
@@ -267,12 +268,12 @@ fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     }
 }
 
-/// A line of a log.
+/// Returns a line for a log.
 fn line_of(snapshot: &Snapshot) -> String {
     let trials = snapshot.trials;
     let percent = 100 * trials.stored / trials.total.max(1);
     let of_conditions = if snapshot.conditions.len() <= MOST_BARS {
-        let part = |part: &Part| format!("{} {}/{}", part.name, part.stored, part.total);
+        let part = |part: &ConditionStatus| format!("{} {}/{}", part.name, part.stored, part.total);
         snapshot.conditions.iter().map(part).collect::<Vec<_>>().join(", ")
     } else {
         let complete = snapshot.conditions.iter().filter(|part| part.stored >= part.total).count();
@@ -294,14 +295,14 @@ fn line_of(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::status::{Counts, Parcel, Trials, WorkerStatus};
+    use crate::view::status::{DifferentTrials, Parcel, RunCounts, WorkerStatus};
 
     fn snapshot() -> Snapshot {
-        let part = |name: &str, stored| Part { name: name.into(), total: 1000, stored };
+        let part = |name: &str, stored| ConditionStatus { name: name.into(), total: 1000, stored };
         Snapshot {
             sweep: "paper".into(),
             state: "computing".into(),
-            trials: Trials { total: 3000, stored: 1300, reused: 0 },
+            trials: DifferentTrials { total: 3000, stored: 1300, reused: 0 },
             trials_per_second: 0.1,
             seconds_left: Some(17_000.0),
             conditions: vec![part("Control", 1000), part("GABAzine", 300), part("ACh", 0)],
@@ -335,7 +336,7 @@ mod tests {
         check(&|now| (now.trials.reused, now.seconds_left) = (1300, None), "10 workers");
         check(
             &|now| now.state = "draining".into(),
-            "ending: 20 leases called in · Ctrl-C again ends at once",
+            "ending: 20 leases still computing · Ctrl-C again ends at once",
         );
         check(
             &|now| (now.state, now.files) = ("writing".into(), Parcel { total: 16, done: 7 }),
@@ -347,13 +348,14 @@ mod tests {
     fn a_line_of_a_log_says_it_all() {
         let mut snapshot = snapshot();
         snapshot.seconds_left = Some(90.0);
-        snapshot.counts = Counts { worker_deaths: 2, trials_set_aside: 1, ..Default::default() };
+        snapshot.counts = RunCounts { worker_deaths: 2, trials_set_aside: 1, ..Default::default() };
         assert_eq!(
             line_of(&snapshot),
-            "1300/3000 trials (43 %) · 10 workers · 6.0 trials/min · 90 s left · Control 1000/1000, GABAzine 300/1000, \
+            "1300/3000 trials (43 %) · 10 workers · 6.0 trials/min · 90 s left · Control 1000/1000, GABAzine \
+                300/1000, \
              ACh 0/1000 · ! 1 trial set aside, 2 worker processes died"
         );
-        snapshot.conditions = vec![Part { total: 10, stored: 10, ..Default::default() }; 200];
+        snapshot.conditions = vec![ConditionStatus { total: 10, stored: 10, ..Default::default() }; 200];
         assert!(line_of(&snapshot).contains(" · 200 of 200 conditions complete · "));
     }
 
@@ -375,8 +377,10 @@ mod tests {
     fn bars_fit_where_they_are() {
         for columns in [60, 80, 120, 400] {
             for total in [1, 12, 123_456] {
-                let parts =
-                    [Part { name: "tonic-0.123456789012345678901234567".into(), ..Default::default() }];
+                let parts = [ConditionStatus {
+                    name: "tonic-0.123456789012345678901234567".into(),
+                    ..Default::default()
+                }];
                 let layout = Layout::new("paper", &parts, total, columns);
                 let counts = format!("  100 %  {total}/{total}  59 min 59 s");
                 let width = layout.name + 2 + layout.bar + counts.len();

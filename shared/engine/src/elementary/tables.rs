@@ -1,9 +1,9 @@
-//! Published figures behind [`super::ln`] and [`super::pow`], as IEEE 754 binary64 bit patterns.
+//! Published constants of [`super::ln`] and [`super::pow`], as IEEE 754 binary64 bit patterns.
 //!
-//! Source: ARM optimized-routines, `math/log_data.c`, `math/pow_log_data.c` and `math/exp_data.c`
-//! (copyright 2018 Arm Limited, `MIT OR Apache-2.0 WITH LLVM-exception`), in the configuration of
-//! glibc since 2.28: 128 intervals each, polynomials of order 6 and 12 (log), 8 (log inside pow)
-//! and 5 (exp). They are bit for bit the figures inside the `libm.so.6` of glibc 2.36.
+//! Source: ARM optimized-routines, `math/log_data.c`, `math/pow_log_data.c` and `math/exp_data.c` (copyright 2018 Arm
+//! Limited, `MIT OR Apache-2.0 WITH LLVM-exception`). The configuration is that of glibc since 2.28: 128 intervals
+//! each, polynomials of order 6 and 12 (log), 8 (log inside pow) and 5 (exp). The constants equal those in the
+//! `libm.so.6` of glibc 2.36 bit for bit.
 
 /// Leading bits of ln 2, few enough that their product with any binary exponent is exact.
 pub(super) const LN2_HI: f64 = f64::from_bits(0x3fe6_2e42_fefa_3800);
@@ -35,8 +35,8 @@ pub(super) const LOG_NEAR_ONE_POLY: [f64; 11] = floats([
     0xbfb5_5213_75d1_45cd,
 ]);
 
-/// (ln(1 + r) - r) / r^2 for the small r left by [`POW_LOG_TABLE`]; constant term first. The
-/// coefficient of r^j carries a factor (-2)^ceil(j / 2), as it is evaluated in powers of -r^2/2.
+/// (ln(1 + r) - r) / r^2 for the small r left by [`POW_LOG_TABLE`]; constant term first. The coefficient of r^j carries
+/// a factor (-2)^ceil(j / 2), because it is evaluated in powers of -r^2/2.
 pub(super) const POW_LOG_POLY: [f64; 7] = floats([
     0xbfe0_0000_0000_0000,
     0xbfe5_5555_5555_5560,
@@ -60,11 +60,11 @@ pub(super) const NEG_LN2_N_LO: f64 = f64::from_bits(0xbd0c_f79a_bc9e_3b3a);
 pub(super) const EXP_POLY: [f64; 4] =
     floats([0x3fdf_ffff_ffff_fdbd, 0x3fc5_5555_5555_543c, 0x3fa5_5555_cf17_2b91, 0x3f81_1111_67a4_d017]);
 
-/// 1.5 * 2^52: adding it leaves the nearest integer in the low bits of the sum.
+/// 1.5 * 2^52. After it is added, the low bits of the sum hold the nearest integer.
 pub(super) const ROUND_SHIFT: f64 = f64::from_bits(0x4338_0000_0000_0000);
 
-/// `[1/c, ln c]` for a point c near the middle of each of 128 intervals of [0.6875, 1.375), ln c a
-/// multiple of 2^-43 up to an error that the choice of c keeps negligible.
+/// `[1/c, ln c]` for a point c near the middle of each of 128 intervals of [0.6875, 1.375). The table holds ln c as a
+/// multiple of 2^-43; c is chosen so that the error of this rounding is negligible.
 pub(super) static LOG_TABLE: [[u64; 2]; 128] = [
     [0x3ff7_34f0_c3e0_de9f, 0xbfd7_cc7f_79e6_9000],
     [0x3ff7_1378_6a2c_e91f, 0xbfd7_6fee_c20d_0000],
@@ -196,8 +196,8 @@ pub(super) static LOG_TABLE: [[u64; 2]; 128] = [
     [0x3fe7_56ca_dbd6_130c, 0x3fd4_32ee_e32f_e000],
 ];
 
-/// `[1/c, ln c, rest of ln c]`, as [`LOG_TABLE`], for the interval from [`super::POW_LOG_ORIGIN`]
-/// to twice that, with 1/c of few enough bits that z/c - 1 is exact for every z there.
+/// `[1/c, ln c, rest of ln c]`, like [`LOG_TABLE`], for the interval from [`super::POW_LOG_ORIGIN`] to twice that. 1/c
+/// has so few bits that z/c - 1 is exact for every z of its part.
 #[rustfmt::skip]
 pub(super) static POW_LOG_TABLE: [[u64; 3]; 128] = [
     [0x3ff6_a000_0000_0000, 0xbfd6_2c82_f2b9_c800, 0x3cfa_b424_2837_5680],
@@ -330,9 +330,8 @@ pub(super) static POW_LOG_TABLE: [[u64; 3]; 128] = [
     [0x3fe6_c000_0000_0000, 0x3fd5_d5bd_df59_6000, 0xbd0a_0b2a_08a4_65dc],
 ];
 
-/// `[t, s - (i << 45)]` for each i of 0..128, where s, as a number, times (1 + t) is 2^(i/128);
-/// adding `k << 45` for a k congruent to i modulo 128 makes of the second figure the bits of
-/// 2^(k/128).
+/// `[t, s - (i << 45)]` for each i of 0..128; s is the bit pattern of a number that, times (1 + t), is 2^(i/128). If k
+/// is congruent to i modulo 128, adding `k << 45` to the second entry gives the bits of 2^(k/128).
 pub(super) static EXP_TABLE: [[u64; 2]; 128] = [
     [0x0000_0000_0000_0000, 0x3ff0_0000_0000_0000],
     [0x3c9b_3b4f_1a88_bf6e, 0x3fef_f63d_a9fb_3335],

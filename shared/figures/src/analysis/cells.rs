@@ -1,4 +1,4 @@
-//! The cells that the paper looks at.
+//! Selection of the cells that the paper analyses.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,20 +6,22 @@ use std::ops::Range;
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use super::Recording;
-use crate::{Change, Condition};
+use crate::{Change, PaperCondition};
 
-/// Which cells are selected, and what of their traces is looked at. The default is the paper's.
+/// Criteria that select cells, and the window in which responses are measured. The default values are the
+/// paper's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Criteria {
-    /// What is looked at, in ms of the recording: 1000 to 1059.
+    /// The window, in ms of the recording: 1000 to 1059.
     pub window_ms: Range<usize>,
-    /// When fibres spike: 1010, 1020 and 1030 ms. The first is time 0 of pictures.
+    /// Times of the fibres' spikes: 1010, 1020 and 1030 ms. The first is time 0 in pictures.
     pub stimuli_ms: Vec<usize>,
     /// Response to the second spike, in ms of the window: 18 to 21.
     pub second: Range<usize>,
     /// Response to the third spike, in ms of the window: 28 to 31.
     pub third: Range<usize>,
-    /// Cells whose Control response to the second spike is above this probability are left out: 0.6.
+    /// Largest probability of the response to the second spike in Control: 0.6. Cells above it are not
+    /// selected.
     pub most: f64,
 }
 
@@ -36,113 +38,113 @@ impl Default for Criteria {
 }
 
 impl Criteria {
-    /// Time of each ms of the window, from the first stimulus on.
+    /// Returns the time of each ms of the window, relative to the first stimulus.
     pub fn times_ms(&self) -> Vec<f64> {
         let zero = self.stimuli_ms.first().copied().unwrap_or(self.window_ms.start);
         self.window_ms.clone().map(|ms| ms as f64 - zero as f64).collect()
     }
 
-    /// Integral of a trace over the window, in its unit times ms, by the trapezoid rule. As in the original,
-    /// its n samples are spread evenly over n ms, both ends included.
+    /// Returns the integral of a trace over the window by the trapezoid rule, in the trace's unit times ms.
+    /// As in the original, the n samples are spread evenly over n ms, both ends included.
     pub fn integral(&self, trace: ArrayView1<'_, f64>) -> f64 {
         let spacing = trace.len() as f64 / (trace.len() as f64 - 1.0);
         let pairs = trace.iter().zip(trace.iter().skip(1));
         pairs.map(|(left, right)| spacing * (left + right) / 2.0).sum()
     }
 
-    /// Mean of a trace over the window: the integral over its length.
+    /// Returns the mean of a trace over the window: the integral divided by the window's length.
     pub fn mean(&self, trace: ArrayView1<'_, f64>) -> f64 {
         self.integral(trace) / self.window_ms.len() as f64
     }
 }
 
-/// How many cells are left after each step of the selection, and of which class they are.
+/// Number of cells after each step of the selection, and in each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counts {
-    /// Granule cells.
+pub struct SelectionCounts {
+    /// All granule cells.
     pub granule_cells: usize,
-    /// With input from an active mossy fibre.
+    /// Granule cells with input from an active mossy fibre.
     pub driven: usize,
-    /// Of these, with a spike in Control at any time.
+    /// Driven cells with a spike in Control at any time.
     pub responsive: usize,
-    /// Of these, selected.
+    /// Responsive cells that were selected.
     pub selected: usize,
-    /// Responsive cells that fulfil the criteria but have no Control spike in the window, so that there is no
-    /// peak to compare with. They are not selected.
+    /// Responsive cells that meet the criteria, but have no Control spike in the window. Without a peak to
+    /// compare with, they are not selected.
     pub without_peak: usize,
-    /// Selected cells whose peak grows under ACh.
+    /// Selected cells whose peak is larger under ACh.
     pub increase: usize,
-    /// Selected cells whose peak shrinks under ACh.
+    /// Selected cells whose peak is smaller under ACh.
     pub decrease: usize,
-    /// Selected cells whose peak stays the same.
+    /// Selected cells whose peak is the same under ACh.
     pub equal: usize,
-    /// Of those that decrease, cells without a spike in the window under ACh.
+    /// Cells of class decrease without a spike in the window under ACh.
     pub silenced: usize,
 }
 
 /// A selected cell.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    /// Its row among the granule cells.
+pub struct SelectedCell {
+    /// Row of the cell in arrays of all granule cells.
     pub index: u32,
-    /// Synapses from active mossy fibres.
+    /// Number of synapses from active mossy fibres.
     pub active_inputs: usize,
     /// Largest spike probability in the window, per condition.
     peaks: [f64; 3],
     /// Largest spike probability under ACh relative to the Control peak.
     pub relative_peak: f64,
-    /// What that means.
+    /// Class of `relative_peak`.
     pub change: Change,
-    /// Mean excitatory conductance in the window in Control, nS; none where it was not recorded.
+    /// Mean excitatory conductance in the window in Control, nS; `None` if not recorded.
     pub excitation: Option<f64>,
-    /// Mean inhibitory conductance in the window in Control, nS; none where it was not recorded.
+    /// Mean inhibitory conductance in the window in Control, nS; `None` if not recorded.
     pub inhibition: Option<f64>,
-    /// Factor on tonic inhibition under ACh; none where it was not recorded.
+    /// Factor on tonic inhibition under ACh; `None` if not recorded.
     pub tonic_factor: Option<f64>,
 }
 
-impl Cell {
-    /// Largest spike probability in the window.
-    pub fn peak(&self, condition: Condition) -> f64 {
+impl SelectedCell {
+    /// Returns the largest spike probability in the window, in this condition.
+    pub fn peak(&self, condition: PaperCondition) -> f64 {
         self.peaks[condition as usize]
     }
 
-    /// Natural logarithm of the relative peak; none if the cell is silent under ACh.
+    /// Returns the natural logarithm of the relative peak; `None` if the cell is silent under ACh.
     pub fn log_peak(&self) -> Option<f64> {
         (self.relative_peak > 0.0).then(|| self.relative_peak.ln())
     }
 
-    /// Whether the cell does not spike in the window under ACh.
+    /// Whether the cell has no spike in the window under ACh.
     pub fn is_silenced(&self) -> bool {
         self.relative_peak == 0.0
     }
 
-    /// A quantity; none where it was not recorded.
+    /// Returns a quantity of the cell; `None` if not recorded.
     pub fn quantity(&self, quantity: Quantity) -> Option<f64> {
         quantity.of(self)
     }
 }
 
-/// What may decide how a cell responds.
+/// A quantity that may determine how a cell responds to ACh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// Mean excitatory conductance in Control, nS.
     Excitation,
     /// Mean inhibitory conductance in Control, nS.
     Inhibition,
-    /// Excitatory less inhibitory conductance, nS.
+    /// Excitatory minus inhibitory conductance, nS.
     Net,
-    /// The part of tonic inhibition that ACh takes away.
+    /// Fraction of tonic inhibition that ACh removes.
     TonicReduction,
 }
 
 impl Quantity {
-    /// All of them.
+    /// All quantities, in the order of the figures' panels.
     pub const ALL: [Quantity; 4] =
         [Quantity::Excitation, Quantity::Inhibition, Quantity::Net, Quantity::TonicReduction];
 
-    /// Its value for a cell; none where it was not recorded.
-    pub fn of(self, cell: &Cell) -> Option<f64> {
+    /// Returns the value of this quantity for a cell; `None` if not recorded.
+    pub fn of(self, cell: &SelectedCell) -> Option<f64> {
         match self {
             Quantity::Excitation => cell.excitation,
             Quantity::Inhibition => cell.inhibition,
@@ -151,7 +153,7 @@ impl Quantity {
         }
     }
 
-    /// The name in tables, with the unit.
+    /// Returns the name in tables, with the unit.
     pub fn name(self) -> &'static str {
         match self {
             Quantity::Excitation => "excitation_ns",
@@ -161,7 +163,7 @@ impl Quantity {
         }
     }
 
-    /// What stands at an axis.
+    /// Returns the label of an axis.
     pub fn label(self) -> &'static str {
         match self {
             Quantity::Excitation => "Excitatory conductance (nS)",
@@ -171,7 +173,8 @@ impl Quantity {
         }
     }
 
-    /// Standard deviation of the kernels of its density.
+    /// Returns the bandwidth of the kernel density: the standard deviation of its kernels, in the quantity's
+    /// unit.
     pub fn bandwidth(self) -> f64 {
         match self {
             Quantity::Excitation | Quantity::Inhibition | Quantity::Net => 0.1,
@@ -179,30 +182,34 @@ impl Quantity {
         }
     }
 
-    /// Width of the bins of its histogram.
+    /// Returns the width of the histogram's bins, in the quantity's unit.
     pub fn bin_width(self) -> f64 {
         self.bandwidth()
     }
 }
 
-/// Driven cells, ascending, with how many active synapses each has.
+/// Returns the driven cells in ascending order, each with the number of its active synapses.
 pub(super) fn driven(connections: ArrayView2<'_, i32>) -> Vec<(u32, usize)> {
     let mut inputs: BTreeMap<u32, usize> = BTreeMap::new();
     for synapse in connections.rows() {
-        // Negative ones are refused before.
+        // `check::recording` has refused negative cells.
         *inputs.entry(synapse[1].unsigned_abs()).or_default() += 1;
     }
     inputs.into_iter().collect()
 }
 
-/// Selects cells of a recording that was checked.
+/// Selects and measures the cells of a recording that has been checked.
 pub(super) fn select(
     recording: &Recording<'_>,
     criteria: &Criteria,
     driven: &[(u32, usize)],
-) -> (Counts, Vec<Cell>) {
+) -> (SelectionCounts, Vec<SelectedCell>) {
     let control = recording.control.probability;
-    let mut counts = Counts { granule_cells: control.nrows(), driven: driven.len(), ..Counts::default() };
+    let mut counts = SelectionCounts {
+        granule_cells: control.nrows(),
+        driven: driven.len(),
+        ..SelectionCounts::default()
+    };
     let mut cells = Vec::new();
     for (row, &(index, active_inputs)) in driven.iter().enumerate() {
         if control.row(index as usize).iter().all(|&probability| probability == 0.0) {
@@ -217,7 +224,7 @@ pub(super) fn select(
         if !(second <= criteria.most && third <= second) {
             continue;
         }
-        let peaks = Condition::ALL.map(|condition| {
+        let peaks = PaperCondition::ALL.map(|condition| {
             largest(window(&recording.responses(condition).probability, index as usize).view())
         });
         let [peak, _, ach] = peaks;
@@ -227,7 +234,7 @@ pub(super) fn select(
         }
         let relative_peak = ach / peak;
         let mean = |of: &ArrayView2<'_, f64>| criteria.mean(window(of, row).view());
-        cells.push(Cell {
+        cells.push(SelectedCell {
             index,
             active_inputs,
             peaks,

@@ -1,81 +1,82 @@
-//! Whether arrays are what an analysis takes them for.
+//! Checks of the arrays and criteria of an analysis.
 
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use super::cells::driven;
 use super::{Criteria, Recording};
-use crate::Condition;
+use crate::PaperCondition;
 
-/// Why nothing could be measured.
+/// Why an analysis is impossible.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AnalysisError {
-    /// Which cells are driven is not known.
+    /// There are no connections of Control, so the driven cells are unknown.
     #[error("there are no connections of Control: which granule cells the stimulus drives is not known")]
     NoConnections,
-    /// Connections or weights are not those of Control, so that the networks are not the same.
+    /// A condition has other connections or weights than Control, so the networks differ.
     #[error("the {what} of {} are not those of Control", condition.name())]
     Differ {
         /// `connections` or `weights`.
         what: &'static str,
-        /// Whose they are.
-        condition: Condition,
+        /// The condition that differs from Control.
+        condition: PaperCondition,
     },
-    /// An array has not the shape that others ask for.
+    /// The shape of an array does not fit the other arrays.
     #[error("{what}: {found:?} values, where the other arrays ask for {expected:?}")]
     Shape {
-        /// The array.
+        /// Name of the array.
         what: String,
-        /// Its shape.
+        /// Shape of the array.
         found: Vec<usize>,
-        /// What it should be.
+        /// Shape that the other arrays require.
         expected: Vec<usize>,
     },
     /// The recording ends before the window does.
     #[error("{what}: {found} ms were recorded, but {needed} ms are looked at")]
     TooShort {
-        /// The array.
+        /// Name of the array.
         what: String,
-        /// Its length in ms.
+        /// Length of the recording, in ms.
         found: usize,
-        /// What is needed at least.
+        /// Smallest length that contains the window, in ms.
         needed: usize,
     },
-    /// A synapse onto a granule cell that there is not.
+    /// A connection leads to a granule cell that does not exist.
     #[error("a connection leads to granule cell {cell}, of {cells}")]
     NoSuchCell {
-        /// The cell.
+        /// The granule cell of the connection.
         cell: i32,
-        /// How many there are.
+        /// Number of granule cells.
         cells: usize,
     },
-    /// A number that cannot be what it should be.
+    /// A value is outside the range of its kind.
     #[error("{what}, cell {cell}, {ms} ms: {value} is no {kind}")]
     Value {
-        /// The array.
+        /// Name of the array.
         what: String,
-        /// Its row.
+        /// Row of the value in the array.
         cell: usize,
-        /// Its column.
+        /// Time of the value, in ms of the recording.
         ms: usize,
-        /// What is there, as text.
+        /// The value, as text.
         value: String,
-        /// What should be there.
+        /// Kind of the value: `probability`, `conductance` or `factor`.
         kind: &'static str,
     },
-    /// Criteria that select nothing of the window, or point beyond it.
+    /// A response's range is empty or extends beyond the window, the window has fewer than two samples, or
+    /// the probability is NaN.
     #[error("the responses to the stimuli must lie in the window, which must have at least two samples")]
     Criteria,
 }
 
-/// Checks criteria alone.
+/// Checks the criteria, without a recording.
 pub(super) fn criteria(criteria: &Criteria) -> Result<(), AnalysisError> {
     let inside = |range: &std::ops::Range<usize>| !range.is_empty() && range.end <= criteria.window_ms.len();
     let fits = criteria.window_ms.len() >= 2 && inside(&criteria.second) && inside(&criteria.third);
     if fits && !criteria.most.is_nan() { Ok(()) } else { Err(AnalysisError::Criteria) }
 }
 
-/// Checks all that is used of a recording. Gives its driven cells, ascending, with how many active synapses
-/// each has.
+/// Checks all parts of a recording that the analysis uses. Returns the driven cells in ascending order, each
+/// with the number of its active synapses.
 pub(super) fn recording(
     recording: &Recording<'_>,
     criteria: &Criteria,
@@ -90,7 +91,7 @@ pub(super) fn recording(
     }
     let driven = driven(connections);
 
-    for condition in Condition::ALL {
+    for condition in PaperCondition::ALL {
         let responses = recording.responses(condition);
         if responses.connections.is_some_and(|of_condition| of_condition != connections) {
             return Err(AnalysisError::Differ { what: "connections", condition });

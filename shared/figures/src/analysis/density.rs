@@ -2,9 +2,10 @@
 
 use std::f64::consts::PI;
 
-/// How far from the outermost values a curve goes, in bandwidths: the kernel is below 0.04 % of its peak there.
+/// How far a curve extends beyond the outermost values, in bandwidths. The kernel is below 0.04 % of its peak
+/// there.
 const REACH: f64 = 4.0;
-/// Points of a curve per bandwidth, and at most.
+/// Points of a curve: per bandwidth, and at most.
 const POINTS_PER_BANDWIDTH: f64 = 20.0;
 const MOST_POINTS: f64 = 4000.0;
 
@@ -17,14 +18,14 @@ pub struct Density {
 }
 
 impl Density {
-    /// The density of a sample; none for an empty one, one that is not finite, or a bandwidth that is not
-    /// positive.
+    /// Creates the density of a sample. Returns `None` if the sample is empty or not finite, or if the
+    /// bandwidth is not positive.
     pub fn new(values: Vec<f64>, bandwidth: f64) -> Option<Density> {
         let fits = !values.is_empty() && values.iter().all(|value| value.is_finite());
         (fits && bandwidth.is_finite() && bandwidth > 0.0).then_some(Density { values, bandwidth })
     }
 
-    /// The density at a point.
+    /// Returns the density at `x`.
     pub fn at(&self, x: f64) -> f64 {
         let kernels = self.values.iter().map(|value| {
             let distance = (x - value) / self.bandwidth;
@@ -33,7 +34,7 @@ impl Density {
         kernels.sum::<f64>() / (self.values.len() as f64 * self.bandwidth * (2.0 * PI).sqrt())
     }
 
-    /// Points (x, density) evenly spaced over all that is not nearly 0.
+    /// Returns evenly spaced points (x, density) over the range where the density is not nearly 0.
     pub fn curve(&self) -> Vec<(f64, f64)> {
         let smallest = self.values.iter().copied().fold(f64::INFINITY, f64::min);
         let largest = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_curve_has_its_peak() {
-        // Wherever a value lies between points, they are near enough to it.
+        // A value may lie anywhere between two points; one of them is still close enough to the peak.
         for offset in [0.0, 0.003, 0.0041, 0.007] {
             let values = vec![0.0, 1.0 + offset, 1.0 + offset];
             let density = Density::new(values, 0.01).expect("values");
@@ -99,7 +100,7 @@ mod tests {
         assert!(Density::new(vec![], 0.1).is_none());
         assert!(Density::new(vec![f64::NAN], 0.1).is_none());
         assert!(Density::new(vec![1.0], 0.0).is_none());
-        // Values far apart take no more points.
+        // Values that are far apart do not increase the number of points beyond the limit.
         let curve = Density::new(vec![0.0, 1e12], 0.1).expect("values").curve();
         assert_eq!(curve.len(), MOST_POINTS as usize + 1);
     }

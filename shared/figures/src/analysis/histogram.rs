@@ -1,22 +1,23 @@
 //! Histograms as densities.
 
-/// Bins at most; wider ones are taken instead.
+/// Largest number of bins. If there were more, the bins are made wider.
 const MOST_BINS: f64 = 2000.0;
 
-/// How many values lie in bins [k·w, (k + 1)·w) of one width w, which begin at whole multiples of it.
+/// Numbers of values in bins [k·w, (k + 1)·w). All bins have one width w and begin at integer multiples of
+/// it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     /// Width of all bins.
     pub width: f64,
-    /// The first bin's k.
+    /// k of the first bin.
     pub first: i64,
-    /// Values in each bin, from the first to the last that has any.
+    /// Number of values in each bin, from the first to the last bin that has any.
     pub counts: Vec<usize>,
 }
 
 impl Histogram {
-    /// The histogram of a sample; none for an empty one, one that is not finite, or a width that is not
-    /// positive. The width is doubled until there are at most 2000 bins.
+    /// Creates the histogram of a sample. Returns `None` if the sample is empty or not finite, or if the
+    /// width is not positive. The width is doubled until there are at most 2000 bins.
     pub fn new(values: &[f64], width: f64) -> Option<Histogram> {
         let fits = !values.is_empty() && values.iter().all(|value| value.is_finite());
         if !(fits && width.is_finite() && width > 0.0) {
@@ -39,21 +40,21 @@ impl Histogram {
         Some(Histogram { width, first, counts })
     }
 
-    /// Where the bin at this place of `counts` begins.
+    /// Returns the lower edge of the bin at this index of `counts`.
     pub fn edge(&self, at: usize) -> f64 {
         (self.first + at as i64) as f64 * self.width
     }
 
-    /// Each bin's part of the sample over its width, so that all bins together have the area 1.
+    /// Returns the fraction of the sample in each bin, divided by the bin's width. The area of all bins is 1.
     pub fn densities(&self) -> Vec<f64> {
         let n: usize = self.counts.iter().sum();
         self.counts.iter().map(|&count| count as f64 / (n as f64 * self.width)).collect()
     }
 }
 
-/// The k with k·width ≤ value < (k + 1)·width, in the arithmetic of [`Histogram::edge`].
+/// Returns the k with k·width ≤ value < (k + 1)·width, in the arithmetic of [`Histogram::edge`].
 fn bin(value: f64, width: f64) -> i64 {
-    // A rounded quotient may be one off.
+    // The quotient is rounded, so `near` may be off by one.
     let near = (value / width).floor() as i64;
     [near + 1, near, near - 1].into_iter().find(|&k| k as f64 * width <= value).unwrap_or(near)
 }
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn values_at_edges_begin_their_bin() {
-        // 3 · 0.1 is 0.30000000000000004: 0.3 lies before it.
+        // 3 · 0.1 is 0.30000000000000004, so 0.3 lies below that edge.
         let histogram = Histogram::new(&[0.0, 0.1, 0.2, 0.3, 0.1 * 3.0, -0.05], 0.1).expect("values");
         assert_eq!((histogram.first, histogram.counts.as_slice()), (-1, &[1, 1, 1, 2, 1][..]));
         assert_eq!(histogram.edge(0), -0.1);

@@ -1,58 +1,58 @@
-//! What an analysis needs of one seed: the arrays that a sweep writes.
+//! The input of an analysis: the arrays of one seed, as a sweep writes them.
 
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use crate::Condition;
+use crate::PaperCondition;
 
-/// Active mossy fibre → its weight in nS in each trial.
-pub type Weights = BTreeMap<i64, Vec<f64>>;
+/// Weight in nS in each trial, by active mossy fibre.
+pub type RecordedWeights = BTreeMap<i64, Vec<f64>>;
 
 /// The arrays of one seed in the paper's three conditions.
 #[derive(Clone, Debug)]
 pub struct Recording<'a> {
-    /// Under Control.
+    /// Arrays of Control.
     pub control: Responses<'a>,
-    /// Under GABAzine.
+    /// Arrays of GABAzine.
     pub gabazine: Responses<'a>,
-    /// Under ACh.
+    /// Arrays of ACh.
     pub ach: Responses<'a>,
-    /// Of the driven cells under Control; none where they were not recorded.
-    pub conductances: Option<Conductances<'a>>,
-    /// Factor on tonic inhibition under ACh of each driven cell; none where it was not recorded.
+    /// Conductances of the driven cells in Control; `None` if not recorded.
+    pub conductances: Option<DrivenConductances<'a>>,
+    /// Factor on tonic inhibition under ACh, per driven cell; `None` if not recorded.
     pub tonic_factors: Option<ArrayView1<'a, f64>>,
 }
 
 impl<'a> Recording<'a> {
-    /// What was recorded in a condition.
-    pub fn responses(&self, condition: Condition) -> &Responses<'a> {
+    /// Returns the arrays of a condition.
+    pub fn responses(&self, condition: PaperCondition) -> &Responses<'a> {
         match condition {
-            Condition::Control => &self.control,
-            Condition::Gabazine => &self.gabazine,
-            Condition::Ach => &self.ach,
+            PaperCondition::Control => &self.control,
+            PaperCondition::Gabazine => &self.gabazine,
+            PaperCondition::Ach => &self.ach,
         }
     }
 }
 
-/// What was recorded in one condition.
+/// The arrays of one condition.
 #[derive(Clone, Debug)]
 pub struct Responses<'a> {
-    /// Fraction of trials with a spike: (granule cells, ms).
+    /// Fraction of trials with a spike, per ms: (granule cells, ms).
     pub probability: ArrayView2<'a, f64>,
-    /// Mossy fibre and granule cell of every synapse from an active fibre: (synapses, 2). Needed of Control;
-    /// of the others compared with that. No file has them with fixed weights, but they follow from the sweep:
-    /// `active_connections` of granule-sim's `Structure`.
+    /// Mossy fibre and granule cell of every synapse from an active fibre: (synapses, 2). Required for
+    /// Control; those of other conditions must be equal to them. With fixed weights no file has them, but
+    /// they follow from the sweep: see `Structure::active_connections` in the crate `granule-granular`.
     pub connections: Option<ArrayView2<'a, i32>>,
-    /// Compared between conditions where there are any; none with fixed weights.
-    pub weights: Option<&'a Weights>,
+    /// Weights must be equal in all conditions that have them. With fixed weights there are none.
+    pub weights: Option<&'a RecordedWeights>,
 }
 
-/// Conductances of the driven cells, in nS: (driven cells, ms).
+/// Conductances of the driven cells in nS: (driven cells, ms).
 #[derive(Clone, Debug)]
-pub struct Conductances<'a> {
-    /// Summed over excitatory synapses.
+pub struct DrivenConductances<'a> {
+    /// Sum over a cell's excitatory synapses.
     pub excitation: ArrayView2<'a, f64>,
-    /// Summed over inhibitory synapses.
+    /// Sum over a cell's inhibitory synapses.
     pub inhibition: ArrayView2<'a, f64>,
 }

@@ -2,20 +2,20 @@
 
 use serde::Serialize;
 
-/// Mean of a sample, and how far it may be off.
+/// Mean of a sample and its standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// Size of the sample.
+    /// Number of values.
     pub n: usize,
-    /// Its mean; none without a value.
+    /// Mean of the values; `None` without values.
     pub mean: Option<f64>,
-    /// Standard error of the mean: the standard deviation of the sample, with n − 1 degrees of freedom, over
-    /// √n. None with fewer than two values.
+    /// Standard error of the mean: the standard deviation of the sample, with n − 1 degrees of freedom,
+    /// divided by √n. `None` with fewer than two values.
     pub sem: Option<f64>,
 }
 
 impl Summary {
-    /// Summarises a sample.
+    /// Computes the summary of a sample.
     pub fn of(values: &[f64]) -> Summary {
         let n = values.len();
         let size = n as f64;
@@ -36,7 +36,7 @@ mod tests {
     fn a_sample_has_mean_and_error() {
         let summary = Summary::of(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!((summary.n, summary.mean), (4, Some(2.5)));
-        // Deviations 1.5, 0.5, 0.5, 1.5: variance 5/3, over 4 values.
+        // Deviations 1.5, 0.5, 0.5, 1.5: the variance is 5/3, divided by 4 values.
         let sem = summary.sem.expect("four values");
         assert!((sem - (5.0_f64 / 12.0).sqrt()).abs() < 1e-15, "{sem}");
     }

@@ -2,18 +2,18 @@ use ndarray::{Array1, Array2, array};
 
 use super::*;
 
-/// Arrays of four granule cells, of which three are driven, with the paper's criteria.
+/// Arrays of four granule cells, three of them driven, for the paper's criteria.
 struct Arrays {
     probability: [Array2<f64>; 3],
     connections: Array2<i32>,
-    weights: [Weights; 3],
+    weights: [RecordedWeights; 3],
     excitation: Array2<f64>,
     inhibition: Array2<f64>,
     factors: Array1<f64>,
 }
 
 impl Arrays {
-    /// Cell 0 increases, cell 1 has no input, cell 2 decreases, cell 3 stays.
+    /// Cell 0 increases, cell 1 has no input, cell 2 decreases, cell 3 stays the same.
     fn new() -> Arrays {
         let mut probability = [(); 3].map(|()| Array2::zeros((4, 1100)));
         let peaks = [[0.25, 1.0, 0.5], [0.9, 0.9, 0.9], [0.5, 1.0, 0.0], [0.25, 0.5, 0.25]];
@@ -23,7 +23,7 @@ impl Arrays {
                 probability[condition][[cell, 1029]] = peak / 2.0;
             }
         }
-        let weights: Weights = [(5, vec![0.1, 0.2]), (9, vec![0.3, 0.4])].into_iter().collect();
+        let weights: RecordedWeights = [(5, vec![0.1, 0.2]), (9, vec![0.3, 0.4])].into_iter().collect();
         Arrays {
             probability,
             connections: array![[5, 0], [5, 2], [9, 2], [9, 3]],
@@ -44,7 +44,7 @@ impl Arrays {
             control: responses(0),
             gabazine: responses(1),
             ach: responses(2),
-            conductances: Some(Conductances {
+            conductances: Some(DrivenConductances {
                 excitation: self.excitation.view(),
                 inhibition: self.inhibition.view(),
             }),
@@ -64,7 +64,7 @@ impl Arrays {
 #[test]
 fn driven_cells_are_selected_and_measured() {
     let analysis = Arrays::new().analysis().unwrap();
-    let counts = Counts {
+    let counts = SelectionCounts {
         granule_cells: 4,
         driven: 3,
         responsive: 3,
@@ -80,13 +80,13 @@ fn driven_cells_are_selected_and_measured() {
     assert_eq!((up.index, up.active_inputs, up.relative_peak, up.change), (0, 1, 2.0, Change::Increase));
     assert_eq!((down.index, down.active_inputs, down.log_peak()), (2, 2, None));
     assert_eq!((same.index, same.tonic_factor, same.change), (3, Some(0.375), Change::Equal));
-    // The mean of 1000 to 1059, and that of the next row.
+    // The mean of 1000 to 1059; values of the next row are larger by 1000.
     assert!((up.excitation.unwrap() - 1029.5).abs() < 1e-9);
     assert!((down.excitation.unwrap() - 2029.5).abs() < 1e-9);
     assert!((up.inhibition.unwrap() - 0.5).abs() < 1e-15);
     assert_eq!(analysis.values(Quantity::TonicReduction, Change::Increase), [0.75]);
-    assert_eq!(analysis.relative(Condition::Gabazine)[[0, 19]], 4.0);
-    let course = analysis.time_course(Condition::Ach, Change::Increase);
+    assert_eq!(analysis.relative(PaperCondition::Gabazine)[[0, 19]], 4.0);
+    let course = analysis.time_course(PaperCondition::Ach, Change::Increase);
     assert_eq!(
         (course.len(), course[19].mean, course[29].mean, course[0].mean),
         (60, Some(2.0), Some(1.0), Some(0.0))
@@ -98,7 +98,7 @@ fn driven_cells_are_selected_and_measured() {
 #[test]
 fn the_window_of_the_integral_is_that_of_the_original() {
     let criteria = Criteria::default();
-    // A constant of 1 nS over 60 ms.
+    // The integral of 1 nS over 60 ms.
     assert!((criteria.integral(Array1::ones(60).view()) - 60.0).abs() < 1e-12);
 }
 
@@ -113,7 +113,7 @@ fn responses_that_are_too_strong_or_grow_are_left_out() {
     assert_eq!(selected(0.6, 0.6), 3);
     assert_eq!(selected(0.61, 0.1), 2);
     assert_eq!(selected(0.3, 0.31), 2);
-    // Only samples 18 to 21 and 28 to 31 are looked at.
+    // Only samples 18 to 21 and 28 to 31 of the window matter.
     for (ms, left) in [(1017, 2), (1018, 3), (1021, 3), (1022, 2)] {
         let mut arrays = Arrays::new();
         arrays.probability[0][[0, 1019]] = 0.0;
@@ -133,7 +133,7 @@ fn cells_without_a_peak_cannot_be_compared() {
     arrays.probability[0].row_mut(0).fill(0.0);
     let counts = arrays.analysis().unwrap().counts();
     assert_eq!((counts.responsive, counts.selected, counts.without_peak), (2, 2, 0), "a silent cell");
-    // It spikes, but not in the window.
+    // The cell spikes, but outside the window.
     arrays.probability[0][[0, 3]] = 0.1;
     let counts = arrays.analysis().unwrap().counts();
     assert_eq!((counts.responsive, counts.selected, counts.without_peak), (3, 2, 1));
@@ -148,7 +148,7 @@ fn nothing_to_measure_is_no_error() {
     assert!(analysis.density(Quantity::Net, Change::Increase).is_none());
     assert!(analysis.histogram(Quantity::Net, Change::Increase).is_none());
     assert_eq!(analysis.summary(Quantity::Net, Change::Increase), Summary::of(&[]));
-    assert_eq!(analysis.time_course(Condition::Control, Change::Increase)[5], Summary::of(&[]));
+    assert_eq!(analysis.time_course(PaperCondition::Control, Change::Increase)[5], Summary::of(&[]));
 
     arrays.connections = Array2::zeros((0, 2));
     arrays.excitation = Array2::zeros((0, 1100));
@@ -235,7 +235,7 @@ fn numbers_that_cannot_be_are_refused() {
     let mut arrays = Arrays::new();
     arrays.factors[2] = f64::NEG_INFINITY;
     assert_eq!(arrays.error(), "tonic factors, cell 2, 0 ms: -inf is no factor");
-    // Of cells that are not driven nothing is asked.
+    // Values of cells that are not driven are not checked.
     let mut arrays = Arrays::new();
     arrays.probability[0][[1, 5]] = f64::NAN;
     assert!(arrays.analysis().is_ok());
@@ -261,7 +261,7 @@ mod any_arrays {
 
     use super::*;
 
-    /// Mostly what can be, sometimes what cannot.
+    /// Mostly valid probabilities, rarely an arbitrary number.
     fn probability() -> impl Strategy<Value = f64> {
         prop_oneof![1000 => Just(0.0), 1000 => (0..=10_u8).prop_map(|n| f64::from(n) / 10.0), 1 => any::<f64>()]
     }
@@ -272,7 +272,7 @@ mod any_arrays {
     }
 
     proptest! {
-        /// Either an error or cells whose numbers are numbers, in classes that are all of them.
+        /// An analysis returns an error, or cells with finite numbers, each in one class.
         #[test]
         fn give_numbers_or_an_error(
             control in matrix(6, probability()),
@@ -296,7 +296,7 @@ mod any_arrays {
                 control: responses("control"),
                 gabazine: responses("gaba"),
                 ach: responses("ach"),
-                conductances: Some(Conductances { excitation: of_driven, inhibition: of_driven }),
+                conductances: Some(DrivenConductances { excitation: of_driven, inhibition: of_driven }),
                 tonic_factors: None,
             };
             match Analysis::new(&recording, &criteria) {
@@ -307,8 +307,8 @@ mod any_arrays {
                     prop_assert!(counts.selected + counts.without_peak <= counts.responsive);
                     prop_assert_eq!(counts.selected, analysis.cells().len());
                     for (row, cell) in analysis.cells().iter().enumerate() {
-                        prop_assert!(cell.relative_peak.is_finite() && cell.peak(Condition::Control) > 0.0);
-                        let relative = analysis.relative(Condition::Control);
+                        prop_assert!(cell.relative_peak.is_finite() && cell.peak(PaperCondition::Control) > 0.0);
+                        let relative = analysis.relative(PaperCondition::Control);
                         let largest = relative.row(row).iter().copied().fold(0.0, f64::max);
                         prop_assert_eq!(largest, 1.0);
                         prop_assert_eq!(Quantity::Net.of(cell), Some(0.0));

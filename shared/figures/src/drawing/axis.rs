@@ -1,52 +1,52 @@
-//! An axis: a scale, a label, and which ticks fit.
+//! An axis: a scale, a label and ticks.
 
 use super::scale::{Scale, Tick};
 use super::size;
 use super::text::text_width;
 
-/// Room for each tick in points: across for numbers in a row, down for numbers below each other.
+/// Height of a tick in a column of numbers, in points.
 const ROOM_DOWN: f64 = 18.0;
-/// Between two numbers in a row.
+/// Smallest gap between two numbers in a row, in points.
 const GAP_ACROSS: f64 = 7.0;
-/// More ticks are never useful.
+/// Most ticks of an axis; more are never useful.
 const MOST_TICKS: usize = 9;
 
-/// What is along one side of a panel.
+/// An axis along one side of a panel.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// Where numbers lie.
+    /// Maps numbers to places on the axis.
     pub scale: Scale,
-    /// What they are, with the unit. Empty for none.
+    /// The quantity with its unit; empty for no label.
     pub label: String,
     ticks: Option<Vec<Tick>>,
 }
 
 impl Axis {
-    /// An axis with ticks at round numbers.
+    /// Creates an axis with ticks at round numbers.
     pub fn new(scale: Scale, label: &str) -> Axis {
         Axis { scale, label: label.to_owned(), ticks: None }
     }
 
-    /// An axis of names, at 0, 1, 2 and so on.
+    /// Creates an axis of names, at 0, 1, 2 and so on.
     pub fn names(names: &[&str], label: &str) -> Axis {
         let ticks = (0..).zip(names).map(|(i, name)| Tick { value: f64::from(i), label: (*name).to_owned() });
         let scale = Scale::linear(-0.5, names.len().max(1) as f64 - 0.5);
         Axis { scale, label: label.to_owned(), ticks: Some(ticks.collect()) }
     }
 
-    /// Ticks at these numbers instead.
+    /// Replaces the ticks.
     pub fn with_ticks(mut self, ticks: Vec<Tick>) -> Axis {
         self.ticks = Some(ticks);
         self
     }
 
-    /// Ticks that fit below each other on this height in points.
+    /// Returns ticks that fit below each other on this height in points.
     pub(super) fn ticks_down(&self, height: f64) -> Vec<Tick> {
         let most = ((height / ROOM_DOWN) as usize).clamp(2, MOST_TICKS);
         self.ticks.clone().unwrap_or_else(|| self.scale.ticks(most))
     }
 
-    /// Ticks that fit in a row on this width in points.
+    /// Returns ticks that fit in a row on this width in points.
     pub(super) fn ticks_across(&self, width: f64) -> Vec<Tick> {
         if let Some(ticks) = &self.ticks {
             return ticks.clone();

@@ -2,7 +2,7 @@
 
 use super::color::Color;
 
-/// Points in a millimetre.
+/// Points per millimetre.
 pub(super) const POINTS_PER_MM: f64 = 72.0 / 25.4;
 
 /// A rectangle, in points.
@@ -29,7 +29,7 @@ impl Rect {
         self.y + self.height
     }
 
-    /// What is left when something is taken from each side; never less than a point.
+    /// Returns the rectangle reduced by these margins. Its width and height are at least one point.
     pub fn inset(&self, left: f64, top: f64, right: f64, bottom: f64) -> Rect {
         Rect {
             x: self.x + left,
@@ -40,19 +40,19 @@ impl Rect {
     }
 }
 
-/// How a line is broken.
+/// Dash pattern of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dash {
-    /// Not.
+    /// Unbroken.
     Solid,
-    /// Into dashes.
+    /// Dashes.
     Dashed,
-    /// Into dots.
+    /// Dots.
     Dotted,
 }
 
 impl Dash {
-    /// Lengths of a dash and of the gap after it, in points.
+    /// Returns the lengths of a dash and of the gap after it, in points; `None` for a solid line.
     pub(super) fn lengths(self) -> Option<[f64; 2]> {
         match self {
             Dash::Solid => None,
@@ -62,94 +62,94 @@ impl Dash {
     }
 }
 
-/// A line's looks.
+/// Style of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stroke {
-    /// Its colour.
+    /// Colour of the line.
     pub color: Color,
-    /// Its width in points.
+    /// Width in points.
     pub width: f64,
-    /// How it is broken.
+    /// Dash pattern.
     pub dash: Dash,
 }
 
 impl Stroke {
-    /// An unbroken line.
+    /// Returns the style of an unbroken line.
     pub fn solid(color: Color, width: f64) -> Stroke {
         Stroke { color, width, dash: Dash::Solid }
     }
 
-    /// A dashed line.
+    /// Returns the style of a dashed line.
     pub fn dashed(color: Color, width: f64) -> Stroke {
         Stroke { color, width, dash: Dash::Dashed }
     }
 }
 
-/// A shape's looks.
+/// Style of a shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Paint {
-    /// Colour inside, and how opaque it is.
+    /// Colour and opacity (0 to 1) of the inside; `None` leaves it empty.
     pub fill: Option<(Color, f64)>,
-    /// The line around.
+    /// Style of the outline; `None` for no outline.
     pub stroke: Option<Stroke>,
 }
 
 impl Paint {
-    /// Filled, without a line.
+    /// Returns the style of an opaque shape without an outline.
     pub fn fill(color: Color) -> Paint {
         Paint { fill: Some((color, 1.0)), stroke: None }
     }
 
-    /// A line alone.
+    /// Returns the style of an outline without a fill.
     pub fn stroke(stroke: Stroke) -> Paint {
         Paint { fill: None, stroke: Some(stroke) }
     }
 }
 
-/// Which end of a text lies where it is put.
+/// The part of a text that lies at the text's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
-    /// Its beginning.
+    /// The start of the text.
     Start,
-    /// Its middle.
+    /// The middle of the text.
     Middle,
-    /// Its end.
+    /// The end of the text.
     End,
 }
 
-/// A text's looks.
+/// Style of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextStyle {
     /// Font size in points.
     pub size: f64,
-    /// Whether it is bold.
+    /// Whether the font is bold.
     pub bold: bool,
-    /// Which end lies where it is put.
+    /// The part of the text that lies at its position.
     pub anchor: Anchor,
-    /// Whether it is read from below.
+    /// Whether the text is turned, to be read from bottom to top.
     pub upright: bool,
-    /// Its colour.
+    /// Colour of the text.
     pub color: Color,
 }
 
 impl TextStyle {
-    /// Plain black text.
+    /// Returns the style of plain black text.
     pub fn new(size: f64, anchor: Anchor) -> TextStyle {
         TextStyle { size, bold: false, anchor, upright: false, color: Color::BLACK }
     }
 }
 
-/// A page that is drawn on.
+/// A page and its drawing.
 #[derive(Clone, Debug)]
 pub struct Canvas {
     pub(super) width_mm: f64,
     pub(super) height_mm: f64,
-    /// Points above the drawing that a mark takes; none without one.
+    /// Height of the space for a mark above the drawing, in points; 0 without a mark.
     pub(super) head: f64,
     body: Vec<Element>,
 }
 
-/// What is drawn, in hundredths of a point as the SVG says it.
+/// A part of the drawing. Coordinates are rounded to hundredths of a point, as in the SVG.
 #[derive(Clone, Debug)]
 pub(super) enum Element {
     Shape(Outline, Paint),
@@ -158,9 +158,9 @@ pub(super) enum Element {
         text: String,
         style: TextStyle,
     },
-    /// What is drawn together.
+    /// Elements that belong together.
     Group(Vec<Element>),
-    /// What is drawn in a rectangle, and cut by it or not.
+    /// Elements inside a rectangle, relative to its upper left corner. If `is_cut`, the rectangle clips them.
     Frame {
         rect: Rect,
         is_cut: bool,
@@ -177,28 +177,28 @@ pub(super) enum Outline {
 }
 
 impl Canvas {
-    /// An empty page of this size.
+    /// Creates an empty page of this size.
     pub fn new(width_mm: f64, height_mm: f64) -> Canvas {
         Canvas { width_mm, height_mm, head: 0.0, body: Vec::new() }
     }
 
-    /// The whole page, in points.
+    /// Returns the whole page without a mark, in points.
     pub fn area(&self) -> Rect {
         Rect { x: 0.0, y: 0.0, width: self.width_mm * POINTS_PER_MM, height: self.height_mm * POINTS_PER_MM }
     }
 
-    /// What is drawn, first to last.
+    /// Returns the elements in drawing order.
     pub(super) fn elements(&self) -> &[Element] {
         &self.body
     }
 
-    /// The page with what is above the drawing, from whose upper left corner points are counted.
+    /// Returns the page with the mark above the drawing. The origin is the drawing's upper left corner.
     pub(super) fn page(&self) -> Rect {
         let area = self.area();
         Rect { y: 0.0 - self.head, height: area.height + self.head, ..area }
     }
 
-    /// Writes a line above the drawing, which stays as it is.
+    /// Writes a line of text above the drawing. The drawing does not move.
     pub fn mark(&mut self, text: &str) {
         const SIZE: f64 = 9.0;
         // No letter of the font is wider than its size, and most are half as wide.
@@ -220,7 +220,7 @@ impl Canvas {
         self.body.push(Element::Shape(outline, *paint));
     }
 
-    /// Draws lines through points, each list a line of its own.
+    /// Draws lines through points. Each list of points is a separate line.
     pub fn lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a [(f64, f64)]>, stroke: Stroke) {
         let lines = paths(lines);
         if !lines.is_empty() {
@@ -228,7 +228,7 @@ impl Canvas {
         }
     }
 
-    /// Draws the areas inside lines, as one: where two meet, nothing shines through.
+    /// Draws the areas inside lines as one shape, so that no gap is visible where two of them meet.
     pub fn polygons<'a>(&mut self, polygons: impl IntoIterator<Item = &'a [(f64, f64)]>, paint: &Paint) {
         let polygons = paths(polygons);
         if !polygons.is_empty() {
@@ -236,19 +236,19 @@ impl Canvas {
         }
     }
 
-    /// Writes one line of text; (x, y) is on its base line. `_{…}` and `^{…}` set parts lower and higher.
+    /// Writes one line of text, with its baseline at `at`. `_{…}` lowers and `^{…}` raises a part of it.
     pub fn text(&mut self, at: (f64, f64), text: &str, style: TextStyle) {
         self.body.push(Element::Text { at: point(at), text: text.to_owned(), style });
     }
 
-    /// Draws something together.
+    /// Draws a group of elements.
     pub fn group(&mut self, draw: impl FnOnce(&mut Canvas)) {
         let inside = self.inside(draw);
         self.body.push(Element::Group(inside));
     }
 
-    /// Draws something in a rectangle, whose upper left corner points are counted from. What lies outside is
-    /// not seen if it is cut.
+    /// Draws inside a rectangle, relative to its upper left corner. If `is_cut`, parts outside the rectangle
+    /// are invisible.
     pub fn frame(&mut self, rect: Rect, is_cut: bool, draw: impl FnOnce(&mut Canvas)) {
         let inside = self.inside(draw);
         self.body.push(Element::Frame { rect: placed(rect), is_cut, inside });
@@ -261,7 +261,7 @@ impl Canvas {
     }
 }
 
-/// Lines through points, without empty ones.
+/// Rounds the points of lines, and removes empty lines.
 fn paths<'a>(lines: impl IntoIterator<Item = &'a [(f64, f64)]>) -> Vec<Vec<(f64, f64)>> {
     let lines = lines.into_iter().filter(|line| !line.is_empty());
     lines.map(|line| line.iter().copied().map(point).collect()).collect()
@@ -276,14 +276,14 @@ fn placed(Rect { x, y, width, height }: Rect) -> Rect {
     Rect { x, y, width, height }
 }
 
-/// A number of points as it stands in the SVG.
+/// Rounds a number of points to its value in the SVG.
 pub(super) fn rounded(value: f64) -> f64 {
     number(value).parse().expect("a number as it is written")
 }
 
-/// A number of points to a hundredth, as short as it can be written.
+/// Formats a number of points to a hundredth, with as few characters as possible.
 pub(super) fn number(value: f64) -> String {
-    // What is not finite has no place; it is kept off the page.
+    // Numbers that are not finite have no place on the page, so they are placed off it.
     let value = if value.is_nan() { -1e4 } else { value.clamp(-1e4, 1e5) };
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

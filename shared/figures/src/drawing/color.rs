@@ -1,8 +1,8 @@
-//! Colours, and scales of them.
+//! Colours and colour ramps.
 
 use std::fmt;
 
-/// A colour of sRGB.
+/// An sRGB colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
     /// Red.
@@ -18,22 +18,22 @@ impl Color {
     pub const BLACK: Color = Color::rgb(0, 0, 0);
     /// White.
     pub const WHITE: Color = Color::rgb(255, 255, 255);
-    /// For what should not stand out.
+    /// Grey, for elements that should not stand out.
     pub const GREY: Color = Color::rgb(128, 128, 128);
 
-    /// A colour of these parts.
+    /// Creates a colour from its components.
     pub const fn rgb(red: u8, green: u8, blue: u8) -> Color {
         Color { red, green, blue }
     }
 
-    /// Between this colour and another, `part` of the way.
+    /// Mixes this colour with another: 0 is this colour, 1 is the other.
     fn towards(self, other: Color, part: f64) -> Color {
         let mix =
             |from: u8, to: u8| (f64::from(from) + part * (f64::from(to) - f64::from(from))).round() as u8;
         Color::rgb(mix(self.red, other.red), mix(self.green, other.green), mix(self.blue, other.blue))
     }
 
-    /// How bright it looks in greyscale, 0 to 255 (the weights of Rec. 601).
+    /// Returns the brightness in greyscale, 0 to 255 (the weights of Rec. 601).
     pub fn brightness(self) -> f64 {
         0.299 * f64::from(self.red) + 0.587 * f64::from(self.green) + 0.114 * f64::from(self.blue)
     }
@@ -45,13 +45,13 @@ impl fmt::Display for Color {
     }
 }
 
-/// Colours for the numbers from 0 to 1: evenly spaced ones, and mixtures between them.
+/// A colour ramp from 0 to 1: evenly spaced colours, and mixtures between neighbours.
 #[derive(Clone, Copy, Debug)]
 pub struct Ramp(&'static [Color]);
 
 impl Ramp {
-    /// From green over light grey to purple: for numbers with a centre. Colour-blind readers can tell the
-    /// sides apart; both are darker further out.
+    /// From green over light grey to purple, for numbers with a centre. Colour-blind readers can distinguish
+    /// the sides. Both sides become darker outwards.
     pub const DIVERGING: Ramp = Ramp(&[
         Color::rgb(0, 78, 56),
         Color::rgb(0, 158, 115),
@@ -60,7 +60,7 @@ impl Ramp {
         Color::rgb(104, 18, 94),
     ]);
 
-    /// From white over blue to nearly black: for numbers from none to many.
+    /// From white over blue to nearly black, for numbers from 0 upwards.
     pub const SEQUENTIAL: Ramp = Ramp(&[
         Color::rgb(255, 255, 255),
         Color::rgb(158, 202, 225),
@@ -68,7 +68,7 @@ impl Ramp {
         Color::rgb(0, 40, 84),
     ]);
 
-    /// The colour of a number; of one outside, that of the nearest end.
+    /// Returns the colour of a number. A number outside 0 to 1 has the colour of the nearest end.
     pub fn at(self, fraction: f64) -> Color {
         let gaps = self.0.len() - 1;
         let place = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) * gaps as f64 };

@@ -1,4 +1,4 @@
-//! The fonts that come along: their letters' shapes, and how far apart they stand.
+//! The fonts that are part of the program: outlines of glyphs, widths and kerning.
 
 use std::sync::LazyLock;
 
@@ -15,16 +15,16 @@ pub(super) const FONTS: [&[u8]; 2] = [notosans::REGULAR_TTF, notosans::BOLD_TTF]
 
 static FACES: LazyLock<[Face; 2]> = LazyLock::new(|| FONTS.map(|font| Face::new(font).expect("a font")));
 
-/// What a PDF says of a font, in thousandths of its size.
+/// Font metrics for a PDF, in thousandths of the font size.
 pub(super) struct About {
-    /// Left, lower, right and upper edge of all glyphs.
+    /// Left, lower, right and upper edge of the box around all glyphs.
     pub(super) bounds: [f32; 4],
     pub(super) ascent: f32,
     pub(super) descent: f32,
     pub(super) cap_height: f32,
 }
 
-/// What is read of a font.
+/// A parsed font.
 pub(super) struct Face {
     font: FontRef<'static>,
     glyphs: Charmap<'static>,
@@ -35,7 +35,7 @@ pub(super) struct Face {
 }
 
 impl Face {
-    /// The face of text, bold or not.
+    /// Returns the regular or the bold face.
     pub(super) fn of(bold: bool) -> &'static Face {
         &FACES[usize::from(bold)]
     }
@@ -53,17 +53,17 @@ impl Face {
         })
     }
 
-    /// The glyph of a letter; that of letters it does not have, if so.
+    /// Returns the glyph of a character. If the font lacks it, returns the glyph for missing characters.
     pub(super) fn glyph(&self, letter: char) -> GlyphId {
         self.glyphs.map(letter).unwrap_or_default()
     }
 
-    /// How wide a glyph is, in font sizes.
+    /// Returns the width of a glyph, in font sizes.
     pub(super) fn advance(&self, glyph: GlyphId) -> f64 {
         self.widths.advance_width(glyph).map_or(1.0, |units| f64::from(units) / self.units_per_em)
     }
 
-    /// What a PDF says of the font.
+    /// Returns the metrics for a PDF.
     pub(super) fn about(&self) -> About {
         let metrics = self.font.metrics(Size::new(1000.0), LocationRef::default());
         let bounds = metrics.bounds.unwrap_or_default();
@@ -75,7 +75,7 @@ impl Face {
         }
     }
 
-    /// What comes to the width of a glyph before another one, in font sizes.
+    /// Returns how much the pair's kerning changes the left glyph's width, in font sizes.
     pub(super) fn kerning(&self, left: GlyphId, right: GlyphId) -> f64 {
         let of = |pairs: &PairPosFormat1<'_>| {
             let index = pairs.coverage().ok()?.get(left)?;
@@ -87,7 +87,7 @@ impl Face {
         self.kerning.iter().find_map(of).map_or(0.0, |units| f64::from(units) / self.units_per_em)
     }
 
-    /// Draws a glyph whose base line begins at (x, y), downwards as on the page.
+    /// Adds a glyph to a path. Its baseline begins at (x, y); y increases downwards, as on the page.
     pub(super) fn draw(
         &self,
         glyph: GlyphId,
@@ -99,13 +99,14 @@ impl Face {
         let mut pen = Pen { path, x: x as f32, y: y as f32, scale };
         if let Some(outline) = self.outlines.get(glyph) {
             let whole = DrawSettings::unhinted(Size::unscaled(), LocationRef::default());
-            // What cannot be drawn is left out; a test draws all letters.
+            // A glyph without a valid outline is left out. A test draws all letters that figures need.
             let _ = outline.draw(whole, &mut pen);
         }
     }
 }
 
-/// Tables of pairs of glyphs. The fonts have no others for what Latin and Greek texts need.
+/// Returns the tables of kerned glyph pairs. The fonts have no other such tables that Latin or Greek text
+/// needs.
 fn kerning(font: &FontRef<'static>) -> Vec<PairPosFormat1<'static>> {
     let mut tables = Vec::new();
     let lookups = font.gpos().and_then(|gpos| gpos.lookup_list());
@@ -120,7 +121,7 @@ fn kerning(font: &FontRef<'static>) -> Vec<PairPosFormat1<'static>> {
     tables
 }
 
-/// Takes a glyph's outline to its place.
+/// Scales a glyph's outline and moves it to its place.
 struct Pen<'a> {
     path: &'a mut tiny_skia::PathBuilder,
     x: f32,
@@ -181,7 +182,7 @@ mod tests {
     fn pairs_of_letters_stand_closer() {
         let face = Face::of(false);
         let [a, v, t, o] = ['A', 'V', 'T', 'o'].map(|letter| face.glyph(letter));
-        // As FontTools reads them from the table GPOS.
+        // Values that FontTools reads from the table GPOS.
         assert_eq!(face.kerning(a, v) * 2048.0, -40.0);
         assert_eq!(face.kerning(t, o) * 2048.0, -70.0);
         assert_eq!(face.kerning(o, o), 0.0);

@@ -1,4 +1,4 @@
-//! What tells readers what is what: legends and bars of colours.
+//! Legends and colour bars.
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, POINTS_PER_MM, Paint, Rect, Stroke, TextStyle};
@@ -8,47 +8,47 @@ use super::scale::Scale;
 use super::size;
 use super::text::text_width;
 
-/// A line of a legend, and a swatch in it, in points.
+/// Height of a legend's line, and width of a swatch, in points.
 const LINE: f64 = 11.0;
 const SWATCH: f64 = 13.0;
-/// Between a swatch and its text, and between entries.
+/// Gap between a swatch and its text, and between entries, in points.
 const GAP: f64 = 3.5;
 const BETWEEN: f64 = 12.0;
-/// Below a legend.
+/// Gap below a legend, in points.
 const BELOW: f64 = 3.0;
 
-/// A sample of what is in a panel.
+/// A sample of a mark, as legends show it.
 #[derive(Clone, Copy, Debug)]
 pub enum Swatch {
     /// A line.
     Line(Stroke),
-    /// A point of this diameter.
+    /// A point with its shape, diameter in points, and colour.
     Point(Shape, f64, Color),
-    /// An area.
+    /// A filled area.
     Area(Color),
-    /// Nothing: a text alone.
+    /// Nothing: the entry is only a text.
     None,
 }
 
 impl Swatch {
-    /// How far behind its beginning the text begins.
+    /// Returns the distance from the entry's start to its text, in points.
     fn width(self) -> f64 {
         if matches!(self, Swatch::None) { 0.0 } else { SWATCH + GAP }
     }
 }
 
-/// Swatches with their texts, in a row; in more rows where one is not wide enough. A legend has room of its
-/// own outside of panels, so that it covers nothing.
+/// Swatches with their texts, in one row or, if the width is too small, in several. A legend has its own
+/// space outside panels, so that it covers nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Legend(Vec<(Swatch, String)>);
 
 impl Legend {
-    /// A legend of these entries.
+    /// Creates a legend of these entries.
     pub fn new(entries: Vec<(Swatch, String)>) -> Legend {
         Legend(entries)
     }
 
-    /// Where entries lie on this width: (x, row), and how many rows there are.
+    /// Returns the place (x, row) of each entry on this width, and the number of rows.
     fn places(&self, width: f64) -> (Vec<(f64, usize)>, usize) {
         let (mut x, mut row) = (0.0, 0);
         let mut places = Vec::new();
@@ -64,7 +64,7 @@ impl Legend {
         (places, rows)
     }
 
-    /// Draws it at the top of an area. Gives what is left of the area below.
+    /// Draws the legend at the top of an area. Returns the rest of the area below it.
     pub fn draw(&self, canvas: &mut Canvas, area: Rect) -> Rect {
         let (places, rows) = self.places(area.width);
         for ((swatch, text), (x, row)) in self.0.iter().zip(places) {
@@ -86,7 +86,7 @@ impl Legend {
         area.inset(0.0, Self::height(rows), 0.0, 0.0)
     }
 
-    /// The height that it takes of a page of this width.
+    /// Returns the height of the legend on a page of this width.
     pub fn height_mm(&self, width_mm: f64) -> f64 {
         Self::height(self.places(width_mm * POINTS_PER_MM).1) / POINTS_PER_MM
     }
@@ -96,24 +96,24 @@ impl Legend {
     }
 }
 
-/// A bar that says what colours mean.
+/// A bar that shows which number each colour means.
 #[derive(Clone, Debug)]
 pub struct ColorBar {
-    /// The colours.
+    /// Colours of the bar.
     pub ramp: Ramp,
-    /// The numbers they stand for.
+    /// Numbers along the bar.
     pub scale: Scale,
-    /// What these are.
+    /// The quantity of the numbers.
     pub label: String,
 }
 
 impl ColorBar {
     const WIDTH: f64 = 7.0;
     const TICK: f64 = 2.0;
-    /// Pieces of one colour that the bar is made of.
+    /// Number of rectangles, each of one colour, that form the bar.
     const PIECES: usize = 64;
 
-    /// The width that it needs beside a panel of this height, in points.
+    /// Returns the width that the bar needs beside a panel of this height, in points.
     pub fn width(&self, height: f64) -> f64 {
         let axis = Axis::new(self.scale, "");
         let widths =
@@ -121,13 +121,13 @@ impl ColorBar {
         Self::WIDTH + Self::TICK + 2.0 + widths.fold(0.0, f64::max) + 3.0 + size::LABEL
     }
 
-    /// Draws it from an upper left corner on.
+    /// Draws the bar with its upper left corner at (x, y).
     pub fn draw(&self, canvas: &mut Canvas, (x, y): (f64, f64), height: f64) {
         let piece = height / Self::PIECES as f64;
         canvas.group(|canvas| {
             for i in 0..Self::PIECES {
                 let top = y + i as f64 * piece;
-                // Each reaches under the next, so that no gap shines through.
+                // Each rectangle extends under the next, so that no gap is visible.
                 let rect =
                     Rect { x, y: top, width: Self::WIDTH, height: (y + height - top).min(2.0 * piece) };
                 let fraction = 1.0 - (i as f64 + 0.5) / Self::PIECES as f64;
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(legend.places(80.0).1, 2);
         assert_eq!(legend.places(1.0), (vec![(0.0, 0), (0.0, 1), (0.0, 2)], 3));
         assert!((legend.height_mm(1.0) * POINTS_PER_MM - 36.0).abs() < 1e-9);
-        // A text alone begins where a swatch would.
+        // Without a swatch, the text begins where the swatch would.
         let alone = Legend::new(vec![(Swatch::None, "one".to_owned()), entry("two")]);
         assert_eq!(alone.places(1000.0).0[1].0 + SWATCH + GAP, legend.places(1000.0).0[1].0);
         let mut canvas = Canvas::new(30.0, 30.0);

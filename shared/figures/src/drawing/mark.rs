@@ -1,4 +1,4 @@
-//! What can be in a panel.
+//! Marks: the content of a panel.
 
 use ndarray::Array2;
 
@@ -6,87 +6,87 @@ use super::canvas::{Anchor, Canvas, Paint, Rect, Stroke, TextStyle};
 use super::color::{Color, Ramp};
 use super::scale::Scale;
 
-/// Something in a panel, in the numbers of its axes.
+/// A mark in a panel, in the numbers of the panel's axes.
 #[derive(Clone, Debug)]
 pub enum Mark {
-    /// A line through points. A point that is not finite breaks it.
+    /// A line through points. Points that are not finite interrupt it.
     Line {
-        /// (x, y).
+        /// Points (x, y).
         points: Vec<(f64, f64)>,
-        /// Its looks.
+        /// Style of the line.
         stroke: Stroke,
     },
-    /// The area between two lines over the same x.
+    /// The area between two lines that share their x.
     Band {
-        /// (x, lower y, upper y).
+        /// Points (x, lower y, upper y).
         points: Vec<(f64, f64, f64)>,
-        /// Its colour.
+        /// Colour of the area.
         color: Color,
-        /// How opaque it is.
+        /// Opacity of the area, 0 to 1.
         opacity: f64,
     },
-    /// Single points, the first ones below.
+    /// Single points; later ones cover earlier ones.
     Points {
-        /// Where they are, and how large.
+        /// Place, size and colour of each point.
         points: Vec<Point>,
-        /// What they look like.
+        /// Shape of all points.
         shape: Shape,
     },
-    /// Bars from 0.
+    /// Bars from y = 0.
     Bars {
-        /// (left x, right x, y).
+        /// Bars (left x, right x, y).
         bars: Vec<(f64, f64, f64)>,
-        /// Their colour.
+        /// Colour of the bars.
         color: Color,
     },
-    /// Values with an error up and down.
+    /// Error bars, from y − error to y + error.
     ErrorBars {
-        /// (x, y, error).
+        /// Points (x, y, error).
         points: Vec<(f64, f64, f64)>,
-        /// Their looks.
+        /// Style of the lines.
         stroke: Stroke,
     },
-    /// A heat map: cells of colours.
+    /// A heat map.
     Cells {
-        /// x of the first cell's left edge, and the width of all.
+        /// Left edge of the first column, and width of each column, in x.
         x: (f64, f64),
-        /// y of the first cell's lower edge, and the height of all.
+        /// Lower edge of the first row, and height of each row, in y.
         y: (f64, f64),
-        /// From 0 to 1: (rows from below, columns). NaN leaves a cell out.
+        /// Values from 0 to 1: (rows from below, columns). Cells with NaN stay empty.
         values: Array2<f64>,
-        /// Their colours.
+        /// Colours of the values.
         ramp: Ramp,
     },
-    /// A raster: in each row a short line at every x.
+    /// A raster: in each row a short vertical line at every x.
     Raster {
-        /// (y of the row's middle, x of its lines).
+        /// Rows (y of the middle, x of each line).
         rows: Vec<(f64, Vec<f64>)>,
-        /// Height of a line, in numbers of the y axis.
+        /// Height of the lines, in numbers of the y axis.
         height: f64,
-        /// Their looks.
+        /// Style of the lines.
         stroke: Stroke,
     },
-    /// A line across at a y.
+    /// A horizontal line across the panel.
     Across {
-        /// The y.
+        /// y of the line.
         at: f64,
-        /// Its looks.
+        /// Style of the line.
         stroke: Stroke,
     },
-    /// A line up and down at an x.
+    /// A vertical line across the panel.
     Down {
-        /// The x.
+        /// x of the line.
         at: f64,
-        /// Its looks.
+        /// Style of the line.
         stroke: Stroke,
     },
-    /// Text.
+    /// A line of text.
     Text {
-        /// Where its base line is.
+        /// Position of the baseline.
         at: (f64, f64),
-        /// What it says.
+        /// The text, with the markup of [`Canvas::text`].
         text: String,
-        /// Which end is there.
+        /// The part of the text that lies at `at`.
         anchor: Anchor,
     },
 }
@@ -94,33 +94,33 @@ pub enum Mark {
 /// A point of a scatter plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// x.
+    /// Number on the x axis.
     pub x: f64,
-    /// y.
+    /// Number on the y axis.
     pub y: f64,
     /// Diameter in points of print.
     pub diameter: f64,
-    /// Its colour.
+    /// Colour of the point.
     pub color: Color,
 }
 
-/// What points look like.
+/// Shape of points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Filled, with a thin white edge, so that neighbours can be told apart.
+    /// Disc with a thin white edge, so that neighbours can be distinguished.
     Disc,
-    /// Filled, with a thin black edge, so that pale ones can be seen.
+    /// Disc with a thin black edge, so that pale ones are visible.
     Edged,
-    /// The same as a square.
+    /// Square with a thin black edge.
     EdgedSquare,
-    /// A circle.
+    /// Circle without a fill.
     Ring,
     /// Two crossed lines.
     Cross,
 }
 
 impl Shape {
-    /// Draws one.
+    /// Draws a point of this shape.
     pub(super) fn draw(self, canvas: &mut Canvas, (x, y): (f64, f64), diameter: f64, color: Color) {
         let radius = diameter / 2.0;
         let edge = |color, width| Some(Stroke::solid(color, width));
@@ -128,7 +128,7 @@ impl Shape {
             Shape::Disc => Paint { fill: Some((color, 1.0)), stroke: edge(Color::WHITE, 0.3) },
             Shape::Edged => Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) },
             Shape::EdgedSquare => {
-                // As large as the disc.
+                // The square has the area of the disc.
                 let side = diameter * 0.886;
                 let rect = Rect { x: x - side / 2.0, y: y - side / 2.0, width: side, height: side };
                 let paint = Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) };
@@ -145,7 +145,7 @@ impl Shape {
     }
 }
 
-/// The outline of bins of one width, as a line: up at the left edge, down at the right.
+/// Returns the outline of bins of one width, as a line that rises at the left edge and falls at the right.
 pub fn steps(first_edge: f64, width: f64, heights: &[f64]) -> Vec<(f64, f64)> {
     let edge = |i: usize| first_edge + i as f64 * width;
     let mut points = vec![(edge(0), 0.0)];
@@ -156,7 +156,7 @@ pub fn steps(first_edge: f64, width: f64, heights: &[f64]) -> Vec<(f64, f64)> {
     points
 }
 
-/// From the numbers of two axes to points of a frame, from its upper left corner on.
+/// Converts numbers of two axes to points relative to a frame's upper left corner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plane {
     pub(super) x: Scale,
@@ -178,9 +178,9 @@ impl Plane {
         (self.x(x), self.y(y))
     }
 
-    /// Whether a place is inside of the frame or on its edge.
+    /// Whether a place is inside the frame or on its edge.
     fn has(&self, (x, y): (f64, f64)) -> bool {
-        // Less than what is written down.
+        // Less than the precision of coordinates in pictures.
         const EDGE: f64 = 1e-3;
         let is_in = |at: f64, length: f64| (-EDGE..=length + EDGE).contains(&at);
         is_in(x, self.width) && is_in(y, self.height)
@@ -192,7 +192,7 @@ fn is_finite(&(x, y): &(f64, f64)) -> bool {
 }
 
 impl Mark {
-    /// Whether it ends at the frame. Points at the edge are drawn whole.
+    /// Whether the frame clips the mark. Points at the edge are drawn whole.
     pub(super) fn is_cut(&self) -> bool {
         !matches!(self, Mark::Points { .. } | Mark::ErrorBars { .. })
     }
@@ -229,7 +229,7 @@ impl Mark {
                 const CAP: f64 = 2.0;
                 for &(x, y, error) in points {
                     let ((x, upper), lower) = (plane.at((x, y + error)), plane.y(y - error));
-                    // What lies beyond the frame is left out.
+                    // Parts beyond the frame are left out.
                     let [inner_upper, inner_lower] = [upper, lower].map(|y| y.clamp(0.0, plane.height));
                     if inner_upper < inner_lower && plane.has((x, inner_upper)) {
                         let ends = [upper, lower].into_iter().filter(|&y| plane.has((x, y)));
@@ -246,7 +246,7 @@ impl Mark {
                     let lower = y.0 + row as f64 * y.1;
                     let ((left, top), (right, bottom)) =
                         (plane.at((left, lower + y.1)), plane.at((left + x.1, lower)));
-                    // Neighbours overlap a little, so that no gap shines through.
+                    // Cells overlap slightly, so that no gap is visible.
                     let rect =
                         Rect { x: left, y: top, width: right - left + 0.1, height: bottom - top + 0.1 };
                     canvas.rect(rect, &Paint::fill(ramp.at(*value)));

@@ -1,12 +1,12 @@
-//! A small layer for figures: panels with axes, marks in them, legends, and the bytes of pictures.
+//! A small layer for figures: panels with axes, marks and legends, rendered as SVG, PDF and PNG.
 //!
 //! ```text
 //! Panel (x and y Axis, Marks) ┐
 //! Legend, ColorBar            ├→ Canvas → SVG, PDF, PNG
 //! ```
 //!
-//! A unit of the drawing is a point of print (1/72 inch), so that font sizes are those on paper. Text is
-//! set in Noto Sans, which comes along, so that PDF and PNG look the same on every machine.
+//! Coordinates are in points of print (1/72 inch), so font sizes are those on paper. Text is set in Noto
+//! Sans, which is part of the program. So PDF and PNG look the same on every machine.
 //!
 //! ```
 //! use granule_figures::drawing::{Axis, Canvas, Color, Mark, Panel, Scale, Stroke, grid};
@@ -45,11 +45,11 @@ pub(crate) use render::{check_layout, text_boxes};
 pub use scale::{Scale, Tick};
 pub use text::text_width;
 
-/// Sizes of text in points: of numbers at ticks and in legends, of labels at axes, of letters of panels.
+/// Sizes of text, in points.
 pub mod size {
-    /// Numbers at ticks, legends, notes.
+    /// Numbers at ticks, legends and notes.
     pub const SMALL: f64 = 7.0;
-    /// Labels at axes, titles.
+    /// Labels of axes, and titles.
     pub const LABEL: f64 = 7.5;
     /// Letters of panels.
     pub const LETTER: f64 = 9.0;

@@ -1,4 +1,4 @@
-//! A panel of a figure: two axes and what is between them.
+//! A panel of a figure: two axes and the marks between them.
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Paint, Rect, Stroke, TextStyle};
@@ -8,25 +8,26 @@ use super::scale::Tick;
 use super::size;
 use super::text::text_width;
 
-/// Lines of axes and their ticks, in points.
+/// Width of the axes' lines, and length of ticks, in points.
 const AXIS_WIDTH: f64 = 0.6;
 const TICK: f64 = 2.5;
-/// Between ticks and their numbers, and between these and the label below.
+/// Gap between ticks and their numbers, and between numbers and the label below, in points.
 const GAP: f64 = 2.0;
-/// Between numbers and the label on their left: other fonts may be wider than the one that is measured.
+/// Gap between numbers and the label on their left, in points. A viewer's font may be wider than the measured
+/// one.
 const TO_LABEL: f64 = 3.5;
-/// How far text reaches below its base line, of its size.
+/// Depth of text below its baseline, as a fraction of its size.
 const DESCENT: f64 = 0.22;
-/// How far text reaches above its base line, of its size.
+/// Height of text above its baseline, as a fraction of its size.
 const ASCENT: f64 = 0.72;
-/// Above a frame: for the letter and the title, or for half a number.
+/// Space above a frame, in points: for letter and title, or for half a number.
 const HEAD: f64 = 15.0;
 const NO_HEAD: f64 = 5.0;
-/// Between panels.
+/// Gap between panels, in points.
 const BETWEEN_COLUMNS: f64 = 12.0;
 const BETWEEN_ROWS: f64 = 9.0;
 
-/// One panel.
+/// A panel with two axes, marks, and optionally a letter, a title and a note.
 #[derive(Clone, Debug)]
 pub struct Panel {
     x: Axis,
@@ -38,34 +39,34 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// An empty panel.
+    /// Creates an empty panel.
     pub fn new(x: Axis, y: Axis) -> Panel {
         Panel { x, y, marks: Vec::new(), letter: None, title: String::new(), note: String::new() }
     }
 
-    /// With a letter at its upper left.
+    /// Sets the letter at the upper left.
     pub fn letter(mut self, letter: char) -> Panel {
         self.letter = Some(letter);
         self
     }
 
-    /// With a title above.
+    /// Sets the title above the frame.
     pub fn title(mut self, title: impl Into<String>) -> Panel {
         self.title = title.into();
         self
     }
 
-    /// Writes this in the middle: for a panel that would be empty.
+    /// Writes a note in the middle, for a panel that would be empty.
     pub fn note(&mut self, note: &str) {
         self.note = note.to_owned();
     }
 
-    /// Adds something, above all that is there.
+    /// Adds a mark above all earlier ones.
     pub fn add(&mut self, mark: Mark) {
         self.marks.push(mark);
     }
 
-    /// What the panel needs around its frame on this area: left, top, right, bottom.
+    /// Returns the margins that the panel needs around its frame in this area: left, top, right, bottom.
     fn margins(&self, area: Rect) -> [f64; 4] {
         let top = if self.letter.is_some() || !self.title.is_empty() { HEAD } else { NO_HEAD };
         let label = |axis: &Axis, gap: f64| if axis.label.is_empty() { 0.0 } else { gap + size::LABEL };
@@ -74,7 +75,7 @@ impl Panel {
         let widest =
             numbers.iter().map(|tick| text_width(&tick.label, size::SMALL, false)).fold(0.0, f64::max);
         let left = TICK + GAP + widest + label(&self.y, TO_LABEL);
-        // The last number across may reach beyond the frame.
+        // The last number of the x axis may extend beyond the frame.
         let width = area.width - left;
         let beyond = |tick: &Tick| {
             let half = text_width(&tick.label, size::SMALL, false) / 2.0;
@@ -156,7 +157,7 @@ impl Panel {
     }
 }
 
-/// Two strokes across an axis that is broken there.
+/// Draws two strokes across an axis at its break.
 fn draw_break(canvas: &mut Canvas, (x, y): (f64, f64)) {
     let gap = Rect { x: x - 1.0, y: y - 1.2, width: 2.0, height: 2.4 };
     canvas.rect(gap, &Paint::fill(Color::WHITE));
@@ -165,7 +166,7 @@ fn draw_break(canvas: &mut Canvas, (x, y): (f64, f64)) {
     canvas.lines(lines.iter().map(|line| &line[..]), Stroke::solid(Color::BLACK, AXIS_WIDTH));
 }
 
-/// Draws panels in rows of so many, with frames of one size. Gives their frames.
+/// Draws panels in rows of `columns`, with frames of one size. Returns the frames.
 pub fn grid(canvas: &mut Canvas, area: Rect, columns: usize, panels: &[Panel]) -> Vec<Rect> {
     let columns = columns.max(1);
     let rows = panels.len().div_ceil(columns).max(1);

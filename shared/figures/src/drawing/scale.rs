@@ -1,29 +1,29 @@
-//! From numbers to places on an axis, and round numbers for its ticks.
+//! Scales: places of numbers on an axis, and round numbers for its ticks.
 
-/// How much of an axis is for zero, where there is a place for it, and where the rest begins.
+/// Place of zero on a logarithmic axis, and beginning of the positive numbers, as fractions of the axis.
 const ZERO_AT: f64 = 0.07;
 const REST_FROM: f64 = 0.17;
 
-/// Numbers beyond are taken for these, so that no difference overflows.
+/// Numbers with a larger magnitude are clamped to this one, so that no difference overflows.
 const LARGEST: f64 = 1e150;
 
-/// Where numbers lie on an axis.
+/// Maps numbers to places on an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// Evenly from low to high.
+    /// Linear from low to high.
     Linear {
-        /// At the beginning of the axis.
+        /// Number at the beginning of the axis.
         low: f64,
-        /// At its end.
+        /// Number at the end of the axis.
         high: f64,
     },
-    /// By their logarithms.
+    /// Logarithmic.
     Log {
-        /// At the beginning of the axis, or, where there is a place for zero, of the rest.
+        /// Number at the beginning of the axis or, with a place for zero, of the part after the break.
         low: f64,
-        /// At the end of the axis.
+        /// Number at the end of the axis.
         high: f64,
-        /// Whether there is a place for zero at the beginning, before a break.
+        /// Whether the axis begins with a place for zero and a break.
         zero: bool,
     },
 }
@@ -31,14 +31,14 @@ pub enum Scale {
 /// A tick of an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
-    /// The number.
+    /// Number at the tick.
     pub value: f64,
-    /// What stands there.
+    /// Label of the tick.
     pub label: String,
 }
 
 impl Scale {
-    /// A linear scale. Bounds that are no range (equal, reversed, not finite) are made one.
+    /// Creates a linear scale. Bounds that are equal, reversed or not finite are changed to a valid range.
     pub fn linear(low: f64, high: f64) -> Scale {
         let [low, high] =
             [low, high].map(|bound| if bound.is_nan() { 0.0 } else { bound.clamp(-LARGEST, LARGEST) });
@@ -50,7 +50,7 @@ impl Scale {
         Scale::Linear { low: low - around, high: high + around }
     }
 
-    /// A logarithmic scale of positive numbers. Bounds that are no range are made one.
+    /// Creates a logarithmic scale of positive numbers. Bounds that are no valid range are changed to one.
     pub fn log(low: f64, high: f64) -> Scale {
         let fits = |bound: f64| bound.is_finite() && bound > 0.0;
         let (low, high) = match (fits(low), fits(high)) {
@@ -64,7 +64,7 @@ impl Scale {
         Scale::Log { low, high, zero: false }
     }
 
-    /// A logarithmic scale of positive numbers, with a place for zero.
+    /// Creates a logarithmic scale of positive numbers, with a place for zero.
     pub fn log_with_zero(low: f64, high: f64) -> Scale {
         match Scale::log(low, high) {
             Scale::Log { low, high, .. } => Scale::Log { low, high, zero: true },
@@ -72,7 +72,7 @@ impl Scale {
         }
     }
 
-    /// A linear scale for all finite numbers among these, with `room` of their range on both sides.
+    /// Creates a linear scale for all finite values, extended on both sides by `room` times their range.
     pub fn around(values: impl IntoIterator<Item = f64>, room: f64) -> Scale {
         let (low, high) = range(values.into_iter().filter(|value| value.is_finite()));
         match Scale::linear(low, high) {
@@ -84,13 +84,13 @@ impl Scale {
         }
     }
 
-    /// A linear scale from zero to a little above the largest of these numbers.
+    /// Creates a linear scale from zero to the largest finite value, extended by `room` times that value.
     pub fn from_zero(values: impl IntoIterator<Item = f64>, room: f64) -> Scale {
         let (_, high) = range(values.into_iter().filter(|value| value.is_finite()));
         if high > 0.0 { Scale::linear(0.0, high * (1.0 + room)) } else { Scale::linear(0.0, 1.0) }
     }
 
-    /// Where a number lies: 0 at the beginning of the axis, 1 at its end, NaN where it has no place.
+    /// Returns the place of a number: 0 at the beginning of the axis, 1 at its end, NaN if it has none.
     pub fn fraction(self, value: f64) -> f64 {
         match self {
             Scale::Linear { low, high } => (value - low) / (high - low),
@@ -102,12 +102,12 @@ impl Scale {
         }
     }
 
-    /// Where the axis is broken, if it is.
+    /// Returns the place of the axis's break, if it has one.
     pub fn break_at(self) -> Option<f64> {
         matches!(self, Scale::Log { zero: true, .. }).then_some((ZERO_AT + REST_FROM) / 2.0)
     }
 
-    /// Ticks at round numbers, about as many as asked for and not more.
+    /// Returns at most `most` ticks at round numbers, and a tick at zero if the scale has a place for zero.
     pub fn ticks(self, most: usize) -> Vec<Tick> {
         match self {
             Scale::Linear { low, high } => linear_ticks(low, high, most.max(2)),
@@ -122,7 +122,7 @@ impl Scale {
     }
 }
 
-/// Smallest and largest; 0 and 0 of nothing.
+/// Returns the smallest and the largest value; (0, 0) without values.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let found = values.fold(None, |found: Option<(f64, f64)>, value| {
         let (low, high) = found.unwrap_or((value, value));
@@ -131,12 +131,13 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     found.unwrap_or((0.0, 0.0))
 }
 
-/// Multiples of the smallest step of 1, 2 or 5 times a power of ten that gives no more than `most`.
+/// Returns the multiples of a step of 1, 2 or 5 times a power of ten. The step is the smallest that gives at
+/// most `most`.
 fn linear_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     let least = (high - low) / most as f64;
     let begin = least.log10().floor() as i32 - 1;
     let steps = (begin..begin + 4).flat_map(|power| [1, 2, 5].map(|digit| (digit, power)));
-    // A little beyond the ends counts, as ends are rounded.
+    // The bounds are rounded, so ticks slightly beyond them are accepted.
     let tolerance = 1e-9 * (high - low);
     for (digit, power) in steps {
         let step = f64::from(digit) * 10.0_f64.powi(power);
@@ -146,7 +147,7 @@ fn linear_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
             let count = (last - first + 1.0).max(0.0) as usize;
             let value = |i: usize| {
                 let multiple = (first + i as f64) * f64::from(digit);
-                // Dividing by a power of ten is exact where multiplying by a fraction is not.
+                // The division rounds once. A multiplication by a fraction would round twice.
                 if power < 0 { multiple / 10.0_f64.powi(-power) } else { multiple * 10.0_f64.powi(power) }
             };
             let largest = low.abs().max(high.abs());
@@ -158,7 +159,7 @@ fn linear_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     Vec::new()
 }
 
-/// Powers of ten, and 2 and 5 times or 3 times them if there is room.
+/// Returns powers of ten, and 2 and 5 times or 3 times them if there is room.
 fn log_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let inside = |value: &f64| *value >= low * (1.0 - 1e-9) && *value <= high * (1.0 + 1e-9);
@@ -182,12 +183,12 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     let mut fitting = all.filter(|ticks| ticks.len() <= most);
     match fitting.next() {
         Some(ticks) if ticks.len() > 1 || high / low > 10.0 => ticks,
-        // Less than a step of these: as on a linear axis.
+        // The range is smaller than a step of these, so the ticks are those of a linear axis.
         _ => linear_ticks(low, high, most).into_iter().filter(|tick| inside(&tick.value)).collect(),
     }
 }
 
-/// A number with the decimals that a step of this power of ten has, and a real minus sign.
+/// Formats a number with the decimals of a step of this power of ten, and with a true minus sign.
 fn label(value: f64, power: i32, largest: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -238,7 +239,7 @@ mod tests {
             labels(Scale::linear(2019.0, 2021.0), 5),
             ["2019.0", "2019.5", "2020.0", "2020.5", "2021.0"]
         );
-        // The number that is written is the number that is meant.
+        // The tick's value is exactly the number in its label.
         assert_eq!(Scale::linear(0.0, 0.3).ticks(4)[3].value, 0.3);
     }
 
@@ -281,7 +282,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the range: few ticks, inside, ascending, evenly spaced and all different to read.
+        /// Checks that ticks of any range are few, inside the range and ascending.
         #[test]
         fn ticks_hold_for_any_range(low in -1e6..1e6_f64, log_span in -8.0..12.0_f64, most in 2..12_usize) {
             let scale = Scale::linear(low, low + 10.0_f64.powf(log_span));

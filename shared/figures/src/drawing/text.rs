@@ -1,4 +1,4 @@
-//! How wide text is, and its small markup: `g_{E}` sets the E lower, `10^{5}` the 5 higher.
+//! Width of text, and its markup: `g_{E}` lowers the E, `10^{5}` raises the 5.
 
 use std::ops::Range;
 
@@ -7,37 +7,37 @@ use skrifa::GlyphId;
 use super::canvas::{Anchor, TextStyle, rounded};
 use super::font::Face;
 
-/// Names of fonts, the first of which comes along.
+/// Names of fonts in pictures. The first is part of the program.
 pub(super) const FAMILIES: &str = "Noto Sans, Helvetica, Arial, sans-serif";
 
-/// Size of lowered and raised text, relative to that around it.
+/// Size of lowered and raised text, relative to the text around it.
 pub(super) const SMALLER: f64 = 0.72;
 
-/// Where a part of a text stands.
+/// Level of a part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum TextLevel {
     Base,
     Lower,
     Upper,
 }
 
-/// Parts of a text with markup, in their order.
-pub(super) fn runs(text: &str) -> Vec<(Level, &str)> {
+/// Splits a text with markup into its parts, in order.
+pub(super) fn runs(text: &str) -> Vec<(TextLevel, &str)> {
     let mut runs = Vec::new();
     let mut rest = text;
     loop {
-        let mark = [("_{", Level::Lower), ("^{", Level::Upper)];
+        let mark = [("_{", TextLevel::Lower), ("^{", TextLevel::Upper)];
         let found = mark
             .into_iter()
             .filter_map(|(mark, level)| Some((rest.find(mark)?, level)))
             .min_by_key(|found| found.0);
-        // A mark that does not end is text.
+        // A mark without an end is plain text.
         let ended = found.and_then(|(begin, level)| Some((begin, level, begin + rest[begin..].find('}')?)));
         let Some((begin, level, end)) = ended else {
-            runs.push((Level::Base, rest));
+            runs.push((TextLevel::Base, rest));
             break;
         };
-        runs.push((Level::Base, &rest[..begin]));
+        runs.push((TextLevel::Base, &rest[..begin]));
         runs.push((level, &rest[begin + 2..end]));
         rest = &rest[end + 1..];
     }
@@ -45,47 +45,47 @@ pub(super) fn runs(text: &str) -> Vec<(Level, &str)> {
     runs
 }
 
-/// A part of a text as it is set.
-pub(super) struct Run<'a> {
+/// A part of a text with its size and level.
+pub(super) struct TextRun<'a> {
     pub(super) text: &'a str,
     /// Font size.
     pub(super) size: f64,
-    /// How much further down its base line is than that of the part before.
+    /// Distance of the baseline below that of the previous part, in points.
     pub(super) down: f64,
-    /// Whether it is on the text's own base line.
+    /// Whether the part is on the baseline of the whole text.
     pub(super) is_base: bool,
 }
 
-/// Parts of a text, set in this size.
-pub(super) fn set(text: &str, size: f64) -> impl Iterator<Item = Run<'_>> {
+/// Returns the parts of a text at this font size.
+pub(super) fn set(text: &str, size: f64) -> impl Iterator<Item = TextRun<'_>> {
     runs(text).into_iter().scan(0.0, move |risen, (level, text)| {
         let rise = size
             * match level {
-                Level::Base => 0.0,
-                Level::Lower => -0.2,
-                Level::Upper => 0.35,
+                TextLevel::Base => 0.0,
+                TextLevel::Lower => -0.2,
+                TextLevel::Upper => 0.35,
             };
         let down = *risen - rise;
         *risen = rise;
-        let is_base = level == Level::Base;
-        Some(Run { text, size: if is_base { size } else { size * SMALLER }, down, is_base })
+        let is_base = level == TextLevel::Base;
+        Some(TextRun { text, size: if is_base { size } else { size * SMALLER }, down, is_base })
     })
 }
 
-/// Letters of a text, placed: they are drawn one after the other.
+/// Glyphs of a part of a text, with their places.
 pub(super) struct Letters {
-    /// What they say.
+    /// Characters of the part.
     pub(super) text: String,
-    /// Where they begin on their base line, from where the text is put.
+    /// Start of the part's baseline, relative to the position of the text.
     pub(super) at: (f64, f64),
     /// Font size.
     pub(super) size: f64,
-    /// Glyphs, how far the next one is in font sizes, and of which part of the text each is.
+    /// Per glyph: its number, the distance to the next glyph in font sizes, and its range in `text`.
     pub(super) glyphs: Vec<(GlyphId, f64, Range<usize>)>,
 }
 
-/// Places the letters of a text as those who read the SVG do: pairs are kerned, and spaces that follow a space
-/// are not seen.
+/// Places the letters of a text as viewers of the SVG do: pairs are kerned, and repeated spaces are one
+/// space.
 pub(super) fn place(text: &str, style: &TextStyle) -> Vec<Letters> {
     let face = Face::of(style.bold);
     let mut placed: Vec<Letters> = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn place(text: &str, style: &TextStyle) -> Vec<Letters> {
     placed
 }
 
-/// A character as it is shown: those that XML does not have are replaced.
+/// Returns a character as it is displayed. Characters that XML does not allow are replaced.
 pub(super) fn printable(c: char) -> char {
     match c {
         '\t' | '\n' | '\r' => ' ',
@@ -131,11 +131,11 @@ pub(super) fn printable(c: char) -> char {
     }
 }
 
-/// Width of a text of one line, in points.
+/// Returns the width of a text of one line, in points, without kerning.
 pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
     let face = Face::of(bold);
-    let of_run = |(level, run): (Level, &str)| {
-        let scale = if level == Level::Base { 1.0 } else { SMALLER };
+    let of_run = |(level, run): (TextLevel, &str)| {
+        let scale = if level == TextLevel::Base { 1.0 } else { SMALLER };
         run.chars().map(|c| face.advance(face.glyph(c))).sum::<f64>() * scale
     };
     runs(text).into_iter().map(of_run).sum::<f64>() * size
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn markup_is_taken_apart() {
-        use Level::{Base, Lower, Upper};
+        use TextLevel::{Base, Lower, Upper};
         assert_eq!(runs("g_{E} (nS)"), [(Base, "g"), (Lower, "E"), (Base, " (nS)")]);
         assert_eq!(runs("10^{−5}"), [(Base, "10"), (Upper, "−5")]);
         assert_eq!(runs("a_{b"), [(Base, "a_{b")]);
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(texts, ["10", "−5", " To"]);
         let at: Vec<(f64, f64)> = placed.iter().map(|letters| letters.at).collect();
         assert_eq!((at[0].1, at[1].1, at[2].1), (0.0, -3.5, 0.0));
-        // T and o are 70 of 2048 units closer.
+        // Kerning moves T and o closer by 70 of 2048 units.
         let width = text_width("10^{−5} To", 10.0, false) - 700.0 / 2048.0;
         assert!((at[0].0 + width / 2.0).abs() < 1e-9, "{at:?}, {width}");
         assert!((at[1].0 - at[0].0 - text_width("10", 10.0, false)).abs() < 1e-9);

@@ -1,17 +1,17 @@
-//! What may explain the change: inputs, net conductance, tonic inhibition.
+//! Figure of possible causes of the change: inputs, net conductance and tonic inhibition.
 
 use super::common::{
-    Counted, RELATIVE_PEAK, TWO_COLUMNS_MM, class_entry, note_if_empty, of_relative_peaks, table_of_cells,
-    with_zero,
+    CountedPoints, RELATIVE_PEAK, TWO_COLUMNS_MM, class_entry, note_if_empty, of_relative_peaks,
+    table_of_cells, with_zero,
 };
-use crate::analysis::{Cell, Quantity};
+use crate::analysis::{Quantity, SelectedCell};
 use crate::drawing::{
     Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Shape, Stroke, Swatch, Tick, grid,
 };
 use crate::{Analysis, Change, Figure};
 
-/// The relative peak under ACh against the number of active inputs (A), the mean net conductance (B) and the
-/// reduction of tonic inhibition (C) of each cell.
+/// Draws each cell's relative peak under ACh against its active inputs (A), its mean net conductance (B) and
+/// its reduction of tonic inhibition (C).
 pub fn connections(analysis: &Analysis) -> Figure {
     let compared = || analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
     let y = || Axis::new(of_relative_peaks(compared()), RELATIVE_PEAK);
@@ -23,15 +23,16 @@ pub fn connections(analysis: &Analysis) -> Figure {
         let tick = |count: usize| Tick { value: count as f64, label: count.to_string() };
         inputs = inputs.with_ticks((1..=most).map(tick).collect());
     }
-    let counted =
-        Counted::new(compared().map(|cell| (cell.active_inputs as f64, cell.relative_peak, cell.change)));
+    let counted = CountedPoints::new(
+        compared().map(|cell| (cell.active_inputs as f64, cell.relative_peak, cell.change)),
+    );
     let by_inputs = panel('A', inputs, y(), counted.marks(true), analysis, compared().next().is_none());
 
     let against = |letter: char, quantity: Quantity, scale: &dyn Fn(&[f64]) -> Scale| {
-        let place = |cell: &Cell| Some((quantity.of(cell)?, cell.relative_peak, cell.change));
+        let place = |cell: &SelectedCell| Some((quantity.of(cell)?, cell.relative_peak, cell.change));
         let places: Vec<(f64, f64, Change)> = compared().filter_map(place).collect();
         let values: Vec<f64> = places.iter().map(|place| place.0).collect();
-        let marks = Counted::new(places.into_iter()).sized_like(&counted).marks(true);
+        let marks = CountedPoints::new(places.into_iter()).sized_like(&counted).marks(true);
         panel(
             letter,
             Axis::new(scale(&values), quantity.label()),

@@ -1,4 +1,4 @@
-//! How cells that increase and cells that decrease differ: histograms, densities, means.
+//! Figures that compare cells that increase with cells that decrease: histograms, densities and means.
 
 use super::common::{LINE, TWO_COLUMNS_MM, class_entry, note_if_empty, stroke, with_zero};
 use crate::analysis::{Histogram, Quantity};
@@ -7,7 +7,7 @@ use crate::{Analysis, Change, Column, Figure, Table};
 
 const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
 
-/// Lines of both classes over the same axes, for each quantity.
+/// Draws one panel for each quantity, with a line for each class.
 fn four_panels(
     analysis: &Analysis,
     lines: impl Fn(Quantity, Change) -> Option<Vec<(f64, f64)>>,
@@ -41,7 +41,7 @@ const WHAT: &str = "mean excitatory (A), inhibitory (B) and net conductance (C) 
                     inhibition under ACh (D), for cells whose response to the stimulus increases under ACh (solid) \
                     and for those whose response decreases (dashed)";
 
-/// Histograms of each quantity for both classes, as densities.
+/// Draws histograms of each quantity for both classes, as densities.
 pub fn distributions(analysis: &Analysis) -> Figure {
     let outline = |quantity, change| {
         let histogram = analysis.histogram(quantity, change)?;
@@ -61,7 +61,7 @@ pub fn distributions(analysis: &Analysis) -> Figure {
     Figure::new("distributions", "Distributions of inputs", description, canvas, vec![table])
 }
 
-/// Kernel densities of each quantity for both classes.
+/// Draws kernel densities of each quantity for both classes.
 pub fn densities(analysis: &Analysis) -> Figure {
     let curve = |quantity, change| Some(analysis.density(quantity, change)?.curve());
     let canvas = four_panels(analysis, curve, 112.0);
@@ -75,7 +75,7 @@ pub fn densities(analysis: &Analysis) -> Figure {
     Figure::new("densities", "Densities of inputs", description, canvas, vec![table])
 }
 
-/// Mean and standard error of each quantity for both classes.
+/// Draws mean and standard error of each quantity for both classes.
 pub fn summary(analysis: &Analysis) -> Figure {
     const SHOWN: [Change; 2] = [Change::Decrease, Change::Increase];
     let panel = |(quantity, letter): (Quantity, char)| {
@@ -86,7 +86,7 @@ pub fn summary(analysis: &Analysis) -> Figure {
         });
         let ends: Vec<f64> = ends.collect();
         let y = match quantity {
-            // Far from 0, and close together.
+            // The values are far from 0 and close together.
             Quantity::TonicReduction if !ends.is_empty() => Scale::around(ends.iter().copied(), 0.25),
             _ => with_zero(ends.iter().copied()),
         };
@@ -143,7 +143,7 @@ pub fn summary(analysis: &Analysis) -> Figure {
     )
 }
 
-/// A table with a row for every quantity, class and item.
+/// Returns a table with a row for every quantity, class and item.
 fn long_table<const N: usize>(
     name: &'static str,
     names: [&'static str; N],

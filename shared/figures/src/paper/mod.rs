@@ -1,6 +1,7 @@
-//! The six figures of the original program, of an analysis.
+//! The six figures of the original program, drawn from an analysis.
 //!
-//! Each is a function from an [`Analysis`]; where an analysis has nothing to show, a panel says so.
+//! Each is a function of an [`Analysis`]. If an analysis has nothing to show, the panel has a note with the
+//! reason.
 
 mod common;
 mod connections;
@@ -15,7 +16,7 @@ pub use spikes::spike_probability;
 
 use crate::{Analysis, Figure};
 
-/// All six, in the original's order.
+/// Draws all six figures, in the original's order.
 pub fn all(analysis: &Analysis) -> Vec<Figure> {
     let of = [spike_probability, connections, conductances, distributions, densities, summary];
     of.iter().map(|figure| figure(analysis)).collect()

@@ -1,7 +1,7 @@
-//! Excitation and inhibition of each cell, coloured by what ACh does to it.
+//! Figure of excitation and inhibition of each cell, coloured by the change under ACh.
 
 use super::common::{ONE_COLUMN_MM, RELATIVE_PEAK, note_if_empty, table_of_cells, with_zero};
-use crate::analysis::{Cell, Quantity};
+use crate::analysis::{Quantity, SelectedCell};
 use crate::drawing::{
     Axis, Canvas, Color, ColorBar, Legend, Mark, Panel, Point, Ramp, Scale, Shape, Swatch, grid,
 };
@@ -10,11 +10,11 @@ use crate::{Analysis, Change, Figure};
 /// Diameter of points, in points of print.
 const DIAMETER: f64 = 4.2;
 
-/// What tells more from less where colours cannot.
+/// Shapes that distinguish the classes without colour.
 const SHAPES: [(Shape, Change); 2] =
     [(Shape::Edged, Change::Increase), (Shape::EdgedSquare, Change::Decrease)];
 
-/// A cell of the plot.
+/// A cell in the plot.
 struct Quadrant {
     x: f64,
     y: f64,
@@ -28,17 +28,17 @@ impl Quadrant {
     }
 }
 
-/// Mean inhibitory against mean excitatory conductance of cells whose peak changes under ACh. Colours are the
-/// logarithm of the relative peak, with no change in the middle.
+/// Draws the mean inhibitory against the mean excitatory conductance of cells whose peak changes under ACh.
+/// The colour is the logarithm of the relative peak, with no change in the middle.
 pub fn conductances(analysis: &Analysis) -> Figure {
-    let place = |cell: &Cell| {
+    let place = |cell: &SelectedCell| {
         let (relative_peak, change) = (cell.relative_peak, cell.change);
         Some(Quadrant { x: cell.excitation?, y: cell.inhibition?, relative_peak, change })
     };
     let compared = analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
     let places: Vec<Quadrant> = compared.filter_map(place).collect();
 
-    // The same distance from no change is the same strength of colour on both sides.
+    // Equal distances from no change have equally strong colours on both sides.
     let (silenced, spiking): (Vec<&Quadrant>, Vec<&Quadrant>) =
         places.iter().partition(|place| place.relative_peak == 0.0);
     let ratio = |place: &&Quadrant| place.relative_peak.max(1.0 / place.relative_peak);
@@ -50,7 +50,7 @@ pub fn conductances(analysis: &Analysis) -> Figure {
     };
     let axis = |of: fn(&Quadrant) -> f64, label: &str| {
         let values: Vec<f64> = places.iter().map(of).collect();
-        // Room for points at 0.
+        // Leave room for points at 0.
         let scale = match with_zero(values.iter().copied()) {
             Scale::Linear { low: 0.0, high } => Scale::linear(-0.03 * high, high),
             scale => scale,

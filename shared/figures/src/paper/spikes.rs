@@ -1,10 +1,10 @@
-//! How the response to the stimulus changes: mean time courses, and peaks.
+//! Figure of the change of the response to the stimulus: mean time courses and peaks.
 
-use super::common::{Counted, LINE, TWO_COLUMNS_MM, note_if_empty, table_of_cells, with_zero};
+use super::common::{CountedPoints, LINE, TWO_COLUMNS_MM, note_if_empty, table_of_cells, with_zero};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
-use crate::{Analysis, Change, Column, Condition, Figure, Table};
+use crate::{Analysis, Change, Column, Figure, PaperCondition, Table};
 
-fn line(condition: Condition) -> Stroke {
+fn line(condition: PaperCondition) -> Stroke {
     Stroke { color: condition.color(), width: LINE, dash: condition.dash() }
 }
 
@@ -12,12 +12,13 @@ fn stimulus() -> Stroke {
     Stroke { color: Color::rgb(130, 130, 130), width: 0.6, dash: Dash::Dotted }
 }
 
-/// Spike probability relative to each cell's Control peak, averaged over cells that increase (A) and decrease
-/// (B) under ACh; and the peak of each cell under ACh against that in Control (C).
+/// Draws the spike probability relative to each cell's Control peak, averaged over cells that increase (A)
+/// and decrease (B) under ACh. Panel C has the peak of each cell under ACh against its peak in Control.
 pub fn spike_probability(analysis: &Analysis) -> Figure {
     let times = analysis.criteria().times_ms();
     let course = |change: Change, letter: char| {
-        let courses = Condition::ALL.map(|condition| (condition, analysis.time_course(condition, change)));
+        let courses =
+            PaperCondition::ALL.map(|condition| (condition, analysis.time_course(condition, change)));
         let all = courses.iter().flat_map(|(_, course)| course);
         let tops = all.filter_map(|summary| Some(summary.mean? + summary.sem.unwrap_or(0.0)));
         let y = Scale::from_zero(tops, 0.05);
@@ -46,13 +47,13 @@ pub fn spike_probability(analysis: &Analysis) -> Figure {
     };
 
     let compared = || analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
-    let peaks = |cell: &crate::analysis::Cell| {
-        (cell.peak(Condition::Control), cell.peak(Condition::Ach), cell.change)
+    let peaks = |cell: &crate::analysis::SelectedCell| {
+        (cell.peak(PaperCondition::Control), cell.peak(PaperCondition::Ach), cell.change)
     };
-    let counted = Counted::new(compared().map(peaks));
+    let counted = CountedPoints::new(compared().map(peaks));
     let all: Vec<f64> = compared().map(peaks).flat_map(|(x, y, _)| [x, y]).collect();
     let scale = with_zero(all.iter().copied());
-    // Room for points at 0.
+    // Leave room for points at 0.
     let scale = match scale {
         Scale::Linear { high, .. } => Scale::linear(-0.04 * high, high),
         log @ Scale::Log { .. } => log,
@@ -67,8 +68,9 @@ pub fn spike_probability(analysis: &Analysis) -> Figure {
     counted.marks(false).into_iter().for_each(|mark| scatter.add(mark));
     note_if_empty(&mut scatter, analysis, all.is_empty());
 
-    let mut entries: Vec<_> =
-        Condition::ALL.map(|condition| (Swatch::Line(line(condition)), condition.name().to_owned())).into();
+    let mut entries: Vec<_> = PaperCondition::ALL
+        .map(|condition| (Swatch::Line(line(condition)), condition.name().to_owned()))
+        .into();
     entries.push((Swatch::Line(stimulus()), "stimulus".to_owned()));
     for change in Change::COMPARED {
         let swatch = Swatch::Point(crate::drawing::Shape::Disc, 4.0, change.color());
@@ -127,7 +129,7 @@ fn table_of_counts(analysis: &Analysis) -> Table {
 fn table_of_courses(analysis: &Analysis) -> Table {
     let mut columns = vec![Column::numbers("time_ms", analysis.criteria().times_ms())];
     for change in Change::COMPARED {
-        for condition in Condition::ALL {
+        for condition in PaperCondition::ALL {
             let course = analysis.time_course(condition, change);
             let name = format!("{}_{}", condition.prefix(), change.name());
             columns.push(Column::optional(format!("{name}_mean"), course.iter().map(|summary| summary.mean)));

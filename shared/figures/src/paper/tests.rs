@@ -1,9 +1,9 @@
 use ndarray::{Array1, Array2};
 
 use super::*;
-use crate::{Conductances, Criteria, Recording, Responses};
+use crate::{Criteria, DrivenConductances, Recording, Responses};
 
-/// Recordings from the usual to the odd.
+/// Recordings, from usual to unusual ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Usual,
@@ -35,7 +35,7 @@ const KINDS: [Kind; 12] = [
     Kind::FarApart,
 ];
 
-/// Numbers below 1 that look random.
+/// Returns a pseudo-random number below 1.
 fn chance(of: usize) -> f64 {
     ((of * 7919 + 101) % 1009) as f64 / 1009.0
 }
@@ -68,7 +68,7 @@ fn analysis(kind: Kind) -> Analysis {
     let [control, gabazine, ach] = [0, 1, 2].map(probability);
     let connections = Array2::from_shape_fn((driven * 2, 2), |(row, column)| match column {
         0 => (row % 2) as i32,
-        // Every cell once, and some of them twice.
+        // Every cell occurs once, and some of them twice.
         _ => (if row < driven { row } else { (row - driven) / 3 }) as i32,
     });
     let conductance = |salt: usize| {
@@ -104,7 +104,7 @@ fn analysis(kind: Kind) -> Analysis {
         gabazine: responses(gabazine.view()),
         ach: responses(ach.view()),
         conductances: is_recorded
-            .then(|| Conductances { excitation: excitation.view(), inhibition: inhibition.view() }),
+            .then(|| DrivenConductances { excitation: excitation.view(), inhibition: inhibition.view() }),
         tonic_factors: is_recorded.then(|| factors.view()),
     };
     Analysis::new(&recording, &Criteria::default()).expect("it can be measured")
@@ -135,7 +135,7 @@ fn every_figure_is_well_formed_and_says_what_it_is() {
         assert!(root.attribute("aria-label").is_some_and(|label| label.len() > 60));
         assert_eq!(root.first_element_child().and_then(|title| title.text()), Some(figure.title.as_str()));
         for node in document.descendants() {
-            // So that it can stand in a page of HTML as often as one likes.
+            // One HTML page may contain the figure several times.
             assert!(node.attribute("id").is_none() && node.attribute("style").is_none());
             assert!(!["style", "script", "image", "use"].contains(&node.tag_name().name()));
         }
@@ -225,7 +225,7 @@ fn panels_say_why_they_are_empty() {
 
 #[test]
 fn changes_in_both_directions_can_be_read_off() {
-    // Where no cell increases, or hardly any changes, too.
+    // This also holds if no cell increases, or if few cells change.
     for kind in [Kind::Usual, Kind::OneCell, Kind::OnlyDecrease] {
         let texts = connections(&analysis(kind)).texts();
         let has = |what: &str| texts.iter().any(|text| text.trim_end_matches(".0") == what);

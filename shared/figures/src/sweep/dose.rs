@@ -1,4 +1,4 @@
-//! How measures depend on a parameter.
+//! Figure of the measures against a parameter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,30 +6,30 @@ use granule_engine::space::{CellFactor, Parameter, Space, Value};
 
 use super::observed::{Observed, over_seeds};
 use super::show::{MOST_LINES, WIDTH_MM, counted, layout, line, measured, populations_of, short};
-use super::{Condition, Measure};
+use super::{Measure, ObservedCondition};
 use crate::analysis::Summary;
 use crate::drawing::{Canvas, Legend, Mark, Panel, Point, Scale, Shape, Swatch, grid};
 use crate::{Column, Figure, Table, drawing};
 
-/// A parameter that differs between conditions and is a number.
+/// A parameter with numbers that differ between conditions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
-    /// Its path.
+pub struct DoseAxis {
+    /// Path of the parameter.
     pub path: &'static str,
-    /// Its unit; empty for none.
+    /// Unit of the values; empty for none.
     pub unit: &'static str,
-    /// Its values, ascending.
+    /// The different values, in ascending order.
     pub values: Vec<f64>,
 }
 
-impl Axis {
-    /// The path with the unit.
+impl DoseAxis {
+    /// Returns the path with the unit.
     fn label(&self) -> String {
         if self.unit.is_empty() { self.path.to_owned() } else { format!("{} ({})", self.path, self.unit) }
     }
 }
 
-fn number(parameter: &Parameter, condition: &Condition) -> Option<f64> {
+fn number(parameter: &Parameter, condition: &ObservedCondition) -> Option<f64> {
     match condition.model.values().of(parameter) {
         Value::Number(x) => Some(*x),
         Value::Count(n) => Some(f64::from(*n)),
@@ -38,7 +38,7 @@ fn number(parameter: &Parameter, condition: &Condition) -> Option<f64> {
     }
 }
 
-/// A value with at most four significant digits.
+/// Rounds a value to four significant digits.
 fn rounded(value: &Value) -> Value {
     let number = |x: f64| format!("{x:.3e}").parse().unwrap_or(x);
     match value {
@@ -52,7 +52,7 @@ fn rounded(value: &Value) -> Value {
     }
 }
 
-/// A value as sweep files write it, with its unit; a list without brackets.
+/// Formats a value as sweep files write it, with its unit. A list has no brackets, unless it is empty.
 fn text(parameter: &Parameter, value: &Value) -> String {
     let text = match value {
         Value::Numbers(list) if list.is_empty() => return value.to_string(),
@@ -63,58 +63,59 @@ fn text(parameter: &Parameter, value: &Value) -> String {
         "" => String::new(),
         unit => format!(" {unit}"),
     };
-    // A true minus, as at axes.
+    // A true minus sign, as on axes.
     format!("{}{unit}", text.replace('-', "\u{2212}"))
 }
 
-/// Numbers of streams and seeds are no doses.
+/// Whether the parameter is the number of a stream or a seed. Such a number is no dose.
 fn is_label(space: &Space, parameter: &Parameter) -> bool {
     let is_stream = space.sharing().is_some_and(|sharing| sharing.stream == parameter.path);
     is_stream || parameter.path.ends_with("seed")
 }
 
-/// The parameters of conditions of one engine.
-fn space_of<'a>(mut conditions: impl Iterator<Item = &'a Condition>) -> Option<&'static Space> {
+/// Returns the parameters of these conditions, which are all of one engine.
+fn space_of<'a>(mut conditions: impl Iterator<Item = &'a ObservedCondition>) -> Option<&'static Space> {
     conditions.next().map(|condition| condition.model.values().space())
 }
 
-/// Parameters that have three values or more among these conditions, in the order of the documentation.
-pub fn axes(conditions: &[Condition]) -> Vec<Axis> {
+/// Returns the parameters that have at least three values among these conditions, in the documentation's
+/// order.
+pub fn axes(conditions: &[ObservedCondition]) -> Vec<DoseAxis> {
     let Some(space) = space_of(conditions.iter()) else { return Vec::new() };
     let doses = space.parameters().iter().filter(|parameter| !is_label(space, parameter));
     doses.map(|parameter| axis(parameter, conditions)).filter(|axis| axis.values.len() > 2).collect()
 }
 
-/// A parameter as an axis: its values that are numbers.
-fn axis(parameter: &Parameter, conditions: &[Condition]) -> Axis {
+/// Returns a parameter as an axis, with those of its values that are numbers.
+fn axis(parameter: &Parameter, conditions: &[ObservedCondition]) -> DoseAxis {
     let values = conditions.iter().filter_map(|condition| number(parameter, condition));
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
-    Axis { path: parameter.path, unit: parameter.unit(), values }
+    DoseAxis { path: parameter.path, unit: parameter.unit(), values }
 }
 
-/// A condition by its value of the axis.
-type Member<'a> = (f64, &'a Condition, &'a [Observed]);
+/// A condition with its value on the axis, and its observations.
+type Member<'a> = (f64, &'a ObservedCondition, &'a [Observed]);
 
-/// Conditions that differ by the axis only: a line.
+/// Conditions that differ only on the axis. They form a line.
 struct Group<'a> {
-    /// Their values of all other parameters.
+    /// Values of all other parameters.
     others: Vec<Value>,
-    /// By the value of the axis.
+    /// The conditions, ascending on the axis.
     members: Vec<Member<'a>>,
 }
 
-/// Single points say little where there are fewer.
+/// Fewest single points that are drawn; fewer show little.
 const LEAST_POINTS: usize = 8;
 
-/// Letters of an entry of the legend.
+/// Most characters of a legend entry.
 const MOST_LETTERS: usize = 90;
 
-/// How the measures depend on a parameter, mean and standard error over seeds; a line for each combination
-/// of the other parameters. Where no two conditions share one, single points, if there are 8 or more, else
-/// no figure.
-pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Option<Figure> {
+/// Draws the measures against a parameter: mean and standard error over seeds, and a line for each
+/// combination of the other parameters. If no two conditions share a combination, draws single points for 8
+/// or more conditions; for fewer, returns `None`.
+pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAxis) -> Option<Figure> {
     let space = space_of(conditions.iter().map(|(condition, _)| *condition))?;
     let others = others(space, axis);
     let groups = groups(conditions, space.parameter(axis.path)?, &others);
@@ -178,15 +179,15 @@ pub fn responses(conditions: &[(&Condition, &[Observed])], axis: &Axis) -> Optio
     Some(Figure::new(name, title, description, canvas, vec![table]))
 }
 
-/// Parameters that tell lines apart.
-fn others(space: &'static Space, axis: &Axis) -> Vec<&'static Parameter> {
+/// Returns the parameters that distinguish lines.
+fn others(space: &'static Space, axis: &DoseAxis) -> Vec<&'static Parameter> {
     let is_other = |parameter: &&Parameter| parameter.path != axis.path && !is_label(space, parameter);
     space.parameters().iter().filter(is_other).collect()
 }
 
-/// Conditions in groups, in the order of the sweep.
+/// Groups the conditions that differ only on the axis, in the order of the sweep.
 fn groups<'a>(
-    conditions: &[(&'a Condition, &'a [Observed])],
+    conditions: &[(&'a ObservedCondition, &'a [Observed])],
     along: &Parameter,
     others: &[&Parameter],
 ) -> Vec<Group<'a>> {
@@ -208,8 +209,7 @@ fn groups<'a>(
     groups
 }
 
-/// What tells these groups apart: of each its values of the parameters that differ between them. No two are
-/// alike.
+/// Returns a unique name for each group: its values of the parameters that differ between the groups.
 fn names(groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
     for (i, parameter) in others.iter().enumerate() {
@@ -232,7 +232,7 @@ fn names(groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
 /// Diameter of points, in points of print.
 const DIAMETER: f64 = 3.5;
 
-/// Logarithmic for positive values over more than an order of magnitude.
+/// Returns a logarithmic scale if the values are positive and span a factor of 20 or more, else a linear one.
 fn scale(values: &[f64]) -> Scale {
     match (values.first(), values.last()) {
         (Some(&low), Some(&high)) if low > 0.0 && high / low >= 20.0 => Scale::log(low / 1.3, high * 1.3),
@@ -240,7 +240,7 @@ fn scale(values: &[f64]) -> Scale {
     }
 }
 
-fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, measure: Measure) -> Panel {
+fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &DoseAxis, which: usize, measure: Measure) -> Panel {
     let of = |group: &Group<'_>| -> Vec<(f64, f64, Option<f64>)> {
         let point = |&(x, _, observed): &Member<'_>| {
             let Summary { mean, sem, .. } = over_seeds(observed, which);
@@ -273,12 +273,12 @@ fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &Axis, which: usize, mea
     panel
 }
 
-/// A row for each condition. `lines` are those with numbers.
+/// Returns the table with a row for each condition. `lines` are the groups whose lines have numbers.
 fn table(
     groups: &[Group<'_>],
     others: &[&Parameter],
     lines: Option<&[&Group<'_>]>,
-    axis: &Axis,
+    axis: &DoseAxis,
     measures: &[Measure],
 ) -> Table {
     let all: Vec<&Group<'_>> = groups.iter().collect();

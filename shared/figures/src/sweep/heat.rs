@@ -1,19 +1,19 @@
-//! Which cells spike when.
+//! Heat map of the spikes of driven cells over time.
 
 use ndarray::{Array2, Axis as Dimension};
 
-use super::Condition;
+use super::ObservedCondition;
 use super::observed::{Courses, Observed};
 use super::show::{Drive, WIDTH_MM, add_stimulus, counted, first_cells, layout, populations_of, short};
 use crate::drawing::{Axis, Canvas, ColorBar, Legend, Mark, Panel, Ramp, Scale, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// Rows of a panel: more cells than these share rows.
+/// Most rows of a panel. With more cells, several share a row.
 const MOST_ROWS: usize = 60;
 
-/// Spikes per trial of each driven cell in each ms, cells in the order of their response: one panel
-/// for each condition, of this seed.
-pub fn heat_map(conditions: &[(&Condition, &Observed)], drive: Drive) -> Figure {
+/// Draws the spikes per trial of each driven cell in each ms, for one seed. Each condition has a panel; its
+/// cells are in the order of their response.
+pub fn heat_map(conditions: &[(&ObservedCondition, &Observed)], drive: Drive) -> Figure {
     let of: Vec<Option<Sorted>> =
         conditions.iter().map(|(_, observed)| observed.courses.as_ref().map(Sorted::new)).collect();
     let all = of.iter().flatten().flat_map(|sorted| sorted.rows.iter().copied());
@@ -48,9 +48,9 @@ pub fn heat_map(conditions: &[(&Condition, &Observed)], drive: Drive) -> Figure 
     Figure::new("heat-map", title, description, canvas, vec![table])
 }
 
-/// Cells in the order of their response, the weakest first, and rows of neighbours.
+/// Cells in the order of their response, the weakest first, with neighbours averaged into rows.
 struct Sorted {
-    /// How many spikes a trial has of each cell in all that is shown.
+    /// Number of cells.
     cells: usize,
     first_ms: usize,
     rows: Array2<f64>,
@@ -61,7 +61,7 @@ impl Sorted {
         let cells = courses.cells.nrows();
         let totals: Vec<f64> = courses.cells.sum_axis(Dimension(1)).to_vec();
         let mut order: Vec<usize> = (0..cells).collect();
-        // Stable: cells that respond alike stay in the order of their indices.
+        // The sort is stable: cells with equal responses stay in the order of their indices.
         order.sort_by(|a, b| totals[*a].total_cmp(&totals[*b]));
         let count = cells.min(MOST_ROWS);
         let mut rows = Array2::zeros((count, courses.cells.ncols()));
@@ -75,7 +75,7 @@ impl Sorted {
     }
 }
 
-fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel {
+fn panel(condition: &ObservedCondition, sorted: Option<&Sorted>, scale: Scale) -> Panel {
     let ms = sorted.map_or(1, |sorted| sorted.rows.ncols());
     let first = sorted.map_or(0, |sorted| sorted.first_ms) as f64;
     let cells = sorted.map_or(0, |sorted| sorted.cells) as f64;
@@ -88,7 +88,7 @@ fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel 
             if sorted.rows.sum() == 0.0 {
                 panel.note("no spikes");
             }
-            // Nothing is drawn where there is nothing.
+            // Cells of the map without spikes stay empty.
             let values = sorted.rows.mapv(|x| if x > 0.0 { scale.fraction(x) } else { f64::NAN });
             let height = cells / sorted.rows.nrows() as f64;
             panel.add(Mark::Cells { x: (first, 1.0), y: (0.0, height), values, ramp: Ramp::SEQUENTIAL });
@@ -99,7 +99,7 @@ fn panel(condition: &Condition, sorted: Option<&Sorted>, scale: Scale) -> Panel 
     panel
 }
 
-fn table(conditions: &[(&Condition, &Observed)], of: &[Option<Sorted>]) -> Table {
+fn table(conditions: &[(&ObservedCondition, &Observed)], of: &[Option<Sorted>]) -> Table {
     let mut columns: [Vec<f64>; 3] = Default::default();
     let mut names = Vec::new();
     for ((condition, _), sorted) in conditions.iter().zip(of) {

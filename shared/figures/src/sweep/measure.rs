@@ -1,25 +1,25 @@
-//! What a condition is measured by.
+//! Measures of a condition and a seed.
 
 use granule_engine::Population;
 
-/// A number of a condition and a seed.
+/// A number that describes a condition and a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Spikes of a driven cell in the window, mean over cells and trials.
+    /// Spikes per driven cell in the window, mean over cells and trials.
     Response,
     /// Largest mean spike count of driven cells in a ms of the window.
     Peak,
     /// Fraction of the driven cells that spike in the window in any trial.
     Responding,
-    /// Rate of all cells of the population at this place before the window, Hz.
+    /// Rate of all cells of the population with this index before the window, Hz.
     Before(usize, Population),
-    /// Rate of all cells of the population at this place in the window, Hz.
+    /// Rate of all cells of the population with this index in the window, Hz.
     During(usize, Population),
 }
 
 impl Measure {
-    /// Those of a model with these populations, in the order in which they are shown. The driven cells are of the
-    /// first population.
+    /// Returns the measures for these populations, in the order in which figures show them. The driven cells
+    /// are of the first population.
     pub fn of(populations: &[Population]) -> Vec<Measure> {
         let mut measures = vec![Measure::Response, Measure::Peak, Measure::Responding];
         for (place, &population) in populations.iter().enumerate() {
@@ -31,7 +31,7 @@ impl Measure {
         measures
     }
 
-    /// The name in tables, with the unit.
+    /// Returns the name in tables, with the unit.
     pub fn name(self) -> String {
         match self {
             Measure::Response => "spikes_per_driven_cell".to_owned(),
@@ -42,7 +42,7 @@ impl Measure {
         }
     }
 
-    /// What stands at an axis.
+    /// Returns the label of an axis.
     pub fn label(self) -> String {
         match self {
             Measure::Response => "Spikes per driven cell".to_owned(),

@@ -1,13 +1,13 @@
-//! Figures of any sweep: what its trials did over time, how that depends on parameters, and how much it
-//! differs between seeds.
+//! Figures of any sweep: spikes over time, their dependence on parameters, and differences between seeds.
 //!
 //! ```text
 //! spikes of trials → Counter → Observed (a condition and a seed) → psth, heat_map, responses, seeds → Figure
-//! spikes of a trial → Trial → raster                       conductances of a condition → traces
+//! spikes of a trial → RasterTrial → raster → Figure
+//! conductances of a condition → Traces → conductances → Figure
 //! ```
 //!
-//! Populations and parameters are those of the engine. Cells of the first population are looked at if they are driven:
-//! the caller says which are, and a [`Drive`] says it in words.
+//! Populations and parameters are those of the engine. Of the first population, figures show the driven
+//! cells. The caller states which cells are driven, and describes them in words with a [`Drive`].
 
 mod dose;
 mod heat;
@@ -19,17 +19,17 @@ mod show;
 mod time;
 mod traces;
 
-pub use dose::{Axis, axes, responses};
+pub use dose::{DoseAxis, axes, responses};
 pub use heat::heat_map;
 pub use measure::Measure;
-pub use observed::{Condition, Counter, Courses, Observed, Window};
-pub use raster::{Trial, raster};
+pub use observed::{Counter, Courses, Observed, ObservedCondition, Window};
+pub use raster::{RasterTrial, raster};
 pub use seeds::{means, measures, seeds};
 pub use show::Drive;
 pub use time::psth;
 pub use traces::{Traces, conductances};
 
-/// So many conditions can be shown one by one in a figure.
+/// Most conditions that a figure shows one by one.
 pub const MOST_SHOWN: usize = 12;
 
 #[cfg(test)]

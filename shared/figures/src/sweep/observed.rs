@@ -1,4 +1,4 @@
-//! What is counted of the trials of a condition and a seed.
+//! Counts the spikes of a condition and a seed.
 
 use std::ops::Range;
 
@@ -8,16 +8,17 @@ use ndarray::Array2;
 use super::Measure;
 use crate::analysis::Summary;
 
-/// The milliseconds in which a response is looked for.
+/// The milliseconds in which responses are measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// From which ms of a trial up to which.
+    /// The range in ms of a trial; its end is excluded.
     pub ms: Range<usize>,
 }
 
 impl Window {
-    /// The paper's, 1000 to 1060 ms, for its stimuli: from 10 ms before the first to 30 ms after the last,
-    /// at least 60 ms, as far as the trial goes. The whole trial without a stimulus.
+    /// Returns the window for a model: from 10 ms before the first stimulus to 30 ms after the last. It has
+    /// at least 60 ms, unless the trial ends earlier. For the paper's stimuli it is 1000 to 1060 ms. Without
+    /// a stimulus it is the whole trial.
     pub fn of(model: &Model) -> Window {
         const BEFORE: usize = 10;
         const AFTER: usize = 30;
@@ -32,7 +33,8 @@ impl Window {
         Window { ms: start..(last + AFTER).max(start + LEAST).min(bins) }
     }
 
-    /// A little more on both sides, to be shown.
+    /// Returns the range that figures show: the window, and a quarter of its length on both sides, within the
+    /// trial.
     pub fn shown(&self, bins: usize) -> Range<usize> {
         let more = self.ms.len() / 4;
         self.ms.start.saturating_sub(more)..(self.ms.end + more).min(bins)
@@ -41,10 +43,10 @@ impl Window {
 
 /// A condition of a sweep.
 #[derive(Clone, Debug)]
-pub struct Condition {
-    /// Its name.
+pub struct ObservedCondition {
+    /// Name in the sweep.
     pub name: String,
-    /// Its parameters.
+    /// Engine and parameters.
     pub model: Model,
 }
 
@@ -54,47 +56,47 @@ pub struct Counter {
     window: Window,
     shown: Range<usize>,
     model: Model,
-    /// For each cell of the first population, its place among the driven ones.
+    /// For each cell of the first population, its index among the driven cells; `None` if it is not driven.
     places: Vec<Option<u32>>,
     driven: usize,
     trials: u32,
-    /// Spikes of driven cells in each ms.
+    /// Spikes of all driven cells in each ms.
     driven_spikes: Vec<u64>,
     /// Spikes of all cells of each population in each ms.
     spikes: Vec<Vec<u64>>,
-    /// Trials in which each driven cell has a spike in the window.
+    /// For each driven cell, the number of trials with a spike in the window.
     responded: Vec<u32>,
-    /// Spikes in the window of each driven cell in each ms that is shown, if they are wanted.
+    /// Spikes of each driven cell in each ms that figures show; `None` unless requested.
     cells: Option<Array2<u32>>,
 }
 
-/// What was counted of one condition and seed.
+/// The counts of one condition and seed.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The seed.
+    /// Seed of the trials.
     pub seed: u32,
-    /// How many trials were counted.
+    /// Number of counted trials.
     pub trials: u32,
-    /// Values of [`Measure::of`] the populations, in that order; none where nothing can be measured.
+    /// Values of [`Measure::of`] the engine's populations, in that order; `None` if nothing can be measured.
     pub measures: Vec<Option<f64>>,
-    /// What was over time; only where it was wanted.
+    /// Spikes over time; `None` unless requested.
     pub courses: Option<Courses>,
 }
 
 /// Spikes over time.
 #[derive(Clone, Debug)]
 pub struct Courses {
-    /// The ms of the trial that these are of.
+    /// The range of the courses, in ms of the trial.
     pub ms: Range<usize>,
-    /// Rate of each population in each ms, Hz: of the first that of its driven cells.
+    /// Rate of each population in each ms, Hz. For the first population it is the rate of the driven cells.
     pub rates_hz: Vec<Vec<f64>>,
     /// Spikes per trial of each driven cell in each ms: (cells, ms).
     pub cells: Array2<f64>,
 }
 
 impl Counter {
-    /// Of a condition with these driven cells of the first population. `courses` says whether what was over time is wanted, too,
-    /// which takes memory.
+    /// Creates a counter for a condition with these driven cells of the first population. If `courses`, it
+    /// also counts spikes over time, which takes memory.
     pub fn new(model: &Model, driven: &[u32], window: Window, courses: bool) -> Counter {
         let sizes = model.sizes();
         let mut places = vec![None; sizes.first().map_or(0, |cells| *cells as usize)];
@@ -120,7 +122,7 @@ impl Counter {
         }
     }
 
-    /// Counts a trial.
+    /// Counts the spikes of a trial.
     pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
         let mut last_trial = vec![false; self.driven];
@@ -145,7 +147,7 @@ impl Counter {
         }
     }
 
-    /// What there was.
+    /// Returns the counts of all trials, for this seed.
     pub fn finish(self, seed: u32) -> Observed {
         let trials = f64::from(self.trials);
         let driven = self.driven as f64;
@@ -195,7 +197,7 @@ fn count(counts: &mut [u64], at: usize) {
     }
 }
 
-/// A measure over seeds, of those that have it.
+/// Returns mean and standard error of a measure over the seeds that have it.
 pub(super) fn over_seeds(observed: &[Observed], measure: usize) -> Summary {
     let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[measure]).collect();
     Summary::of(&values)

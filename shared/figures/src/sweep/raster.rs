@@ -1,4 +1,4 @@
-//! Spikes of one trial.
+//! Raster of the spikes of one trial.
 
 use std::ops::Range;
 
@@ -10,21 +10,27 @@ use super::show::{
 use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// A trial of a condition.
+/// A trial of a condition, to be drawn.
 #[derive(Clone, Debug)]
-pub struct Trial<'a> {
+pub struct RasterTrial<'a> {
     /// Name of the condition.
     pub condition: &'a str,
-    /// Its parameters.
+    /// Engine and parameters of the condition.
     pub model: &'a Model,
-    /// Its driven cells, ascending.
+    /// Indices of the driven cells, in ascending order.
     pub driven: &'a [u32],
-    /// The spikes.
+    /// Spikes of the trial.
     pub spikes: &'a TrialSpikes,
 }
 
-/// Spikes of driven cells, and above them of the other populations, of one trial in each condition.
-pub fn raster(trials: &[Trial<'_>], (seed, trial): (u32, u32), ms: &Range<usize>, drive: Drive) -> Figure {
+/// Draws the spikes of one trial in each condition: those of driven cells, and above them those of other
+/// populations.
+pub fn raster(
+    trials: &[RasterTrial<'_>],
+    (seed, trial): (u32, u32),
+    ms: &Range<usize>,
+    drive: Drive,
+) -> Figure {
     let populations = populations_of(trials.iter().map(|trial| trial.model));
     let panels: Vec<Panel> = trials.iter().map(|trial| panel(trial, ms)).collect();
     let (columns, height) = layout(panels.len(), 3, 52.0);
@@ -52,8 +58,9 @@ pub fn raster(trials: &[Trial<'_>], (seed, trial): (u32, u32), ms: &Range<usize>
     Figure::new("raster", title, description, canvas, vec![table(trials, ms)])
 }
 
-/// Spikes of a trial within these ms, by population: (cell, time). Of the first, those of driven cells.
-fn within(trial: &Trial<'_>, ms: &Range<usize>) -> Vec<Vec<(u32, f64)>> {
+/// Returns the spikes within this range, by population: (cell, time in ms). Of the first population, returns
+/// those of driven cells.
+fn within(trial: &RasterTrial<'_>, ms: &Range<usize>) -> Vec<Vec<(u32, f64)>> {
     let per_ms = f64::from(trial.model.time().steps_per_ms);
     let is_in = |time: f64| time >= ms.start as f64 && time < ms.end as f64;
     let is_shown = |place: usize, cell: u32| place > 0 || trial.driven.binary_search(&cell).is_ok();
@@ -64,10 +71,10 @@ fn within(trial: &Trial<'_>, ms: &Range<usize>) -> Vec<Vec<(u32, f64)>> {
     trial.spikes.trains.iter().enumerate().map(shown).collect()
 }
 
-fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
+fn panel(trial: &RasterTrial<'_>, ms: &Range<usize>) -> Panel {
     let driven = trial.driven.len() as f64;
     let populations = trial.model.engine().populations();
-    // Of two populations the second takes the upper fifth, whatever the number of its cells.
+    // With two populations the second takes the upper fifth, regardless of the number of its cells.
     let band = 0.25 * driven.max(1.0);
     let x = Scale::linear(ms.start as f64, ms.end as f64);
     let y = Scale::linear(0.0, driven.max(1.0) + band * populations.len().saturating_sub(1) as f64);
@@ -102,7 +109,7 @@ fn panel(trial: &Trial<'_>, ms: &Range<usize>) -> Panel {
     panel
 }
 
-fn table(trials: &[Trial<'_>], ms: &Range<usize>) -> Table {
+fn table(trials: &[RasterTrial<'_>], ms: &Range<usize>) -> Table {
     let (mut conditions, mut populations, mut cells, mut times) = (vec![], vec![], vec![], vec![]);
     for trial in trials {
         for (population, spikes) in trial.model.engine().populations().iter().zip(within(trial, ms)) {

@@ -1,18 +1,18 @@
-//! How much seeds differ.
+//! Figure of the differences between seeds, and tables of the measures.
 
 use super::observed::{Observed, over_seeds};
 use super::show::{WIDTH_MM, counted, layout, measured, populations_of, short};
-use super::{Condition, Measure};
+use super::{Measure, ObservedCondition};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// Points: numbers tell conditions apart.
+/// Diameter of points, in points of print, and their colour. Conditions are distinguished by numbers.
 const DIAMETER: f64 = 3.0;
 const SEED: Color = Color::rgb(119, 119, 119);
 
-/// Every measure of every seed, with mean and standard error over seeds, condition beside condition.
-pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
+/// Draws every measure of every seed, with mean and standard error over seeds. Conditions are side by side.
+pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
     let of = measures_of(conditions);
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
@@ -44,7 +44,7 @@ pub fn seeds(conditions: &[(&Condition, &[Observed])]) -> Figure {
     Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])
 }
 
-fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measure) -> Panel {
+fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure: Measure) -> Panel {
     let values =
         |observed: &[Observed]| -> Vec<f64> { observed.iter().filter_map(|of| of.measures[which]).collect() };
     let all: Vec<f64> = conditions.iter().flat_map(|(_, observed)| values(observed)).collect();
@@ -57,7 +57,7 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
     for (i, (_, observed)) in conditions.iter().enumerate() {
         let values = values(observed);
         let last = values.len().saturating_sub(1).max(1) as f64;
-        // Side by side in the order of the seeds.
+        // Points are side by side, in the order of the seeds.
         let place = |k: usize| i as f64 - 0.3 + 0.6 * if values.len() > 1 { k as f64 / last } else { 0.5 };
         let points = values.iter().enumerate().map(|(k, &y)| Point {
             x: place(k),
@@ -81,13 +81,13 @@ fn panel(conditions: &[(&Condition, &[Observed])], which: usize, measure: Measur
     panel
 }
 
-/// The measures of conditions of one engine.
-fn measures_of(conditions: &[(&Condition, &[Observed])]) -> Vec<Measure> {
+/// Returns the measures of these conditions, which are all of one engine.
+fn measures_of(conditions: &[(&ObservedCondition, &[Observed])]) -> Vec<Measure> {
     Measure::of(populations_of(conditions.iter().map(|(condition, _)| &condition.model)))
 }
 
-/// Every measure of every condition and seed.
-pub fn measures(conditions: &[(&Condition, &[Observed])]) -> Table {
+/// Returns the table of every measure of every condition and seed.
+pub fn measures(conditions: &[(&ObservedCondition, &[Observed])]) -> Table {
     let rows = || {
         conditions
             .iter()
@@ -104,14 +104,14 @@ pub fn measures(conditions: &[(&Condition, &[Observed])]) -> Table {
     Table::new("measures", columns)
 }
 
-/// Mean and standard error over seeds of every measure of every condition.
-pub fn means(conditions: &[(&Condition, &[Observed])]) -> Table {
+/// Returns the table of mean and standard error over seeds of every measure of every condition.
+pub fn means(conditions: &[(&ObservedCondition, &[Observed])]) -> Table {
     let mut columns = vec![
         Column::text("condition", conditions.iter().map(|(condition, _)| condition.name.clone())),
         Column::whole("seeds", conditions.iter().map(|(_, observed)| observed.len())),
     ];
     for (i, measure) in measures_of(conditions).into_iter().enumerate() {
-        let of = |(_, observed): &(&Condition, &[Observed])| over_seeds(observed, i);
+        let of = |(_, observed): &(&ObservedCondition, &[Observed])| over_seeds(observed, i);
         let name = measure.name();
         columns.push(Column::optional(format!("{name}_mean"), conditions.iter().map(of).map(|of| of.mean)));
         columns.push(Column::optional(format!("{name}_sem"), conditions.iter().map(of).map(|of| of.sem)));

@@ -1,13 +1,14 @@
-//! What the figures of sweeps share: colours of conditions, and panels, one a condition.
+//! Parts that the figures of sweeps share: colours, sizes, words, and the layout with one panel per
+//! condition.
 
 use granule_engine::{Model, Population};
 
 use crate::drawing::{Color, Dash, Mark, Panel, Stroke};
 
-/// Width of two columns of a journal, in mm.
+/// Width of a figure over two columns of a journal, in mm.
 pub(super) const WIDTH_MM: f64 = 174.0;
 
-/// Colours that colour-blind readers can tell apart (Okabe and Ito).
+/// Colours that colour-blind readers can distinguish (Okabe and Ito).
 const PALETTE: [Color; 7] = [
     Color::rgb(0, 114, 178),
     Color::rgb(213, 94, 0),
@@ -18,17 +19,17 @@ const PALETTE: [Color; 7] = [
     Color::BLACK,
 ];
 
-/// What the engine does not say of its model: what drives the first population, in words.
+/// Describes what drives the first population, in words. The engine does not provide them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drive {
-    /// The cells that are driven, such as `granule cells with input from active mossy fibres`.
+    /// The driven cells, such as `granule cells with input from active mossy fibres`.
     pub driven: &'static str,
-    /// What there is at the times of the stimulus, such as `spikes of the mossy fibres`.
+    /// The events at the times of the stimulus, such as `spikes of the mossy fibres`.
     pub stimulus: &'static str,
 }
 
 impl Drive {
-    /// The driven cells and those of all other populations, to be read after `of`.
+    /// Returns the driven cells and the cells of all other populations, as words that follow `of`.
     pub(super) fn and_others(&self, populations: &[Population]) -> String {
         let mut all = self.driven.to_owned();
         let others = populations.iter().skip(1);
@@ -40,41 +41,41 @@ impl Drive {
     }
 }
 
-/// The populations of models of one engine.
+/// Returns the populations of these models, which are all of one engine.
 pub(super) fn populations_of<'a>(mut models: impl Iterator<Item = &'a Model>) -> &'static [Population] {
     models.next().map_or(&[], |model| model.engine().populations())
 }
 
-/// Cells of the first population.
+/// Returns the words for the cells of the first population.
 pub(super) fn first_cells(populations: &[Population]) -> &'static str {
     populations.first().map_or("cells", |population| population.cells)
 }
 
-/// Of the population at this place.
+/// Returns the colour of the population with this index.
 pub(super) fn color(place: usize) -> Color {
     PALETTE[place % PALETTE.len()]
 }
 
-/// Looks of the line of this index.
+/// Returns the style of the line with this index.
 pub(super) fn line(index: usize) -> Stroke {
     let dash = [Dash::Solid, Dash::Dashed, Dash::Dotted][(index / PALETTE.len()) % 3];
     Stroke { color: PALETTE[index % PALETTE.len()], width: 1.0, dash }
 }
 
-/// Lines that can be told apart.
+/// Number of lines whose styles differ.
 pub(super) const MOST_LINES: usize = 3 * PALETTE.len();
 
 pub(super) fn stimulus() -> Stroke {
     Stroke { color: Color::rgb(130, 130, 130), width: 0.5, dash: Dash::Dotted }
 }
 
-/// Columns of panels, and the height in mm of a figure of so many of this height.
+/// Returns the number of columns of panels, and the height of the figure in mm.
 pub(super) fn layout(panels: usize, most_columns: usize, panel_mm: f64) -> (usize, f64) {
     let columns = panels.clamp(1, most_columns);
     (columns, panels.div_ceil(columns).max(1) as f64 * panel_mm)
 }
 
-/// A name that fits above a panel.
+/// Shortens a name to at most `most` characters, to fit above a panel.
 pub(super) fn short(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_owned();
@@ -83,12 +84,12 @@ pub(super) fn short(name: &str, most: usize) -> String {
     format!("{head}…")
 }
 
-/// So many of something, in words.
+/// Returns a count with its noun, in the plural unless the count is 1.
 pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// So many measures, at the beginning of a sentence.
+/// Returns the number of measures, as the beginning of a sentence.
 pub(super) fn measured(count: usize) -> String {
     match count {
         4 => "Four measures".to_owned(),
@@ -98,7 +99,7 @@ pub(super) fn measured(count: usize) -> String {
     }
 }
 
-/// A line at each stimulus, in a panel whose x axis is the time in ms.
+/// Adds a line at each stimulus to a panel whose x axis is the time in ms.
 pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
     for &step in &model.facts().stimulus_steps {
         let at = f64::from(step) / f64::from(model.time().steps_per_ms);

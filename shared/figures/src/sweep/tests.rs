@@ -15,7 +15,7 @@ const DRIVE: Drive = Drive {
     stimulus: "spikes of the mossy fibres",
 };
 
-fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
+fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> ObservedCondition {
     let small = [
         ("network.mossy_fibers", Value::Count(60)),
         ("network.granule_cells", Value::Count(96)),
@@ -24,17 +24,22 @@ fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
     condition_of(Method::Pcg.engine(), name, base, &[&small, set].concat())
 }
 
-fn condition_of(engine: &'static dyn Engine, name: &str, base: &str, set: &[(&str, Value)]) -> Condition {
+fn condition_of(
+    engine: &'static dyn Engine,
+    name: &str,
+    base: &str,
+    set: &[(&str, Value)],
+) -> ObservedCondition {
     let space = engine.space();
     let mut values = space.defaults().with(space.preset(base).expect("a preset"));
     for (path, value) in set {
         values.set(space.parameter(path).expect("a parameter"), value.clone()).expect("in range");
     }
-    Condition { name: name.to_owned(), model: Model::new(engine, values).expect("consistent") }
+    ObservedCondition { name: name.to_owned(), model: Model::new(engine, values).expect("consistent") }
 }
 
-/// Three trials of a condition.
-fn simulate(condition: &Condition, seed: u32) -> Vec<TrialSpikes> {
+/// Simulates three trials of a condition.
+fn simulate(condition: &ObservedCondition, seed: u32) -> Vec<TrialSpikes> {
     let models = [condition.model.clone()];
     let shard =
         Shard { models: &models, seed, trials: 0..3, start: Start::default(), most_spikes: MOST_SPIKES };
@@ -47,19 +52,19 @@ fn simulate(condition: &Condition, seed: u32) -> Vec<TrialSpikes> {
     trials
 }
 
-fn driven(condition: &Condition, seed: u32) -> Vec<u32> {
+fn driven(condition: &ObservedCondition, seed: u32) -> Vec<u32> {
     Structure::new(&layer_of(&condition.model), seed).driven_cells().to_vec()
 }
 
-fn observe(condition: &Condition, seed: u32) -> Observed {
+fn observe(condition: &ObservedCondition, seed: u32) -> Observed {
     let window = Window::of(&condition.model);
     let mut counter = Counter::new(&condition.model, &driven(condition, seed), window, true);
     simulate(condition, seed).iter().for_each(|trial| counter.add(trial));
     counter.finish(seed)
 }
 
-/// Conditions over two parameters, and what two seeds of them did.
-fn sweep() -> (Vec<Condition>, Vec<Vec<Observed>>) {
+/// Returns conditions over two parameters, with the observations of two seeds.
+fn sweep() -> (Vec<ObservedCondition>, Vec<Vec<Observed>>) {
     let mut conditions = vec![condition("Control", "Control", &[]), condition("GABAzine", "GABAzine", &[])];
     for factor in [0.25, 0.5, 1.0] {
         for leak in [-53.0, -50.5] {
@@ -75,18 +80,18 @@ fn sweep() -> (Vec<Condition>, Vec<Vec<Observed>>) {
     (conditions, observed)
 }
 
-/// All figures of some conditions.
-fn all(conditions: &[Condition], observed: &[Vec<Observed>]) -> Vec<Figure> {
-    let of: Vec<(&Condition, &[Observed])> =
+/// Draws all figures of these conditions.
+fn all(conditions: &[ObservedCondition], observed: &[Vec<Observed>]) -> Vec<Figure> {
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().zip(observed).map(|(condition, observed)| (condition, &observed[..])).collect();
-    let first: Vec<(&Condition, &Observed)> =
+    let first: Vec<(&ObservedCondition, &Observed)> =
         of.iter().filter_map(|(condition, observed)| Some((*condition, observed.first()?))).collect();
     let drawn: Vec<(Vec<u32>, Vec<TrialSpikes>)> =
         conditions.iter().map(|condition| (driven(condition, 7), simulate(condition, 7))).collect();
-    let trials: Vec<Trial<'_>> = conditions
+    let trials: Vec<RasterTrial<'_>> = conditions
         .iter()
         .zip(&drawn)
-        .map(|(Condition { name, model }, (driven, spikes))| Trial {
+        .map(|(ObservedCondition { name, model }, (driven, spikes))| RasterTrial {
             condition: name,
             model,
             driven,
@@ -102,7 +107,7 @@ fn all(conditions: &[Condition], observed: &[Vec<Observed>]) -> Vec<Figure> {
             traces
         })
         .collect();
-    let traced: Vec<(&Condition, &Traces)> = conditions.iter().zip(&traces).collect();
+    let traced: Vec<(&ObservedCondition, &Traces)> = conditions.iter().zip(&traces).collect();
     let mut figures = vec![
         psth(&of, DRIVE),
         raster(&trials, (7, 0), &(985..1075), DRIVE),
@@ -114,12 +119,12 @@ fn all(conditions: &[Condition], observed: &[Vec<Observed>]) -> Vec<Figure> {
     figures
 }
 
-/// From the usual to the odd.
+/// Draws figures of usual and unusual sweeps.
 fn everything() -> Vec<Figure> {
     let (conditions, observed) = sweep();
     let mut figures = all(&conditions, &observed);
     figures.extend(all(&conditions[..1], &observed[..1]));
-    // Without active fibres nothing is driven, and without trials nothing is observed.
+    // Without active fibres no cell is driven, and without trials nothing is observed.
     let silent = condition("silent", "Control", &[("stimulus.active_fraction", Value::Number(0.0))]);
     let nothing = Counter::new(&silent.model, &[], Window::of(&silent.model), true).finish(1);
     figures.extend(all(&[silent], &[vec![nothing]]));
@@ -141,7 +146,7 @@ fn spikes_are_counted_where_and_when_they_are() {
     );
     let spike = |ms: f64, cell: u32| Spike { step: (ms * 10.0).round() as u32, cell };
     let mut counter = Counter::new(&condition.model, &[3, 8], window, true);
-    // In the window: two of cell 3 and one of cell 8. Cell 5 is not driven.
+    // The window has two spikes of cell 3 and one of cell 8. Cell 5 is not driven.
     let granule =
         vec![spike(990.05, 3), spike(999.9, 5), spike(1000.0, 3), spike(1000.9, 8), spike(1059.9, 3)];
     let golgi = vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)];
@@ -178,7 +183,7 @@ fn what_cannot_be_measured_is_missing() {
     let quiet = condition("quiet", "Control", &set);
     assert_eq!(Window::of(&quiet.model).ms, 0..2000);
     let measures = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), false).finish(1).measures;
-    // No trial; and nothing is before the window.
+    // No trial was counted, and no time precedes the window.
     assert_eq!(measures, [None; 6]);
     let mut counter = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), false);
     counter.add(&TrialSpikes::default());
@@ -194,21 +199,21 @@ fn parameters_that_differ_are_axes() {
     assert_eq!(found.len(), 2);
     assert_eq!((found[1].path, &found[1].values[..]), ("golgi.leak_reversal", &[-53.0, -51.0, -50.5][..]));
     assert_eq!((found[1].unit, found[0].unit), ("mV", ""));
-    // GABAzine has none.
+    // The factor 0 is that of GABAzine.
     assert_eq!((found[0].path, &found[0].values[..]), ("granule.tonic_factor", &[0.0, 0.25, 0.5, 1.0][..]));
-    let of: Vec<(&Condition, &[Observed])> =
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
     let figure = responses(&of, &found[0]).expect("lines");
     assert_eq!(figure.name, "dose-response-granule-tonic_factor");
     let csv = figure.tables[0].csv();
     assert_eq!(csv.lines().count(), 1 + conditions.len());
-    // A line for each leak reversal, of three factors, told apart by it.
+    // Each leak reversal has a line with three factors, and is in its name.
     let lines = |leak: &str| csv.lines().filter(|line| line.contains(leak)).count();
     assert_eq!(
         (lines("golgi.leak_reversal = \u{2212}53 mV"), lines("golgi.leak_reversal = \u{2212}50.5 mV")),
         (3, 3)
     );
-    // Control and GABAzine are no lines, so what tells them from others is no part of the lines' names.
+    // Control and GABAzine are on no line, so parameters in which only they differ are in no line's name.
     assert_eq!(
         legend(&figure),
         ["golgi.leak_reversal = \u{2212}53 mV", "golgi.leak_reversal = \u{2212}50.5 mV"]
@@ -216,18 +221,18 @@ fn parameters_that_differ_are_axes() {
     assert!(csv.contains("golgi_to_granule.weight = 0 nS"), "{csv}");
     let mean = (observed[2][0].measures[0].expect("one") + observed[2][1].measures[0].expect("one")) / 2.0;
     assert!(csv.contains(&format!(",2,{mean},")), "{mean} in {csv}");
-    // Where nothing but numbers of streams differs there is nothing to draw.
-    let seeds: Vec<Condition> =
+    // Conditions that differ only in numbers of streams have no axis.
+    let seeds: Vec<ObservedCondition> =
         (0..4).map(|seed| condition("x", "Control", &[("weights.seed", Value::Count(seed))])).collect();
     assert_eq!(axes(&seeds), []);
 }
 
-/// Texts of a picture that tell lines of a dose-response apart.
+/// Returns the texts of a figure that distinguish the lines of a dose-response.
 fn legend(figure: &Figure) -> Vec<String> {
     figure.texts().into_iter().filter(|text| text.contains(" = ") || text.ends_with('…')).collect()
 }
 
-/// What each of some seeds has as its first measure, and nothing else.
+/// Returns one observation per value, with the value as its first measure and no other measures.
 fn measured(values: &[f64]) -> Vec<Observed> {
     let of = |(seed, &value): (u32, &f64)| {
         let mut measures = vec![None; 6];
@@ -237,16 +242,16 @@ fn measured(values: &[f64]) -> Vec<Observed> {
     (1..).zip(values).map(of).collect()
 }
 
-/// The figure against the tonic factor of every combination of three factors and these settings.
+/// Draws the figure against the tonic factor, of every combination of three factors and these settings.
 fn against_factors(settings: &[Vec<(&str, Value)>]) -> Figure {
     let factors = [0.25, 0.5, 1.0].map(|x| ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))));
-    let conditions: Vec<Condition> = factors
+    let conditions: Vec<ObservedCondition> = factors
         .iter()
         .flat_map(|factor| settings.iter().map(move |of| [std::slice::from_ref(factor), &of[..]].concat()))
         .map(|set| condition("c", "Control", &set))
         .collect();
     let observed = measured(&[1.0]);
-    let of: Vec<(&Condition, &[Observed])> =
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().map(|condition| (condition, &observed[..])).collect();
     let axis = axes(&conditions).into_iter().find(|axis| axis.path == "granule.tonic_factor");
     responses(&of, &axis.expect("three values")).expect("lines")
@@ -271,7 +276,7 @@ fn lines_are_told_apart_as_sweep_files_write_values() {
     }
     assert!(!figure.tables[0].csv().contains('('), "{}", figure.tables[0].csv());
 
-    // Four digits, and more where it takes more.
+    // Names have four digits, and more if they would be equal otherwise.
     let leak = |x: f64| vec![("golgi.leak_reversal", Value::Number(x))];
     let rounded = legend(&against_factors(&[leak(-53.123_456), leak(-51.0)]));
     assert_eq!(rounded, ["golgi.leak_reversal = \u{2212}53.12 mV", "golgi.leak_reversal = \u{2212}51 mV"]);
@@ -302,7 +307,7 @@ fn lines_whose_names_are_cut_have_numbers() {
 
 #[test]
 fn conditions_that_share_nothing_are_points_if_there_are_many() {
-    let conditions: Vec<Condition> = (0..8)
+    let conditions: Vec<ObservedCondition> = (0..8)
         .map(|i| {
             let x = f64::from(i) / 10.0;
             let set = [
@@ -314,7 +319,7 @@ fn conditions_that_share_nothing_are_points_if_there_are_many() {
         .collect();
     let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0])).collect();
     let doses = |count: usize| -> Vec<Figure> {
-        let of: Vec<(&Condition, &[Observed])> =
+        let of: Vec<(&ObservedCondition, &[Observed])> =
             conditions[..count].iter().zip(&observed).map(|(of, observed)| (of, &observed[..])).collect();
         axes(&conditions[..count]).iter().filter_map(|axis| responses(&of, axis)).collect()
     };
@@ -333,10 +338,10 @@ fn means_and_errors_are_those_of_the_seeds() {
     };
     let conditions = [0.25, 0.5, 1.0].map(factor);
     let observed = [measured(&[1.0, 3.0]), measured(&[2.0, 6.0]), measured(&[5.0])];
-    let of: Vec<(&Condition, &[Observed])> =
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
     let csv = responses(&of, &axes(&conditions)[0]).expect("a line").tables[0].csv();
-    // Of 1 and 3, s² is 2, and the standard error √(2/2); of 2 and 6 it is √(8/2).
+    // Of 1 and 3, s² is 2 and the standard error √(2/2). Of 2 and 6, s² is 8 and the standard error √(8/2).
     let rows: Vec<&str> = csv.lines().skip(1).collect();
     let expected = ["c,,0.25,2,2,1,", "c,,0.5,2,4,2,", "c,,1,1,5,,"];
     assert!(rows.iter().zip(expected).all(|(row, expected)| row.starts_with(expected)), "{csv}");
@@ -364,13 +369,13 @@ fn rates_are_means_over_seeds() {
 fn conductances_are_means_over_cells_of_all_seeds() {
     let condition = condition("c", "Control", &[]);
     let mut traces = Traces::new(1..3);
-    // Two cells of a seed and one of another; what is not shown does not count.
+    // Two cells of a seed and one of another. The first column is outside the range.
     traces.add(
         ndarray::array![[9.0, 1.0, 2.0], [9.0, 3.0, 6.0]].view(),
         ndarray::array![[9.0, 0.0, 1.0], [9.0, 2.0, 1.0]].view(),
     );
     traces.add(ndarray::array![[9.0, 5.0, 4.0]].view(), ndarray::array![[9.0, 1.0, 1.0]].view());
-    // Excitation is 1, 3, 5 and then 2, 6, 4; inhibition 0, 2, 1 and then 1, 1, 1.
+    // Excitation is 1, 3, 5 and then 2, 6, 4. Inhibition is 0, 2, 1 and then 1, 1, 1.
     let expected = "condition,time_ms,excitation_ns_mean,excitation_ns_sd,inhibition_ns_mean,inhibition_ns_sd\n\
                     c,1,3,2,1,1\nc,2,4,2,1,0\n";
     assert_eq!(conductances(&[(&condition, &traces)], DRIVE).tables[0].csv(), expected);
@@ -388,7 +393,7 @@ fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
         counter.add(&spikes);
         let map = texts(heat_map(&[(&condition, &counter.finish(7))], DRIVE));
         assert!(has(&map, "seed 7") && has(&map, "no spikes") == is_silent, "{map:?}");
-        let trial = Trial { condition: "c", model: &condition.model, driven: &driven, spikes: &spikes };
+        let trial = RasterTrial { condition: "c", model: &condition.model, driven: &driven, spikes: &spikes };
         let raster = texts(raster(&[trial], (7, 3), &(985..1075), DRIVE));
         assert!(has(&raster, "trial 3 of seed 7") && has(&raster, "no spikes") == is_silent, "{raster:?}");
     }
@@ -397,7 +402,7 @@ fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
 #[test]
 fn seeds_have_one_colour_and_conditions_numbers() {
     let (conditions, observed) = sweep();
-    let of: Vec<(&Condition, &[Observed])> =
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
     let svg = seeds(&of).svg();
     let document = roxmltree::Document::parse(&svg).expect("XML");
@@ -457,25 +462,22 @@ fn populations_and_parameters_are_those_of_the_engine() {
     let drive = Drive { driven: "relay cells of even number", stimulus: "flashes" };
     let observed: Vec<Vec<Observed>> = conditions
         .iter()
-        .map(|Condition { model, .. }| {
+        .map(|ObservedCondition { model, .. }| {
             let mut counter = Counter::new(model, &driven, Window { ms: 40..100 }, true);
             (0..3).for_each(|trial| counter.add(&granule_toy::spikes(model, 7, trial)));
             vec![counter.finish(7)]
         })
         .collect();
-    let of: Vec<(&Condition, &[Observed])> =
+    let of: Vec<(&ObservedCondition, &[Observed])> =
         conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
     let first = conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[0]));
     let spikes: Vec<TrialSpikes> =
-        conditions.iter().map(|Condition { model, .. }| granule_toy::spikes(model, 7, 1)).collect();
-    let trials = conditions.iter().zip(&spikes).map(|(Condition { name, model }, spikes)| Trial {
-        condition: name,
-        model,
-        driven: &driven,
-        spikes,
+        conditions.iter().map(|ObservedCondition { model, .. }| granule_toy::spikes(model, 7, 1)).collect();
+    let trials = conditions.iter().zip(&spikes).map(|(ObservedCondition { name, model }, spikes)| {
+        RasterTrial { condition: name, model, driven: &driven, spikes }
     });
     let found = axes(&conditions);
-    assert_eq!(found, [Axis { path: "synapse.weight", unit: "nS", values: vec![0.8, 1.6, 3.2] }]);
+    assert_eq!(found, [DoseAxis { path: "synapse.weight", unit: "nS", values: vec![0.8, 1.6, 3.2] }]);
     let [psth, raster, heat_map, seeds, responses] = [
         psth(&of, drive),
         raster(&trials.collect::<Vec<_>>(), (7, 1), &(0..100), drive),
@@ -520,7 +522,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
         "inhibitory_during_hz",
     ];
     assert_eq!(names, expected);
-    // Each by hand, of the third population: spikes per cell, trial and second in the window.
+    // Recomputes the rate of the third population: spikes per cell, trial and second in the window.
     let in_window =
         (0..3).flat_map(|trial| granule_toy::spikes(&conditions[1].model, 7, trial).trains.remove(2));
     let count = in_window.filter(|spike| (80..200).contains(&spike.step)).count() as f64;

@@ -1,8 +1,8 @@
-//! Rates over time.
+//! Figure of rates over time.
 
 use granule_engine::Population;
 
-use super::Condition;
+use super::ObservedCondition;
 use super::observed::{Courses, Observed};
 use super::show::{
     Drive, WIDTH_MM, add_stimulus, color, counted, first_cells, layout, populations_of, short, stimulus,
@@ -11,11 +11,11 @@ use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// Rates of driven cells and of the other populations in each ms, mean and standard error over seeds: one
-/// panel for each condition, with what was observed of its seeds.
-pub fn psth(conditions: &[(&Condition, &[Observed])], drive: Drive) -> Figure {
+/// Draws the rates of driven cells and of the other populations in each ms: mean and standard error over
+/// seeds. Each condition has a panel.
+pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> Figure {
     let populations = populations_of(conditions.iter().map(|(condition, _)| &condition.model));
-    let rates = |(_, observed): &(&Condition, &[Observed])| Rates::new(observed, populations.len());
+    let rates = |(_, observed): &(&ObservedCondition, &[Observed])| Rates::new(observed, populations.len());
     let of: Vec<Rates> = conditions.iter().map(rates).collect();
     let tops = of.iter().flat_map(|rates| rates.by_population.iter().flatten());
     let tops = tops.filter_map(|summary| Some(summary.mean? + summary.sem.unwrap_or(0.0)));
@@ -66,7 +66,7 @@ pub fn psth(conditions: &[(&Condition, &[Observed])], drive: Drive) -> Figure {
 }
 
 fn add(panel: &mut Panel, ms: &[usize], course: &[Summary], color: Color) {
-    // In the middle of each ms.
+    // Points are in the middle of each ms.
     let at = |ms: &usize| *ms as f64 + 0.5;
     let band = ms.iter().zip(course).filter_map(|(ms, summary)| {
         let (mean, sem) = (summary.mean?, summary.sem?);
@@ -77,11 +77,11 @@ fn add(panel: &mut Panel, ms: &[usize], course: &[Summary], color: Color) {
     panel.add(Mark::Line { points: line.collect(), stroke: Stroke::solid(color, 1.0) });
 }
 
-/// Of one condition, over its seeds.
+/// Rates of one condition over its seeds.
 struct Rates {
     seeds: usize,
     ms: Vec<usize>,
-    /// Of the first population those of its driven cells.
+    /// Rates by population; for the first population those of its driven cells.
     by_population: Vec<Vec<Summary>>,
 }
 
@@ -97,7 +97,11 @@ impl Rates {
     }
 }
 
-fn table(conditions: &[(&Condition, &[Observed])], of: &[Rates], populations: &[Population]) -> Table {
+fn table(
+    conditions: &[(&ObservedCondition, &[Observed])],
+    of: &[Rates],
+    populations: &[Population],
+) -> Table {
     let rows = || {
         conditions
             .iter()

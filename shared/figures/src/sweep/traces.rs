@@ -1,10 +1,10 @@
-//! Conductances over time.
+//! Figure of conductances over time.
 
 use std::ops::Range;
 
 use ndarray::ArrayView2;
 
-use super::Condition;
+use super::ObservedCondition;
 use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
@@ -12,27 +12,27 @@ use crate::{Column, Figure, Table};
 const EXCITATION: Stroke = Stroke { color: Color::rgb(0, 114, 178), width: 1.0, dash: Dash::Solid };
 const INHIBITION: Stroke = Stroke { color: Color::rgb(213, 94, 0), width: 1.0, dash: Dash::Dashed };
 
-/// Mean and standard deviation in each ms; none without cells.
+/// Mean and standard deviation in each ms; `None` without cells.
 type Moments = Vec<Option<(f64, f64)>>;
 
-/// Conductances of a condition: mean and spread over driven cells of all seeds.
+/// Conductances of a condition, accumulated over the driven cells of all seeds.
 #[derive(Clone, Debug)]
 pub struct Traces {
     ms: Range<usize>,
     cells: usize,
-    /// Sums and sums of squares in each ms, of excitation and inhibition.
+    /// Sum and sum of squares in each ms, of excitation and of inhibition.
     sums: [Vec<(f64, f64)>; 2],
 }
 
 impl Traces {
-    /// Of nothing yet, for these ms of a trial.
+    /// Creates empty traces for this range, in ms of a trial.
     pub fn new(ms: Range<usize>) -> Traces {
         let none = vec![(0.0, 0.0); ms.len()];
         Traces { ms, cells: 0, sums: [none.clone(), none] }
     }
 
-    /// Adds the cells of a seed: conductances in nS, (driven cells, ms of the trial), both of one shape.
-    /// What lies beyond the trial is left out.
+    /// Adds the cells of a seed. Both arrays have conductances in nS and one shape: (driven cells, ms of the
+    /// trial). Milliseconds beyond the trial are left out.
     pub fn add(&mut self, excitation: ArrayView2<'_, f64>, inhibition: ArrayView2<'_, f64>) {
         self.cells += excitation.nrows();
         for (sums, conductance) in self.sums.iter_mut().zip([excitation, inhibition]) {
@@ -57,9 +57,9 @@ impl Traces {
     }
 }
 
-/// Summed synaptic conductances of driven cells over time, mean and standard deviation over
-/// cells: one panel for each condition.
-pub fn conductances(conditions: &[(&Condition, &Traces)], drive: Drive) -> Figure {
+/// Draws the summed synaptic conductances of driven cells over time: mean and standard deviation over cells.
+/// Each condition has a panel.
+pub fn conductances(conditions: &[(&ObservedCondition, &Traces)], drive: Drive) -> Figure {
     let of: Vec<[Moments; 2]> =
         conditions.iter().map(|(_, traces)| [0, 1].map(|which| traces.moments(which))).collect();
     let tops = of.iter().flatten().flatten().flatten().map(|(mean, sd)| mean + sd);
@@ -107,7 +107,7 @@ pub fn conductances(conditions: &[(&Condition, &Traces)], drive: Drive) -> Figur
     Figure::new("conductance-traces", "Conductances over time", description, canvas, vec![table])
 }
 
-fn table(conditions: &[(&Condition, &Traces)], of: &[[Moments; 2]]) -> Table {
+fn table(conditions: &[(&ObservedCondition, &Traces)], of: &[[Moments; 2]]) -> Table {
     let rows = || {
         conditions.iter().zip(of).flat_map(|((condition, traces), moments)| {
             traces

@@ -26,7 +26,7 @@ def analyse(folder: Path) -> dict:
     def load(name):
         return np.load(folder / name, allow_pickle=True)
 
-    # Cells with active inputs, and how many.
+    # Cells with active inputs, and the number of these inputs.
     synapses = pd.DataFrame(load("controlConnections.npy"), columns=["fibre", "cell"])
     inputs = synapses.groupby("cell").fibre.count().sort_index()
     driven = inputs.index.to_numpy()

@@ -1,4 +1,4 @@
-//! Any processor: a pair of lanes, in the baseline's own vectors where it has some (SSE2, NEON).
+//! Vectors for any processor: a pair of lanes, in the baseline's own vectors if it has some (SSE2, NEON).
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Sub};
 
@@ -7,7 +7,7 @@ use wide::{f32x4, f64x2, i32x4, u32x4, u64x2};
 
 use super::simd::Simd;
 
-/// What the target of the build guarantees.
+/// Token of the instructions that the build target guarantees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Portable;
 
@@ -30,7 +30,7 @@ macro_rules! vector {
 }
 
 vector! {
-    /// Two numbers.
+    /// Two doubles.
     F64x2(f64x2): Add add, Sub sub, Mul mul, Div div
 }
 vector! {
@@ -38,11 +38,11 @@ vector! {
     F32x4(f32x4): Add add, Sub sub, Mul mul
 }
 vector! {
-    /// Twice 64 bits.
+    /// Two lanes of 64 bits.
     Bits2(u64x2): BitAnd bitand, BitOr bitor, BitXor bitxor
 }
 vector! {
-    /// Two yes or no, each all bits of a lane.
+    /// Two booleans, each as all bits of a lane.
     Mask2(f64x2): BitAnd bitand, BitOr bitor
 }
 

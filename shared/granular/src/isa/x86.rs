@@ -1,8 +1,8 @@
 //! x86-64 with AVX2, and with AVX-512 (F, DQ, BW, VL).
 //!
-//! Every method here is one or a few intrinsics, which the processor must have. Safety rests on the
-//! tokens: their field is private and [`Avx2::detect`] and [`Avx512::detect`] alone make them, after
-//! detection; vectors and masks are made by methods of a token only.
+//! Every method here is one or a few intrinsics, which the processor must have. Safety depends on the tokens: their
+//! field is private, and only [`Avx2::detect`] and [`Avx512::detect`] make them, after detection. Vectors and masks are
+//! made only by methods of a token.
 
 use std::arch::x86_64::*;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Sub};
@@ -18,7 +18,7 @@ pub(crate) struct Avx2(());
 pub(crate) struct Avx512(());
 
 impl Avx2 {
-    /// The token, where the processor has the instructions.
+    /// Returns the token if the processor has the instructions.
     pub(crate) fn detect() -> Option<Avx2> {
         let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt");
         has_all.then_some(Avx2(()))
@@ -26,7 +26,7 @@ impl Avx2 {
 }
 
 impl Avx512 {
-    /// The token, where the processor has the instructions.
+    /// Returns the token if the processor has the instructions.
     pub(crate) fn detect() -> Option<Avx512> {
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
@@ -47,7 +47,7 @@ macro_rules! vector {
             type Output = $name;
             #[inline(always)]
             fn $method(self, other: $name) -> $name {
-                // SAFETY: a vector exists only where a token does (see the head of this file).
+                // SAFETY: a vector exists only if a token exists (see the head of this file).
                 $name(unsafe { $intrinsic(self.0, other.0) })
             }
         })+
@@ -55,7 +55,7 @@ macro_rules! vector {
 }
 
 vector! {
-    /// Four numbers.
+    /// Four doubles.
     F64x4(__m256d):
         Add add _mm256_add_pd, Sub sub _mm256_sub_pd, Mul mul _mm256_mul_pd, Div div _mm256_div_pd
 }
@@ -64,16 +64,16 @@ vector! {
     F32x8(__m256): Add add _mm256_add_ps, Sub sub _mm256_sub_ps, Mul mul _mm256_mul_ps
 }
 vector! {
-    /// Four times 64 bits.
+    /// Four lanes of 64 bits.
     Bits4(__m256i):
         BitAnd bitand _mm256_and_si256, BitOr bitor _mm256_or_si256, BitXor bitxor _mm256_xor_si256
 }
 vector! {
-    /// Four yes or no, each all bits of a lane.
+    /// Four booleans, each as all bits of a lane.
     Mask4(__m256d): BitAnd bitand _mm256_and_pd, BitOr bitor _mm256_or_pd
 }
 vector! {
-    /// Eight numbers.
+    /// Eight doubles.
     F64x8(__m512d):
         Add add _mm512_add_pd, Sub sub _mm512_sub_pd, Mul mul _mm512_mul_pd, Div div _mm512_div_pd
 }
@@ -82,17 +82,17 @@ vector! {
     F32x16(__m512): Add add _mm512_add_ps, Sub sub _mm512_sub_ps, Mul mul _mm512_mul_ps
 }
 vector! {
-    /// Eight times 64 bits.
+    /// Eight lanes of 64 bits.
     Bits8(__m512i):
         BitAnd bitand _mm512_and_si512, BitOr bitor _mm512_or_si512, BitXor bitxor _mm512_xor_si512
 }
 vector! {
-    /// Eight yes or no, a bit each.
+    /// Eight booleans, one bit each.
     Mask8(__mmask8): BitAnd bitand _kand_mask8, BitOr bitor _kor_mask8
 }
 
-/// The methods that are intrinsics and nothing else. Shifts by a vector of equal counts become
-/// shifts by a constant when they are compiled.
+/// Defines the methods that consist of intrinsics only. The compiler turns shifts by a vector of equal counts into
+/// shifts by a constant.
 macro_rules! plain_methods {
     ($F64:ident, $F32:ident, $Bits:ident, $splat_pd:ident, $splat_ps:ident, $splat_epi64:ident, $splat_epi32:ident, $loadu_pd:ident,
      $storeu_pd:ident, $vector:ident, $loadu_si:ident, $storeu_si:ident, $sqrt:ident, $pd_si:ident,
@@ -104,7 +104,7 @@ macro_rules! plain_methods {
 
         #[inline(always)]
         fn f64(self, x: f64) -> $F64 {
-            // SAFETY: `self` proves that the processor has the instruction; so below.
+            // SAFETY: `self` proves that the processor has the instruction. The same holds in the methods below.
             $F64(unsafe { $splat_pd(x) })
         }
 
@@ -351,8 +351,8 @@ impl Simd for Avx2 {
         let keep = self.mask_bits(keep);
         let first = (keep & 2) as usize;
         let second = (keep >> 2 & 2) as usize;
-        // SAFETY: `self`; the slice has four lanes, of which `first` begins the second store at
-        // lane 0 or 2.
+        // SAFETY: `self`; the slice has four lanes, and the second store writes two lanes from lane `first`, which is 0
+        // or 2.
         unsafe {
             _mm_storeu_pd(to.as_mut_ptr(), _mm256_castpd256_pd128(x.0));
             _mm_storeu_pd(to.as_mut_ptr().add(first), _mm256_extractf128_pd::<1>(x.0));
@@ -481,7 +481,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn store_pairs(self, keep: Mask8, x: F64x8, to: &mut [f64]) -> usize {
-        // In a register and then stored whole: storing under a mask is many times slower on Zen 4.
+        // Pack in a register and store it whole: a store under a mask is many times slower on Zen 4.
         // SAFETY: `self`.
         let packed = F64x8(unsafe { _mm512_maskz_compress_pd(keep.0, x.0) });
         self.store(packed, to);

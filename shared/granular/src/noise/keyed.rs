@@ -1,10 +1,10 @@
-//! Noise by identity: each cell of each trial has a stream of normals of its own.
+//! Noise by identity: each cell of each trial has its own stream of normals.
 //!
-//! Every cell has a PCG32 (XSH-RR 64/32), begun where [`Streams`] says. Two of its words, w₀ and w₁, make
-//! the normals of two steps by the method of Box and Muller (1958): r = √(−2 ln u) with u of w₀, turned
-//! by an angle of w₁. All is done in single precision, 16 cells at a time with AVX-512; operations and
-//! their order are the definition (docs/engines.md), each is one of IEEE 754, and so all instruction
-//! sets give the same bits. No normal is further from 0 than 6.8: u is at least 2⁻³³.
+//! Every cell has a PCG32 (XSH-RR 64/32) generator, which [`Streams`] seeds. Two of its words, w₀ and w₁, make the
+//! normals of two steps by the method of Box and Muller (1958). Its radius is r = √(−2 ln u) with u from w₀, and its
+//! angle is from w₁. All operations are in single precision, on 16 cells at a time with AVX-512. The operations and
+//! their order are the definition (docs/engines.md). Each is one of IEEE 754, so that all instruction sets give the
+//! same bits. No normal is further from 0 than 6.8, because u is at least 2⁻³³.
 
 use crate::isa::{Isa, Simd, vectorised};
 use crate::random::keyed::Streams;
@@ -12,21 +12,21 @@ use crate::random::keyed::Streams;
 /// The multiplier of PCG's 64-bit generators.
 const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 
-/// Vectors of 64-bit lanes that are advanced together: their words are a vector of single precision.
+/// Number of vectors of 64-bit lanes that are advanced together. Their words fill one single-precision vector.
 const TOGETHER: usize = 2;
 
 /// The generators of some cells, in the order of the cells.
 #[derive(Clone, Debug)]
 pub struct KeyedNoise {
     isa: Isa,
-    /// State and increment of each, the lower half of each first.
+    /// States and increments of the generators, the lower half of each first.
     states: Vec<u32>,
     increments: Vec<u32>,
 }
 
 impl KeyedNoise {
-    /// The streams of the cells below `cells`. Behind them are as many more as make a multiple of
-    /// `multiple`, itself one of the widest vector's lanes, whose normals are nobody's.
+    /// Makes the streams of the cells below `cells`, padded to a multiple of `multiple`. This must be a multiple of
+    /// `TOGETHER` times the lanes of the instruction set. The normals of the padding are not used.
     pub fn new(isa: Isa, streams: &Streams, cells: u32, multiple: usize) -> KeyedNoise {
         let padded = (cells as usize).next_multiple_of(multiple);
         let (mut states, mut increments) = (vec![0; 2 * padded], vec![0; 2 * padded]);
@@ -42,18 +42,20 @@ impl KeyedNoise {
         KeyedNoise { isa, states, increments }
     }
 
-    /// Draws the normals of an even number of steps for all cells: step s, cell c at s·cells + c.
+    /// Draws the normals of an even number of steps for all cells. The normal of step s and cell c is at index
+    /// s·cells + c.
     ///
     /// # Panics
-    /// If the slice is of no even number of steps.
+    /// If the slice does not hold an even number of steps.
     pub fn fill(&mut self, to: &mut [f64]) {
         let cells = self.states.len() / 2;
         assert!(to.len().is_multiple_of(2 * cells), "steps come in pairs, of {cells} cells");
         self.draw(0, cells, to);
     }
 
-    /// Draws the normals of an even number of steps for `count` cells from `first` on: step s, cell
-    /// first + c at s·count + c. `count` is a multiple of [`TOGETHER`] times the lanes of the instruction set.
+    /// Draws the normals of an even number of steps for `count` cells, from cell `first`. The normal of step s and cell
+    /// first + c is at index s·count + c. `count` must be a multiple of [`TOGETHER`] times the lanes of the instruction
+    /// set.
     pub(crate) fn draw(&mut self, first: usize, count: usize, to: &mut [f64]) {
         let cells = 2 * first..2 * (first + count);
         draw(self.isa, &mut self.states[cells.clone()], &self.increments[cells], to);
@@ -87,18 +89,18 @@ vectorised! {
     }
 }
 
-/// The next word of each lane's generator, in its lower half.
+/// Returns the next word of each lane's generator, in the lane's lower half.
 #[inline(always)]
 fn word<S: Simd>(simd: S, state: &mut S::Bits, increment: S::Bits) -> S::Bits {
     let old = *state;
     *state = simd.add(simd.mul(old, simd.bits(MULTIPLIER)), increment);
     let low = simd.bits(0xffff_ffff);
     let mixed = simd.shr::<27>(simd.shr::<18>(old) ^ old) & low;
-    // Twice in a lane, it is rotated by a shift.
+    // A lane holds the word twice, so that a shift rotates it.
     simd.shr_each(mixed | simd.shl::<32>(mixed), simd.shr::<59>(old)) & low
 }
 
-/// Two independent normals of two words in each half lane.
+/// Computes two independent normals in each half lane, from its two words.
 #[inline(always)]
 #[allow(clippy::excessive_precision, reason = "as computed; they are rounded once, here")]
 fn normals<S: Simd>(simd: S, first: S::Bits, second: S::Bits) -> (S::F32, S::F32) {
@@ -109,8 +111,8 @@ fn normals<S: Simd>(simd: S, first: S::Bits, second: S::Bits) -> (S::F32, S::F32
         simd.as_numbers_f32(no ^ ((yes ^ no) & mask))
     };
 
-    // u = (w + ½)/2^32 = 2^k·(1 + f) with f in [−½, 0]. In the upper half of the range k is 0, and f
-    // is taken from what is missing to 1, so that it keeps its digits near 0.
+    // u = (w + ½)/2^32 = 2^k·(1 + f) with f in [−½, 0]. In the upper half of the range, k is 0, and f is computed from
+    // the difference between 1 and u. f therefore keeps its digits near 0.
     let upper = simd.signs(first);
     let t = simd.words_as_f32(first) + number(0.5);
     let bits = simd.as_bits_f32(t);
@@ -128,7 +130,7 @@ fn normals<S: Simd>(simd: S, first: S::Bits, second: S::Bits) -> (S::F32, S::F32
     const MINUS_2_LN_2: f32 = -1.386_294_4;
     let r = simd.sqrt_f32(k * number(MINUS_2_LN_2) + f * q);
 
-    // Two bits choose one of four quadrants, the others an angle within 45° of its middle.
+    // Two bits select one of four quadrants. The other bits select an angle within 45° of the quadrant's middle.
     const QUARTER_PI: f32 = std::f32::consts::FRAC_PI_4;
     let x = simd.words_as_f32(simd.shl_words::<2>(second)) * number(QUARTER_PI / 2_147_483_648.0);
     let z = x * x;
@@ -160,7 +162,7 @@ mod tests {
         Streams::new("test", &[451, 0, 7])
     }
 
-    /// The normals of so many cells and steps, drawn in pieces of so many steps.
+    /// Returns the normals of so many cells and steps, drawn in pieces of so many steps.
     fn drawn(isa: Isa, cells: u32, steps: usize, piece: usize) -> Vec<f64> {
         let mut noise = KeyedNoise::new(isa, &streams(), cells, MULTIPLE);
         let padded = (cells as usize).next_multiple_of(MULTIPLE);
@@ -171,7 +173,7 @@ mod tests {
         all.chunks_exact(padded).flat_map(|row| row[..cells as usize].to_vec()).collect()
     }
 
-    /// The definition, a number at a time.
+    /// Computes the definition, one number at a time.
     fn plain(w0: u32, w1: u32) -> [f32; 2] {
         let t = w0 as i32 as f32 + 0.5;
         let (k, f) = if w0 >= 1 << 31 {

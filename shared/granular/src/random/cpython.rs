@@ -4,19 +4,19 @@ use std::collections::HashSet;
 
 use super::mt19937::Mt19937;
 
-/// A `random.Random`.
+/// A generator like `random.Random`.
 #[derive(Clone, Debug)]
 pub struct Random {
     words: Mt19937,
 }
 
 impl Random {
-    /// `random.seed(seed)` for an integer of one word.
+    /// Seeds like `random.seed(seed)`, for an integer of one word.
     pub fn new(seed: u32) -> Random {
         Random { words: Mt19937::from_key(&[seed]) }
     }
 
-    /// `_randbelow(n)`: as many bits as n has, until they are below n.
+    /// Draws like `_randbelow(n)`: as many bits as n has, until they are below n.
     fn below(&mut self, n: u32) -> u32 {
         let bits = u32::BITS - n.leading_zeros();
         loop {
@@ -27,13 +27,13 @@ impl Random {
         }
     }
 
-    /// `random.sample(range(n), k)`: k different numbers below n, in order of drawing.
+    /// Draws like `random.sample(range(n), k)`: k different numbers below n, in order of drawing.
     ///
     /// # Panics
     /// If k is above n.
     pub fn sample(&mut self, n: u32, k: u32) -> Vec<u32> {
         assert!(k <= n, "a sample cannot be larger than what it is taken from");
-        // CPython weighs the memory of a pool against that of a set of the chosen.
+        // CPython compares the memory of a pool with that of a set of the chosen numbers.
         let mut set_size = 21_u64;
         if k > 5 {
             let mut power = 1_u64;
@@ -72,7 +72,7 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// Made with CPython's random.seed(seed); random.sample(range(n), k).
+    /// Results of CPython's `random.seed(seed); random.sample(range(n), k)`.
     #[test]
     fn samples_of_cpython() {
         let check = |seed, n, k, expected: &[u32]| {

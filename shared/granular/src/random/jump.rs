@@ -1,9 +1,8 @@
-//! Jump-ahead: the state of MT19937 any number of blocks later, in a few milliseconds.
+//! Jump-ahead: computes the state of MT19937 any number of blocks later, in a few milliseconds.
 //!
-//! MT19937 is linear over GF(2), so its state J steps on is `x^J mod φ(x)` applied to the state now,
-//! φ being the characteristic polynomial of one step. Written as a sum of states: with
-//! `g(x) = x^J mod φ`, the state J steps on is the XOR of the states i steps on for which g has the
-//! term `x^i`; those are windows into 19937 + 624 consecutive words.
+//! MT19937 is linear over GF(2). Its state J steps later is therefore `x^J mod φ(x)` applied to the present state,
+//! where φ is the characteristic polynomial of one step. With `g(x) = x^J mod φ`, this state is an XOR of states: those
+//! i steps later, for each term `x^i` of g. These states are windows into 19937 + 624 consecutive words.
 //!
 //! Sources: Haramoto, Matsumoto, Nishimura, Panneton, L'Ecuyer (2008), "Efficient Jump Ahead for
 //! F2-Linear Random Number Generators", INFORMS J. Computing 20(3); φ in closed form from the
@@ -16,14 +15,14 @@ use super::mt19937::{BLOCK, MIDDLE, Mt19937, recur};
 const DEGREE: usize = 19937;
 const WORDS: usize = DEGREE.div_ceil(64);
 
-/// A polynomial over GF(2) of degree below 64·WORDS; bit i of the whole is the term x^i.
+/// A polynomial over GF(2) of degree below 64·WORDS. Bit i of the array is the term x^i.
 type Polynomial = [u64; WORDS];
 
-/// The generator seeded with `seed` (`init_genrand`), `words` words into its output.
+/// Returns the generator seeded with `seed` (`init_genrand`), `words` words into its output.
 pub fn seeded_at(seed: u32, words: u64) -> Mt19937 {
     let mut generator = Mt19937::from_seed_u32(seed);
     let blocks = words / BLOCK as u64;
-    // Walking a block takes well under a microsecond, a jump a few milliseconds.
+    // Skipping a block takes well under a microsecond, a jump a few milliseconds.
     const WORTH_A_JUMP: u64 = 10_000;
     if blocks >= WORTH_A_JUMP {
         let polynomial = power_of_x(blocks * BLOCK as u64);
@@ -35,7 +34,7 @@ pub fn seeded_at(seed: u32, words: u64) -> Mt19937 {
     generator
 }
 
-/// The XOR of the windows of the state's word sequence at which the polynomial has a term.
+/// Computes the XOR of the windows of the state's word sequence, one for each term of the polynomial.
 fn apply(polynomial: &Polynomial, state: &[u32; BLOCK]) -> [u32; BLOCK] {
     let mut sequence = state.to_vec();
     for i in 0..DEGREE {
@@ -50,7 +49,7 @@ fn apply(polynomial: &Polynomial, state: &[u32; BLOCK]) -> [u32; BLOCK] {
     sum
 }
 
-/// x^exponent modulo φ, by squaring.
+/// Computes x^exponent modulo φ, by squaring.
 fn power_of_x(exponent: u64) -> Polynomial {
     let mut power = [0; WORDS];
     power[0] = 1;
@@ -63,10 +62,10 @@ fn power_of_x(exponent: u64) -> Polynomial {
     power
 }
 
-/// Exponents of the terms of φ, below its leading one.
+/// Exponents of the terms of φ, without the leading term.
 static CHARACTERISTIC: LazyLock<Vec<usize>> = LazyLock::new(|| {
     // With n = 624, m = 397, r = 31 and a the bits of the matrix constant from the lowest:
-    // φ = (x^n + x^m)·((x^(n−1) + x^(m−1))^r + Σ_{i<r} a_i (x^(n−1) + x^(m−1))^(r−1−i)) + a_31.
+    // `φ = (x^n + x^m)·((x^(n−1) + x^(m−1))^r + Σ_{i<r} a_i (x^(n−1) + x^(m−1))^(r−1−i)) + a_31`.
     const MATRIX: u32 = 0x9908_b0df;
     let times = |terms: &[usize], a: usize, b: usize| {
         let mut product: Vec<usize> = terms.iter().flat_map(|t| [t + a, t + b]).collect();
@@ -89,7 +88,7 @@ static CHARACTERISTIC: LazyLock<Vec<usize>> = LazyLock::new(|| {
     terms
 });
 
-/// Drops pairs of equal exponents from a sorted list.
+/// Removes pairs of equal exponents from a sorted list.
 fn cancel(sorted: Vec<usize>) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::with_capacity(sorted.len());
     for exponent in sorted {
@@ -102,7 +101,7 @@ fn cancel(sorted: Vec<usize>) -> Vec<usize> {
     kept
 }
 
-/// A sorted list of exponents plus the term 1.
+/// Adds the term 1 to a sorted list of exponents.
 fn add_one(mut terms: Vec<usize>) -> Vec<usize> {
     if terms.first() == Some(&0) {
         terms.remove(0);
@@ -128,15 +127,15 @@ fn times_x(polynomial: &Polynomial) -> Polynomial {
     product
 }
 
-/// The square modulo φ: over GF(2), squaring only moves each term from x^i to x^2i.
+/// Computes the square modulo φ. Over GF(2), squaring only moves each term from x^i to x^2i.
 fn square(polynomial: &Polynomial) -> Polynomial {
     let mut wide = [0_u64; 2 * WORDS];
     for (i, word) in polynomial.iter().enumerate() {
         wide[2 * i] = spread(*word as u32);
         wide[2 * i + 1] = spread((word >> 32) as u32);
     }
-    // From the top, a word of terms at a time, by x^(19937+k) = Σ x^(term+k). The second term of φ
-    // lies 227 below its first, so a folded word never reaches itself or a word above.
+    // Reduce from the top, one word of terms at a time, by x^(19937+k) = Σ x^(term+k). The second term of φ lies 227
+    // below its first. A folded word therefore never affects itself or a word above.
     for i in (DEGREE / 64 + 1..2 * WORDS).rev() {
         let terms = std::mem::take(&mut wide[i]);
         fold(&mut wide, terms, i * 64 - DEGREE);
@@ -163,7 +162,7 @@ fn fold(wide: &mut [u64; 2 * WORDS], terms: u64, shift: usize) {
     }
 }
 
-/// Bit i of a half word moved to bit 2i.
+/// Moves bit i of a half word to bit 2i.
 fn spread(half: u32) -> u64 {
     let mut x = u64::from(half);
     x = (x | x << 16) & 0x0000_ffff_0000_ffff;
@@ -181,7 +180,7 @@ mod tests {
     fn a_jump_lands_where_walking_does() {
         let mut walker = Mt19937::from_seed_u32(451);
         let mut at = 0;
-        // Around the switch from walking to jumping, and far beyond it.
+        // Positions around the switch from skipping to jumping, and far beyond it.
         for words in [6_239_999, 6_240_000, 6_240_001, 6_240_623, 6_240_624, 50_000_003, 300_000_000] {
             walker.skip(words - at);
             at = words;
@@ -199,7 +198,7 @@ mod tests {
         let start = *Mt19937::from_seed_u32(5489).state();
         let twice = apply(&polynomial(1 << 40), &apply(&polynomial(1 << 41), &start));
         let once = apply(&polynomial(3 << 40), &start);
-        // The low 31 bits of the first word are no part of the state.
+        // The low 31 bits of the first word are not part of the state.
         assert_eq!(twice[1..], once[1..]);
         assert_eq!(twice[0] >> 31, once[0] >> 31);
     }

@@ -1,9 +1,9 @@
-//! Random numbers by identity: what is drawn for a cell, a fibre or a trial has a stream of its own,
-//! named by what it is for and not by what was drawn before.
+//! Random numbers by identity: each cell, fibre or trial draws from its own stream. The stream is named by its purpose,
+//! not by earlier draws.
 //!
-//! A stream's name, its purpose and some numbers, is hashed with BLAKE3 (in its key derivation mode),
-//! and the hash is where a generator of the PCG family begins. Scalars come from [`Scalars`], a
-//! PCG64; the noise of cells from PCG32s that run side by side ([`crate::noise::keyed`]).
+//! A stream's name consists of its purpose and some numbers. It is hashed with BLAKE3 (in its key derivation mode), and
+//! the hash seeds a generator of the PCG family. Scalars are drawn from [`Scalars`], a PCG64. The noise of cells is
+//! drawn from PCG32s that run side by side ([`crate::noise::keyed`]).
 //!
 //! Sources: M. E. O'Neill (2014), "PCG: A family of simple fast space-efficient statistically good
 //! algorithms for random number generation", HMC-CS-2014-0905; the implementation is `rand_pcg`'s.
@@ -14,15 +14,15 @@ use rand_pcg::Pcg64;
 
 use granule_engine::elementary::{ln, pow};
 
-/// What the names of all streams are hashed with; a new definition of the engine would have another.
+/// Context with which the names of all streams are hashed. A new definition of the engine would have another context.
 const CONTEXT: &str = "granule engine pcg, revision 1";
 
-/// All streams of one purpose and of what its first numbers say.
+/// All streams of one purpose and with the same first numbers.
 #[derive(Clone, Debug)]
 pub struct Streams(blake3::Hasher);
 
 impl Streams {
-    /// Streams of this purpose, which has no byte 0 in it, whose first numbers are these.
+    /// Makes the streams of this purpose with these first numbers. The purpose must not contain a byte 0.
     pub fn new(purpose: &str, numbers: &[u32]) -> Streams {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(purpose.as_bytes()).update(&[0]);
@@ -32,13 +32,13 @@ impl Streams {
         Streams(hasher)
     }
 
-    /// Where the stream with this last number begins: 32 bytes.
+    /// Hashes the name of the stream with this last number. The 32 bytes seed its generator.
     fn hash(&self, last: u32) -> [u8; 32] {
         *self.0.clone().update(&last.to_le_bytes()).finalize().as_bytes()
     }
 
-    /// The PCG64 of the stream with this last number: the hash is its initial state and its sequence,
-    /// 128 bits each, little-endian.
+    /// Returns the PCG64 of the stream with this last number. The hash is its initial state and its sequence, 128 bits
+    /// each, little-endian.
     pub fn scalars(&self, last: u32) -> Scalars {
         let hash = self.hash(last);
         let half =
@@ -46,8 +46,8 @@ impl Streams {
         Scalars(Pcg64::new(half(0), half(1)))
     }
 
-    /// Initial state and sequence of the PCG32 of the stream with this last number: the first 16
-    /// bytes of the hash, 64 bits each, little-endian.
+    /// Returns the initial state and the sequence of the PCG32 of the stream with this last number. These are the first
+    /// 16 bytes of the hash, 64 bits each, little-endian.
     pub(crate) fn pcg32(&self, last: u32) -> (u64, u64) {
         let hash = self.hash(last);
         let [state, sequence, ..] = *hash.as_chunks().0 else {
@@ -57,27 +57,27 @@ impl Streams {
     }
 }
 
-/// Numbers drawn one after the other.
+/// A generator that draws numbers one after the other.
 #[derive(Clone, Debug)]
 pub struct Scalars(Pcg64);
 
 impl Scalars {
-    /// Uniform in (0, 1], on a grid of 2^−53.
+    /// Draws a uniform number in (0, 1], on a grid of 2^−53.
     pub fn uniform(&mut self) -> f64 {
         ((self.0.next_u64() >> 11) + 1) as f64 / 9_007_199_254_740_992.0
     }
 
-    /// 64 bits.
+    /// Draws 64 bits.
     pub fn word(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// Exponential with mean 1: −ln U.
+    /// Draws an exponential number with mean 1: −ln U.
     pub fn exponential(&mut self) -> f64 {
         -ln(self.uniform())
     }
 
-    /// Standard normal, by the polar method; the second of each pair is dropped.
+    /// Draws a standard normal, by the polar method. The second normal of each pair is dropped.
     pub fn normal(&mut self) -> f64 {
         loop {
             let x = 2.0 * self.uniform() - 1.0;
@@ -89,9 +89,9 @@ impl Scalars {
         }
     }
 
-    /// From the gamma distribution of this mean and standard deviation, both above 0.
+    /// Draws from the gamma distribution of this mean and standard deviation, both above 0.
     ///
-    /// By Marsaglia and Tsang's method; a shape below 1 is drawn as one more times U^(1/shape).
+    /// The method is that of Marsaglia and Tsang. For a shape below 1, the draw is one of shape + 1 times U^(1/shape).
     pub fn gamma(&mut self, mean: f64, sd: f64) -> f64 {
         let ratio = mean / sd;
         let shape = ratio * ratio;
@@ -113,7 +113,7 @@ impl Scalars {
                 continue;
             }
             let v = v * v * v;
-            // Logarithms alone, without the quick acceptance: this is not drawn often.
+            // Only the test with logarithms, without the quick acceptance: gamma draws are rare.
             if ln(self.uniform()) < 0.5 * x * x + d * (1.0 - v + ln(v)) {
                 return d * v;
             }
@@ -125,7 +125,7 @@ impl Scalars {
 mod tests {
     use super::*;
 
-    /// Mean, variance, and third and fourth standardised moment.
+    /// Computes the mean, the variance, and the third and fourth standardised moments.
     fn moments(count: u32, mut draw: impl FnMut() -> f64) -> [f64; 4] {
         let draws: Vec<f64> = (0..count).map(|_| draw()).collect();
         let n = f64::from(count);
@@ -163,7 +163,7 @@ mod tests {
         near(moments(N, || s.exponential()), [1.0, 1.0, 2.0, 9.0], [0.01, 0.02, 0.1, 1.0]);
         near(moments(N, || s.normal()), [0.0, 1.0, 0.0, 3.0], [0.01, 0.01, 0.02, 0.05]);
         for (mean, sd) in [(0.1, 0.1), (0.4, 0.07), (2.0, 3.0), (1.0, 0.5)] {
-            // Of a gamma distribution: skewness 2/√k and kurtosis 3 + 6/k, with shape k.
+            // A gamma distribution of shape k has skewness 2/√k and kurtosis 3 + 6/k.
             let k = (mean / sd) * (mean / sd);
             let expected = [mean, sd * sd, 2.0 / f64::sqrt(k), 3.0 + 6.0 / k];
             let within = [0.01 * sd, 0.03 * sd * sd, 0.06 * expected[2], 0.12 * expected[3]];

@@ -7,20 +7,20 @@ use std::convert::Infallible;
 
 use crate::isa::{Portable, Simd};
 
-/// Words of state, and of one block of output.
+/// Number of words of state, and of one block of output.
 pub const BLOCK: usize = 624;
 pub(super) const MIDDLE: usize = 397;
 const MATRIX: u32 = 0x9908_b0df;
 
-/// The first words of the state once more behind its end, as many as the widest vector has, so that
-/// no vector of words ever wraps round.
+/// Number of the state's first words that are repeated after its end, as many as the widest vector has. No vector of
+/// words therefore wraps round.
 const MIRROR: usize = 16;
 
-/// The generator. Its output comes in blocks of [`BLOCK`] words.
+/// The generator. It computes its output in blocks of [`BLOCK`] words.
 #[derive(Clone)]
 pub struct Mt19937 {
     state: [u32; BLOCK + MIRROR],
-    /// The current block, where it was made word by word.
+    /// The current block, if it was drawn to be read word by word.
     output: [u32; BLOCK],
     next: usize,
 }
@@ -70,19 +70,19 @@ impl Mt19937 {
         Mt19937::before_block(state)
     }
 
-    /// A generator whose next output is the first of the block that follows this state.
+    /// Makes a generator whose next output is the first word of the block that follows this state.
     pub(super) fn before_block(state: [u32; BLOCK]) -> Mt19937 {
         let mut generator = Mt19937 { state: [0; BLOCK + MIRROR], output: [0; BLOCK], next: BLOCK };
         generator.state[..BLOCK].copy_from_slice(&state);
         generator
     }
 
-    /// The state that the current block of output was made from.
+    /// Returns the state from which the current block of output was computed.
     pub(super) fn state(&self) -> &[u32; BLOCK] {
         self.state.first_chunk().expect("the state is longer than a block")
     }
 
-    /// The next word.
+    /// Returns the next word.
     #[inline]
     pub fn next_word(&mut self) -> u32 {
         self.fill_if_empty();
@@ -90,8 +90,8 @@ impl Mt19937 {
         self.output[self.next - 1]
     }
 
-    /// The next words, as many as are left of the current block but at most `most`; of the next
-    /// block where none is left.
+    /// Returns the next words: as many as are left of the current block, but at most `most`. If no word is left,
+    /// returns words of the next block.
     pub(crate) fn take(&mut self, most: usize) -> &[u32] {
         self.fill_if_empty();
         let from = self.next;
@@ -99,7 +99,7 @@ impl Mt19937 {
         &self.output[from..self.next]
     }
 
-    /// Whether the next word is the first of a block.
+    /// Returns whether the next word is the first of a block.
     pub(crate) fn is_at_block(&self) -> bool {
         self.next == BLOCK
     }
@@ -132,19 +132,19 @@ impl Mt19937 {
         }
     }
 
-    /// The words of the next block from its word `at` on, as many as a vector has. Where
-    /// [`Self::is_at_block`], a block is drawn by doing so for all `at` in [`vectors`], in order.
+    /// Returns the words of the next block from its word `at`, as many as a vector has. If [`Self::is_at_block`], calls
+    /// for all `at` in [`vectors`], in order, draw a block.
     #[inline(always)]
     pub(crate) fn next_words<S: Simd>(&mut self, simd: S, at: usize) -> S::Bits {
         temper(simd, self.next_untempered(simd, at))
     }
 
-    /// As [`Self::next_words`], before [`temper`].
+    /// Returns the words like [`Self::next_words`], but before [`temper`].
     #[inline(always)]
     pub(crate) fn next_untempered<S: Simd>(&mut self, simd: S, at: usize) -> S::Bits {
         debug_assert!(self.is_at_block());
-        // Word i comes from words i, i + 1 and i + 397 (mod 624). The last vector that reads the
-        // latter before the end of the state begins below 240, and its end lies in the mirror.
+        // Word i is computed from words i, i + 1 and i + 397 (mod 624). The last vector that reads words i + 397 before
+        // the end of the state begins below 240. Its end lies in the mirror.
         const WRAP: usize = 240;
         let middle = if at < WRAP { at + MIDDLE } else { at + MIDDLE - BLOCK };
         let state = &mut self.state;
@@ -160,26 +160,26 @@ impl Mt19937 {
         new
     }
 
-    /// The words of the block just drawn in vectors, from its word `at` on.
+    /// Returns words of the last block that was drawn in vectors, from its word `at`.
     #[inline(always)]
     pub(crate) fn last_words<S: Simd>(&self, simd: S, at: usize) -> S::Bits {
         temper(simd, simd.load_words(&self.state[at..]))
     }
 }
 
-/// Where the vectors of a block begin.
+/// Returns the indices at which the vectors of a block begin.
 #[inline(always)]
 pub(crate) fn vectors<S: Simd>(_: S) -> impl Iterator<Item = usize> {
     (0..BLOCK).step_by(2 * S::LANES)
 }
 
-/// The word in both halves of all lanes.
+/// Returns the word in both halves of all lanes.
 #[inline(always)]
 pub(crate) fn words<S: Simd>(simd: S, word: u32) -> S::Bits {
     simd.bits(u64::from(word) << 32 | u64::from(word))
 }
 
-/// A bijection of words, which makes the bits of output from those of the state.
+/// Computes words of output from words of the state. This is a bijection.
 #[inline(always)]
 pub(crate) fn temper<S: Simd>(simd: S, mut y: S::Bits) -> S::Bits {
     y = y ^ simd.shr_words::<11>(y);
@@ -188,7 +188,7 @@ pub(crate) fn temper<S: Simd>(simd: S, mut y: S::Bits) -> S::Bits {
     y ^ simd.shr_words::<18>(y)
 }
 
-/// The word of the state that comes 624 behind `this`.
+/// Computes the word of the state that is 624 words after `this`.
 pub(super) fn recur(this: u32, following: u32, middle: u32) -> u32 {
     let y = (this & 0x8000_0000) | (following & 0x7fff_ffff);
     middle ^ (y >> 1) ^ ((y & 1).wrapping_neg() & MATRIX)

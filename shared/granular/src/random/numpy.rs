@@ -1,13 +1,13 @@
 //! The draws of `numpy.random.RandomState`, which numpy calls legacy and keeps frozen.
 //!
-//! Source of the algorithms: numpy's documentation of stream compatibility (NEP 19) and the papers
-//! its legacy distributions follow: Marsaglia & Bray (1964) for the polar normal, Johnk and
-//! Marsaglia & Tsang (2000) for the gamma distribution.
+//! The algorithms are described in numpy's documentation of stream compatibility (NEP 19) and in the papers that its
+//! legacy distributions follow. These are Marsaglia & Bray (1964) for the polar normal, and Johnk and Marsaglia & Tsang
+//! (2000) for the gamma distribution.
 
 use super::mt19937::Mt19937;
 use granule_engine::elementary::{ln, pow};
 
-/// A `RandomState`: a Mersenne Twister and the normal it may have kept back.
+/// A `RandomState`: a Mersenne Twister, and a normal that is kept for the next call.
 #[derive(Clone, Debug)]
 pub struct RandomState {
     words: Mt19937,
@@ -15,20 +15,20 @@ pub struct RandomState {
 }
 
 impl RandomState {
-    /// `numpy.random.RandomState(seed)`.
+    /// Seeds like `numpy.random.RandomState(seed)`.
     pub fn new(seed: u32) -> RandomState {
         RandomState { words: Mt19937::from_seed_u32(seed), kept: None }
     }
 
-    /// `random_sample()`: uniform in [0, 1) on a grid of 2^−53.
+    /// Draws like `random_sample()`: uniform in [0, 1) on a grid of 2^−53.
     pub fn double(&mut self) -> f64 {
         let high = self.words.next_word() >> 5;
         let low = self.words.next_word() >> 6;
         (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
     }
 
-    /// `standard_normal()`: Marsaglia's polar method. Of each accepted pair the second is returned
-    /// first and the first is kept for the next call.
+    /// Draws like `standard_normal()`, by Marsaglia's polar method. Of each accepted pair, the second normal is
+    /// returned first, and the first is kept for the next call.
     pub fn standard_normal(&mut self) -> f64 {
         if let Some(kept) = self.kept.take() {
             return kept;
@@ -45,12 +45,12 @@ impl RandomState {
         }
     }
 
-    /// `standard_exponential()`.
+    /// Draws like `standard_exponential()`.
     pub fn standard_exponential(&mut self) -> f64 {
         -ln(1.0 - self.double())
     }
 
-    /// `standard_gamma(shape)`, for a shape of 0 or above.
+    /// Draws like `standard_gamma(shape)`, for a shape of 0 or above.
     #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "see below")]
     pub fn standard_gamma(&mut self, shape: f64) -> f64 {
         if shape == 1.0 {
@@ -81,7 +81,7 @@ impl RandomState {
                 let (x, v) = loop {
                     let x = self.standard_normal();
                     let v = 1.0 + c * x;
-                    // So written, and not as `v > 0`, a shape that is no number ends the loop.
+                    // Unlike `v > 0`, this condition ends the loop if the shape is NaN.
                     if !(v <= 0.0) {
                         break (x, v);
                     }
@@ -98,19 +98,19 @@ impl RandomState {
         }
     }
 
-    /// A gamma draw of this mean and standard deviation.
+    /// Draws from the gamma distribution of this mean and standard deviation.
     ///
-    /// Scale and shape are formed as the original does, in this order of rounding: with equal mean
-    /// and deviation the shape comes out as 1 or a unit in the last place beside it, and each of
-    /// the three takes another branch of [`Self::standard_gamma`]. The square is Python's `sd**2`,
-    /// which is C's `pow` and for one number in a thousand not the product rounded once.
+    /// Scale and shape are computed as in the original, in this order of rounding. With equal mean and deviation, the
+    /// shape is 1 or differs from 1 by a unit in the last place. Each of these three values takes another branch of
+    /// [`Self::standard_gamma`]. The square is Python's `sd**2`, which is C's `pow`. For one number in a thousand, it
+    /// differs from the product rounded once.
     pub fn gamma(&mut self, mean: f64, sd: f64) -> f64 {
         let scale = pow(sd, 2.0) / mean;
         let shape = mean / scale;
         scale * self.standard_gamma(shape)
     }
 
-    /// `randint(low, high)`, high excluded: one word a try, masked, rejected above the range.
+    /// Draws like `randint(low, high)`, high excluded: one masked word per try, rejected above the range.
     ///
     /// # Panics
     /// If the range is empty.
@@ -193,9 +193,9 @@ mod tests {
         );
     }
 
-    /// The eleventh mean weight of weight seed 4294967295: the product of it with itself would make
-    /// the shape an ulp above 1, `pow` makes it an ulp below. Weights of trials with seeds 837, 321
-    /// and 256, as the original program draws them.
+    /// The eleventh mean weight of weight seed 4294967295. Its product with itself would make the shape an ulp above 1;
+    /// `pow` makes it an ulp below. The weights are those that the original program draws in trials with seeds 837, 321
+    /// and 256.
     #[test]
     fn the_square_of_the_deviation_is_that_of_pow() {
         let mean = 0.028_380_034_002_673_16;

@@ -120,7 +120,7 @@ fn names_of_points() {
         "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b0` \
          | this is the name of point 0; use only those characters around the placeholders",
     );
-    // The value of one axis is a number, below 0, too.
+    // The value of one axis may be a negative number.
     let negative =
         "conditions: [{ name: '{golgi.leak_reversal}', grid: { golgi.leak_reversal: [-53.5 mV] } }]";
     let sweep =
@@ -149,7 +149,7 @@ fn bases() {
         "- { name: a, base: [b] }",
         "2:20 `base` must be a condition's name, not a list | write it like `base: Control`",
     );
-    // What starts from a wrong condition is not wrong for that.
+    // A condition whose base is wrong causes no further message.
     check(
         "- { name: a, set: { golgi.reset: 1 } }\n- { name: b, base: a }\n- { name: c, base: b }",
         "2:34 `golgi.reset` needs a unit | write `1 mV`",
@@ -158,7 +158,7 @@ fn bases() {
         "- { name: a b }\n- { name: c, base: a b }",
         "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b` | write `a-b`",
     );
-    // But its own mistakes are.
+    // But its own mistakes are reported.
     check_conditions(
         "- { name: a, base: z }\n- { name: b, base: a, set: { golgi.reset: 1 } }",
         &[
@@ -317,7 +317,7 @@ fn factors_with_a_distribution() {
 
 #[test]
 fn parameters_that_do_not_fit_together() {
-    // At the entry that does not fit, else at the name.
+    // The position is that of the entry that does not fit, else that of the name.
     check_set(
         "time.step: 0.3 ms",
         &["3:12 `time.step` is 0.3 ms, but a whole number of steps must make 1 ms \
@@ -345,6 +345,6 @@ fn parameters_that_do_not_fit_together() {
              | make the trial shorter, its step longer or the network smaller; \
              the environment has a part in it: CHAT_NUM_GRC"],
     );
-    // The same file is right without the environment.
+    // The same file is valid without the environment.
     assert!(parse(ENGINES, "x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());
 }

@@ -1,4 +1,4 @@
-//! Sweep files that are wrong, and what the user reads about it.
+//! Messages for wrong sweep files.
 
 mod conditions;
 
@@ -12,7 +12,7 @@ fn errors(bytes: &[u8], overrides: &Overrides) -> Diagnostics {
     }
 }
 
-/// Every problem as `line:column message | help`.
+/// Compares every problem, written as `line:column message | help`.
 fn check(text: &str, expected: &[&str]) {
     check_with(text, &Overrides::default(), expected);
 }
@@ -143,7 +143,7 @@ fn what_would_take_too_much_is_refused() {
                          | `base: …` lets a condition start from an earlier one";
     check(&format!("a: [{}]", "*x,".repeat(300_000)), &[&format!("1:5 {ALIAS}")]);
     check(&format!("a: &x [1]\nb: [{}]", "*x,".repeat(300_000)), &[&format!("1:7 {ALIAS}")]);
-    // A million aliases are more than the largest file.
+    // A file with a million aliases exceeds the largest size.
     check(
         &format!("a: &x [1]\nb: [{}]", "*x,".repeat(1_000_000)),
         &["the file is larger than 1 MiB | a sweep file lists seeds and conditions; is this the right file?"],
@@ -240,7 +240,7 @@ fn names_of_sweeps() {
         &"x".repeat(101),
         &format!("1:7 a sweep's name can have at most 100 characters, not 101 | write `{}`", "x".repeat(100)),
     );
-    // The name of the file is not taken as it is if it is no name.
+    // The file's name is the sweep's name only if it is a valid name.
     let error = parse(ENGINES, "my sweep.yaml", b"conditions: [Control]", "my sweep", &Overrides::default())
         .unwrap_err();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `granule report`: one page about a sweep, with everything in it.
+//! `granule report`: writes one page about a sweep, with everything in it.
 
 mod page;
 
@@ -10,36 +10,37 @@ use granule_outputs::drawn::Preliminary;
 use granule_server::view::log::line;
 use granule_sweep::to_yaml;
 use granule_system::files::put;
+use granule_text::plural;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use self::page::Page;
+use self::page::ReportPage;
 use crate::cli::{self, exit};
 use crate::commands::figures::with_gallery;
 use crate::commands::target;
-use crate::failure::{Failure, plural};
+use crate::failure::Failure;
 use crate::gallery::Of;
-use crate::stdout::{Head, say, say_json};
+use crate::stdout::{ReportHead, say, say_json};
 
-/// The paper's figures are in the page for so many seeds.
+/// Most seeds whose figures of the paper are in the page.
 const MOST_SEEDS: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct ReportWritten {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     file: String,
     bytes: u64,
     figures: usize,
-    /// How far the sweep was; none of a complete one.
+    /// Progress of the sweep. None if it is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     preliminary: Option<Preliminary>,
-    /// What is not in it, and why.
+    /// Notes on what is not in it, and why.
     notes: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
     let target = arguments.to.clone().unwrap_or_else(|| arguments.resting.out.join("report.html"));
     check_target(&target, arguments.force)?;
     let report = with_gallery(&arguments.resting, &arguments.chosen, |gallery| {
@@ -64,7 +65,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
             ));
         }
         let sweep = gallery.sweep();
-        let page = Page {
+        let page = ReportPage {
             sweep,
             yaml: &to_yaml(sweep),
             manifest: gallery.manifest(),
@@ -78,10 +79,14 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
         let html = page.html();
         put(&target, html.as_bytes()).map_err(|source| {
             let error = OutputError::Io { path: target.clone(), doing: "write", source };
-            Failure::caused_by(exit::FAILED, &error, Some("choose another place with --to, or make room"))
+            Failure::caused_by(
+                exit::FAILED,
+                &error,
+                Some("choose another directory with --to, or free some space"),
+            )
         })?;
         Ok(ReportWritten {
-            head: Head::of("report"),
+            head: ReportHead::of("report"),
             sweep: sweep.name.clone(),
             file: target.display().to_string(),
             bytes: html.len() as u64,
@@ -102,14 +107,12 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Expects that a page may be written here.
+/// Checks that a page may be written here.
 fn check_target(target: &Path, forces: bool) -> Result<(), Failure> {
     if target.extension().is_some_and(|ending| ending == "html" || ending == "htm") {
-        return target::check(target, target::Kind::Report, forces);
+        return target::check(target, target::TargetKind::Report, forces);
     }
-    let message = format!(
-        "error: the name {} does not end as that of a page\n  help: end it with .html",
-        target.display()
-    );
+    let message =
+        format!("error: {} does not end in .html\n  help: name a file that ends in .html", target.display());
     Err(Failure::new(exit::USAGE, message))
 }

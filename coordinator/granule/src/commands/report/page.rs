@@ -1,31 +1,32 @@
-//! The page: HTML that runs nothing and loads nothing; a browser holds it to that.
+//! The page: HTML that runs no script and loads nothing. A content security policy makes browsers enforce that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use granule_figures::sweep::Measure;
-use granule_figures::{Figure, Table, Values};
+use granule_figures::{ColumnData, Figure, Table};
 use granule_outputs::drawn::{self, Preliminary};
 use granule_outputs::manifest::{Manifest, ResolvedSweep};
 use granule_sweep::Sweep;
+use granule_text::plural;
 use granule_text::words::{ranges, runs};
 use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::{plural, shell_path};
+use crate::failure::shell_path;
 use crate::gallery::Of;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Rows of a table that are shown.
+/// Most rows of a table that are shown.
 const MOST_ROWS: usize = 100;
 
-/// What is in it.
-pub(super) struct Page<'a> {
+/// The contents of the page.
+pub(super) struct ReportPage<'a> {
     pub(super) sweep: &'a Sweep,
     /// The sweep as a sweep file.
     pub(super) yaml: &'a str,
-    /// That of the complete sweep; none of one that is not.
+    /// The manifest of a complete sweep. None if the sweep is not complete.
     pub(super) manifest: Option<&'a Manifest>,
     pub(super) preliminary: Option<Preliminary>,
     /// The sweep, with every default filled in.
@@ -33,14 +34,14 @@ pub(super) struct Page<'a> {
     /// When its last run began, RFC 3339 in UTC.
     pub(super) begun: &'a str,
     pub(super) figures: &'a [(Of, Figure)],
-    /// Measures of conditions and seeds, and means over seeds; none where the store is gone.
+    /// Measures of conditions and seeds, and means over seeds. Empty if the store is gone.
     pub(super) tables: &'a [Table],
     pub(super) notes: &'a [String],
 }
 
-impl Page<'_> {
+impl ReportPage<'_> {
     pub(super) fn html(&self) -> String {
-        let Page { sweep, manifest, preliminary, .. } = self;
+        let ReportPage { sweep, manifest, preliminary, .. } = self;
         let program = manifest.map_or(env!("CARGO_PKG_VERSION"), |manifest| &manifest.granule);
         let title =
             format!("{}: {}report", sweep.name, if preliminary.is_some() { "preliminary " } else { "" });
@@ -69,7 +70,7 @@ impl Page<'_> {
                             (conditions) " × " (seeds) " × " (plural(sweep.trials.into(), "trial"))
                             " of the cerebellar granular-layer model of Fore et al. (2020), engine "
                             code { (sweep.engine.name()) }
-                            @if preliminary.is_some() { ", not complete; drawn by granule " } @else { ", completed by granule " }
+                            @if preliminary.is_some() { ", incomplete; drawn by granule " } @else { ", completed by granule " }
                             (program) "."
                         }
                         nav aria-label="Contents" {
@@ -78,8 +79,8 @@ impl Page<'_> {
                                 a href="#figures" { "Figures" }
                             }
                             @if self.has_paper() { a href="#paper" { "The paper’s analysis" } }
-                            a href="#run" { "What was run" }
-                            a href="#again" { "How to run it again" }
+                            a href="#run" { "Provenance" }
+                            a href="#again" { "Reproduce" }
                             @if manifest.is_some() { a href="#files" { "Files" } }
                         }
                     }
@@ -104,8 +105,8 @@ impl Page<'_> {
                                 }
                             }
                         }
-                        section id="run" { h2 { "What was run" } (self.provenance()) }
-                        section id="again" { h2 { "How to run it again" } (self.again()) }
+                        section id="run" { h2 { "Provenance" } (self.provenance()) }
+                        section id="again" { h2 { "Reproduce" } (self.again()) }
                         @if let Some(manifest) = manifest {
                             section id="files" { h2 { "Files" } (files(manifest)) }
                         }
@@ -120,13 +121,13 @@ impl Page<'_> {
         self.figures.iter().any(|(of, _)| *of != Of::Sweep)
     }
 
-    /// Means over seeds, and links to all numbers.
+    /// Returns means over seeds, and links to all numbers.
     fn results(&self) -> Markup {
         let measures = Measure::of(self.sweep.engine.populations());
         html! {
             p {
-                "Of driven granule cells, those with input from active mossy fibres, in the window around the stimulus; "
-                "mean over trials, cells and seeds, with the standard error over seeds where there are several."
+                "Driven granule cells have input from active mossy fibres. All values are of driven cells in the window around the stimulus: "
+                "means over trials, cells and seeds, with the standard error over seeds if there are several."
             }
             @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of, &measures)) }
             p { @for of in self.tables { (download(of, of.name)) " " } }
@@ -138,7 +139,7 @@ impl Page<'_> {
         let seconds = |seconds: f64| format!("{seconds:.1} s");
         let mut rows = vec![
             ("Engine", format!("{engine}, revision {engine_revision}")),
-            ("Begun", self.begun.to_owned()),
+            ("Started", self.begun.to_owned()),
             ("Seeds", ranges(&runs(&self.sweep.seeds), usize::MAX)),
         ];
         if let Some(Preliminary { stored, total, .. }) = self.preliminary {
@@ -151,7 +152,7 @@ impl Page<'_> {
                 ("Workers", run.workers.to_string()),
                 ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
                 ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
-                ("Computed twice", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
+                ("Audited", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
             ]);
         }
         html! {
@@ -169,7 +170,7 @@ impl Page<'_> {
         }
     }
 
-    /// Parameters that differ between conditions, then all that do not.
+    /// Returns the parameters that differ between conditions, then all others.
     fn parameters(&self) -> Markup {
         let conditions = &self.resolved.conditions;
         let value = |condition: usize, path: &str| {
@@ -210,14 +211,15 @@ impl Page<'_> {
         let file = format!("{}.yaml", self.sweep.name);
         html! {
             p {
-                "This is the sweep, condition by condition; what it does not set is the preset’s, or has its default. As " code { (file) } " it gives the same files, byte for byte, "
-                "with any number of workers on any machines, as long as engine and revision are those above:"
+                "This sweep file sets every condition explicitly; all other values are the preset’s, or defaults. Saved as "
+                code { (file) } ", it gives the same files, byte for byte, with any number of workers on any machines, if engine and \
+                 revision are those above:"
             }
             pre { code { (self.yaml) } }
             pre { code { "granule run " (shell_path(&file)) } }
             p {
-                "One trial alone is computed again, and compared, by " code { "granule reproduce" }
-                "; files are checked by " code { "granule verify" } "."
+                code { "granule reproduce" } " computes one trial again and compares it. " code { "granule verify" }
+                " checks all files."
             }
         }
     }
@@ -256,7 +258,7 @@ fn drawn(figure: &Figure, seed: Option<u32>) -> Markup {
     }
 }
 
-/// A link to the numbers, which are in it.
+/// Returns a link that has the numbers in it.
 fn download(of: &Table, name: &str) -> Markup {
     let data = STANDARD.encode(of.csv());
     html! {
@@ -266,17 +268,17 @@ fn download(of: &Table, name: &str) -> Markup {
     }
 }
 
-/// A condition in a row, a measure in a column.
+/// Returns a table with a condition in each row and a measure in each column.
 fn means(of: &Table, measures: &[Measure]) -> Markup {
     let number = |name: String, row: usize| {
         let column = of.columns.iter().find(|column| column.name == name)?;
         match &column.values {
-            Values::Number(values) => values.get(row).copied().flatten(),
-            Values::Whole(_) | Values::Text(_) => None,
+            ColumnData::Number(values) => values.get(row).copied().flatten(),
+            ColumnData::Whole(_) | ColumnData::Text(_) => None,
         }
     };
     let names = match of.columns.first().map(|column| &column.values) {
-        Some(Values::Text(names)) => &names[..],
+        Some(ColumnData::Text(names)) => &names[..],
         _ => &[],
     };
     html! {
@@ -303,7 +305,7 @@ fn means(of: &Table, measures: &[Measure]) -> Markup {
     }
 }
 
-/// Three digits.
+/// Formats a number with three digits.
 fn rounded(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();

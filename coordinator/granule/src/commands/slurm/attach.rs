@@ -1,4 +1,4 @@
-//! Jobs of workers for a sweep that is served, as many as there is work for.
+//! Submits jobs of workers for a served sweep, as many as there is work for.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +11,7 @@ use granule_server::view::status::{SCHEMA, Snapshot, now};
 use granule_server::view::terminal::Terminal;
 use granule_system::exit;
 use granule_system::files;
+use granule_text::plural;
 use granule_text::words::brief;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,40 +21,40 @@ use super::watching::{Heard, Watching};
 use super::{ASK_EVERY, LAST_LINES, Request, end_of, of_slurm, unfit};
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::{self, Stop, Stopped};
-use crate::failure::{Failure, plural, shell_path, shown};
+use crate::failure::{Failure, shell_path, shown};
 use crate::slurm::control::{self, Slurm, SlurmError};
-use crate::slurm::script::Shape;
-use crate::slurm::{Ending, Job, JobId, State};
+use crate::slurm::script::WorkerLayout;
+use crate::slurm::{Job, JobEnding, JobId, JobState};
 use crate::stdout::{LastWords, say};
 
-/// How long a coordinator may take to begin.
+/// How long a coordinator may take to start.
 const TO_BEGIN: Duration = Duration::from_secs(10);
 
-/// How long one that is gone may take to be started again; its workers look for it as long.
+/// How long a coordinator that has ended may take to be restarted. Its workers look for it as long.
 const TO_COME_BACK: Duration = Duration::from_secs(600);
 
-/// No worker is started any more for what is done in this time.
+/// If less time than this is left, no more workers are started.
 const NEARLY: Duration = Duration::from_secs(30);
 
-/// How long Slurm is asked in vain to take workers back.
+/// How long requests to cancel workers may fail.
 const SILENT_FOR: Duration = Duration::from_secs(60);
 
-/// Held as long as somebody keeps workers up.
+/// Held while a command keeps up the workers.
 const LOCK: &str = "workers.lock";
 
-/// What is known of the workers' jobs.
+/// Name of the record of the workers' jobs.
 const RECORD: &str = "workers.json";
 
 /// A worker that ends within this time after its start has ended early.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// The pause after workers that ended early: the first, and the longest. Each is twice the one before.
+/// The pause after workers that ended early: the first, and the longest. Each is twice the previous one.
 const AFTER_EARLY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// How often in a row workers may end early while no other runs.
 const MOST_EARLY: u32 = 3;
 
-/// How long no more workers are submitted once Slurm has refused more.
+/// Pause before more workers are submitted after Slurm has refused more.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Jobs of workers that were submitted and may not be over.
@@ -72,14 +73,14 @@ struct ArraysRecord {
 #[derive(Debug, Serialize, Deserialize)]
 struct JobArray {
     job: JobId,
-    /// Workers in it, with numbers from 0.
+    /// Number of workers in it, with numbers from 0.
     tasks: u32,
     /// RFC 3339, UTC.
     submitted: String,
 }
 
 impl JobArray {
-    /// Whether Slurm would still list a task of it, waiting, running or just ended.
+    /// Whether Slurm would still list a task of it: waiting, running, or ended a short time ago.
     fn is_remembered(&self) -> bool {
         let age =
             |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted).unsigned_abs();
@@ -87,12 +88,12 @@ impl JobArray {
     }
 }
 
-/// What is there of workers.
+/// Numbers of workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct TaskCounts {
     waiting: u32,
     running: u32,
-    /// Why some wait.
+    /// The reason that some wait.
     why: Option<String>,
 }
 
@@ -102,20 +103,20 @@ impl TaskCounts {
     }
 }
 
-/// How the keeping up of workers has ended.
+/// The reason that workers are no longer kept up.
 enum WatchEnd {
     /// The coordinator has ended.
     Over,
-    /// It is gone, and has not come back.
+    /// The coordinator has ended, and was not restarted.
     Gone,
-    /// We were asked to.
+    /// The user asked to stop.
     Stopped(Stop),
-    /// Workers end as soon as they have begun.
+    /// Workers end soon after their start.
     Hopeless(Failure),
 }
 
 impl Request<'_> {
-    /// Jobs of workers, as many as are asked for while there is work.
+    /// Submits jobs of workers, as many as requested, while there is work.
     pub(super) async fn attach(&self) -> Result<(), Failure> {
         let script = self.plan.worker_job(&self.arguments.idle_timeout).map_err(|error| unfit(&error))?;
         if self.arguments.dry_run {
@@ -123,11 +124,12 @@ impl Request<'_> {
             return Ok(());
         }
         let _lock = self.lock(LOCK, "keeps up the workers of", Duration::ZERO).await?;
-        // One that was ended without a word has left its workers, which count.
+        // A command that was killed has left its workers, which count.
         let mut arrays = JobArrays::find(self);
         let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
             let message = format!(
-                "error: no coordinator of {} can be reached: {} leads nowhere\n  help: start it first, on a machine that \
+                "error: no coordinator of {} can be reached: {} is missing or outdated\n  help: start it first, \
+                    on a machine that \
                  the nodes can reach: granule serve {} --listen 0.0.0.0:0",
                 self.sweep.name,
                 self.out.join(ACCESS).display(),
@@ -136,17 +138,17 @@ impl Request<'_> {
             return Err(arrays.left(Failure::new(exit::FAILED, message)));
         };
         let path = self.keep("worker.sh", &script)?;
-        let farewell = "ended at once: workers that run leave when they have nothing to do".to_owned();
+        let farewell = "stopped; running workers leave when they have no work".to_owned();
         let stopped = signals::listen(farewell)
             .map_err(|error| arrays.left(Failure::caused_by(exit::FAILED, &error, None)))?;
         let end = self.keep_up(&path, watching, stopped, &mut arrays).await;
-        // Nobody would look after them any more.
+        // On a failure, no command looks after the workers any more: print which are left.
         let end = match end {
             Ok(end) => end,
             Err(failure) => return Err(arrays.left(failure)),
         };
-        // What waits is of no use any more. Those that run leave when the coordinator says goodbye; if it did
-        // not, they are told to, in good order.
+        // Waiting workers are of no use any more. Running ones leave when the coordinator says goodbye. If it did not,
+        // they are asked to leave.
         arrays
             .take_back(matches!(end, WatchEnd::Over))
             .await
@@ -159,13 +161,13 @@ impl Request<'_> {
                     .say()
             }
             WatchEnd::Gone => {
-                let message = "error: the coordinator is gone and has not come back; the workers are taken back\n  \
+                let message = "error: the coordinator has ended and was not restarted; cancelled the workers\n  \
                                help: start it again with its command, then this";
                 Err(Failure::new(exit::INCOMPLETE, message))
             }
             WatchEnd::Hopeless(failure) => Err(failure),
             WatchEnd::Stopped(stop) => {
-                Err(Failure::new(stop.code(), format!("{}: the workers are taken back", stop.word())))
+                Err(Failure::new(stop.code(), format!("{}: cancelled the workers", stop.word())))
             }
         }
     }
@@ -179,8 +181,8 @@ impl Request<'_> {
         arrays: &mut JobArrays<'_>,
     ) -> Result<WatchEnd, Failure> {
         let limit = match self.plan.shape {
-            Shape::Nodes(nodes) => nodes,
-            Shape::Workers { workers, .. } => workers,
+            WorkerLayout::Nodes(nodes) => nodes,
+            WorkerLayout::Workers { workers, .. } => workers,
         };
         let views = Views::default();
         let _terminal = Terminal::follow(views.board());
@@ -190,7 +192,7 @@ impl Request<'_> {
         let mut shown = TaskCounts::default();
         let mut is_silent = false;
         loop {
-            // What is begun is done to its end: a job that was submitted unnoticed would be left.
+            // This is never cancelled: a job that was submitted but not recorded would be left.
             match arrays.top_up(script, work.map(|work: u32| limit.min(work))).await {
                 Ok(counts) => {
                     is_silent = false;
@@ -207,7 +209,7 @@ impl Request<'_> {
                         pause = least;
                     }
                 }
-                // One that cannot even be submitted would not be later.
+                // If not even the first worker can be submitted, later attempts would fail, too.
                 Err(error) if arrays.arrays.is_empty() => return Err(of_slurm(&error)),
                 Err(error) if !is_silent => {
                     is_silent = true;
@@ -235,9 +237,9 @@ impl Request<'_> {
                         if self.out.join(ACCESS).exists() {
                             log::event(
                                 "slurm",
-                                "the coordinator does not answer; waiting for it, and submitting no more workers",
+                                "the coordinator does not answer; waiting for it, without submitting more workers",
                             );
-                            // A worker that begins now would find no coordinator.
+                            // A worker that starts now would find no coordinator.
                             let _ = arrays.slurm.cancel(&arrays.jobs(), true).await;
                         }
                         let again = tokio::select! {
@@ -257,14 +259,14 @@ impl Request<'_> {
     }
 }
 
-/// Workers that have something to do, at most: what is nearly over is so before another job would have begun.
+/// Returns the most workers that have work. A run that is nearly over ends before another job would start.
 fn work_of(snapshot: &Snapshot) -> u32 {
     let is_over = snapshot.state != "computing" || snapshot.left().is_some_and(|left| left < NEARLY);
     let missing = snapshot.trials.total.saturating_sub(snapshot.trials.stored);
     if is_over { 0 } else { u32::try_from(missing).unwrap_or(u32::MAX) }
 }
 
-/// The jobs of workers that were submitted, also by a command before that was ended without a word.
+/// The workers' jobs that were submitted, also by an earlier command that was killed.
 struct JobArrays<'a> {
     request: &'a Request<'a>,
     slurm: Slurm,
@@ -274,18 +276,18 @@ struct JobArrays<'a> {
     strikes: u32,
     /// Whether the workers that an earlier command left have been counted. Their early ends are not reported.
     is_counted: bool,
-    /// The last job that was submitted before the last of them ended.
+    /// The last job that was submitted before workers last ended early.
     judged: JobId,
-    /// No worker is submitted before.
+    /// No worker is submitted before this time.
     not_before: Option<Instant>,
-    /// Workers that Slurm takes at a time.
+    /// Most workers that Slurm accepts at a time.
     most: u32,
-    /// Slurm has refused more, and that was told.
+    /// Whether Slurm has refused more, and this was reported.
     is_refused: bool,
 }
 
 impl<'a> JobArrays<'a> {
-    /// Those that are written down.
+    /// Reads the recorded jobs.
     fn find(request: &'a Request<'a>) -> JobArrays<'a> {
         let written = files::read(&request.logs.join(RECORD), LONGEST_RECORD).unwrap_or_default();
         let written =
@@ -310,8 +312,8 @@ impl<'a> JobArrays<'a> {
         self.arrays.iter().map(|array| array.job).collect()
     }
 
-    /// Counts workers, and notes those that have ended early. One that Slurm does not list counts as waiting while
-    /// Slurm would still list it if it had ended: so there are never too many.
+    /// Counts workers, and notes those that have ended early. A worker that Slurm does not list counts as waiting, as
+    /// long as Slurm would still list it if it had ended. So there are never too many.
     async fn count(&mut self, wanted: Option<u32>) -> Result<TaskCounts, SlurmError> {
         let tasks = self.slurm.tasks(&self.jobs()).await?;
         let mut counts = TaskCounts::default();
@@ -327,21 +329,23 @@ impl<'a> JobArrays<'a> {
                     continue;
                 };
                 match &task.state {
-                    State::Waiting { .. } => {
+                    JobState::Waiting { .. } => {
                         counts.waiting += 1;
                         waiting.push((task.job, task.number));
                         counts.why.get_or_insert_with(|| task.state.describe());
                     }
-                    State::Running { .. } | State::Suspended { .. } | State::Ending => counts.running += 1,
+                    JobState::Running { .. } | JobState::Suspended { .. } | JobState::Ending => {
+                        counts.running += 1
+                    }
                     // Cancelled workers did not end by themselves, and workers leave when no work is left.
-                    State::Ended(ending)
-                        if task.ran < EARLY && *ending != Ending::Cancelled && wanted != Some(0) =>
+                    JobState::Ended(ending)
+                        if task.ran < EARLY && *ending != JobEnding::Cancelled && wanted != Some(0) =>
                     {
                         is_early |= self.early.insert((task.job, task.number));
                     }
-                    State::Ended(_) | State::Unknown => {}
+                    JobState::Ended(_) | JobState::Unknown => {}
                 }
-                // Of those that began after the last that ended early.
+                // A worker that was submitted after the last early end has run for long enough.
                 if task.job > self.judged && task.ran >= EARLY {
                     self.strikes = 0;
                 }
@@ -351,7 +355,7 @@ impl<'a> JobArrays<'a> {
             }
         }
         self.arrays.retain(|array| !over.contains(&array.job));
-        // An earlier command may have asked for more workers, and when little work is left, waiting ones start too late.
+        // An earlier command may have asked for more workers. When little work is left, waiting ones start too late.
         let surplus = wanted.map_or(0, |wanted| counts.all().saturating_sub(wanted)) as usize;
         let surplus = waiting.split_off(waiting.len().saturating_sub(surplus));
         if !surplus.is_empty() {
@@ -370,7 +374,7 @@ impl<'a> JobArrays<'a> {
         Ok(counts)
     }
 
-    /// Submits what is missing of so many; gives how many wait and run.
+    /// Submits the workers that are missing. Returns how many wait and run.
     async fn top_up(&mut self, script: &Path, wanted: Option<u32>) -> Result<TaskCounts, SlurmError> {
         let counts = self.count(wanted).await?;
         let mut missing = wanted.unwrap_or(0).saturating_sub(counts.all()).min(self.most);
@@ -395,7 +399,7 @@ impl<'a> JobArrays<'a> {
                     if !std::mem::replace(&mut self.is_refused, true) {
                         log::event(
                             "slurm",
-                            &format!("there are no more workers than {} now: {error}", counts.all()),
+                            &format!("cannot submit more than {} workers now: {error}", counts.all()),
                         );
                     }
                     self.not_before = Some(Instant::now() + AFTER_REFUSAL);
@@ -407,7 +411,7 @@ impl<'a> JobArrays<'a> {
         Ok(counts)
     }
 
-    /// Writes down which jobs there are, for the next command, if this one does not end as it should.
+    /// Records the jobs for the next command, in case this one is killed.
     fn write(&self) {
         let arrays = self.arrays.iter().map(|JobArray { job, tasks, submitted }| JobArray {
             job: *job,
@@ -425,13 +429,14 @@ impl<'a> JobArrays<'a> {
         let _ = self.request.keep(RECORD, &format!("{json}\n"));
     }
 
-    /// Why no more workers are submitted: all end as soon as they have begun.
+    /// Returns the failure that ends submitting, if all workers end soon after their start.
     fn hopeless(&self, counts: &TaskCounts) -> Option<Failure> {
         if self.strikes < MOST_EARLY || counts.running > 0 {
             return None;
         }
         let message = format!(
-            "error: {} ended within a minute of their start, and no other runs{}\n  help: the log says why, or `sacct`; \
+            "error: {} ended within a minute of their start, and no other runs{}\n  help: the log says why, or \
+                `sacct`; \
              then run this again",
             plural(self.early.len() as u64, "worker"),
             self.last_words()
@@ -439,7 +444,7 @@ impl<'a> JobArrays<'a> {
         Some(Failure::new(exit::INCOMPLETE, message))
     }
 
-    /// The end of the log of the worker that was the last to end early.
+    /// Returns the end of the log of the last worker that ended early.
     fn last_words(&self) -> String {
         let Some((job, number)) = self.early.last() else { return String::new() };
         let path = self.request.logs.join(format!("worker-{job}_{number}.log"));
@@ -452,12 +457,12 @@ impl<'a> JobArrays<'a> {
         format!("\n  the end of {}:\n    {}", path.display(), last.join("\n    "))
     }
 
-    /// None of them is there any more.
+    /// Removes the record. No worker is left.
     fn forget(&self) {
         let _ = fs::remove_file(self.request.logs.join(RECORD));
     }
 
-    /// Says which may be left.
+    /// Adds to a failure which workers may be left.
     fn left(&self, failure: Failure) -> Failure {
         if self.arrays.is_empty() {
             return failure;
@@ -467,19 +472,19 @@ impl<'a> JobArrays<'a> {
             Job { job: array.job, cluster }.scancel()
         });
         let commands = jobs.collect::<Vec<_>>().join("; ");
-        let message = format!("{}\n  workers may be left; to take them back: {commands}", failure.message);
+        let message = format!("{}\n  some workers may be left; to cancel them: {commands}", failure.message);
         Failure::new(failure.code, message)
     }
 
-    /// Takes back jobs, those that wait only or all, and waits until none of them is left; a controller that does not
-    /// answer is asked again for a while.
+    /// Cancels jobs, all or only those that wait, and waits until none of them is left. If the controller does not
+    /// answer, it is asked again for a while.
     async fn take_back(&self, waiting_only: bool) -> Result<(), SlurmError> {
         let jobs = self.jobs();
         let mut silent_since: Option<Instant> = None;
         let mut shown = 0;
         let mut is_told = false;
         loop {
-            // A second signal would end a worker at once, so each gets one.
+            // A second signal would end a worker at once, so each worker gets only one.
             let told = if is_told { Ok(()) } else { self.slurm.cancel(&jobs, waiting_only).await };
             is_told = told.is_ok();
             let left = self
@@ -488,7 +493,7 @@ impl<'a> JobArrays<'a> {
                 .await
                 .map(|tasks| tasks.iter().filter(|of| !of.state.is_over()).count());
             match (left, told) {
-                // Slurm refuses to cancel what has just ended; what counts is that nothing is left.
+                // Slurm may refuse to cancel a job that has ended meanwhile. The result counts: no job is left.
                 (Ok(0), _) => return Ok(()),
                 (Ok(left), Ok(())) => {
                     silent_since = None;

@@ -1,4 +1,4 @@
-//! What is known of the job that was submitted last for an output directory.
+//! The record of the job that was submitted last for an output directory.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::slurm::Job;
 
-/// Where the script, its logs and what is known of the job lie, in the output directory.
+/// Directory of the script, its logs and the record, in the output directory.
 pub(super) const DIRECTORY: &str = "slurm";
 
-/// What is known of the last job.
+/// Name of the record of the last job.
 pub(super) const RECORD: &str = "job.json";
 
-/// How long Slurm remembers every job, at least (`MinJobAge` is 300 s).
+/// How long Slurm keeps every job, at least (`MinJobAge` is 300 s).
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(240);
 
 /// Longest record of jobs that is read, in bytes.
@@ -23,7 +23,7 @@ pub(super) const LONGEST_RECORD: u64 = 1 << 24;
 
 /// A job that was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct JobRecord {
     pub(super) schema: u32,
     /// Always `slurm_job`.
     #[serde(rename = "type")]
@@ -33,24 +33,25 @@ pub(super) struct Record {
     /// RFC 3339, UTC.
     pub(super) submitted: String,
     pub(super) log: PathBuf,
-    /// What it was submitted for; none of jobs of version 0.1.0, and of scripts that were submitted by hand.
+    /// The request that it was submitted for. None for jobs of version 0.1.0, and for scripts that were submitted by
+    /// hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) asked: Option<Asked>,
 }
 
-/// What a job is submitted for.
+/// The request that a job is submitted for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
     /// Hash of the resolved sweep.
     pub(super) sweep: String,
     /// Its size, for people.
     pub(super) size: String,
-    /// What was asked of Slurm and of the coordinator, in the words of their options.
+    /// The request to Slurm and to the coordinator, as their options.
     pub(super) options: Vec<String>,
 }
 
 impl Asked {
-    /// In what this differs from what is asked for now, for people; nothing if it does not.
+    /// Returns how this differs from the present request, for people. None if it does not.
     pub(super) fn difference(&self, now: &Asked) -> Option<String> {
         let mut words = Vec::new();
         if self.sweep != now.sweep {
@@ -75,8 +76,8 @@ impl Asked {
     }
 }
 
-impl Record {
-    /// Whether Slurm may have forgotten it in good order.
+impl JobRecord {
+    /// Whether it is so old that Slurm may have removed it as usual.
     pub(super) fn is_old(&self) -> bool {
         let age = |submitted: jiff::Timestamp| jiff::Timestamp::now().duration_since(submitted);
         let submitted = self.submitted.parse().ok();
@@ -85,9 +86,9 @@ impl Record {
         })
     }
 
-    /// The job that was submitted last for the sweep of this directory.
-    pub(super) fn find(out: &Path) -> Option<Record> {
+    /// Returns the job that was submitted last for the sweep of this directory.
+    pub(super) fn find(out: &Path) -> Option<JobRecord> {
         let bytes = files::read(&out.join(DIRECTORY).join(RECORD), LONGEST_RECORD).ok()?;
-        serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.schema == SCHEMA)
+        serde_json::from_slice::<JobRecord>(&bytes).ok().filter(|record| record.schema == SCHEMA)
     }
 }

@@ -1,4 +1,4 @@
-//! Listening to a coordinator, wherever it runs.
+//! Receives the reports of a coordinator, wherever it runs.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 
 use crate::commands::entrance::ACCESS;
 
-/// Time between two attempts to reach one that should be there.
+/// Pause between two attempts to reach a coordinator.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// What a coordinator says.
+/// A report of a coordinator.
 pub(super) enum Heard {
     Snapshot(Box<Snapshot>),
     Notice(Notice),
 }
 
-/// A coordinator that is listened to, wherever it runs.
+/// A connection to a coordinator that sends reports.
 pub(super) struct Watching {
     pub(super) heard: mpsc::Receiver<Heard>,
     listening: JoinHandle<()>,
@@ -30,7 +30,7 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    /// Listens to the coordinator whose access file lies there, if it can be reached.
+    /// Connects to the coordinator whose access file is in this directory, if it can be reached.
     pub(super) async fn start(out: &Path) -> Option<Watching> {
         let access = Access::read(&out.join(ACCESS)).ok()?;
         let (channel, _) = connect(&access).await.ok()?;
@@ -61,8 +61,8 @@ impl Watching {
         Some(Watching { heard, listening, _stop: stop })
     }
 
-    /// The same, of one that may not have begun, or may be started again, for so long. What is complete has no
-    /// access file any more; then there is nobody to wait for unless `is_awaited`.
+    /// The same for a coordinator that may not have started, or may be restarted; tries for so long. A complete sweep
+    /// has no access file any more. Then this does not wait, unless `is_awaited`.
     pub(super) async fn within(out: &Path, patience: Duration, is_awaited: bool) -> Option<Watching> {
         let begun = Instant::now();
         loop {
@@ -76,7 +76,7 @@ impl Watching {
         }
     }
 
-    /// Whether there is nobody to hear from any more.
+    /// Whether no more reports can arrive.
     pub(super) fn is_over(&self) -> bool {
         self.listening.is_finished() && self.heard.is_empty()
     }

@@ -1,12 +1,12 @@
 use granule_engine::{Digest, Spike};
-use granule_store::Entry;
+use granule_store::StoreEntry;
 use granule_sweep::{Overrides, parse};
 use granule_toy::ENGINES;
 use tempfile::TempDir;
 
 use super::*;
 
-/// Two seeds and three trials of three conditions, of which two are the same.
+/// Two seeds and three trials of three conditions, two of which have equal parameters.
 const SWEEP: &str = "engine: toy\nseeds: [1, 2]\ntrials: 3\n\
                      conditions: [Strong, Base, { name: again, base: Base }]\n";
 
@@ -37,7 +37,7 @@ impl Shelf {
     fn store(&self, id: TrialId, step: u32) -> Vec<u8> {
         let key = self.plan.key(id.cohort as usize, id.variant as usize, id.trial);
         let spikes = spikes(step);
-        let entry = Entry { key, digest: Digest::of(&spikes), spikes: &spikes };
+        let entry = StoreEntry { key, digest: Digest::of(&spikes), spikes: &spikes };
         self.store.put(&[entry]).expect("there is room");
         spikes
     }
@@ -47,7 +47,7 @@ impl Shelf {
         self.store.remove(&[key]).expect("there is room");
     }
 
-    /// Reads what has been asked for until now.
+    /// Reads the conditions that were requested until now.
     fn read(&self) {
         let (later, now) = channel();
         while let Ok(condition) = self.asked.try_recv() {
@@ -77,7 +77,7 @@ fn what_is_stored_and_what_comes_is_counted_once() {
     shelf.counts.add(shelf.id(1, 1, 2), &early);
     assert!(shelf.counts.later_than(1, 0).is_none(), "nobody looks");
 
-    // Of two names for the same it does not matter which.
+    // Of two conditions with equal parameters, either may be watched.
     shelf.counts.watch(2);
     shelf.counts.watch(1);
     assert!(shelf.counts.is_behind());
@@ -113,7 +113,7 @@ fn trials_that_are_taken_out_are_not_counted_any_more() {
     assert_eq!((shelf.counted(0), shelf.counted(1)), ((2, [1, 1]), (1, [1, 0])));
 }
 
-/// The reader has the spikes in its hands when the trial is discarded.
+/// The reader has read the spikes, and not yet counted them, when the trial is discarded.
 #[test]
 fn what_was_read_before_is_void() {
     let shelf = Shelf::new();

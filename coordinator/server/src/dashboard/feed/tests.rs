@@ -8,7 +8,7 @@ fn feed() -> Arc<Feed> {
     let sweep =
         parse(granule_toy::ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect("a sweep");
     let (counts, _) = Counts::new(Arc::new(Plan::new(&sweep)));
-    Arc::new(Feed::new(&Subject::new(&sweep), Arc::new(counts)))
+    Arc::new(Feed::new(&ShownSweep::new(&sweep), Arc::new(counts)))
 }
 
 fn snapshot(pairs: [u32; 2], workers: &[(&str, f64)]) -> Arc<Snapshot> {
@@ -25,11 +25,11 @@ fn snapshot(pairs: [u32; 2], workers: &[(&str, f64)]) -> Arc<Snapshot> {
     })
 }
 
-fn end() -> End {
-    End { is_complete: true, text: "well".into() }
+fn end() -> RunEnd {
+    RunEnd { is_complete: true, text: "well".into() }
 }
 
-/// Names of events, and of those with a number this.
+/// Returns the names of events, and the numbers of those that have one.
 fn names(text: &Bytes) -> Vec<(String, Option<u64>)> {
     let text = std::str::from_utf8(text).expect("text");
     let event = |event: &str| {

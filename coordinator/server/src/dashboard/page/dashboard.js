@@ -1,4 +1,4 @@
-// The dashboard: hears what a coordinator tells and shows it. It asks for nothing else.
+// The dashboard: receives events of a coordinator and shows them. It sends nothing.
 "use strict";
 
 const MOST_CHOSEN = 12;
@@ -6,20 +6,19 @@ const ROWS = 25;
 const MOST_SEEDS = 200;
 const MOST_NOTICES = 300;
 
-/** The paper's conditions have their colours everywhere; others take turns (Okabe and Ito). */
-const FIXED = new Map([["Control", "var(--ink)"], ["GABAzine", "#d55e00"], ["ACh", "#0072b2"]]);
-const OTHERS = ["#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
+/** Colours of conditions, in their order (Okabe and Ito). */
+const COLOURS = ["var(--ink)", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 
 const WORKER_STATES = {
-  working: "working", idle: "idle", draining: "leaving", lost: "lost", gone: "gone", quarantined: "shut out",
+  working: "working", idle: "idle", draining: "draining", lost: "lost", gone: "gone", quarantined: "quarantined",
 };
 
-/** What has been heard. */
+/** State that was received. */
 const run = {
   epoch: null, subject: null, head: null, pairs: [], stored: [], workers: new Map(), notices: [], spikes: new Map(),
 };
 
-/** What is looked at. */
+/** State of the view. */
 const view = { chosen: [], unfolded: new Set(), conditionsFrom: 0, workersFrom: 0 };
 
 const $ = (id) => document.getElementById(id);
@@ -50,13 +49,13 @@ function brief(seconds) {
   return `${Math.floor(hours / 24)} days ${hours % 24} h`;
 }
 
-/** Three digits, as people write them. */
+/** Formats a number with three digits; from 100 on, as a whole number. */
 function digits(value) {
   if (value === 0) return "0";
   return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
 
-// ---- hearing -------------------------------------------------------------------------------------------
+// ---- receiving -----------------------------------------------------------------------------------------
 
 let source = null;
 let retry = null;
@@ -81,7 +80,7 @@ function listen() {
   lastHeard = performance.now();
 }
 
-/** The connection has ended, or was never there. */
+/** Handles a connection that has ended or could not be opened. */
 function lost() {
   source?.close();
   source = null;
@@ -97,16 +96,16 @@ function lost() {
   retry = setTimeout(knock, patience);
 }
 
-/** Looks whether there is somebody again, and whether we are let in. */
+/** Checks whether the coordinator answers again, and admits this page. */
 async function knock() {
   try {
     const answer = await fetch("/icon.svg", { cache: "no-store" });
     if (answer.ok) return listen();
     if (answer.status === 401) {
-      return link("started again, with a new token: open the address that it has printed", "lost");
+      return link("restarted with a new token: open the URL that it printed", "lost");
     }
   } catch {
-    // Nobody is there yet.
+    // The coordinator does not answer yet.
   }
   lost();
 }
@@ -124,7 +123,7 @@ function takeSnapshot({ epoch, subject, run: now }) {
     view.conditionsFrom = 0;
     view.workersFrom = 0;
     run.spikes.clear();
-    announce("The coordinator was started again.");
+    announce("The coordinator was restarted.");
   }
   Object.assign(run, { epoch, subject, head: now.head, pairs: now.pairs });
   run.workers = new Map(now.workers.map((worker) => [worker.id, worker]));
@@ -162,7 +161,7 @@ function link(text, kind) {
   announce(text === "live" ? "Connected." : `${text}.`);
 }
 
-/** For those who do not see the page; only what they need to know. */
+/** Announces important changes to screen readers. */
 function announce(text) {
   $("announce").textContent = text;
 }
@@ -171,7 +170,7 @@ function announce(text) {
 
 let isDrawing = false;
 
-/** Draws soon, once for all that has changed until then. */
+/** Draws with the next frame, once for all changes until then. */
 function draw() {
   if (isDrawing || run.subject === null) return;
   isDrawing = true;
@@ -185,21 +184,21 @@ function draw() {
   });
 }
 
-/** What the run is at: a word, what it means, and whether that is good. */
+/** Returns the phase of the run: a word, its meaning, and whether it is good or bad. */
 function phase() {
   const { state, spans, files, end, trials } = run.head;
   if (end?.is_complete) return ["Complete", "All trials are computed and all files are written.", "good"];
-  if (end) return ["Ended", "The run has ended before the sweep was complete.", "bad"];
+  if (end) return ["Ended", "The run ended before the sweep was complete.", "bad"];
   switch (state) {
     case "computing":
       if (spans.done < spans.total && trials.stored === trials.reused) {
-        return ["Preparing", `where trials begin in the noise is counted: ${spans.done} of ${spans.total} spans`, ""];
+        return ["Preparing", `counting the random numbers of earlier trials: ${spans.done} of ${spans.total} parts`, ""];
       }
-      return run.workers.size === 0 ? ["Waiting", "for workers to come", ""] : ["Computing", "", ""];
-    case "draining": return ["Ending", "It was asked to end; what is being computed is still stored.", ""];
+      return run.workers.size === 0 ? ["Waiting", "for workers", ""] : ["Computing", "", ""];
+    case "draining": return ["Ending", "Workers finish their leases; their results are stored.", ""];
     case "done": return ["Computed", "All trials are computed.", ""];
     case "writing": return ["Writing", `${files.done} of ${plural(files.total, "file")}`, ""];
-    case "ended": return ["Ended", "The run ends before all trials are computed.", "bad"];
+    case "ended": return ["Ended", "The run is ending before all trials are computed.", "bad"];
     default: return ["Starting", "", ""];
   }
 }
@@ -234,10 +233,10 @@ function drawOverview() {
   setText($("engine"), subject.engine);
   setText($("version"), `granule ${subject.granule}`);
   const wrong = [
-    [counts.trials_set_aside, "trial", "set aside: nobody could compute them"],
-    [counts.disagreements, "result", "differed from those stored"],
-    [counts.discarded_trials, "trial", "taken out of the store"],
-    [counts.quarantined_workers, "worker", "shut out"],
+    [counts.trials_set_aside, "trial", "set aside: no worker could compute them"],
+    [counts.disagreements, "result", "differed from the stored ones"],
+    [counts.discarded_trials, "trial", "removed from the store"],
+    [counts.quarantined_workers, "worker", "quarantined"],
     [counts.worker_deaths, "worker process", "died"],
   ].filter(([count]) => count > 0);
   const lines = wrong.map(([count, what, how]) => `⚠ ${plural(count, what).replace("processs", "processes")} ${how}`);
@@ -248,7 +247,7 @@ function drawOverview() {
   }
 }
 
-/** Puts rows into a table; rows that stay keep the focus. */
+/** Puts rows into a table. Rows that stay keep the focus. */
 function place(body, rows) {
   const before = [...body.children];
   if (before.length === rows.length && before.every((row, at) => row === rows[at])) return;
@@ -257,7 +256,7 @@ function place(body, rows) {
   if (focused !== document.activeElement && document.contains(focused)) focused.focus();
 }
 
-/** Buttons below a table of which a part is shown. */
+/** Draws the buttons below a table of which only a part is shown. */
 function drawPager(nav, from, count, turn) {
   if (count <= ROWS) return nav.replaceChildren();
   if (!nav.firstChild) {
@@ -317,7 +316,7 @@ function fill({ bar, count }, stored, total) {
   setText(count, `${stored} / ${total}`);
 }
 
-/** The row of a condition, or of one of its seeds. */
+/** Returns the row of a condition, or of one of its seeds. */
 function rowOf(at, seed) {
   const { name } = run.subject.conditions[at];
   const key = `${run.epoch} ${at} ${seed}`;
@@ -356,13 +355,13 @@ function rowOfRest(count) {
   ]);
 }
 
-/** A condition is to be plotted, or no longer. */
+/** Adds a condition to the plots, or removes it. */
 function choose(at, isWanted) {
   view.chosen = view.chosen.filter((other) => other !== at);
   if (isWanted && view.chosen.length < MOST_CHOSEN) view.chosen.push(at);
   view.chosen.sort((a, b) => a - b);
   for (const known of run.spikes.keys()) {
-    // What is not followed any more would grow old; at the end it stays as it is.
+    // Without updates, these spikes would become stale. After the end, they no longer change.
     if (!run.head.end && !view.chosen.includes(known)) run.spikes.delete(known);
   }
   if (source) listen();
@@ -401,7 +400,7 @@ function drawWorkers() {
   });
 }
 
-/** A row of the table of workers, with its labels for where it is shown as a card. */
+/** Returns a row of the table of workers, with labels for when it is shown as a card. */
 function workerRow() {
   const cells = ["State", "Address", "Threads", "Leases", "Trials", "Silent for"].map((label, at) => {
     const cell = element("td", { role: "cell", className: at >= 2 ? "number" : "" });
@@ -442,14 +441,10 @@ function svg(name, attributes, text) {
 }
 
 function colorOf(at) {
-  const { conditions } = run.subject;
-  const fixed = FIXED.get(conditions[at].name);
-  if (fixed) return fixed;
-  const before = conditions.slice(0, at).filter(({ name }) => !FIXED.has(name)).length;
-  return OTHERS[before % OTHERS.length];
+  return COLOURS[at % COLOURS.length];
 }
 
-/** Mean rates of a cell in Hz by population, or nothing if no trial was counted. */
+/** Returns mean rates of a cell in Hz by population, or null if no trial was counted. */
 function ratesOf(at) {
   const spikes = run.spikes.get(at);
   if (!spikes || spikes.trials === 0) return null;
@@ -459,7 +454,7 @@ function ratesOf(at) {
     spikes.counts[p].map((count, bin) => (1000 * count) / (spikes.trials * condition.sizes[p] * width(bin))));
 }
 
-/** From when to when is shown, in whole bins. */
+/** Returns the time window that is shown, in whole bins. */
 function windowOf({ stimulus_ms, duration_ms, bin_ms }) {
   const isWhole = document.querySelector("input[name=span]:checked").value === "trial" || stimulus_ms.length === 0;
   if (isWhole) return [0, duration_ms];
@@ -468,7 +463,7 @@ function windowOf({ stimulus_ms, duration_ms, bin_ms }) {
   return to > from ? [Math.floor(from / bin_ms) * bin_ms, Math.min(Math.ceil(to / bin_ms) * bin_ms, duration_ms)] : [0, duration_ms];
 }
 
-/** A round number that is not smaller. */
+/** Returns the next round number that is not smaller. */
 function roundUp(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
@@ -481,7 +476,7 @@ function drawPlots() {
     const rates = ratesOf(at);
     const [from, to] = windowOf(condition);
     const isIn = (_, bin) => bin * condition.bin_ms >= from && bin * condition.bin_ms < to;
-    const most = (rates ?? [[], []]).map((rate) => rate.filter(isIn).reduce((a, b) => Math.max(a, b), 0));
+    const most = (rates ?? run.subject.populations.map(() => [])).map((rate) => rate.filter(isIn).reduce((a, b) => Math.max(a, b), 0));
     return { at, condition, rates, from, to, most };
   });
   if ($("same-scale").checked) {
@@ -493,8 +488,8 @@ function drawPlots() {
   }
   place($("plots"), plots.map((plot) => figureOf(plot)));
   setText($("spikes-hint"), plots.length === 0
-    ? "No condition is chosen: choose some in the table below."
-    : `Mean rate of a cell, over all cells of its kind and the trials so far. Conditions are chosen in the table below, up to ${MOST_CHOSEN}.`);
+    ? "No condition is selected: select some in the table below."
+    : `Mean rate of a cell, over all cells of its population and the trials stored so far. Select up to ${MOST_CHOSEN} conditions in the table below.`);
 }
 
 function figureOf(plot) {
@@ -506,8 +501,8 @@ function figureOf(plot) {
   const total = run.subject.seeds.length * run.subject.trials;
   setText(figure.of, spikes ? `${spikes.trials} of ${plural(total, "trial")}` : "");
   const isCounting = run.stored[at] > 0;
-  const without = run.head.end && !source ? "Its spikes were not looked at before the run ended."
-    : isCounting ? "What is stored is being counted." : "No trial yet.";
+  const without = run.head.end && !source ? "Its spikes were not counted before the run ended."
+    : isCounting ? "Counting the stored spikes." : "No trials yet.";
   setText(figure.note, rates ? "" : without);
   figure.note.hidden = rates !== null;
   figure.details.hidden = rates === null;
@@ -596,7 +591,7 @@ function drawPanel(panel, { condition, from, to }, population, rate, most, width
   panel.replaceChildren(...parts);
 }
 
-/** Round times, about five. */
+/** Returns about five round times. */
 function ticks(from, to) {
   const step = roundUp((to - from) / 5);
   const first = Math.ceil(from / step) * step;
@@ -609,13 +604,13 @@ function drawTable({ body }, { condition, rates, from, to }) {
   if (!rates) return;
   const rows = [];
   for (let bin = Math.round(from / condition.bin_ms); bin * condition.bin_ms < to; bin += 1) {
-    const cells = [String(bin * condition.bin_ms), digits(rates[0][bin]), digits(rates[1][bin])];
+    const cells = [String(bin * condition.bin_ms), ...rates.map((rate) => digits(rate[bin]))];
     rows.push(element("tr", {}, cells.map((textContent) => element("td", { className: "number", textContent }))));
   }
   body.replaceChildren(...rows);
 }
 
-// ---- beginning -----------------------------------------------------------------------------------------
+// ---- start ---------------------------------------------------------------------------------------------
 
 $("filter").addEventListener("input", () => ((view.conditionsFrom = 0), draw()));
 $("which").addEventListener("change", () => ((view.conditionsFrom = 0), draw()));
@@ -624,7 +619,7 @@ $("same-scale").addEventListener("change", draw);
 document.querySelectorAll("input[name=span]").forEach((input) => input.addEventListener("change", draw));
 window.addEventListener("resize", draw);
 setInterval(() => {
-  // A machine that slept, or a network that swallows everything, closes nothing.
+  // After a sleep of the machine, or on a network that drops everything, the connection does not close.
   if (source && performance.now() - lastHeard > 15000) lost();
 }, 5000);
 listen();

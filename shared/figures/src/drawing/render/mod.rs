@@ -1,4 +1,4 @@
-//! From a page to the bytes of pictures. No fonts but those that come along.
+//! Renders pages as SVG, PDF and PNG, with no fonts but those of the program.
 
 mod pdf;
 mod png;
@@ -15,29 +15,29 @@ use super::text::Letters;
 pub use pdf::pdf;
 pub use png::png;
 
-/// Where lines that meet end in a point at most, in widths of the line, as in SVG.
+/// Limit of mitred corners in line widths, as in SVG.
 const MITER_LIMIT: f32 = 4.0;
 
-/// Why a picture could not be made.
+/// Why a picture cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The resolution is not a positive number, or would take more pixels than there is memory for.
+    /// The resolution is not a positive number, or the picture would have too many pixels.
     #[error("there cannot be a picture with {0} dots per inch")]
     Resolution(f32),
-    /// The PNG could not be encoded.
+    /// The PNG cannot be encoded.
     #[error("cannot encode a PNG: {0}")]
     Png(#[from] ::png::EncodingError),
-    /// The PDF could not be written.
+    /// The PDF cannot be written.
     #[error("cannot write a PDF: {0}")]
     Pdf(String),
 }
 
-/// Lengths of dashes and of the gaps between them; none of a line that is not broken.
+/// Returns the lengths of dashes and gaps; `None` for a solid line.
 fn dashes(stroke: &Stroke) -> Option<Vec<f32>> {
     stroke.dash.lengths().map(|lengths| lengths.map(|length| length as f32).to_vec())
 }
 
-/// The line around a shape, if there is anything to see.
+/// Returns the path of a shape; `None` if nothing is visible.
 fn path(outline: &Outline) -> Option<Path> {
     let mut path = PathBuilder::new();
     let mut lines = |lines: &[Vec<(f64, f64)>], is_closed: bool| {
@@ -60,7 +60,7 @@ fn path(outline: &Outline) -> Option<Path> {
         }
         Outline::Circle { center: (x, y), radius } if *radius > 0.0 => {
             let [x, y, r] = [*x, *y, *radius].map(|value| value as f32);
-            // How far the control points of a quarter are from its ends, for a radius of one.
+            // Distance of a quarter circle's control points from its ends, for radius 1.
             let c = r * 0.552_284_8;
             path.move_to(x + r, y);
             path.cubic_to(x + r, y + c, x + c, y + r, x, y + r);
@@ -74,7 +74,7 @@ fn path(outline: &Outline) -> Option<Path> {
     path.finish()
 }
 
-/// The outlines of letters from where their text is put, before it is turned.
+/// Returns the outlines of letters at the position of their text, before it is turned.
 fn outlines(letters: &Letters, style: &TextStyle, (x, y): (f64, f64)) -> Option<Path> {
     let face = Face::of(style.bold);
     let mut path = PathBuilder::new();
@@ -86,7 +86,7 @@ fn outlines(letters: &Letters, style: &TextStyle, (x, y): (f64, f64)) -> Option<
     path.finish()
 }
 
-/// What each text of a page says, and where its ink is: left, top, right and bottom, in points.
+/// Returns each text of a page, with the bounds of its ink: left, top, right and bottom, in points.
 #[cfg(test)]
 pub(crate) fn text_boxes(canvas: &Canvas) -> Vec<(String, [f32; 4])> {
     fn collect(elements: &[Element], (left, top): (f64, f64), found: &mut Vec<(String, [f32; 4])>) {
@@ -118,7 +118,7 @@ pub(crate) fn text_boxes(canvas: &Canvas) -> Vec<(String, [f32; 4])> {
     found
 }
 
-/// Expects that no text meets another, or is cut by the edge of the page.
+/// Asserts that texts neither overlap nor extend beyond the page.
 #[cfg(test)]
 pub(crate) fn check_layout(canvas: &Canvas, name: &str) {
     let page = canvas.page();
@@ -129,7 +129,7 @@ pub(crate) fn check_layout(canvas: &Canvas, name: &str) {
         let place = format!("{name}: {text:?}");
         assert!(*left >= x && *top >= y && *right <= end && *below <= bottom, "{place} is cut");
         for (other, [l, t, r, b]) in &boxes[..i] {
-            // A point is a third of a millimetre.
+            // 0.375 points are an eighth of a millimetre.
             let apart = (left - r).max(l - right).max(top - b).max(t - below);
             assert!(apart > 0.375, "{place} meets {other:?}");
         }
@@ -152,7 +152,7 @@ mod tests {
         let [(says, [left, _, right, _])] = &text_boxes(&page())[..] else { panic!() };
         assert_eq!(says, "Width −1 µ");
         let points = f64::from(right - left);
-        // Ink ends before the last letter's advance.
+        // The ink ends before the last letter's advance does.
         let expected = text_width(says, 10.0, false);
         assert!(points <= expected && points > expected - 2.0, "{points}, {expected}");
     }
@@ -178,7 +178,7 @@ mod tests {
         assert!(!has("CreationDate") && !has("ModDate"));
     }
 
-    /// Colours of a picture with one pixel per point.
+    /// Returns a function from (x, y) to the colour of a picture with one pixel per point.
     fn pixels(canvas: &Canvas) -> impl Fn(usize, usize) -> [u8; 3] {
         let bytes = png(canvas, 72.0).expect("a picture");
         let mut reader = ::png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");
@@ -191,7 +191,7 @@ mod tests {
     fn shapes_are_where_they_are_put() {
         let square = |at| Rect { x: at, y: at, width: 20.0, height: 20.0 };
         let (red, blue, white) = (Color::rgb(200, 0, 0), Color::rgb(0, 0, 200), [255, 255, 255]);
-        // Two inches: points are whole pixels.
+        // The page measures two inches, so points are whole pixels.
         let mut canvas = Canvas::new(50.8, 50.8);
         canvas.rect(square(10.0), &Paint::fill(red));
         let half = Paint { fill: Some((blue, 0.5)), stroke: None };
@@ -226,7 +226,7 @@ mod tests {
         assert!(mark[1] > -16.0 && mark[3] < 0.0, "{mark:?}");
         let [left, top, right, bottom] = flat;
         assert!(left + right - 100.0 < 0.1 && *top > 30.0 && *bottom < 50.0, "{flat:?}");
-        // A quarter against the clock: what was above is now left.
+        // After a quarter turn counterclockwise, the top is at the left.
         assert!((turned[0] - (100.0 - (50.0 - top))).abs() < 0.01, "{turned:?}");
         assert!((turned[1] + turned[3] - 100.0).abs() < 0.1 && turned[3] - turned[1] == right - left);
         let at = pixels(&canvas);

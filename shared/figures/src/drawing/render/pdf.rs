@@ -1,4 +1,4 @@
-//! Pages as PDF.
+//! Renders pages as PDF.
 
 use std::collections::BTreeMap;
 
@@ -22,29 +22,29 @@ const INFORMATION: Ref = Ref::new(5);
 const STRUCTURE: Ref = Ref::new(6);
 const FIGURE: Ref = Ref::new(7);
 const TAGGED: Ref = Ref::new(8);
-/// The first of each font's five objects.
+/// The first of the five objects of each font.
 const FONTS_AT: [Ref; 2] = [Ref::new(10), Ref::new(20)];
 
-/// Names of the fonts, in the page and outside.
+/// Names of the fonts: in the resources of the page, and of the embedded fonts.
 const NAMES: [(Name<'static>, &str); 2] = [(Name(b"Regular"), "NotoSans"), (Name(b"Bold"), "NotoSans-Bold")];
 
 const ADOBE_IDENTITY: SystemInfo<'static> =
     SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
 
-/// The page as a PDF of lines and text with embedded fonts. It says in which language it is, has a title and a
-/// description for screen readers, and no date.
+/// Renders the page as a PDF of lines and text with embedded fonts. It states its language, has a title and a
+/// description for screen readers, and has no date.
 pub fn pdf(canvas: &Canvas, title: &str, description: &str) -> Result<Vec<u8>, RenderError> {
     let area = canvas.page();
     let (width, height) = (area.width as f32, area.height as f32);
-    let mut page = Page { content: Content::new(), opacities: Vec::new(), fonts: Default::default() };
+    let mut page = PageContent { content: Content::new(), opacities: Vec::new(), fonts: Default::default() };
     page.content.begin_marked_content_with_properties(Name(b"Figure")).properties().identify(0);
-    // Downwards from the upper left corner.
+    // Coordinates increase downwards from the upper left corner.
     page.content.transform([1.0, 0.0, 0.0, -1.0, 0.0, (area.height + area.y) as f32]);
     page.content.set_miter_limit(MITER_LIMIT);
     page.shape(&Outline::Rect(area), &Paint::fill(Color::WHITE));
     page.draw(canvas.elements());
     page.content.end_marked_content();
-    let Page { content, opacities, fonts } = page;
+    let PageContent { content, opacities, fonts } = page;
 
     let mut pdf = Pdf::new();
     let mut catalog = pdf.catalog(CATALOG);
@@ -90,24 +90,24 @@ pub fn pdf(canvas: &Canvas, title: &str, description: &str) -> Result<Vec<u8>, R
     Ok(pdf.finish())
 }
 
-/// What is on the page.
-struct Page {
+/// Content of the page, and the resources that it uses.
+struct PageContent {
     content: Content,
-    /// Of areas that are not opaque.
+    /// Opacities of the areas that are not opaque.
     opacities: Vec<f64>,
     fonts: [Used; 2],
 }
 
-/// What is used of a font.
+/// The used part of a font.
 #[derive(Default)]
 struct Used {
-    /// Numbers of glyphs in the part of the font that is embedded.
+    /// Numbers of the used glyphs in the embedded subset.
     glyphs: GlyphRemapper,
-    /// What each of them says, and its width in font sizes.
+    /// Character and width (in font sizes) of each used glyph, by its number.
     letters: BTreeMap<u16, (char, f64)>,
 }
 
-impl Page {
+impl PageContent {
     fn draw(&mut self, elements: &[Element]) {
         for element in elements {
             match element {
@@ -133,7 +133,7 @@ impl Page {
             let opacity = rounded(*opacity);
             self.fill_in(*color);
             if opacity < 1.0 {
-                // With its line in one operation, the area would shine through the line.
+                // If area and line were drawn in one operation, the area would be visible through the line.
                 self.content.save_state();
                 let name = self.opacity(opacity);
                 self.content.set_parameters(Name(name.as_bytes()));
@@ -156,7 +156,7 @@ impl Page {
         }
     }
 
-    /// The name of the state that has this opacity.
+    /// Returns the name of the graphics state with this opacity.
     fn opacity(&mut self, opacity: f64) -> String {
         if !self.opacities.contains(&opacity) {
             self.opacities.push(opacity);
@@ -164,7 +164,7 @@ impl Page {
         opacity_name(opacity)
     }
 
-    /// Writes a path, if there is one.
+    /// Writes the path of a shape. Returns whether it has one.
     fn path(&mut self, outline: &Outline) -> bool {
         let Some(path) = super::path(outline) else { return false };
         let content = &mut self.content;
@@ -180,14 +180,14 @@ impl Page {
         true
     }
 
-    /// Writes text as text, a part after the other.
+    /// Writes text as text, part by part.
     fn write(&mut self, (x, y): (f64, f64), text: &str, style: &TextStyle) {
         self.fill_in(style.color);
         let (face, font) = (Face::of(style.bold), usize::from(style.bold));
         self.content.begin_text();
         for letters in place(text, style) {
             let (along, down) = letters.at;
-            // Letters are upside down where the page is.
+            // The page's y axis is flipped, so letters are flipped back.
             let matrix = if style.upright {
                 [0.0, -1.0, -1.0, 0.0, (x + down) as f32, (y - along) as f32]
             } else {
@@ -243,14 +243,14 @@ fn parts(color: Color) -> [f32; 3] {
     [color.red, color.green, color.blue].map(|part| (f64::from(part) / 255.0 * 1e4).round() as f32 / 1e4)
 }
 
-/// Writes what is used of a font.
+/// Writes the used part of a font.
 fn embed(pdf: &mut Pdf, font: usize, used: &Used) -> Result<(), RenderError> {
     let first = FONTS_AT[font].get();
     let [font_at, letters_at, about_at, file_at, says_at] = [0, 1, 2, 3, 4].map(|i| Ref::new(first + i));
     let face = Face::of(font == 1);
     let file = subsetter::subset(FONTS[font], 0, &used.glyphs)
         .map_err(|error| RenderError::Pdf(format!("a font could not be embedded: {error}")))?;
-    // Six letters, by which readers tell parts of a font in several files apart.
+    // Six letters, by which viewers distinguish subsets of a font in different files.
     let hash = file.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -282,7 +282,7 @@ fn embed(pdf: &mut Pdf, font: usize, used: &Used) -> Result<(), RenderError> {
         .flags(FontFlags::NON_SYMBOLIC)
         .bbox(pdf_writer::Rect::new(left, bottom, right, top));
     descriptor.italic_angle(0.0).ascent(about.ascent).descent(about.descent).cap_height(about.cap_height);
-    // How thick stems are is in no table; readers that have the font do not ask.
+    // No table of the font has the stem width. Viewers do not need it for an embedded font.
     descriptor.stem_v(if font == 1 { 140.0 } else { 90.0 }).font_file2(file_at);
     descriptor.finish();
     let mut stream_says = UnicodeCmap::new(Name(b"Letters"), ADOBE_IDENTITY);

@@ -1,4 +1,4 @@
-//! Pages as PNG.
+//! Renders pages as PNG.
 
 use tiny_skia::{FillRule, LineJoin, Mask, Path, Pixmap, StrokeDash, Transform};
 
@@ -10,9 +10,9 @@ use crate::drawing::text::place;
 const POINTS_PER_INCH: f64 = 72.0;
 const INCHES_PER_METRE: f32 = 1.0 / 0.0254;
 
-/// The page as a PNG with this many dots per inch of print, which it says.
+/// Renders the page as a PNG with this many dots per inch of print. The PNG states its resolution.
 pub fn png(canvas: &Canvas, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> {
-    /// Pixels of a side at most.
+    /// Most pixels along a side.
     const LARGEST: f64 = 30_000.0;
     let wrong = || RenderError::Resolution(dots_per_inch);
     if !(dots_per_inch.is_finite() && dots_per_inch > 0.0) {
@@ -28,7 +28,7 @@ pub fn png(canvas: &Canvas, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> 
     pixmap.fill(tiny_skia::Color::WHITE);
     let fit = Transform::from_scale((width / page.width) as f32, (height / page.height) as f32);
     let to_pixels = fit.pre_translate(0.0, -page.y as f32);
-    Picture { pixmap: &mut pixmap, mask: None, to_pixels }.draw(canvas.elements());
+    PixelCanvas { pixmap: &mut pixmap, mask: None, to_pixels }.draw(canvas.elements());
 
     let opaque: Vec<u8> =
         pixmap.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
@@ -48,25 +48,25 @@ pub fn png(canvas: &Canvas, dots_per_inch: f32) -> Result<Vec<u8>, RenderError> 
     Ok(bytes)
 }
 
-/// How a text that is put here is turned.
+/// Returns the rotation of a text at this position.
 pub(super) fn turn((x, y): (f64, f64), style: &TextStyle) -> Transform {
     if !style.upright {
         return Transform::identity();
     }
-    // A quarter against the clock around (x, y), without the errors of a sine.
+    // A quarter turn counterclockwise around (x, y), without the rounding errors of a sine.
     let (x, y) = (x as f32, y as f32);
     Transform::from_row(0.0, -1.0, 1.0, 0.0, x - y, y + x)
 }
 
-/// What is drawn into, and where.
-struct Picture<'a> {
+/// The picture, and where to draw in it.
+struct PixelCanvas<'a> {
     pixmap: &'a mut Pixmap,
-    /// What is seen, if not all.
+    /// The visible part; `None` if everything is visible.
     mask: Option<Mask>,
     to_pixels: Transform,
 }
 
-impl Picture<'_> {
+impl PixelCanvas<'_> {
     fn draw(&mut self, elements: &[Element]) {
         for element in elements {
             match element {
@@ -87,13 +87,13 @@ impl Picture<'_> {
                         None => self.mask.clone(),
                     };
                     let to_pixels = self.to_pixels.pre_translate(rect.x as f32, rect.y as f32);
-                    Picture { pixmap: &mut *self.pixmap, mask, to_pixels }.draw(inside);
+                    PixelCanvas { pixmap: &mut *self.pixmap, mask, to_pixels }.draw(inside);
                 }
             }
         }
     }
 
-    /// What is seen inside an edge.
+    /// Returns the visible part inside an edge.
     fn cut(&self, edge: &Path) -> Option<Mask> {
         if let Some(mask) = &self.mask {
             let mut mask = mask.clone();

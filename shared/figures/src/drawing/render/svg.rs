@@ -1,4 +1,4 @@
-//! Pages as SVG.
+//! Renders pages as SVG.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ use crate::drawing::color::Color;
 use crate::drawing::text::{FAMILIES, printable, set};
 
 impl Canvas {
-    /// The page as an SVG document, with its title and a description for those who cannot see it. It has no
-    /// ids and no style sheet, so that it can stand in a page of HTML as often as one likes.
+    /// Renders the page as an SVG document, with its title and a description for readers who cannot see it.
+    /// It has no ids and no style sheet, so it may occur several times in one HTML page.
     pub fn svg(&self, title: &str, description: &str) -> String {
         let area = self.area();
         let (width, height) = (number(area.width), number(area.height + self.head));
@@ -33,7 +33,7 @@ impl Canvas {
 }
 
 impl Element {
-    /// Writes the element as SVG, so far inside others.
+    /// Writes the element as SVG, indented for its depth in others.
     fn write(&self, svg: &mut String, depth: usize) {
         let indent = "  ".repeat(depth);
         // Writing to a string cannot fail.
@@ -83,7 +83,7 @@ impl Paint {
 }
 
 impl Outline {
-    /// The element's name in SVG, with what says where it is.
+    /// Returns the element's name in SVG, with the attributes of its place and size.
     fn svg(&self) -> String {
         let path = |lines: &[Vec<(f64, f64)>], end: &str| {
             let mut path = "path d=\"".to_owned();
@@ -135,7 +135,7 @@ impl TextStyle {
     }
 }
 
-/// A text with its markup as SVG.
+/// Returns a text with markup as SVG.
 fn content(text: &str, size: f64) -> String {
     let mut content = String::new();
     for run in set(text, size) {
@@ -150,14 +150,14 @@ fn content(text: &str, size: f64) -> String {
     content
 }
 
-/// Adds a line through points to the data of a path.
+/// Appends a line through points to the data of a path.
 fn append(path: &mut String, points: &[(f64, f64)]) {
     for (i, &(x, y)) in points.iter().enumerate() {
         let _ = write!(path, "{}{} {}", if i == 0 { 'M' } else { 'L' }, number(x), number(y));
     }
 }
 
-/// Text as it stands in XML. Characters that XML does not have are replaced.
+/// Escapes text for XML. Characters that XML does not allow are replaced.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,39 +1,39 @@
-//! What a run did, for programs.
+//! The summary of a run, for programs.
 
 use std::path::Path;
 
 use granule_outputs::manifest;
-use granule_server::driver::Outcome;
+use granule_server::driver::RunOutcome;
 use granule_system::exit;
 use serde::Serialize;
 
-use crate::stdout::Head;
+use crate::stdout::ReportHead;
 
-/// What has been computed, over all times that something was.
+/// The trials that were computed, over all rounds of computing in this run.
 #[derive(Default)]
 pub(super) struct Computed {
     pub(super) trials: u64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: RunOutcome,
 }
 
-/// What has been done so far.
+/// The work that is done so far.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) computed: Computed,
     pub(super) files: FileCounts,
     /// Whether the manifest in place is of this sweep.
     pub(super) has_manifest: bool,
-    /// For people, once all is in place.
+    /// The summary for people, once all is in place.
     pub(super) summary: Option<String>,
 }
 
-/// Output files.
+/// Numbers of output files.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct FileCounts {
     pub(super) written: u64,
-    /// That were already as they should be.
+    /// Files that were already as they should be.
     pub(super) reused: u64,
-    /// Of an earlier sweep.
+    /// Files of an earlier sweep.
     pub(super) removed: u64,
 }
 
@@ -41,9 +41,9 @@ pub(super) struct FileCounts {
 #[derive(Debug, Serialize)]
 struct TrialCounts {
     total: u64,
-    /// By this run.
+    /// Computed by this run.
     computed: u64,
-    /// Stored before.
+    /// Stored before this run.
     reused: u64,
     set_aside: u64,
 }
@@ -51,14 +51,14 @@ struct TrialCounts {
 #[derive(Debug, Serialize)]
 pub(super) struct RunSummary {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     sweep: String,
     /// `complete`, `incomplete`, `disagreed`, `hung_up`, `interrupted`, `terminated` or `failed`.
     state: &'static str,
     trials: TrialCounts,
     files: FileCounts,
     seconds: f64,
-    /// Of all processes on this machine.
+    /// CPU time of all processes on this machine.
     cpu_seconds: f64,
     out: String,
     store: String,
@@ -66,12 +66,12 @@ pub(super) struct RunSummary {
     manifest: Option<String>,
 }
 
-/// What is known of a run when it ends.
-pub(super) struct Facts<'a> {
+/// Facts about a run at its end.
+pub(super) struct RunFacts<'a> {
     pub(super) sweep: &'a str,
     /// Different trials.
     pub(super) total: u64,
-    /// Of them, those that are stored by now.
+    /// Those of them that are stored by now.
     pub(super) stored: u64,
     pub(super) seconds: f64,
     pub(super) cpu_seconds: f64,
@@ -80,12 +80,12 @@ pub(super) struct Facts<'a> {
 }
 
 impl RunSummary {
-    /// What was done by a run that ends with this exit code.
-    pub(super) fn new(code: u8, done: &Done, facts: &Facts<'_>) -> RunSummary {
+    /// Returns the summary of a run that ends with this exit code.
+    pub(super) fn new(code: u8, done: &Done, facts: &RunFacts<'_>) -> RunSummary {
         let Done { computed, files, has_manifest, .. } = done;
-        let Facts { sweep, total, stored, seconds, cpu_seconds, out, store } = *facts;
+        let RunFacts { sweep, total, stored, seconds, cpu_seconds, out, store } = *facts;
         RunSummary {
-            head: Head::of("run"),
+            head: ReportHead::of("run"),
             sweep: sweep.to_owned(),
             state: state_of(code),
             trials: TrialCounts {
@@ -104,7 +104,7 @@ impl RunSummary {
     }
 }
 
-/// What an exit code says.
+/// Returns the state that an exit code stands for.
 fn state_of(code: u8) -> &'static str {
     match code {
         0 => "complete",

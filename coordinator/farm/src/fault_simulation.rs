@@ -1,14 +1,19 @@
-//! Whole histories of a sweep under faults: the real scheduler, the real worker sessions and the
-//! messages between them, under a simulated network, clock, pool and store.
+//! Simulates whole histories of a sweep under faults. The scheduler, the workers' sessions and the messages are real;
+//! the network, clocks, pools and store are simulated.
 //!
-//! A history follows from its seed. What fails says the seed, and
-//! `GRANULE_HISTORY=SEED cargo test --release -p granule-farm --lib simulation -- --nocapture` plays it
-//! again and tells it. `GRANULE_HISTORIES=N` plays so many.
+//! A history follows from its seed. A failure prints the seed. This command runs the history again and prints its
+//! events:
 //!
-//! *Safety*, after every event: the scheduler's own books are in order; what is acknowledged is
-//! stored; nothing is stored that is not what the trial's computation gives, unless a worker lies.
-//! *At the end*: every trial is stored, and right, but for one that kills its workers.
-//! *Liveness*: once faults stop, the sweep ends.
+//! ```text
+//! GRANULE_HISTORY=SEED cargo test --release -p granule-farm --lib fault_simulation -- --nocapture
+//! ```
+//!
+//! `GRANULE_HISTORIES=N` sets the number of histories.
+//!
+//! - *Safety*, after every event: the scheduler's records are consistent. Acknowledged results are stored. Stored
+//!   results are right, unless a worker lies.
+//! - *At the end*: every trial is stored and right, except one that kills its workers.
+//! - *Liveness*: once faults stop, the sweep ends.
 
 #![allow(clippy::print_stderr, reason = "what a test has to say")]
 
@@ -18,13 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use granule_engine::{Digest, Engine, Spike, StreamKey, TrialKey, TrialSpikes};
-use granule_proto::convert::{TrialName, TrialResult, Work as WireWork};
+use granule_proto::convert::{TrialName, TrialResult, WireWork};
 use granule_proto::parts::{Assembly, PART};
 use granule_proto::wire;
 use granule_sweep::{Overrides, Plan};
 
-use crate::session::Output;
-use crate::session::{End, Instruction, Introduction, Patience, Session};
+use crate::session::PoolOutput;
+use crate::session::{Instruction, Introduction, Patience, Session, SessionEnd};
 use granule_toy::{ENGINES, finding};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -33,18 +38,18 @@ use crate::catalogue::Catalogue;
 use crate::dialogue;
 use crate::inbox::{self, Step};
 use crate::scheduler::{
-    Command, Config, ConnectionId, Event, Place, Report, Scheduler, Site, Time, TrialId, WorkerName,
+    Command, ConnectionId, Event, Place, Report, Scheduler, SchedulerConfig, Site, Time, TrialId, WorkerName,
 };
 
 const SWEEP: &str = "seeds: [1, 2]\ntrials: 8\nconditions: [Base, Strong, Weak]\n";
 
-/// When faults stop at the latest.
+/// Time at which faults stop, in seconds.
 const FAULTS_UNTIL: f64 = 200.0;
 
-/// How long the sweep may take after that: several times all leases and patience of workers.
+/// Seconds that the sweep may take after that. This is several times all lease times and the workers' patience.
 const THEN_WITHIN: f64 = 3000.0;
 
-/// What goes wrong, and how often. Times between two faults are random, around these.
+/// The faults and how often they happen. Times between two faults are random, around these.
 #[derive(Clone, Copy, Debug)]
 struct Faults {
     /// Seconds between two resets of a connection.
@@ -53,32 +58,32 @@ struct Faults {
     partition: f64,
     /// Seconds between two crashes of a worker.
     crash: f64,
-    /// Seconds between two times that a process is stopped for a while.
+    /// Seconds between two freezes of a process.
     freeze: f64,
     /// Seconds between two crashes of the coordinator.
     coordinator: f64,
     /// Seconds between two jumps of a clock.
     jump: f64,
-    /// Seconds between two times that somebody is asked to leave.
+    /// Seconds between two requests to a worker or the coordinator to leave.
     drain: f64,
-    /// Chances of each message.
+    /// Probabilities for each message.
     loss: f64,
     duplication: f64,
     reordering: f64,
     /// Longest delay of a message, in seconds.
     delay: f64,
-    /// Chance that a result of the lying worker is wrong; 0 if there is none.
+    /// Probability that a result of the lying worker is wrong; 0 if there is no such worker.
     lie: f64,
     /// Whether a trial kills its workers.
     poison: bool,
     /// Whether a trial of a condition has too many spikes.
     large: bool,
-    /// Bytes of spikes in a message; of each result, some or all.
+    /// Most bytes of spikes in a message. Some results need several messages, or all do.
     part: usize,
 }
 
 impl Faults {
-    /// Some faults, each of them absent from many histories.
+    /// Returns random faults, each of them absent from many histories.
     fn of(rng: &mut Pcg64Mcg) -> Faults {
         let mut every = |least: f64, most: f64| {
             if rng.random_bool(0.5) { rng.random_range(least..most) } else { f64::INFINITY }
@@ -113,7 +118,7 @@ impl Faults {
     }
 }
 
-/// Something that is to happen.
+/// An event in the future.
 #[derive(Debug)]
 enum Happening {
     /// A message arrives.
@@ -125,25 +130,25 @@ enum Happening {
         line: usize,
         message: wire::ToWorker,
     },
-    /// An end of a line learns that it is dead.
+    /// An end of a connection notices that the connection is dead.
     CoordinatorHearsEnd {
         line: usize,
     },
     WorkerHearsEnd {
         line: usize,
     },
-    /// An attempt to connect comes to nothing.
+    /// An attempt to connect fails.
     NoConnection {
         worker: usize,
         life: u64,
     },
-    /// A worker is at the next step of what it computes.
+    /// A thread of a worker reaches the next step of its work.
     Step {
         worker: usize,
         life: u64,
         thread: usize,
     },
-    /// There is room for another part of what a worker has to send.
+    /// A worker can send the next part of its results.
     Part {
         worker: usize,
         line: usize,
@@ -155,7 +160,7 @@ enum Happening {
     },
     /// Time passes for the coordinator.
     Tick,
-    /// The store has done what it was asked.
+    /// The store has carried out a request.
     Kept {
         life: u64,
     },
@@ -181,10 +186,10 @@ enum Happening {
 struct Line {
     worker: usize,
     life: u64,
-    /// What the coordinator calls it; none before it has heard hello.
+    /// The coordinator's number for it; `None` until the hello has arrived.
     connection: Option<ConnectionId>,
     is_dead: bool,
-    /// When the last message of each direction arrives: they keep their order.
+    /// When the last message of each direction arrives. Messages keep their order.
     last: [Time; 2],
 }
 
@@ -198,14 +203,13 @@ struct Worker {
     queue: VecDeque<(u64, WireWork)>,
     threads: Vec<Option<Task>>,
     cancelled: BTreeSet<u64>,
-    /// How long a trial takes it.
     seconds_per_trial: f64,
     is_liar: bool,
     is_ours: bool,
     is_partitioned: bool,
-    /// It sends parts, one after another.
+    /// The next of its parts is scheduled.
     is_sending: bool,
-    /// It does nothing before.
+    /// It does nothing before this time.
     frozen_until: Time,
     /// Added to its clock.
     jumped: Time,
@@ -213,7 +217,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// One that has not been started.
+    /// Makes a worker that has not been started.
     fn new(seconds_per_trial: f64, is_liar: bool, is_ours: bool) -> Worker {
         Worker {
             life: 0,
@@ -236,14 +240,14 @@ impl Worker {
     }
 }
 
-/// A piece of work in the making.
+/// A piece of work that a thread computes.
 struct Task {
     ticket: u64,
     work: WireWork,
     done: u32,
 }
 
-/// What the store is asked.
+/// A request to the store.
 enum Keep {
     Trial { worker: WorkerName, trial: TrialId, key: TrialKey, result: TrialResult },
     Findings { stream: StreamKey, first: u32, findings: Vec<u32> },
@@ -254,7 +258,7 @@ enum Keep {
 struct Coordinator {
     scheduler: Scheduler,
     epoch: u64,
-    /// Lines by what they are called here.
+    /// Lines by the coordinator's numbers for them.
     lines: BTreeMap<ConnectionId, usize>,
     names: BTreeMap<ConnectionId, WorkerName>,
     assemblies: BTreeMap<ConnectionId, Assembly>,
@@ -265,7 +269,7 @@ struct History<'a> {
     rng: Pcg64Mcg,
     seed: u64,
     faults: Faults,
-    config: Config,
+    config: SchedulerConfig,
     catalogue: &'a Catalogue<'a>,
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
@@ -276,7 +280,7 @@ struct History<'a> {
     coordinator: Option<Coordinator>,
     coordinator_frozen_until: Time,
     coordinator_jumped: Time,
-    /// What outlives the coordinator.
+    /// These outlive the coordinator: results and findings.
     store: BTreeMap<TrialKey, Digest>,
     findings: BTreeMap<StreamKey, Vec<u32>>,
     is_over: bool,
@@ -284,13 +288,13 @@ struct History<'a> {
     counts: Counts,
     story: Option<String>,
     poison: Option<(u32, u32)>,
-    /// What has too many spikes, and what was said of it.
+    /// The trial with too many spikes.
     large: Option<TrialName>,
-    /// Trials whose result was noted down as disputed: acknowledged without being stored.
+    /// Disputed trials. Their results are acknowledged without being stored.
     disputed: BTreeSet<TrialId>,
 }
 
-/// What has happened, over all histories.
+/// Counts over all histories.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     events: u64,
@@ -301,12 +305,12 @@ struct Counts {
     lost: u64,
     lies: u64,
     parts: u64,
-    /// Histories with a liar, and trials of these that could not be settled.
+    /// Histories with a lying worker, and trials of these that could not be settled.
     lying: u64,
     unsettled: u64,
 }
 
-/// What a trial's computation gives.
+/// Returns the right spikes of a trial, encoded.
 fn truth(name: &TrialName) -> Vec<u8> {
     let step = u32::from(name.fingerprint.0[0]) % 150 + name.seed * 7 + name.trial;
     one_spike(Spike { step, cell: name.trial % 48 })
@@ -316,7 +320,7 @@ fn lie(name: &TrialName, which: u32) -> Vec<u8> {
     one_spike(Spike { step: which % 150, cell: 20 + name.trial % 28 })
 }
 
-/// The encoded spikes of a trial in which a cell of the first population spikes once.
+/// Returns the encoded spikes of a trial in which a cell of the first population spikes once.
 fn one_spike(spike: Spike) -> Vec<u8> {
     TrialSpikes { trains: vec![vec![spike], Vec::new(), Vec::new()] }.encode()
 }
@@ -329,7 +333,7 @@ impl<'a> History<'a> {
     fn new(seed: u64, catalogue: &'a Catalogue<'a>, is_told: bool) -> History<'a> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let faults = Faults::of(&mut rng);
-        let config = Config {
+        let config = SchedulerConfig {
             lease_ttl: seconds(rng.random_range(3.0..30.0)),
             lease_target: seconds(2.0),
             shard_trials: if rng.random_bool(0.5) { None } else { Some(rng.random_range(1..5)) },
@@ -337,13 +341,13 @@ impl<'a> History<'a> {
             loss_limit: if faults.poison { 12 } else { 1_000_000 },
             audit_percent: if faults.lie > 0.0 { 100.0 } else { [0.0, 0.0, 30.0][rng.random_range(0..3)] },
         };
-        // With crashes of workers at random, a trial that kills its workers would not be the only one.
+        // If workers crashed at random, a trial that kills its workers would not be the only one to be set aside.
         let faults = if faults.poison {
             Faults { crash: f64::INFINITY, freeze: f64::INFINITY, ..faults }
         } else {
             faults
         };
-        // A coordinator that is started again does not audit what is stored already.
+        // A restarted coordinator does not audit trials that are already stored.
         let faults = if faults.lie > 0.0 { Faults { coordinator: f64::INFINITY, ..faults } } else { faults };
         let poison = faults.poison.then(|| (rng.random_range(1..3), rng.random_range(0..8)));
         let large = faults.large.then(|| {
@@ -377,7 +381,7 @@ impl<'a> History<'a> {
             disputed: BTreeSet::new(),
         };
         let count = history.rng.random_range(1..6_usize);
-        // To find a liar out takes two who are none.
+        // Two honest workers are needed to detect a lying one.
         let count = if faults.lie > 0.0 { count.max(3) } else { count };
         for at in 0..count {
             let seconds_per_trial = history.rng.random_range(0.05..0.5);
@@ -418,7 +422,7 @@ impl<'a> History<'a> {
         self.now + seconds(self.rng.random_range(0.0..most))
     }
 
-    /// A fault comes again after about so many seconds, while there are to be any.
+    /// Schedules a fault again after about `every` seconds, until faults stop.
     fn again(&mut self, every: f64, fault: Happening) {
         if every.is_finite() {
             let next = self.now + seconds(every * self.rng.random_range(0.2..1.8));
@@ -435,7 +439,7 @@ impl<'a> History<'a> {
             self.now = time;
             self.counts.events += 1;
             if let Some(until) = self.frozen(&what) {
-                // In the order in which it would have happened.
+                // Frozen events keep their order.
                 self.agenda.insert((until, number), what);
                 continue;
             }
@@ -443,7 +447,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Until when the process that this happens to does nothing.
+    /// Returns the time until which the process of this event is frozen, if it is.
     fn frozen(&self, what: &Happening) -> Option<Time> {
         let until = match what {
             Happening::ToCoordinator { .. }
@@ -552,7 +556,7 @@ impl<'a> History<'a> {
             }
             Happening::Heal { worker } => {
                 self.workers[worker].is_partitioned = false;
-                // After so long a silence, both ends have given the line up.
+                // After so long a silence, both ends have closed the connection.
                 if let Some(line) = self.workers[worker].line {
                     self.cut(line);
                 }
@@ -572,7 +576,7 @@ impl<'a> History<'a> {
                     None => {
                         self.coordinator_frozen_until = until;
                         if until > self.now + seconds(1.0) && self.coordinator.is_some() {
-                            // The driver notices, before anything else.
+                            // The driver notices this before any other event.
                             self.now = until;
                             self.event(Event::Stalled);
                         }
@@ -630,7 +634,7 @@ impl<'a> History<'a> {
         self.send(line, Some(wire::from_worker::Message::Hello(hello)), None);
     }
 
-    /// Sends a message one way or the other.
+    /// Sends a message in one of the two directions.
     fn send(
         &mut self,
         line: usize,
@@ -665,7 +669,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// A connection is dead from now on. Its ends hear of it.
+    /// Kills a connection. Both of its ends notice this later.
     fn cut(&mut self, line: usize) {
         if std::mem::replace(&mut self.lines[line].is_dead, true) {
             return;
@@ -699,7 +703,8 @@ impl<'a> History<'a> {
         self.event(Event::WakeUp);
     }
 
-    /// What was not stored is lost with it. It comes back after a while.
+    /// Stops the coordinator, and starts it again after a while. Requests to the store that are not carried out are
+    /// lost.
     fn stop_coordinator(&mut self) {
         self.tell(|| "the coordinator stops".to_owned());
         self.coordinator = None;
@@ -712,7 +717,8 @@ impl<'a> History<'a> {
 
     fn coordinator_hears(&mut self, line: usize, message: wire::FromWorker) {
         if self.lines[line].is_dead || self.workers[self.lines[line].worker].is_partitioned {
-            // Of a partition: it is sent again for as long as it lasts, and then the line is dead.
+            // During a partition, TCP repeats the message. Afterwards the connection is dead, so the message never
+            // arrives.
             return;
         }
         let Some(coordinator) = &mut self.coordinator else { return };
@@ -776,7 +782,7 @@ impl<'a> History<'a> {
 
     fn obey(&mut self, command: Command, epoch: u64) {
         if let Command::Acknowledge { trial, .. } = &command {
-            // What is acknowledged is stored.
+            // Acknowledged results are stored, except those of large and disputed trials.
             let is_stored = self.store.contains_key(&self.catalogue.key(*trial));
             let is_large = self.large == Some(self.catalogue.name(*trial));
             assert!(
@@ -827,7 +833,7 @@ impl<'a> History<'a> {
                 self.workers.push(Worker::new(0.2, false, true));
                 self.at(self.now + seconds(0.1), Happening::Start { worker });
             }
-            // A worker of ours that crashed is started anew by who has crashed it.
+            // `Replace` needs no action here, because `end` starts a crashed worker again.
             _ => {}
         }
     }
@@ -840,7 +846,7 @@ impl<'a> History<'a> {
         self.at(done, Happening::Kept { life });
     }
 
-    /// The store does what it was asked first.
+    /// Carries out the oldest request to the store.
     fn keep(&mut self) {
         let Some(next) = self.coordinator.as_mut().and_then(|of| of.pipeline.pop_front()) else { return };
         match next {
@@ -908,7 +914,7 @@ impl<'a> History<'a> {
         self.follow(at, Vec::new());
     }
 
-    /// A worker's process ends, and another takes its place after a while.
+    /// Crashes a worker's process. Another takes its place after a while.
     fn crash(&mut self, at: usize) {
         if self.workers[at].session.is_none() {
             return;
@@ -922,7 +928,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The end of a worker's process.
+    /// Ends a worker's process, and schedules the start of another.
     fn end(&mut self, at: usize) {
         self.workers[at].session = None;
         self.workers[at].life = 0;
@@ -973,7 +979,7 @@ impl<'a> History<'a> {
                 Instruction::Cancel { ticket } => drop(self.workers[at].cancelled.insert(ticket)),
                 Instruction::Stop(end) => {
                     self.tell(|| format!("worker {at} ends: {end:?}"));
-                    if let End::Drained { .. } = end {
+                    if let SessionEnd::Drained { .. } = end {
                         let left = self.workers[at].session.as_ref().map_or(0, Session::unacknowledged);
                         assert_eq!(left, 0, "it left with results");
                     }
@@ -984,7 +990,7 @@ impl<'a> History<'a> {
         self.send_parts(at);
         let worker = &self.workers[at];
         let Some(due) = worker.session.as_ref().and_then(Session::wake_up) else { return };
-        // On our clock; it may have been due before its own jumped.
+        // The time on the simulation's clock. If the worker's clock has jumped, it may already be over.
         let due = (due + worker.started).saturating_sub(worker.jumped).max(self.now);
         if due < worker.timer {
             let life = worker.life;
@@ -993,7 +999,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Has a worker send the next part of what it has to send in parts, once there is room.
+    /// Schedules the next part that a worker has to send.
     fn send_parts(&mut self, at: usize) {
         let worker = &self.workers[at];
         let Some(line) = worker.line else { return };
@@ -1020,16 +1026,19 @@ impl<'a> History<'a> {
         self.at(self.now + seconds(takes), Happening::Step { worker: at, life, thread });
     }
 
-    /// A thread has come to the next trial of its work.
+    /// Carries out the next step of a thread's work: one trial, or a whole survey.
     fn step(&mut self, at: usize, thread: usize) {
         let Some(Task { ticket, work, done }) = self.workers[at].threads[thread].take() else { return };
         if self.workers[at].cancelled.remove(&ticket) {
-            return self.output(at, vec![Output::HandedBack { ticket }]);
+            return self.output(at, vec![PoolOutput::HandedBack { ticket }]);
         }
         match work {
             WireWork::Survey(survey) => {
                 let findings = (survey.first..survey.first + survey.count).map(finding).collect();
-                self.output(at, vec![Output::Survey { ticket, findings }, Output::Finished { ticket }]);
+                self.output(
+                    at,
+                    vec![PoolOutput::Survey { ticket, findings }, PoolOutput::Finished { ticket }],
+                );
             }
             WireWork::Trials(work) => {
                 let trial = work.first + done;
@@ -1048,15 +1057,15 @@ impl<'a> History<'a> {
                         truth(&name)
                     };
                     if self.large == Some(name) {
-                        too_large = Some(Output::TooLarge { ticket, name });
+                        too_large = Some(PoolOutput::TooLarge { ticket, name });
                     } else {
-                        outputs.push(Output::Trial { ticket, result: TrialResult::new(name, spikes) });
+                        outputs.push(PoolOutput::Trial { ticket, result: TrialResult::new(name, spikes) });
                     }
                 }
                 outputs.extend(too_large);
                 let is_last = done + 1 == work.count;
                 if is_last {
-                    outputs.push(Output::Finished { ticket });
+                    outputs.push(PoolOutput::Finished { ticket });
                 } else {
                     let task = Task { ticket, work: WireWork::Trials(work), done: done + 1 };
                     self.workers[at].threads[thread] = Some(task);
@@ -1067,7 +1076,7 @@ impl<'a> History<'a> {
         }
     }
 
-    fn output(&mut self, at: usize, outputs: Vec<Output>) {
+    fn output(&mut self, at: usize, outputs: Vec<PoolOutput>) {
         let now = self.time_of(at);
         for output in outputs {
             let Some(session) = &mut self.workers[at].session else { return };
@@ -1098,13 +1107,14 @@ impl<'a> History<'a> {
                     let right = Digest::of(&truth(&self.catalogue.name(id)));
                     match self.store.get(&self.catalogue.key(id)) {
                         Some(stored) if *stored == right => {}
-                        // Where only the liar is left, nobody finds it out; that is said, too.
+                        // If only the lying worker is left, no audit detects it; the tally counts the missing audits.
                         Some(_) if coordinator.scheduler.tally().unaudited > 0 => {}
                         Some(_) => panic!("{id:?} is stored, but wrong"),
                         None => is_missing = true,
                     }
                 }
-                // Where a worker lies and others come and go, not all can be settled; but it is said.
+                // If a worker lies while others come and go, some disputes cannot be settled; their trials are set
+                // aside.
                 let is_said = self.faults.lie > 0.0 && set_aside.contains(&place);
                 assert!(!is_missing || is_poison || is_said, "{place:?} is missing");
                 if is_missing {
@@ -1117,7 +1127,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// One whose stream has to be surveyed, and one whose trials can start at once.
+/// A plan whose stream has to be surveyed, and one whose trials can start at once.
 fn plans() -> [Plan; 2] {
     let [free, stream] = ENGINES else { panic!("two engines") };
     [*stream, *free].map(plan)
@@ -1133,7 +1143,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Plays a history; panics if it goes wrong.
+/// Runs a history; panics if it fails.
 fn play(seed: u64, plan: &Plan, catalogue: &Catalogue<'_>, is_told: bool) -> Counts {
     let mut history = History::new(seed, catalogue, is_told);
     let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -1187,7 +1197,7 @@ fn histories_end_well() {
     });
     let all = total.iter().fold(Counts::default(), |all, counts| all.and(counts));
     eprintln!("{histories} histories: {all:?}");
-    // They were no holidays.
+    // Faults of every kind must have happened often.
     if histories >= 1000 {
         let Counts { crashes, coordinator_crashes, resets, partitions, lost, lies, parts, .. } = all;
         for count in [crashes, coordinator_crashes, resets, partitions, lost, lies, parts] {

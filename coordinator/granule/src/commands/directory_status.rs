@@ -1,4 +1,4 @@
-//! `granule status` of an output directory that no coordinator can be asked about.
+//! `granule status` of an output directory without a coordinator that can be asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
@@ -7,36 +7,36 @@ use std::path::Path;
 
 use granule_outputs::archive::{Archive, ArchiveError, keep_still, no_store};
 use granule_outputs::drawn;
-use granule_outputs::manifest::{ResolvedSweep, Run, SetAside};
-use granule_outputs::survey::Changes;
-use granule_outputs::{self as outputs, Planned};
+use granule_outputs::manifest::{CompletedRun, ResolvedSweep, SetAside};
+use granule_outputs::survey::FileChanges;
+use granule_outputs::{self as outputs, PlannedFile};
 use granule_server::view::status::now;
 use granule_store::{Store, StoreError};
 use granule_sweep::Sweep;
-use granule_text::one_line;
 use granule_text::words::{Names, grouped, seeds};
+use granule_text::{one_line, plural};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural};
+use crate::failure::Failure;
 use crate::slurm::control::SlurmError;
-use crate::slurm::{Job, State};
-use crate::stdout::{Head, say, say_json};
+use crate::slurm::{Job, JobState};
+use crate::stdout::{ReportHead, say, say_json};
 
-/// Lines about conditions, and about trials set aside, that people are shown.
+/// Most lines about conditions, and about trials set aside, in the text for people.
 const MOST_LINES: usize = 16;
 
-/// What was made of a sweep.
+/// The state of a sweep at rest.
 #[derive(Debug, Serialize)]
 pub(crate) struct Rest {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     /// RFC 3339, UTC.
     time: String,
     sweep: String,
-    /// `complete`, `incomplete` (files are missing, or trials were set aside), `interrupted` (there is no
-    /// manifest yet) or `busy` (another granule is using it).
+    /// `complete`, `incomplete` (files are missing, or trials were set aside), `interrupted` (without a manifest yet)
+    /// or `busy` (in use by another granule).
     state: &'static str,
     engine: String,
     engine_revision: u32,
@@ -47,19 +47,19 @@ pub(crate) struct Rest {
     store: StoreStatus,
     /// When the last run began.
     started: String,
-    /// The run that wrote the manifest; none while there is none of this sweep.
-    last_run: Option<Run>,
-    /// The job that was submitted last for it, if one ever was.
+    /// The run that wrote the manifest. None without a manifest of this sweep.
+    last_run: Option<CompletedRun>,
+    /// The job that was submitted last for it, if any.
     slurm_job: Option<SlurmJob>,
     /// Figures and reports in the directory that show an earlier state of the sweep.
     stale: Vec<String>,
 }
 
-/// What a Slurm job is at.
+/// The state of a Slurm job.
 #[derive(Debug, Serialize)]
 pub(crate) struct SlurmJob {
     #[serde(flatten)]
-    head: Head,
+    head: ReportHead,
     #[serde(flatten)]
     job: Job,
     /// `waiting`, `running`, `suspended`, `ended` or `unknown`.
@@ -70,17 +70,17 @@ pub(crate) struct SlurmJob {
 }
 
 impl SlurmJob {
-    pub(crate) fn new(job: &Job, state: &Result<State, SlurmError>, log: &Path) -> SlurmJob {
+    pub(crate) fn new(job: &Job, state: &Result<JobState, SlurmError>, log: &Path) -> SlurmJob {
         let (word, text) = match state {
-            Ok(State::Unknown) => ("unknown", "is not known to Slurm any more".to_owned()),
-            Ok(state @ State::Waiting { .. }) => ("waiting", state.describe()),
-            Ok(state @ (State::Running { .. } | State::Ending)) => ("running", state.describe()),
-            Ok(state @ State::Suspended { .. }) => ("suspended", state.describe()),
-            Ok(state @ State::Ended(_)) => ("ended", state.describe()),
+            Ok(JobState::Unknown) => ("unknown", "is no longer known to Slurm".to_owned()),
+            Ok(state @ JobState::Waiting { .. }) => ("waiting", state.describe()),
+            Ok(state @ (JobState::Running { .. } | JobState::Ending)) => ("running", state.describe()),
+            Ok(state @ JobState::Suspended { .. }) => ("suspended", state.describe()),
+            Ok(state @ JobState::Ended(_)) => ("ended", state.describe()),
             Err(error) => ("unknown", format!("cannot be asked about: {error}")),
         };
         let (job, log) = (job.clone(), log.display().to_string());
-        SlurmJob { head: Head::of("slurm_job"), job, state: word, text, log }
+        SlurmJob { head: ReportHead::of("slurm_job"), job, state: word, text, log }
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -90,7 +90,7 @@ impl SlurmJob {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct TrialTotals {
-    /// Different ones, each of one condition and seed.
+    /// Different trials, each of one condition and seed.
     total: u64,
     stored: u64,
 }
@@ -104,28 +104,28 @@ struct PairStatus {
     stored: u64,
     set_aside: u64,
     files: u64,
-    /// Files that are those of the manifest.
+    /// Files that are as the manifest records them.
     files_in_place: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct StoreStatus {
     path: String,
-    /// Whether there is one.
+    /// Whether the file exists.
     found: bool,
     bytes: u64,
-    /// Bytes that cannot be read as what they were. Damaged spikes only reading finds.
+    /// Bytes of blocks that cannot be read. Damaged spikes are found only when they are read.
     damaged_bytes: u64,
 }
 
-/// Conditions, and what is to be said of which of their seeds.
+/// Conditions, some of their seeds, and a text about these.
 type Remark = (Vec<String>, (Vec<u32>, String));
 
-/// Says what is there, and what its last Slurm job is at, if there was one.
+/// Prints the state of the directory, and of its last Slurm job, if there was one.
 pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), Failure> {
     let report = match (look(out), job) {
         (Ok(report), job) => Rest { slurm_job: job, ..report },
-        // A job that waits has not begun with anything.
+        // A job that waits has written nothing yet.
         (Err(ArchiveError::NoSweep { .. }), Some(job)) => {
             if json {
                 say_json(&job)?.done();
@@ -144,14 +144,14 @@ pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), F
     Ok(())
 }
 
-/// Whether nothing is left to be done of this very sweep.
+/// Whether nothing remains to be done for exactly this sweep.
 pub(crate) fn is_complete(out: &Path, sweep: &Sweep) -> bool {
     let is_of_it = |archive: &Archive| *archive.resolved() == ResolvedSweep::of(sweep);
     Archive::find(ENGINES, out, None).is_ok_and(|archive| is_of_it(&archive))
         && look(out).is_ok_and(|rest| rest.is_complete())
 }
 
-/// What was made of the sweep in this directory.
+/// Returns the state of the sweep in this directory.
 pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let archive = Archive::find(ENGINES, out, None)?;
     let (sweep, plan) = archive.restore()?;
@@ -181,13 +181,13 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let manifest = archive.finished().ok();
     let set_aside = manifest.map(|manifest| manifest.set_aside.clone()).unwrap_or_default();
     let planned = outputs::plan(&sweep, &plan);
-    // While a run writes files, none counts.
+    // While a run writes files, none counts as in place.
     let changes = match manifest {
         Some(_) if !is_held => archive.survey.changes(&planned, &|| false)?,
-        _ => Changes::default(),
+        _ => FileChanges::default(),
     };
     let in_place: BTreeSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
-    let is_in_place = |file: &&Planned| in_place.contains(file.path.as_str());
+    let is_in_place = |file: &&PlannedFile| in_place.contains(file.path.as_str());
     let mut files = planned.chunk_by(|a, b| a.pair() == b.pair());
     let mut pairs = Vec::with_capacity(sweep.seeds.len() * sweep.conditions.len());
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
@@ -212,11 +212,11 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
     let started = archive.begun().to_owned();
     let trials = TrialTotals { total: plan.len(), stored: stored.iter().flatten().sum() };
     let state = match manifest {
-        Some(manifest) => drawn::State::Complete { manifest, is_new: false },
-        None => drawn::State::Under { stored: trials.stored, total: trials.total },
+        Some(manifest) => drawn::SweepState::Complete { manifest, is_new: false },
+        None => drawn::SweepState::Under { stored: trials.stored, total: trials.total },
     };
     Ok(Rest {
-        head: Head::of("rest"),
+        head: ReportHead::of("rest"),
         time: now(),
         sweep: sweep.name.clone(),
         state: match (is_held, is_complete, manifest) {
@@ -244,20 +244,20 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
 }
 
 impl Rest {
-    /// Whether nothing is left to be done.
+    /// Whether nothing remains to be done.
     pub(crate) fn is_complete(&self) -> bool {
         self.state == "complete"
     }
 
-    /// What it is at, in a line.
+    /// Returns the state in one line.
     pub(crate) fn headline(&self) -> String {
         let TrialTotals { total, stored } = self.trials;
         format!(
             "{}: {}, {stored} of {total} trials stored ({} %)",
             self.sweep,
             match self.state {
-                "busy" => "another granule is using it",
-                "interrupted" => "interrupted; the same command again goes on",
+                "busy" => "in use by another granule",
+                "interrupted" => "interrupted; run the same command to resume",
                 "incomplete" => "NOT complete",
                 state => state,
             },
@@ -265,7 +265,7 @@ impl Rest {
         )
     }
 
-    /// What is to be said of which conditions, and of which of their seeds.
+    /// Groups conditions and seeds by the text about them.
     fn lines(&self) -> Vec<Remark> {
         let mut by_condition: BTreeMap<&str, Vec<&PairStatus>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
@@ -294,7 +294,8 @@ impl Rest {
         grouped(lines)
     }
 
-    /// For people, in the width of a terminal; what counts most comes last, where it stays in sight.
+    /// Returns the state for people, in the width of a terminal. The most important lines are last, where they stay
+    /// visible.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         let lines = self.lines();
@@ -359,7 +360,7 @@ impl Rest {
                 );
             }
             None => {
-                let _ = writeln!(text, "last run: {}, without an end", self.started);
+                let _ = writeln!(text, "last run: {}, did not finish", self.started);
             }
         }
         let _ = writeln!(text, "{}", self.headline());

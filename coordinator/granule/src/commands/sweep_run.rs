@@ -1,4 +1,4 @@
-//! A whole sweep, from its file to the manifest: what `run` and `serve` have in common.
+//! Runs a whole sweep, from its file to the manifest. `run`, `serve` and `ssh` share this.
 
 mod end;
 mod summary;
@@ -17,34 +17,34 @@ use granule_farm::catalogue::Catalogue;
 use granule_outputs::archive::{self, ArchiveError, Lock};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{
-    FileRecord, Journal, Manifest, ResolvedSweep, Run, SetAside, StoreName, UnderWay, forget_under_way,
-    write_stamps,
+    CompletedRun, FileRecord, Journal, Manifest, ResolvedSweep, SetAside, StoreName, UnderWay,
+    forget_under_way, write_stamps,
 };
 use granule_outputs::selection;
 use granule_outputs::space::{self, Fit, Needs};
 use granule_outputs::stamps::Seen;
-use granule_outputs::survey::{Changes, Survey};
-use granule_outputs::{self as outputs, Kept, OutputError, Planned, Source};
+use granule_outputs::survey::{DirectorySurvey, FileChanges};
+use granule_outputs::{self as outputs, KeptFile, OutputError, OutputSource, PlannedFile};
 use granule_server::dashboard::{self, Dashboard};
-use granule_server::driver::{self, ComputeError, Options, Outcome};
+use granule_server::driver::{self, ComputeError, RunOptions, RunOutcome};
 use granule_server::view::board::Views;
 use granule_server::view::log::{self, line};
 use granule_server::view::progress::Progress;
-use granule_server::view::status::{Parcel, Part, Trials};
+use granule_server::view::status::{ConditionStatus, DifferentTrials, Parcel};
 use granule_server::view::terminal::Terminal;
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;
 use granule_system::threads;
-use granule_text::one_line;
 use granule_text::words::brief;
+use granule_text::{one_line, plural};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use self::end::{End, opening_help};
-use self::summary::{Computed, Done, Facts, FileCounts, RunSummary};
+use self::end::{EarlyEnd, opening_help};
+use self::summary::{Computed, Done, FileCounts, RunFacts, RunSummary};
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
@@ -52,31 +52,31 @@ use crate::commands::sweep_file::read_sweep;
 use crate::commands::this_machine::host;
 use crate::commands::this_process::{command_line, cpu_seconds};
 use crate::engines::ENGINES;
-use crate::failure::{Failure, plural, shell_path, shown};
+use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::{LastWords, both};
 
-/// What is asked for.
-pub(crate) struct Order<'a> {
+/// The user's request.
+pub(crate) struct RunOrder<'a> {
     pub(crate) sweep: &'a Path,
-    /// Where outputs, manifest and store lie, if not where they do by default.
+    /// The directory of outputs, manifest and store, if not the default one.
     pub(crate) out: Option<&'a Path>,
-    /// Where the store is, if not in the output directory.
+    /// The path of the store, if it is not in the output directory.
     pub(crate) store: Option<&'a Path>,
     /// Whether the outputs of another sweep, and files that no record lists, may be replaced.
     pub(crate) replaces: bool,
-    /// Where a page shows what goes on.
+    /// The address of the dashboard.
     pub(crate) dashboard: Option<SocketAddr>,
-    /// Whether what was done is told as JSON.
+    /// Whether the summary is printed as JSON.
     pub(crate) json: bool,
 }
 
-/// Does it: `entrance` says where workers come in, given the output directory.
+/// Runs a sweep. `entrance` returns the entrance of workers, given the output directory.
 pub(crate) fn run(
-    order: &Order<'_>,
+    order: &RunOrder<'_>,
     entrance: impl FnOnce(&Directory) -> Entrance,
-    options: impl FnOnce(&Sweep) -> Options,
+    options: impl FnOnce(&Sweep) -> RunOptions,
 ) -> Result<(), Failure> {
-    let begun = Begun { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
+    let begun = Beginning { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
     let mut sweep = read_sweep(order.sweep)?;
     check_size(order.sweep, &sweep)?;
     let path = directory_of(&sweep, order.out);
@@ -88,15 +88,15 @@ pub(crate) fn run(
     let runtime = threads::runtime().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let _file_size_limit = {
         let _context = runtime.enter();
-        // With somebody listening, a file that grows beyond the limit is an error and no sudden end.
+        // With a handler, a file that grows beyond the limit is an error, and does not kill the process.
         signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
     };
     let (entrance, options) = (entrance(&out), options(&sweep));
     entrance.check().map_err(|error| Failure::caused_by(error.code(), &error, error.help().as_deref()))?;
     let store = Arc::new(open_store(&store, order.store.is_none())?);
     let store_name = archive::name_of_store(&path, store.path())?;
-    let Order { dashboard, json, replaces, .. } = *order;
-    let job = Job {
+    let RunOrder { dashboard, json, replaces, .. } = *order;
+    let job = PreparedRun {
         sweep,
         resolved,
         plan,
@@ -115,19 +115,19 @@ pub(crate) fn run(
         begun,
         is_only_begun: AtomicBool::new(false),
     };
-    let farewell = format!("ended at once: what was computed is stored\n  to resume: {}", command_line());
+    let farewell = format!("stopped; all computed trials are stored\n  to resume: {}", command_line());
     let stopped =
         signals::listen(farewell).map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
-    // All of it but signals and the store runs in this thread: messages go through several tasks without waking another
-    // thread for each. While files are read and written, there is nothing else to do.
+    // Everything but signals and the store runs in this thread, so messages go through several tasks without waking
+    // another thread for each. While files are read and written, there is nothing else to do.
     let (result, last_words) = runtime.block_on(job.run(stopped));
-    // Nothing may hold up the end; what counts is durable.
+    // Nothing may delay the end. All that counts is durable.
     runtime.shutdown_background();
-    // All is in place, the store is closed, and the directory is free: nothing hangs on whether this is read.
+    // All is in place, the store is closed, and the directory is free. So nothing depends on whether this is read.
     both(result, last_words.map_or(Ok(()), LastWords::say))
 }
 
-/// Whether it is a sweep of a size that can be run; before anything is made for each of its trials.
+/// Checks that a sweep has a size that can be run, before anything is made for each of its trials.
 pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     granule_sweep::check_size(sweep.conditions.len(), sweep.seeds.len(), sweep.trials).map_err(|problem| {
         let message = format!("error: {} {problem}\n  help: split it into several", path.display());
@@ -135,65 +135,65 @@ pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     })
 }
 
-/// When and since when.
-struct Begun {
+/// The start of a run.
+struct Beginning {
     at: Instant,
     started: jiff::Timestamp,
-    /// What the process had used by then: `cargo run` becomes the program it has just built.
+    /// CPU time of the process until then: `cargo run` becomes the program that it has built.
     cpu_seconds: f64,
 }
 
-impl Begun {
-    /// When, RFC 3339 in UTC.
+impl Beginning {
+    /// Returns the time of the start, RFC 3339 in UTC.
     fn to_text(&self) -> String {
         self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 }
 
-/// A run that knows all it needs.
-struct Job {
+/// A run with all that it needs.
+struct PreparedRun {
     sweep: Sweep,
-    /// The same, as it is recorded.
+    /// The sweep as it is recorded.
     resolved: ResolvedSweep,
     plan: Arc<Plan>,
     out: Directory,
-    /// While it is ours.
+    /// Keeps the directory for this run.
     _held: Option<Lock>,
-    /// The directory before this run.
-    survey: Survey,
-    planned: Vec<Planned>,
+    /// The state of the directory before this run.
+    survey: DirectorySurvey,
+    planned: Vec<PlannedFile>,
     replaces: bool,
     store: Arc<Store>,
-    /// As it is noted down.
+    /// The name of the store as it is recorded.
     store_name: StoreName,
     entrance: Entrance,
-    options: Options,
+    options: RunOptions,
     dashboard: Option<SocketAddr>,
     json: bool,
     views: Views,
-    begun: Begun,
+    begun: Beginning,
     /// Whether `sweep.json` is all that this run has written, beside the manifest of a finished sweep.
     is_only_begun: AtomicBool,
 }
 
-/// What is stored, and what is not.
+/// The stored and the missing trials.
 struct Inventory {
-    /// Of each condition.
-    parts: Vec<Part>,
-    /// Trials stored by condition and seed, the seeds of a condition side by side.
+    /// By condition.
+    parts: Vec<ConditionStatus>,
+    /// Stored trials by condition and seed, with the seeds of a condition adjacent.
     pairs: Vec<u32>,
     /// Different trials that are not stored.
     missing: u64,
 }
 
-impl Job {
+impl PreparedRun {
     /// Runs the sweep and shows its final state to watchers. Returns the result and the summary to print.
     async fn run(mut self, stopped: Stopped) -> (Result<(), Failure>, Option<LastWords>) {
         let mut dashboard = None;
         let mut done = Done::default();
         let result = self.work(&stopped, &mut dashboard, &mut done).await;
         if result.is_err() && self.is_only_begun.load(Ordering::Relaxed) && done.computed.trials == 0 {
-            // Nothing has come of it: the finished sweep in the directory is as it was.
+            // Nothing was computed, and the finished sweep in the directory is as it was.
             let _ = forget_under_way(&self.out);
         }
         let result = result.map_err(|end| end.into_failure(&command_line()));
@@ -208,7 +208,7 @@ impl Job {
                 Ok(()) => format!("The files are in {}.", self.out.current_path().display()),
                 Err(failure) => failure.message.clone(),
             };
-            dashboard.end(dashboard::End { is_complete: result.is_ok(), text });
+            dashboard.end(dashboard::RunEnd { is_complete: result.is_ok(), text });
         }
         (result, last_words)
     }
@@ -218,7 +218,7 @@ impl Job {
         stopped: &Stopped,
         dashboard: &mut Option<Dashboard>,
         done: &mut Done,
-    ) -> Result<(), End> {
+    ) -> Result<(), EarlyEnd> {
         let survey = std::mem::take(&mut self.survey);
         let is_interrupted = || stopped.borrow().is_some();
         let changes = survey.changes(&self.planned, &is_interrupted);
@@ -228,7 +228,7 @@ impl Job {
                 && manifest.set_aside.is_empty()
                 && manifest.sweep == self.resolved
         });
-        // Files are not all there is: later runs, figures and tables are made from the store.
+        // Files are not everything: later runs, figures and tables are made from the store.
         if !survey.trusts_store(&self.resolved, self.store.stamp()) {
             let damaged = self.damaged(&is_interrupted).map_err(|error| self.ended(error, stopped))?;
             self.remove_damaged(&damaged)?;
@@ -236,19 +236,19 @@ impl Job {
         if changes.are_none() && has_manifest && self.inventory().missing == 0 {
             return self.leave_as_it_is(done, &survey, &changes);
         }
-        changes.check(self.out.path(), self.replaces).map_err(|refusal| End::Output(refusal.into()))?;
+        changes.check(self.out.path(), self.replaces).map_err(|refusal| EarlyEnd::Output(refusal.into()))?;
         if survey.has_first_format() {
             self.tell_of_left(&changes);
         }
         *dashboard = self.open_dashboard()?;
         let started = self.begun.to_text();
         let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
-        under_way.write(&self.out).map_err(End::Output)?;
+        under_way.write(&self.out).map_err(EarlyEnd::Output)?;
         self.is_only_begun.store(survey.manifest.is_some() && survey.under_way.is_none(), Ordering::Relaxed);
         self.tell_of_store(&survey);
         let terminal = Terminal::follow(self.views.board());
         self.compute(stopped, &mut done.computed).await?;
-        let planned: Vec<Planned> =
+        let planned: Vec<PlannedFile> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
         let kept = loop {
             let attempt = self.write_anew(&planned, done, &is_interrupted);
@@ -261,17 +261,20 @@ impl Job {
             }
         };
         drop(terminal);
-        self.finish(done, kept).map_err(End::Output)?;
-        self.entrance.close().map_err(End::Entrance)?;
-        let Outcome { set_aside, too_large, tally, .. } = &done.computed.outcome;
+        self.finish(done, kept).map_err(EarlyEnd::Output)?;
+        self.entrance.close().map_err(EarlyEnd::Entrance)?;
+        let RunOutcome { set_aside, too_large, tally, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
             let catalogue = Catalogue::new(&self.plan);
             let said = |id| format!("{}: {}", catalogue.describe(id), catalogue.too_large_reason(id));
             let too_large = too_large.iter().copied().map(said).collect();
-            return Err(End::Incomplete { set_aside: set_aside.len(), too_large });
+            return Err(EarlyEnd::Incomplete { set_aside: set_aside.len(), too_large });
         }
         if tally.disagreements > 0 {
-            return Err(End::Disagreed { count: tally.disagreements, weakly_settled: tally.weakly_settled });
+            return Err(EarlyEnd::Disagreed {
+                count: tally.disagreements,
+                weakly_settled: tally.weakly_settled,
+            });
         }
         Ok(())
     }
@@ -279,11 +282,11 @@ impl Job {
     /// Writes the files that the directory lacks by now; returns the records of all files.
     fn write_anew(
         &self,
-        planned: &[Planned],
+        planned: &[PlannedFile],
         done: &mut Done,
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<Kept>, OutputError> {
-        let survey = Survey::of(ENGINES, &self.out)?;
+    ) -> Result<Vec<KeptFile>, OutputError> {
+        let survey = DirectorySurvey::of(ENGINES, &self.out)?;
         survey.check(&self.resolved, self.replaces)?;
         let changes = survey.changes(planned, is_interrupted)?;
         changes.check(self.out.path(), self.replaces)?;
@@ -296,17 +299,17 @@ impl Job {
     }
 
     /// Prints a note for each file that the sweep does not have any more and that is not removed.
-    fn tell_of_left(&self, changes: &Changes<'_>) {
+    fn tell_of_left(&self, changes: &FileChanges<'_>) {
         for left in &changes.left {
             let left = one_line(left);
-            line(&format!("note: {left} is not as granule wrote it, or lies behind a link, and stays"));
+            line(&format!("note: kept {left}: it is not as granule wrote it, or it is behind a link"));
         }
     }
 
-    /// What was done by a run that ends with this exit code.
+    /// Returns the summary of a run that ends with this exit code.
     fn summary(&self, code: u8, done: &Done) -> RunSummary {
         let total = self.plan.len();
-        let facts = Facts {
+        let facts = RunFacts {
             sweep: &self.sweep.name,
             total,
             stored: total - self.inventory().missing,
@@ -318,72 +321,77 @@ impl Job {
         RunSummary::new(code, done, &facts)
     }
 
-    /// Why files could not be looked at or written.
-    fn ended(&self, error: OutputError, stopped: &Stopped) -> End {
+    /// Returns the reason that files could not be read or written.
+    fn ended(&self, error: OutputError, stopped: &Stopped) -> EarlyEnd {
         match error {
             OutputError::Interrupted => self.interrupted(stopped),
-            error => End::Output(error),
+            error => EarlyEnd::Output(error),
         }
     }
 
     /// Ends the run of a sweep that is complete: nothing is computed or written.
-    fn leave_as_it_is(&self, done: &mut Done, survey: &Survey, changes: &Changes<'_>) -> Result<(), End> {
+    fn leave_as_it_is(
+        &self,
+        done: &mut Done,
+        survey: &DirectorySurvey,
+        changes: &FileChanges<'_>,
+    ) -> Result<(), EarlyEnd> {
         done.summary = Some(format!(
-            "Sweep {} is complete already: {}\n",
+            "Sweep {} is already complete: {}\n",
             self.sweep.name,
             describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
         ));
         survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest, false));
         done.files.reused = changes.in_place.len() as u64;
         done.has_manifest = true;
-        forget_under_way(&self.out).map_err(End::Output)?;
-        let kept: Vec<Kept> =
+        forget_under_way(&self.out).map_err(EarlyEnd::Output)?;
+        let kept: Vec<KeptFile> =
             changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)).collect();
         let (files, store) = (Seen::of(kept.iter()), self.store.stamp());
         match &survey.manifest {
-            // The store was moved, or is another one with the same trials: later commands look for it there.
+            // The store was moved, or is another one with the same trials. Later commands look for it at this place.
             Some(manifest) if !archive::leads_to(&manifest.run.store, self.out.path(), self.store.path()) => {
-                let run = Run { store: self.store_name.clone(), ..manifest.run.clone() };
+                let run = CompletedRun { store: self.store_name.clone(), ..manifest.run.clone() };
                 let moved = Manifest { run, ..manifest.clone() };
-                moved.write(&self.out, files, store).map_err(End::Output)?;
+                moved.write(&self.out, files, store).map_err(EarlyEnd::Output)?;
             }
             _ => {
                 if let Some(stamps) = survey.renewed(files, store) {
-                    // A cache: where it cannot be written, files are hashed again.
+                    // The stamps are a cache. Without them, files are hashed again.
                     let _ = write_stamps(&self.out, &stamps);
                 }
             }
         }
-        self.entrance.close().map_err(End::Entrance)
+        self.entrance.close().map_err(EarlyEnd::Entrance)
     }
 
     /// Prints a note for figures and reports that show an earlier state.
     fn tell_of_drawings(&self, manifest: &Manifest, is_new: bool) {
         let out = self.out.current_path();
-        for path in drawn::stale(&out, drawn::State::Complete { manifest, is_new }) {
+        for path in drawn::stale(&out, drawn::SweepState::Complete { manifest, is_new }) {
             line(&format!("note: {} shows an earlier state of the sweep; draw it again", shown(path)));
         }
     }
 
     /// Prints notes about the store, before anything is computed.
-    fn tell_of_store(&self, survey: &Survey) {
+    fn tell_of_store(&self, survey: &DirectorySurvey) {
         let found = self.store.found();
         if found.unfinished_bytes > 0 {
             line(&format!(
-                "note: the store's last write was not finished and is dropped ({} bytes)",
+                "note: dropped the store's last write, which is incomplete ({} bytes)",
                 found.unfinished_bytes
             ));
         }
         if found.damaged_bytes > 0 {
             line(&format!(
-                "note: {} damaged bytes in the store are passed over; trials that were in them are computed anew",
+                "note: skipped {} damaged bytes in the store; their trials are computed again",
                 found.damaged_bytes
             ));
         }
         let lost = survey.computed_before(&self.plan, |key| !self.store.contains(key));
         if lost > 0 {
             line(&format!(
-                "note: {} that the manifest says were computed before {} not in the store {}: {} computed again",
+                "note: {} listed in the manifest {} not in the store {}: {} computed again",
                 plural(lost, "trial"),
                 if lost == 1 { "is" } else { "are" },
                 self.store.path().display(),
@@ -392,28 +400,28 @@ impl Job {
         }
     }
 
-    /// Stored trials of the sweep that are not what they should be.
+    /// Returns the stored trials of the sweep that are damaged.
     fn damaged(&self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TrialKey>, OutputError> {
         selection::damaged(&self.sweep, &self.plan, &self.store, is_interrupted)
     }
 
-    /// Serves the page, if it is asked for, and says where.
-    fn open_dashboard(&mut self) -> Result<Option<Dashboard>, End> {
+    /// Serves the dashboard, if requested, and prints its address.
+    fn open_dashboard(&mut self) -> Result<Option<Dashboard>, EarlyEnd> {
         let Some(address) = self.dashboard else { return Ok(None) };
         let dashboard = Dashboard::open(address, &self.sweep, &self.plan, &self.store, &mut self.views)
-            .map_err(|source| End::Entrance(EntranceError::Dashboard { address, source }))?;
+            .map_err(|source| EarlyEnd::Entrance(EntranceError::Dashboard { address, source }))?;
         line(&format!("dashboard: {}", dashboard.urls.join(" or ")));
         Ok(Some(dashboard))
     }
 
     /// Whether all trials that a file is made of are stored.
-    fn is_stored(&self, file: &Planned) -> bool {
+    fn is_stored(&self, file: &PlannedFile) -> bool {
         let (cohort, variant) = file.place(&self.plan);
         (0..self.plan.trials).all(|trial| self.store.contains(self.plan.key(cohort, variant, trial)))
     }
 
-    /// Computes what the store lacks.
-    async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), End> {
+    /// Computes the trials that the store lacks.
+    async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), EarlyEnd> {
         let Inventory { parts, pairs, missing } = self.inventory();
         let total = self.plan.len();
         let stored = total - missing;
@@ -424,12 +432,12 @@ impl Job {
             plural(self.sweep.conditions.len() as u64, "condition"),
             plural(self.sweep.seeds.len() as u64, "seed"),
             plural(self.sweep.trials.into(), "trial"),
-            // Else the factors would not give the product.
+            // Otherwise, the factors would not give the product.
             if asked > total { " different trials" } else { "" },
             self.entrance.describe(self.options.workers)
         ));
         self.views.alter(|now| {
-            now.trials = Trials { total, stored, reused: stored };
+            now.trials = DifferentTrials { total, stored, reused: stored };
             now.sweep.clone_from(&self.sweep.name);
             now.conditions.clone_from(&parts);
             now.pairs.clone_from(&pairs);
@@ -438,8 +446,8 @@ impl Job {
         if missing == 0 {
             return Ok(());
         }
-        driver::prepare(&self.plan, &self.store).map_err(End::Compute)?;
-        let door = self.entrance.open().map_err(End::Entrance)?;
+        driver::prepare(&self.plan, &self.store).map_err(EarlyEnd::Compute)?;
+        let door = self.entrance.open().map_err(EarlyEnd::Entrance)?;
         let _beacon = self.entrance.light(&door);
         let mut progress = Progress::new(parts, pairs, total, stored);
         let (interrupt, interrupted) = watch::channel(false);
@@ -469,17 +477,17 @@ impl Job {
                 Ok(())
             }
             Err(ComputeError::Interrupted) => Err(self.interrupted(stopped)),
-            Err(error) => Err(End::Compute(error)),
+            Err(error) => Err(EarlyEnd::Compute(error)),
         }
     }
 
     fn inventory(&self) -> Inventory {
-        let part = |condition: &granule_sweep::Condition| Part {
+        let part = |condition: &granule_sweep::Condition| ConditionStatus {
             name: condition.name.clone(),
             total: self.sweep.seeds.len() as u64 * u64::from(self.sweep.trials),
             stored: 0,
         };
-        let mut parts: Vec<Part> = self.sweep.conditions.iter().map(part).collect();
+        let mut parts: Vec<ConditionStatus> = self.sweep.conditions.iter().map(part).collect();
         let seeds = self.sweep.seeds.len();
         let mut pairs = vec![0; parts.len() * seeds];
         let mut missing = 0;
@@ -498,17 +506,17 @@ impl Job {
         Inventory { parts, pairs, missing }
     }
 
-    /// Writes the files that no manifest vouches for; returns the records of all files.
+    /// Writes the files that are not in place. Returns the records of all files.
     fn write_outputs(
         &self,
-        planned: &[Planned],
-        changes: &Changes<'_>,
+        planned: &[PlannedFile],
+        changes: &FileChanges<'_>,
         mut journal: Journal,
         files: &mut FileCounts,
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<Kept>, OutputError> {
+    ) -> Result<Vec<KeptFile>, OutputError> {
         let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
-        let wanted: Vec<&Planned> =
+        let wanted: Vec<&PlannedFile> =
             planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
         if !wanted.is_empty() && !log::has_bars() {
             let out = self.out.current_path();
@@ -528,7 +536,7 @@ impl Job {
                 now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
             });
         };
-        let source = Source {
+        let source = OutputSource {
             sweep: &self.sweep,
             plan: &self.plan,
             store: &self.store,
@@ -536,7 +544,7 @@ impl Job {
             on_file: &on_file,
         };
         let new: HashSet<&str> = changes.written.iter().map(|file| file.path.as_str()).collect();
-        let replaces = |file: &Planned| !new.contains(file.path.as_str());
+        let replaces = |file: &PlannedFile| !new.contains(file.path.as_str());
         let result = outputs::write(&self.out, &wanted, &source, &mut journal, &replaces);
         files.written = written.into_inner();
         let mut kept = result?;
@@ -544,37 +552,37 @@ impl Job {
         Ok(kept)
     }
 
-    /// Takes damaged trials out of the store, all of them, if that is what went wrong; returns how many.
+    /// If damaged trials caused the error, removes all damaged trials from the store. Returns their number.
     fn drop_damaged(
         &self,
         error: &OutputError,
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Result<usize, End> {
+    ) -> Result<usize, EarlyEnd> {
         let (OutputError::Store(StoreError::Damaged { .. }) | OutputError::Missing { .. }) = error else {
             return Ok(0);
         };
-        let damaged = self.damaged(is_interrupted).map_err(End::Output)?;
+        let damaged = self.damaged(is_interrupted).map_err(EarlyEnd::Output)?;
         self.remove_damaged(&damaged)?;
         Ok(damaged.len())
     }
 
-    fn remove_damaged(&self, damaged: &[TrialKey]) -> Result<(), End> {
+    fn remove_damaged(&self, damaged: &[TrialKey]) -> Result<(), EarlyEnd> {
         if !damaged.is_empty() {
             line(&format!(
-                "note: {} damaged in the store, computed anew",
+                "note: {} damaged in the store; computing them again",
                 plural(damaged.len() as u64, "trial")
             ));
-            self.store.remove(damaged).map_err(|error| End::Output(error.into()))?;
+            self.store.remove(damaged).map_err(|error| EarlyEnd::Output(error.into()))?;
         }
         Ok(())
     }
 
-    fn finish(&self, done: &mut Done, mut kept: Vec<Kept>) -> Result<(), OutputError> {
+    fn finish(&self, done: &mut Done, mut kept: Vec<KeptFile>) -> Result<(), OutputError> {
         let wall = self.begun.at.elapsed();
         let cpu_seconds = cpu_seconds() - self.begun.cpu_seconds;
         let Computed { trials: computed, outcome } = &done.computed;
         let reused = self.plan.len().saturating_sub(computed + outcome.set_aside.len() as u64);
-        let run = Run {
+        let run = CompletedRun {
             host: host(),
             operating_system: std::env::consts::OS.to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
@@ -618,7 +626,7 @@ impl Job {
         );
         if outcome.tally.audited + outcome.tally.unaudited > 0 {
             text.push_str(&format!(
-                "\n  {} computed once more by another worker, {} not for want of one",
+                "\n  {} audited by another worker, {} not audited: no other worker was available",
                 plural(outcome.tally.audited, "trial"),
                 outcome.tally.unaudited
             ));
@@ -626,7 +634,7 @@ impl Job {
         if done.files.removed > 0 {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
         }
-        text.push_str(&format!("\n  what was run, and hashes: {}\n", shown(out.join("manifest.json"))));
+        text.push_str(&format!("\n  parameters and hashes: {}\n", shown(out.join("manifest.json"))));
         let shell = shell_path(&out);
         text.push_str(&format!("  to see it: granule figures {shell}, or granule report {shell}\n"));
         done.summary = Some(text);
@@ -634,8 +642,8 @@ impl Job {
         Ok(())
     }
 
-    /// What has been set aside, as the manifest says it.
-    fn set_aside(&self, outcome: &Outcome) -> Vec<SetAside> {
+    /// Returns the trials that were set aside, for the manifest.
+    fn set_aside(&self, outcome: &RunOutcome) -> Vec<SetAside> {
         let catalogue = Catalogue::new(&self.plan);
         let mut set_aside = Vec::new();
         for (id, reason) in &outcome.set_aside {
@@ -649,95 +657,98 @@ impl Job {
         set_aside
     }
 
-    fn interrupted(&self, stopped: &Stopped) -> End {
+    fn interrupted(&self, stopped: &Stopped) -> EarlyEnd {
         let missing = self.inventory().missing;
         let total = self.plan.len();
         let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
-        End::Interrupted { stop, stored: total - missing, total }
+        EarlyEnd::Interrupted { stop, stored: total - missing, total }
     }
 }
 
-/// Why there is no output directory.
+/// Returns the failure to create an output directory.
 pub(crate) fn cannot_create(out: &Path, error: &io::Error) -> Failure {
     let message = format!("error: cannot create output directory {}\n  because: {error}", out.display());
     Failure::new(exit::FAILED, format!("{message}\n  help: choose another with --out"))
 }
 
-/// Where outputs, manifest and store of a sweep lie.
+/// Returns the directory of outputs, manifest and store of a sweep.
 pub(crate) fn directory_of(sweep: &Sweep, given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| Path::new("out").join(&sweep.name), Path::to_owned)
 }
 
-/// An output directory that this run holds, and the sweep that is to be there.
+/// An output directory that this run holds, and the sweep that will be in it.
 struct Ground {
     out: Directory,
     held: Option<Lock>,
-    survey: Survey,
+    survey: DirectorySurvey,
     resolved: ResolvedSweep,
-    planned: Vec<Planned>,
-    /// The path of the store, which need not be there.
+    planned: Vec<PlannedFile>,
+    /// The path of the store, which may not exist.
     store: PathBuf,
 }
 
-/// Finds the output directory, or makes it, and holds it for this run. A directory that is another's is left as it
-/// is, and so is a disk on which the outputs have no room.
-fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &Order<'_>) -> Result<Ground, Failure> {
+/// Finds or makes the output directory, and holds it for this run. If the directory belongs to another sweep, or the
+/// outputs have no room on the disk, changes nothing.
+fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &RunOrder<'_>) -> Result<Ground, Failure> {
     let resolved = ResolvedSweep::of(sweep);
     let planned = outputs::plan(sweep, plan);
-    let look = |survey: Survey| -> Result<(Survey, PathBuf), Failure> {
+    let look = |survey: DirectorySurvey| -> Result<(DirectorySurvey, PathBuf), Failure> {
         survey.check(&resolved, order.replaces).map_err(ArchiveError::from)?;
         let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
         changes.check(path, order.replaces).map_err(ArchiveError::from)?;
         let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
         check_store_name(path, &store)?;
         let room = check_room(path, &store, plan, &changes)?;
-        // A directory that is to be made is looked at twice.
+        // If the directory is to be made, this runs twice.
         if let Some(tight) = room.filter(|_| path.exists()) {
             line(&format!("note: the disk may become full: {tight}"));
         }
         Ok((survey, store))
     };
     if !path.exists() {
-        let (_, store) = look(Survey::default())?;
+        let (_, store) = look(DirectorySurvey::default())?;
         // A file that is not a store is refused before the directory is made.
         if store.exists() {
             order.store.map_or(Ok(()), archive::check_no_directory)?;
             Store::probe(&store).map_err(|error| cannot_open(&error, order.store.is_none()))?;
         }
     }
-    // What is acknowledged later lies in it: its name has to outlast a loss of power, too.
+    // Acknowledged results will be in it, so its name has to survive a loss of power, too.
     let out = Directory::create(path).map_err(|error| cannot_create(path, &error))?;
     let held = archive::hold(&out)?;
     if !out.is_at(path) {
-        let message =
-            format!("error: {} was moved at this moment\n  help: run the command again", path.display());
+        let message = format!(
+            "error: {} was moved while the run started\n  help: run the command again",
+            path.display()
+        );
         return Err(Failure::new(exit::FAILED, message));
     }
     out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
-    // What a killed run left leads nowhere.
+    // A file that a killed run left is stale.
     let _ = beacon::clear(&out);
-    let (survey, store) = look(Survey::of(ENGINES, &out).map_err(ArchiveError::from)?)?;
+    let (survey, store) = look(DirectorySurvey::of(ENGINES, &out).map_err(ArchiveError::from)?)?;
     Ok(Ground { out, held, survey, resolved, planned, store })
 }
 
-/// Compares what the run will write with what is free; says so if that is little.
+/// Compares the space that the run needs with the free space. Returns a text if it is tight.
 fn check_room(
     out: &Path,
     store: &Path,
     plan: &Plan,
-    changes: &Changes<'_>,
+    changes: &FileChanges<'_>,
 ) -> Result<Option<String>, Failure> {
     let needs = Needs { outputs: changes.size(), given_back: changes.given_back(), store: Size::default() };
     let stored = std::fs::metadata(store).map_or(0, |metadata| metadata.len());
-    // Trials that are stored already are not known yet.
+    // Trials that are already stored are not known yet.
     let needs = if stored == 0 { Needs { store: space::least_of_store(plan), ..needs } } else { needs };
     match space::fit(out, store, needs) {
         Fit::Fits => Ok(None),
         Fit::Tight { what } => Ok(Some(what)),
         Fit::Lacks { what } => {
             let message = format!(
-                "error: the disk is too small: {what}\n  help: make room, choose another with --out and --store, or \
-                 write fewer files with `record` in the sweep file; `granule plan` says what is needed"
+                "error: the disk is too small: {what}\n  help: free some space, choose another disk with --out \
+                    and --store, or write fewer files with `record` in the sweep file. `granule plan` prints \
+                    the space needed"
             );
             Err(Failure::new(exit::FAILED, message))
         }
@@ -755,7 +766,7 @@ fn cannot_open(error: &StoreError, is_own: bool) -> Failure {
     Failure::caused_by(exit::FAILED, error, opening_help(error, is_own).as_deref())
 }
 
-/// Expects that a store has no name in the output directory that granule writes something else to.
+/// Checks that the store has no name in the output directory that granule uses for other files.
 fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
     let whole = |path: &Path| {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -769,7 +780,8 @@ fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "error: the store cannot be {}: granule writes something else of that name there\n  help: choose another with --store",
+        "error: the store cannot be {}: granule writes another file of that name there\n  help: choose another \
+            with --store",
         store.display()
     );
     Err(Failure::new(exit::USAGE, message))
