@@ -1,7 +1,7 @@
-"""Tables and figure of docs/validation.md, from docs/validation.csv and docs/validation-steps.csv.
+"""Makes the tables and the figure of docs/validation.md from docs/validation.csv and docs/validation-steps.csv.
 
     GRANULE_VALIDATION=paper cargo test --release -p granule --test alone validation:: -- --nocapture
-    cp target/tmp/validation.csv docs/                all values, which the test writes
+    cp target/tmp/validation.csv docs/                copy all values, which the test writes
     python docs/validation.py --steps target/steps    run the sweep of the step study there and write its data
     python docs/validation.py                         write the tables and docs/validation.png
     python docs/validation.py --check                 fail if the tables differ from the data
@@ -26,7 +26,7 @@ WRONG = ["pcg, sigma × 1.05", "pcg, tau × 1.1"]
 SMALLER, DEFAULT = "pcg, weights × 0.962", "brian2-2.2.1, default weights"
 EVOKED = "{}: evoked spikes per driven cell and trial"
 TIME = "GABAzine: mean time of evoked spikes (ms)"
-# Pairing cannot help these: they depend on the noise and hardly on the circuit.
+# Pairing does not help these measures: they depend on the noise and hardly on the circuit.
 OF_NOISE = ["Control: coefficient of variation of Golgi intervals", "GABAzine: background rate of granule cells (Hz)",
             "GABAzine: Fano factor of background spikes in 10 ms"]
 NORMAL = statistics.NormalDist()
@@ -43,7 +43,7 @@ conditions:
   - { name: "GABAzine-{time.step}", base: GABAzine, grid: { time.step: [0.1 ms, 0.05 ms, 0.025 ms] } }
 """
 TRIALS, CELLS, SECONDS = 10, {"granule": 1024, "golgi": 27}, {"before": 1.0, "evoked": 0.06}
-# Golgi cells have the same law in both conditions, and noise of their own: the mean of both is more precise.
+# Golgi cells follow the same law in both conditions, with noise of their own. So the mean of both is more precise.
 STEP_MEASURES = [
     ("granule cells, GABAzine, 0 to 1000 ms (Hz)", ["GABAzine"], "granule", "before"),
     ("granule cells, GABAzine, 1000 to 1060 ms (Hz)", ["GABAzine"], "granule", "evoked"),
@@ -54,7 +54,7 @@ STEP_MEASURES = [
 
 
 def t_below(t, df):
-    """Probability that Student's t is below t > 0: Simpson's rule."""
+    """Probability that Student's t is below t > 0, by Simpson's rule."""
     log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
     x = np.linspace(0, t, 2001)
     y = np.exp(log_scale - (df + 1) / 2 * np.log1p(x * x / df))
@@ -62,7 +62,7 @@ def t_below(t, df):
 
 
 def bisect(f, low, high):
-    """Where f, which ascends, is 0."""
+    """The root of f, which ascends, between low and high."""
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if f(middle) < 0 else (low, middle)
@@ -82,7 +82,7 @@ def upper_ratio(df):
 
 
 def resampled_size(differences, bound):
-    """How often resampled seeds pass two one-sided tests at 5 %, if the true difference is the bound."""
+    """How often resampled seeds pass two one-sided tests at 5 %, if the true difference equals the bound."""
     n = len(differences)
     rows = differences[np.random.RandomState(1).randint(0, n, (RESAMPLES, n))] - differences.mean()
     room = t_quantile(0.95, n - 1) * rows.std(axis=1, ddof=1) / math.sqrt(n)
@@ -95,7 +95,7 @@ def excluding_zero(differences):
     n = differences.shape[1]
     limit = t_quantile(0.95, n - 1)
     squares = (differences**2).sum(axis=1)
-    # The opposite of all signs gives the same number: the sign of the last seed is fixed.
+    # The opposite of all signs gives the same number. So the sign of the last seed is fixed.
     signs = 1 - 2 * ((np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1)
     counts = np.zeros(len(signs), int)
     for row, square in zip(differences, squares):
@@ -125,14 +125,14 @@ def read_values():
 
 
 def paired(a, b):
-    """Mean and standard error of the differences within the seeds that both have."""
+    """Mean and standard error of the differences within the seeds that are in both."""
     n = min(len(a), len(b))
     difference = a[:n] - b[:n]
     return difference.mean(), difference.std(ddof=1) / math.sqrt(n)
 
 
 def digits(x, of):
-    """x with the decimals that two digits of `of` need."""
+    """Formats x with as many decimals as two digits of `of` need."""
     return f"{x:.{max(0, 1 - math.floor(math.log10(of)))}f}"
 
 
@@ -142,7 +142,7 @@ def signed(x, of):
 
 
 def percent(x):
-    """At least two digits, without an exponent."""
+    """Formats a percentage with at least two digits and without an exponent."""
     return digits(100 * x, 100 * x) if x < 0.1 else f"{100 * x:.0f}"
 
 
@@ -183,12 +183,12 @@ def equivalence():
         "",
         f"- {len(values) - len(failed)} of {len(values)} measures are equivalent" + "".join(f"; not: {m}" for m in failed)
         + f". The largest of the p-values is {largest:.2g} ({of_largest}).",
-        f"- {count} of {len(values)} CIs exclude 0. If all true differences were 0, {len(values) / 10:.1f} would on average, and "
-        f"{count} or {tail} with a probability of {chance:.2g} (all signs of whole seeds). Equivalent does not mean equal.",
+        f"- {count} of {len(values)} CIs exclude 0. If all true differences were 0, {len(values) / 10:.1f} CIs would exclude 0 on average. "
+        f"{count} or {tail} would do so with a probability of {chance:.2g} (from all sign changes of seeds). Equivalent does not mean equal.",
         f"- Power: if the true differences are 0, all measures pass with a probability of about {1 - sum(1 - x for x in power):.3f} "
-        f"with the observed SDs, and of at least {math.floor(100 * (1 - sum(1 - x for x in at_limit))) / 100:.2f} if every SD is at its "
-        f"upper 95 % limit. Size: the 5 % of a test assume normal differences. With resampled seeds, shifted to the bound, it is above "
-        f"6 % for {over} measures, and at most {100 * max(sizes):.0f} %.",
+        f"with the observed SDs. The probability is at least {math.floor(100 * (1 - sum(1 - x for x in at_limit))) / 100:.2f} if every SD is at its "
+        f"upper 95 % limit. The error rate of 5 % assumes normal differences. With resampled seeds, shifted to the bound, the rate is "
+        f"above 6 % for {over} measures, and at most {100 * max(sizes):.0f} %.",
         f"- Pairing divides the SD of the difference by {min(response):.0f} to {max(response):.0f} for evoked spikes. It hardly helps the "
         f"background rate, the Fano factor and the coefficient of variation (factors of {min(of_noise):.1f} to {max(of_noise):.1f}).",
     ]
@@ -196,7 +196,7 @@ def equivalence():
 
 
 def errors():
-    """What wrong noise does to the measures that it changes most, with the same normals."""
+    """How wrong noise changes the measures that it changes most, with the same normals."""
     values, bounds = read_values()
     lines = [
         "| error of the noise of `pcg` | measure | change ± SE | change / bound | error at which change = bound |",
@@ -296,14 +296,14 @@ def steps():
             relative, of = 100 * difference / mean, 100 * half / mean
             row += f" {signed(difference, half)} ± {digits(half, half)} | {signed(relative, of)} ± {digits(of, of)} % |"
         lines.append(row + f" {powers(*rates)} |")
-        # If the error is proportional to the step, a third of the first difference is left at the finest step.
+        # If the error is proportional to the step, a third of the first difference remains at the finest step.
         left = paired(rates[0], finest)[0] / 3
         if "granule" in measure:
             proportional.append((4 * left / (mean - left), left / (mean - left), measure))
     high = [f"{100 * x:.1f}" for x in (min(proportional)[0], max(proportional)[0])]
     low = [f"{100 * f(x[1] for x in proportional):.1f}" for f in (min, max)]
-    lines += ["", f"- If the error is proportional to the step, rates of granule cells are {high[0]} to {high[1]} % too high at 0.1 ms, and still "
-              f"{low[0]} to {low[1]} % too high at 0.025 ms. This is not measured."]
+    lines += ["", f"- If the error is proportional to the step, rates of granule cells are {high[0]} to {high[1]} % too high at 0.1 ms. At 0.025 ms, they are "
+              f"{low[0]} to {low[1]} % too high. This is not measured."]
     return lines
 
 
@@ -377,7 +377,7 @@ def run_steps(directory, granule):
 
 
 def with_tables(text):
-    """The page with its tables made anew."""
+    """Returns the page with new tables."""
     for name, table in {"weights": weights, "equivalence": equivalence, "errors": errors, "steps": steps}.items():
         start, end = f"<!-- {name}: made by validation.py -->\n", "<!-- end -->"
         before, rest = text.split(start)

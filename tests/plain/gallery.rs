@@ -352,7 +352,9 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     let ended = place.run(&["report", "out"]).succeeded();
     assert!(ended.stdout.starts_with("test: 12 figures in "), "{}", ended.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
-    assert!(page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("does not exist"));
+    assert!(
+        page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("does not exist")
+    );
 }
 
 #[test]

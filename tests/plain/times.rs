@@ -119,7 +119,11 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
         let unchanged = ["figures", &out, "--conditions", "Control,short-steps", "--to", "drawn"];
         let ended = place.run(&unchanged).succeeded();
         // One of the two sweeps has different bins.
-        assert_eq!(ended.stderr.contains("1 file of the figures' data was computed by version 0.1.0"), sweep == "pcg", "{ended:#?}");
+        assert_eq!(
+            ended.stderr.contains("1 file of the figures' data was computed by version 0.1.0"),
+            sweep == "pcg",
+            "{ended:#?}"
+        );
         for command in [&["export", &out, "--to", "all.csv"][..], &["figures", &out]] {
             assert_eq!(place.run(command).code, Some(3), "{command:?}");
         }
