@@ -346,15 +346,17 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     expect_same_numbers(&whole, &place.path("archived/seed-7"));
     expect_same_numbers(&place.path("whole/seed-451"), &place.path("archived/seed-451"));
     assert_eq!(figures("out", "archived", &["--seeds", "7"]).0, 6);
-    for arguments in [&["--conditions", "Control"][..], &["--store", "elsewhere"]] {
-        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(1, &["does not exist"]);
+    for (arguments, store) in
+        [(&["--conditions", "Control"][..], "out/store.granule"), (&["--store", "elsewhere"], "elsewhere")]
+    {
+        let lost = format!("the store {store} does not exist");
+        place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(1, &[&lost]);
     }
     let ended = place.run(&["report", "out"]).succeeded();
     assert!(ended.stdout.starts_with("test: 12 figures in "), "{}", ended.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
-    assert!(
-        page.contains("id=\"paper\"") && !page.contains("id=\"results\"") && page.contains("does not exist")
-    );
+    assert!(page.contains("id=\"paper\"") && !page.contains("id=\"results\""));
+    assert!(page.contains("the store out/store.granule does not exist"), "the page notes it");
 }
 
 #[test]

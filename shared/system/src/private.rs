@@ -91,7 +91,7 @@ pub fn read(path: &Path, forbidden: u32, limit: u64) -> Result<Vec<u8>, PrivateE
 /// Whether a file of this mode and owner has forbidden permissions.
 ///
 /// A file that root owns may be readable by its group, because containers receive secrets in this way. Root
-/// has decided who is in that group.
+/// chose the members of that group.
 fn is_open(mode: u32, forbidden: u32, owner: u32, reader: u32) -> bool {
     const GROUP_READS: u32 = 0o040;
     let is_given_by_root = owner == 0 && reader != 0;
