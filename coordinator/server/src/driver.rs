@@ -401,9 +401,18 @@ impl Driver<'_> {
         let Some(gone) = self.workers.exited(&exited) else { return Ok(()) };
         let Exited { worker, process_id, description, .. } = exited;
         match gone {
+            // All workers of ours may have starved at the same time, each for want of what the others had. One alone
+            // may have enough.
+            Gone::Here { is_starved: true, was_alone: false } if !self.workers.are_any_here() => {
+                let text = format!("trying with one worker process: the last one {description}");
+                self.notice("worker_starved", None, true, text);
+                if !is_draining {
+                    self.start_worker()?;
+                }
+            }
             // The remaining workers compute its share.
-            Gone::Here { is_starved: true } => self.has_fewer(description)?,
-            Gone::Here { is_starved: false } => {
+            Gone::Here { is_starved: true, .. } => self.has_fewer(description)?,
+            Gone::Here { is_starved: false, .. } => {
                 self.deaths += 1;
                 let text = format!("worker process {process_id} {description}");
                 self.notice("worker_died", Some(worker), true, text);

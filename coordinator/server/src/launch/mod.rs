@@ -56,6 +56,8 @@ pub enum Gone {
     Here {
         /// Whether it ended because the system refused it a thread or a file.
         is_starved: bool,
+        /// Whether no other worker of ours ran here in its time. If it was alone and is starved, no worker can run here.
+        was_alone: bool,
     },
     /// The worker ran on another machine.
     There {
@@ -68,7 +70,7 @@ pub enum Gone {
 }
 
 /// Where a worker runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Location {
     Here,
     /// On the host with this index in the roster.
@@ -100,6 +102,8 @@ struct RunningWorker {
     place: Location,
     process_id: u32,
     started: Instant,
+    /// Whether no other worker of ours ran on its machine since it was started.
+    was_alone: bool,
     /// Whether it is connected.
     has_joined: bool,
     /// Whether it was ever connected.
@@ -163,10 +167,15 @@ impl Workers {
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
         });
+        let was_alone = self.running.values().all(|running| running.place != place);
+        for running in self.running.values_mut() {
+            running.was_alone &= running.place != place;
+        }
         let running = RunningWorker {
             place,
             process_id,
             started: Instant::now(),
+            was_alone,
             has_joined: false,
             was_there: false,
             kill,
@@ -217,7 +226,9 @@ impl Workers {
     pub fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
-            Location::Here => Gone::Here { is_starved: exited.ending == Ending::Starved },
+            Location::Here => {
+                Gone::Here { is_starved: exited.ending == Ending::Starved, was_alone: running.was_alone }
+            }
             Location::There(at) => Gone::There {
                 host: self.roster.host(at).name.clone(),
                 is_death: exited.ending == Ending::Failed && running.was_there,
