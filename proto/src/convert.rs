@@ -88,7 +88,7 @@ pub enum WireError {
     },
     /// The other end's engine of this name has other parameters.
     #[error(
-        "engine {} has other parameters at the other end; both ends must run the same version of granule",
+        "engine {} has different parameters at the other end; both ends must run the same version of granule",
         .name.escape_debug()
     )]
     Space {
@@ -116,7 +116,7 @@ pub enum WireError {
     #[error("a hash is {0} bytes long instead of 32")]
     HashLength(usize),
     /// The digest of the received spikes differs from the digest in the message.
-    #[error("the spikes do not have the digest that came with them")]
+    #[error("the spikes do not match their digest")]
     Digest,
     /// A result has more bytes than a trial can have, or has both spikes and parts.
     #[error("a result of {0} bytes in parts; the most is {LARGEST_ENCODED}")]
@@ -408,6 +408,6 @@ mod tests {
         let mut engine = engine_to_wire(exact());
         engine.space[0] ^= 1;
         let error = engine_from_wire(ENGINES, Some(engine)).unwrap_err().to_string();
-        assert!(error.contains("has other parameters at the other end"), "{error}");
+        assert!(error.contains("has different parameters at the other end"), "{error}");
     }
 }

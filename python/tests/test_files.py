@@ -104,7 +104,7 @@ def test_an_output_file_that_is_no_regular_file(copy: Path, make: Callable[[Path
     (copy / FILE).unlink()
     make(copy / FILE)
     if make is make_link_to_device:
-        message = "achCondE.npy is a symbolic link; put what it points to in its place"
+        message = "achCondE.npy is a symbolic link; replace it with the file or directory that it points to"
     if make is make_endless:
         message = f"{TERABYTE} bytes instead of at most {length}"
     for ask in (ASK, "sweep.arrays(3)", "sweep.verify()"):
@@ -117,7 +117,7 @@ def test_output_files_behind_links(copy: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (copy / "seed-3").rename(outside)
     (copy / "seed-3").symlink_to(outside)
-    with pytest.raises(granule.DamagedError, match=f"{FILE}: seed-3 is a symbolic link; put what it points to"):
+    with pytest.raises(granule.DamagedError, match=f"{FILE}: seed-3 is a symbolic link; replace it"):
         granule.open(copy).array("excitation", "ACh", 3)
     # The output directory and the manifest may be links.
     (copy / "seed-3").unlink()
@@ -209,7 +209,7 @@ DEEP = 200_000
         (b'{"manifest": "\xff"}', "not JSON: .*utf-8"),
         ('{"manifest": 1}'.encode("utf-16"), "not JSON: .*utf-8"),
         (b'{"manifest": 1}'[:-1], "not JSON"),
-        (b'{"manifest": true}', "manifest.manifest is not as it should be: True"),
+        (b'{"manifest": true}', "manifest.manifest has an unexpected type or value: True"),
         (b"\0" * 1000, "not JSON"),
     ],
 )
@@ -245,15 +245,15 @@ def test_values_that_no_manifest_has(copy: Path) -> None:
         lines = str(caught.value).splitlines()
         assert len(lines) == 3 and all(line.isprintable() and len(line) < 500 for line in lines)
 
-    check(["manifest"], "0", "manifest.manifest is not as it should be: 0")
-    check(["run", "wall_seconds"], "1e999", "manifest.run.wall_seconds is not as it should be: inf")
-    check(["run", "workers"], "-1", "manifest.run.workers is not as it should be: -1")
-    check(["run", "workers"], str(1 << 64), "manifest.run.workers is not as it should be: 18446744073709551616")
-    check(["run", "host"], '["' + "x" * 10_000 + '"]', "manifest.run.host is not as it should be: ['xxx")
-    check(["sweep", "seeds", 0], "-3", "manifest.sweep.seeds[0] is not as it should be: -3")
+    check(["manifest"], "0", "manifest.manifest is 0; expected 1")
+    check(["run", "wall_seconds"], "1e999", "manifest.run.wall_seconds has an unexpected type or value: inf")
+    check(["run", "workers"], "-1", "manifest.run.workers has an unexpected type or value: -1")
+    check(["run", "workers"], str(1 << 64), "run.workers has an unexpected type or value: 18446744073709551616")
+    check(["run", "host"], '["' + "x" * 10_000 + '"]', "manifest.run.host has an unexpected type or value: ['xxx")
+    check(["sweep", "seeds", 0], "-3", "manifest.sweep.seeds[0] has an unexpected type or value: -3")
     check(["sweep", "seeds", 0], "5", "seed 5 is listed twice")
-    check(["sweep", "conditions"], "{}", "manifest.sweep.conditions is not as it should be: {}")
-    check(["sweep", "conditions", 0, "parameters"], r'{"a\u001b\nb": 1}', r"parameters.'a\x1b\nb' is not as it should")
+    check(["sweep", "conditions"], "{}", "manifest.sweep.conditions has an unexpected type or value: {}")
+    check(["sweep", "conditions", 0, "parameters"], r'{"a\u001b\nb": 1}', r"parameters.'a\x1b\nb' has an unexpected")
     for path, value in [
         ("network.granule_cells", "4096x"),
         ("network.granule_cells", "-1"),
@@ -263,10 +263,12 @@ def test_values_that_no_manifest_has(copy: Path) -> None:
         ("time.duration", "0.5 ms"),
         ("time.duration", "inf ms"),
     ]:
+        unit = " in ms" if path == "time.duration" else ""
         place: list[str | int] = ["sweep", "conditions", 1, "parameters", path]
-        check(place, json.dumps(value), f"parameter {path} of condition ACh is not as it should be: '{value[:10]}")
+        what = f"parameter {path} of condition ACh is not a positive integer{unit}: '{value[:10]}"
+        check(place, json.dumps(value), what)
     check(["files", 0, "bytes"], str(1 << 60), "manifest.files[0].bytes is more than an output file can have")
-    check(["files", 0, "sha256"], "null", "manifest.files[0].sha256 is not as it should be: None")
+    check(["files", 0, "sha256"], "null", "manifest.files[0].sha256 has an unexpected type or value: None")
 
 
 def test_paths_that_no_output_file_has(copy: Path) -> None:
@@ -397,10 +399,10 @@ def test_texts_from_the_manifest_in_messages(copy: Path) -> None:
     with pytest.raises(granule.NotThereError, match=re.escape(r"was set aside: 'died\n\x1b[2J'")):
         granule.open(copy).array("excitation", "ACh", 5)
     change_manifest(copy, manifest=2, granule="9\x1b")
-    with pytest.raises(granule.NewerFormatError, match=re.escape(r"of granule '9\x1b'; known is 1")):
+    with pytest.raises(granule.NewerFormatError, match=re.escape(r"by granule '9\x1b'; this package reads format 1")):
         granule.open(copy)
     change_manifest(copy, manifest=2, granule=["9"])
-    with pytest.raises(granule.NewerFormatError, match="of granule unknown; known is 1"):
+    with pytest.raises(granule.NewerFormatError, match="written by granule unknown; this package reads format 1"):
         granule.open(copy)
 
 
@@ -558,7 +560,7 @@ def test_pickles_that_are_not_weights(copy: Path) -> None:
         b"\x80\x03cos\nsystem\nX\x02\x00\x00\x00ls\x85R.",
         b"",
     ]:
-        with pytest.raises(ValueError, match="what begins at byte 128 is not in a file of weights"):
+        with pytest.raises(ValueError, match="as granule writes it: unexpected bytes at byte 128"):
             read_weights(start + pickled)
     for damaged in [
         good + b"N",
@@ -573,9 +575,9 @@ def test_pickles_that_are_not_weights(copy: Path) -> None:
         npz(),
         b"",
     ]:
-        with pytest.raises(ValueError, match="is not in a file of weights as granule writes it"):
+        with pytest.raises(ValueError, match="not a file of weights as granule writes it"):
             read_weights(damaged)
-        with pytest.raises(granule.DamagedError, match=f"{path}: what begins at byte"):
+        with pytest.raises(granule.DamagedError, match=f"{path}: not a file of weights as granule writes it"):
             sign(copy, path, damaged).weights("ACh", 3)
 
 

@@ -146,12 +146,13 @@ def test_what_a_sweep_does_not_have(tiny: Path) -> None:
             ask()
         assert isinstance(caught.value, LookupError)
 
-    names = "there are: Control, ACh, drawn, fixed"
+    names = "choose from: Control, ACh, drawn, fixed"
     check(f"no condition 'Ach' in the sweep\n  help: {names}", lambda: sweep.weights("Ach", 3))
     check(f"no condition 'GABAzine' in the sweep\n  help: {names}", lambda: sweep.spikes(conditions=["GABAzine"]))
-    check("no seed 4 in the sweep\n  help: there are: 3, 5", lambda: sweep.array("connections", "ACh", 4))
-    check("no seed 4 in the sweep\n  help: there are: 3, 5", lambda: sweep.arrays(4))
-    check("no seed is asked for\n  help: leave seeds out to have all", lambda: sweep.spikes("numpy", seeds=[]))
+    check("no seed 4 in the sweep\n  help: choose from: 3, 5", lambda: sweep.array("connections", "ACh", 4))
+    check("no seed 4 in the sweep\n  help: choose from: 3, 5", lambda: sweep.arrays(4))
+    none = "the list of seeds is empty\n  help: omit the argument to select all seeds"
+    check(none, lambda: sweep.spikes("numpy", seeds=[]))
     kinds: Any = ("SpikeProb", "weights")
     for kind in kinds:
         check(f"no kind of array '{kind}'", functools.partial(sweep.array, kind, "ACh", 3))
@@ -170,7 +171,7 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path) -> None:
     changed.write_bytes(data)
     shorter.write_bytes(shorter.read_bytes()[:-8])
     gone.unlink()
-    with pytest.raises(granule.DamagedError, match="seed-3/achCondE.npy: another SHA-256 than in the manifest"):
+    with pytest.raises(granule.DamagedError, match="seed-3/achCondE.npy: its SHA-256 differs from that in the"):
         sweep.array("excitation", "ACh", 3)
     with pytest.raises(granule.DamagedError, match="seed-3/achCondI.npy: .* bytes instead of"):
         sweep.array("inhibition", "ACh", 3)
@@ -180,7 +181,7 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path) -> None:
         sweep.verify()
     length = len(shorter.read_bytes())
     assert caught.value.files == {
-        "seed-3/achCondE.npy": "another SHA-256 than in the manifest",
+        "seed-3/achCondE.npy": "its SHA-256 differs from that in the manifest",
         "seed-3/achCondI.npy": f"{length} bytes instead of {length + 8}",
         "seed-3/achWeights.npy": "No such file or directory",
     }
@@ -272,13 +273,13 @@ def test_manifests_that_cannot_be_read(copy: Path) -> None:
     change_manifest(copy, weather="fine")
     assert granule.open(copy).seeds == (3, 5)
     change_manifest(copy, manifest=2, granule="9.0.0")
-    with pytest.raises(granule.NewerFormatError, match="has format 2, of granule 9.0.0; known is 1"):
+    with pytest.raises(granule.NewerFormatError, match="by granule 9.0.0; this package reads format 1"):
         granule.open(copy)
     for changes, message in [
-        ({"files": None}, "manifest.files is not as it should be: None"),
-        ({"sweep": good["sweep"] | {"seeds": [3, "5"]}}, r"manifest.sweep.seeds\[1\] is not as it should be: '5'"),
+        ({"files": None}, "manifest.files has an unexpected type or value: None"),
+        ({"sweep": good["sweep"] | {"seeds": [3, "5"]}}, r"sweep.seeds\[1\] has an unexpected type or value: '5'"),
         ({"run": {}}, "manifest.run has no `host`"),
-        ({"manifest": "one"}, "manifest.manifest is not as it should be: 'one'"),
+        ({"manifest": "one"}, "manifest.manifest has an unexpected type or value: 'one'"),
     ]:
         (copy / "manifest.json").write_text(json.dumps(good | changes))
         with pytest.raises(granule.DamagedError, match=message):
@@ -297,7 +298,7 @@ def test_trials_that_were_set_aside(copy: Path) -> None:
     change_manifest(copy, files=[file for file in files if not of_pair.match(file["path"])], set_aside=[trial])
     sweep = granule.open(copy)
     assert sweep.manifest.set_aside == (granule.SetAside("ACh", 5, 2, "2 workers died at it"),)
-    with pytest.raises(granule.NotThereError, match="withheld, as trial 2 was set aside: 2 workers died at it"):
+    with pytest.raises(granule.NotThereError, match="because trial 2 was set aside: 2 workers died at it"):
         sweep.array("spike_probability", "ACh", 5)
     assert sweep.arrays(5)["ACh"] == {}
     assert sweep.array("spike_probability", "ACh", 3).shape == (32, 1100)
@@ -308,7 +309,7 @@ def test_the_program_fails_or_is_not_there(copy: Path, monkeypatch: pytest.Monke
     (copy / "store.granule").unlink()
     with pytest.raises(granule.ProgramError, match=r"(?s)`granule export` ended with status \d: .*error: ") as caught:
         sweep.spikes("numpy")
-    assert "help: `granule verify" in str(caught.value)
+    assert "help: run `granule verify" in str(caught.value)
     monkeypatch.setenv("GRANULE", str(copy / "granule"))
     with pytest.raises(granule.ProgramError, match="cannot run .*: No such file or directory"):
         sweep.spikes("numpy")
@@ -332,4 +333,4 @@ def test_advice_is_a_command_that_a_shell_reads_as_it_was_meant(tmp_path: Path) 
     (tmp_path / "a b" / "sweep.json").touch()
     with pytest.raises(granule.UnfinishedError) as caught:
         granule.open(tmp_path / "a b")
-    assert f"`granule status '{tmp_path}/a b'` says how far" in str(caught.value)
+    assert f"`granule status '{tmp_path}/a b'` prints its progress" in str(caught.value)

@@ -197,7 +197,7 @@ fn a_suspended_coordinator_blames_nobody() {
         serve.signal(Signal::SIGCONT);
     }
     let ended = serve.end().succeeded();
-    for word in ["timed out; its", "quarantined", "set aside", "lost its connection"] {
+    for word in ["timed out; other workers get its", "quarantined", "set aside", "lost its connection"] {
         assert!(!ended.stderr.contains(word), "{}", ended.stderr);
     }
     workers.into_iter().for_each(|worker| drop(ended_well(worker)));
@@ -545,7 +545,7 @@ fn a_flipped_bit_anywhere_is_never_used() {
             let ended = place.run(&run);
             assert!(!ended.stderr.contains("panicked"), "{what}: {ended:#?}");
             let Some(cost) = costs[at] else {
-                let parts = ["error: ", "store.granule", "move it away and run again"];
+                let parts = ["error: ", "store.granule", "move it away and run the sweep again"];
                 ended.failed_with(1, &parts);
                 assert!(fs::read(path).expect("the store") == spoilt, "{what}: it is left as it is");
                 unreadable += 1;
@@ -578,14 +578,14 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
     leaves.signal(Signal::SIGTERM);
     let process = leaves.id();
     let ended = ended_well(leaves);
-    let said = "left: it got a signal (SIGTERM); everything computed was delivered\n";
+    let said = "drained: it got a signal (SIGTERM); the coordinator has all results\n";
     assert!(ended.stderr.ends_with(said), "{}", ended.stderr);
     let of_it = format!("/{process} ");
     serve.until("the coordinator knows", |serve| {
         let stderr = serve.stderr();
         let lines: Vec<_> = stderr.lines().filter(|line| line.contains(&of_it)).collect();
         let says = |word: &str| lines.iter().any(|line| line.ends_with(word));
-        (says("leaves: it got a signal (SIGTERM)") && says(" is gone")).then_some(())
+        (says("drains: it got a signal (SIGTERM)") && says(" disconnected and holds no leases")).then_some(())
     });
 
     // If the coordinator does not answer, a worker with results to deliver waits for it. A second signal ends the
@@ -608,7 +608,7 @@ fn a_worker_that_is_told_to_leave_takes_nothing_with_it() {
     serve.signal(Signal::SIGCONT);
 
     let ended = serve.end().succeeded();
-    for word in ["quarantined", "set aside", "timed out; its"] {
+    for word in ["quarantined", "set aside", "timed out; other workers get its"] {
         assert!(!ended.stderr.contains(word), "{}", ended.stderr);
     }
     ended_well(stays);
@@ -680,13 +680,13 @@ fn workers_leave_when_their_time_is_over_or_there_is_nothing_to_do() {
     for (worker, why) in
         [(limited, "its time limit is reached"), (idle, "it had no work for its idle timeout")]
     {
-        let left = format!("left: {why}; everything computed was delivered\n");
+        let left = format!("drained: {why}; the coordinator has all results\n");
         let ended = ended_well(worker);
         assert!(ended.stderr.ends_with(&left), "{}", ended.stderr);
     }
     let last = place.worker(&["--threads", "1"]);
     let ended = serve.end().succeeded();
-    assert!(!ended.stderr.contains("timed out; its"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("timed out; other workers get its"), "{}", ended.stderr);
     ended_well(last);
     assert_eq!(place.outputs("out"), *undisturbed());
     place.is_left_alone();

@@ -183,7 +183,7 @@ fn a_worker_whose_engine_has_other_parameters() {
         ENGINES.iter().copied().map(engine_to_wire).map(with_another_space).collect();
     let ours = env!("CARGO_PKG_VERSION");
     let reason = format!(
-        "engine brian2-2.2.1 of the worker (granule 9.8.7) has other parameters than that of this coordinator \
+        "engine brian2-2.2.1 has different parameters in the worker (granule 9.8.7) and in this coordinator \
             (granule \
          {ours}); run the same version on both sides"
     );
@@ -219,13 +219,16 @@ fn a_worker_of_a_coordinator_of_another_version() {
     let arguments = ["worker", "--access", "access.json", "--threads", "1", "--give-up-after", "1s"];
     let ended = place.start(&arguments).end();
     let said = "the server there is not a coordinator";
-    ended.failed_with(1, &[said, "error: found no coordinator for 1 s\n  help: start the coordinator again"]);
+    ended.failed_with(
+        1,
+        &[said, "error: could not reach the coordinator for 1 s\n  help: start the coordinator again"],
+    );
 
     // For an access file of another version, the message states which program to change.
     let newer = with(&access, "granule_access", 2.into());
     fs::write(&path, newer.to_string()).expect("it can be written");
     let parts =
-        ["access.json cannot be used", "version 2, this granule knows version 1", "run the same granule"];
+        ["access.json cannot be used", "version 2, but this granule reads version 1", "run the same granule"];
     place.run(&arguments).failed_with(2, &parts);
 }
 
@@ -341,7 +344,7 @@ fn a_renewed_identity_is_not_the_old_one() {
         serde_json::from_slice(&fs::read(place.path("out/access.json")).expect("a file")).expect("JSON");
     assert!(renewed["certificate"] != access["certificate"] && renewed["secret"] != access["secret"]);
     assert_eq!(renewed["addresses"], access["addresses"], "the port is the same");
-    assert!(serve.stderr().contains("coordinator.pem is not there"), "{}", serve.stderr());
+    assert!(serve.stderr().contains("coordinator.pem is missing"), "{}", serve.stderr());
     let served = Served { place, serve, access: renewed };
     let parts = ["is not the one of this access file", "get a new copy of the access file"];
     served.worker_with(&access).failed_with(1, &parts);

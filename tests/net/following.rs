@@ -110,7 +110,11 @@ fn a_file_of_the_user_in_the_place_of_the_beacon_stays() {
     fs::create_dir(place.path("out")).expect("a directory");
     fs::write(place.path("out/.run.json"), "mine").expect("written");
     let ended = place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
-    assert!(ended.stderr.contains("out/.run.json is not granule's"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("out/.run.json exists and granule did not write it; move it away"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(fs::read_to_string(place.path("out/.run.json")).expect("it is there"), "mine");
 }
 
@@ -124,7 +128,7 @@ fn a_hangup_ends_runs_and_workers_in_good_order() {
     worker.signal(Signal::SIGHUP);
     let ended = worker.end().succeeded();
     assert!(ended.stderr.contains("draining: it got a signal (SIGHUP)"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("everything computed was delivered"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the coordinator has all results"), "{}", ended.stderr);
     // When a terminal closes, both the shell and the system send SIGHUP.
     coordinator.signal(Signal::SIGHUP);
     coordinator.signal(Signal::SIGHUP);
@@ -251,11 +255,11 @@ fn a_colleague_sees_what_is_stored_and_is_not_let_in() {
     let worker = place.start(&["worker", "--access", "out/access.json"]);
     until_it_computes(&place, &mut run);
     let seen = Ended::from(colleague(&["status", "out"]).output().expect("it starts")).succeeded();
-    assert!(seen.stdout.contains("in use by another granule, "), "{seen:#?}");
+    assert!(seen.stdout.contains("in use by another granule process, "), "{seen:#?}");
     let mut follower = place.start_this(colleague(&["status", "out", "--follow"]));
     follower.until("it is told", |follower| {
         let is_told = follower.stderr().contains("may ask its coordinator; showing what is stored");
-        (is_told && follower.stdout().contains("in use by another granule, ")).then_some(())
+        (is_told && follower.stdout().contains("in use by another granule process, ")).then_some(())
     });
     run.end().succeeded();
     worker.end().succeeded();

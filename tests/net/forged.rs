@@ -123,7 +123,7 @@ fn nothing_that_a_worker_says_forges_a_line() {
         forger.say(Message::Draining(wire::Draining { reason: forged("draining") })).await;
         forger
     });
-    served.running.until("it leaves", |running| running.stderr().contains(" leaves: ").then_some(()));
+    served.running.until("it leaves", |running| running.stderr().contains(" drains: ").then_some(()));
     let status = wait_for("it is seen", || {
         let status = place.run(&["status", "out"]).succeeded().stdout;
         status.contains("; 1 worker").then_some(status)

@@ -165,13 +165,13 @@ fn a_worker_that_computes_wrongly_is_found_out() {
         let ended = coordinator.end().failed_with(
             4,
             &[
-                "determinism alarm: worker ",
+                "disagreement: worker ",
                 &format!("/{liar_id}"),
-                "computed trial ",
-                "the first spike of a ",
-                "settled: the spikes stored of trial ",
+                "computed different spikes for trial ",
+                " is the first that differs: ",
+                ": the stored spikes were ",
                 "is quarantined: it computed wrong spikes",
-                "differed from the stored ones, which must never happen",
+                "differed from the stored ones; this must never happen",
             ],
         );
         assert!(ended.stdout.contains("Sweep test is complete: 120 trials computed, 0 reused"), "{ended:#?}");
@@ -185,11 +185,7 @@ fn a_worker_that_computes_wrongly_is_found_out() {
         // All workers have the same address. So only a worker that the coordinator starts itself can settle the
         // disagreement.
         assert!(ended.stderr.contains("starting one more here"), "{}", ended.stderr);
-        assert!(
-            ended.stderr.contains("by a third, independent machine, so the files may be wrong"),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains("no third machine could settle "), "{}", ended.stderr);
         // The stored results are right: the next run succeeds.
         place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
         place.is_left_alone();
@@ -203,7 +199,7 @@ fn a_worker_whose_results_are_damaged_is_told_why_it_is_shut_out() {
     place.sweep("sweep.yaml", &sweep);
     let coordinator = serve(&place, &["--lease-seconds", "4"]);
     meddle(&place, "damaged.json", Meddling::Damages);
-    let reason = "it sent a malformed message: the spikes do not have the digest that came with them";
+    let reason = "it sent a malformed message: the spikes do not match their digest";
     let said = format!("the coordinator quarantined this worker: {reason}");
     worker(&place, "damaged.json").end().failed_with(1, &[&said]);
     let honest = worker(&place, "out/access.json");
@@ -232,24 +228,23 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
     });
     // The coordinator sees lost connections, not deaths, so many are needed until the trial is set aside.
     assert!(deaths >= 12, "{deaths} deaths");
-    let reason = "times; the last time, its worker disconnected and did not return";
-    let withheld =
-        "error: 3 trials could not be computed; the files of their conditions and seeds were not written";
+    let reason =
+        "times, most recently because the worker that computed it disconnected and did not reconnect";
+    let withheld = "error: 3 trials were set aside; the files of their conditions and seeds were not written";
     let ended = coordinator.end().failed_with(
         3,
         &[
-            "trial 2 of conditions Control, GABAzine, ACh, seed 451 is set aside: tried ",
+            "trial 2 of conditions Control, GABAzine, ACh, seed 451 is set aside: failed ",
             reason,
             withheld,
-            "to try them again: ",
+            "to retry: ",
         ],
     );
     assert!(ended.stdout.contains("is NOT complete: 21 trials computed, 0 reused"), "{ended:#?}");
 
-    follower.end().failed_with(
-        3,
-        &["could not be computed\n  help: the coordinator's log and manifest.json give the reasons"],
-    );
+    follower
+        .end()
+        .failed_with(3, &[" set aside\n  help: the coordinator's log and manifest.json give the reasons"]);
 
     let manifest = place.manifest("out");
     let set_aside = manifest["set_aside"].as_array().expect("a list");

@@ -211,10 +211,10 @@ fn keys_and_values_that_are_wrong() {
     for (out_of_range, help) in
         [("4294967296", most), ("-1", "write `0` or more"), ("99999999999999999999", most)]
     {
-        let message = format!("`seeds` must be between 0 and 4294967295, not `{out_of_range}`");
+        let message = format!("an entry of `seeds` must be between 0 and 4294967295, not `{out_of_range}`");
         seed(&format!("[{out_of_range}]"), "1:9", &message, help);
     }
-    seed("[1.5]", "1:9", "`seeds` must be a whole number, not `1.5`", "write `1` or `2`");
+    seed("[1.5]", "1:9", "an entry of `seeds` must be a whole number, not `1.5`", "write `1` or `2`");
     let twice = "it is already on line 1; the same seed gives the same trials";
     seed("[7, 8, 7]", "1:15", "duplicate seed `7`", twice);
     check_sweep(
@@ -269,13 +269,13 @@ fn conditions_and_parameters_that_are_wrong() {
         "time.step: 0.3 ms",
         12,
         "`time.step` is 0.3 ms, but a whole number of steps must make 1 ms",
-        "take `0.25 ms` or `0.5 ms`",
+        "use `0.25 ms` or `0.5 ms`",
     );
     set(
         "stimulus.times: [1010 ms, 2 s]",
         17,
         "`stimulus.times` has 2000 ms, but the trial ends at 2000 ms",
-        "make the trial longer, or set other `stimulus.times`",
+        "make the trial longer, or use different `stimulus.times`",
     );
     set(
         "network.granule_cells: 0",
@@ -287,17 +287,17 @@ fn conditions_and_parameters_that_are_wrong() {
 
 #[test]
 fn names_that_cannot_be_names_of_files() {
-    let letters = "can have letters, digits, `.`, `_` and `-` only, unlike";
+    let letters = "can have letters, digits, `.`, `_` and `-` only;";
     let long = "x".repeat(101);
     // YAML escapes the escape character, so the file itself is plain text.
     for (name, what, fitting) in [
-        ("../x", format!("{letters} `../x`"), "x"),
-        ("a/b", format!("{letters} `a/b`"), "a-b"),
-        ("a\\b", format!("{letters} `a\\b`"), "a-b"),
+        ("../x", format!("{letters} `../x` has others"), "x"),
+        ("a/b", format!("{letters} `a/b` has others"), "a-b"),
+        ("a\\b", format!("{letters} `a\\b` has others"), "a-b"),
         ("''", "must not be empty".to_owned(), "EXAMPLE"),
         ("..", "cannot start with a dot, as in `..`".to_owned(), "EXAMPLE"),
-        ("\"\\e[2J\\r\"", format!("{letters} `\\u{{1b}}[2J\\u{{d}}`"), "2J-"),
-        ("\"\\u202Efdp\"", format!("{letters} `\\u{{202e}}fdp`"), "fdp"),
+        ("\"\\e[2J\\r\"", format!("{letters} `\\u{{1b}}[2J\\u{{d}}` has others"), "2J-"),
+        ("\"\\u202Efdp\"", format!("{letters} `\\u{{202e}}fdp` has others"), "fdp"),
     ] {
         let help = |example: &str| format!("write `{}`", fitting.replace("EXAMPLE", example));
         check_value("name", name, &format!("a sweep's name {what}"), &help("my-sweep"));
@@ -308,8 +308,8 @@ fn names_that_cannot_be_names_of_files() {
     check_value("name", &long, "a sweep's name can have at most 100 characters, not 101", &most);
 
     // Without `name`, the sweep's name is that of the file.
-    let unnamed = "the sweep has no `name`, and its file's name cannot be it: a name can have letters, digits, \
-                   `.`, `_` and `-` only, unlike";
+    let unnamed = "the sweep has no `name`, and the file's name cannot be used as one: a name can have \
+                   letters, digits, `.`, `_` and `-` only;";
     let place = Place::new();
     place.write("my sweep.yaml", "conditions: [Control]");
     check(&place, &["run", "my sweep.yaml"], 2, &[unnamed, "`my sweep`", "help: add `name: my-sweep`"]);
@@ -343,7 +343,12 @@ fn sweeps_that_are_too_large() {
             let message = format!(
                 "error: {count} conditions × 100000 seeds are {pairs} pairs; at most 200000 are possible"
             );
-            check(&place, &["run", "x.yaml"], 2, &[&message, "help: take fewer of one, or several sweeps"]);
+            check(
+                &place,
+                &["run", "x.yaml"],
+                2,
+                &[&message, "help: use fewer conditions or fewer seeds, or split the sweep"],
+            );
         }
     }
 }
@@ -355,7 +360,7 @@ fn init_writes_a_sweep_and_never_over_a_file() {
     assert_eq!(ended.stdout, "Wrote sweep.yaml. Change it, then run it:\n  granule run sweep.yaml\n");
     let written = fs::read_to_string(place.path("sweep.yaml")).expect("a file");
     assert_eq!(written, ENGINES[0].template());
-    let there = "error: sweep.yaml is there already";
+    let there = "error: sweep.yaml already exists";
     check(&place, &["init"], 1, &[there, "help: name another file"]);
     check(
         &place,
@@ -529,8 +534,11 @@ fn with_store(store: &[u8]) -> Place {
 #[test]
 fn a_store_that_is_none() {
     let refused = |store: &[u8], what: &str| {
-        let parts =
-            ["error: out/store.granule is not a readable store: ", what, "help: move it away and run again"];
+        let parts = [
+            "error: out/store.granule is not a readable store: ",
+            what,
+            "help: move it away and run the sweep again",
+        ];
         check(&with_store(store), &["run", "x.yaml", "--out", "out"], 1, &parts);
     };
     let (real, _) = finished();
@@ -550,7 +558,7 @@ fn a_store_that_is_none() {
     let hash = blake3::hash(&newer[..52]);
     newer[52..84].copy_from_slice(hash.as_bytes());
     let message = "error: the store out/store.granule has format 2, but this granule reads format 1: use the \
-        version of granule that wrote it\n  help: move it away and run again";
+        version of granule that wrote it\n  help: move it away and run the sweep again";
     check(&with_store(&newer), &["run", "x.yaml", "--out", "out"], 1, &[message]);
 
     let place = Place::new();
@@ -569,8 +577,8 @@ fn a_store_in_use() {
     let place = with_store(&real);
     let store = File::open(place.path("out/store.granule")).expect("the store");
     store.lock().expect("nobody else has it");
-    let message =
-        "error: the store out/store.granule is in use by another granule: wait until it ends, or stop it";
+    let message = "error: the store out/store.granule is in use by another granule process: wait until it ends, \
+                   or stop it";
     check(&place, &["run", "x.yaml", "--out", "out"], 1, &[message]);
     drop(store);
     place.run(&["run", "x.yaml", "--out", "out"]).succeeded();
@@ -687,8 +695,8 @@ fn workers_that_cannot_work() {
     let no_program = "error: cannot start worker process ./x.yaml\n  because: Permission denied";
     run("b", "./x.yaml", 1, &[no_program, help]);
     let fails = place.script("fails.sh", "echo no such library >&2; exit 5");
-    let words = "died without a single trial stored in between; the last one exited with code 5, saying: no such \
-                 library\n  help: all computed trials are stored; to resume: ";
+    let words = "died in a row, and no trial was stored in between; the last one exited with code 5; its \
+                 last output: no such library\n  help: all computed trials are stored; to resume: ";
     run("c", fails.to_str().expect("text"), 3, &["error: ", words, "run x.yaml --out c --workers 2"]);
     run("d", "/bin/true", 3, &["the last one exited with code 0\n"]);
 
@@ -818,7 +826,7 @@ fn variables_override_the_file() {
     let check = |variable: &str, value: &str, notice: &str, pointer: &str, expected: Value| {
         let place = Place::new();
         let ended = with_variables(&place, &[(variable, value)]).succeeded();
-        let notice = format!("note: {variable}={value} overrides {notice}\n");
+        let notice = format!("note: {variable}={value} {notice}\n");
         assert!(ended.stderr.starts_with(&notice), "no `{notice}` in:\n{}", ended.stderr);
         assert_eq!(ended.stderr.matches("note: ").count(), 1, "{}", ended.stderr);
         assert_eq!(place.manifest("out").pointer(pointer), Some(&expected), "{variable}");
@@ -827,15 +835,15 @@ fn variables_override_the_file() {
     let parameter = |variable: &str, path: &str, value: &str| {
         for condition in 0..3 {
             let pointer = format!("/sweep/conditions/{condition}/parameters/{path}");
-            check(variable, value, path, &pointer, value.into());
+            check(variable, value, &format!("overrides {path}"), &pointer, value.into());
         }
     };
     parameter("CHAT_NUM_MF", "network.mossy_fibers", "50");
     parameter("CHAT_NUM_GRC", "network.granule_cells", "40");
     parameter("CHAT_NUM_GOC", "network.golgi_cells", "6");
     parameter("CHAT_SEED_WEIGHT_MEANS", "weights.seed", "36");
-    check("CHAT_NUM_TRIAL", "2", "trials", "/sweep/trials", 2.into());
-    let place = check("CHAT_SEED_TRIAL", "452", "seeds", "/sweep/seeds", vec![452].into());
+    check("CHAT_NUM_TRIAL", "2", "overrides trials", "/sweep/trials", 2.into());
+    let place = check("CHAT_SEED_TRIAL", "452", "overrides seeds", "/sweep/seeds", vec![452].into());
     assert_eq!(place.outputs("out").keys().filter(|name| name.starts_with("seed-452/")).count(), 16);
 
     let random = "/sweep/conditions/2/parameters/weights.random";
@@ -843,13 +851,13 @@ fn variables_override_the_file() {
     let place = check(
         name,
         "False",
-        "weights.random: true, as any value means true in the original program; \
-                                      an empty value turns random weights off",
+        "sets weights.random to true; the original program takes any non-empty value as true; \
+                                      use an empty value to turn random weights off",
         random,
         "true".into(),
     );
     assert_eq!(place.outputs("out").len(), 16);
-    let place = check(name, "", "weights.random: false", random, "false".into());
+    let place = check(name, "", "sets weights.random to false", random, "false".into());
     let names: Vec<String> = place.outputs("out").into_keys().collect();
     let fixed = ["ach", "control", "gaba"].map(|prefix| format!("seed-451/{prefix}SpikeProb.npy"));
     assert_eq!(names, fixed);
@@ -881,7 +889,7 @@ fn variables_that_cannot_be_used() {
     let mut command = place.granule(&["run", "x.yaml"]);
     command.env("CHAT_NUM_GRC", "1000000");
     end(command)
-        .failed_with(2, &["more than one trial can have", "the environment has a part in it: CHAT_NUM_GRC"]);
+        .failed_with(2, &["more than one trial can have", "variables override parameters: CHAT_NUM_GRC"]);
 }
 
 #[test]

@@ -170,7 +170,8 @@ fn workers_that_die_again_and_again_end_the_run() {
             let ended = run_with(&place, &program(&place), workers);
             let died = 4 + workers;
             let summary = format!(
-                "error: {died} worker processes died without a single trial stored in between; the last one {how}"
+                "error: {died} worker processes died in a row, and no trial was stored in between; the last \
+                 one {how}"
             );
             let ended =
                 ended.failed_with(3, &[&summary, "help: all computed trials are stored; to resume: "]);
@@ -189,7 +190,7 @@ fn workers_that_die_again_and_again_end_the_run() {
     check(&|place| place.script("suicide", "kill -KILL $$"), "was killed by signal 9");
     check(
         &|place| place.script("talker", "echo one >&2; echo two >&2; exit 7"),
-        "exited with code 7, saying: one / two",
+        "exited with code 7; its last output: one / two",
     );
     check(&|place| place.script("sleeper", "exec sleep 1000"), "did not connect within 1 s");
 }

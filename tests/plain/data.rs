@@ -236,10 +236,10 @@ fn one_run_at_a_time_has_an_output_directory_wherever_its_store_is() {
     for store in [&["--store", "b.granule"][..], &[]] {
         place
             .run(&[&run[..], store].concat())
-            .failed_with(1, &["is in use by another granule", "wait until"]);
+            .failed_with(1, &["is in use by another granule process", "wait until"]);
     }
     for reader in [&["export", "out", "--to", "x.csv"][..], &["store", "verify", "a.granule"]] {
-        place.run(reader).failed_with(1, &["is in use by another granule"]);
+        place.run(reader).failed_with(1, &["is in use by another granule process"]);
     }
     place.run(&["verify", "out"]).failed_with(3, &["the sweep in out is not complete"]);
     first.signal(Signal::SIGINT);
@@ -374,7 +374,7 @@ fn trials_come_out_again_as_they_are_stored() {
         let place_of = ["reproduce", "out", "--condition", condition, "--seed", seed, "--trial", trial];
         place.run(&place_of).failed_with(2, &[part]);
     };
-    wrong(["Contrl", "451", "0"], "did you mean `Control`? it has Control, GABAzine, ACh");
+    wrong(["Contrl", "451", "0"], "did you mean `Control`? the conditions are Control, GABAzine, ACh");
     wrong(["Control", "450", "0"], "has no seed 450\n  help: it has 451,9");
     wrong(
         ["Control", "451", "40"],
@@ -385,7 +385,7 @@ fn trials_come_out_again_as_they_are_stored() {
     manifest["sweep"]["conditions"][0]["parameters"]["golgi.leak_reversal"] = "-53 mV".into();
     place.write("out/manifest.json", manifest.to_string());
     let place_of = ["reproduce", "out", "--condition", "ACh", "--seed", "9", "--trial", "1"];
-    place.run(&place_of).failed_with(1, &["cannot resume the sweep in out", "condition Control"]);
+    place.run(&place_of).failed_with(1, &["cannot use the sweep in out", "condition Control"]);
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn names_and_sizes_of_a_hostile_manifest_reach_no_file() {
             &["status", "out"],
             &["reproduce", "out", "--condition", "Control", "--seed", "451", "--trial", "0"],
         ] {
-            place.run(arguments).failed_with(1, &["cannot resume the sweep in out", why]);
+            place.run(arguments).failed_with(1, &["cannot use the sweep in out", why]);
         }
         let found: Vec<_> =
             fs::read_dir(place.path("out")).unwrap().map(|of| of.unwrap().file_name()).collect();
@@ -413,10 +413,10 @@ fn names_and_sizes_of_a_hostile_manifest_reach_no_file() {
     };
     let own = "/sweep/conditions/1";
     for (name, why) in [
-        ("=HYPERLINK(\"http://x\",\"y\")", "unlike `=HYPERLINK(\"http://x\",\"y\")`"),
+        ("=HYPERLINK(\"http://x\",\"y\")", "`=HYPERLINK(\"http://x\",\"y\")` has others"),
         ("NA", "cannot be `NA`: pandas reads it as a missing value"),
-        ("../../x", "unlike `../../x`"),
-        ("<script>", "unlike `<script>`"),
+        ("../../x", "`../../x` has others"),
+        ("<script>", "`<script>` has others"),
     ] {
         hostile(&format!("{own}/name"), name.into(), why);
     }
@@ -464,7 +464,7 @@ fn a_plan_says_what_a_sweep_asks_for() {
         "{plan}"
     );
     let text = place.run(&["plan", "sweep.yaml"]).succeeded().stdout;
-    assert!(text.contains("\nwriting: then 30 files (30 new), each made durable: about "), "{text}");
+    assert!(text.contains("\nwriting: 30 files (30 new), each flushed to disk: about "), "{text}");
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 1, "nothing is written");
 
     place.run(&["run", "sweep.yaml", "--workers", "2"]).succeeded();
@@ -585,8 +585,8 @@ fn why_trials_are_computed_is_explained() {
         )
     );
     let text = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
-    let line = "mine, seed 451, trials 0..2: to compute: other parameters than mine had: golgi.leak_reversal \
-        -55 mV -> -53 mV";
+    let line = "mine, seed 451, trials 0..2: to compute: different parameters from those of mine: \
+        golgi.leak_reversal -55 mV -> -53 mV";
     assert!(text.contains(line), "{text}");
 
     // A trial that was set aside, a damaged trial, and a trial of another engine revision.
@@ -833,7 +833,7 @@ fn a_table_is_there_whole_or_not_at_all() {
     wrong(&["--to", "x.csv", "--seeds", "1"], &["no seed 1"]);
     wrong(
         &["--psth", "x.csv", "--bin", "0.25"],
-        &["a bin of 0.25 ms is not a whole number of steps of 0.1 ms"],
+        &["a bin of 0.25 ms does not fit: a bin must be a whole number of steps of 0.1 ms"],
     );
     wrong(&["--psth", "x.csv", "--bin", "0"], &["a bin of 0 ms"]);
     place.run(&["export", "out", "--to", "nowhere/x.csv"]).failed_with(1, &["nowhere/x.csv: cannot create"]);

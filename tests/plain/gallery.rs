@@ -235,7 +235,7 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     let report = json(&place.run(&["figures", "fixed", "--format", "svg", "--json"]).succeeded().stdout);
     assert_eq!(report["figures"].as_array().map(Vec::len), Some(9), "{report}");
     let notes = report["notes"].to_string();
-    assert!(notes.contains("no conductances of 3 conditions: their weights are fixed"), "{notes}");
+    assert!(notes.contains("no conductance figure for 3 conditions: the weights are fixed"), "{notes}");
     // A window that is too short for the paper's criteria leaves its figures out.
     let short = ["figures", "fixed", "--format", "svg", "--window", "1005..1020"];
     let ended = place.run(&short).succeeded();
@@ -246,7 +246,7 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     );
     // A missing file is reported.
     fs::remove_file(place.path("fixed/seed-451/controlSpikeProb.npy")).expect("it is there");
-    place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` says"]);
+    place.run(&["figures", "fixed"]).failed_with(1, &["controlSpikeProb.npy", "`granule verify` lists"]);
 }
 
 /// Copies files into a new directory, under other names.
@@ -315,7 +315,7 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
     // Missing and damaged files are named.
     fs::remove_file(place.path("original/gabaSpikeProb.npy")).expect("it is there");
     fs::remove_file(place.path("original/controlConnections.npy")).expect("it is there");
-    let missing = "it has no gabaSpikeProb.npy, no controlConnections.npy\n";
+    let missing = "the paper's figures need: gabaSpikeProb.npy, controlConnections.npy\n";
     place.run(&["figures", "original"]).failed_with(2, &["original is not an output directory", missing]);
     // If another program wrote the weights, only the weights are not compared.
     place.write("copy/controlWeights.npy", "another program's");

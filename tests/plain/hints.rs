@@ -87,7 +87,7 @@ fn access_comes_from_a_file_from_standard_input_or_from_a_shell() {
     assert!(!ended.stderr.contains("chmod"), "{}", ended.stderr);
     let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     place.write("utf16.json", utf16);
-    place.run(&["worker", "--access", "utf16.json"]).failed_with(2, &["UTF-16 text, and UTF-8 is wanted"]);
+    place.run(&["worker", "--access", "utf16.json"]).failed_with(2, &["UTF-16 text; expected UTF-8"]);
 }
 
 #[test]

@@ -37,7 +37,10 @@ fn expect_done_or_named(what: &str, ended: &Ended, name: &str, value: u32) -> bo
     }
     assert_eq!(ended.code, Some(1), "{what}: {ended:#?}");
     assert!(ended.stderr.contains(name), "{what} does not name {name}: {ended:#?}");
-    assert!(ended.stderr.contains(&format!("may have {value} ")), "{what} does not say {value}: {ended:#?}");
+    assert!(
+        ended.stderr.contains(&format!("is limited to {value} ")),
+        "{what} does not say {value}: {ended:#?}"
+    );
     false
 }
 
@@ -132,7 +135,7 @@ fn a_worker_computes_with_the_threads_that_there_are() {
     expect_done_or_named("a worker", &ended, "RLIMIT_NPROC", 1);
     let ended = worker(3).succeeded();
     assert!(ended.stderr.contains("computing with 2 threads only"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("may have 3 processes and threads"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is limited to 3 processes and threads"), "{}", ended.stderr);
     assert!(ended.stderr.contains(", 2 threads\n"), "{}", ended.stderr);
     coordinator.end().succeeded();
     assert_eq!(place.outputs("out"), sweep().undisturbed());
@@ -189,7 +192,8 @@ fn a_coordinator_that_may_have_no_more_files_says_so() {
         (0..60).map(|_| TcpStream::connect(address).expect("the backlog has room")).collect();
     coordinator.until("the limit is named", |running| {
         let told = running.stderr();
-        told.contains("refused 127.0.0.1").then(|| assert!(told.contains("may have 40 open files"), "{told}"))
+        told.contains("refused 127.0.0.1")
+            .then(|| assert!(told.contains("is limited to 40 open files"), "{told}"))
     });
     // A worker can still connect.
     place.worker(&["--threads", "1"]).end().succeeded();
@@ -229,7 +233,7 @@ fn where_modes_are_not_kept_no_secret_is_written() {
             fs::read_dir(place.path(name)).map(|entries| entries.flatten().collect()).unwrap_or(vec![]);
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
-    let why = ["keeps no modes of files", "help: "];
+    let why = ["does not support file modes", "help: "];
     let serve = ["serve", "sweep.yaml", "--out", "modeless/out", "--listen"];
     let plain = [&serve[..], &["127.0.0.1:0"]].concat();
     run(&plain).failed_with(2, &[&why[..], &["access.json", "--access FILE"]].concat());

@@ -170,7 +170,7 @@ fn files_that_are_not_granules_stay() {
     place.sweep("tiny.yaml", &tiny());
     fs::create_dir_all(place.path("out/seed-1")).expect("made");
     place.write("out/seed-1/controlWeights.npy", "of the original program");
-    let said = ["no record says that granule wrote it, such as seed-1/controlWeights.npy", "--replace"];
+    let said = ["such as seed-1/controlWeights.npy, and granule's record does not list it", "--replace"];
     refused(&place, &["run", "tiny.yaml", "--out", "out"], &said);
     let planned = json(&place.run(&["plan", "tiny.yaml", "--out", "out", "--json"]).succeeded());
     assert_eq!(planned["files_replaced"], json!(["seed-1/controlWeights.npy"]));
@@ -200,7 +200,7 @@ fn a_file_that_appears_during_a_run_is_not_replaced() {
     fs::create_dir_all(place.path("out/seed-451")).expect("made");
     place.write("out/seed-451/achWeights.npy", "mine");
     let ended = running.end();
-    ended.failed_with(1, &["no record says that granule wrote it", "seed-451/achWeights.npy", "--replace"]);
+    ended.failed_with(1, &["granule's record does not list it", "seed-451/achWeights.npy", "--replace"]);
     assert_eq!(fs::read(place.path("out/seed-451/achWeights.npy")).expect("a file"), b"mine");
     fs::remove_file(place.path("out/seed-451/achWeights.npy")).expect("removed");
     run_without_workers(&place);
@@ -266,9 +266,9 @@ fn a_file_that_was_changed_is_not_removed() {
     assert_eq!(planned["files_removed"].as_array().map(Vec::len), Some(11));
     let ended = run_without_workers(&place);
     assert!(
-        ended.stderr.contains(
-            "note: kept seed-1/achWeights.npy: it is not as granule wrote it, or it is behind a link"
-        ),
+        ended
+            .stderr
+            .contains("note: kept seed-1/achWeights.npy: it was changed, or its path has a symbolic link"),
         "{ended:#?}"
     );
     assert!(ended.stdout.contains("11 files of an earlier sweep removed"), "{ended:#?}");
@@ -464,7 +464,10 @@ fn two_of_the_same_at_once_do_not_mix() {
         let both = [(); 2].map(|()| place.start(&["figures", "out"])).map(support::Running::end);
         assert!(both.iter().any(|ended| ended.code == Some(0)), "{both:?}");
         for ended in both.iter().filter(|ended| ended.code != Some(0)) {
-            assert!(ended.stderr.contains("another granule is drawing into out/figures"), "{ended:#?}");
+            assert!(
+                ended.stderr.contains("another granule process is drawing into out/figures"),
+                "{ended:#?}"
+            );
         }
         place.run(&["figures", "out"]).succeeded();
     }
@@ -804,7 +807,7 @@ fn odd_files_hang_no_command() {
     fs::remove_file(&path).expect("removed");
     mkfifo(&path, Mode::from_bits_truncate(0o600)).expect("a pipe");
     let verified =
-        json(&place.run(&["verify", "out", "--json"]).failed_with(3, &["move away what is unreadable"]));
+        json(&place.run(&["verify", "out", "--json"]).failed_with(3, &["move the unreadable files away"]));
     assert_eq!(verified["problems"][0]["problem"], "unreadable");
     refused(&place, &["run", "tiny.yaml", "--out", "out"], &["achCondE.npy is a pipe"]);
     fs::remove_file(&path).expect("removed");
@@ -822,7 +825,7 @@ fn a_file_without_end_is_not_read_to_it() {
         file.set_len(1 << 42).expect("long");
     }
     place.run(&["run", "long.yaml"]).failed_with(2, &["the file is larger than 1 MiB", "long.yaml"]);
-    place.run(&["worker", "--access", "long.json"]).failed_with(2, &["long.json is longer than"]);
+    place.run(&["worker", "--access", "long.json"]).failed_with(2, &["long.json has more than"]);
     place.run(&["ssh", "@long.json", "tiny.yaml"]).failed_with(2, &["long.json"]);
     File::options()
         .write(true)
@@ -969,10 +972,7 @@ fn directories_and_stores_of_version_0_1_0_stay_valid() {
     let text = fs::read_to_string(place.path("sweep.yaml")).expect("a sweep");
     place.write("sweep.yaml", text.replace("seeds: [1, 2]", "seeds: [1]"));
     let ended = place.run(&run).succeeded();
-    assert!(
-        ended.stderr.contains("note: kept seed-2/mineWeights.npy: it is not as granule wrote it"),
-        "{ended:#?}"
-    );
+    assert!(ended.stderr.contains("note: kept seed-2/mineWeights.npy: it was changed"), "{ended:#?}");
     assert_eq!(fs::read_to_string(place.path("out/seed-2/mineWeights.npy")).expect("a file"), "mine");
 }
 
@@ -1094,7 +1094,7 @@ fn a_file_that_is_on_record_and_is_another_is_not_replaced() {
     let journal = fs::read_to_string(place.path("out/outputs.pending.json")).expect("a journal");
     assert!(journal.contains(path) && !place.path("out").join(path).exists(), "{journal}");
     place.write(&format!("out/{path}"), "mine");
-    refused(&place, &["run", "tiny.yaml", "--out", "out"], &["no record says that granule wrote it", path]);
+    refused(&place, &["run", "tiny.yaml", "--out", "out"], &["granule's record does not list it", path]);
     fs::remove_file(place.path("out").join(path)).expect("removed");
     run(&place, &[]).succeeded();
     assert_eq!(place.outputs("out"), tiny().undisturbed());

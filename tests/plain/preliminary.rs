@@ -83,8 +83,8 @@ fn what_is_there_of_an_unfinished_sweep_is_drawn_and_marked() {
     let notes = report["notes"].to_string();
     for note in [
         mark,
-        "left out, as no trial is stored yet: all 4 conditions, seed 451",
-        "no figures of the paper of seeds 8,451: not all trials are stored of Control, GABAzine and ACh",
+        "left out all 4 conditions, seed 451: no trial is stored yet",
+        "no figures of the paper for seeds 8,451: trials of Control, GABAzine or ACh are missing",
     ] {
         assert!(notes.contains(note), "no `{note}` in {notes}");
         assert!(ended.stderr.contains(note), "no `{note}` in {}", ended.stderr);
@@ -100,7 +100,7 @@ fn what_is_there_of_an_unfinished_sweep_is_drawn_and_marked() {
     place.run(&["figures", "out", "--seeds", "7", "--to", "final", "--format", "svg"]).succeeded();
     let read =
         |path: &str| fs::read_to_string(place.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let mark = "preliminary: all 30 trials of this part; 42 of 90 trials of the sweep";
+    let mark = "preliminary: all 30 chosen trials; 42 of 90 trials of the sweep are stored";
     for file in ["psth", "conductance-traces", "seed-7/summary", "seed-7/conductances", "seed-7/densities"] {
         let numbers = |of: &str| object(&read(&format!("{of}/{file}.json")))["tables"].clone();
         assert_eq!(numbers("whole"), numbers("final"), "{file}");
@@ -159,7 +159,7 @@ fn nothing_is_drawn_of_nothing() {
     let place = unfinished();
     let served = begun(&place);
     let seed = ["figures", "out", "--seeds", "451"];
-    place.run(&seed).failed_with(3, &["no trial is stored yet of what is chosen", "help: "]);
+    place.run(&seed).failed_with(3, &["no trial of the chosen conditions and seeds of sweep ", "help: "]);
     place
         .run(&["figures", "out", "--trial", "10"])
         .failed_with(2, &["has no trial 10", "choose one of 0..9"]);
@@ -168,7 +168,10 @@ fn nothing_is_drawn_of_nothing() {
     let arguments = ["figures", "out", "--seeds", "8", "--trial", "7", "--format", "svg", "--json"];
     let report = object(&place.run(&arguments).succeeded().stdout);
     assert!(names(&report).iter().all(|(_, name)| *name != "raster"), "{report}");
-    assert!(report["notes"].to_string().contains("no raster and no heat map: no trial 7"), "{report}");
+    assert!(
+        report["notes"].to_string().contains("left out the raster and the heat map: they need trial 7"),
+        "{report}"
+    );
     served.signal(Signal::SIGTERM);
     served.end();
 }

@@ -475,7 +475,8 @@ fn a_damaged_store_costs_what_was_damaged() {
             return (computed, ended.stderr);
         }
         // The advice in the message works.
-        let ended = ended.failed_with(1, &["is not a readable store", "move it away and run again"]);
+        let ended =
+            ended.failed_with(1, &["is not a readable store", "move it away and run the sweep again"]);
         assert!(!place.path(&out("manifest.json")).exists(), "{what}");
         fs::rename(place.path(&out("store.granule")), place.path("away")).expect("it can be moved");
         start(&place, &["--workers", "2"]).end().succeeded();
@@ -522,7 +523,7 @@ fn one_run_at_a_time_has_the_output_directory() {
     first.signal(Signal::SIGSTOP);
     for _ in 0..3 {
         let second = start(&place, &["--workers", "2"]).end();
-        second.failed_with(1, &["is in use by another granule", "wait until it ends, or stop it"]);
+        second.failed_with(1, &["is in use by another granule process", "wait until it ends, or stop it"]);
     }
     first.signal(Signal::SIGCONT);
     first.end().succeeded();

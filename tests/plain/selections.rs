@@ -93,13 +93,13 @@ fn seeds_are_chosen_as_sweep_files_have_them() {
 #[test]
 fn what_chooses_nothing_is_an_error_that_lists_what_there_is() {
     let place = finished();
-    let all = "it has Control, ACh, leak-53-0.25, leak-53-0.5, leak-51-0.25, leak-51-0.5";
+    let all = "the conditions are Control, ACh, leak-53-0.25, leak-53-0.5, leak-51-0.25, leak-51-0.5";
     for (arguments, parts) in [
         (
             ["--conditions", "Contrl"],
-            ["has no condition `Contrl`", "help: did you mean `Control`? it has Control, ACh, "],
+            ["has no condition `Contrl`", "help: did you mean `Control`? the conditions are Control, ACh, "],
         ),
-        (["--conditions", "leek-*"], ["no condition of sweep test fits `leek-*`", all]),
+        (["--conditions", "leek-*"], ["no condition of sweep test matches `leek-*`", all]),
         (
             ["--where", "granule.tonic_factor=0.7"],
             [
@@ -111,7 +111,7 @@ fn what_chooses_nothing_is_an_error_that_lists_what_there_is() {
             ["--where", "granule.tonic_factor=0.5,golgi.leak_reversal<-53 mV"],
             [
                 "has granule.tonic_factor=0.5 and golgi.leak_reversal<-53 mV",
-                "no condition meets all of them at once",
+                "each filter fits a condition, but no condition fits all",
             ],
         ),
         (["--where", "granule.tonic_factr=1"], ["invalid value", "did you mean `granule.tonic_factor`?"]),
@@ -131,9 +131,7 @@ fn what_chooses_nothing_is_an_error_that_lists_what_there_is() {
         }
     }
     let reproduce = ["reproduce", "out", "--condition", "ACh", "--trial", "0", "--seed"];
-    place
-        .run(&[&reproduce[..], &["1..2"]].concat())
-        .failed_with(2, &["`1..2` is a range; choose one seed of it"]);
+    place.run(&[&reproduce[..], &["1..2"]].concat()).failed_with(2, &["`1..2` is a range; choose one seed"]);
 }
 
 #[test]
@@ -154,7 +152,7 @@ fn conditions_that_are_alike_share_a_line_and_the_sum_comes_last() {
     place.sweep("sweep.yaml", &sweep);
     // The plan counts different trials: 21 different conditions.
     let plan = place.run(&["plan", "sweep.yaml", "--out", "out"]).succeeded().stdout;
-    assert!(plan.contains("= 220 trials, 210 of them different: 1 condition equal to another"), "{plan}");
+    assert!(plan.contains("= 220 trials, 210 of them distinct (1 condition equal to another; "), "{plan}");
     assert!(plan.contains("to compute: 210 trials (0 stored)"), "{plan}");
     let explained = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
     let lines: Vec<&str> = explained.lines().collect();
@@ -163,10 +161,10 @@ fn conditions_that_are_alike_share_a_line_and_the_sum_comes_last() {
         lines[0].starts_with("  all 22 conditions, seeds 1..2, trials 0..4: to compute: "),
         "{explained}"
     );
-    assert!(lines[1].contains("share their trials, which count once"), "{explained}");
+    assert!(lines[1].contains("share trials; the total below counts each trial once"), "{explained}");
     assert_eq!(lines[2], "test: 0 trials reused, 210 to be computed");
     let ended = place.run(&["run", "sweep.yaml", "--out", "out", "--json"]).succeeded();
-    assert!(ended.stderr.contains("0 of 210 different trials stored"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("0 of 210 distinct trials stored"), "{}", ended.stderr);
     let done: serde_json::Value = serde_json::from_str(&ended.stdout).expect("an object");
     assert_eq!(done["trials"]["total"], 210);
     let status = place.run(&["status", "out"]).succeeded().stdout;

@@ -197,7 +197,7 @@ fn an_end_that_is_typed_twice_leaves_that_too() {
     all.iter().filter(|id| **id != coordinator).for_each(|id| send(*id, Signal::SIGSTOP));
     terminal.types("\u{3}");
     terminal.until("it is ending", |row| {
-        row.starts_with("  ending: ") && row.contains("Ctrl-C again ends at once")
+        row.starts_with("  ending: ") && row.contains("press Ctrl-C again to end at once")
     });
     terminal.types("\u{3}");
     let (code, screen) = terminal.end();

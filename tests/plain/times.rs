@@ -120,7 +120,7 @@ fn only_what_version_0_1_0_made_otherwise_is_made_again() {
         let ended = place.run(&unchanged).succeeded();
         // One of the two sweeps has different bins.
         assert_eq!(
-            ended.stderr.contains("1 file of the figures' data was computed by version 0.1.0"),
+            ended.stderr.contains("version 0.1.0 computed 1 file of these figures"),
             sweep == "pcg",
             "{ended:#?}"
         );

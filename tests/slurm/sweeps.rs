@@ -193,7 +193,12 @@ fn a_node_that_goes_down_takes_its_worker_only() {
         check_outputs(place);
         let (id, log) = job(place).expect("a job");
         // Slurm ends the worker. If it can still run, it leaves properly; otherwise its connection is lost.
-        assert!([" lost its connection", " is gone"].iter().any(|said| log.contains(said)), "{log}");
+        assert!(
+            [" lost its connection", " disconnected and holds no leases"]
+                .iter()
+                .any(|said| log.contains(said)),
+            "{log}"
+        );
         assert_eq!(told(cluster, &id, "Restarts"), "0", "the job went on");
         Some(())
     });
@@ -213,7 +218,7 @@ fn without_its_first_node_the_job_fails_and_the_next_goes_on() {
         stop_in_the_middle(place, 3)?;
         let (id, _) = job(place).expect("a job");
         cluster.does("scontrol", &["update", "nodename=n1", "state=down", "reason=test"]);
-        let failed = format!("error: job {id} has failed with its node n1, and the sweep is not complete");
+        let failed = format!("error: job {id} has failed (node n1), and the sweep is not complete");
         following.end().failed_with(3, &[&failed, "srun: error: Node failure on n1", "to resume: "]);
         place.is_left_alone();
         let again = cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();
@@ -480,13 +485,15 @@ fn a_sweep_that_was_changed_while_its_job_ran_is_completed_as_it_is_now() {
         let changed = text.replace("trials: 10", "trials: 12");
         assert_ne!(text, changed);
         place.write("sweep.yaml", &changed);
-        let differs = "note: it was submitted for 3 conditions × 1 seed × 10 trials (now 3 conditions × 1 seed \
-            × 12 trials)";
+        let differs = "note: the job was submitted with 3 conditions × 1 seed × 10 trials (now 3 conditions \
+            × 1 seed × 12 trials)";
         // With --detach, the command fails if the job differs.
         let detached = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "30", "--detach"])).end();
-        detached.failed_with(3, &[differs, &format!("job {id} computes the sweep as it was before")]);
+        detached
+            .failed_with(3, &[differs, &format!("job {id} computes the earlier version of the sweep file")]);
         let second = cluster.granule(place, &slurm(&["--nodes", "3", "--time", "20"]));
-        let options = ", and with --time=30 (now --time=20); the rest is submitted when it has ended";
+        let options = ", and with --time=30 (now --time=20); granule submits the remaining trials when that job \
+            has ended";
         wait_for("the second follows", || second.stderr().contains(options).then_some(()));
         workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
         for following in [first, second] {
@@ -584,7 +591,7 @@ fn an_sbatch_that_says_more_than_the_number_is_understood() {
         let mut command = place.granule(&slurm(&["--nodes", "1"]));
         command.env("PATH", place.path("programs"));
         cluster.at_home(&mut command);
-        let parts = ["a job may have been submitted: submitted", "`squeue --me` lists your jobs"];
+        let parts = ["a job may have been submitted: submitted", "look for the job with `squeue --me`"];
         place.start_this(command).end().failed_with(1, &parts);
         Some(())
     });
@@ -631,8 +638,8 @@ fn workers_that_end_at_once_are_no_storm() {
         cluster.at_home(&mut command);
         let ended = place.start_this(command).end();
         let parts = [
-            "workers ended within a minute of their start; no more for 10 s",
-            "error: 6 workers ended within a minute of their start, and no other runs",
+            "workers ended within a minute after they started; submitting no more for 10 s",
+            "error: 6 workers ended within a minute after the start, and no other worker is running",
             "no such library",
         ];
         let ended = ended.failed_with(3, &parts);
@@ -656,9 +663,9 @@ fn options_that_contradict_granules_own_are_refused() {
         ("--ntasks=1", "use granule's --nodes, or --workers and --cores"),
         ("-c4", "use granule's --workers and --cores"),
         ("--output=x", "granule reads the log beside the outputs"),
-        ("--test-only", "use --dry-run"),
+        ("--test-only", "write the script with --dry-run"),
         ("--wrap=true", "the job runs granule's script"),
-        ("--signal=INT@5", "the script is warned with `--signal=B:USR1@SECONDS`"),
+        ("--signal=INT@5", "granule handles only `--signal=B:USR1@SECONDS`"),
     ] {
         let ended = place.run(&["slurm", "sweep.yaml", "--dry-run", "--", option]);
         ended.failed_with(

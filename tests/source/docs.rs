@@ -13,9 +13,9 @@ use crate::support::{Place, root};
 const RULES: &str = "
 ## Times, counts and draws
 
-**Times in steps.** A stimulus falls into the step that contains its time. A refractory period is cut to whole steps. Both round down,
-but a time at most a thousandth of a step before a step counts as that step. A delay is rounded to the nearest step, half up. Each of
-`stimulus.times` must lie in a step of the trial, and no two in the same step.
+**Times in steps.** A stimulus falls into the step that contains its time. A refractory period is cut to whole steps. A time that is
+at most a thousandth of a step before the start of a step counts as the start of that step. A delay is rounded to the nearest step,
+half up. Each of `stimulus.times` must lie in a step of the trial, and no two in the same step.
 
 Engine `pcg` computes steps exactly, from the decimals as they are written. With more than 15 digits, it uses the shortest decimal
 that is the same double. `brian2-2.2.1` computes them as Brian2 does, in double precision; there, a delay of half a step may be rounded
@@ -88,7 +88,7 @@ fn parameters_page() -> String {
          | the weight × `scale` of one synapse | below 2 × capacitance / dt | {} nS | {} nS |\n\n\
          For factors that are drawn, the limit applies to the value that at most one network in a thousand exceeds.\n\
          With mean m and standard deviation s it is m + s √(2t) + t s²/m, t = ln(1000 × `network.granule_cells`).\n\
-         For random weights, their mean counts: `weights.mean`.\n",
+         For random weights, the limit applies to their mean, `weights.mean`.\n",
         per_step(granule),
         per_step(golgi),
         2.0 * per_step(granule),

@@ -182,7 +182,10 @@ fn a_worker_that_is_told_to_leave_is_not_started_again() {
     let worker = lab.worker(&mut running, 1);
     send(worker, Signal::SIGTERM);
     running.until("it is said", |running| {
-        running.stderr().contains(" node1 has left; not used any more\n").then_some(())
+        running
+            .stderr()
+            .contains(" node1 ended without an error; granule no longer uses this host\n")
+            .then_some(())
     });
     lab.wait_for_trials(&mut running, SOME);
     assert!(workers(lab.hosts.host(1)).is_empty());
@@ -247,20 +250,28 @@ fn what_is_wrong_with_a_machine_is_said() {
         "node1,node9",
         &["--granule", "no where/granule"],
         &[
-            "\n  node1 cannot run granule: its shell gave 127, saying: ",
+            "\n  node1 cannot run granule: its shell exited with code 127; its last output: ",
             "no where/granule",
             "\n  node9 cannot be reached: ",
         ],
     );
-    is("node1", &["--granule", "locked"], &["cannot run granule: its shell gave 126, saying: "]);
+    is(
+        "node1",
+        &["--granule", "locked"],
+        &["cannot run granule: its shell exited with code 126; its last output: "],
+    );
     is(
         "node1",
         &["--granule", other.to_str().unwrap()],
         &["\n  node1 has granule 99.1.0, this machine has "],
     );
-    is("node1", &["--granule", mute.to_str().unwrap()], &["\n  node1 prints output that is not granule's"]);
+    is(
+        "node1",
+        &["--granule", mute.to_str().unwrap()],
+        &["\n  node1 printed 64 KiB before the greeting of granule"],
+    );
     is("node1", &["--granule", "false"], &["\n  node1 exited with code 1\n"]);
-    is("node2", &["--granule", "true"], &["\n  node2 has left\n"]);
+    is("node2", &["--granule", "true"], &["\n  node2 ended without an error\n"]);
     // Options after `--` are for ssh.
     is(
         "node1",
@@ -315,6 +326,7 @@ fn without_ssh_it_says_so() {
     // If `ssh` exists but cannot be started, the failure may be temporary.
     let ssh = place.script("programs/ssh", "true");
     fs::set_permissions(&ssh, fs::Permissions::from_mode(0o600)).expect("a mode");
-    run().failed_with(3, &["error: no host can be used\n  node1 cannot be asked: Permission denied"]);
+    let failure = "node1 cannot be reached, because `ssh` cannot be started: Permission denied";
+    run().failed_with(3, &["error: no host can be used\n  ", failure]);
     place.is_left_alone();
 }

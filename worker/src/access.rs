@@ -58,11 +58,11 @@ pub enum AccessError {
         source: Box<AccessError>,
     },
     /// The content is longer than an access file may be.
-    #[error("an access file has at most {LONGEST} bytes; this is something else")]
+    #[error("this is not an access file: it has more than {LONGEST} bytes")]
     TooLong,
     /// The content is not JSON, or lacks fields of an access file, or has others.
     #[error(
-        "this is not an access file: line {line}, column {column} {problem}; \
+        "this is not an access file: line {line}, column {column}: {problem}; \
          get a new copy of the access file from the coordinator"
     )]
     Format {
@@ -75,7 +75,7 @@ pub enum AccessError {
     },
     /// The file has another version of the format.
     #[error(
-        "the access file is of version {found}, this granule knows version {VERSION}; \
+        "the access file has version {found}, but this granule reads version {VERSION}; \
          run the same granule as the coordinator"
     )]
     Version {
@@ -83,13 +83,16 @@ pub enum AccessError {
         found: u64,
     },
     /// The file has no addresses, or too many.
-    #[error("the access file has {found} addresses, it needs 1 to {MOST_ADDRESSES}")]
+    #[error(
+        "the access file has {found} addresses; expected 1 to {MOST_ADDRESSES}; \
+         get a new copy of the access file from the coordinator"
+    )]
     Addresses {
         /// Number of addresses.
         found: usize,
     },
     /// An address is invalid.
-    #[error("`{address}` is no address of a coordinator: {problem}; write host:port")]
+    #[error("`{address}` is not an address of a coordinator: {problem}; write host:port")]
     Address {
         /// The address, escaped for a terminal and cut.
         address: String,
@@ -159,11 +162,7 @@ impl Access {
         // Some editors begin a file with a byte order mark.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            return Err(AccessError::Format {
-                line: 1,
-                column: 1,
-                problem: "is UTF-16 text, and UTF-8 is wanted",
-            });
+            return Err(AccessError::Format { line: 1, column: 1, problem: "UTF-16 text; expected UTF-8" });
         }
         let Versioned { granule_access: found } = serde_json::from_slice(bytes).map_err(format_error)?;
         if found != VERSION {
@@ -278,13 +277,13 @@ fn read_once(path: &Path) -> io::Result<Vec<u8>> {
 fn format_error(error: serde_json::Error) -> AccessError {
     use serde_json::error::Category;
     let problem = match error.classify() {
-        Category::Eof if error.line() <= 1 && error.column() == 0 => "is its end: it is empty",
-        Category::Eof => "is where it ends too early",
+        Category::Eof if error.line() <= 1 && error.column() == 0 => "the file is empty",
+        Category::Eof => "the file ends too early",
         Category::Data => {
-            "lacks one of `granule_access`, `addresses` and `secret`, or has something else than these and \
-             `certificate`"
+            "the file must have `granule_access`, `addresses` and `secret`, may have `certificate`, and nothing \
+             else"
         }
-        Category::Io | Category::Syntax => "is no JSON",
+        Category::Io | Category::Syntax => "not JSON",
     };
     AccessError::Format { line: error.line(), column: error.column(), problem }
 }
@@ -347,13 +346,13 @@ impl FromStr for Address {
     fn from_str(address: &str) -> Result<Address, AccessError> {
         let wrong = |problem| AccessError::Address { address: shown(address), problem };
         if address.contains("://") {
-            return Err(wrong("it is a URL; only its host and port are wanted"));
+            return Err(wrong("it is a URL; expected host:port"));
         }
         let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         let port = match port.parse() {
             // `parse` would also accept a sign.
             Ok(port) if port != 0 && !address.contains('+') => port,
-            _ => return Err(wrong("its port is no number from 1 to 65535")),
+            _ => return Err(wrong("its port is not a number from 1 to 65535")),
         };
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(ip) if ip.parse::<std::net::Ipv6Addr>().is_ok() => ip,
@@ -364,11 +363,11 @@ impl FromStr for Address {
             None => host,
         };
         if host.is_empty() || host.len() > 253 {
-            return Err(wrong("it has no name of a host"));
+            return Err(wrong("it has no host name"));
         }
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if !host.chars().all(is_allowed) {
-            return Err(wrong("its host has characters that no name has"));
+            return Err(wrong("its host has characters that are not allowed in names"));
         }
         Ok(Address { host: host.to_owned(), port })
     }
@@ -543,7 +542,9 @@ mod tests {
     #[test]
     fn what_is_no_address_is_shown_without_harm() {
         let told = |address: &str| address.parse::<Address>().expect_err(address).to_string();
-        assert!(told("a\u{1b}[31m\n\u{202e}:1").starts_with("`a\\u{1b}[31m\\n\\u{202e}:1` is no address"));
+        assert!(
+            told("a\u{1b}[31m\n\u{202e}:1").starts_with("`a\\u{1b}[31m\\n\\u{202e}:1` is not an address")
+        );
         assert!(told(&"ä".repeat(1000)).starts_with(&format!("`{}…` is", "ä".repeat(80))));
     }
 
@@ -566,18 +567,18 @@ mod tests {
         let changes: [(&str, Change); 16] = [
             ("version 2", |file| _ = file.insert("granule_access".into(), 2.into())),
             ("not an access file", |file| _ = file.insert("granule_access".into(), "1".into())),
-            ("lacks", |file| _ = file.remove("granule_access")),
-            ("lacks", |file| _ = file.remove("secret")),
-            ("lacks", |file| _ = file.remove("addresses")),
-            ("something else", |file| {
+            ("must have", |file| _ = file.remove("granule_access")),
+            ("must have", |file| _ = file.remove("secret")),
+            ("must have", |file| _ = file.remove("addresses")),
+            ("and nothing else", |file| {
                 let secret = file["secret"].clone();
                 file.insert("addresses".into(), secret);
             }),
-            ("something else", |file| {
+            ("and nothing else", |file| {
                 let secret = file["secret"].as_str().expect("text").to_owned();
                 file.insert(secret, 1.into());
             }),
-            ("something else", |file| _ = file.insert("secret".into(), 1.into())),
+            ("and nothing else", |file| _ = file.insert("secret".into(), 1.into())),
             ("fewer than 32", |file| {
                 let cut = file["secret"].as_str().expect("text")[..31].to_owned();
                 file.insert("secret".into(), cut.into());

@@ -416,7 +416,7 @@ async fn call(way: Way, last: Option<SocketAddr>, hello: wire::Hello) -> Result<
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             match stream {
                 Some(stream) => over(stream).await.map(|channel| (channel, PIPED.to_owned(), None)),
-                None => return Err(CallError::Lost("it was used".to_owned())),
+                None => return Err(CallError::Lost("a worker over ssh cannot connect again".to_owned())),
             }
         }
         Way::File { .. } | Way::Given(_) => reconnect(&access, last)

@@ -85,7 +85,7 @@ pub enum ConnectError {
         problem: &'static str,
     },
     /// There are several addresses, and the coordinator was found at none.
-    #[error("the coordinator is found at none of its addresses: {}", listed(errors))]
+    #[error("cannot reach the coordinator at any of its addresses: {}", listed(errors))]
     Nowhere {
         /// Error of each attempt, in the order in which they failed.
         errors: Vec<ConnectError>,
@@ -363,7 +363,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let wrong =
-        |_| ConnectError::Address { address: address.to_owned(), problem: "it does not fit into an URL" };
+        |_| ConnectError::Address { address: address.to_owned(), problem: "it cannot be part of a URL" };
     // The scheme has no effect: the connection below HTTP/2 is already open.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(wrong)?

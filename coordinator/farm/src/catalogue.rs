@@ -101,8 +101,8 @@ impl<'a> Catalogue<'a> {
     pub fn too_large_reason(&self, id: TrialId) -> String {
         let advice = self.plan.engine.to_spike_less(Some(self.model(id.cohort, id.variant)));
         format!(
-            "it has more than {MOST_SPIKES} spikes, the most that granule stores of a trial, and would have \
-                them again: {advice}"
+            "it has more than {MOST_SPIKES} spikes, the limit for one trial; a retry would give the same \
+                spikes; {advice}"
         )
     }
 
@@ -173,7 +173,7 @@ impl<'a> Catalogue<'a> {
     /// Describes for the user where two encoded results of a trial first differ.
     pub fn first_difference(&self, id: TrialId, stored: &[u8], received: &[u8]) -> String {
         let (Some(stored), Some(received)) = (self.decode(id, stored), self.decode(id, received)) else {
-            return "the spikes stored cannot be read".to_owned();
+            return "the stored spikes cannot be read".to_owned();
         };
         first_difference(self.model(id.cohort, id.variant), &stored, &received, "received")
     }
@@ -202,11 +202,11 @@ pub fn first_difference(model: &Model, stored: &TrialSpikes, others: &TrialSpike
             })
         };
         return format!(
-            "the first spike of a {} that differs is number {at}: {} stored, {} {other}",
-            population.cell,
+            "{}: spike {at} (counted from 0) is the first that differs: {} stored, {} {other}",
+            population.cells,
             tell(a.get(at)),
             tell(b.get(at))
         );
     }
-    "the spikes are the same, but not their encoding".to_owned()
+    "the spikes are equal, but their encodings differ".to_owned()
 }

@@ -91,8 +91,8 @@ pub fn introduce(hello: wire::Hello, engine: &'static dyn Engine, epoch: u64) ->
         of_name.map(|theirs| engine_from_wire(&[engine], Some(theirs.clone()))).collect();
     if let [Err(WireError::Space { .. }), ..] = found[..] {
         return Err(format!(
-            "engine {} of the worker (granule {theirs}) has other parameters than that of this coordinator (granule \
-             {ours}); run the same version on both sides",
+            "engine {} has different parameters in the worker (granule {theirs}) and in this coordinator \
+             (granule {ours}); run the same version on both sides",
             engine.name()
         ));
     }

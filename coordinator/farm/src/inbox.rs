@@ -49,7 +49,7 @@ pub fn steps(
         Said::TooLarge { lease, name } => {
             let Some(trial) = catalogue.place_of(name) else { return foreign(name.to_wire()) };
             if !catalogue.may_be_too_large(trial) {
-                return invalid("too many spikes for a model whose cells cannot fire that often");
+                return invalid("a report of too many spikes for a model whose cells cannot fire that often");
             }
             match stored(trial) {
                 None => Event::TooLarge { connection, lease, trial },

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
-/// Parses the address on which to wait for workers. A port alone means all networks.
+/// Parses the address on which to wait for workers. A port alone means all interfaces.
 pub(crate) fn of_all_networks(text: &str) -> Result<SocketAddr, String> {
     address(text, Ipv4Addr::UNSPECIFIED.into())
 }
@@ -56,7 +56,7 @@ fn port(text: &str) -> Result<u16, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let port = if is_number { text.parse().ok() } else { None };
     port.ok_or_else(|| {
-        format!("`{text}` is not a port; write a number from 0 to 65535, where 0 takes a free one")
+        format!("`{text}` is not a port; write a number from 0 to 65535, where 0 uses a free one")
     })
 }
 

@@ -28,9 +28,9 @@ pub(crate) mod exit {
     pub(crate) const OF_WORKER: &str = "Exit codes: 0 the sweep is complete, or the worker drained; \
         1 refused, quarantined, or no coordinator for too long; 2 wrong usage or access file; \
         130, 143 ended by a second signal.";
-    pub(crate) const OF_STATUS: &str = "Exit codes: 0 printed, or with --follow: all trials are computed; \
-        1 with --access: no coordinator; 2 wrong usage, or no output directory; \
-        3 with --follow: trials set aside.";
+    pub(crate) const OF_STATUS: &str = "Exit codes: 0 printed (with --follow: all trials are computed); \
+        1 no coordinator answers (with --access); 2 wrong usage, or no output directory; \
+        3 trials were set aside (with --follow).";
     pub(crate) const OF_VERIFY: &str = "Exit codes: 0 everything matches; 1 a file cannot be read, or a run is in progress; \
         2 wrong usage; 3 a file or trial does not match, or the sweep is incomplete.";
     pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 equal spikes; \
@@ -38,10 +38,10 @@ pub(crate) mod exit {
         4 different spikes.";
     /// Of `export`, `figures` and `report`.
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress; \
-        2 wrong usage; 3 trials are missing, or for figures and report no trial is stored.";
+        2 wrong usage; 3 trials are missing (export), or no trial is stored (figures, report).";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done; 1 a file cannot be read or written, or a run is in progress; \
         2 wrong usage, or the store does not exist; 3 verify: the store is damaged; \
-        4 merge: two stores have different spikes of a trial.";
+        4 merge: two stores have different spikes for a trial.";
 
     pub(crate) use granule_system::exit::*;
 }
@@ -135,7 +135,7 @@ pub(crate) struct SweepArgs {
     /// Percent of the trials to audit: another worker computes them again, and granule compares.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) audit: f64,
-    /// Serve the dashboard at this address, such as 127.0.0.1:7001. A port alone means loopback; port 0 takes a free one.
+    /// Serve the dashboard at this address, such as 127.0.0.1:7001. A port alone means loopback; port 0 uses a free one.
     /// granule prints the URL, which has a token if the address is not loopback.
     #[arg(long, value_name = "ADDR", value_parser = address::of_this_machine)]
     pub(crate) dashboard: Option<SocketAddr>,
@@ -145,10 +145,11 @@ pub(crate) struct SweepArgs {
     /// Format of messages on standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = EnumValueParser::<LogFormatArg>::new().map(LogFormat::from))]
     pub(crate) log_format: LogFormat,
-    /// Trials that a worker gets at a time [default: about two seconds of work]. Results do not depend on it.
+    /// Trials in a shard, the unit that granule leases to a worker [default: about two seconds of work].
+    /// Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
-    /// Seconds without a message from a worker after which its trials go to other workers.
+    /// If a worker sends no message for this many seconds, its trials go to other workers.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = whole(1, 86400), hide_short_help = true)]
     pub(crate) lease_seconds: u32,
     /// Executable of the coordinator's own worker processes [default: this one].
@@ -163,7 +164,7 @@ pub(crate) struct RunArgs {
     /// Worker processes to start [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) workers: Option<u32>,
-    /// Loopback address at which the coordinator listens for its workers; port 0 takes a free one.
+    /// Loopback address at which the coordinator listens for its workers; port 0 uses a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address::of_this_machine)]
     pub(crate) listen: SocketAddr,
 }
@@ -172,8 +173,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) common: SweepArgs,
-    /// Address at which to listen for workers, such as 10.0.0.5:7000. A port alone listens on all networks, like
-    /// 0.0.0.0:7000; port 0 takes a free one. Connections that are not on loopback are encrypted.
+    /// Address at which to listen for workers, such as 10.0.0.5:7000. A port alone listens on all interfaces,
+    /// like 0.0.0.0:7000; port 0 uses a free one. Connections that are not on loopback are encrypted.
     #[arg(long, value_name = "ADDR", value_parser = address::of_all_networks)]
     pub(crate) listen: SocketAddr,
     /// Name or address at which workers reach this machine, if it differs from the machine's own [default: its addresses].
@@ -201,10 +202,10 @@ pub(crate) struct Serve {
     /// Worker processes to start on this machine.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1024))]
     pub(crate) workers: u32,
-    /// Stop if no worker was connected for this time, such as 90s, 45m or 2h30m [default: never].
+    /// Stop if no worker is connected for this long, such as 90s, 45m or 2h30m [default: never].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Serve /metrics and /health without a secret at this loopback address or port, such as 127.0.0.1:9464; port 0 takes
+    /// Serve /metrics and /health without a secret at this loopback address or port, such as 127.0.0.1:9464; port 0 uses
     /// a free one. granule prints the URL.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
@@ -221,16 +222,17 @@ pub(crate) struct WorkerArgs {
     /// Trials to compute at a time [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) threads: Option<u32>,
-    /// Finish the current trials and leave after this time, such as 90s, 45m, 2h30m or 12:00:00.
+    /// Drain after running for this long: 90s, 45m, 2h30m, or 12:00:00 for 12 hours.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) time_limit: Option<Duration>,
-    /// Leave if there was no work for this time.
+    /// Drain if the coordinator gives this worker no work for this long.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Stop if there was no coordinator for this time [default: 10m].
+    /// Stop if the worker cannot reach a coordinator for this long [default: 10m].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Exit code if the worker drains before the sweep is complete, on a signal or at its time limit.
+    /// Exit code if the worker drains before the sweep is complete: on a signal, at its time limit or at its
+    /// idle timeout.
     #[arg(long, value_name = "CODE", default_value_t = 0)]
     pub(crate) leave_with: u8,
     /// Format of messages on standard error.
@@ -257,7 +259,7 @@ pub(crate) struct SshArgs {
     /// The program granule on those machines: a name, or a path from the home directory there.
     #[arg(long, value_name = "FILE", default_value = "granule")]
     pub(crate) granule: String,
-    /// Stop if no worker was connected for this time, such as 90s, 45m or 2h30m.
+    /// Stop if no worker is connected for this long, such as 90s, 45m or 2h30m.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) give_up_after: Duration,
     /// Options for ssh, passed unchanged.
@@ -288,10 +290,11 @@ pub(crate) struct SlurmArgs {
     /// Workers, on any nodes with free cores.
     #[arg(long, value_name = "N", value_parser = whole(1, 100_000))]
     pub(crate) workers: Option<u32>,
-    /// Cores of each worker of --workers.
+    /// Cores for each worker, with --workers.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = whole(1, 1024))]
     pub(crate) cores: u32,
-    /// Time limit of the job in Slurm's format: minutes, 2:00:00, or 1-12 (1 day 12 hours).
+    /// Time limit of the job in Slurm's format: minutes, 2:00:00, or 1-12 (1 day 12 hours)
+    /// [default: that of the partition].
     #[arg(long, value_name = "TIME")]
     pub(crate) time: Option<String>,
     /// Slurm's partition.
@@ -306,8 +309,8 @@ pub(crate) struct SlurmArgs {
     /// Percent of the trials to audit: another worker computes them again, and granule compares.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, conflicts_with = "attach")]
     pub(crate) audit: f64,
-    /// Add workers to a `granule serve` of the sweep that runs elsewhere. Each worker is a job; there are up to --nodes or
-    /// --workers of them while there is work.
+    /// Submit workers for a coordinator (`granule serve`) of this sweep that is running elsewhere. Each
+    /// worker is one Slurm job. granule keeps up to --nodes or --workers of them queued or running while trials remain.
     #[arg(long, conflicts_with_all = ["detach", "store"])]
     pub(crate) attach: bool,
     /// Submit the job and return at once.
@@ -319,10 +322,11 @@ pub(crate) struct SlurmArgs {
     /// The program granule on the nodes [default: this one].
     #[arg(long, value_name = "FILE")]
     pub(crate) granule: Option<PathBuf>,
-    /// Trials that a worker gets at a time [default: about two seconds of work]. Results do not depend on it.
+    /// Trials in a shard, the unit that granule leases to a worker [default: about two seconds of work].
+    /// Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = whole(1, u32::MAX), hide_short_help = true)]
     pub(crate) shard_trials: Option<u32>,
-    /// Time without work after which the workers of --attach drain.
+    /// With --attach, a worker drains if it has no work for this long.
     #[arg(long, value_name = "TIME", default_value = "2m", requires = "attach", value_parser = duration_as_given, hide_short_help = true)]
     pub(crate) idle_timeout: String,
     /// Options for sbatch, passed unchanged.
@@ -343,10 +347,10 @@ pub(crate) struct IdentityArgs {
 pub(crate) struct Status {
     /// The output directory of a sweep, during or after a run.
     pub(crate) out: Option<PathBuf>,
-    /// Ask the coordinator of this access file, or of a copy of it.
+    /// Query the coordinator that this access file (or a copy of it) names.
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     pub(crate) access: Option<PathBuf>,
-    /// Keep printing until all trials are computed. Wait for a coordinator that has not started yet, or has ended.
+    /// Keep printing until all trials are computed. If no coordinator is running, wait until one starts.
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print JSON, one object a line.
@@ -453,7 +457,7 @@ pub(crate) struct Export {
     pub(crate) bin: f64,
     #[command(flatten)]
     pub(crate) only: Only,
-    /// Replace a file that is not a table of granule.
+    /// Replace an existing file even if granule did not write it.
     #[arg(long)]
     pub(crate) force: bool,
     /// Format of the file [default: by the ending of its name].
@@ -527,7 +531,7 @@ pub(crate) struct ReportArgs {
     /// The page [default: `report.html` in the output directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
-    /// Replace a file that is not a report of granule.
+    /// Replace an existing file even if granule did not write it.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -670,14 +674,18 @@ pub(crate) struct Completions {
 pub(crate) struct Man {
     /// Directory for a page for each command [default: print one page for all].
     pub(crate) directory: Option<PathBuf>,
-    /// Replace files that are not manual pages of granule.
+    /// Replace existing files even if granule did not write them.
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 /// A time, as people and Slurm write it.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time; write it like 90s, 45m, 2h30m or 12:00:00");
+    let wrong = || {
+        format!(
+            "`{text}` is not a duration; write it like 90s, 45m, 2h30m or 12:00:00 (hours:minutes:seconds)"
+        )
+    };
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
@@ -693,7 +701,7 @@ fn duration_as_given(text: &str) -> Result<String, String> {
 fn one_seed(text: &str) -> Result<u32, String> {
     let range = granule_sweep::parse_seeds(text)?;
     let is_one = range.start() == range.end();
-    is_one.then_some(*range.start()).ok_or_else(|| format!("`{text}` is a range; choose one seed of it"))
+    is_one.then_some(*range.start()).ok_or_else(|| format!("`{text}` is a range; choose one seed"))
 }
 
 /// A whole number within these bounds.

@@ -75,13 +75,18 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Incomplete { .. } => {
                 (exit::INCOMPLETE, Some("run it to its end; `granule status` shows what is missing"))
             }
-            ArchiveError::NoStore { .. } => {
-                (exit::FAILED, Some("name it with --store FILE, or run the sweep again to write a new one"))
-            }
+            ArchiveError::NoStore { .. } => (
+                exit::FAILED,
+                Some(
+                    "if the store was moved, name its new place with --store FILE; otherwise run the sweep \
+                        again to write a new one",
+                ),
+            ),
             ArchiveError::Store(StoreError::Corrupted { .. }) => (
                 exit::FAILED,
                 Some(
-                    "if it is that of the sweep, move it away and run again; the run computes its trials again",
+                    "if this is the store of the sweep, move it away and run the sweep again; the run \
+                        computes its trials again",
                 ),
             ),
             ArchiveError::LostStore { out, .. } => {

@@ -37,10 +37,10 @@ pub enum ArchiveError {
     #[error("{} is a file, not an output directory", out.display())]
     NoDirectory { out: PathBuf },
     /// A run is in progress.
-    #[error("the output directory {} is in use by another granule", out.display())]
+    #[error("the output directory {} is in use by another granule process", out.display())]
     InUse { out: PathBuf },
     /// This program cannot compute its sweep.
-    #[error("cannot resume the sweep in {}", out.display())]
+    #[error("cannot use the sweep in {}", out.display())]
     Foreign { out: PathBuf, source: Foreign },
     /// Its sweep has no manifest.
     #[error("the sweep in {} is not complete", out.display())]

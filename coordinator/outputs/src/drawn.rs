@@ -49,7 +49,7 @@ impl fmt::Display for Preliminary {
         if drawn == chosen && chosen < total {
             return write!(
                 f,
-                "preliminary: all {drawn} trials of this part; {stored} of {total} trials of the sweep"
+                "preliminary: all {drawn} chosen trials; {stored} of {total} trials of the sweep are stored"
             );
         }
         if drawn == total {
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(of(4, 10).to_string(), "preliminary: 4 of 10 trials");
         assert_eq!(
             of(10, 10).to_string(),
-            "preliminary: all 10 trials of this part; 34 of 50 trials of the sweep"
+            "preliminary: all 10 chosen trials; 34 of 50 trials of the sweep are stored"
         );
         assert_eq!(Preliminary::from_meta(&of(4, 10).to_meta()), Some(of(4, 10)));
         assert_eq!(Preliminary::from_meta("4/10 34"), None);

@@ -63,7 +63,7 @@ impl HashedFile {
                 let what = "appeared during this run, and granule did not write it".to_owned();
                 Refusal::Taken { path, what }.into()
             }
-            _ => failed("put in place", &path)(error),
+            _ => failed("move into place", &path)(error),
         })
     }
 

@@ -76,10 +76,10 @@ pub enum WeightsError {
     #[error("cannot write weights: {0}")]
     Io(#[from] io::Error),
     /// Two fibers have the same index, which a dict cannot hold. Nothing was written.
-    #[error("mossy fiber {0} is given twice")]
+    #[error("mossy fibre {0} is given twice")]
     DuplicateFiber(i64),
     /// More objects than memo ids, which are 32 bits wide. The file is incomplete.
-    #[error("too many mossy fibers for one pickle")]
+    #[error("too many mossy fibres for one pickle")]
     TooManyFibers,
 }
 
@@ -402,7 +402,7 @@ mod tests {
     fn a_fiber_given_twice_is_refused() {
         let mut bytes = Vec::new();
         let error = write_weights(&mut bytes, &[(4, &[0.5]), (7, &[]), (4, &[])]).unwrap_err();
-        assert_eq!(error.to_string(), "mossy fiber 4 is given twice");
+        assert_eq!(error.to_string(), "mossy fibre 4 is given twice");
         assert!(bytes.is_empty());
     }
 

@@ -21,9 +21,9 @@ pub enum Refusal {
     AnotherSweep { out: PathBuf, held: String, why: &'static str },
     /// At the paths of outputs there are files that no record lists.
     #[error(
-        "{} has {} where this sweep writes outputs, and no record says that granule wrote {}, such as {first}",
+        "{} has {} that this sweep would write, such as {first}, and granule's record does not list {}",
         out.display(),
-        if *count == 1 { "a file".to_owned() } else { format!("{count} files") },
+        if *count == 1 { "a file at a path".to_owned() } else { format!("{count} files at paths") },
         if *count == 1 { "it" } else { "them" }
     )]
     Unlisted { out: PathBuf, count: usize, first: String },

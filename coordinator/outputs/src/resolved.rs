@@ -49,7 +49,14 @@ fn common_noise() -> String {
 }
 
 impl ResolvedSweep {
+    /// Lists each parameter of each condition, except for parameters that were added to the model later and that no
+    /// condition sets. So adding a parameter changes no manifest either.
     pub fn of(sweep: &Sweep) -> ResolvedSweep {
+        let values = sweep.conditions.iter().flat_map(|condition| condition.model.values().iter());
+        let set: HashSet<&str> = values
+            .filter(|(parameter, value)| !parameter.is_as_before(value))
+            .map(|(parameter, _)| parameter.path)
+            .collect();
         let conditions = sweep
             .conditions
             .iter()
@@ -63,7 +70,13 @@ impl ResolvedSweep {
                     prefix: condition.prefix.clone(),
                     fingerprint: condition.model.fingerprint().to_string(),
                     not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
-                    parameters: condition.model.values().iter().map(shown).collect(),
+                    parameters: condition
+                        .model
+                        .values()
+                        .iter()
+                        .filter(|(parameter, _)| parameter.before.is_none() || set.contains(parameter.path))
+                        .map(shown)
+                        .collect(),
                 }
             })
             .collect();
@@ -105,7 +118,7 @@ pub enum Foreign {
     #[error("seed {0} occurs twice")]
     SameSeed(u32),
     /// The parameters of a condition do not match its fingerprint.
-    #[error("the parameters of condition {condition} are not those that were computed: {what}")]
+    #[error("cannot use the recorded parameters of condition {condition}: {what}")]
     Condition { condition: String, what: String },
     /// A condition breaks a rule that did not exist when it was computed.
     #[error("this version refuses the parameters of condition {condition}: {what}")]
@@ -189,7 +202,7 @@ impl ResolvedCondition {
         let model = Model::new(engine, values).map_err(refused)?;
         let is_known = |fingerprint: Fingerprint| fingerprint.to_string() == self.fingerprint;
         if !is_known(model.fingerprint()) && !is_known(model.facts().fingerprint_0_1_0) {
-            return Err(wrong("fingerprints differ".to_owned()));
+            return Err(wrong("they do not match the recorded fingerprint".to_owned()));
         }
         let record = Record::without(engine.kinds(), self.not_recorded.iter().map(String::as_str))
             .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
@@ -266,6 +279,25 @@ conditions:
     }
 
     #[test]
+    fn a_parameter_that_was_added_later_is_recorded_only_if_a_condition_sets_it() {
+        let resolved = |conditions: &str| {
+            let text = format!("conditions: [{conditions}]");
+            let sweep =
+                parse(granule_toy::ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+            let resolved = ResolvedSweep::of(&sweep);
+            assert_eq!(resolved.restore(granule_toy::ENGINES).unwrap(), sweep);
+            resolved
+        };
+        let delays = |conditions: &str| {
+            let delay = |of: ResolvedCondition| of.parameters.get("synapse.delay").cloned();
+            resolved(conditions).conditions.into_iter().map(delay).collect::<Vec<_>>()
+        };
+        assert_eq!(delays("Base, { name: same, set: { synapse.delay: 1 ms } }"), [None, None]);
+        let both = ["1 ms", "2 ms"].map(|delay| Some(delay.into()));
+        assert_eq!(delays("Base, { name: slow, set: { synapse.delay: 2 ms } }"), both);
+    }
+
+    #[test]
     fn a_manifest_that_breaks_a_rule_is_refused() {
         let text = "seeds: [5, 451]\nconditions: [Control, GABAzine, { name: mine }, { name: '-53.5' }]";
         let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
@@ -285,11 +317,14 @@ conditions:
             };
             check(&rename, expected);
         };
-        let letters = "a condition's name can have letters, digits, `.`, `_` and `-` only, unlike";
-        named("=HYPERLINK(\"http://x\",\"y\")", &format!("{letters} `=HYPERLINK(\"http://x\",\"y\")`"));
-        named("../../x", &format!("{letters} `../../x`"));
-        named("<script>", &format!("{letters} `<script>`"));
-        named("\u{1b}[31m", &format!("{letters} `\\u{{1b}}[31m`"));
+        let letters = "a condition's name can have letters, digits, `.`, `_` and `-` only;";
+        named(
+            "=HYPERLINK(\"http://x\",\"y\")",
+            &format!("{letters} `=HYPERLINK(\"http://x\",\"y\")` has others"),
+        );
+        named("../../x", &format!("{letters} `../../x` has others"));
+        named("<script>", &format!("{letters} `<script>` has others"));
+        named("\u{1b}[31m", &format!("{letters} `\\u{{1b}}[31m` has others"));
         named("NA", "a condition's name cannot be `NA`: pandas reads it as a missing value");
         named("", "a condition's name must not be empty");
         named("Randomized_x", "a condition's name cannot start with `randomized_`");
@@ -309,9 +344,9 @@ conditions:
             &format!("{start} Control start with \"{}\"; expected \"control\"", "x".repeat(MOST_SHOWN)),
         );
         let renamed = |name: &str, expected: &str| check(&|sweep| sweep.name = name.to_owned(), expected);
-        let letters = "a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike";
-        renamed("../x", &format!("{letters} `../x`"));
-        renamed("<b>", &format!("{letters} `<b>`"));
+        let letters = "a sweep's name can have letters, digits, `.`, `_` and `-` only;";
+        renamed("../x", &format!("{letters} `../x` has others"));
+        renamed("<b>", &format!("{letters} `<b>` has others"));
         renamed("..", "a sweep's name cannot start with a dot, as in `..`");
         let seeded =
             |seeds: Vec<u32>, expected: &str| check(&|sweep| sweep.seeds.clone_from(&seeds), expected);
@@ -342,7 +377,7 @@ conditions:
             "it was computed by engine \\u{1b}]0;x, revision 1, which this granule does not have",
         );
         let unknown = |sweep: &mut ResolvedSweep| sweep.conditions[2].not_recorded = vec!["../x".to_owned()];
-        let computed = "the parameters of condition mine are not those that were computed";
+        let computed = "cannot use the recorded parameters of condition mine";
         check(&unknown, &format!("{computed}: `not_recorded` has an unknown key"));
     }
 }

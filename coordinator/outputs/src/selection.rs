@@ -57,8 +57,7 @@ impl<'a> Selection<'a> {
         let Some((condition, seed, trial)) = selection.missing else { return Ok(selection) };
         let message = format!(
             "error: trial {trial} of condition {}, seed {}, is not stored\n  help: run the sweep to its end, or \
-                leave \
-             that out with --conditions and --seeds",
+                choose others with --conditions and --seeds",
             sweep.conditions[condition].name, sweep.seeds[seed]
         );
         Err(Complaint::new(exit::INCOMPLETE, message))
@@ -78,11 +77,11 @@ impl<'a> Selection<'a> {
         selection.pairs.retain(|pair| !pair.trials.is_empty());
         if selection.pairs.is_empty() {
             let message = format!(
-                "error: no trial is stored yet of {} of sweep {}\n  help: let the sweep run for a while first",
+                "error: no trial {}of sweep {} is stored yet\n  help: let the sweep run for a while first",
                 if conditions.len() * seeds.len() < sweep.conditions.len() * sweep.seeds.len() {
-                    "what is chosen"
+                    "of the chosen conditions and seeds "
                 } else {
-                    "any condition"
+                    ""
                 },
                 sweep.name
             );
@@ -234,7 +233,7 @@ pub fn conditions_of<'f>(
             values.retain(|value| seen.insert(value.clone()));
             format!("the values of {} are {}", filter.path(), some(&values))
         }
-        None => "no condition meets all of them at once".to_owned(),
+        None => "each filter fits a condition, but no condition fits all; use fewer filters".to_owned(),
     };
     let message =
         format!("error: no condition of sweep {} has {}\n  help: {help}", sweep.name, text.join(" and "));
@@ -277,7 +276,7 @@ fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Complaint
     if !found.is_empty() {
         return Ok(found);
     }
-    let what = format!("no condition of sweep {} fits `{pattern}`", sweep.name);
+    let what = format!("no condition of sweep {} matches `{pattern}`", sweep.name);
     Err(not_a_condition(sweep, &what, &pattern.replace(['*', '?'], "")))
 }
 
@@ -322,7 +321,7 @@ fn not_a_condition(sweep: &Sweep, what: &str, name: &str) -> Complaint {
         Some(meant) => format!("did you mean `{meant}`? "),
         None => String::new(),
     };
-    Complaint::new(exit::USAGE, format!("error: {what}\n  help: {meant}it has {}", some(&names)))
+    Complaint::new(exit::USAGE, format!("error: {what}\n  help: {meant}the conditions are {}", some(&names)))
 }
 
 /// Joins the first of these words.

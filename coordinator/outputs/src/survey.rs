@@ -585,7 +585,7 @@ impl DirectorySurvey {
             let name = directory_of_seed(*seed);
             if let (Seed::Directory(directory), _) = seeds.seed(&name)? {
                 let place = out.path().join(&name);
-                directory.remove_leftovers().map_err(failed("clean up", &place))?;
+                directory.remove_leftovers().map_err(failed("remove unfinished files in", &place))?;
                 // Only an empty directory is removed.
                 out.remove_if_empty(OsStr::new(&name));
             }

@@ -63,7 +63,7 @@ fn write_seeds(
         let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
         let path = out.path().join(&name);
         let directory = out.create_below(OsStr::new(&name)).map_err(failed("create", &path))?;
-        directory.remove_leftovers().map_err(failed("clean up", &path))?;
+        directory.remove_leftovers().map_err(failed("remove unfinished files in", &path))?;
         write_seed(&directory, files, source, journal, replaces, &mut written)?;
         directory.sync().map_err(failed("write", &path))?;
     }

@@ -76,7 +76,7 @@ impl Reception {
 /// The outcome of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOutcome {
-    /// Trials that are not stored because no worker could compute them, and why.
+    /// Trials that are not stored because they were set aside, and why.
     pub set_aside: Vec<(TrialId, String)>,
     /// Those of them that have more spikes than the store accepts.
     pub too_large: Vec<TrialId>,
@@ -303,7 +303,7 @@ impl Driver<'_> {
                     let within = self.options.drain_within;
                     drain_until = Some(Instant::now() + within);
                     let text = format!("ending: workers finish their leases, which may take {} s; a second \
-                        signal ends at once", within.as_secs());
+                        signal ends the run at once", within.as_secs());
                     self.notice("draining", None, true, text);
                     events.push(Event::Drain);
                 }
@@ -429,7 +429,7 @@ impl Driver<'_> {
                     // No worker is started any more.
                     _ if is_draining => String::new(),
                     Some(again) => format!("; trying again in {}", brief(again)),
-                    None => "; not used any more".to_owned(),
+                    None => "; granule no longer uses this host".to_owned(),
                 };
                 let known = self.known.contains_key(&worker).then_some(worker);
                 let hopeless = self.workers.is_hopeless().filter(|_| !is_draining);
@@ -454,7 +454,7 @@ impl Driver<'_> {
     ) -> Result<(), ComputeError> {
         let Some(&worker) = self.names.get(&connection) else { return Ok(()) };
         if let Said::Draining { reason } = &said {
-            let text = format!("{} leaves: {reason}", self.describe(worker));
+            let text = format!("{} drains: {reason}", self.describe(worker));
             self.notice("worker_draining", Some(worker), self.options.tells_of_workers, text);
         }
         let digest = |trial| {
@@ -472,7 +472,8 @@ impl Driver<'_> {
                 }
                 Step::Reply(message) => self.send(connection, message),
                 Step::Contradicted { trial, stored } => self.keep_disagreement(format!(
-                    "{}: {} reports too many spikes to store, but it is stored (digest {stored})",
+                    "{}: {} reports too many spikes to store, but the store has a result for this trial \
+                        (digest {stored})",
                     self.catalogue.describe(trial),
                     self.describe(worker),
                 )),
@@ -507,8 +508,8 @@ impl Driver<'_> {
                             self.store.get(self.catalogue.key(trial)).ok().flatten().unwrap_or_default();
                         let difference = self.catalogue.first_difference(trial, &before, &result.spikes);
                         self.keep_disagreement(format!(
-                            "{}: {} sent other spikes (digest {}) than the stored ones (digest {stored}); \
-                                {difference}",
+                            "{}: {} sent spikes (digest {}) that differ from the stored ones (digest \
+                                {stored}); {difference}",
                             self.catalogue.describe(trial),
                             self.describe(worker),
                             result.digest,

@@ -77,7 +77,7 @@ impl Limits {
         const FEW: usize = 64;
         let limit = (limits::files_left() < FEW).then(|| format!(": {}", limits::of_files()));
         let connections = plural(self.connections as u64, "connection");
-        format!("it has {connections} and accepts no more{}", limit.unwrap_or_default())
+        format!("the coordinator has {connections} and accepts no more{}", limit.unwrap_or_default())
     }
 }
 
@@ -94,6 +94,9 @@ const ON_THEIR_WAY: usize = 64;
 
 /// Pause after the system could not accept a connection.
 const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// Reason for which a waiting connection is closed.
+const TO_MAKE_ROOM: &str = "closed before authentication, to make room for new connections";
 
 /// Accepts connections until the returned stream is dropped. Without TLS, all connections use plain text.
 ///
@@ -154,7 +157,7 @@ impl Gate {
                 // each further connection.
                 Err(error) => {
                     let limit = limits::behind_io(&error).unwrap_or_else(|| error.to_string());
-                    let reason = format!("was unauthenticated when another could not be accepted: {limit}");
+                    let reason = format!("{TO_MAKE_ROOM}: {limit}");
                     let half = self.crowd().deadlines.len().div_ceil(2);
                     for _ in 0..half {
                         self.close_oldest(&reason);
@@ -180,12 +183,9 @@ impl Gate {
             (crowd.connections >= self.limits.connections, is_crowded)
         };
         let is_room_made = if is_full {
-            self.close_oldest(&format!(
-                "was the oldest unauthenticated connection, and {}",
-                self.limits.why()
-            ))
+            self.close_oldest(&format!("{TO_MAKE_ROOM}: {}", self.limits.why()))
         } else {
-            !is_crowded || self.close_oldest("was the oldest of too many unauthenticated connections")
+            !is_crowded || self.close_oldest(TO_MAKE_ROOM)
         };
         if !is_room_made {
             self.report(peer, self.limits.why());

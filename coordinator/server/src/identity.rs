@@ -55,11 +55,11 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Kept => f.write_str("the access file of the last start is still valid"),
-            Origin::Prepared => f.write_str("the access file was made before the start"),
-            Origin::New => f.write_str("a new access file"),
+            Origin::Kept => f.write_str("still valid from the last start"),
+            Origin::Prepared => f.write_str("made by `granule identity`"),
+            Origin::New => f.write_str("new"),
             Origin::Renewed { because } => {
-                write!(f, "a new access file, because {because}; copy it to the workers' machines")
+                write!(f, "new, because {because}; copy it to the workers' machines")
             }
         }
     }
@@ -90,7 +90,10 @@ pub enum IdentityError {
     Mismatch { key: PathBuf, certificate: PathBuf },
     #[error("{} already exists; name another directory, or move it away", path.display())]
     Exists { path: PathBuf },
-    #[error("another granule is using {}; wait until it ends, or name another directory", path.display())]
+    #[error(
+        "another granule process is using {}; wait until it ends, or name another directory",
+        path.display()
+    )]
     Busy { path: PathBuf },
     #[error("the access file {} is not for the certificate in {}; make both with `granule identity`", access.display(), key.display())]
     Apart { access: PathBuf, key: PathBuf },
@@ -134,15 +137,15 @@ impl Identity {
                     return Ok((identity, Origin::Kept));
                 }
                 Ok(_) => Some(format!(
-                    "{} is not that of the coordinator of {}",
+                    "{} is not the access file of the coordinator in {}",
                     access_path.display(),
                     directory.display()
                 )),
                 Err(error) => Some(format!("{} cannot be used: {error}", path.display())),
             },
             (Some(Err(problem)), _) | (_, Some(Err(problem))) => Some(problem),
-            (None, Some(Ok(_))) => Some(format!("{} is not there", path.display())),
-            (Some(Ok(_)), None) => Some(format!("{} is not there", access_path.display())),
+            (None, Some(Ok(_))) => Some(format!("{} is missing", path.display())),
+            (Some(Ok(_)), None) => Some(format!("{} is missing", access_path.display())),
         };
         check_place(&path)?;
         let (chain, key, pem) = make()?;
@@ -169,7 +172,7 @@ impl Identity {
             None => (Secret::generate(), Origin::New),
             Some(Ok(access)) if access.certificate.as_ref() == chain.first() => (access.secret, Origin::Kept),
             Some(Ok(_)) => {
-                let because = format!("the one that was there is not for {}", certificate_path.display());
+                let because = format!("the earlier access file is not for {}", certificate_path.display());
                 (Secret::generate(), Origin::Renewed { because })
             }
             Some(Err(because)) => (Secret::generate(), Origin::Renewed { because }),
@@ -444,7 +447,7 @@ fn reachable(
         Some(given) => {
             let known = match known.is_empty() {
                 true => "no other interface has one".to_owned(),
-                false => format!("those that have: {}", known.join(", ")),
+                false => format!("interfaces that have one: {}", known.join(", ")),
             };
             Err(AdvertiseError::Interface { given: given.to_owned(), known })
         }
@@ -583,7 +586,7 @@ mod tests {
         let (mixed, _) = Place::new().start().expect("an identity");
         mixed.access(vec!["10.0.0.1:7000".into()]).write(&place.path("access.json")).expect("written");
         let (_, origin) = place.start().expect("an identity");
-        assert!(renewed(&origin).contains("is not that of"), "{origin}");
+        assert!(renewed(&origin).contains("is not the access file of the coordinator in"), "{origin}");
     }
 
     #[test]
@@ -730,7 +733,7 @@ mod tests {
         assert!(error.to_string().ends_with("no other interface has one"), "{error}");
         assert!(matches!(look("0.0.0.0:1", None, 2), Err(AdvertiseError::None)));
         let error = look("0.0.0.0:1", Some("eth1"), 99).expect_err("it is down");
-        assert!(error.to_string().ends_with("those that have: lo, eth0, ib0"), "{error}");
+        assert!(error.to_string().ends_with("interfaces that have one: lo, eth0, ib0"), "{error}");
         // All addresses of this machine can be parsed again.
         for address in addresses("0.0.0.0:7000".parse().expect("an address"), None, None).unwrap_or_default()
         {

@@ -137,7 +137,10 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process, or another [`Store`] of this one, has locked the file.
-    #[error("the store {} is in use by another granule: wait until it ends, or stop it", path.display())]
+    #[error(
+        "the store {} is in use by another granule process: wait until it ends, or stop it",
+        path.display()
+    )]
     InUse {
         /// The store's file.
         path: PathBuf,
@@ -145,7 +148,7 @@ pub enum StoreError {
     /// The file system has no locks, so two processes could write to one store.
     #[error(
         "the store {} is on a file system without locks, so two runs could write to it: put it on another with \
-            --store FILE, or mount this one with locks (Lustre: `-o flock`; NFS: not `nolock`)",
+            --store FILE, or mount this one with locks (Lustre: `-o flock`; NFS: without `nolock`)",
         path.display()
     )]
     NoLocks {
@@ -175,7 +178,10 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The stored spikes of a trial do not match their digest.
-    #[error("the store {} has damaged spikes of trial {key}: they must be computed anew", path.display())]
+    #[error(
+        "the store {} has damaged spikes of trial {key}; a run of the sweep computes it again",
+        path.display()
+    )]
     Damaged {
         /// The store's file.
         path: PathBuf,
@@ -183,13 +189,13 @@ pub enum StoreError {
         key: TrialKey,
     },
     /// An entry's digest is not the digest of its spikes. Nothing of its batch was stored.
-    #[error("the spikes put for trial {key} do not have the digest that came with them")]
+    #[error("the spikes received for trial {key} do not match their digest")]
     Mislabelled {
         /// The trial.
         key: TrialKey,
     },
     /// The pushed spans differ from those stored. Nothing was stored.
-    #[error("span {index} of noise stream {stream} has {offered} draws, but {stored} in the store")]
+    #[error("part {index} of noise stream {stream} has {offered} random numbers, but the store has {stored}")]
     Conflict {
         stream: StreamKey,
         /// The first span that differs.
@@ -200,7 +206,7 @@ pub enum StoreError {
         offered: u32,
     },
     /// The pushed spans do not follow those stored. Nothing was stored.
-    #[error("spans of noise stream {stream} pushed from {first}, but only {stored} are stored")]
+    #[error("got noise stream {stream} from part {first} on, but the store has only {stored} parts of it")]
     Gap {
         stream: StreamKey,
         /// Number of stored spans.

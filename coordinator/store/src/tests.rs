@@ -277,8 +277,10 @@ fn a_store_is_opened_once_at_a_time() {
     let mut other = spawn("open", &path, "");
     let answer: Vec<_> = words(&mut other).collect();
     other.wait().unwrap();
-    let message =
-        format!("the store {} is in use by another granule: wait until it ends, or stop it", path.display());
+    let message = format!(
+        "the store {} is in use by another granule process: wait until it ends, or stop it",
+        path.display()
+    );
     assert_eq!(answer, [message]);
     drop(store);
     let mut other = spawn("open", &path, "");
@@ -502,7 +504,7 @@ fn damage_under_an_open_store_is_seen_and_healed_by_the_next_put() {
 
     let error = store.get(key(1)).unwrap_err();
     let message = format!(
-        "the store {} has damaged spikes of trial {}: they must be computed anew",
+        "the store {} has damaged spikes of trial {}; a run of the sweep computes it again",
         path.display(),
         key(1)
     );

@@ -226,7 +226,7 @@ class Sweep:
                 raise
             except Exception as error:  # A damaged table can raise nearly any.
                 what = f"cannot read the table that `granule export` wrote: {error}"
-                raise ProgramError(what, f"check that {program()} is granule, with --version") from error
+                raise ProgramError(what, f"run `{program()} --version` to check that it is granule") from error
 
     def _path(self, kind: FileKind, condition: str, seed: int) -> str:
         return f"seed-{seed}/{file_name(kind, self._conditions[condition])}"
@@ -250,7 +250,7 @@ class Sweep:
             )
             for trial in self.manifest.set_aside:
                 if (trial.condition, trial.seed) == (condition, seed):
-                    help = f"it is withheld, as trial {trial.trial} was set aside: {text(trial.reason)}"
+                    help = f"granule did not write it, because trial {trial.trial} was set aside: {text(trial.reason)}"
             raise NotThereError(f"no {kind} of condition {condition}, seed {seed}, in {self.out}", help)
         data = self._bytes(path)
         try:
@@ -268,7 +268,7 @@ class Sweep:
         if len(data) != record.bytes:
             raise DamagedError(self.out, {path: f"{len(data)} bytes instead of {record.bytes}"})
         if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise DamagedError(self.out, {path: "another SHA-256 than in the manifest"})
+            raise DamagedError(self.out, {path: "its SHA-256 differs from that in the manifest"})
         return data
 
 
@@ -276,9 +276,9 @@ def _known(what: str, asked: Collection[object], known: Collection[object]) -> N
     """Raises `NotThereError` if the sweep does not have a requested value, or if none is requested."""
     for one in asked:
         if one not in known:
-            raise NotThereError(f"no {what} {one!r} in the sweep", f"there are: {', '.join(map(str, known))}")
+            raise NotThereError(f"no {what} {one!r} in the sweep", f"choose from: {', '.join(map(str, known))}")
     if not asked:
-        raise NotThereError(f"no {what} is asked for", f"leave {what}s out to have all")
+        raise NotThereError(f"the list of {what}s is empty", f"omit the argument to select all {what}s")
 
 
 def _load(table: str, backend: str) -> Any:
@@ -307,7 +307,8 @@ def program() -> Path:
     scripts = (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
     found = shutil.which("granule", path=os.pathsep.join(scripts)) or shutil.which("granule")
     if found is None:
-        raise ProgramError("no program `granule`", "install the wheel again, or say where it is in GRANULE")
+        help = "install the wheel again, or set the environment variable GRANULE to its path"
+        raise ProgramError("no program `granule`", help)
     return Path(found)
 
 
@@ -317,10 +318,11 @@ def _export(out: Path, table: str, options: list[str]) -> None:
     try:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
-        raise ProgramError(f"cannot run {command[0]}: {error.strerror}", "say where granule is in GRANULE") from None
+        help = "set the environment variable GRANULE to the path of granule"
+        raise ProgramError(f"cannot run {command[0]}: {error.strerror}", help) from None
     told = ended.stderr.strip()
     if ended.returncode != 0:
         what = f"`granule export` ended with status {ended.returncode}: {told}"
-        raise ProgramError(what, f"`granule verify {shell_path(out)}` says what is wrong with the sweep")
+        raise ProgramError(what, f"run `granule verify {shell_path(out)}` to find the problem")
     if told:
         warnings.warn(told, stacklevel=3)

@@ -148,7 +148,7 @@ class _WeightsReader:
         self.weights: dict[int, npt.NDArray[np.float64]] = {}
 
     def error(self) -> ValueError:
-        return ValueError(f"what begins at byte {self.at} is not in a file of weights as granule writes it")
+        return ValueError(f"not a file of weights as granule writes it: unexpected bytes at byte {self.at}")
 
     def has(self, part: bytes) -> bool:
         return self.data[self.at : self.at + len(part)] == part

@@ -61,7 +61,7 @@ class DamagedError(GranuleError):
     def __init__(self, out: Path, files: dict[str, str]) -> None:
         self.files = files
         listed = "".join(f"\n  {path}: {what}" for path, what in files.items())
-        help = "run the sweep again with the same --out: it writes anew what is not as it should be"
+        help = "run the sweep again with the same --out: it writes missing and changed files again"
         super().__init__(f"files in {out} are not those of the sweep:{listed}", help)
 
 

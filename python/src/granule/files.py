@@ -56,7 +56,8 @@ def read_below(directory: Path, path: str, limit: int) -> memoryview:
     for part in path.split("/"):
         place /= part
         if os.path.islink(place):
-            raise OSError(errno.ELOOP, f"{part} is a symbolic link; put what it points to in its place")
+            what = f"{part} is a symbolic link; replace it with the file or directory that it points to"
+            raise OSError(errno.ELOOP, what)
     return read(place, limit)
 
 

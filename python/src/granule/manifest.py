@@ -168,7 +168,7 @@ def _parse(path: Path, data: memoryview) -> Manifest:
     if type(version) is int and version > FORMAT:
         granule = found.get("granule")
         granule = text(granule) if isinstance(granule, str) else "unknown"
-        what = f"{path} has format {version}, of granule {granule}; known is {FORMAT}"
+        what = f"{path} has format {version}, written by granule {granule}; this package reads format {FORMAT}"
         raise NewerFormatError(what, "install a granule at least as new as the one that ran the sweep")
     manifest = typing.cast(Manifest, _typed(Manifest, found, "manifest"))
     _check(manifest)
@@ -185,7 +185,8 @@ def number(condition: Condition, path: str, unit: str = "") -> int | None:
         return None
     digits = value.removesuffix(unit) if value.endswith(unit) else ""
     if not re.fullmatch("[1-9][0-9]{0,9}", digits):
-        raise ValueError(f"parameter {path} of condition {condition.name} is not as it should be: {shown(value)}")
+        wanted = f"a positive integer in {unit.strip()}" if unit else "a positive integer"
+        raise ValueError(f"parameter {path} of condition {condition.name} is not {wanted}: {shown(value)}")
     return int(digits)
 
 
@@ -196,7 +197,7 @@ def _without_manifest(out: Path) -> NotASweepError | UnfinishedError:
     # until it writes the manifest.
     if any(os.path.lexists(out / name) for name in ("sweep.json", "outputs.pending.json")):
         status = f"granule status {shell_path(out)}"
-        help = f"run it again with the same --out, which goes on where it was; `{status}` says how far"
+        help = f"run it again with the same --out to resume it; `{status}` prints its progress"
         return UnfinishedError(f"the sweep in {out} is not finished", help)
     return NotASweepError(f"no manifest.json in {out}", "give the directory that `granule run` wrote to")
 
@@ -243,7 +244,7 @@ def _typed(wanted: Any, value: object, where: str) -> Any:
     # Every integer of a manifest is unsigned and has at most 64 bits.
     elif type(value) is wanted and (not isinstance(value, int) or 0 <= value < 1 << 64):
         return value
-    raise ValueError(f"{where} is not as it should be: {shown(value)}")
+    raise ValueError(f"{where} has an unexpected type or value: {shown(value)}")
 
 
 def _check(manifest: Manifest) -> None:
@@ -252,7 +253,7 @@ def _check(manifest: Manifest) -> None:
     So every path of a checked manifest is a file in the folder of a seed.
     """
     if manifest.manifest != FORMAT:
-        raise ValueError(f"manifest.manifest is not as it should be: {manifest.manifest}")
+        raise ValueError(f"manifest.manifest is {manifest.manifest}; expected {FORMAT}")
     sweep = manifest.sweep
     _check_name("manifest.sweep.name", sweep.name, MOST_SWEEP_CHARS)
     for at, condition in enumerate(sweep.conditions):

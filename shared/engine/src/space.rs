@@ -255,6 +255,11 @@ impl Parameter {
         Parameter { path, kind, range, meaning, default, before: None, place: 0 }
     }
 
+    /// Whether this is the value that applied before the parameter existed.
+    pub fn is_as_before(&self, value: &Value) -> bool {
+        self.before.as_ref().is_some_and(|before| before.is_same(value))
+    }
+
     /// Marks the parameter as added later. Before, `before` applied; conditions with this value keep their keys.
     #[must_use]
     pub fn added_with(mut self, before: Value) -> Parameter {
@@ -590,8 +595,7 @@ impl Hash {
     /// key.
     pub fn values(&mut self, values: &Values, mut is_part: impl FnMut(&str) -> bool) {
         for (parameter, value) in values.iter() {
-            let is_as_before = parameter.before.as_ref().is_some_and(|before| before.is_same(value));
-            if !is_as_before && is_part(parameter.path) {
+            if !parameter.is_as_before(value) && is_part(parameter.path) {
                 self.text(parameter.path);
                 self.value(value);
             }

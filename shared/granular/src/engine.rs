@@ -148,7 +148,7 @@ impl Engine for Method {
                 subject: "spikes",
                 text: format!(
                     "if all cells fire as often as `granule.refractory` and `golgi.refractory` allow, a trial has \
-                     {most} spikes; one of more than {MOST_SPIKES} cannot be stored, and is set aside"
+                     {most} spikes; granule sets aside trials with more than {MOST_SPIKES}"
                 ),
             });
         }

@@ -72,9 +72,9 @@ pub enum LayerInconsistent {
         "`time.step` of {step_ms} ms is too long for `granule.tonic_factor`: {} makes tonic inhibition \
          {} nS and the time constant at rest {tau_ms:.3} ms, and forward Euler needs a step below it",
         if *is_drawn {
-            format!("an expected draw of {}", rounded(*factor))
+            format!("a largest expected factor of {}", rounded(*factor))
         } else {
-            rounded(*factor)
+            format!("a factor of {}", rounded(*factor))
         },
         rounded(*tonic_nsiemens)
     )]
@@ -145,7 +145,8 @@ pub enum LayerInconsistent {
     },
     /// An output file would be too large to use.
     #[error(
-        "`network.granule_cells` × `time.duration` makes output files of {values} numbers, more than {MOST_VALUES}"
+        "`network.granule_cells` × `time.duration` makes output files with {values} values; the limit is \
+         {MOST_VALUES}"
     )]
     TooLarge {
         /// Granule cells × milliseconds.
@@ -208,39 +209,43 @@ impl LayerInconsistent {
                 let is_fraction = count <= 1000.0 && (count * step_ms - 1.0).abs() < 0.01;
                 match is_fraction && !is_decimal(count as u32) {
                     true => format!(
-                        "take `{shorter} ms` or `{longer} ms`; 1/{count} ms is `{:.12} ms`",
+                        "use `{shorter} ms` or `{longer} ms`; 1/{count} ms is `{:.12} ms`",
                         1.0 / count
                     ),
-                    false => format!("take `{shorter} ms` or `{longer} ms`"),
+                    false => format!("use `{shorter} ms` or `{longer} ms`"),
                 }
             }
-            LayerInconsistent::Duration { duration_ms } => format!("write `{} ms`", duration_ms.round().max(1.0)),
-            LayerInconsistent::StimulusOutside { .. } => {
-                "make the trial longer, or set other `stimulus.times`".to_owned()
+            LayerInconsistent::Duration { duration_ms } => {
+                format!("write `{} ms`", duration_ms.round().max(1.0))
             }
-            LayerInconsistent::StimuliCoincide { .. } => "keep one of them, or take a shorter step".to_owned(),
-            LayerInconsistent::Unstable { .. } => "take a longer time constant, or a shorter step".to_owned(),
+            LayerInconsistent::StimulusOutside { .. } => {
+                "make the trial longer, or use different `stimulus.times`".to_owned()
+            }
+            LayerInconsistent::StimuliCoincide { .. } => "keep one of them, or use a shorter step".to_owned(),
+            LayerInconsistent::Unstable { .. } => "use a longer time constant, or a shorter step".to_owned(),
             LayerInconsistent::UnstableMembrane { .. } => {
-                "take less conductance, more capacitance or a shorter step".to_owned()
+                "use less conductance, more capacitance or a shorter step".to_owned()
             }
             LayerInconsistent::UnstableTonic { limit, is_drawn: false, .. } => {
-                format!("take a factor below {}, or a shorter step", rounded(*limit))
+                format!("use a factor below {}, or a shorter step", rounded(*limit))
             }
             LayerInconsistent::UnstableTonic { limit, is_drawn: true, .. } => {
                 format!(
-                    "take a smaller mean or standard deviation, so that draws stay below {}, or a shorter step",
+                    "use a smaller mean or standard deviation, so that factors stay below {}, or a shorter \
+                     step",
                     rounded(*limit)
                 )
             }
             LayerInconsistent::StrongSynapse { limit_nsiemens, .. } => {
                 format!(
-                    "take less than {} nS, or a shorter step; is the prefix of the unit right?",
+                    "use less than {} nS, or a shorter step; is the prefix of the unit right?",
                     rounded(*limit_nsiemens)
                 )
             }
-            LayerInconsistent::TooSkewed { .. } => "take a smaller standard deviation".to_owned(),
+            LayerInconsistent::TooSkewed { .. } => "use a smaller standard deviation".to_owned(),
             LayerInconsistent::TooNarrow { .. } => {
-                "take a larger one, or the mean for all: a factor as a number, weights with `weights.random: false`"
+                "use a larger standard deviation, or no distribution: a number as the factor, or \
+                    `weights.random: false`"
                     .to_owned()
             }
             LayerInconsistent::TooLong { .. } => {
@@ -248,7 +253,7 @@ impl LayerInconsistent {
             }
             LayerInconsistent::TooLarge { .. } => "make the trial shorter or the network smaller".to_owned(),
             LayerInconsistent::TooManySynapses { .. } => {
-                "take a smaller convergence, or a smaller network".to_owned()
+                "use a smaller convergence, or a smaller network".to_owned()
             }
         }
     }
@@ -652,7 +657,7 @@ mod tests {
         let drawn = |mean, sd| model(1.0, CellFactor::Gamma { mean, sd, seed: 1 });
         assert!(drawn(1.0, 1.0).is_ok());
         let error = drawn(1.0, 2.0).unwrap_err();
-        assert!(error.contains("`granule.tonic_factor`: an expected draw of 72.939"), "{error}");
+        assert!(error.contains("`granule.tonic_factor`: a largest expected factor of 72.939"), "{error}");
         assert!(drawn(30.0, 0.01).is_ok());
         assert!(drawn(30.0, 1.0).is_err());
     }
@@ -726,7 +731,7 @@ mod tests {
         check("time.duration", Value::Number(10.5), "whole number of ms");
         check("stimulus.times", Value::Numbers(vec![2000.0]), "the trial ends at 2000 ms");
         check("stimulus.times", Value::Numbers(vec![5.0, 5.01]), "two spikes within one step");
-        check("time.duration", Value::Number(1e6), "more than 1000000000");
+        check("time.duration", Value::Number(1e6), "the limit is 1000000000");
         check("weights.sd", Value::Number(0.31), "more than 3 times the mean 0.1");
         check("weights.sd", Value::Number(1e-160), "less than a millionth of the mean 0.1");
         check(

@@ -353,7 +353,7 @@ const VARIABLES: [(&str, Target); 7] = [
 
 /// Text printed for `CHAT_RANDOM_WEIGHTS=False`.
 const ANY_VALUE: &str =
-    "as any value means true in the original program; an empty value turns random weights off";
+    "the original program takes any non-empty value as true; use an empty value to turn random weights off";
 
 /// Returns the field of this path.
 pub fn field(path: &str) -> Option<&'static Field> {

@@ -12,7 +12,7 @@ pub(crate) fn template() -> String {
 const TEMPLATE: &str = "\
 # A sweep: conditions × seeds × trials of the granular-layer model. Run it with `granule run FILE`; run
 # the same command again to resume it, or after a change. Lines that begin with `#` and no space are
-# examples: take the `#` away to use them.
+# examples: remove the `#` to use them.
 
 # Names the output directory, out/NAME. By default the name of this file.
 #name: my-sweep

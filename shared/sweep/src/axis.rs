@@ -22,7 +22,7 @@ pub(crate) const RULES: [&str; 4] = ["linspace", "logspace", "arange", "random"]
 pub(crate) const DISTRIBUTIONS: [&str; 3] = ["uniform", "loguniform", "normal"];
 
 /// Name of the third entry of `linspace` and `logspace` in messages.
-const COUNT: &str = "number of values";
+const COUNT: &str = "the number of values";
 
 /// A parameter and its values. The parameter can take each of them.
 pub(crate) struct GridAxis {
@@ -61,19 +61,25 @@ pub(crate) fn axis(
 }
 
 fn not_an_axis(space: &'static Space, parameter: &Parameter, node: &Node) -> Problem {
-    let message = format!(
-        "the axis `{}` must be a list or one of {}, not {}",
-        parameter.path,
-        suggest::list(&RULES),
-        node.shown()
-    );
+    let (path, rules) = (parameter.path, suggest::list(&RULES));
+    let message = match &node.value {
+        yaml::Content::Map(_) => format!("the axis `{path}` must be a list, or have exactly one of {rules}"),
+        _ => format!("the axis `{path}` must be a list or one of {rules}, not {}", node.shown()),
+    };
+    let is_rule = |key: &Node| match &key.value {
+        yaml::Content::Scalar { text, .. } => RULES.contains(&text.as_str()),
+        _ => false,
+    };
     Problem::at(node.span, message).help(match &node.value {
         yaml::Content::Scalar { text, .. } => instead_of(space, parameter, node, text),
+        yaml::Content::Map(map) if !map.is_empty() && map.iter().all(|(key, _)| is_rule(key)) => {
+            "keep one kind of axis".to_owned()
+        }
         _ => format!("write it like `{}: [{}]`", parameter.path, whole_example(parameter)),
     })
 }
 
-/// Returns help for a single value that is no axis: the text to write instead.
+/// Returns help for a single value that is not an axis: the text to write instead.
 fn instead_of(space: &'static Space, parameter: &Parameter, node: &Node, text: &str) -> String {
     if let Some((first, last)) = text.split_once("..")
         && let Some(unit) = unit(parameter)
@@ -95,7 +101,7 @@ fn instead_of(space: &'static Space, parameter: &Parameter, node: &Node, text: &
     }
 }
 
-/// Returns a number as written, with the unit that it needs; `None` if the text is no number.
+/// Returns a number as written, with the unit that it needs; `None` if the text is not a number.
 fn needing_unit(text: &str, unit: Unit) -> Option<String> {
     match units::quantity(text, unit) {
         Ok(_) => Some(text.to_owned()),
@@ -144,7 +150,7 @@ fn too_many(parameter: &Parameter, span: Span, count: f64) -> Problem {
         "the axis `{}` has {count} values; at most {MOST_CONDITIONS} conditions are possible",
         parameter.path
     );
-    Problem::at(span, message).help("take fewer values")
+    Problem::at(span, message).help("use fewer values")
 }
 
 /// Computes the values of an axis from a rule.
@@ -158,11 +164,13 @@ fn made(
 ) -> Option<Vec<(Value, Span)>> {
     if !RULES.contains(&rule) {
         problems.add(|| match (rule, parameter.kind) {
-            ("gamma", Kind::Factor) => Problem::at(node.span, "one distribution is no axis").help(
-                "write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`",
-            ),
+            ("gamma", Kind::Factor) => Problem::at(
+                node.span,
+                "an axis needs a list of distributions; this is one distribution",
+            )
+            .help("write a list of them, `[{ gamma: … }, { gamma: … }]`, or set what does not vary in `set`"),
             _ if DISTRIBUTIONS.contains(&rule) => {
-                Problem::at(rule_span, format!("the distribution `{rule}` alone is no axis"))
+                Problem::at(rule_span, format!("the distribution `{rule}` alone is not an axis"))
                     .help(random_form(parameter))
             }
             _ => Problem::at(rule_span, format!("unknown kind of axis {}", quote(rule))).help(suggest::help(
@@ -178,7 +186,7 @@ fn made(
             let example = whole_example(parameter);
             Problem::at(
                 rule_span,
-                format!("`{}` is no number, so `{rule}` cannot make its values", parameter.path),
+                format!("`{}` is not a number, so `{rule}` cannot make its values", parameter.path),
             )
             .help(format!("list them, as in `[{example}]`"))
         });
@@ -206,8 +214,9 @@ pub(crate) fn latin(
 ) -> Option<GridAxis> {
     let Some(unit) = unit(parameter) else {
         problems.add(|| {
-            Problem::at(key, format!("`{}` is no number, so no values of it can be drawn", parameter.path))
-                .help("put it into `grid`, as a list")
+            let message =
+                format!("`{}` is not a number, so granule cannot draw random values for it", parameter.path);
+            Problem::at(key, message).help("put it into `grid`, as a list")
         });
         return None;
     };
@@ -233,7 +242,7 @@ pub(crate) fn latin(
     Some(GridAxis { parameter, span: key, values })
 }
 
-/// Returns the unit of the numbers that rules make; `None` if the parameter is no number.
+/// Returns the unit of the numbers that rules make; `None` if the parameter is not a number.
 pub(crate) fn unit(parameter: &Parameter) -> Option<Unit> {
     match parameter.kind {
         Kind::Quantity(unit) => Some(unit),
@@ -262,7 +271,7 @@ fn taken(
                             span,
                             format!("`{}` must be a whole number, but `{rule}` gives {x}", parameter.path),
                         )
-                        .help("take another number of values or another step, or list them")
+                        .help("use another number of values or another step, or list them")
                     });
                     return None;
                 }
@@ -297,14 +306,14 @@ fn taken(
 fn out_of_range(parameter: &Parameter, rule: &str, rejected: &Rejected, span: Span) -> Problem {
     let help = match rule {
         "normal" | "random" => {
-            "take a smaller standard deviation, or `uniform` or `loguniform`, which have ends".to_owned()
+            "use a smaller standard deviation, or `uniform` or `loguniform`, which have limits".to_owned()
         }
         _ => {
             let symbol = unit(parameter).map_or("", Unit::symbol);
             format!("all of its values must be {}", parameter.range.in_words(symbol))
         }
     };
-    Problem::at(span, format!("`{rule}` leads out of the range: {rejected}")).help(help)
+    Problem::at(span, format!("`{rule}` makes values outside the parameter's range: {rejected}")).help(help)
 }
 
 /// Returns the entries of `[a, b, c]` after a rule.
@@ -355,13 +364,13 @@ fn number_of_values(
             problems.add(|| {
                 Problem::at(
                     node.span,
-                    format!("`{COUNT}` must be a whole number between 2 and {MOST}, not {}", node.shown()),
+                    format!("{COUNT} must be a whole number between 2 and {MOST}, not {}", node.shown()),
                 )
                 .help(help)
             });
             None
         }
-        None => value::count(COUNT, 2, MOST, node, problems),
+        None => value::count_of(COUNT, 2, MOST, node, problems),
     }
 }
 
@@ -376,7 +385,8 @@ fn linspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Probl
     let step = (last - first) / f64::from(count - 1);
     if !step.is_finite() {
         problems.add(|| {
-            Problem::at(node.span, "the values of `linspace` lie too far apart").help("take a nearer end")
+            Problem::at(node.span, "the values of `linspace` lie too far apart")
+                .help("use ends that are closer together")
         });
         return None;
     }
@@ -413,7 +423,7 @@ fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
         problems.add(|| {
             let step = format!("1 {}", unit.symbol());
             Problem::at(step_node.span, "the step of `arange` must not be 0").help(format!(
-                "write the distance of two values, such as `{}`; `linspace` takes their number instead",
+                "write the distance between two values, such as `{}`; `linspace` takes the number of values",
                 step.trim_end()
             ))
         });
@@ -426,9 +436,12 @@ fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
     let values: Vec<BigDecimal> = values.take_while(is_before_end).take(MOST_CONDITIONS + 1).collect();
     if values.is_empty() {
         problems.add(|| {
-            let way = if step > 0.0 { "up" } else { "down" };
-            Problem::at(node.span, format!("`arange` has no values: its step leads {way}, its end does not"))
-                .help("the end itself is not reached; `linspace` includes both ends")
+            let (sign, side) = if step > 0.0 { ("positive", "above") } else { ("negative", "below") };
+            let message = format!(
+                "`arange` makes no values: its step is {sign}, but its end is not {side} its first value"
+            );
+            Problem::at(node.span, message)
+                .help("`arange` does not include its end; `linspace` includes both ends")
         });
         return None;
     }
@@ -439,7 +452,7 @@ fn arange(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problem
         } else {
             problems.add(|| {
                 Problem::at(node.span, "the values of `arange` lie too close together")
-                    .help("take a larger step")
+                    .help("use a larger step")
             });
         }
         return None;
@@ -568,16 +581,17 @@ fn distribution(
     let problem = match key {
         "normal" if b <= 0.0 => Some((
             "the standard deviation of `normal` must be above 0".to_owned(),
-            "the second entry is the standard deviation; take a larger one".to_owned(),
+            "the second entry is the standard deviation; use a larger one".to_owned(),
         )),
         "normal" => None,
         _ if a > b => Some((
-            format!("the least value of `{key}` comes first, and {a} is greater than {b}"),
+            format!("the first value of `{key}` must not be above the second, but {a} is greater than {b}"),
             format!("write `[{}, {}]`", unquoted(second_node), unquoted(first_node)),
         )),
-        _ if !(b - a).is_finite() || key == "loguniform" && !(b / a).is_finite() => {
-            Some((format!("the ends of `{key}` lie too far apart"), "take a nearer end".to_owned()))
-        }
+        _ if !(b - a).is_finite() || key == "loguniform" && !(b / a).is_finite() => Some((
+            format!("the ends of `{key}` lie too far apart"),
+            "use ends that are closer together".to_owned(),
+        )),
         _ => None,
     };
     if let Some((message, help)) = problem {
@@ -619,8 +633,9 @@ fn above_zero(
         return Some(x);
     }
     problems.add(|| {
+        let instead = if rule == "logspace" { "linspace" } else { "uniform" };
         Problem::at(node.span, format!("both ends of `{rule}` must be above 0, and {x} is not"))
-            .help("there is no logarithm of it; take even distances instead")
+            .help(format!("use `{instead}`, which allows 0 and negative values"))
     });
     None
 }
@@ -631,7 +646,8 @@ fn ratio(rule: &str, first: f64, last: f64, span: Span, problems: &mut Problems)
         return Some(ratio);
     }
     problems.add(|| {
-        Problem::at(span, format!("the ends of `{rule}` lie too far apart")).help("take a nearer end")
+        Problem::at(span, format!("the ends of `{rule}` lie too far apart"))
+            .help("use ends that are closer together")
     });
     None
 }

@@ -305,7 +305,8 @@ impl<'a> ConditionReader<'a, '_, '_> {
         }
         self.problems.add(|| {
             let message = format!(
-                "with {} conditions here the sweep has {}; at most {MOST_CONDITIONS} are possible",
+                "the {} points here bring the number of conditions in the sweep to {}; at most \
+                 {MOST_CONDITIONS} are possible",
                 points.shape(),
                 match points.len() {
                     Some(len) => (self.asked_for - 1).saturating_add(len).to_string(),
@@ -313,7 +314,7 @@ impl<'a> ConditionReader<'a, '_, '_> {
                 }
             );
             Problem::at(span, message).help(
-                "take fewer values or fewer axes; `latin_hypercube` covers many axes with few points"
+                "use fewer values or fewer axes; `latin_hypercube` covers many axes with few points"
                     .to_owned(),
             )
         });
@@ -470,7 +471,8 @@ impl<'a> ConditionReader<'a, '_, '_> {
         self.problems.add(|| {
             let problem = Problem::at(node.span, format!("unknown base {}", quote(base)));
             if let Some(first) = self.grids.get(base.as_str()) {
-                return problem.help(format!("it stands for several points; name one, such as `{first}`"));
+                return problem
+                    .help(format!("`{base}` has several points; name one of them, such as `{first}`"));
             }
             if own_name == Some(base) {
                 return problem.help("a condition cannot start from itself");
@@ -516,12 +518,13 @@ impl<'a> ConditionReader<'a, '_, '_> {
                     let span = place.map_or(span, |&(_, span)| span);
                     let mut help = Vec::new();
                     if let Some(name) = point {
-                        help.push(format!("so it is at the point {}, and perhaps at others", quote(name)));
+                        help.push(format!("this happens at point {}, perhaps at others too", quote(name)));
                     }
                     help.push(remedy);
                     let variables = self.common.overrides.parameter_variables();
                     if !variables.is_empty() {
-                        help.push(format!("the environment has a part in it: {}", variables.join(", ")));
+                        let variables = variables.join(", ");
+                        help.push(format!("these environment variables override parameters: {variables}"));
                     }
                     Problem::at(span, message).help(help.join("; "))
                 });
@@ -566,12 +569,12 @@ fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Poin
     let axes = 0..points.axes.len();
     let message = match axes.clone().find(differs) {
         Some(axis) => format!(
-            "the points {} and {} are both named {}, with {} as `{}` and {}",
+            "the points {} and {} are both named {}, but their values of `{}` are {} and {}",
             two[0],
             two[1],
             quote(name),
-            first[axis].0,
             points.axes[axis].parameter.path,
+            first[axis].0,
             second[axis].0
         ),
         None => {

@@ -131,8 +131,8 @@ pub fn from_variables(
                 let looks_off =
                     ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str());
                 let remark =
-                    if looks_off && !remark.is_empty() { format!(", {remark}") } else { String::new() };
-                format!("{variable}={value} overrides {path}: {is_on}{remark}")
+                    if looks_off && !remark.is_empty() { format!("; {remark}") } else { String::new() };
+                format!("{variable}={value} sets {path} to {is_on}{remark}")
             }
         };
         notices.push(notice);
@@ -192,7 +192,7 @@ mod tests {
                 "CHAT_SEED_WEIGHT_MEANS=0 overrides weights.seed",
                 "CHAT_NUM_TRIAL=10 overrides trials",
                 "CHAT_SEED_TRIAL=4294967295 overrides seeds",
-                "CHAT_RANDOM_WEIGHTS= overrides weights.random: false",
+                "CHAT_RANDOM_WEIGHTS= sets weights.random to false",
             ]
         );
         assert_eq!(read(&[]), Ok((Overrides::default(), Vec::new())));
@@ -205,12 +205,12 @@ mod tests {
             assert!(Parameters::of(&overrides.apply(space().defaults())).weights.random);
             assert_eq!(notices, [notice]);
         };
-        check("1", "CHAT_RANDOM_WEIGHTS=1 overrides weights.random: true");
-        check("\u{1b}c", "CHAT_RANDOM_WEIGHTS=\\u{1b}c overrides weights.random: true");
+        check("1", "CHAT_RANDOM_WEIGHTS=1 sets weights.random to true");
+        check("\u{1b}c", "CHAT_RANDOM_WEIGHTS=\\u{1b}c sets weights.random to true");
         for no in ["False", "0", "NO", "off", " false "] {
             let notice = format!(
-                "CHAT_RANDOM_WEIGHTS={no} overrides weights.random: true, as any value means true \
-                 in the original program; an empty value turns random weights off"
+                "CHAT_RANDOM_WEIGHTS={no} sets weights.random to true; the original program takes any \
+                 non-empty value as true; use an empty value to turn random weights off"
             );
             check(no, &notice);
         }

@@ -199,7 +199,7 @@ fn sweep(
             let message = format!(
                 "{conditions} conditions × {seeds} seeds are {pairs} pairs; at most {MOST_PAIRS} are possible"
             );
-            Problem::at(span, message).help("take fewer of one, or several sweeps")
+            Problem::at(span, message).help("use fewer conditions or fewer seeds, or split the sweep")
         });
     }
     let engine = engine?;
@@ -253,7 +253,7 @@ fn name(node: Option<&Node>, default_name: &str, problems: &mut Problems) -> Opt
             Some(UnfitName { what, fitting, .. }) => {
                 problems.add(|| {
                     Problem::of_file(format!(
-                        "the sweep has no `name`, and its file's name cannot be it: a name {what}"
+                        "the sweep has no `name`, and the file's name cannot be used as one: a name {what}"
                     ))
                     .help(format!("add `name: {fitting}`"))
                 });

@@ -46,7 +46,7 @@ impl Filter {
     pub fn parse(space: &'static Space, text: &str) -> Result<Filter, String> {
         let wrong = |what: String| format!("{what}; write it like {}", examples::comparisons(space));
         let Some(at) = text.find(['<', '>', '=']) else {
-            return Err(wrong(format!("{} compares a parameter with nothing", quote(text))));
+            return Err(wrong(format!("{} has no operator and value", quote(text))));
         };
         let (path, rest) = (text[..at].trim(), &text[at..]);
         let found = COMPARISONS.iter().find_map(|(sign, of)| Some((rest.strip_prefix(sign)?.trim(), *of)));
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_refused_with_what_to_write() {
         for (text, why) in [
-            ("", "compares a parameter with nothing; write it like `granule.tonic_factor=1`"),
-            ("granule.tonic_factor", "`granule.tonic_factor` compares a parameter with nothing"),
+            ("", "has no operator and value; write it like `granule.tonic_factor=1`"),
+            ("granule.tonic_factor", "`granule.tonic_factor` has no operator and value"),
             ("granule.tonic_facto=1", "did you mean `granule.tonic_factor`?"),
             ("=1", "unknown parameter ``"),
             ("golgi.leak_reversal=-53", "`golgi.leak_reversal` needs a unit; write `-53 mV`"),

@@ -126,7 +126,7 @@ fn lengths_differ(first: &GridAxis, other: &GridAxis) -> Problem {
         values(first)
     );
     Problem::at(other.span, message)
-        .help("give them as many values, or put them into `grid` for all combinations")
+        .help("give all axes the same number of values, or put them into `grid` for all combinations")
 }
 
 /// Reads the axes of `grid` or `zip`; returns the valid ones.
@@ -171,7 +171,10 @@ fn hypercube(entry: &ValueEntry<'_>, problems: &mut Problems) -> Vec<GridAxis> {
         problems.add(|| {
             Problem::at(
                 node.span,
-                format!("`latin_hypercube` must have `count`, `seed` and `axes`, not be {}", node.shown()),
+                format!(
+                    "`latin_hypercube` must be a mapping with `count`, `seed` and `axes`, not {}",
+                    node.shown()
+                ),
             )
             .help(form())
         });

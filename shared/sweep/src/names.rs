@@ -79,12 +79,15 @@ impl<'a> Template<'a> {
 }
 
 fn unknown_placeholder(inner: &str, span: Span, axes: &[GridAxis]) -> Problem {
-    let message = format!("the name has a placeholder {}, but no such axis", quote(&format!("{{{inner}}}")));
+    let message = format!(
+        "the name has a placeholder {}, but the condition has no such axis",
+        quote(&format!("{{{inner}}}"))
+    );
     let paths: Vec<&str> = axes.iter().map(|axis| axis.parameter.path).collect();
     Problem::at(span, message).help(match suggest::nearest_path(inner, paths.iter().copied()) {
         Some(path) => format!("did you mean `{{{path}}}`?"),
         None if axes.is_empty() => {
-            "placeholders stand for axes; add `grid: { … }`, or take the placeholder out".to_owned()
+            "placeholders stand for axes; add `grid: { … }`, or remove the placeholder".to_owned()
         }
         None => {
             let known: Vec<String> = paths.iter().chain(&[INDEX]).map(|path| format!("{{{path}}}")).collect();

@@ -48,7 +48,7 @@ impl NameProblem {
     pub(crate) fn help_at(&self, space: &Space, point: usize) -> String {
         let what = match self.fault {
             Fault::Characters => "use only those characters around the placeholders".to_owned(),
-            Fault::Length => "`{index}` in the name stands for that number".to_owned(),
+            Fault::Length => "shorten it with `{index}`, which stands for the number of the point".to_owned(),
             Fault::Start => {
                 format!("start the name with a word, as in `{}-{{index}}`", space.words().name)
             }
@@ -144,7 +144,7 @@ fn unfit_condition(space: &Space, name: &str) -> Option<UnfitName> {
     }
     if name.starts_with('-') && !is_negative_number(name) {
         return instead(format!(
-            "cannot start with `-` unless it is a number, unlike {}: spreadsheets read it as a formula",
+            "must not start with `-` unless it is a number: spreadsheets would read {} as a formula",
             quote(name)
         ));
     }
@@ -157,7 +157,7 @@ fn unfit_for_files(name: &str, most_chars: usize, example: impl Fn() -> String) 
     let (what, fault) = if name.is_empty() {
         ("must not be empty".to_owned(), Fault::Start)
     } else if !name.chars().all(fits) {
-        let what = format!("can have letters, digits, `.`, `_` and `-` only, unlike {}", quote(name));
+        let what = format!("can have letters, digits, `.`, `_` and `-` only; {} has others", quote(name));
         (what, Fault::Characters)
     } else if name.starts_with('.') {
         (format!("cannot start with a dot, as in {}", quote(name)), Fault::Start)

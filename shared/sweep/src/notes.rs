@@ -56,7 +56,7 @@ mod tests {
         };
         assert_eq!(of("0.3 ms"), [""; 0]);
         let expected = "condition Fast: if all cells fire as often as `granule.refractory` and `golgi.refractory` allow, a \
-                        trial has 200000200 spikes; one of more than 100000000 cannot be stored, and is set aside";
+                        trial has 200000200 spikes; granule sets aside trials with more than 100000000";
         assert_eq!(of("0.1 ms"), [expected]);
     }
 

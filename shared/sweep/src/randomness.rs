@@ -69,7 +69,7 @@ pub(crate) fn randomness(
     {
         problems.add(|| {
             let independent = randomness.with_group(group);
-            let message = format!("`{independent}` is not for engine `{}`: {reason}", engine.name());
+            let message = format!("engine `{}` does not support `{independent}`: {reason}", engine.name());
             let has_a_choice = |other: &&&dyn Engine| {
                 std::ptr::eq(other.space(), engine.space()) && other.shares_always().is_none()
             };
@@ -118,8 +118,8 @@ pub(crate) fn make_independent(
                 let other = &conditions[*other].name;
                 problems.add(|| {
                     let message = format!(
-                        "`{other}` and `{name}` have the same number of their {group}, which happens to two \
-                         conditions once in 2^32"
+                        "`{other}` and `{name}` have the same {group} stream by chance (for two conditions, \
+                         the probability is 2^-32)"
                     );
                     Problem::at(span, message)
                         .help(format!("leave `{independent}` out, and set `{stream}` in each"))

@@ -194,7 +194,7 @@ pub(crate) fn record(node: &Node, base: ExplicitRecord, problems: &mut Problems)
                             value.span,
                             "the spikes cannot be left out: all output files follow from them",
                         )
-                        .help("they are small; remove `spikes`")
+                        .help("remove the key `spikes`; granule always stores the spikes")
                     });
                 }
             }

@@ -136,7 +136,8 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
         },
         "seeds": {
             "description": format!(
-                "{} each; by default [{DEFAULT_SEED}]. A list, a range with both its ends, or random ones",
+                "each seed gives {}; by default [{DEFAULT_SEED}]. A list, a range with both ends included, \
+                 or a number of random seeds",
                 space.words().seed
             ),
             "examples": [[451, 452], "1..20", { "count": 20, "seed": 7 }],
@@ -167,7 +168,7 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
             reference("record"),
             &format!("which files are written, for all conditions; by default {}", by_default(engine.kinds())),
         ),
-        "set": described(reference("settings"), "parameters of all conditions; presets win over it"),
+        "set": described(reference("settings"), "parameters of all conditions; presets override them"),
         "conditions": {
             "description": "presets by name, and conditions of your own",
             "type": "array",
@@ -187,7 +188,7 @@ fn by_default(kinds: &[output::FileKind]) -> String {
     match large.is_empty() {
         true => "all".to_owned(),
         false => format!(
-            "all of presets, and of other conditions all but {}",
+            "all files of presets, and of other conditions all files except {}",
             suggest::list(&large).replace('`', "")
         ),
     }
@@ -205,17 +206,19 @@ fn top_group(space: &Space, group: &str) -> Value {
             properties.insert(key.to_owned(), reference(parameter.path));
         }
     }
-    let description = format!("parameters `{group}.…` of all conditions; presets win over it");
+    let description = format!("parameters `{group}.…` of all conditions; presets override them");
     match space.sharing() {
         _ if group == FORMAT => json!({
-            "description": format!("{description}. As a number, the version of the format"),
+            "description": format!("{description}. A number instead of a mapping is the version of the format"),
             "anyOf": [version(), object(properties, &[], None)],
         }),
         Some(sharing) if group == sharing.group => {
             let sharing = sharing_of(sharing);
             properties.insert(SHARING.to_owned(), sharing.clone());
             json!({
-                "description": format!("{description}. As a word, whether conditions share the {group}"),
+                "description": format!(
+                    "{description}. A word instead of a mapping sets whether conditions share the {group}"
+                ),
                 "anyOf": [sharing, object(properties, &[], None)],
             })
         }
@@ -225,7 +228,7 @@ fn top_group(space: &Space, group: &str) -> Value {
 
 fn sharing_of(Sharing { group, .. }: Sharing) -> Value {
     json!({
-        "description": format!("whether the conditions of a seed are under the same {group}"),
+        "description": format!("whether the conditions of a seed share the {group}"),
         "enum": Randomness::ALL.map(Randomness::name),
         "default": Randomness::default().name(),
     })
@@ -235,8 +238,10 @@ fn condition(space: &Space) -> Value {
     let presets: Vec<&str> = space.presets().iter().map(|preset| preset.name).collect();
     let base = json!({
         "description": match presets.first() {
-            Some(first) => format!("what it starts from: a preset or an earlier condition; by default {first}"),
-            None => "what it starts from: an earlier condition".to_owned(),
+            Some(first) => {
+                format!("the preset or earlier condition that this condition starts from; by default {first}")
+            }
+            None => "the earlier condition that this condition starts from".to_owned(),
         },
         "examples": presets,
         "type": ["string", "number"],
@@ -255,7 +260,7 @@ fn condition(space: &Space) -> Value {
         "grid": described(reference("axes"), "axes of which all combinations are taken, the first varying slowest"),
         "zip": described(reference("axes"), "axes of equal length that advance together"),
         "latin_hypercube": reference("hypercube"),
-        "record": described(reference("record"), "which files are written for this condition; wins over the top, key by key"),
+        "record": described(reference("record"), "which files are written for this condition; overrides `record` at the top, key by key"),
     });
     let own = object(into_map(properties), &["name"], None);
     match presets.is_empty() {

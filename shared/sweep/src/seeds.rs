@@ -8,7 +8,7 @@ use crate::draws;
 use crate::limits::MOST_SEEDS;
 use crate::suggest;
 use crate::text::{Span, quote};
-use crate::value::{count, entries};
+use crate::value::{count, count_of, entries};
 use crate::yaml::{self, Node};
 
 pub(crate) const DEFAULT_SEED: u32 = 451;
@@ -42,7 +42,7 @@ pub(crate) fn seeds(node: &Node, problems: &mut Problems) -> Vec<u32> {
             Vec::new()
         }
         yaml::Content::Null => {
-            problems.add(|| Problem::at(node.span, "`seeds` must be a list, not nothing").help(FORMS));
+            problems.add(|| Problem::at(node.span, "`seeds` must be a list, not an empty value").help(FORMS));
             Vec::new()
         }
     }
@@ -65,7 +65,7 @@ fn listed(node: &Node, items: &[Node], problems: &mut Problems) -> Vec<u32> {
 
 fn too_many(span: Span, found: u64, what: &str) -> Problem {
     Problem::at(span, format!("{found} seeds {what}; at most {MOST_SEEDS} are possible"))
-        .help("take fewer seeds, or several sweeps")
+        .help("use fewer seeds, or several sweeps")
 }
 
 /// The seeds read so far.
@@ -87,12 +87,12 @@ impl SeedList {
             }
             yaml::Content::Scalar { text, quoted: false } if ends(&text.replacen('-', "..", 1)).is_ok() => {
                 problems.add(|| {
-                    Problem::at(item.span, format!("{} is no range of seeds", quote(text)))
+                    Problem::at(item.span, format!("{} is not a range of seeds", quote(text)))
                         .help(format!("write `{}`", text.replacen('-', "..", 1)))
                 });
                 return;
             }
-            _ => match count("seeds", 0, u32::MAX, item, problems) {
+            _ => match count_of("an entry of `seeds`", 0, u32::MAX, item, problems) {
                 Some(seed) => (seed, seed),
                 None => return,
             },
@@ -125,7 +125,7 @@ impl SeedList {
     }
 }
 
-/// The reason why a text is no range.
+/// The reason why a text is not a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnfitRange {
     Backwards(u32, u32),
@@ -161,7 +161,7 @@ impl UnfitRange {
                 format!("write numbers up to `{}`", u32::MAX),
             ),
             UnfitRange::Other => (
-                format!("{text} is no range of seeds"),
+                format!("{text} is not a range of seeds"),
                 "write it like `1..20`, first and last, both included".to_owned(),
             ),
         }

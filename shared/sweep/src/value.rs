@@ -186,7 +186,7 @@ fn numbers(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Proble
         problems.add(|| {
             let message =
                 format!("`{path}` has {} entries; at most {MOST_QUANTITIES} are possible", items.len());
-            Problem::at(node.span, message).help("take fewer")
+            Problem::at(node.span, message).help("use fewer")
         });
         return None;
     }
@@ -206,7 +206,7 @@ fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option
         Some(("gamma", value)) => value,
         Some((name, value)) => {
             problems.add(|| {
-                let message = format!("`{path}` knows no distribution {}, only `gamma`", quote(name));
+                let message = format!("`{path}` accepts the distribution `gamma` only, not {}", quote(name));
                 Problem::at(node.span, message).help(match &value.value {
                     yaml::Content::Scalar { text, .. } if units::quantity(text, Unit::One).is_ok() => {
                         FORM.replacen("a number", &quote(text), 1)
@@ -226,7 +226,8 @@ fn factor(parameter: &Parameter, node: &Node, problems: &mut Problems) -> Option
     };
     let yaml::Content::Map(map) = &gamma.value else {
         problems.add(|| {
-            let message = format!("`gamma` must have `mean`, `sd` and `seed`, not be {}", gamma.kind());
+            let message =
+                format!("`gamma` must be a mapping with `mean`, `sd` and `seed`, not {}", gamma.kind());
             Problem::at(gamma.span, message).help(FORM)
         });
         return None;
@@ -280,18 +281,29 @@ fn only_entry(node: &Node) -> Option<(&str, &Node)> {
 
 /// Reads a whole number between `least` and `most`.
 pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &mut Problems) -> Option<u32> {
+    count_of(&format!("`{path}`"), least, most, node, problems)
+}
+
+/// As [`count`], for a number without a path. `what` names it in messages.
+pub(crate) fn count_of(
+    what: &str,
+    least: u32,
+    most: u32,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<u32> {
     let text = match &node.value {
         yaml::Content::Scalar { text, quoted: false } => text.as_str(),
         yaml::Content::Scalar { text, quoted: true } => {
             problems.add(|| {
-                Problem::at(node.span, format!("`{path}` must be a whole number, not a text"))
+                Problem::at(node.span, format!("{what} must be a whole number, not a text"))
                     .help(format!("remove the quotes around {}", quote(text)))
             });
             return None;
         }
         _ => {
             problems.add(|| {
-                Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.kind()))
+                Problem::at(node.span, format!("{what} must be a whole number, not {}", node.kind()))
                     .help(format!("write it like `{}`", 10.clamp(least, most)))
             });
             return None;
@@ -311,8 +323,7 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
                 Some(x) if x > most.into() => format!("write `{most}` or less"),
                 _ => format!("write it like `{}`", 10.clamp(least, most)),
             };
-            Problem::at(node.span, format!("`{path}` must be a whole number, not {}", node.shown()))
-                .help(help)
+            Problem::at(node.span, format!("{what} must be a whole number, not {}", node.shown())).help(help)
         });
         return None;
     }
@@ -325,7 +336,7 @@ pub(crate) fn count(path: &str, least: u32, most: u32, node: &Node, problems: &m
                     true => format!("write `{least}` or more"),
                     false => format!("write `{most}` or less"),
                 };
-                Problem::at(node.span, format!("`{path}` must be between {least} and {most}, not {shown}"))
+                Problem::at(node.span, format!("{what} must be between {least} and {most}, not {shown}"))
                     .help(help)
             });
             None

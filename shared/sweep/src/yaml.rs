@@ -49,7 +49,7 @@ impl Node {
     /// Returns a description of the node, for a message.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
-            Content::Null => "nothing",
+            Content::Null => "an empty value",
             Content::Scalar { .. } => "a single value",
             Content::List(_) => "a list",
             Content::Map(_) => "a mapping",
@@ -245,9 +245,10 @@ fn problem(space: &Space, error: &Error, text: &str) -> Problem {
             "YAML anchors and aliases are not part of the sweep language".to_owned(),
             "`base: …` lets a condition start from an earlier one",
         ),
-        Error::UnsupportedTag { tag, .. } => {
-            (format!("YAML tags are not part of the sweep language, {} neither", quote(tag)), "remove it")
-        }
+        Error::UnsupportedTag { tag, .. } => (
+            format!("YAML tags are not part of the sweep language; found the tag {}", quote(tag)),
+            "remove it",
+        ),
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
             ("the file has more than one YAML document".to_owned(), "write each sweep to a file of its own")
         }

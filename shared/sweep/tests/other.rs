@@ -71,7 +71,7 @@ impl Engine for Chain {
             return Err(Inconsistent {
                 message: "one link has no order".to_owned(),
                 paths: vec!["chain.links", "order"],
-                remedy: "take more links".to_owned(),
+                remedy: "use more links".to_owned(),
             });
         }
         let mut hash = Hash::new("chain condition", self);
@@ -226,7 +226,7 @@ fn messages_take_their_examples_from_the_engine() {
             "`set` must be a mapping, not `5` | write it like `set: { chain.gain: 0.25 nS }`",
             "`grid` must be a mapping of parameters to values, not `5` \
              | write it like `grid: { chain.gain: [0.25 nS, 0.5 nS] }`",
-            "`latin_hypercube` must have `count`, `seed` and `axes`, not be `5` \
+            "`latin_hypercube` must be a mapping with `count`, `seed` and `axes`, not `5` \
              | write it like `{ count: 50, seed: 1, axes: { chain.gain: { uniform: [0.1 nS, 0.5 nS] } } }`",
             "`name` must be a word, not a list | write it like `name: half-effect`",
         ],
@@ -248,12 +248,12 @@ fn messages_take_their_examples_from_the_engine() {
         &[
             "`record` must be `all` or a mapping, not `5` \
              | write `all`, or name files as in `record: { trace: true }`",
-            "one link has no order | take more links",
+            "one link has no order | use more links",
         ],
     );
     assert_eq!(
         Filter::parse(of_chain(), "gain").unwrap_err(),
-        "`gain` compares a parameter with nothing; write it like `chain.gain=0.5 nS`"
+        "`gain` has no operator and value; write it like `chain.gain=0.5 nS`"
     );
     let filter = Filter::parse(of_chain(), "chain.gain>=400 pS").unwrap();
     assert!(filter.holds(&of_chain().defaults()));

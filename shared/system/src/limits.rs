@@ -59,7 +59,11 @@ pub fn behind_io(error: &io::Error) -> Option<String> {
         Errno::EMFILE => Some(of_files()),
         Errno::ENFILE => {
             let most = fs::read_to_string("/proc/sys/fs/file-max").unwrap_or_default();
-            Some(format!("this machine may have no more open files (/proc/sys/fs/file-max: {})", most.trim()))
+            let most = most.trim();
+            Some(format!(
+                "this machine has reached its limit of open files (/proc/sys/fs/file-max: {most}); ask its \
+                 administrator to raise it, or use fewer workers"
+            ))
         }
         Errno::EAGAIN => processes(),
         _ => None,
@@ -70,9 +74,10 @@ pub fn behind_io(error: &io::Error) -> Option<String> {
 pub fn of_files() -> String {
     match files() {
         Some(most) => format!(
-            "this process may have {most} open files (RLIMIT_NOFILE); raise the limit (`ulimit -Hn`), or use fewer workers"
+            "this process is limited to {most} open files (RLIMIT_NOFILE); raise the limit (`ulimit -Hn`), \
+                or use fewer workers"
         ),
-        None => "this process may have no more open files".to_owned(),
+        None => "this process has reached its limit of open files; raise it, or use fewer workers".to_owned(),
     }
 }
 
@@ -85,10 +90,15 @@ fn processes() -> Option<String> {
         && most != RLIM_INFINITY
         && !user.is_root()
     {
-        limits.push(format!("user {user} may have {most} processes and threads (RLIMIT_NPROC, `ulimit -u`)"));
+        limits.push(format!(
+            "user {user} is limited to {most} processes and threads (RLIMIT_NPROC, `ulimit -u`)"
+        ));
     }
     for (file, most) in fs::read_to_string("/proc/self/cgroup").iter().flat_map(|groups| groups_of(groups)) {
-        limits.push(format!("this control group may have {most} processes and threads ({})", file.display()));
+        limits.push(format!(
+            "this control group is limited to {most} processes and threads ({})",
+            file.display()
+        ));
     }
     if limits.is_empty() {
         return None;

@@ -41,7 +41,10 @@ pub enum PrivateError {
         mode: u32,
     },
     /// The file is longer than the caller's limit.
-    #[error("{} is longer than {limit} bytes, it cannot be the right file", path.display())]
+    #[error(
+        "{} has more than {limit} bytes, so it is not a key, a certificate or an access file",
+        path.display()
+    )]
     TooLong {
         /// Path of the file.
         path: PathBuf,
@@ -145,7 +148,7 @@ fn check_mode(directory: &Directory, file: &Whole) -> io::Result<()> {
 
 /// A file system that keeps no modes of files, such as FAT, exFAT, CIFS or a drive of Windows in WSL.
 #[derive(Debug, thiserror::Error)]
-#[error("the file system of {} keeps no modes of files, so that other users could read the secret", .0.display())]
+#[error("the file system of {} does not support file modes, so other users could read the secret", .0.display())]
 struct Modeless(PathBuf);
 
 /// Whether a file could not be written because its file system keeps no modes.

@@ -27,7 +27,7 @@ pub fn runtime() -> io::Result<Runtime> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot wait for connections and signals")]
+#[error("cannot start the event loop")]
 struct NoRuntime(#[source] io::Error);
 
 /// Runs work whose parallel iterators use the machine's cores. If the system refuses threads, it runs with

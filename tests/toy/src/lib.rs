@@ -62,6 +62,9 @@ pub fn space() -> &'static Space {
             cells("network.inhibitory", 7, "number of inhibitory cells"),
             quantity("time.duration", Unit::Millisecond, 100.0, "length of a trial; a whole number of ms"),
             quantity("synapse.weight", Unit::Nanosiemens, 1.6, "weight of every synapse"),
+            // As if a later version had added it.
+            quantity("synapse.delay", Unit::Millisecond, 1.0, "delay of every synapse")
+                .added_with(Value::Number(1.0)),
         ])
         .with_presets(vec![
             Preset { name: "Base", prefix: "base", overrides: Vec::new() },

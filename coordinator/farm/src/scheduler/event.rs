@@ -148,10 +148,12 @@ pub enum Work {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Worker processes died repeatedly.
-    #[error("{count} worker processes died without a single trial stored in between; the last one {last}")]
+    #[error(
+        "{count} worker processes died in a row, and no trial was stored in between; the last one {last}"
+    )]
     Crashes { count: u32, last: String },
     /// Workers failed at every trial that they tried.
-    #[error("no worker could compute anything: {count} trials failed repeatedly; the last one: {last}")]
+    #[error("no trial could be computed: {count} were set aside, and none was stored; the last one: {last}")]
     Nothing { count: usize, last: String },
     /// Every computed trial has too many spikes to be stored.
     #[error(

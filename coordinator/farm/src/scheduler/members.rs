@@ -204,7 +204,8 @@ impl Scheduler {
                 self.commands.push(Command::Drop { connection, why: Dropped::Silent });
             }
             let has_died = connection.is_none() && self.workers[&name].vanished;
-            let died = has_died.then_some(Loss::perhaps("its worker disconnected and did not return"));
+            let died = has_died
+                .then_some(Loss::perhaps("the worker that computed it disconnected and did not reconnect"));
             let leases = self.dispossess(name, died);
             self.commands.push(Command::Report(Report::GivenUp { worker: name, leases }));
         }
@@ -214,7 +215,7 @@ impl Scheduler {
         self.crashes += 1;
         if let Some(name) = worker.filter(|name| self.workers.contains_key(name)) {
             self.hang_up(name);
-            self.dispossess(name, Some(Loss::surely(&format!("its worker {description}"))));
+            self.dispossess(name, Some(Loss::surely(&format!("the worker that computed it {description}"))));
         }
         if self.crashes >= self.config.crash_limit {
             let reason = Reason::Crashes { count: self.crashes, last: description };
@@ -231,7 +232,7 @@ impl Scheduler {
             Some(_) => worker.was_well(now, ttl),
             None => worker.vanished,
         };
-        let reason = format!("its worker {description}");
+        let reason = format!("the worker that computed it {description}");
         let loss = match (is_death, has_vanished) {
             (true, _) => Some(Loss::surely(&reason)),
             (false, true) => Some(Loss::perhaps(&reason)),
@@ -251,7 +252,7 @@ impl Scheduler {
         }
         let at = self.first_missing(lease);
         let is_alone = self.is_of_one(lease);
-        self.strike(name, lease, &format!("all of its leases fail: {reason}"));
+        self.strike(name, lease, &format!("all its leases failed: {reason}"));
         self.release(name, lease);
         if let Some(at) = at {
             let reason = format!("a worker reported: {reason}");

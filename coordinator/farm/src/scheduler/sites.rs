@@ -113,7 +113,7 @@ impl Scheduler {
         let standing = self.sites.entry(site).or_default();
         standing.faults += 1;
         if standing.faults >= MOST_FAULTS && standing.steady == 0 {
-            let reason = format!("the workers of this address failed {} leases in a row", standing.faults);
+            let reason = format!("workers at this address failed {} leases in a row", standing.faults);
             self.shut_out(site, &reason, false);
         }
     }
@@ -130,7 +130,7 @@ impl Scheduler {
         let standing = self.sites.entry(site).or_default();
         standing.refused += 1;
         if standing.refused >= MOST_REFUSED && standing.steady == 0 {
-            let reason = format!("{} workers of this address were quarantined", standing.refused);
+            let reason = format!("{} workers at this address were quarantined", standing.refused);
             self.shut_out(site, &reason, true);
         }
     }
@@ -163,8 +163,10 @@ impl Scheduler {
         }
         let is_crowd = |standing: &Standing| standing.here - standing.steady >= MOST_UNPROVEN;
         if !site.is_trusted() && self.sites.get(&site).is_some_and(is_crowd) {
-            let reason =
-                format!("{MOST_UNPROVEN} workers of this address are connected and have delivered nothing");
+            let reason = format!(
+                "{MOST_UNPROVEN} workers at this address, the limit, are connected and have not delivered a \
+                    result; start the worker again later"
+            );
             self.commands.push(Command::Drop { connection, why: Dropped::Quarantined(reason) });
             return false;
         }

@@ -102,7 +102,7 @@ impl Scheduler {
         }
         if is_free && self.is_enough(place) {
             let suspect = &self.suspects[&place];
-            let reason = format!("tried {} times; the last time, {}", suspect.losses, suspect.reason);
+            let reason = format!("failed {} times, most recently because {}", suspect.losses, suspect.reason);
             self.put_aside(place, reason);
         }
     }

@@ -502,7 +502,10 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_the_rest_goes_on() {
     let set_aside: Vec<(Place, &str)> = scheduler.set_aside().collect();
     let [(place, reason)] = set_aside[..] else { panic!("{set_aside:?}") };
     assert_eq!(place, Place { cohort: 0, trial: poison });
-    assert_eq!(reason, "tried 4 times; the last time, its worker was killed by signal 9");
+    assert_eq!(
+        reason,
+        "failed 4 times, most recently because the worker that computed it was killed by signal 9"
+    );
 }
 
 fn is_too_large(scheduler: &mut Scheduler, worker: u64, lease: LeaseId, trial: TrialId) -> Vec<Command> {

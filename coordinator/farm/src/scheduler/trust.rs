@@ -192,7 +192,7 @@ impl Scheduler {
         }
         for vote in dispute.votes.iter().filter(|vote| vote.digest != digest) {
             if let Some((voter, _)) = vote.voter {
-                let reason = "it computed wrong spikes: other workers agreed on different spikes of a trial";
+                let reason = "it computed wrong spikes: other workers agreed on different spikes for a trial";
                 wrong.extend(self.distrusted(voter));
                 self.quarantine(voter, reason);
             }
@@ -291,8 +291,9 @@ impl Scheduler {
             slot.set(SlotState::Suspect);
             cohort.pending -= 1;
             self.pending -= 1;
-            let reason = "workers disagree on its spikes, and no third worker could settle it".to_owned();
-            self.put_aside(place, reason);
+            let reason =
+                "workers computed different spikes for it, and no third worker was available to settle this";
+            self.put_aside(place, reason.to_owned());
         }
     }
 

@@ -47,7 +47,10 @@ impl Beacon {
     /// When another file has that name, when the system refuses, or when others could read the file.
     pub(crate) fn light(out: &Directory, access: &Access) -> io::Result<Beacon> {
         if !clear(out)? {
-            let what = format!("{} is not granule's", out.path().join(NAME).display());
+            let what = format!(
+                "{} exists and granule did not write it; move it away",
+                out.path().join(NAME).display()
+            );
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         let contents = BeaconContents { granule_run: 1, host: host(), access: access.to_json() };

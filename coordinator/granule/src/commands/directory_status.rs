@@ -36,7 +36,7 @@ pub(crate) struct Rest {
     time: String,
     sweep: String,
     /// `complete`, `incomplete` (files are missing, or trials were set aside), `interrupted` (without a manifest yet)
-    /// or `busy` (in use by another granule).
+    /// or `busy` (in use by another granule process).
     state: &'static str,
     engine: String,
     engine_revision: u32,
@@ -77,7 +77,7 @@ impl SlurmJob {
             Ok(state @ (JobState::Running { .. } | JobState::Ending)) => ("running", state.describe()),
             Ok(state @ JobState::Suspended { .. }) => ("suspended", state.describe()),
             Ok(state @ JobState::Ended(_)) => ("ended", state.describe()),
-            Err(error) => ("unknown", format!("cannot be asked about: {error}")),
+            Err(error) => ("unknown", format!("is in an unknown state: {error}")),
         };
         let (job, log) = (job.clone(), log.display().to_string());
         SlurmJob { head: ReportHead::of("slurm_job"), job, state: word, text, log }
@@ -256,7 +256,7 @@ impl Rest {
             "{}: {}, {stored} of {total} trials stored ({} %)",
             self.sweep,
             match self.state {
-                "busy" => "in use by another granule",
+                "busy" => "in use by another granule process",
                 "interrupted" => "interrupted; run the same command to resume",
                 "incomplete" => "NOT complete",
                 state => state,
@@ -326,7 +326,7 @@ impl Rest {
         }
         if self.pairs.iter().map(|pair| pair.total).sum::<u64>() > self.trials.total {
             text.push_str(
-                "  (conditions with equal parameters share their trials, which count once below)\n",
+                "  (conditions with equal parameters share trials; the total below counts each trial once)\n",
             );
         }
         for SetAside { condition, seed, trial, reason } in self.set_aside.iter().take(MOST_LINES) {
@@ -340,7 +340,7 @@ impl Rest {
             let _ = writeln!(text, "  {path} shows an earlier state of the sweep; draw it again");
         }
         let StoreStatus { path, found, bytes, damaged_bytes } = &self.store;
-        let size = if *found { DecimalBytes(*bytes).to_string() } else { "not there".to_owned() };
+        let size = if *found { DecimalBytes(*bytes).to_string() } else { "missing".to_owned() };
         let _ = write!(text, "store: {path}, {size}");
         let _ = match damaged_bytes {
             0 => writeln!(text),

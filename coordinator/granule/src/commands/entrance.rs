@@ -138,9 +138,9 @@ impl Entrance {
     /// Describes the workers, for people.
     pub(crate) fn describe(&self, workers: u32) -> String {
         match (self, workers) {
-            (Entrance::Served(_), 0) => "waiting for workers of other machines".to_owned(),
+            (Entrance::Served(_), 0) => "waiting for workers on other machines".to_owned(),
             (Entrance::Served(_), count) => {
-                format!("{} here; waiting for workers of other machines", plural(count.into(), "worker"))
+                format!("{} here; waiting for workers on other machines", plural(count.into(), "worker"))
             }
             (Entrance::Local { hosts: 0, .. }, count) => plural(count.into(), "worker"),
             (Entrance::Local { hosts, .. }, 0) => format!("workers on {}", plural(*hosts as u64, "host")),
@@ -328,7 +328,7 @@ impl Served {
     }
 
     fn tls(&self, bound: SocketAddr, identity: &Identity, origin: &Origin) -> Tls {
-        line(&format!("listening on {bound} with TLS; {origin}: {}", self.access.display()));
+        line(&format!("listening on {bound} with TLS; access file: {} ({origin})", self.access.display()));
         Tls { config: identity.server_config(), certificate: identity.certificate().clone() }
     }
 

@@ -256,7 +256,7 @@ fn changes(
     let (engine, values) = (condition.model.engine(), condition.model.values());
     let text = |of: &ResolvedCondition, path: &str| {
         let value = of.parameters.get(path).and_then(serde_json::Value::as_str);
-        value.unwrap_or("not there").to_owned()
+        value.unwrap_or("(none)").to_owned()
     };
     let paths: BTreeSet<&String> = known.parameters.keys().chain(new.parameters.keys()).collect();
     paths
@@ -282,7 +282,7 @@ fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &
             let told: Vec<String> =
                 changes.iter().map(|of| format!("{} {} -> {}", of.parameter, of.old, of.new)).collect();
             let name = nearest.as_deref().unwrap_or_default();
-            ("parameters", format!("other parameters than {name} had: {}", told.join("; ")))
+            ("parameters", format!("different parameters from those of {name}: {}", told.join("; ")))
         }
         Cause::Engine => match lineage {
             Lineage::Engine(change) => ("engine", format!("another engine: {change}")),
@@ -334,7 +334,7 @@ impl Explanation {
         }
         if count > self.reused + self.to_compute {
             text.push_str(
-                "  (conditions with equal parameters share their trials, which count once below)\n",
+                "  (conditions with equal parameters share trials; the total below counts each trial once)\n",
             );
         }
         text.push_str(&format!(

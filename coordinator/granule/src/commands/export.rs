@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     let store = archive.store()?;
     let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
     if selection.left_out > 0 {
-        line(&format!("note: {} set aside and left out", plural(selection.left_out, "trial")));
+        line(&format!("note: left out {} that the run set aside", plural(selection.left_out, "trial")));
     }
     let mut report = Exports {
         head: ReportHead::of("exported"),
@@ -141,9 +141,11 @@ impl Exports {
         let failed = |error: TableError| {
             let help = match &error {
                 TableError::Output(OutputError::Missing { .. } | OutputError::Store(_)) => {
-                    "the store is damaged; run the sweep again, which computes anew what is lost"
+                    "the store is damaged; run the sweep again, which computes the lost trials again"
                 }
-                _ if is_standard_output(path) => "the table is incomplete",
+                _ if is_standard_output(path) => {
+                    "the table on standard output is incomplete; free some space, or name a file with --to"
+                }
                 _ => "nothing was written; choose another file, or free some space",
             };
             let mut failure = Failure::caused_by(exit::FAILED, &error, Some(help));
@@ -199,7 +201,8 @@ fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Fa
         return Ok(steps);
     }
     let message = format!(
-        "error: a bin of {bin_ms} ms is not a whole number of steps of {} ms within {} ms in condition {}",
+        "error: a bin of {bin_ms} ms does not fit: a bin must be a whole number of steps of {} ms, and at most \
+            {} ms, in condition {}\n  help: choose another width with --bin",
         time.step_ms,
         time.duration_ms(),
         sweep.conditions[condition].name

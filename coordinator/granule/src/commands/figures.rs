@@ -152,7 +152,7 @@ pub(crate) fn run(arguments: &cli::Figures) -> Result<(), Failure> {
     let count = plural(report.figures.len() as u64, "figure");
     let mark = report.preliminary.map_or(String::new(), |of| format!("; {of}"));
     say(&format!(
-        "{}: {count} in {}, each with its numbers beside it{mark}\n",
+        "{}: {count} in {}, each with a .json file of its values{mark}\n",
         report.sweep,
         directory.display()
     ))?
@@ -169,8 +169,8 @@ fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     let Some(option) = of_sweep.or(of_trial).or(of_store) else { return Ok(()) };
     let error = ArchiveError::NoSweep { out: resting.out.clone() };
     let message = format!(
-        "error: {option} needs a sweep, but {error}\n  help: without it, granule draws the paper's figures if \
-            the directory has the files of a seed"
+        "error: {option} needs a sweep, but {error}\n  help: without {option}, granule draws the paper's \
+            figures if the directory has the files of a seed"
     );
     Err(Failure::new(exit::USAGE, message))
 }
@@ -229,8 +229,8 @@ pub(crate) fn with_gallery<T>(
     match planned.iter().filter(is_outdated).count() as u64 {
         0 => {}
         count => gallery.notes.push(format!(
-            "{} of the figures' data was computed by version 0.1.0, with other steps, bins or counts; run the \
-                sweep again",
+            "version 0.1.0 computed {} of these figures with different steps, bins or counts; run the sweep \
+                again",
             plural(count, "file")
         )),
     }
@@ -299,12 +299,12 @@ impl<'a> Album<'a> {
         let is_held = is_held.into_iter().flatten().any(|held| directory.is_at(held));
         if !is_held && matches!(directory.handle().try_lock(), Err(TryLockError::WouldBlock)) {
             let message = format!(
-                "error: another granule is drawing into {}\n  help: wait until it ends",
+                "error: another granule process is drawing into {}\n  help: wait until it ends",
                 path.display()
             );
             return Err(Failure::new(exit::FAILED, message));
         }
-        directory.remove_leftovers().map_err(wrong("clean up"))?;
+        directory.remove_leftovers().map_err(wrong("remove unfinished files in"))?;
         let found = directory.open_file(OsStr::new(INDEX));
         let earlier = match found.and_then(|file| files::read_open(file, drawn::LONGEST_INDEX)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Earlier::default(),

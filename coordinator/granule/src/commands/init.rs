@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         let (what, help) = match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                ("is there already", Some("name another file: `granule init FILE`; this one was not changed"))
+                ("already exists", Some("name another file: `granule init FILE`; this one was not changed"))
             }
             io::ErrorKind::NotFound => {
                 ("cannot be written: its directory does not exist", Some("make the directory first"))

@@ -93,7 +93,7 @@ struct Estimate {
     files_replaced: Vec<String>,
     /// Files in the directory that only the earlier sweep has.
     files_removed: Vec<String>,
-    /// The same, but they are not as granule wrote them, and stay.
+    /// The same, but they are not as granule wrote them, and are kept.
     files_left: Vec<String>,
     /// The reason that `granule run` would refuse the output directory, and what to do. None if it would not.
     refused: Option<String>,
@@ -349,7 +349,7 @@ impl Estimate {
         let writing = match self.files_to_write {
             0 => "nothing; all files are up to date".to_owned(),
             count => format!(
-                "then {} ({} new), each made durable: about {} on a fast disk, {} on a slow one",
+                "{} ({} new), each flushed to disk: about {} on a fast disk, {} on a slow one",
                 plural(count, "file"),
                 self.files_new.len(),
                 time(fast),
@@ -369,7 +369,7 @@ impl Estimate {
         let changes = [
             list("to replace:", &self.files_replaced),
             list("to remove, because this sweep does not have them:", &self.files_removed),
-            list("not as granule wrote them; they stay:", &self.files_left),
+            list("changed since granule wrote them; kept:", &self.files_left),
         ]
         .concat();
         let free = self.free_bytes.map_or(String::new(), |free| format!("; {} are free", DecimalBytes(free)));
@@ -380,7 +380,7 @@ impl Estimate {
         let equal = match self.conditions_computed_once {
             0 => String::new(),
             count => format!(
-                ", {} of them different: {} equal to another, computed once",
+                ", {} of them distinct ({} equal to another; equal trials are computed once)",
                 self.trials,
                 plural(count, "condition")
             ),
@@ -388,7 +388,7 @@ impl Estimate {
         format!(
             "{}: {} × {} × {} = {}{equal}\n\
              to compute: {} ({} stored), in {} and about {}\n\
-             time: about {} of one core like those here, {} on all {} of this machine\n\
+             time: about {} on one core of this machine, {} on all {}\n\
              writing: {}\n\
              disk: about {} more in {}, about {} of outputs in {} ({}){free}\n\
              {disk}{changes}\

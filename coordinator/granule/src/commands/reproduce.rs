@@ -120,8 +120,8 @@ impl Reproduction {
             "differs" => Err(Failure::new(
                 exit::DISAGREED,
                 format!(
-                    "error: {trial} has other spikes here than in the store; this must never happen\n  help: \
-                        reproduce it on another machine, to see which result is right"
+                    "error: {trial} has different spikes here and in the store; this must never happen\n  \
+                        help: reproduce it on another machine, to see which result is right"
                 ),
             )),
             _ => Err(Failure::new(
@@ -203,7 +203,7 @@ mod tests {
         }
         let report = reproduce(2).unwrap();
         let first =
-            "the first spike of a granule cell that differs is number 0: cell 47 at 0.300 ms stored, ";
+            "granule cells: spike 0 (counted from 0) is the first that differs: cell 47 at 0.300 ms stored, ";
         assert!(report.difference.as_ref().unwrap().starts_with(first), "{report:?}");
         let differs = report.verdict().unwrap_err();
         assert_eq!(differs.code, exit::DISAGREED);

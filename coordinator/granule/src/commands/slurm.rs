@@ -229,7 +229,7 @@ impl Request<'_> {
         let (record, joined) = {
             let find = async {
                 // The other command is done as soon as Slurm has answered.
-                let lock = self.lock(LOCK, "is submitting", 2 * UNKNOWN_FOR).await?;
+                let lock = self.lock(LOCK, "`granule slurm` is submitting", 2 * UNKNOWN_FOR).await?;
                 Ok::<_, Failure>((lock, self.under_way().await?))
             };
             let (_lock, under_way) = tokio::select! {
@@ -248,19 +248,19 @@ impl Request<'_> {
             if let Some(difference) = record.asked.as_ref().and_then(|of| of.difference(&asked)) {
                 let then = match other {
                     Some(_) if self.arguments.detach => "",
-                    Some(_) => "; the rest is submitted when it has ended",
-                    None => "; it keeps them",
+                    Some(_) => "; granule submits the remaining trials when that job has ended",
+                    None => "; it keeps these settings",
                 };
-                line(&format!("note: it was submitted for {difference}{then}"));
+                line(&format!("note: the job was submitted {difference}{then}"));
             }
         }
         let how = format!("granule status {}", shell_path(&self.out));
         if self.arguments.detach {
             if other.is_some() {
                 let message = format!(
-                    "error: job {job} computes the sweep as it was before; nothing was submitted for the rest\n \
-                         help: run this again when the job has ended; without --detach, granule waits for that \
-                         and submits the rest"
+                    "error: job {job} computes the earlier version of the sweep file; granule submitted no job \
+                        for the new trials\n  help: run this again when the job has ended; without --detach, \
+                        granule waits for that and submits the remaining trials"
                 );
                 return Err(Failure::new(exit::INCOMPLETE, message));
             }
@@ -366,7 +366,11 @@ impl Request<'_> {
                     // A short wait needs no message.
                     if !is_told && begun.elapsed() >= ENDED_FOR {
                         is_told = true;
-                        line(&format!("job {} {}; waiting until it is over", record.job, state.describe()));
+                        line(&format!(
+                            "job {} {}; waiting until Slurm reports its end",
+                            record.job,
+                            state.describe()
+                        ));
                     }
                     tokio::time::sleep(ASK_EVERY.0).await;
                 }
@@ -398,7 +402,7 @@ impl Request<'_> {
                 // On a file system without locks, the store's own lock refuses the second coordinator.
                 Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
                 Err(fs::TryLockError::WouldBlock) if begun.elapsed() >= patience => {
-                    let what = format!("error: another `granule slurm` {what} {}", self.sweep.name);
+                    let what = format!("error: another {what} {}", self.sweep.name);
                     return Err(Failure::new(
                         exit::FAILED,
                         format!("{what}\n  help: run this again when that has ended"),
@@ -557,7 +561,10 @@ impl Request<'_> {
             let is_well = matches!(state, JobState::Ended(JobEnding::Completed) | JobState::Unknown);
             // The sweep file may have been changed since.
             let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
-                line(&format!("job {job} {}; the sweep file as it was is complete", state.describe()));
+                line(&format!(
+                    "job {job} {}; the earlier version of the sweep is complete",
+                    state.describe()
+                ));
             })?;
             archive::survey(ENGINES, &self.out, &mut sweep)?;
             if directory_status::is_complete(&self.out, &sweep) {
@@ -568,7 +575,9 @@ impl Request<'_> {
             }
             let is_changed = ResolvedSweep::of(&sweep) != ResolvedSweep::of(&self.sweep);
             if is_well && (is_changed || is_of_another) {
-                line(&format!("job {job} has computed the sweep as it was; now the rest"));
+                line(&format!(
+                    "job {job} has computed the earlier version of the sweep; submitting the remaining trials"
+                ));
                 return Ok(Next::Again);
             }
         }
@@ -583,7 +592,7 @@ impl Request<'_> {
         // With `--no-kill`, Slurm itself does not report the reason.
         let help = if is_out_of_memory(&log) { JobEnding::OutOfMemory.help() } else { help };
         let node = failed_node(&log).filter(|_| state == JobState::Ended(JobEnding::Failed));
-        let with = node.map(|node| format!(" with its node {node}")).unwrap_or_default();
+        let with = node.map(|node| format!(" (node {node})")).unwrap_or_default();
         let mut message = format!("error: job {job} {word}{with}, and the sweep is not complete");
         if let Ok(rest) = &rest {
             message.push_str(&format!("\n  {}", rest.headline()));
@@ -595,7 +604,8 @@ impl Request<'_> {
             last.iter().for_each(|line| message.push_str(&format!("\n    {line}")));
         }
         let help = help.or(lines.is_empty().then_some(
-            "its log is empty: the script ended before the coordinator began; see --setup, and `sacct`",
+            "its log is empty: the script ended before the coordinator started; check the commands of \
+                --setup and the output of `sacct`",
         ));
         if let Some(help) = help {
             message.push_str(&format!("\n  help: {help}"));

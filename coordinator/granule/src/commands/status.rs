@@ -193,8 +193,10 @@ async fn follow(place: &AccessPlace<'_>, view: &mut View<'_>) -> Result<(), Fail
                 (false, _) if last.is_some() => return ended(view.last.counts.trials_set_aside),
                 (false, _) => return Err(no_access(path)),
                 (true, Some(since)) if since.elapsed() >= PATIENCE => {
-                    let message =
-                        format!("error: found no coordinator for {} s\n  help: {GONE}", PATIENCE.as_secs());
+                    let message = format!(
+                        "error: could not reach the coordinator for {} s\n  help: {GONE}",
+                        PATIENCE.as_secs()
+                    );
                     return Err(Failure::new(exit::FAILED, message));
                 }
                 _ => {}
@@ -214,7 +216,10 @@ async fn follow(place: &AccessPlace<'_>, view: &mut View<'_>) -> Result<(), Fail
                 }
                 None => format!("no coordinator is running in {}", place.display()),
             };
-            log::event("waiting", &format!("{text}; waiting for the end (Ctrl-C ends this)"));
+            log::event(
+                "waiting",
+                &format!("{text}; waiting until the sweep is complete (Ctrl-C stops waiting)"),
+            );
         }
         if let AccessPlace::Directory(out) = place {
             let job = slurm::last_job(out).await.map(|job| job.to_text());
@@ -251,8 +256,9 @@ fn ended(set_aside: u64) -> Result<(), Failure> {
     if set_aside == 0 {
         return Ok(());
     }
+    let were = if set_aside == 1 { "was" } else { "were" };
     let message = format!(
-        "error: {} could not be computed\n  help: the coordinator's log and manifest.json give the reasons",
+        "error: {} {were} set aside\n  help: the coordinator's log and manifest.json give the reasons",
         plural(set_aside, "trial")
     );
     Err(Failure::new(exit::INCOMPLETE, message))

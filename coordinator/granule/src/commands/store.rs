@@ -132,9 +132,9 @@ fn check_trials(known: &[Store], from: &[Store]) -> Result<(), Failure> {
             let (other, path) = *seen.entry(key).or_insert((digest, store.path()));
             if other != digest {
                 let message = format!(
-                    "error: trial {key} has different spikes in {} ({other}) and in {} ({digest}), which must \
+                    "error: trial {key} has different spikes in {} ({other}) and in {} ({digest}); this must \
                         never happen; nothing was changed\n  help: `granule reproduce` shows which result is \
-                        right; check the machine and the build of granule of the other store",
+                        right; check the machine that wrote the other store, and its build of granule",
                     path.display(),
                     store.path().display()
                 );
@@ -153,8 +153,9 @@ fn check_streams(known: &[Store], from: &[Store]) -> Result<BTreeMap<StreamKey, 
             let longest = most.entry(stream).or_default();
             if let Some(at) = longest.iter().zip(&spans).position(|(a, b)| a != b) {
                 let message = format!(
-                    "error: span {at} of noise stream {stream} has {} draws in {}, but {} elsewhere, which must \
-                     never happen; nothing was changed",
+                    "error: part {at} of noise stream {stream} has {} random numbers in {}, but {} in another \
+                     store; this must never happen; nothing was changed\n  help: check the machines that wrote \
+                     these stores, and their builds of granule",
                     spans[at],
                     store.path().display(),
                     longest[at]
@@ -186,8 +187,8 @@ fn copy(from: &Store, into: &Store, trials: &[StoredTrial]) -> Result<(u64, Vec<
                 Put::Same => {}
                 Put::Differs { .. } => {
                     let message = format!(
-                        "error: another process stored a different result of trial {} at the same time\n  help: \
-                            `granule reproduce` shows which result is right",
+                        "error: another process stored a different result for trial {} at the same time\n  \
+                            help: `granule reproduce` shows which result is right",
                         entry.key
                     );
                     return Err(Failure::new(exit::DISAGREED, message));
@@ -262,11 +263,11 @@ fn verify(arguments: &cli::StoreVerify) -> Result<(), Failure> {
 impl Verified {
     fn to_text(&self) -> String {
         let mut text = format!(
-            "{}: {} whole, {} damaged; {} of {}; {}\n",
+            "{}: {} intact, {} damaged; {} of {}; {}\n",
             one_line(&self.store),
             plural(self.trials, "trial"),
             self.trials_damaged.len(),
-            plural(self.spans, "span"),
+            plural(self.spans, "part"),
             plural(self.streams, "noise stream"),
             DecimalBytes(self.bytes)
         );
@@ -285,8 +286,8 @@ impl Verified {
         }
         let message = format!(
             "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep \
-                computes anew \
-         what it needs of them; `granule store prune` leaves them out of the file",
+                computes again the trials that it needs; `granule store prune` leaves damaged ones out of the \
+                file",
             self.store,
             plural(self.trials_damaged.len() as u64, "trial"),
             self.damaged_bytes
@@ -322,7 +323,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     if wanted.is_empty() && !all.is_empty() && !arguments.dry_run {
         let message = format!(
             "error: these sweeps need none of the {} in {}; nothing was dropped\n  help: check that `engine` \
-                and the CHAT_* variables are those of the run; to start over, delete the file",
+                and the CHAT_* variables are those of the run; to start over, delete the store",
             plural(all.len() as u64, "trial"),
             arguments.file.display()
         );
@@ -408,22 +409,22 @@ fn compact(store: &Store, path: &Path, wanted: &[StoredTrial]) -> Result<(u64, u
     };
     let (directory, name) = Directory::of(path).map_err(cannot("replace"))?;
     // A prune that was killed may have left files.
-    directory.remove_leftovers().map_err(cannot("clean up beside"))?;
+    directory.remove_leftovers().map_err(cannot("remove unfinished files beside"))?;
     let file = directory.write(&name, Mode::from_bits_truncate(0o600)).map_err(cannot("replace"))?;
     let open = file.open_file().try_clone().map_err(cannot("replace"))?;
     let (new, kept, damaged) = fill(store, open, path, wanted)?;
     // Users who had access to the file keep it.
     fs::metadata(path)
         .and_then(|of| file.open_file().set_permissions(of.permissions()))
-        .map_err(cannot("give its permissions to"))?;
+        .map_err(cannot("copy the permissions of"))?;
     // If root runs this, the store of another user stays that user's.
     if let Ok(of) = fs::metadata(path) {
         let _ = std::os::unix::fs::fchown(file.open_file(), Some(of.uid()), Some(of.gid()));
     }
     // It stays locked until it is in place.
-    file.commit().map_err(cannot("put in place"))?;
+    file.commit().map_err(cannot("replace"))?;
     drop(new);
-    directory.sync().map_err(cannot("put in place"))?;
+    directory.sync().map_err(cannot("replace"))?;
     Ok((kept, damaged))
 }
 
@@ -527,11 +528,11 @@ mod tests {
             }
         };
         differs(merge_of(&into, &[&b]).unwrap_err(), &[&key(1).to_string(), "nothing was changed"]);
-        differs(merge_of(&into, &[&c]).unwrap_err(), &["span 0 of noise stream 0707", "nothing was changed"]);
+        differs(merge_of(&into, &[&c]).unwrap_err(), &["part 0 of noise stream 0707", "nothing was changed"]);
         assert!(fs::read(&into).unwrap() == before);
         // The same if the store to add to has neither.
         differs(merge_of(&new, &[&a, &b]).unwrap_err(), &[&key(1).to_string()]);
-        differs(merge_of(&new, &[&a, &c]).unwrap_err(), &["span 0"]);
+        differs(merge_of(&new, &[&a, &c]).unwrap_err(), &["part 0"]);
         assert!(!new.exists());
         assert_eq!(merge_of(&into, &[&a, &into]).unwrap_err().code, exit::USAGE);
         assert_eq!(merge_of(&into, &[&new]).unwrap_err().code, exit::USAGE);

@@ -302,7 +302,7 @@ impl PreparedRun {
     fn tell_of_left(&self, changes: &FileChanges<'_>) {
         for left in &changes.left {
             let left = one_line(left);
-            line(&format!("note: kept {left}: it is not as granule wrote it, or it is behind a link"));
+            line(&format!("note: kept {left}: it was changed, or its path has a symbolic link"));
         }
     }
 
@@ -433,7 +433,7 @@ impl PreparedRun {
             plural(self.sweep.seeds.len() as u64, "seed"),
             plural(self.sweep.trials.into(), "trial"),
             // Otherwise, the factors would not give the product.
-            if asked > total { " different trials" } else { "" },
+            if asked > total { " distinct trials" } else { "" },
             self.entrance.describe(self.options.workers)
         ));
         self.views.alter(|now| {
@@ -610,7 +610,8 @@ impl PreparedRun {
         let is_moved_along = self.store.path().starts_with(self.out.path()) && out != self.out.path();
         if !is_moved_along && !self.store.is_in_place() {
             line(&format!(
-                "note: the store {} was moved while this run used it; --store FILE says where it is now",
+                "note: the store {} was moved while this run used it; name its new place with --store FILE \
+                    in the next command",
                 self.store.path().display()
             ));
         }
@@ -626,7 +627,7 @@ impl PreparedRun {
         );
         if outcome.tally.audited + outcome.tally.unaudited > 0 {
             text.push_str(&format!(
-                "\n  {} audited by another worker, {} not audited: no other worker was available",
+                "\n  {} audited by another worker; {} not audited for lack of another worker",
                 plural(outcome.tally.audited, "trial"),
                 outcome.tally.unaudited
             ));
@@ -723,7 +724,8 @@ fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &RunOrder<'_>) -> Res
         );
         return Err(Failure::new(exit::FAILED, message));
     }
-    out.remove_leftovers().map_err(|error| ArchiveError::from(outputs::failed("clean up", path)(error)))?;
+    out.remove_leftovers()
+        .map_err(|error| ArchiveError::from(outputs::failed("remove unfinished files in", path)(error)))?;
     // A file that a killed run left is stale.
     let _ = beacon::clear(&out);
     let (survey, store) = look(DirectorySurvey::of(ENGINES, &out).map_err(ArchiveError::from)?)?;
@@ -780,8 +782,8 @@ fn check_store_name(out: &Path, store: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "error: the store cannot be {}: granule writes another file of that name there\n  help: choose another \
-            with --store",
+        "error: cannot use {} as the store: granule reserves this name in the output directory\n  \
+            help: choose another name with --store",
         store.display()
     );
     Err(Failure::new(exit::USAGE, message))

@@ -142,7 +142,7 @@ impl Verification {
                     self.tell("changed", path.clone(), format!("{length} bytes long instead of {bytes}"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.tell("missing", path.clone(), "not there".to_owned());
+                    self.tell("missing", path.clone(), "does not exist".to_owned());
                 }
                 Err(error) => self.tell("unreadable", path.clone(), error.to_string()),
             }
@@ -187,8 +187,11 @@ impl Verification {
     fn help(&self, out: &Path) -> String {
         let out = shell_path(out);
         let remedies: [(&[&str], String); 6] = [
-            (&["foreign"], "move the foreign files away: granule leaves them as they are".to_owned()),
-            (&["unreadable"], "move away what is unreadable, then run the sweep again".to_owned()),
+            (
+                &["foreign"],
+                "move away the files that granule did not write; it does not change them".to_owned(),
+            ),
+            (&["unreadable"], "move the unreadable files away, then run the sweep again".to_owned()),
             (
                 &["differs"],
                 "delete the files that differ, then run the sweep again: it derives them from the store"
@@ -216,7 +219,7 @@ impl Verification {
         for record in &manifest.files {
             let file = planned_at.get(record.path.as_str());
             if file.is_some_and(|file| file.is_outdated(record)) {
-                let text = "made by version 0.1.0, with other steps, bins or counts".to_owned();
+                let text = "made by version 0.1.0, with different steps, bins or counts".to_owned();
                 self.tell("outdated", record.path.clone(), text);
             } else if file.is_none_or(|file| file.identity != record.identity) {
                 let text = "the manifest lists it, but its sweep does not have this file".to_owned();
@@ -297,7 +300,7 @@ impl Verification {
             manifest.sweep.conditions[of.conditions[0]].fingerprint != of.fingerprint.to_string();
         if is_outdated {
             let what = format!("condition {}, seed {}", condition.name, cohort.seed);
-            let text = "computed by version 0.1.0, with other steps or counts".to_owned();
+            let text = "computed by version 0.1.0, with different steps or counts".to_owned();
             self.tell("outdated", what, text);
         }
         let is_set_aside = |trial| {
@@ -327,12 +330,21 @@ impl Verification {
 
     /// Returns the report for people.
     fn to_text(&self) -> String {
+        let verb = |count: u64, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+        let of_store = self.trials.map_or(String::new(), |trials| {
+            format!(
+                "; {} {} derived again from the store, with the same bytes; {} {} intact",
+                plural(self.files_derived, "file"),
+                verb(self.files_derived, "was", "were"),
+                plural(trials, "stored trial"),
+                verb(trials, "is", "are")
+            )
+        });
         let mut text = format!(
-            "{}: {} as in the manifest, {} derived from the store with the same bytes{}\n",
+            "{}: {} {} the manifest{of_store}\n",
             self.sweep,
             plural(self.files, "file"),
-            self.files_derived,
-            self.trials.map_or(String::new(), |trials| format!(", {} whole", plural(trials, "stored trial")))
+            verb(self.files, "matches", "match")
         );
         for Finding { problem, what, text: told } in &self.problems {
             let (what, told) = (one_line(what), one_line(told));

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
         }
         Ok(SessionEnd::Drained { reason }) => {
             if is_watched {
-                line(&format!("left: {reason}; everything computed was delivered"));
+                line(&format!("drained: {reason}; the coordinator has all results"));
             }
             log::exit(arguments.leave_with)
         }
@@ -105,11 +105,14 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
             let lost = if undelivered == 0 {
                 String::new()
             } else {
-                format!("; {} not delivered, to be computed again", plural(undelivered as u64, "result"))
+                format!(
+                    "; {} not delivered, which other workers must compute again",
+                    plural(undelivered as u64, "result")
+                )
             };
             let message = format!(
-                "error: found no coordinator for {} s{lost}\n  help: start the coordinator again, then this \
-                    worker; --give-up-after sets how long it waits",
+                "error: could not reach the coordinator for {} s{lost}\n  help: start the coordinator again, then \
+                    this worker; --give-up-after sets how long it waits",
                 after.as_secs()
             );
             Err(Failure::new(exit::FAILED, message))

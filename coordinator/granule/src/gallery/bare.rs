@@ -56,9 +56,9 @@ pub(crate) fn draw(
 fn lacking(path: &Path, needed: &[String]) -> Failure {
     let error = ArchiveError::NoSweep { out: path.to_owned() };
     let message = format!(
-        "error: {error}\n  because: the paper's figures need the output files of one seed, but it has no {}\n  \
+        "error: {error}\n  because: it also lacks the files of one seed that the paper's figures need: {}\n  \
          help: name the output directory of a run, such as out/NAME, or a folder like seed-451 in it",
-        needed.join(", no ")
+        needed.join(", ")
     );
     Failure::new(exit::USAGE, message)
 }

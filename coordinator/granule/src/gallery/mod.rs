@@ -91,7 +91,7 @@ impl<'a> Gallery<'a> {
         let mut notes = Vec::new();
         let left_out = selection.map_or(0, |selection| selection.left_out);
         if left_out > 0 {
-            notes.push(format!("{} set aside and left out", plural(left_out, "trial")));
+            notes.push(format!("left out {} that the run set aside", plural(left_out, "trial")));
         }
         let (preliminary, tables) = (None, Vec::new());
         Gallery { archive, sweep, conditions, seeds, selection, preliminary, choice, notes, tables }
@@ -119,7 +119,7 @@ impl<'a> Gallery<'a> {
         let names = Names::new(sweep.conditions.iter().map(|condition| condition.name.as_str()));
         for (conditions, without) in grouped(empty.filter(|(_, seeds)| !seeds.is_empty())) {
             gallery.notes.push(format!(
-                "left out, as no trial is stored yet: {}, {}",
+                "left out {}, {}: no trial is stored yet",
                 names.describe(&conditions),
                 seeds_in_words(&without)
             ));
@@ -161,8 +161,8 @@ impl<'a> Gallery<'a> {
         }
         let path = self.archive.store_path.clone();
         self.notes.push(format!(
-            "the store {} does not exist: the paper's figures are drawn from output files; figures of any sweep \
-                need the store",
+            "the store {} does not exist, so granule draws only the paper's figures, from the output files; \
+                the other figures need the store",
             path.display()
         ));
         match self.draw_paper(take)? {
@@ -214,7 +214,8 @@ impl<'a> Gallery<'a> {
             .collect();
         if conditions.len() > MOST_SHOWN {
             self.notes.push(format!(
-                "the first {MOST_SHOWN} of {} conditions are drawn one by one; choose others with --conditions",
+                "all figures except dose-response show the first {MOST_SHOWN} of {} conditions; choose others \
+                    with --conditions",
                 conditions.len()
             ));
         }
@@ -265,9 +266,11 @@ impl<'a> Gallery<'a> {
                 .collect();
             take(Of::Sweep, heat_map(&of_seed, DRIVE))?;
         } else {
-            let what = self.choice.trial.map_or("no trial".to_owned(), |trial| format!("no trial {trial}"));
-            self.notes
-                .push(format!("no raster and no heat map: {what} of one seed is stored for every condition"));
+            let what = self.choice.trial.map_or("a trial".to_owned(), |trial| format!("trial {trial}"));
+            self.notes.push(format!(
+                "left out the raster and the heat map: they need {what} of one seed to be stored for every \
+                    condition"
+            ));
         }
         self.draw_conductances(selection, some, &of_condition, take)?;
         for axis in axes(&conditions) {
@@ -328,11 +331,11 @@ impl<'a> Gallery<'a> {
         }
         let incomplete_as = match self.preliminary {
             None => "trials were set aside",
-            Some(_) => "no seed of them is whole",
+            Some(_) => "no seed has all its trials yet",
         };
-        for (count, why) in [(fixed, "their weights are fixed"), (incomplete, incomplete_as)] {
+        for (count, why) in [(fixed, "the weights are fixed"), (incomplete, incomplete_as)] {
             if count > 0 {
-                self.notes.push(format!("no conductances of {}: {why}", plural(count, "condition")));
+                self.notes.push(format!("no conductance figure for {}: {why}", plural(count, "condition")));
             }
         }
         if traces.is_empty() {
@@ -428,7 +431,11 @@ impl<'a> Gallery<'a> {
                 }
             };
             let Some(recorded) = recorded else {
-                self.notes.push("spike probabilities are not recorded: no figures of the paper".to_owned());
+                self.notes.push(
+                    "no figures of the paper: spike probabilities are not recorded; set `record: { \
+                        probabilities: true }` and run the sweep again"
+                        .to_owned(),
+                );
                 return Ok(drawn);
             };
             let criteria = self.criteria(conditions[0]);
@@ -451,7 +458,7 @@ impl<'a> Gallery<'a> {
         }
         if !left_out.is_empty() {
             self.notes.push(format!(
-                "no figures of the paper of {}: not all trials are stored of Control, GABAzine and ACh",
+                "no figures of the paper for {}: trials of Control, GABAzine or ACh are missing",
                 seeds_in_words(&left_out)
             ));
         }
@@ -533,16 +540,19 @@ fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Fail
         return Ok(());
     }
     let Range { start, end } = window;
-    let message = format!("error: the window of {start} to {end} ms goes beyond the {bins} ms of {of}");
+    let message = format!(
+        "error: the window of {start} to {end} ms goes beyond the {bins} ms of {of}\n  help: choose another \
+            window with --window"
+    );
     Err(Failure::new(exit::USAGE, message))
 }
 
 fn damaged(error: &Unreadable) -> Failure {
-    let help = "`granule verify` says which files are not as they were; a run of the sweep writes them again";
+    let help = "`granule verify` lists the changed files; a run of the sweep writes them again";
     Failure::caused_by(exit::FAILED, error, Some(help))
 }
 
 fn lost(error: &OutputError) -> Failure {
-    let help = "the store is damaged; run the sweep again, which computes anew what is lost";
+    let help = "the store is damaged; run the sweep again, which computes the lost trials again";
     Failure::caused_by(exit::FAILED, error, Some(help))
 }

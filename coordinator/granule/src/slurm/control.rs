@@ -63,9 +63,9 @@ impl SlurmError {
             SlurmError::Refused { command: "sbatch", .. } => Some(
                 "--dry-run prints the script; write options for Slurm after `--`, such as `-- --account=…`",
             ),
-            SlurmError::Silent { command: "sbatch" } | SlurmError::Strange { .. } => {
-                Some("`squeue --me` lists your jobs; the same command again follows the job if it is there")
-            }
+            SlurmError::Silent { command: "sbatch" } | SlurmError::Strange { .. } => Some(
+                "look for the job with `squeue --me`; if it is listed, run the same command again to follow it",
+            ),
             _ => None,
         }
     }

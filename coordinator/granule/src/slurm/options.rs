@@ -25,16 +25,17 @@ const GRANULES: [(&str, Option<char>, &str); 19] = [
     (
         "test-only",
         None,
-        "use --dry-run, which prints the script; `sbatch --test-only` of it prints when it would start",
+        "write the script with --dry-run, then run `sbatch --test-only SCRIPT` to see when it would start",
     ),
-    ("wait", Some('W'), "leave it out: granule follows the job, unless there is --detach"),
+    ("wait", Some('W'), "leave it out: granule follows the job unless you pass --detach"),
     ("help", Some('h'), "ask `sbatch --help`"),
     ("usage", None, "ask `sbatch --usage`"),
     ("version", Some('V'), "ask `sbatch --version`"),
 ];
 
 const WORKERS: &str = "use granule's --nodes, or --workers and --cores";
-const SIGNAL: &str = "the script is warned with `--signal=B:USR1@SECONDS`, workers of --attach with `B:TERM`";
+const SIGNAL: &str =
+    "granule handles only `--signal=B:USR1@SECONDS`, or `--signal=B:TERM@SECONDS` with --attach; use that";
 const LOGS: &str = "leave it out: granule reads the log beside the outputs";
 
 /// Letters of options without a value. They may precede others in one word.

@@ -114,8 +114,11 @@ impl JobPlan {
             text.push('\n');
         }
         if let Some(setup) = &self.setup {
-            let _ =
-                write!(text, "\n# Given with --setup.\n{}\n# The end of it.\nset +eu\n", setup.trim_end());
+            let _ = write!(
+                text,
+                "\n# Start of the commands of --setup.\n{}\n# End of the commands of --setup.\nset +eu\n",
+                setup.trim_end()
+            );
         }
         text.push_str(ENVIRONMENT);
         Ok(text)
@@ -394,7 +397,12 @@ mod tests {
         assert!(script.contains("\nout='/scratch/it'\\''s here/out'\n"), "{script}");
         assert!(script.contains("\nexport CHAT_NUM_TRIAL=7\nunset CHAT_RANDOM_WEIGHTS\n"), "{script}");
         assert!(script.contains("\noptions=(--audit 5)\n"), "{script}");
-        assert!(script.contains("\n# Given with --setup.\nmodule load gcc\n# The end of it.\n"), "{script}");
+        assert!(
+            script.contains(
+                "\n# Start of the commands of --setup.\nmodule load gcc\n# End of the commands of --setup.\n"
+            ),
+            "{script}"
+        );
     }
 
     #[test]

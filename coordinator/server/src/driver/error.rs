@@ -17,7 +17,7 @@ pub enum ComputeError {
     Start { program: PathBuf, source: io::Error },
     #[error("cannot start a thread for the store")]
     Thread(#[source] io::Error),
-    #[error("worker processes cannot compute here\n  because: {description}")]
+    #[error("worker processes cannot compute here\n  because: a worker process {description}")]
     Starved { description: String },
     #[error("cannot run `{}`", PROGRAM)]
     Login(#[source] io::Error),

@@ -28,21 +28,24 @@ impl Driver<'_> {
                 ("worker_joined", Some(*worker), tells, text)
             }
             Report::Returned { worker } => {
-                ("worker_returned", Some(*worker), tells, format!("{} is back", name(worker)))
+                ("worker_returned", Some(*worker), tells, format!("{} reconnected", name(worker)))
             }
             Report::Lost { worker } => {
-                let hope = if self.workers.host(*worker).is_some() { "" } else { "; it may come back" };
+                let hope = if self.workers.host(*worker).is_some() { "" } else { "; it may reconnect" };
                 let text = format!("{} lost its connection{hope}", name(worker));
                 ("worker_lost", Some(*worker), tells, text)
             }
-            Report::Left { worker } => {
-                ("worker_left", Some(*worker), tells, format!("{} is gone", name(worker)))
-            }
+            Report::Left { worker } => (
+                "worker_left",
+                Some(*worker),
+                tells,
+                format!("{} disconnected and holds no leases", name(worker)),
+            ),
             // The worker's own message, with its reason, was reported.
             Report::Draining { .. } => return,
             Report::GivenUp { worker, leases } => {
                 let leases = plural(*leases as u64, "lease");
-                let text = format!("{} timed out; its {leases} for other workers", name(worker));
+                let text = format!("{} timed out; other workers get its {leases}", name(worker));
                 ("worker_given_up", Some(*worker), tells, text)
             }
             Report::Quarantined { worker, reason } => (
@@ -53,7 +56,7 @@ impl Driver<'_> {
             ),
             Report::Copied { place, trials, slow, idle } => {
                 let text = format!(
-                    "{} also computes {} of {}, from {}",
+                    "{} also computes {} of {}, starting with {}",
                     name(idle),
                     plural((*trials).into(), "trial"),
                     name(slow),
@@ -75,22 +78,25 @@ impl Driver<'_> {
                 let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);
                 let difference = last.map_or("", |text| text);
                 let text = format!(
-                    "determinism alarm: {} and {author} computed {} with different spikes. {difference}",
+                    "disagreement: {} and {author} computed different spikes for {}. {difference}",
                     name(worker),
                     self.catalogue.describe(*trial)
                 );
                 ("disagreement", Some(*worker), true, text)
             }
             Report::Settled { trial, stored_is_right, machines } => {
-                let verdict = if *stored_is_right { "stay" } else { "are replaced" };
-                let caveat = if *machines < 3 { "; no third machine computed them" } else { "" };
+                let verdict = if *stored_is_right { "were kept" } else { "were replaced" };
+                let caveat = if *machines < 3 { ", but no third machine computed this trial" } else { "" };
                 let trial = self.catalogue.describe(*trial);
-                let text = format!("settled: the spikes stored of {trial} {verdict}{caveat}");
+                let text = format!("settled: {trial}: the stored spikes {verdict}{caveat}");
                 ("settled", None, true, text)
             }
             Report::Distrusted { worker, trials } => {
-                let text =
-                    format!("{} of {} to be computed again", plural(*trials as u64, "trial"), name(worker));
+                let text = format!(
+                    "{} that only {} computed must be computed again",
+                    plural(*trials as u64, "trial"),
+                    name(worker)
+                );
                 ("distrusted", Some(*worker), true, text)
             }
             Report::Unaudited { trials } => {

@@ -109,11 +109,11 @@ mod tests {
             ("granule", "has no port"),
             ("fd00::1", "has no port"),
             ("[fd00::1]", "has no port"),
-            ("granule:0", "its port is no number from 1 to 65535"),
-            ("granule:", "its port is no number from 1 to 65535"),
-            (":7000", "it has no name of a host"),
+            ("granule:0", "its port is not a number from 1 to 65535"),
+            ("granule:", "its port is not a number from 1 to 65535"),
+            (":7000", "it has no host name"),
             ("0.0.0.0:7000", "it is not a single address"),
-            ("a b:1", "characters that no name has"),
+            ("a b:1", "characters that are not allowed in names"),
             ("https://granule:7000", "it is a URL"),
         ] {
             let error = address(wrong).expect_err(wrong).to_string();

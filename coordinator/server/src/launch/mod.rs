@@ -162,7 +162,9 @@ impl Workers {
         let exits = self.exits.clone();
         let task = tokio::spawn(async move {
             let (ending, description) = match child {
-                Err(error) => (Ending::Unknown, format!("cannot be asked: {error}")),
+                Err(error) => {
+                    (Ending::Unknown, format!("cannot be reached, because `ssh` cannot be started: {error}"))
+                }
                 Ok(child) => see_through(child, place, orders, &access, killed).await,
             };
             let _ = exits.send(Exited { worker, process_id, ending, description });
@@ -332,12 +334,12 @@ fn describe(ProcessEnd { how, said }: ProcessEnd) -> (Ending, String) {
         How::ByUs(ending, reason) => (ending, reason),
         How::ByItself(status) => match (status.code(), status.signal()) {
             (Some(code), _) if code == i32::from(exit::STARVED) => {
-                (Ending::Starved, "had no thread to compute with".to_owned())
+                (Ending::Starved, "was refused a thread or a file by the system".to_owned())
             }
             (Some(code), _) => (Ending::Failed, format!("exited with code {code}")),
             (None, Some(signal)) => (Ending::Failed, format!("was killed by signal {signal}")),
             (None, None) => (Ending::Failed, "ended".to_owned()),
         },
     };
-    (ending, if said.is_empty() { how } else { format!("{how}, saying: {said}") })
+    (ending, if said.is_empty() { how } else { format!("{how}; its last output: {said}") })
 }

@@ -46,7 +46,9 @@ pub(super) async fn supervise(
     let how = tokio::select! {
         status = child.wait() => match status {
             Ok(status) => How::ByItself(status),
-            Err(error) => How::ByUs(Ending::Unknown, error.to_string()),
+            Err(error) => {
+                How::ByUs(Ending::Unknown, format!("has an exit status that granule cannot read: {error}"))
+            }
         },
         reason = killed => {
             let _ = child.kill().await;

@@ -201,7 +201,7 @@ mod tests {
         assert!(!roster.is_hopeless());
         assert!(roster.ended(2, Ending::Unknown, "is lost", now).again.is_some());
         assert!(!roster.is_hopeless(), "it was there, and may come back");
-        assert_eq!(roster.ended(2, Ending::Left, "has left", now).again, None);
+        assert_eq!(roster.ended(2, Ending::Left, "ended without an error", now).again, None);
         assert!(roster.is_hopeless());
     }
 }

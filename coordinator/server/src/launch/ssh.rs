@@ -109,7 +109,12 @@ async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, NotAWorke
         line.clear();
         match noise.read_until(b'\n', &mut line).await {
             Ok(1..) => {}
-            _ if noise.limit() == 0 => return Err(NotAWorker("prints output that is not granule's".into())),
+            _ if noise.limit() == 0 => {
+                return Err(NotAWorker(format!(
+                    "printed {} KiB before the greeting of granule; make its login scripts print less",
+                    MOST_NOISE >> 10
+                )));
+            }
             _ => return Ok(false),
         }
         let text = String::from_utf8_lossy(&line);
@@ -128,13 +133,13 @@ async fn greeting(stdout: &mut BufReader<ChildStdout>) -> Result<bool, NotAWorke
 /// Describes how a worker on another machine ended. `ssh` exits with the worker's exit code. It exits with 255 if `ssh`
 /// or the connection failed, or if the worker was killed. A worker that lost its connection reports that itself.
 pub(super) fn describe(ProcessEnd { how, said }: ProcessEnd, was_there: bool) -> (Ending, String) {
-    let saying = |how: String| if said.is_empty() { how } else { format!("{how}, saying: {said}") };
+    let saying = |how: String| if said.is_empty() { how } else { format!("{how}; its last output: {said}") };
     match how {
         How::ByUs(ending, reason) => (ending, saying(reason)),
         How::ByItself(status) => match status.code() {
-            Some(0) => (Ending::Left, "has left".to_owned()),
+            Some(0) => (Ending::Left, "ended without an error".to_owned()),
             Some(code @ (126 | 127)) if !was_there => {
-                (Ending::Failed, saying(format!("cannot run granule: its shell gave {code}")))
+                (Ending::Failed, saying(format!("cannot run granule: its shell exited with code {code}")))
             }
             Some(255) | None if was_there => (Ending::Unknown, saying("has lost its connection".to_owned())),
             Some(255) | None if said.is_empty() => (Ending::Unknown, "cannot be reached".to_owned()),
@@ -157,14 +162,17 @@ mod tests {
             describe(ProcessEnd { how, said: said.to_owned() }, was_there)
         };
         let is = |ending, text: &str| (ending, text.to_owned());
-        assert_eq!(told(0, "", true), is(Ending::Left, "has left"));
+        assert_eq!(told(0, "", true), is(Ending::Left, "ended without an error"));
         assert_eq!(told(255, "", false), is(Ending::Unknown, "cannot be reached"));
         assert_eq!(told(255, "no route", false), is(Ending::Unknown, "cannot be reached: no route"));
         assert_eq!(told(255, "", true), is(Ending::Unknown, "has lost its connection"));
-        assert_eq!(told(255, "oh", true), is(Ending::Unknown, "has lost its connection, saying: oh"));
+        assert_eq!(
+            told(255, "oh", true),
+            is(Ending::Unknown, "has lost its connection; its last output: oh")
+        );
         assert_eq!(
             told(127, "?", false),
-            is(Ending::Failed, "cannot run granule: its shell gave 127, saying: ?")
+            is(Ending::Failed, "cannot run granule: its shell exited with code 127; its last output: ?")
         );
         assert_eq!(told(101, "", true), is(Ending::Failed, "exited with code 101"));
     }

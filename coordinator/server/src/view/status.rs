@@ -177,9 +177,9 @@ impl RunCounts {
     /// Returns lines about what people should look into, the gravest first.
     pub fn troubles(&self) -> Vec<String> {
         let troubles = [
-            (self.disagreements, "result", "results", "differed from those stored"),
+            (self.disagreements, "result", "results", "differed from the stored ones"),
             (self.trials_set_aside, "trial", "trials", "set aside"),
-            (self.discarded_trials, "trial", "trials", "taken out of the store"),
+            (self.discarded_trials, "trial", "trials", "removed from the store"),
             (self.quarantined_workers, "worker", "workers", "quarantined"),
             (self.worker_deaths, "worker process", "worker processes", "died"),
         ];
@@ -260,11 +260,11 @@ impl Snapshot {
         };
         let states = ["working", "idle", "draining", "lost", "gone", "quarantined"]
             .map(|state| (label("state", state), self.worker_states.get(state).copied().unwrap_or(0) as f64));
-        put("sweep_trials", "gauge", "Different trials of the sweep.", &one(self.trials.total as f64));
+        put("sweep_trials", "gauge", "Distinct trials of the sweep.", &one(self.trials.total as f64));
         put(
             "sweep_trials_stored",
             "gauge",
-            "Different trials of the sweep that are stored.",
+            "Distinct trials of the sweep that are stored.",
             &one(self.trials.stored as f64),
         );
         put(
@@ -321,7 +321,7 @@ impl Snapshot {
             ("audited_total", "Trials that an audit confirmed.", audited),
             ("unaudited_total", "Trials that could not be audited, for lack of another worker.", unaudited),
             ("disagreements_total", "Results that differed from the stored ones.", disagreements),
-            ("discarded_trials_total", "Trials taken out of the store.", discarded_trials),
+            ("discarded_trials_total", "Trials removed from the store.", discarded_trials),
             ("quarantined_workers_total", "Quarantined workers.", quarantined_workers),
             ("trials_set_aside_total", "Trials set aside.", trials_set_aside),
             ("refused_total", "Refused requests and connections.", refused),
@@ -392,7 +392,7 @@ impl Snapshot {
         }
         if self.conditions.iter().map(|part| part.total).sum::<u64>() > self.trials.total {
             text.push_str(
-                "  (conditions with equal parameters share their trials, which count once below)\n",
+                "  (conditions with equal parameters share trials; the total below counts each trial once)\n",
             );
         }
         let here: Vec<&WorkerStatus> = self.workers.iter().filter(|worker| worker.state != "gone").collect();
@@ -400,7 +400,7 @@ impl Snapshot {
         for worker in here.iter().take(MOST_LINES) {
             let _ = writeln!(
                 text,
-                "  {:width$}  {:11}  {}, {}, {}, heard {:.1} s ago",
+                "  {:width$}  {:11}  {}, {}, {}, last message {:.1} s ago",
                 worker.name,
                 worker.state,
                 plural(worker.threads.into(), "thread"),
@@ -534,7 +534,7 @@ mod tests {
             "Control 10/10",
             "leak-1, leak-2 4/10, each",
             "leak-3 to leak-10000 (9998 conditions) 0/10, each",
-            "(conditions with equal parameters share their trials, which count once below)",
+            "(conditions with equal parameters share trials; the total below counts each trial once)",
         ];
         assert_eq!(lines[..4], expected, "{text}");
         assert!(text.lines().count() < 24, "{text}");

@@ -241,15 +241,15 @@ fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     match snapshot.state.as_str() {
         "writing" => vec![format!("writing: {} of {} files", snapshot.files.done, snapshot.files.total)],
         "draining" => vec![
-            format!("ending: {} still computing", plural(leases, "lease")),
-            "Ctrl-C again ends at once".to_owned(),
+            format!("ending: workers finish {}", plural(leases, "lease")),
+            "press Ctrl-C again to end at once".to_owned(),
         ],
         "done" => vec!["all trials are computed".to_owned()],
         "ended" => vec!["ending".to_owned()],
         _ if workers == 0 => vec!["waiting for workers".to_owned()],
         _ if snapshot.spans.done < snapshot.spans.total && trials.stored == trials.reused => vec![
             format!(
-                "preparing: {} of {} spans of the noise counted",
+                "preparing: counted random numbers in {} of {} parts of the noise",
                 snapshot.spans.done, snapshot.spans.total
             ),
             workers_in_words,
@@ -331,12 +331,12 @@ mod tests {
         );
         check(
             &|now| (now.trials.reused, now.spans) = (1300, Parcel { total: 12, done: 3 }),
-            "preparing: 3 of 12 spans of the noise counted · 10 workers",
+            "preparing: counted random numbers in 3 of 12 parts of the noise · 10 workers",
         );
         check(&|now| (now.trials.reused, now.seconds_left) = (1300, None), "10 workers");
         check(
             &|now| now.state = "draining".into(),
-            "ending: 20 leases still computing · Ctrl-C again ends at once",
+            "ending: workers finish 20 leases · press Ctrl-C again to end at once",
         );
         check(
             &|now| (now.state, now.files) = ("writing".into(), Parcel { total: 16, done: 7 }),

@@ -10,7 +10,7 @@ use crate::PaperCondition;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AnalysisError {
     /// There are no connections of Control, so the driven cells are unknown.
-    #[error("there are no connections of Control: which granule cells the stimulus drives is not known")]
+    #[error("the connections of Control are missing, so the driven granule cells are unknown")]
     NoConnections,
     /// A condition has other connections or weights than Control, so the networks differ.
     #[error("the {what} of {} are not those of Control", condition.name())]
@@ -21,7 +21,7 @@ pub enum AnalysisError {
         condition: PaperCondition,
     },
     /// The shape of an array does not fit the other arrays.
-    #[error("{what}: {found:?} values, where the other arrays ask for {expected:?}")]
+    #[error("{what}: {found:?} values; expected {expected:?}, as in the other arrays")]
     Shape {
         /// Name of the array.
         what: String,
@@ -31,7 +31,7 @@ pub enum AnalysisError {
         expected: Vec<usize>,
     },
     /// The recording ends before the window does.
-    #[error("{what}: {found} ms were recorded, but {needed} ms are looked at")]
+    #[error("{what}: {found} ms were recorded, but {needed} ms are needed")]
     TooShort {
         /// Name of the array.
         what: String,
@@ -41,7 +41,7 @@ pub enum AnalysisError {
         needed: usize,
     },
     /// A connection leads to a granule cell that does not exist.
-    #[error("a connection leads to granule cell {cell}, of {cells}")]
+    #[error("a connection leads to granule cell {cell}, but the recording has only {cells} cells")]
     NoSuchCell {
         /// The granule cell of the connection.
         cell: i32,
@@ -49,7 +49,7 @@ pub enum AnalysisError {
         cells: usize,
     },
     /// A value is outside the range of its kind.
-    #[error("{what}, cell {cell}, {ms} ms: {value} is no {kind}")]
+    #[error("{what}, cell {cell}, {ms} ms: {value} is not a {kind}")]
     Value {
         /// Name of the array.
         what: String,

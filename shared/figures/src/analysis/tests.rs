@@ -177,34 +177,31 @@ fn what_was_not_recorded_is_not_there() {
 fn arrays_that_do_not_fit_are_refused() {
     let mut arrays = Arrays::new();
     arrays.connections[[1, 1]] = 4;
-    assert_eq!(arrays.error(), "a connection leads to granule cell 4, of 4");
+    assert_eq!(arrays.error(), "a connection leads to granule cell 4, but the recording has only 4 cells");
     arrays.connections[[1, 1]] = -1;
-    assert_eq!(arrays.error(), "a connection leads to granule cell -1, of 4");
+    assert_eq!(arrays.error(), "a connection leads to granule cell -1, but the recording has only 4 cells");
 
     let mut arrays = Arrays::new();
     arrays.connections = array![[1, 2, 3]];
-    assert_eq!(arrays.error(), "connections: [1, 3] values, where the other arrays ask for [1, 2]");
+    assert_eq!(arrays.error(), "connections: [1, 3] values; expected [1, 2], as in the other arrays");
 
     let mut arrays = Arrays::new();
     arrays.probability[2] = Array2::zeros((4, 1099));
     assert_eq!(
         arrays.error(),
-        "spike probability of ACh: [4, 1099] values, where the other arrays ask for [4, 1100]"
+        "spike probability of ACh: [4, 1099] values; expected [4, 1100], as in the other arrays"
     );
     arrays.probability = [(); 3].map(|()| Array2::zeros((4, 1059)));
-    assert_eq!(
-        arrays.error(),
-        "spike probability of Control: 1059 ms were recorded, but 1060 ms are looked at"
-    );
+    assert_eq!(arrays.error(), "spike probability of Control: 1059 ms were recorded, but 1060 ms are needed");
 
     let mut arrays = Arrays::new();
     arrays.factors = array![0.1, 0.2];
-    assert_eq!(arrays.error(), "tonic factors: [2] values, where the other arrays ask for [3]");
+    assert_eq!(arrays.error(), "tonic factors: [2] values; expected [3], as in the other arrays");
     let mut arrays = Arrays::new();
     arrays.inhibition = Array2::zeros((4, 1100));
     assert_eq!(
         arrays.error(),
-        "inhibitory conductances: [4, 1100] values, where the other arrays ask for [3, 1100]"
+        "inhibitory conductances: [4, 1100] values; expected [3, 1100], as in the other arrays"
     );
 }
 
@@ -226,15 +223,15 @@ fn numbers_that_cannot_be_are_refused() {
     for (value, text) in [(f64::NAN, "NaN"), (-0.5, "-0.5"), (1.5, "1.5"), (f64::INFINITY, "inf")] {
         let mut arrays = Arrays::new();
         arrays.probability[1][[2, 77]] = value;
-        let message = format!("spike probability of GABAzine, cell 2, 77 ms: {text} is no probability");
+        let message = format!("spike probability of GABAzine, cell 2, 77 ms: {text} is not a probability");
         assert_eq!(arrays.error(), message);
     }
     let mut arrays = Arrays::new();
     arrays.excitation[[1, 1003]] = f64::NAN;
-    assert_eq!(arrays.error(), "excitatory conductances, cell 1, 1003 ms: NaN is no conductance");
+    assert_eq!(arrays.error(), "excitatory conductances, cell 1, 1003 ms: NaN is not a conductance");
     let mut arrays = Arrays::new();
     arrays.factors[2] = f64::NEG_INFINITY;
-    assert_eq!(arrays.error(), "tonic factors, cell 2, 0 ms: -inf is no factor");
+    assert_eq!(arrays.error(), "tonic factors, cell 2, 0 ms: -inf is not a factor");
     // Values of cells that are not driven are not checked.
     let mut arrays = Arrays::new();
     arrays.probability[0][[1, 5]] = f64::NAN;

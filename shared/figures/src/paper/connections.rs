@@ -61,9 +61,9 @@ pub fn connections(analysis: &Analysis) -> Figure {
     grid(&mut canvas, rest, 3, &[by_inputs, by_net, by_tonic]);
     let description = "Peak spike probability under ACh relative to Control, on a logarithmic axis, of cells whose \
                        peak changes: against the number of their active mossy fibre inputs (A), against the mean \
-                       of excitatory less inhibitory conductance in Control (B), and against the part of tonic \
-                       inhibition that ACh takes away (C). Cells without a spike under ACh are open circles at 0, \
-                       below a break of the axis. Areas of points count cells.";
+                       of excitatory minus inhibitory conductance in Control (B), and against the part of \
+                       tonic inhibition that ACh takes away (C). Cells without a spike under ACh are open \
+                       circles at 0, below a break of the axis. The area of a point shows its number of cells.";
     let tables = vec![table_of_cells(analysis, &[Quantity::Net, Quantity::TonicReduction])];
     Figure::new("connections", "Change of the response under ACh and inputs", description, canvas, tables)
 }

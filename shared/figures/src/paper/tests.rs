@@ -212,7 +212,7 @@ fn tables_have_the_numbers() {
 fn panels_say_why_they_are_empty() {
     let texts = |kind, figure: fn(&Analysis) -> Figure| figure(&analysis(kind)).texts();
     let count = |texts: Vec<String>, what: &str| texts.iter().filter(|text| *text == what).count();
-    assert_eq!(count(texts(Kind::NoCells, spike_probability), "no cells"), 3);
+    assert_eq!(count(texts(Kind::NoCells, spike_probability), "no cells"), 6);
     assert_eq!(count(texts(Kind::NoCells, distributions), "no cells"), 4);
     assert_eq!(count(texts(Kind::NotRecorded, summary), "not recorded"), 4);
     assert_eq!(count(texts(Kind::NotRecorded, connections), "not recorded"), 2);

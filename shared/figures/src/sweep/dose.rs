@@ -164,10 +164,10 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     );
     if is_scatter {
         description
-            .push_str(" Every condition differs from every other in more than this, so each is a point.");
+            .push_str(" Every two conditions also differ in other parameters, so each condition is a point.");
     }
     if is_numbered {
-        description.push_str(" What lines are is in the table in full, by their numbers.");
+        description.push_str(" The table lists the full name of each numbered line.");
     }
     if hidden > 0 {
         description.push_str(&format!(" {hidden} more lines are in the table only."));

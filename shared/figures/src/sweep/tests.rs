@@ -325,7 +325,7 @@ fn conditions_that_share_nothing_are_points_if_there_are_many() {
     };
     assert_eq!((axes(&conditions[..7]).len(), doses(7).len(), doses(8).len()), (2, 0, 2));
     for figure in doses(8) {
-        assert!(figure.description.contains("so each is a point"));
+        assert!(figure.description.contains("so each condition is a point"));
         assert!(figure.svg().contains("a condition; other parameters differ, too"));
         figure.check_layout("points");
     }

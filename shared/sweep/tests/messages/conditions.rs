@@ -18,14 +18,14 @@ fn lists_of_conditions() {
     check("conditions: []", &[&format!("1:13 `conditions` is empty | {SMALLEST}")]);
     check("conditions: Control", &[&format!("1:13 `conditions` must be a list, not `Control` | {SMALLEST}")]);
     check("conditions: {}", &[&format!("1:13 `conditions` must be a list, not a mapping | {SMALLEST}")]);
-    check("conditions:", &[&format!("1:11 `conditions` must be a list, not nothing | {SMALLEST}")]);
+    check("conditions:", &[&format!("1:11 `conditions` must be a list, not an empty value | {SMALLEST}")]);
     check_conditions(
         "- Control\n- control\n- Control\n- Baseline\n- ~\n- []",
         &[
             "3:3 unknown condition `control` | did you mean `Control`?",
             "4:3 duplicate condition `Control` | it is already on line 2",
             "5:3 unknown condition `Baseline` | the presets are `Control`, `GABAzine` and `ACh`",
-            &format!("6:3 a condition cannot be nothing | {FORM}"),
+            &format!("6:3 a condition cannot be an empty value | {FORM}"),
             &format!("7:3 a condition cannot be a list | {FORM}"),
         ],
     );
@@ -50,7 +50,8 @@ fn names_of_conditions() {
     let check = |list: &str, expected: &str| check_conditions(list, &[expected]);
     check(
         "- name: a b",
-        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b` | write `a-b`",
+        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only; `a b` has others \
+         | write `a-b`",
     );
     check("- name: ''", "2:9 a condition's name must not be empty | write `half-tonic`");
     check("- name: .x", "2:9 a condition's name cannot start with a dot, as in `.x` | write `x`");
@@ -76,17 +77,17 @@ fn names_of_conditions() {
     }
     check(
         "- name: -x",
-        "2:9 a condition's name cannot start with `-` unless it is a number, unlike `-x`: \
-         spreadsheets read it as a formula | write `condition-x`",
+        "2:9 a condition's name must not start with `-` unless it is a number: \
+         spreadsheets would read `-x` as a formula | write `condition-x`",
     );
     check(
         "- name: '=HYPERLINK(\"http://x\",\"y\")'",
-        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike \
-         `=HYPERLINK(\"http://x\",\"y\")` | write `HYPERLINK--http---x---y--`",
+        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only; \
+         `=HYPERLINK(\"http://x\",\"y\")` has others | write `HYPERLINK--http---x---y--`",
     );
     check(
         "- name: '@x'",
-        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `@x` | write `x`",
+        "2:9 a condition's name can have letters, digits, `.`, `_` and `-` only; `@x` has others | write `x`",
     );
     check(
         "- name: Randomized_a",
@@ -112,12 +113,13 @@ fn names_of_points() {
         |condition: &str, expected: &str| check_conditions(&format!("- {{ {condition} }}"), &[expected]);
     check(
         "name: '{golgi.leak_reversal}-{golgi.reset}', grid: { golgi.leak_reversal: [-53 mV], golgi.reset: [-54 mV] }",
-        "2:11 a condition's name cannot start with `-` unless it is a number, unlike `-53--54`: spreadsheets read \
-         it as a formula | this is the name of point 0; start the name with a word, as in `tonic-{index}`",
+        "2:11 a condition's name must not start with `-` unless it is a number: spreadsheets would read \
+         `-53--54` as a formula | this is the name of point 0; start the name with a word, as in \
+             `tonic-{index}`",
     );
     check(
         "name: 'a b{index}', grid: { golgi.leak_reversal: [-53 mV] }",
-        "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b0` \
+        "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only; `a b0` has others \
          | this is the name of point 0; use only those characters around the placeholders",
     );
     // The value of one axis may be a negative number.
@@ -156,7 +158,8 @@ fn bases() {
     );
     check(
         "- { name: a b }\n- { name: c, base: a b }",
-        "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only, unlike `a b` | write `a-b`",
+        "2:11 a condition's name can have letters, digits, `.`, `_` and `-` only; `a b` has others \
+         | write `a-b`",
     );
     // But its own mistakes are reported.
     check_conditions(
@@ -208,7 +211,7 @@ fn entries_of_set() {
     );
     check(
         "golgi.reset:",
-        "3:12 `golgi.reset` must be a number with a unit, not nothing | write it like `-55 mV`",
+        "3:12 `golgi.reset` must be a number with a unit, not an empty value | write it like `-55 mV`",
     );
     check(
         "golgi.reset: 1e999 mV",
@@ -291,11 +294,15 @@ fn factors_with_a_distribution() {
     );
     check(
         "{ gama: {} }",
-        &[&format!("3:23 `granule.tonic_factor` knows no distribution `gama`, only `gamma` | {GAMMA}")],
+        &[&format!(
+            "3:23 `granule.tonic_factor` accepts the distribution `gamma` only, not `gama` | {GAMMA}"
+        )],
     );
     check(
         "{ gamma: 1 }",
-        &[&format!("3:32 `gamma` must have `mean`, `sd` and `seed`, not be a single value | {GAMMA}")],
+        &[&format!(
+            "3:32 `gamma` must be a mapping with `mean`, `sd` and `seed`, not a single value | {GAMMA}"
+        )],
     );
     check("{ gamma: { mean: 0.4 } }", &[&format!("3:32 `gamma` needs `mean`, `sd` and `seed` | {GAMMA}")]);
     check(
@@ -321,19 +328,19 @@ fn parameters_that_do_not_fit_together() {
     check_set(
         "time.step: 0.3 ms",
         &["3:12 `time.step` is 0.3 ms, but a whole number of steps must make 1 ms \
-             | take `0.25 ms` or `0.5 ms`"],
+             | use `0.25 ms` or `0.5 ms`"],
     );
     check_set(
         "golgi.reset: -5 mV, noise.tau: 0.05 ms",
         &[
             "3:32 `time.step` of 0.1 ms is too long for `noise.tau` of 0.05 ms: forward Euler needs a step below it \
-             | take a longer time constant, or a shorter step",
+             | use a longer time constant, or a shorter step",
         ],
     );
     check_conditions(
         "- { name: c, set: { time.duration: 1 s } }",
         &["2:11 `stimulus.times` has 1030 ms, but the trial ends at 1000 ms \
-           | make the trial longer, or set other `stimulus.times`"],
+           | make the trial longer, or use different `stimulus.times`"],
     );
     let large = "conditions: [{ name: c, set: { time.step: 1 us, time.duration: 100 s } }]";
     let overrides =
@@ -343,7 +350,7 @@ fn parameters_that_do_not_fit_together() {
         &overrides,
         &["1:64 1000027 cells × 100000000 steps of `time.duration` are more than one trial can have \
              | make the trial shorter, its step longer or the network smaller; \
-             the environment has a part in it: CHAT_NUM_GRC"],
+             these environment variables override parameters: CHAT_NUM_GRC"],
     );
     // The same file is valid without the environment.
     assert!(parse(ENGINES, "x.yaml", large.as_bytes(), "x", &Overrides::default()).is_ok());

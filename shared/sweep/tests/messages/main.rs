@@ -112,7 +112,10 @@ fn yaml_beyond_the_sweep_language() {
                          | `base: …` lets a condition start from an earlier one";
     check("seeds: &x [1]", &[&format!("1:11 {ALIAS}")]);
     check("seeds: *x", &[&format!("1:8 {ALIAS}")]);
-    check("seeds: !x 1", &["1:11 YAML tags are not part of the sweep language, `!x` neither | remove it"]);
+    check(
+        "seeds: !x 1",
+        &["1:11 YAML tags are not part of the sweep language; found the tag `!x` | remove it"],
+    );
     check(
         "a: 1\n---\nb: 1",
         &["2:1 the file has more than one YAML document | write each sweep to a file of its own"],
@@ -123,7 +126,7 @@ fn yaml_beyond_the_sweep_language() {
             "1:8 `seeds` must be a list, not `1` | write `[1]`",
             "2:1 duplicate key `seeds` | it is already on line 1; keep one of them",
             "3:1 a key must be a word, not a list | write `key: value`",
-            "4:1 a key must be a word, not nothing | write `key: value`",
+            "4:1 a key must be a word, not an empty value | write `key: value`",
             "5:1 unknown key `<<` | the keys are `granule`, `name`, `engine`, `seeds`, `trials`, `record`, `set` and \
              `conditions`, and the groups of parameters `network`, `time`, `stimulus`, `weights`, `excitatory`, \
              `inhibitory`, `noise`, `golgi`, `mossy_to_granule`, `mossy_to_golgi` and `golgi_to_granule`",
@@ -155,7 +158,7 @@ fn what_would_take_too_much_is_refused() {
     let numbers = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
     check(
         &format!("seeds: [{}]\nconditions: [Control]", numbers(100_001)),
-        &["1:8 100001 seeds are listed; at most 100000 are possible | take fewer seeds, or several sweeps"],
+        &["1:8 100001 seeds are listed; at most 100000 are possible | use fewer seeds, or several sweeps"],
     );
     check(
         &format!("conditions: [{}]", numbers(10_001)),
@@ -165,7 +168,7 @@ fn what_would_take_too_much_is_refused() {
     );
     check_set(
         &format!("stimulus.times: [{}]", numbers(10_001)),
-        &["3:17 `stimulus.times` has 10001 entries; at most 10000 are possible | take fewer"],
+        &["3:17 `stimulus.times` has 10001 entries; at most 10000 are possible | use fewer"],
     );
     check_set(
         &format!("golgi.reset: -{} mV", "5".repeat(500_000)),
@@ -192,7 +195,8 @@ grid: 1
         &[
             "1:10 this version reads format 1 of sweep files, not `2` \
              | write `granule: 1`, or use another version of granule",
-            "2:7 a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike `my sweep` | write `my-sweep`",
+            "2:7 a sweep's name can have letters, digits, `.`, `_` and `-` only; `my sweep` has others \
+             | write `my-sweep`",
             "3:9 `engine` cannot be `brian2-2.2.2` | did you mean `brian2-2.2.1`?",
             "4:12 unknown key `granule_cell` in `network` | did you mean `granule_cells`?",
             "4:42 `network.golgi_cells` must be between 1 and 1000000, not `0` | write `1` or more",
@@ -213,7 +217,7 @@ grid: 1
         &[
             "1:10 this version reads format 1 of sweep files, not a list \
              | write `granule: 1`, or use another version of granule",
-            "2:7 `name` must be a word, not nothing | write it like `name: my-sweep`, or leave it out",
+            "2:7 `name` must be a word, not an empty value | write it like `name: my-sweep`, or leave it out",
             "3:9 `engine` cannot be a list | known values: `pcg` and `brian2-2.2.1`",
             "4:10 `network` must be a mapping, not `5` | write it like `network: { mossy_fibers: 315 }`",
             "5:10 `weights` must be a mapping, not a list | write it like `weights: { random: true }`",
@@ -230,11 +234,12 @@ fn names_of_sweeps() {
     check("..", "1:7 a sweep's name cannot start with a dot, as in `..` | write `my-sweep`");
     check(
         "a/b",
-        "1:7 a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike `a/b` | write `a-b`",
+        "1:7 a sweep's name can have letters, digits, `.`, `_` and `-` only; `a/b` has others | write `a-b`",
     );
     check(
         "脳",
-        "1:7 a sweep's name can have letters, digits, `.`, `_` and `-` only, unlike `脳` | write `my-sweep`",
+        "1:7 a sweep's name can have letters, digits, `.`, `_` and `-` only; `脳` has others \
+         | write `my-sweep`",
     );
     check(
         &"x".repeat(101),
@@ -245,8 +250,8 @@ fn names_of_sweeps() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "error: the sweep has no `name`, and its file's name cannot be it: \
-         a name can have letters, digits, `.`, `_` and `-` only, unlike `my sweep`\n\
+        "error: the sweep has no `name`, and the file's name cannot be used as one: \
+         a name can have letters, digits, `.`, `_` and `-` only; `my sweep` has others\n\
          --> my sweep.yaml\n = help: add `name: my-sweep`"
     );
 }
@@ -274,7 +279,7 @@ fn counts_and_seeds() {
     trials(".inf", "a whole number, not `.inf` | write it like `10`");
     trials("many", "a whole number, not `many` | write it like `10`");
     trials("'5'", "a whole number, not a text | remove the quotes around `5`");
-    trials("~", "a whole number, not nothing | write it like `10`");
+    trials("~", "a whole number, not an empty value | write it like `10`");
     trials("[5]", "a whole number, not a list | write it like `10`");
 
     let seeds =
@@ -287,10 +292,11 @@ fn counts_and_seeds() {
         "[1, 2, 1, a, -1, 4294967296, [3]]",
         &[
             "1:15 duplicate seed `1` | it is already on line 1; the same seed gives the same trials",
-            "1:18 `seeds` must be a whole number, not `a` | write it like `10`",
-            "1:21 `seeds` must be between 0 and 4294967295, not `-1` | write `0` or more",
-            "1:25 `seeds` must be between 0 and 4294967295, not `4294967296` | write `4294967295` or less",
-            "1:37 `seeds` must be a whole number, not a list | write it like `10`",
+            "1:18 an entry of `seeds` must be a whole number, not `a` | write it like `10`",
+            "1:21 an entry of `seeds` must be between 0 and 4294967295, not `-1` | write `0` or more",
+            "1:25 an entry of `seeds` must be between 0 and 4294967295, not `4294967296` | write \
+                `4294967295` or less",
+            "1:37 an entry of `seeds` must be a whole number, not a list | write it like `10`",
         ],
     );
 }

@@ -60,7 +60,8 @@ pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
         let mut notes = gallery.notes.clone();
         if seeds.len() > MOST_SEEDS {
             notes.push(format!(
-                "the paper's figures are shown of the first {MOST_SEEDS} of {} seeds; choose others with --seeds",
+                "the report shows the paper's figures for the first {MOST_SEEDS} of {} seeds; choose others \
+                    with --seeds",
                 seeds.len()
             ));
         }

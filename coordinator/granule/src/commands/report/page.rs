@@ -126,8 +126,10 @@ impl ReportPage<'_> {
         let measures = Measure::of(self.sweep.engine.populations());
         html! {
             p {
-                "Driven granule cells have input from active mossy fibres. All values are of driven cells in the window around the stimulus: "
-                "means over trials, cells and seeds, with the standard error over seeds if there are several."
+                "Driven granule cells have input from active mossy fibres. "
+                "The first three measures are of driven cells in the window around the stimulus. "
+                "The rates are of all cells of a population, before the window or in it. "
+                "Values are means over trials, cells and seeds, with the standard error over seeds if there are several."
             }
             @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of, &measures)) }
             p { @for of in self.tables { (download(of, of.name)) " " } }
@@ -162,7 +164,8 @@ impl ReportPage<'_> {
             @if let Some(Manifest { run, set_aside, .. }) = self.manifest {
                 @for text in run.disagreements.iter().chain(&run.workers_shut_out) { p class="alarm" { (text) } }
                 @if !set_aside.is_empty() {
-                    p class="alarm" { (plural(set_aside.len() as u64, "trial")) " could not be computed:" }
+                    @let were = if set_aside.len() == 1 { "was" } else { "were" };
+                    p class="alarm" { (plural(set_aside.len() as u64, "trial")) " " (were) " set aside:" }
                     ul { @for of in set_aside { li { (of.condition) ", seed " (of.seed) ", trial " (of.trial) } } }
                 }
             }

@@ -123,7 +123,7 @@ impl Request<'_> {
             say(&script)?.done();
             return Ok(());
         }
-        let _lock = self.lock(LOCK, "keeps up the workers of", Duration::ZERO).await?;
+        let _lock = self.lock(LOCK, "`granule slurm --attach` is running for", Duration::ZERO).await?;
         // A command that was killed has left its workers, which count.
         let mut arrays = JobArrays::find(self);
         let Some(watching) = Watching::within(&self.out, TO_BEGIN, true).await else {
@@ -138,7 +138,7 @@ impl Request<'_> {
             return Err(arrays.left(Failure::new(exit::FAILED, message)));
         };
         let path = self.keep("worker.sh", &script)?;
-        let farewell = "stopped; running workers leave when they have no work".to_owned();
+        let farewell = "stopped; running workers drain when they have no work".to_owned();
         let stopped = signals::listen(farewell)
             .map_err(|error| arrays.left(Failure::caused_by(exit::FAILED, &error, None)))?;
         let end = self.keep_up(&path, watching, stopped, &mut arrays).await;
@@ -162,7 +162,7 @@ impl Request<'_> {
             }
             WatchEnd::Gone => {
                 let message = "error: the coordinator has ended and was not restarted; cancelled the workers\n  \
-                               help: start it again with its command, then this";
+                               help: start the coordinator again with its command, then run this command again";
                 Err(Failure::new(exit::INCOMPLETE, message))
             }
             WatchEnd::Hopeless(failure) => Err(failure),
@@ -368,7 +368,10 @@ impl<'a> JobArrays<'a> {
             let (first, longest) = AFTER_EARLY;
             let pause = (first * 2_u32.saturating_pow(self.strikes - 1)).min(longest);
             self.not_before = Some(Instant::now() + pause);
-            let text = format!("workers ended within a minute of their start; no more for {}", brief(pause));
+            let text = format!(
+                "workers ended within a minute after they started; submitting no more for {}",
+                brief(pause)
+            );
             log::event("slurm", &format!("{text}{}", self.last_words()));
         }
         Ok(counts)
@@ -435,9 +438,8 @@ impl<'a> JobArrays<'a> {
             return None;
         }
         let message = format!(
-            "error: {} ended within a minute of their start, and no other runs{}\n  help: the log says why, or \
-                `sacct`; \
-             then run this again",
+            "error: {} ended within a minute after the start, and no other worker is running{}\n  help: find \
+                the cause in the log or with `sacct`, then run this again",
             plural(self.early.len() as u64, "worker"),
             self.last_words()
         );
@@ -498,7 +500,7 @@ impl<'a> JobArrays<'a> {
                 (Ok(left), Ok(())) => {
                     silent_since = None;
                     if left != shown {
-                        log::event("slurm", &format!("{} to leave", plural(left as u64, "worker")));
+                        log::event("slurm", &format!("waiting for {} to end", plural(left as u64, "worker")));
                         shown = left;
                     }
                 }

@@ -56,8 +56,8 @@ impl Asked {
         let mut words = Vec::new();
         if self.sweep != now.sweep {
             words.push(match self.size == now.size {
-                true => "other values of the sweep's parameters".to_owned(),
-                false => format!("{} (now {})", self.size, now.size),
+                true => "with different parameter values".to_owned(),
+                false => format!("with {} (now {})", self.size, now.size),
             });
         }
         let only = |of: &Asked, other: &Asked| -> String {

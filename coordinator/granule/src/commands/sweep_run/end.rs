@@ -27,7 +27,7 @@ pub(super) enum EarlyEnd {
         stored: u64,
         total: u64,
     },
-    /// All work is done, but some trials could not be computed.
+    /// All work is done, but some trials are set aside.
     Incomplete {
         set_aside: usize,
         /// Descriptions of those that no further run can compute, with the reason.
@@ -53,7 +53,7 @@ impl EarlyEnd {
             EarlyEnd::Compute(error) => {
                 let (code, help) = match &error {
                     ComputeError::Listen { .. } => {
-                        (exit::FAILED, Some("leave --listen out to take a free port".to_owned()))
+                        (exit::FAILED, Some("leave --listen out to use a free port".to_owned()))
                     }
                     ComputeError::Login { .. } => (
                         exit::FAILED,
@@ -90,15 +90,18 @@ impl EarlyEnd {
                 }
                 let again = match set_aside - too_large.len() {
                     0 => "change these conditions in the sweep file, then",
-                    _ if too_large.is_empty() => "to try them again",
-                    _ => "change these conditions in the sweep file; to try the others again",
+                    _ if too_large.is_empty() => "to retry",
+                    _ => "change these conditions in the sweep file; to retry the other trials",
+                };
+                let (were, their, these) = match set_aside {
+                    1 => ("was", "its condition and seed", "this trial"),
+                    _ => ("were", "their conditions and seeds", "these trials"),
                 };
                 Failure::new(
                     exit::INCOMPLETE,
                     format!(
-                        "error: {} could not be computed; the files of their conditions and seeds were not \
-                            written; manifest.json lists them{named}\n  help: all other files are written; \
-                            {again}: {resume}",
+                        "error: {} {were} set aside; the files of {their} were not written; manifest.json \
+                            lists {these}{named}\n  help: all other files are written; {again}: {resume}",
                         plural(set_aside as u64, "trial")
                     ),
                 )
@@ -109,14 +112,14 @@ impl EarlyEnd {
                     0 => "a third machine settled each, and the files hold the results that two machines agree on"
                         .to_owned(),
                     weak => format!(
-                        "{} could not be settled by a third, independent machine, so the files may be wrong",
-                        plural(weak, "dispute")
+                        "no third machine could settle {}, so the files may be wrong",
+                        plural(weak, "disagreement")
                     ),
                 };
                 Failure::new(
                     exit::DISAGREED,
                     format!(
-                        "error: {results} of workers differed from the stored ones, which must never happen; \
+                        "error: {results} of workers differed from the stored ones; this must never happen; \
                             {settled}\n  \
                          help: manifest.json names the workers and trials; check those machines, or compare their builds \
                          of granule"
@@ -150,10 +153,10 @@ pub(super) fn store_help(error: &StoreError) -> Option<String> {
 pub(super) fn opening_help(error: &StoreError, is_own: bool) -> Option<String> {
     match error {
         StoreError::Corrupted { .. } | StoreError::Version { .. } if is_own => {
-            Some("move it away and run again; the run computes its trials again".to_owned())
+            Some("move it away and run the sweep again; the run computes its trials again".to_owned())
         }
         StoreError::Corrupted { .. } => {
-            Some("--store takes a store of granule, or the name of a new file".to_owned())
+            Some("--store needs a store of granule, or the name of a new file".to_owned())
         }
         error => store_help(error),
     }

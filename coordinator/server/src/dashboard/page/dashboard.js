@@ -102,7 +102,7 @@ async function knock() {
     const answer = await fetch("/icon.svg", { cache: "no-store" });
     if (answer.ok) return listen();
     if (answer.status === 401) {
-      return link("restarted with a new token: open the URL that it printed", "lost");
+      return link("the coordinator restarted with a new token: open the URL that it printed", "lost");
     }
   } catch {
     // The coordinator does not answer yet.
@@ -198,7 +198,7 @@ function phase() {
     case "draining": return ["Ending", "Workers finish their leases; their results are stored.", ""];
     case "done": return ["Computed", "All trials are computed.", ""];
     case "writing": return ["Writing", `${files.done} of ${plural(files.total, "file")}`, ""];
-    case "ended": return ["Ended", "The run is ending before all trials are computed.", "bad"];
+    case "ended": return ["Ending", "The run is ending before all trials are computed.", "bad"];
     default: return ["Starting", "", ""];
   }
 }
@@ -233,7 +233,7 @@ function drawOverview() {
   setText($("engine"), subject.engine);
   setText($("version"), `granule ${subject.granule}`);
   const wrong = [
-    [counts.trials_set_aside, "trial", "set aside: no worker could compute them"],
+    [counts.trials_set_aside, "trial", "set aside"],
     [counts.disagreements, "result", "differed from the stored ones"],
     [counts.discarded_trials, "trial", "removed from the store"],
     [counts.quarantined_workers, "worker", "quarantined"],
@@ -381,13 +381,13 @@ function drawWorkers() {
     const [name, state, address, threads, leases, trials, silent] = row.children;
     setText(name, worker.name);
     const isOver = run.head.end && isHere(worker);
-    setText(state, isOver ? "ended with the run" : WORKER_STATES[worker.state] ?? worker.state);
+    setText(state, isOver ? "ended" : WORKER_STATES[worker.state] ?? worker.state);
     state.className = worker.state === "lost" || worker.state === "quarantined" || worker.state === "gone" ? "bad" : "";
     setText(address, worker.address);
     setText(threads, String(worker.threads));
     setText(leases, String(worker.leases));
     setText(trials, String(worker.trials));
-    setText(silent, isHere(worker) && worker.silent_seconds > 0 ? brief(worker.silent_seconds) : "–");
+    setText(silent, isHere(worker) && worker.silent_seconds > 0 ? `${brief(worker.silent_seconds)} ago` : "–");
     return row;
   });
   if (rows.length === 0) {
@@ -402,7 +402,7 @@ function drawWorkers() {
 
 /** Returns a row of the table of workers, with labels for when it is shown as a card. */
 function workerRow() {
-  const cells = ["State", "Address", "Threads", "Leases", "Trials", "Silent for"].map((label, at) => {
+  const cells = ["State", "Address", "Threads", "Leases", "Trials", "Last message"].map((label, at) => {
     const cell = element("td", { role: "cell", className: at >= 2 ? "number" : "" });
     cell.dataset.label = label;
     return cell;
