@@ -185,11 +185,12 @@ def equivalence():
         f"- {len(values) - len(failed)} of {len(values)} measures are equivalent" + "".join(f"; not: {m}" for m in failed)
         + f". The largest of the p-values is {largest:.2g} ({of_largest}).",
         f"- {count} of {len(values)} CIs exclude 0. If all true differences were 0, {len(values) / 10:.1f} CIs would exclude 0 on average. "
-        f"The probability that {outcome} would then be {chance:.2g} (from all sign changes of seeds). Equivalent does not mean equal.",
+        f"The probability that {outcome} would then be {chance:.2g}. (For this, the signs of the differences of whole seeds "
+        "are flipped in all possible ways.) Equivalent does not mean equal.",
         f"- Power: if the true differences are 0, all measures pass with a probability of about {1 - sum(1 - x for x in power):.3f} "
         f"with the observed SDs. The probability is at least {math.floor(100 * (1 - sum(1 - x for x in at_limit))) / 100:.2f} if every SD is at its "
-        f"upper 95 % limit. The error rate of 5 % assumes normal differences. With resampled seeds, shifted to the bound, the rate is "
-        f"above 6 % for {over} measures, and at most {100 * max(sizes):.0f} %.",
+        f"upper 95 % limit. The error rate of 5 % assumes normal differences. Without this assumption, seeds are resampled, with differences "
+        f"shifted so that their mean is the bound. Then the rate is above 6 % for {over} measures, and at most {100 * max(sizes):.0f} %.",
         f"- Pairing by seed divides the SD of the difference by {min(response):.0f} to {max(response):.0f} for evoked spikes. For the background "
         f"rate, the Fano factor and the coefficient of variation, the factors are {min(of_noise):.1f} to {max(of_noise):.1f}.",
     ]
