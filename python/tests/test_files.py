@@ -203,14 +203,14 @@ DEEP = 200_000
     [
         (b"[" * DEEP + b"]" * DEEP, "lists or objects are nested too deeply"),
         (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "lists or objects are nested too deeply"),
-        (b'{"manifest": 1' + b"0" * 1_000_000 + b"}", "not JSON: an integer with 1000001 digits"),
-        (b'{"manifest": NaN}', "not JSON: JSON has no NaN"),
-        (b'{"manifest": -Infinity}', "not JSON: JSON has no -Infinity"),
-        (b'{"manifest": "\xff"}', "not JSON: .*utf-8"),
-        ('{"manifest": 1}'.encode("utf-16"), "not JSON: .*utf-8"),
-        (b'{"manifest": 1}'[:-1], "not JSON"),
+        (b'{"manifest": 1' + b"0" * 1_000_000 + b"}", "cannot be parsed as JSON: an integer with 1000001 digits"),
+        (b'{"manifest": NaN}', "cannot be parsed as JSON: JSON has no NaN"),
+        (b'{"manifest": -Infinity}', "cannot be parsed as JSON: JSON has no -Infinity"),
+        (b'{"manifest": "\xff"}', "cannot be parsed as JSON: .*utf-8"),
+        ('{"manifest": 1}'.encode("utf-16"), "cannot be parsed as JSON: .*utf-8"),
+        (b'{"manifest": 1}'[:-1], "cannot be parsed as JSON"),
         (b'{"manifest": true}', "manifest.manifest has an unexpected type or value: True"),
-        (b"\0" * 1000, "not JSON"),
+        (b"\0" * 1000, "cannot be parsed as JSON"),
     ],
 )
 def test_manifests_that_are_not_json(copy: Path, data: bytes, message: str) -> None:

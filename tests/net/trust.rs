@@ -175,7 +175,7 @@ fn a_worker_that_computes_wrongly_is_found_out() {
             ],
         );
         assert!(ended.stdout.contains("Sweep test is complete: 120 trials computed, 0 reused"), "{ended:#?}");
-        liar.end().failed_with(1, &["the coordinator quarantined this worker: it computed wrong spikes"]);
+        liar.end().failed_with(1, &["the coordinator refuses this worker: it computed wrong spikes"]);
         honest.into_iter().for_each(|worker| drop(worker.end().succeeded()));
         assert_eq!(place.outputs("out"), sweep.undisturbed());
         let manifest = place.manifest("out");
@@ -200,7 +200,7 @@ fn a_worker_whose_results_are_damaged_is_told_why_it_is_shut_out() {
     let coordinator = serve(&place, &["--lease-seconds", "4"]);
     meddle(&place, "damaged.json", Meddling::Damages);
     let reason = "it sent a malformed message: the spikes do not match their digest";
-    let said = format!("the coordinator quarantined this worker: {reason}");
+    let said = format!("the coordinator refuses this worker: {reason}");
     worker(&place, "damaged.json").end().failed_with(1, &[&said]);
     let honest = worker(&place, "out/access.json");
     let ended = coordinator.end().succeeded();

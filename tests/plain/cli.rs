@@ -511,7 +511,7 @@ fn a_file_where_a_seeds_directory_should_be() {
         &place,
         &["run", "x.yaml", "--out", "out"],
         1,
-        &["error: out/seed-451 is a file, where granule writes outputs"],
+        &["error: out/seed-451 is a file, but granule writes outputs at this path"],
     );
 }
 

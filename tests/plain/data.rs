@@ -638,7 +638,7 @@ fn seeds_of_which_the_same_can_be_said_share_a_line() {
         lines
     };
     let (stored, fewer) = (
-        "trials 0: reused: stored with the same key",
+        "trial 0: reused: stored with the same key",
         "trials 1..2: to compute: the last sweep had fewer trials",
     );
     let new = "trials 0..2: to compute: the last sweep did not have this seed";

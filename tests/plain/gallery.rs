@@ -169,7 +169,7 @@ fn what_is_chosen_is_drawn() {
         (&["--window", "1000"], "expected FROM..TO in whole ms"),
         (&["--window", "1000..1001"], "expected at least 2 ms"),
         (&["--window", "1990..2010"], "goes beyond the 2000 ms of a trial of condition Control"),
-        (&["--trial", "3"], "there is no trial 3 of condition Control, seed 7"),
+        (&["--trial", "3"], "trial 3 of condition Control, seed 7, is not stored"),
         (&["--dpi", "5000"], "`5000` is not a whole number from 30 to 1200"),
     ] {
         place.run(&[&["figures", "out"][..], arguments].concat()).failed_with(2, &[why]);

@@ -94,8 +94,7 @@ fn a_directory_belongs_to_one_sweep() {
         ("same.yaml", "no condition with the same parameters"),
         ("seeds.yaml", "no seed in common"),
     ] {
-        let held =
-            "out holds another sweep, `test` (conditions Control, ACh; seeds 1, 2; 4 trials each; 22 files";
+        let held = "out holds another sweep, `test` (conditions: Control, ACh; seeds: 1, 2; trials of each: 4; 22 files";
         for command in ["run", "slurm"] {
             refused(&place, &[command, file, "--out", "out"], &[held, why, "--out DIR", "--replace"]);
         }
@@ -183,7 +182,11 @@ fn files_that_are_not_granules_stay() {
     fs::create_dir_all(place.path("elsewhere")).expect("made");
     symlink("../elsewhere", place.path("out/seed-2")).expect("a link");
     let run = ["run", "tiny.yaml", "--out", "out", "--replace"];
-    refused(&place, &run, &["out/seed-2 is a symbolic link, where granule writes outputs", "move it away"]);
+    refused(
+        &place,
+        &run,
+        &["out/seed-2 is a symbolic link, but granule writes outputs at this path", "move it away"],
+    );
     fs::remove_file(place.path("out/seed-2")).expect("removed");
     fs::create_dir_all(place.path("out/seed-2/achCondE.npy")).expect("made");
     refused(&place, &run, &["out/seed-2/achCondE.npy is a directory"]);
@@ -650,8 +653,8 @@ fn values_that_are_no_spikes_are_found_at_once_and_repaired_together() {
     assert_eq!(verified["problems"].as_array().map(Vec::len), Some(16), "{verified}");
     let ended = run(&place, &[]).succeeded();
     let rounds =
-        ended.stderr.lines().filter(|line| line.contains("damaged in the store; computing them again"));
-    assert_eq!(rounds.collect::<Vec<_>>(), ["note: 16 trials damaged in the store; computing them again"]);
+        ended.stderr.lines().filter(|line| line.contains("damaged in the store, to be computed again"));
+    assert_eq!(rounds.collect::<Vec<_>>(), ["note: 16 trials damaged in the store, to be computed again"]);
     place.run(&["verify", "out"]).succeeded();
     assert_eq!(place.outputs("out"), expected);
 }

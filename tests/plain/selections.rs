@@ -87,7 +87,7 @@ fn seeds_are_chosen_as_sweep_files_have_them() {
     let status = place.run(&["status", "out"]).succeeded().stdout;
     assert!(status.contains(" seeds 1..3,451 "), "{status}");
     let explained = place.run(&["explain", "sweep.yaml", "--out", "out"]).succeeded().stdout;
-    assert!(explained.contains(", seeds 1..3,451, trials 0: "), "{explained}");
+    assert!(explained.contains(", seeds 1..3,451, trial 0: "), "{explained}");
 }
 
 #[test]

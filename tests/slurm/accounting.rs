@@ -123,7 +123,7 @@ fn where_slurm_takes_few_workers_few_are_submitted() {
         for (most, said) in [
             (
                 "2",
-                "cannot submit more than 2 workers now: sbatch refused: sbatch: error: AssocMaxSubmitJobLimit",
+                "cannot have more workers than 2 at present: sbatch refused: sbatch: error: AssocMaxSubmitJobLimit",
             ),
             ("-1", "workers: 1 running, 2 waiting, at most 3"),
         ] {

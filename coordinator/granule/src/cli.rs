@@ -19,8 +19,9 @@ use crate::address;
 /// Exit codes, and their description in `--help` and the manual. A test compares docs/failures.md with it.
 pub(crate) mod exit {
     /// Of `run`, `serve` and `ssh`.
-    pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; 1 a file, the disk or the network failed; \
-        2 wrong usage or sweep file; 3 incomplete: trials were set aside, or no worker can compute; \
+    pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; \
+        1 a file, the disk or the network failed, or the system refuses worker processes; \
+        2 wrong usage or sweep file; 3 incomplete: trials were set aside, or all workers failed or were absent; \
         4 complete, but results differed; 129 hung up; 130, 143 interrupted, terminated.";
     pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 a file, the disk or Slurm failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
@@ -37,7 +38,7 @@ pub(crate) mod exit {
         1 a file cannot be read, or a run is in progress; 2 wrong usage; 3 the store does not have the trial; \
         4 different spikes.";
     /// Of `export`, `figures` and `report`.
-    pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress; \
+    pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress (export); \
         2 wrong usage; 3 trials are missing (export), or no trial is stored (figures, report).";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done; 1 a file cannot be read or written, or a run is in progress; \
         2 wrong usage, or the store does not exist; 3 verify: the store is damaged; \
@@ -513,7 +514,7 @@ pub(crate) struct Figures {
     pub(crate) to: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) chosen: Chosen,
-    /// Formats of the pictures.
+    /// Formats of the pictures, separated by commas.
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_values = ["pdf", "svg", "png"])]
     pub(crate) format: Vec<PictureFormat>,
     /// Replace files that granule did not draw, or that were changed.
@@ -653,7 +654,7 @@ pub(crate) struct StoreVerify {
 pub(crate) struct StorePrune {
     /// The store.
     pub(crate) file: PathBuf,
-    /// Sweep files whose trials are kept.
+    /// Sweep files whose trials are kept. Name the store before this option, because it takes all names that follow.
     #[arg(long, value_name = "SWEEP", required = true, num_args = 1..)]
     pub(crate) keep: Vec<PathBuf>,
     /// Print what would be dropped, without dropping it.

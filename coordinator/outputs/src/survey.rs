@@ -313,7 +313,7 @@ impl DirectorySurvey {
             _ => "not finished".to_owned(),
         };
         format!(
-            "`{}` (conditions {conditions}; seeds {seeds}; {} trials each; {files})",
+            "`{}` (conditions: {conditions}; seeds: {seeds}; trials of each: {}; {files})",
             held.name, held.trials
         )
     }
@@ -370,7 +370,7 @@ impl DirectorySurvey {
                     changes
                         .taken
                         .entry(path)
-                        .or_insert_with(|| format!("is {kind}, where granule writes outputs"));
+                        .or_insert_with(|| format!("is {kind}, but granule writes outputs at this path"));
                     continue;
                 }
                 There::File(stamp) => stamp,
@@ -430,7 +430,7 @@ impl DirectorySurvey {
                 changes
                     .taken
                     .entry(path)
-                    .or_insert("is a symbolic link, where granule writes outputs".to_owned());
+                    .or_insert("is a symbolic link, but granule writes outputs at this path".to_owned());
             }
         }
         let wanted: BTreeSet<&str> = planned.iter().map(|file| file.path.as_str()).collect();

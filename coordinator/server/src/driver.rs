@@ -404,7 +404,7 @@ impl Driver<'_> {
             // All workers of ours may have starved at the same time, each for want of what the others had. One alone
             // may have enough.
             Gone::Here { is_starved: true, was_alone: false } if !self.workers.are_any_here() => {
-                let text = format!("trying with one worker process: the last one {description}");
+                let text = format!("the last worker process {description}; trying with one alone");
                 self.notice("worker_starved", None, true, text);
                 if !is_draining {
                     self.start_worker()?;
@@ -538,7 +538,7 @@ impl Driver<'_> {
             self.refused = Some((last, count + 1));
             return;
         }
-        let others = if count == 0 { String::new() } else { format!(" ({count} others meanwhile)") };
+        let others = if count == 0 { String::new() } else { format!(" (others meanwhile: {count})") };
         self.refused = Some((Instant::now(), 0));
         self.notice("refused", None, true, format!("refused {peer}: {reason}{others}"));
     }

@@ -163,7 +163,7 @@ def _parse(path: Path, data: memoryview) -> Manifest:
     try:
         found = json.loads(str(data, "utf-8"), parse_int=_integer, parse_constant=_constant)
     except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"cannot be parsed as JSON: {error}") from None
     version = found.get("manifest") if isinstance(found, dict) else None
     if type(version) is int and version > FORMAT:
         granule = found.get("granule")

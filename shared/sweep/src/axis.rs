@@ -376,8 +376,13 @@ fn number_of_values(
 
 fn linspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
     let example = examples(parameter, ["1", "2"], "5");
-    let [first, last, count] =
-        three("linspace", "the first value, the last and their number", &example, node, problems)?;
+    let [first, last, count] = three(
+        "linspace",
+        "the first value, the last value and the number of values",
+        &example,
+        node,
+        problems,
+    )?;
     let first = number(parameter, unit, first, problems);
     let last = number(parameter, unit, last, problems);
     let count = number_of_values("linspace", parameter, unit, count, problems);
@@ -398,8 +403,13 @@ fn linspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Probl
 
 fn logspace(parameter: &Parameter, unit: Unit, node: &Node, problems: &mut Problems) -> Option<Vec<f64>> {
     let example = examples(parameter, ["1", "100"], "5");
-    let [first, last, count] =
-        three("logspace", "the first value, the last and their number", &example, node, problems)?;
+    let [first, last, count] = three(
+        "logspace",
+        "the first value, the last value and the number of values",
+        &example,
+        node,
+        problems,
+    )?;
     let first = above_zero("logspace", parameter, unit, first, problems);
     let last = above_zero("logspace", parameter, unit, last, problems);
     let count = number_of_values("logspace", parameter, unit, count, problems);

@@ -322,7 +322,7 @@ impl Rest {
             let _ = writeln!(text, "  {names:first$}  {seeds:second$}  {told}");
         }
         if lines.len() > MOST_LINES {
-            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
+            let _ = writeln!(text, "  lines left out: {}; --json has all", lines.len() - MOST_LINES);
         }
         if self.pairs.iter().map(|pair| pair.total).sum::<u64>() > self.trials.total {
             text.push_str(
@@ -360,7 +360,7 @@ impl Rest {
                 );
             }
             None => {
-                let _ = writeln!(text, "last run: {}, did not finish", self.started);
+                let _ = writeln!(text, "last run: {}, not finished", self.started);
             }
         }
         let _ = writeln!(text, "{}", self.headline());

@@ -315,7 +315,9 @@ impl Explanation {
         for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
             let first = lines.len();
             for Passage { condition, seed, trials, fate, text, .. } in entries {
-                let told = format!("trials {}: {}: {text}", ranges(trials, most), fate.replace('_', " "));
+                let trials_in_words = if trials.len() == 1 { "trial" } else { "trials" };
+                let fate = fate.replace('_', " ");
+                let told = format!("{trials_in_words} {}: {fate}: {text}", ranges(trials, most));
                 match lines[first..].iter_mut().find(|(_, (_, line))| !is_by_seed && *line == told) {
                     Some((_, (same, _))) => same.push(*seed),
                     None => lines.push((condition.clone(), (vec![*seed], told))),

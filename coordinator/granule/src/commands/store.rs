@@ -54,7 +54,7 @@ fn merge(arguments: &cli::StoreMerge) -> Result<(), Failure> {
     let report = merged(arguments)?;
     if report.trials_damaged > 0 {
         let count = plural(report.trials_damaged, "damaged trial");
-        line(&format!("note: skipped {count}; a run computes them again"));
+        line(&format!("note: skipped {count}; runs compute damaged trials again"));
     }
     if arguments.json {
         say_json(&report)?.done();
@@ -285,7 +285,7 @@ impl Verified {
             return Ok(());
         }
         let message = format!(
-            "error: {} is damaged: {}, and {} bytes that cannot be read\n  help: the next run of a sweep \
+            "error: {} is damaged: {} with damaged spikes, and {} bytes that cannot be read\n  help: the next run of a sweep \
                 computes again the trials that it needs; `granule store prune` leaves damaged ones out of the \
                 file",
             self.store,
@@ -353,7 +353,7 @@ fn prune(arguments: &cli::StorePrune) -> Result<(), Failure> {
     }
     if report.trials_damaged > 0 {
         let count = plural(report.trials_damaged, "trial");
-        line(&format!("note: also dropped {count} that are damaged"));
+        line(&format!("note: not kept because of damage: {count}"));
     }
     if arguments.json {
         say_json(&report)?.done();

@@ -569,7 +569,7 @@ impl PreparedRun {
     fn remove_damaged(&self, damaged: &[TrialKey]) -> Result<(), EarlyEnd> {
         if !damaged.is_empty() {
             line(&format!(
-                "note: {} damaged in the store; computing them again",
+                "note: {} damaged in the store, to be computed again",
                 plural(damaged.len() as u64, "trial")
             ));
             self.store.remove(damaged).map_err(|error| EarlyEnd::Output(error.into()))?;
@@ -627,7 +627,7 @@ impl PreparedRun {
         );
         if outcome.tally.audited + outcome.tally.unaudited > 0 {
             text.push_str(&format!(
-                "\n  {} audited by another worker; {} not audited for lack of another worker",
+                "\n  {} audited by another worker, each in all conditions of its cohort; {} not audited for lack of another worker",
                 plural(outcome.tally.audited, "trial"),
                 outcome.tally.unaudited
             ));

@@ -97,10 +97,9 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
             }
             log::exit(arguments.leave_with)
         }
-        Ok(SessionEnd::Refused { reason }) => Err(Failure::new(
-            exit::FAILED,
-            format!("error: the coordinator quarantined this worker: {reason}"),
-        )),
+        Ok(SessionEnd::Refused { reason }) => {
+            Err(Failure::new(exit::FAILED, format!("error: the coordinator refuses this worker: {reason}")))
+        }
         Ok(SessionEnd::GaveUp { after, undelivered }) => {
             let lost = if undelivered == 0 {
                 String::new()

@@ -187,7 +187,7 @@ impl<'a> Gallery<'a> {
         for Pair { condition, seed, trials } in self.selection.iter().flat_map(|selection| &selection.pairs) {
             if !trials.contains(&shown) {
                 let message = format!(
-                    "error: there is no trial {} of condition {}, seed {}\n  help: choose another with --trial",
+                    "error: trial {} of condition {}, seed {}, is not stored\n  help: choose another with --trial",
                     shown, self.sweep.conditions[*condition].name, self.sweep.seeds[*seed]
                 );
                 return Err(Failure::new(exit::USAGE, message));
@@ -214,7 +214,7 @@ impl<'a> Gallery<'a> {
             .collect();
         if conditions.len() > MOST_SHOWN {
             self.notes.push(format!(
-                "all figures except dose-response show the first {MOST_SHOWN} of {} conditions; choose others \
+                "all figures except dose-response and the paper's show the first {MOST_SHOWN} of {} conditions; choose others \
                     with --conditions",
                 conditions.len()
             ));

@@ -45,7 +45,7 @@ impl Driver<'_> {
             Report::Draining { .. } => return,
             Report::GivenUp { worker, leases } => {
                 let leases = plural(*leases as u64, "lease");
-                let text = format!("{} timed out; other workers get its {leases}", name(worker));
+                let text = format!("{} lost its {leases}, which other workers get", name(worker));
                 ("worker_given_up", Some(*worker), tells, text)
             }
             Report::Quarantined { worker, reason } => (
@@ -125,7 +125,9 @@ impl Driver<'_> {
         match self.quotas.take(event, Instant::now()) {
             None => return,
             Some(0) => {}
-            Some(left_out) => text.push_str(&format!(" ({left_out} notices of this kind were left out)")),
+            Some(left_out) => {
+                text.push_str(&format!(" (notices of this kind that were left out: {left_out})"))
+            }
         }
         let worker = worker.map(|worker| self.describe(worker));
         let name = worker.as_deref().unwrap_or_default();

@@ -315,11 +315,19 @@ impl Snapshot {
                 "Leases that ended before all their trials were delivered.",
                 leases_given_back,
             ),
-            ("disconnections_total", "Connections to workers that ended.", disconnections),
-            ("returns_total", "Workers that reconnected.", returns),
+            ("disconnections_total", "Ended connections to workers.", disconnections),
+            ("returns_total", "Reconnections of workers.", returns),
             ("worker_deaths_total", "Worker processes of the coordinator that died.", worker_deaths),
-            ("audited_total", "Trials that an audit confirmed.", audited),
-            ("unaudited_total", "Trials that could not be audited, for lack of another worker.", unaudited),
+            (
+                "audited_total",
+                "Trials that an audit confirmed; a trial counts once for all conditions of its cohort.",
+                audited,
+            ),
+            (
+                "unaudited_total",
+                "Trials that could not be audited, for lack of another worker; a trial counts once for all conditions of its cohort.",
+                unaudited,
+            ),
             ("disagreements_total", "Results that differed from the stored ones.", disagreements),
             ("discarded_trials_total", "Trials removed from the store.", discarded_trials),
             ("quarantined_workers_total", "Quarantined workers.", quarantined_workers),
@@ -388,7 +396,7 @@ impl Snapshot {
             let _ = writeln!(text, "  {names:width$}  {counts}");
         }
         if lines.len() > MOST_LINES {
-            let _ = writeln!(text, "  and {} lines more; --json has all", lines.len() - MOST_LINES);
+            let _ = writeln!(text, "  lines left out: {}; --json has all", lines.len() - MOST_LINES);
         }
         if self.conditions.iter().map(|part| part.total).sum::<u64>() > self.trials.total {
             text.push_str(
@@ -410,7 +418,7 @@ impl Snapshot {
             );
         }
         if here.len() > MOST_LINES {
-            let _ = writeln!(text, "  and {} workers more; --json has all", here.len() - MOST_LINES);
+            let _ = writeln!(text, "  workers left out: {}; --json has all", here.len() - MOST_LINES);
         }
         for trouble in self.counts.troubles() {
             let _ = writeln!(text, "  ! {trouble}");

@@ -239,7 +239,7 @@ fn status_of(snapshot: &Snapshot, now: &Zoned) -> Vec<String> {
     };
     let trials = snapshot.trials;
     match snapshot.state.as_str() {
-        "writing" => vec![format!("writing: {} of {} files", snapshot.files.done, snapshot.files.total)],
+        "writing" => vec![format!("writing files: {} of {}", snapshot.files.done, snapshot.files.total)],
         "draining" => vec![
             format!("ending: workers finish {}", plural(leases, "lease")),
             "press Ctrl-C again to end at once".to_owned(),
@@ -340,7 +340,7 @@ mod tests {
         );
         check(
             &|now| (now.state, now.files) = ("writing".into(), Parcel { total: 16, done: 7 }),
-            "writing: 7 of 16 files",
+            "writing files: 7 of 16",
         );
     }
 

@@ -164,13 +164,13 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     );
     if is_scatter {
         description
-            .push_str(" Every two conditions also differ in other parameters, so each condition is a point.");
+            .push_str(" Any two conditions also differ in other parameters, so each condition is a point.");
     }
     if is_numbered {
         description.push_str(" The table lists the full name of each numbered line.");
     }
     if hidden > 0 {
-        description.push_str(&format!(" {hidden} more lines are in the table only."));
+        description.push_str(&format!(" Lines that only the table has: {hidden}."));
     }
     let name = format!("dose-response-{}", axis.path.replace('.', "-"));
     let title = format!("Responses against {}", axis.path);

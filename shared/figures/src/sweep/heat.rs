@@ -36,7 +36,7 @@ pub fn heat_map(conditions: &[(&ObservedCondition, &Observed)], drive: Drive) ->
     grid(&mut canvas, rest, columns, &panels);
     bar.draw(&mut canvas, (rest.right() + 8.0, area.y + 15.0), bar_height);
     let description = format!(
-        "Mean spike count in each ms of the {}, seed {seed}, in {}. \
+        "Mean spike count of the {} in each ms, seed {seed}, in {}. \
          In each panel cells are in the order of their response, the strongest on top; where there are \
          more than {MOST_ROWS}, neighbours in this order share a row.",
         drive.driven,

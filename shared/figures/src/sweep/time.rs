@@ -55,7 +55,7 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     grid(&mut canvas, rest, columns, &panels);
     let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let description = format!(
-        "Mean rate in each ms of {}, over all trials and {}, in {}. All panels have one scale. Dotted lines are {}.",
+        "Mean rate of {}, in each ms, over all trials and {}, in {}. All panels have one scale. Dotted lines are {}.",
         drive.and_others(populations),
         counted(seeds, "seed"),
         counted(conditions.len(), "condition"),

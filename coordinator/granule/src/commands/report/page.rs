@@ -154,7 +154,13 @@ impl ReportPage<'_> {
                 ("Workers", run.workers.to_string()),
                 ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
                 ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
-                ("Audited", format!("{}, with the same result", plural(run.trials_audited, "trial"))),
+                (
+                    "Audited",
+                    format!(
+                        "{}, each in all conditions of its cohort, with the same result",
+                        plural(run.trials_audited, "trial")
+                    ),
+                ),
             ]);
         }
         html! {

@@ -402,7 +402,7 @@ impl<'a> JobArrays<'a> {
                     if !std::mem::replace(&mut self.is_refused, true) {
                         log::event(
                             "slurm",
-                            &format!("cannot submit more than {} workers now: {error}", counts.all()),
+                            &format!("cannot have more workers than {} at present: {error}", counts.all()),
                         );
                     }
                     self.not_before = Some(Instant::now() + AFTER_REFUSAL);
