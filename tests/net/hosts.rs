@@ -376,7 +376,7 @@ fn a_cable_out_for_less_than_a_lease_and_for_more() {
             println!("{down:?} without a cable, and {:?} more", mended.elapsed());
         }
         let ended = served.running.end().succeeded();
-        let is_given_up = ended.stderr.contains(" timed out; ");
+        let is_given_up = ended.stderr.contains(", which other workers get");
         assert_eq!(is_given_up, is_longer, "{}", ended.stderr);
         assert_eq!(place.outputs("out"), undisturbed);
         fs::remove_file(copy).expect("the copy");
