@@ -315,7 +315,8 @@ impl Explanation {
         for entries in self.entries.chunk_by(|a, b| a.condition == b.condition) {
             let first = lines.len();
             for Passage { condition, seed, trials, fate, text, .. } in entries {
-                let trials_in_words = if trials.len() == 1 { "trial" } else { "trials" };
+                let is_one = matches!(trials[..], [(first, last)] if first == last);
+                let trials_in_words = if is_one { "trial" } else { "trials" };
                 let fate = fate.replace('_', " ");
                 let told = format!("{trials_in_words} {}: {fate}: {text}", ranges(trials, most));
                 match lines[first..].iter_mut().find(|(_, (_, line))| !is_by_seed && *line == told) {
