@@ -242,9 +242,10 @@ fn a_trial_that_kills_its_workers_is_set_aside_and_tried_by_the_next_run() {
     );
     assert!(ended.stdout.contains("is NOT complete: 21 trials computed, 0 reused"), "{ended:#?}");
 
-    follower
-        .end()
-        .failed_with(3, &[" set aside\n  help: the coordinator's log and manifest.json give the reasons"]);
+    follower.end().failed_with(
+        3,
+        &["error: 1 trial was set aside\n  help: the coordinator's log and manifest.json give the reasons"],
+    );
 
     let manifest = place.manifest("out");
     let set_aside = manifest["set_aside"].as_array().expect("a list");

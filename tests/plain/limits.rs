@@ -96,7 +96,7 @@ fn with_few_processes_and_threads_a_sweep_is_computed_with_fewer_or_the_limit_is
             least.get_or_insert(most);
             assert_eq!(place.outputs(&out), undisturbed, "{most}");
         } else {
-            // Workers that starve together are tried again one at a time, so luck does not decide.
+            // After workers that starve together, one is tried alone, so luck does not decide.
             assert_eq!(least, None, "a sweep that {least:?} can compute, {most} cannot: {ended:#?}");
         }
     }

@@ -404,9 +404,9 @@ impl Driver<'_> {
             // All workers of ours may have starved at the same time, each for want of what the others had. One alone
             // may have enough.
             Gone::Here { is_starved: true, was_alone: false } if !self.workers.are_any_here() => {
-                let text = format!("the last worker process {description}; trying with one alone");
-                self.notice("worker_starved", None, true, text);
                 if !is_draining {
+                    let text = format!("the last worker process {description}; trying with one alone");
+                    self.notice("worker_starved", None, true, text);
                     self.start_worker()?;
                 }
             }

@@ -24,18 +24,8 @@ pub(crate) fn run(arguments: &cli::RunArgs) -> Result<(), Failure> {
     }
     let workers = arguments.workers.unwrap_or_else(cores);
     let program = program(arguments.common.worker_program.as_ref())?;
-    let cli::SweepArgs { sweep, out, store, dashboard, json, .. } = &arguments.common;
-    let (out, store) = (out.as_deref(), store.as_deref());
-    let order = RunOrder {
-        sweep,
-        out,
-        store,
-        replaces: arguments.common.replace,
-        dashboard: *dashboard,
-        json: *json,
-    };
     sweep_run::run(
-        &order,
+        &RunOrder::of(&arguments.common),
         |out| Entrance::local(arguments.listen, out),
         |sweep| RunOptions {
             sweep: sweep.name.clone(),

@@ -15,16 +15,8 @@ pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
     let program = program(arguments.common.worker_program.as_ref())?;
-    let order = RunOrder {
-        sweep: &arguments.common.sweep,
-        out: arguments.common.out.as_deref(),
-        store: arguments.common.store.as_deref(),
-        replaces: arguments.common.replace,
-        dashboard: arguments.common.dashboard,
-        json: arguments.common.json,
-    };
     sweep_run::run(
-        &order,
+        &RunOrder::of(&arguments.common),
         |out| Entrance::served(arguments, out),
         |sweep| RunOptions {
             sweep: sweep.name.clone(),

@@ -27,20 +27,10 @@ pub(crate) fn run(arguments: &cli::SshArgs) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, message));
     }
     let program = program(arguments.common.worker_program.as_ref())?;
-    let cli::SweepArgs { sweep, out, store, dashboard, json, .. } = &arguments.common;
-    let (out, store) = (out.as_deref(), store.as_deref());
-    let order = RunOrder {
-        sweep,
-        out,
-        store,
-        replaces: arguments.common.replace,
-        dashboard: *dashboard,
-        json: *json,
-    };
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let count = hosts.len();
     sweep_run::run(
-        &order,
+        &RunOrder::of(&arguments.common),
         |out| Entrance::over_ssh(here, out, count),
         |sweep| RunOptions {
             sweep: sweep.name.clone(),

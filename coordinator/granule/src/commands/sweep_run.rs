@@ -45,6 +45,7 @@ use tokio::sync::watch;
 
 use self::end::{EarlyEnd, opening_help};
 use self::summary::{Computed, Done, FileCounts, RunFacts, RunSummary};
+use crate::cli;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
@@ -68,6 +69,21 @@ pub(crate) struct RunOrder<'a> {
     pub(crate) dashboard: Option<SocketAddr>,
     /// Whether the summary is printed as JSON.
     pub(crate) json: bool,
+}
+
+impl RunOrder<'_> {
+    /// Returns the request that the options of `run`, `serve` and `ssh` make.
+    pub(crate) fn of(arguments: &cli::SweepArgs) -> RunOrder<'_> {
+        let cli::SweepArgs { sweep, out, store, replace, dashboard, json, .. } = arguments;
+        RunOrder {
+            sweep,
+            out: out.as_deref(),
+            store: store.as_deref(),
+            replaces: *replace,
+            dashboard: *dashboard,
+            json: *json,
+        }
+    }
 }
 
 /// Runs a sweep. `entrance` returns the entrance of workers, given the output directory.

@@ -1,6 +1,7 @@
 //! Figure of the change of the response to the stimulus: mean time courses and peaks.
 
 use super::common::{CountedPoints, LINE, TWO_COLUMNS_MM, note_if_empty, table_of_cells, with_zero};
+use crate::analysis::SelectedCell;
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Analysis, Change, Column, Figure, PaperCondition, Table};
 
@@ -98,10 +99,15 @@ fn course(analysis: &Analysis, change: Change, conditions: &[PaperCondition], le
     panel
 }
 
+/// Returns the cells whose response differs between Control and ACh.
+fn compared(analysis: &Analysis) -> impl Iterator<Item = &SelectedCell> + Clone {
+    analysis.cells().iter().filter(|cell| cell.change != Change::Equal)
+}
+
+/// Returns each compared cell's peak in Control and in this condition.
 fn points(analysis: &Analysis, condition: PaperCondition) -> CountedPoints {
-    let compared = analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
     let control = PaperCondition::Control;
-    CountedPoints::new(compared.map(|cell| (cell.peak(control), cell.peak(condition), cell.change)))
+    CountedPoints::new(compared(analysis).map(|cell| (cell.peak(control), cell.peak(condition), cell.change)))
 }
 
 /// Draws each cell's peak in this condition against its peak in Control.
@@ -111,8 +117,7 @@ fn peaks_against_control(
     points: &CountedPoints,
     letter: char,
 ) -> Panel {
-    let compared = || analysis.cells().iter().filter(|cell| cell.change != Change::Equal);
-    let peaks = |condition: PaperCondition| compared().map(move |cell| cell.peak(condition));
+    let peaks = |condition: PaperCondition| compared(analysis).map(move |cell| cell.peak(condition));
     // Leaves room for points at 0.
     let both = match with_zero(peaks(PaperCondition::Control).chain(peaks(condition))) {
         Scale::Linear { high, .. } => Scale::linear(-0.04 * high, high),
@@ -127,7 +132,7 @@ fn peaks_against_control(
         panel.add(Mark::Line { points: vec![(0.0, 0.0), (high, high)], stroke });
     }
     points.marks(false).into_iter().for_each(|mark| panel.add(mark));
-    note_if_empty(&mut panel, analysis, compared().next().is_none());
+    note_if_empty(&mut panel, analysis, compared(analysis).next().is_none());
     panel
 }
 
