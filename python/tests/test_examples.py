@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import granule
+import granule.model
+import granule.sweeps
 from conftest import run
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +30,12 @@ def test_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(["run", str(ROOT / "sweeps/quick.yaml")], tmp_path)
     names = {"granule": granule, "np": np, "sweep": granule.open("out/quick")}
-    found = [example for example in doctest.DocTestFinder().find(granule) if example.examples]
+    found = [
+        example
+        for module in (granule, granule.sweeps, granule.model)
+        for example in doctest.DocTestFinder().find(module)
+        if example.examples
+    ]
     assert check(found, names) >= 10
 
 
