@@ -212,6 +212,7 @@ fn hello() -> Vec<u8> {
         name: rand::random::<[u8; 16]>().to_vec(),
         epoch: 0,
         held: vec![],
+        packages: Vec::new(),
     }))
 }
 

@@ -2,7 +2,9 @@
 
 use granule_engine::space::{CellFactor, Kind, Rejected};
 use granule_engine::spikes::LARGEST_ENCODED;
-use granule_engine::{Digest, Engine, Engines, Fingerprint, Inconsistent, Model, Start, Value, engine_of};
+use granule_engine::{
+    Digest, Engine, Engines, Fingerprint, Inconsistent, Model, NoResult, Start, Value, engine_of,
+};
 
 use crate::wire;
 
@@ -291,10 +293,14 @@ impl TrialName {
         Ok(TrialName { fingerprint: Fingerprint(hash(fingerprint)?), seed, trial })
     }
 
-    /// Returns the message that the trial has too many spikes to be stored, under this lease.
-    pub fn too_large(self, lease: u64) -> wire::TooLarge {
+    /// Returns the message that the trial has no result, under this lease.
+    pub fn no_result(self, lease: u64, why: &NoResult) -> wire::NoResult {
         let TrialName { fingerprint, seed, trial } = self;
-        wire::TooLarge { lease, fingerprint: fingerprint.0.to_vec(), seed, trial }
+        let failure = match why {
+            NoResult::TooLarge => String::new(),
+            NoResult::Failed(how) => how.clone(),
+        };
+        wire::NoResult { lease, fingerprint: fingerprint.0.to_vec(), seed, trial, failure }
     }
 }
 

@@ -14,7 +14,7 @@ pub mod wire {
 }
 
 /// Version of the protocol. It increases with each incompatible change. Both ends must have the same version.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Largest message that a worker or a watcher accepts, in bytes.
 pub const LARGEST_MESSAGE: usize = 64 << 20;

@@ -44,7 +44,7 @@ fn memory_does_not_grow_with_the_rows_of_a_table() {
         let sweep = parse(ENGINES, "sweep.yaml", text.as_bytes(), "sweep", &Overrides::default());
         let plan = Plan::new(&sweep.expect("a sweep"));
         let granule = (0..SPIKES).map(|i| Spike { step: i * 5 / 2, cell: i * 31 % 48 }).collect();
-        let spikes = TrialSpikes { trains: vec![granule, Vec::new()] }.encode();
+        let spikes = TrialSpikes::of(vec![granule, Vec::new()]).encode();
         let batch: Vec<_> = (0..trials).map(|trial| (plan.key(0, 0, trial), spikes.clone())).collect();
         Shelf::open(&place.path("store")).expect("a store").put(&batch).expect("room on the disk");
         place.run(&["run", "sweep.yaml", "--out", "out", "--store", "store"]).succeeded();

@@ -64,6 +64,7 @@ fn hello(habit: Habit) -> FromWorker {
         name: rand::random::<[u8; 16]>().to_vec(),
         epoch: 0,
         held: vec![],
+        packages: Vec::new(),
     }))
 }
 
@@ -74,7 +75,7 @@ fn lies(lease: u64, work: WireWork) -> Vec<FromWorker> {
     for trial in work.first..work.first + work.count {
         for model in &work.models {
             let name = TrialName { fingerprint: model.fingerprint(), seed: work.seed, trial };
-            let silence = TrialSpikes { trains: vec![Vec::new(); model.sizes().len()] };
+            let silence = TrialSpikes::of(vec![Vec::new(); model.sizes().len()]);
             let result = TrialResult::new(name, silence.encode());
             lies.push(message(Message::Trial(result.to_wire(lease))));
         }

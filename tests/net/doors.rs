@@ -112,6 +112,7 @@ fn hello(protocol: u32, engines: Vec<wire::Engine>) -> wire::Hello {
         name: vec![7; 16],
         epoch: 0,
         held: Vec::new(),
+        packages: Vec::new(),
     }
 }
 

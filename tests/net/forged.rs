@@ -58,6 +58,7 @@ fn hello() -> wire::Hello {
         name: vec![7; 16],
         epoch: 0,
         held: vec![],
+        packages: Vec::new(),
     }
 }
 

@@ -35,7 +35,7 @@ impl Meddling {
         let Some(from_worker::Message::Trial(result)) = &mut message.message else { return };
         match self {
             Meddling::Lies => {
-                result.spikes = TrialSpikes { trains: vec![Vec::new(); 2] }.encode();
+                result.spikes = TrialSpikes::of(vec![Vec::new(); 2]).encode();
                 result.digest = Digest::of(&result.spikes).0.to_vec();
             }
             Meddling::Damages => result.digest[0] ^= 1,
@@ -167,7 +167,7 @@ fn a_worker_that_computes_wrongly_is_found_out() {
             &[
                 "disagreement: worker ",
                 &format!("/{liar_id}"),
-                "computed different spikes for trial ",
+                "computed different results for trial ",
                 " is the first that differs: ",
                 ": the stored spikes were ",
                 "is quarantined: it computed wrong spikes",

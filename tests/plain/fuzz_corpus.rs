@@ -19,7 +19,14 @@ use rand_pcg::Pcg64Mcg;
 use crate::support::root;
 
 /// The default number of mutations of each file, which takes seconds for each target.
-const INPUTS: [(&str, u64); 4] = [("sweep", 10_000), ("wire", 50_000), ("store", 2_000), ("access", 50_000)];
+const INPUTS: [(&str, u64); 6] = [
+    ("sweep", 10_000),
+    ("wire", 50_000),
+    ("store", 2_000),
+    ("access", 50_000),
+    ("model", 2_000),
+    ("program", 50_000),
+];
 
 /// A limit far above the time that any input takes on any machine.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -239,6 +246,16 @@ fn messages() {
 #[test]
 fn stores() {
     run("store");
+}
+
+#[test]
+fn model_files() {
+    run("model");
+}
+
+#[test]
+fn answers_of_programs() {
+    run("program");
 }
 
 #[test]

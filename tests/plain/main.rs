@@ -20,6 +20,8 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod output;
 #[cfg(target_os = "linux")]
+mod own_model;
+#[cfg(target_os = "linux")]
 mod ownership;
 mod preliminary;
 mod properties;

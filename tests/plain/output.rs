@@ -33,6 +33,7 @@ const COMMANDS: &[(&str, &[&str], Prints)] = &[
     ("status", &["out", "--json"], Prints::Something),
     ("init", &["another.yaml"], Prints::Something),
     ("schema", &[], Prints::Something),
+    ("try", &["model.yaml"], Prints::Something),
     ("plan", &["sweep.yaml", "--out", "out"], Prints::Something),
     ("plan", &["sweep.yaml", "--out", "out", "--json"], Prints::Something),
     ("explain", &["sweep.yaml", "--out", "out"], Prints::Something),
@@ -89,6 +90,12 @@ fn complete() -> Place {
     let place = Place::new();
     place.sweep("sweep.yaml", &Sweep::small());
     place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    let model = "granule-model: 1\nname: x\nprogram: [sh, x.sh]\nfiles: [x.sh]\nreturns: { x: {} }\n";
+    let program = r#"read -r greeting <&3; echo '{"granule":1}' >&4; id=1
+        while read -r request <&3; do echo '{"id":'$id',"values":{"x":2}}' >&4; id=$((id + 1)); done
+"#;
+    std::fs::write(place.path("model.yaml"), model).expect("written");
+    std::fs::write(place.path("x.sh"), program).expect("written");
     place
 }
 

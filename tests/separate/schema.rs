@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use granule_engine::Engines;
 use granule_granular::{ENGINES, space};
-use granule_sweep::{Overrides, Record, parse, schema};
+use granule_sweep::{Overrides, Record, model_schema, parse, parse_model, schema};
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -103,7 +103,7 @@ fn the_schema_tells_editors_of_every_parameter_and_preset() {
         assert!(definitions["settings"]["properties"][parameter.path].is_object(), "{}", parameter.path);
         assert!(definitions["axes"]["properties"][parameter.path].is_object(), "{}", parameter.path);
         let (group, key) = parameter.path.split_once('.').expect("a dotted path");
-        let at_top = &schema["properties"][group];
+        let at_top = &schema["else"]["properties"][group];
         let at_top = if at_top["anyOf"].is_array() { &at_top["anyOf"][1] } else { at_top };
         assert!(at_top["properties"][key].is_object(), "{}", parameter.path);
     }
@@ -174,4 +174,71 @@ fn the_schema_takes_the_files_of_every_engine() {
     }
     assert!(!takes(all, "engine: toy\nconditions: [Control]"));
     assert!(!takes(all, "engine: toys\nconditions: [Base]"));
+}
+
+#[test]
+fn the_schema_takes_sweeps_of_models_of_the_users_own() {
+    let validator = validator();
+    let valid = [
+        "model: ei.model.yaml\nconditions: [{ name: a }]",
+        "granule: 1\nmodel: ei.model.yaml\nname: x\nseeds: 1..20\ntrials: 5\nrecord: { rate: false }\n\
+         synapse: { weight: 1.6 nS }\nset: { network.cells: 400, neuron.kind: lif, stimulus.times: [1 ms, 2 ms] }\n\
+         conditions:\n- { name: a, set: { synapse.weight: 2 nS } }\n\
+         - { name: b, base: a, grid: { synapse.weight: { linspace: [1 nS, 2 nS, 5] }, network.plastic: [true] } }\n\
+         - { name: c, latin_hypercube: { count: 5, seed: 1, axes: { synapse.weight: { uniform: [1 nS, 2 nS] } } } }",
+    ];
+    for text in valid {
+        assert_eq!(errors(&validator, text), Vec::<String>::new(), "{text}");
+    }
+    let wrong = [
+        "model: ei.model.yaml",
+        "model: [ei.model.yaml]\nconditions: [{ name: a }]",
+        "model: ei.model.yaml\nengine: pcg\nconditions: [{ name: a }]",
+        "model: ei.model.yaml\nconditions: [Control]",
+        "model: ei.model.yaml\ntrials: 0\nconditions: [{ name: a }]",
+        "model: ei.model.yaml\nsynapse: 5\nconditions: [{ name: a }]",
+        "model: ei.model.yaml\nconditions: [{ name: a, set: { weight: 5 } }]",
+        "model: ei.model.yaml\nconditions: [{ name: a, sets: { synapse.weight: 5 } }]",
+    ];
+    for text in wrong {
+        assert!(!errors(&validator, text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn the_schema_of_model_files_takes_what_the_parser_takes() {
+    let validator = jsonschema::draft202012::new(&model_schema()).expect("the schema is one");
+    const HEAD: &str = "granule-model: 1\nname: ei\nprogram: [python, ei.py]\nfiles: [ei.py]\n";
+    let check = |text: &str, is_valid: bool| {
+        let text = format!("{HEAD}{text}");
+        assert_eq!(errors(&validator, &text).is_empty(), is_valid, "{text}");
+        assert_eq!(parse_model("x.yaml", text.as_bytes()).is_ok(), is_valid, "{text}");
+    };
+    check("returns: { rate: { unit: Hz, about: mean rate }, psth: { shape: [500] } }", true);
+    check("returns:\n  rate:\n", true);
+    check(
+        "about: a network\nparameters:\n  network.cells: { default: 4000, range: [1, 100000] }\n  \
+         synapse.weight: { default: 1.6 nS, about: weight }\n  network.plastic: { default: false }\n  \
+         neuron.kind: { default: lif, choices: [lif, adex], kind: choice }\n  \
+         stimulus.times: { default: [100 ms, 200 ms] }\n\
+         populations: { excitatory: 0.8 * network.cells, inhibitory: 800 }\nduration: 500 ms\nresolution: 0.1 ms\n\
+         threads: 2\nlimits: { time: 600 s, memory: 4 GiB }\nversions_may_differ: true\n",
+        true,
+    );
+    let wrong = [
+        "",
+        "populations: { excitatory: 800 }",
+        "returns: { Rate: {} }",
+        "returns: { rate: Hz }",
+        "returns: { rate: { shape: 500 } }",
+        "returns: { rate: {} }\nthreads: 0",
+        "returns: { rate: {} }\nthread: 2",
+        "returns: { rate: {} }\nlimits: { cpu: 2 }",
+        "returns: { rate: {} }\nparameters: { weight: { default: 1 } }",
+        "returns: { rate: {} }\nparameters: { a.b: 1 }",
+        "returns: { rate: {} }\nparameters: { a.b: { default: 1, kind: integer } }",
+    ];
+    for text in wrong {
+        check(text, false);
+    }
 }

@@ -7,7 +7,9 @@
 pub mod access;
 mod client;
 pub mod connect;
+pub mod model;
 pub mod pool;
+pub mod program;
 
 pub use client::{AnyStream, Way, WorkerConfig, WorkerError, WorkerProgress, authorised, client, run};
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use granule_engine::spikes::MOST_SPIKES;
-use granule_engine::{Fingerprint, Model, Shard, TrialSpikes};
+use granule_engine::{Fingerprint, Model, NoResult, Shard, TrialSpikes};
 use granule_farm::session::PoolOutput;
 use granule_proto::convert::{TrialName, TrialResult, WireSurvey, WireTrials, WireWork};
 use tokio::sync::mpsc as tokio_mpsc;
@@ -131,8 +131,8 @@ impl Thread {
         };
         let fingerprints: Vec<Fingerprint> = work.models.iter().map(Model::fingerprint).collect();
         let mut end = WorkEnd::Finished;
-        let computed = work.engine.compute(&shard, &mut |trial, spikes| {
-            let is_wanted = self.hand_out_trial(ticket, work.seed, trial, &fingerprints, spikes);
+        let computed = work.engine.compute(&shard, &mut |trial, results| {
+            let is_wanted = self.hand_out_trial(ticket, work.seed, trial, &fingerprints, results);
             if !is_wanted {
                 end = WorkEnd::Unwanted;
             } else if trial + 1 < shard.trials.end && self.is_cancelled(ticket) {
@@ -152,14 +152,17 @@ impl Thread {
         seed: u32,
         trial: u32,
         fingerprints: &[Fingerprint],
-        spikes: Vec<Option<TrialSpikes>>,
+        results: Vec<Result<TrialSpikes, NoResult>>,
     ) -> bool {
-        let mut too_large = Vec::new();
-        for (&fingerprint, spikes) in fingerprints.iter().zip(spikes) {
+        let mut without = Vec::new();
+        for (&fingerprint, result) in fingerprints.iter().zip(results) {
             let name = TrialName { fingerprint, seed, trial };
-            let Some(spikes) = spikes else {
-                too_large.push(PoolOutput::TooLarge { ticket, name });
-                continue;
+            let spikes = match result {
+                Ok(spikes) => spikes,
+                Err(why) => {
+                    without.push(PoolOutput::NoResult { ticket, name, why });
+                    continue;
+                }
             };
             let encoded = spikes.encode();
             // Spikes and encoded spikes of a large trial would take twice the memory while the result waits
@@ -169,9 +172,9 @@ impl Thread {
                 return false;
             }
         }
-        // These are last. A trial that is reported as too large is computed again elsewhere; by then all
-        // other results have been sent.
-        too_large.into_iter().all(|output| self.hand_out(output))
+        // These are last. A trial without a result is computed again elsewhere; by then all other results have been
+        // sent.
+        without.into_iter().all(|output| self.hand_out(output))
     }
 
     fn survey(&self, ticket: u64, work: &WireSurvey) -> WorkEnd {

@@ -117,6 +117,7 @@ impl Life {
 /// Returns the configuration of schedulers in benchmarks.
 pub fn config(shard_trials: Option<u32>) -> SchedulerConfig {
     SchedulerConfig {
+        audits_alone: false,
         // The workers of benchmarks send no heartbeats, and a disk that other processes write to may stall for long.
         lease_ttl: Duration::from_secs(600),
         lease_target: LEASE_TARGET,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Index;
-use granule_engine::{Engine, Fingerprint, Model, Spike, StreamKey, TrialKey, TrialSpikes};
+use granule_engine::{Engine, Fingerprint, Model, Returned, Spike, StreamKey, TrialKey, TrialSpikes};
 use granule_proto::convert::{TrialName, TrialResult, WireSurvey, WireTrials, WireWork};
 use granule_sweep::plan::Plan;
 
@@ -79,7 +79,7 @@ impl<'a> Catalogue<'a> {
     pub fn place(&self, result: &TrialResult) -> Result<(TrialId, TrialKey), Misplaced> {
         let id = self.place_of(result.name).ok_or(Misplaced::Foreign)?;
         let model = self.model(id.cohort, id.variant);
-        let spikes = TrialSpikes::count(&result.spikes, model.sizes(), model.time().steps);
+        let spikes = TrialSpikes::count(&result.spikes, &model.shape());
         if !spikes.is_ok_and(|spikes| spikes <= MOST_SPIKES) {
             return Err(Misplaced::Impossible);
         }
@@ -180,7 +180,7 @@ impl<'a> Catalogue<'a> {
 
     fn decode(&self, id: TrialId, spikes: &[u8]) -> Option<TrialSpikes> {
         let model = self.model(id.cohort, id.variant);
-        TrialSpikes::decode(spikes, model.sizes(), model.time().steps).ok()
+        TrialSpikes::decode(spikes, &model.shape()).ok()
     }
 
     fn model(&self, cohort: u32, variant: u32) -> &Model {
@@ -192,7 +192,8 @@ impl<'a> Catalogue<'a> {
 /// "received".
 pub fn first_difference(model: &Model, stored: &TrialSpikes, others: &TrialSpikes, other: &str) -> String {
     let step_ms = model.time().step_ms;
-    let populations = model.engine().populations().iter().zip(stored.trains.iter().zip(&others.trains));
+    let engine = model.engine();
+    let populations = engine.populations().iter().zip(stored.trains.iter().zip(&others.trains));
     for (population, (a, b)) in populations {
         let differs = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at));
         let Some(at) = differs else { continue };
@@ -208,5 +209,12 @@ pub fn first_difference(model: &Model, stored: &TrialSpikes, others: &TrialSpike
             tell(b.get(at))
         );
     }
-    "the spikes are equal, but their encodings differ".to_owned()
+    for (returned, (a, b)) in engine.returns().iter().zip(stored.values.iter().zip(&others.values)) {
+        let differs = a.iter().zip(b).position(|(a, b)| a != b && !(a.is_nan() && b.is_nan()));
+        let Some(at) = differs else { continue };
+        let place = if a.len() > 1 { format!("element {at} of ") } else { String::new() };
+        let Returned { name, unit, .. } = returned;
+        return format!("{place}`{name}` differs: {} {unit} stored, {} {unit} {other}", a[at], b[at]);
+    }
+    "the results are equal, but their encodings differ".to_owned()
 }

@@ -1,5 +1,7 @@
 //! Converts between messages and the scheduler's types. It is pure: simulations use it, too.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use granule_engine::Engine;
 use granule_proto::convert::{TrialName, TrialResult, WireError, engine_from_wire};
 use granule_proto::parts::{Assembled, Assembly};
@@ -28,9 +30,11 @@ pub enum Said {
     Part {
         lease: Option<LeaseId>,
     },
-    TooLarge {
+    /// A trial has no result: it has too many spikes, or the user's program failed in this way.
+    NoResult {
         lease: Option<LeaseId>,
         name: TrialName,
+        failure: Option<String>,
     },
     Survey {
         lease: Option<LeaseId>,
@@ -64,6 +68,8 @@ pub struct WorkerHello {
     pub process_id: u32,
     /// Leases of this coordinator process that the worker still holds.
     pub held: Vec<LeaseId>,
+    /// Versions that the user's program reports there, by package.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// Limit on the characters of a host name, as in DNS.
@@ -89,6 +95,17 @@ pub fn introduce(hello: wire::Hello, engine: &'static dyn Engine, epoch: u64) ->
     let of_name = hello.engines.iter().filter(|theirs| theirs.name == engine.name());
     let found: Vec<Result<_, WireError>> =
         of_name.map(|theirs| engine_from_wire(&[engine], Some(theirs.clone()))).collect();
+    if engine.is_program() && found.is_empty() {
+        return Err(other_program(engine, &hello.engines));
+    }
+    if engine.is_program()
+        && let [Err(WireError::Space { .. }), ..] = found[..]
+    {
+        let reason = "the worker's model file declares other parameters than the coordinator's (units, ranges, \
+                      defaults or choices); copy the model file from the coordinator's machine, and start the worker \
+                      again";
+        return Err(reason.to_owned());
+    }
     if let [Err(WireError::Space { .. }), ..] = found[..] {
         return Err(format!(
             "engine {} has different parameters in the worker (granule {theirs}) and in this coordinator \
@@ -97,6 +114,12 @@ pub fn introduce(hello: wire::Hello, engine: &'static dyn Engine, epoch: u64) ->
         ));
     }
     if !found.iter().any(Result::is_ok) {
+        if let Some(model) = hello.engines.iter().find_map(|engine| model_of(&engine.name)) {
+            return Err(format!(
+                "this sweep is of engine {}, and the worker was started with model {model}; start it without --model",
+                engine.name()
+            ));
+        }
         return Err(format!(
             "the worker (granule {theirs}) does not have engine {} revision {} of this coordinator (granule {ours}); \
              run the same version on both sides",
@@ -114,7 +137,89 @@ pub fn introduce(hello: wire::Hello, engine: &'static dyn Engine, epoch: u64) ->
         host: from_outside(&hello.host).chars().take(LONGEST_HOST).collect(),
         process_id: hello.process_id,
         held: leases(&held),
+        packages: packages(hello.packages),
     })
+}
+
+/// Returns why a worker cannot compute the trials of a user's program: it has no model, or another one.
+fn other_program(engine: &dyn Engine, theirs: &[wire::Engine]) -> String {
+    let wanted = model_of(engine.name()).unwrap_or_default();
+    match theirs.iter().find_map(|engine| model_of(&engine.name)) {
+        None => format!(
+            "this sweep is of model {wanted}, and the worker was started without a model; start it with \
+             `granule worker --model FILE`, where FILE is the model file"
+        ),
+        Some(theirs) if theirs == wanted => format!(
+            "the worker has another version of model {wanted}: its model file, or a file that the model file \
+             lists, differs from the coordinator's; copy these files from the coordinator's machine, and start the \
+             worker again"
+        ),
+        Some(theirs) => format!(
+            "this sweep is of model {wanted}, and the worker was started with model {theirs}; start it with the \
+             model file of {wanted}"
+        ),
+    }
+}
+
+/// Returns the model of an engine that is a program. The name of such an engine is that of the model, `@`, and a hash of
+/// all that determines results.
+fn model_of(engine: &str) -> Option<String> {
+    engine.rsplit_once('@').map(|(model, _)| from_outside(model))
+}
+
+/// Limits on the versions that a program reports.
+const MOST_PACKAGES: usize = 64;
+const LONGEST_VERSION: usize = 200;
+
+fn packages(packages: Vec<wire::Package>) -> BTreeMap<String, String> {
+    let short = |text: &str| from_outside(text).chars().take(LONGEST_VERSION).collect();
+    packages.iter().take(MOST_PACKAGES).map(|of| (short(&of.name), short(&of.version))).collect()
+}
+
+/// Checks that a worker's program reports the versions of the workers before. The first worker's are recorded.
+///
+/// # Errors
+/// If they differ: a text for both sides that states what to do.
+pub fn agree(
+    engine: &dyn Engine,
+    known: &mut Option<BTreeMap<String, String>>,
+    theirs: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    let known = known.get_or_insert_with(|| theirs.clone());
+    let packages: BTreeSet<&String> = known.keys().chain(theirs.keys()).collect();
+    let version = |of: &BTreeMap<String, String>, package| of.get(package).map_or("none", |of| of).to_owned();
+    let different: Vec<String> = packages
+        .into_iter()
+        .filter(|package| known.get(*package) != theirs.get(*package))
+        .map(|package| {
+            format!("{package} {} instead of {}", version(theirs, package), version(known, package))
+        })
+        .collect();
+    if different.is_empty() || !engine.needs_equal_versions() {
+        return Ok(());
+    }
+    Err(format!(
+        "the worker's program reports other versions than those with which this sweep was begun: {}; install the same \
+         versions, or write `versions_may_differ: true` into the model file",
+        different.join(", ")
+    ))
+}
+
+/// Returns the line of a failure that names it best. This is the last line of a traceback. The output of the program and
+/// the command that repeats the trial follow it.
+pub fn failure_in_short(failure: &str) -> &str {
+    let ends = ["\nit printed:", "\nto repeat it:"];
+    let end = ends.iter().filter_map(|end| failure.find(end)).min().unwrap_or(failure.len());
+    failure[..end].lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(failure)
+}
+
+/// Limit on the characters of a report about a failed trial.
+const LONGEST_FAILURE: usize = 16 << 10;
+
+/// Returns a text from another machine, safe to print, with its lines.
+fn lines_from_outside(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(from_outside).collect();
+    lines.join("\n").chars().take(LONGEST_FAILURE).collect()
 }
 
 /// Reads a message. Returns `None` for a second hello, and for a part without a result. Results in parts are put
@@ -133,8 +238,10 @@ pub fn understand(message: wire::FromWorker, assembly: &mut Assembly) -> Result<
         Message::Draining(wire::Draining { reason }) => Said::Draining { reason: from_outside(&reason) },
         Message::Trial(result) if result.length > 0 => return Ok(assembled(assembly.begin(&result)?)),
         Message::Part(part) => return Ok(assembled(assembly.add(&part)?)),
-        Message::TooLarge(wire::TooLarge { lease: id, fingerprint, seed, trial }) => {
-            Said::TooLarge { lease: lease(id), name: TrialName::new(&fingerprint, seed, trial)? }
+        Message::NoResult(wire::NoResult { lease: id, fingerprint, seed, trial, failure }) => {
+            let name = TrialName::new(&fingerprint, seed, trial)?;
+            let failure = (!failure.is_empty()).then(|| lines_from_outside(&failure));
+            Said::NoResult { lease: lease(id), name, failure }
         }
         Message::Trial(result) => {
             Said::Trial { lease: lease(result.lease), result: TrialResult::from_wire(result)? }

@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use granule_engine::{Digest, Engine, Spike, StreamKey, TrialKey, TrialSpikes};
+use granule_engine::{Digest, Engine, NoResult, Spike, StreamKey, TrialKey, TrialSpikes};
 use granule_proto::convert::{TrialName, TrialResult, WireWork};
 use granule_proto::parts::{Assembly, PART};
 use granule_proto::wire;
@@ -322,7 +322,7 @@ fn lie(name: &TrialName, which: u32) -> Vec<u8> {
 
 /// Returns the encoded spikes of a trial in which a cell of the first population spikes once.
 fn one_spike(spike: Spike) -> Vec<u8> {
-    TrialSpikes { trains: vec![vec![spike], Vec::new(), Vec::new()] }.encode()
+    TrialSpikes::of(vec![vec![spike], Vec::new(), Vec::new()]).encode()
 }
 
 fn seconds(s: f64) -> Time {
@@ -340,6 +340,7 @@ impl<'a> History<'a> {
             crash_limit: 1_000_000,
             loss_limit: if faults.poison { 12 } else { 1_000_000 },
             audit_percent: if faults.lie > 0.0 { 100.0 } else { [0.0, 0.0, 30.0][rng.random_range(0..3)] },
+            audits_alone: false,
         };
         // If workers crashed at random, a trial that kills its workers would not be the only one to be set aside.
         let faults = if faults.poison {
@@ -751,7 +752,7 @@ impl<'a> History<'a> {
                 Step::Handle(event) => {
                     let is_expected = match &event {
                         Event::Invalid { .. } | Event::Disagreed { .. } => false,
-                        Event::TooLarge { trial, .. } => self.large == Some(self.catalogue.name(*trial)),
+                        Event::NoResult { trial, .. } => self.large == Some(self.catalogue.name(*trial)),
                         _ => true,
                     };
                     assert!(is_expected, "{event:?}");
@@ -760,7 +761,9 @@ impl<'a> History<'a> {
                 Step::Store { trial, key, result } => {
                     self.ask_store(Keep::Trial { worker, trial, key, result });
                 }
-                Step::Reply(_) | Step::Contradicted { .. } => panic!("{step:?} of a result of this sweep"),
+                Step::Reply(_) | Step::Failed { .. } | Step::Contradicted { .. } => {
+                    panic!("{step:?} of a result of this sweep")
+                }
             }
         }
     }
@@ -890,6 +893,7 @@ impl<'a> History<'a> {
         let threads = self.rng.random_range(1..4);
         self.tell(|| format!("worker {at} starts as {name:?} with {threads} threads"));
         let introduction = Introduction {
+            packages: BTreeMap::new(),
             version: "1".into(),
             engines: ENGINES,
             threads,
@@ -1057,7 +1061,7 @@ impl<'a> History<'a> {
                         truth(&name)
                     };
                     if self.large == Some(name) {
-                        too_large = Some(PoolOutput::TooLarge { ticket, name });
+                        too_large = Some(PoolOutput::NoResult { ticket, name, why: NoResult::TooLarge });
                     } else {
                         outputs.push(PoolOutput::Trial { ticket, result: TrialResult::new(name, spikes) });
                     }
@@ -1101,7 +1105,7 @@ impl<'a> History<'a> {
                     let id = TrialId { cohort: at as u32, variant, trial };
                     if self.large == Some(self.catalogue.name(id)) {
                         assert!(!self.store.contains_key(&self.catalogue.key(id)));
-                        assert_eq!(coordinator.scheduler.too_large().collect::<Vec<_>>(), [id]);
+                        assert_eq!(coordinator.scheduler.without_result().collect::<Vec<_>>(), [id]);
                         continue;
                     }
                     let right = Digest::of(&truth(&self.catalogue.name(id)));

@@ -6,7 +6,7 @@ use granule_proto::wire;
 
 use crate::catalogue::{Catalogue, Misplaced};
 use crate::dialogue::Said;
-use crate::scheduler::{ConnectionId, Event, TOO_LARGE, TrialId, WorkerName};
+use crate::scheduler::{ConnectionId, Event, NO_RESULT, TrialId, WorkerName};
 
 /// A step that follows from a worker's message.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Step {
     Store { trial: TrialId, key: TrialKey, result: TrialResult },
     /// Send a message to the worker.
     Reply(wire::to_worker::Message),
+    /// Record how the user's program failed at a trial.
+    Failed { trial: TrialId, how: String },
     /// Record that a worker reports too many spikes of a stored trial.
     Contradicted { trial: TrialId, stored: Digest },
 }
@@ -46,18 +48,27 @@ pub fn steps(
             Err(Misplaced::Foreign) => return foreign(result.name.to_wire()),
             Err(Misplaced::Impossible) => return invalid("spikes outside the model's cells or duration"),
         },
-        Said::TooLarge { lease, name } => {
+        Said::NoResult { lease, name, failure: Some(how) } => {
+            let Some(trial) = catalogue.place_of(name) else { return foreign(name.to_wire()) };
+            if !catalogue.engine().is_program() {
+                return invalid("a report of a failure that no trial of this engine can have");
+            }
+            // If the trial is stored, this is a failed audit or a late report. It says nothing about the result.
+            let failed = Step::Failed { trial, how };
+            return vec![failed, Step::Handle(Event::NoResult { connection, lease, trial })];
+        }
+        Said::NoResult { lease, name, failure: None } => {
             let Some(trial) = catalogue.place_of(name) else { return foreign(name.to_wire()) };
             if !catalogue.may_be_too_large(trial) {
                 return invalid("a report of too many spikes for a model whose cells cannot fire that often");
             }
             match stored(trial) {
-                None => Event::TooLarge { connection, lease, trial },
+                None => Event::NoResult { connection, lease, trial },
                 Some(stored) => {
                     return vec![
                         Step::Contradicted { trial, stored },
                         Step::Handle(Event::Received { connection, lease, trial }),
-                        Step::Handle(Event::Disagreed { worker, trial, stored, received: TOO_LARGE }),
+                        Step::Handle(Event::Disagreed { worker, trial, stored, received: NO_RESULT }),
                     ];
                 }
             }

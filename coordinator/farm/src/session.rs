@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use granule_engine::Engines;
+use granule_engine::{Engines, NoResult};
 use granule_proto::convert::{TrialName, TrialResult, WireError, WireWork, engine_to_wire};
 use granule_proto::parts::PART;
 use granule_proto::{PROTOCOL, wire};
@@ -82,11 +82,12 @@ pub enum PoolOutput {
         ticket: u64,
         result: TrialResult,
     },
-    /// A trial has more spikes than can be stored.
-    TooLarge {
+    /// A trial has no result.
+    NoResult {
         /// The ticket of its [`Instruction::Compute`].
         ticket: u64,
         name: TrialName,
+        why: NoResult,
     },
     /// The findings of a survey.
     Survey {
@@ -124,6 +125,8 @@ pub struct Introduction {
     pub process_id: u32,
     /// Distinguishes this process from all others, on any connection.
     pub name: [u8; 16],
+    /// Versions that the user's program reports, by package.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// When a worker ends by itself.
@@ -210,7 +213,7 @@ enum Queued {
 #[derive(Debug)]
 enum TrialOutcome {
     Result(TrialResult),
-    TooLarge,
+    None(NoResult),
 }
 
 /// An outcome of a trial that has not been acknowledged.
@@ -340,7 +343,9 @@ impl Session {
     }
 
     fn hello(&self) -> wire::Hello {
-        let Introduction { version, engines, threads, host, process_id, name } = self.introduction.clone();
+        let Introduction { version, engines, threads, host, process_id, name, packages } =
+            self.introduction.clone();
+        let package = |(name, version)| wire::Package { name, version };
         wire::Hello {
             protocol: PROTOCOL,
             version,
@@ -351,6 +356,7 @@ impl Session {
             name: name.to_vec(),
             epoch: self.epoch,
             held: self.held(),
+            packages: packages.into_iter().map(package).collect(),
         }
     }
 
@@ -467,16 +473,16 @@ impl Session {
         // A message that ends a lease must not overtake the lease's results.
         let is_end = !matches!(
             output,
-            PoolOutput::Trial { .. } | PoolOutput::TooLarge { .. } | PoolOutput::Survey { .. }
+            PoolOutput::Trial { .. } | PoolOutput::NoResult { .. } | PoolOutput::Survey { .. }
         );
         let message = match output {
             PoolOutput::Trial { ticket, result } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
                 self.offer(now, lease, result.name, TrialOutcome::Result(result))
             }
-            PoolOutput::TooLarge { ticket, name } => {
+            PoolOutput::NoResult { ticket, name, why } => {
                 let lease = lease_of(&ticket).unwrap_or(0);
-                self.offer(now, lease, name, TrialOutcome::TooLarge)
+                self.offer(now, lease, name, TrialOutcome::None(why))
             }
             PoolOutput::Survey { ticket, findings } => {
                 let lease = lease_of(&ticket);
@@ -625,7 +631,7 @@ impl Offer {
     fn bytes(&self) -> usize {
         match &self.outcome {
             TrialOutcome::Result(result) => result.spikes.len(),
-            TrialOutcome::TooLarge => 0,
+            TrialOutcome::None(_) => 0,
         }
     }
 
@@ -636,7 +642,7 @@ impl Offer {
         match &self.outcome {
             TrialOutcome::Result(result) if result.spikes.len() > most => None,
             TrialOutcome::Result(result) => Some(Message::Trial(result.to_wire(self.lease))),
-            TrialOutcome::TooLarge => Some(Message::TooLarge(name.too_large(self.lease))),
+            TrialOutcome::None(why) => Some(Message::NoResult(name.no_result(self.lease, why))),
         }
     }
 }

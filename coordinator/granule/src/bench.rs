@@ -63,6 +63,9 @@ pub async fn coordinate(
         give_up_after: None,
         tells_of_workers: false,
         metrics: None,
+        model: None,
+        packages: None,
+        records: None,
     };
     let total = plan.len() / plan.conditions.len() as u64;
     let part = |condition: &granule_sweep::Condition| ConditionStatus {
@@ -153,7 +156,7 @@ impl Shelf {
     /// As `granule run`.
     pub fn fill(&self, plan: &Plan) -> Result<u64, Box<dyn Error>> {
         let trains = vec![Vec::new(); plan.engine.populations().len()];
-        let silence = TrialSpikes { trains }.encode();
+        let silence = TrialSpikes::of(trains).encode();
         let mut count = 0;
         for (at, cohort) in plan.cohorts.iter().enumerate() {
             let of_variant = |variant| (0..plan.trials - 1).map(move |trial| plan.key(at, variant, trial));

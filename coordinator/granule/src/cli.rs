@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use clap::builder::{EnumValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
+use granule_engine::Space;
 use granule_outputs::table::Format;
 use granule_server::view::log::LogFormat;
 use granule_sweep::Filter;
 
 pub(crate) use self::hints::parse;
 use crate::address;
+use crate::failure::Failure;
 
 /// Exit codes, and their description in `--help` and the manual. A test compares docs/failures.md with it.
 pub(crate) mod exit {
@@ -22,7 +24,7 @@ pub(crate) mod exit {
     pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; \
         1 a file, the disk or the network failed, or the system refuses worker processes; \
         2 wrong usage or sweep file; 3 incomplete: trials were set aside, or all workers failed or were absent; \
-        4 complete, but results differed; 129 hung up; 130, 143 interrupted, terminated.";
+        4 results of a trial differed; 129 hung up; 130, 143 interrupted, terminated.";
     pub(crate) const OF_SLURM: &str = "Exit codes: 0 complete, or submitted; 1 a file, the disk or Slurm failed; \
         2 wrong usage or sweep file; 3 the job ended before the sweep was complete; \
         129 hung up; 130, 143 interrupted, cancelled.";
@@ -37,6 +39,8 @@ pub(crate) mod exit {
     pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 equal spikes; \
         1 a file cannot be read, or a run is in progress; 2 wrong usage; 3 the store does not have the trial; \
         4 different spikes.";
+    pub(crate) const OF_TRY: &str = "Exit codes: 0 both results are equal; 1 the program failed, or gave a wrong answer; \
+        2 wrong usage or model file; 4 the two results differ.";
     /// Of `export`, `figures` and `report`.
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress (export); \
         2 wrong usage; 3 trials are missing (export), or no trial is stored (figures, report).";
@@ -47,9 +51,9 @@ pub(crate) mod exit {
     pub(crate) use granule_system::exit::*;
 }
 
-/// Run parameter sweeps of the cerebellar granular-layer model of Fore et al. (2020). The output has the same bytes for
-/// any number of workers, and a sweep can be resumed at any time. With `engine: brian2-2.2.1`, the output is byte for
-/// byte that of the paper's Brian2 program.
+/// Run parameter sweeps of a spiking model: the cerebellar granular layer of Fore et al. (2020), or a model of your own,
+/// in any language. The output has the same bytes for any number of workers, and a sweep can be resumed at any time.
+/// With `engine: brian2-2.2.1`, the output is byte for byte that of the paper's Brian2 program.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -85,10 +89,16 @@ pub(crate) enum CommandArgs {
     /// Print the progress of a running sweep, or the state of an output directory.
     #[command(after_help = exit::OF_STATUS)]
     Status(Status),
-    /// Write a commented sweep file to start from.
+    /// Write a commented sweep file to start from, or a model of your own.
     Init(Init),
-    /// Print the JSON Schema of sweep files, for editors.
-    Schema,
+    /// Print the JSON Schema of sweep files or of model files, for editors.
+    Schema(SchemaArgs),
+    /// Compute one trial of a model of your own twice, in the foreground, and compare the results.
+    #[command(after_help = exit::OF_TRY)]
+    Try(Try),
+    /// Run a program of the user's for a worker. Workers start this themselves.
+    #[command(hide = true)]
+    Guard(Guard),
     /// Print how many trials a sweep has, and estimates of time, disk and memory, without running it.
     Plan(PlanArgs),
     /// Print which trials a run would compute, and why.
@@ -99,7 +109,7 @@ pub(crate) enum CommandArgs {
     /// Compute one trial again and compare it with the stored one.
     #[command(after_help = exit::OF_REPRODUCE)]
     Reproduce(Reproduce),
-    /// Write spikes, or rates over time, to a table.
+    /// Write spikes, rates over time, or numbers for each trial to a table.
     #[command(after_help = exit::OF_EXPORT)]
     Export(Export),
     /// Draw the paper's figures, and figures of any sweep.
@@ -133,9 +143,10 @@ pub(crate) struct SweepArgs {
     /// Replace files of another sweep in the output directory, and files that granule's records do not list.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Percent of the trials to audit: another worker computes them again, and granule compares.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
-    pub(crate) audit: f64,
+    /// Percent of the trials to audit: another worker computes them again, and granule compares. The default is 1 for a
+    /// model of your own, and 0 for granule's engines.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) audit: Option<f64>,
     /// Serve the dashboard at this address, such as 127.0.0.1:7001. A port alone means loopback; port 0 uses a free one.
     /// granule prints the URL, which has a token if the address is not loopback.
     #[arg(long, value_name = "ADDR", value_parser = address::of_this_machine)]
@@ -162,7 +173,8 @@ pub(crate) struct SweepArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) common: SweepArgs,
-    /// Worker processes to start [default: the machine's cores].
+    /// Worker processes to start [default: the machine's cores, divided by the threads that a trial of your own model
+    /// uses].
     #[arg(long, value_name = "N", value_parser = whole(1, 1024))]
     pub(crate) workers: Option<u32>,
     /// Loopback address at which the coordinator listens for its workers; port 0 uses a free one.
@@ -242,6 +254,9 @@ pub(crate) struct WorkerArgs {
     /// Read access and name from standard input, and end when it closes. `run` and `serve` start their workers this way.
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,
+    /// Run the program of this model file, for a sweep of this model. A worker runs no other program.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
     /// The same, with the connection to the coordinator over standard input and output. `ssh` starts its workers this way.
     #[arg(long, hide = true, conflicts_with_all = ["supervised", "access"])]
     pub(crate) piped: bool,
@@ -260,6 +275,9 @@ pub(crate) struct SshArgs {
     /// The program granule on those machines: a name, or a path from the home directory there.
     #[arg(long, value_name = "FILE", default_value = "granule")]
     pub(crate) granule: String,
+    /// The model file on those machines, for a sweep of a model of your own [default: the same path as here].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<String>,
     /// Stop if no worker is connected for this long, such as 90s, 45m or 2h30m.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) give_up_after: Duration,
@@ -307,9 +325,13 @@ pub(crate) struct SlurmArgs {
     /// The network interface over which the nodes reach the coordinator, such as ib0 [default: all].
     #[arg(long, value_name = "NAME", conflicts_with = "attach")]
     pub(crate) interface: Option<String>,
-    /// Percent of the trials to audit: another worker computes them again, and granule compares.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, conflicts_with = "attach")]
-    pub(crate) audit: f64,
+    /// The model file on the nodes, for a sweep of a model of your own [default: the one of the sweep file].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Percent of the trials to audit: another worker computes them again, and granule compares. The default is 1 for a
+    /// model of your own, and 0 for granule's engines.
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "attach")]
+    pub(crate) audit: Option<f64>,
     /// Submit workers for a coordinator (`granule serve`) of this sweep that is running elsewhere. Each
     /// worker is one Slurm job. granule keeps up to --nodes or --workers of them queued or running while trials remain.
     #[arg(long, conflicts_with_all = ["detach", "store"])]
@@ -361,9 +383,56 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The file to write. An existing file is not changed.
-    #[arg(default_value = "sweep.yaml")]
-    pub(crate) file: PathBuf,
+    /// The file to write, or with --model the model file, such as lif.model.yaml. An existing file is not changed
+    /// [default: sweep.yaml, or my-model.model.yaml].
+    pub(crate) file: Option<PathBuf>,
+    /// Write a model of your own: a model file, a program in this language and a sweep file.
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) model: Option<Language>,
+}
+
+/// A language of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    /// Python with numpy.
+    Python,
+    /// C without any library.
+    C,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Print the schema of model files.
+    #[arg(long)]
+    pub(crate) model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Try {
+    /// The model file.
+    pub(crate) model: PathBuf,
+    /// A parameter and its value, such as synapse.weight='2 nS'. May be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The seed.
+    #[arg(long, value_name = "SEED", default_value = "1", value_parser = one_seed)]
+    pub(crate) seed: u32,
+    /// The trial; trials are numbered from 0.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = trial)]
+    pub(crate) trial: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Guard {
+    /// Process id of the worker.
+    #[arg(long)]
+    pub(crate) parent: i32,
+    /// Limit on the memory of the program's processes, in bytes.
+    #[arg(long)]
+    pub(crate) memory: Option<u64>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    pub(crate) program: Vec<std::ffi::OsString>,
 }
 
 /// A sweep and where its outputs are or will be.
@@ -440,10 +509,13 @@ pub(crate) struct Reproduce {
     /// The trial; trials are numbered from 0.
     #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: u32,
+    /// The model file, for a sweep of a model of your own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["to", "psth"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["to", "psth", "trials"]).multiple(true))]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) resting: Resting,
@@ -453,6 +525,10 @@ pub(crate) struct Export {
     /// Write spike counts and rates over time to this file: .parquet, .npz or .csv; - is standard output, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) psth: Option<PathBuf>,
+    /// Write a row for every trial to this file: .parquet, .npz or .csv; - is standard output, as CSV. It has the number of
+    /// spikes of each population, and the numbers that a model of your own returns.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trials: Option<PathBuf>,
     /// Width of a bin of --psth in ms, a whole number of steps.
     #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth", value_parser = milliseconds)]
     pub(crate) bin: f64,
@@ -547,17 +623,26 @@ pub(crate) struct Only {
     pub(crate) conditions: Vec<String>,
     /// Only conditions with these values, such as `granule.tonic_factor=1`; operators =, <, >, <= and >=, units as in a
     /// sweep file. If there are several, separated by commas or in several options, all must hold.
-    #[arg(long = "where", value_name = "VALUES", value_parser = filters)]
-    pub(crate) wheres: Vec<Filters>,
+    #[arg(long = "where", value_name = "VALUES")]
+    pub(crate) wheres: Vec<String>,
     /// Only these seeds, such as 7, or 1..20 with both ends included. Separate several by commas.
     #[arg(long, alias = "seed", value_name = "SEEDS", value_delimiter = ',', value_parser = granule_sweep::parse_seeds)]
     pub(crate) seeds: Vec<RangeInclusive<u32>>,
 }
 
 impl Only {
-    /// All filters.
-    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> {
-        self.wheres.iter().flat_map(|filters| &filters.0)
+    /// Returns all filters, for a sweep with these parameters.
+    ///
+    /// # Errors
+    /// When a filter cannot be read.
+    pub(crate) fn filters(&self, space: &'static Space) -> Result<Vec<Filter>, Failure> {
+        let filters = self.wheres.iter().map(|text| {
+            Filter::parse_all(space, text).map_err(|problem| {
+                let message = format!("error: invalid value '{text}' for '--where <VALUES>': {problem}");
+                Failure::new(exit::USAGE, message)
+            })
+        });
+        Ok(filters.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// The first option that chooses something.
@@ -569,14 +654,6 @@ impl Only {
         ];
         given.into_iter().find(|(_, is_empty)| !is_empty).map(|(option, _)| option)
     }
-}
-
-/// Filters of one `--where`.
-#[derive(Clone, Debug)]
-pub(crate) struct Filters(Vec<Filter>);
-
-fn filters(text: &str) -> Result<Filters, String> {
-    Filter::parse_all(granule_granular::space(), text).map(Filters)
 }
 
 /// The part of a sweep to draw.

@@ -6,11 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use granule_engine::{Digest, Engine, Fingerprint, Model, Spike, Start, StreamKey, TrialKey, TrialSpikes};
+use granule_engine::{
+    Digest, Engine, Fingerprint, Model, NoResult, Source, Spike, Start, StreamKey, TrialKey, TrialShape,
+    TrialSpikes,
+};
 use granule_farm::dialogue::{introduce, understand};
 use granule_granular::{ENGINES, Method, space};
+use granule_program::Program;
+use granule_program::protocol::Answer;
 use granule_proto::PROTOCOL;
 use granule_proto::convert::{
     TrialName, TrialResult, WireSurvey, WireTrials, WireWork, condition_from_wire, engine_to_wire,
@@ -18,7 +24,7 @@ use granule_proto::convert::{
 use granule_proto::parts::Assembly;
 use granule_proto::wire::{self, from_worker, to_worker};
 use granule_store::{Put, Store, StoreEntry, StoreError};
-use granule_sweep::{Overrides, Plan, parse};
+use granule_sweep::{Overrides, Plan, parse, parse_model};
 use granule_worker::access::{Access, Address};
 use prost::Message;
 
@@ -26,8 +32,14 @@ use prost::Message;
 pub type FuzzTarget = fn(&[u8]) -> bool;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, FuzzTarget); 4] =
-    [("sweep", sweep), ("wire", wire), ("store", store), ("access", access)];
+pub const TARGETS: [(&str, FuzzTarget); 6] = [
+    ("sweep", sweep),
+    ("wire", wire),
+    ("store", store),
+    ("access", access),
+    ("model", model),
+    ("program", program),
+];
 
 /// Takes a sweep file. It must give a sweep whose plan has the promised size and places, or problems that can be shown.
 ///
@@ -62,6 +74,71 @@ pub fn sweep(bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Takes a model file. It must give a model with sizes at its defaults, or problems that can be shown.
+///
+/// # Panics
+/// If it is neither.
+pub fn model(bytes: &[u8]) -> bool {
+    match parse_model("model.yaml", bytes) {
+        Ok(model) => {
+            assert!(!model.populations.is_empty() || !model.returns.is_empty());
+            let _ = granule_sweep::model_of(bytes);
+            true
+        }
+        Err(problems) => {
+            let shown = problems.to_string();
+            assert!(!shown.is_empty() && !problems.listed().is_empty());
+            assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+            false
+        }
+    }
+}
+
+/// Takes the answer of a program to the request for a trial: a line, and the block after it. It must give a result with
+/// an encoding, or a text that can be shown.
+///
+/// # Panics
+/// If it is neither.
+pub fn program(bytes: &[u8]) -> bool {
+    static MODEL: LazyLock<Model> = LazyLock::new(|| {
+        let text = "granule-model: 1\nname: fuzz\nprogram: [fuzz]\nfiles: [fuzz]\npopulations: { first: 10, second: 3 }\n\
+                    duration: 100 ms\nreturns: { rate: { unit: Hz }, course: { shape: [2, 3] } }\n";
+        let source = Source { text: text.to_owned(), files: Vec::new() };
+        let engine = Program::of("model.yaml", source).expect("a model file").engine();
+        Model::new(engine, engine.space().defaults()).expect("its defaults are right")
+    });
+    let (line, block) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, &[][..]),
+    };
+    let answer = match Answer::parse(line) {
+        Ok(answer) => answer,
+        Err(problem) => {
+            assert!(!problem.is_empty());
+            return false;
+        }
+    };
+    // A worker waits for the whole block.
+    if answer.bytes() != block.len() as u64 {
+        return false;
+    }
+    if answer.check_id(1).is_err() {
+        return false;
+    }
+    match answer.result(&MODEL, block) {
+        Ok(result) => {
+            let encoded = result.encode();
+            assert_eq!(TrialSpikes::count(&encoded, &MODEL.shape()), Ok(result.len()));
+            assert_eq!(TrialSpikes::decode(&encoded, &MODEL.shape()), Ok(result));
+            true
+        }
+        Err(why) => {
+            assert!(!why.to_string().is_empty());
+            false
+        }
+    }
 }
 
 /// Takes a message of either side, or the spikes of a trial. It must be refused, or be the same after it is encoded and
@@ -134,16 +211,19 @@ fn of_coordinator(message: to_worker::Message) -> bool {
 }
 
 fn spikes(bytes: &[u8]) -> bool {
-    let models: [(&[u32], u32); 5] = [
-        (&[5000, 30], 20_000),
-        (&[512, 7], 60_000),
-        (&[u32::MAX, u32::MAX], u32::MAX),
-        (&[100], 1000),
-        (&[40, 30, 20], 1000),
+    let returns = [vec![], vec![2, 2]];
+    let of_spikes = |sizes, steps| TrialShape { sizes, steps, returns: &[] };
+    let shapes = [
+        of_spikes(&[5000, 30], 20_000),
+        of_spikes(&[512, 7], 60_000),
+        of_spikes(&[u32::MAX, u32::MAX], u32::MAX),
+        of_spikes(&[100], 1000),
+        of_spikes(&[40, 30, 20], 1000),
+        TrialShape { sizes: &[100], steps: 1000, returns: &returns },
     ];
-    let accepted = models.map(|(sizes, steps)| {
-        let spikes = TrialSpikes::decode(bytes, sizes, steps);
-        let count = TrialSpikes::count(bytes, sizes, steps);
+    let accepted = shapes.map(|shape| {
+        let spikes = TrialSpikes::decode(bytes, &shape);
+        let count = TrialSpikes::count(bytes, &shape);
         assert_eq!(count, spikes.as_ref().map(TrialSpikes::len).map_err(|error| *error));
         spikes.is_ok_and(|spikes| {
             assert_eq!(spikes.encode(), bytes);
@@ -384,7 +464,7 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let spike = |step, cell| Spike { step, cell };
     let granule = vec![spike(0, 3), spike(0, 4), spike(170, 0), spike(19_999, 511)];
     let golgi = vec![spike(5, 6), spike(300, 1)];
-    let spikes = TrialSpikes { trains: vec![granule, golgi] };
+    let spikes = TrialSpikes::of(vec![granule, golgi]);
     let name = TrialName { fingerprint: Fingerprint([7; 32]), seed: 451, trial: 99 };
     let engine = exact();
     let hello = wire::Hello {
@@ -397,6 +477,7 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         name: vec![5; 16],
         epoch: 77,
         held: vec![3, 300],
+        packages: vec![wire::Package { name: "numpy".to_owned(), version: "2.3".to_owned() }],
     };
     let result = TrialResult::new(name, spikes.encode());
     let from_worker = [
@@ -408,7 +489,7 @@ fn messages() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         ("trial", From::Trial(result.to_wire(300))),
         ("announcement", From::Trial(result.announcement(300))),
         ("part", From::Part(result.part(3, 5).expect("a part").0)),
-        ("too-large", From::TooLarge(name.too_large(300))),
+        ("no-result", From::NoResult(name.no_result(300, &NoResult::Failed("exit".to_owned())))),
         ("surveyed", From::Survey(wire::SurveyResult { lease: 2, findings: vec![3_926_991, 3_927_004] })),
         ("finished", From::Finished(wire::Finished { lease: 300 })),
         ("failed", From::Failed(wire::Failed { lease: 300, reason: "for no reason".to_owned() })),

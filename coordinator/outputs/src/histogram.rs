@@ -45,7 +45,7 @@ mod tests {
         let spike = |step| Spike { step, cell: 0 };
         let granule = vec![spike(0), spike(299), spike(300)];
         let golgi = vec![spike(19_799), spike(19_800), spike(19_999)];
-        let trial = TrialSpikes { trains: vec![granule, golgi] };
+        let trial = TrialSpikes::of(vec![granule, golgi]);
         histogram.add(&trial);
         histogram.add(&trial);
         assert_eq!(histogram.trials, 2);

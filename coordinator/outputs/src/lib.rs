@@ -18,6 +18,7 @@ mod errors;
 mod file_record;
 mod hashed;
 pub mod histogram;
+pub mod logs;
 pub mod manifest;
 mod npy;
 mod pickle;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::errors::{OutputError, failed};
 pub use crate::file_record::FileRecord;
 use crate::hashed::HashedFile;
-pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedSweep};
+pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedModel, ResolvedSweep};
 use crate::stamps::{self, Seen, Stamp, Stamps, SweepId};
 
 /// Name of the manifest in the output directory.
@@ -69,6 +69,9 @@ pub struct CompletedRun {
     /// Number of trials that another worker computed once more, with the same result.
     #[serde(default)]
     pub trials_audited: u64,
+    /// Versions that the user's program reports, by package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
     /// Workers that were quarantined, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers_shut_out: Vec<String>,
@@ -112,6 +115,9 @@ pub struct UnderWay {
     pub store: StoreName,
     /// When its last run began, RFC 3339 in UTC.
     pub started: String,
+    /// Versions that the user's program reports, by package, as far as known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// Removes the records that exist only until the manifest is written.
@@ -122,7 +128,8 @@ pub fn forget_under_way(out: &Directory) -> Result<(), OutputError> {
 
 impl UnderWay {
     pub fn new(sweep: &Sweep, store: StoreName, started: String) -> UnderWay {
-        UnderWay { format: FORMAT, sweep: ResolvedSweep::of(sweep), store, started }
+        let sweep = ResolvedSweep::of(sweep);
+        UnderWay { format: FORMAT, sweep, store, started, versions: BTreeMap::new() }
     }
 
     /// Writes it into the output directory. The manifest replaces it later.

@@ -73,6 +73,13 @@ pub(crate) fn write_f64_vector<W: Write>(mut w: W, values: &[f64]) -> Result<(),
     Ok(w.flush()?)
 }
 
+/// Writes a float64 array of this shape, in C order, and flushes the writer.
+pub(crate) fn write_f64_array<W: Write>(mut w: W, shape: &[usize], elements: &[f64]) -> Result<(), NpyError> {
+    write_header(&mut w, f64::DESCR, AxisOrder::C, shape)?;
+    write_elements(&mut w, elements.iter().copied())?;
+    Ok(w.flush()?)
+}
+
 /// Writes pairs as an int32 array of shape (n, 2) made in Fortran order, and flushes the writer.
 ///
 /// The file holds all first members, then all second members. With fewer than two pairs this is also C order, and the

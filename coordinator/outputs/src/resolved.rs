@@ -1,13 +1,15 @@
 //! A sweep with every default filled in, as manifests record it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use granule_engine::space::{CellFactor, Kind};
-use granule_engine::{Engine, Engines, Fingerprint, Inconsistent, Model, Value, engine_of};
+use granule_engine::{Engine, Engines, Fingerprint, Inconsistent, Model, Source, Value, engine_of};
+use granule_program::Program;
 use granule_sweep::{
-    Condition, NameProblem, Randomness, Record, SizeProblem, Sweep, check_condition_name, check_size,
-    check_sweep_name, prefix_of,
+    Condition, Diagnostics, NameProblem, Randomness, Record, SizeProblem, Sweep, check_condition_name,
+    check_size, check_sweep_name, prefix_of,
 };
+use granule_text::one_line;
 use serde::{Deserialize, Serialize};
 
 /// The sweep with every default filled in.
@@ -19,9 +21,52 @@ pub struct ResolvedSweep {
     /// `common` or `independent`; in the latter case, conditions differ in `noise.stream`.
     #[serde(default = "common_noise")]
     pub noise: String,
+    /// The model, if the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ResolvedModel>,
     pub seeds: Vec<u32>,
     pub trials: u32,
     pub conditions: Vec<ResolvedCondition>,
+}
+
+/// A model of the user's own: all that determines its results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedModel {
+    /// Path of the model file, as the sweep file names it.
+    pub path: String,
+    /// Text of the model file.
+    pub text: String,
+    /// Content hash (BLAKE3) of each file that the model file lists, by path.
+    pub files: BTreeMap<String, String>,
+}
+
+impl ResolvedModel {
+    fn of(sweep: &Sweep) -> Option<ResolvedModel> {
+        let Source { text, files } = sweep.engine.source()?;
+        let path = sweep.model.clone().unwrap_or_default();
+        Some(ResolvedModel { path, text: text.clone(), files: files.iter().cloned().collect() })
+    }
+
+    /// Describes the changes of all that decides results, from this model to another.
+    pub fn changes(&self, new: &ResolvedModel) -> Vec<String> {
+        let mut changes: Vec<String> = Vec::new();
+        for path in self.files.keys().chain(new.files.keys()).collect::<BTreeSet<_>>() {
+            match (self.files.get(path), new.files.get(path)) {
+                (Some(old), Some(new)) if old == new => {}
+                (Some(_), Some(_)) => changes.push(format!("{path} has changed")),
+                (None, _) => changes.push(format!("{path} is new")),
+                (_, None) => changes.push(format!("{path} is not listed any more")),
+            }
+        }
+        if changes.is_empty() && self.text != new.text {
+            changes.push(format!("{} has changed", new.path));
+        }
+        changes
+    }
+
+    fn source(&self) -> Source {
+        Source { text: self.text.clone(), files: self.files.clone().into_iter().collect() }
+    }
 }
 
 impl ResolvedSweep {
@@ -85,6 +130,7 @@ impl ResolvedSweep {
             engine: sweep.engine.name().to_owned(),
             engine_revision: sweep.engine.revision(),
             noise: sweep.randomness.name().to_owned(),
+            model: ResolvedModel::of(sweep),
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
             conditions,
@@ -102,6 +148,9 @@ pub enum Foreign {
         engine.escape_debug()
     )]
     Engine { engine: String, revision: u32 },
+    /// Its model file has problems for this version.
+    #[error("this version refuses its model file: {}", one_line(&.0.to_string()))]
+    Model(#[from] Diagnostics),
     /// It has too many conditions, seeds or trials, or none.
     #[error("it {0}")]
     Size(#[from] SizeProblem),
@@ -135,9 +184,12 @@ impl ResolvedSweep {
     /// # Errors
     /// If it is of another engine, was changed since, or breaks a rule of sweep files.
     pub fn restore(&self, engines: Engines) -> Result<Sweep, Foreign> {
-        let known =
-            engine_of(engines, &self.engine).filter(|engine| engine.revision() == self.engine_revision);
-        let Some(engine) = known else {
+        let known = match &self.model {
+            Some(model) => Some(Program::of(&model.path, model.source())?.engine()),
+            None => engine_of(engines, &self.engine),
+        };
+        let is_same = |of: &&dyn Engine| (of.name(), of.revision()) == (&self.engine, self.engine_revision);
+        let Some(engine) = known.filter(|engine| is_same(engine)) else {
             let engine = self.engine.chars().take(MOST_SHOWN).collect();
             return Err(Foreign::Engine { engine, revision: self.engine_revision });
         };
@@ -159,6 +211,7 @@ impl ResolvedSweep {
         Ok(Sweep {
             name: self.name.clone(),
             engine,
+            model: self.model.as_ref().map(|model| model.path.clone()),
             randomness: Randomness::ALL.into_iter().find(is_named).unwrap_or_default(),
             seeds: self.seeds.clone(),
             trials: self.trials,

@@ -145,8 +145,7 @@ impl<'a> Selection<'a> {
         let key = self.plan.key(cohort, variant, trial);
         let bytes = self.store.get(key)?.ok_or(OutputError::Missing { key })?;
         let model = &self.sweep.conditions[pair.condition].model;
-        TrialSpikes::decode(&bytes, model.sizes(), model.time().steps)
-            .map_err(|_| OutputError::Missing { key })
+        TrialSpikes::decode(&bytes, &model.shape()).map_err(|_| OutputError::Missing { key })
     }
 }
 
@@ -189,7 +188,7 @@ pub fn damaged(
 /// Whether the stored spikes of a trial are damaged, or cannot be spikes of its model.
 pub fn is_damaged(store: &Store, key: TrialKey, model: &Model) -> Result<bool, StoreError> {
     match store.get(key) {
-        Ok(Some(spikes)) => Ok(TrialSpikes::decode(&spikes, model.sizes(), model.time().steps).is_err()),
+        Ok(Some(spikes)) => Ok(TrialSpikes::decode(&spikes, &model.shape()).is_err()),
         Ok(None) => Ok(false),
         Err(StoreError::Damaged { .. }) => Ok(true),
         Err(error) => Err(error),

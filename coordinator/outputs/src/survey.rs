@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -252,10 +252,27 @@ impl DirectorySurvey {
         let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
         match differences.and_then(|all| all.first().copied()) {
             Some(why) if !replaces => {
+                let is_changed = self.sweep().is_some_and(|held| {
+                    held.model.is_some() && sweep.model.is_some() && held.engine != sweep.engine
+                });
+                if is_changed && self.has_nothing() {
+                    return Ok(());
+                }
+                let why = if is_changed && why == OTHER_PARAMETERS { OTHER_MODEL } else { why };
                 Err(Refusal::AnotherSweep { out: self.out.clone(), held: self.describe(), why })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a sweep was begun here that has neither outputs nor stored trials. A user's program may have failed at all
+    /// trials.
+    fn has_nothing(&self) -> bool {
+        let is_empty = |store: fs::Metadata| store.len() <= granule_store::EMPTY;
+        self.manifest.is_none()
+            && self.stamps.is_none()
+            && self.pending.sweeps.is_empty()
+            && fs::metadata(self.out.join(STORE)).is_ok_and(is_empty)
     }
 
     /// Whether this sweep is a recorded one, extended or changed.
@@ -778,6 +795,9 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+const OTHER_PARAMETERS: &str = "this one has the same name, but no condition with the same parameters";
+const OTHER_MODEL: &str = "the model has changed since; `granule explain` says how";
+
 /// Returns why two sweeps are not the same one; `None` if they are.
 fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
     if held.name != sweep.name {
@@ -786,7 +806,7 @@ fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
     let fingerprints: BTreeSet<&String> = held.fingerprints.iter().collect();
     let seeds: BTreeSet<u32> = held.seeds.iter().copied().collect();
     if !sweep.fingerprints.iter().any(|fingerprint| fingerprints.contains(fingerprint)) {
-        return Some("this one has the same name, but no condition with the same parameters");
+        return Some(OTHER_PARAMETERS);
     }
     let has_seed = sweep.seeds.iter().any(|seed| seeds.contains(seed));
     (!has_seed).then_some("this one has the same name, but no seed in common")

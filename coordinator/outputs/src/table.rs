@@ -37,7 +37,7 @@ const AT_ONCE: usize = 1 << 13;
 
 #[derive(Clone, Debug)]
 pub struct TableColumn {
-    pub name: &'static str,
+    pub name: String,
     pub kind: ColumnType,
 }
 
@@ -188,7 +188,7 @@ fn write_csv<W: Write>(file: W, rows: &dyn RowSource) -> Result<(W, u64), TableE
     let columns = rows.columns();
     let mut count = 0;
     let mut writer = csv::Writer::from_writer(file);
-    writer.write_record(columns.iter().map(|column| column.name))?;
+    writer.write_record(columns.iter().map(|column| &column.name))?;
     rows.each(&mut |batch| {
         let length = batch.first().map_or(0, ColumnValues::len);
         for at in 0..length {

@@ -86,7 +86,7 @@ fn write_seed(
     let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
     let mut waiting: Vec<(&PlannedFile, HashedFile)> = Vec::new();
     for files in files.chunk_by(|a, b| a.condition == b.condition) {
-        let derived = Derived::load(files[0], source)?;
+        let derived = Derived::load(files, source)?;
         for files in files.chunks(most) {
             if waiting.len() + files.len() > most {
                 put_in_place(&mut waiting, source, journal, replaces, written)?;
@@ -169,7 +169,7 @@ fn rederive_all(
 ) -> Result<Vec<(u64, String)>, OutputError> {
     let mut found = Vec::with_capacity(files.len());
     for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
-        let derived = Derived::load(files[0], source)?;
+        let derived = Derived::load(files, source)?;
         for file in files {
             let mut hashed = Hashed::default();
             match derived.encode(&mut hashed, file.file.array, source.is_interrupted) {
@@ -206,19 +206,22 @@ impl Write for Hashed {
 struct Derived(Box<dyn Derive>);
 
 impl Derived {
-    fn load(file: &PlannedFile, source: &OutputSource<'_>) -> Result<Derived, OutputError> {
+    /// Reads what these files of one condition and seed are derived from.
+    fn load(files: &[&PlannedFile], source: &OutputSource<'_>) -> Result<Derived, OutputError> {
         let OutputSource { sweep, plan, store, .. } = source;
+        let file = files[0];
+        let wanted: Vec<&str> = files.iter().map(|file| file.file.array).collect();
         let model = &sweep.conditions[file.condition].model;
         let (cohort, variant) = file.place(plan);
-        let mut arrays = sweep.engine.derive(model, sweep.seeds[file.seed], sweep.trials);
+        let mut arrays = sweep.engine.derive(model, sweep.seeds[file.seed], sweep.trials, &wanted);
         for trial in 0..sweep.trials {
             if (source.is_interrupted)() {
                 return Err(OutputError::Interrupted);
             }
             let key = plan.key(cohort, variant, trial);
             let bytes = store.get(key)?.ok_or(OutputError::Missing { key })?;
-            let spikes = TrialSpikes::decode(&bytes, model.sizes(), model.time().steps)
-                .map_err(|_| OutputError::Missing { key })?;
+            let spikes =
+                TrialSpikes::decode(&bytes, &model.shape()).map_err(|_| OutputError::Missing { key })?;
             arrays.add(spikes);
         }
         Ok(Derived(arrays))
@@ -259,6 +262,7 @@ impl Derived {
             }
             Array::Pairs(pairs) => npy::write_i32_pairs_fortran(writer, &pairs)?,
             Array::Vector(values) => npy::write_f64_vector(writer, &values)?,
+            Array::Shaped { shape, elements } => npy::write_f64_array(writer, &shape, &elements)?,
             Array::Dictionary(entries) => {
                 let entries: Vec<(i64, &[f64])> =
                     entries.iter().map(|(number, values)| (*number, &values[..])).collect();
@@ -284,8 +288,8 @@ mod tests {
         let space = engine.space();
         let values = space.defaults().with(space.preset("ACh").expect("a preset"));
         let model = Model::new(engine, values).expect("a preset is consistent");
-        let mut arrays = engine.derive(&model, 451, 1);
-        arrays.add(TrialSpikes { trains: vec![Vec::new(); 2] });
+        let mut arrays = engine.derive(&model, 451, 1, &[]);
+        arrays.add(TrialSpikes::of(vec![Vec::new(); 2]));
         let derived = Derived(arrays);
         let files = engine.files(&model, "ach", Some("ACh"), 1);
         assert_eq!(files.len(), 6);

@@ -7,21 +7,26 @@ mod quotas;
 mod state;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use granule_engine::Digest;
-use granule_farm::dialogue::{self, Said, WorkerHello};
+use granule_engine::spikes::MOST_SPIKES;
+use granule_farm::dialogue::{self, Said, WorkerHello, failure_in_short};
 use granule_farm::inbox::{self, Step};
-use granule_farm::scheduler::{Command, ConnectionId, Dropped, Event, Reason, Site, Tally, TrialId};
+use granule_farm::scheduler::{
+    Command, ConnectionId, Dropped, Event, Reason, Report, Site, Tally, TrialId, WorkerName,
+};
 use granule_proto::wire;
 use granule_store::{Put, Store};
 use granule_sweep::plan::Plan;
 use granule_system::limits;
 use granule_text::words::brief;
 use granule_worker::access::{Access, Secret};
+use granule_worker::program::START_WITHIN;
 use nix::errno::Errno;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket};
@@ -31,10 +36,10 @@ use tokio_rustls::rustls::ServerConfig;
 
 pub use self::error::ComputeError;
 use self::keeper::{Answer, Keep, Keeper, StoreDone};
-pub use self::state::RunOptions;
 use self::state::{Driver, Known, MOST_KEPT};
+pub use self::state::{Records, RunOptions};
 use crate::gate::{self, ClosedConnection};
-use crate::launch::{Exited, Gone, Program, Workers};
+use crate::launch::{Ending, Exited, Gone, Program, Workers};
 use crate::room::Reservation;
 use crate::service::{self, FromService, Subject};
 use crate::view::board::Views;
@@ -78,8 +83,10 @@ impl Reception {
 pub struct RunOutcome {
     /// Trials that are not stored because they were set aside, and why.
     pub set_aside: Vec<(TrialId, String)>,
-    /// Those of them that have more spikes than the store accepts.
-    pub too_large: Vec<TrialId>,
+    /// Those of them that were computed and have no result, for the same reason each time.
+    pub without_result: Vec<TrialId>,
+    /// Versions that the user's program reports, by package.
+    pub packages: BTreeMap<String, String>,
     pub tally: Tally,
     /// Quarantined workers, and why.
     pub quarantined: Vec<String>,
@@ -90,10 +97,11 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// Adds the outcome of a later run. Its `set_aside` and `too_large` replace the earlier ones.
+    /// Adds the outcome of a later run. Its `set_aside`, `without_result` and `packages` replace the earlier ones.
     pub fn add(&mut self, later: RunOutcome) {
         self.set_aside = later.set_aside;
-        self.too_large = later.too_large;
+        self.without_result = later.without_result;
+        self.packages = later.packages;
         self.tally.audited += later.tally.audited;
         self.tally.unaudited += later.tally.unaudited;
         self.tally.disagreements += later.tally.disagreements;
@@ -176,14 +184,17 @@ pub async fn compute(
         }
     };
     let (exits, exited) = mpsc::unbounded_channel();
-    let connect_within = options.scheduler.lease_ttl;
-    let (path, ssh) = (options.program.clone(), options.ssh.clone());
-    let workers = Workers::new(Program { path, ssh, access, connect_within }, exits);
+    // A worker starts the user's program before it connects.
+    let starting = options.model.as_ref().map_or(Duration::ZERO, |_| START_WITHIN);
+    let connect_within = options.scheduler.lease_ttl + starting;
+    let (path, model, ssh) = (options.program.clone(), options.model.clone(), options.ssh.clone());
+    let workers = Workers::new(Program { path, model, ssh, access, connect_within }, exits);
     let (keeper, stored) = Keeper::start(store).map_err(ComputeError::Thread)?;
     let mut driver = Driver::new(plan, store, options, progress, views, workers, keeper);
     let subject = Subject {
         secret: door.secret,
         engine: plan.engine,
+        packages: Arc::clone(&driver.packages),
         epoch: driver.epoch,
         driver: to_driver,
         refusals: refusals.clone(),
@@ -234,6 +245,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         }
         listening => listening,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the machine has no address of the requested family.
@@ -359,7 +374,7 @@ impl Driver<'_> {
     async fn on_heard(&mut self, heard: FromService, events: &mut Vec<Event>) -> Result<(), ComputeError> {
         match heard {
             FromService::Joined { connection, introduction, peer, link } => {
-                let WorkerHello { worker, threads, host, process_id, held } = introduction;
+                let WorkerHello { worker, threads, host, process_id, held, packages } = introduction;
                 self.workers.joined(worker);
                 self.links.insert(connection, link);
                 self.names.insert(connection, worker);
@@ -369,7 +384,12 @@ impl Driver<'_> {
                     None if is_ours => (Site::Own, peer.to_string()),
                     None => (site_of(peer.ip()), peer.to_string()),
                 };
-                let known = Known { host, process_id, from, is_ours };
+                let known = Known { host, process_id, from, is_ours, packages };
+                if self.joined == 0
+                    && let (Some(records), Some(versions)) = (&self.options.records, &*lock(&self.packages))
+                {
+                    records.versions(versions);
+                }
                 self.joined += u64::from(self.known.insert(worker, known).is_none());
                 events.push(Event::Joined { connection, worker, site, threads, held });
             }
@@ -403,7 +423,7 @@ impl Driver<'_> {
         match gone {
             // All workers of ours may have starved at the same time, each for want of what the others had. One alone
             // may have enough.
-            Gone::Here { is_starved: true, was_alone: false } if !self.workers.are_any_here() => {
+            Gone::Here { ending: Ending::Starved, was_alone: false } if !self.workers.are_any_here() => {
                 if !is_draining {
                     let text = format!("the last worker process {description}; trying with one alone");
                     self.notice("worker_starved", None, true, text);
@@ -411,8 +431,13 @@ impl Driver<'_> {
                 }
             }
             // The remaining workers compute its share.
-            Gone::Here { is_starved: true, .. } => self.has_fewer(description)?,
-            Gone::Here { is_starved: false, .. } => {
+            Gone::Here { ending: Ending::Starved, .. } => self.has_fewer(description)?,
+            // Another worker here would have the same program.
+            Gone::Here { ending: Ending::Unfit, .. } => {
+                let text = description.replacen("; its last output: error: ", ": ", 1).replace(" / ", "\n");
+                return Err(ComputeError::Program(format!("a worker process {text}")));
+            }
+            Gone::Here { .. } => {
                 self.deaths += 1;
                 let text = format!("worker process {process_id} {description}");
                 self.notice("worker_died", Some(worker), true, text);
@@ -471,6 +496,7 @@ impl Driver<'_> {
                     self.keeper.ask(Keep::Trial { worker, trial, key, result, room }).await?;
                 }
                 Step::Reply(message) => self.send(connection, message),
+                Step::Failed { trial, how } => self.on_failure(worker, trial, how),
                 Step::Contradicted { trial, stored } => self.keep_disagreement(format!(
                     "{}: {} reports too many spikes to store, but the store has a result for this trial \
                         (digest {stored})",
@@ -480,6 +506,24 @@ impl Driver<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Records how the user's program failed at a trial.
+    fn on_failure(&mut self, worker: WorkerName, trial: TrialId, how: String) {
+        let short = failure_in_short(&how);
+        let text = format!(
+            "{}: the program failed with {}: {short}",
+            self.catalogue.describe(trial),
+            self.describe(worker)
+        );
+        self.notice("trial_failed", Some(worker), false, text);
+        if let Some(records) = &self.options.records {
+            let (condition, seed) = (self.catalogue.conditions(trial)[0], self.catalogue.seed(trial));
+            records.failure(condition, seed, trial.trial, &how);
+        }
+        self.last_failure = Some(how.clone());
+        let has_room = self.failures.len() < MOST_KEPT || self.failures.contains_key(&trial);
+        self.failures.insert(trial, if has_room { how } else { String::new() });
     }
 
     /// Keeps the description of a disagreement for the manifest.
@@ -514,9 +558,11 @@ impl Driver<'_> {
                             self.describe(worker),
                             result.digest,
                         ));
+                        self.difference = difference;
                         Some(stored)
                     }
                     Put::New => {
+                        self.failures.remove(&trial);
                         let seed = self.catalogue.seed(trial);
                         self.progress.advance(self.catalogue.conditions(trial), seed);
                         if let Some(counts) = &self.views.counts {
@@ -575,6 +621,9 @@ impl Driver<'_> {
                 self.notice("reinforced", None, true, text);
                 self.start_worker()?;
             }
+            Command::Report(Report::Disagreed { trial, stored_by, worker }) if self.engine.is_program() => {
+                return self.end_at_disagreement(trial, stored_by, worker).await.map(|end| Some(Err(end)));
+            }
             Command::Report(report) => self.report(report),
             Command::Forget { worker } => drop(self.known.remove(&worker)),
             Command::Complete => {
@@ -588,7 +637,19 @@ impl Driver<'_> {
             Command::Drained => return Ok(Some(Err(ComputeError::Interrupted))),
             Command::Abandon(reason) => {
                 let advice = match reason {
-                    Reason::TooLarge { .. } => format!("; {}", self.engine.to_spike_less(None)),
+                    Reason::NoResults { .. } => match &self.last_failure {
+                        Some(how) => {
+                            let how = how.replace('\n', "\n    ");
+                            let text = format!(
+                                "{reason}; the program failed each time; the last failure:\n    {how}"
+                            );
+                            return Ok(Some(Err(ComputeError::Program(text))));
+                        }
+                        None => format!(
+                            ": each has more than {MOST_SPIKES} spikes; {}",
+                            self.engine.to_spike_less(None)
+                        ),
+                    },
                     _ => String::new(),
                 };
                 return Ok(Some(Err(ComputeError::Abandoned(format!("{reason}{advice}")))));
@@ -602,6 +663,36 @@ impl Driver<'_> {
         Ok(None)
     }
 
+    /// Returns the error that ends the run, because the user's program gave two results for a trial. Neither is known to
+    /// be right, so the stored one is removed.
+    async fn end_at_disagreement(
+        &mut self,
+        trial: TrialId,
+        stored_by: Option<WorkerName>,
+        worker: WorkerName,
+    ) -> Result<ComputeError, ComputeError> {
+        self.report(Report::Disagreed { trial, stored_by, worker });
+        self.keeper.ask(Keep::Discard { trials: vec![(trial, self.catalogue.key(trial))] }).await?;
+        let of = |worker: WorkerName| {
+            let known = self.known.get(&worker);
+            let packages = known.map(|known| &known.packages).into_iter().flatten();
+            let packages: Vec<String> = packages.map(|(name, version)| format!("{name} {version}")).collect();
+            let host = known.map_or("?", |known| &known.host);
+            format!("{} on {host} ({})", self.describe(worker), packages.join(", "))
+        };
+        let author = stored_by.map_or("an earlier run".to_owned(), of);
+        let authors = if stored_by == Some(worker) {
+            format!("{author} computed it twice")
+        } else {
+            format!("{author} and {} computed it", of(worker))
+        };
+        Ok(ComputeError::Disagreed {
+            trial: self.catalogue.describe(trial),
+            authors,
+            difference: std::mem::take(&mut self.difference),
+        })
+    }
+
     fn outcome(&self) -> RunOutcome {
         let mut set_aside = Vec::new();
         for (place, reason) in self.scheduler.set_aside() {
@@ -610,15 +701,27 @@ impl Driver<'_> {
                 set_aside.push((id, reason.to_owned()));
             }
         }
-        let too_large: Vec<TrialId> = self.scheduler.too_large().collect();
-        set_aside.extend(too_large.iter().map(|id| (*id, self.catalogue.too_large_reason(*id))));
+        let without_result: Vec<TrialId> = self.scheduler.without_result().collect();
+        set_aside.extend(without_result.iter().map(|id| (*id, self.why_without_result(*id))));
         RunOutcome {
             set_aside,
-            too_large,
+            without_result,
+            packages: lock(&self.packages).clone().unwrap_or_default(),
             tally: self.scheduler.tally(),
             quarantined: self.quarantined.clone(),
             disagreements: self.disagreements.clone(),
             workers: self.joined,
+        }
+    }
+
+    /// Returns why a trial has no result, for the user.
+    pub(super) fn why_without_result(&self, id: TrialId) -> String {
+        match self.failures.get(&id).map(String::as_str) {
+            Some("") => {
+                "the program failed; the reason was not kept, because too many trials failed".to_owned()
+            }
+            Some(how) => format!("the program failed: {how}"),
+            None => self.catalogue.too_large_reason(id),
         }
     }
 

@@ -3,12 +3,13 @@
 //! A client must show the coordinator's secret before anything that it sends is read, and off loopback only over TLS.
 //! `/health` and `/metrics` are on the same port.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::get;
 use granule_engine::Engine;
 use granule_engine::spikes::LARGEST_ENCODED;
-use granule_farm::dialogue::{Said, WorkerHello, introduce, understand};
+use granule_farm::dialogue::{Said, WorkerHello, agree, introduce, understand};
 use granule_farm::scheduler::ConnectionId;
 use granule_proto::convert::WireError;
 use granule_proto::parts::Assembly;
@@ -87,10 +88,15 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Most open requests of one connection.
 const REQUESTS: u32 = 16;
 
+/// The versions that the first worker's program reported, by package; `None` before. Workers that report others are
+/// refused, if the engine needs equal versions.
+pub type Packages = Arc<Mutex<Option<BTreeMap<String, String>>>>;
+
 /// Everything that the server needs.
 pub struct Subject {
     pub secret: Secret,
     pub engine: &'static dyn Engine,
+    pub packages: Packages,
     /// A random number that identifies this run of the coordinator.
     pub epoch: u64,
     pub driver: mpsc::Sender<Vec<FromService>>,
@@ -112,6 +118,7 @@ pub async fn serve(
     let service = Service {
         door,
         engine: subject.engine,
+        packages: subject.packages,
         epoch: subject.epoch,
         driver: subject.driver,
         board: subject.board,
@@ -185,6 +192,7 @@ impl AccessCheck {
 struct Service {
     door: AccessCheck,
     engine: &'static dyn Engine,
+    packages: Packages,
     epoch: u64,
     driver: mpsc::Sender<Vec<FromService>>,
     board: Board,
@@ -222,7 +230,12 @@ impl Coordinator for Service {
             Ok(Err(status)) => return Err(status),
             _ => return Err(Status::invalid_argument("the first message must be Hello")),
         };
-        let introduction = introduce(hello, self.engine, self.epoch).map_err(|reason| {
+        let introduction = introduce(hello, self.engine, self.epoch).and_then(|introduction| {
+            let mut packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
+            agree(self.engine, &mut packages, &introduction.packages)?;
+            Ok(introduction)
+        });
+        let introduction = introduction.map_err(|reason| {
             self.door.report(peer.as_ref(), reason.clone());
             Status::failed_precondition(reason)
         })?;
@@ -577,6 +590,7 @@ mod tests {
         let door = AccessCheck { secret: blake3::hash(b"Bearer open"), refusals };
         let connections = AtomicU64::new(0);
         let service = Service {
+            packages: Packages::default(),
             door,
             engine: &granule_toy::Toy::Free,
             epoch: 1,

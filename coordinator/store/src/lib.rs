@@ -82,6 +82,8 @@ const FILE_MAGIC: [u8; 16] = *b"granule store\r\n\0";
 const FRAME_MAGIC: [u8; 8] = *b"\xf5granule";
 /// The smallest unit of writes: the largest sector in use, and a page.
 const BLOCK: u64 = 4096;
+/// Bytes of a store without trials.
+pub const EMPTY: u64 = BLOCK;
 const FILE_HEAD: usize = 84;
 const FRAME_HEAD: usize = 88;
 const ENTRY: usize = 73;

@@ -29,7 +29,7 @@ pub mod from_worker {
         #[prost(message, tag = "10")]
         Part(super::Part),
         #[prost(message, tag = "11")]
-        TooLarge(super::TooLarge),
+        NoResult(super::NoResult),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -81,6 +81,17 @@ pub struct Hello {
     /// Leases on which the worker still works.
     #[prost(uint64, repeated, tag = "9")]
     pub held: ::prost::alloc::vec::Vec<u64>,
+    /// Versions that the user's program reports, by package, in order of the names.
+    #[prost(message, repeated, tag = "10")]
+    pub packages: ::prost::alloc::vec::Vec<Package>,
+}
+/// A package that a user's program runs on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Package {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Engine {
@@ -266,9 +277,10 @@ pub struct Part {
     #[prost(bytes = "vec", tag = "3")]
     pub spikes: ::prost::alloc::vec::Vec<u8>,
 }
-/// The trial has more spikes than can be stored. The worker continues with the rest of the lease.
+/// The trial has no result: it has more spikes than can be stored, or the user's program failed at it. The worker
+/// continues with the rest of the lease.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TooLarge {
+pub struct NoResult {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
     #[prost(bytes = "vec", tag = "2")]
@@ -277,6 +289,9 @@ pub struct TooLarge {
     pub seed: u32,
     #[prost(uint32, tag = "4")]
     pub trial: u32,
+    /// How the program failed. Empty: the trial has too many spikes.
+    #[prost(string, tag = "5")]
+    pub failure: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SurveyResult {
@@ -306,8 +321,7 @@ pub struct Failed {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// The result is durable, or the coordinator knows that it is too large. The worker need not keep
-/// it.
+/// The result is durable, or the coordinator knows that there is none. The worker need not keep it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Acknowledged {
     #[prost(bytes = "vec", tag = "1")]

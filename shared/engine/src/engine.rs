@@ -9,7 +9,7 @@ use crate::hash::Hash;
 use crate::key::{Fingerprint, StreamKey};
 use crate::output::{Derive, File, FileKind};
 use crate::space::{Space, Values};
-use crate::spikes::TrialSpikes;
+use crate::spikes::{TrialShape, TrialSpikes};
 use crate::stream::{Parts, Start};
 use crate::time::TimeAxis;
 
@@ -48,8 +48,39 @@ pub struct Shard<'a> {
     pub most_spikes: u64,
 }
 
-/// Receives the results of a trial: its index and, for each condition, its spikes, or `None` if it has too many.
-pub type Take<'a> = dyn FnMut(u32, Vec<Option<TrialSpikes>>) -> ControlFlow<()> + 'a;
+/// Receives the results of a trial: its index and, for each condition, its result.
+pub type Take<'a> = dyn FnMut(u32, Vec<Result<TrialSpikes, NoResult>>) -> ControlFlow<()> + 'a;
+
+/// Why a trial has no result. The other trials of its shard may have one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoResult {
+    /// It has more spikes than [`Shard::most_spikes`].
+    #[error("it has too many spikes")]
+    TooLarge,
+    /// The user's program failed at it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A number or an array that a trial returns besides its spikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Name in tables and files.
+    pub name: &'static str,
+    /// Unit of the elements; empty for bare numbers.
+    pub unit: &'static str,
+    /// Meaning, in one line; may be empty.
+    pub about: &'static str,
+}
+
+/// The source of an engine that is a user's program, as far as it determines results.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// Text of the model file.
+    pub text: String,
+    /// Path from the model file's directory, and content hash, of each file that the model file lists.
+    pub files: Vec<(String, String)>,
+}
 
 /// The error of an engine that cannot compute a shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +135,32 @@ pub trait Engine: Send + Sync {
 
     /// Returns the populations that spike, in the order of [`TrialSpikes::trains`].
     fn populations(&self) -> &'static [Population];
+
+    /// Returns what a trial returns besides its spikes, in the order of [`TrialSpikes::values`].
+    fn returns(&self) -> &'static [Returned] {
+        &[]
+    }
+
+    /// Returns the source of an engine that is a program of the user's, named by `model` in a sweep file. Returns
+    /// `None` for an engine of granule.
+    fn source(&self) -> Option<&'static Source> {
+        None
+    }
+
+    /// Whether the engine is a program of the user's.
+    fn is_program(&self) -> bool {
+        self.source().is_some()
+    }
+
+    /// Returns the number of threads that computing a trial uses.
+    fn threads(&self) -> u32 {
+        1
+    }
+
+    /// Whether all workers must report the same versions of the packages that the program runs on.
+    fn needs_equal_versions(&self) -> bool {
+        false
+    }
 
     /// Checks that values, each in range, do not contradict each other.
     ///
@@ -161,8 +218,8 @@ pub trait Engine: Send + Sync {
     /// Returns whether an output file of some condition can have this name.
     fn can_name(&self, name: &str) -> bool;
 
-    /// Starts to derive the output files of a condition and a seed.
-    fn derive(&self, model: &Model, seed: u32, trials: u32) -> Box<dyn Derive>;
+    /// Starts to derive output files of a condition and a seed: those of these arrays.
+    fn derive(&self, model: &Model, seed: u32, trials: u32, arrays: &[&str]) -> Box<dyn Derive>;
 
     /// Returns the memory to compute these conditions together, and to derive files of so many trials of the largest
     /// condition.
@@ -236,6 +293,11 @@ impl Model {
     /// Returns the size of each population, in the order of [`Engine::populations`].
     pub fn sizes(&self) -> &[u32] {
         &self.facts.sizes
+    }
+
+    /// Returns the shape of a trial's result.
+    pub fn shape(&self) -> TrialShape<'_> {
+        TrialShape { sizes: &self.facts.sizes, steps: self.facts.time.steps, returns: &self.facts.returns }
     }
 }
 

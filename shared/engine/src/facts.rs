@@ -8,6 +8,9 @@ use crate::time::TimeAxis;
 pub struct Facts {
     /// Size of each population, in the order of [`Engine::populations`](crate::Engine::populations).
     pub sizes: Vec<u32>,
+    /// Lengths of the axes of each returned number or array, in the order of
+    /// [`Engine::returns`](crate::Engine::returns); none for a number.
+    pub returns: Vec<Vec<u32>>,
     /// Time axis of a trial.
     pub time: TimeAxis,
     /// Identity of the condition.

@@ -19,11 +19,12 @@ pub mod stream;
 mod time;
 
 pub use engine::{
-    Engine, Engines, Memory, Model, Note, Population, Recounted, Shard, Take, Unable, engine_of,
+    Engine, Engines, Memory, Model, NoResult, Note, Population, Recounted, Returned, Shard, Source, Take,
+    Unable, engine_of,
 };
 pub use facts::{Facts, Inconsistent};
 pub use key::{CohortKey, Fingerprint, StreamKey, TrialKey};
 pub use space::{Parameter, Preset, Space, Value, Values};
-pub use spikes::{Digest, Spike, TrialSpikes};
+pub use spikes::{Digest, Spike, TrialShape, TrialSpikes};
 pub use stream::Start;
 pub use time::TimeAxis;

@@ -1,5 +1,6 @@
 //! Output files of a model: their names, their content, and their derivation from the spikes.
 
+use std::borrow::Cow;
 use std::iter::Sum;
 use std::ops::Add;
 
@@ -106,6 +107,13 @@ pub enum Array<'a> {
     Pairs(Vec<[i32; 2]>),
     /// A vector.
     Vector(Vec<f64>),
+    /// An array of any number of axes, in C order.
+    Shaped {
+        /// Lengths of the axes.
+        shape: Vec<usize>,
+        /// The elements.
+        elements: Cow<'a, [f64]>,
+    },
     /// A pickled dictionary of vectors by number.
     Dictionary(Vec<(i64, Vec<f64>)>),
 }

@@ -385,6 +385,9 @@ pub enum Unit {
     Nanosiemens,
     /// Picofarads.
     Picofarad,
+    /// Another unit, by its symbol with its prefix: `uA`, `Hz`, `s`. The language of sweep files defines the symbols. A
+    /// unit with a variant of its own is never written as this one.
+    Other(&'static str),
 }
 
 impl Unit {
@@ -396,6 +399,7 @@ impl Unit {
             Unit::Millivolt => "mV",
             Unit::Nanosiemens => "nS",
             Unit::Picofarad => "pF",
+            Unit::Other(symbol) => symbol,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The spikes of a trial, and their one encoding, which the wire, the store and the hashes use.
+//! The result of a trial, and its one encoding, which the wire, the store and the hashes use.
 
 /// A spike of a cell in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,20 +9,49 @@ pub struct Spike {
     pub cell: u32,
 }
 
-/// All spikes of one trial: a train for each population, ascending by step, then cell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The result of one trial: a spike train for each population, and what else the model returns.
+#[derive(Clone, Debug, Default)]
 pub struct TrialSpikes {
-    /// One train for each population, in the order of the model's populations.
+    /// One train for each population, in the order of the model's populations; ascending by step, then cell.
     pub trains: Vec<Vec<Spike>>,
+    /// The elements of each returned number or array, in the order of the engine's `returns`; arrays in C order. An
+    /// element is finite or NaN.
+    pub values: Vec<Vec<f64>>,
 }
+
+impl PartialEq for TrialSpikes {
+    /// Whether both have the same encoding. NaN is therefore equal to NaN.
+    fn eq(&self, other: &TrialSpikes) -> bool {
+        self.trains == other.trains && self.bits().eq(other.bits())
+    }
+}
+
+impl Eq for TrialSpikes {}
+
+/// The shape of a trial's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialShape<'a> {
+    /// Size of each population.
+    pub sizes: &'a [u32],
+    /// Number of steps.
+    pub steps: u32,
+    /// For each returned number or array, the lengths of its axes; none for a number.
+    pub returns: &'a [Vec<u32>],
+}
+
+/// Largest number of elements that a trial returns besides its spikes.
+pub const MOST_VALUES: u64 = 10_000_000;
 
 /// Largest number of spikes of a trial, all cells together. Each process that computes, sends, stores or writes a trial
 /// holds its spikes in memory: these are 800 MB.
 pub const MOST_SPIKES: u64 = 100_000_000;
 
-/// Upper bound of the encoded length of a trial with [`MOST_SPIKES`] spikes, in bytes. A cell takes at most three
+/// Upper bound of the encoded length of a trial with [`MOST_SPIKES`] spikes and [`MOST_VALUES`] values, in bytes. A cell takes at most three
 /// bytes. A time takes one byte, except for the few spikes that are 128 or more steps after the spike before.
-pub const LARGEST_ENCODED: u64 = 5 * MOST_SPIKES;
+pub const LARGEST_ENCODED: u64 = 5 * MOST_SPIKES + 8 * MOST_VALUES;
+
+/// The bits that stand for NaN.
+const NAN: u64 = 0x7ff8_0000_0000_0000;
 
 /// A content hash of a trial's encoded spikes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,16 +104,26 @@ pub enum Malformed {
     /// A spike has a cell or step that the model does not have, or is out of order.
     #[error("the encoding has a spike of a cell or step that does not exist")]
     Range,
+    /// A returned value is infinite, or a NaN with other bits than the encoding's.
+    #[error("the encoding has a value that is not a number")]
+    Value,
 }
 
 impl TrialSpikes {
-    /// Encodes the spikes as bytes.
+    /// Makes the result of a trial of which only spikes are returned.
+    pub fn of(trains: Vec<Vec<Spike>>) -> TrialSpikes {
+        TrialSpikes { trains, values: Vec::new() }
+    }
+
+    /// Encodes the result as bytes.
     ///
     /// The trains follow each other. Each starts with the number of its spikes. For each spike follow the steps since
     /// the spike before, and the cell. Within a step, the cell is the difference to the cell before. All numbers are
-    /// LEB128 in their shortest form, so that equal spikes have equal bytes.
+    /// LEB128 in their shortest form, so that equal spikes have equal bytes. The elements of the values come last, each
+    /// with 8 bytes, little-endian.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(3 * self.len() as usize + 4 * self.trains.len());
+        let values: usize = self.values.iter().map(Vec::len).sum();
+        let mut bytes = Vec::with_capacity(3 * self.len() as usize + 4 * self.trains.len() + 8 * values);
         for train in &self.trains {
             put(&mut bytes, train.len() as u32);
             let mut before = Spike { step: 0, cell: 0 };
@@ -97,7 +136,13 @@ impl TrialSpikes {
                 before = spike;
             }
         }
+        self.bits().for_each(|bits| bytes.extend_from_slice(&bits.to_le_bytes()));
         bytes
+    }
+
+    /// Returns the bits of all values. There is one NaN, and no −0.
+    fn bits(&self) -> impl Iterator<Item = u64> {
+        self.values.iter().flatten().map(|&x| if x.is_nan() { NAN } else { (x + 0.0).to_bits() })
     }
 
     /// Returns the number of all spikes.
@@ -110,37 +155,58 @@ impl TrialSpikes {
         self.len() == 0
     }
 
-    /// Decodes the spikes of a trial of this many steps, with populations of these sizes.
+    /// Decodes the result of a trial of this shape.
     ///
     /// # Errors
     /// When [`Self::encode`] does not give these bytes for any such trial.
-    pub fn decode(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<TrialSpikes, Malformed> {
+    pub fn decode(bytes: &[u8], shape: &TrialShape<'_>) -> Result<TrialSpikes, Malformed> {
         let mut rest = bytes;
         let train = |cells: &u32| {
             let count = count(&mut rest)?;
             let mut train = Vec::with_capacity(count);
-            each(&mut rest, count, *cells, steps, |spike| train.push(spike))?;
+            each(&mut rest, count, *cells, shape.steps, |spike| train.push(spike))?;
             Ok(train)
         };
-        let trains = sizes.iter().map(train).collect::<Result<_, _>>()?;
-        if rest.is_empty() { Ok(TrialSpikes { trains }) } else { Err(Malformed::Length) }
+        let trains = shape.sizes.iter().map(train).collect::<Result<_, _>>()?;
+        let mut elements = elements(rest, shape)?;
+        let values = shape.returns.iter().map(|axes| elements.by_ref().take(size_of(axes)).collect());
+        Ok(TrialSpikes { trains, values: values.collect() })
     }
 
-    /// Checks that [`Self::decode`] accepts these bytes, without allocating memory for the spikes; returns their
-    /// number.
+    /// Checks that [`Self::decode`] accepts these bytes, without allocating memory for the result; returns the number
+    /// of spikes.
     ///
     /// # Errors
     /// The errors of [`Self::decode`].
-    pub fn count(bytes: &[u8], sizes: &[u32], steps: u32) -> Result<u64, Malformed> {
+    pub fn count(bytes: &[u8], shape: &TrialShape<'_>) -> Result<u64, Malformed> {
         let mut rest = bytes;
         let mut spikes = 0;
-        for &cells in sizes {
+        for &cells in shape.sizes {
             let count = count(&mut rest)?;
-            each(&mut rest, count, cells, steps, |_| ())?;
+            each(&mut rest, count, cells, shape.steps, |_| ())?;
             spikes += count as u64;
         }
-        if rest.is_empty() { Ok(spikes) } else { Err(Malformed::Length) }
+        elements(rest, shape).map(drop)?;
+        Ok(spikes)
     }
+}
+
+/// Returns the number of elements of an array with axes of these lengths.
+pub fn size_of(axes: &[u32]) -> usize {
+    axes.iter().map(|&length| length as usize).product()
+}
+
+/// Checks that bytes are the values of a trial of this shape; returns their elements.
+fn elements(bytes: &[u8], shape: &TrialShape<'_>) -> Result<impl Iterator<Item = f64>, Malformed> {
+    let (elements, rest) = bytes.as_chunks::<8>();
+    let expected: usize = shape.returns.iter().map(|axes| size_of(axes)).sum();
+    if !rest.is_empty() || elements.len() != expected {
+        return Err(Malformed::Length);
+    }
+    let bits = elements.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    let is_encoded =
+        |bits: u64| bits == NAN || f64::from_bits(bits).is_finite() && bits != (-0.0_f64).to_bits();
+    if bits.clone().all(is_encoded) { Ok(bits.map(f64::from_bits)) } else { Err(Malformed::Value) }
 }
 
 /// Reads the number of spikes of a train.
@@ -204,8 +270,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SIZE: &[u32] = &[5000, 30];
     const STEPS: u32 = 20_000;
+    const SHAPE: TrialShape<'_> = TrialShape { sizes: &[5000, 30], steps: STEPS, returns: &[] };
 
     fn train(cells: u32) -> impl Strategy<Value = Vec<Spike>> {
         proptest::collection::btree_set((0..STEPS, 0..cells), 0..60)
@@ -215,15 +281,15 @@ mod tests {
     proptest! {
         #[test]
         fn spikes_survive_the_encoding(granule in train(5000), golgi in train(30)) {
-            let spikes = TrialSpikes { trains: vec![granule, golgi] };
-            prop_assert_eq!(TrialSpikes::count(&spikes.encode(), SIZE, STEPS), Ok(spikes.len()));
-            prop_assert_eq!(TrialSpikes::decode(&spikes.encode(), SIZE, STEPS), Ok(spikes));
+            let spikes = TrialSpikes::of(vec![granule, golgi]);
+            prop_assert_eq!(TrialSpikes::count(&spikes.encode(), &SHAPE), Ok(spikes.len()));
+            prop_assert_eq!(TrialSpikes::decode(&spikes.encode(), &SHAPE), Ok(spikes));
         }
 
         #[test]
         fn any_bytes_are_refused_or_are_the_encoding_of_their_spikes(bytes in proptest::collection::vec(0_u8..140, 0..40)) {
-            let decoded = TrialSpikes::decode(&bytes, SIZE, STEPS);
-            prop_assert_eq!(TrialSpikes::count(&bytes, SIZE, STEPS), decoded.as_ref().map(TrialSpikes::len).map_err(|error| *error));
+            let decoded = TrialSpikes::decode(&bytes, &SHAPE);
+            prop_assert_eq!(TrialSpikes::count(&bytes, &SHAPE), decoded.as_ref().map(TrialSpikes::len).map_err(|error| *error));
             if let Ok(spikes) = decoded {
                 prop_assert_eq!(spikes.encode(), bytes);
             }
@@ -231,9 +297,36 @@ mod tests {
     }
 
     #[test]
+    fn values_follow_the_spikes() {
+        let returns = [vec![], vec![2, 3]];
+        let shape = TrialShape { sizes: &[10], steps: 10, returns: &returns };
+        let spike = Spike { step: 3, cell: 4 };
+        let values =
+            vec![vec![f64::from_bits(0xfff8_0000_0000_0001)], vec![-0.0, 1.0, 2.5, -1e300, 0.0, 4.0]];
+        let result = TrialSpikes { trains: vec![vec![spike]], values };
+        let bytes = result.encode();
+        assert_eq!(bytes.len(), 3 + 7 * 8);
+        assert_eq!(TrialSpikes::count(&bytes, &shape), Ok(1));
+        let decoded = TrialSpikes::decode(&bytes, &shape).expect("an encoding");
+        assert_eq!((&decoded, decoded.encode()), (&result, bytes.clone()));
+        assert!(decoded.values[0][0].is_nan() && decoded.values[1][0].is_sign_positive());
+        let check = |bytes: &[u8], error| {
+            assert_eq!(TrialSpikes::decode(bytes, &shape), Err(error));
+            assert_eq!(TrialSpikes::count(bytes, &shape), Err(error));
+        };
+        check(&bytes[..bytes.len() - 1], Malformed::Length);
+        check(&bytes[..bytes.len() - 8], Malformed::Length);
+        for wrong in [f64::INFINITY.to_bits(), (-0.0_f64).to_bits(), 0x7ff8_0000_0000_0001] {
+            let mut bytes = bytes.clone();
+            bytes[3..11].copy_from_slice(&wrong.to_le_bytes());
+            check(&bytes, Malformed::Value);
+        }
+    }
+
+    #[test]
     fn what_no_trial_has_is_refused() {
         let check = |bytes: &[u8], error| {
-            assert_eq!(TrialSpikes::decode(bytes, SIZE, STEPS), Err(error), "{bytes:?}");
+            assert_eq!(TrialSpikes::decode(bytes, &SHAPE), Err(error), "{bytes:?}");
         };
         check(&[], Malformed::Length);
         check(&[0], Malformed::Length);

@@ -8,8 +8,8 @@ use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Population, Recounted, Shard,
-    Space, StreamKey, Take, TimeAxis, Unable, Values,
+    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, NoResult, Note, Population,
+    Recounted, Shard, Space, StreamKey, Take, TimeAxis, Unable, Values,
 };
 
 use crate::files::{Arrays, KINDS, can_name, files};
@@ -81,6 +81,7 @@ impl Engine for Method {
         let items_per_trial = normals_per_trial(&layer);
         Ok(Facts {
             sizes: vec![parameters.network.granule_cells, parameters.network.golgi_cells],
+            returns: Vec::new(),
             time: TimeAxis {
                 step_ms: parameters.time.step_ms,
                 steps_per_ms: layer.steps_per_ms(),
@@ -210,7 +211,9 @@ impl Engine for Method {
             .map_err(|error| Unable(error.to_string()))?;
         let mut trials = cohort.trials(shard.start);
         for trial in shard.trials.clone() {
-            if take(trial, trials.simulate_within(trial, shard.most_spikes)).is_break() {
+            let results = trials.simulate_within(trial, shard.most_spikes);
+            let results = results.into_iter().map(|spikes| spikes.ok_or(NoResult::TooLarge)).collect();
+            if take(trial, results).is_break() {
                 break;
             }
         }
@@ -229,7 +232,7 @@ impl Engine for Method {
         can_name(name)
     }
 
-    fn derive(&self, model: &Model, seed: u32, trials: u32) -> Box<dyn Derive> {
+    fn derive(&self, model: &Model, seed: u32, trials: u32, _: &[&str]) -> Box<dyn Derive> {
         Box::new(Arrays::new(&layer_of(model), seed, trials))
     }
 

@@ -306,7 +306,7 @@ impl<'a> RunningCondition<'a> {
             ),
             golgi: Cells::new(isa, circuit.golgi, &vec![0.0; network.size.golgi_cells as usize], false),
             delivered: 0,
-            spikes: Some(TrialSpikes { trains: vec![Vec::new(); 2] }),
+            spikes: Some(TrialSpikes::of(vec![Vec::new(); 2])),
             most,
         }
     }

@@ -1,4 +1,4 @@
-//! Problems of a sweep file: messages, positions and remedies.
+//! Problems of a sweep file or a model file: messages, positions and remedies.
 //!
 //! The reader of a file collects all problems that are independent of each other, with byte positions. At the end, the
 //! problems are sorted, capped, and given lines and columns. [`Diagnostics`] owns all data that it shows, and outlives
@@ -12,6 +12,7 @@ use granule_engine::Space;
 
 use crate::slips::{self, Slip};
 use crate::text::{Span, is_treacherous, one_line};
+use crate::vocabulary::Language;
 
 /// Largest number of problems that are listed. Further problems are counted.
 const MOST_LISTED: usize = 20;
@@ -22,7 +23,7 @@ const MOST_KEPT: usize = 200;
 /// Columns of text that a diagnostic may fill. Longer source lines are cut around the caret.
 const WIDTH: usize = 120;
 
-/// All problems of a sweep file, in order of position. Never empty.
+/// All problems of a sweep file or a model file, in order of position. Never empty.
 ///
 /// `Display` draws each problem with its source line as plain text. For any file, the text has no colour, and no
 /// control character except the line feed.
@@ -148,7 +149,7 @@ impl Problem {
 /// The problems found so far in a text.
 #[derive(Debug)]
 pub(crate) struct Problems<'t> {
-    space: &'static Space,
+    language: Language,
     text: &'t str,
     kept: Vec<Problem>,
     unkept: usize,
@@ -156,8 +157,8 @@ pub(crate) struct Problems<'t> {
 
 impl<'t> Problems<'t> {
     /// Starts without problems.
-    pub(crate) fn of(space: &'static Space, text: &'t str) -> Self {
-        Problems { space, text, kept: Vec::new(), unkept: 0 }
+    pub(crate) fn of(language: impl Into<Language>, text: &'t str) -> Self {
+        Problems { language: language.into(), text, kept: Vec::new(), unkept: 0 }
     }
 
     /// Adds a problem, given as a closure. In a file with very many problems, wording them takes the most time, because
@@ -172,7 +173,7 @@ impl<'t> Problems<'t> {
 
     /// Returns the parameters that the text can set.
     pub(crate) fn space(&self) -> &'static Space {
-        self.space
+        self.language.space()
     }
 
     /// Returns the text.
@@ -190,16 +191,19 @@ impl<'t> Problems<'t> {
         // Several conditions may have reported one wrong entry.
         let mut seen = HashSet::new();
         self.kept.retain(|problem| seen.insert((problem.span, problem.message.clone())));
+        for problem in &mut self.kept {
+            if let Some(Slip { span, help }) =
+                problem.span.and_then(|span| slips::at(self.language, self.text, span))
+            {
+                (problem.span, problem.help) = (Some(span), help);
+            }
+        }
         self.kept.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
         let unlisted = self.kept.len().saturating_sub(MOST_LISTED) + self.unkept;
         let listed: Vec<Diagnostic> = self
             .kept
             .into_iter()
             .take(MOST_LISTED)
-            .map(|problem| match problem.span.and_then(|span| slips::at(self.space, self.text, span)) {
-                Some(Slip { span, help }) => Problem { span: Some(span), help, ..problem },
-                None => problem,
-            })
             .map(|problem| Diagnostic {
                 message: one_line(&problem.message),
                 help: one_line(&problem.help),
@@ -212,8 +216,13 @@ impl<'t> Problems<'t> {
 }
 
 /// Returns the diagnostics of a single problem that stops all reading.
-pub(crate) fn only(space: &'static Space, problem: Problem, source_name: &str, text: &str) -> Diagnostics {
-    let mut problems = Problems::of(space, text);
+pub(crate) fn only(
+    language: impl Into<Language>,
+    problem: Problem,
+    source_name: &str,
+    text: &str,
+) -> Diagnostics {
+    let mut problems = Problems::of(language, text);
     problems.add(|| problem);
     problems.finish(source_name).expect("one was added")
 }

@@ -16,7 +16,7 @@ use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
 use crate::text::{Span, quote};
 use crate::value::{self, ValueEntry, count, entries};
-use crate::vocabulary::{self, KEYS, is_key};
+use crate::vocabulary::{self, FORMAT_OF_MODEL, KEYS, Language, MODEL, is_key};
 use crate::yaml::{self, Node};
 
 /// The only version of the format.
@@ -31,6 +31,9 @@ const EXAMPLE_NAME: &str = "my-sweep";
 pub struct Sweep {
     /// Name: letters, digits, `.`, `_` and `-`, at most 100, not starting with a dot.
     pub name: String,
+    /// The path of the model file, as the sweep file writes it, if the engine is a program of the user's. `None` also if
+    /// the path is unknown.
+    pub model: Option<String>,
     /// The engine that computes the trials.
     pub engine: &'static dyn Engine,
     /// Whether the conditions of a seed share their random numbers.
@@ -45,8 +48,10 @@ pub struct Sweep {
 
 /// Reads a sweep file.
 ///
-/// The file chooses one of the engines, by default the first, and sets parameters of that engine. Diagnostics call the
-/// file `source_name`. `default_name` names the sweep if the file does not. `overrides` replace settings of the file.
+/// The file chooses one of the engines, by default the first, and sets parameters of that engine. If the file names a
+/// model file, the caller gets its path from [`model_of`], and passes the program of that model as the only engine.
+/// Diagnostics call the file `source_name`. `default_name` names the sweep if the file does not. `overrides`
+/// replace settings of the file.
 ///
 /// # Errors
 /// All problems found, except those that another problem hides.
@@ -61,11 +66,11 @@ pub fn parse(
     overrides: &Overrides,
 ) -> Result<Sweep, Diagnostics> {
     let space = engines[0].space();
-    let text = match yaml::decode(bytes) {
+    let text = match yaml::decode(space.into(), bytes) {
         Ok(text) => text,
         Err((problem, text)) => return Err(only(space, problem, source_name, &text)),
     };
-    let root = yaml::load(space, text).map_err(|problem| only(space, problem, source_name, text))?;
+    let root = yaml::load(space.into(), text).map_err(|problem| only(space, problem, source_name, text))?;
     let chosen = chosen_engine(engines, &root);
     let space = chosen.space();
     let mut problems = Problems::of(space, text);
@@ -78,6 +83,27 @@ pub fn parse(
             let problem = Problem::of_file("the sweep cannot be read").help(examples::smallest_sweep(space));
             Err(only(space, problem, source_name, text))
         }
+    }
+}
+
+/// Returns the path of the model file that a sweep file names with the key `model`, as the file writes it. Returns `None`
+/// if the file has no such key, the value is not a text, or the file cannot be read. [`parse`] reports these problems.
+///
+/// ```
+/// let text = b"model: ei.model.yaml\nconditions: [{ name: a }]";
+/// assert_eq!(granule_sweep::model_of(text).as_deref(), Some("ei.model.yaml"));
+/// assert_eq!(granule_sweep::model_of(b"conditions: [Control]"), None);
+/// ```
+pub fn model_of(bytes: &[u8]) -> Option<String> {
+    // The parameters of a sweep file affect messages only.
+    let text = yaml::decode(Language::Model, bytes).ok()?;
+    let root = yaml::load(Language::Model, text).ok()?;
+    let yaml::Content::Map(map) = &root.value else { return None };
+    let is_model = |key: &Node| matches!(&key.value, yaml::Content::Scalar { text, .. } if text == MODEL);
+    let (_, value) = map.iter().find(|(key, _)| is_model(key))?;
+    match &value.value {
+        yaml::Content::Scalar { text, .. } if !text.is_empty() => Some(text.clone()),
+        _ => None,
     }
 }
 
@@ -118,8 +144,23 @@ fn sweep(
         }
     };
     let before = problems.count();
+    let all = entries(map, problems);
+    if let Some(entry) = all.iter().find(|entry| entry.key == FORMAT_OF_MODEL) {
+        problems.add(|| {
+            Problem::at(entry.key_span, "this is a model file, not a sweep file")
+                .help("write a sweep file that names it, as in `model: my-model.yaml`")
+        });
+        return None;
+    }
+    let is_program = engines[0].is_program();
+    let model = all.iter().find(|entry| entry.key == MODEL);
+    let model_is_read = model.is_none_or(|entry| check_model(entry, is_program, problems));
+    if !is_program && !model_is_read {
+        // The other keys would be checked for another model.
+        return None;
+    }
     let mut found: HashMap<&str, &Node> = HashMap::new();
-    for ValueEntry { key, key_span, value } in entries(map, problems) {
+    for &ValueEntry { key, key_span, value } in &all {
         if is_key(space, key) {
             found.insert(key, value);
         } else {
@@ -137,6 +178,15 @@ fn sweep(
     }
     let name = name(found.get("name").copied(), default_name, problems);
     let engine = match found.get("engine") {
+        Some(node) if is_program || model.is_some() => {
+            problems.add(|| match model {
+                Some(_) => Problem::at(node.span, "a sweep has either `model` or `engine`")
+                    .help("remove `engine`; the model file names the program"),
+                None => Problem::at(node.span, "a sweep of a model of your own has no `engine`")
+                    .help("remove `engine`, or write `model: …` with the path of the model file"),
+            });
+            None
+        }
         Some(node) => engine(engines, node, problems),
         None => Some(chosen),
     };
@@ -206,7 +256,41 @@ fn sweep(
     if let (Randomness::Independent, Some((sharing, node))) = (randomness, group) {
         make_independent(sharing, &mut conditions, node.span, problems);
     }
-    Some(Sweep { name: name?, engine, randomness, seeds, trials: overrides.trials.or(trials)?, conditions })
+    let model = model.and_then(|entry| match &entry.value.value {
+        yaml::Content::Scalar { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    Some(Sweep {
+        name: name?,
+        model,
+        engine,
+        randomness,
+        seeds,
+        trials: overrides.trials.or(trials)?,
+        conditions,
+    })
+}
+
+/// Checks the path of the model file. Returns whether its model is that of the engine.
+fn check_model(entry: &ValueEntry<'_>, is_program: bool, problems: &mut Problems) -> bool {
+    let node = entry.value;
+    let (message, help) = match &node.value {
+        yaml::Content::Scalar { text, .. } if !text.is_empty() => {
+            if is_program {
+                return true;
+            }
+            (
+                format!("the model file {} was not read", node.shown()),
+                "write the path of a model file".to_owned(),
+            )
+        }
+        _ => (
+            format!("`{MODEL}` must be the path of a model file, not {}", node.shown()),
+            format!("write it like `{MODEL}: my-model.yaml`"),
+        ),
+    };
+    problems.add(|| Problem::at(node.span, message).help(help));
+    false
 }
 
 fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
@@ -223,11 +307,14 @@ fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
                 None => {
                     let groups: Vec<&str> =
                         groups.into_iter().filter(|group| !KEYS.contains(group)).collect();
-                    format!(
-                        "the keys are {}, and the groups of parameters {}",
-                        suggest::list(&KEYS),
-                        suggest::list(&groups)
-                    )
+                    match groups.is_empty() {
+                        true => format!("the keys are {}", suggest::list(&KEYS)),
+                        false => format!(
+                            "the keys are {}, and the groups of parameters {}",
+                            suggest::list(&KEYS),
+                            suggest::list(&groups)
+                        ),
+                    }
                 }
             }
         }

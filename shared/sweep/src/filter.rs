@@ -147,7 +147,7 @@ fn read(space: &'static Space, parameter: &Parameter, text: &str) -> Result<Valu
     };
     let mut problems = Problems::of(space, text);
     let node = if text.starts_with(['[', '{']) {
-        yaml::load(space, text)
+        yaml::load(space.into(), text)
     } else {
         let value = yaml::Content::Scalar { text: text.to_owned(), quoted: false };
         Ok(Node { span: Span { start: 0, end: text.len() }, value })

@@ -1,4 +1,5 @@
-//! The language of sweep files: reads YAML with units, and returns conditions, seeds and trials.
+//! The languages of sweep files and model files: reads YAML with units, and returns conditions, seeds and trials, or a
+//! model of the user's own.
 //!
 //! Everything in this crate is pure: the caller reads the file and the environment. No input causes a panic, and every
 //! error states its position and a remedy.
@@ -10,6 +11,8 @@
 //!                                              vocabulary: the keys
 //!                                              record, randomness: output files, shared random numbers
 //!                                              naming, limits: rules that also apply to manifests
+//!                                  → model_file → ModelFile
+//!                                              arithmetic: sizes that follow from parameters
 //!                       diagnostics: problems of all modules; text: quotations and positions
 //!                       examples: texts that help suggests to write
 //! ```
@@ -37,6 +40,7 @@
 //! # Ok::<(), granule_sweep::Diagnostics>(())
 //! ```
 
+mod arithmetic;
 mod axis;
 mod condition;
 pub mod diagnostics;
@@ -47,6 +51,7 @@ mod file;
 mod filter;
 mod grid;
 mod limits;
+mod model_file;
 mod names;
 mod naming;
 mod notes;
@@ -64,12 +69,14 @@ mod vocabulary;
 mod write;
 mod yaml;
 
+pub use arithmetic::Arithmetic;
 pub use condition::Condition;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentError, Overrides, from_variables};
-pub use file::{Sweep, parse};
+pub use file::{Sweep, model_of, parse};
 pub use filter::Filter;
 pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_size};
+pub use model_file::{ModelFile, ReturnDeclared, Sizes, model_schema, parse_model};
 pub use naming::{NameProblem, check_condition_name, check_sweep_name, prefix_of};
 pub use notes::notes;
 pub use plan::Plan;
@@ -78,4 +85,5 @@ pub use record::{ExplicitRecord, Record};
 pub use schema::schema;
 pub use seeds::parse_seeds;
 pub use suggest::nearest;
+pub use units::unit_of;
 pub use write::to_yaml;

@@ -15,6 +15,9 @@ const MOST_CONDITION_CHARS: usize = 80;
 /// Largest length of a sweep's name.
 const MOST_SWEEP_CHARS: usize = 100;
 
+/// Largest length of a model's name.
+const MOST_MODEL_CHARS: usize = 60;
+
 /// Cells that `pandas.read_csv` reads as missing values by default, except those that are invalid names for another
 /// reason.
 const MISSING: [&str; 8] = ["-NaN", "-nan", "NA", "NULL", "NaN", "None", "nan", "null"];
@@ -129,6 +132,11 @@ pub(crate) struct UnfitName {
 /// Returns the problem of the name of a sweep, if it has one.
 pub(crate) fn unfit_sweep(name: &str) -> Option<UnfitName> {
     unfit_for_files(name, MOST_SWEEP_CHARS, || "my-sweep".to_owned())
+}
+
+/// Returns the problem of the name of a model, if it has one.
+pub(crate) fn unfit_model(name: &str) -> Option<UnfitName> {
+    unfit_for_files(name, MOST_MODEL_CHARS, || "my-model".to_owned())
 }
 
 fn unfit_condition(space: &Space, name: &str) -> Option<UnfitName> {

@@ -16,10 +16,13 @@ use crate::seeds::DEFAULT_SEED;
 use crate::suggest;
 use crate::units;
 use crate::value;
-use crate::vocabulary::FORMAT;
+use crate::vocabulary::{FORMAT, MODEL};
 
-const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+pub(crate) const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const TITLE: &str = "granule sweep file";
+
+/// Name of the definition of sweeps of models of the user's own. No parameter has such a path, and no engine such a name.
+const OWN: &str = "model of your own";
 
 /// Start of a reference to a definition.
 const DEFINITIONS: &str = "#/$defs/";
@@ -41,10 +44,94 @@ pub fn schema(engines: Engines) -> Value {
             None => models.push(vec![*engine]),
         }
     }
-    match models.as_slice() {
+    let mut schema = match models.as_slice() {
         [model] => of_model(model),
         models => of_models(models),
-    }
+    };
+    // A sweep of a model of the user's own names its model file. The schema does not know the parameters of that model.
+    let mut definitions = schema["$defs"].take();
+    definitions[OWN] = of_own_models();
+    let built_in: Map<String, Value> = into_map(schema)
+        .into_iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "$schema" | "title" | "$defs"))
+        .collect();
+    json!({
+        "$schema": DRAFT,
+        "title": TITLE,
+        "if": { "required": [MODEL] },
+        "then": reference(OWN),
+        "else": built_in,
+        "$defs": definitions,
+    })
+}
+
+/// Returns the schema of sweeps of models of the user's own.
+fn of_own_models() -> Value {
+    let scalar = json!({ "type": ["string", "number", "boolean"] });
+    let path = json!({ "pattern": "^[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*$" });
+    let mapping = |values: Value, what: &str| json!({ "description": what, "type": "object", "propertyNames": path, "additionalProperties": values });
+    let value = json!({ "anyOf": [scalar, { "type": "array", "items": scalar }] });
+    let settings = |what: &str| mapping(value.clone(), what);
+    let axes = |what: &str| {
+        let rule = json!({ "type": "object", "minProperties": 1, "maxProperties": 1 });
+        mapping(json!({ "anyOf": [{ "type": "array", "minItems": 1 }, rule] }), what)
+    };
+    let record = json!({
+        "description": "which files are written",
+        "anyOf": [
+            { "const": record::ALL },
+            { "type": "object", "additionalProperties": { "type": "boolean" } },
+        ],
+    });
+    let hypercube = json!({
+        "description": "points at random, one in each of `count` equally likely parts of every axis",
+        "type": "object",
+        "required": ["count", "seed", "axes"],
+    });
+    let condition = json!({
+        "name": described(word(), "names the condition and its files"),
+        "base": described(word(), "the earlier condition that this condition starts from"),
+        "set": settings("parameters of this condition"),
+        "grid": axes("axes of which all combinations are taken, the first varying slowest"),
+        "zip": axes("axes of equal length that advance together"),
+        "latin_hypercube": hypercube,
+        "record": record,
+    });
+    let properties = json!({
+        FORMAT: version(),
+        MODEL: model(),
+        "name": described(word(), "names the sweep and its output directory; by default the file's name"),
+        // The model file names the program.
+        "engine": false,
+        "seeds": seeds("other random numbers"),
+        "trials": trials(),
+        "record": record,
+        "set": settings("parameters of all conditions"),
+        "conditions": {
+            "description": "the conditions",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MOST_CONDITIONS,
+            "items": object(into_map(condition), &["name"], None),
+        },
+    });
+    let mut schema = object(into_map(properties), &["conditions", MODEL], None);
+    schema["description"] = json!(
+        "Conditions × seeds × trials of a model of your own. `granule run FILE` computes them; docs/sweeps.md describes \
+         the language."
+    );
+    // The groups of parameters.
+    schema["additionalProperties"] = json!({ "type": "object", "additionalProperties": value });
+    schema
+}
+
+/// Returns the schema of the path of a model file.
+fn model() -> Value {
+    json!({
+        "description": "the path of the model file of a model of your own, from the folder of this file; instead of `engine`",
+        "type": "string",
+        "minLength": 1,
+    })
 }
 
 /// Returns a schema of sweeps of any of these models. Files that choose no engine are of the first model.
@@ -125,45 +212,14 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
     let engine = engines[0];
     let space = engine.space();
     let engines: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
-    let seed = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
-    let range = json!({ "type": "string", "pattern": "^[0-9]+ *\\.\\. *[0-9]+$" });
-    let count = json!({ "type": "integer", "minimum": 1, "maximum": MOST_SEEDS });
     let properties = json!({
         "name": described(word(), "names the sweep and its output directory; by default the file's name"),
         "engine": {
             "description": format!("how trials are computed; by default {}", engine.name()),
             "enum": engines,
         },
-        "seeds": {
-            "description": format!(
-                "each seed gives {}; by default [{DEFAULT_SEED}]. A list, a range with both ends included, \
-                 or a number of random seeds",
-                space.words().seed
-            ),
-            "examples": [[451, 452], "1..20", { "count": 20, "seed": 7 }],
-            "anyOf": [
-                {
-                    "type": "array",
-                    "items": { "anyOf": [seed.clone(), range.clone()] },
-                    "minItems": 1,
-                    "maxItems": MOST_SEEDS,
-                },
-                range,
-                {
-                    "type": "object",
-                    "properties": { "count": count, "seed": seed },
-                    "required": ["count", "seed"],
-                    "additionalProperties": false,
-                },
-            ],
-        },
-        "trials": {
-            "description": "trials of each condition and seed",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MOST_TRIALS,
-            "default": 100,
-        },
+        "seeds": seeds(space.words().seed),
+        "trials": trials(),
         "record": described(
             reference("record"),
             &format!("which files are written, for all conditions; by default {}", by_default(engine.kinds())),
@@ -179,7 +235,49 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
     });
     let mut properties = into_map(properties);
     properties.insert(FORMAT.to_owned(), version());
+    // So that editors complete it; a file that has it is of another schema.
+    properties.insert(MODEL.to_owned(), model());
     properties
+}
+
+/// Returns the schema of seeds; each stands for `of_seed`.
+fn seeds(of_seed: &str) -> Value {
+    let seed = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    let range = json!({ "type": "string", "pattern": "^[0-9]+ *\\.\\. *[0-9]+$" });
+    let count = json!({ "type": "integer", "minimum": 1, "maximum": MOST_SEEDS });
+    json!({
+        "description": format!(
+            "each seed gives {}; by default [{DEFAULT_SEED}]. A list, a range with both ends included, \
+             or a number of random seeds",
+            of_seed
+        ),
+        "examples": [[451, 452], "1..20", { "count": 20, "seed": 7 }],
+        "anyOf": [
+            {
+                "type": "array",
+                "items": { "anyOf": [seed.clone(), range.clone()] },
+                "minItems": 1,
+                "maxItems": MOST_SEEDS,
+            },
+            range,
+            {
+                "type": "object",
+                "properties": { "count": count, "seed": seed },
+                "required": ["count", "seed"],
+                "additionalProperties": false,
+            },
+        ],
+    })
+}
+
+fn trials() -> Value {
+    json!({
+        "description": "trials of each condition and seed",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MOST_TRIALS,
+        "default": 100,
+    })
 }
 
 /// Describes the files that are written by default.
@@ -461,7 +559,11 @@ fn reference(definition: &str) -> Value {
     json!({ "$ref": format!("{DEFINITIONS}{definition}") })
 }
 
-fn object(properties: Map<String, Value>, required: &[&str], sizes: Option<(usize, usize)>) -> Value {
+pub(crate) fn object(
+    properties: Map<String, Value>,
+    required: &[&str],
+    sizes: Option<(usize, usize)>,
+) -> Value {
     let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !required.is_empty() {
         object["required"] = json!(required);
@@ -473,12 +575,12 @@ fn object(properties: Map<String, Value>, required: &[&str], sizes: Option<(usiz
     object
 }
 
-fn described(mut schema: Value, description: &str) -> Value {
+pub(crate) fn described(mut schema: Value, description: &str) -> Value {
     schema["description"] = json!(description);
     schema
 }
 
-fn into_map(value: Value) -> Map<String, Value> {
+pub(crate) fn into_map(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -3,10 +3,8 @@
 //! A slip at the position of a problem is its likely cause. The help of the slip therefore replaces the help of the
 //! problem.
 
-use granule_engine::Space;
-
 use crate::text::{Span, quote};
-use crate::vocabulary::{KEYS_OF_CONDITION, is_key};
+use crate::vocabulary::Language;
 
 /// Position of a slip, and a remedy.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub(crate) struct Slip {
 }
 
 /// Returns the slip in the part of a text that has a problem.
-pub(crate) fn at(space: &Space, text: &str, span: Span) -> Option<Slip> {
+pub(crate) fn at(language: Language, text: &str, span: Span) -> Option<Slip> {
     let found = text.get(span.start..span.end)?;
     let line = found.lines().next().unwrap_or_default();
     // A list or a mapping has another problem: its parts are checked one by one.
@@ -24,12 +22,12 @@ pub(crate) fn at(space: &Space, text: &str, span: Span) -> Option<Slip> {
         return None;
     }
     lookalike(line, span.start)
-        .or_else(|| missing_space(space, line, span.start, text))
+        .or_else(|| missing_space(language, line, span.start, text))
         .or_else(|| decimal_comma(text, span))
 }
 
 /// Returns the slip that makes a text invalid YAML, near the position at which the parser stopped.
-pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
+pub(crate) fn near(language: Language, text: &str, place: usize) -> Option<Slip> {
     let mut start = 0;
     let mut lines: Vec<(usize, &str)> = Vec::new();
     for line in text.split_inclusive(['\n', '\r']) {
@@ -54,7 +52,11 @@ pub(crate) fn near(space: &Space, text: &str, place: usize) -> Option<Slip> {
         let item = inner.strip_prefix("- ").map_or(inner, str::trim_start);
         let from = start + indentation + inner.len() - item.len();
         let without_comment = item.split(" #").next().unwrap_or_default();
-        lookalike(without_comment, from).or_else(|| missing_space(space, without_comment, from, text))
+        // A description can contain any character.
+        if matches!(language, Language::Model) && without_comment.contains("about:") {
+            return None;
+        }
+        lookalike(without_comment, from).or_else(|| missing_space(language, without_comment, from, text))
     };
     near.iter().find_map(tab).or_else(|| near.iter().find_map(other))
 }
@@ -93,7 +95,7 @@ fn lookalike(line: &str, start: usize) -> Option<Slip> {
 }
 
 /// Finds a missing space: between a colon after a word of the language and its value, or between a dash and its item.
-fn missing_space(space: &Space, line: &str, start: usize, text: &str) -> Option<Slip> {
+fn missing_space(language: Language, line: &str, start: usize, text: &str) -> Option<Slip> {
     let shown = |line: &str| quote(line.split([',', '}', ']']).next().unwrap_or_default().trim_end());
     if let Some(item) = line.strip_prefix('-').filter(|item| item.starts_with(char::is_alphabetic)) {
         let before = text[..start].rsplit(['\n', '\r']).next().unwrap_or_default();
@@ -102,8 +104,7 @@ fn missing_space(space: &Space, line: &str, start: usize, text: &str) -> Option<
         return before.trim().is_empty().then_some(Slip { span, help });
     }
     let (key, value) = line.split_once(':')?;
-    let is_key = is_key(space, key) || KEYS_OF_CONDITION.contains(&key) || space.parameter(key).is_some();
-    if !is_key || value.is_empty() || value.starts_with([' ', '\t']) {
+    if !language.is_any_key(key) || value.is_empty() || value.starts_with([' ', '\t']) {
         return None;
     }
     let span = Span { start: start + key.len(), end: start + key.len() + 1 };
@@ -144,7 +145,7 @@ mod tests {
     /// Returns the slip at the first occurrence of these words.
     fn help_at(text: &str, words: &str) -> Option<(String, String)> {
         let start = text.find(words).expect("it is there");
-        let slip = at(space(), text, Span { start, end: start + words.len() })?;
+        let slip = at(space().into(), text, Span { start, end: start + words.len() })?;
         Some((text[slip.span.start..slip.span.end].to_owned(), slip.help))
     }
 
@@ -202,14 +203,14 @@ mod tests {
     }
 
     fn at_span(text: &str, start: usize, length: usize) -> Option<String> {
-        at(space(), text, Span { start, end: start + length }).map(|slip| slip.help)
+        at(space().into(), text, Span { start, end: start + length }).map(|slip| slip.help)
     }
 
     #[test]
     fn what_keeps_a_text_from_being_yaml_is_found_nearby() {
         let check = |text: &str, place: &str, found: &str, help: &str| {
             let place = text.find(place).expect("it is there");
-            let slip = near(space(), text, place).unwrap_or_else(|| panic!("{text}"));
+            let slip = near(space().into(), text, place).unwrap_or_else(|| panic!("{text}"));
             let line = text[..slip.span.start].matches('\n').count() + 1;
             assert_eq!(format!("{line}: {}", slip.help), format!("{found}: {help}"), "{text}");
         };
@@ -228,6 +229,6 @@ mod tests {
             "2",
             "replace the no-break space (U+00A0) with a plain one",
         );
-        assert_eq!(near(space(), "a: [1\n# name:x \u{a0}\n", 5), None);
+        assert_eq!(near(space().into(), "a: [1\n# name:x \u{a0}\n", 5), None);
     }
 }

@@ -14,16 +14,96 @@ const MOST_BYTES: usize = 200;
 /// The dimension of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dimension {
-    symbol: char,
+    /// The symbol of its unit without a prefix, then other spellings of it.
+    symbols: &'static [&'static str],
     name: &'static str,
     article: &'static str,
+    /// Its unit as a product of powers.
+    powers: Powers,
+    /// The symbol with each prefix, in the order of [`SHORT_PREFIXES`].
+    prefixed: [&'static str; 9],
 }
 
-const DIMENSIONS: [Dimension; 4] = [
-    Dimension { symbol: 's', name: "time", article: "a" },
-    Dimension { symbol: 'V', name: "voltage", article: "a" },
-    Dimension { symbol: 'S', name: "conductance", article: "a" },
-    Dimension { symbol: 'F', name: "capacitance", article: "a" },
+/// A product of powers of the units [`BASE`]. All zero for a bare number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Powers([i32; 5]);
+
+/// The units of which the units of all dimensions are products.
+const BASE: [&str; 5] = ["s", "V", "A", "m", "M"];
+
+impl Powers {
+    /// A bare number.
+    pub(crate) const NUMBER: Powers = Powers([0; 5]);
+
+    /// A time.
+    pub(crate) const TIME: Powers = Powers([1, 0, 0, 0, 0]);
+
+    /// Multiplies two units.
+    pub(crate) fn times(self, other: Powers) -> Powers {
+        Powers(std::array::from_fn(|at| self.0[at] + other.0[at]))
+    }
+
+    /// Divides two units.
+    pub(crate) fn over(self, other: Powers) -> Powers {
+        Powers(std::array::from_fn(|at| self.0[at] - other.0[at]))
+    }
+
+    /// Returns the dimension with its article, for messages.
+    pub(crate) fn in_words(self) -> String {
+        if self == Powers::NUMBER {
+            return "a number".to_owned();
+        }
+        if let Some(of) = DIMENSIONS.iter().find(|dimension| dimension.powers == self) {
+            return format!("{} {}", of.article, of.name);
+        }
+        let factor = |(symbol, power): (&str, i32)| match power {
+            0 => None,
+            1 => Some(symbol.to_owned()),
+            _ => Some(format!("{symbol}^{power}")),
+        };
+        let factors: Vec<String> = BASE.into_iter().zip(self.0).filter_map(factor).collect();
+        format!("a quantity in {}", factors.join(" "))
+    }
+}
+
+/// The prefixes that symbols of parameters have.
+const SHORT_PREFIXES: [&str; 9] = ["f", "p", "n", "u", "m", "", "k", "M", "G"];
+
+/// Makes a dimension. Its arguments are the symbol of its unit with other spellings, its name with an article, and its
+/// unit as powers of the units [`BASE`].
+macro_rules! dimension {
+    ($symbol:literal $(or $other:literal)*, $article:literal, $name:literal, $powers:expr) => {
+        Dimension {
+            symbols: &[$symbol $(, $other)*],
+            name: $name,
+            article: $article,
+            powers: Powers($powers),
+            prefixed: [
+                concat!("f", $symbol),
+                concat!("p", $symbol),
+                concat!("n", $symbol),
+                concat!("u", $symbol),
+                concat!("m", $symbol),
+                $symbol,
+                concat!("k", $symbol),
+                concat!("M", $symbol),
+                concat!("G", $symbol),
+            ],
+        }
+    };
+}
+
+const DIMENSIONS: [Dimension; 9] = [
+    dimension!("s", "a", "time", [1, 0, 0, 0, 0]),
+    dimension!("V", "a", "voltage", [0, 1, 0, 0, 0]),
+    dimension!("S", "a", "conductance", [0, -1, 1, 0, 0]),
+    dimension!("F", "a", "capacitance", [1, -1, 1, 0, 0]),
+    dimension!("A", "a", "current", [0, 0, 1, 0, 0]),
+    dimension!("Hz", "a", "frequency", [-1, 0, 0, 0, 0]),
+    // The Greek letter, and the sign of the unit that looks like it.
+    dimension!("Ohm" or "\u{3a9}" or "\u{2126}", "a", "resistance", [0, 1, -1, 0, 0]),
+    dimension!("m", "a", "length", [0, 0, 0, 1, 0]),
+    dimension!("M", "a", "concentration", [0, 0, 0, 0, 1]),
 ];
 
 /// Prefixes and their powers of ten. Both micro signs, U+00B5 and U+03BC, are in use.
@@ -58,6 +138,77 @@ pub(crate) enum UnfitQuantity {
     OutOfRange,
 }
 
+/// Returns the unit of this symbol. A micro prefix may be `u`, `µ` or `μ`, and an ohm `Ohm` or `Ω`: all spellings of a
+/// symbol give one unit. An empty symbol is the unit of bare numbers. Returns `None` if the symbol is unknown.
+///
+/// ```
+/// use granule_engine::space::Unit;
+/// use granule_sweep::unit_of;
+///
+/// assert_eq!(unit_of("mV"), Some(Unit::Millivolt));
+/// assert_eq!(unit_of("µA"), Some(Unit::Other("uA")));
+/// assert_eq!(unit_of("MΩ"), Some(Unit::Other("MOhm")));
+/// assert_eq!(unit_of("mv"), None);
+/// ```
+#[must_use]
+pub fn unit_of(symbol: &str) -> Option<Unit> {
+    const OWN: [Unit; 5] =
+        [Unit::One, Unit::Millisecond, Unit::Millivolt, Unit::Nanosiemens, Unit::Picofarad];
+    if let Some(own) = OWN.into_iter().find(|unit| unit.symbol() == symbol) {
+        return Some(own);
+    }
+    let (dimension, exponent) = known_unit(symbol)?;
+    let exponent_of = |prefix: &str| PREFIXES.iter().find(|(of, _)| *of == prefix).map(|(_, power)| *power);
+    let place = SHORT_PREFIXES.iter().position(|prefix| exponent_of(prefix) == Some(exponent))?;
+    Some(Unit::Other(dimension.prefixed[place]))
+}
+
+/// Returns a unit as a product of powers of units without prefixes, and the power of ten that its prefix is. Returns
+/// `None` for an unknown symbol.
+pub(crate) fn powers(unit: &str) -> Option<(Powers, i64)> {
+    match unit {
+        "" => Some((Powers::NUMBER, 0)),
+        _ => known_unit(unit).map(|(dimension, exponent)| (dimension.powers, exponent)),
+    }
+}
+
+/// Returns a number of minutes, hours, days or seconds in seconds, if the unit is one of their names.
+pub(crate) fn in_seconds(number: &str, unit: &str) -> Option<f64> {
+    let seconds = match unit {
+        "sec" | "secs" | "second" | "seconds" => 1.0,
+        "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86400.0,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * seconds).filter(|x| x.is_finite())
+}
+
+/// Returns help for an unknown unit after a number: the unit that differs in upper and lower case only, or all units.
+pub(crate) fn help_for_unknown(number: &str, unit: &str) -> String {
+    if let Some(seconds) = in_seconds(number, unit) {
+        return format!("write `{seconds} s`");
+    }
+    let lower = unit.to_lowercase();
+    let known = DIMENSIONS.iter().flat_map(|dimension| dimension.prefixed);
+    // `mv` is `mV` sooner than `MV`.
+    let alike = known.filter(|known| known.to_lowercase() == lower);
+    let agreeing = |known: &&str| known.chars().zip(unit.chars()).filter(|(a, b)| a == b).count();
+    match alike.max_by_key(agreeing) {
+        Some(known) => format!("did you mean `{number} {known}`?"),
+        None => {
+            let symbols = DIMENSIONS.map(|dimension| dimension.symbols[0]);
+            let prefixes: Vec<&str> =
+                SHORT_PREFIXES.into_iter().filter(|prefix| !prefix.is_empty()).collect();
+            format!(
+                "the units are {}, each with a prefix {} or without one",
+                suggest::list(&symbols),
+                suggest::list(&prefixes).replace(" and ", " or ")
+            )
+        }
+    }
+}
+
 /// Returns the value of a text in the given unit: the nearest double.
 pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, UnfitQuantity> {
     let (number, unit) = split(text).ok_or(UnfitQuantity::Junk)?;
@@ -66,12 +217,17 @@ pub(crate) fn quantity(text: &str, wanted: Unit) -> Result<f64, UnfitQuantity> {
         (Unit::One, "") => 0,
         (Unit::One, _) => return Err(UnfitQuantity::NeedlessUnit { number: number_text() }),
         (_, "") => return Err(UnfitQuantity::NoUnit { number: number_text() }),
-        (_, unit) => {
-            let Some((dimension, exponent)) = known_unit(unit) else {
-                return Err(UnfitQuantity::UnknownUnit { number: number_text(), unit: unit.to_owned() });
-            };
-            let (wanted, wanted_exponent) = known_unit(wanted.symbol()).expect("the model's units are known");
-            if dimension != wanted {
+        // Also a symbol that this module does not know.
+        (wanted, unit) if unit == wanted.symbol() => 0,
+        (wanted, unit) => {
+            let unknown = || UnfitQuantity::UnknownUnit { number: number_text(), unit: unit.to_owned() };
+            let (dimension, exponent) = known_unit(unit).ok_or_else(unknown)?;
+            let (of, wanted_exponent) = known_unit(wanted.symbol()).ok_or_else(unknown)?;
+            if dimension != of {
+                // `m` for `mV` is a unit of which the end is missing, and not a length.
+                if wanted.symbol().starts_with(unit) {
+                    return Err(unknown());
+                }
                 let Dimension { name, article, .. } = dimension;
                 return Err(UnfitQuantity::WrongDimension {
                     number: number_text(),
@@ -116,16 +272,13 @@ impl UnfitQuantity {
                 (format!("unknown unit {}", quote(unit)), help)
             }
             UnfitQuantity::WrongDimension { number, unit, name, article } => {
-                let (wanted, _) = known_unit(symbol).expect("the model's units are known");
-                let help = match same_letters(unit, wanted) {
+                let own = known_unit(symbol).map(|(dimension, _)| dimension);
+                let help = match own.and_then(|own| same_letters(unit, wanted, own)) {
                     Some(unit) => format!("did you mean `{number} {unit}`?"),
                     None => format!("write it in {symbol}"),
                 };
-                let message = format!(
-                    "`{path}` is {} {} ({symbol}), but {text} is {article} {name}",
-                    wanted.article, wanted.name
-                );
-                (message, help)
+                let own = own.map_or_else(|| "in".to_owned(), |of| format!("{} {}", of.article, of.name));
+                (format!("`{path}` is {own} ({symbol}), but {text} is {article} {name}"), help)
             }
             UnfitQuantity::OutOfRange => (format!("{text} is too large or too small a number"), like_example),
         }
@@ -139,7 +292,11 @@ pub(crate) fn pattern(unit: Unit) -> String {
         Some((dimension, _)) => {
             let prefixes: Vec<&str> =
                 PREFIXES.iter().map(|(prefix, _)| *prefix).filter(|prefix| !prefix.is_empty()).collect();
-            format!("^{number} *({})?{}$", prefixes.join("|"), dimension.symbol)
+            let symbol = match dimension.symbols {
+                [symbol] => (*symbol).to_owned(),
+                symbols => format!("({})", symbols.join("|")),
+            };
+            format!("^{number} *({})?{symbol}$", prefixes.join("|"))
         }
         None => format!("^{number}$"),
     }
@@ -190,16 +347,19 @@ fn shifted(number: &str, shift: i64) -> Option<f64> {
 
 /// Returns the dimension and the power of ten of a unit.
 fn known_unit(unit: &str) -> Option<(Dimension, i64)> {
-    let dimension = *DIMENSIONS.iter().find(|dimension| unit.ends_with(dimension.symbol))?;
-    let prefix = unit.strip_suffix(dimension.symbol)?;
-    let &(_, exponent) = PREFIXES.iter().find(|(symbol, _)| *symbol == prefix)?;
-    Some((dimension, exponent))
+    DIMENSIONS.iter().find_map(|dimension| {
+        dimension.symbols.iter().find_map(|symbol| {
+            let prefix = unit.strip_suffix(symbol)?;
+            let &(_, exponent) = PREFIXES.iter().find(|(known, _)| *known == prefix)?;
+            Some((*dimension, exponent))
+        })
+    })
 }
 
 /// Returns the unit of the wanted dimension that is closest to a mistyped unit.
 fn nearest_unit(unit: &str, wanted: Unit) -> Option<String> {
     let (dimension, _) = known_unit(wanted.symbol())?;
-    if let Some(same) = same_letters(unit, dimension) {
+    if let Some(same) = same_letters(unit, wanted, dimension) {
         return Some(same);
     }
     let units = units_of(dimension);
@@ -208,13 +368,22 @@ fn nearest_unit(unit: &str, wanted: Unit) -> Option<String> {
     suggest::nearest(unit, own.chain(units.iter().map(String::as_str))).map(str::to_owned)
 }
 
-/// Returns the unit of a dimension that differs only in upper and lower case.
-fn same_letters(unit: &str, dimension: Dimension) -> Option<String> {
-    units_of(dimension).into_iter().find(|known| known.to_lowercase() == unit.to_lowercase())
+/// Returns the unit of a dimension that differs only in upper and lower case. The parameter's own unit is preferred.
+/// The case of the prefix of a long symbol is probably right: `Mhz` is `MHz`, and not `mHz`.
+fn same_letters(unit: &str, wanted: Unit, dimension: Dimension) -> Option<String> {
+    let is_same = |known: &&String| known.to_lowercase() == unit.to_lowercase();
+    let own = [wanted.symbol().to_owned()];
+    let units = units_of(dimension);
+    let is_long = dimension.symbols[0].len() > 1;
+    let keeps_prefix = |known: &&String| is_long && known.chars().next() == unit.chars().next();
+    let found = own.iter().find(is_same);
+    let found = found.or_else(|| units.iter().find(|known| is_same(known) && keeps_prefix(known)));
+    found.or_else(|| units.iter().find(is_same)).cloned()
 }
 
 fn units_of(dimension: Dimension) -> Vec<String> {
-    PREFIXES.iter().map(|(prefix, _)| format!("{prefix}{}", dimension.symbol)).collect()
+    let symbol = dimension.symbols[0];
+    PREFIXES.iter().map(|(prefix, _)| format!("{prefix}{symbol}")).collect()
 }
 
 #[cfg(test)]
@@ -346,10 +515,76 @@ mod tests {
         );
     }
 
+    #[test]
+    fn every_dimension_has_every_prefix() {
+        for dimension in DIMENSIONS {
+            let Dimension { symbols, prefixed, .. } = dimension;
+            for (symbol, prefix) in prefixed.iter().zip(SHORT_PREFIXES) {
+                assert_eq!(*symbol, format!("{prefix}{}", symbols[0]));
+                assert_eq!(unit_of(symbol).map(Unit::symbol), Some(*symbol));
+                assert_eq!(known_unit(symbol).map(|(of, _)| of), Some(dimension), "{symbol}");
+            }
+        }
+        let check = |symbol: &str, unit: Option<Unit>| assert_eq!(unit_of(symbol), unit, "{symbol}");
+        check("", Some(Unit::One));
+        check("ms", Some(Unit::Millisecond));
+        check("s", Some(Unit::Other("s")));
+        for micro in ["uA", "\u{b5}A", "\u{3bc}A"] {
+            check(micro, Some(Unit::Other("uA")));
+        }
+        for ohm in ["MOhm", "M\u{3a9}", "M\u{2126}"] {
+            check(ohm, Some(Unit::Other("MOhm")));
+        }
+        check("mm", Some(Unit::Other("mm")));
+        check("mM", Some(Unit::Other("mM")));
+        check("M", Some(Unit::Other("M")));
+        for other in ["k", "Oh", "mv", "hz", "ohm", "kg", "m m", " ", "5"] {
+            check(other, None);
+        }
+    }
+
+    #[test]
+    fn other_units_are_converted_exactly() {
+        let check = |texts: &[&str], symbol: &'static str, value: f64| {
+            for text in texts {
+                assert_eq!(quantity(text, Unit::Other(symbol)), Ok(value), "{text}");
+            }
+        };
+        check(&["0.3 uA", "300 nA", "0.3 \u{b5}A", "3e-7 A"], "uA", 0.3);
+        check(&["12.5 Hz", "0.0125 kHz", "12500mHz"], "Hz", 12.5);
+        check(&["170 MOhm", "0.17 GOhm", "170 M\u{3a9}", "170e6 \u{2126}"], "MOhm", 170.0);
+        check(&["0.05 mm", "50 um", "5e-5 m"], "um", 50.0);
+        check(&["1.2 mM", "1200 uM", "0.0012 M"], "mM", 1.2);
+        check(&["0.3 s", "300 ms"], "s", 0.3);
+        check(&["5 spikes"], "spikes", 5.0);
+        for (text, symbol) in [("5 ms", "spikes"), ("5", "spikes"), ("5 Hz", "s"), ("5 spikes", "s")] {
+            let unfit = quantity(text, Unit::Other(symbol)).expect_err(text);
+            assert!(!unfit.describe("x.y", text, Unit::Other(symbol), "1").1.is_empty());
+        }
+    }
+
+    #[test]
+    fn messages_name_other_dimensions() {
+        let check = |text: &str, wanted: &'static str, message: &str, help: &str| {
+            let wanted = unit_of(wanted).expect("a unit");
+            let unfit = quantity(text, wanted).expect_err(text);
+            let described = unfit.describe("x.y", text, wanted, "5 uA");
+            assert_eq!(described, (message.to_owned(), help.to_owned()), "{text}");
+        };
+        check("2 pA", "mV", "`x.y` is a voltage (mV), but `2 pA` is a current", "write it in mV");
+        check("2 ms", "Hz", "`x.y` is a frequency (Hz), but `2 ms` is a time", "write it in Hz");
+        check("2 mm", "mM", "`x.y` is a concentration (mM), but `2 mm` is a length", "did you mean `2 mM`?");
+        check("2 Mhz", "Hz", "unknown unit `Mhz`", "did you mean `2 MHz`?");
+        check("2 mohm", "MOhm", "unknown unit `mohm`", "did you mean `2 MOhm`?");
+        check("2 Mohm", "kOhm", "unknown unit `Mohm`", "did you mean `2 MOhm`?");
+        check("2 kOhms", "kOhm", "unknown unit `kOhms`", "did you mean `2 kOhm`?");
+        check("2", "nA", "`x.y` needs a unit", "write `2 nA`");
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_quantity_or_not(text in "\\PC{0,40}") {
-            for unit in [Unit::One, Unit::Millivolt] {
+            for unit in [Unit::One, Unit::Millivolt, Unit::Other("MOhm"), Unit::Other("?")] {
                 match quantity(&text, unit) {
                     Ok(value) => prop_assert!(value.is_finite()),
                     Err(unfit) => prop_assert!(!unfit.describe("x", &text, unit, "1").0.is_empty()),

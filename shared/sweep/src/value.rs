@@ -14,7 +14,7 @@ use crate::units;
 use crate::yaml::{self, Node};
 
 /// Largest number of quantities in a list.
-const MOST_QUANTITIES: usize = 10_000;
+pub(crate) const MOST_QUANTITIES: usize = 10_000;
 
 /// An entry of a mapping whose key is a word.
 #[derive(Clone, Copy)]
@@ -82,6 +82,7 @@ pub(crate) fn unknown_parameter(space: &Space, path: &str, span: Span) -> Proble
     let help = match (paths().find(in_group), suggest::nearest_path(path, paths())) {
         (Some(first), _) => format!("write dotted paths, such as `{first}: …`"),
         (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
+        (None, None) if space.parameters().is_empty() => "the model has no parameters".to_owned(),
         (None, None) => format!("parameters are in the groups {}", suggest::list(&space.groups())),
     };
     Problem::at(span, format!("unknown parameter {}", quote(path))).help(help)

@@ -13,12 +13,19 @@ use crate::record::{ExplicitRecord, Record};
 
 /// Writes a sweep as a sweep file that is read as the same sweep.
 ///
-/// Ranges, grids and random axes of the original file become lists of values.
+/// Ranges, grids and random axes of the original file become lists of values. The engine is named by `engine`, and a
+/// program of the user's by `model`, with the path of [`Sweep::model`]. If the path is unknown, neither is written.
 pub fn to_yaml(sweep: &Sweep) -> String {
-    let Sweep { name, engine, randomness, seeds, trials, conditions } = sweep;
+    let Sweep { name, model, engine, randomness, seeds, trials, conditions } = sweep;
     let space = engine.space();
     let common = common(space, conditions);
-    let mut text = format!("granule: 1\nname: {}\nengine: {}\n", quoted(name), engine.name());
+    let mut text = format!("granule: 1\nname: {}\n", quoted(name));
+    match (engine.is_program(), model) {
+        // A text of JSON is a text of YAML.
+        (true, Some(path)) => text.push_str(&format!("model: {}\n", serde_json::Value::from(path.as_str()))),
+        (true, None) => {}
+        (false, _) => text.push_str(&format!("engine: {}\n", engine.name())),
+    }
     let independent = space.sharing().filter(|_| *randomness == Randomness::Independent);
     if let Some(sharing) = independent {
         writeln!(text, "{}: {}", sharing.group, randomness.name()).expect("a string takes anything");
@@ -181,7 +188,9 @@ mod tests {
     fn the_sweeps_that_come_along_are_written_too() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sweeps");
         let files = std::fs::read_dir(directory).expect("sweeps");
-        let paths: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+        let paths = files.map(|file| file.expect("an entry").path());
+        // Sweeps of a model of the user's own lie in a directory of their own.
+        let paths: Vec<_> = paths.filter(|path| path.is_file()).collect();
         for path in &paths {
             comes_back(&std::fs::read_to_string(path).expect("text"));
         }

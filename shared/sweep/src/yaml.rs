@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use granule_engine::Space;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
@@ -15,8 +14,9 @@ use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFo
 use crate::diagnostics::Problem;
 use crate::slips::{self, Slip};
 use crate::text::{Span, quote};
+use crate::vocabulary::Language;
 
-/// Largest size of a sweep file, in bytes.
+/// Largest size of a file, in bytes.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// Deepest nesting; a sweep needs six levels. The limit is small because reading a tree uses the stack.
@@ -70,10 +70,12 @@ impl Node {
 ///
 /// # Errors
 /// The problem, and the text in which to show it.
-pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
+pub(crate) fn decode(language: Language, bytes: &[u8]) -> Result<&str, (Problem, String)> {
     if bytes.len() > MOST_BYTES {
-        let problem = Problem::of_file("the file is larger than 1 MiB")
-            .help("a sweep file lists seeds and conditions; is this the right file?");
+        let problem = Problem::of_file("the file is larger than 1 MiB").help(match language {
+            Language::Sweep(_) => "a sweep file lists seeds and conditions; is this the right file?",
+            Language::Model => "a model file lists parameters and results; is this the right file?",
+        });
         return Err((problem, String::new()));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -99,7 +101,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (Problem, String)> {
 }
 
 /// Parses the only document of a text.
-pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
+pub(crate) fn load(language: Language, text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MOST_DEPTH,
@@ -120,7 +122,7 @@ pub(crate) fn load(space: &Space, text: &str) -> Result<Node, Problem> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(node(raw, text)),
-        Err(error) => Err(problem(space, &error, text)),
+        Err(error) => Err(problem(language, &error, text)),
     }
 }
 
@@ -236,36 +238,51 @@ fn span(location: serde_saphyr::Location, text: &str) -> Span {
     }
 }
 
-fn problem(space: &Space, error: &Error, text: &str) -> Problem {
+fn problem(language: Language, error: &Error, text: &str) -> Problem {
     let error = error.without_snippet();
     let span = error.location().map_or(Span { start: 0, end: 0 }, |location| span(location, text));
+    let is_sweep = matches!(language, Language::Sweep(_));
+    let of = if is_sweep { "the sweep language" } else { "the language of model files" };
     let (message, help) = match error {
         Error::UnknownAnchor { .. }
         | Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => (
-            "YAML anchors and aliases are not part of the sweep language".to_owned(),
-            "`base: …` lets a condition start from an earlier one",
+            format!("YAML anchors and aliases are not part of {of}"),
+            match is_sweep {
+                true => "`base: …` lets a condition start from an earlier one",
+                false => "put a text that starts with `*` or `&` in quotes, as in `'*.py'`",
+            },
         ),
-        Error::UnsupportedTag { tag, .. } => (
-            format!("YAML tags are not part of the sweep language; found the tag {}", quote(tag)),
-            "remove it",
-        ),
-        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
-            ("the file has more than one YAML document".to_owned(), "write each sweep to a file of its own")
+        Error::UnsupportedTag { tag, .. } => {
+            (format!("YAML tags are not part of {of}; found the tag {}", quote(tag)), "remove it")
         }
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => (
+            "the file has more than one YAML document".to_owned(),
+            match is_sweep {
+                true => "write each sweep to a file of its own",
+                false => "write each model to a file of its own",
+            },
+        ),
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => (
             format!("lists and mappings are nested more than {MOST_DEPTH} deep"),
-            "a sweep never needs that; look for a bracket too many",
+            match is_sweep {
+                true => "a sweep never needs that; look for a bracket too many",
+                false => "a model file never needs that; look for a bracket too many",
+            },
         ),
-        Error::Budget { .. } => {
-            (format!("the file has more than {MOST_NODES} values"), "split the sweep into several files")
-        }
-        other if let Some(Slip { span, help }) = slips::near(space, text, span.start) => {
+        Error::Budget { .. } => (
+            format!("the file has more than {MOST_NODES} values"),
+            match is_sweep {
+                true => "split the sweep into several files",
+                false => "use fewer values; large data belongs in a file that `files` names",
+            },
+        ),
+        other if let Some(Slip { span, help }) = slips::near(language, text, span.start) => {
             let message = format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other));
             return Problem::at(span, message).help(help);
         }
         other => (
             format!("not valid YAML: {}", DefaultMessageFormatter.format_message(other)),
-            match has_placeholder(text, span.start) {
+            match is_sweep && has_placeholder(text, span.start) {
                 true => QUOTED_NAME,
                 false => "look for a missing quote, bracket, comma or space after a colon near here",
             },
@@ -311,7 +328,8 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_spelling() {
-        let check = |text: &str, tree: &str| assert_eq!(drawn(&load(space(), text).unwrap(), text), tree);
+        let check =
+            |text: &str, tree: &str| assert_eq!(drawn(&load(space().into(), text).unwrap(), text), tree);
         check("a: 0.170\nb: 1e999\nc: 007\n", "{a: 0.170, b: 1e999, c: 007}");
         check("a: 'x'\nb: \"5\"\nc: \"\\u00b5\"", "{a: \"x\", b: \"5\", c: \"µ\"}");
         check("a: yes\nb: .nan\nc: 0x1f\nd: 1_000", "{a: yes, b: .nan, c: 0x1f, d: 1_000}");
@@ -326,7 +344,7 @@ mod tests {
     #[test]
     fn positions_are_bytes_of_the_text() {
         let text = "µ: é\nb: [x, 'yé']\n";
-        let Content::Map(map) = load(space(), text).unwrap().value else { panic!() };
+        let Content::Map(map) = load(space().into(), text).unwrap().value else { panic!() };
         let Content::List(list) = &map[1].1.value else { panic!() };
         assert_eq!(&text[list[0].span.start..list[0].span.end], "x");
         assert_eq!(&text[list[1].span.start..list[1].span.end], "'yé'");

@@ -12,17 +12,22 @@ use granule_engine::{
     Recounted, Shard, StreamKey, Take, TimeAxis, Unable, Value, Values,
 };
 use granule_granular::Method;
-use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, notes, parse, to_yaml};
+use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, model_of, notes, parse, to_yaml};
 
-/// A model of few parameters and without presets.
-struct Chain;
+/// A model of few parameters and without presets. It is built in, or a program of the user's.
+struct Chain {
+    is_program: bool,
+}
 
 const KINDS: &[FileKind] = &[FileKind { key: "trace", about: "traces", is_large: false }];
 
 /// The granular layer is first, and therefore the default.
-const ENGINES: Engines = &[&Method::Pcg, &Chain, &Method::Brian2_2_2_1];
+const ENGINES: Engines = &[&Method::Pcg, &Chain { is_program: false }, &Method::Brian2_2_2_1];
 
-const ALONE: Engines = &[&Chain];
+const ALONE: Engines = &[&Chain { is_program: false }];
+
+/// The engines of a sweep file with `model`.
+const OWN: Engines = &[&Chain { is_program: true }];
 
 fn of_chain() -> &'static Space {
     static SPACE: LazyLock<Space> = LazyLock::new(|| {
@@ -60,6 +65,10 @@ impl Engine for Chain {
         of_chain()
     }
 
+    fn is_program(&self) -> bool {
+        self.is_program
+    }
+
     fn populations(&self) -> &'static [Population] {
         &[Population { name: "links", cell: "link", cells: "links" }]
     }
@@ -78,6 +87,7 @@ impl Engine for Chain {
         hash.values(values, |_| true);
         let fingerprint = Fingerprint(hash.finish());
         Ok(Facts {
+            returns: Vec::new(),
             sizes: vec![3],
             time: TimeAxis { step_ms: 1.0, steps_per_ms: 1, steps: 100 },
             fingerprint,
@@ -141,7 +151,7 @@ impl Engine for Chain {
         unreachable!()
     }
 
-    fn derive(&self, _: &Model, _: u32, _: u32) -> Box<dyn Derive> {
+    fn derive(&self, _: &Model, _: u32, _: u32, _: &[&str]) -> Box<dyn Derive> {
         unreachable!()
     }
 
@@ -236,7 +246,7 @@ fn messages_take_their_examples_from_the_engine() {
         &[
             "this version reads format 1 of sweep files, not a mapping \
              | write `granule: 1`, or use another version of granule",
-            "unknown key `noise` | the keys are `granule`, `name`, `engine`, `seeds`, `trials`, `record`, `set` and \
+            "unknown key `noise` | the keys are `granule`, `name`, `engine`, `model`, `seeds`, `trials`, `record`, `set` and \
              `conditions`, and the groups of parameters `chain`",
             "`record` must be `all` or a mapping, not `none` | write `{ trace: false }`",
             "`order` cannot be `bak` | did you mean `back`?",
@@ -276,4 +286,111 @@ fn variables_are_those_of_the_space() {
     assert_eq!(sweep.conditions[0].model.values().get("chain.links"), Some(&Value::Count(2)));
     // The parameter belongs to the chosen model only.
     assert_eq!(read("conditions: [Control]").trials, 5);
+}
+
+#[test]
+fn a_file_with_a_model_is_read_with_the_program_of_that_model() {
+    let text = SWEEP.replace("engine: chain", "model: \"../my \\\"chain\\\".yaml\"");
+    let path = "../my \"chain\".yaml";
+    assert_eq!(model_of(text.as_bytes()).as_deref(), Some(path));
+    let sweep = read(OWN, &text);
+    assert_eq!(sweep.model.as_deref(), Some(path));
+    assert!(sweep.engine.is_program());
+    assert_eq!(sweep.conditions.len(), 5);
+    let written = to_yaml(&sweep);
+    assert!(!written.contains("engine:"), "{written}");
+    assert_eq!(read(OWN, &written), sweep, "{written}");
+    // A sweep that was restored has no path.
+    let restored = Sweep { model: None, ..sweep };
+    let written = to_yaml(&restored);
+    assert!(!written.contains("engine:") && !written.contains("model:"), "{written}");
+    assert_eq!(read(OWN, &written), restored, "{written}");
+}
+
+#[test]
+fn only_a_text_is_the_path_of_a_model() {
+    let check =
+        |text: &str, path: Option<&str>| assert_eq!(model_of(text.as_bytes()).as_deref(), path, "{text}");
+    check("model: ei.yaml", Some("ei.yaml"));
+    check("conditions: [{ name: a }]\nmodel: 'a b.yaml'", Some("a b.yaml"));
+    check("model: 5", Some("5"));
+    // A file whose other keys are wrong still names its model.
+    check("model: ei.yaml\ntrials: x\nmodels: y", Some("ei.yaml"));
+    for text in [
+        "",
+        "model:",
+        "model: ''",
+        "model: [ei.yaml]",
+        "model: { a: b }",
+        "a: { model: ei.yaml }",
+        "[",
+        "model",
+    ] {
+        check(text, None);
+    }
+    assert_eq!(model_of(b"model: \xff"), None);
+}
+
+#[test]
+fn a_wrong_model_is_reported() {
+    let check = |engines: Engines, text: &str, expected: &[&str]| {
+        let errors = parse(engines, "x.yaml", text.as_bytes(), "x", &Overrides::default()).expect_err(text);
+        let found: Vec<String> = errors
+            .listed()
+            .iter()
+            .map(|of| {
+                let (line, column) = of.line_and_column().expect("a place");
+                format!("{line}:{column} {} | {}", of.message(), of.help())
+            })
+            .collect();
+        assert_eq!(found, expected, "{text}");
+    };
+    let conditions = "conditions: [{ name: a }]\n";
+    check(
+        OWN,
+        &format!("model: ei.yaml\nengine: chain\n{conditions}"),
+        &["2:9 a sweep has either `model` or `engine` | remove `engine`; the model file names the program"],
+    );
+    check(
+        OWN,
+        &format!("engine: chain\n{conditions}"),
+        &[
+            "1:9 a sweep of a model of your own has no `engine` | remove `engine`, or write `model: …` with the path of \
+           the model file",
+        ],
+    );
+    // The engines are then those that are built in: other keys cannot be checked.
+    let no_text = "must be the path of a model file, not";
+    let like = "write it like `model: my-model.yaml`";
+    for (value, shown) in [("[ei.yaml]", "a list"), ("''", "an empty text"), ("~", "an empty value")] {
+        check(
+            ENGINES,
+            &format!("model: {value}\nneuron: {{ tau: 5 ms }}\n{conditions}"),
+            &[&format!("1:8 `model` {no_text} {shown} | {like}")],
+        );
+    }
+    check(
+        OWN,
+        &format!("model: {{ a: b }}\n{conditions}"),
+        &[&format!("1:8 `model` {no_text} a mapping | {like}")],
+    );
+    check(
+        ENGINES,
+        &format!("model: ei.yaml\nneuron: {{ tau: 5 ms }}\n{conditions}"),
+        &["1:8 the model file `ei.yaml` was not read | write the path of a model file"],
+    );
+    check(
+        ENGINES,
+        "granule-model: 1\nname: ei\nprogram: [python, ei.py]\n",
+        &["1:1 this is a model file, not a sweep file | write a sweep file that names it, as in \
+           `model: my-model.yaml`"],
+    );
+    check(OWN, &format!("modl: ei.yaml\n{conditions}"), &["1:1 unknown key `modl` | did you mean `model`?"]);
+    check(
+        OWN,
+        &format!("model:ei.yaml\n{conditions}"),
+        &[
+            "1:6 not valid YAML: mapping values are not allowed in this context | write a space after the colon: `model: ei.yaml`",
+        ],
+    );
 }

@@ -13,6 +13,9 @@ pub const DISAGREED: u8 = 4;
 pub const CUT_OFF: u8 = 255;
 /// The system refused a thread or a file to one of the coordinator's own worker processes (`EX_TEMPFAIL`).
 pub const STARVED: u8 = 75;
+/// A worker cannot compute the user's model: the program does not start, or the files of the model are not the
+/// coordinator's (`EX_UNAVAILABLE`).
+pub const UNFIT: u8 = 69;
 /// Ended by SIGHUP (128 + SIGHUP).
 pub const HUNG_UP: u8 = 129;
 /// Ended by Ctrl-C (128 + SIGINT).

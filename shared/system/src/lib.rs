@@ -7,6 +7,7 @@
 //! - [`shell`]: words in the form that shells read
 //! - [`threads`]: as many threads as the system allows
 //! - [`limits`]: the limit that causes an error
+//! - [`memory`]: the memory of processes
 //! - [`exit`]: the exit codes
 //!
 //! This crate must not depend on sweeps, stores, outputs or the protocol. Of the workspace it uses only the
@@ -17,6 +18,7 @@
 pub mod exit;
 pub mod files;
 pub mod limits;
+pub mod memory;
 pub mod private;
 pub mod shell;
 pub mod stamp;

@@ -11,8 +11,9 @@ use granule_engine::output::{Array, Derive, File, FileKind, Size};
 use granule_engine::space::{self, Preset, Unit};
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Parameter, Population,
-    Recounted, Shard, Space, Spike, StreamKey, Take, TimeAxis, TrialSpikes, Unable, Value, Values,
+    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, NoResult, Note, Parameter,
+    Population, Recounted, Shard, Space, Spike, StreamKey, Take, TimeAxis, TrialSpikes, Unable, Value,
+    Values,
 };
 
 /// Both engines.
@@ -94,7 +95,7 @@ pub fn spikes(model: &Model, seed: u32, trial: u32) -> TrialSpikes {
         train.dedup();
         train
     };
-    TrialSpikes { trains: model.sizes().iter().enumerate().map(train).collect() }
+    TrialSpikes::of(model.sizes().iter().enumerate().map(train).collect())
 }
 
 /// The finding of a part of a stream.
@@ -148,6 +149,7 @@ impl Engine for Toy {
             ["relay", "excitatory", "inhibitory"].map(|of| number(values, &format!("network.{of}")) as u32);
         Ok(Facts {
             sizes: sizes.to_vec(),
+            returns: Vec::new(),
             time: TimeAxis { step_ms: 0.5, steps_per_ms: 2, steps: 2 * duration_ms as u32 },
             fingerprint,
             fingerprint_0_1_0: fingerprint,
@@ -197,8 +199,10 @@ impl Engine for Toy {
 
     fn compute(&self, shard: &Shard<'_>, take: &mut Take<'_>) -> Result<(), Unable> {
         for trial in shard.trials.clone() {
-            let of =
-                |model| Some(spikes(model, shard.seed, trial)).filter(|of| of.len() <= shard.most_spikes);
+            let of = |model| {
+                let of = spikes(model, shard.seed, trial);
+                if of.len() <= shard.most_spikes { Ok(of) } else { Err(NoResult::TooLarge) }
+            };
             if take(trial, shard.models.iter().map(of).collect()).is_break() {
                 break;
             }
@@ -233,7 +237,7 @@ impl Engine for Toy {
         name.ends_with("Counts.npy") || name.ends_with("Totals.npy")
     }
 
-    fn derive(&self, model: &Model, _: u32, _: u32) -> Box<dyn Derive> {
+    fn derive(&self, model: &Model, _: u32, _: u32, _: &[&str]) -> Box<dyn Derive> {
         Box::new(Arrays { model: model.clone(), trials: Vec::new() })
     }
 

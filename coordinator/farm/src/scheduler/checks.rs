@@ -20,8 +20,10 @@ pub(super) struct Trust {
     pub(super) disputes: BTreeMap<TrialId, Dispute>,
     /// Workers that have computed some of the variants of places that are not done. Empty if there are no audits.
     pub(super) partial: BTreeMap<Place, Vec<WorkerName>>,
-    /// Increases by the percentage of audits with every trial. At 100, an audit is due.
+    /// Increases by the percentage of audits with every trial, and decreases by 100 with every audit.
     pub(super) due: f64,
+    /// Number of trials that were chosen for an audit.
+    pub(super) sampled: u64,
     /// Number of trials that the store has been asked to remove.
     pub(super) discarding: u64,
     /// Since when no connected worker may compute some of the open checks.

@@ -1,10 +1,10 @@
-//! Claims of workers that trials are too large.
+//! Claims of workers that trials have no result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::{LeaseId, Site, TrialId, WorkerName};
 
-/// Trials that were claimed to be too large.
+/// Trials that were claimed to have no result.
 #[derive(Debug, Default)]
 pub(super) struct Large {
     /// Claims on trials that are tried again.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use granule_engine::spikes::{Digest, MOST_SPIKES};
+use granule_engine::Digest;
 
 use super::ids::{ConnectionId, LeaseId, Place, Site, TrialId, WorkerName};
 use super::variants::Variants;
@@ -27,8 +27,9 @@ pub enum Event {
     Received { connection: ConnectionId, lease: Option<LeaseId>, trial: TrialId },
     /// A part of a result of this lease has arrived, or waits until the coordinator has room for it.
     Part { connection: ConnectionId, lease: Option<LeaseId> },
-    /// A worker reports that a trial has too many spikes. No result of this trial is stored.
-    TooLarge { connection: ConnectionId, lease: Option<LeaseId>, trial: TrialId },
+    /// A worker reports that a trial has no result: it has too many spikes, or the user's program failed at it. No
+    /// result of this trial is stored.
+    NoResult { connection: ConnectionId, lease: Option<LeaseId>, trial: TrialId },
     /// The store holds a worker's result of a trial, or an equal one from before.
     Stored { worker: WorkerName, trial: TrialId },
     /// A worker's result differs from the stored one.
@@ -123,8 +124,8 @@ pub enum Report {
     Copied { place: Place, trials: u32, slow: WorkerName, idle: WorkerName },
     /// A trial is set aside, in all its variants.
     SetAside { place: Place, reason: String },
-    /// A trial of one variant is given up, because it has too many spikes.
-    TooLarge { trial: TrialId },
+    /// A trial of one variant is given up, because it has no result.
+    NoResult { trial: TrialId },
     /// Two workers have computed different spikes of a trial. `stored_by` is `None` if an earlier run stored the trial.
     Disagreed { trial: TrialId, stored_by: Option<WorkerName>, worker: WorkerName },
     /// A dispute on a trial's spikes is settled. `machines` counts the machines that have computed the trial.
@@ -155,9 +156,7 @@ pub enum Reason {
     /// Workers failed at every trial that they tried.
     #[error("no trial could be computed: {count} were set aside, and none was stored; the last one: {last}")]
     Nothing { count: usize, last: String },
-    /// Every computed trial has too many spikes to be stored.
-    #[error(
-        "no trial could be stored: each of the {count} that were computed has more than {MOST_SPIKES} spikes"
-    )]
-    TooLarge { count: usize },
+    /// No computed trial has a result.
+    #[error("no trial could be stored: none of the {count} that were computed has a result")]
+    NoResults { count: usize },
 }

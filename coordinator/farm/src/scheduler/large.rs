@@ -1,9 +1,10 @@
-//! Results that take long to arrive, and trials with more spikes than can be stored.
+//! Results that take long to arrive, and trials without a result.
 //!
-//! Such a trial counts against its own variant only, not against the worker or the other variants of the place. A
-//! single worker may be wrong, or lie, so the trial is computed again, alone. It is given up once two workers have
-//! claimed that it is too large, or [`CLAIMS`] leases have ended so. Claims of one site are not enough while a worker
-//! elsewhere can try it. A trial that was given up counts as stored wherever the scheduler asks what is left to do.
+//! A trial has no result if it has more spikes than can be stored, or if the user's program failed at it. It counts
+//! against its own variant only, not against the worker or the other variants of the place. A single worker may be
+//! wrong, or lie, so the trial is computed again, alone. It is given up once two workers have claimed that it has no
+//! result, or [`CLAIMS`] leases have ended so. Claims of one site are not enough while a worker elsewhere can try it. A
+//! trial that was given up counts as stored wherever the scheduler asks what is left to do.
 
 use std::collections::BTreeSet;
 
@@ -27,12 +28,12 @@ const PARTS_FOR: u32 = 4;
 /// Limit on the recorded claims of a trial.
 const MOST_CLAIMS: usize = 64;
 
-/// Stands for the digest of a trial's spikes if a worker claims too many spikes and others have a result.
-pub const TOO_LARGE: Digest = Digest([0xff; 32]);
+/// Stands for the digest of a result, if a worker claims that a trial has none and others have one.
+pub const NO_RESULT: Digest = Digest([0xff; 32]);
 
 impl Scheduler {
-    /// Trials that were given up because they have too many spikes.
-    pub fn too_large(&self) -> impl Iterator<Item = TrialId> {
+    /// Trials that were given up because they have no result.
+    pub fn without_result(&self) -> impl Iterator<Item = TrialId> {
         self.large.given_up.iter().copied()
     }
 
@@ -64,7 +65,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_too_large(
+    pub(super) fn on_no_result(
         &mut self,
         now: Time,
         connection: ConnectionId,
@@ -81,6 +82,11 @@ impl Scheduler {
         }
         lease.progress = now;
         if self.slot_of(trial).contains(trial.variant) {
+            // The trial cannot be audited: the user's program fails at it now.
+            if self.trust.audits.contains_key(&trial.place()) {
+                self.trust.end_audit(trial.place());
+                self.tally.unaudited += 1;
+            }
             return;
         }
         let claims = self.large.claims.entry(trial).or_default();
@@ -96,12 +102,12 @@ impl Scheduler {
         if is_certain && !self.workers.values().any(can_try) {
             self.give_up(name, trial);
         } else if self.slot(trial.place()).lease() == Some(id) {
-            self.suspect(trial.place(), "a worker found too many spikes");
+            self.suspect(trial.place(), "a worker reported no result");
             self.detach(trial.place());
         }
     }
 
-    /// Whether a worker of this site has claimed too many spikes in a variant of a place.
+    /// Whether a worker of this site has claimed that a variant of a place has no result.
     pub(super) fn has_claimed(&self, site: Site, place: Place) -> bool {
         let Place { cohort, trial } = place;
         let first = TrialId { cohort, trial, variant: 0 };
@@ -128,18 +134,18 @@ impl Scheduler {
         self.large.given_up.insert(id);
         self.slot(id.place()).stored.insert(id.variant);
         self.tally.set_aside += 1;
-        self.commands.push(Command::Report(Report::TooLarge { trial: id }));
+        self.commands.push(Command::Report(Report::NoResult { trial: id }));
         let is_done = self.settle(id);
         if !self.computable(id.place()).is_empty() {
             self.sample(name, id.place(), is_done);
         }
         let count = self.large.given_up.len();
         if self.tally.stored == 0 && count >= HOPELESS {
-            self.end(Command::Abandon(Reason::TooLarge { count }));
+            self.end(Command::Abandon(Reason::NoResults { count }));
         }
     }
 
-    /// Takes back that a trial was given up, if it was: a result has arrived, so the trial was not too large.
+    /// Takes back that a trial was given up, if it was: a result has arrived, so the trial has one.
     pub(super) fn take_back(&mut self, id: TrialId) {
         if !self.large.given_up.remove(&id) {
             return;

@@ -12,7 +12,7 @@
 //! leased to others as well (`stalls`). The number of a worker's leases depends on its delivered results (`sites`).
 //!
 //! A trial at which workers die becomes a suspect. It is tried alone once no other work is left, and finally set aside
-//! (`suspects`). A variant of a trial with more spikes than can be stored is given up by itself (`large`). The
+//! (`suspects`). A variant of a trial without a result is given up by itself (`large`). The
 //! scheduler detects workers whose results differ from those of others. Trials that only they have computed are
 //! computed again (`trust`).
 //!
@@ -52,7 +52,7 @@ use std::time::Duration;
 
 pub use event::{Command, Dropped, Event, Reason, Report, Work};
 pub use ids::{ConnectionId, LeaseId, Place, Site, Time, TrialId, WorkerName};
-pub use large::TOO_LARGE;
+pub use large::NO_RESULT;
 pub use pace::effort;
 pub use shape::{CohortShape, LEASE_TARGET, PlanShape, SchedulerConfig};
 pub use state::{Scheduler, Tally};
@@ -84,8 +84,8 @@ impl Scheduler {
                 self.on_received(now, connection, lease, trial)
             }
             Event::Part { connection, lease: Some(lease) } => self.on_part(now, connection, lease),
-            Event::TooLarge { connection, lease, trial } => {
-                self.on_too_large(now, connection, lease, trial);
+            Event::NoResult { connection, lease, trial } => {
+                self.on_no_result(now, connection, lease, trial);
             }
             Event::Stored { worker, trial } => self.on_stored(worker, trial),
             Event::Disagreed { worker, trial, stored, received } => {

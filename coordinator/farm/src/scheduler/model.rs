@@ -338,6 +338,7 @@ impl Outside {
             crash_limit: setup.crash_limit,
             loss_limit: setup.loss_limit,
             audit_percent: setup.audit_percent,
+            audits_alone: false,
         };
         let mut outside = Outside {
             scheduler: Scheduler::new(config, shape(0, &[], STREAMS), |_| false),

@@ -44,4 +44,7 @@ pub struct SchedulerConfig {
     pub loss_limit: u32,
     /// Percentage of trials that another worker computes once more.
     pub audit_percent: f64,
+    /// Whether a worker audits its own trials while there is no other worker. This finds a program that gives
+    /// different results each time; it does not find a wrong machine.
+    pub audits_alone: bool,
 }

@@ -12,6 +12,7 @@ const CONFIG: SchedulerConfig = SchedulerConfig {
     crash_limit: 4,
     loss_limit: 12,
     audit_percent: 0.0,
+    audits_alone: false,
 };
 
 /// Items that a trial of the paper reads.
@@ -341,7 +342,7 @@ fn what_was_delivered_before_keeps_no_lease() {
         let connection = connection(1);
         scheduler.handle(now, Event::Received { connection, lease: Some(held), trial: id(0) });
         scheduler.handle(now, Event::Stored { worker: name(1), trial: id(0) });
-        scheduler.handle(now, Event::TooLarge { connection, lease: Some(held), trial: id(0) });
+        scheduler.handle(now, Event::NoResult { connection, lease: Some(held), trial: id(0) });
         while let Some((worker, lease, work)) = honest.pop() {
             honest.extend(granted(&deliver(&mut scheduler, now, worker, lease, &work)));
         }

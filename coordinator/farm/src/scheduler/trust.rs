@@ -58,8 +58,13 @@ impl Scheduler {
             trust.due = trust.due.max(100.0 - percent);
         }
         trust.due += percent;
-        if trust.due >= 100.0 - 1e-9 {
+        // One trial of each 100 / percent is audited, and its place among them changes. If it were always the first one, it
+        // could always be the first trial of a seed. Multiples of the golden ratio, without their whole part, are evenly spread.
+        const GOLDEN: f64 = 0.618_033_988_749_894_9;
+        let place_among = ((trust.sampled + 1) as f64 * GOLDEN).fract();
+        if trust.due >= 100.0 * place_among {
             trust.due -= 100.0;
+            trust.sampled += 1;
             trust
                 .audits
                 .insert(place, Audit { authors, lease: None, confirmed: Variants::default(), tries: 0 });
@@ -79,7 +84,7 @@ impl Scheduler {
         }
         // A place can have an audit and a dispute, if its other variants were completed after the dispute began.
         let Some(audit) = self.trust.audits.get(&place) else { return };
-        if !self.is_independent(name, audit.authors.iter().copied()) {
+        if !self.may_audit(name, audit.authors.iter().copied()) {
             // The worker was independent when it got the lease, if it got one for this audit. Since then, workers of
             // another machine have connected.
             let is_its = |id| self.leases.get(&id).is_none_or(|lease| lease.worker == Some(name));
@@ -208,6 +213,15 @@ impl Scheduler {
         !of.any(|other| other == name || several && machine(other) == machine(name))
     }
 
+    /// Whether a worker may audit a trial that these workers have computed.
+    fn may_audit(&self, name: WorkerName, authors: impl Iterator<Item = WorkerName>) -> bool {
+        let is_alone = || {
+            let mut others = self.workers.iter().filter(|(other, _)| **other != name);
+            others.all(|(_, worker)| worker.connection.is_none() || worker.quarantined.is_some())
+        };
+        self.is_independent(name, authors) || self.config.audits_alone && is_alone()
+    }
+
     /// Whether a worker's vote can settle a dispute. Its machine must not have voted; or the coordinator started the
     /// worker, and no trusted worker on another machine has voted.
     fn may_vote(&self, name: WorkerName, dispute: &Dispute) -> bool {
@@ -314,13 +328,13 @@ impl Scheduler {
                 }
             }
         }
-        let others = self.trust.open_audits.iter().filter(|(author, _)| **author != name);
         let authors = |place: &Place| self.trust.audits[place].authors.iter().copied();
         let may_do = |place: &&Place| {
-            let is_independent = |name| self.is_independent(name, authors(place));
-            is_independent(name)
-                && self.is_first_choice(name, self.trust.audits[*place].tries, is_independent)
+            let may_audit = |name| self.may_audit(name, authors(place));
+            may_audit(name) && self.is_first_choice(name, self.trust.audits[*place].tries, may_audit)
         };
+        let open = self.trust.open_audits.iter();
+        let others = open.filter(|(author, _)| **author != name || self.config.audits_alone);
         others.flat_map(|(_, places)| places).filter(may_do).find_map(|&place| {
             let variants = self.computable(place);
             let kind = LeaseKind::Check { of: Check::Audit(place), missing: variants };
@@ -348,7 +362,7 @@ impl Scheduler {
         let may_come = |name: WorkerName, tries: u32| tries < MOST_TRIES || self.workers[&name].is_proven();
         let cannot_do = |audit: &Audit| {
             let authors = || audit.authors.iter().copied();
-            !here.iter().any(|name| may_come(*name, audit.tries) && self.is_independent(*name, authors()))
+            !here.iter().any(|name| may_come(*name, audit.tries) && self.may_audit(*name, authors()))
         };
         let unaudited: Vec<Place> = (self.trust.audits.iter())
             .filter(|(_, audit)| cannot_do(audit))

@@ -1,4 +1,6 @@
-use granule_engine::{Engine, Fingerprint, Model};
+use std::collections::BTreeMap;
+
+use granule_engine::{Engine, Fingerprint, Model, NoResult};
 use granule_toy::{ENGINES, Toy};
 use wire::from_worker::Message;
 
@@ -13,6 +15,7 @@ fn seconds(s: u64) -> WorkerTime {
 
 pub(super) fn session_with(patience: Patience) -> Session {
     let introduction = Introduction {
+        packages: BTreeMap::new(),
         version: "1".into(),
         engines: ENGINES,
         threads: 2,
@@ -368,15 +371,16 @@ fn a_large_result_begins_anew_on_every_connection_and_after_a_while() {
 }
 
 #[test]
-fn that_a_trial_is_too_large_is_said_until_it_is_acknowledged() {
+fn that_a_trial_has_no_result_is_said_until_it_is_acknowledged() {
     let mut session = session_with(PATIENCE);
     up(&mut session, WorkerTime::ZERO, 5);
     let ticket = compute(&mut session, WorkerTime::ZERO, 7);
-    let said = session.on_output(WorkerTime::ZERO, PoolOutput::TooLarge { ticket, name: name(4) });
-    assert!(matches!(sent(&said)[..], [Message::TooLarge(of)] if (of.lease, of.trial) == (7, 4)));
+    let said = session
+        .on_output(WorkerTime::ZERO, PoolOutput::NoResult { ticket, name: name(4), why: NoResult::TooLarge });
+    assert!(matches!(sent(&said)[..], [Message::NoResult(of)] if (of.lease, of.trial) == (7, 4)));
     session.on_disconnected(seconds(1));
     let again = up(&mut session, seconds(2), 5);
-    assert!(matches!(sent(&again)[..], [Message::TooLarge(_), Message::Offered(_)]), "{again:?}");
+    assert!(matches!(sent(&again)[..], [Message::NoResult(_), Message::Offered(_)]), "{again:?}");
     let acknowledged = to_worker(wire::to_worker::Message::Acknowledged(name(4).to_wire()));
     session.on_message(seconds(3), acknowledged).unwrap();
     assert_eq!(session.unacknowledged(), 0);

@@ -84,7 +84,11 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         ));
     }
     let known = KnownSweeps::of(&survey);
-    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    let conditions = conditions_of(
+        &sweep,
+        &arguments.only.conditions,
+        arguments.only.filters(sweep.engine.space())?.iter(),
+    )?;
     let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
     let trials = match arguments.trial {
         Some(trial) => {
@@ -102,7 +106,7 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
     };
     let mut counted: HashSet<(usize, usize)> = HashSet::new();
     for &at in &conditions {
-        let lineage = known.lineage(&sweep, &sweep.conditions[at], &resolved.conditions[at]);
+        let lineage = known.lineage(&sweep, at, &resolved);
         for &seed_at in &seeds {
             let seed = sweep.seeds[seed_at];
             let (cohort, variant) = plan.place(at, seed_at);
@@ -166,6 +170,8 @@ enum Lineage {
     Nothing,
     /// The known sweeps were computed by another engine, or another revision of it.
     Engine(String),
+    /// The known sweeps were computed with another version of the user's model: its changes.
+    Model(Vec<String>),
     /// A condition with the same fingerprint is known, under these names.
     Same(BTreeSet<String>),
     /// The nearest known condition, and the differences from it.
@@ -187,12 +193,17 @@ impl<'a> KnownSweeps<'a> {
         }
     }
 
-    fn lineage(&self, sweep: &Sweep, condition: &Condition, resolved: &ResolvedCondition) -> Lineage {
+    fn lineage(&self, sweep: &Sweep, at: usize, resolved: &ResolvedSweep) -> Lineage {
+        let (condition, new_model) = (&sweep.conditions[at], resolved.model.as_ref());
+        let resolved = &resolved.conditions[at];
         let (engine, revision) = (sweep.engine.name(), sweep.engine.revision());
         let is_of_engine =
             |of: &&&ResolvedSweep| (of.engine.as_str(), of.engine_revision) == (engine, revision);
         let Some(latest) = self.sweeps.first() else { return Lineage::Nothing };
         if !self.sweeps.iter().any(|of| is_of_engine(&of)) {
+            if let (Some(old), Some(new)) = (&latest.model, new_model) {
+                return Lineage::Model(old.changes(new));
+            }
             let old = format!("{}, revision {}", latest.engine, latest.engine_revision);
             return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
         }
@@ -226,7 +237,7 @@ impl<'a> KnownSweeps<'a> {
     fn reason(&self, lineage: &Lineage, seed: u32, trial: u32) -> Cause {
         let names = match lineage {
             Lineage::Nothing => return Cause::NothingKnown,
-            Lineage::Engine(_) => return Cause::Engine,
+            Lineage::Engine(_) | Lineage::Model(_) => return Cause::Engine,
             Lineage::Differs(..) => return Cause::Parameters,
             Lineage::Same(names) => names,
         };
@@ -286,6 +297,9 @@ fn entry(condition: &str, seed: u32, reason: Cause, lineage: &Lineage, trials: &
         }
         Cause::Engine => match lineage {
             Lineage::Engine(change) => ("engine", format!("another engine: {change}")),
+            Lineage::Model(changes) => {
+                ("model", format!("another version of the model: {}", changes.join("; ")))
+            }
             _ => ("engine", "another engine".to_owned()),
         },
         Cause::NotStored => ("not_stored", "not in the store: never computed, or lost".to_owned()),

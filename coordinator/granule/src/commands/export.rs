@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use granule_engine::Returned;
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
 use granule_outputs::histogram::SpikeHistogram;
@@ -35,7 +36,7 @@ struct Exports {
 
 #[derive(Debug, Serialize)]
 struct TableWritten {
-    /// `spikes` or `psth`.
+    /// `spikes`, `psth` or `trials`.
     table: &'static str,
     file: String,
     rows: u64,
@@ -50,7 +51,13 @@ fn is_standard_output(path: &Path) -> bool {
 }
 
 /// Checks that a table may be written here. It never replaces the store or the manifest.
-fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) -> Result<(), Failure> {
+fn check_target(
+    path: &Path,
+    format: Format,
+    rows: &dyn RowSource,
+    archive: &Archive,
+    forces: bool,
+) -> Result<(), Failure> {
     if is_standard_output(path) {
         return Ok(());
     }
@@ -63,7 +70,8 @@ fn check_target(path: &Path, format: Format, archive: &Archive, forces: bool) ->
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    target::check(path, target::TargetKind::Table(format), forces)
+    let columns: Vec<String> = rows.columns().into_iter().map(|column| column.name).collect();
+    target::check(path, target::TargetKind::Table(format, &columns), forces)
 }
 
 pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
@@ -71,28 +79,48 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
     let spikes = arguments.to.as_deref().map(target).transpose()?;
     let psth = arguments.psth.as_deref().map(target).transpose()?;
-    if let (Some((one, _)), Some((other, _))) = (&spikes, &psth)
-        && one == other
-    {
+    let trials = arguments.trials.as_deref().map(target).transpose()?;
+    let paths: Vec<&PathBuf> = spikes.iter().chain(&psth).chain(&trials).map(|(path, _)| path).collect();
+    if let Some(twice) = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at])) {
         let message = format!(
-            "error: both tables would be written to {}\n  help: name another file with --psth, or export twice",
-            one.display()
+            "error: two tables would be written to {}\n  help: name another file, or export twice",
+            paths[twice].display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
     let still = keep_still(out)?;
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
-    for (path, format) in spikes.iter().chain(&psth) {
-        check_target(path, *format, &archive, arguments.force)?;
-    }
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &arguments.only.conditions, arguments.only.filters())?;
+    if sweep.engine.populations().is_empty() && (spikes.is_some() || psth.is_some()) {
+        let message = "error: this model has no populations, so there are no spikes to export\n  help: \
+            --trials FILE exports the numbers that its trials return";
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let conditions = conditions_of(
+        &sweep,
+        &arguments.only.conditions,
+        arguments.only.filters(sweep.engine.space())?.iter(),
+    )?;
     let seeds = seeds_of(&sweep, &arguments.only.seeds)?;
     if psth.is_some() {
         conditions.iter().try_for_each(|&at| steps_per_bin(&sweep, at, arguments.bin).map(drop))?;
     }
     let store = archive.store()?;
     let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    let mut tables: Vec<(&'static str, PathBuf, Format, Box<dyn RowSource + '_>)> = Vec::new();
+    if let Some((path, format)) = spikes {
+        tables.push(("spikes", path, format, Box::new(SpikeRows(&selection))));
+    }
+    if let Some((path, format)) = psth {
+        let rows = PsthRows { selection: &selection, bin_ms: arguments.bin };
+        tables.push(("psth", path, format, Box::new(rows)));
+    }
+    if let Some((path, format)) = trials {
+        tables.push(("trials", path, format, Box::new(TrialRows(&selection))));
+    }
+    for (_, path, format, rows) in &tables {
+        check_target(path, *format, &**rows, &archive, arguments.force)?;
+    }
     if selection.left_out > 0 {
         line(&format!("note: left out {} that the run set aside", plural(selection.left_out, "trial")));
     }
@@ -102,11 +130,8 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         tables: Vec::new(),
         trials_left_out: selection.left_out,
     };
-    if let Some((path, format)) = spikes {
-        report.write("spikes", &path, format, &SpikeRows(&selection))?;
-    }
-    if let Some((path, format)) = psth {
-        report.write("psth", &path, format, &PsthRows { selection: &selection, bin_ms: arguments.bin })?;
+    for (table, path, format, rows) in &tables {
+        report.write(table, path, *format, &**rows)?;
     }
     drop(still);
     // If a table is on standard output, the report on it is not.
@@ -212,12 +237,12 @@ fn steps_per_bin(sweep: &Sweep, condition: usize, bin_ms: f64) -> Result<u32, Fa
 
 fn condition_names(sweep: &Sweep) -> TableColumn {
     let names = sweep.conditions.iter().map(|condition| condition.name.clone());
-    TableColumn { name: "condition", kind: ColumnType::Word(names.collect()) }
+    TableColumn { name: "condition".to_owned(), kind: ColumnType::Word(names.collect()) }
 }
 
 fn populations(sweep: &Sweep) -> TableColumn {
     let names = sweep.engine.populations().iter().map(|population| population.name.to_owned());
-    TableColumn { name: "population", kind: ColumnType::Word(names.collect()) }
+    TableColumn { name: "population".to_owned(), kind: ColumnType::Word(names.collect()) }
 }
 
 /// A row for every spike, by condition, seed, trial, population, time and cell.
@@ -227,11 +252,11 @@ impl RowSource for SpikeRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
         vec![
             condition_names(self.0.sweep),
-            TableColumn { name: "seed", kind: ColumnType::U32 },
-            TableColumn { name: "trial", kind: ColumnType::U32 },
+            TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 },
+            TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 },
             populations(self.0.sweep),
-            TableColumn { name: "cell", kind: ColumnType::U32 },
-            TableColumn { name: "time_ms", kind: ColumnType::F64 },
+            TableColumn { name: "cell".to_owned(), kind: ColumnType::U32 },
+            TableColumn { name: "time_ms".to_owned(), kind: ColumnType::F64 },
         ]
     }
 
@@ -270,12 +295,12 @@ impl RowSource for PsthRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
         vec![
             condition_names(self.selection.sweep),
-            TableColumn { name: "seed", kind: ColumnType::U32 },
+            TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 },
             populations(self.selection.sweep),
-            TableColumn { name: "time_ms", kind: ColumnType::F64 },
-            TableColumn { name: "bin_ms", kind: ColumnType::F64 },
-            TableColumn { name: "spikes", kind: ColumnType::U64 },
-            TableColumn { name: "rate_hz", kind: ColumnType::F64 },
+            TableColumn { name: "time_ms".to_owned(), kind: ColumnType::F64 },
+            TableColumn { name: "bin_ms".to_owned(), kind: ColumnType::F64 },
+            TableColumn { name: "spikes".to_owned(), kind: ColumnType::U64 },
+            TableColumn { name: "rate_hz".to_owned(), kind: ColumnType::F64 },
         ]
     }
 
@@ -312,6 +337,63 @@ impl RowSource for PsthRows<'_> {
                     ColumnValues::F64(rates),
                 ])?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// A row for every trial, by condition, seed and trial: the number of spikes of each population, and the returned
+/// numbers.
+struct TrialRows<'a>(&'a Selection<'a>);
+
+impl TrialRows<'_> {
+    /// Returns the returned numbers, with their index.
+    fn numbers(&self) -> Vec<(usize, Returned)> {
+        let sweep = self.0.sweep;
+        let Some(first) = sweep.conditions.first() else { return Vec::new() };
+        let returns = sweep.engine.returns().iter().copied().enumerate().zip(&first.model.facts().returns);
+        returns.filter(|(_, axes)| axes.is_empty()).map(|(returned, _)| returned).collect()
+    }
+}
+
+impl RowSource for TrialRows<'_> {
+    fn columns(&self) -> Vec<TableColumn> {
+        let sweep = self.0.sweep;
+        let mut columns = vec![
+            condition_names(sweep),
+            TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 },
+            TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 },
+        ];
+        let spikes = sweep.engine.populations().iter();
+        columns.extend(
+            spikes.map(|of| TableColumn { name: format!("{}_spikes", of.name), kind: ColumnType::U64 }),
+        );
+        let numbers = self.numbers().into_iter();
+        columns
+            .extend(numbers.map(|(_, of)| TableColumn { name: of.name.to_owned(), kind: ColumnType::F64 }));
+        columns
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let TrialRows(selection) = self;
+        let numbers = self.numbers();
+        for pair in &selection.pairs {
+            let count = pair.trials.len();
+            let mut spikes = vec![Vec::with_capacity(count); selection.sweep.engine.populations().len()];
+            let mut values = vec![Vec::with_capacity(count); numbers.len()];
+            for &trial in &pair.trials {
+                let result = selection.spikes(pair, trial)?;
+                spikes.iter_mut().zip(&result.trains).for_each(|(all, train)| all.push(train.len() as u64));
+                values.iter_mut().zip(&numbers).for_each(|(all, (at, _))| all.push(result.values[*at][0]));
+            }
+            let mut batch = vec![
+                ColumnValues::Word(vec![pair.condition as u32; count]),
+                ColumnValues::U32(vec![selection.sweep.seeds[pair.seed]; count]),
+                ColumnValues::U32(pair.trials.clone()),
+            ];
+            batch.extend(spikes.into_iter().map(ColumnValues::U64));
+            batch.extend(values.into_iter().map(ColumnValues::F64));
+            take(batch)?;
         }
         Ok(())
     }

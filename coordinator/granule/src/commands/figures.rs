@@ -189,7 +189,8 @@ pub(crate) fn with_gallery<T>(
     };
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let (sweep, plan) = archive.restore()?;
-    let conditions = conditions_of(&sweep, &chosen.only.conditions, chosen.only.filters())?;
+    let conditions =
+        conditions_of(&sweep, &chosen.only.conditions, chosen.only.filters(sweep.engine.space())?.iter())?;
     let seeds = seeds_of(&sweep, &chosen.only.seeds)?;
     let of = (&conditions[..], &seeds[..]);
     let choice = Choice { window: chosen.window.clone(), trial: chosen.trial };

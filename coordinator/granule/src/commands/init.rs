@@ -1,43 +1,104 @@
-//! `granule init`: writes a sweep file to start from.
+//! `granule init`: writes a sweep file to start from, or a model of the user's own.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use crate::cli::{self, exit};
+use granule_program::templates::{self, Template};
+use granule_sweep::check_sweep_name;
+
+use crate::cli::{self, Language, exit};
 use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::say;
 
+const SWEEP: &str = "sweep.yaml";
+const MODEL: &str = "my-model.model.yaml";
+
 pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
-    let path = &arguments.file;
-    let failed = |error: io::Error| {
-        let (what, help) = match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                ("already exists", Some("name another file: `granule init FILE`; this one was not changed"))
-            }
-            io::ErrorKind::NotFound => {
-                ("cannot be written: its directory does not exist", Some("make the directory first"))
-            }
-            _ => ("cannot be written", None),
-        };
-        let mut message = format!("error: {} {what}", path.display());
-        if help.is_none() {
-            message.push_str(&format!("\n  because: {error}"));
+    let (files, text) = match arguments.model {
+        None => {
+            let path = arguments.file.clone().unwrap_or_else(|| SWEEP.into());
+            let next = format!("Change it, then run it:\n  granule run {}\n", shell_path(&path));
+            let text = format!("Wrote {}. {next}", shown(&path));
+            (vec![(path, ENGINES[0].template())], text)
         }
-        if let Some(help) = help {
-            message.push_str(&format!("\n  help: {help}"));
-        }
-        Failure::new(exit::FAILED, message)
+        Some(language) => model(language, arguments.file.as_deref().unwrap_or(Path::new(MODEL)))?,
     };
-    // Never replace an existing file.
-    let mut file = File::create_new(path).map_err(failed)?;
-    let written = file.write_all(ENGINES[0].template().as_bytes()).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // Half a file would be in the way of the next attempt.
-        let _ = fs::remove_file(path);
-        return Err(failed(error));
+    let mut made: Vec<&Path> = Vec::new();
+    for (path, content) in &files {
+        // Never replace an existing file.
+        let written = File::create_new(path).and_then(|mut file| {
+            made.push(path);
+            file.write_all(content.as_bytes()).and_then(|()| file.sync_all())
+        });
+        if let Err(error) = written {
+            // Some files, or half of one, would be in the way of the next attempt.
+            made.iter().for_each(|path| drop(fs::remove_file(path)));
+            return Err(failure(path, &error));
+        }
     }
-    say(&format!("Wrote {}. Change it, then run it:\n  granule run {}\n", shown(path), shell_path(path)))?
-        .done();
+    say(&text)?.done();
     Ok(())
+}
+
+/// Returns the files of a model, and what to do with them.
+fn model(language: Language, path: &Path) -> Result<(Vec<(PathBuf, String)>, String), Failure> {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let ends = [".model.yaml", ".model.yml", ".yaml", ".yml"];
+    let name = ends.iter().find_map(|end| file.strip_suffix(end)).unwrap_or(&file);
+    check_sweep_name(name).map_err(|problem| {
+        let message = format!("error: a model cannot be called `{}`: {problem}", name.escape_debug());
+        Failure::new(exit::USAGE, format!("{message}\n  help: {}", problem.help()))
+    })?;
+    let template = match language {
+        Language::Python => &templates::PYTHON,
+        Language::C => &templates::C,
+    };
+    let Template { program, ending, model, sweep, compile } = template;
+    let at = |ending: &str| path.with_file_name(format!("{name}{ending}"));
+    let content = |text: &str| text.replace(templates::NAME, name);
+    let (model_file, sweep_file) = (at(".model.yaml"), at(".yaml"));
+    let files = vec![
+        (model_file.clone(), content(model)),
+        (at(ending), content(program)),
+        (sweep_file.clone(), content(sweep)),
+    ];
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let compile = match (compile, directory) {
+        (None, _) => String::new(),
+        (Some(compile), None) => format!("  {}\n", content(compile)),
+        (Some(compile), Some(directory)) => {
+            format!("  (cd {} && {})\n", shell_path(directory), content(compile))
+        }
+    };
+    let text = format!(
+        "Wrote {}, {} and {}.\nTry the model, change it, then run the sweep:\n{compile}  granule try {}\n  granule run {}\n",
+        shown(&model_file),
+        shown(at(ending)),
+        shown(&sweep_file),
+        shell_path(&model_file),
+        shell_path(&sweep_file)
+    );
+    Ok((files, text))
+}
+
+fn failure(path: &Path, error: &io::Error) -> Failure {
+    let (what, help) = match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            ("already exists", Some("name another file: `granule init FILE`; this one was not changed"))
+        }
+        io::ErrorKind::NotFound => {
+            ("cannot be written: its directory does not exist", Some("make the directory first"))
+        }
+        _ => ("cannot be written", None),
+    };
+    let mut message = format!("error: {} {what}", path.display());
+    if help.is_none() {
+        message.push_str(&format!("\n  because: {error}"));
+    }
+    if let Some(help) = help {
+        message.push_str(&format!("\n  help: {help}"));
+    }
+    Failure::new(exit::FAILED, message)
 }

@@ -6,6 +6,7 @@ pub(crate) mod entrance;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod figures;
+pub(crate) mod guard;
 pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod manual;
@@ -25,6 +26,7 @@ pub(crate) mod sweep_run;
 pub(crate) mod target;
 pub(crate) mod this_machine;
 pub(crate) mod this_process;
+pub(crate) mod trying;
 pub(crate) mod verify;
 pub(crate) mod worker;
 
@@ -58,7 +60,9 @@ pub(crate) fn obey(command: cli::CommandArgs) -> Result<(), Failure> {
         cli::CommandArgs::Ssh(arguments) => ssh::run(&arguments),
         cli::CommandArgs::Status(arguments) => status::run(&arguments),
         cli::CommandArgs::Init(arguments) => init::run(&arguments),
-        cli::CommandArgs::Schema => schema::run(),
+        cli::CommandArgs::Schema(arguments) => schema::run(&arguments),
+        cli::CommandArgs::Try(arguments) => trying::run(&arguments),
+        cli::CommandArgs::Guard(arguments) => guard::run(&arguments),
         cli::CommandArgs::Verify(arguments) => verify::run(&arguments),
         cli::CommandArgs::Reproduce(arguments) => reproduce::run(&arguments),
         cli::CommandArgs::Export(arguments) => export::run(&arguments),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use granule_engine::output::Size;
+use granule_engine::spikes::size_of;
 use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
 use granule_farm::scheduler::{LEASE_TARGET, effort};
 use granule_outputs as outputs;
@@ -79,8 +80,9 @@ struct Estimate {
     shards: u64,
     /// Spans of noise streams that have to be counted first.
     spans_missing: u64,
-    /// Seconds of one core of this machine, for the missing trials.
-    core_seconds: f64,
+    /// Seconds of one core of this machine, for the missing trials. None for a program of the user's, which is not run to
+    /// plan.
+    core_seconds: Option<f64>,
     cores_here: u32,
     store_bytes: u64,
     output_files: u64,
@@ -138,7 +140,10 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         for (variants, trials) in by_variants {
             let seconds = costs.seconds(cohort.cost_per_trial, variants);
             cohort_seconds += trials as f64 * seconds;
-            let bytes = costs.bytes_per_cost * cohort.cost_per_trial + STORE_BYTES_PER_TRIAL;
+            let returned: usize =
+                plan.model(at, 0).facts().returns.iter().map(|axes| 8 * size_of(axes)).sum();
+            let bytes =
+                costs.bytes_per_cost * cohort.cost_per_trial + STORE_BYTES_PER_TRIAL + returned as f64;
             store_bytes += (trials * variants as u64) as f64 * bytes;
         }
         core_seconds += cohort_seconds;
@@ -189,7 +194,7 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         cohorts: plan.cohorts.len() as u64,
         shards,
         spans_missing,
-        core_seconds,
+        core_seconds: (!plan.engine.is_program()).then_some(core_seconds),
         cores_here: cores(),
         store_bytes: store_bytes as u64,
         output_files: files.len() as u64,
@@ -297,6 +302,7 @@ impl Costs {
                 costs.seconds_per_part = seconds_of(|| plan.engine.survey(&model, seed, 0..1)).0;
             }
             let (seconds, spikes) = seconds_of(|| compute_one(&model, seed, 0, Start::default()));
+            let spikes = spikes.expect("an engine of granule computes every trial");
             let cost = model.facts().cost_per_trial;
             costs.tried.push((plan.cohorts[at].cost_per_trial, seconds / effort(cost, 1)));
             bytes += spikes.encode().len() as f64 / cost;
@@ -315,17 +321,20 @@ impl Costs {
     }
 }
 
-/// Computes the spikes of one trial of a condition, without a limit on their number.
-pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> TrialSpikes {
+/// Computes one trial of a condition, without a limit on its spikes.
+///
+/// # Errors
+/// If the user's program failed.
+pub(crate) fn compute_one(model: &Model, seed: u32, trial: u32, start: Start) -> Result<TrialSpikes, String> {
     let models = std::slice::from_ref(model);
     let shard = Shard { models, seed, trials: trial..trial + 1, start, most_spikes: u64::MAX };
     let mut found = None;
-    let computed = model.engine().compute(&shard, &mut |_, mut spikes| {
-        found = spikes.pop().flatten();
+    let computed = model.engine().compute(&shard, &mut |_, mut results| {
+        found = results.pop();
         ControlFlow::Continue(())
     });
-    computed.expect("one condition can always be computed");
-    found.expect("no trial has more spikes")
+    computed.map_err(|error| error.to_string())?;
+    found.expect("one trial was computed").map_err(|why| why.to_string())
 }
 
 /// Returns the CPU seconds of some work, and its result.
@@ -343,8 +352,26 @@ fn cpu_seconds() -> f64 {
 
 impl Estimate {
     fn to_text(&self) -> String {
-        let all = self.core_seconds / f64::from(self.cores_here);
         let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));
+        let program = if self.core_seconds.is_none() { ", without your program" } else { "" };
+        let (computing, shards, besides) = match self.core_seconds {
+            Some(seconds) => (
+                format!(
+                    "about {} on one core of this machine, {} on all {}",
+                    time(seconds),
+                    time(seconds / f64::from(self.cores_here)),
+                    self.cores_here
+                ),
+                format!(" and about {}", plural(self.shards, "shard")),
+                "",
+            ),
+            None => (
+                "not known, because planning does not run your program; `granule try MODEL` prints the time of a trial"
+                    .to_owned(),
+                String::new(),
+                " and the spikes",
+            ),
+        };
         let [fast, slow] = self.writing_seconds;
         let writing = match self.files_to_write {
             0 => "nothing; all files are up to date".to_owned(),
@@ -387,12 +414,12 @@ impl Estimate {
         };
         format!(
             "{}: {} × {} × {} = {}{equal}\n\
-             to compute: {} ({} stored), in {} and about {}\n\
-             time: about {} on one core of this machine, {} on all {}\n\
+             to compute: {} ({} stored), in {}{shards}\n\
+             time: {computing}\n\
              writing: {}\n\
-             disk: about {} more in {}, about {} of outputs in {} ({}){free}\n\
+             disk: about {}{besides} more in {}, about {} of outputs in {} ({}){free}\n\
              {disk}{changes}\
-             memory: about {} for the coordinator and {} for each worker process\n\
+             memory: about {} for the coordinator and {} for each worker process{program}\n\
              {refused}",
             self.sweep,
             plural(self.conditions, "condition"),
@@ -402,10 +429,6 @@ impl Estimate {
             plural(self.missing, "trial"),
             self.stored,
             plural(self.cohorts, "cohort"),
-            plural(self.shards, "shard"),
-            time(self.core_seconds),
-            time(all),
-            self.cores_here,
             writing,
             DecimalBytes(self.store_bytes),
             self.store,

@@ -1,17 +1,23 @@
 //! `granule reproduce`: computes one trial here and now, and compares it with the stored one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use granule_engine::stream::Index;
-use granule_engine::{Digest, Model, Start, TrialSpikes};
+use granule_engine::{Digest, Engine, Model, Start, TrialSpikes};
 use granule_farm::catalogue::first_difference;
 use granule_outputs::archive::{Archive, ArchiveError};
 use granule_outputs::selection::{check_trial, condition_of, seed_of};
+use granule_program::Runner;
 use granule_store::StoreError;
+use granule_worker::program::Processes;
 use serde::Serialize;
 
 use crate::cli::{self, exit};
 use crate::commands::plan::compute_one;
+use crate::commands::sweep_file::read_model;
+use crate::commands::sweep_run::MAY_DEPEND;
+use crate::commands::this_process::this_program;
 use crate::engines::ENGINES;
 use crate::failure::Failure;
 use crate::stdout::{ReportHead, StdoutReader, both, say, say_json};
@@ -31,6 +37,9 @@ struct Reproduction {
     result: &'static str,
     /// The first spike that differs.
     difference: Option<String>,
+    /// Whether a program of the user's computes the trials.
+    #[serde(skip)]
+    is_program: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,8 +84,11 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
     let key = plan.key(cohort, variant, trial);
     let store = archive.store()?;
 
+    attach(model.engine(), arguments)?;
     let start = start_of(model, seed, trial, store.spans(plan.cohorts[cohort].stream));
-    let computed = compute_one(model, seed, trial, start);
+    let computed = compute_one(model, seed, trial, start).map_err(|why| {
+        Failure::new(exit::FAILED, format!("error: the trial cannot be computed\n  because: {why}"))
+    })?;
     let encoded = computed.encode();
 
     let stored = match store.get(key) {
@@ -85,7 +97,7 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
     let counted = |spikes: &TrialSpikes, bytes: &[u8]| SpikeTotals::of(model, spikes, bytes);
-    let decode = |bytes: &[u8]| TrialSpikes::decode(bytes, model.sizes(), model.time().steps).ok();
+    let decode = |bytes: &[u8]| TrialSpikes::decode(bytes, &model.shape()).ok();
     let (result, stored, difference) = match stored {
         Ok(None) => ("not_stored", None, None),
         Err(()) => ("damaged", None, None),
@@ -108,7 +120,36 @@ fn reproduce(arguments: &cli::Reproduce) -> Result<Reproduction, Failure> {
         stored,
         result,
         difference,
+        is_program: model.engine().is_program(),
     })
+}
+
+/// Makes the program of the user's run here, if the sweep is of one.
+fn attach(engine: &'static dyn Engine, arguments: &cli::Reproduce) -> Result<(), Failure> {
+    let wrong = |message: &str, help: &str| {
+        Err(Failure::new(exit::USAGE, format!("error: {message}\n  help: {help}")))
+    };
+    let Some(path) = arguments.model.as_ref().filter(|_| engine.is_program()) else {
+        return match (engine.is_program(), &arguments.model) {
+            (true, _) => {
+                wrong("this sweep is of a model of your own, and no model is named", "add --model FILE")
+            }
+            (false, Some(_)) => wrong("this sweep is not of a model of your own", "leave --model out"),
+            (false, None) => Ok(()),
+        };
+    };
+    let (model, program) = read_model(path)?;
+    if program.engine() != engine {
+        let message = format!(
+            "{} is not the model of this sweep: the model file or a file that it lists has changed",
+            path.display()
+        );
+        return wrong(&message, "use the files with which the sweep was run; manifest.json has their hashes");
+    }
+    let granule = this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let runner: Arc<dyn Runner> = Arc::new(Processes::new(model, program, granule, 1));
+    program.attach(&runner);
+    Ok(())
 }
 
 impl Reproduction {
@@ -120,8 +161,14 @@ impl Reproduction {
             "differs" => Err(Failure::new(
                 exit::DISAGREED,
                 format!(
-                    "error: {trial} has different spikes here and in the store; this must never happen\n  \
-                        help: reproduce it on another machine, to see which result is right"
+                    "error: {trial} has different results here and in the store{}",
+                    match self.is_program {
+                        true => format!("\n  help: {MAY_DEPEND}"),
+                        false =>
+                            "; this must never happen\n  help: reproduce it on another machine, to see which \
+                                  result is right"
+                                .to_owned(),
+                    }
                 ),
             )),
             _ => Err(Failure::new(
@@ -189,10 +236,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = Directory::open(directory.path()).unwrap();
         UnderWay::new(&sweep, StoreName::default(), String::new()).write(&out).unwrap();
-        let spikes = TrialSpikes { trains: vec![vec![Spike { step: 3, cell: 47 }], Vec::new()] }.encode();
+        let spikes = TrialSpikes::of(vec![vec![Spike { step: 3, cell: 47 }], Vec::new()]).encode();
         let reproduce = |trial| {
             let resting = cli::Resting { out: directory.path().to_owned(), store: None, json: true };
-            reproduce(&cli::Reproduce { resting, condition: "Control".to_owned(), seed: 451, trial })
+            reproduce(&cli::Reproduce {
+                resting,
+                condition: "Control".to_owned(),
+                seed: 451,
+                trial,
+                model: None,
+            })
         };
         {
             let store = Store::open(&directory.path().join(STORE)).unwrap();

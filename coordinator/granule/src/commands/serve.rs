@@ -7,6 +7,7 @@ use granule_server::driver::RunOptions;
 use crate::cli;
 use crate::commands::entrance::Entrance;
 use crate::commands::run::{config, program};
+use crate::commands::sweep_file::model_path;
 use crate::commands::sweep_run::{self, RunOrder};
 use crate::failure::Failure;
 
@@ -23,11 +24,14 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
             workers: arguments.workers,
             program,
             ssh: None,
-            scheduler: config(&arguments.common, arguments.workers),
+            scheduler: config(&arguments.common, arguments.workers, sweep),
             drain_within: DRAIN_WITHIN,
             give_up_after: arguments.give_up_after,
             tells_of_workers: true,
             metrics: arguments.metrics,
+            model: model_path(&arguments.common.sweep, sweep),
+            packages: None,
+            records: None,
         },
     )
 }

@@ -33,7 +33,7 @@ use crate::cli::{self, exit};
 use crate::commands::directory_status::{self, SlurmJob};
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::Signals;
-use crate::commands::sweep_file::read_sweep;
+use crate::commands::sweep_file::{model_path, read_sweep};
 use crate::commands::sweep_run::{check_size, directory_of};
 use crate::commands::target;
 use crate::commands::this_process::command_line;
@@ -135,6 +135,7 @@ impl<'a> Request<'a> {
             partition: arguments.partition.clone(),
             options: arguments.options.clone(),
             setup: arguments.setup.as_deref().map(setup).transpose()?,
+            model: model_path(&arguments.sweep, &sweep).map(|here| arguments.model.clone().unwrap_or(here)),
         };
         Ok(Request { arguments, sweep, out, logs, plan })
     }
@@ -207,7 +208,8 @@ impl Request<'_> {
             store: whole(&store)?,
             options: self.serve_options(),
             variables: granule_sweep::from_variables(granule_granular::space(), |name| {
-                std::env::var_os(name)
+                // They override granule's own model only.
+                std::env::var_os(name).filter(|_| !self.sweep.engine.is_program())
             })
             .map_err(|error| Failure::caused_by(exit::USAGE, &error, None))?
             .0
@@ -319,7 +321,7 @@ impl Request<'_> {
         if let Some(interface) = interface {
             options.extend(["--interface".to_owned(), interface.clone()]);
         }
-        if *audit > 0.0 {
+        if let Some(audit) = audit {
             options.extend(["--audit".to_owned(), audit.to_string()]);
         }
         if let Some(trials) = shard_trials {

@@ -10,6 +10,7 @@ use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
 use crate::commands::run::{config, program};
 use crate::commands::serve::DRAIN_WITHIN;
+use crate::commands::sweep_file::model_path;
 use crate::commands::sweep_run::{self, RunOrder};
 use crate::failure::Failure;
 
@@ -32,16 +33,30 @@ pub(crate) fn run(arguments: &cli::SshArgs) -> Result<(), Failure> {
     sweep_run::run(
         &RunOrder::of(&arguments.common),
         |out| Entrance::over_ssh(here, out, count),
-        |sweep| RunOptions {
-            sweep: sweep.name.clone(),
-            workers: arguments.workers,
-            program,
-            ssh: Some(Ssh { hosts, granule: granule.clone(), options: arguments.options.clone() }),
-            scheduler: config(&arguments.common, arguments.workers),
-            drain_within: DRAIN_WITHIN,
-            give_up_after: Some(arguments.give_up_after),
-            tells_of_workers: true,
-            metrics: None,
+        |sweep| {
+            let model = model_path(&arguments.common.sweep, sweep);
+            let there = arguments.model.clone();
+            let there =
+                model.as_ref().map(|here| there.unwrap_or_else(|| here.to_string_lossy().into_owned()));
+            RunOptions {
+                sweep: sweep.name.clone(),
+                workers: arguments.workers,
+                program,
+                ssh: Some(Ssh {
+                    hosts,
+                    granule: granule.clone(),
+                    options: arguments.options.clone(),
+                    model: there,
+                }),
+                scheduler: config(&arguments.common, arguments.workers, sweep),
+                drain_within: DRAIN_WITHIN,
+                give_up_after: Some(arguments.give_up_after),
+                tells_of_workers: true,
+                metrics: None,
+                model,
+                packages: None,
+                records: None,
+            }
         },
     )
 }

@@ -9,6 +9,10 @@ use granule_sweep::{Overrides, Sweep};
 use granule_system::exit;
 use granule_system::files;
 
+use granule_program::Program;
+use granule_worker::model::{LocalModel, ModelError};
+
+use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path};
 
 /// Bytes of a sweep file that are read. The parser has its own, lower limit.
@@ -18,7 +22,10 @@ const LARGEST_SWEEP: u64 = 4 << 20;
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
     // Problems of the file are reported first.
     let text = read_text(path)?;
-    let sweep = understand(path, &text, &overrides()?)?;
+    // The variables of the environment override parameters of granule's own model.
+    let is_own_model = granule_sweep::model_of(&text).is_some();
+    let overrides = if is_own_model { Overrides::default() } else { overrides()? };
+    let sweep = understand(path, &text, &overrides)?;
     granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
     Ok(sweep)
 }
@@ -81,9 +88,35 @@ fn is_yaml(path: &Path) -> bool {
     path.is_file() && path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
 }
 
-/// Parses the text of a sweep file.
+/// Reads a model file and the files that it lists.
+pub(crate) fn read_model(path: &Path) -> Result<(LocalModel, &'static Program), Failure> {
+    LocalModel::read(path).map_err(|error| match error {
+        ModelError::Diagnostics(diagnostics) => Failure::of_text(exit::USAGE, &diagnostics.to_string()),
+        error => Failure::caused_by(exit::USAGE, &error, error.help()),
+    })
+}
+
+/// Returns the path of the model file that a sweep file names, if it names one.
+pub(crate) fn model_path(sweep_file: &Path, sweep: &Sweep) -> Option<PathBuf> {
+    sweep.model.as_ref().map(|model| beside(sweep_file, model))
+}
+
+/// Returns an absolute path from one that is relative to the directory of a file.
+fn beside(file: &Path, path: &str) -> PathBuf {
+    let found = file.parent().unwrap_or(Path::new("")).join(path);
+    std::path::absolute(&found).unwrap_or(found)
+}
+
+/// Parses the text of a sweep file, and reads the model file that it names.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    granule_sweep::parse(crate::engines::ENGINES, &path.display().to_string(), text, &stem, overrides)
+    let engines = match granule_sweep::model_of(text) {
+        Some(model) => {
+            let (_, program) = read_model(&beside(path, &model))?;
+            vec![program.engine()].leak()
+        }
+        None => ENGINES,
+    };
+    granule_sweep::parse(engines, &path.display().to_string(), text, &stem, overrides)
         .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
 }

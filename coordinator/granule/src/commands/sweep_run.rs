@@ -3,17 +3,18 @@
 mod end;
 mod summary;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use granule_engine::TrialKey;
 use granule_engine::output::Size;
 use granule_farm::catalogue::Catalogue;
+use granule_farm::dialogue::failure_in_short;
 use granule_outputs::archive::{self, ArchiveError, Lock};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{
@@ -26,7 +27,7 @@ use granule_outputs::stamps::Seen;
 use granule_outputs::survey::{DirectorySurvey, FileChanges};
 use granule_outputs::{self as outputs, KeptFile, OutputError, OutputSource, PlannedFile};
 use granule_server::dashboard::{self, Dashboard};
-use granule_server::driver::{self, ComputeError, RunOptions, RunOutcome};
+use granule_server::driver::{self, ComputeError, Records, RunOptions, RunOutcome};
 use granule_server::view::board::Views;
 use granule_server::view::log::{self, line};
 use granule_server::view::progress::Progress;
@@ -43,6 +44,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+pub(crate) use self::end::MAY_DEPEND;
 use self::end::{EarlyEnd, opening_help};
 use self::summary::{Computed, Done, FileCounts, RunFacts, RunSummary};
 use crate::cli;
@@ -107,7 +109,8 @@ pub(crate) fn run(
         // With a handler, a file that grows beyond the limit is an error, and does not kill the process.
         signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))
     };
-    let (entrance, options) = (entrance(&out), options(&sweep));
+    let (entrance, mut options) = (entrance(&out), options(&sweep));
+    options.packages = known_versions(&sweep, &survey);
     entrance.check().map_err(|error| Failure::caused_by(error.code(), &error, error.help().as_deref()))?;
     let store = Arc::new(open_store(&store, order.store.is_none())?);
     let store_name = archive::name_of_store(&path, store.path())?;
@@ -258,12 +261,29 @@ impl PreparedRun {
         }
         *dashboard = self.open_dashboard()?;
         let started = self.begun.to_text();
-        let under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
+        let mut under_way = UnderWay::new(&self.sweep, self.store_name.clone(), started);
+        under_way.versions = self.options.packages.clone().unwrap_or_default();
         under_way.write(&self.out).map_err(EarlyEnd::Output)?;
+        let records = self.sweep.engine.is_program().then(|| {
+            outputs::logs::clear(&self.out);
+            Arc::new(ProgramRecords {
+                out: self.out.clone(),
+                under_way: self.options.packages.is_none().then_some(under_way),
+                conditions: self.sweep.conditions.iter().map(|condition| condition.name.clone()).collect(),
+                seeds: self.sweep.seeds.clone(),
+                logs: AtomicUsize::new(0),
+            })
+        });
+        self.options.records = records.clone().map(|records| records as Arc<dyn Records>);
         self.is_only_begun.store(survey.manifest.is_some() && survey.under_way.is_none(), Ordering::Relaxed);
         self.tell_of_store(&survey);
         let terminal = Terminal::follow(self.views.board());
-        self.compute(stopped, &mut done.computed).await?;
+        let computed = self.compute(stopped, &mut done.computed).await;
+        if records.is_some_and(|records| records.logs.load(Ordering::Relaxed) > 0) {
+            let logs = self.out.path().join(outputs::logs::NAME);
+            line(&format!("note: {} has how the program failed, and its output", shown(logs)));
+        }
+        computed?;
         let planned: Vec<PlannedFile> =
             self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
         let kept = loop {
@@ -279,12 +299,17 @@ impl PreparedRun {
         drop(terminal);
         self.finish(done, kept).map_err(EarlyEnd::Output)?;
         self.entrance.close().map_err(EarlyEnd::Entrance)?;
-        let RunOutcome { set_aside, too_large, tally, .. } = &done.computed.outcome;
+        let RunOutcome { set_aside, without_result, tally, .. } = &done.computed.outcome;
         if !set_aside.is_empty() {
             let catalogue = Catalogue::new(&self.plan);
-            let said = |id| format!("{}: {}", catalogue.describe(id), catalogue.too_large_reason(id));
-            let too_large = too_large.iter().copied().map(said).collect();
-            return Err(EarlyEnd::Incomplete { set_aside: set_aside.len(), too_large });
+            let is_program = self.sweep.engine.is_program();
+            let last: HashSet<_> = without_result.iter().collect();
+            let said = |(id, why): &(_, String)| {
+                let why = if is_program { failure_in_short(why) } else { why };
+                format!("{}: {why}", catalogue.describe(*id))
+            };
+            let without_result = set_aside.iter().filter(|(id, _)| last.contains(id)).map(said).collect();
+            return Err(EarlyEnd::Incomplete { set_aside: set_aside.len(), without_result, is_program });
         }
         if tally.disagreements > 0 {
             return Err(EarlyEnd::Disagreed {
@@ -611,6 +636,10 @@ impl PreparedRun {
             trials_reused: reused,
             files_reused: done.files.reused,
             trials_audited: outcome.tally.audited,
+            versions: match outcome.packages.is_empty() {
+                true => self.options.packages.clone().unwrap_or_default(),
+                false => outcome.packages.clone(),
+            },
             workers_shut_out: outcome.quarantined.clone(),
             disagreements: outcome.disagreements.clone(),
         };
@@ -642,11 +671,16 @@ impl PreparedRun {
             self.entrance.whose_time()
         );
         if outcome.tally.audited + outcome.tally.unaudited > 0 {
-            text.push_str(&format!(
-                "\n  {} audited by another worker, each in all conditions of its cohort; {} not audited for lack of another worker",
-                plural(outcome.tally.audited, "trial"),
-                outcome.tally.unaudited
-            ));
+            let audited = plural(outcome.tally.audited, "trial");
+            let unaudited = outcome.tally.unaudited;
+            text.push_str(&match (self.sweep.engine.is_program(), unaudited) {
+                (true, 0) => format!("\n  {audited} computed twice, with the same result"),
+                (true, _) => format!("\n  {audited} computed twice, with the same result; {unaudited} not audited"),
+                (false, _) => format!(
+                    "\n  {audited} audited by another worker, each in all conditions of its cohort; {unaudited} not \
+                     audited for lack of another worker"
+                ),
+            });
         }
         if done.files.removed > 0 {
             text.push_str(&format!("\n  {} of an earlier sweep removed", plural(done.files.removed, "file")));
@@ -679,6 +713,49 @@ impl PreparedRun {
         let total = self.plan.len();
         let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
         EarlyEnd::Interrupted { stop, stored: total - missing, total }
+    }
+}
+
+/// Returns the versions that the user's program reported in an earlier run of this sweep in this directory.
+fn known_versions(sweep: &Sweep, survey: &DirectorySurvey) -> Option<BTreeMap<String, String>> {
+    let is_same = |of: &ResolvedSweep| sweep.engine.is_program() && of.engine == sweep.engine.name();
+    // The versions of an interrupted run are the later ones.
+    let begun = survey.under_way.as_ref().map(|of| (&of.sweep, &of.versions));
+    let finished = survey.manifest.as_ref().map(|of| (&of.sweep, &of.run.versions));
+    let known = begun.into_iter().chain(finished).find(|(of, versions)| is_same(of) && !versions.is_empty());
+    known.map(|(_, versions)| versions.clone())
+}
+
+/// Records in the output directory what the user's program reports.
+#[derive(Debug)]
+struct ProgramRecords {
+    out: Directory,
+    /// The record of the run, if the versions are not in it yet.
+    under_way: Option<UnderWay>,
+    /// Names of the conditions, and the seeds.
+    conditions: Vec<String>,
+    seeds: Vec<u32>,
+    /// Number of logs that were written.
+    logs: AtomicUsize,
+}
+
+impl Records for ProgramRecords {
+    fn versions(&self, versions: &BTreeMap<String, String>) {
+        if let Some(under_way) = &self.under_way {
+            // A record that cannot be written now is written with the manifest.
+            let _ = UnderWay { versions: versions.clone(), ..under_way.clone() }.write(&self.out);
+        }
+    }
+
+    fn failure(&self, condition: usize, seed: usize, trial: u32, how: &str) {
+        if self.logs.load(Ordering::Relaxed) >= outputs::logs::MOST {
+            return;
+        }
+        let name = format!("{}.seed-{}.trial-{trial}.txt", self.conditions[condition], self.seeds[seed]);
+        // The log is for people. The run continues without it.
+        if outputs::logs::write(&self.out, &name, how).is_ok_and(|is_new| is_new) {
+            self.logs.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -18,9 +18,9 @@ use crate::failure::Failure;
 
 /// The kind of file to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TargetKind {
-    /// A table of `granule export`.
-    Table(Format),
+pub(crate) enum TargetKind<'a> {
+    /// A table of `granule export` with these columns.
+    Table(Format, &'a [String]),
     /// A page of `granule report`.
     Report,
     /// A page of the manual.
@@ -29,7 +29,7 @@ pub(crate) enum TargetKind {
     Script,
 }
 
-/// First lines of the tables of `granule export`.
+/// First lines of the tables of `granule export` whose columns are those of any sweep.
 const CSV_HEADS: [&str; 2] = [
     "condition,seed,trial,population,cell,time_ms\n",
     "condition,seed,population,time_ms,bin_ms,spikes,rate_hz\n",
@@ -38,12 +38,12 @@ const CSV_HEADS: [&str; 2] = [
 /// Files that tables of both kinds have, as listed in the directory at the end of an archive.
 const NPZ_FILES: [&str; 4] = ["condition.npy", "seed.npy", "population.npy", "time_ms.npy"];
 
-impl TargetKind {
+impl TargetKind<'_> {
     fn name(self) -> &'static str {
         match self {
-            TargetKind::Table(Format::Csv) => "a CSV table",
-            TargetKind::Table(Format::Parquet) => "a Parquet table",
-            TargetKind::Table(Format::Npz) => "an NPZ table",
+            TargetKind::Table(Format::Csv, _) => "a CSV table",
+            TargetKind::Table(Format::Parquet, _) => "a Parquet table",
+            TargetKind::Table(Format::Npz, _) => "an NPZ table",
             TargetKind::Report => "a report",
             TargetKind::Manual => "a manual page",
             TargetKind::Script => "a job script",
@@ -55,16 +55,21 @@ impl TargetKind {
         let has =
             |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
         match self {
-            TargetKind::Table(Format::Csv) => CSV_HEADS.iter().any(|line| head.starts_with(line.as_bytes())),
-            // The tail has the schema's column and the name of the writer.
-            TargetKind::Table(Format::Parquet) => {
+            TargetKind::Table(Format::Csv, columns) => {
+                let line = format!("{}\n", columns.join(","));
+                CSV_HEADS.iter().chain([&line.as_str()]).any(|line| head.starts_with(line.as_bytes()))
+            }
+            // The tail has the schema's columns and the name of the writer.
+            TargetKind::Table(Format::Parquet, columns) => {
                 head.starts_with(b"PAR1")
                     && tail.ends_with(b"PAR1")
                     && has(tail, "granule ")
-                    && has(tail, "population")
+                    && (has(tail, "population") || columns.iter().all(|name| has(tail, name)))
             }
-            TargetKind::Table(Format::Npz) => {
-                head.starts_with(b"PK\x03\x04") && NPZ_FILES.iter().all(|name| has(tail, name))
+            TargetKind::Table(Format::Npz, columns) => {
+                head.starts_with(b"PK\x03\x04")
+                    && (NPZ_FILES.iter().all(|name| has(tail, name))
+                        || columns.iter().all(|name| has(tail, &format!("{name}.npy"))))
             }
             TargetKind::Report => {
                 head.starts_with(b"<!DOCTYPE html>")
@@ -111,7 +116,7 @@ pub(crate) fn is_there(path: &Path) -> bool {
 ///
 /// # Errors
 /// When another file is there.
-pub(crate) fn check(path: &Path, kind: TargetKind, forces: bool) -> Result<(), Failure> {
+pub(crate) fn check(path: &Path, kind: TargetKind<'_>, forces: bool) -> Result<(), Failure> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     let refuse = |what: &str, help: &str| {
         let message = format!("error: {} exists and is {what}\n  help: {help}", path.display());
@@ -130,7 +135,7 @@ pub(crate) fn check(path: &Path, kind: TargetKind, forces: bool) -> Result<(), F
     )
 }
 
-fn looks_like(path: &Path, kind: TargetKind) -> bool {
+fn looks_like(path: &Path, kind: TargetKind<'_>) -> bool {
     let read = || {
         let mut file = files::open(path)?;
         let head = some(&mut file, 0)?;
@@ -156,10 +161,12 @@ mod tests {
     fn only_granules_own_files_of_that_kind_are_replaced() {
         let place = tempfile::tempdir().expect("a directory");
         let at = |name: &str| place.path().join(name);
-        let own: [(TargetKind, &[u8]); 4] = [
-            (TargetKind::Table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
-            (TargetKind::Table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
-            (TargetKind::Table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
+        let columns = ["condition", "seed", "trial", "rate"].map(str::to_owned);
+        let table = |format| TargetKind::Table(format, &columns);
+        let own: [(TargetKind<'_>, &[u8]); 4] = [
+            (table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
+            (table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
+            (table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
             (TargetKind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
         ];
         let others: [&[u8]; 5] = [
@@ -189,6 +196,22 @@ mod tests {
             check(&at("nothing"), kind, false).expect("free");
         }
     }
+
+    #[test]
+    fn a_table_with_the_same_columns_is_replaced() {
+        let columns = ["condition", "seed", "trial", "rate"].map(str::to_owned);
+        let own: [(Format, &[u8]); 3] = [
+            (Format::Csv, b"condition,seed,trial,rate\n"),
+            (Format::Parquet, b"PAR1 .. condition seed trial rate granule 0.1.0 .. PAR1"),
+            (Format::Npz, b"PK\x03\x04 condition.npy seed.npy trial.npy rate.npy"),
+        ];
+        for (format, bytes) in own {
+            assert!(TargetKind::Table(format, &columns).is_it(bytes, bytes));
+            let others = ["condition", "seed", "trial", "weight"].map(str::to_owned);
+            assert!(!TargetKind::Table(format, &others).is_it(bytes, bytes));
+        }
+    }
+
     #[test]
     fn a_script_that_was_changed_is_the_users() {
         let script = with_hash("#!/bin/bash\n# Written by granule 0.1.0 for: x\nexec true\n");

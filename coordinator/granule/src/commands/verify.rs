@@ -101,7 +101,7 @@ fn look_up(store: &Store, key: TrialKey, model: &Model) -> Result<StoredState, S
         }
         Err(error) => return Err(error),
     };
-    let decoded = TrialSpikes::decode(&spikes, model.sizes(), model.time().steps);
+    let decoded = TrialSpikes::decode(&spikes, &model.shape());
     Ok(decoded.map_or_else(|error| StoredState::Damaged(error.to_string()), |_| StoredState::Whole))
 }
 

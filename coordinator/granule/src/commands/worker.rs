@@ -1,23 +1,30 @@
 //! `granule worker`: computes trials for a coordinator.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use granule_engine::Engines;
 use granule_farm::session::{Introduction, Patience, SessionEnd};
+use granule_program::Runner;
 use granule_server::view::log::{self, line};
 use granule_system::limits;
 use granule_system::standard::{StandardInput, StandardOutput};
 use granule_system::threads;
 use granule_text::plural;
 use granule_worker::access::Access;
+use granule_worker::program::Processes;
 use granule_worker::{AnyStream, PIPED_GREETING, Way, WorkerConfig, WorkerError, WorkerProgress};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 
 use crate::cli::{self, exit};
 use crate::commands::signals::Signals;
+use crate::commands::sweep_file::read_model;
 use crate::commands::this_machine::{cores, host};
+use crate::commands::this_process::this_program;
 use crate::failure::Failure;
 
 /// How long a worker looks for its coordinator by default.
@@ -54,8 +61,16 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
         };
         (way, rand::random(), threads)
     };
+    // By this code, its coordinator knows that another worker on this machine could not compute either.
+    let unfit = if arguments.supervised || arguments.piped { exit::UNFIT } else { exit::FAILED };
+    let started = arguments.model.as_ref().map(|path| start_program(path, threads, unfit)).transpose()?;
+    let (engines, packages, threads) = match &started {
+        None => (crate::engines::ENGINES, BTreeMap::new(), threads),
+        Some(started) => (started.engines, started.packages.clone(), started.threads),
+    };
     let introduction = Introduction {
-        engines: crate::engines::ENGINES,
+        engines,
+        packages,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         threads,
         host: host(),
@@ -68,6 +83,15 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
         time_limit: arguments.time_limit,
     };
     let (drain, drained) = mpsc::channel(1);
+    let has_changed = Arc::new(Mutex::new(None));
+    if let Some(started) = &started {
+        let (drain, changed) = (drain.clone(), Arc::clone(&has_changed));
+        started.processes.on_change(Box::new(move |what| {
+            // A worker that drains already needs no second reason.
+            let _ = drain.try_send(what.clone());
+            changed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+        }));
+    }
     let config = WorkerConfig { way, introduction, patience };
     let is_watched = !arguments.supervised && !arguments.piped;
     let mut told = None;
@@ -83,6 +107,12 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
         tokio::spawn(listen_for_signals(drain));
         granule_worker::run(config, drained, tell).await
     });
+    // So that their CPU time counts.
+    started.iter().for_each(|started| started.processes.end());
+    if let Some(what) = has_changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let help = if arguments.supervised { "" } else { "\n  help: start the worker again" };
+        return Err(Failure::new(unfit, format!("error: {what}{help}")));
+    }
     match result {
         Ok(SessionEnd::Goodbye { reason }) => {
             if is_watched {
@@ -98,7 +128,8 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
             log::exit(arguments.leave_with)
         }
         Ok(SessionEnd::Refused { reason }) => {
-            Err(Failure::new(exit::FAILED, format!("error: the coordinator refuses this worker: {reason}")))
+            let code = if started.is_some() { unfit } else { exit::FAILED };
+            Err(Failure::new(code, format!("error: the coordinator refuses this worker: {reason}")))
         }
         Ok(SessionEnd::GaveUp { after, undelivered }) => {
             let lost = if undelivered == 0 {
@@ -126,6 +157,36 @@ pub(crate) fn run(arguments: &cli::WorkerArgs) -> Result<(), Failure> {
             Err(Failure::caused_by(code, &error, None))
         }
     }
+}
+
+/// The program of a model of the user's own, started.
+struct StartedProgram {
+    engines: Engines,
+    processes: Arc<Processes>,
+    /// Versions that the program reports.
+    packages: BTreeMap<String, String>,
+    /// Trials to compute at a time.
+    threads: u32,
+}
+
+/// Starts the program of a model file.
+fn start_program(path: &Path, threads: u32, unfit: u8) -> Result<StartedProgram, Failure> {
+    let is_ours = unfit == exit::UNFIT;
+    let (model, program) = read_model(path).map_err(|failure| match is_ours {
+        true => Failure { code: unfit, ..failure },
+        false => failure,
+    })?;
+    let granule = this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    // A worker uses all the threads that it may use, and no more.
+    let threads = (threads / program.file().threads).max(1);
+    let processes = Arc::new(Processes::new(model, program, granule, threads));
+    let packages = processes.versions().map_err(|error| {
+        let help = "`granule try MODEL` runs the program in the foreground";
+        Failure::caused_by(unfit, &error, Some(help).filter(|_| !is_ours))
+    })?;
+    let runner: Arc<dyn Runner> = Arc::clone(&processes) as _;
+    program.attach(&runner);
+    Ok(StartedProgram { engines: vec![program.engine()].leak(), processes, packages, threads })
 }
 
 fn tell(progress: &WorkerProgress) {

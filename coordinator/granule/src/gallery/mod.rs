@@ -10,8 +10,8 @@ use std::ops::Range;
 use granule_engine::{Model, Spike, TrialSpikes};
 use granule_figures::paper;
 use granule_figures::sweep::{
-    Counter, Drive, MOST_SHOWN, Observed, ObservedCondition, RasterTrial, Traces, Window, axes, conductances,
-    heat_map, means, measures, psth, raster, responses, seeds,
+    Counter, Detail, Drive, MOST_SHOWN, Observed, ObservedCondition, RasterTrial, Traces, Window, axes,
+    conductances, heat_map, means, measures, psth, raster, responses, seeds,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_granular::derive::{Conductances, SpikeCounts, Structure};
@@ -76,8 +76,26 @@ const PAPER: [&str; 3] = ["Control", "GABAzine", "ACh"];
 /// The driven cells and their stimulus, for people.
 const DRIVE: Drive = Drive {
     driven: "granule cells with input from active mossy fibres",
-    stimulus: "spikes of the mossy fibres",
+    stimulus: Some("spikes of the mossy fibres"),
 };
+
+/// Returns the words for the cells of the first population that figures show.
+fn drive_of(sweep: &Sweep) -> Drive {
+    if !sweep.engine.is_program() {
+        return DRIVE;
+    }
+    let first = sweep.engine.populations().first();
+    Drive { driven: first.map_or("cells", |population| population.cells), stimulus: None }
+}
+
+/// Returns the cells of the first population that figures show. In the granular layer, these are the driven cells. Of a
+/// model of the user's own, figures show all.
+fn shown_cells(model: &Model, seed: u32) -> Vec<u32> {
+    if model.engine().is_program() {
+        return (0..model.sizes().first().copied().unwrap_or(0)).collect();
+    }
+    structure(model, seed).driven_cells().to_vec()
+}
 
 impl<'a> Gallery<'a> {
     /// Returns the gallery of a part of a sweep. Without a selection of trials, only the paper's figures can be drawn.
@@ -226,14 +244,19 @@ impl<'a> Gallery<'a> {
             let is_shown = at < MOST_SHOWN;
             let mut of_seeds = Vec::with_capacity(pairs.len());
             for pair in *pairs {
-                let structure = structure(&condition.model, sweep.seeds[pair.seed]);
-                let driven = structure.driven_cells();
-                let mut counter = Counter::new(&condition.model, driven, self.window(condition), is_shown);
+                let driven = shown_cells(&condition.model, sweep.seeds[pair.seed]);
+                let detail = match common {
+                    _ if !is_shown => Detail::Measures,
+                    // The heat map shows the cells of one seed.
+                    Some((seed, _)) if seed == pair.seed => Detail::Cells,
+                    _ => Detail::Rates,
+                };
+                let mut counter = Counter::new(&condition.model, &driven, self.window(condition), detail);
                 for &trial in &pair.trials {
                     let spikes = selection.spikes(pair, trial).map_err(|error| lost(&error))?;
                     counter.add(&spikes);
                     if is_shown && common == Some((pair.seed, trial)) {
-                        shown.push((driven.to_vec(), spikes));
+                        shown.push((driven.clone(), spikes));
                     }
                 }
                 of_seeds.push(counter.finish(sweep.seeds[pair.seed]));
@@ -245,8 +268,12 @@ impl<'a> Gallery<'a> {
         let some = &all[..all.len().min(MOST_SHOWN)];
         let Some((first, _)) = some.first() else { return Ok(()) };
         self.tables = vec![measures(&all), means(&all)];
-        take(Of::Sweep, psth(some, DRIVE))?;
-        if let Some((seed, trial)) = common {
+        let drive = drive_of(sweep);
+        let has_spikes = !sweep.engine.populations().is_empty();
+        if has_spikes {
+            take(Of::Sweep, psth(some, drive))?;
+        }
+        if let Some((seed, trial)) = common.filter(|_| has_spikes) {
             let seed = sweep.seeds[seed];
             let trials: Vec<RasterTrial<'_>> = some
                 .iter()
@@ -259,20 +286,22 @@ impl<'a> Gallery<'a> {
                 })
                 .collect();
             let ms = self.window(first).shown(first.model.time().bins());
-            take(Of::Sweep, raster(&trials, (seed, trial), &ms, DRIVE))?;
+            take(Of::Sweep, raster(&trials, (seed, trial), &ms, drive))?;
             let of_seed: Vec<(&ObservedCondition, &Observed)> = some
                 .iter()
                 .filter_map(|(condition, of)| Some((*condition, of.iter().find(|of| of.seed == seed)?)))
                 .collect();
-            take(Of::Sweep, heat_map(&of_seed, DRIVE))?;
-        } else {
+            take(Of::Sweep, heat_map(&of_seed, drive))?;
+        } else if has_spikes {
             let what = self.choice.trial.map_or("a trial".to_owned(), |trial| format!("trial {trial}"));
             self.notes.push(format!(
                 "left out the raster and the heat map: they need {what} of one seed to be stored for every \
                     condition"
             ));
         }
-        self.draw_conductances(selection, some, &of_condition, take)?;
+        if !sweep.engine.is_program() {
+            self.draw_conductances(selection, some, &of_condition, take)?;
+        }
         for axis in axes(&conditions) {
             if let Some(figure) = responses(&all, &axis) {
                 take(Of::Sweep, figure)?;

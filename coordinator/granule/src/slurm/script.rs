@@ -47,6 +47,8 @@ pub(crate) struct JobPlan {
     pub(crate) options: Vec<String>,
     /// Shell commands that run first, if a site needs any.
     pub(crate) setup: Option<String>,
+    /// The model file on the nodes, for a model of the user's own.
+    pub(crate) model: Option<PathBuf>,
 }
 
 /// Number and places of the workers.
@@ -124,6 +126,14 @@ impl JobPlan {
         Ok(text)
     }
 
+    /// Returns the assignment of the model file, and the words that pass it to a worker; both empty without a model.
+    fn of_model(&self) -> (String, &'static str) {
+        match &self.model {
+            Some(model) => (format!("model={}\n", shell_path(model)), " --model \"$model\""),
+            None => (String::new(), ""),
+        }
+    }
+
     /// Returns the script of a job that is a whole sweep: a coordinator on its first node, and workers on all.
     ///
     /// # Errors
@@ -152,6 +162,7 @@ impl JobPlan {
         let what = format!("The sweep {}: a coordinator on the first node, workers on all.", self.name);
         let mut text = self.head(&what, "%j.log", &own)?;
         let options: Vec<String> = serving.options.iter().map(shell_word).collect();
+        let (model, with_model) = self.of_model();
         text.push_str(
             "\n# These variables override the sweep file: as they were when granule wrote this script.\n",
         );
@@ -167,7 +178,7 @@ impl JobPlan {
 granule={granule}
 sweep={sweep}
 out={out}
-store={store}
+{model}store={store}
 options=({options})
 script={script}
 
@@ -198,7 +209,7 @@ work() {{
   trap 'kill -TERM "$step" 2>/dev/null' TERM
   trap '' USR1
   srun {step} --cpu-bind=none --no-kill --kill-on-bad-exit=0 --label --input=none --export=ALL \
-    "$granule" worker --access "$out/access.json" --wait{threads} &
+    "$granule" worker --access "$out/access.json" --wait{threads}{with_model} &
   step=$!
   wait "$step"; ended=$?
   kill -0 "$step" 2>/dev/null && wait "$step"
@@ -256,14 +267,15 @@ exit "$code"
         own.push(format!("--signal=B:TERM@{WARNING_SECONDS}"));
         let what = format!("A worker for the coordinator of the sweep {}.", self.name);
         let mut text = self.head(&what, "worker-%A_%a.log", &own)?;
+        let (model, with_model) = self.of_model();
         let _ = write!(
             text,
             r#"
 granule={granule}
 access={access}
 idle_timeout={idle_timeout}
-
-exec "$granule" worker --access "$access" --idle-timeout "$idle_timeout"{threads}
+{model}
+exec "$granule" worker --access "$access" --idle-timeout "$idle_timeout"{threads}{with_model}
 "#,
             granule = shell_path(&self.granule),
             access = shell_path(self.out.join("access.json")),
@@ -358,6 +370,7 @@ mod tests {
             partition: None,
             options: ["--account", "lab", "--mem=4G", "--comment=a b"].map(str::to_owned).to_vec(),
             setup: Some("module load gcc\n\n".into()),
+            model: None,
         }
     }
 

@@ -156,7 +156,7 @@ impl Counts {
     /// Counts a trial, unless it is counted already, or counting has started anew since `life`.
     fn count(&self, id: TrialId, condition: usize, life: u64, encoded: &[u8]) {
         let model = &self.plan.conditions[condition].model;
-        let Ok(spikes) = TrialSpikes::decode(encoded, model.sizes(), model.time().steps) else {
+        let Ok(spikes) = TrialSpikes::decode(encoded, &model.shape()) else {
             return;
         };
         let bit = self.bit(id);

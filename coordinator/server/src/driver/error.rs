@@ -31,6 +31,12 @@ pub enum ComputeError {
     Serve(#[source] tonic::transport::Error),
     #[error("{0}")]
     Abandoned(String),
+    /// The user's program cannot be run, or fails at every trial.
+    #[error("{0}")]
+    Program(String),
+    /// The user's program gave two results for one trial.
+    #[error("the program gave different results for {trial}\n  because: {authors}: {difference}")]
+    Disagreed { trial: String, authors: String, difference: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("interrupted")]

@@ -1,14 +1,15 @@
 //! The state of the loop around the scheduler.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use granule_engine::Engine;
 use granule_farm::catalogue::Catalogue;
-use granule_farm::scheduler::{ConnectionId, Scheduler, SchedulerConfig, WorkerName};
+use granule_farm::scheduler::{ConnectionId, Scheduler, SchedulerConfig, TrialId, WorkerName};
 use granule_store::Store;
 use granule_sweep::plan::Plan;
 
@@ -16,7 +17,7 @@ use super::keeper::Keeper;
 use super::quotas::Quotas;
 use crate::launch::Workers;
 use crate::launch::ssh::Ssh;
-use crate::service::Link;
+use crate::service::{Link, Packages};
 use crate::view::board::Views;
 use crate::view::progress::Progress;
 
@@ -43,6 +44,21 @@ pub struct RunOptions {
     pub tells_of_workers: bool,
     /// Address of the metrics page that needs no secret.
     pub metrics: Option<SocketAddr>,
+    /// The model file, if the trials are computed by the user's program.
+    pub model: Option<PathBuf>,
+    /// Versions that the user's program reported in an earlier run of the sweep, by package.
+    pub packages: Option<BTreeMap<String, String>>,
+    /// Records what the user's program reports.
+    pub records: Option<Arc<dyn Records>>,
+}
+
+/// Records what the user's program reports, as soon as it does.
+pub trait Records: fmt::Debug + Send + Sync {
+    /// Records the versions that the program of the first worker reports, by package.
+    fn versions(&self, versions: &BTreeMap<String, String>);
+
+    /// Records how the program failed at a trial of this condition and seed, by index.
+    fn failure(&self, condition: usize, seed: usize, trial: u32, how: &str);
 }
 
 pub(super) struct Driver<'a> {
@@ -67,6 +83,14 @@ pub(super) struct Driver<'a> {
     pub(super) refusals: u64,
     pub(super) disagreements: Vec<String>,
     pub(super) quarantined: Vec<String>,
+    /// How the user's program failed at trials that are not stored. The text is empty if there are too many.
+    pub(super) failures: BTreeMap<TrialId, String>,
+    /// The last of these failures.
+    pub(super) last_failure: Option<String>,
+    /// How the last two different results of a trial differ.
+    pub(super) difference: String,
+    /// Versions that the user's program reports.
+    pub(super) packages: Packages,
     pub(super) quotas: Quotas,
     /// Number of workers that have joined.
     pub(super) joined: u64,
@@ -81,6 +105,8 @@ pub(super) struct Known {
     /// Where it connected from: an address, or `ssh HOST`.
     pub(super) from: String,
     pub(super) is_ours: bool,
+    /// Versions that the user's program reports there.
+    pub(super) packages: BTreeMap<String, String>,
 }
 
 impl<'a> Driver<'a> {
@@ -115,6 +141,10 @@ impl<'a> Driver<'a> {
             refusals: 0,
             disagreements: Vec::new(),
             quarantined: Vec::new(),
+            failures: BTreeMap::new(),
+            last_failure: None,
+            difference: String::new(),
+            packages: Arc::new(Mutex::new(options.packages.clone())),
             quotas: Quotas::default(),
             joined: 0,
             refused: None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use granule_farm::dialogue::failure_in_short;
 use granule_farm::scheduler::{Report, WorkerName, WorkerState, WorkerView};
 use granule_system::hex;
 use granule_text::plural;
@@ -68,19 +69,22 @@ impl Driver<'_> {
                 let text = format!("{} is set aside: {reason}", self.catalogue.describe_place(*place));
                 ("trial_set_aside", None, true, text)
             }
-            Report::TooLarge { trial } => {
-                let reason = self.catalogue.too_large_reason(*trial);
+            Report::NoResult { trial } => {
+                let reason = match self.failures.get(trial) {
+                    Some(how) => format!("the program failed: {}", failure_in_short(how)),
+                    None => self.catalogue.too_large_reason(*trial),
+                };
                 let text = format!("{} is set aside: {reason}", self.catalogue.describe(*trial));
                 ("trial_set_aside", None, true, text)
             }
             Report::Disagreed { trial, stored_by, worker } => {
                 let author = stored_by.map_or("an earlier run".to_owned(), |worker| self.describe(worker));
-                let last = self.disagreements.last().filter(|_| self.disagreements.len() < MOST_KEPT);
-                let difference = last.map_or("", |text| text);
+                let of = self.catalogue.describe(*trial);
+                let kept = self.disagreements.iter().rev().find_map(|text| text.strip_prefix(&of));
                 let text = format!(
-                    "disagreement: {} and {author} computed different spikes for {}. {difference}",
+                    "disagreement: {} and {author} computed different results for {of}{}",
                     name(worker),
-                    self.catalogue.describe(*trial)
+                    kept.unwrap_or_default()
                 );
                 ("disagreement", Some(*worker), true, text)
             }

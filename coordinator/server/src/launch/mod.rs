@@ -14,6 +14,7 @@ pub mod roster;
 pub mod ssh;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -30,7 +31,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use self::ending::{Ending, How, ProcessEnd};
+pub use self::ending::Ending;
+use self::ending::{How, ProcessEnd};
 use self::process::{NotAWorker, Orders, supervise};
 use self::roster::{Roster, Verdict};
 use self::ssh::Ssh;
@@ -54,8 +56,7 @@ pub struct Exited {
 pub enum Gone {
     /// The worker ran on this machine.
     Here {
-        /// Whether it ended because the system refused it a thread or a file.
-        is_starved: bool,
+        ending: Ending,
         /// Whether no other worker of ours ran here in its time. If it was alone and is starved, no worker can run here.
         was_alone: bool,
     },
@@ -81,6 +82,8 @@ enum Location {
 #[derive(Clone, Debug)]
 pub struct Program {
     pub path: PathBuf,
+    /// The model file, if the trials are computed by the user's program.
+    pub model: Option<PathBuf>,
     /// Other machines, and how to reach them.
     pub ssh: Option<Ssh>,
     pub access: Access,
@@ -127,6 +130,7 @@ impl Workers {
             // The path may be `/proc/self/exe`, which does not show the program's name.
             .arg0("granule")
             .args(["worker", "--supervised"])
+            .args(self.program.model.iter().flat_map(|model| [OsStr::new("--model"), model.as_os_str()]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
         self.launch(command, Location::Here)
@@ -228,9 +232,7 @@ impl Workers {
     pub fn exited(&mut self, exited: &Exited) -> Option<Gone> {
         let running = self.running.remove(&exited.worker)?;
         Some(match running.place {
-            Location::Here => {
-                Gone::Here { is_starved: exited.ending == Ending::Starved, was_alone: running.was_alone }
-            }
+            Location::Here => Gone::Here { ending: exited.ending, was_alone: running.was_alone },
             Location::There(at) => Gone::There {
                 host: self.roster.host(at).name.clone(),
                 is_death: exited.ending == Ending::Failed && running.was_there,
@@ -336,6 +338,7 @@ fn describe(ProcessEnd { how, said }: ProcessEnd) -> (Ending, String) {
             (Some(code), _) if code == i32::from(exit::STARVED) => {
                 (Ending::Starved, "was refused a thread or a file by the system".to_owned())
             }
+            (Some(code), _) if code == i32::from(exit::UNFIT) => (Ending::Unfit, "cannot compute".to_owned()),
             (Some(code), _) => (Ending::Failed, format!("exited with code {code}")),
             (None, Some(signal)) => (Ending::Failed, format!("was killed by signal {signal}")),
             (None, None) => (Ending::Failed, "ended".to_owned()),

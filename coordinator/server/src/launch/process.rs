@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use granule_system::exit;
 use granule_text::from_outside;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr};
@@ -19,6 +20,9 @@ impl fmt::Debug for Orders {
         f.write_str("Orders")
     }
 }
+
+/// Last lines of a worker's output that describe its end.
+const LINES: usize = 10;
 
 /// The program at the other end is not a worker that can be used.
 #[derive(Debug)]
@@ -62,13 +66,18 @@ pub(super) async fn supervise(
     };
     // A grandchild could keep the pipe open forever.
     let said = tokio::time::timeout(Duration::from_secs(1), last_words).await;
-    let said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
+    let mut said: Vec<String> = said.ok().and_then(Result::ok).unwrap_or_default().into();
+    // An error about a model has the output of its program, and is shown whole.
+    let is_unfit = matches!(&how, How::ByItself(status) if status.code() == Some(exit::UNFIT.into()));
+    if !is_unfit {
+        said.drain(..said.len().saturating_sub(LINES));
+    }
     ProcessEnd { how, said: said.join(" / ") }
 }
 
 /// Returns the last lines of standard error, made safe for people.
 async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
-    const LINES: usize = 10;
+    const MOST: usize = 100;
     const LONGEST: u64 = 4 << 10;
     let mut last = VecDeque::with_capacity(LINES);
     let Some(stderr) = stderr else { return last };
@@ -76,7 +85,7 @@ async fn last_words(stderr: Option<ChildStderr>) -> VecDeque<String> {
     let mut line = Vec::new();
     // A longer line counts as several lines.
     while let Ok(1..) = (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
-        if last.len() == LINES {
+        if last.len() == MOST {
             last.pop_front();
         }
         last.push_back(from_outside(String::from_utf8_lossy(&line).trim_end()));

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use granule_system::exit;
 use granule_system::shell::shell_word;
 use granule_text::from_outside;
 use granule_worker::PIPED_GREETING;
@@ -35,12 +36,16 @@ pub struct Ssh {
     pub granule: String,
     /// Options for `ssh`, word by word.
     pub options: Vec<String>,
+    /// The model file on the hosts, if the trials are computed by the user's program.
+    pub model: Option<String>,
 }
 
 impl Ssh {
     /// Returns the command that starts a worker on this host.
     pub(super) fn command(&self, host: &Host) -> Command {
         let threads = host.threads.map_or(String::new(), |threads| format!(" --threads {threads}"));
+        let model =
+            self.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
         let mut command = Command::new(PROGRAM);
         command
             // `ssh` uses the first value given for an option.
@@ -51,7 +56,7 @@ impl Ssh {
             // not become one that others depend on. Messages of a server to all users are not reasons for a failure.
             .args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlMaster=no"])
             .args(["-o", "LogLevel=ERROR", "--", &host.name])
-            .arg(format!("exec {} worker --piped{threads}", shell_word(&self.granule)))
+            .arg(format!("exec {} worker --piped{threads}{model}", shell_word(&self.granule)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         command
@@ -144,6 +149,9 @@ pub(super) fn describe(ProcessEnd { how, said }: ProcessEnd, was_there: bool) ->
             Some(255) | None if was_there => (Ending::Unknown, saying("has lost its connection".to_owned())),
             Some(255) | None if said.is_empty() => (Ending::Unknown, "cannot be reached".to_owned()),
             Some(255) | None => (Ending::Unknown, format!("cannot be reached: {said}")),
+            Some(code) if code == i32::from(exit::UNFIT) => {
+                (Ending::Unfit, saying("cannot compute".to_owned()))
+            }
             Some(code) => (Ending::Failed, saying(format!("exited with code {code}"))),
         },
     }
@@ -163,6 +171,10 @@ mod tests {
         };
         let is = |ending, text: &str| (ending, text.to_owned());
         assert_eq!(told(0, "", true), is(Ending::Left, "ended without an error"));
+        assert_eq!(
+            told(69, "no numpy", true),
+            is(Ending::Unfit, "cannot compute; its last output: no numpy")
+        );
         assert_eq!(told(255, "", false), is(Ending::Unknown, "cannot be reached"));
         assert_eq!(told(255, "no route", false), is(Ending::Unknown, "cannot be reached: no route"));
         assert_eq!(told(255, "", true), is(Ending::Unknown, "has lost its connection"));
@@ -181,6 +193,7 @@ mod tests {
     fn nothing_secret_is_in_the_command_and_what_was_given_comes_first() {
         let ssh = Ssh {
             hosts: Vec::new(),
+            model: None,
             granule: "my programs/granule".into(),
             options: vec!["-p".into(), "2222".into()],
         };
@@ -217,6 +230,7 @@ mod tests {
             place.add(&place.directory.path().join(name).join("granule"), "");
             let ssh = Ssh {
                 hosts: Vec::new(),
+                model: None,
                 granule: format!("{name}/granule"),
                 options: vec!["-i".into(), name.into(), "-oUser=a b".into()],
             };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use granule_engine::space::{CellFactor, Parameter, Space, Value};
 
 use super::observed::{Observed, over_seeds};
-use super::show::{MOST_LINES, WIDTH_MM, counted, layout, line, measured, populations_of, short};
+use super::show::{MOST_LINES, WIDTH_MM, counted, layout, line, measured, measures_of, short};
 use super::{Measure, ObservedCondition};
 use crate::analysis::Summary;
 use crate::drawing::{Canvas, Legend, Mark, Panel, Point, Scale, Shape, Swatch, grid};
@@ -129,7 +129,7 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     }
     let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
     drawn.truncate(drawn.len() - hidden);
-    let measures = Measure::of(populations_of(conditions.iter().map(|(condition, _)| &condition.model)));
+    let measures = measures_of(conditions);
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
         .zip(&measures)

@@ -4,7 +4,7 @@ use ndarray::{Array2, Axis as Dimension};
 
 use super::ObservedCondition;
 use super::observed::{Courses, Observed};
-use super::show::{Drive, WIDTH_MM, add_stimulus, counted, first_cells, layout, populations_of, short};
+use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, populations_of, short};
 use crate::drawing::{Axis, Canvas, ColorBar, Legend, Mark, Panel, Ramp, Scale, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -15,14 +15,14 @@ const MOST_ROWS: usize = 60;
 /// cells are in the order of their response.
 pub fn heat_map(conditions: &[(&ObservedCondition, &Observed)], drive: Drive) -> Figure {
     let of: Vec<Option<Sorted>> =
-        conditions.iter().map(|(_, observed)| observed.courses.as_ref().map(Sorted::new)).collect();
+        conditions.iter().map(|(_, observed)| observed.courses.as_ref().and_then(Sorted::new)).collect();
     let all = of.iter().flatten().flat_map(|sorted| sorted.rows.iter().copied());
     let most = all.fold(0.0, f64::max);
     let scale = Scale::from_zero([most], 0.0);
     let panels: Vec<Panel> = conditions
         .iter()
         .zip(&of)
-        .map(|((condition, _), sorted)| panel(condition, sorted.as_ref(), scale))
+        .map(|((condition, _), sorted)| panel(condition, sorted.as_ref(), scale, drive))
         .collect();
     let (columns, height) = layout(panels.len(), 3, 52.0);
     let mut canvas = Canvas::new(WIDTH_MM, height + 5.0);
@@ -44,7 +44,7 @@ pub fn heat_map(conditions: &[(&ObservedCondition, &Observed)], drive: Drive) ->
     );
     let table = table(conditions, &of);
     let populations = populations_of(conditions.iter().map(|(condition, _)| &condition.model));
-    let title = format!("Spikes of driven {}", first_cells(populations));
+    let title = format!("Spikes of {}", drive.cells(populations));
     Figure::new("heat-map", title, description, canvas, vec![table])
 }
 
@@ -57,32 +57,34 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn new(courses: &Courses) -> Sorted {
-        let cells = courses.cells.nrows();
-        let totals: Vec<f64> = courses.cells.sum_axis(Dimension(1)).to_vec();
+    /// Returns `None` if the spikes of each cell are not counted.
+    fn new(courses: &Courses) -> Option<Sorted> {
+        let of_cells = courses.cells.as_ref()?;
+        let cells = of_cells.nrows();
+        let totals: Vec<f64> = of_cells.sum_axis(Dimension(1)).to_vec();
         let mut order: Vec<usize> = (0..cells).collect();
         // The sort is stable: cells with equal responses stay in the order of their indices.
         order.sort_by(|a, b| totals[*a].total_cmp(&totals[*b]));
         let count = cells.min(MOST_ROWS);
-        let mut rows = Array2::zeros((count, courses.cells.ncols()));
+        let mut rows = Array2::zeros((count, of_cells.ncols()));
         for row in 0..count {
             let of_row = row * cells / count..(row + 1) * cells / count;
             for &cell in &order[of_row.clone()] {
-                rows.row_mut(row).scaled_add(1.0 / of_row.len() as f64, &courses.cells.row(cell));
+                rows.row_mut(row).scaled_add(1.0 / of_row.len() as f64, &of_cells.row(cell));
             }
         }
-        Sorted { cells, first_ms: courses.ms.start, rows }
+        Some(Sorted { cells, first_ms: courses.ms.start, rows })
     }
 }
 
-fn panel(condition: &ObservedCondition, sorted: Option<&Sorted>, scale: Scale) -> Panel {
+fn panel(condition: &ObservedCondition, sorted: Option<&Sorted>, scale: Scale, drive: Drive) -> Panel {
     let ms = sorted.map_or(1, |sorted| sorted.rows.ncols());
     let first = sorted.map_or(0, |sorted| sorted.first_ms) as f64;
     let cells = sorted.map_or(0, |sorted| sorted.cells) as f64;
     let x = Scale::linear(first, first + ms as f64);
     let y = Scale::linear(0.0, cells.max(1.0));
-    let mut panel = Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, "Driven cells, by response"))
-        .title(short(&condition.name, 34));
+    let mut panel =
+        Panel::new(Axis::new(x, "Time (ms)"), Axis::new(y, drive.axis())).title(short(&condition.name, 34));
     match sorted {
         Some(sorted) if sorted.rows.nrows() > 0 => {
             if sorted.rows.sum() == 0.0 {
@@ -93,7 +95,7 @@ fn panel(condition: &ObservedCondition, sorted: Option<&Sorted>, scale: Scale) -
             let height = cells / sorted.rows.nrows() as f64;
             panel.add(Mark::Cells { x: (first, 1.0), y: (0.0, height), values, ramp: Ramp::SEQUENTIAL });
         }
-        _ => panel.note("no driven cells"),
+        _ => panel.note(drive.none()),
     }
     add_stimulus(&mut panel, &condition.model);
     panel

@@ -1,6 +1,6 @@
 //! Measures of a condition and a seed.
 
-use granule_engine::Population;
+use granule_engine::{Model, Population, Returned};
 
 /// A number that describes a condition and a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,23 @@ pub enum Measure {
     Before(usize, Population),
     /// Rate of all cells of the population with this index in the window, Hz.
     During(usize, Population),
+    /// The same, of a model without a stimulus.
+    Rate(usize, Population),
+    /// The returned number with this index, mean over trials.
+    Returned(usize, Returned),
 }
 
 impl Measure {
-    /// Returns the measures for these populations, in the order in which figures show them. The driven cells
-    /// are of the first population.
-    pub fn of(populations: &[Population]) -> Vec<Measure> {
+    /// Returns the measures of conditions like this one, in the order in which figures show them. The driven cells
+    /// are of the first population. A model of the user's own has a rate for each population, and each returned number.
+    pub fn of(model: &Model) -> Vec<Measure> {
+        let populations = model.engine().populations();
+        if model.engine().is_program() {
+            let rates = populations.iter().enumerate().map(|(place, of)| Measure::Rate(place, *of));
+            let numbers = model.engine().returns().iter().zip(&model.facts().returns).enumerate();
+            let numbers = numbers.filter(|(_, (_, axes))| axes.is_empty());
+            return rates.chain(numbers.map(|(place, (of, _))| Measure::Returned(place, *of))).collect();
+        }
         let mut measures = vec![Measure::Response, Measure::Peak, Measure::Responding];
         for (place, &population) in populations.iter().enumerate() {
             measures.push(Measure::Before(place, population));
@@ -39,6 +50,8 @@ impl Measure {
             Measure::Responding => "responding_fraction".to_owned(),
             Measure::Before(_, population) => format!("{}_before_hz", population.name),
             Measure::During(_, population) => format!("{}_during_hz", population.name),
+            Measure::Rate(_, population) => format!("{}_hz", population.name),
+            Measure::Returned(_, returned) => returned.name.to_owned(),
         }
     }
 
@@ -50,6 +63,9 @@ impl Measure {
             Measure::Responding => "Cells that respond (fraction)".to_owned(),
             Measure::Before(_, population) => format!("{}, before (Hz)", capitalised(population.cells)),
             Measure::During(_, population) => format!("{}, during (Hz)", capitalised(population.cells)),
+            Measure::Rate(_, population) => format!("{} (Hz)", capitalised(population.cells)),
+            Measure::Returned(_, Returned { name, unit: "", .. }) => capitalised(&name.replace('_', " ")),
+            Measure::Returned(_, of) => format!("{} ({})", capitalised(&of.name.replace('_', " ")), of.unit),
         }
     }
 }

@@ -22,7 +22,7 @@ mod traces;
 pub use dose::{DoseAxis, axes, responses};
 pub use heat::heat_map;
 pub use measure::Measure;
-pub use observed::{Counter, Courses, Observed, ObservedCondition, Window};
+pub use observed::{Counter, Courses, Detail, Observed, ObservedCondition, Window};
 pub use raster::{RasterTrial, raster};
 pub use seeds::{means, measures, seeds};
 pub use show::Drive;

@@ -50,6 +50,17 @@ pub struct ObservedCondition {
     pub model: Model,
 }
 
+/// The counts that figures need besides the measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// None.
+    Measures,
+    /// Spikes of each population over time.
+    Rates,
+    /// Also those of each driven cell, which take memory.
+    Cells,
+}
+
 /// Counts spikes of the trials of one condition and seed.
 #[derive(Clone, Debug)]
 pub struct Counter {
@@ -66,8 +77,11 @@ pub struct Counter {
     spikes: Vec<Vec<u64>>,
     /// For each driven cell, the number of trials with a spike in the window.
     responded: Vec<u32>,
+    detail: Detail,
     /// Spikes of each driven cell in each ms that figures show; `None` unless requested.
     cells: Option<Array2<u32>>,
+    /// Sum of each returned number, and the number of trials that have it.
+    returned: Vec<(f64, u32)>,
 }
 
 /// The counts of one condition and seed.
@@ -77,7 +91,7 @@ pub struct Observed {
     pub seed: u32,
     /// Number of counted trials.
     pub trials: u32,
-    /// Values of [`Measure::of`] the engine's populations, in that order; `None` if nothing can be measured.
+    /// Values of [`Measure::of`] the condition, in that order; `None` if nothing can be measured.
     pub measures: Vec<Option<f64>>,
     /// Spikes over time; `None` unless requested.
     pub courses: Option<Courses>,
@@ -90,14 +104,13 @@ pub struct Courses {
     pub ms: Range<usize>,
     /// Rate of each population in each ms, Hz. For the first population it is the rate of the driven cells.
     pub rates_hz: Vec<Vec<f64>>,
-    /// Spikes per trial of each driven cell in each ms: (cells, ms).
-    pub cells: Array2<f64>,
+    /// Spikes per trial of each driven cell in each ms: (cells, ms). `None` unless requested.
+    pub cells: Option<Array2<f64>>,
 }
 
 impl Counter {
-    /// Creates a counter for a condition with these driven cells of the first population. If `courses`, it
-    /// also counts spikes over time, which takes memory.
-    pub fn new(model: &Model, driven: &[u32], window: Window, courses: bool) -> Counter {
+    /// Creates a counter for a condition with these driven cells of the first population.
+    pub fn new(model: &Model, driven: &[u32], window: Window, detail: Detail) -> Counter {
         let sizes = model.sizes();
         let mut places = vec![None; sizes.first().map_or(0, |cells| *cells as usize)];
         for (place, &cell) in (0..).zip(driven) {
@@ -107,7 +120,7 @@ impl Counter {
         }
         let bins = model.time().bins();
         let shown = window.shown(bins);
-        let cells = courses.then(|| Array2::zeros((driven.len(), shown.len())));
+        let cells = (detail == Detail::Cells).then(|| Array2::zeros((driven.len(), shown.len())));
         Counter {
             window,
             shown,
@@ -118,13 +131,22 @@ impl Counter {
             driven_spikes: vec![0; bins],
             spikes: vec![vec![0; bins]; sizes.len()],
             responded: vec![0; driven.len()],
+            detail,
             cells,
+            returned: vec![(0.0, 0); model.facts().returns.len()],
         }
     }
 
     /// Counts the spikes of a trial.
     pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
+        for ((sum, trials), elements) in self.returned.iter_mut().zip(&spikes.values) {
+            if let [number] = elements[..]
+                && !number.is_nan()
+            {
+                (*sum, *trials) = (*sum + number, *trials + 1);
+            }
+        }
         let mut last_trial = vec![false; self.driven];
         let per_ms = self.model.time().steps_per_ms;
         let ms = |spike: &Spike| (spike.step / per_ms) as usize;
@@ -168,12 +190,16 @@ impl Counter {
             Measure::Before(place, _) => {
                 per(sum(&self.spikes[place], 0..window.start), cells[place], window.start)
             }
-            Measure::During(place, _) => {
+            Measure::During(place, _) | Measure::Rate(place, _) => {
                 per(sum(&self.spikes[place], window.clone()), cells[place], window.len())
             }
+            Measure::Returned(place, _) => {
+                let (sum, trials) = self.returned[place];
+                (trials > 0).then(|| sum / f64::from(trials))
+            }
         };
-        let measures = Measure::of(self.model.engine().populations()).into_iter().map(value).collect();
-        let courses = self.cells.as_ref().map(|of_driven| {
+        let measures = Measure::of(&self.model).into_iter().map(value).collect();
+        let courses = (self.detail != Detail::Measures).then(|| {
             let rate = |counts: &[u64], cells: f64| {
                 counts[self.shown.clone()]
                     .iter()
@@ -183,7 +209,7 @@ impl Counter {
             let others = self.spikes.iter().zip(&cells).skip(1).map(|(counts, cells)| rate(counts, *cells));
             Courses {
                 rates_hz: std::iter::once(rate(&self.driven_spikes, driven)).chain(others).collect(),
-                cells: of_driven.mapv(|count| f64::from(count) / trials.max(1.0)),
+                cells: self.cells.as_ref().map(|of| of.mapv(|count| f64::from(count) / trials.max(1.0))),
                 ms: self.shown.clone(),
             }
         });

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use granule_engine::{Model, Spike, TrialSpikes};
 
-use super::show::{
-    Drive, WIDTH_MM, add_stimulus, color, counted, first_cells, layout, populations_of, short, stimulus,
-};
+use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, layout, populations_of, short};
 use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -32,27 +30,27 @@ pub fn raster(
     drive: Drive,
 ) -> Figure {
     let populations = populations_of(trials.iter().map(|trial| trial.model));
-    let panels: Vec<Panel> = trials.iter().map(|trial| panel(trial, ms)).collect();
+    let panels: Vec<Panel> = trials.iter().map(|trial| panel(trial, ms, drive)).collect();
     let (columns, height) = layout(panels.len(), 3, 52.0);
     let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.5)), text);
-    let mut entries = vec![entry(0, format!("driven {}", first_cells(populations)))];
+    let mut entries = vec![entry(0, drive.cells(populations))];
     for (place, population) in populations.iter().enumerate().skip(1) {
         let at = if place + 1 == populations.len() { "on top" } else { "above" };
         entries.push(entry(place, format!("{}, {at}", population.cells)));
     }
-    entries.push((Swatch::Line(stimulus()), "stimulus".to_owned()));
+    entries.extend(drive.entry());
     entries.push((Swatch::None, format!("trial {trial} of seed {seed}")));
     let rest = Legend::new(entries).draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
-        "Every spike of trial {trial} of seed {seed} from {} to {} ms, of {}, in {}. Dotted lines are {}.",
+        "Every spike of trial {trial} of seed {seed} from {} to {} ms, of {}, in {}.{}",
         ms.start,
         ms.end,
         drive.and_others(populations),
         counted(trials.len(), "condition"),
-        drive.stimulus
+        drive.of_lines()
     );
     let title = format!("Spikes of trial {trial} of seed {seed}");
     Figure::new("raster", title, description, canvas, vec![table(trials, ms)])
@@ -71,7 +69,7 @@ fn within(trial: &RasterTrial<'_>, ms: &Range<usize>) -> Vec<Vec<(u32, f64)>> {
     trial.spikes.trains.iter().enumerate().map(shown).collect()
 }
 
-fn panel(trial: &RasterTrial<'_>, ms: &Range<usize>) -> Panel {
+fn panel(trial: &RasterTrial<'_>, ms: &Range<usize>, drive: Drive) -> Panel {
     let driven = trial.driven.len() as f64;
     let populations = trial.model.engine().populations();
     // With two populations the second takes the upper fifth, regardless of the number of its cells.
@@ -79,7 +77,8 @@ fn panel(trial: &RasterTrial<'_>, ms: &Range<usize>) -> Panel {
     let x = Scale::linear(ms.start as f64, ms.end as f64);
     let y = Scale::linear(0.0, driven.max(1.0) + band * populations.len().saturating_sub(1) as f64);
     let cells = Scale::linear(0.0, driven.max(1.0)).ticks(5);
-    let label = format!("Driven {}", populations.first().map_or("cell", |population| population.cell));
+    let first = populations.first().map_or("cell", |population| population.cell);
+    let label = if drive.stimulus.is_some() { format!("Driven {first}") } else { first.to_owned() };
     let y = Axis::new(y, &label).with_ticks(cells);
     let mut panel = Panel::new(Axis::new(x, "Time (ms)"), y).title(short(trial.condition, 34));
     add_stimulus(&mut panel, trial.model);

@@ -1,7 +1,7 @@
 //! Figure of the differences between seeds, and tables of the measures.
 
 use super::observed::{Observed, over_seeds};
-use super::show::{WIDTH_MM, counted, layout, measured, populations_of, short};
+use super::show::{WIDTH_MM, counted, layout, measured, measures_of, short};
 use super::{Measure, ObservedCondition};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
@@ -79,11 +79,6 @@ fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure
         panel.note("cannot be measured");
     }
     panel
-}
-
-/// Returns the measures of these conditions, which are all of one engine.
-fn measures_of(conditions: &[(&ObservedCondition, &[Observed])]) -> Vec<Measure> {
-    Measure::of(populations_of(conditions.iter().map(|(condition, _)| &condition.model)))
 }
 
 /// Returns the table of every measure of every condition and seed.

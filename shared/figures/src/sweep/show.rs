@@ -3,7 +3,8 @@
 
 use granule_engine::{Model, Population};
 
-use crate::drawing::{Color, Dash, Mark, Panel, Stroke};
+use super::{Measure, Observed, ObservedCondition};
+use crate::drawing::{Color, Dash, Mark, Panel, Stroke, Swatch};
 
 /// Width of a figure over two columns of a journal, in mm.
 pub(super) const WIDTH_MM: f64 = 174.0;
@@ -24,11 +25,38 @@ const PALETTE: [Color; 7] = [
 pub struct Drive {
     /// The driven cells, such as `granule cells with input from active mossy fibres`.
     pub driven: &'static str,
-    /// The events at the times of the stimulus, such as `spikes of the mossy fibres`.
-    pub stimulus: &'static str,
+    /// The events at the times of the stimulus, such as `spikes of the mossy fibres`. `None` for a model without a
+    /// stimulus, of which figures show all cells of the first population.
+    pub stimulus: Option<&'static str>,
 }
 
 impl Drive {
+    /// Returns the words for the cells of the first population that figures show.
+    pub(super) fn cells(&self, populations: &[Population]) -> String {
+        let cells = first_cells(populations);
+        if self.stimulus.is_some() { format!("driven {cells}") } else { cells.to_owned() }
+    }
+
+    /// Returns the label of an axis with these cells, in the order of their response.
+    pub(super) fn axis(&self) -> &'static str {
+        if self.stimulus.is_some() { "Driven cells, by response" } else { "Cells, by number of spikes" }
+    }
+
+    /// Returns the note for a panel without these cells.
+    pub(super) fn none(&self) -> &'static str {
+        if self.stimulus.is_some() { "no driven cells" } else { "no cells" }
+    }
+
+    /// Returns the sentence about the lines at the stimulus, with a space before it.
+    pub(super) fn of_lines(&self) -> String {
+        self.stimulus.map_or(String::new(), |what| format!(" Dotted lines are {what}."))
+    }
+
+    /// Returns the legend entry of these lines.
+    pub(super) fn entry(&self) -> Option<(Swatch, String)> {
+        self.stimulus.map(|_| (Swatch::Line(stimulus()), "stimulus".to_owned()))
+    }
+
     /// Returns the driven cells and the cells of all other populations, as words that follow `of`.
     pub(super) fn and_others(&self, populations: &[Population]) -> String {
         let mut all = self.driven.to_owned();
@@ -44,6 +72,11 @@ impl Drive {
 /// Returns the populations of these models, which are all of one engine.
 pub(super) fn populations_of<'a>(mut models: impl Iterator<Item = &'a Model>) -> &'static [Population] {
     models.next().map_or(&[], |model| model.engine().populations())
+}
+
+/// Returns the measures of these conditions, which are all of one engine.
+pub(super) fn measures_of(conditions: &[(&ObservedCondition, &[Observed])]) -> Vec<Measure> {
+    conditions.first().map_or_else(Vec::new, |(condition, _)| Measure::of(&condition.model))
 }
 
 /// Returns the words for the cells of the first population.

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use granule_engine::spikes::MOST_SPIKES;
-use granule_engine::{Engine, Model, Shard, Spike, Start, TrialSpikes, Value, space::CellFactor};
+use granule_engine::{Engine, Model, NoResult, Shard, Spike, Start, TrialSpikes, Value, space::CellFactor};
 use granule_granular::derive::Structure;
 use granule_granular::{Method, layer_of};
 use granule_toy::{POPULATIONS, Toy};
@@ -12,7 +12,7 @@ use crate::{Figure, Table};
 
 const DRIVE: Drive = Drive {
     driven: "granule cells with input from active mossy fibres",
-    stimulus: "spikes of the mossy fibres",
+    stimulus: Some("spikes of the mossy fibres"),
 };
 
 fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> ObservedCondition {
@@ -44,7 +44,7 @@ fn simulate(condition: &ObservedCondition, seed: u32) -> Vec<TrialSpikes> {
     let shard =
         Shard { models: &models, seed, trials: 0..3, start: Start::default(), most_spikes: MOST_SPIKES };
     let mut trials = Vec::new();
-    let mut take = |_, spikes: Vec<Option<TrialSpikes>>| {
+    let mut take = |_, spikes: Vec<Result<TrialSpikes, NoResult>>| {
         trials.extend(spikes.into_iter().flatten());
         ControlFlow::Continue(())
     };
@@ -58,7 +58,7 @@ fn driven(condition: &ObservedCondition, seed: u32) -> Vec<u32> {
 
 fn observe(condition: &ObservedCondition, seed: u32) -> Observed {
     let window = Window::of(&condition.model);
-    let mut counter = Counter::new(&condition.model, &driven(condition, seed), window, true);
+    let mut counter = Counter::new(&condition.model, &driven(condition, seed), window, Detail::Cells);
     simulate(condition, seed).iter().for_each(|trial| counter.add(trial));
     counter.finish(seed)
 }
@@ -126,7 +126,7 @@ fn everything() -> Vec<Figure> {
     figures.extend(all(&conditions[..1], &observed[..1]));
     // Without active fibres no cell is driven, and without trials nothing is observed.
     let silent = condition("silent", "Control", &[("stimulus.active_fraction", Value::Number(0.0))]);
-    let nothing = Counter::new(&silent.model, &[], Window::of(&silent.model), true).finish(1);
+    let nothing = Counter::new(&silent.model, &[], Window::of(&silent.model), Detail::Cells).finish(1);
     figures.extend(all(&[silent], &[vec![nothing]]));
     figures
 }
@@ -145,13 +145,13 @@ fn spikes_are_counted_where_and_when_they_are() {
         (500..560, 500..600, 0..2000)
     );
     let spike = |ms: f64, cell: u32| Spike { step: (ms * 10.0).round() as u32, cell };
-    let mut counter = Counter::new(&condition.model, &[3, 8], window, true);
+    let mut counter = Counter::new(&condition.model, &[3, 8], window, Detail::Cells);
     // The window has two spikes of cell 3 and one of cell 8. Cell 5 is not driven.
     let granule =
         vec![spike(990.05, 3), spike(999.9, 5), spike(1000.0, 3), spike(1000.9, 8), spike(1059.9, 3)];
     let golgi = vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)];
-    counter.add(&TrialSpikes { trains: vec![granule, golgi] });
-    counter.add(&TrialSpikes { trains: vec![vec![spike(1060.0, 8)], vec![]] });
+    counter.add(&TrialSpikes::of(vec![granule, golgi]));
+    counter.add(&TrialSpikes::of(vec![vec![spike(1060.0, 8)], vec![]]));
     let Observed { seed, trials, measures, courses } = counter.finish(9);
     assert_eq!((seed, trials), (9, 2));
     let expected = [
@@ -163,16 +163,17 @@ fn spikes_are_counted_where_and_when_they_are() {
         1.0 / (5.0 * 2.0 * 0.060),
     ];
     assert_eq!(measures.len(), expected.len());
-    let of = Measure::of(condition.model.engine().populations());
+    let of = Measure::of(&condition.model);
     for ((found, expected), measure) in measures.iter().zip(expected).zip(of) {
         let found = found.expect("measured");
         assert!((found - expected).abs() < 1e-12, "{measure:?}: {found} for {expected}");
     }
     let courses = courses.expect("wanted");
     assert_eq!(courses.ms, 985..1075);
-    assert_eq!(courses.cells.dim(), (2, 90));
-    assert_eq!((courses.cells[[0, 15]], courses.cells[[1, 15]], courses.cells[[1, 75]]), (0.5, 0.5, 0.5));
-    assert_eq!(courses.cells.sum(), 2.5);
+    let cells = courses.cells.as_ref().expect("they were requested");
+    assert_eq!(cells.dim(), (2, 90));
+    assert_eq!((cells[[0, 15]], cells[[1, 15]], cells[[1, 75]]), (0.5, 0.5, 0.5));
+    assert_eq!(cells.sum(), 2.5);
     assert!((courses.rates_hz[0][15] - 2.0 / (2.0 * 2.0 * 1e-3)).abs() < 1e-9);
     assert!((courses.rates_hz[1][45] - 1.0 / (5.0 * 2.0 * 1e-3)).abs() < 1e-9);
 }
@@ -182,10 +183,11 @@ fn what_cannot_be_measured_is_missing() {
     let set = [("stimulus.times", Value::Numbers(vec![]))];
     let quiet = condition("quiet", "Control", &set);
     assert_eq!(Window::of(&quiet.model).ms, 0..2000);
-    let measures = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), false).finish(1).measures;
+    let measures =
+        Counter::new(&quiet.model, &[1], Window::of(&quiet.model), Detail::Measures).finish(1).measures;
     // No trial was counted, and no time precedes the window.
     assert_eq!(measures, [None; 6]);
-    let mut counter = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), false);
+    let mut counter = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), Detail::Measures);
     counter.add(&TrialSpikes::default());
     let observed = counter.finish(1);
     assert_eq!(observed.measures, [Some(0.0), Some(0.0), Some(0.0), None, None, Some(0.0)]);
@@ -355,7 +357,7 @@ fn rates_are_means_over_seeds() {
         courses: Some(Courses {
             ms: 1000..1002,
             rates_hz: vec![granule_hz.to_vec(), golgi_hz.to_vec()],
-            cells: Array2::zeros((0, 2)),
+            cells: Some(Array2::zeros((0, 2))),
         }),
         ..measured(&[0.0]).remove(0)
     };
@@ -387,9 +389,10 @@ fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
     let driven = driven(&condition, 7);
     let texts = |figure: Figure| figure.texts();
     let has = |texts: &[String], what: &str| texts.iter().any(|text| text == what);
-    let rest = TrialSpikes { trains: vec![vec![Spike { step: 10_000, cell: driven[0] }], vec![]] };
+    let rest = TrialSpikes::of(vec![vec![Spike { step: 10_000, cell: driven[0] }], vec![]]);
     for (spikes, is_silent) in [(TrialSpikes::default(), true), (rest, false)] {
-        let mut counter = Counter::new(&condition.model, &driven, Window::of(&condition.model), true);
+        let mut counter =
+            Counter::new(&condition.model, &driven, Window::of(&condition.model), Detail::Cells);
         counter.add(&spikes);
         let map = texts(heat_map(&[(&condition, &counter.finish(7))], DRIVE));
         assert!(has(&map, "seed 7") && has(&map, "no spikes") == is_silent, "{map:?}");
@@ -459,11 +462,11 @@ fn populations_and_parameters_are_those_of_the_engine() {
     };
     let conditions = [0.8, 1.6, 3.2].map(weight);
     let driven: Vec<u32> = (0..48).step_by(2).collect();
-    let drive = Drive { driven: "relay cells of even number", stimulus: "flashes" };
+    let drive = Drive { driven: "relay cells of even number", stimulus: Some("flashes") };
     let observed: Vec<Vec<Observed>> = conditions
         .iter()
         .map(|ObservedCondition { model, .. }| {
-            let mut counter = Counter::new(model, &driven, Window { ms: 40..100 }, true);
+            let mut counter = Counter::new(model, &driven, Window { ms: 40..100 }, Detail::Cells);
             (0..3).for_each(|trial| counter.add(&granule_toy::spikes(model, 7, trial)));
             vec![counter.finish(7)]
         })

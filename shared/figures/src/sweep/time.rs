@@ -4,9 +4,7 @@ use granule_engine::Population;
 
 use super::ObservedCondition;
 use super::observed::{Courses, Observed};
-use super::show::{
-    Drive, WIDTH_MM, add_stimulus, color, counted, first_cells, layout, populations_of, short, stimulus,
-};
+use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, layout, populations_of, short};
 use crate::analysis::Summary;
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
@@ -43,11 +41,11 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.0)), text);
-    let mut entries = vec![entry(0, format!("driven {}", first_cells(populations)))];
+    let mut entries = vec![entry(0, drive.cells(populations))];
     for (place, population) in populations.iter().enumerate().skip(1) {
         entries.push(entry(place, population.cells.to_owned()));
     }
-    entries.push((Swatch::Line(stimulus()), "stimulus".to_owned()));
+    entries.extend(drive.entry());
     if of.iter().any(|rates| rates.seeds > 1) {
         entries.push((Swatch::Area(Color::rgb(200, 200, 200)), "± standard error over seeds".to_owned()));
     }
@@ -55,11 +53,11 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     grid(&mut canvas, rest, columns, &panels);
     let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let description = format!(
-        "Mean rate of {}, in each ms, over all trials and {}, in {}. All panels have one scale. Dotted lines are {}.",
+        "Mean rate of {}, in each ms, over all trials and {}, in {}. All panels have one scale.{}",
         drive.and_others(populations),
         counted(seeds, "seed"),
         counted(conditions.len(), "condition"),
-        drive.stimulus
+        drive.of_lines()
     );
     let table = table(conditions, &of, populations);
     Figure::new("psth", "Rates over time", description, canvas, vec![table])

@@ -68,8 +68,13 @@ impl ReportPage<'_> {
                         @if let Some(of) = preliminary { p class="alarm" { strong { (of) } } }
                         p {
                             (conditions) " × " (seeds) " × " (plural(sweep.trials.into(), "trial"))
-                            " of the cerebellar granular-layer model of Fore et al. (2020), engine "
-                            code { (sweep.engine.name()) }
+                            @if let Some(model) = &self.resolved.model {
+                                " of model " code { (sweep.engine.space().words().model.trim_start_matches("model ")) }
+                                " (" (model.path) ")"
+                            } @else {
+                                " of the cerebellar granular-layer model of Fore et al. (2020), engine "
+                                code { (sweep.engine.name()) }
+                            }
                             @if preliminary.is_some() { ", incomplete; drawn by granule " } @else { ", completed by granule " }
                             (program) "."
                         }
@@ -123,12 +128,16 @@ impl ReportPage<'_> {
 
     /// Returns means over seeds, and links to all numbers.
     fn results(&self) -> Markup {
-        let measures = Measure::of(self.sweep.engine.populations());
+        let measures = self.sweep.conditions.first().map_or_else(Vec::new, |first| Measure::of(&first.model));
         html! {
             p {
-                "Driven granule cells have input from active mossy fibres. "
-                "The first three measures are of driven cells in the window around the stimulus. "
-                "The rates are of all cells of a population, before the window or in it. "
+                @if self.sweep.engine.is_program() {
+                    "The rates are of all cells of a population. "
+                } @else {
+                    "Driven granule cells have input from active mossy fibres. "
+                    "The first three measures are of driven cells in the window around the stimulus. "
+                    "The rates are of all cells of a population, before the window or in it. "
+                }
                 "Values are means over trials, cells and seeds, with the standard error over seeds if there are several."
             }
             @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of, &measures)) }
@@ -140,7 +149,13 @@ impl ReportPage<'_> {
         let ResolvedSweep { engine, engine_revision, .. } = self.resolved;
         let seconds = |seconds: f64| format!("{seconds:.1} s");
         let mut rows = vec![
-            ("Engine", format!("{engine}, revision {engine_revision}")),
+            (
+                "Engine",
+                match &self.resolved.model {
+                    Some(_) => engine.clone(),
+                    None => format!("{engine}, revision {engine_revision}"),
+                },
+            ),
             ("Started", self.begun.to_owned()),
             ("Seeds", ranges(&runs(&self.sweep.seeds), usize::MAX)),
         ];
@@ -152,6 +167,14 @@ impl ReportPage<'_> {
             rows.extend([
                 ("Host", format!("{} ({}, {})", run.host, run.operating_system, run.architecture)),
                 ("Workers", run.workers.to_string()),
+                (
+                    "Versions",
+                    run.versions
+                        .iter()
+                        .map(|(of, version)| format!("{of} {version}"))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                ),
                 ("Time", format!("{}, {} of CPU time", seconds(run.wall_seconds), seconds(run.cpu_seconds))),
                 ("Trials", format!("{} computed, {} reused", run.trials_computed, run.trials_reused)),
                 (
@@ -163,6 +186,7 @@ impl ReportPage<'_> {
                 ),
             ]);
         }
+        rows.retain(|(_, value)| !value.is_empty());
         html! {
             table class="facts" {
                 @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }

@@ -31,7 +31,9 @@ pub(super) enum EarlyEnd {
     Incomplete {
         set_aside: usize,
         /// Descriptions of those that no further run can compute, with the reason.
-        too_large: Vec<String>,
+        without_result: Vec<String>,
+        /// Whether these failed in the user's program.
+        is_program: bool,
     },
     /// All work is done, but results of workers differed.
     Disagreed {
@@ -73,24 +75,40 @@ impl EarlyEnd {
                     ),
                     ComputeError::Thread(_) | ComputeError::Starved { .. } => (exit::FAILED, None),
                     ComputeError::Store(error) => (exit::FAILED, store_help(error)),
+                    ComputeError::Program(_) => (
+                        exit::INCOMPLETE,
+                        Some(format!(
+                            "`granule try MODEL` runs one trial in the foreground; when it works: {resume}\n  if a file of \
+                             the model has changed, all trials are new: add --replace"
+                        )),
+                    ),
                     ComputeError::Abandoned(_) => (
                         exit::INCOMPLETE,
                         Some(format!("all computed trials are stored; to resume: {resume}")),
+                    ),
+                    ComputeError::Disagreed { .. } => (
+                        exit::DISAGREED,
+                        Some(format!("{MAY_DEPEND}. Neither result of this trial was kept")),
                     ),
                     ComputeError::Serve(_) | ComputeError::Interrupted => (exit::FAILED, None),
                 };
                 Failure::caused_by(code, &error, help.as_deref())
             }
             EarlyEnd::Entrance(error) => Failure::caused_by(error.code(), &error, error.help().as_deref()),
-            EarlyEnd::Incomplete { set_aside, too_large } => {
+            EarlyEnd::Incomplete { set_aside, without_result, is_program } => {
                 let mut named: String =
-                    too_large.iter().take(NAMED).map(|trial| format!("\n  {trial}")).collect();
-                if too_large.len() > NAMED {
-                    named.push_str(&format!("\n  and {} more, for the same reason", too_large.len() - NAMED));
+                    without_result.iter().take(NAMED).map(|trial| format!("\n  {trial}")).collect();
+                if without_result.len() > NAMED {
+                    let reason = if is_program { "" } else { ", for the same reason" };
+                    named.push_str(&format!("\n  and {} more{reason}", without_result.len() - NAMED));
                 }
-                let again = match set_aside - too_large.len() {
+                let again = match set_aside - without_result.len() {
+                    _ if is_program => {
+                        "correct the program and add --replace, because all trials of a changed program are new; or \
+                         retry as it is"
+                    }
                     0 => "change these conditions in the sweep file, then",
-                    _ if too_large.is_empty() => "to retry",
+                    _ if without_result.is_empty() => "to retry",
                     _ => "change these conditions in the sweep file; to retry the other trials",
                 };
                 let (were, their, these) = match set_aside {
@@ -140,6 +158,12 @@ impl EarlyEnd {
         }
     }
 }
+
+/// The advice about a program with different results for one trial.
+pub(crate) const MAY_DEPEND: &str = "a result may depend on the parameters, `seed` and `trial` only. Seed all random \
+    numbers of the program from `seed` and `trial` (docs/programs.md has the rule), use no clock, and let no earlier \
+    trial change what the program keeps. If it does so already, the two machines or their packages compute differently. \
+    `granule try MODEL` compares results of two processes";
 
 /// Returns what to do about an error outside the store. The store's other errors state that themselves.
 pub(super) fn store_help(error: &StoreError) -> Option<String> {

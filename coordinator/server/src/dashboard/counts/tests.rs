@@ -65,7 +65,7 @@ impl Shelf {
 }
 
 fn spikes(step: u32) -> Vec<u8> {
-    TrialSpikes { trains: vec![vec![Spike { step, cell: 0 }], Vec::new(), Vec::new()] }.encode()
+    TrialSpikes::of(vec![vec![Spike { step, cell: 0 }], Vec::new(), Vec::new()]).encode()
 }
 
 #[test]
