@@ -247,6 +247,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
         name: name.to_be_bytes().to_vec(),
         epoch: 0,
         held: Vec::new(),
+        packages: Vec::new(),
     };
     send(Message::Hello(hello)).await;
     let mut request = tonic::Request::new(ReceiverStream::new(messages));
@@ -256,7 +257,7 @@ async fn idle_worker(channel: Channel, barrier: &Barrier, name: u128) {
     // All workers have connected. The second wait lasts until the measurement starts.
     barrier.wait().await;
     barrier.wait().await;
-    let silence = TrialSpikes { trains: vec![Vec::new(); ENGINES[0].populations().len()] }.encode();
+    let silence = TrialSpikes::of(vec![Vec::new(); ENGINES[0].populations().len()]).encode();
     let mut known: (Vec<wire::Condition>, Vec<Fingerprint>) = Default::default();
     loop {
         let message = incoming.message().await;
