@@ -2,15 +2,14 @@
 
 mod entries;
 mod expressions;
+mod model;
+mod names;
 mod parameters;
 mod schema;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use granule_engine::{Inconsistent, Parameter, Values};
-
-use crate::arithmetic::{Arithmetic, Scope};
+use crate::arithmetic::Scope;
 use crate::diagnostics::{Diagnostics, Problem, Problems, only};
 use crate::suggest;
 use crate::text::{Span, quote};
@@ -19,6 +18,7 @@ use crate::vocabulary::{FORMAT, FORMAT_OF_MODEL, KEYS, KEYS_OF_MODEL, Language};
 use crate::yaml::{self, Node};
 
 pub use expressions::Sizes;
+pub use model::{ModelFile, ReturnDeclared};
 pub use schema::model_schema;
 
 /// The only version of the format.
@@ -28,53 +28,6 @@ const MOST_THREADS: u32 = 1024;
 
 const SMALLEST: &str = "the smallest model file is `{ granule-model: 1, name: my-model, program: [python, model.py], \
                         files: [model.py], returns: { rate: { unit: Hz } } }`";
-
-/// A model file: a model's parameters and results, and the program that computes its trials.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelFile {
-    /// Name: letters, digits, `.`, `_` and `-`, at most 60, not starting with a dot.
-    pub name: String,
-    /// Description, in one line.
-    pub about: Option<String>,
-    /// The command that starts the program: its name and its arguments, none of them empty.
-    pub program: Vec<String>,
-    /// Patterns of the model's files, at least one, each once. They are relative to the folder of the model file, with
-    /// `/` between their parts and without `.` and `..`. `*` and `?` stand for any characters and any one character
-    /// within a part, and the part `**` stands for any number of parts.
-    pub files: Vec<String>,
-    /// At most 200 parameters with unique paths, in order of the file. Each path is a group and a key.
-    pub parameters: Vec<Parameter>,
-    /// At most 16 populations: unique names, and numbers of cells, which are whole numbers from 1 at the defaults.
-    pub populations: Vec<(String, Arithmetic)>,
-    /// Length of a trial, ms. There is one if there are populations.
-    pub duration: Option<Arithmetic>,
-    /// Steps of spike times that make a millisecond: 1 to 1000.
-    pub steps_per_ms: u32,
-    /// At most 64 other results of a trial. No name is the name of a population.
-    pub returns: Vec<ReturnDeclared>,
-    /// Threads that a process of the program uses: 1 to 1024.
-    pub threads: u32,
-    /// Longest time of a trial.
-    pub time_limit: Option<Duration>,
-    /// Largest memory of a process, in bytes.
-    pub memory_limit: Option<u64>,
-    /// Whether workers may compute trials if their programs report other versions.
-    pub versions_may_differ: bool,
-}
-
-/// A result of a trial other than spikes: a number or an array of numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReturnDeclared {
-    /// Name, unique among results and populations.
-    pub name: String,
-    /// Symbol of its unit, any text; empty if it has none.
-    pub unit: String,
-    /// Length of each axis of an array, at most 3 axes; empty for a number. Each is a whole number from 1 at the
-    /// defaults.
-    pub shape: Vec<Arithmetic>,
-    /// Description, in one line; may be empty.
-    pub about: String,
-}
 
 /// Reads a model file. Diagnostics call it `source_name`.
 ///
@@ -124,16 +77,6 @@ pub fn parse_model(source_name: &str, bytes: &[u8]) -> Result<ModelFile, Diagnos
         (None, None) => {
             Err(only(of, Problem::of_file("the model file cannot be read").help(SMALLEST), source_name, text))
         }
-    }
-}
-
-impl ModelFile {
-    /// Computes the sizes that follow from values of the parameters.
-    ///
-    /// # Errors
-    /// The first population, duration or length of an array that is not possible.
-    pub fn sizes(&self, values: &Values) -> Result<Sizes, Inconsistent> {
-        expressions::sizes(self, values)
     }
 }
 
@@ -320,53 +263,10 @@ fn format_version(node: &Node, problems: &mut Problems) {
     }
 }
 
-/// Returns whether a text is a name in a model file: a letter from a to z, then such letters, digits and `_`.
-fn is_name(text: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(is_part) && text.len() <= MOST_NAME
-}
-
-/// Largest length of a name in a model file.
-const MOST_NAME: usize = 40;
-
-/// Returns the problem of a text that is not a name. `what` has an article: "a population".
-fn unfit_name(what: &str, name: &str, span: Span) -> Problem {
-    let message = match name.len() > MOST_NAME {
-        true => format!(
-            "the name of {what} can have at most {MOST_NAME} characters, not {}",
-            name.chars().count()
-        ),
-        false => format!(
-            "the name of {what} cannot be {}",
-            if name.is_empty() { "empty".to_owned() } else { quote(name) }
-        ),
-    };
-    let fitting = fitting_name(name);
-    Problem::at(span, message).help(match is_name(&fitting) && fitting != name {
-        true => format!("write `{fitting}`"),
-        false => "use letters from a to z, digits and `_`, with a letter first".to_owned(),
-    })
-}
-
-/// Returns the name that is most like a text; perhaps not a name. `meanRate (Hz)` becomes `mean_rate_hz`.
-fn fitting_name(text: &str) -> String {
-    let mut fitting = String::new();
-    let mut before = '_';
-    for c in text.chars() {
-        let begins_word = c.is_ascii_uppercase() && before.is_ascii_lowercase();
-        if (begins_word || !c.is_ascii_alphanumeric()) && !fitting.ends_with('_') && !fitting.is_empty() {
-            fitting.push('_');
-        }
-        if c.is_ascii_alphanumeric() {
-            fitting.push(c.to_ascii_lowercase());
-        }
-        before = c;
-    }
-    fitting.chars().take(MOST_NAME).collect::<String>().trim_end_matches('_').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use granule_engine::space::{Kind, Range, Space, Unit, Value};
 
     use super::*;
@@ -503,16 +403,5 @@ returns: { psth: { shape: [time.window / 100 ms] } }
             "a length in the shape of `psth`: `time.window / 100 ms` is 0.5, which is not a whole number \
              (`time.window` is 50 ms)",
         );
-    }
-
-    #[test]
-    fn names_that_are_suggested_are_names() {
-        let check = |text: &str, fitting: &str| assert_eq!(fitting_name(text), fitting);
-        check("meanRate", "mean_rate");
-        check("rate (Hz)", "rate_hz");
-        check("Excitatory", "excitatory");
-        check("__x__", "x");
-        check("", "");
-        assert!(!is_name(&fitting_name("2nd")));
     }
 }

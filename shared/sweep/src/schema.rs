@@ -22,7 +22,7 @@ pub(crate) const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const TITLE: &str = "granule sweep file";
 
 /// Name of the definition of sweeps of models of the user's own. No parameter has such a path, and no engine such a name.
-const OWN: &str = "model of your own";
+const OWN: &str = "own_model";
 
 /// Start of a reference to a definition.
 const DEFINITIONS: &str = "#/$defs/";

@@ -5,8 +5,10 @@ use granule_engine::space::Parameter;
 use granule_engine::{Inconsistent, Values};
 
 use super::entries::{about, text};
+use super::model::{ModelFile, ReturnDeclared};
+use super::names::{is_name, unfit_name};
 use super::parameters::Declarations;
-use super::{ModelFile, ReturnDeclared, is_name, unfit_name};
+
 use crate::arithmetic::{self, Arithmetic, Lookup, Mistake, Scope, operand};
 use crate::diagnostics::{Problem, Problems, line_number};
 use crate::suggest;
@@ -34,38 +36,43 @@ pub struct Sizes {
     pub shapes: Vec<Vec<u32>>,
 }
 
-/// Computes the sizes of a model.
-pub(super) fn sizes(model: &ModelFile, values: &Values) -> Result<Sizes, Inconsistent> {
-    let parameter = |path: &str| -> Option<&'static Parameter> { values.space().parameter(path) };
-    let lookup = |path: &str| {
-        let parameter = parameter(path)?;
-        operand(parameter, values.of(parameter))
-    };
-    let inconsistent = |of: &Arithmetic, message: String| Inconsistent {
-        message,
-        paths: of.paths().filter_map(|path| Some(parameter(path)?.path)).collect(),
-        remedy: "change one of these parameters, or the arithmetic in the model file".to_owned(),
-    };
-    let cells = |(name, of): &(String, Arithmetic)| {
-        let cells = of.whole_with(1, &lookup);
-        cells.map_err(|fault| inconsistent(of, format!("{}: {fault}", of_population(name))))
-    };
-    let length = |name: &str, of: &Arithmetic| {
-        let length = of.whole_with(1, &lookup);
-        length.map_err(|fault| inconsistent(of, format!("{}: {fault}", of_length(name))))
-    };
-    let shape = |of: &ReturnDeclared| of.shape.iter().map(|axis| length(&of.name, axis)).collect();
-    let (duration_ms, steps) = match &model.duration {
-        Some(of) => steps(of, model.steps_per_ms, &lookup)
-            .map_err(|fault| inconsistent(of, format!("{OF_DURATION}: {fault}")))?,
-        None => (0.0, 0),
-    };
-    Ok(Sizes {
-        populations: model.populations.iter().map(cells).collect::<Result<_, _>>()?,
-        duration_ms,
-        steps,
-        shapes: model.returns.iter().map(shape).collect::<Result<_, _>>()?,
-    })
+impl ModelFile {
+    /// Computes the sizes that follow from values of the parameters.
+    ///
+    /// # Errors
+    /// The first population, duration or length of an array that is not possible.
+    pub fn sizes(&self, values: &Values) -> Result<Sizes, Inconsistent> {
+        let parameter = |path: &str| -> Option<&'static Parameter> { values.space().parameter(path) };
+        let lookup = |path: &str| {
+            let parameter = parameter(path)?;
+            operand(parameter, values.of(parameter))
+        };
+        let inconsistent = |of: &Arithmetic, message: String| Inconsistent {
+            message,
+            paths: of.paths().filter_map(|path| Some(parameter(path)?.path)).collect(),
+            remedy: "change one of these parameters, or the arithmetic in the model file".to_owned(),
+        };
+        let cells = |(name, of): &(String, Arithmetic)| {
+            let cells = of.whole_with(1, &lookup);
+            cells.map_err(|fault| inconsistent(of, format!("{}: {fault}", of_population(name))))
+        };
+        let length = |name: &str, of: &Arithmetic| {
+            let length = of.whole_with(1, &lookup);
+            length.map_err(|fault| inconsistent(of, format!("{}: {fault}", of_length(name))))
+        };
+        let shape = |of: &ReturnDeclared| of.shape.iter().map(|axis| length(&of.name, axis)).collect();
+        let (duration_ms, steps) = match &self.duration {
+            Some(of) => steps(of, self.steps_per_ms, &lookup)
+                .map_err(|fault| inconsistent(of, format!("{OF_DURATION}: {fault}")))?,
+            None => (0.0, 0),
+        };
+        Ok(Sizes {
+            populations: self.populations.iter().map(cells).collect::<Result<_, _>>()?,
+            duration_ms,
+            steps,
+            shapes: self.returns.iter().map(shape).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 const OF_DURATION: &str = "`duration`";

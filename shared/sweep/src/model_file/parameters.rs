@@ -4,7 +4,7 @@ use granule_engine::Parameter;
 use granule_engine::space::{Kind, Range, Unit, Value};
 
 use super::entries::about;
-use super::{MOST_NAME, fitting_name, is_name};
+use super::names::{MOST_NAME, fitting_name, is_name};
 use crate::arithmetic::{Declared, Operand};
 use crate::diagnostics::{Problem, Problems};
 use crate::examples::with_unit;
