@@ -1,4 +1,4 @@
-//! What a model file declares.
+//! The declarations of a model file.
 
 use std::time::Duration;
 
